@@ -1,0 +1,128 @@
+"""The error tree: every failure that lookalike itself can name, each a sentence for the person who reads it.
+
+    LookalikeError                  exit status 1 unless noted
+    ├── UsageError                  what was typed can't be meant (exit status 2)
+    ├── SettingsError               an unknown key, or a value out of range
+    ├── SourceError                 the images can't be listed
+    ├── ImageError                  one image can't be read or decoded; carries the status of its error row
+    ├── ModelError                  unknown model, missing or wrong weights
+    │   └── FingerprintMismatch     two models where one is needed; names both
+    ├── JobError                    the job directory can't serve what was asked
+    │   ├── JobNotFound
+    │   ├── JobMismatch             the job was made from another source, model or version
+    │   ├── JobBusy                 another coordinator is creating the same job right now
+    │   ├── NoIndexYet              nothing to search yet
+    │   └── CorruptFile             a checksum, a size or a shape disagrees
+    ├── QueryError                  a query that can't be answered: k, dimension, NaN
+    ├── MessageError                a message this version can't accept
+    └── BrokerError                 the broker, or those behind it
+        ├── BrokerUnreachable
+        ├── NoWorker                nobody consumes the queue
+        ├── ReplyTimeout            somebody does, but no reply came in time
+        └── WorkerFailed            a worker says why the job can't go on
+
+A reply carries an error as its class name and its sentence; `error_from` makes the same class of it again.
+"""
+
+
+class LookalikeError(Exception):
+    """Root of the tree. `str(error)` is a whole sentence: what was found, what was expected, what to do."""
+
+
+class UsageError(LookalikeError):
+    """What was typed can't be meant."""
+
+
+class SettingsError(LookalikeError):
+    """An unknown key, or a value out of range."""
+
+
+class SourceError(LookalikeError):
+    """The images of a source can't be listed."""
+
+
+class ImageError(LookalikeError):
+    """One image can't be read or decoded.
+
+    `status` is one word for the error row: vanished, unreadable, empty, not-an-image, oversized, truncated or
+    undecodable.
+    """
+
+    def __init__(self, message: str, status: str = "undecodable") -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class ModelError(LookalikeError):
+    """Unknown model, missing weights, or weights of another architecture."""
+
+
+class FingerprintMismatch(ModelError):
+    """Two models where one is needed; the sentence names both fingerprints."""
+
+
+class JobError(LookalikeError):
+    """The job directory can't serve what was asked of it."""
+
+
+class JobNotFound(JobError):
+    """No job lies in that directory."""
+
+
+class JobMismatch(JobError):
+    """The job was made from another source, with another model, or by another format version."""
+
+
+class JobBusy(JobError):
+    """Another coordinator is creating the same job right now."""
+
+
+class NoIndexYet(JobError):
+    """The job has no promoted index to search."""
+
+
+class CorruptFile(JobError):
+    """A file of the job fails its checksum, is cut short, or has another shape than its marker says."""
+
+
+class QueryError(LookalikeError):
+    """A query that can't be answered as it was asked."""
+
+
+class MessageError(LookalikeError):
+    """A message that this version of lookalike can't accept."""
+
+
+class BrokerError(LookalikeError):
+    """Something about the broker or those behind it."""
+
+
+class BrokerUnreachable(BrokerError):
+    """Nothing answers at the broker's address."""
+
+
+class NoWorker(BrokerError):
+    """No worker consumes the queue that a message was sent to."""
+
+
+class ReplyTimeout(BrokerError):
+    """Workers are there, but no reply came in time."""
+
+
+class WorkerFailed(BrokerError):
+    """A worker reports why the job can't go on."""
+
+
+def _tree(root: type[LookalikeError]) -> dict[str, type[LookalikeError]]:
+    found = {root.__name__: root}
+    for child in root.__subclasses__():
+        found.update(_tree(child))
+    return found
+
+
+def error_from(kind: str, message: str) -> LookalikeError:
+    """Rebuild the error that a reply carries as `kind` (a class name of this tree) and its sentence.
+
+    A kind that this version does not know, as a newer worker may send it, becomes a plain `LookalikeError`.
+    """
+    return _tree(LookalikeError).get(kind, LookalikeError)(message)
