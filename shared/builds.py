@@ -1,0 +1,184 @@
+"""Index builds of a job on disk: what each one is, which one is promoted, and what a build must hold to be promoted."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from shared import files
+from shared.errors import CorruptFile, JobMismatch
+from shared.jobdir import JobDir
+from shared.ledger import Seal
+
+FORMAT = 1
+INDEX_FILE = "index.faiss"
+IMAGES_FILE = "images.arrow"
+INFO_FILE = "index.json"
+
+_NUMBERED = re.compile(r"(\d{4,9})-.+")
+# Seals name their files as they lie inside a job, so the names come from a job without a root.
+_INSIDE = JobDir(Path())
+
+
+@dataclass(frozen=True, slots=True)
+class IndexInfo:
+    """What a build is and what it was measured to do: its index.json.
+
+    `type` is for people ("Flat", "IVF-PQ"), `factory` is FAISS's own string. `nlist`, `nprobe`, `m` and `nbits` are 0
+    where the type has none. `rerank_depth` is how many candidates are compared exactly. `recall_at_10` is None where
+    it can't be measured, since a single image has no neighbour; `recall_queries` is how many queries it was measured
+    with. `p50_ms` and `p99_ms` are milliseconds of one query at a time, rerank included. `bytes` is the size of all
+    files in `files`, which gives each one's size and SHA-256 by its name; `seconds` is wall time by phase, and
+    `built_at` seconds since the epoch.
+    """
+
+    build: str
+    type: str
+    factory: str
+    ntotal: int
+    dim: int
+    fingerprint: str
+    ledger_digest: str
+    nlist: int
+    nprobe: int
+    m: int
+    nbits: int
+    rerank_depth: int
+    recall_at_10: float | None
+    recall_queries: int
+    p50_ms: float
+    p99_ms: float
+    seconds: Mapping[str, float]
+    built_at: float
+    files: Mapping[str, Mapping[str, Any]]
+    format: int = FORMAT
+
+    @property
+    def bytes(self) -> int:
+        return sum(int(entry["bytes"]) for entry in self.files.values())
+
+    @property
+    def recall_text(self) -> str:
+        """The measured recall for a table or a sentence, with the number of queries behind it."""
+        if self.recall_at_10 is None:
+            return "recall@10 not measured: no image has a neighbour"
+        return f"recall@10 {self.recall_at_10:.3f} ({self.recall_queries} queries)"
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"bytes": self.bytes}
+
+
+def ledger_digest(seals: Iterable[Seal]) -> str:
+    """Hex SHA-256 that says which embeddings an index covers: partitions, counts and file checksums, in order."""
+    digest = hashlib.sha256()
+    for seal in seals:
+        number = seal.partition
+        sums = [seal.files[str(path)]["sha256"] for path in (_INSIDE.img_emb(number), _INSIDE.metadata(number))]
+        digest.update(f"{number} {seal.start} {seal.stop} {seal.embedded} {' '.join(sums)}\n".encode())
+    return digest.hexdigest()
+
+
+def next_build_name(job: JobDir, digest: str) -> str:
+    """A name such as "0001-ab12cd34" whose number is above every build that lies there, whole or not."""
+    return f"{max(map(build_number, build_names(job)), default=0) + 1:04d}-{digest[:8]}"
+
+
+def build_number(build: str) -> int:
+    match = _NUMBERED.fullmatch(build)
+    return int(match[1]) if match else 0
+
+
+def build_names(job: JobDir) -> list[str]:
+    """Names of the build directories of a job, whole or not, in the order of their numbers."""
+    if not job.index_dir.is_dir():
+        return []
+    names = [path.name for path in job.index_dir.iterdir() if _NUMBERED.fullmatch(path.name) and path.is_dir()]
+    return sorted(names, key=lambda name: (build_number(name), name))
+
+
+def is_whole(job: JobDir, build: str) -> bool:
+    """Whether a build was finished: index.json is the last file that is written."""
+    return (job.build_dir(build) / INFO_FILE).is_file()
+
+
+def current_build(job: JobDir) -> str | None:
+    """The promoted build, or None when there is none; raises CorruptFile when CURRENT names no build."""
+    try:
+        name = job.current.read_bytes().decode("utf-8", errors="replace").strip()
+    except FileNotFoundError:
+        return None
+    if not _NUMBERED.fullmatch(name) or name not in build_names(job):
+        raise CorruptFile(
+            f"{job.current} holds {name[:80]!r}, which is no build in {job.index_dir}: delete {job.current}, and "
+            "`lookalike index` builds the index anew from the sealed partitions."
+        )
+    return name
+
+
+def write_info(job: JobDir, info: IndexInfo) -> None:
+    """Write index.json, the last file of a build: with it the build is whole."""
+    files.write_bytes(job.build_dir(info.build) / INFO_FILE, (json.dumps(info.to_json(), indent=2) + "\n").encode())
+
+
+def read_info(job: JobDir, build: str) -> IndexInfo:
+    """The index.json of a build.
+
+    Raises JobMismatch for another format version and CorruptFile when it is not what `write_info` writes.
+    """
+    path = job.build_dir(build) / INFO_FILE
+    try:
+        table = json.loads(path.read_bytes())
+        if table["format"] != FORMAT:
+            raise JobMismatch(
+                f"{path} has format {table['format']}, and this version of lookalike reads format {FORMAT}: use the "
+                f"version that built the index. {_anew(job, build)}"
+            )
+        info = IndexInfo(**{key: value for key, value in table.items() if key != "bytes"})
+        if info.build != build or table["bytes"] != info.bytes:
+            raise ValueError(f"it is about build {info.build} of {table['bytes']} bytes")
+        return info
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CorruptFile(f"{path} is not a whole description of an index ({error!r}). {_anew(job, build)}") from None
+
+
+def _anew(job: JobDir, build: str) -> str:
+    """What a person does about a build that can't be used."""
+    return (
+        f"Delete {job.build_dir(build)}, and {job.current} too where it names that build; then `lookalike index` "
+        "builds the index anew from the sealed partitions."
+    )
+
+
+def current_info(job: JobDir) -> IndexInfo | None:
+    """What the promoted build is, or None when there is none; raises as `current_build` and `read_info` do."""
+    build = current_build(job)
+    return None if build is None else read_info(job, build)
+
+
+def check_files(job: JobDir, info: IndexInfo, *, checksums: bool) -> None:
+    """Raise CorruptFile when a file of a build is missing, of another size or, with `checksums`, of other bytes."""
+    for name, expected in info.files.items():
+        path = job.build_dir(info.build) / name
+        found = path.stat().st_size if path.is_file() else None
+        if found != expected["bytes"]:
+            what = "is missing" if found is None else f"has {found} bytes"
+        elif checksums and files.sha256_of(path) != expected["sha256"]:
+            what = "has another checksum"
+        else:
+            continue
+        raise CorruptFile(
+            f"{path} {what}; {INFO_FILE} says {expected['bytes']} bytes with the SHA-256 {expected['sha256'][:12]}. "
+            f"{_anew(job, info.build)}"
+        )
+
+
+def promote(job: JobDir, build: str) -> None:
+    """Make `build` the one that queries use, in one step: CURRENT names the old one or the new one, never a part.
+
+    Raises CorruptFile, with CURRENT as it was, when the build is not whole.
+    """
+    check_files(job, read_info(job, build), checksums=False)
+    files.write_bytes(job.current, f"{build}\n".encode())

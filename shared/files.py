@@ -1,0 +1,75 @@
+"""Whole files or none: writing aside, fsync, rename, checksum."""
+
+import hashlib
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+TEMPORARY_SUFFIX = ".tmp"
+_READ_BYTES = 1 << 20
+
+
+@contextmanager
+def written_aside(path: Path, *, keep_first: bool = False) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; when the block ends well, that file becomes `path`, fsynced and whole.
+
+    With `keep_first`, a file that is already there stays (the first writer wins, also between two machines on a file
+    system with hard links) and the new one is dropped. When the block raises, nothing appears under `path`.
+    Raises OSError as the file system gives it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.parent / f".{path.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}"
+    try:
+        yield aside
+        with open(aside, "rb+") as file:
+            os.fsync(file.fileno())
+        if keep_first:
+            _publish_first(aside, path)
+        else:
+            os.replace(aside, path)
+        sync_directory(path.parent)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _publish_first(aside: Path, path: Path) -> None:
+    try:
+        os.link(aside, path)
+    except FileExistsError:
+        return
+    except OSError:
+        # Drive mounts and some network file systems have no hard links. The check then leaves a small window in
+        # which the later of two whole files wins; the partition's lease is what keeps two writers apart there.
+        if not path.exists():
+            os.replace(aside, path)
+
+
+def write_bytes(path: Path, data: bytes, *, keep_first: bool = False) -> None:
+    """Write `data` as the whole of `path`, or leave what was there."""
+    with written_aside(path, keep_first=keep_first) as aside:
+        aside.write_bytes(data)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make a rename in `directory` survive a power cut, where the file system can do that."""
+    try:
+        handle = os.open(directory, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass  # FUSE mounts refuse to fsync a directory; the rename itself has been done.
+    finally:
+        os.close(handle)
+
+
+def sha256_of(path: Path) -> str:
+    """Hex SHA-256 of a file's bytes, read in bounded memory."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(_READ_BYTES):
+            digest.update(block)
+    return digest.hexdigest()

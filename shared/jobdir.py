@@ -1,0 +1,148 @@
+"""Every file name inside a job; no other module spells one."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.errors import JobError, JobNotFound
+
+_JOB_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_NUMBERED = re.compile(r"(?:[a-z_]+_)?(\d{4,9})\.[a-z]+")
+
+
+def check_job_id(job_id: str) -> str:
+    """Return `job_id`, or raise JobError: an id is 1 to 64 of A-Z a-z 0-9 _ . - and holds no `..`."""
+    if (
+        not isinstance(job_id, str)
+        or not _JOB_ID.fullmatch(job_id)
+        or ".." in job_id
+        or job_id == "."
+    ):
+        raise JobError(
+            f"{job_id!r} can't name a job: use 1 to 64 letters, digits, '_', '-' and '.', without '..'. "
+            "A job's id is the name of its directory."
+        )
+    return job_id
+
+
+def _number_of(path: Path) -> int | None:
+    match = _NUMBERED.fullmatch(path.name)
+    return int(match[1]) if match else None
+
+
+def _numbers_in(directory: Path) -> list[int]:
+    """The numbers of the files in `directory`, in the order of the numbers; temporary files have none."""
+    if not directory.is_dir():
+        return []
+    return sorted(
+        number
+        for path in directory.iterdir()
+        if (number := _number_of(path)) is not None
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class JobDir:
+    """The directory of one job, as paths. Makes and reads nothing by itself."""
+
+    path: Path
+
+    @classmethod
+    def at(cls, path: Path) -> "JobDir":
+        """The job whose directory was typed; raises JobError when its name can't be an id."""
+        resolved = path.expanduser().resolve()
+        check_job_id(resolved.name)
+        return cls(resolved)
+
+    @classmethod
+    def under(cls, jobs_root: Path, job_id: str) -> "JobDir":
+        """The job `job_id` of a message, under this worker's own root and nowhere else."""
+        root = jobs_root.expanduser().resolve()
+        resolved = (root / check_job_id(job_id)).resolve()
+        if not resolved.is_relative_to(root):
+            raise JobError(
+                f"The job {job_id!r} leads out of the jobs root {root}; a worker serves jobs inside it only."
+            )
+        return cls(resolved)
+
+    @property
+    def job_id(self) -> str:
+        return self.path.name
+
+    @property
+    def jobs_root(self) -> Path:
+        return self.path.parent
+
+    @property
+    def spec(self) -> Path:
+        return self.path / "job.json"
+
+    @property
+    def creation_lock(self) -> Path:
+        return self.path / ".creating.lock"
+
+    @property
+    def paths_dir(self) -> Path:
+        return self.path / "paths"
+
+    def paths(self, partition: int) -> Path:
+        return self.paths_dir / f"paths_{partition:04d}.parquet"
+
+    @property
+    def model_dir(self) -> Path:
+        """Where a copy of weights that a person gave lies, so that a job resumes without the original."""
+        return self.path / "model"
+
+    def chunk_dir(self, partition: int) -> Path:
+        return self.path / "chunks" / f"{partition:04d}"
+
+    def chunk(self, partition: int, chunk: int) -> Path:
+        return self.chunk_dir(partition) / f"{chunk:04d}.parquet"
+
+    def chunk_numbers(self, partition: int) -> list[int]:
+        """Numbers of the committed chunks of a partition, ascending; sealed partitions have none."""
+        return _numbers_in(self.chunk_dir(partition))
+
+    def img_emb(self, partition: int) -> Path:
+        return self.path / "img_emb" / f"img_emb_{partition:04d}.npy"
+
+    def metadata(self, partition: int) -> Path:
+        return self.path / "metadata" / f"metadata_{partition:04d}.parquet"
+
+    def errors(self, partition: int) -> Path:
+        return self.path / "errors" / f"errors_{partition:04d}.parquet"
+
+    @property
+    def ledger_dir(self) -> Path:
+        return self.path / "ledger"
+
+    def seal(self, partition: int) -> Path:
+        return self.ledger_dir / f"{partition:04d}.json"
+
+    def sealed_numbers(self) -> list[int]:
+        """Numbers of the sealed partitions, ascending."""
+        return _numbers_in(self.ledger_dir)
+
+    @property
+    def index_dir(self) -> Path:
+        return self.path / "index"
+
+    def build_dir(self, build: str) -> Path:
+        return self.index_dir / check_job_id(build)
+
+    @property
+    def current(self) -> Path:
+        return self.index_dir / "CURRENT"
+
+    def require(self) -> "JobDir":
+        """Return self when a job lies here; raise JobNotFound otherwise."""
+        if self.spec.is_file():
+            return self
+        if not self.path.exists():
+            raise JobNotFound(
+                f"There is no job at {self.path}: make one with `lookalike index PHOTOS {self.path}`."
+            )
+        raise JobNotFound(
+            f"{self.path} exists but holds no job.json, so it is no job yet: "
+            f"`lookalike index PHOTOS {self.path}` makes one there."
+        )

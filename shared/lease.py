@@ -1,0 +1,185 @@
+"""Leases: who works on a partition (or merges a job) now, in Redis, gone by themselves when their holder is."""
+
+import logging
+import threading
+import uuid
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import redis
+
+log = logging.getLogger("lookalike.lease")
+
+_PREFIX = "lookalike:lease"
+_TROUBLE = "lookalike:trouble"
+_TROUBLE_SECONDS = 60
+_BEATS_PER_LEASE = 4
+MERGE = "merge"
+
+# Both compare before they touch: a lease that has passed to another holder is neither prolonged nor removed.
+_RENEW = """
+if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('pexpire', KEYS[1], ARGV[2]) end
+if redis.call('set', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
+return 0
+"""
+_RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
+
+
+def lease_key(job: str, what: int | str) -> str:
+    """The Redis key of the lease on a partition number, or on MERGE, of a job."""
+    return f"{_PREFIX}:{job}:{what}"
+
+
+class Lease:
+    """One holder's claim to a partition, renewed by a thread until it is left.
+
+    Use as a context manager after `acquire` said True. `held()` asks Redis and is True also while Redis is away or
+    has forgotten everything and nobody else has taken the lease: then the work goes on, and commits stay idempotent.
+    """
+
+    def __init__(
+        self, client: redis.Redis, job: str, what: int | str, owner: str, seconds: float
+    ) -> None:
+        self._client = client
+        self._key = lease_key(job, what)
+        self._token = f"{owner}|{uuid.uuid4().hex}"
+        self._milliseconds = int(seconds * 1000)
+        self._interval = seconds / _BEATS_PER_LEASE
+        self._stop = threading.Event()
+        self._lost = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def acquire(self) -> bool:
+        """Take the lease if nobody has it, and renew it from now on. Raises redis.RedisError when Redis is away."""
+        if not self._client.set(self._key, self._token, nx=True, px=self._milliseconds):
+            return False
+        self._thread = threading.Thread(
+            target=self._renew_until_left, name=f"lease {self._key}", daemon=True
+        )
+        self._thread.start()
+        return True
+
+    def held(self) -> bool:
+        """Whether the lease is still ours; asked before each commit, as a stopped process may wake up long after.
+
+        A Redis that has come back empty gives it to us again.
+        """
+        if not self._lost.is_set():
+            self._renew()
+        return not self._lost.is_set()
+
+    def _renew(self) -> None:
+        try:
+            if not self._client.eval(
+                _RENEW, 1, self._key, self._token, self._milliseconds
+            ):
+                self._lost.set()
+        except redis.exceptions.RedisError as error:
+            log.warning(
+                "Could not renew the lease %s (%s); working on.", self._key, error
+            )
+
+    def _renew_until_left(self) -> None:
+        while not self._stop.wait(self._interval) and not self._lost.is_set():
+            self._renew()
+
+    def release(self) -> None:
+        """Stop renewing, and free what is still ours."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        try:
+            self._client.eval(_RELEASE, 1, self._key, self._token)
+        except redis.exceptions.RedisError as error:
+            log.warning(
+                "Could not release the lease %s (%s); it ends by itself.",
+                self._key,
+                error,
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.release()
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds a lease: the node name of a worker, and the partition number or MERGE."""
+
+    owner: str
+    what: str
+
+
+def holders(client: redis.Redis, job: str) -> list[Holder]:
+    """All leases on a job now. Raises redis.RedisError when Redis is away."""
+    prefix = lease_key(job, "")
+    keys = list(client.scan_iter(match=f"{prefix}*", count=500))
+    values = client.mget(keys) if keys else []
+    found = [
+        Holder(owner=str(value).rpartition("|")[0], what=str(key).removeprefix(prefix))
+        for key, value in zip(keys, values, strict=True)
+        if value is not None
+    ]
+    return sorted(found, key=lambda holder: holder.what.zfill(12))
+
+
+def release_owner(client: redis.Redis, owner: str) -> int:
+    """Free every lease of a worker known to be dead; returns how many. For who has seen the process end."""
+    freed = 0
+    for key in client.scan_iter(match=f"{_PREFIX}:*", count=500):
+        value = client.get(key)
+        if value is not None and str(value).rpartition("|")[0] == owner:
+            freed += int(client.eval(_RELEASE, 1, key, str(value)))
+    return freed
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why a worker could not do what it was asked, and how often it has said so in a row."""
+
+    owner: str
+    sentence: str
+    times: int
+
+
+def report_trouble(client: redis.Redis, job: str, owner: str, sentence: str) -> None:
+    """Tell the job's coordinator why this worker can't do what it was asked; forgotten a minute after the last."""
+    sentences, counts = _trouble_keys(job)
+    try:
+        pipeline = client.pipeline()
+        pipeline.hset(sentences, owner, sentence)
+        pipeline.hincrby(counts, owner, 1)
+        pipeline.expire(sentences, _TROUBLE_SECONDS)
+        pipeline.expire(counts, _TROUBLE_SECONDS)
+        pipeline.execute()
+    except redis.exceptions.RedisError as error:
+        log.warning(
+            "Could not tell the coordinator of %s: %s (%s)", job, sentence, error
+        )
+
+
+def troubles(client: redis.Redis, job: str) -> list[Trouble]:
+    """What the workers of a job have reported in the last minute, by worker."""
+    sentences, counts = _trouble_keys(job)
+    times = client.hgetall(counts)
+    return [
+        Trouble(str(owner), str(sentence), int(times.get(owner, 1)))
+        for owner, sentence in sorted(client.hgetall(sentences).items())
+    ]
+
+
+def clear_troubles(client: redis.Redis, job: str) -> None:
+    """Forget what workers reported, as a new run does at its start."""
+    client.delete(*_trouble_keys(job))
+
+
+def _trouble_keys(job: str) -> tuple[str, str]:
+    return f"{_TROUBLE}:{job}", f"{_TROUBLE}-times:{job}"

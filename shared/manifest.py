@@ -1,0 +1,161 @@
+"""The manifest: a job's spec and its partitions, written once, then read-only."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from shared import files
+from shared.errors import CorruptFile, JobMismatch
+from shared.jobdir import JobDir
+from shared.models import ModelSpec
+
+FORMAT = 1
+DTYPE = "float16"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the images of a job were listed.
+
+    `kind` is folder, list or stdin; `location` what was typed, absolute; `digest` the hex SHA-256 over the listed
+    paths in order; `left_out` counts the files that were not listed, by the reason.
+    """
+
+    kind: str
+    location: str
+    digest: str
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The image ids [start, stop) that are committed at once."""
+
+    partition: int
+    number: int
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """The image ids [start, stop) of one embed task."""
+
+    number: int
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def chunks(self, chunk_size: int) -> list[Chunk]:
+        """Its chunks in order; only the last may be smaller than `chunk_size`."""
+        starts = range(self.start, self.stop, chunk_size)
+        return [
+            Chunk(self.number, number, start, min(start + chunk_size, self.stop))
+            for number, start in enumerate(starts)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a job is: source, model, sizes. Everything that changes the bytes of its embeddings is in here."""
+
+    source: Source
+    model: ModelSpec
+    listed: int
+    partition_size: int
+    chunk_size: int
+    max_image_pixels: int
+    max_image_bytes: int
+    made_by: str = "lookalike"
+    dtype: str = DTYPE
+
+    @property
+    def partitions(self) -> list[Partition]:
+        """All partitions in order; together they hold each image id from 0 to `listed` once."""
+        return [self.partition(number) for number in range(self.partition_count)]
+
+    @property
+    def partition_count(self) -> int:
+        return -(-self.listed // self.partition_size)
+
+    def partition(self, number: int) -> Partition:
+        """Partition `number`; raises IndexError when the job has none of that number."""
+        if not 0 <= number < self.partition_count:
+            raise IndexError(
+                f"The job has partitions 0 to {self.partition_count - 1}, not {number}."
+            )
+        start = number * self.partition_size
+        return Partition(number, start, min(start + self.partition_size, self.listed))
+
+    def chunks(self, partition: Partition) -> list[Chunk]:
+        return partition.chunks(self.chunk_size)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "source": {
+                "kind": self.source.kind,
+                "location": self.source.location,
+                "digest": self.source.digest,
+                "left_out": dict(self.source.left_out),
+            },
+            "model": self.model.to_json(),
+            "fingerprint": self.model.fingerprint,
+            "listed": self.listed,
+            "partition_size": self.partition_size,
+            "chunk_size": self.chunk_size,
+            "max_image_pixels": self.max_image_pixels,
+            "max_image_bytes": self.max_image_bytes,
+            "dtype": self.dtype,
+            "made_by": self.made_by,
+        }
+
+
+def write_manifest(job: JobDir, manifest: Manifest) -> None:
+    """Write job.json, the last file of a job's making: with it the job exists."""
+    files.write_bytes(
+        job.spec, (json.dumps(manifest.to_json(), indent=2) + "\n").encode()
+    )
+
+
+def load_manifest(job: JobDir) -> Manifest:
+    """Read job.json.
+
+    Raises JobNotFound when there is none, JobMismatch for another format version, CorruptFile when it is not what
+    `write_manifest` writes.
+    """
+    job.require()
+    try:
+        table = json.loads(job.spec.read_bytes())
+        if table["format"] != FORMAT:
+            raise JobMismatch(
+                f"{job.spec} has format {table['format']}, and this version of lookalike reads format {FORMAT}: "
+                "use the version that made the job, or make it anew."
+            )
+        manifest = Manifest(
+            source=Source(**table["source"]),
+            model=ModelSpec.from_json(table["model"]),
+            listed=table["listed"],
+            partition_size=table["partition_size"],
+            chunk_size=table["chunk_size"],
+            max_image_pixels=table["max_image_pixels"],
+            max_image_bytes=table["max_image_bytes"],
+            made_by=table["made_by"],
+            dtype=table["dtype"],
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptFile(
+            f"{job.spec} is not a whole manifest ({error!r}): restore it from a copy."
+        ) from None
+    if manifest.model.fingerprint != table["fingerprint"]:
+        raise JobMismatch(
+            f"{job.spec} records the model fingerprint {table['fingerprint']}, but this version of lookalike computes "
+            f"{manifest.model.fingerprint} for the same model: use the version that made the job ({manifest.made_by})."
+        )
+    return manifest

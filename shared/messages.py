@@ -1,0 +1,245 @@
+"""Frozen messages, task names and queue names; JSON in and out, versioned, never a pickle, an array or a path."""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from shared.errors import JobError, LookalikeError, MessageError, error_from
+from shared.jobdir import check_job_id
+
+VERSION = 1
+
+EMBED_TASK, EMBED_QUEUE = "lookalike.embed_partition", "embed"
+MERGE_TASK, MERGE_QUEUE = "lookalike.merge_job", "merge"
+SEARCH_TASK, QUERY_QUEUE = "lookalike.search", "query"
+# A role is what `lookalike worker ROLE` starts; each has one queue.
+QUEUES = {"embed": EMBED_QUEUE, "merge": MERGE_QUEUE, "query": QUERY_QUEUE}
+TASK_QUEUES = {
+    EMBED_TASK: EMBED_QUEUE,
+    MERGE_TASK: MERGE_QUEUE,
+    SEARCH_TASK: QUERY_QUEUE,
+}
+
+MAX_PARTITION = 10_000_000
+MAX_K = 1_000
+
+
+def _fields(table: Any, kind: str, names: set[str]) -> Mapping[str, Any]:
+    """`table` as a mapping with exactly `names`, of this version; MessageError otherwise."""
+    if not isinstance(table, Mapping):
+        raise MessageError(
+            f"A {kind} message must be a JSON object, not {type(table).__name__}."
+        )
+    if table.get("version") != VERSION:
+        raise MessageError(
+            f"A {kind} message of version {table.get('version')!r} came, and this worker speaks version {VERSION}: "
+            "run the same version of lookalike everywhere."
+        )
+    if set(table) != names | {"version"}:
+        raise MessageError(
+            f"A {kind} message must hold {sorted(names)}, not {sorted(set(table) - {'version'})}."
+        )
+    return table
+
+
+def _job(value: Any) -> str:
+    try:
+        return check_job_id(value)
+    except JobError as error:
+        raise MessageError(str(error)) from None
+
+
+def _integer(value: Any, name: str, least: int, most: int) -> int:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int)
+        or not least <= value <= most
+    ):
+        raise MessageError(
+            f"{name} must be a whole number from {least} to {most}, not {value!r}."
+        )
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedPartition:
+    """Embed what is missing of one partition of a job, and seal it."""
+
+    job: str
+    partition: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {"version": VERSION, "job": self.job, "partition": self.partition}
+
+    @classmethod
+    def from_json(cls, table: Any) -> Self:
+        """Raises MessageError for anything but what `to_json` gives."""
+        values = _fields(table, "embed", {"job", "partition"})
+        return cls(
+            _job(values["job"]),
+            _integer(values["partition"], "partition", 0, MAX_PARTITION),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MergeJob:
+    """Build the index of a job, if all its partitions are sealed."""
+
+    job: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"version": VERSION, "job": self.job}
+
+    @classmethod
+    def from_json(cls, table: Any) -> Self:
+        """Raises MessageError for anything but what `to_json` gives."""
+        return cls(_job(_fields(table, "merge", {"job"})["job"]))
+
+
+@dataclass(
+    frozen=True, slots=True, eq=False
+)  # Arrays do not compare to one truth value.
+class Query:
+    """One thing to look for: a vector (float32 [d], any length but 0) or the encoded bytes of an image."""
+
+    vector: np.ndarray | None = None
+    image: bytes | None = None
+
+    def to_json(self) -> dict[str, str]:
+        if self.vector is not None:
+            little = np.ascontiguousarray(self.vector, dtype="<f4")
+            return {"vector": base64.b64encode(little.tobytes()).decode("ascii")}
+        return {"image": base64.b64encode(self.image or b"").decode("ascii")}
+
+    @classmethod
+    def from_json(cls, table: Any) -> Self:
+        """Raises MessageError for anything but what `to_json` gives."""
+        if not isinstance(table, Mapping) or set(table) not in ({"vector"}, {"image"}):
+            raise MessageError(
+                'A query must be a JSON object with just "vector" or just "image".'
+            )
+        ((kind, text),) = table.items()
+        try:
+            data = base64.b64decode(text, validate=True)
+        except (binascii.Error, TypeError, ValueError):
+            raise MessageError(f"The {kind} of a query must be base64 text.") from None
+        if kind == "image":
+            return cls(image=data)
+        if len(data) % 4 or not data:
+            raise MessageError(
+                f"The vector of a query has {len(data)} bytes; float32 values take 4 each."
+            )
+        return cls(vector=np.frombuffer(data, dtype="<f4").astype(np.float32))
+
+
+@dataclass(frozen=True, slots=True)
+class SearchJob:
+    """Many queries to one job's index, answered in one reply in the same order.
+
+    `exact` compares with every embedding of the job instead of the index's candidates: the truth, at its price.
+    """
+
+    job: str
+    queries: tuple[Query, ...]
+    k: int = 10
+    exact: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        queries = [query.to_json() for query in self.queries]
+        return {
+            "version": VERSION,
+            "job": self.job,
+            "k": self.k,
+            "exact": self.exact,
+            "queries": queries,
+        }
+
+    @classmethod
+    def from_json(cls, table: Any, max_queries: int = 1_024) -> Self:
+        """Raises MessageError for anything but what `to_json` gives, or for more than `max_queries` queries."""
+        values = _fields(table, "search", {"job", "k", "exact", "queries"})
+        queries = values["queries"]
+        if not isinstance(queries, list) or not 1 <= len(queries) <= max_queries:
+            found = (
+                len(queries) if isinstance(queries, list) else type(queries).__name__
+            )
+            raise MessageError(
+                f"A search message must carry a list of 1 to {max_queries} queries, not {found}."
+            )
+        if not isinstance(values["exact"], bool):
+            raise MessageError(f"exact must be true or false, not {values['exact']!r}.")
+        return cls(
+            _job(values["job"]),
+            tuple(Query.from_json(query) for query in queries),
+            _integer(values["k"], "k", 1, MAX_K),
+            values["exact"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One answer to a query: rank from 1, image id, its path as it was listed, cosine similarity."""
+
+    rank: int
+    id: int
+    image_path: str
+    similarity: float
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "rank": self.rank,
+            "id": self.id,
+            "image_path": self.image_path,
+            "similarity": self.similarity,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of one query: its hits and the worker's milliseconds, or the error that kept it from them."""
+
+    hits: tuple[Hit, ...] = ()
+    milliseconds: float = 0.0
+    error: LookalikeError | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        if self.error is not None:
+            return {
+                "error": {"kind": type(self.error).__name__, "message": str(self.error)}
+            }
+        return {
+            "hits": [hit.to_json() for hit in self.hits],
+            "milliseconds": self.milliseconds,
+        }
+
+    @classmethod
+    def from_json(cls, table: Any) -> Self:
+        """Raises MessageError for anything but what `to_json` gives."""
+        try:
+            if "error" in table:
+                return cls(
+                    error=error_from(table["error"]["kind"], table["error"]["message"])
+                )
+            return cls(
+                tuple(Hit(**hit) for hit in table["hits"]), float(table["milliseconds"])
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise MessageError(
+                f"A worker's answer can't be read ({error!r}): run the same version everywhere."
+            ) from None
+
+
+def reply_to_json(answers: list[Answer]) -> dict[str, Any]:
+    return {"version": VERSION, "answers": [answer.to_json() for answer in answers]}
+
+
+def reply_from_json(table: Any) -> list[Answer]:
+    """The answers of a reply, in the order of the queries; raises MessageError when it is none."""
+    values = _fields(table, "reply", {"answers"})
+    if not isinstance(values["answers"], list):
+        raise MessageError("A reply must carry a list of answers.")
+    return [Answer.from_json(answer) for answer in values["answers"]]

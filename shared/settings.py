@@ -1,0 +1,219 @@
+"""Frozen settings: defaults < lookalike.toml < environment < command line; an unknown key is an error."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from shared.errors import SettingsError
+
+PREFIX = "LOOKALIKE_"
+CONFIG_VARIABLE = "LOOKALIKE_CONFIG"
+# Tells a worker which file descriptor is a pipe that its coordinator holds the other end of. Not a setting.
+PARENT_PIPE = "LK_PARENT_PIPE"
+# What other tools already call the broker, in the order in which they are believed.
+BROKER_VARIABLES = ("LOOKALIKE_BROKER_URL", "CELERY_BROKER_URL", "REDIS_URL")
+
+
+def _setting(default: Any, what: str, least: float | None = None) -> Any:
+    return field(default=default, metadata={"what": what, "least": least})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that can be set. Each key `name` is `name` in lookalike.toml and `LOOKALIKE_NAME` in the environment."""
+
+    broker_url: str | None = _setting(
+        None,
+        "Redis or Valkey that carries the messages; unset: an embedded one is started on a private socket",
+    )
+    jobs_root: Path | None = _setting(
+        None,
+        "directory that holds the jobs a worker serves; unset: the parent of the JOB that was typed",
+    )
+    model: str | None = _setting(
+        None,
+        "model of a new job: a name, or the path of a .keras file; unset: efficientnet-lite0, or the job's own",
+    )
+    weights: Path | None = _setting(
+        None,
+        "weights file for the model, where the packaged or downloaded ones won't do",
+    )
+    partition_size: int = _setting(50_000, "images in one embed task of a new job", 1)
+    chunk_size: int | None = _setting(
+        None,
+        "images in one checkpoint of a new job; unset: by the model, under a minute",
+        1,
+    )
+    batch_size: int | None = _setting(
+        None, "images in one model call; unset: 8 on a CPU, 128 on a GPU", 1
+    )
+    decode_threads: int | None = _setting(
+        None, "threads that read and decode images; unset: one a core", 1
+    )
+    max_image_pixels: int = _setting(
+        178_956_970,
+        "pixels by the header above which an image of a new job is refused",
+        1,
+    )
+    max_image_bytes: int = _setting(
+        268_435_456, "bytes above which an image file of a new job is refused", 1
+    )
+    max_query_bytes: int = _setting(
+        33_554_432, "bytes above which a query image is refused", 1
+    )
+    max_queries: int = _setting(1_024, "queries that one search message may carry", 1)
+    lease_seconds: float = _setting(
+        20.0, "time after which a partition of a worker that went silent is free", 1
+    )
+    visibility_timeout: int = _setting(
+        45,
+        "seconds after which the broker hands out a silent worker's message again",
+        3,
+    )
+    recall_target: float = _setting(
+        0.99, "recall@10 that a build widens its search to reach", 0
+    )
+    rerank_depth: int = _setting(
+        200, "candidates of the index that are compared exactly", 1
+    )
+    query_cache_size: int = _setting(
+        1_024, "answers that a query worker remembers; 0: none", 0
+    )
+    open_jobs: int = _setting(4, "jobs whose index a query worker keeps open", 1)
+    flower_port: int = _setting(5555, "port of `lookalike flower` on 127.0.0.1", 0)
+
+    def __post_init__(self) -> None:
+        for key in fields(self):
+            least, value = key.metadata["least"], getattr(self, key.name)
+            if least is not None and value is not None and value < least:
+                raise SettingsError(
+                    f"The setting {key.name} is {value}; it must be at least {least:g}."
+                )
+        if self.recall_target > 1:
+            raise SettingsError(
+                f"The setting recall_target is {self.recall_target}; a recall lies between 0 and 1."
+            )
+        if self.lease_seconds >= self.visibility_timeout:
+            raise SettingsError(
+                f"lease_seconds ({self.lease_seconds:g}) must be below visibility_timeout ({self.visibility_timeout}), "
+                "or a message comes back while its lease still keeps everyone out."
+            )
+
+    def changed(self, **values: Any) -> "Settings":
+        """A copy with those of `values` that are not None, as a command line gives them."""
+        return replace(
+            self, **{key: value for key, value in values.items() if value is not None}
+        )
+
+    def to_environment(self) -> dict[str, str]:
+        """The environment that gives a child process these settings, wherever it is started."""
+        values = {key.name: getattr(self, key.name) for key in fields(self)}
+        return {
+            PREFIX + name.upper(): str(value)
+            for name, value in values.items()
+            if value is not None
+        }
+
+
+def _kinds() -> dict[str, type]:
+    """The plain type of each key: `int | None` counts as int."""
+    kinds: dict[str, type] = {}
+    for key in fields(Settings):
+        # Annotations are live objects here (no string annotations), so a union lists its members.
+        members: tuple[Any, ...] = getattr(key.type, "__args__", (key.type,))
+        kinds[key.name] = next(kind for kind in members if kind is not type(None))
+    return kinds
+
+
+def _convert(key: str, value: Any, kind: type, where: str) -> Any:
+    refused = SettingsError(
+        f"{where} sets {key} to {value!r}, which is no {kind.__name__}."
+    )
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise refused
+    if kind in (str, Path) and not isinstance(value, str):
+        raise refused
+    if kind is int and isinstance(value, float):
+        raise refused
+    try:
+        if kind is Path:
+            return Path(str(value)).expanduser()
+        return kind(
+            value.replace("_", "") if kind is int and isinstance(value, str) else value
+        )
+    except ValueError:
+        raise refused from None
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        with open(path, "rb") as file:
+            table = tomllib.load(file)
+    except FileNotFoundError:
+        raise SettingsError(
+            f"{CONFIG_VARIABLE} names {path}, which does not exist."
+        ) from None
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{path} can't be read as TOML: {error}.") from None
+    kinds = _kinds()
+    for key in table:
+        if key not in kinds:
+            raise SettingsError(
+                f"{path} has the unknown key {key!r}; the known ones are {', '.join(kinds)}."
+            )
+    return {
+        key: _convert(key, value, kinds[key], str(path)) for key, value in table.items()
+    }
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    kinds = _kinds()
+    found: dict[str, Any] = {}
+    for variable, value in environ.items():
+        if not variable.startswith(PREFIX) or variable == CONFIG_VARIABLE:
+            continue
+        key = variable.removeprefix(PREFIX).lower()
+        if key not in kinds:
+            raise SettingsError(
+                f"The environment has {variable}, which is no setting of lookalike; "
+                f"the known ones are {', '.join(PREFIX + known.upper() for known in kinds)}."
+            )
+        if value:  # An empty variable is how compose files and shells say "not set".
+            found[key] = _convert(
+                key, value, kinds[key], f"The environment ({variable})"
+            )
+    urls = [environ[variable] for variable in BROKER_VARIABLES if environ.get(variable)]
+    if urls:
+        found["broker_url"] = urls[0]
+    return found
+
+
+def without_settings(environ: Mapping[str, str]) -> dict[str, str]:
+    """`environ` less every variable that `load_settings` reads."""
+    return {
+        variable: value
+        for variable, value in environ.items()
+        if not variable.startswith(PREFIX) and variable not in BROKER_VARIABLES
+    }
+
+
+def load_settings(
+    environ: Mapping[str, str] | None = None, directory: Path | None = None
+) -> Settings:
+    """Settings of this process: defaults, then the file, then the environment.
+
+    The file is the one LOOKALIKE_CONFIG names, else `lookalike.toml` in `directory` (the working directory) if there
+    is one. Raises SettingsError on an unknown key or a value that does not fit.
+    """
+    environ = os.environ if environ is None else environ
+    named = environ.get(CONFIG_VARIABLE)
+    path = (
+        Path(named).expanduser()
+        if named
+        else (directory or Path.cwd()) / "lookalike.toml"
+    )
+    from_file = _from_file(path) if named or path.is_file() else {}
+    return Settings(**(from_file | _from_environment(environ)))
