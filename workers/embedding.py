@@ -1,0 +1,182 @@
+"""Embedding one partition: paths -> decoded images -> batches -> embeddings -> committed chunks -> a seal (no Celery)."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from shared import ledger
+from shared.errors import CorruptFile
+from shared.jobdir import JobDir
+from shared.ledger import ImageRow, Seal
+from shared.manifest import Chunk, Manifest, Partition
+from workers.decode import ReadImage, stream_images
+from workers.embedder import Embedder
+from workers.stopping import Stopped
+
+# Decoded images that wait for the model, in batches: enough to ride out a slow file, little in memory.
+_BATCHES_AHEAD = 4
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionProgress:
+    """How far a partition is: images done and listed, images per second of this worker, seconds left."""
+
+    done: int
+    listed: int
+    images_per_second: float | None
+
+    def __str__(self) -> str:
+        text = f"{self.done / self.listed:.0%} · {self.done:,}/{self.listed:,}"
+        if self.images_per_second:
+            left = round((self.listed - self.done) / self.images_per_second)
+            text += f" · {self.images_per_second:,.0f} img/s · {duration(left)} left"
+        return text
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 42s, 1m11s, 3h05m."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+def embed_partition(
+    job: JobDir,
+    manifest: Manifest,
+    partition: Partition,
+    embedder: Embedder,
+    *,
+    threads: int,
+    keep_going: Callable[[], bool],
+    may_commit: Callable[[], bool],
+    report: Callable[[PartitionProgress], None],
+) -> Seal:
+    """Embed the chunks of `partition` that are not committed yet, commit each, and seal the partition.
+
+    `keep_going` is asked at every batch and `may_commit` before every commit; when one says no, Stopped is raised and
+    only the chunk under way is lost. Committed chunks that turn out damaged at the seal are embedded again. Raises
+    OSError when the disk does not take a commit, CorruptFile when the path list is damaged.
+    """
+    if ledger.is_sealed(job, partition.number):
+        ledger.remove_chunks(job, partition.number)
+        return ledger.read_seal(job, partition.number)
+    paths = ledger.read_paths(job, partition)
+    while True:
+        missing = ledger.missing_chunks(job, manifest, partition)
+        work = _Work(job, manifest, partition, embedder, keep_going, may_commit, report)
+        work.run(missing, paths, threads)
+        if not may_commit():
+            raise Stopped
+        try:
+            return ledger.seal_partition(job, manifest, partition)
+        except CorruptFile:
+            damaged = [
+                chunk
+                for chunk in manifest.chunks(partition)
+                if not _is_whole(job, manifest, chunk)
+            ]
+            if not damaged:
+                raise
+            for chunk in damaged:
+                ledger.uncommit_chunk(job, chunk)
+
+
+def _is_whole(job: JobDir, manifest: Manifest, chunk: Chunk) -> bool:
+    try:
+        ledger.read_chunk(job, manifest, chunk)
+    except CorruptFile:
+        return False
+    return True
+
+
+@dataclass(slots=True)
+class _Work:
+    job: JobDir
+    manifest: Manifest
+    partition: Partition
+    embedder: Embedder
+    keep_going: Callable[[], bool]
+    may_commit: Callable[[], bool]
+    report: Callable[[PartitionProgress], None]
+    _started: float = 0.0
+    _done_before: int = 0
+    _done_here: int = 0
+
+    def run(self, missing: list[Chunk], paths: list[str], threads: int) -> None:
+        """Embed and commit `missing`, images decoded ahead also across the border between two chunks."""
+        self._started = time.monotonic()
+        self._done_before = len(self.partition) - sum(len(chunk) for chunk in missing)
+        wanted = (
+            paths[image_id - self.partition.start]
+            for chunk in missing
+            for image_id in range(chunk.start, chunk.stop)
+        )
+        images = stream_images(
+            wanted,
+            image_size=self.embedder.image_size,
+            max_pixels=self.manifest.max_image_pixels,
+            max_bytes=self.manifest.max_image_bytes,
+            threads=threads,
+            ahead=_BATCHES_AHEAD * self.embedder.batch_size,
+        )
+        try:
+            for chunk in missing:
+                self._embed_chunk(chunk, images)
+        finally:
+            images.close()
+
+    def _embed_chunk(self, chunk: Chunk, images: Iterator[ReadImage]) -> None:
+        started = time.monotonic()
+        rows: list[ImageRow] = []
+        batch: list[np.ndarray] = []
+        vectors: list[np.ndarray] = [np.empty((0, self.embedder.dim), dtype=np.float16)]
+        for image_id in range(chunk.start, chunk.stop):
+            image = next(images)
+            rows.append(_row(image_id, image))
+            if image.pixels is not None:
+                batch.append(image.pixels)
+            if len(batch) == self.embedder.batch_size or image_id == chunk.stop - 1:
+                if not self.keep_going():
+                    raise Stopped
+                if batch:
+                    vectors.append(
+                        self.embedder.embed(np.stack(batch)).astype(np.float16)
+                    )
+                    batch = []
+                self._advance(image_id + 1 - chunk.start, chunk)
+        if not self.may_commit():
+            raise Stopped
+        seconds = time.monotonic() - started
+        ledger.commit_chunk(
+            self.job, self.manifest, chunk, rows, np.concatenate(vectors), seconds
+        )
+        self._done_here += len(chunk)
+
+    def _advance(self, in_chunk: int, chunk: Chunk) -> None:
+        here = self._done_here + in_chunk
+        seconds = time.monotonic() - self._started
+        self.report(
+            PartitionProgress(
+                self._done_before + here,
+                len(self.partition),
+                here / seconds if seconds > 0 else None,
+            )
+        )
+
+
+def _row(image_id: int, image: ReadImage) -> ImageRow:
+    return ImageRow(
+        id=image_id,
+        image_path=image.path,
+        width=image.width,
+        height=image.height,
+        bytes=image.bytes,
+        sha256=image.sha256,
+        status=image.status,
+        error_message=image.error_message,
+    )

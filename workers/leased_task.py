@@ -1,0 +1,103 @@
+"""What the embed and merge tasks share around their work: the lease, the stop, the trouble, the progress events."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from celery import Task
+from celery.exceptions import Reject, Retry
+
+from shared.broker import CONNECTION_ERRORS
+from shared.errors import LookalikeError, MessageError
+from shared.lease import Lease, report_trouble
+from workers.runtime import LatestEvent, Runtime
+from workers.stopping import Stopped
+
+log = logging.getLogger("lookalike.worker")
+
+# How soon a task that this worker could not do is offered again, to this worker or another.
+_TROUBLE_SECONDS = 10
+
+
+@contextmanager
+def leased(task: Task, job_id: str, what: int | str, shown: str) -> Iterator[Lease]:
+    """Hold the lease on `what` (a partition number or MERGE) of a job while the block does the work.
+
+    Whatever ends the block early gives the message back instead of losing it: a stop and a broker that went away put
+    it back at once, a failure tells the coordinator why and offers it again in a few seconds. When another worker
+    holds the lease, a new message is sent for later: acknowledging this one could take away the holder's protection,
+    as a redelivered message keeps its delivery tag. `shown` is what Flower shows as the task's arguments.
+    """
+    runtime: Runtime = task.app.lookalike
+    owner = task.request.hostname
+    lease = Lease(runtime.client, job_id, what, owner, runtime.settings.lease_seconds)
+    try:
+        taken = lease.acquire()
+    except CONNECTION_ERRORS as error:
+        _give_back(f"The broker does not answer ({error}).")
+    if not taken:
+        log.info("%s: another worker holds it; asking again later.", shown)
+        _offer_again(task, runtime.settings.lease_seconds, shown)
+    with lease:
+        try:
+            yield lease
+        except (Reject, Retry):
+            raise
+        except Stopped:
+            _give_back(f"{shown}: stopped; what is committed stays.")
+        except CONNECTION_ERRORS as error:
+            _give_back(f"{shown}: the broker does not answer ({error}).")
+        except (LookalikeError, OSError) as error:
+            log.error("%s: %s", shown, error)
+            report_trouble(runtime.client, job_id, owner, str(error))
+            _offer_again(task, _TROUBLE_SECONDS, shown)
+        except Exception as error:
+            log.exception(
+                "%s failed in a way that lookalike has no sentence for.", shown
+            )
+            report_trouble(runtime.client, job_id, owner, _unforeseen(error))
+            _offer_again(task, _TROUBLE_SECONDS, shown)
+
+
+def _unforeseen(error: Exception) -> str:
+    first_line = (str(error).splitlines() or [""])[0]
+    shortened = first_line if len(first_line) <= 200 else first_line[:200] + " …"
+    return f"{type(error).__name__}: {shortened} (the worker's log has it all)."
+
+
+def _give_back(reason: str) -> NoReturn:
+    log.info(reason)
+    raise Reject(reason, requeue=True)
+
+
+def _offer_again(task: Task, seconds: float, shown: str) -> NoReturn:
+    try:
+        retry = task.retry(
+            countdown=seconds, max_retries=None, argsrepr=shown, throw=False
+        )
+    except CONNECTION_ERRORS as error:
+        _give_back(f"{shown}: the broker does not answer ({error}).")
+    raise retry
+
+
+def refuse(error: MessageError) -> NoReturn:
+    """Drop a message that can't be meant for this version, loudly and for good."""
+    log.error("Refused a message: %s", error)
+    raise Reject(str(error), requeue=False)
+
+
+@contextmanager
+def progress_events(task: Task) -> Iterator[Callable[[object], None]]:
+    """Yield a function that shows a text as the task's live result in Flower, at no cost to the task."""
+    task_id, hostname, app = task.request.id, task.request.hostname, task.app
+
+    def send(text: str) -> Any:
+        with app.events.default_dispatcher(hostname=hostname) as dispatcher:
+            dispatcher.send("task-progress", uuid=task_id, result=text, retry=False)
+
+    events = LatestEvent(send)
+    try:
+        yield events.put
+    finally:
+        events.close()

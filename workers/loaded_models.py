@@ -1,0 +1,29 @@
+"""The models that this process has loaded: loading one takes seconds, so the last used stay."""
+
+import logging
+import threading
+from collections import OrderedDict
+from pathlib import Path
+
+from shared.models import ModelSpec
+from workers.embedder import Embedder, load_embedder
+
+log = logging.getLogger("lookalike.worker")
+
+_KEPT = 2
+_loaded: OrderedDict[str, Embedder] = OrderedDict()
+_lock = threading.Lock()
+
+
+def loaded_embedder(
+    spec: ModelSpec, model_dir: Path, batch_size: int | None
+) -> Embedder:
+    """The embedder of a job's model, loaded at first use; raises ModelError when it can't be."""
+    with _lock:
+        if spec.fingerprint not in _loaded:
+            log.info("Loading the model %s.", spec.fingerprint)
+            _loaded[spec.fingerprint] = load_embedder(spec, model_dir, batch_size)
+        _loaded.move_to_end(spec.fingerprint)
+        while len(_loaded) > _KEPT:
+            _loaded.popitem(last=False)
+        return _loaded[spec.fingerprint]

@@ -1,0 +1,41 @@
+"""The merge role: a thin Celery task around the stage `merging.merge`."""
+
+from typing import Any
+
+from celery import Task, shared_task
+
+from shared.errors import MessageError
+from shared.lease import MERGE
+from shared.manifest import load_manifest
+from shared.messages import MERGE_TASK, MergeJob
+from workers.leased_task import leased, progress_events, refuse
+from workers.runtime import Runtime
+from workers.stopping import Stopped
+
+
+@shared_task(name=MERGE_TASK, bind=True, ignore_result=True)
+def merge_job(task: Task, table: dict[str, Any]) -> str:
+    """Build, measure and promote the index of a job whose partitions are all sealed; returns a summary for Flower."""
+    from workers import (
+        merging,  # FAISS is for the process that merges, not for each that knows the task's name.
+    )
+
+    runtime: Runtime = task.app.lookalike
+    try:
+        message = MergeJob.from_json(table)
+    except MessageError as error:
+        refuse(error)
+    shown = str(task.request.argsrepr or message)
+    with (
+        leased(task, message.job, MERGE, shown) as lease,
+        progress_events(task) as report,
+    ):
+
+        def step(phase: str, share: float) -> None:
+            if runtime.stopping.is_set() or not lease.held():
+                raise Stopped
+            report(f"{phase} · {share:.0%}")
+
+        job = runtime.job(message.job)
+        info = merging.merge(job, load_manifest(job), runtime.settings, step)
+    return f"{info.type} · {info.ntotal:,} embeddings · recall@10 {info.recall_at_10:.3f} · {info.p50_ms:.2f} ms"

@@ -1,0 +1,57 @@
+"""The query role: a thin Celery task around `answering.Answerer`."""
+
+import logging
+import threading
+from typing import TYPE_CHECKING, Any
+
+from celery import Task, shared_task
+
+from shared.errors import LookalikeError, MessageError
+from shared.messages import SEARCH_TASK, Answer, SearchJob, reply_to_json
+from workers.runtime import Runtime
+
+if TYPE_CHECKING:
+    from workers.answering import Answerer
+
+log = logging.getLogger("lookalike.query")
+
+_answerer: "Answerer | None" = None
+_making = threading.Lock()
+
+
+@shared_task(name=SEARCH_TASK, bind=True, acks_late=False)
+def search(task: Task, table: dict[str, Any]) -> dict[str, Any]:
+    """Answer the queries of one message; an error travels in the reply, as its kind and its sentence.
+
+    Acknowledged at once, unlike the other tasks: by the time a dead worker's query came back, nobody waits for it.
+    """
+    runtime: Runtime = task.app.lookalike
+    try:
+        message = SearchJob.from_json(table, runtime.settings.max_queries)
+    except MessageError as error:
+        log.error("Refused a message: %s", error)
+        return reply_to_json([Answer(error=error)] * _queries_in(table))
+    try:
+        return reply_to_json(
+            _the_answerer(runtime).answer(runtime.job(message.job), message)
+        )
+    except LookalikeError as error:
+        log.error("%s: %s", message.job, error)
+        return reply_to_json([Answer(error=error)] * len(message.queries))
+
+
+def _queries_in(table: Any) -> int:
+    """How many answers a refused message gets, so that a client finds one for each query that it sent."""
+    queries = table.get("queries") if isinstance(table, dict) else None
+    return len(queries) if isinstance(queries, list) and queries else 1
+
+
+def _the_answerer(runtime: Runtime) -> "Answerer":
+    # Imported here: FAISS and OpenCV are for the process that answers, not for each that knows the task's name.
+    from workers.answering import Answerer
+
+    global _answerer
+    with _making:
+        if _answerer is None:
+            _answerer = Answerer(runtime.settings)
+        return _answerer

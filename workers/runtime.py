@@ -1,0 +1,104 @@
+"""What every worker process holds, whatever its role: its settings, its stop flag, its line to Redis."""
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import redis
+
+from shared.broker import connect
+from shared.errors import SettingsError
+from shared.jobdir import JobDir
+from shared.settings import PARENT_PIPE, Settings
+
+log = logging.getLogger("lookalike.worker")
+
+_ORPHAN_GRACE_SECONDS = 15.0
+
+
+class Runtime:
+    """One a process; made by workers/app.py, handed to the tasks through the Celery app."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.stopping = threading.Event()
+        self._client: redis.Redis | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def client(self) -> redis.Redis:
+        """This process's own connection to Redis, made at first use."""
+        with self._lock:
+            if self._client is None:
+                self._client = connect(self.settings)
+            return self._client
+
+    def job(self, job_id: str) -> JobDir:
+        """The job of a message under this worker's root; raises JobError for an id that leads elsewhere."""
+        if self.settings.jobs_root is None:
+            raise SettingsError(
+                "This worker does not know where the jobs lie: start it with --jobs-root DIR, or set LOOKALIKE_JOBS_ROOT."
+            )
+        return JobDir.under(self.settings.jobs_root, job_id)
+
+    @property
+    def decode_threads(self) -> int:
+        return self.settings.decode_threads or os.cpu_count() or 1
+
+
+def follow_parent(environ: "os._Environ[str]") -> None:
+    """When a coordinator started this process, end with it, even if it was killed: its end of the pipe closes then."""
+    number = environ.pop(PARENT_PIPE, None)
+    if number is None:
+        return
+
+    def wait() -> None:
+        os.read(int(number), 1)
+        log.warning("The coordinator is gone; stopping after this batch.")
+        os.kill(os.getpid(), signal.SIGTERM)
+        # With the embedded broker gone too, Celery may wait for it without end. What is committed is on disk.
+        threading.Event().wait(_ORPHAN_GRACE_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=wait, name="follow-parent", daemon=True).start()
+
+
+class LatestEvent:
+    """Sends the latest of many progress texts as a task event, from a thread of its own.
+
+    An event goes out at most once a second and only while there is something new. A broker that is away, or slow,
+    costs the task nothing: the thread waits for it, and what was not sent is overwritten.
+    """
+
+    def __init__(self, send: Callable[[str], Any], seconds: float = 1.0) -> None:
+        self._send = send
+        self._seconds = seconds
+        self._text: str | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(
+            target=self._run, name="progress-events", daemon=True
+        )
+        self._thread.start()
+
+    def put(self, text: object) -> None:
+        self._text = str(text)
+
+    def _run(self) -> None:
+        sent = None
+        while not self._stop.wait(self._seconds):
+            text = self._text
+            if text is None or text == sent:
+                continue
+            try:
+                self._send(text)
+                sent = text
+            except Exception as error:
+                log.debug("A progress event was not sent (%s).", error)
+
+    def close(self) -> None:
+        """Stop sending: an event after the task's end would overwrite its result in Flower."""
+        self._stop.set()
+        self._thread.join(timeout=2.0)

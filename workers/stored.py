@@ -1,0 +1,228 @@
+"""The sealed embeddings of a job as one array by row, and the image of each row, mapped and never copied as a whole."""
+
+import mmap
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
+
+from shared import files, ledger, sealing
+from shared.errors import CorruptFile, QueryError
+from shared.jobdir import JobDir
+from shared.ledger import Seal
+
+Half = npt.NDArray[np.float16]
+Floats = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.int64]
+
+BLOCK_ROWS: Final = 8_192
+"""Rows that a stage holds as float32 at once: 59 MB at 1,792 dimensions."""
+
+IMAGES_SCHEMA = pa.schema(
+    [pa.field("id", pa.int64(), nullable=False), pa.field("image_path", pa.string(), nullable=False)]
+)
+
+# A warm row of 1,792 dimensions is read and widened in 2 to 3 microseconds, a cold one in 40 and more.
+_WARM_SECONDS = 10e-6
+_PAGE = mmap.ALLOCATIONGRANULARITY
+# madvise and its advice differ between systems; where there is none, the mapping works without it.
+_ADVISES = hasattr(mmap.mmap, "madvise") and hasattr(mmap, "MADV_WILLNEED") and hasattr(mmap, "MADV_RANDOM")
+
+
+def widen(half: Half) -> Floats:
+    """float32 of finite float16 values, exactly; a new array of the same shape.
+
+    The bits are moved by hand: `astype` takes 5 to 20 times as long, most of all on the many tiny values of pooled
+    features, and it is in the path of every query.
+    """
+    bits = half.view(np.int16).astype(np.int32)
+    bits <<= 13
+    bits &= np.int32(-0x70002000)  # The sign, which the widening to int32 copied, and the 15 bits below it.
+    floats = bits.view(np.float32)
+    floats *= np.float32(2.0**112)  # The difference of the two exponent biases, which also rights subnormal values.
+    return floats
+
+
+class StoredEmbeddings:
+    """The sealed embeddings of a job: float16 [N, d], row numbers from 0 in the order of the image ids.
+
+    `ids` is int64 [N], ascending, with gaps where images failed. Nothing but the ids is held in memory; several
+    threads may read at once.
+    """
+
+    def __init__(self, parts: Sequence[np.ndarray], ids: Rows, dim: int) -> None:
+        """`parts` are float16 [n, dim] arrays, mapped or not, that together have a row for each of `ids`."""
+        self.ids = ids
+        self.dim = dim
+        self._cold = True
+        # Indexing a plain view of a mapping takes a third of the time of indexing np.memmap itself.
+        self._parts: list[Half] = [part.view(np.ndarray) for part in parts]
+        self._maps = [part.base if isinstance(part.base, mmap.mmap) else None for part in parts]
+        self._starts = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
+
+    @classmethod
+    def open(cls, job: JobDir, seals: Sequence[Seal], ids: Rows | None = None) -> "StoredEmbeddings":
+        """Map the embeddings of `seals`, in the order of their partitions.
+
+        `ids` saves reading them from the metadata. Raises CorruptFile when a file has another size than its seal
+        says, when the seals disagree about the dimension, or when ids are missing, double or out of order.
+        """
+        dims = {seal.dim for seal in seals if seal.embedded}
+        if len(dims) > 1:
+            raise CorruptFile(
+                f"The sealed partitions of {job.path} have embeddings of {sorted(dims)} dimensions where one is needed."
+            )
+        parts = [sealing.open_embeddings(job.img_emb(seal.partition), seal.embedded, seal.dim) for seal in seals]
+        if ids is None:
+            ids = np.concatenate([np.empty(0, np.int64), *(ledger.check_ids(job, seal) for seal in seals)])
+        if len(ids) != sum(len(part) for part in parts) or not np.all(np.diff(ids) > 0):
+            raise CorruptFile(
+                f"The sealed partitions of {job.path} hold {sum(len(part) for part in parts)} embeddings; their "
+                f"{len(ids)} image ids do not name each once, in ascending order."
+            )
+        return cls(parts, ids, dims.pop() if dims else 0)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def rows_of(self, ids: Rows) -> Rows:
+        """Row numbers int64 of image ids; raises QueryError when one of them has no embedding."""
+        rows = np.searchsorted(self.ids, ids)
+        known = rows < len(self)
+        known[known] = self.ids[rows[known]] == ids[known]
+        if not known.all():
+            raise QueryError(
+                f"The image id {int(ids[~known][0])} has no embedding in this job: it failed or was never listed."
+            )
+        return rows
+
+    def rows(self, rows: Rows) -> Half:
+        """A copy of the given rows, float16 [n, d], in the order given; IndexError for a row beyond the last."""
+        if len(rows) and not (rows.min() >= 0 and rows.max() < len(self)):
+            raise IndexError(f"Rows {rows.min()} to {rows.max()} were asked of {len(self)} embeddings.")
+        order = np.argsort(rows, kind="stable")
+        ascending = rows[order]
+        found = np.empty((len(rows), self.dim), dtype=np.float16)
+        # With mode="clip", take writes straight into `found`; no row is out of bounds here.
+        for number, some in self._by_part(ascending):
+            local = ascending[some] - self._starts[number]
+            np.take(self._parts[number], local, axis=0, out=found[some], mode="clip")
+        if np.array_equal(ascending, rows):
+            return found
+        given = np.empty_like(found)
+        given[order] = found
+        return given
+
+    def _by_part(self, ascending: Rows) -> Iterator[tuple[int, slice]]:
+        """Which of the ascending row numbers lie in which partition."""
+        bounds = np.searchsorted(ascending, self._starts).tolist()
+        for number, (start, stop) in enumerate(pairwise(bounds)):
+            if start < stop:
+                yield number, slice(start, stop)
+
+    def cosines(self, rows: Rows, query: Floats) -> Floats:
+        """Cosine similarity, float32 [n], of `query` (float32 [d], length 1) and each of the given rows.
+
+        Equal embeddings get equal values whatever stands around them, so that ties stay ties.
+        """
+        started = time.perf_counter()
+        if self._cold:
+            self._prefetch(np.sort(rows))
+        vectors = widen(self.rows(rows))
+        # Asking for each row ahead costs as much as reading it warm, so it is done while the disk is felt.
+        self._cold = time.perf_counter() - started > _WARM_SECONDS * len(rows)
+        # einsum sums each row by itself in one order; a matrix product sums a row by its place in a tile.
+        lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+        cosines: Floats = np.clip(np.einsum("ij,j->i", vectors, query) / lengths, -1, 1)
+        return cosines
+
+    def blocks(self, size: int = BLOCK_ROWS) -> Iterator[tuple[int, Half]]:
+        """All rows in order, as (first row, float16 [up to `size`, d] view); a view never spans two partitions.
+
+        The pages of a block leave this process's memory when the next one is asked for.
+        """
+        for number, part in enumerate(self._parts):
+            for start in range(0, len(part), size):
+                stop = min(start + size, len(part))
+                self._advise(number, start, stop, "MADV_WILLNEED")
+                yield int(self._starts[number]) + start, part[start:stop]
+                self._advise(number, start, stop, "MADV_DONTNEED")
+
+    def expect_scattered_reads(self) -> None:
+        """Tell the system that rows will be read here and there: reading ahead would fetch 100 times what is used."""
+        for number, part in enumerate(self._parts):
+            self._advise(number, 0, len(part), "MADV_RANDOM")
+
+    def _prefetch(self, ascending: Rows) -> None:
+        """Have the system read these rows all at once, so that a query on a cold disk waits once and not per row."""
+        for number, some in self._by_part(ascending):
+            for row in (ascending[some] - self._starts[number]).tolist():
+                self._advise(number, row, row + 1, "MADV_WILLNEED")
+
+    def _advise(self, number: int, start: int, stop: int, advice: str) -> None:
+        mapped = self._maps[number]
+        if mapped is None or not _ADVISES:
+            return
+        # A mapping begins at the last page boundary at or before the data.
+        before = sealing.HEADER_BYTES % _PAGE
+        first = (before + start * self.dim * 2) // _PAGE * _PAGE
+        mapped.madvise(getattr(mmap, advice), first, before + stop * self.dim * 2 - first)
+
+
+class Images:
+    """The image of each row of a build: ids int64 [N], and image paths that stay on disk until one is asked for."""
+
+    def __init__(self, batches: Sequence[pa.RecordBatch]) -> None:
+        self._paths = [batch.column("image_path") for batch in batches]
+        self._starts = np.concatenate([[0], np.cumsum([len(batch) for batch in batches])]).astype(np.int64)
+        self.ids: Rows = np.concatenate([np.empty(0, np.int64), *(batch.column("id").to_numpy() for batch in batches)])
+
+    @classmethod
+    def open(cls, path: Path) -> "Images":
+        """Map a file that `write_images` wrote; raises CorruptFile when it is something else."""
+        try:
+            reader = pa.ipc.open_file(pa.memory_map(str(path)))
+            if not reader.schema.equals(IMAGES_SCHEMA):
+                raise ValueError(f"its columns are {reader.schema.names}")
+            return cls([reader.get_batch(number) for number in range(reader.num_record_batches)])
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise CorruptFile(
+                f"{path} is not the list of images of an index ({error}): delete {path.parent}, and `lookalike index` "
+                "builds the index anew."
+            ) from None
+
+    def path(self, row: int) -> str:
+        """The image path of one row."""
+        number = int(np.searchsorted(self._starts, row, side="right")) - 1
+        path: str = self._paths[number][row - int(self._starts[number])].as_py()
+        return path
+
+
+def write_images(path: Path, batches: Iterable[pa.RecordBatch]) -> None:
+    """Write id and image_path of all rows as an Arrow file, uncompressed so that it can be mapped."""
+    with (
+        files.written_aside(path) as aside,
+        pa.OSFile(str(aside), "wb") as sink,
+        pa.ipc.new_file(sink, IMAGES_SCHEMA) as writer,
+    ):
+        for batch in batches:
+            writer.write_batch(batch)
+
+
+def sealed_images(job: JobDir, seals: Iterable[Seal]) -> Iterator[pa.RecordBatch]:
+    """Id and image path of the embedded images, one batch a partition, pages checked; CorruptFile when unreadable."""
+    for seal in seals:
+        path = job.metadata(seal.partition)
+        try:
+            table = pq.read_table(
+                path, columns=IMAGES_SCHEMA.names, page_checksum_verification=True, partitioning=None
+            ).cast(IMAGES_SCHEMA)
+        except (OSError, pa.ArrowException) as error:
+            raise CorruptFile(f"{path} can't be read ({error}): restore it from a copy.") from None
+        yield (table.combine_chunks().to_batches()[0] if len(table) else pa.RecordBatch.from_pylist([], IMAGES_SCHEMA))
