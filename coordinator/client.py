@@ -1,0 +1,267 @@
+"""Client: programs enqueue queries and await hits."""
+
+import os
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from celery.exceptions import TimeoutError as CeleryTimeout
+from celery.result import AsyncResult
+
+from shared.broker import CONNECTION_ERRORS, make_app, redacted, require_broker
+from shared.errors import (
+    BrokerUnreachable,
+    ImageError,
+    NoWorker,
+    QueryError,
+    ReplyTimeout,
+    WorkerFailed,
+)
+from shared.jobdir import JobDir, check_job_id
+from shared.messages import (
+    QUERY_QUEUE,
+    SEARCH_TASK,
+    Answer,
+    Hit,
+    Query,
+    SearchJob,
+    reply_from_json,
+)
+from shared.settings import load_settings
+
+Queryable = str | os.PathLike[str] | bytes | np.ndarray
+
+# How long a reply may stay out before somebody looks whether there is any worker to give it.
+_PATIENCE_SECONDS = 3.0
+_PING_SECONDS = 1.5
+_QUERIES_PER_TASK = 64
+_BYTES_PER_TASK = 4 << 20
+
+
+class PendingReply:
+    """The reply to one query that was enqueued. `result()` waits for it."""
+
+    def __init__(self, client: "Client", sent: "_Sent", position: int) -> None:
+        self._client = client
+        self._sent = sent
+        self._position = position
+
+    def answer(self, timeout: float = 30.0) -> Answer:
+        """Hits with the worker's milliseconds; raises as `result` does."""
+        answer = self._sent.answers(self._client, timeout)[self._position]
+        if answer.error is not None:
+            raise answer.error
+        return answer
+
+    def result(self, timeout: float = 30.0) -> list[Hit]:
+        """The hits, best first, waiting up to `timeout` seconds.
+
+        Raises what kept this query from its hits: ImageError for an image that can't be decoded, QueryError for a
+        vector that does not fit, NoIndexYet for a job without an index, NoWorker when no query worker runs,
+        ReplyTimeout when one runs but was too slow, BrokerUnreachable when the broker went away.
+        """
+        return list(self.answer(timeout).hits)
+
+
+class Client:
+    """Searches a job through the query workers behind a broker.
+
+    `job` is a job's directory or its id; `broker` a redis:// URL, by default the one of the settings (environment or
+    lookalike.toml). One client serves one thread; make one for each.
+    """
+
+    def __init__(self, job: str | os.PathLike[str], broker: str | None = None) -> None:
+        """Raises BrokerUnreachable when nothing answers, SettingsError when no broker is known, JobError for a bad id."""
+        self._settings = load_settings().changed(broker_url=broker)
+        text = os.fspath(job)
+        self.job_id = (
+            JobDir.at(Path(text)).job_id if os.sep in text else check_job_id(text)
+        )
+        self._app = make_app(self._settings)
+        require_broker(self._settings)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._app.close()
+
+    def search(
+        self,
+        query: Queryable,
+        k: int = 10,
+        *,
+        exact: bool = False,
+        timeout: float = 30.0,
+    ) -> list[Hit]:
+        """The `k` images of the job most like `query`, best first; raises as `PendingReply.result` does.
+
+        `query` is the path of an image, its encoded bytes, an RGB array uint8 [h, w, 3], or a vector float [d]. With
+        `exact` it is compared with every embedding of the job, without the index.
+        """
+        return self.enqueue([query], k, exact=exact)[0].result(timeout)
+
+    def enqueue(
+        self, queries: Iterable[Queryable], k: int = 10, *, exact: bool = False
+    ) -> list[PendingReply]:
+        """Send `queries` and return at once, a pending reply for each in the same order.
+
+        Many queries share a task. Raises ImageError for a file that can't be read, QueryError for what can't be a
+        query, BrokerUnreachable when the broker does not take them.
+        """
+        return self.enqueue_queries(
+            [as_query(query) for query in queries], k, exact=exact
+        )
+
+    def enqueue_queries(
+        self, queries: Sequence[Query], k: int = 10, *, exact: bool = False
+    ) -> list[PendingReply]:
+        """`enqueue` for queries that `as_query` has made already."""
+        replies: list[PendingReply] = []
+        for group in _groups(queries):
+            sent = self._send(SearchJob(self.job_id, tuple(group), k, exact))
+            replies += [
+                PendingReply(self, sent, position) for position in range(len(group))
+            ]
+        return replies
+
+    def _send(self, message: SearchJob) -> "_Sent":
+        shown = f"{self.job_id} {len(message.queries)} queries, k={message.k}"
+        # A pooled connection that the broker has dropped since only shows on use; the second try makes a new one.
+        for last_try in (False, True):
+            try:
+                return _Sent(
+                    self._app.send_task(
+                        SEARCH_TASK,
+                        args=[message.to_json()],
+                        argsrepr=shown,
+                        retry=False,
+                    )
+                )
+            except CONNECTION_ERRORS as error:
+                if last_try:
+                    raise self._unreachable(error) from None
+        raise AssertionError("unreachable")
+
+    def _unreachable(self, error: Exception) -> BrokerUnreachable:
+        return BrokerUnreachable(
+            f"The broker {redacted(self._settings.broker_url or '')} does not answer ({error}): "
+            "start it again; nothing of the job is lost."
+        )
+
+    def has_worker(self) -> bool:
+        """Whether any worker that consumes the query queue answers within 1.5 seconds."""
+        try:
+            found = (
+                self._app.control.inspect(timeout=_PING_SECONDS).active_queues() or {}
+            )
+        except CONNECTION_ERRORS as error:
+            raise self._unreachable(error) from None
+        return any(
+            queue["name"] == QUERY_QUEUE
+            for queues in found.values()
+            for queue in queues
+        )
+
+    def wait(self, result: "AsyncResult[Any]", timeout: float) -> Any:
+        """What the task of `result` returned; looks for a worker when it takes long."""
+        deadline = time.monotonic() + timeout
+        try:
+            try:
+                return result.get(timeout=min(timeout, _PATIENCE_SECONDS))
+            except CeleryTimeout:
+                pass
+            if not self.has_worker():
+                raise NoWorker(
+                    f"No query worker runs behind {redacted(self._settings.broker_url or '')}: "
+                    "start one with `lookalike worker query`."
+                )
+            return result.get(timeout=max(0.1, deadline - time.monotonic()))
+        except CeleryTimeout:
+            raise ReplyTimeout(
+                f"A query worker is there, but the reply did not come within {timeout:g} s: "
+                "it may be loading its model or have many queries to answer; allow a longer timeout."
+            ) from None
+        except CONNECTION_ERRORS as error:
+            raise self._unreachable(error) from None
+        except (NoWorker, BrokerUnreachable):
+            raise
+        except Exception as error:  # What the task raised, as Celery rebuilds it.
+            raise WorkerFailed(
+                f"The query worker failed: {error}. Its log says where."
+            ) from None
+
+
+class _Sent:
+    """One task under way, shared by the replies of its queries."""
+
+    def __init__(self, result: "AsyncResult[Any]") -> None:
+        self._result: AsyncResult[Any] | None = result
+        self._answers: list[Answer] = []
+
+    def answers(self, client: Client, timeout: float) -> list[Answer]:
+        if self._result is not None:
+            self._answers = reply_from_json(client.wait(self._result, timeout))
+            self._result.forget()
+            self._result = None
+        return self._answers
+
+
+def as_query(query: Queryable) -> Query:
+    """The query that a path, encoded bytes, an RGB array uint8 [h, w, 3] or a vector float [d] stands for."""
+    if isinstance(query, np.ndarray):
+        if query.ndim == 1 and query.dtype.kind == "f":
+            return Query(vector=query.astype(np.float32))
+        if query.ndim == 3 and query.shape[2] == 3 and query.dtype == np.uint8:
+            return Query(image=_as_ppm(query))
+        raise QueryError(
+            f"An array query must be a vector, float [d], or an RGB image, uint8 [h, w, 3]; this one is "
+            f"{query.dtype} {list(query.shape)}."
+        )
+    if isinstance(query, bytes):
+        return Query(image=query)
+    if isinstance(query, str | os.PathLike):
+        try:
+            return Query(image=Path(query).expanduser().read_bytes())
+        except OSError as error:
+            raise ImageError(
+                f"The query image {query} can't be read: {error.strerror or error}.",
+                "unreadable",
+            ) from None
+    raise QueryError(
+        f"A query is a path, encoded bytes, an RGB array or a vector, not {type(query).__name__}."
+    )
+
+
+def _as_ppm(image: np.ndarray) -> bytes:
+    """The plainest lossless image file there is: a client needs no image library to write it."""
+    height, width, _ = image.shape
+    return f"P6 {width} {height} 255\n".encode() + np.ascontiguousarray(image).tobytes()
+
+
+def _groups(queries: Sequence[Query]) -> Iterable[list[Query]]:
+    group: list[Query] = []
+    size = 0
+    for query in queries:
+        weight = len(query.image or b"")
+        if group and (
+            len(group) == _QUERIES_PER_TASK or size + weight > _BYTES_PER_TASK
+        ):
+            yield group
+            group, size = [], 0
+        group.append(query)
+        size += weight
+    if group:
+        yield group

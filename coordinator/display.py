@@ -1,0 +1,164 @@
+"""What a person sees of a job: lines and a live view, as text and rich objects; printing is the CLI's."""
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from coordinator.progress import Progress
+from coordinator.reconcile import Look
+from shared.errors import LookalikeError
+from shared.messages import Answer
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 42 s, 1 min 11 s, 3 h 05 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def partitions_line(progress: Progress) -> str:
+    """The partitions by state, in words."""
+    parts = progress.partitions
+    return f"{parts['sealed']} sealed, {parts['started']} started, {parts['waiting']} waiting"
+
+
+def activity(look: Look) -> str:
+    """What goes on while no rate is known yet."""
+    if look.broker_error is not None:
+        return f"the broker does not answer ({look.broker_error}); waiting for it"
+    if look.progress.complete:
+        return "building the index"
+    if look.holders:
+        return f"{len(look.holders)} partitions at work; the rate shows with the first checkpoints"
+    return "waiting for a worker"
+
+
+def rate_line(progress: Progress) -> str:
+    """The rate and the time left, or what happens instead."""
+    if progress.index_is_current:
+        return "done"
+    if not progress.pending:
+        return "all embedded; sealing and building the index"
+    if progress.images_per_second is None or progress.eta_seconds is None:
+        return "no image committed lately"
+    return f"{progress.images_per_second:,.0f} img/s · {duration(progress.eta_seconds)} left"
+
+
+def one_line(progress: Progress, activity: str | None = None) -> str:
+    """A job's progress in one line, for logs and pipes; `activity` stands in while no rate is known."""
+    state = (
+        activity
+        if activity and progress.images_per_second is None and progress.pending
+        else rate_line(progress)
+    )
+    return (
+        f"{progress.done:,}/{progress.listed:,} images · {progress.failed:,} failed · {state} · "
+        f"partitions: {partitions_line(progress)}"
+    )
+
+
+def live_view(progress: Progress, doing: str) -> RenderableType:
+    """The view that `index` and `status --watch` keep on the screen. `doing` says what goes on when nothing moves."""
+    numbers = Table.grid(padding=(0, 2))
+    numbers.add_row(
+        ProgressBar(total=max(progress.listed, 1), completed=progress.done, width=40),
+        Text(f"{progress.done / max(progress.listed, 1):.0%}", style="bold"),
+        f"{progress.done:,}/{progress.listed:,} images",
+        Text(f"{progress.failed:,} failed", style="red" if progress.failed else "dim"),
+    )
+    state = (
+        rate_line(progress)
+        if progress.images_per_second or not progress.pending
+        else doing
+    )
+    detail = Text(f"{state}   ·   partitions: {partitions_line(progress)}", style="dim")
+    return Group(numbers, detail)
+
+
+def status_lines(progress: Progress) -> list[str]:
+    """What `status` says of a job, a line each."""
+    images = f"{progress.listed:,} listed, {progress.embedded:,} embedded, {progress.failed:,} failed"
+    return [
+        f"job         {progress.job}",
+        f"model       {progress.model}",
+        f"images      {images}, {progress.pending:,} pending",
+        f"partitions  {partitions_line(progress)}",
+        f"rate        {rate_line(progress)}",
+        f"index       {index_line(progress)}",
+    ]
+
+
+def index_line(progress: Progress) -> str:
+    """The promoted index, or why there is none."""
+    index = progress.index
+    if index is None:
+        return "none yet: it is built when all partitions are sealed"
+    recall = (
+        "recall not measured"
+        if index.recall_at_10 is None
+        else f"recall@10 {index.recall_at_10:.3f}"
+    )
+    line = f"{index.build}: {index.type}, {index.ntotal:,} embeddings, {recall}, {index.p50_ms:.2f} ms a query (p50)"
+    return line if progress.index_is_current else f"{line}; older than the embeddings"
+
+
+def finished_lines(progress: Progress, job: str) -> list[str]:
+    """What `index` says at its end: what was built, and how to search it."""
+    failed = (
+        f", {progress.failed:,} failed (each with its reason in {job}/errors/)"
+        if progress.failed
+        else ""
+    )
+    return [
+        f"{progress.embedded:,} of {progress.listed:,} images embedded{failed}",
+        f"index {index_line(progress)}",
+        f"Search it:  lookalike search {job} IMAGE",
+    ]
+
+
+def hits_table(query: str, answer: Answer) -> RenderableType:
+    """The hits of one query, best first."""
+    if answer.error is not None:
+        return Text(f"{query}: {answer.error}", style="red")
+    table = Table(
+        title=f"{escape(query)}  ·  {answer.milliseconds:.1f} ms in the worker",
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+    )
+    table.add_column("#", justify="right", style="dim")
+    table.add_column("similarity", justify="right")
+    table.add_column("image", overflow="fold")
+    for hit in answer.hits:
+        table.add_row(str(hit.rank), f"{hit.similarity:.4f}", escape(hit.image_path))
+    return table
+
+
+def search_json(
+    queries: Sequence[str], answers: Sequence[Answer]
+) -> list[dict[str, object]]:
+    """The `--json` of search: one object a query, in order."""
+    return [
+        _search_object(query, answer)
+        for query, answer in zip(queries, answers, strict=True)
+    ]
+
+
+def _search_object(query: str, answer: Answer) -> dict[str, object]:
+    found: dict[str, object] = {
+        "query": query,
+        "hits": [hit.to_json() for hit in answer.hits],
+        "milliseconds": round(answer.milliseconds, 3),
+    }
+    if isinstance(answer.error, LookalikeError):
+        found["error"] = str(answer.error)
+    return found

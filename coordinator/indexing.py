@@ -1,0 +1,90 @@
+"""Running a job to its end: look, send what is missing, watch the workers, until the promoted index covers it all."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from coordinator.local import LocalWorkers
+from coordinator.progress import ProgressReader
+from coordinator.reconcile import Look, Reconciler
+from shared.broker import connect, make_app
+from shared.errors import WorkerFailed
+from shared.jobdir import JobDir
+from shared.lease import clear_troubles
+from shared.manifest import Manifest
+from shared.settings import Settings
+
+LOOK_SECONDS = 1.0
+# A worker that can't do what it was asked offers it again after ten seconds, to itself if there is no other.
+_HOPELESS_TIMES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One turn of the loop: what was found, and sentences about workers that died or complain."""
+
+    look: Look
+    notices: list[str]
+
+
+def run_job(
+    job: JobDir,
+    manifest: Manifest,
+    settings: Settings,
+    workers: LocalWorkers | None,
+    pause: Callable[[float], None] = time.sleep,
+) -> Iterator[Step]:
+    """Yield a step about every second until the promoted index covers the whole job.
+
+    May be left or killed at any moment. Raises WorkerFailed when workers report that they can't go on and nobody
+    works, CorruptFile or FingerprintMismatch when the job directory is not right. A broker that is away is waited for.
+    """
+    reader = ProgressReader(job, manifest)
+    with connect(settings) as client:
+        reconciler = Reconciler(make_app(settings), client, reader)
+        patience = _Patience()
+        told: set[str] = set()
+        first = True
+        while True:
+            look = reconciler.look()
+            if first and look.broker_error is None:
+                clear_troubles(
+                    client, job.job_id
+                )  # An earlier run's complaints are not this one's.
+                look = Look(look.progress, look.holders)
+                first = False
+            fresh = [
+                f"{trouble.owner}: {trouble.sentence}" for trouble in look.troubles
+            ]
+            notices = [sentence for sentence in fresh if sentence not in told]
+            told.update(fresh)
+            if workers is not None:
+                notices += workers.watch()
+            yield Step(look, notices)
+            if look.progress.index_is_current:
+                return
+            patience.check(look)
+            pause(LOOK_SECONDS)
+
+
+class _Patience:
+    """Gives up when workers have reported trouble three times, nothing got done meanwhile, and nobody else works."""
+
+    def __init__(self) -> None:
+        self._done = -1
+        self._times_before = 0
+
+    def check(self, look: Look) -> None:
+        times = sum(trouble.times for trouble in look.troubles)
+        troubled = {trouble.owner for trouble in look.troubles}
+        others = any(holder.owner not in troubled for holder in look.holders)
+        if look.progress.done != self._done or others or times < self._times_before:
+            self._done = look.progress.done
+            self._times_before = times
+            return
+        if times - self._times_before >= _HOPELESS_TIMES:
+            reasons = sorted({trouble.sentence for trouble in look.troubles})
+            raise WorkerFailed(
+                f"No worker can go on with {look.progress.job}: {' '.join(reasons)} "
+                "What is committed is safe; run the same command again when that is mended."
+            )

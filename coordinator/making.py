@@ -1,0 +1,156 @@
+"""Making a job: source -> paths and manifest, or the job that is already there, if it is the same one."""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from importlib.metadata import version
+from pathlib import Path
+
+from coordinator.partition import PathDigest, partitions_of
+from coordinator.sources import Listing, open_source
+from shared import files, ledger
+from shared.errors import JobBusy, JobMismatch, SourceError
+from shared.jobdir import JobDir
+from shared.manifest import Manifest, Source, load_manifest, write_manifest
+from shared.models import ModelSpec, resolve_model
+from shared.settings import Settings
+
+DEFAULT_MODEL = "efficientnet-lite0"
+_REPORT_EVERY = 1_000
+
+
+def make_or_open(
+    source: str, job: JobDir, settings: Settings, listed: Callable[[int], None]
+) -> Manifest:
+    """The manifest of `job`: the one on disk if the job exists, else made from `source`.
+
+    `listed` is told the number of paths while they are listed. Raises JobMismatch when the job on disk was made from
+    another source or with another model, naming both; SourceError when there is nothing to list; JobBusy when another
+    coordinator is making the same job.
+    """
+    with _creation_lock(job):
+        if job.spec.is_file():
+            manifest = load_manifest(job)
+            _require_same(manifest, source, job, settings)
+            return manifest
+        model = resolve_model(settings.model or DEFAULT_MODEL, settings.weights)
+        return _make(open_source(source), job, model, settings, listed)
+
+
+def _make(
+    listing: Listing,
+    job: JobDir,
+    model: ModelSpec,
+    settings: Settings,
+    listed: Callable[[int], None],
+) -> Manifest:
+    digest = PathDigest()
+    # A kill during an earlier listing may have left path files of a longer list behind.
+    shutil.rmtree(job.paths_dir, ignore_errors=True)
+    for partition, paths in partitions_of(
+        _reported(digest.feed(listing), listed), settings.partition_size
+    ):
+        ledger.write_paths(job, partition, paths)
+    if not digest.count:
+        shutil.rmtree(job.paths_dir, ignore_errors=True)
+        left_out = ", ".join(
+            f"{count:,} {reason}" for reason, count in listing.left_out.most_common(5)
+        )
+        raise SourceError(
+            f"{listing.location} holds no images"
+            + (f" (left out: {left_out})" if left_out else "")
+            + ": "
+            "name a folder with images in it, or a list that names some."
+        )
+    _keep_weights(job, model, settings)
+    manifest = Manifest(
+        source=Source(
+            listing.kind,
+            listing.location,
+            digest.hexdigest(),
+            dict(sorted(listing.left_out.items())),
+        ),
+        model=model,
+        listed=digest.count,
+        partition_size=settings.partition_size,
+        chunk_size=settings.chunk_size or model.chunk_size,
+        max_image_pixels=settings.max_image_pixels,
+        max_image_bytes=settings.max_image_bytes,
+        made_by=f"lookalike {version('lookalike')}",
+    )
+    write_manifest(job, manifest)
+    return manifest
+
+
+def _reported(paths: Iterator[str], listed: Callable[[int], None]) -> Iterator[str]:
+    count = 0
+    for count, path in enumerate(paths, 1):
+        if count % _REPORT_EVERY == 0:
+            listed(count)
+        yield path
+    listed(count)
+
+
+def _keep_weights(job: JobDir, model: ModelSpec, settings: Settings) -> None:
+    """Copy weights that a person gave into the job: it must resume where only its directory has survived."""
+    if model.weights != "file" or model.weights_file is None:
+        return
+    given = settings.weights or Path(settings.model or "")
+    with files.written_aside(job.model_dir / model.weights_file) as aside:
+        shutil.copyfile(given.expanduser(), aside)
+
+
+def _require_same(
+    manifest: Manifest, source: str, job: JobDir, settings: Settings
+) -> None:
+    listing = open_source(source)
+    if listing.kind != manifest.source.kind or (
+        listing.kind == "folder" and listing.location != manifest.source.location
+    ):
+        raise JobMismatch(
+            f"{job.path} was made from the {manifest.source.kind} {manifest.source.location}, not from the "
+            f"{listing.kind} {listing.location}: name another JOB for another source."
+        )
+    if (
+        listing.kind != "folder"
+    ):  # A list is read again in no time, and may have changed under the same name.
+        digest = PathDigest()
+        for _ in digest.feed(listing):
+            pass
+        if digest.hexdigest() != manifest.source.digest:
+            raise JobMismatch(
+                f"{job.path} was made from a {manifest.source.kind} of {manifest.listed:,} paths "
+                f"({manifest.source.location}), and the one given now differs from it ({digest.count:,} paths): "
+                "give the same list, or name another JOB."
+            )
+    if settings.model is not None or settings.weights is not None:
+        asked = resolve_model(settings.model or manifest.model.name, settings.weights)
+        if asked.fingerprint != manifest.model.fingerprint:
+            raise JobMismatch(
+                f"{job.path} was made with the model {manifest.model.fingerprint}, not with {asked.fingerprint}: "
+                "embeddings of two models can't be compared. Leave --model out to go on, or name another JOB."
+            )
+
+
+@contextmanager
+def _creation_lock(job: JobDir) -> Iterator[None]:
+    job.path.mkdir(parents=True, exist_ok=True)
+    handle = os.open(job.creation_lock, os.O_CREAT | os.O_RDWR, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise JobBusy(
+                f"Another `lookalike index` is listing the images of {job.path} right now: "
+                "wait until it shows its progress, then run the same command to watch along."
+            ) from None
+        except OSError:
+            pass  # Drive mounts know no locks. The path files of one source are the same whoever writes them.
+        yield
+    finally:
+        job.creation_lock.unlink(missing_ok=True)
+        os.close(handle)
+        with suppress(OSError):
+            job.path.rmdir()  # Only an empty one goes: a source without images leaves nothing behind.

@@ -1,0 +1,172 @@
+"""Progress: the job directory -> done, failed, rate, time left; needs no broker."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from shared import builds, ledger
+from shared.builds import IndexInfo
+from shared.errors import CorruptFile
+from shared.jobdir import JobDir
+from shared.ledger import ChunkSummary, Seal
+from shared.manifest import Manifest
+
+# A partition counts as under way while its last commit is younger than this, or than three of its chunks took.
+_FRESH_SECONDS = 60.0
+_RECENT_CHUNKS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a job is: images by state, partitions by state, images per second (all workers), seconds left.
+
+    `images_per_second` and `eta_seconds` are None while nothing is being committed. `index` is the promoted build.
+    """
+
+    job: str
+    model: str
+    listed: int
+    embedded: int
+    failed: int
+    partitions: dict[str, int]
+    images_per_second: float | None
+    eta_seconds: float | None
+    index: IndexInfo | None
+    index_is_current: bool
+
+    @property
+    def done(self) -> int:
+        return self.embedded + self.failed
+
+    @property
+    def pending(self) -> int:
+        return self.listed - self.done
+
+    @property
+    def complete(self) -> bool:
+        """Whether every partition is sealed."""
+        return self.partitions["sealed"] == sum(self.partitions.values())
+
+    def to_json(self) -> dict[str, Any]:
+        index = self.index
+        return {
+            "job": self.job,
+            "model": self.model,
+            "listed": self.listed,
+            "embedded": self.embedded,
+            "failed": self.failed,
+            "pending": self.pending,
+            "partitions": self.partitions,
+            "images_per_second": None
+            if self.images_per_second is None
+            else round(self.images_per_second, 1),
+            "eta_seconds": None
+            if self.eta_seconds is None
+            else round(self.eta_seconds),
+            "index": None
+            if index is None
+            else {
+                "build": index.build,
+                "ntotal": index.ntotal,
+                "type": index.type,
+                "recall_at_10": index.recall_at_10,
+                "p50_ms": index.p50_ms,
+            },
+        }
+
+
+@dataclass(slots=True)
+class ProgressReader:
+    """Reads a job's progress again and again; what is committed never changes, so each file is read once."""
+
+    job: JobDir
+    manifest: Manifest
+    now: Callable[[], float] = time.time
+    _seals: dict[int, Seal] = field(default_factory=dict)
+    _chunks: dict[tuple[int, int], ChunkSummary] = field(default_factory=dict)
+
+    def read(self) -> Progress:
+        """Progress from disk alone. Raises CorruptFile or FingerprintMismatch when a seal or the index is not right."""
+        seals = self.seals()
+        under_way: dict[int, list[ChunkSummary]] = {}
+        for partition in range(self.manifest.partition_count):
+            if partition not in seals and (chunks := self._committed(partition)):
+                under_way[partition] = chunks
+        embedded = sum(seal.embedded for seal in seals.values())
+        embedded += sum(
+            chunk.embedded for chunks in under_way.values() for chunk in chunks
+        )
+        failed = sum(seal.failed for seal in seals.values())
+        failed += sum(chunk.failed for chunks in under_way.values() for chunk in chunks)
+        pending = self.manifest.listed - embedded - failed
+        rate = self._rate(seals, under_way) if pending else None
+        index = builds.current_info(self.job)
+        partitions = {
+            "sealed": len(seals),
+            "started": len(under_way),
+            "waiting": self.manifest.partition_count - len(seals) - len(under_way),
+        }
+        return Progress(
+            job=str(self.job.path),
+            model=self.manifest.model.fingerprint,
+            listed=self.manifest.listed,
+            embedded=embedded,
+            failed=failed,
+            partitions=partitions,
+            images_per_second=rate,
+            eta_seconds=pending / rate if rate else None,
+            index=index,
+            index_is_current=index is not None
+            and len(seals) == self.manifest.partition_count
+            and index.ledger_digest == builds.ledger_digest(list(seals.values())),
+        )
+
+    def seals(self) -> dict[int, Seal]:
+        """The seals by partition number, ascending."""
+        found = {
+            number: self._seals.get(number) for number in self.job.sealed_numbers()
+        }
+        if None in found.values():
+            found = {
+                seal.partition: seal for seal in ledger.sealed(self.job, self.manifest)
+            }
+        self._seals = {
+            number: seal for number, seal in found.items() if seal is not None
+        }
+        return self._seals
+
+    def _committed(self, partition: int) -> list[ChunkSummary]:
+        chunks = []
+        for number in self.job.chunk_numbers(partition):
+            key = (partition, number)
+            if key not in self._chunks:
+                try:
+                    self._chunks[key] = ledger.chunk_summary(
+                        self.job, partition, number
+                    )
+                except CorruptFile:
+                    continue  # Sealed away this moment, or damaged: then its worker finds out and embeds it again.
+            chunks.append(self._chunks[key])
+        return chunks
+
+    def _rate(
+        self, seals: dict[int, Seal], under_way: dict[int, list[ChunkSummary]]
+    ) -> float | None:
+        """Images per second of all partitions on which something was committed lately, each by its last chunks."""
+        rates = []
+        for chunks in under_way.values():
+            last = sorted(chunks, key=lambda chunk: chunk.committed_at)[
+                -_RECENT_CHUNKS:
+            ]
+            age = self.now() - last[-1].committed_at
+            seconds = sum(chunk.seconds for chunk in last)
+            if age < max(_FRESH_SECONDS, 3 * last[-1].seconds) and seconds > 0:
+                rates.append(sum(chunk.stop - chunk.start for chunk in last) / seconds)
+        if not rates:  # Between two partitions: the one just sealed tells.
+            rates = [
+                seal.listed / seal.seconds
+                for seal in seals.values()
+                if seal.seconds > 0 and self.now() - seal.sealed_at < _FRESH_SECONDS
+            ][-1:]
+        return sum(rates) or None

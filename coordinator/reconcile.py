@@ -1,0 +1,111 @@
+"""Reconcile: manifest - ledger - leases - queues -> the messages to send; level-triggered, so none need survive."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import redis
+from celery import Celery
+
+from coordinator.progress import Progress, ProgressReader
+from shared import lease
+from shared.broker import CONNECTION_ERRORS, queued_messages, send_embed, send_merge
+from shared.errors import MessageError
+from shared.lease import MERGE, Holder, Trouble
+from shared.messages import EMBED_QUEUE, MERGE_QUEUE, EmbedPartition, MergeJob
+
+log = logging.getLogger("lookalike.reconcile")
+
+# A partition that nobody holds and no queue lists may just be on its way from one to the other, or its live worker
+# may be taking its lease again after Redis forgot it. Only one that stays unaccounted for this long is sent again.
+GRACE_SECONDS = 6.0
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look found: progress from disk; from Redis who holds what and what workers report, while it answers."""
+
+    progress: Progress
+    holders: list[Holder] = field(default_factory=list)
+    troubles: list[Trouble] = field(default_factory=list)
+    broker_error: str | None = None
+
+
+class Reconciler:
+    """Compares what a job should be with what is on disk, held and queued, and asks for what is missing.
+
+    Call `look()` again and again; it may be killed and made anew at any moment, as nothing is remembered that
+    matters. A message too many is harmless: leases and idempotent commits see to that.
+    """
+
+    def __init__(
+        self,
+        app: Celery,
+        client: redis.Redis,
+        reader: ProgressReader,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._app = app
+        self._client = client
+        self._reader = reader
+        self._clock = clock
+        self._job_id = reader.job.job_id
+        self._first_look = True
+        self._unaccounted_since: dict[int | str, float] = {}
+
+    def look(self) -> Look:
+        """Read the ledger, send what is missing, and say what was found. A broker that is away is in the answer."""
+        progress = self._reader.read()
+        try:
+            holders = lease.holders(self._client, self._job_id)
+            troubles = lease.troubles(self._client, self._job_id)
+            if not progress.complete:
+                self._send_missing(holders)
+            elif not progress.index_is_current:
+                self._send_merge(holders)
+        except CONNECTION_ERRORS as error:
+            log.warning("The broker does not answer (%s); looking again.", error)
+            return Look(progress, broker_error=str(error) or type(error).__name__)
+        self._first_look = False
+        return Look(progress, holders, troubles)
+
+    def _send_missing(self, holders: list[Holder]) -> None:
+        manifest, sealed = self._reader.manifest, self._reader.seals()
+        missing = {
+            number for number in range(manifest.partition_count) if number not in sealed
+        }
+        held = {int(holder.what) for holder in holders if holder.what.isdigit()}
+        queued = set()
+        for table in queued_messages(self._client, EMBED_QUEUE):
+            try:
+                message = EmbedPartition.from_json(table)
+            except MessageError:
+                continue
+            if message.job == self._job_id:
+                queued.add(message.partition)
+        for number in sorted(int(what) for what in self._due(missing - held - queued)):
+            send_embed(self._app, self._job_id, number, manifest.partition_count)
+
+    def _send_merge(self, holders: list[Holder]) -> None:
+        asked = any(
+            table == MergeJob(self._job_id).to_json()
+            for table in queued_messages(self._client, MERGE_QUEUE)
+        )
+        held = any(holder.what == MERGE for holder in holders)
+        if self._due(set() if asked or held else {MERGE}):
+            send_merge(self._app, self._job_id)
+
+    def _due(self, unaccounted: set[int] | set[str]) -> set[int | str]:
+        """Those of `unaccounted` that have been so for long enough, or all at the first look."""
+        now = self._clock()
+        since = {what: self._unaccounted_since.get(what, now) for what in unaccounted}
+        due = {
+            what
+            for what, first in since.items()
+            if self._first_look or now - first >= GRACE_SECONDS
+        }
+        self._unaccounted_since = {
+            what: now if what in due else first for what, first in since.items()
+        }
+        return due
