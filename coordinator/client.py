@@ -1,5 +1,6 @@
 """Client: programs enqueue queries and await hits."""
 
+import contextlib
 import os
 import time
 from collections.abc import Iterable, Sequence
@@ -11,10 +12,20 @@ import numpy as np
 from celery.exceptions import TimeoutError as CeleryTimeout
 from celery.result import AsyncResult
 
-from shared.broker import CONNECTION_ERRORS, make_app, redacted, require_broker
+from shared.broker import (
+    CONNECTION_ERRORS,
+    RESULT_EXPIRES_SECONDS,
+    connect,
+    make_app,
+    queued_tasks,
+    redacted,
+    require_broker,
+)
 from shared.errors import (
     BrokerUnreachable,
     ImageError,
+    LookalikeError,
+    MessageError,
     NoWorker,
     QueryError,
     ReplyTimeout,
@@ -22,6 +33,7 @@ from shared.errors import (
 )
 from shared.jobdir import JobDir, check_job_id
 from shared.messages import (
+    MAX_K,
     QUERY_QUEUE,
     SEARCH_TASK,
     Answer,
@@ -74,13 +86,12 @@ class Client:
     """
 
     def __init__(self, job: str | os.PathLike[str], broker: str | None = None) -> None:
-        """Raises BrokerUnreachable when nothing answers, SettingsError when no broker is known, JobError for a bad id."""
+        """Raises BrokerUnreachable when nothing answers, SettingsError when no broker is known, JobError for an id."""
         self._settings = load_settings().changed(broker_url=broker)
         text = os.fspath(job)
-        self.job_id = (
-            JobDir.at(Path(text)).job_id if os.sep in text else check_job_id(text)
-        )
+        self.job_id = JobDir.at(Path(text)).job_id if os.sep in text else check_job_id(text)
         self._app = make_app(self._settings)
+        self._out: set[_Sent] = set()
         require_broker(self._settings)
 
     def __enter__(self) -> Self:
@@ -95,7 +106,10 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Give the connections back; replies that are still out are given up."""
+        for sent in self._out:
+            sent.give_up()
+        self._out.clear()
         self._app.close()
 
     def search(
@@ -113,47 +127,38 @@ class Client:
         """
         return self.enqueue([query], k, exact=exact)[0].result(timeout)
 
-    def enqueue(
-        self, queries: Iterable[Queryable], k: int = 10, *, exact: bool = False
-    ) -> list[PendingReply]:
+    def enqueue(self, queries: Iterable[Queryable], k: int = 10, *, exact: bool = False) -> list[PendingReply]:
         """Send `queries` and return at once, a pending reply for each in the same order.
 
         Many queries share a task. Raises ImageError for a file that can't be read, QueryError for what can't be a
-        query, BrokerUnreachable when the broker does not take them.
+        query or a `k` out of range, BrokerUnreachable when the broker does not take them.
         """
-        return self.enqueue_queries(
-            [as_query(query) for query in queries], k, exact=exact
-        )
+        return self.enqueue_queries([as_query(query) for query in queries], k, exact=exact)
 
-    def enqueue_queries(
-        self, queries: Sequence[Query], k: int = 10, *, exact: bool = False
-    ) -> list[PendingReply]:
+    def enqueue_queries(self, queries: Sequence[Query], k: int = 10, *, exact: bool = False) -> list[PendingReply]:
         """`enqueue` for queries that `as_query` has made already."""
+        if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= MAX_K:
+            raise QueryError(f"k is {k!r}; a search gives 1 to {MAX_K} hits.")
         replies: list[PendingReply] = []
-        for group in _groups(queries):
+        for group in _groups(queries, min(_QUERIES_PER_TASK, self._settings.max_queries)):
             sent = self._send(SearchJob(self.job_id, tuple(group), k, exact))
-            replies += [
-                PendingReply(self, sent, position) for position in range(len(group))
-            ]
+            replies += [PendingReply(self, sent, position) for position in range(len(group))]
         return replies
 
     def _send(self, message: SearchJob) -> "_Sent":
         shown = f"{self.job_id} {len(message.queries)} queries, k={message.k}"
-        # A pooled connection that the broker has dropped since only shows on use; the second try makes a new one.
-        for last_try in (False, True):
+        options = {"args": [message.to_json()], "argsrepr": shown, "retry": False, "expires": RESULT_EXPIRES_SECONDS}
+        try:
+            result = self._app.send_task(SEARCH_TASK, **options)
+        except CONNECTION_ERRORS:
+            # A pooled connection that the broker has dropped since only shows on use; a second try makes a new one.
             try:
-                return _Sent(
-                    self._app.send_task(
-                        SEARCH_TASK,
-                        args=[message.to_json()],
-                        argsrepr=shown,
-                        retry=False,
-                    )
-                )
+                result = self._app.send_task(SEARCH_TASK, **options)
             except CONNECTION_ERRORS as error:
-                if last_try:
-                    raise self._unreachable(error) from None
-        raise AssertionError("unreachable")
+                raise self._unreachable(error) from None
+        sent = _Sent(result, len(message.queries))
+        self._out.add(sent)
+        return sent
 
     def _unreachable(self, error: Exception) -> BrokerUnreachable:
         return BrokerUnreachable(
@@ -161,68 +166,94 @@ class Client:
             "start it again; nothing of the job is lost."
         )
 
-    def has_worker(self) -> bool:
-        """Whether any worker that consumes the query queue answers within 1.5 seconds."""
+    def has_worker(self, node: str | None = None) -> bool:
+        """Whether a worker that consumes the query queue answers within 1.5 seconds; `node` asks that one alone."""
+        asked = {"destination": [node], "limit": 1} if node else {}
         try:
-            found = (
-                self._app.control.inspect(timeout=_PING_SECONDS).active_queues() or {}
-            )
+            found = self._app.control.inspect(timeout=_PING_SECONDS, **asked).active_queues() or {}
         except CONNECTION_ERRORS as error:
             raise self._unreachable(error) from None
-        return any(
-            queue["name"] == QUERY_QUEUE
-            for queues in found.values()
-            for queue in queues
-        )
+        return any(queue["name"] == QUERY_QUEUE for queues in found.values() for queue in queues)
 
-    def wait(self, result: "AsyncResult[Any]", timeout: float) -> Any:
-        """What the task of `result` returned; looks for a worker when it takes long."""
+    def _nobody_takes(self, sent: "_Sent") -> bool:
+        """Whether the message of `sent` still waits and no worker says that it will come to it.
+
+        A worker that has taken it may be too busy to answer: loading a model keeps Python's lock for seconds.
+        """
+        try:
+            with connect(self._settings) as client:
+                waits = any(task == sent.task_id for task in queued_tasks(client, QUERY_QUEUE))
+        except CONNECTION_ERRORS as error:
+            raise self._unreachable(error) from None
+        return waits and not self.has_worker()
+
+    def wait(self, sent: "_Sent", result: "AsyncResult[Any]", timeout: float) -> Any:
+        """What the task of `sent` returned; looks for a worker when it takes long."""
         deadline = time.monotonic() + timeout
         try:
-            try:
-                return result.get(timeout=min(timeout, _PATIENCE_SECONDS))
-            except CeleryTimeout:
-                pass
-            if not self.has_worker():
-                raise NoWorker(
-                    f"No query worker runs behind {redacted(self._settings.broker_url or '')}: "
-                    "start one with `lookalike worker query`."
-                )
-            return result.get(timeout=max(0.1, deadline - time.monotonic()))
-        except CeleryTimeout:
-            raise ReplyTimeout(
-                f"A query worker is there, but the reply did not come within {timeout:g} s: "
-                "it may be loading its model or have many queries to answer; allow a longer timeout."
-            ) from None
+            while True:
+                left = deadline - time.monotonic()
+                try:
+                    return result.get(timeout=max(0.01, min(left, _PATIENCE_SECONDS)))
+                except CeleryTimeout:
+                    if left <= _PATIENCE_SECONDS or self._nobody_takes(sent):
+                        break
         except CONNECTION_ERRORS as error:
             raise self._unreachable(error) from None
-        except (NoWorker, BrokerUnreachable):
+        except LookalikeError:
             raise
-        except Exception as error:  # What the task raised, as Celery rebuilds it.
-            raise WorkerFailed(
-                f"The query worker failed: {error}. Its log says where."
-            ) from None
+        except Exception as error:  # What the task raised, as Celery rebuilds it: any class at all.
+            raise WorkerFailed(f"The query worker failed: {error}. Its log says where.") from None
+        if self._nobody_takes(sent):
+            raise NoWorker(
+                f"No query worker runs behind {redacted(self._settings.broker_url or '')}: "
+                "start one with `lookalike worker query`."
+            )
+        raise ReplyTimeout(
+            f"A query worker is there, but the reply did not come within {timeout:g} s: "
+            "it may be loading its model or have many queries to answer; allow a longer timeout."
+        )
+
+    def forget(self, sent: "_Sent") -> None:
+        self._out.discard(sent)
 
 
 class _Sent:
     """One task under way, shared by the replies of its queries."""
 
-    def __init__(self, result: "AsyncResult[Any]") -> None:
+    def __init__(self, result: "AsyncResult[Any]", queries: int) -> None:
+        self.task_id = str(result.id)
+        self._queries = queries
         self._result: AsyncResult[Any] | None = result
         self._answers: list[Answer] = []
 
     def answers(self, client: Client, timeout: float) -> list[Answer]:
+        """The answers, awaited by the first who asks."""
         if self._result is not None:
-            self._answers = reply_from_json(client.wait(self._result, timeout))
-            self._result.forget()
-            self._result = None
+            answers = reply_from_json(client.wait(self, self._result, timeout))
+            if len(answers) != self._queries:
+                raise MessageError(
+                    f"A worker gave {len(answers)} answers to {self._queries} queries: run the same version everywhere."
+                )
+            self._answers = answers
+            self.give_up()
+            client.forget(self)
+        if not self._answers:
+            raise ReplyTimeout("This reply was given up when its client was closed: await replies before that.")
         return self._answers
+
+    def give_up(self) -> None:
+        """Drop the result while its broker is there: Celery's result complains at exit if it outlives it."""
+        if self._result is not None:
+            with contextlib.suppress(*CONNECTION_ERRORS, RuntimeError):
+                self._result.forget()
+            self._result = None
 
 
 def as_query(query: Queryable) -> Query:
     """The query that a path, encoded bytes, an RGB array uint8 [h, w, 3] or a vector float [d] stands for."""
     if isinstance(query, np.ndarray):
-        if query.ndim == 1 and query.dtype.kind == "f":
+        if query.ndim == 1 and query.size and query.dtype.kind == "f":
             return Query(vector=query.astype(np.float32))
         if query.ndim == 3 and query.shape[2] == 3 and query.dtype == np.uint8:
             return Query(image=_as_ppm(query))
@@ -234,15 +265,11 @@ def as_query(query: Queryable) -> Query:
         return Query(image=query)
     if isinstance(query, str | os.PathLike):
         try:
-            return Query(image=Path(query).expanduser().read_bytes())
-        except OSError as error:
-            raise ImageError(
-                f"The query image {query} can't be read: {error.strerror or error}.",
-                "unreadable",
-            ) from None
-    raise QueryError(
-        f"A query is a path, encoded bytes, an RGB array or a vector, not {type(query).__name__}."
-    )
+            return Query(image=Path(os.path.expanduser(query)).read_bytes())
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the path.
+            reason = getattr(error, "strerror", None) or error
+            raise ImageError(f"The query image {query!s} can't be read: {reason}.", "unreadable") from None
+    raise QueryError(f"A query is a path, encoded bytes, an RGB array or a vector, not {type(query).__name__}.")
 
 
 def _as_ppm(image: np.ndarray) -> bytes:
@@ -251,14 +278,13 @@ def _as_ppm(image: np.ndarray) -> bytes:
     return f"P6 {width} {height} 255\n".encode() + np.ascontiguousarray(image).tobytes()
 
 
-def _groups(queries: Sequence[Query]) -> Iterable[list[Query]]:
+def _groups(queries: Sequence[Query], most: int) -> Iterable[list[Query]]:
+    """The queries in order, cut into what one task carries: `most` queries, or 4 MiB of images."""
     group: list[Query] = []
     size = 0
     for query in queries:
         weight = len(query.image or b"")
-        if group and (
-            len(group) == _QUERIES_PER_TASK or size + weight > _BYTES_PER_TASK
-        ):
+        if group and (len(group) == most or size + weight > _BYTES_PER_TASK):
             yield group
             group, size = [], 0
         group.append(query)

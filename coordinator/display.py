@@ -1,13 +1,14 @@
 """What a person sees of a job: lines and a live view, as text and rich objects; printing is the CLI's."""
 
+import shlex
 from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from coordinator.demo import DemoPhotos, DemoResult
 from coordinator.progress import Progress
 from coordinator.reconcile import Look
 from shared.errors import LookalikeError
@@ -31,13 +32,16 @@ def partitions_line(progress: Progress) -> str:
 
 
 def activity(look: Look) -> str:
-    """What goes on while no rate is known yet."""
+    """What goes on while no rate is known."""
     if look.broker_error is not None:
         return f"the broker does not answer ({look.broker_error}); waiting for it"
     if look.progress.complete:
         return "building the index"
+    if not look.progress.pending:
+        return "all embedded; sealing"
     if look.holders:
-        return f"{len(look.holders)} partitions at work; the rate shows with the first checkpoints"
+        at_work = "1 partition" if len(look.holders) == 1 else f"{len(look.holders):,} partitions"
+        return f"{at_work} at work; the rate shows with the first checkpoints"
     return "waiting for a worker"
 
 
@@ -56,7 +60,7 @@ def one_line(progress: Progress, activity: str | None = None) -> str:
     """A job's progress in one line, for logs and pipes; `activity` stands in while no rate is known."""
     state = (
         activity
-        if activity and progress.images_per_second is None and progress.pending
+        if activity and progress.images_per_second is None and not progress.index_is_current
         else rate_line(progress)
     )
     return (
@@ -66,7 +70,7 @@ def one_line(progress: Progress, activity: str | None = None) -> str:
 
 
 def live_view(progress: Progress, doing: str) -> RenderableType:
-    """The view that `index` and `status --watch` keep on the screen. `doing` says what goes on when nothing moves."""
+    """The view that `index` and `status --watch` keep on the screen; `doing` stands in while no rate is known."""
     numbers = Table.grid(padding=(0, 2))
     numbers.add_row(
         ProgressBar(total=max(progress.listed, 1), completed=progress.done, width=40),
@@ -74,11 +78,7 @@ def live_view(progress: Progress, doing: str) -> RenderableType:
         f"{progress.done:,}/{progress.listed:,} images",
         Text(f"{progress.failed:,} failed", style="red" if progress.failed else "dim"),
     )
-    state = (
-        rate_line(progress)
-        if progress.images_per_second or not progress.pending
-        else doing
-    )
+    state = rate_line(progress) if progress.images_per_second or progress.index_is_current else doing
     detail = Text(f"{state}   ·   partitions: {partitions_line(progress)}", style="dim")
     return Group(numbers, detail)
 
@@ -101,26 +101,18 @@ def index_line(progress: Progress) -> str:
     index = progress.index
     if index is None:
         return "none yet: it is built when all partitions are sealed"
-    recall = (
-        "recall not measured"
-        if index.recall_at_10 is None
-        else f"recall@10 {index.recall_at_10:.3f}"
-    )
-    line = f"{index.build}: {index.type}, {index.ntotal:,} embeddings, {recall}, {index.p50_ms:.2f} ms a query (p50)"
+    size = f"{index.build}: {index.type}, {index.ntotal:,} embeddings"
+    line = f"{size}, {index.recall_text}, {index.p50_ms:.2f} ms a query (p50)"
     return line if progress.index_is_current else f"{line}; older than the embeddings"
 
 
 def finished_lines(progress: Progress, job: str) -> list[str]:
     """What `index` says at its end: what was built, and how to search it."""
-    failed = (
-        f", {progress.failed:,} failed (each with its reason in {job}/errors/)"
-        if progress.failed
-        else ""
-    )
+    failed = f", {progress.failed:,} failed (each with its reason in {job}/errors/)" if progress.failed else ""
     return [
         f"{progress.embedded:,} of {progress.listed:,} images embedded{failed}",
         f"index {index_line(progress)}",
-        f"Search it:  lookalike search {job} IMAGE",
+        f"Search it:  lookalike search {shlex.quote(job)} IMAGE",
     ]
 
 
@@ -128,10 +120,10 @@ def hits_table(query: str, answer: Answer) -> RenderableType:
     """The hits of one query, best first."""
     if answer.error is not None:
         return Text(f"{query}: {answer.error}", style="red")
+    # Text all through: in a plain string, Rich would take a path like `[old]/:dog:.jpg` for its own markup.
     table = Table(
-        title=f"{escape(query)}  ·  {answer.milliseconds:.1f} ms in the worker",
+        title=Text(f"{query}  ·  {answer.milliseconds:.1f} ms in the worker", style="bold"),
         title_justify="left",
-        title_style="bold",
         box=None,
         pad_edge=False,
     )
@@ -139,18 +131,13 @@ def hits_table(query: str, answer: Answer) -> RenderableType:
     table.add_column("similarity", justify="right")
     table.add_column("image", overflow="fold")
     for hit in answer.hits:
-        table.add_row(str(hit.rank), f"{hit.similarity:.4f}", escape(hit.image_path))
+        table.add_row(str(hit.rank), f"{hit.similarity:.4f}", Text(hit.image_path))
     return table
 
 
-def search_json(
-    queries: Sequence[str], answers: Sequence[Answer]
-) -> list[dict[str, object]]:
+def search_json(queries: Sequence[str], answers: Sequence[Answer]) -> list[dict[str, object]]:
     """The `--json` of search: one object a query, in order."""
-    return [
-        _search_object(query, answer)
-        for query, answer in zip(queries, answers, strict=True)
-    ]
+    return [_search_object(query, answer) for query, answer in zip(queries, answers, strict=True)]
 
 
 def _search_object(query: str, answer: Answer) -> dict[str, object]:
@@ -162,3 +149,38 @@ def _search_object(query: str, answer: Answer) -> dict[str, object]:
     if isinstance(answer.error, LookalikeError):
         found["error"] = str(answer.error)
     return found
+
+
+def demo_view(cut: DemoPhotos, result: DemoResult, progress: Progress) -> RenderableType:
+    """What the demo prints at its end."""
+    table = Table(title="Altered copies that found their original", title_justify="left", title_style="bold", box=None)
+    table.add_column("alteration")
+    for heading in ("copies", "found first", "accuracy@10"):
+        table.add_column(heading, justify="right")
+    for found in result.found:
+        shares = (f"{found.first / found.queries:.1%}", f"{found.in_ten / found.queries:.1%}")
+        table.add_row(found.alteration, str(found.queries), *shares)
+    copies = sum(found.queries for found in result.found)
+    first = sum(found.first for found in result.found) / copies
+    in_ten = sum(found.in_ten for found in result.found) / copies
+    table.add_row("all", str(copies), f"{first:.1%}", f"{in_ten:.1%}", style="bold")
+    index = "" if progress.index is None else f"{progress.index.type} index of {progress.index.ntotal:,} embeddings"
+    best = Table(
+        title=f"Best five hits of one copy ({result.example.alteration}) of {result.example.original.name}",
+        title_justify="left",
+        title_style="bold",
+        box=None,
+    )
+    best.add_column("#", justify="right", style="dim")
+    best.add_column("similarity", justify="right")
+    best.add_column("image", overflow="fold")
+    for hit in result.hits:
+        best.add_row(str(hit.rank), f"{hit.similarity:.4f}", Text(hit.image_path))
+    figures = Text(
+        f"embedding   {result.images_per_second:,.0f} images a second in one worker, from file to checkpoint\n"
+        f"index       {index}\n"
+        f"recall@10   {result.recall_at_10:.3f} against exact search, over these {copies} copies\n"
+        f"query       {result.milliseconds:.1f} ms in the worker (mean, in batches; embedding the copy included)"
+    )
+    sheet = Text(f"contact sheet (open it in a browser): {result.sheet}", style="bold")
+    return Group("", table, "", best, "", figures, "", sheet)

@@ -6,6 +6,7 @@ import hashlib
 import os
 import stat
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -14,15 +15,12 @@ from typing import Self
 
 import redis
 
+from coordinator import broker_guard
 from shared.errors import BrokerUnreachable
 
 _START_SECONDS = 20.0
+_ANSWER_SECONDS = 5.0
 _POLL_SECONDS = 0.02
-
-# The server runs under a shell that waits for the last user to let go of a FIFO: when every process that holds its
-# write end has ended, however it ended, `cat` reads the end of the file and the server is stopped. No user has to
-# be the one who cleans up, and none can fail to.
-_GUARD = 'trap "" INT HUP; "$1" "$2" & server=$!; cat "$3" >/dev/null; kill "$server"; wait "$server"'
 
 
 class EmbeddedBroker:
@@ -37,9 +35,10 @@ class EmbeddedBroker:
         self.directory = runtime_directory(jobs_root)
         self._socket = self.directory / "broker.sock"
         self._fifo = self.directory / "users.fifo"
+        self._lock = self.directory / "start.lock"
         self.url = f"redis+socket://{self._socket}"
         self._users: int | None = None
-        with open(self.directory / "start.lock", "w") as lock:
+        with open(self._lock, "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self.started_here = not self._join()
             if self.started_here:
@@ -76,22 +75,25 @@ class EmbeddedBroker:
             users = os.open(self._fifo, os.O_WRONLY | os.O_NONBLOCK)
         except OSError:
             return False
-        if self._answers():
-            self._users = users
-            return True
-        os.close(users)
-        return False
+        # Its guard is there. A server that is starting, or coming back from a crash, answers soon.
+        deadline = time.monotonic() + _ANSWER_SECONDS
+        while not self._answers():
+            if time.monotonic() > deadline:
+                os.close(users)
+                return False
+            time.sleep(_POLL_SECONDS)
+        self._users = users
+        return True
 
     def _answers(self) -> bool:
         try:
-            with redis.Redis(
-                unix_socket_path=str(self._socket), socket_timeout=2
-            ) as client:
+            with redis.Redis(unix_socket_path=str(self._socket), socket_timeout=2) as client:
                 return bool(client.ping())
         except (redis.exceptions.RedisError, OSError):
             return False
 
     def _start(self) -> None:
+        server = _server_binary()
         for leftover in (self._fifo, self._socket):
             leftover.unlink(missing_ok=True)
         os.mkfifo(self._fifo, 0o600)
@@ -100,22 +102,15 @@ class EmbeddedBroker:
             f'unixsocket "{self._socket}"\nunixsocketperm 700\nport 0\ndir "{self.directory}"\n'
             'logfile "broker.log"\nsave ""\nappendonly no\nmaxmemory-policy noeviction\n'
         )
+        arguments = [str(argument) for argument in (server, configuration, self._fifo, self._lock)]
         with open(self.directory / "guard.log", "ab") as log:
             guard = subprocess.Popen(
-                [
-                    "/bin/sh",
-                    "-c",
-                    _GUARD,
-                    "guard",
-                    str(_server_binary()),
-                    str(configuration),
-                    str(self._fifo),
-                ],
+                [sys.executable, "-I", broker_guard.__file__, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd=self.directory,
-                start_new_session=True,  # Ctrl-C is for the coordinator; the broker outlasts its workers.
+                start_new_session=True,
             )
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline and guard.poll() is None:
@@ -147,21 +142,15 @@ def runtime_directory(jobs_root: Path) -> Path:
     Its name is short: the path of a unix socket may have about 100 characters. Raises BrokerUnreachable when somebody
     else owns it.
     """
-    root = hashlib.sha256(os.fsencode(jobs_root.expanduser().resolve())).hexdigest()[
-        :12
-    ]
+    root = hashlib.sha256(os.fsencode(jobs_root.expanduser().resolve())).hexdigest()[:12]
     mine = Path(tempfile.gettempdir()) / f"lookalike-{os.getuid()}"
     directory = mine / root
     with contextlib.suppress(FileExistsError):
         mine.mkdir(mode=0o700)
     status = mine.lstat()
-    if (
-        not stat.S_ISDIR(status.st_mode)
-        or status.st_uid != os.getuid()
-        or status.st_mode & 0o077
-    ):
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
         raise BrokerUnreachable(
-            f"{mine} must be a directory of yours that nobody else can enter: remove it, or set TMPDIR to another place."
+            f"{mine} must be a directory of yours that nobody else can enter: remove it, or set TMPDIR to another one."
         )
     directory.mkdir(mode=0o700, exist_ok=True)
     return directory

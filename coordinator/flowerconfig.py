@@ -15,6 +15,9 @@ unauthenticated_api = False
 
 def format_task(task):  # type: ignore[no-untyped-def]
     """Shorten what is shown of a task. Called by Flower for each row, with a copy."""
+    # A progress event makes Celery's record say PROGRESS; Flower gives its badge and its Terminate to STARTED alone.
+    if task.state == "PROGRESS":
+        task.state = "STARTED"
     task.name = str(task.name).removeprefix("lookalike.")
     for attribute in ("args", "result"):
         text = getattr(task, attribute, None)

@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from coordinator.local import LocalWorkers
 from coordinator.progress import ProgressReader
 from coordinator.reconcile import Look, Reconciler
-from shared.broker import connect, make_app
+from shared.broker import CONNECTION_ERRORS, connect, make_app
 from shared.errors import WorkerFailed
 from shared.jobdir import JobDir
 from shared.lease import clear_troubles
@@ -48,14 +49,12 @@ def run_job(
         while True:
             look = reconciler.look()
             if first and look.broker_error is None:
-                clear_troubles(
-                    client, job.job_id
-                )  # An earlier run's complaints are not this one's.
+                # An earlier run's complaints are not this one's.
                 look = Look(look.progress, look.holders)
-                first = False
-            fresh = [
-                f"{trouble.owner}: {trouble.sentence}" for trouble in look.troubles
-            ]
+                with suppress(*CONNECTION_ERRORS):
+                    clear_troubles(client, job.job_id)
+                    first = False
+            fresh = [f"{trouble.owner}: {trouble.sentence}" for trouble in look.troubles]
             notices = [sentence for sentence in fresh if sentence not in told]
             told.update(fresh)
             if workers is not None:

@@ -27,9 +27,7 @@ _QUICK_SECONDS = 60.0
 _LOG_LINES = 12
 
 
-def worker_command(
-    roles: list[str], name: str, loglevel: str | None = None
-) -> list[str]:
+def worker_command(roles: list[str], name: str, loglevel: str | None = None) -> list[str]:
     """The command line of a worker process that takes on `roles` under the node name `name`, set up as they need it.
 
     Threads with one task at a time: a heartbeat goes out while a model runs, which the solo pool can't do, and no
@@ -114,12 +112,10 @@ class LocalWorkers:
     ) -> None:
         self.stop()
 
-    def pids(self, role: str) -> list[int]:
-        return [
-            child.process.pid
-            for child in self._children
-            if child.role == role and child.process is not None
-        ]
+    @property
+    def nodes(self) -> list[str]:
+        """The node names of the workers, in the order of the roles given."""
+        return [node_name(child.name) for child in self._children]
 
     def _start(self, child: _Child) -> None:
         environment = without_settings(os.environ) | self._settings.to_environment()
@@ -146,24 +142,15 @@ class LocalWorkers:
             if child.process is None or child.process.poll() is None:
                 continue
             code = child.process.returncode
-            cause = (
-                f"signal {signal.Signals(-code).name}"
-                if code < 0
-                else f"exit status {code}"
-            )
+            cause = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
             now = time.monotonic()
             child.deaths.append(now)
-            if (
-                len(child.deaths) == _QUICK_DEATHS
-                and now - child.deaths[0] < _QUICK_SECONDS
-            ):
+            if len(child.deaths) == _QUICK_DEATHS and now - child.deaths[0] < _QUICK_SECONDS:
                 raise WorkerFailed(
                     f"The {child.role} worker died {_QUICK_DEATHS} times within a minute ({cause}). "
                     f"The end of its log, {child.log}:\n{_tail(child.log)}"
                 )
-            sentences.append(
-                f"The {child.role} worker ended with {cause}; started it anew."
-            )
+            sentences.append(f"The {child.role} worker ended with {cause}; started it anew.")
             self._free_leases(child.name)
             self._start(child)
         return sentences
@@ -178,9 +165,7 @@ class LocalWorkers:
 
     def stop(self) -> None:
         """Stop all workers within a batch, at the latest after 15 seconds the hard way: no commit can be harmed."""
-        running = [
-            child.process for child in self._children if child.process is not None
-        ]
+        running = [child.process for child in self._children if child.process is not None]
         for process in running:
             if process.poll() is None:
                 process.terminate()

@@ -14,29 +14,27 @@ from shared import files, ledger
 from shared.errors import JobBusy, JobMismatch, SourceError
 from shared.jobdir import JobDir
 from shared.manifest import Manifest, Source, load_manifest, write_manifest
-from shared.models import ModelSpec, resolve_model
+from shared.models import DEFAULT_MODEL, ModelSpec, resolve_model
 from shared.settings import Settings
 
-DEFAULT_MODEL = "efficientnet-lite0"
 _REPORT_EVERY = 1_000
 
 
-def make_or_open(
-    source: str, job: JobDir, settings: Settings, listed: Callable[[int], None]
-) -> Manifest:
+def make_or_open(source: str, job: JobDir, settings: Settings, listed: Callable[[int], None]) -> Manifest:
     """The manifest of `job`: the one on disk if the job exists, else made from `source`.
 
     `listed` is told the number of paths while they are listed. Raises JobMismatch when the job on disk was made from
     another source or with another model, naming both; SourceError when there is nothing to list; JobBusy when another
     coordinator is making the same job.
     """
-    with _creation_lock(job):
-        if job.spec.is_file():
-            manifest = load_manifest(job)
-            _require_same(manifest, source, job, settings)
-            return manifest
-        model = resolve_model(settings.model or DEFAULT_MODEL, settings.weights)
-        return _make(open_source(source), job, model, settings, listed)
+    if not job.spec.is_file():
+        with _creation_lock(job):
+            if not job.spec.is_file():
+                model = resolve_model(settings.model or DEFAULT_MODEL, settings.weights)
+                return _make(open_source(source), job, model, settings, listed)
+    manifest = load_manifest(job)
+    _require_same(manifest, source, job, settings)
+    return manifest
 
 
 def _make(
@@ -48,20 +46,13 @@ def _make(
 ) -> Manifest:
     digest = PathDigest()
     # A kill during an earlier listing may have left path files of a longer list behind.
-    shutil.rmtree(job.paths_dir, ignore_errors=True)
-    for partition, paths in partitions_of(
-        _reported(digest.feed(listing), listed), settings.partition_size
-    ):
+    _remove_path_lists(job)
+    for partition, paths in partitions_of(_reported(digest.feed(listing), listed), settings.partition_size):
         ledger.write_paths(job, partition, paths)
     if not digest.count:
-        shutil.rmtree(job.paths_dir, ignore_errors=True)
-        left_out = ", ".join(
-            f"{count:,} {reason}" for reason, count in listing.left_out.most_common(5)
-        )
+        left_out = ", ".join(f"{count:,} {reason}" for reason, count in listing.left_out.most_common(5))
         raise SourceError(
-            f"{listing.location} holds no images"
-            + (f" (left out: {left_out})" if left_out else "")
-            + ": "
+            f"{listing.location} holds no images" + (f" (left out: {left_out})" if left_out else "") + ": "
             "name a folder with images in it, or a list that names some."
         )
     _keep_weights(job, model, settings)
@@ -84,6 +75,13 @@ def _make(
     return manifest
 
 
+def _remove_path_lists(job: JobDir) -> None:
+    # File by file: who types the name of a directory that is no job must not lose what lies in its `paths`.
+    for number in job.paths_numbers():
+        job.paths(number).unlink(missing_ok=True)
+        files.remove_leftovers(job.paths(number))
+
+
 def _reported(paths: Iterator[str], listed: Callable[[int], None]) -> Iterator[str]:
     count = 0
     for count, path in enumerate(paths, 1):
@@ -99,12 +97,10 @@ def _keep_weights(job: JobDir, model: ModelSpec, settings: Settings) -> None:
         return
     given = settings.weights or Path(settings.model or "")
     with files.written_aside(job.model_dir / model.weights_file) as aside:
-        shutil.copyfile(given.expanduser(), aside)
+        shutil.copyfile(os.path.expanduser(given), aside)
 
 
-def _require_same(
-    manifest: Manifest, source: str, job: JobDir, settings: Settings
-) -> None:
+def _require_same(manifest: Manifest, source: str, job: JobDir, settings: Settings) -> None:
     listing = open_source(source)
     if listing.kind != manifest.source.kind or (
         listing.kind == "folder" and listing.location != manifest.source.location
@@ -113,9 +109,7 @@ def _require_same(
             f"{job.path} was made from the {manifest.source.kind} {manifest.source.location}, not from the "
             f"{listing.kind} {listing.location}: name another JOB for another source."
         )
-    if (
-        listing.kind != "folder"
-    ):  # A list is read again in no time, and may have changed under the same name.
+    if listing.kind != "folder":  # A list is read again in no time, and may have changed under the same name.
         digest = PathDigest()
         for _ in digest.feed(listing):
             pass
@@ -126,7 +120,14 @@ def _require_same(
                 "give the same list, or name another JOB."
             )
     if settings.model is not None or settings.weights is not None:
-        asked = resolve_model(settings.model or manifest.model.name, settings.weights)
+        model, weights = settings.model or manifest.model.name, settings.weights
+        kept = job.model_dir / (manifest.model.weights_file or "")
+        # The job keeps a copy of weights that were given: the same command goes on where the original is gone.
+        if weights is not None and _is_gone(weights, kept):
+            weights = kept
+        if model.endswith(".keras") and _is_gone(Path(model), kept):
+            model = str(kept)
+        asked = resolve_model(model, weights)
         if asked.fingerprint != manifest.model.fingerprint:
             raise JobMismatch(
                 f"{job.path} was made with the model {manifest.model.fingerprint}, not with {asked.fingerprint}: "
@@ -134,23 +135,40 @@ def _require_same(
             )
 
 
+def _is_gone(given: Path, kept: Path) -> bool:
+    return given.name == kept.name and kept.is_file() and not os.path.exists(os.path.expanduser(given))
+
+
 @contextmanager
 def _creation_lock(job: JobDir) -> Iterator[None]:
-    job.path.mkdir(parents=True, exist_ok=True)
-    handle = os.open(job.creation_lock, os.O_CREAT | os.O_RDWR, 0o644)
+    """Keep every other coordinator from making `job`; raises JobBusy when one is at it."""
+    handle = _locked(job)
     try:
+        yield
+    finally:
+        job.creation_lock.unlink(missing_ok=True)
+        os.close(handle)
+        for directory in (job.paths_dir, job.path):
+            with suppress(OSError):
+                directory.rmdir()  # Only an empty one goes: a source without images leaves nothing behind.
+
+
+def _locked(job: JobDir) -> int:
+    while True:
+        job.path.mkdir(parents=True, exist_ok=True)
+        handle = os.open(job.creation_lock, os.O_CREAT | os.O_RDWR, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            os.close(handle)
             raise JobBusy(
                 f"Another `lookalike index` is listing the images of {job.path} right now: "
                 "wait until it shows its progress, then run the same command to watch along."
             ) from None
         except OSError:
-            pass  # Drive mounts know no locks. The path files of one source are the same whoever writes them.
-        yield
-    finally:
-        job.creation_lock.unlink(missing_ok=True)
+            return handle  # Drive mounts know no locks. The path files of one source are the same whoever writes them.
+        # The holder before us may have removed the file between our open and our lock: then it keeps nobody out.
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), os.stat(job.creation_lock)):
+                return handle
         os.close(handle)
-        with suppress(OSError):
-            job.path.rmdir()  # Only an empty one goes: a source without images leaves nothing behind.

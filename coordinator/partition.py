@@ -7,9 +7,7 @@ from itertools import islice
 from shared.manifest import Partition
 
 
-def partitions_of(
-    paths: Iterable[str], size: int
-) -> Iterator[tuple[Partition, list[str]]]:
+def partitions_of(paths: Iterable[str], size: int) -> Iterator[tuple[Partition, list[str]]]:
     """Cut `paths` into partitions of `size` (the last may be smaller), one held at a time.
 
     The image id of a path is its position; every path falls into just one partition.

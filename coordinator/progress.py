@@ -58,12 +58,8 @@ class Progress:
             "failed": self.failed,
             "pending": self.pending,
             "partitions": self.partitions,
-            "images_per_second": None
-            if self.images_per_second is None
-            else round(self.images_per_second, 1),
-            "eta_seconds": None
-            if self.eta_seconds is None
-            else round(self.eta_seconds),
+            "images_per_second": None if self.images_per_second is None else round(self.images_per_second, 1),
+            "eta_seconds": None if self.eta_seconds is None else round(self.eta_seconds),
             "index": None
             if index is None
             else {
@@ -88,15 +84,16 @@ class ProgressReader:
 
     def read(self) -> Progress:
         """Progress from disk alone. Raises CorruptFile or FingerprintMismatch when a seal or the index is not right."""
+        # Chunks before seals: a worker removes the chunks of a partition once its seal is there, not the other way.
+        started = {
+            partition: chunks
+            for partition in range(self.manifest.partition_count)
+            if partition not in self._seals and (chunks := self._committed(partition))
+        }
         seals = self.seals()
-        under_way: dict[int, list[ChunkSummary]] = {}
-        for partition in range(self.manifest.partition_count):
-            if partition not in seals and (chunks := self._committed(partition)):
-                under_way[partition] = chunks
+        under_way = {partition: chunks for partition, chunks in started.items() if partition not in seals}
         embedded = sum(seal.embedded for seal in seals.values())
-        embedded += sum(
-            chunk.embedded for chunks in under_way.values() for chunk in chunks
-        )
+        embedded += sum(chunk.embedded for chunks in under_way.values() for chunk in chunks)
         failed = sum(seal.failed for seal in seals.values())
         failed += sum(chunk.failed for chunks in under_way.values() for chunk in chunks)
         pending = self.manifest.listed - embedded - failed
@@ -124,16 +121,10 @@ class ProgressReader:
 
     def seals(self) -> dict[int, Seal]:
         """The seals by partition number, ascending."""
-        found = {
-            number: self._seals.get(number) for number in self.job.sealed_numbers()
-        }
+        found = {number: self._seals.get(number) for number in self.job.sealed_numbers()}
         if None in found.values():
-            found = {
-                seal.partition: seal for seal in ledger.sealed(self.job, self.manifest)
-            }
-        self._seals = {
-            number: seal for number, seal in found.items() if seal is not None
-        }
+            found = {seal.partition: seal for seal in ledger.sealed(self.job, self.manifest)}
+        self._seals = {number: seal for number, seal in found.items() if seal is not None}
         return self._seals
 
     def _committed(self, partition: int) -> list[ChunkSummary]:
@@ -142,23 +133,17 @@ class ProgressReader:
             key = (partition, number)
             if key not in self._chunks:
                 try:
-                    self._chunks[key] = ledger.chunk_summary(
-                        self.job, partition, number
-                    )
-                except CorruptFile:
+                    self._chunks[key] = ledger.chunk_summary(self.job, partition, number)
+                except (CorruptFile, OSError):
                     continue  # Sealed away this moment, or damaged: then its worker finds out and embeds it again.
             chunks.append(self._chunks[key])
         return chunks
 
-    def _rate(
-        self, seals: dict[int, Seal], under_way: dict[int, list[ChunkSummary]]
-    ) -> float | None:
+    def _rate(self, seals: dict[int, Seal], under_way: dict[int, list[ChunkSummary]]) -> float | None:
         """Images per second of all partitions on which something was committed lately, each by its last chunks."""
         rates = []
         for chunks in under_way.values():
-            last = sorted(chunks, key=lambda chunk: chunk.committed_at)[
-                -_RECENT_CHUNKS:
-            ]
+            last = sorted(chunks, key=lambda chunk: chunk.committed_at)[-_RECENT_CHUNKS:]
             age = self.now() - last[-1].committed_at
             seconds = sum(chunk.seconds for chunk in last)
             if age < max(_FRESH_SECONDS, 3 * last[-1].seconds) and seconds > 0:

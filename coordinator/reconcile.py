@@ -72,9 +72,7 @@ class Reconciler:
 
     def _send_missing(self, holders: list[Holder]) -> None:
         manifest, sealed = self._reader.manifest, self._reader.seals()
-        missing = {
-            number for number in range(manifest.partition_count) if number not in sealed
-        }
+        missing = {number for number in range(manifest.partition_count) if number not in sealed}
         held = {int(holder.what) for holder in holders if holder.what.isdigit()}
         queued = set()
         for table in queued_messages(self._client, EMBED_QUEUE):
@@ -88,10 +86,7 @@ class Reconciler:
             send_embed(self._app, self._job_id, number, manifest.partition_count)
 
     def _send_merge(self, holders: list[Holder]) -> None:
-        asked = any(
-            table == MergeJob(self._job_id).to_json()
-            for table in queued_messages(self._client, MERGE_QUEUE)
-        )
+        asked = any(table == MergeJob(self._job_id).to_json() for table in queued_messages(self._client, MERGE_QUEUE))
         held = any(holder.what == MERGE for holder in holders)
         if self._due(set() if asked or held else {MERGE}):
             send_merge(self._app, self._job_id)
@@ -100,12 +95,6 @@ class Reconciler:
         """Those of `unaccounted` that have been so for long enough, or all at the first look."""
         now = self._clock()
         since = {what: self._unaccounted_since.get(what, now) for what in unaccounted}
-        due = {
-            what
-            for what, first in since.items()
-            if self._first_look or now - first >= GRACE_SECONDS
-        }
-        self._unaccounted_since = {
-            what: now if what in due else first for what, first in since.items()
-        }
+        due = {what for what, first in since.items() if self._first_look or now - first >= GRACE_SECONDS}
+        self._unaccounted_since = {what: now if what in due else first for what, first in since.items()}
         return due

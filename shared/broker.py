@@ -2,18 +2,18 @@
 
 import json
 import logging
+import re
 import threading
 import time
 from base64 import b64decode
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 import redis
 from celery import Celery, bootsteps
 from celery.worker import state
 from kombu.exceptions import OperationalError
-from kombu.utils.url import maybe_sanitize_url
 
 from shared.errors import BrokerUnreachable, SettingsError
 from shared.messages import (
@@ -100,35 +100,48 @@ def transport_options(settings: Settings) -> dict[str, Any]:
 
 
 def celery_url(url: str | None) -> str:
-    """`url` as Celery spells it; raises SettingsError for none or for one that is not Redis."""
+    """`url` as Celery spells it; raises SettingsError for none or for one that is not Redis.
+
+    A `rediss://` URL that does not say how certificates are checked has them checked.
+    """
     if not url:
         raise SettingsError(
             "No broker is set: pass --broker redis://HOST:6379/0, or set CELERY_BROKER_URL or REDIS_URL."
         )
-    scheme = urlsplit(url).scheme
-    if scheme not in _SCHEMES:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in _SCHEMES and "://" in url and parts.port != 0
+    except ValueError:  # A port that is no number, or half an IPv6 address.
+        usable = False
+    if not usable:
         raise SettingsError(
-            f"The broker {redacted(url)} is not one that lookalike speaks to: use redis://, rediss:// or {SOCKET_SCHEME}://."
+            f"The broker {redacted(url)} is not one that lookalike speaks to: use redis://HOST:PORT/0, rediss:// or "
+            f"{SOCKET_SCHEME}:///PATH; a '/', '?', '#' or '@' in a password is written %2F, %3F, %23 or %40."
         )
-    return SOCKET_SCHEME + url[len(scheme) :] if scheme == "unix" else url
+    if parts.scheme == "rediss":
+        return _with_certificates_checked(parts)
+    return (SOCKET_SCHEME if parts.scheme == "unix" else parts.scheme) + url[len(parts.scheme) :]
+
+
+def _with_certificates_checked(parts: SplitResult) -> str:
+    query = dict(parse_qsl(parts.query))
+    # Celery knows "CERT_REQUIRED" and "required", redis-py the latter only, and Celery takes no URL that says neither.
+    query["ssl_cert_reqs"] = query.get("ssl_cert_reqs", "required").lower().removeprefix("cert_")
+    return urlunsplit(parts._replace(query=urlencode(query)))
 
 
 def redis_url(url: str | None) -> str:
     """`url` as redis-py spells it."""
     found = celery_url(url)
-    return (
-        "unix" + found.removeprefix(SOCKET_SCHEME)
-        if found.startswith(SOCKET_SCHEME)
-        else found
-    )
+    return "unix" + found.removeprefix(SOCKET_SCHEME) if found.startswith(SOCKET_SCHEME) else found
 
 
 def redacted(url: str) -> str:
-    """`url` without its password, for logs and messages."""
-    parts = urlsplit(url)
-    if parts.scheme in ("unix", SOCKET_SCHEME) or not parts.password:
-        return urlunsplit(parts._replace(query=""))
-    return str(maybe_sanitize_url(urlunsplit(parts._replace(query=""))))
+    """`url` without user, password and options, for logs and messages; a malformed one keeps its secrets too."""
+    scheme, mark, rest = url.partition("://") if "://" in url else ("", "", url)
+    # A password that was not escaped may hold any character, so only the last @ is sure to end it.
+    _, at, place = rest.rpartition("@")
+    return f"{scheme}{mark}{'**@' if at else ''}{re.split('[?#]', place)[0]}"
 
 
 def connect(settings: Settings) -> redis.Redis:
@@ -169,6 +182,17 @@ def queued_messages(client: redis.Redis, queue: str) -> list[dict[str, Any]]:
             arguments, *_ = json.loads(b64decode(json.loads(raw)["body"]))
             found.append(arguments[0])
         except (ValueError, KeyError, TypeError, IndexError):
+            continue
+    return found
+
+
+def queued_tasks(client: redis.Redis, queue: str) -> list[str]:
+    """The ids of the tasks whose messages wait in `queue`; those of another form are left out."""
+    found = []
+    for raw in client.lrange(queue, 0, -1):
+        try:
+            found.append(str(json.loads(raw)["headers"]["id"]))
+        except (ValueError, KeyError, TypeError):
             continue
     return found
 
@@ -229,34 +253,29 @@ class KeepAlive(bootsteps.StartStopStep):
     def stop(self, parent: Any) -> None:
         self._stop.set()
 
-    def _run(
-        self, app: Celery, index_key: str, interval: float, stop: threading.Event
-    ) -> None:
+    def _run(self, app: Celery, index_key: str, interval: float, stop: threading.Event) -> None:
         options = {
             "decode_responses": True,
             "socket_timeout": 10,
             "socket_connect_timeout": 5,
         }
-        client = redis.Redis.from_url(
-            redis_url(app.conf.broker_read_url or app.conf.broker_url), **options
-        )
-        while not stop.wait(interval):
-            try:
-                stamp(client, index_key, held_tags())
-            except Exception as error:
-                # The broker is away: the worker reconnects by itself, and the next beat stamps again.
-                log.warning(
-                    "Could not renew the messages held here (%s); trying again in %.0f s.",
-                    error,
-                    interval,
-                )
+        # The consumer starts this step anew at each reconnection, so the connection must go with the thread.
+        with redis.Redis.from_url(redis_url(app.conf.broker_read_url or app.conf.broker_url), **options) as client:
+            while not stop.wait(interval):
+                try:
+                    stamp(client, index_key, held_tags())
+                except Exception as error:
+                    # The broker is away: the worker reconnects by itself, and the next beat stamps again.
+                    log.warning(
+                        "Could not renew the messages held here (%s); trying again in %.0f s.",
+                        error,
+                        interval,
+                    )
 
 
 def held_tags() -> list[str]:
     """Delivery tags of the messages that this worker has received and not yet acknowledged."""
-    return [
-        str(request.message.delivery_tag) for request in list(state.requests.values())
-    ]
+    return [str(request.message.delivery_tag) for request in list(state.requests.values())]
 
 
 def stamp(client: redis.Redis, index_key: str, tags: list[str]) -> None:

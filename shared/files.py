@@ -1,10 +1,11 @@
 """Whole files or none: writing aside, fsync, rename, checksum."""
 
+import glob
 import hashlib
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 TEMPORARY_SUFFIX = ".tmp"
@@ -16,8 +17,8 @@ def written_aside(path: Path, *, keep_first: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path`; when the block ends well, that file becomes `path`, fsynced and whole.
 
     With `keep_first`, a file that is already there stays (the first writer wins, also between two machines on a file
-    system with hard links) and the new one is dropped. When the block raises, nothing appears under `path`.
-    Raises OSError as the file system gives it.
+    system with hard links) and the new one is dropped. When the block or the disk raises, `path` is as it was; only a
+    kill leaves the temporary file behind, for `remove_leftovers`. Raises OSError as the file system gives it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.parent / f".{path.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}"
@@ -32,6 +33,16 @@ def written_aside(path: Path, *, keep_first: bool = False) -> Iterator[Path]:
         sync_directory(path.parent)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove the temporary files that killed writers of `path` left beside it, as far as the file system lets us.
+
+    For when `path` is there for good: whoever is still writing it aside gets an OSError at its rename.
+    """
+    for aside in path.parent.glob(f".{glob.escape(path.name)}.*{TEMPORARY_SUFFIX}"):
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
 
 
 def _publish_first(aside: Path, path: Path) -> None:

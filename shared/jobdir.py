@@ -1,5 +1,6 @@
 """Every file name inside a job; no other module spells one."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,38 +8,32 @@ from pathlib import Path
 from shared.errors import JobError, JobNotFound
 
 _JOB_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_NUMBERED = re.compile(r"(?:[a-z_]+_)?(\d{4,9})\.[a-z]+")
 
 
 def check_job_id(job_id: str) -> str:
     """Return `job_id`, or raise JobError: an id is 1 to 64 of A-Z a-z 0-9 _ . - and holds no `..`."""
-    if (
-        not isinstance(job_id, str)
-        or not _JOB_ID.fullmatch(job_id)
-        or ".." in job_id
-        or job_id == "."
-    ):
+    if not isinstance(job_id, str) or not _JOB_ID.fullmatch(job_id) or ".." in job_id or job_id == ".":
         raise JobError(
-            f"{job_id!r} can't name a job: use 1 to 64 letters, digits, '_', '-' and '.', without '..'. "
+            f"{job_id!r:.80} can't name a job: use 1 to 64 letters, digits, '_', '-' and '.', without '..'. "
             "A job's id is the name of its directory."
         )
     return job_id
 
 
-def _number_of(path: Path) -> int | None:
-    match = _NUMBERED.fullmatch(path.name)
-    return int(match[1]) if match else None
-
-
-def _numbers_in(directory: Path) -> list[int]:
-    """The numbers of the files in `directory`, in the order of the numbers; temporary files have none."""
-    if not directory.is_dir():
+def _numbers_in(directory: Path, prefix: str, suffix: str) -> list[int]:
+    """The numbers of the files in `directory` that are named as we name them, ascending; any other file has none."""
+    try:
+        names = set(os.listdir(directory))
+    except (FileNotFoundError, NotADirectoryError):  # Also one that a seal removes this moment.
         return []
-    return sorted(
-        number
-        for path in directory.iterdir()
-        if (number := _number_of(path)) is not None
-    )
+    spelled = re.compile(rf"{prefix}(\d{{4,9}}){re.escape(suffix)}", re.ASCII)
+    numbers = [int(match[1]) for name in names if (match := spelled.fullmatch(name))]
+    return sorted(number for number in numbers if f"{prefix}{number:04d}{suffix}" in names)
+
+
+def _typed(path: Path) -> Path:
+    # os.path leaves `~nobody` as it is, as shells do; pathlib raises a RuntimeError that says little.
+    return Path(os.path.expanduser(path)).resolve()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +45,14 @@ class JobDir:
     @classmethod
     def at(cls, path: Path) -> "JobDir":
         """The job whose directory was typed; raises JobError when its name can't be an id."""
-        resolved = path.expanduser().resolve()
+        resolved = _typed(path)
         check_job_id(resolved.name)
         return cls(resolved)
 
     @classmethod
     def under(cls, jobs_root: Path, job_id: str) -> "JobDir":
         """The job `job_id` of a message, under this worker's own root and nowhere else."""
-        root = jobs_root.expanduser().resolve()
+        root = _typed(jobs_root)
         resolved = (root / check_job_id(job_id)).resolve()
         if not resolved.is_relative_to(root):
             raise JobError(
@@ -88,6 +83,10 @@ class JobDir:
     def paths(self, partition: int) -> Path:
         return self.paths_dir / f"paths_{partition:04d}.parquet"
 
+    def paths_numbers(self) -> list[int]:
+        """Numbers of the partitions whose path lists lie there, ascending."""
+        return _numbers_in(self.paths_dir, "paths_", ".parquet")
+
     @property
     def model_dir(self) -> Path:
         """Where a copy of weights that a person gave lies, so that a job resumes without the original."""
@@ -101,7 +100,7 @@ class JobDir:
 
     def chunk_numbers(self, partition: int) -> list[int]:
         """Numbers of the committed chunks of a partition, ascending; sealed partitions have none."""
-        return _numbers_in(self.chunk_dir(partition))
+        return _numbers_in(self.chunk_dir(partition), "", ".parquet")
 
     def img_emb(self, partition: int) -> Path:
         return self.path / "img_emb" / f"img_emb_{partition:04d}.npy"
@@ -112,6 +111,10 @@ class JobDir:
     def errors(self, partition: int) -> Path:
         return self.path / "errors" / f"errors_{partition:04d}.parquet"
 
+    def sealed_files(self, partition: int) -> tuple[Path, Path, Path]:
+        """The embeddings, metadata and errors of a partition, once it is sealed."""
+        return self.img_emb(partition), self.metadata(partition), self.errors(partition)
+
     @property
     def ledger_dir(self) -> Path:
         return self.path / "ledger"
@@ -121,7 +124,7 @@ class JobDir:
 
     def sealed_numbers(self) -> list[int]:
         """Numbers of the sealed partitions, ascending."""
-        return _numbers_in(self.ledger_dir)
+        return _numbers_in(self.ledger_dir, "", ".json")
 
     @property
     def index_dir(self) -> Path:
@@ -139,9 +142,7 @@ class JobDir:
         if self.spec.is_file():
             return self
         if not self.path.exists():
-            raise JobNotFound(
-                f"There is no job at {self.path}: make one with `lookalike index PHOTOS {self.path}`."
-            )
+            raise JobNotFound(f"There is no job at {self.path}: make one with `lookalike index PHOTOS {self.path}`.")
         raise JobNotFound(
             f"{self.path} exists but holds no job.json, so it is no job yet: "
             f"`lookalike index PHOTOS {self.path}` makes one there."

@@ -38,9 +38,7 @@ class Lease:
     has forgotten everything and nobody else has taken the lease: then the work goes on, and commits stay idempotent.
     """
 
-    def __init__(
-        self, client: redis.Redis, job: str, what: int | str, owner: str, seconds: float
-    ) -> None:
+    def __init__(self, client: redis.Redis, job: str, what: int | str, owner: str, seconds: float) -> None:
         self._client = client
         self._key = lease_key(job, what)
         self._token = f"{owner}|{uuid.uuid4().hex}"
@@ -54,9 +52,7 @@ class Lease:
         """Take the lease if nobody has it, and renew it from now on. Raises redis.RedisError when Redis is away."""
         if not self._client.set(self._key, self._token, nx=True, px=self._milliseconds):
             return False
-        self._thread = threading.Thread(
-            target=self._renew_until_left, name=f"lease {self._key}", daemon=True
-        )
+        self._thread = threading.Thread(target=self._renew_until_left, name=f"lease {self._key}", daemon=True)
         self._thread.start()
         return True
 
@@ -71,14 +67,10 @@ class Lease:
 
     def _renew(self) -> None:
         try:
-            if not self._client.eval(
-                _RENEW, 1, self._key, self._token, self._milliseconds
-            ):
+            if not self._client.eval(_RENEW, 1, self._key, self._token, self._milliseconds):
                 self._lost.set()
         except redis.exceptions.RedisError as error:
-            log.warning(
-                "Could not renew the lease %s (%s); working on.", self._key, error
-            )
+            log.warning("Could not renew the lease %s (%s); working on.", self._key, error)
 
     def _renew_until_left(self) -> None:
         while not self._stop.wait(self._interval) and not self._lost.is_set():
@@ -123,11 +115,12 @@ def holders(client: redis.Redis, job: str) -> list[Holder]:
     prefix = lease_key(job, "")
     keys = list(client.scan_iter(match=f"{prefix}*", count=500))
     values = client.mget(keys) if keys else []
-    found = [
+    # A set, as a SCAN may give a key twice.
+    found = {
         Holder(owner=str(value).rpartition("|")[0], what=str(key).removeprefix(prefix))
         for key, value in zip(keys, values, strict=True)
         if value is not None
-    ]
+    }
     return sorted(found, key=lambda holder: holder.what.zfill(12))
 
 
@@ -143,7 +136,7 @@ def release_owner(client: redis.Redis, owner: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Why a worker could not do what it was asked, and how often it has said so in a row."""
+    """Why a worker could not do what it was asked, and how often it has said so with no minute of silence between."""
 
     owner: str
     sentence: str
@@ -161,9 +154,7 @@ def report_trouble(client: redis.Redis, job: str, owner: str, sentence: str) -> 
         pipeline.expire(counts, _TROUBLE_SECONDS)
         pipeline.execute()
     except redis.exceptions.RedisError as error:
-        log.warning(
-            "Could not tell the coordinator of %s: %s (%s)", job, sentence, error
-        )
+        log.warning("Could not tell the coordinator of %s: %s (%s)", job, sentence, error)
 
 
 def troubles(client: redis.Redis, job: str) -> list[Trouble]:

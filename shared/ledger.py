@@ -1,14 +1,17 @@
 """The ledger: committed chunks and sealed partitions on disk, the only truth about progress."""
 
+import errno
 import json
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from shared import files, sealing
@@ -19,6 +22,7 @@ from shared.manifest import Chunk, Manifest, Partition
 _SUMMARY_KEY = b"lookalike.chunk"
 _UNIT_TOLERANCE = 2e-3  # What rounding to float16 does to the length of a vector of up to a few thousand dimensions.
 
+PATHS_SCHEMA = pa.schema([("id", pa.int64()), ("image_path", pa.string())])
 CHUNK_SCHEMA = pa.schema(
     [
         pa.field("id", pa.int64(), nullable=False),
@@ -89,12 +93,8 @@ class Seal:
 
 def write_paths(job: JobDir, partition: Partition, paths: Sequence[str]) -> None:
     """Write a partition's part of the path list: id, image_path."""
-    table = pa.table(
-        {
-            "id": pa.array(range(partition.start, partition.stop), pa.int64()),
-            "image_path": pa.array(paths, pa.string()),
-        }
-    )
+    columns = {"id": range(partition.start, partition.stop), "image_path": paths}
+    table = pa.table(columns, schema=PATHS_SCHEMA)
     with files.written_aside(job.paths(partition.number)) as aside:
         pq.write_table(table, aside, compression="zstd", write_page_checksum=True)
 
@@ -103,18 +103,31 @@ def read_paths(job: JobDir, partition: Partition) -> list[str]:
     """The image paths of a partition in the order of their ids; raises CorruptFile when they are not all there."""
     path = job.paths(partition.number)
     try:
-        table = pq.read_table(path, page_checksum_verification=True, partitioning=None)
-    except (OSError, pa.ArrowException) as error:
-        raise CorruptFile(
-            f"{path} can't be read ({error}): it lists a partition's images; restore it."
-        ) from None
-    ids = table["id"].to_numpy()
-    if not np.array_equal(ids, np.arange(partition.start, partition.stop)):
+        table = _read(path)
+    except CorruptFile as error:
+        raise CorruptFile(f"{error} It lists a partition's images: restore it.") from None
+    expected = np.arange(partition.start, partition.stop)
+    if not table.schema.equals(PATHS_SCHEMA) or not np.array_equal(table["id"].to_numpy(), expected):
         raise CorruptFile(
             f"{path} does not hold the ids {partition.start} to {partition.stop - 1} in order: restore it."
         )
     paths: list[str] = table["image_path"].to_pylist()
     return paths
+
+
+def _read(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """A Parquet file of a job, each page's checksum compared; raises CorruptFile when it is missing or damaged.
+
+    A disk that does not answer (an OSError with another errno) says nothing about the file, and passes through: a
+    mount that drops out for a moment must not make good chunks look bad.
+    """
+    try:
+        # A job may lie under directories named like `year=2024`, which are no partitioning of ours.
+        return pq.read_table(path, columns=columns, page_checksum_verification=True, partitioning=None)
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+            raise
+        raise CorruptFile(f"{path} can't be read ({error}).") from None
 
 
 def commit_chunk(
@@ -133,18 +146,12 @@ def commit_chunk(
     ok = np.array([row.status == "ok" for row in rows], dtype=bool)
     if [row.id for row in rows] != list(range(chunk.start, chunk.stop)):
         raise ValueError(f"Chunk {chunk} needs each of its ids once, in order.")
-    if (
-        embeddings.dtype != np.float16
-        or embeddings.ndim != 2
-        or len(embeddings) != ok.sum()
-    ):
+    if embeddings.dtype != np.float16 or embeddings.ndim != 2 or len(embeddings) != ok.sum():
         raise ValueError(
             f"Chunk {chunk} needs float16 [{ok.sum()}, d], and was given {embeddings.dtype} {list(embeddings.shape)}."
         )
     norms = np.linalg.norm(embeddings.astype(np.float32), axis=1)
-    if not np.all(
-        np.abs(norms - 1) <= _UNIT_TOLERANCE
-    ):  # NaN is caught too: it compares false.
+    if not np.all(np.abs(norms - 1) <= _UNIT_TOLERANCE):  # NaN is caught too: it compares false.
         raise ValueError(f"Chunk {chunk} holds an embedding whose length is not 1.")
     dim = embeddings.shape[1]
     summary = ChunkSummary(
@@ -165,19 +172,12 @@ def commit_chunk(
         pa.array(embeddings.reshape(-1), pa.float16()),
         mask=pa.array(~ok),
     )
-    columns = {
-        name: [getattr(row, name) for row in rows]
-        for name in CHUNK_SCHEMA.names
-        if name != "embedding"
-    }
+    columns = {name: [getattr(row, name) for row in rows] for name in CHUNK_SCHEMA.names if name != "embedding"}
     table = pa.table(
-        [pa.array(columns[name], CHUNK_SCHEMA.field(name).type) for name in columns]
-        + [vectors],
+        [pa.array(columns[name], CHUNK_SCHEMA.field(name).type) for name in columns] + [vectors],
         schema=CHUNK_SCHEMA.with_metadata({_SUMMARY_KEY: json.dumps(asdict(summary))}),
     )
-    with files.written_aside(
-        job.chunk(chunk.partition, chunk.number), keep_first=True
-    ) as aside:
+    with files.written_aside(job.chunk(chunk.partition, chunk.number), keep_first=True) as aside:
         pq.write_table(
             table,
             aside,
@@ -188,20 +188,21 @@ def commit_chunk(
 
 
 def chunk_summary(job: JobDir, partition: int, chunk: int) -> ChunkSummary:
-    """What a committed chunk says of itself; raises CorruptFile when its footer can't be read."""
+    """What a committed chunk says of itself; CorruptFile when its footer can't be read, OSError as `read_chunk`."""
     path = job.chunk(partition, chunk)
     try:
         return ChunkSummary(**json.loads(pq.read_schema(path).metadata[_SUMMARY_KEY]))
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
-        raise CorruptFile(f"The chunk {path} can't be read ({error}).") from None
+        if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+            raise
+        raise CorruptFile(f"{path} can't be read ({error}).") from None
 
 
-def read_chunk(
-    job: JobDir, manifest: Manifest, chunk: Chunk
-) -> tuple[pa.Table, np.ndarray]:
+def read_chunk(job: JobDir, manifest: Manifest, chunk: Chunk) -> tuple[pa.Table, np.ndarray]:
     """A committed chunk, every page checked: its table, and its embeddings as float16 [embedded, d].
 
-    Raises CorruptFile when a checksum, a count or a boundary disagrees, FingerprintMismatch when another model made it.
+    Raises CorruptFile when a checksum, a count or a boundary disagrees, FingerprintMismatch when another model made it,
+    OSError when the disk does not answer.
     """
     path = job.chunk(chunk.partition, chunk.number)
     summary = chunk_summary(job, chunk.partition, chunk.number)
@@ -210,22 +211,26 @@ def read_chunk(
             f"The chunk {path} was embedded by the model {summary.fingerprint}, but the job is made for "
             f"{manifest.model.fingerprint}: delete the chunk, and `lookalike index` embeds it again."
         )
-    try:
-        table = pq.read_table(path, page_checksum_verification=True, partitioning=None)
-    except (OSError, pa.ArrowException) as error:
-        raise CorruptFile(f"The chunk {path} can't be read ({error}).") from None
+    table = _read(path)
+    if not table.schema.equals(CHUNK_SCHEMA, check_metadata=False):
+        found = ", ".join(f"{field.name} {field.type}" for field in table.schema)
+        raise CorruptFile(f"The chunk {path} has other columns than a chunk has: {found}.")
     ids = table["id"].to_numpy()
     vectors = table["embedding"].combine_chunks()
-    embeddings = np.asarray(vectors.flatten()).reshape(-1, summary.dim)
+    values = np.asarray(vectors.flatten())
+    embedded = len(vectors) - vectors.null_count
     if (
         not np.array_equal(ids, np.arange(chunk.start, chunk.stop))
-        or len(embeddings) != summary.embedded
+        or (summary.embedded, summary.failed) != (embedded, len(ids) - embedded)
+        or not np.array_equal(np.asarray(pc.equal(table["status"], "ok")), np.asarray(vectors.is_valid()))
+        or len(values) != embedded * summary.dim
     ):
+        # The pages are checksummed, but the footer, which holds the summary, is not.
         raise CorruptFile(
-            f"The chunk {path} holds {len(ids)} images and {len(embeddings)} embeddings; "
-            f"expected the ids {chunk.start} to {chunk.stop - 1} and {summary.embedded} embeddings."
+            f"The chunk {path} holds {len(ids)} images and {len(values)} values in {embedded} embeddings; expected the "
+            f"ids {chunk.start} to {chunk.stop - 1}, and {summary.embedded} embeddings of {summary.dim} values."
         )
-    return table, embeddings
+    return table, values.reshape(embedded, summary.dim)
 
 
 def uncommit_chunk(job: JobDir, chunk: Chunk) -> None:
@@ -233,14 +238,10 @@ def uncommit_chunk(job: JobDir, chunk: Chunk) -> None:
     job.chunk(chunk.partition, chunk.number).unlink(missing_ok=True)
 
 
-def missing_chunks(
-    job: JobDir, manifest: Manifest, partition: Partition
-) -> list[Chunk]:
+def missing_chunks(job: JobDir, manifest: Manifest, partition: Partition) -> list[Chunk]:
     """The chunks of a partition that are not committed yet, in order."""
     committed = set(job.chunk_numbers(partition.number))
-    return [
-        chunk for chunk in manifest.chunks(partition) if chunk.number not in committed
-    ]
+    return [chunk for chunk in manifest.chunks(partition) if chunk.number not in committed]
 
 
 def is_sealed(job: JobDir, partition: int) -> bool:
@@ -251,20 +252,20 @@ def seal_partition(job: JobDir, manifest: Manifest, partition: Partition) -> Sea
     """Turn the committed chunks of a whole partition into one file of each kind, then remove the chunks.
 
     The bytes depend on the chunks alone. The marker is written last; a partition without it is not sealed, whatever
-    else lies there. Raises CorruptFile (with the chunk still in place) when a chunk is missing or fails its checks.
+    else lies there. One that is sealed already stays as it is. Raises CorruptFile (with the chunk still in place) when
+    a chunk is missing or fails its checks, FingerprintMismatch when another model made one.
     """
+    if is_sealed(job, partition.number):
+        remove_chunks(job, partition.number)
+        return read_seal(job, partition.number)
     chunks = manifest.chunks(partition)
     absent = missing_chunks(job, manifest, partition)
     if absent:
-        raise CorruptFile(
-            f"Partition {partition.number} of {job.path} lacks the chunks {[c.number for c in absent]}."
-        )
+        raise CorruptFile(f"Partition {partition.number} of {job.path} lacks the chunks {[c.number for c in absent]}.")
     summaries = [chunk_summary(job, partition.number, chunk.number) for chunk in chunks]
     dims = {summary.dim for summary in summaries}
     if len(dims) != 1:
-        raise CorruptFile(
-            f"Partition {partition.number} of {job.path} has chunks of {sorted(dims)} dimensions."
-        )
+        raise CorruptFile(f"Partition {partition.number} of {job.path} has chunks of {sorted(dims)} dimensions.")
     embedded = sum(summary.embedded for summary in summaries)
     written = sealing.write_sealed_files(
         job,
@@ -291,20 +292,22 @@ def seal_partition(job: JobDir, manifest: Manifest, partition: Partition) -> Sea
         keep_first=True,
     )
     remove_chunks(job, partition.number)
-    return seal
+    return read_seal(job, partition.number)
 
 
 def remove_chunks(job: JobDir, partition: int) -> None:
-    """Remove the chunks of a sealed partition, also those that a kill between marker and removal left behind."""
+    """Remove the chunks of a sealed partition, and what workers that were killed while they sealed it left behind."""
     shutil.rmtree(job.chunk_dir(partition), ignore_errors=True)
+    for path in (*job.sealed_files(partition), job.seal(partition)):
+        files.remove_leftovers(path)
 
 
 def read_seal(job: JobDir, partition: int) -> Seal:
-    """The marker of a sealed partition; raises CorruptFile when it can't be read."""
+    """The marker of a sealed partition; raises CorruptFile when it is missing or is not what was written."""
     path = job.seal(partition)
     try:
         return Seal(**json.loads(path.read_bytes()))
-    except (OSError, ValueError, TypeError) as error:
+    except (FileNotFoundError, ValueError, TypeError) as error:
         raise CorruptFile(
             f"The seal marker {path} can't be read ({error}): restore it, or delete it and run `lookalike index` again."
         ) from None
@@ -322,12 +325,11 @@ def sealed(job: JobDir, manifest: Manifest) -> Iterator[Seal]:
                 f"Partition {number} of {job.path} was embedded by the model {seal.fingerprint}, but the job is made "
                 f"for {manifest.model.fingerprint}: delete {job.seal(number)}, and `lookalike index` embeds it again."
             )
-        if number >= manifest.partition_count or (seal.start, seal.stop) != (
-            (partition := manifest.partition(number)).start,
-            partition.stop,
-        ):
+        marked = Partition(seal.partition, seal.start, seal.stop)
+        if number >= manifest.partition_count or marked != manifest.partition(number):
             raise CorruptFile(
-                f"{job.seal(number)} seals the ids {seal.start} to {seal.stop - 1}, which are no partition of the job."
+                f"{job.seal(number)} seals the ids {seal.start} to {seal.stop - 1} as partition {seal.partition}, "
+                f"which is not partition {number} of the job: restore it, or delete it and run `lookalike index` again."
             )
         yield seal
 
@@ -336,30 +338,27 @@ def check_ids(job: JobDir, seal: Seal) -> np.ndarray:
     """The image ids of a sealed partition's embeddings, int64 [embedded] ascending.
 
     Asserts `embedded + failed = listed` by id: every id of the partition is either in the metadata or in the errors,
-    once. Raises CorruptFile with the ids that are missing or double.
+    once. Raises CorruptFile with the ids that are missing, double or strange.
     """
-    try:
-        embedded = pq.read_table(
-            job.metadata(seal.partition),
-            columns=["id"],
-            page_checksum_verification=True,
-        )
-        failed = pq.read_table(
-            job.errors(seal.partition), columns=["id"], page_checksum_verification=True
-        )
-    except (OSError, pa.ArrowException) as error:
+    ids: np.ndarray = _read(job.metadata(seal.partition), ["id"])["id"].to_numpy()
+    failed = _read(job.errors(seal.partition), ["id"])["id"].to_numpy()
+    found, times = np.unique(np.concatenate([ids, failed]), return_counts=True)
+    listed = np.arange(seal.start, seal.stop)
+    wrong = {
+        "missing": np.setdiff1d(listed, found),
+        "double": found[times > 1],
+        "strange": np.setdiff1d(found, listed),
+        "out of order": ids[1:][np.diff(ids) < 0],
+    }
+    if len(ids) != seal.embedded or any(len(some) for some in wrong.values()):
+        named = "".join(f"; {what}: {_some(some)}" for what, some in wrong.items() if len(some))
         raise CorruptFile(
-            f"The sealed partition {seal.partition} of {job.path} can't be read ({error})."
-        ) from None
-    ids: np.ndarray = embedded["id"].to_numpy()
-    both = np.sort(np.concatenate([ids, failed["id"].to_numpy()]))
-    if (
-        not np.array_equal(both, np.arange(seal.start, seal.stop))
-        or len(ids) != seal.embedded
-    ):
-        raise CorruptFile(
-            f"Partition {seal.partition} of {job.path} lists {seal.listed} images, but {len(ids)} embedded and "
-            f"{len(failed)} failed ids do not cover them once each: delete {job.seal(seal.partition)} and run "
-            "`lookalike index` again."
+            f"Partition {seal.partition} of {job.path} lists {seal.listed:,} images, {seal.embedded:,} of them "
+            f"embedded, and its files hold {len(ids):,} embedded and {len(failed):,} failed ids, which do not cover "
+            f"them once each{named}: delete {job.seal(seal.partition)} and run `lookalike index` again."
         )
     return ids
+
+
+def _some(ids: np.ndarray) -> str:
+    return ", ".join(map(str, ids[:5].tolist())) + (f" and {len(ids) - 5:,} more" if len(ids) > 5 else "")

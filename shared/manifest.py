@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shared import files
-from shared.errors import CorruptFile, JobMismatch
+from shared.errors import CorruptFile, JobMismatch, ModelError
 from shared.jobdir import JobDir
 from shared.models import ModelSpec
 
@@ -56,8 +56,7 @@ class Partition:
         """Its chunks in order; only the last may be smaller than `chunk_size`."""
         starts = range(self.start, self.stop, chunk_size)
         return [
-            Chunk(self.number, number, start, min(start + chunk_size, self.stop))
-            for number, start in enumerate(starts)
+            Chunk(self.number, number, start, min(start + chunk_size, self.stop)) for number, start in enumerate(starts)
         ]
 
 
@@ -87,9 +86,7 @@ class Manifest:
     def partition(self, number: int) -> Partition:
         """Partition `number`; raises IndexError when the job has none of that number."""
         if not 0 <= number < self.partition_count:
-            raise IndexError(
-                f"The job has partitions 0 to {self.partition_count - 1}, not {number}."
-            )
+            raise IndexError(f"The job has partitions 0 to {self.partition_count - 1}, not {number}.")
         start = number * self.partition_size
         return Partition(number, start, min(start + self.partition_size, self.listed))
 
@@ -119,16 +116,14 @@ class Manifest:
 
 def write_manifest(job: JobDir, manifest: Manifest) -> None:
     """Write job.json, the last file of a job's making: with it the job exists."""
-    files.write_bytes(
-        job.spec, (json.dumps(manifest.to_json(), indent=2) + "\n").encode()
-    )
+    files.write_bytes(job.spec, (json.dumps(manifest.to_json(), indent=2) + "\n").encode())
 
 
 def load_manifest(job: JobDir) -> Manifest:
     """Read job.json.
 
-    Raises JobNotFound when there is none, JobMismatch for another format version, CorruptFile when it is not what
-    `write_manifest` writes.
+    Raises JobNotFound when there is none, JobMismatch when another version of lookalike made it (another format, or
+    another fingerprint of the same model), CorruptFile when it is not what `write_manifest` writes.
     """
     job.require()
     try:
@@ -141,21 +136,29 @@ def load_manifest(job: JobDir) -> Manifest:
         manifest = Manifest(
             source=Source(**table["source"]),
             model=ModelSpec.from_json(table["model"]),
-            listed=table["listed"],
-            partition_size=table["partition_size"],
-            chunk_size=table["chunk_size"],
-            max_image_pixels=table["max_image_pixels"],
-            max_image_bytes=table["max_image_bytes"],
+            listed=_count(table, "listed"),
+            partition_size=_count(table, "partition_size"),
+            chunk_size=_count(table, "chunk_size"),
+            max_image_pixels=_count(table, "max_image_pixels"),
+            max_image_bytes=_count(table, "max_image_bytes"),
             made_by=table["made_by"],
             dtype=table["dtype"],
         )
-    except (ValueError, KeyError, TypeError) as error:
-        raise CorruptFile(
-            f"{job.spec} is not a whole manifest ({error!r}): restore it from a copy."
-        ) from None
-    if manifest.model.fingerprint != table["fingerprint"]:
+        if manifest.dtype != DTYPE:
+            raise ValueError(f"dtype is {manifest.dtype!r}, not {DTYPE}")
+        fingerprint = table["fingerprint"]
+    except (ValueError, KeyError, TypeError, AttributeError, ModelError) as error:
+        raise CorruptFile(f"{job.spec} is not a whole manifest ({error!r}): restore it from a copy.") from None
+    if manifest.model.fingerprint != fingerprint:
         raise JobMismatch(
-            f"{job.spec} records the model fingerprint {table['fingerprint']}, but this version of lookalike computes "
+            f"{job.spec} records the model fingerprint {fingerprint}, but this version of lookalike computes "
             f"{manifest.model.fingerprint} for the same model: use the version that made the job ({manifest.made_by})."
         )
     return manifest
+
+
+def _count(table: Mapping[str, Any], key: str) -> int:
+    value = table[key]
+    if type(value) is not int or value < 1:
+        raise ValueError(f"{key} is {value!r}, not a whole number from 1")
+    return value

@@ -31,17 +31,16 @@ MAX_K = 1_000
 def _fields(table: Any, kind: str, names: set[str]) -> Mapping[str, Any]:
     """`table` as a mapping with exactly `names`, of this version; MessageError otherwise."""
     if not isinstance(table, Mapping):
+        raise MessageError(f"A {kind} message must be a JSON object, not {type(table).__name__}.")
+    version = table.get("version")
+    if type(version) is not int or version != VERSION:  # True equals 1 in Python.
         raise MessageError(
-            f"A {kind} message must be a JSON object, not {type(table).__name__}."
-        )
-    if table.get("version") != VERSION:
-        raise MessageError(
-            f"A {kind} message of version {table.get('version')!r} came, and this worker speaks version {VERSION}: "
+            f"A {kind} message of version {version!r:.80} came, and this worker speaks version {VERSION}: "
             "run the same version of lookalike everywhere."
         )
     if set(table) != names | {"version"}:
         raise MessageError(
-            f"A {kind} message must hold {sorted(names)}, not {sorted(set(table) - {'version'})}."
+            f"A {kind} message must hold {sorted(names)}, not {sorted(map(str, set(table) - {'version'}))!s:.200}."
         )
     return table
 
@@ -54,14 +53,8 @@ def _job(value: Any) -> str:
 
 
 def _integer(value: Any, name: str, least: int, most: int) -> int:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int)
-        or not least <= value <= most
-    ):
-        raise MessageError(
-            f"{name} must be a whole number from {least} to {most}, not {value!r}."
-        )
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise MessageError(f"{name} must be a whole number from {least} to {most}, not {value!r:.80}.")
     return value
 
 
@@ -100,9 +93,7 @@ class MergeJob:
         return cls(_job(_fields(table, "merge", {"job"})["job"]))
 
 
-@dataclass(
-    frozen=True, slots=True, eq=False
-)  # Arrays do not compare to one truth value.
+@dataclass(frozen=True, slots=True, eq=False)  # Arrays do not compare to one truth value.
 class Query:
     """One thing to look for: a vector (float32 [d], any length but 0) or the encoded bytes of an image."""
 
@@ -119,9 +110,7 @@ class Query:
     def from_json(cls, table: Any) -> Self:
         """Raises MessageError for anything but what `to_json` gives."""
         if not isinstance(table, Mapping) or set(table) not in ({"vector"}, {"image"}):
-            raise MessageError(
-                'A query must be a JSON object with just "vector" or just "image".'
-            )
+            raise MessageError('A query must be a JSON object with just "vector" or just "image".')
         ((kind, text),) = table.items()
         try:
             data = base64.b64decode(text, validate=True)
@@ -130,9 +119,7 @@ class Query:
         if kind == "image":
             return cls(image=data)
         if len(data) % 4 or not data:
-            raise MessageError(
-                f"The vector of a query has {len(data)} bytes; float32 values take 4 each."
-            )
+            raise MessageError(f"The vector of a query has {len(data)} bytes; float32 values take 4 each.")
         return cls(vector=np.frombuffer(data, dtype="<f4").astype(np.float32))
 
 
@@ -164,14 +151,10 @@ class SearchJob:
         values = _fields(table, "search", {"job", "k", "exact", "queries"})
         queries = values["queries"]
         if not isinstance(queries, list) or not 1 <= len(queries) <= max_queries:
-            found = (
-                len(queries) if isinstance(queries, list) else type(queries).__name__
-            )
-            raise MessageError(
-                f"A search message must carry a list of 1 to {max_queries} queries, not {found}."
-            )
+            found = len(queries) if isinstance(queries, list) else type(queries).__name__
+            raise MessageError(f"A search message must carry a list of 1 to {max_queries} queries, not {found}.")
         if not isinstance(values["exact"], bool):
-            raise MessageError(f"exact must be true or false, not {values['exact']!r}.")
+            raise MessageError(f"exact must be true or false, not {values['exact']!r:.80}.")
         return cls(
             _job(values["job"]),
             tuple(Query.from_json(query) for query in queries),
@@ -198,6 +181,14 @@ class Hit:
         }
 
 
+def _hit(table: Any) -> Hit:
+    hit = Hit(**table)
+    found = (type(hit.rank), type(hit.id), type(hit.image_path))
+    if found != (int, int, str) or type(hit.similarity) not in (int, float):
+        raise TypeError(f"a hit of {table!r:.200}")
+    return hit
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What became of one query: its hits and the worker's milliseconds, or the error that kept it from them."""
@@ -208,9 +199,7 @@ class Answer:
 
     def to_json(self) -> dict[str, Any]:
         if self.error is not None:
-            return {
-                "error": {"kind": type(self.error).__name__, "message": str(self.error)}
-            }
+            return {"error": {"kind": type(self.error).__name__, "message": str(self.error)}}
         return {
             "hits": [hit.to_json() for hit in self.hits],
             "milliseconds": self.milliseconds,
@@ -221,12 +210,8 @@ class Answer:
         """Raises MessageError for anything but what `to_json` gives."""
         try:
             if "error" in table:
-                return cls(
-                    error=error_from(table["error"]["kind"], table["error"]["message"])
-                )
-            return cls(
-                tuple(Hit(**hit) for hit in table["hits"]), float(table["milliseconds"])
-            )
+                return cls(error=error_from(table["error"]["kind"], table["error"]["message"]))
+            return cls(tuple(_hit(hit) for hit in table["hits"]), float(table["milliseconds"]))
         except (KeyError, TypeError, ValueError) as error:
             raise MessageError(
                 f"A worker's answer can't be read ({error!r}): run the same version everywhere."

@@ -70,30 +70,17 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         if self.weights not in _SOURCES:
-            raise ModelError(
-                f"The weights of {self.name} are {self.weights!r}; expected one of {', '.join(_SOURCES)}."
-            )
+            raise ModelError(f"The weights of {self.name} are {self.weights!r}; expected one of {', '.join(_SOURCES)}.")
         if self.weights != "imagenet" and self.weights_sha256 is None:
-            raise ModelError(
-                f"The {self.weights} weights of {self.name} carry no sha256; expected one."
-            )
+            raise ModelError(f"The {self.weights} weights of {self.name} carry no sha256; expected one.")
         if (self.weights == "file") != (self.weights_file is not None):
             raise ModelError(
                 f"The model {self.name} has {self.weights} weights and the weights file {self.weights_file!r}; "
                 "a file name is expected for weights from a file, and only for them."
             )
-        if (
-            self.weights_file is not None
-            and Path(self.weights_file).name != self.weights_file
-        ):
-            raise ModelError(
-                f"The weights file {self.weights_file!r} is no plain file name."
-            )
-        if (
-            self.image_size < 1
-            or self.chunk_size < 1
-            or (self.dim is not None and self.dim < 1)
-        ):
+        if self.weights_file is not None and Path(self.weights_file).name != self.weights_file:
+            raise ModelError(f"The weights file {self.weights_file!r} is no plain file name.")
+        if self.image_size < 1 or self.chunk_size < 1 or (self.dim is not None and self.dim < 1):
             raise ModelError(
                 f"The model {self.name} has the image size {self.image_size}, {self.dim} dimensions and the chunk size "
                 f"{self.chunk_size}; each must be at least 1."
@@ -121,15 +108,9 @@ class ModelSpec:
         """The inverse of `to_json`; ModelError names the keys that are unknown, missing or of another type."""
         known = {field.name: field.type for field in fields(cls)}
         wrong = sorted(data.keys() ^ known.keys())
-        wrong += [
-            key
-            for key, kind in known.items()
-            if key in data and not _fits(data[key], kind)
-        ]
+        wrong += [key for key, kind in known.items() if key in data and not _fits(data[key], kind)]
         if wrong:
-            raise ModelError(
-                f"A model was expected with the keys {', '.join(known)}; look at {', '.join(wrong)}."
-            )
+            raise ModelError(f"A model was expected with the keys {', '.join(known)}; look at {', '.join(wrong)}.")
         return cls(**data)
 
 
@@ -146,28 +127,20 @@ def resolve_model(name_or_path: str, weights: Path | None = None) -> ModelSpec:
     """
     if name_or_path.endswith(".keras"):
         if weights is not None:
-            raise ModelError(
-                f"{name_or_path} carries its own weights; leave {weights} out."
-            )
+            raise ModelError(f"{name_or_path} carries its own weights; leave {weights} out.")
         return _custom(Path(name_or_path).expanduser())
     if name_or_path not in _MODELS:
         known = ", ".join(MODEL_NAMES)
-        raise ModelError(
-            f"There is no model {name_or_path!r}; expected one of {known}, or the path of a .keras file."
-        )
+        raise ModelError(f"There is no model {name_or_path!r}; expected one of {known}, or the path of a .keras file.")
     dim, chunk_size = _MODELS[name_or_path]
     source, digest, file_name = "imagenet", None, None
     if name_or_path == DEFAULT_MODEL:
         if weights is not None:
-            raise ModelError(
-                f"{name_or_path} brings its weights in a package; leave {weights} out."
-            )
+            raise ModelError(f"{name_or_path} brings its weights in a package; leave {weights} out.")
         source, digest = "packaged", LITE0_SHA256
     elif weights is not None:
         if weights.suffix not in _LAYOUTS:
-            raise ModelError(
-                f"The weights {weights} were expected in Keras' HDF5 layout, in a file that ends in .h5."
-            )
+            raise ModelError(f"The weights {weights} were expected in Keras' HDF5 layout, in a file that ends in .h5.")
         source, digest, file_name = (
             "file",
             weights_sha256(weights.expanduser()),
@@ -190,13 +163,9 @@ def weights_sha256(path: Path) -> str:
     try:
         return files.sha256_of(path)
     except FileNotFoundError:
-        raise ModelError(
-            f"The model's file {path} does not exist; give the path of one that does."
-        ) from None
+        raise ModelError(f"The model's file {path} does not exist; give the path of one that does.") from None
     except OSError as error:
-        raise ModelError(
-            f"The model's file {path} can't be read: {error.strerror}."
-        ) from error
+        raise ModelError(f"The model's file {path} can't be read: {error.strerror}.") from error
 
 
 def _custom(path: Path) -> ModelSpec:
@@ -220,11 +189,7 @@ def _shapes_of(path: Path) -> tuple[int, int | None]:
         with zipfile.ZipFile(path) as archive:
             config = json.loads(archive.read("config.json"))
         layers = config["config"].get("layers", [])
-        shapes = [
-            layer["config"]["batch_shape"]
-            for layer in layers
-            if layer["class_name"] == "InputLayer"
-        ]
+        shapes = [layer["config"]["batch_shape"] for layer in layers if layer["class_name"] == "InputLayer"]
         # A model of its own class lists no layers, but Keras notes what it was built for.
         shapes = shapes or [config["build_config"]["input_shape"]]
         _, height, width, channels = shapes[0]
@@ -241,20 +206,12 @@ def _shapes_of(path: Path) -> tuple[int, int | None]:
         ) from error
     if len(shapes) != 1 or height != width or channels != 3:
         found = " and ".join(f"[{', '.join(map(str, shape[1:]))}]" for shape in shapes)
-        raise ModelError(
-            f"{path} takes {found}; expected one square RGB image, [size, size, 3]."
-        )
+        raise ModelError(f"{path} takes {found}; expected one square RGB image, [size, size, 3].")
     return height or _IMAGE_SIZE, _dense_units(config["config"], layers)
 
 
 def _dense_units(config: dict[str, Any], layers: list[dict[str, Any]]) -> int | None:
     # In a Functional model the layers lie in no promised order; in a Sequential one the last is the output.
-    outputs = config.get(
-        "output_layers", [layers[-1]["config"]["name"]] if layers else [None]
-    )
-    last = [
-        layer
-        for layer in layers
-        if layer["class_name"] == "Dense" and layer["config"]["name"] == outputs[0]
-    ]
+    outputs = config.get("output_layers", [layers[-1]["config"]["name"]] if layers else [None])
+    last = [layer for layer in layers if layer["class_name"] == "Dense" and layer["config"]["name"] == outputs[0]]
     return last[0]["config"]["units"] if last else None

@@ -15,8 +15,9 @@ from shared import files
 from shared.errors import CorruptFile
 from shared.jobdir import JobDir
 
-# A page: files whose data starts at a page boundary can be mapped side by side as one array.
-HEADER_BYTES = 4096
+# What NumPy itself writes for an array of two dimensions. Not padded to a page: embedding-reader, and with it autofaiss
+# and clip-retrieval, take the data to begin behind a newline in the first 300 bytes, and read garbage where it doesn't.
+HEADER_BYTES = 128
 
 METADATA_SCHEMA = pa.schema(
     [
@@ -39,14 +40,14 @@ ERRORS_SCHEMA = pa.schema(
 
 
 def npy_header(rows: int, dim: int) -> bytes:
-    """The .npy header of float16 [rows, dim] in C order, padded with spaces to HEADER_BYTES as the format allows."""
-    plain = io.BytesIO()
-    np.lib.format.write_array_header_1_0(
-        plain, {"descr": "<f2", "fortran_order": False, "shape": (rows, dim)}
-    )
-    magic, text = plain.getvalue()[:8], plain.getvalue()[10:].rstrip(b" \n")
-    length = HEADER_BYTES - len(magic) - 2
-    return magic + length.to_bytes(2, "little") + text.ljust(length - 1) + b"\n"
+    """The .npy header of float16 [rows, dim] in C order: HEADER_BYTES long, so that the data is aligned for SIMD."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f2", "fortran_order": False, "shape": (rows, dim)})
+    if len(header.getvalue()) != HEADER_BYTES:
+        raise ValueError(
+            f"NumPy writes {len(header.getvalue())} bytes of header for {rows} x {dim}, not {HEADER_BYTES}."
+        )
+    return header.getvalue()
 
 
 def write_sealed_files(
@@ -62,10 +63,14 @@ def write_sealed_files(
     `chunks` gives the checked chunks in order: table and float16 [embedded, dim]. One chunk is held at a time.
     `rows` is how many embeddings they hold together; raises CorruptFile when they hold another number.
     """
-    finals = [job.img_emb(partition), job.metadata(partition), job.errors(partition)]
+    finals = job.sealed_files(partition)
     with ExitStack() as stack:
         asides = [stack.enter_context(files.written_aside(path)) for path in finals]
-        _stream(asides[0], asides[1], asides[2], chunks, rows, dim)
+        seen = _stream(asides[0], asides[1], asides[2], chunks, npy_header(rows, dim))
+        if seen != rows:
+            raise CorruptFile(
+                f"The chunks of partition {partition} of {job.path} hold {seen} embeddings; their footers say {rows}."
+            )
         return {
             str(final.relative_to(job.path)): {
                 "bytes": aside.stat().st_size,
@@ -80,31 +85,22 @@ def _stream(
     metadata: Path,
     errors: Path,
     chunks: Iterable[tuple[pa.Table, np.ndarray]],
-    rows: int,
-    dim: int,
-) -> None:
+    header: bytes,
+) -> int:
+    """Write the three files; returns the number of embeddings."""
     seen = 0
     with ExitStack() as stack:
         file = stack.enter_context(open(vectors, "wb"))
-        file.write(npy_header(rows, dim))
+        file.write(header)
         good = stack.enter_context(_writer(metadata, METADATA_SCHEMA))
         bad = stack.enter_context(_writer(errors, ERRORS_SCHEMA))
         for table, embeddings in chunks:
             ok = pc.equal(table["status"], "ok")
-            good.write_table(
-                table.filter(ok).select(METADATA_SCHEMA.names).cast(METADATA_SCHEMA)
-            )
-            bad.write_table(
-                table.filter(pc.invert(ok))
-                .select(ERRORS_SCHEMA.names)
-                .cast(ERRORS_SCHEMA)
-            )
+            good.write_table(table.filter(ok).select(METADATA_SCHEMA.names).cast(METADATA_SCHEMA))
+            bad.write_table(table.filter(pc.invert(ok)).select(ERRORS_SCHEMA.names).cast(ERRORS_SCHEMA))
             file.write(np.ascontiguousarray(embeddings, dtype="<f2").tobytes())
             seen += len(embeddings)
-    if seen != rows:
-        raise CorruptFile(
-            f"The chunks of partition file {vectors.name} hold {seen} embeddings; expected {rows}."
-        )
+    return seen
 
 
 def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
@@ -115,17 +111,11 @@ def open_embeddings(path: Path, rows: int, dim: int) -> np.ndarray:
     """Map a sealed img_emb file as float16 [rows, dim], read-only; raises CorruptFile when it is another size."""
     try:
         size = path.stat().st_size
-    except OSError as error:
-        raise CorruptFile(
-            f"The sealed embeddings {path} can't be read ({error})."
-        ) from None
+    except FileNotFoundError as error:
+        raise CorruptFile(f"The sealed embeddings {path} can't be read ({error}).") from None
     expected = HEADER_BYTES + rows * dim * 2
     if size != expected:
-        raise CorruptFile(
-            f"The sealed embeddings {path} have {size} bytes; {rows} x {dim} float16 make {expected}."
-        )
+        raise CorruptFile(f"The sealed embeddings {path} have {size} bytes; {rows} x {dim} float16 make {expected}.")
     if rows == 0:
         return np.empty((0, dim), dtype=np.float16)
-    return np.memmap(
-        path, dtype=np.float16, mode="r", offset=HEADER_BYTES, shape=(rows, dim)
-    )
+    return np.memmap(path, dtype=np.float16, mode="r", offset=HEADER_BYTES, shape=(rows, dim))

@@ -17,13 +17,16 @@ PARENT_PIPE = "LK_PARENT_PIPE"
 BROKER_VARIABLES = ("LOOKALIKE_BROKER_URL", "CELERY_BROKER_URL", "REDIS_URL")
 
 
-def _setting(default: Any, what: str, least: float | None = None) -> Any:
-    return field(default=default, metadata={"what": what, "least": least})
+_KINDS = {str: "text", Path: "a path", int: "a whole number", float: "a number"}
+
+
+def _setting(default: Any, what: str, least: float | None = None, most: float | None = None) -> Any:
+    return field(default=default, metadata={"what": what, "least": least, "most": most})
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that can be set. Each key `name` is `name` in lookalike.toml and `LOOKALIKE_NAME` in the environment."""
+    """Everything that can be set: a key `name` is `name` in lookalike.toml and `LOOKALIKE_NAME` in the environment."""
 
     broker_url: str | None = _setting(
         None,
@@ -46,56 +49,38 @@ class Settings:
         None,
         "images in one checkpoint of a new job; unset: by the model, under a minute",
         1,
+        100_000,  # A chunk is one Arrow list array, whose offsets are 32 bits wide.
     )
-    batch_size: int | None = _setting(
-        None, "images in one model call; unset: 8 on a CPU, 128 on a GPU", 1
-    )
-    decode_threads: int | None = _setting(
-        None, "threads that read and decode images; unset: one a core", 1
-    )
+    batch_size: int | None = _setting(None, "images in one model call; unset: 8 on a CPU, 128 on a GPU", 1)
+    decode_threads: int | None = _setting(None, "threads that read and decode images; unset: one a core", 1)
     max_image_pixels: int = _setting(
         178_956_970,
         "pixels by the header above which an image of a new job is refused",
         1,
     )
-    max_image_bytes: int = _setting(
-        268_435_456, "bytes above which an image file of a new job is refused", 1
-    )
-    max_query_bytes: int = _setting(
-        33_554_432, "bytes above which a query image is refused", 1
-    )
+    max_image_bytes: int = _setting(268_435_456, "bytes above which an image file of a new job is refused", 1)
+    max_query_bytes: int = _setting(33_554_432, "bytes above which a query image is refused", 1)
     max_queries: int = _setting(1_024, "queries that one search message may carry", 1)
-    lease_seconds: float = _setting(
-        20.0, "time after which a partition of a worker that went silent is free", 1
-    )
+    lease_seconds: float = _setting(20.0, "time after which a partition of a worker that went silent is free", 1)
     visibility_timeout: int = _setting(
         45,
         "seconds after which the broker hands out a silent worker's message again",
         3,
     )
-    recall_target: float = _setting(
-        0.99, "recall@10 that a build widens its search to reach", 0
-    )
-    rerank_depth: int = _setting(
-        200, "candidates of the index that are compared exactly", 1
-    )
-    query_cache_size: int = _setting(
-        1_024, "answers that a query worker remembers; 0: none", 0
-    )
+    recall_target: float = _setting(0.99, "recall@10 that a build widens its search to reach", 0, 1)
+    rerank_depth: int = _setting(200, "candidates of the index that are compared exactly", 1)
+    query_cache_size: int = _setting(1_024, "answers that a query worker remembers; 0: none", 0)
     open_jobs: int = _setting(4, "jobs whose index a query worker keeps open", 1)
-    flower_port: int = _setting(5555, "port of `lookalike flower` on 127.0.0.1", 0)
+    flower_port: int = _setting(5555, "port of `lookalike flower` on 127.0.0.1", 0, 65_535)
 
     def __post_init__(self) -> None:
         for key in fields(self):
-            least, value = key.metadata["least"], getattr(self, key.name)
-            if least is not None and value is not None and value < least:
-                raise SettingsError(
-                    f"The setting {key.name} is {value}; it must be at least {least:g}."
-                )
-        if self.recall_target > 1:
-            raise SettingsError(
-                f"The setting recall_target is {self.recall_target}; a recall lies between 0 and 1."
-            )
+            least, most, value = key.metadata["least"], key.metadata["most"], getattr(self, key.name)
+            # Asked the other way round, so that NaN, which no comparison is true of, is refused too.
+            if value is not None and least is not None and not value >= least:
+                raise SettingsError(f"The setting {key.name} is {value}; it must be at least {least:,}.")
+            if value is not None and most is not None and not value <= most:
+                raise SettingsError(f"The setting {key.name} is {value}; it must be at most {most:,}.")
         if self.lease_seconds >= self.visibility_timeout:
             raise SettingsError(
                 f"lease_seconds ({self.lease_seconds:g}) must be below visibility_timeout ({self.visibility_timeout}), "
@@ -104,15 +89,13 @@ class Settings:
 
     def changed(self, **values: Any) -> "Settings":
         """A copy with those of `values` that are not None, as a command line gives them."""
-        return replace(
-            self, **{key: value for key, value in values.items() if value is not None}
-        )
+        return replace(self, **{key: value for key, value in values.items() if value is not None})
 
     def to_environment(self) -> dict[str, str]:
-        """The environment that gives a child process these settings, wherever it is started."""
+        """The environment that gives a child process these settings, wherever it is started: paths are absolute."""
         values = {key.name: getattr(self, key.name) for key in fields(self)}
         return {
-            PREFIX + name.upper(): str(value)
+            PREFIX + name.upper(): str(value.absolute() if isinstance(value, Path) else value)
             for name, value in values.items()
             if value is not None
         }
@@ -129,21 +112,19 @@ def _kinds() -> dict[str, type]:
 
 
 def _convert(key: str, value: Any, kind: type, where: str) -> Any:
-    refused = SettingsError(
-        f"{where} sets {key} to {value!r}, which is no {kind.__name__}."
-    )
+    refused = SettingsError(f"{where} sets {key} to {value!r}; expected {_KINDS[kind]}.")
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise refused
     if kind in (str, Path) and not isinstance(value, str):
+        raise refused
+    if kind is Path and not value:  # It would be the working directory, wherever that is.
         raise refused
     if kind is int and isinstance(value, float):
         raise refused
     try:
         if kind is Path:
-            return Path(str(value)).expanduser()
-        return kind(
-            value.replace("_", "") if kind is int and isinstance(value, str) else value
-        )
+            return Path(os.path.expanduser(str(value)))
+        return kind(value.replace("_", "") if kind is int and isinstance(value, str) else value)
     except ValueError:
         raise refused from None
 
@@ -153,20 +134,14 @@ def _from_file(path: Path) -> dict[str, Any]:
         with open(path, "rb") as file:
             table = tomllib.load(file)
     except FileNotFoundError:
-        raise SettingsError(
-            f"{CONFIG_VARIABLE} names {path}, which does not exist."
-        ) from None
-    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{CONFIG_VARIABLE} names {path}, which does not exist.") from None
+    except (OSError, ValueError) as error:  # Not TOML, or not UTF-8.
         raise SettingsError(f"{path} can't be read as TOML: {error}.") from None
     kinds = _kinds()
     for key in table:
         if key not in kinds:
-            raise SettingsError(
-                f"{path} has the unknown key {key!r}; the known ones are {', '.join(kinds)}."
-            )
-    return {
-        key: _convert(key, value, kinds[key], str(path)) for key, value in table.items()
-    }
+            raise SettingsError(f"{path} has the unknown key {key!r}; the known ones are {', '.join(kinds)}.")
+    return {key: _convert(key, value, kinds[key], str(path)) for key, value in table.items()}
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -182,9 +157,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
                 f"the known ones are {', '.join(PREFIX + known.upper() for known in kinds)}."
             )
         if value:  # An empty variable is how compose files and shells say "not set".
-            found[key] = _convert(
-                key, value, kinds[key], f"The environment ({variable})"
-            )
+            found[key] = _convert(key, value, kinds[key], f"The environment ({variable})")
     urls = [environ[variable] for variable in BROKER_VARIABLES if environ.get(variable)]
     if urls:
         found["broker_url"] = urls[0]
@@ -200,9 +173,7 @@ def without_settings(environ: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def load_settings(
-    environ: Mapping[str, str] | None = None, directory: Path | None = None
-) -> Settings:
+def load_settings(environ: Mapping[str, str] | None = None, directory: Path | None = None) -> Settings:
     """Settings of this process: defaults, then the file, then the environment.
 
     The file is the one LOOKALIKE_CONFIG names, else `lookalike.toml` in `directory` (the working directory) if there
@@ -210,10 +181,6 @@ def load_settings(
     """
     environ = os.environ if environ is None else environ
     named = environ.get(CONFIG_VARIABLE)
-    path = (
-        Path(named).expanduser()
-        if named
-        else (directory or Path.cwd()) / "lookalike.toml"
-    )
+    path = Path(os.path.expanduser(named)) if named else (directory or Path.cwd()) / "lookalike.toml"
     from_file = _from_file(path) if named or path.is_file() else {}
     return Settings(**(from_file | _from_environment(environ)))

@@ -10,9 +10,6 @@ from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-# OpenCV reads its log level once, when it is imported; a broken image is a row of the job, not a line on stderr.
-os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +18,8 @@ from PIL import Image, UnidentifiedImageError
 from shared.errors import ImageError, SettingsError
 from shared.paths import to_os_path
 
+# A broken image is a row of the job, not a line on stderr.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 cv2.setNumThreads(1)  # The threads below share the cores; OpenCV's own would only get in their way.
 # Pillow reads headers here, never pixels, so its guard against decompression bombs is ours to keep (`max_pixels`).
 Image.MAX_IMAGE_PIXELS = None
@@ -72,16 +71,16 @@ def decode(data: bytes, image_size: int, max_pixels: int) -> DecodedImage:
     """
     if not data:
         raise ImageError("The file is empty.", "empty")
+    if _is_cut_short(data):
+        raise ImageError(f"The file is cut short after {len(data):,} bytes: its end is missing.", "truncated")
     width, height, kind = _header(data)
     if width * height > max_pixels:
         raise ImageError(
             f"The image has {width * height:,} pixels ({width} x {height}); at most {max_pixels:,} are decoded.",
             "oversized",
         )
-    if _is_cut_short(data, kind):
-        raise ImageError(f"The {kind} data is cut short: its end marker is missing.", "truncated")
     flag = cv2.IMREAD_COLOR
-    if kind in _JPEG:  # Any other format is decoded in full, then thinned out without a filter.
+    if kind in _JPEG:  # Of any other format OpenCV decodes all, and drops pixels instead of averaging them.
         short = min(width, height)
         flag = next((f for by, f in _REDUCED if short // by >= _REDUCED_MARGIN * image_size), flag)
     try:
@@ -160,16 +159,16 @@ def _header(data: bytes) -> tuple[int, int, str]:
         raise ImageError(f"The header of the image is damaged: {error}.") from error
 
 
-def _is_cut_short(data: bytes, kind: str) -> bool:
-    """Whether the end marker of a JPEG, PNG or WebP is missing, as a download that stopped midway leaves it.
+def _is_cut_short(data: bytes) -> bool:
+    """Whether the end of a JPEG, PNG or WebP is missing, as a download that stopped midway leaves it.
 
-    OpenCV refuses most of these by itself, but not those whose tail a downloader has filled with zeros.
+    OpenCV refuses most of these by itself, but not a JPEG whose tail the downloader has filled with zeros.
     """
-    if kind == "PNG":
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return b"IEND\xaeB`\x82" not in data
-    if kind == "WEBP":
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return int.from_bytes(data[4:8], "little") + 8 > len(data)
-    if kind not in _JPEG:
+    if not data.startswith(b"\xff\xd8\xff"):
         return False
     at = 2
     # Skip the segments up to the scan: a thumbnail inside one of them has an end marker of its own.

@@ -1,6 +1,7 @@
 """The embed role: a thin Celery task around the stage `embedding.embed_partition`."""
 
 import time
+from contextlib import suppress
 from typing import Any
 
 from celery import Task, shared_task
@@ -60,7 +61,5 @@ def embed_partition(task: Task, table: dict[str, Any]) -> str:
 
 def _ask_for_merge(task: Task, job_id: str) -> None:
     """Whoever seals the last partition asks; the merge does nothing twice, and the coordinator asks too."""
-    try:
+    with suppress(*CONNECTION_ERRORS):  # The coordinator sees the same on disk, and asks when the broker is back.
         send_merge(task.app, job_id)
-    except CONNECTION_ERRORS:
-        pass  # The coordinator sees the same on disk, and asks when the broker is back.

@@ -47,8 +47,12 @@ Builder = Callable[[ModelSpec, Path | None, int | None], Backbone]
 
 
 def _keras(spec: ModelSpec, weights: Path | None, batch_size: int | None) -> Backbone:
-    from workers.keras_embedder import build  # Seconds and half a gigabyte: only a process that embeds pays them.
-
+    try:
+        from workers.keras_embedder import build  # Seconds and half a gigabyte: only a process that embeds pays them.
+    except ImportError as error:
+        raise ModelError(
+            f"The model {spec.name} needs Keras and TensorFlow ({error}): pip install 'lookalike[worker]'."
+        ) from error
     return build(spec, weights, batch_size)
 
 

@@ -1,5 +1,6 @@
-"""Embedding one partition: paths -> decoded images -> batches -> embeddings -> committed chunks -> a seal (no Celery)."""
+"""Embedding one partition: paths -> decoded images -> batches -> embeddings -> committed chunks -> a seal."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -7,21 +8,24 @@ from dataclasses import dataclass
 import numpy as np
 
 from shared import ledger
-from shared.errors import CorruptFile
+from shared.errors import CorruptFile, SourceError
 from shared.jobdir import JobDir
 from shared.ledger import ImageRow, Seal
 from shared.manifest import Chunk, Manifest, Partition
+from shared.paths import to_os_path
 from workers.decode import ReadImage, stream_images
 from workers.embedder import Embedder
 from workers.stopping import Stopped
 
+# Failures that say more of the place than of the image.
+_OUT_OF_REACH = ("vanished", "unreadable")
 # Decoded images that wait for the model, in batches: enough to ride out a slow file, little in memory.
 _BATCHES_AHEAD = 4
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionProgress:
-    """How far a partition is: images done and listed, images per second of this worker, seconds left."""
+    """How far a partition is: images done and listed, images per second of this worker (None while unknown)."""
 
     done: int
     listed: int
@@ -58,15 +62,15 @@ def embed_partition(
 ) -> Seal:
     """Embed the chunks of `partition` that are not committed yet, commit each, and seal the partition.
 
-    `keep_going` is asked at every batch and `may_commit` before every commit; when one says no, Stopped is raised and
-    only the chunk under way is lost. Committed chunks that turn out damaged at the seal are embedded again. Raises
-    OSError when the disk does not take a commit, CorruptFile when the path list is damaged.
+    `keep_going` is asked at least every `batch_size` images, also when none of them can be read, and `may_commit`
+    before every commit; when one says no, Stopped is raised and only the chunk under way is lost. Committed chunks that
+    turn out damaged at the seal are embedded again. A partition that is sealed already, also by another worker
+    meanwhile, stays as it is. Raises OSError when the disk does not answer or takes no commit, CorruptFile when the
+    path list is damaged, FingerprintMismatch when another model made one of the chunks.
     """
-    if ledger.is_sealed(job, partition.number):
-        ledger.remove_chunks(job, partition.number)
-        return ledger.read_seal(job, partition.number)
-    paths = ledger.read_paths(job, partition)
-    while True:
+    paths: list[str] = []
+    while not ledger.is_sealed(job, partition.number):
+        paths = paths or ledger.read_paths(job, partition)
         missing = ledger.missing_chunks(job, manifest, partition)
         work = _Work(job, manifest, partition, embedder, keep_going, may_commit, report)
         work.run(missing, paths, threads)
@@ -75,15 +79,15 @@ def embed_partition(
         try:
             return ledger.seal_partition(job, manifest, partition)
         except CorruptFile:
-            damaged = [
-                chunk
-                for chunk in manifest.chunks(partition)
-                if not _is_whole(job, manifest, chunk)
-            ]
+            if ledger.is_sealed(job, partition.number):
+                break  # Another worker has sealed it while we read, and removed the chunks.
+            damaged = [chunk for chunk in manifest.chunks(partition) if not _is_whole(job, manifest, chunk)]
             if not damaged:
                 raise
             for chunk in damaged:
                 ledger.uncommit_chunk(job, chunk)
+    ledger.remove_chunks(job, partition.number)
+    return ledger.read_seal(job, partition.number)
 
 
 def _is_whole(job: JobDir, manifest: Manifest, chunk: Chunk) -> bool:
@@ -112,9 +116,7 @@ class _Work:
         self._started = time.monotonic()
         self._done_before = len(self.partition) - sum(len(chunk) for chunk in missing)
         wanted = (
-            paths[image_id - self.partition.start]
-            for chunk in missing
-            for image_id in range(chunk.start, chunk.stop)
+            paths[image_id - self.partition.start] for chunk in missing for image_id in range(chunk.start, chunk.stop)
         )
         images = stream_images(
             wanted,
@@ -135,29 +137,31 @@ class _Work:
         rows: list[ImageRow] = []
         batch: list[np.ndarray] = []
         vectors: list[np.ndarray] = [np.empty((0, self.embedder.dim), dtype=np.float16)]
+        asked = 0
         for image_id in range(chunk.start, chunk.stop):
             image = next(images)
             rows.append(_row(image_id, image))
             if image.pixels is not None:
                 batch.append(image.pixels)
-            if len(batch) == self.embedder.batch_size or image_id == chunk.stop - 1:
-                if not self.keep_going():
-                    raise Stopped
-                if batch:
-                    vectors.append(
-                        self.embedder.embed(np.stack(batch)).astype(np.float16)
-                    )
-                    batch = []
-                self._advance(image_id + 1 - chunk.start, chunk)
+            ready = len(batch) == self.embedder.batch_size or image_id == chunk.stop - 1
+            if not ready and len(rows) - asked < self.embedder.batch_size:
+                continue
+            if not self.keep_going():
+                raise Stopped
+            asked = len(rows)
+            if ready and batch:
+                vectors.append(self.embedder.embed(np.stack(batch)).astype(np.float16))
+                batch = []
+            self._advance(len(rows))
+        if any(row.status in _OUT_OF_REACH for row in rows):
+            require_source(self.manifest, [row.image_path for row in rows])
         if not self.may_commit():
             raise Stopped
         seconds = time.monotonic() - started
-        ledger.commit_chunk(
-            self.job, self.manifest, chunk, rows, np.concatenate(vectors), seconds
-        )
+        ledger.commit_chunk(self.job, self.manifest, chunk, rows, np.concatenate(vectors), seconds)
         self._done_here += len(chunk)
 
-    def _advance(self, in_chunk: int, chunk: Chunk) -> None:
+    def _advance(self, in_chunk: int) -> None:
         here = self._done_here + in_chunk
         seconds = time.monotonic() - self._started
         self.report(
@@ -167,6 +171,29 @@ class _Work:
                 here / seconds if seconds > 0 else None,
             )
         )
+
+
+def require_source(manifest: Manifest, paths: list[str]) -> None:
+    """Raise SourceError when the folder that holds `paths` is itself out of reach.
+
+    A mount that goes away, as a Drive does in the night, makes every image behind it vanish. Committed as failed rows
+    they would stay lost when it is back.
+    """
+    if manifest.source.kind == "folder":
+        folder = to_os_path(manifest.source.location)
+    else:
+        folder = os.path.commonpath([os.path.dirname(to_os_path(path)) for path in paths])
+    try:
+        with os.scandir(folder) as entries:
+            if next(entries, None) is not None:
+                return
+        reason = "it is empty now"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    raise SourceError(
+        f"The images' folder {folder} is out of reach ({reason}): mount it again, and the job goes on where it stands. "
+        "If its images are gone for good, make a new job without them."
+    )
 
 
 def _row(image_id: int, image: ReadImage) -> ImageRow:

@@ -5,11 +5,12 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import contextlib
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import keras  # type: ignore[import-untyped]
+import keras
 import numpy as np
 from keras import layers
 from numpy.typing import NDArray
@@ -18,7 +19,9 @@ from shared.errors import ModelError
 from shared.models import CUSTOM_MODEL, DEFAULT_MODEL, ModelSpec
 from workers.torch_weights import read_state_dict
 
-_CPU_BATCH = 8  # 16 and 32 gain nothing on a CPU and cost memory; 1 costs a tenth of the rate.
+_log = logging.getLogger("lookalike.worker")
+
+_CPU_BATCH = 8  # 16 and 32 gain nothing on a CPU and cost memory; 1 costs a quarter of the rate.
 _GPU_BATCH = 128
 
 # EfficientNet-Lite0 as its authors publish it: repeats, kernel, stride, expansion, filters.
@@ -46,10 +49,11 @@ class KerasBackbone:
         self._model = model
         shape = (self.batch_size, image_size, image_size, 3)
         try:
-            found = model.predict_on_batch(np.zeros(shape, np.float32))
-        except Exception as error:  # Keras and its backends raise what they like for a shape that does not fit.
+            found = _first_batch(model, np.zeros(shape, np.float32))
+        except Exception as error:  # Keras and its backends raise what they like, for a wrong shape or for no memory.
             raise ModelError(
-                f"The model {name} can't take images of {list(shape[1:])}: {_first_line(error)}"
+                f"The model {name} failed on a first batch of {list(shape)} ({type(error).__name__}: "
+                f"{_first_line(error)}); expected one that takes such images and fits into memory."
             ) from error
         if not isinstance(found, np.ndarray) or found.ndim != 2 or len(found) != self.batch_size:
             shapes = keras.tree.map_structure(lambda output: ["n", *np.shape(output)[1:]], found)
@@ -233,7 +237,7 @@ def _prepare() -> None:
     keras.config.set_floatx("float32")
     keras.config.set_dtype_policy("float32")
     if keras.config.backend() == "tensorflow":
-        import tensorflow as tf  # type: ignore[import-untyped]
+        import tensorflow as tf
 
         # A GPU that is already in use keeps the growth that was set then.
         with contextlib.suppress(RuntimeError):
@@ -247,6 +251,22 @@ def _has_accelerator() -> bool:
 
         return bool(torch.cuda.is_available())
     return any(not device.startswith("cpu") for device in keras.distribution.list_devices())
+
+
+def _first_batch(model: Any, batch: NDArray[np.float32]) -> Any:
+    """Compile the model by a first call; without XLA, if that is what fails.
+
+    On a GPU Keras lets XLA compile, which is faster, but can't work where the CUDA toolkit's own files are not found.
+    """
+    try:
+        return model.predict_on_batch(batch)
+    except Exception as error:
+        if keras.config.backend() != "tensorflow" or not model.jit_compile:
+            raise
+        _log.warning("XLA can't compile the model here (%s); going on without it, more slowly.", _first_line(error))
+        model.jit_compile = False
+        model.make_predict_function(force=True)
+        return model.predict_on_batch(batch)
 
 
 def _required(weights: Path | None) -> Path:

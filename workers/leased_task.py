@@ -53,9 +53,7 @@ def leased(task: Task, job_id: str, what: int | str, shown: str) -> Iterator[Lea
             report_trouble(runtime.client, job_id, owner, str(error))
             _offer_again(task, _TROUBLE_SECONDS, shown)
         except Exception as error:
-            log.exception(
-                "%s failed in a way that lookalike has no sentence for.", shown
-            )
+            log.exception("%s failed in a way that lookalike has no sentence for.", shown)
             report_trouble(runtime.client, job_id, owner, _unforeseen(error))
             _offer_again(task, _TROUBLE_SECONDS, shown)
 
@@ -73,9 +71,7 @@ def _give_back(reason: str) -> NoReturn:
 
 def _offer_again(task: Task, seconds: float, shown: str) -> NoReturn:
     try:
-        retry = task.retry(
-            countdown=seconds, max_retries=None, argsrepr=shown, throw=False
-        )
+        retry = task.retry(countdown=seconds, max_retries=None, argsrepr=shown, throw=False)
     except CONNECTION_ERRORS as error:
         _give_back(f"{shown}: the broker does not answer ({error}).")
     raise retry

@@ -11,7 +11,7 @@ from workers.embedder import Embedder, load_embedder
 log = logging.getLogger("lookalike.worker")
 
 _KEPT = 2
-_loaded: OrderedDict[str, Embedder] = OrderedDict()
+_loaded: OrderedDict[tuple[str, int | None], Embedder] = OrderedDict()
 _lock = threading.Lock()
 
 
@@ -20,10 +20,11 @@ def loaded_embedder(
 ) -> Embedder:
     """The embedder of a job's model, loaded at first use; raises ModelError when it can't be."""
     with _lock:
-        if spec.fingerprint not in _loaded:
+        key = (spec.fingerprint, batch_size)
+        if key not in _loaded:
             log.info("Loading the model %s.", spec.fingerprint)
-            _loaded[spec.fingerprint] = load_embedder(spec, model_dir, batch_size)
-        _loaded.move_to_end(spec.fingerprint)
+            _loaded[key] = load_embedder(spec, model_dir, batch_size)
+        _loaded.move_to_end(key)
         while len(_loaded) > _KEPT:
             _loaded.popitem(last=False)
-        return _loaded[spec.fingerprint]
+        return _loaded[key]

@@ -38,4 +38,4 @@ def merge_job(task: Task, table: dict[str, Any]) -> str:
 
         job = runtime.job(message.job)
         info = merging.merge(job, load_manifest(job), runtime.settings, step)
-    return f"{info.type} · {info.ntotal:,} embeddings · recall@10 {info.recall_at_10:.3f} · {info.p50_ms:.2f} ms"
+    return f"{info.type} · {info.ntotal:,} embeddings · {info.recall_text} · {info.p50_ms:.2f} ms"

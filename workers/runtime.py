@@ -40,7 +40,8 @@ class Runtime:
         """The job of a message under this worker's root; raises JobError for an id that leads elsewhere."""
         if self.settings.jobs_root is None:
             raise SettingsError(
-                "This worker does not know where the jobs lie: start it with --jobs-root DIR, or set LOOKALIKE_JOBS_ROOT."
+                "This worker does not know where the jobs lie: start it with --jobs-root DIR, or set "
+                "LOOKALIKE_JOBS_ROOT."
             )
         return JobDir.under(self.settings.jobs_root, job_id)
 
@@ -78,9 +79,7 @@ class LatestEvent:
         self._seconds = seconds
         self._text: str | None = None
         self._stop = threading.Event()
-        self._thread = threading.Thread(
-            target=self._run, name="progress-events", daemon=True
-        )
+        self._thread = threading.Thread(target=self._run, name="progress-events", daemon=True)
         self._thread.start()
 
     def put(self, text: object) -> None:

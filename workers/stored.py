@@ -9,8 +9,8 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa  # type: ignore[import-untyped]
-import pyarrow.parquet as pq  # type: ignore[import-untyped]
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from shared import files, ledger, sealing
 from shared.errors import CorruptFile, QueryError
@@ -158,6 +158,11 @@ class StoredEmbeddings:
         """Tell the system that rows will be read here and there: reading ahead would fetch 100 times what is used."""
         for number, part in enumerate(self._parts):
             self._advise(number, 0, len(part), "MADV_RANDOM")
+
+    def release(self) -> None:
+        """Let go of the pages that were read so far: they stay in the system's cache, but count for this process."""
+        for number, part in enumerate(self._parts):
+            self._advise(number, 0, len(part), "MADV_DONTNEED")
 
     def _prefetch(self, ascending: Rows) -> None:
         """Have the system read these rows all at once, so that a query on a cold disk waits once and not per row."""

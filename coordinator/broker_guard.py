@@ -1,0 +1,68 @@
+"""The guard of an embedded broker, a process of its own: keeps the server up while it has users, then ends it.
+
+Run as `python -I broker_guard.py SERVER CONFIGURATION FIFO LOCK`. A user is whoever holds the write end of FIFO, so
+one that is killed has let go as surely as one that ends well. It imports the standard library alone: it must be small
+and start at once.
+"""
+
+import fcntl
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+
+_LOOK_MILLISECONDS = 500
+_FIRST_USER_SECONDS = 30.0
+_QUICK_DEATHS = 5
+_QUICK_SECONDS = 60.0
+
+
+def has_users(fifo: int) -> bool:
+    """Whether anybody holds the write end: reading finds the end of the file only when nobody does."""
+    try:
+        return os.read(fifo, 1) != b""
+    except BlockingIOError:
+        return True
+
+
+def guard(server_command: list[str], fifo_path: str, lock_path: str) -> int:
+    """Run the server until its last user has let go; 1 when it keeps dying.
+
+    A server that dies while it has users comes back, empty: what is on disk is enough for them to go on. Joining and
+    ending exclude each other by the lock, so nobody joins a server that is about to end.
+    """
+    fifo = os.open(fifo_path, os.O_RDONLY | os.O_NONBLOCK)
+    poller = select.poll()
+    poller.register(fifo, select.POLLHUP)
+    server = subprocess.Popen(server_command)
+    deaths: list[float] = []
+    joined_by = time.monotonic() + _FIRST_USER_SECONDS
+    while True:
+        poller.poll(_LOOK_MILLISECONDS)
+        if has_users(fifo):
+            joined_by = 0.0
+        elif time.monotonic() > joined_by:
+            with open(lock_path, "w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if not has_users(fifo):
+                    os.unlink(fifo_path)
+                    server.terminate()
+                    server.wait()
+                    return 0
+        else:
+            time.sleep(0.02)  # Nobody yet: the end of the file would come back at once, again and again.
+        if server.poll() is not None:
+            now = time.monotonic()
+            deaths = [*deaths, now][-_QUICK_DEATHS:]
+            if len(deaths) == _QUICK_DEATHS and now - deaths[0] < _QUICK_SECONDS:
+                os.unlink(fifo_path)
+                return 1
+            server = subprocess.Popen(server_command)
+
+
+if __name__ == "__main__":
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # These are for the coordinator; the broker outlasts its workers.
+    sys.exit(guard(sys.argv[1:3], sys.argv[3], sys.argv[4]))

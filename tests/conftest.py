@@ -1,0 +1,45 @@
+"""What every test shares: an environment without settings, and what to do about a service that is not there."""
+
+import os
+from collections.abc import Callable
+
+import hypothesis
+import pytest
+
+from shared.settings import PREFIX, without_settings
+
+# A busy machine is no failure. In CI the same examples run each time: what fails there can be run again anywhere.
+hypothesis.settings.register_profile("local", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+
+
+def in_ci() -> bool:
+    """Whether the environment says that this is CI."""
+    return os.environ.get("CI", "").lower() not in ("", "0", "false")
+
+
+def pytest_configure() -> None:
+    """Forget the settings of the shell that pytest was started from, and choose hypothesis' profile."""
+    kept = without_settings(os.environ)
+    for variable in set(os.environ) - set(kept):
+        del os.environ[variable]
+    hypothesis.settings.load_profile("ci" if in_ci() else "local")
+
+
+def pytest_report_header() -> str:
+    return f"missing services {'fail' if in_ci() else 'skip'}; every {PREFIX}* variable is unset"
+
+
+def require_service(condition: object, reason: str) -> None:
+    """Go on when `condition` holds. Else skip the test, or fail it in CI, where nothing may be missing."""
+    if condition:
+        return
+    if in_ci():
+        pytest.fail(f"{reason} CI is set, so this fails instead of being skipped.", pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def require() -> Callable[[object, str], None]:
+    """`require(shutil.which("redis-server"), "There is no redis-server: apt-get install redis-server.")`."""
+    return require_service

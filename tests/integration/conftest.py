@@ -1,0 +1,62 @@
+"""Fixtures of the integration tests: photographs, brokers, processes that end with the test."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.processes import (
+    LOOKALIKE,
+    Process,
+    environment,
+    free_port,
+    make_photos,
+    redis_server,
+    valkey_binary,
+)
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 600 photographs: about ten seconds of embedding."""
+    folder = tmp_path_factory.mktemp("photos") / "photos"
+    make_photos(folder, 600)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def few_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 60 photographs and five files that are none, for tests that are not about time."""
+    folder = tmp_path_factory.mktemp("few") / "photos"
+    make_photos(folder, 60)
+    (folder / "empty.jpg").write_bytes(b"")
+    (folder / "text.jpg").write_text("this is no image\n")
+    whole = (folder / "photo_00000.jpg").read_bytes()
+    (folder / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
+    (folder / "vanished.jpg").symlink_to(folder / "never-there.jpg")
+    (folder / "notes.txt").write_text("not listed\n")
+    return folder
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Process]]:
+    """Start `lookalike ARGUMENTS` in the background; whatever still runs at the test's end is stopped."""
+    started: list[Process] = []
+
+    def begin(*arguments: str | Path, env: dict[str, str] | None = None, command: list[str] | None = None) -> Process:
+        log = tmp_path / f"process{len(started)}.log"
+        process = Process(command or [LOOKALIKE, *map(str, arguments)], log, env or environment())
+        started.append(process)
+        return process
+
+    yield begin
+    for process in reversed(started):
+        process.stop()
+
+
+@pytest.fixture
+def broker_url(tmp_path: Path) -> Iterator[str]:
+    """A Valkey server of its own for one test, over TCP as a real one is."""
+    port = free_port()
+    with redis_server(valkey_binary(), tmp_path / "valkey", port):
+        yield f"redis://127.0.0.1:{port}/0"

@@ -1,0 +1,155 @@
+"""Real processes for the integration tests: lookalike commands, brokers, waiting for what they do."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import redis
+
+from shared.settings import without_settings
+
+LOOKALIKE = str(Path(sys.executable).with_name("lookalike"))
+# Short timeouts make recovery quick to see; their ratios are those of the defaults.
+QUICK = {"LOOKALIKE_LEASE_SECONDS": "2", "LOOKALIKE_VISIBILITY_TIMEOUT": "5"}
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """This process's environment without any setting of lookalike, plus `extra`."""
+    return without_settings(os.environ) | {"TF_CPP_MIN_LOG_LEVEL": "2", "COLUMNS": "200"} | extra
+
+
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
+    """The first true value of `condition`, polled; fails the test when it stays false for `seconds`."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        time.sleep(0.02)
+    raise AssertionError(f"Waited {seconds:g} s in vain until {what}.")
+
+
+def make_photos(folder: Path, count: int, size: tuple[int, int] = (240, 320)) -> list[Path]:
+    """`count` distinct, photograph-like JPEGs: smooth random colour fields, the same for the same number."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for number in range(count):
+        rng = np.random.default_rng(number)
+        coarse = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+        image = cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC)
+        image = cv2.add(image, rng.integers(0, 24, image.shape, dtype=np.uint8))
+        path = folder / f"photo_{number:05d}.jpg"
+        cv2.imwrite(str(path), image)
+        paths.append(path)
+    return paths
+
+
+class Process:
+    """A process under test, its output in a file; killed at the end of the test whatever happens."""
+
+    def __init__(self, command: list[str], log: Path, env: dict[str, str], **options: Any) -> None:
+        self.log = log
+        with open(log, "ab") as file:
+            self.popen = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, env=env, **options
+            )
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def wait(self, seconds: float = 120.0) -> int:
+        try:
+            return self.popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(
+                f"{self.popen.args} did not end within {seconds:g} s:\n{self.output[-4000:]}"
+            ) from None
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        self.popen.send_signal(number)
+
+    def stop(self) -> None:
+        """SIGTERM, then SIGKILL: for the end of a test, not for what it tests."""
+        if self.popen.poll() is None:
+            self.popen.terminate()
+            try:
+                self.popen.wait(20)
+            except subprocess.TimeoutExpired:
+                self.popen.kill()
+                self.popen.wait()
+
+
+def run(
+    *arguments: str | Path, env: dict[str, str] | None = None, timeout: float = 180.0
+) -> "subprocess.CompletedProcess[str]":
+    """Run `lookalike ARGUMENTS` to its end."""
+    return subprocess.run(
+        [LOOKALIKE, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        env=env or environment(),
+        timeout=timeout,
+        check=False,
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def valkey_binary() -> str:
+    from coordinator.embedded_broker import _server_binary
+
+    return str(_server_binary())
+
+
+@contextmanager
+def redis_server(binary: str, directory: Path, port: int) -> Iterator[Process]:
+    """A Redis or Valkey server on a loopback port, keeping nothing."""
+    directory.mkdir(parents=True, exist_ok=True)
+    command = [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(directory)]
+    server = Process(command, directory / "server.log", dict(os.environ))
+    try:
+        wait_until(lambda: answers(port), "the Redis server answers", 20)
+        yield server
+    finally:
+        server.stop()
+
+
+def answers(port: int) -> bool:
+    try:
+        with redis.Redis(port=port, socket_timeout=1) as client:
+            return bool(client.ping())
+    except redis.exceptions.RedisError:
+        return False
+
+
+def children_of(pid: int) -> list[int]:
+    """The child processes of `pid` that are running now."""
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    return [int(line) for line in found.stdout.split()]
+
+
+def commands_with(text: str) -> list[tuple[int, str]]:
+    """Running processes (not zombies) whose command line or environment-free arguments hold `text`."""
+    listing = subprocess.run(["ps", "-eo", "pid=,stat=,args="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(None, 2) for line in listing.splitlines()]
+    return [(int(row[0]), row[2]) for row in rows if len(row) == 3 and text in row[2] and not row[1].startswith("Z")]
+
+
+def debian_redis() -> str | None:
+    return shutil.which("redis-server")

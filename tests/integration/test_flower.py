@@ -1,0 +1,78 @@
+"""The real Flower, watching a real job: progress inside a running task, readable arguments, nobody else let in."""
+
+import json
+import re
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
+
+import pytest
+
+from tests.integration.processes import Process, environment, free_port, wait_until
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def fetch(url: str) -> str | None:
+    try:
+        with urlopen(url, timeout=5) as reply:
+            text: str = reply.read().decode()
+            return text
+    except (URLError, ConnectionError, TimeoutError):
+        return None
+
+
+def test_flower_shows_progress_inside_a_running_task_and_the_summary_at_its_end(
+    photos: Path, broker_url: str, tmp_path: Path, start: Callable[..., Process]
+) -> None:
+    root, port = tmp_path / "jobs", free_port()
+    root.mkdir()
+    env = environment(CELERY_BROKER_URL=broker_url, LOOKALIKE_JOBS_ROOT=str(root))
+    page = f"http://127.0.0.1:{port}"
+    flower = start("flower", "--port", str(port), env=env)
+    wait_until(lambda: fetch(f"{page}/healthcheck") == "OK", "Flower answers", 60)
+    start("worker", "embed", "merge", "--name", "both", env=env)
+    coordinator = start("index", photos, root / "photos", "--chunk-size", "50", "--partition-size", "300", env=env)
+
+    def task_rows() -> list[dict[str, str]]:
+        # What the Tasks page asks for to fill its table.
+        order = "search[value]=&order[0][column]=0&order[0][dir]=asc&columns[0][data]=name"
+        table = fetch(f"{page}/tasks/datatable?draw=1&start=0&length=50&{order}")
+        return json.loads(table)["data"] if table else []
+
+    progress = re.compile(r"^\d+% · \d+/300 · [\d,]+ img/s · \d+s left$")
+
+    def under_way() -> list[dict[str, str]]:
+        return [row for row in task_rows() if row["state"] == "STARTED" and progress.match(row["result"] or "")]
+
+    (row, *_) = wait_until(under_way, "a running task shows its progress", 90)
+    assert row["name"] == "embed_partition"
+    assert row["args"] == "photos partition 1/2"
+    first = row["result"]
+    wait_until(lambda: any(other["result"] != first for other in under_way()), "the progress moves", 60)
+
+    assert coordinator.wait(120) == 0, coordinator.output
+    ended = wait_until(
+        lambda: (rows := task_rows()) and len(rows) >= 3 and all(row["state"] == "SUCCESS" for row in rows) and rows,
+        "all tasks have ended",
+        30,
+    )
+    results = {row["args"]: row["result"] for row in ended}
+    assert results["photos partition 1/2"].startswith("sealed · 300 embedded · 0 failed")
+    assert results["photos partition 2/2"].startswith("sealed · 300 embedded · 0 failed")
+    assert results["photos merge"].startswith("Flat · 600 embeddings · recall@10 1.000")
+    assert "password" not in flower.output
+
+
+def test_flower_listens_on_this_machine_alone_and_keeps_its_api_shut(
+    broker_url: str, tmp_path: Path, start: Callable[..., Process]
+) -> None:
+    port = free_port()
+    start("flower", "--port", str(port), env=environment(CELERY_BROKER_URL=broker_url))
+    wait_until(lambda: fetch(f"http://127.0.0.1:{port}/healthcheck") == "OK", "Flower answers", 60)
+    with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.2", port), timeout=5):
+        pass  # Whoever listens on all addresses answers on this one as well.
+    with pytest.raises(HTTPError, match="401"):
+        urlopen(f"http://127.0.0.1:{port}/api/tasks", timeout=5)

@@ -1,0 +1,283 @@
+"""`lookalike index` and `search` on one machine, nothing given: embedded broker, worker processes of its own."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from coordinator.embedded_broker import EmbeddedBroker, runtime_directory
+from shared.jobdir import JobDir
+from tests.integration.processes import (
+    LOOKALIKE,
+    Process,
+    children_of,
+    commands_with,
+    environment,
+    run,
+    wait_until,
+)
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="module")
+def finished(few_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A job over the few photographs, made by one `lookalike index` without a broker."""
+    job = tmp_path_factory.mktemp("jobs") / "few"
+    done = run("index", few_photos, job)
+    assert done.returncode == 0, done.stderr
+    assert "Search it:  lookalike search" in done.stderr
+    return job
+
+
+def embed_workers(root: Path) -> list[int]:
+    """The embed workers that a coordinator of this jobs root has started."""
+    return [pid for pid, _ in commands_with("-Q embed") if runs_for(root, pid)]
+
+
+def runs_for(root: Path, pid: int) -> bool:
+    try:
+        return f"LOOKALIKE_JOBS_ROOT={root}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
+
+
+def leftovers(root: Path) -> list[str]:
+    """What still runs for a jobs root: its broker, or workers."""
+    broker = [args for _, args in commands_with(str(runtime_directory(root)))]
+    return broker + [args for pid, args in commands_with("workers.app") if runs_for(root, pid)]
+
+
+def test_index_embeds_what_it_can_and_lists_the_rest_with_a_reason(finished: Path) -> None:
+    errors = pq.read_table(finished / "errors" / "errors_0000.parquet").to_pylist()
+    by_name = {Path(row["image_path"]).name: row["status"] for row in errors}
+    assert by_name == {
+        "empty.jpg": "empty",
+        "text.jpg": "not-an-image",
+        "truncated.jpg": "truncated",
+        "vanished.jpg": "vanished",
+    }
+    assert all(row["error_message"] for row in errors)
+
+
+def test_index_leaves_no_process_behind(finished: Path) -> None:
+    wait_until(lambda: not leftovers(finished.parent), "broker and workers have ended", 20)
+
+
+def test_status_json_has_the_promised_shape(finished: Path) -> None:
+    status = json.loads(run("status", finished, "--json").stdout)
+    index = status.pop("index")
+    assert status == {
+        "job": str(finished),
+        "model": status["model"],
+        "listed": 64,
+        "embedded": 60,
+        "failed": 4,
+        "pending": 0,
+        "partitions": {"sealed": 1, "started": 0, "waiting": 0},
+        "images_per_second": None,
+        "eta_seconds": None,
+    }
+    assert status["model"].startswith("efficientnet-lite0@")
+    assert index.keys() == {"build", "ntotal", "type", "recall_at_10", "p50_ms"}
+    assert (index["ntotal"], index["recall_at_10"]) == (60, 1.0)
+
+
+def test_search_starts_a_query_worker_for_itself_and_finds_the_image(finished: Path, few_photos: Path) -> None:
+    queries = [few_photos / "photo_00007.jpg", few_photos / "photo_00042.jpg"]
+    done = run("search", finished, *queries, "-k", "3", "--json")
+    assert done.returncode == 0, done.stderr
+    answers = json.loads(done.stdout)
+    assert [answer["query"] for answer in answers] == [str(query) for query in queries]
+    for query, answer in zip(queries, answers, strict=True):
+        assert answer.keys() == {"query", "hits", "milliseconds"}
+        assert [hit["rank"] for hit in answer["hits"]] == [1, 2, 3]
+        assert answer["hits"][0]["image_path"] == str(query)
+        assert answer["hits"][0]["similarity"] > 0.999
+        assert answer["hits"][0].keys() == {"rank", "id", "image_path", "similarity"}
+    wait_until(lambda: not leftovers(finished.parent), "broker and workers have ended", 20)
+
+
+def test_search_names_each_query_it_could_not_answer_and_answers_the_others(finished: Path, few_photos: Path) -> None:
+    good = few_photos / "photo_00003.jpg"
+    done = run("search", finished, few_photos / "text.jpg", good, finished / "nowhere.jpg", "--json")
+    assert done.returncode == 1
+    unreadable, answered, absent = json.loads(done.stdout)
+    assert answered["hits"][0]["image_path"] == str(good)
+    assert unreadable["hits"] == absent["hits"] == []
+    assert "Traceback" not in done.stderr
+    assert "text.jpg" in done.stderr
+    assert "nowhere.jpg" in done.stderr
+
+
+def test_embedding_reader_and_numpy_read_the_job_in_equal_order(finished: Path) -> None:
+    from embedding_reader import EmbeddingReader
+
+    metadata = pq.read_table(finished / "metadata" / "metadata_0000.parquet")
+    plain = np.load(finished / "img_emb" / "img_emb_0000.npy")
+    assert plain.shape == (metadata.num_rows, 1280)
+    assert np.allclose(np.linalg.norm(plain.astype(np.float32), axis=1), 1, atol=1e-3)
+    reader = EmbeddingReader(
+        str(finished / "img_emb"),
+        file_format="parquet_npy",
+        metadata_folder=str(finished / "metadata"),
+        meta_columns=["id", "image_path"],
+    )
+    ((embeddings, rows),) = list(reader(batch_size=1_000, show_progress=False))
+    assert reader.count == metadata.num_rows
+    assert np.array_equal(embeddings, plain)
+    assert list(rows["image_path"]) == metadata["image_path"].to_pylist()
+    assert list(rows["id"]) == metadata["id"].to_pylist()
+
+
+def test_index_of_a_finished_job_starts_nothing_and_says_so(finished: Path, few_photos: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file()}
+    done = run("index", few_photos, finished)
+    assert done.returncode == 0
+    assert "Search it:" in done.stderr
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        (["--model", "efficientnet-b4"], 1, ["efficientnet-lite0@", "efficientnet-b4@"]),
+        (["--workers", "0"], 2, ["workers"]),
+    ],
+)
+def test_index_refuses_another_model_or_wrong_usage_in_a_sentence(
+    finished: Path, few_photos: Path, arguments: list[str], status: int, says: list[str]
+) -> None:
+    done = run("index", few_photos, finished, *arguments)
+    assert done.returncode == status
+    assert all(word in done.stderr for word in says)
+    assert "Traceback" not in done.stderr
+
+
+def test_index_refuses_another_source_and_names_both(finished: Path, few_photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    done = run("index", tmp_path / "other", finished)
+    assert done.returncode == 1
+    assert str(few_photos) in done.stderr
+    assert str(tmp_path / "other") in done.stderr
+
+
+def bytes_of(job: Path) -> dict[str, bytes]:
+    """What must be the same however a job came about."""
+    files = [*job.glob("img_emb/*"), *job.glob("metadata/*"), *job.glob("errors/*")]
+    return {str(path.relative_to(job)): path.read_bytes() for path in files}
+
+
+def test_killed_workers_and_a_killed_coordinator_leave_the_bytes_of_an_undisturbed_run(
+    photos: Path, tmp_path: Path, start: Callable[..., Process]
+) -> None:
+    sizes = ["--partition-size", "300", "--chunk-size", "50"]
+    undisturbed, disturbed = tmp_path / "a" / "job", tmp_path / "b" / "job"
+    done = run("index", photos, undisturbed, *sizes)
+    assert done.returncode == 0, done.stderr
+
+    def committed() -> int:
+        return sum(len(JobDir(disturbed).chunk_numbers(partition)) for partition in (0, 1)) + 6 * len(
+            JobDir(disturbed).sealed_numbers()
+        )
+
+    coordinator = start("index", photos, disturbed, *sizes)
+    for kills in (1, 2):
+        wait_until(lambda kills=kills: committed() >= 2 * kills, "another two chunks are committed", 90)
+        (worker,) = wait_until(lambda: embed_workers(disturbed.parent), "the embed worker is there", 20)
+        os.kill(worker, signal.SIGKILL)
+        wait_until(
+            lambda kills=kills: coordinator.output.count("ended with signal SIGKILL") == kills,
+            "its death is noticed",
+            20,
+        )
+    wait_until(lambda: committed() >= 6, "the new worker has gone on", 90)
+    assert coordinator.popen.poll() is None
+    coordinator.kill()
+    wait_until(lambda: not leftovers(disturbed.parent), "orphaned workers and broker have ended", 40)
+    assert committed() < 12
+
+    again = run("index", photos, disturbed, *sizes)
+    assert again.returncode == 0, again.stderr
+    assert bytes_of(disturbed) == bytes_of(undisturbed)
+    assert len(bytes_of(disturbed)) == 6
+
+
+def test_ctrl_c_stops_within_a_batch_says_how_to_go_on_and_the_same_command_does(
+    photos: Path, tmp_path: Path, start: Callable[..., Process]
+) -> None:
+    job = tmp_path / "jobs" / "job"
+    coordinator = start("index", photos, job, "--chunk-size", "50")
+    wait_until(lambda: JobDir(job).chunk_numbers(0), "a chunk is committed", 90)
+    coordinator.kill(signal.SIGINT)
+    assert coordinator.wait(30) == 130
+    assert not leftovers(job.parent)
+    assert "Traceback" not in coordinator.output
+    safe = re.search(r"Interrupted\. (\d+) of 600 images are safe", coordinator.output)
+    assert safe is not None
+    assert int(safe[1]) == 50 * len(JobDir(job).chunk_numbers(0)) > 0
+    assert f"Go on with:  lookalike index {photos} {job}" in coordinator.output
+
+    before = {path: path.stat().st_mtime_ns for path in JobDir(job).chunk_dir(0).iterdir()}
+    again = start("index", photos, job, "--chunk-size", "50")
+    wait_until(lambda: len(JobDir(job).chunk_numbers(0)) > len(before), "it has gone on", 60)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert again.wait() == 0
+
+
+def test_stdin_and_list_files_are_sources_too(few_photos: Path, tmp_path: Path) -> None:
+    names = sorted(path for path in few_photos.glob("photo_0000*.jpg"))
+    job = tmp_path / "jobs" / "piped"
+    listing = "".join(f"{path}\n" for path in names).encode()
+    done = subprocess.run(
+        [LOOKALIKE, "index", "-", str(job)],
+        input=listing,
+        capture_output=True,
+        env=environment(),
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert pq.read_table(job / "metadata" / "metadata_0000.parquet")["image_path"].to_pylist() == [
+        str(n) for n in names
+    ]
+
+
+def test_an_embedded_broker_is_shared_and_ends_with_its_last_user(tmp_path: Path) -> None:
+    holder = (
+        "import sys; from pathlib import Path; from coordinator.embedded_broker import EmbeddedBroker; "
+        f"EmbeddedBroker(Path({str(tmp_path)!r})); print('up', flush=True); sys.stdin.read()"
+    )
+    server = str(runtime_directory(tmp_path))
+    with subprocess.Popen(
+        [Path(LOOKALIKE).with_name("python"), "-c", holder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "up\n"
+        with EmbeddedBroker(tmp_path) as second:
+            assert not second.started_here
+            first.kill()
+            first.wait()
+            with EmbeddedBroker(tmp_path) as third:
+                assert not third.started_here
+            assert commands_with(server)
+    wait_until(lambda: not commands_with(server), "the server has ended with its last user", 10)
+    with EmbeddedBroker(tmp_path) as anew:
+        assert anew.started_here
+
+
+def test_children_end_when_their_coordinator_is_killed(
+    few_photos: Path, tmp_path: Path, start: Callable[..., Process]
+) -> None:
+    job = tmp_path / "jobs" / "job"
+    coordinator = start("index", few_photos, job)
+    wait_until(lambda: len(children_of(coordinator.popen.pid)) >= 3, "broker and workers are started", 30)
+    coordinator.kill()
+    wait_until(lambda: not leftovers(job.parent), "nothing of it runs any more", 40)

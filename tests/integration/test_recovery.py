@@ -1,0 +1,178 @@
+"""What the transport must do when workers and brokers die: each trap that was found with Celery on Redis, once."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import redis
+
+from coordinator.making import make_or_open
+from shared import ledger
+from shared.broker import make_app, send_embed
+from shared.jobdir import JobDir
+from shared.lease import holders
+from shared.manifest import Manifest
+from shared.settings import Settings
+from tests.integration.processes import (
+    QUICK,
+    Process,
+    environment,
+    free_port,
+    redis_server,
+    run,
+    valkey_binary,
+    wait_until,
+)
+
+pytestmark = pytest.mark.timeout(300)
+
+
+class Bench:
+    """A job of 600 images in one partition, a broker with short timeouts, and embed workers by hand; no coordinator."""
+
+    def __init__(self, url: str, job: JobDir, manifest: Manifest, start: Callable[..., Process]) -> None:
+        self.url, self.job, self.manifest, self._start = url, job, manifest, start
+        self.env = environment(CELERY_BROKER_URL=url, LOOKALIKE_JOBS_ROOT=str(job.jobs_root), **QUICK)
+        self.settings = Settings(broker_url=url, lease_seconds=2, visibility_timeout=5)
+        self.app = make_app(self.settings)
+        self.redis = redis.Redis.from_url(url, decode_responses=True)
+
+    def worker(self, name: str) -> Process:
+        worker = self._start("worker", "embed", "--name", name, env=self.env)
+        wait_until(lambda: "ready." in worker.output, f"{name} is ready", 60)
+        return worker
+
+    def ask(self) -> None:
+        send_embed(self.app, self.job.job_id, 0, 1)
+
+    def committed(self) -> list[int]:
+        return self.job.chunk_numbers(0)
+
+    def holder(self) -> str | None:
+        return next((holder.owner for holder in holders(self.redis, self.job.job_id)), None)
+
+    def sealed(self) -> bool:
+        return ledger.is_sealed(self.job, 0)
+
+
+@pytest.fixture
+def bench(photos: Path, broker_url: str, tmp_path: Path, start: Callable[..., Process]) -> Bench:
+    job = JobDir.at(tmp_path / "jobs" / "job")
+    manifest = make_or_open(str(photos), job, Settings(chunk_size=25), lambda count: None)
+    return Bench(broker_url, job, manifest, start)
+
+
+def commit_times(job: JobDir) -> dict[int, int]:
+    return {number: job.chunk(0, number).stat().st_mtime_ns for number in job.chunk_numbers(0)}
+
+
+def test_a_task_longer_than_the_visibility_timeout_runs_once_and_a_second_message_does_no_harm(bench: Bench) -> None:
+    first, second = bench.worker("first"), bench.worker("second")
+    bench.ask()
+    wait_until(bench.committed, "a chunk is committed", 60)
+    bench.ask()  # As if it had been sent twice: the lease must keep the second worker out.
+    wait_until(bench.sealed, "the partition is sealed", 90)
+    received = [process.output.count("lookalike.embed_partition") for process in (first, second)]
+    assert all(received), "both workers were to get a message"
+    holder, other = sorted((first, second), key=lambda process: "another worker holds it" in process.output)
+    assert "another worker holds it" not in holder.output
+    assert "another worker holds it" in other.output
+    assert "Loading the model" not in other.output, "the second worker began to work"
+    # The message was held for longer than the visibility timeout of 5 s and yet not handed out again.
+    assert holder.output.count("received") == 1
+
+
+def test_a_killed_workers_partition_is_taken_up_by_another_where_it_stood_without_a_coordinator(bench: Bench) -> None:
+    first = bench.worker("first")
+    bench.ask()
+    wait_until(lambda: len(bench.committed()) >= 3, "three chunks are committed", 60)
+    second = bench.worker("second")
+    first.kill()
+    before = commit_times(bench.job)
+    wait_until(lambda: (bench.holder() or "").startswith("second@"), "the second worker has taken over", 30)
+    wait_until(lambda: len(bench.committed()) > len(before), "it goes on", 60)
+    assert before.items() <= commit_times(bench.job).items(), "a committed chunk was written again"
+    wait_until(bench.sealed, "the partition is sealed", 90)
+    assert "Traceback" not in second.output
+
+
+def test_a_stopped_worker_gives_its_partition_back_within_a_batch(bench: Bench) -> None:
+    first, second = bench.worker("first"), None
+    bench.ask()
+    wait_until(lambda: len(bench.committed()) >= 2, "two chunks are committed", 60)
+    first.kill(signal.SIGTERM)
+    assert first.wait(10) == 0
+    assert bench.holder() is None
+    assert bench.redis.llen("embed") == 1, "the message is back in the queue"
+    before = commit_times(bench.job)
+    second = bench.worker("second")
+    wait_until(bench.sealed, "the partition is sealed by another", 90)
+    assert "Traceback" not in first.output + second.output
+    assert len(before) < 24
+
+
+def test_a_worker_frozen_for_longer_than_its_lease_writes_nothing_after_it_wakes(bench: Bench) -> None:
+    first = bench.worker("first")
+    bench.ask()
+    wait_until(lambda: len(bench.committed()) >= 2, "two chunks are committed", 60)
+    second = bench.worker("second")
+    first.kill(signal.SIGSTOP)
+    wait_until(lambda: (bench.holder() or "").startswith("second@"), "the second worker has taken over", 30)
+    wait_until(lambda: len(bench.committed()) >= 5, "it has gone on", 60)
+    owned = commit_times(bench.job)
+    first.kill(signal.SIGCONT)
+    wait_until(bench.sealed, "the partition is sealed", 90)
+    seal = ledger.read_seal(bench.job, 0)
+    assert (seal.embedded, seal.failed) == (600, 0)
+    assert len(ledger.check_ids(bench.job, seal)) == 600
+    assert owned
+    assert "Traceback" not in second.output
+
+
+def test_a_broker_that_comes_back_empty_while_a_task_runs_costs_nothing_and_the_next_task_runs(
+    photos: Path, tmp_path: Path, start: Callable[..., Process]
+) -> None:
+    port = free_port()
+    url = f"redis://127.0.0.1:{port}/0"
+    job = JobDir.at(tmp_path / "jobs" / "job")
+    job.jobs_root.mkdir()
+    env = environment(CELERY_BROKER_URL=url, LOOKALIKE_JOBS_ROOT=str(job.jobs_root), **QUICK)
+    with redis_server(valkey_binary(), tmp_path / "one", port) as server:
+        workers = [start("worker", role, "--name", role, env=env) for role in ("embed", "merge")]
+        coordinator = start("index", photos, job.path, "--partition-size", "300", "--chunk-size", "25", env=env)
+        wait_until(lambda: len(job.chunk_numbers(0)) >= 2, "two chunks are committed", 90)
+        server.kill()
+        server.wait()
+        before = commit_times(job)
+        wait_until(lambda: len(job.chunk_numbers(0)) > len(before) or ledger.is_sealed(job, 0), "work goes on", 60)
+    with redis_server(valkey_binary(), tmp_path / "two", port):
+        assert coordinator.wait(150) == 0, coordinator.output
+    assert all(worker.popen.poll() is None for worker in workers)
+    assert [ledger.read_seal(job, number).embedded for number in (0, 1)] == [300, 300]
+    assert "Traceback" not in coordinator.output
+
+
+def test_a_coordinator_without_any_worker_waits_and_goes_on_when_one_comes(
+    few_photos: Path, broker_url: str, tmp_path: Path, start: Callable[..., Process]
+) -> None:
+    job = tmp_path / "jobs" / "job"
+    job.parent.mkdir()
+    env = environment(CELERY_BROKER_URL=broker_url, LOOKALIKE_JOBS_ROOT=str(job.parent))
+    coordinator = start("index", few_photos, job, env=env)
+    wait_until(lambda: "waiting for a worker" in coordinator.output, "it says that it waits", 60)
+    assert coordinator.popen.poll() is None
+    start("worker", "embed", "merge", env=env)
+    assert coordinator.wait(90) == 0, coordinator.output
+
+
+def test_a_model_that_can_not_be_loaded_ends_the_job_with_the_reason(few_photos: Path, tmp_path: Path) -> None:
+    job = tmp_path / "jobs" / "job"
+    weights = tmp_path / "not.weights.h5"
+    weights.write_bytes(b"these are no weights")
+    done = run("index", few_photos, job, "--model", "efficientnet-b0", "--weights", weights, timeout=150)
+    assert done.returncode == 1
+    assert "not.weights.h5" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert os.listdir(job / "model") == ["not.weights.h5"]

@@ -1,0 +1,112 @@
+"""Small sealed jobs for tests, written through the ledger as workers write them."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from shared import ledger
+from shared.jobdir import JobDir
+from shared.ledger import ImageRow
+from shared.manifest import Manifest, Source, write_manifest
+from shared.models import ModelSpec
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MadeJob:
+    """A job and what is in it: `ids` int64 [N] of the embedded images and their embeddings, float16 [N, d]."""
+
+    job: JobDir
+    manifest: Manifest
+    ids: npt.NDArray[np.int64]
+    embeddings: npt.NDArray[np.float16]
+
+
+def unit(vectors: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """`vectors` [n, d] at length 1, float32."""
+    array = np.asarray(vectors, dtype=np.float64)
+    return np.asarray(array / np.linalg.norm(array, axis=-1, keepdims=True), dtype=np.float32)
+
+
+def clustered(n: int, d: int, seed: int = 0, clusters: int = 300) -> npt.NDArray[np.float32]:
+    """Float32 [n, d] of length 1 that imitates pooled features: no value below 0, a falling spectrum, clusters.
+
+    The clusters depend on the seed alone: other `n` of the same seed are other draws from the same ones.
+    """
+    rng = np.random.default_rng(seed)
+    spread = np.arange(1, d + 1) ** -0.5
+    centres = rng.normal(size=(clusters, d)) * spread
+    rotation = np.linalg.qr(rng.normal(size=(d, d)))[0]
+    drawn = centres[rng.integers(clusters, size=n)] + 0.5 * rng.normal(size=(n, d)) * spread
+    return unit(np.maximum(drawn @ rotation + 0.05, 0) + 1e-6)
+
+
+def image_path(image_id: int) -> str:
+    """The path that a made job lists for an image id."""
+    return f"photos/é {image_id:07d}.jpg"
+
+
+def model_spec(name: str = "made-up", dim: int = 16, chunk_size: int = 100) -> ModelSpec:
+    return ModelSpec(
+        name=name,
+        weights="packaged",
+        weights_sha256="0" * 64,
+        image_size=8,
+        dim=dim,
+        preprocessing="none",
+        chunk_size=chunk_size,
+    )
+
+
+def make_job(
+    path: Path,
+    vectors: npt.ArrayLike | None = None,
+    *,
+    listed: int = 60,
+    dim: int = 16,
+    failed: Collection[int] = (),
+    partition_size: int = 25,
+    chunk_size: int = 10,
+    seed: int = 0,
+    sealed: Iterable[int] | None = None,
+) -> MadeJob:
+    """Make a job at `path`; `sealed` names the partitions to embed and seal (all of them unless given).
+
+    `vectors` is [listed, d], of any length but 0, and is drawn by `seed` when it is not given. The images whose ids
+    are in `failed` get an error row, and their vector is left out.
+    """
+    embeddings = unit(np.random.default_rng(seed).normal(size=(listed, dim)) if vectors is None else vectors)
+    half = embeddings.astype(np.float16)
+    listed, dim = half.shape
+    job = JobDir.at(path)
+    manifest = Manifest(
+        source=Source("list", "made up", "0" * 64),
+        model=model_spec(dim=dim, chunk_size=chunk_size),
+        listed=listed,
+        partition_size=partition_size,
+        chunk_size=chunk_size,
+        max_image_pixels=1_000_000,
+        max_image_bytes=1_000_000,
+    )
+    for partition in manifest.partitions:
+        ledger.write_paths(job, partition, [image_path(image) for image in range(partition.start, partition.stop)])
+    write_manifest(job, manifest)
+    bad = set(failed)
+    for number in range(manifest.partition_count) if sealed is None else sealed:
+        partition = manifest.partition(number)
+        for chunk in manifest.chunks(partition):
+            span = range(chunk.start, chunk.stop)
+            good = [image for image in span if image not in bad]
+            rows = [_row(image, failed=image in bad) for image in span]
+            ledger.commit_chunk(job, manifest, chunk, rows, half[good].reshape(len(good), dim), seconds=0.1)
+        ledger.seal_partition(job, manifest, partition)
+    ids = np.array([image for image in range(listed) if image not in bad], dtype=np.int64)
+    return MadeJob(job, manifest, ids, half[ids])
+
+
+def _row(image: int, *, failed: bool) -> ImageRow:
+    if failed:
+        return ImageRow(image, image_path(image), None, None, 3, None, "truncated", "The file ends too early.")
+    return ImageRow(image, image_path(image), 8, 8, 300, "0" * 64, "ok", None)

@@ -1,0 +1,162 @@
+import io
+import json
+from dataclasses import replace
+
+import pytest
+from rich.console import Console, RenderableType
+
+from coordinator import display
+from coordinator.progress import Progress
+from coordinator.reconcile import Look
+from shared.errors import QueryError
+from shared.lease import Holder
+from shared.messages import Answer, Hit
+from tests.unit.test_builds import info_of
+
+NEW = Progress(
+    job="/jobs/clothes",
+    model="efficientnet-lite0@0123456789ab",
+    listed=100_000,
+    embedded=0,
+    failed=0,
+    partitions={"sealed": 0, "started": 0, "waiting": 2},
+    images_per_second=None,
+    eta_seconds=None,
+    index=None,
+    index_is_current=False,
+)
+UNDER_WAY = replace(
+    NEW,
+    embedded=17_400,
+    failed=100,
+    partitions={"sealed": 0, "started": 1, "waiting": 1},
+    images_per_second=454.4,
+    eta_seconds=181.6,
+)
+EMBEDDED = replace(NEW, embedded=99_990, failed=10, partitions={"sealed": 1, "started": 1, "waiting": 0})
+SEALED = replace(EMBEDDED, partitions={"sealed": 2, "started": 0, "waiting": 0})
+DONE = replace(SEALED, index=info_of("0001-ab12cd34"), index_is_current=True)
+HELD = [Holder("embed1@here", "0")]
+
+
+def shown(thing: RenderableType, width: int = 200) -> str:
+    """What a person sees, on a console as the command line has it."""
+    console = Console(file=io.StringIO(), width=width, highlight=False, soft_wrap=True, markup=False, emoji=False)
+    console.print(thing)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (0.4, "0 s"), (42, "42 s"), (59.6, "1 min 00 s"), (60, "1 min 00 s"), (71, "1 min 11 s"),
+     (3599, "59 min 59 s"), (3599.7, "1 h 00 min"), (11_100, "3 h 05 min"), (360_000, "100 h 00 min")],
+)  # fmt: skip
+def test_durations_are_said_as_people_say_them(seconds: float, text: str) -> None:
+    assert display.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("look", "text"),
+    [
+        (Look(NEW), "waiting for a worker"),
+        (Look(NEW, HELD), "1 partition at work; the rate shows with the first checkpoints"),
+        (Look(NEW, HELD * 2), "2 partitions at work; the rate shows with the first checkpoints"),
+        (Look(NEW, HELD, broker_error="refused"), "the broker does not answer (refused); waiting for it"),
+        (Look(EMBEDDED, HELD), "all embedded; sealing"),
+        (Look(SEALED), "building the index"),
+        (Look(SEALED, broker_error="refused"), "the broker does not answer (refused); waiting for it"),
+    ],
+)
+def test_what_goes_on_is_said_in_words(look: Look, text: str) -> None:
+    assert display.activity(look) == text
+    state = f" · {text} · partitions: "
+    assert state in display.one_line(look.progress, display.activity(look))
+    assert text in shown(display.live_view(look.progress, display.activity(look)))
+
+
+def test_one_line_holds_the_counts_the_rate_and_the_partitions() -> None:
+    assert display.one_line(UNDER_WAY, "waiting for a worker") == (
+        "17,500/100,000 images · 100 failed · 454 img/s · 3 min 02 s left · partitions: 0 sealed, 1 started, 1 waiting"
+    )
+    assert "no image committed lately" in display.one_line(replace(UNDER_WAY, images_per_second=None))
+    assert " · done · " in display.one_line(DONE, "building the index")
+    assert "all embedded; sealing and building the index" in display.one_line(SEALED)
+
+
+def test_the_live_view_shows_bar_percentage_failures_and_state() -> None:
+    view = shown(display.live_view(UNDER_WAY, "waiting for a worker"))
+    for part in ("━", "18%", "17,500/100,000 images", "100 failed", "454 img/s · 3 min 02 s left", "1 started"):
+        assert part in view
+    assert "waiting for a worker" not in view
+    assert "100%" in shown(display.live_view(DONE, ""))
+    assert "0%" in shown(display.live_view(NEW, "waiting"))
+
+
+def test_status_names_job_model_images_partitions_rate_and_index() -> None:
+    assert display.status_lines(UNDER_WAY) == [
+        "job         /jobs/clothes",
+        "model       efficientnet-lite0@0123456789ab",
+        "images      100,000 listed, 17,400 embedded, 100 failed, 82,500 pending",
+        "partitions  0 sealed, 1 started, 1 waiting",
+        "rate        454 img/s · 3 min 02 s left",
+        "index       none yet: it is built when all partitions are sealed",
+    ]
+
+
+def test_the_index_comes_with_recall_and_latency() -> None:
+    line = "0001-ab12cd34: IVF-PQ, 123 embeddings, recall@10 0.993 (50 queries), 0.50 ms a query (p50)"
+    assert display.index_line(DONE) == line
+    assert display.index_line(replace(DONE, index_is_current=False)) == f"{line}; older than the embeddings"
+    unmeasured = replace(DONE, index=info_of("0001-ab12cd34", recall=None))
+    assert "recall@10 not measured: no image has a neighbour" in display.index_line(unmeasured)
+
+
+def test_the_end_says_what_was_built_and_how_to_search_it() -> None:
+    lines = display.finished_lines(DONE, "/content/My Drive/jobs/clothes")
+    assert lines[0] == (
+        "99,990 of 100,000 images embedded, 10 failed (each with its reason in /content/My Drive/jobs/clothes/errors/)"
+    )
+    assert lines[1].startswith("index 0001-ab12cd34: IVF-PQ")
+    assert lines[2] == "Search it:  lookalike search '/content/My Drive/jobs/clothes' IMAGE"
+    whole = display.finished_lines(replace(DONE, embedded=100_000, failed=0), "job")
+    assert whole[0] == "100,000 of 100,000 images embedded"
+
+
+ANSWER = Answer((Hit(1, 7, "/photos/[red] :dog: [/x].jpg", 0.98765), Hit(2, 3, "/photos/b.jpg", 0.5)), 12.345)
+
+
+def test_hits_are_a_table_with_paths_as_they_are() -> None:
+    table = shown(display.hits_table("[bold]query[/] :cat:.jpg", ANSWER))
+    assert "[bold]query[/] :cat:.jpg  ·  12.3 ms in the worker" in table
+    rows = [line.split(maxsplit=2) for line in table.splitlines()[2:]]
+    assert [[cell.strip() for cell in row] for row in rows] == [
+        ["1", "0.9877", "/photos/[red] :dog: [/x].jpg"],
+        ["2", "0.5000", "/photos/b.jpg"],
+    ]
+
+
+def test_an_error_stands_in_the_place_of_the_hits() -> None:
+    assert shown(display.hits_table("q.jpg", Answer(error=QueryError("It has no pixels.")))) == (
+        "q.jpg: It has no pixels.\n"
+    )
+
+
+def test_search_json_is_the_documented_one() -> None:
+    table = display.search_json(["a.jpg", "b.jpg"], [ANSWER, Answer(error=QueryError("No."))])
+    assert json.loads(json.dumps(table)) == [
+        {
+            "query": "a.jpg",
+            "hits": [
+                {"rank": 1, "id": 7, "image_path": "/photos/[red] :dog: [/x].jpg", "similarity": 0.98765},
+                {"rank": 2, "id": 3, "image_path": "/photos/b.jpg", "similarity": 0.5},
+            ],
+            "milliseconds": 12.345,
+        },
+        {"query": "b.jpg", "hits": [], "milliseconds": 0.0, "error": "No."},
+    ]
+
+
+def test_an_answer_for_each_query_is_expected() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        display.search_json(["a.jpg"], [])

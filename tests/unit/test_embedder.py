@@ -1,0 +1,190 @@
+"""Batches, unit length and checked weights, on models that cost nothing to build."""
+
+import hashlib
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from shared.errors import FingerprintMismatch, ModelError
+from shared.models import ModelSpec, resolve_model
+from workers import embedder
+from workers.embedder import Embedder, load_embedder, register_builder
+
+SIZE = 4
+Images = NDArray[np.uint8]
+
+
+@dataclass
+class Means:
+    """A backbone that gives the mean of each channel, and keeps the batches that it saw."""
+
+    batch_size: int = 3
+    dim: int = 3
+    scale: float = 1.0
+    seen: list[Images] = field(default_factory=list)
+
+    def forward(self, batch: Images) -> NDArray[np.float32]:
+        self.seen.append(batch.copy())
+        with np.errstate(invalid="ignore"):  # The zeros of the padding times infinity.
+            return (batch.mean(axis=(1, 2)) * self.scale).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedder, "_builders", dict(embedder._builders))
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> ModelSpec:
+    (tmp_path / "means.bin").write_bytes(b"weights")
+    return replace(
+        resolve_model("efficientnet-b0"),
+        name="means-rgb",
+        weights="file",
+        weights_file="means.bin",
+        weights_sha256=hashlib.sha256(b"weights").hexdigest(),
+        image_size=SIZE,
+        dim=3,
+    )
+
+
+def load(spec: ModelSpec, model_dir: Path, backbone: Means) -> Embedder:
+    register_builder("means", lambda *_: backbone)
+    return load_embedder(spec, model_dir)
+
+
+def photos(count: int) -> Images:
+    return np.random.default_rng(count).integers(1, 256, (count, SIZE, SIZE, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 7])
+def test_any_number_of_images_becomes_unit_vectors_in_order(spec: ModelSpec, tmp_path: Path, count: int) -> None:
+    images = photos(count)
+    found = load(spec, tmp_path, Means()).embed(images)
+    means = images.mean(axis=(1, 2))
+    assert (found.shape, found.dtype) == ((count, 3), np.float32)
+    np.testing.assert_allclose(found, means / np.linalg.norm(means, axis=1, keepdims=True), rtol=1e-6)
+
+
+def test_the_model_only_ever_sees_full_batches(spec: ModelSpec, tmp_path: Path) -> None:
+    backbone = Means()
+    images = photos(7)
+    load(spec, tmp_path, backbone).embed(images)
+    assert [batch.shape for batch in backbone.seen] == [(3, SIZE, SIZE, 3)] * 3
+    np.testing.assert_array_equal(backbone.seen[1], images[3:6])
+    # The images of the batch before must not linger in the padding.
+    assert not backbone.seen[2][1:].any()
+
+
+def test_an_embedder_says_what_it_is(spec: ModelSpec, tmp_path: Path) -> None:
+    found = load(spec, tmp_path, Means(batch_size=5))
+    assert (found.fingerprint, found.dim, found.image_size, found.batch_size) == (spec.fingerprint, 3, SIZE, 5)
+
+
+@pytest.mark.parametrize("scale", [0.0, float("nan"), float("inf")])
+def test_features_without_a_direction_are_an_error(spec: ModelSpec, tmp_path: Path, scale: float) -> None:
+    with pytest.raises(ModelError, match="2 of 2 images"):
+        load(spec, tmp_path, Means(scale=scale)).embed(photos(2))
+
+
+def test_one_dead_image_among_good_ones_is_found(spec: ModelSpec, tmp_path: Path) -> None:
+    images = photos(5)
+    images[4] = 0
+    with pytest.raises(ModelError, match="1 of 5 images"):
+        load(spec, tmp_path, Means()).embed(images)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_features_of_extreme_length_keep_their_direction(spec: ModelSpec, tmp_path: Path, scale: float) -> None:
+    images = photos(2)
+    plain = load(spec, tmp_path, Means()).embed(images)
+    np.testing.assert_allclose(load(spec, tmp_path, Means(scale=scale)).embed(images), plain, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        np.zeros((1, SIZE, SIZE, 3), np.float32),
+        np.zeros((SIZE, SIZE, 3), np.uint8),
+        np.zeros((1, SIZE, SIZE, 4), np.uint8),
+        np.zeros((1, SIZE + 1, SIZE, 3), np.uint8),
+    ],
+)
+def test_images_of_another_shape_or_type_are_refused(spec: ModelSpec, tmp_path: Path, images: Images) -> None:
+    with pytest.raises(ModelError, match=r"expected uint8 \[n, 4, 4, 3\]"):
+        load(spec, tmp_path, Means()).embed(images)
+
+
+def test_the_builder_gets_the_checked_weights_and_the_batch_size(spec: ModelSpec, tmp_path: Path) -> None:
+    calls: list[tuple[ModelSpec, Path | None, int | None]] = []
+
+    def build(spec: ModelSpec, weights: Path | None, batch_size: int | None) -> Means:
+        calls.append((spec, weights, batch_size))
+        return Means()
+
+    register_builder("means", build)
+    load_embedder(spec, tmp_path, 17)
+    load_embedder(replace(spec, weights="imagenet", weights_file=None, weights_sha256=None), tmp_path)
+    assert calls[0] == (spec, tmp_path / "means.bin", 17)
+    assert calls[1][1:] == (None, None)
+
+
+def test_other_weights_are_refused_naming_both_models_before_they_are_loaded(spec: ModelSpec, tmp_path: Path) -> None:
+    (tmp_path / "means.bin").write_bytes(b"other weights")
+    other = replace(spec, weights_sha256=hashlib.sha256(b"other weights").hexdigest())
+    register_builder("means", lambda *_: pytest.fail("unchecked weights were loaded"))
+    with pytest.raises(FingerprintMismatch) as caught:
+        load_embedder(spec, tmp_path)
+    assert spec.fingerprint in str(caught.value)
+    assert other.fingerprint in str(caught.value)
+
+
+def test_another_preprocessing_is_refused_naming_both_models(spec: ModelSpec, tmp_path: Path) -> None:
+    other = replace(spec, preprocessing="BGR 0-1")
+    with pytest.raises(FingerprintMismatch) as caught:
+        load(other, tmp_path, Means())
+    assert spec.fingerprint in str(caught.value)
+    assert other.fingerprint in str(caught.value)
+
+
+def test_missing_weights_are_named(spec: ModelSpec, tmp_path: Path) -> None:
+    (tmp_path / "means.bin").unlink()
+    with pytest.raises(ModelError, match=r"means\.bin does not exist"):
+        load(spec, tmp_path, Means())
+
+
+def test_a_missing_weights_package_is_answered_with_the_extra_that_brings_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedder, "find_spec", lambda name: None)
+    with pytest.raises(ModelError, match=r"lookalike\[worker\]"):
+        load_embedder(resolve_model("efficientnet-lite0"), tmp_path)
+
+
+def test_a_missing_keras_is_answered_with_the_extra_that_brings_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "workers.keras_embedder", None)
+    with pytest.raises(ModelError, match=r"needs Keras.*lookalike\[worker\]"):
+        load_embedder(resolve_model("efficientnet-b0"), tmp_path)
+
+
+def test_a_model_of_other_dimensions_than_its_spec_is_refused(spec: ModelSpec, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="gives 3 dimensions; expected 5"):
+        load(replace(spec, dim=5), tmp_path, Means())
+    assert load(replace(spec, dim=None), tmp_path, Means()).dim == 3
+
+
+def test_a_family_without_a_builder_is_answered_with_the_known_ones(spec: ModelSpec, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"'vit-b16'.*efficientnet, efficientnetv2, custom"):
+        load_embedder(replace(spec, name="vit-b16"), tmp_path)
+
+
+def test_an_impossible_batch_size_is_refused(spec: ModelSpec, tmp_path: Path) -> None:
+    register_builder("means", lambda *_: Means())
+    with pytest.raises(ModelError, match="batch size is 0"):
+        load_embedder(spec, tmp_path, 0)

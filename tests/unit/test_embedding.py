@@ -1,0 +1,372 @@
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from shared import ledger
+from shared.errors import CorruptFile, FingerprintMismatch
+from shared.jobdir import JobDir
+from shared.ledger import Seal
+from shared.manifest import Manifest, Source, write_manifest
+from shared.paths import to_text
+from tests.unit.make_job import model_spec
+from workers.embedding import PartitionProgress, duration, embed_partition
+from workers.stopping import Stopped
+
+SIZE, DIM, BATCH = 8, 12, 4
+
+
+class FakeEmbedder:
+    """An embedding made of an image's mean colours in twelve fields: the same for the same pixels, in any batch."""
+
+    fingerprint, dim, image_size, batch_size = model_spec(dim=DIM).fingerprint, DIM, SIZE, BATCH
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def embed(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        assert images.dtype == np.uint8
+        assert images.shape[1:] == (SIZE, SIZE, 3)
+        assert 1 <= len(images) <= BATCH
+        self.batches.append(len(images))
+        fields = images.reshape(len(images), 2, SIZE // 2, 2, SIZE // 2, 3).mean(axis=(2, 4)).reshape(-1, DIM) + 1
+        return (fields / np.linalg.norm(fields, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Fifty images of which five are none, at 3, 20, 21, 30 and 49."""
+    folder = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(1)
+    paths = [folder / f"{number:02d}.{('png', 'jpg')[number % 2]}" for number in range(50)]
+    for path in paths:
+        cv2.imwrite(str(path), rng.integers(0, 256, (20, 30, 3), dtype=np.uint8))
+    paths[3].write_bytes(b"")
+    paths[20].write_bytes(b"this is no image")
+    paths[21].write_bytes(paths[23].read_bytes()[:-200])
+    paths[30].unlink()
+    paths[49].unlink()
+    paths[49].mkdir()
+    return paths
+
+
+FAILED = {3: "empty", 20: "not-an-image", 21: "truncated", 30: "vanished", 49: "unreadable"}
+Make = Callable[..., tuple[JobDir, Manifest]]
+
+
+@pytest.fixture
+def make(tmp_path: Path, photos: list[Path]) -> Make:
+    """Makes a job of 50 images in two partitions of 30 and 20, in chunks of 10."""
+
+    def made(name: str = "job", chosen: list[Path] | None = None) -> tuple[JobDir, Manifest]:
+        paths = chosen or photos
+        job = JobDir(tmp_path / name)
+        manifest = Manifest(
+            Source("list", "made up", "0" * 64), model_spec(dim=DIM, chunk_size=10), len(paths), 30, 10, 10**6, 10**6
+        )
+        for partition in manifest.partitions:
+            ledger.write_paths(job, partition, [to_text(str(p)) for p in paths[partition.start : partition.stop]])
+        write_manifest(job, manifest)
+        return job, manifest
+
+    return made
+
+
+def yes() -> bool:
+    return True
+
+
+def embed(
+    job: JobDir,
+    manifest: Manifest,
+    number: int = 0,
+    *,
+    embedder: FakeEmbedder | None = None,
+    keep_going: Callable[[], bool] = yes,
+    may_commit: Callable[[], bool] = yes,
+    report: Callable[[PartitionProgress], None] = lambda progress: None,
+    threads: int = 2,
+) -> Seal:
+    return embed_partition(
+        job,
+        manifest,
+        manifest.partition(number),
+        embedder or FakeEmbedder(),
+        threads=threads,
+        keep_going=keep_going,
+        may_commit=may_commit,
+        report=report,
+    )
+
+
+def no_after(times: int) -> Callable[[], bool]:
+    """A question that is answered yes so many times, then no."""
+    asked = iter(range(times))
+    return lambda: next(asked, None) is not None
+
+
+def sealed_bytes(job: JobDir) -> list[bytes]:
+    return [path.read_bytes() for number in job.sealed_numbers() for path in job.sealed_files(number)]
+
+
+def stopped(job: JobDir, manifest: Manifest, **options: Callable[[], bool]) -> FakeEmbedder:
+    embedder = FakeEmbedder()
+    with pytest.raises(Stopped):
+        embed(job, manifest, embedder=embedder, **options)  # type: ignore[arg-type]
+    return embedder
+
+
+def test_a_partition_is_embedded_and_sealed_with_a_row_for_each_image(make: Make, photos: list[Path]) -> None:
+    job, manifest = make("job")
+    seals = [embed(job, manifest, number) for number in (0, 1)]
+    assert [(seal.embedded, seal.failed) for seal in seals] == [(27, 3), (18, 2)]
+    vectors = np.concatenate([np.load(job.img_emb(number)) for number in (0, 1)])
+    ids = np.concatenate([ledger.check_ids(job, seal) for seal in seals])
+    assert ids.tolist() == [image for image in range(50) if image not in FAILED]
+    for vector, image in zip(vectors, ids, strict=True):
+        bgr = cv2.imread(str(photos[image]))
+        assert bgr is not None
+        rgb = cv2.cvtColor(cv2.resize(bgr, (SIZE, SIZE), interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2RGB)
+        assert np.allclose(vector, FakeEmbedder().embed(rgb[None].astype(np.uint8))[0], atol=2e-3), image
+
+
+def test_images_that_fail_become_error_rows_with_path_and_reason(make: Make, photos: list[Path]) -> None:
+    job, manifest = make("job")
+    for chunk in manifest.chunks(manifest.partition(0)):
+        stopped(job, manifest, may_commit=no_after(1))
+        table, _ = ledger.read_chunk(job, manifest, chunk)
+        for row in table.to_pylist():
+            assert row["image_path"] == str(photos[row["id"]])
+            assert row["status"] == FAILED.get(row["id"], "ok")
+            assert (row["embedding"] is None) == bool(row["error_message"]) == (row["id"] in FAILED)
+            size = None if row["id"] in (30, 49) else photos[row["id"]].stat().st_size
+            assert row["bytes"] == size
+            assert (row["width"], row["height"]) == ((None, None) if row["id"] in FAILED else (30, 20))
+
+
+def test_a_partition_in_which_everything_fails_is_sealed_too(make: Make, tmp_path: Path) -> None:
+    job, manifest = make("job", [tmp_path / f"{number}.jpg" for number in range(25)])
+    embedder = FakeEmbedder()
+    seal = embed(job, manifest, embedder=embedder)
+    assert (seal.embedded, seal.failed, seal.dim) == (0, 25, DIM)
+    assert np.load(job.img_emb(0)).shape == (0, DIM)
+    assert embedder.batches == []
+
+
+def test_the_model_gets_full_batches(make: Make) -> None:
+    job, manifest = make("job")
+    embedder = FakeEmbedder()
+    embed(job, manifest, embedder=embedder)
+    assert embedder.batches == [4, 4, 1, 4, 4, 2, 4, 4]
+
+
+def test_it_goes_on_at_the_last_committed_chunk(make: Make) -> None:
+    job, manifest = make("job")
+    first = stopped(job, manifest, may_commit=no_after(2))
+    assert job.chunk_numbers(0) == [0, 1]
+    assert sum(first.batches) == 27
+    written = [job.chunk(0, number).stat().st_mtime_ns for number in (0, 1)]
+    second = stopped(job, manifest, may_commit=no_after(1))  # It commits the last chunk, and may not seal.
+    assert [job.chunk(0, number).stat().st_mtime_ns for number in (0, 1)] == written
+    assert sum(second.batches) == 8
+    assert not job.seal(0).exists()
+    third = FakeEmbedder()
+    assert embed(job, manifest, embedder=third).embedded == 27
+    assert third.batches == []
+
+
+def test_a_hole_in_the_middle_is_filled(make: Make) -> None:
+    job, manifest = make("job")
+    stopped(job, manifest, may_commit=no_after(3))
+    job.chunk(0, 1).unlink()
+    embedder = FakeEmbedder()
+    embed(job, manifest, embedder=embedder)
+    assert sum(embedder.batches) == 10
+
+
+@pytest.mark.parametrize("times", range(8))
+def test_it_stops_within_a_batch_and_keeps_what_is_committed(make: Make, times: int) -> None:
+    job, manifest = make("job")
+    embedder, answer = FakeEmbedder(), no_after(times)
+    embedded: list[int] = []
+
+    def keep_going() -> bool:
+        embedded.append(sum(embedder.batches))
+        return answer()
+
+    with pytest.raises(Stopped):
+        embed(job, manifest, embedder=embedder, keep_going=keep_going)
+    assert len(embedded) == times + 1
+    assert all(after - before <= BATCH for before, after in itertools.pairwise(embedded))
+    assert sum(embedder.batches) == embedded[-1]
+    assert len(embedder.batches) >= times - 2
+    assert job.chunk_numbers(0) == [number for number, good in enumerate((9, 19)) if embedded[-1] >= good]
+
+
+def test_it_stops_soon_also_while_no_image_can_be_read(make: Make, tmp_path: Path) -> None:
+    job, manifest = make("job", [tmp_path / f"{number}.jpg" for number in range(30)])
+    seen: list[int] = []
+
+    def keep_going() -> bool:
+        seen.append(len(job.chunk_numbers(0)))
+        return True
+
+    embed(job, manifest, keep_going=keep_going)
+    assert len(seen) == 9  # After each four images, and at the end of each chunk of ten.
+    job, manifest = make("other", [tmp_path / f"{number}.jpg" for number in range(30)])
+    stopped(job, manifest, keep_going=no_after(1))
+    assert job.chunk_numbers(0) == []
+
+
+@pytest.mark.parametrize("commits", range(3))
+def test_nothing_is_committed_once_it_may_not(make: Make, commits: int) -> None:
+    job, manifest = make("job")
+    stopped(job, manifest, may_commit=no_after(commits))
+    assert job.chunk_numbers(0) == list(range(commits))
+    assert not job.seal(0).exists()
+    stopped(job, manifest, may_commit=lambda: False)
+    assert job.chunk_numbers(0) == list(range(commits))
+
+
+def test_the_bytes_are_the_same_however_it_was_interrupted(make: Make) -> None:
+    job, manifest = make("undisturbed")
+    for number in (0, 1):
+        embed(job, manifest, number)
+    expected = sealed_bytes(job)
+    assert len(expected) == 6
+    for batches in range(1, 6):
+        job, manifest = make(f"disturbed-{batches}")
+        interruptions = 0
+        for number in (1, 0):
+            for _ in range(4):
+                try:
+                    embed(job, manifest, number, keep_going=no_after(3 + batches), threads=1 + batches % 3)
+                except Stopped:
+                    interruptions += 1
+        assert interruptions >= 1
+        assert sealed_bytes(job) == expected
+
+
+def test_a_chunk_that_is_damaged_is_embedded_again(make: Make) -> None:
+    job, manifest = make("undisturbed")
+    embed(job, manifest)
+    expected = sealed_bytes(job)
+    for damage in (lambda content: content[:-9], lambda content: content[:600], lambda content: b"", bytes.swapcase):
+        job, manifest = make(f"damaged-{len(list(job.jobs_root.iterdir()))}")
+        stopped(job, manifest, may_commit=no_after(3))
+        job.chunk(0, 1).write_bytes(damage(job.chunk(0, 1).read_bytes()))
+        embedder = FakeEmbedder()
+        embed(job, manifest, embedder=embedder)
+        assert sum(embedder.batches) == 10
+        assert sealed_bytes(job) == expected
+
+
+def test_a_chunk_of_another_model_stops_it(make: Make) -> None:
+    job, manifest = make("job")
+    stopped(job, manifest, may_commit=no_after(2))
+    other = Manifest(manifest.source, model_spec("other", DIM, 10), manifest.listed, 30, 10, 10**6, 10**6)
+    with pytest.raises(FingerprintMismatch):
+        embed(job, other)
+    assert job.chunk_numbers(0) == [0, 1, 2]
+    assert not job.seal(0).exists()
+
+
+def test_a_disk_that_does_not_answer_at_the_seal_costs_no_chunk(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    job, manifest = make("job")
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(107, "Transport endpoint is not connected")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "read_chunk", fail)
+        with pytest.raises(OSError, match="not connected"):
+            embed(job, manifest)
+    assert job.chunk_numbers(0) == [0, 1, 2]
+    assert embed(job, manifest).embedded == 27
+
+
+def test_a_full_disk_stops_it_and_loses_one_chunk(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    job, manifest = make("job")
+    commit, commits = ledger.commit_chunk, no_after(2)
+
+    def full(*arguments: object) -> None:
+        if not commits():
+            raise OSError(28, "No space left on device")
+        commit(*arguments)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "commit_chunk", full)
+        with pytest.raises(OSError, match="No space left"):
+            embed(job, manifest)
+    assert job.chunk_numbers(0) == [0, 1]
+    assert embed(job, manifest).embedded == 27
+
+
+def test_a_sealed_partition_is_left_as_it_is(make: Make) -> None:
+    job, manifest = make("job")
+    seal = embed(job, manifest)
+    before = sealed_bytes(job)
+    job.chunk_dir(0).mkdir(parents=True)  # A kill between the marker and the removal of the chunks.
+    job.chunk(0, 0).write_bytes(b"left behind")
+    embedder = FakeEmbedder()
+    assert embed(job, manifest, embedder=embedder, may_commit=lambda: False) == seal
+    assert embedder.batches == []
+    assert sealed_bytes(job) == before
+    assert not job.chunk_dir(0).exists()
+
+
+def test_a_partition_that_another_worker_seals_meanwhile_is_not_embedded_again(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, manifest = make("job")
+    stopped(job, manifest, may_commit=no_after(3))
+    read, others = ledger.read_chunk, iter([True])
+
+    def sealed_first(*arguments: object) -> object:
+        if next(others, False):
+            ledger.seal_partition(job, manifest, manifest.partition(0))
+        return read(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ledger, "read_chunk", sealed_first)
+    embedder = FakeEmbedder()
+    assert embed(job, manifest, embedder=embedder) == ledger.read_seal(job, 0)
+    assert embedder.batches == []
+    assert not job.chunk_dir(0).exists()
+
+
+def test_a_path_list_that_is_damaged_stops_it(make: Make) -> None:
+    job, manifest = make("job")
+    job.paths(0).write_bytes(b"damaged")
+    with pytest.raises(CorruptFile, match=r"paths_0000\.parquet"):
+        embed(job, manifest)
+
+
+def test_progress_counts_from_what_was_committed_before(make: Make) -> None:
+    job, manifest = make("job")
+    stopped(job, manifest, may_commit=no_after(1))
+    reports: list[PartitionProgress] = []
+    embed(job, manifest, report=reports.append)
+    done = [progress.done for progress in reports]
+    assert done[0] > 10
+    assert done == sorted(set(done))
+    assert done[-1] == 30
+    assert {progress.listed for progress in reports} == {30}
+    assert all(progress.images_per_second for progress in reports)
+
+
+def test_progress_is_said_as_flower_shows_it() -> None:
+    assert str(PartitionProgress(17_500, 50_000, 454.4)) == "35% · 17,500/50,000 · 454 img/s · 1m12s left"
+    assert str(PartitionProgress(0, 50_000, None)) == "0% · 0/50,000"
+    assert str(PartitionProgress(50_000, 50_000, 10.0)) == "100% · 50,000/50,000 · 10 img/s · 0s left"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0s"), (42.4, "42s"), (59.6, "1m00s"), (71, "1m11s"), (3_599.9, "1h00m"), (11_100, "3h05m")],
+)
+def test_durations_are_short(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

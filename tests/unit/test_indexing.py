@@ -1,0 +1,167 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from coordinator import indexing
+from coordinator.indexing import Step, run_job
+from coordinator.progress import Progress
+from coordinator.reconcile import Look
+from shared.errors import WorkerFailed
+from shared.lease import Holder, Trouble
+from shared.settings import Settings
+from tests.unit.make_job import MadeJob, make_job
+from tests.unit.test_display import DONE, NEW, UNDER_WAY
+
+FULL = "The disk is full."
+
+
+class Script:
+    """Stands for Reconciler, Celery app and Redis: each look is the next of `looks`, the last for ever."""
+
+    def __init__(self, looks: list[Look]) -> None:
+        self.looks = looks
+        self.cleared = 0
+        self.away: Exception | None = None
+        self.pauses: list[float] = []
+
+    def look(self) -> Look:
+        return self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
+
+    def delete(self, *keys: str) -> None:
+        if self.away is not None:
+            raise self.away
+        self.cleared += 1
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> MadeJob:
+    return make_job(tmp_path / "job", listed=5)
+
+
+def run(
+    made: MadeJob, monkeypatch: pytest.MonkeyPatch, script: Script, workers: Any = None, most: int = 100
+) -> Iterator[Step]:
+    @contextmanager
+    def connect(settings: Settings) -> Iterator[Script]:
+        yield script
+
+    def pause(seconds: float) -> None:
+        script.pauses.append(seconds)
+        assert len(script.pauses) < most, "It goes on for ever."
+
+    monkeypatch.setattr(indexing, "connect", connect)
+    monkeypatch.setattr(indexing, "make_app", lambda settings: None)
+    monkeypatch.setattr(indexing, "Reconciler", lambda app, client, reader: script)
+    return run_job(made.job, made.manifest, Settings(broker_url="redis://x"), workers, pause)
+
+
+def at(done: int, times: int = 0, owner: str = "embed1@a", holder: str | None = None, sentence: str = FULL) -> Look:
+    """A look: so many images done, trouble reported so many times by one worker, and who holds a lease."""
+    progress: Progress = replace(NEW, embedded=done)
+    troubles = [Trouble(owner, sentence, times)] if times else []
+    return Look(progress, [Holder(holder, "0")] if holder else [], troubles)
+
+
+def test_it_looks_every_second_until_the_index_covers_all(made: MadeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Script([Look(NEW), Look(UNDER_WAY), Look(DONE)])
+    steps = list(run(made, monkeypatch, script))
+    assert [step.look.progress for step in steps] == [NEW, UNDER_WAY, DONE]
+    assert script.pauses == [indexing.LOOK_SECONDS] * 2
+
+
+def test_the_complaints_of_an_earlier_run_are_forgotten(made: MadeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Script([at(0, times=50), at(0, times=1), Look(DONE)])
+    steps = list(run(made, monkeypatch, script))
+    assert script.cleared == 1
+    assert [step.notices for step in steps] == [[], [f"embed1@a: {FULL}"], []]
+
+
+def test_a_broker_that_goes_away_at_the_start_is_waited_for(made: MadeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Script([replace(at(0), broker_error="refused"), at(0, times=9), at(0, times=9), Look(DONE)])
+    script.away = redis.exceptions.ConnectionError("gone")
+    steps = run(made, monkeypatch, script)
+    assert next(steps).look.broker_error == "refused"
+    assert next(steps).look.troubles == []
+    assert script.cleared == 0
+    script.away = None
+    assert next(steps).look.troubles == []
+    assert script.cleared == 1
+    assert next(steps).look.progress == DONE
+
+
+def test_each_complaint_is_told_once(made: MadeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = "No weights."
+    looks = [at(0), at(1, 1), at(2, 2), at(3, 2, sentence=other), at(4, 3), Look(DONE)]
+    steps = list(run(made, monkeypatch, Script(looks)))
+    told = [notice for step in steps for notice in step.notices]
+    assert told == [f"embed1@a: {FULL}", f"embed1@a: {other}"]
+
+
+def test_what_became_of_our_own_workers_is_told(made: MadeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Workers:
+        def watch(self) -> list[str]:
+            return ["The embed worker ended with signal SIGKILL; started it anew."]
+
+    steps = list(run(made, monkeypatch, Script([Look(NEW), Look(DONE)]), Workers()))
+    assert [step.notices for step in steps] == [["The embed worker ended with signal SIGKILL; started it anew."]] * 2
+
+
+def test_after_three_troubles_without_progress_it_gives_up_and_says_why(
+    made: MadeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = run(made, monkeypatch, Script([at(7), at(7, 1), at(7, 2), at(7, 3)]))
+    for _ in range(4):
+        next(steps)
+    with pytest.raises(WorkerFailed) as failed:
+        next(steps)
+    assert FULL in str(failed.value)
+    assert "/jobs/clothes" in str(failed.value)
+    assert "run the same command again" in str(failed.value)
+
+
+def test_each_reason_is_named_once(made: MadeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    troubled = [Trouble("a@x", FULL, 2), Trouble("b@x", FULL, 1), Trouble("c@x", "No weights.", 1)]
+    script = Script([at(0), replace(at(0), troubles=troubled)])
+    with pytest.raises(WorkerFailed) as failed:
+        list(run(made, monkeypatch, script))
+    assert str(failed.value).count(FULL) == 1
+    assert "No weights." in str(failed.value)
+
+
+def test_progress_between_the_troubles_is_hope(made: MadeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = [at(0), *(at(done, times=2 * done) for done in range(1, 30)), Look(DONE)]
+    assert len(list(run(made, monkeypatch, Script(looks)))) == 31
+
+
+def test_another_worker_that_holds_a_lease_is_hope(made: MadeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = [at(0), *(at(0, times=times, holder="embed2@b") for times in range(1, 30)), Look(DONE)]
+    assert len(list(run(made, monkeypatch, Script(looks)))) == 31
+
+
+def test_the_troubled_worker_itself_is_no_hope(made: MadeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = [at(0), *(at(0, times=times, holder="embed1@a") for times in range(1, 30)), Look(DONE)]
+    with pytest.raises(WorkerFailed):
+        list(run(made, monkeypatch, Script(looks)))
+
+
+def test_when_the_other_worker_has_gone_patience_begins_anew(made: MadeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = [at(0), at(0, 5, holder="embed2@b"), at(0, 6), at(0, 7), at(0, 8)]
+    steps = run(made, monkeypatch, Script(looks))
+    for _ in range(5):
+        next(steps)
+    with pytest.raises(WorkerFailed):
+        next(steps)
+
+
+def test_troubles_that_were_forgotten_do_not_count(made: MadeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = [at(0), at(0, 2), at(0), at(0, 2), at(0), at(0, 2), Look(DONE)]
+    assert len(list(run(made, monkeypatch, Script(looks)))) == 7
+
+
+def test_waiting_for_a_worker_is_no_trouble(made: MadeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(list(run(made, monkeypatch, Script([at(0)] * 80 + [Look(DONE)])))) == 81

@@ -1,0 +1,287 @@
+import fcntl
+import json
+import os
+import sys
+import zipfile
+from io import BytesIO
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from coordinator.making import make_or_open
+from shared import ledger
+from shared.errors import JobBusy, JobMismatch, ModelError, SourceError
+from shared.jobdir import JobDir
+from shared.manifest import Manifest, load_manifest
+from shared.models import resolve_model
+from shared.settings import Settings
+
+SMALL = Settings(partition_size=3, chunk_size=2)
+
+
+def photos(folder: Path, count: int = 7) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        (folder / f"{number}.jpg").touch()
+    return folder
+
+
+def make(source: Path | str, job: JobDir, settings: Settings = SMALL) -> Manifest:
+    return make_or_open(str(source), job, settings, lambda count: None)
+
+
+def paths_of(job: JobDir) -> list[str]:
+    manifest = load_manifest(job)
+    return [path for partition in manifest.partitions for path in ledger.read_paths(job, partition)]
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> JobDir:
+    return JobDir(tmp_path / "jobs" / "job")
+
+
+def test_a_job_is_made_from_its_source(tmp_path: Path, job: JobDir) -> None:
+    source = photos(tmp_path / "photos")
+    (source / "notes.txt").touch()
+    manifest = make(source, job)
+    assert load_manifest(job) == manifest
+    assert (manifest.listed, manifest.partition_count, manifest.partition_size, manifest.chunk_size) == (7, 3, 3, 2)
+    assert (manifest.source.kind, manifest.source.location) == ("folder", str(source))
+    assert manifest.source.left_out == {".txt": 1}
+    assert manifest.model == resolve_model("efficientnet-lite0")
+    assert manifest.made_by.startswith("lookalike ")
+    assert paths_of(job) == [str(source / f"{number}.jpg") for number in range(7)]
+    assert sorted(path.name for path in job.path.iterdir()) == ["job.json", "paths"]
+
+
+def test_settings_go_into_the_manifest(tmp_path: Path, job: JobDir) -> None:
+    settings = Settings(model="efficientnet-b4", max_image_pixels=123, max_image_bytes=456)
+    manifest = make(photos(tmp_path / "photos"), job, settings)
+    assert (manifest.max_image_pixels, manifest.max_image_bytes) == (123, 456)
+    assert (manifest.model.name, manifest.chunk_size) == ("efficientnet-b4", manifest.model.chunk_size)
+
+
+def test_the_same_command_again_opens_the_job_as_it_is(tmp_path: Path, job: JobDir) -> None:
+    source = photos(tmp_path / "photos")
+    first = make(source, job)
+    written = job.spec.stat().st_mtime_ns
+    photos(source, 9)  # What the job holds was settled when it was made.
+    told: list[int] = []
+    again = make_or_open(f"{source}/", job, Settings(), told.append)
+    assert again == first
+    assert (told, job.spec.stat().st_mtime_ns) == ([], written)
+    assert make(source, job, Settings(model="efficientnet-lite0")) == first
+
+
+def test_the_count_is_told_while_the_images_are_listed(tmp_path: Path, job: JobDir) -> None:
+    (tmp_path / "list.txt").write_text("".join(f"{number}.jpg\n" for number in range(2_500)))
+    told: list[int] = []
+    make_or_open(str(tmp_path / "list.txt"), job, Settings(), told.append)
+    assert told == [1_000, 2_000, 2_500]
+
+
+def test_another_source_is_refused_and_both_are_named(tmp_path: Path, job: JobDir) -> None:
+    first, second = photos(tmp_path / "first"), photos(tmp_path / "second")
+    (tmp_path / "list.txt").write_text("a.jpg\n")
+    make(first, job)
+    for other in (second, tmp_path / "list.txt"):
+        with pytest.raises(JobMismatch) as refused:
+            make(other, job)
+        assert str(first) in str(refused.value)
+        assert str(other) in str(refused.value)
+    with pytest.raises(SourceError, match="There is nothing at"):
+        make(tmp_path / "third", job)
+
+
+def test_another_model_is_refused_and_both_are_named(tmp_path: Path, job: JobDir) -> None:
+    source = photos(tmp_path / "photos")
+    make(source, job)
+    with pytest.raises(JobMismatch) as refused:
+        make(source, job, Settings(model="efficientnet-b0"))
+    for name in ("efficientnet-lite0", "efficientnet-b0"):
+        assert resolve_model(name).fingerprint in str(refused.value)
+    with pytest.raises(ModelError, match="no model 'resnet'"):
+        make(source, job, Settings(model="resnet"))
+
+
+def test_a_changed_list_is_refused_and_a_copy_of_it_is_not(tmp_path: Path, job: JobDir) -> None:
+    source = tmp_path / "list.txt"
+    source.write_text("a.jpg\nb.jpg\n")
+    manifest = make(source, job)
+    (tmp_path / "copy.txt").write_text("a.jpg\r\n\r\nb.jpg")
+    assert make(tmp_path / "copy.txt", job) == manifest
+    for text in ("a.jpg\nb.jpg\nc.jpg\n", "b.jpg\na.jpg\n", "a.jpg\n", ""):
+        source.write_text(text)
+        with pytest.raises(JobMismatch, match=r"a list of 2 paths .*list\.txt.* differs from it \([0-3] paths\)"):
+            make(source, job)
+
+
+def test_standard_input_resumes_with_the_same_list_only(
+    tmp_path: Path, job: JobDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def give(text: bytes) -> None:
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=BytesIO(text)))
+
+    give(b"/a.jpg\n/b.jpg\n")
+    manifest = make("-", job)
+    give(b"/a.jpg\n/b.jpg\n")
+    assert make("-", job) == manifest
+    give(b"/a.jpg\n")
+    with pytest.raises(JobMismatch, match="a stdin of 2 paths"):
+        make("-", job)
+
+
+def test_a_source_without_images_leaves_nothing_behind(tmp_path: Path, job: JobDir) -> None:
+    source = tmp_path / "photos"
+    source.mkdir()
+    (source / "a.txt").touch()
+    with pytest.raises(SourceError, match=r"photos holds no images \(left out: 1 \.txt\): name a folder"):
+        make(source, job)
+    assert not job.path.exists()
+
+
+@pytest.mark.parametrize("settings", [Settings(model="resnet"), Settings(weights=Path("gone.h5"))])
+def test_an_impossible_model_leaves_nothing_behind(tmp_path: Path, job: JobDir, settings: Settings) -> None:
+    with pytest.raises(ModelError):
+        make(photos(tmp_path / "photos"), job, settings)
+    assert not job.path.exists()
+
+
+def test_a_listing_that_breaks_off_makes_no_job_and_the_next_one_starts_over(tmp_path: Path, job: JobDir) -> None:
+    source = tmp_path / "list.txt"
+    source.write_bytes(b"".join(b"%d.jpg\n" % number for number in range(20)) + b"\0\n")
+    with pytest.raises(SourceError, match="Line 21"):
+        make(source, job)
+    assert not job.spec.exists()
+    assert job.paths_numbers() == [0, 1, 2, 3, 4, 5]
+    source.write_text("a.jpg\n")
+    assert make(source, job).partition_count == 1
+    assert sorted(path.name for path in job.paths_dir.iterdir()) == ["paths_0000.parquet"]
+
+
+def test_a_directory_that_is_no_job_loses_nothing(tmp_path: Path, job: JobDir) -> None:
+    (job.path / "paths").mkdir(parents=True)
+    (job.path / "paths" / "mine.txt").write_text("precious")
+    (job.path / "thesis.tex").write_text("precious")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(SourceError):
+        make(empty, job)
+    make(photos(tmp_path / "photos"), job)
+    assert (job.path / "paths" / "mine.txt").read_text() == (job.path / "thesis.tex").read_text() == "precious"
+
+
+# Weights that a person gave.
+
+
+def keras_file(path: Path, size: int = 64) -> Path:
+    layers = [
+        {"class_name": "InputLayer", "config": {"name": "in", "batch_shape": [None, size, size, 3]}},
+        {"class_name": "Dense", "config": {"name": "out", "units": 32}},
+    ]
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", json.dumps({"config": {"layers": layers}}))
+    return path
+
+
+def test_a_model_given_as_a_file_lies_in_the_job_and_outlives_the_original(tmp_path: Path, job: JobDir) -> None:
+    source, model = photos(tmp_path / "photos"), keras_file(tmp_path / "mine.keras")
+    content, settings = model.read_bytes(), Settings(model=str(model))
+    manifest = make(source, job, settings)
+    assert (manifest.model.weights_file, manifest.model.image_size, manifest.model.dim) == ("mine.keras", 64, 32)
+    assert (job.model_dir / "mine.keras").read_bytes() == content
+    model.unlink()
+    assert make(source, job, settings) == manifest
+    assert make(source, job, Settings()) == manifest
+    keras_file(tmp_path / "mine.keras", 96)
+    with pytest.raises(JobMismatch, match="was made with the model custom@"):
+        make(source, job, settings)
+
+
+def test_weights_given_as_a_file_lie_in_the_job_and_outlive_the_original(tmp_path: Path, job: JobDir) -> None:
+    source, weights = photos(tmp_path / "photos"), tmp_path / "b0_notop.h5"
+    weights.write_bytes(b"weights")
+    settings = Settings(model="efficientnet-b0", weights=weights)
+    manifest = make(source, job, settings)
+    assert (job.model_dir / "b0_notop.h5").read_bytes() == b"weights"
+    weights.unlink()
+    assert make(source, job, settings) == manifest
+    with pytest.raises(ModelError, match=r"other\.h5 does not exist"):
+        make(source, job, Settings(model="efficientnet-b0", weights=tmp_path / "other.h5"))
+    weights.write_bytes(b"other weights")
+    with pytest.raises(JobMismatch):
+        make(source, job, settings)
+
+
+def test_packaged_weights_are_not_copied(tmp_path: Path, job: JobDir) -> None:
+    make(photos(tmp_path / "photos"), job)
+    assert not job.model_dir.exists()
+
+
+# Two coordinators at once.
+
+
+def test_a_job_that_another_coordinator_is_making_is_busy_and_stays_its_own(tmp_path: Path, job: JobDir) -> None:
+    source = photos(tmp_path / "photos")
+    job.path.mkdir(parents=True)
+    with open(job.creation_lock, "w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        for _ in range(2):  # Who is sent away must not take the other's lock along.
+            with pytest.raises(JobBusy, match="is listing the images"):
+                make(source, job)
+    assert not job.spec.exists()
+    assert make(source, job).listed == 7
+
+
+def test_a_job_that_is_made_needs_no_lock(tmp_path: Path, job: JobDir) -> None:
+    source = photos(tmp_path / "photos")
+    manifest = make(source, job)
+    with open(job.creation_lock, "w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert make(source, job) == manifest
+
+
+def test_a_lock_on_a_file_that_has_gone_keeps_nobody_out_and_is_taken_anew(
+    tmp_path: Path, job: JobDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flock, locked = fcntl.flock, []
+
+    def lock_too_late(handle: int, operation: int) -> None:
+        flock(handle, operation)
+        locked.append(os.fstat(handle).st_ino)
+        if len(locked) == 1:
+            job.creation_lock.unlink()
+
+    monkeypatch.setattr(fcntl, "flock", lock_too_late)
+    assert make(photos(tmp_path / "photos"), job).listed == 7
+    assert len(locked) == 2
+    assert not job.creation_lock.exists()
+
+
+def test_a_file_system_without_locks_is_no_obstacle(
+    tmp_path: Path, job: JobDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert make(photos(tmp_path / "photos"), job).listed == 7
+
+
+def test_a_disk_that_is_full_leaves_no_job(tmp_path: Path, job: JobDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, written = photos(tmp_path / "photos"), ledger.write_paths
+
+    def write(job: JobDir, partition: Any, paths: Any) -> None:
+        if partition.number == 1:
+            raise OSError(28, "No space left on device")
+        written(job, partition, paths)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "write_paths", write)
+        with pytest.raises(OSError, match="No space left"):
+            make(source, job)
+    assert not job.spec.exists()
+    assert make(source, job).listed == 7
+    assert len(paths_of(job)) == 7

@@ -1,0 +1,268 @@
+import base64
+import json
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from shared.errors import ImageError, LookalikeError, MessageError, NoIndexYet, QueryError
+from shared.jobdir import check_job_id
+from shared.messages import (
+    EMBED_QUEUE,
+    MAX_K,
+    MAX_PARTITION,
+    MERGE_QUEUE,
+    QUERY_QUEUE,
+    QUEUES,
+    TASK_QUEUES,
+    Answer,
+    EmbedPartition,
+    Hit,
+    MergeJob,
+    Query,
+    SearchJob,
+    reply_from_json,
+    reply_to_json,
+)
+
+job_ids = st.from_regex(r"[A-Za-z0-9_-][A-Za-z0-9_-]{0,63}", fullmatch=True).map(check_job_id)
+vectors = npst.arrays(np.float32, st.integers(1, 40), elements=st.floats(width=32))
+queries = st.builds(Query, vector=vectors) | st.builds(Query, image=st.binary(max_size=200))
+NO_OBJECTS: list[Any] = [None, 5, "text", [], [1], True, b"bytes"]
+
+
+def wire(table: Any) -> Any:
+    """What arrives when `table` is sent: JSON, with no numbers that JSON has not."""
+    return json.loads(json.dumps(table, allow_nan=False))
+
+
+def search_table(**changes: Any) -> dict[str, Any]:
+    return SearchJob("job", (Query(image=b"x"),)).to_json() | changes
+
+
+@given(job_ids, st.integers(0, MAX_PARTITION))
+def test_embed_messages_round_trip(job: str, partition: int) -> None:
+    message = EmbedPartition(job, partition)
+    assert EmbedPartition.from_json(wire(message.to_json())) == message
+
+
+@given(job_ids)
+def test_merge_messages_round_trip(job: str) -> None:
+    assert MergeJob.from_json(wire(MergeJob(job).to_json())) == MergeJob(job)
+
+
+@given(job_ids, st.lists(queries, min_size=1, max_size=5), st.integers(1, MAX_K), st.booleans())
+def test_search_messages_round_trip_bit_for_bit(job: str, sent: list[Query], k: int, exact: bool) -> None:
+    message = SearchJob.from_json(wire(SearchJob(job, tuple(sent), k, exact).to_json()))
+    assert (message.job, message.k, message.exact, len(message.queries)) == (job, k, exact, len(sent))
+    for query, original in zip(message.queries, sent, strict=True):
+        assert query.image == original.image
+        if original.vector is None:
+            assert query.vector is None
+        else:
+            assert query.vector is not None
+            assert query.vector.dtype == np.float32
+            assert query.vector.tobytes() == original.vector.tobytes()
+
+
+def test_vectors_of_other_types_and_layouts_travel_as_float32() -> None:
+    for vector in (
+        np.arange(6, dtype=np.float64)[::2],
+        np.array([0, 2, 4], dtype=">f4"),
+        np.array([0, 2, 4], np.float16),
+    ):
+        sent = Query.from_json(Query(vector=vector).to_json()).vector
+        assert sent is not None
+        assert sent.tolist() == [0.0, 2.0, 4.0]
+        assert sent.flags.writeable
+
+
+hits = st.builds(Hit, st.integers(1, MAX_K), st.integers(0, 2**62), st.text(), st.floats(-1, 1))
+
+
+@given(st.lists(st.builds(Answer, st.lists(hits, max_size=4).map(tuple), st.floats(0, 1e6)), min_size=1, max_size=4))
+def test_replies_round_trip(answers: list[Answer]) -> None:
+    assert reply_from_json(wire(reply_to_json(answers))) == answers
+
+
+@pytest.mark.parametrize("error", [QueryError("k is 0."), NoIndexYet("None yet."), ImageError("Cut.", "truncated")])
+def test_an_error_travels_as_its_class_and_its_sentence(error: LookalikeError) -> None:
+    found, good = reply_from_json(wire(reply_to_json([Answer(error=error), Answer()])))
+    assert type(found.error) is type(error)
+    assert str(found.error) == str(error)
+    assert good.error is None
+
+
+def test_an_error_of_a_newer_version_keeps_its_sentence() -> None:
+    (answer,) = reply_from_json(
+        {"version": 1, "answers": [{"error": {"kind": "NotInventedYet", "message": "Tomorrow."}}]}
+    )
+    assert type(answer.error) is LookalikeError
+    assert str(answer.error) == "Tomorrow."
+
+
+@pytest.mark.parametrize("table", NO_OBJECTS)
+def test_what_is_no_object_is_no_message(table: Any) -> None:
+    for read in (EmbedPartition.from_json, MergeJob.from_json, SearchJob.from_json, reply_from_json):
+        with pytest.raises(MessageError, match="must be a JSON object"):
+            read(table)
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", 1.0, True, None, [1]])
+def test_another_version_is_refused_and_named(version: Any) -> None:
+    with pytest.raises(MessageError, match=r"this worker speaks version 1: run the same version"):
+        EmbedPartition.from_json({"version": version, "job": "job", "partition": 0})
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"version": 1, "job": "job"},
+        {"version": 1, "job": "job", "partition": 0, "path": "/etc/passwd"},
+        {"version": 1, "partition": 0},
+        {"version": 1, "job": "job", "partition": 0, 5: 6},
+        {"job": "job", "partition": 0},
+    ],
+)
+def test_a_message_with_other_keys_is_refused(table: dict[Any, Any]) -> None:
+    with pytest.raises(MessageError):
+        EmbedPartition.from_json(table)
+
+
+@pytest.mark.parametrize("job", ["..", "a/../b", "/etc", "a..b", "", ".", "x" * 65, "a b", "a\0", None, 5, ["a"], {}])
+def test_a_job_id_that_could_lead_elsewhere_is_refused_in_every_message(job: Any) -> None:
+    for read, table in (
+        (EmbedPartition.from_json, {"version": 1, "job": job, "partition": 0}),
+        (MergeJob.from_json, {"version": 1, "job": job}),
+        (SearchJob.from_json, search_table(job=job)),
+    ):
+        with pytest.raises(MessageError, match="can't name a job"):
+            read(table)
+
+
+@pytest.mark.parametrize("partition", [-1, MAX_PARTITION + 1, 10**30, 1.0, "1", None, True, False, [0], float("nan")])
+def test_a_partition_that_is_no_number_of_one_is_refused(partition: Any) -> None:
+    with pytest.raises(MessageError, match="partition must be a whole number from 0 to"):
+        EmbedPartition.from_json({"version": 1, "job": "job", "partition": partition})
+
+
+@pytest.mark.parametrize("k", [0, -1, MAX_K + 1, 10.0, "10", True, None])
+def test_a_k_out_of_range_is_refused(k: Any) -> None:
+    with pytest.raises(MessageError, match="k must be a whole number from 1 to 1000"):
+        SearchJob.from_json(search_table(k=k))
+
+
+@pytest.mark.parametrize("exact", [0, 1, "true", None])
+def test_exact_is_a_boolean_and_nothing_like_one(exact: Any) -> None:
+    with pytest.raises(MessageError, match="exact must be true or false"):
+        SearchJob.from_json(search_table(exact=exact))
+
+
+@pytest.mark.parametrize("sent", [[], None, {}, "text", 5])
+def test_a_search_carries_a_list_of_queries(sent: Any) -> None:
+    with pytest.raises(MessageError, match="list of 1 to 1024 queries"):
+        SearchJob.from_json(search_table(queries=sent))
+
+
+def test_more_queries_than_the_worker_takes_are_refused() -> None:
+    query = Query(vector=np.ones(2, np.float32)).to_json()
+    assert len(SearchJob.from_json(search_table(queries=[query] * 1_024)).queries) == 1_024
+    assert len(SearchJob.from_json(search_table(queries=[query] * 5), max_queries=5).queries) == 5
+    with pytest.raises(MessageError, match="not 5000"):
+        SearchJob.from_json(search_table(queries=[query] * 5_000))
+    with pytest.raises(MessageError, match="1 to 5 queries, not 6"):
+        SearchJob.from_json(search_table(queries=[query] * 6), max_queries=5)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        *NO_OBJECTS,
+        {},
+        {"vector": "AAAAAA==", "image": "AAAA"},
+        {"path": "/etc/passwd"},
+        {"vector": None},
+        {"vector": [0.1, 0.2]},
+        {"image": 5},
+        {"image": "not base64!"},
+        {"image": "AAA"},
+        {"image": "ÄÖÜß"},
+        {"image": "AA\nAA"},
+    ],
+)
+def test_a_query_that_is_none_is_refused(query: Any) -> None:
+    with pytest.raises(MessageError, match="query"):
+        SearchJob.from_json(search_table(queries=[query]))
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 5, 4095])
+def test_a_vector_of_broken_floats_is_refused(size: int) -> None:
+    text = base64.b64encode(bytes(size)).decode()
+    with pytest.raises(MessageError, match=f"has {size} bytes; float32 values take 4 each"):
+        Query.from_json({"vector": text})
+
+
+keys = st.sampled_from(["version", "job", "partition", "queries", "k", "exact", "answers", "error", "image", "vector"])
+scalars = st.none() | st.booleans() | st.integers(-2, 2) | st.integers() | st.floats() | st.text()
+
+
+@given(st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner)))
+def test_any_json_is_a_message_or_a_message_error(table: Any) -> None:
+    for read in (EmbedPartition.from_json, MergeJob.from_json, SearchJob.from_json, Query.from_json, reply_from_json):
+        with suppress(MessageError):
+            read(table)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        5,
+        "error",
+        [],
+        {},
+        {"hits": []},
+        {"hits": 5, "milliseconds": 1},
+        {"hits": [], "milliseconds": "soon"},
+        {"hits": [{}], "milliseconds": 1},
+        {"hits": [{"rank": 1, "id": 1, "image_path": "a", "similarity": 1.0, "more": 1}], "milliseconds": 1},
+        {"hits": [{"rank": "1", "id": 1, "image_path": "a", "similarity": 1.0}], "milliseconds": 1},
+        {"hits": [{"rank": 1, "id": 1, "image_path": None, "similarity": 1.0}], "milliseconds": 1},
+        {"hits": [{"rank": 1, "id": 1, "image_path": "a", "similarity": None}], "milliseconds": 1},
+        {"error": None},
+        {"error": "text"},
+        {"error": {"kind": ["QueryError"], "message": "x"}},
+        {"error": {"message": "x"}},
+    ],
+)
+def test_an_answer_that_is_none_is_refused(answer: Any) -> None:
+    with pytest.raises(MessageError):
+        reply_from_json({"version": 1, "answers": [answer]})
+
+
+def test_a_reply_carries_a_list() -> None:
+    with pytest.raises(MessageError, match="list of answers"):
+        reply_from_json({"version": 1, "answers": {"0": {}}})
+
+
+def test_a_huge_value_is_not_repeated_in_the_error() -> None:
+    for table in (
+        {"version": "9" * 10**6, "job": "job", "partition": 0},
+        {"version": 1, "job": "x" * 10**6, "partition": 0},
+        {"version": 1, "job": "job", "partition": "9" * 10**6},
+        {"version": 1, "job": "job", "y" * 10**6: 0},
+    ):
+        with pytest.raises(MessageError) as refused:
+            EmbedPartition.from_json(table)
+        assert len(str(refused.value)) < 600
+
+
+def test_every_task_has_the_queue_of_its_role() -> None:
+    assert QUEUES == {"embed": EMBED_QUEUE, "merge": MERGE_QUEUE, "query": QUERY_QUEUE}
+    assert sorted(TASK_QUEUES.values()) == sorted(QUEUES.values())
+    assert len(set(QUEUES.values())) == 3
+    assert all(task.startswith("lookalike.") for task in TASK_QUEUES)

@@ -1,0 +1,223 @@
+"""A model's name, weights and fingerprint, known without TensorFlow."""
+
+import hashlib
+import json
+import zipfile
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.errors import ModelError
+from shared.models import LITE0_FILE, LITE0_PACKAGE, MODEL_NAMES, ModelSpec, resolve_model
+
+
+def keras_file(path: Path, config: Any) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", json.dumps(config))
+        archive.writestr("model.weights.h5", b"weights of " + path.name.encode())
+    return path
+
+
+def functional(*shapes: list[int | None], last: str = "Dense") -> dict[str, Any]:
+    inputs = [
+        {"class_name": "InputLayer", "config": {"batch_shape": shape, "name": f"input_{number}"}}
+        for number, shape in enumerate(shapes)
+    ]
+    # The output layer does not come last in the list, as it need not in a file of Keras.
+    output = {"class_name": last, "config": {"units": 7, "name": "output"}}
+    between = {"class_name": "Dense", "config": {"units": 99, "name": "hidden"}}
+    config = {"layers": [inputs[0], output, between, *inputs[1:]], "output_layers": ["output", 0, 0]}
+    return {"class_name": "Functional", "config": config}
+
+
+def test_the_default_model_has_the_weights_of_the_installed_package() -> None:
+    package = find_spec(LITE0_PACKAGE)
+    assert package is not None
+    assert package.origin is not None
+    weights = Path(package.origin).parent / LITE0_FILE
+    assert resolve_model("efficientnet-lite0").weights_sha256 == hashlib.sha256(weights.read_bytes()).hexdigest()
+
+
+def test_the_fingerprint_of_the_default_model_stays_what_released_jobs_carry() -> None:
+    assert resolve_model("efficientnet-lite0").fingerprint == "efficientnet-lite0@4e4578a1d35c"
+
+
+@pytest.mark.parametrize(
+    ("name", "dim", "chunk_size"),
+    [
+        ("efficientnet-lite0", 1280, 1000),
+        ("efficientnet-b0", 1280, 1000),
+        ("efficientnet-b4", 1792, 500),
+        ("efficientnet-b7", 2560, 200),
+        ("efficientnetv2-b3", 1536, 500),
+        ("efficientnetv2-l", 1280, 200),
+    ],
+)
+def test_a_known_name_gives_its_dimensions_and_chunk_size_at_224_pixels(name: str, dim: int, chunk_size: int) -> None:
+    spec = resolve_model(name)
+    assert (spec.name, spec.dim, spec.chunk_size, spec.image_size) == (name, dim, chunk_size, 224)
+
+
+def test_no_two_models_share_a_fingerprint() -> None:
+    assert len({resolve_model(name).fingerprint for name in MODEL_NAMES}) == len(MODEL_NAMES) == 16
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "efficientnet-lite1"},
+        {"weights_sha256": "0" * 64},
+        {"image_size": 240},
+        {"preprocessing": "BGR"},
+        {"weights": "imagenet"},
+    ],
+)
+def test_whatever_changes_an_embedding_changes_the_fingerprint(change: dict[str, Any]) -> None:
+    spec = resolve_model("efficientnet-lite0")
+    assert replace(spec, **change).fingerprint != spec.fingerprint
+
+
+@pytest.mark.parametrize("change", [{"chunk_size": 10}, {"dim": None}])
+def test_the_fingerprint_leaves_out_what_changes_no_embedding(change: dict[str, Any]) -> None:
+    spec = resolve_model("efficientnet-b0")
+    assert replace(spec, **change) != spec
+    assert replace(spec, **change).fingerprint == spec.fingerprint
+
+
+def test_a_weights_file_is_known_by_its_bytes_and_not_by_its_name(tmp_path: Path) -> None:
+    first, copy, other = (tmp_path / name for name in ("first.h5", "copy.h5", "other.h5"))
+    first.write_bytes(b"weights")
+    copy.write_bytes(b"weights")
+    other.write_bytes(b"other weights")
+    spec, same, different = (resolve_model("efficientnet-b4", path) for path in (first, copy, other))
+    assert (spec.weights, spec.weights_file) == ("file", "first.h5")
+    assert spec.weights_sha256 == hashlib.sha256(b"weights").hexdigest()
+    assert spec.fingerprint == same.fingerprint
+    assert spec.fingerprint not in (different.fingerprint, resolve_model("efficientnet-b4").fingerprint)
+
+
+@pytest.mark.parametrize("name", MODEL_NAMES)
+def test_a_spec_comes_back_from_its_json(name: str) -> None:
+    spec = resolve_model(name)
+    assert ModelSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"colour": "RGB"}, "colour"),
+        ({"image_size": "224"}, "image_size"),
+        ({"dim": True}, "dim"),
+        ({"weights": "moon"}, "moon"),
+        ({"image_size": 0}, "image size 0"),
+        ({"weights_sha256": None}, "sha256"),
+        ({"weights": "file"}, "file name"),
+        ({"weights": "file", "weights_file": "../other/w.h5"}, "plain file name"),
+    ],
+)
+def test_json_that_is_no_spec_is_refused_by_name(change: dict[str, Any], named: str) -> None:
+    data = resolve_model("efficientnet-lite0").to_json() | change
+    with pytest.raises(ModelError, match=named):
+        ModelSpec.from_json(data)
+
+
+def test_json_that_lacks_a_key_is_refused_by_name() -> None:
+    data = resolve_model("efficientnet-lite0").to_json()
+    del data["preprocessing"]
+    with pytest.raises(ModelError, match="look at preprocessing"):
+        ModelSpec.from_json(data)
+
+
+@pytest.mark.parametrize("name", ["efficientnet-b9", "EfficientNetB4", "model.h5", ""])
+def test_an_unknown_name_is_answered_with_the_known_ones(name: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        resolve_model(name)
+    assert all(known in str(caught.value) for known in MODEL_NAMES)
+    assert repr(name) in str(caught.value)
+
+
+def test_the_packaged_model_takes_no_other_weights(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"leave .*w\.h5 out"):
+        resolve_model("efficientnet-lite0", tmp_path / "w.h5")
+
+
+def test_a_file_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"gone\.h5 does not exist"):
+        resolve_model("efficientnet-b4", tmp_path / "gone.h5")
+    with pytest.raises(ModelError, match=r"gone\.keras does not exist"):
+        resolve_model(str(tmp_path / "gone.keras"))
+    (tmp_path / "folder.keras").mkdir()
+    with pytest.raises(ModelError, match="can't be read"):
+        resolve_model(str(tmp_path / "folder.keras"))
+
+
+def test_weights_in_another_layout_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"\.h5"):
+        resolve_model("efficientnet-b4", tmp_path / "weights.pth")
+
+
+@pytest.mark.parametrize(
+    ("config", "image_size", "dim"),
+    [
+        (functional([None, 96, 96, 3]), 96, 7),
+        (functional([None, None, None, 3]), 224, 7),
+        (functional([None, 160, 160, 3], last="GlobalAveragePooling2D"), 160, None),
+        ({"config": {"name": "own"}, "build_config": {"input_shape": [None, 64, 64, 3]}}, 64, None),
+        (
+            {
+                "config": {
+                    "layers": [
+                        {"class_name": "InputLayer", "config": {"batch_shape": [None, 32, 32, 3], "name": "in"}},
+                        {"class_name": "Dense", "config": {"units": 5, "name": "out"}},
+                    ]
+                }
+            },
+            32,
+            5,
+        ),
+    ],
+)
+def test_a_keras_file_tells_its_image_size_and_dimensions(
+    tmp_path: Path, config: dict[str, Any], image_size: int, dim: int | None
+) -> None:
+    path = keras_file(tmp_path / "mine.keras", config)
+    spec = resolve_model(str(path))
+    assert (spec.name, spec.weights, spec.weights_file) == ("custom", "file", "mine.keras")
+    assert (spec.image_size, spec.dim, spec.chunk_size) == (image_size, dim, 200)
+    assert spec.weights_sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        functional([None, 96, 64, 3]),
+        functional([None, None, 96, 3]),
+        functional([None, 3, 96, 96]),
+        functional([None, 96, 96, 1]),
+        functional([None, 96, 96, 3], [None, 96, 96, 3]),
+        functional([None, 10]),
+        {"config": {"name": "own"}},
+        {"config": []},
+        [],
+    ],
+)
+def test_a_keras_file_that_takes_no_square_rgb_image_is_refused(tmp_path: Path, config: Any) -> None:
+    path = keras_file(tmp_path / "mine.keras", config)
+    with pytest.raises(ModelError, match=r"mine\.keras.*expected"):
+        resolve_model(str(path))
+
+
+def test_a_keras_file_that_is_none_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.keras"
+    path.write_bytes(b"\x89HDF\r\n\x1a\n an older format of Keras")
+    with pytest.raises(ModelError, match=r"model\.save"):
+        resolve_model(str(path))
+
+
+def test_a_keras_file_brings_its_own_weights(tmp_path: Path) -> None:
+    path = keras_file(tmp_path / "mine.keras", functional([None, 96, 96, 3]))
+    with pytest.raises(ModelError, match="its own weights"):
+        resolve_model(str(path), tmp_path / "w.h5")

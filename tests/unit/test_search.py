@@ -1,0 +1,284 @@
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shared import builds, files
+from shared.errors import CorruptFile, FingerprintMismatch, JobNotFound, NoIndexYet, QueryError
+from shared.jobdir import JobDir
+from shared.manifest import write_manifest
+from shared.settings import Settings
+from tests.unit.make_job import MadeJob, clustered, image_path, make_job, model_spec, unit
+from workers import index
+from workers.index import IndexPlan, plan_from_factory
+from workers.merging import merge
+from workers.search import Searcher, SearcherPool
+
+FAILED = {0, 3, *range(500, 520), 1199}
+
+
+def small_ivf(n: int, d: int) -> IndexPlan:
+    return replace(plan_from_factory("PCAR16,IVF16,PQ8x4fs", n, d), nprobe=4)
+
+
+def merged(made: MadeJob, flat: bool = True, recall_target: float = 0.0) -> str:
+    choose = index.choose_index if flat else small_ivf
+    return merge(made.job, made.manifest, Settings(recall_target=recall_target), lambda *_: None, choose).build
+
+
+@pytest.fixture(scope="module", params=["Flat", "IVF-PQ"])
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> MadeJob:
+    vectors = clustered(1_200, 32, clusters=40)
+    vectors[700:730] = vectors[700]
+    made = make_job(
+        tmp_path_factory.mktemp("search") / "job", vectors, failed=FAILED, partition_size=500, chunk_size=250
+    )
+    merged(made, flat=request.param == "Flat")
+    return made
+
+
+@pytest.fixture
+def searcher(made: MadeJob) -> Searcher:
+    build = builds.current_build(made.job)
+    assert build is not None
+    return Searcher.open(made.job, build)
+
+
+def truth(made: MadeJob, query: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    vectors = made.embeddings.astype(np.float64)
+    cosines = vectors @ unit(query).astype(np.float64) / np.linalg.norm(vectors, axis=1)
+    order = np.argsort(-cosines, kind="stable")[:k]
+    return made.ids[order], cosines[order]
+
+
+def test_exact_hits_are_the_brute_force_ones(made: MadeJob, searcher: Searcher) -> None:
+    for query in clustered(20, 32, seed=4) * 7.5:
+        hits = searcher.search(query, 10, exact=True)
+        ids, cosines = truth(made, query, 10)
+        assert [hit.id for hit in hits] == ids.tolist()
+        assert np.allclose([hit.similarity for hit in hits], cosines, atol=1e-6)
+        assert [hit.rank for hit in hits] == list(range(1, 11))
+        assert [hit.image_path for hit in hits] == [image_path(image) for image in ids]
+
+
+def test_the_index_finds_nearly_what_exact_search_finds(made: MadeJob, searcher: Searcher) -> None:
+    queries = clustered(60, 32, clusters=40)
+    found = searcher.search_many(queries, 10)
+    exact = searcher.search_many(queries, 10, exact=True)
+    same = np.mean([len(set(one) & set(two)) / 10 for one, two in zip(found, exact, strict=True)])
+    assert same > 0.9
+    every = {hit.id for hits in found for hit in hits}
+    assert len(every) > 100
+    assert not every & FAILED
+
+
+def test_an_image_finds_itself_and_its_copies_in_the_order_of_ids(made: MadeJob, searcher: Searcher) -> None:
+    own = made.embeddings[made.ids == 705][0].astype(np.float32)
+    for exact in (False, True):
+        hits = searcher.search(own, 12, exact)
+        assert [hit.id for hit in hits] == list(range(700, 712))
+        assert hits[0].similarity == pytest.approx(1.0, abs=1e-6)
+        assert max(hit.similarity for hit in hits) <= 1.0
+    alone = made.embeddings[made.ids == 42][0].astype(np.float32)
+    assert searcher.search(alone, 1)[0].id == 42
+
+
+def test_many_queries_are_answered_as_one_by_one(searcher: Searcher) -> None:
+    queries = clustered(40, 32, seed=8)  # Enough for FAISS to use its threads.
+    for exact in (False, True):
+        together = searcher.search_many(queries, 5, exact)
+        assert together == [searcher.search(query, 5, exact) for query in queries]
+        assert len({hits[0].id for hits in together}) > 3
+
+
+def test_the_length_of_a_query_does_not_matter(searcher: Searcher) -> None:
+    query = clustered(1, 32, seed=8)[0]
+    first = searcher.search(query, 20)
+    for length in (1e-30, 3.0, 1e30):
+        again = searcher.search(query * np.float32(length), 20)
+        assert [hit.id for hit in again] == [hit.id for hit in first]
+
+
+def test_asking_for_more_than_the_probed_lists_hold_reads_all_lists(made: MadeJob, searcher: Searcher) -> None:
+    hits = searcher.search(clustered(1, 32, seed=8)[0], 1_000)
+    assert len(hits) == 1_000
+    assert len({hit.id for hit in hits}) == 1_000
+    assert [hit.similarity for hit in hits] == sorted((hit.similarity for hit in hits), reverse=True)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_job_of_five_images_gives_five_hits(tmp_path: Path, exact: bool) -> None:
+    made = make_job(tmp_path / "job", listed=6, failed={2})
+    hits = Searcher.open(made.job, merged(made)).search(np.ones(16), exact=exact)
+    assert sorted(hit.id for hit in hits) == [0, 1, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("vector", "k", "sentence"),
+    [
+        (np.ones(31), 10, "31 values, and this job's embeddings have 32"),
+        (np.ones((2, 32)), 10, r"shape \(2, 32\)"),
+        (np.float32(1), 10, r"shape \(\)"),
+        (np.zeros(32), 10, "only zeros"),
+        (np.full(32, np.nan), 10, "not a finite number"),
+        (np.array([np.inf] + [1.0] * 31), 10, "not a finite number"),
+        (np.ones(32), 0, "1 to 1000, not 0"),
+        (np.ones(32), -3, "1 to 1000, not -3"),
+        (np.ones(32), 1_001, "1 to 1000, not 1001"),
+        (np.ones(32), True, "not True"),
+        (np.ones(32), 2.5, "not 2.5"),
+    ],
+)
+def test_a_query_that_means_nothing_says_why(searcher: Searcher, vector: np.ndarray, k: int, sentence: str) -> None:
+    with pytest.raises(QueryError, match=sentence):
+        searcher.search(vector, k)
+
+
+def test_the_bad_one_of_many_queries_is_named(searcher: Searcher) -> None:
+    queries = np.ones((5, 32))
+    queries[3] = 0
+    with pytest.raises(QueryError, match="vector 4 of 5"):
+        searcher.search_many(queries)
+
+
+def test_answers_are_remembered_up_to_the_size_of_the_cache(made: MadeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    searcher = Searcher.open(made.job, str(builds.current_build(made.job)), cache_size=2)
+    asked: list[int] = []
+    candidates = index.candidates
+
+    def counting(faiss_index: object, queries: np.ndarray, depth: int, nprobe: int) -> np.ndarray:
+        asked.append(len(queries))
+        return candidates(faiss_index, queries, depth, nprobe)
+
+    monkeypatch.setattr(index, "candidates", counting)
+    one, two, three = clustered(3, 32, seed=8)
+    first = searcher.search(one, 5)
+    first_again = searcher.search(one, 5)
+    assert first == first_again
+    assert asked == [1]
+    first_again.clear()  # What was handed out is the caller's.
+    assert searcher.search(one, 5) == first
+    assert len(searcher.search(one, 6)) == 6
+    assert asked == [1, 1]
+    searcher.search_many([one, two, three], 5)
+    assert asked == [1, 1, 2]
+    searcher.search(two, 5)
+    searcher.search(one, 5)  # Pushed out when three came, and pushes out three, as two was asked for since.
+    assert asked == [1, 1, 2, 1]
+    searcher.search(two, 5)
+    assert asked == [1, 1, 2, 1]
+    searcher.search(three, 5)
+    assert asked == [1, 1, 2, 1, 1]
+
+
+def test_an_exact_answer_is_not_taken_from_the_index(made: MadeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    searcher = Searcher.open(made.job, str(builds.current_build(made.job)), cache_size=9)
+    query = clustered(1, 32, seed=8)[0]
+    monkeypatch.setattr(index, "candidates", lambda *_: made.ids[None, :7])
+    assert sorted(hit.id for hit in searcher.search(query, 7)) == made.ids[:7].tolist()
+    for _ in range(2):
+        assert [hit.id for hit in searcher.search(query, 7, exact=True)] == truth(made, query, 7)[0].tolist()
+    assert sorted(hit.id for hit in searcher.search(query, 7)) == made.ids[:7].tolist()
+
+
+def test_threads_get_the_answers_that_one_would(made: MadeJob) -> None:
+    searcher = Searcher.open(made.job, str(builds.current_build(made.job)), cache_size=8)
+    queries = clustered(40, 32, seed=11)
+    expected = Searcher.open(made.job, str(builds.current_build(made.job))).search_many(queries, 7)
+    results: dict[int, list[object]] = {}
+
+    def ask(number: int) -> None:
+        results[number] = [searcher.search(query, 7) for query in queries]
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [results[number] == expected for number in range(4)] == [True] * 4
+
+
+def test_an_index_of_another_model_names_both(tmp_path: Path) -> None:
+    made = make_job(tmp_path / "job")
+    build = merged(made)
+    other = model_spec("another-model", dim=16)
+    write_manifest(made.job, replace(made.manifest, model=other))
+    with pytest.raises(FingerprintMismatch, match=rf"{made.manifest.model.fingerprint}.*{other.fingerprint}"):
+        Searcher.open(made.job, build)
+
+
+@pytest.mark.parametrize("name", [builds.INDEX_FILE, builds.IMAGES_FILE])
+@pytest.mark.parametrize("damage", ["cut short", "flipped bit", "gone"])
+def test_a_damaged_build_is_not_searched(tmp_path: Path, name: str, damage: str) -> None:
+    made = make_job(tmp_path / "job")
+    build = merged(made)
+    path = made.job.build_dir(build) / name
+    content = bytearray(path.read_bytes())
+    if damage == "cut short":
+        path.write_bytes(content[:-5])
+    elif damage == "flipped bit":
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    else:
+        path.unlink()
+    with pytest.raises(CorruptFile, match=rf"{name}.*lookalike index"):
+        Searcher.open(made.job, build)
+
+
+def test_an_index_of_partitions_that_were_sealed_anew_is_not_searched(tmp_path: Path) -> None:
+    made, other = make_job(tmp_path / "job", seed=1), make_job(tmp_path / "other", seed=2)
+    build = merged(made)
+    for path in (JobDir.img_emb, JobDir.metadata, JobDir.seal):
+        path(made.job, 1).write_bytes(path(other.job, 1).read_bytes())
+    with pytest.raises(CorruptFile, match="not those sealed now"):
+        Searcher.open(made.job, build)
+
+
+def promote_copy(made: MadeJob, build: str, name: str) -> None:
+    """Promote a second build with the files of the first."""
+    source, target = made.job.build_dir(build), made.job.build_dir(name)
+    target.mkdir()
+    for path in source.iterdir():
+        files.write_bytes(target / path.name, path.read_bytes())
+    builds.write_info(made.job, replace(builds.read_info(made.job, build), build=name, rerank_depth=17))
+    builds.promote(made.job, name)
+
+
+def test_the_pool_keeps_a_searcher_until_a_newer_build_is_promoted(tmp_path: Path) -> None:
+    made = make_job(tmp_path / "job")
+    pool = SearcherPool(Settings())
+    build = merged(made)
+    first = pool.searcher(made.job)
+    assert pool.searcher(made.job) is first
+    assert first.rerank_depth == 60
+    promote_copy(made, build, "0002-ab")
+    second = pool.searcher(made.job)
+    assert second is not first
+    assert second.rerank_depth == 17
+    builds.promote(made.job, build)
+    assert pool.searcher(made.job).rerank_depth == 60
+
+
+def test_the_pool_keeps_the_jobs_asked_for_last(tmp_path: Path) -> None:
+    one, two, three = (make_job(tmp_path / name, listed=5) for name in ("one", "two", "three"))
+    for made in (one, two, three):
+        merged(made)
+    pool = SearcherPool(Settings(open_jobs=2))
+    first, second = pool.searcher(one.job), pool.searcher(two.job)
+    assert pool.searcher(one.job) is first
+    pool.searcher(three.job)
+    assert pool.searcher(one.job) is first
+    assert pool.searcher(two.job) is not second
+
+
+def test_the_pool_says_when_there_is_nothing_to_search(tmp_path: Path) -> None:
+    pool = SearcherPool(Settings())
+    made = make_job(tmp_path / "job")
+    with pytest.raises(NoIndexYet, match=r"no index yet.*lookalike index"):
+        pool.searcher(made.job)
+    with pytest.raises(JobNotFound, match="no job at"):
+        pool.searcher(JobDir.at(tmp_path / "nowhere"))
+    merged(made)
+    assert pool.searcher(made.job).ntotal == 60
