@@ -14,7 +14,6 @@ import sys
 import time
 
 _LOOK_MILLISECONDS = 500
-_FIRST_USER_SECONDS = 30.0
 _QUICK_DEATHS = 5
 _QUICK_SECONDS = 60.0
 
@@ -30,20 +29,18 @@ def has_users(fifo: int) -> bool:
 def guard(server_command: list[str], fifo_path: str, lock_path: str) -> int:
     """Run the server until its last user has let go; 1 when it keeps dying.
 
-    A server that dies while it has users comes back, empty: what is on disk is enough for them to go on. Joining and
-    ending exclude each other by the lock, so nobody joins a server that is about to end.
+    Whoever starts the guard is its first user already. A server that dies while it has users comes back, empty: what
+    is on disk is enough for them to go on. Joining and ending exclude each other by the lock, so nobody joins a server
+    that is about to end.
     """
     fifo = os.open(fifo_path, os.O_RDONLY | os.O_NONBLOCK)
     poller = select.poll()
     poller.register(fifo, select.POLLHUP)
     server = subprocess.Popen(server_command)
     deaths: list[float] = []
-    joined_by = time.monotonic() + _FIRST_USER_SECONDS
     while True:
         poller.poll(_LOOK_MILLISECONDS)
-        if has_users(fifo):
-            joined_by = 0.0
-        elif time.monotonic() > joined_by:
+        if not has_users(fifo):
             with open(lock_path, "w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 if not has_users(fifo):
@@ -51,8 +48,6 @@ def guard(server_command: list[str], fifo_path: str, lock_path: str) -> int:
                     server.terminate()
                     server.wait()
                     return 0
-        else:
-            time.sleep(0.02)  # Nobody yet: the end of the file would come back at once, again and again.
         if server.poll() is not None:
             now = time.monotonic()
             deaths = [*deaths, now][-_QUICK_DEATHS:]

@@ -24,7 +24,7 @@ from coordinator.demo import cut_photos, find_again
 from coordinator.embedded_broker import EmbeddedBroker
 from coordinator.indexing import Step, run_job
 from coordinator.local import LocalWorkers, flower_command, worker_command
-from coordinator.making import make_or_open
+from coordinator.making import make_or_open, require_sizes
 from coordinator.progress import Progress, ProgressReader
 from shared.broker import redacted, require_broker
 from shared.errors import ImageError, LookalikeError, NoIndexYet, QueryError, UsageError
@@ -88,11 +88,17 @@ def index(
         partition_size=partition_size,
         chunk_size=chunk_size,
     )
-    index_job(source, directory, settings, workers)
+    index_job(source, directory, settings, workers, (partition_size, chunk_size))
 
 
-def index_job(source: str, job: JobDir, settings: Settings, workers: int = 1) -> Progress:
-    """What `index` does, also for the demo; returns the progress at the end."""
+def index_job(
+    source: str,
+    job: JobDir,
+    settings: Settings,
+    workers: int = 1,
+    sizes: tuple[int | None, int | None] = (None, None),
+) -> Progress:
+    """What `index` does, also for the demo; returns the progress at the end. `sizes` are those that were typed."""
     with _interruptible(job, _typed()):
         with err.status("Listing images …") as status:
             manifest = make_or_open(
@@ -101,6 +107,7 @@ def index_job(source: str, job: JobDir, settings: Settings, workers: int = 1) ->
                 settings,
                 lambda count: status.update(f"Listing images … {count:,} so far"),
             )
+        require_sizes(job, manifest, *sizes)
         left_out = ", ".join(f"{count:,} {reason}" for reason, count in manifest.source.left_out.items())
         err.print(
             f"{manifest.listed:,} images in {manifest.partition_count:,} "

@@ -23,6 +23,10 @@ _ANSWER_SECONDS = 5.0
 _POLL_SECONDS = 0.02
 
 
+# Guards that this process has started. They may outlast it, and Popen would warn of that when it is collected.
+_guards: "list[subprocess.Popen[bytes]]" = []
+
+
 class EmbeddedBroker:
     """A claim to the embedded broker of a jobs root: started if need be, kept up while this object is open.
 
@@ -56,6 +60,8 @@ class EmbeddedBroker:
         if self._users is not None:
             os.close(self._users)
             self._users = None
+            for guard in _guards:
+                guard.poll()  # Takes the exit status of one that has ended, so that it does not stay as a zombie.
 
     def __enter__(self) -> Self:
         return self
@@ -97,6 +103,8 @@ class EmbeddedBroker:
         for leftover in (self._fifo, self._socket):
             leftover.unlink(missing_ok=True)
         os.mkfifo(self._fifo, 0o600)
+        # A user from the first moment: the guard ends when it finds none. Reading too, so that no reader is waited for.
+        first_user = os.open(self._fifo, os.O_RDWR | os.O_NONBLOCK)
         configuration = self.directory / "broker.conf"
         configuration.write_text(
             f'unixsocket "{self._socket}"\nunixsocketperm 700\nport 0\ndir "{self.directory}"\n'
@@ -112,11 +120,14 @@ class EmbeddedBroker:
                 cwd=self.directory,
                 start_new_session=True,
             )
-        deadline = time.monotonic() + _START_SECONDS
-        while time.monotonic() < deadline and guard.poll() is None:
-            if self._join():
-                return
-            time.sleep(_POLL_SECONDS)
+        _guards.append(guard)
+        try:
+            deadline = time.monotonic() + _START_SECONDS
+            while time.monotonic() < deadline and guard.poll() is None:
+                if self._join():
+                    return
+        finally:
+            os.close(first_user)
         raise BrokerUnreachable(
             f"The embedded broker did not start; {self.directory / 'broker.log'} and guard.log beside it say why. "
             "Or give a running Redis with --broker."

@@ -67,21 +67,24 @@ def run_job(
 
 
 class _Patience:
-    """Gives up when workers have reported trouble three times, nothing got done meanwhile, and nobody else works."""
+    """Gives up when a worker has reported trouble three times, nothing got done meanwhile, and nobody else works.
+
+    Counted by worker: many that hiccup once each, as when a mount comes back, are no reason to end.
+    """
 
     def __init__(self) -> None:
         self._done = -1
-        self._times_before = 0
+        self._times_before: dict[str, int] = {}
 
     def check(self, look: Look) -> None:
-        times = sum(trouble.times for trouble in look.troubles)
-        troubled = {trouble.owner for trouble in look.troubles}
-        others = any(holder.owner not in troubled for holder in look.holders)
-        if look.progress.done != self._done or others or times < self._times_before:
+        times = {trouble.owner: trouble.times for trouble in look.troubles}
+        others = any(holder.owner not in times for holder in look.holders)
+        forgotten = any(times.get(owner, 0) < count for owner, count in self._times_before.items())
+        if look.progress.done != self._done or others or forgotten:
             self._done = look.progress.done
             self._times_before = times
             return
-        if times - self._times_before >= _HOPELESS_TIMES:
+        if any(count - self._times_before.get(owner, 0) >= _HOPELESS_TIMES for owner, count in times.items()):
             reasons = sorted({trouble.sentence for trouble in look.troubles})
             raise WorkerFailed(
                 f"No worker can go on with {look.progress.job}: {' '.join(reasons)} "

@@ -37,6 +37,17 @@ def make_or_open(source: str, job: JobDir, settings: Settings, listed: Callable[
     return manifest
 
 
+def require_sizes(job: JobDir, manifest: Manifest, partition_size: int | None, chunk_size: int | None) -> None:
+    """Raise JobMismatch when a size that was asked for is not the one the job was made with; None asks for none."""
+    asked = (("partition", partition_size, manifest.partition_size), ("chunk", chunk_size, manifest.chunk_size))
+    for what, size, made in asked:
+        if size is not None and size != made:
+            raise JobMismatch(
+                f"{job.path} was made with {what}s of {made:,} images, not of {size:,}, and they are fixed, so that "
+                f"what is committed keeps its place: leave --{what}-size out, or name another JOB."
+            )
+
+
 def _make(
     listing: Listing,
     job: JobDir,

@@ -13,6 +13,7 @@ import typing
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from typer.models import ArgumentInfo, OptionInfo
 
@@ -68,7 +69,7 @@ def _settings(words: list[str]) -> str:
     return _table(["name", "type", "default", "what", "environment"], rows)
 
 
-def _number(value: float) -> str:
+def _number(value: Any) -> str:
     """A number as it may stand in lookalike.toml."""
     return f"{value:_}" if value >= 10_000 else f"{value:g}"
 

@@ -44,16 +44,11 @@ class Answerer:
         found = self._vectors(job, manifest, message.queries)
         vectors = [vector for vector in found if not isinstance(vector, LookalikeError)]
         hits = iter(self._search(searcher, vectors, message.k, message.exact))
-        outcomes = [
-            outcome if isinstance(outcome, LookalikeError) else next(hits)
-            for outcome in found
-        ]
+        outcomes = [outcome if isinstance(outcome, LookalikeError) else next(hits) for outcome in found]
         # Queries of one message share their work, so each bears an equal part of its time.
         milliseconds = (time.perf_counter() - started) * 1000 / len(message.queries)
         return [
-            Answer(error=outcome)
-            if isinstance(outcome, LookalikeError)
-            else Answer(tuple(outcome), milliseconds)
+            Answer(error=outcome) if isinstance(outcome, LookalikeError) else Answer(tuple(outcome), milliseconds)
             for outcome in outcomes
         ]
 
@@ -62,9 +57,7 @@ class Answerer:
     ) -> "list[list[Hit] | LookalikeError]":
         """Hits or error for each vector; together where all are well, one by one to find out which is not."""
         try:
-            return (
-                [*searcher.search_many(np.stack(vectors), k, exact)] if vectors else []
-            )
+            return [*searcher.search_many(np.stack(vectors), k, exact)] if vectors else []
         except (LookalikeError, ValueError):
             return [_one(searcher, vector, k, exact) for vector in vectors]
 
@@ -72,9 +65,7 @@ class Answerer:
         # One image is what most queries hold, and the bytes of an embedding do not depend on the batch.
         return loaded_embedder(manifest.model, job.model_dir, self._settings.batch_size or 1)
 
-    def _vectors(
-        self, job: JobDir, manifest: Manifest, queries: Sequence[Query]
-    ) -> "list[Vector | LookalikeError]":
+    def _vectors(self, job: JobDir, manifest: Manifest, queries: Sequence[Query]) -> "list[Vector | LookalikeError]":
         """The vector of each query, or why its image has none; images not seen lately are embedded together."""
         found: list[Vector | LookalikeError | None] = [query.vector for query in queries]
         fresh: list[tuple[int, bytes, np.ndarray]] = []
@@ -117,9 +108,7 @@ class Answerer:
                 self._embedded.popitem(last=False)
 
 
-def _one(
-    searcher: Searcher, vector: Vector, k: int, exact: bool
-) -> list[Hit] | LookalikeError:
+def _one(searcher: Searcher, vector: Vector, k: int, exact: bool) -> list[Hit] | LookalikeError:
     try:
         return searcher.search(vector, k, exact)
     except LookalikeError as error:

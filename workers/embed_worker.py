@@ -36,9 +36,7 @@ def embed_partition(task: Task, table: dict[str, Any]) -> str:
         manifest = load_manifest(job)
         if message.partition >= manifest.partition_count:
             refuse(
-                MessageError(
-                    f"{message.job} has {manifest.partition_count} partitions, none is {message.partition}."
-                )
+                MessageError(f"{message.job} has {manifest.partition_count} partitions, none is {message.partition}.")
             )
         started = time.monotonic()
         seal = embedding.embed_partition(
@@ -47,9 +45,7 @@ def embed_partition(task: Task, table: dict[str, Any]) -> str:
             manifest.partition(message.partition),
             loaded_embedder(manifest.model, job.model_dir, runtime.settings.batch_size),
             threads=runtime.decode_threads,
-            keep_going=lambda: (
-                not runtime.stopping.is_set() and task.request.id not in state.revoked
-            ),
+            keep_going=lambda: not runtime.stopping.is_set() and task.request.id not in state.revoked,
             may_commit=lease.held,
             report=report,
         )

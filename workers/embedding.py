@@ -79,8 +79,6 @@ def embed_partition(
         try:
             return ledger.seal_partition(job, manifest, partition)
         except CorruptFile:
-            if ledger.is_sealed(job, partition.number):
-                break  # Another worker has sealed it while we read, and removed the chunks.
             damaged = [chunk for chunk in manifest.chunks(partition) if not _is_whole(job, manifest, chunk)]
             if not damaged:
                 raise

@@ -15,9 +15,7 @@ _loaded: OrderedDict[tuple[str, int | None], Embedder] = OrderedDict()
 _lock = threading.Lock()
 
 
-def loaded_embedder(
-    spec: ModelSpec, model_dir: Path, batch_size: int | None
-) -> Embedder:
+def loaded_embedder(spec: ModelSpec, model_dir: Path, batch_size: int | None) -> Embedder:
     """The embedder of a job's model, loaded at first use; raises ModelError when it can't be."""
     with _lock:
         key = (spec.fingerprint, batch_size)

@@ -32,9 +32,7 @@ def search(task: Task, table: dict[str, Any]) -> dict[str, Any]:
         log.error("Refused a message: %s", error)
         return reply_to_json([Answer(error=error)] * _queries_in(table))
     try:
-        return reply_to_json(
-            _the_answerer(runtime).answer(runtime.job(message.job), message)
-        )
+        return reply_to_json(_the_answerer(runtime).answer(runtime.job(message.job), message))
     except LookalikeError as error:
         log.error("%s: %s", message.job, error)
         return reply_to_json([Answer(error=error)] * len(message.queries))

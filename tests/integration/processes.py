@@ -46,7 +46,8 @@ def make_photos(folder: Path, count: int, size: tuple[int, int] = (240, 320)) ->
         rng = np.random.default_rng(number)
         coarse = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
         image = cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC)
-        image = cv2.add(image, rng.integers(0, 24, image.shape, dtype=np.uint8))
+        grain = rng.integers(0, 24, image.shape, dtype=np.uint16)
+        image = np.minimum(image + grain, 255).astype(np.uint8)
         path = folder / f"photo_{number:05d}.jpg"
         cv2.imwrite(str(path), image)
         paths.append(path)
@@ -72,7 +73,7 @@ class Process:
             return self.popen.wait(seconds)
         except subprocess.TimeoutExpired:
             raise AssertionError(
-                f"{self.popen.args} did not end within {seconds:g} s:\n{self.output[-4000:]}"
+                f"{self.popen.args!r} did not end within {seconds:g} s:\n{self.output[-4000:]}"
             ) from None
 
     def kill(self, number: int = signal.SIGKILL) -> None:
@@ -146,7 +147,9 @@ def children_of(pid: int) -> list[int]:
 
 def commands_with(text: str) -> list[tuple[int, str]]:
     """Running processes (not zombies) whose command line or environment-free arguments hold `text`."""
-    listing = subprocess.run(["ps", "-eo", "pid=,stat=,args="], capture_output=True, text=True, check=True).stdout
+    listing = subprocess.run(
+        ["ps", "-eww", "-o", "pid=,stat=,args="], capture_output=True, text=True, check=True
+    ).stdout
     rows = [line.split(None, 2) for line in listing.splitlines()]
     return [(int(row[0]), row[2]) for row in rows if len(row) == 3 and text in row[2] and not row[1].startswith("Z")]
 

@@ -96,7 +96,8 @@ def test_search_command_goes_through_the_running_query_worker(indexed: Cluster) 
 
 def test_client_takes_a_path_bytes_an_array_and_a_vector(client: Client, indexed: Cluster) -> None:
     path = indexed.photos / "photo_00021.jpg"
-    array = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+    array = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR_RGB)
+    assert array is not None
     stored = np.load(indexed.job / "img_emb" / "img_emb_0000.npy")
     for query in (path, str(path), path.read_bytes(), array, stored[21].astype(np.float32)):
         best, *others = client.search(query, k=5)

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from shared import ledger
-from shared.errors import CorruptFile, FingerprintMismatch
+from shared.errors import CorruptFile, FingerprintMismatch, SourceError
 from shared.jobdir import JobDir
 from shared.ledger import Seal
 from shared.manifest import Manifest, Source, write_manifest
@@ -370,3 +370,40 @@ def test_progress_is_said_as_flower_shows_it() -> None:
 )
 def test_durations_are_short(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_a_chunk_whose_folder_has_gone_is_not_committed_and_the_job_goes_on_when_it_is_back(
+    make: Make, photos: list[Path], tmp_path: Path
+) -> None:
+    mount, elsewhere = tmp_path / "mount", tmp_path / "elsewhere"
+    mount.mkdir()
+    chosen = [mount / path.name for path in photos[:30]]
+    for copy, path in zip(chosen, photos, strict=False):
+        if path.is_file():
+            copy.write_bytes(path.read_bytes())
+    job, manifest = make(chosen=chosen)
+    asked = iter(range(1_000))
+
+    def unmount_in_the_second_chunk() -> bool:
+        if next(asked) == 3:
+            mount.rename(elsewhere)
+        return True
+
+    with pytest.raises(SourceError, match=f"{mount}.*mount it again"):
+        embed(job, manifest, keep_going=unmount_in_the_second_chunk)
+    assert job.chunk_numbers(0) == [0], "images that only seemed gone were written down as failed"
+    mount.mkdir()  # An empty mount point is what is left of some mounts.
+    with pytest.raises(SourceError, match="it is empty now"):
+        embed(job, manifest)
+    mount.rmdir()
+    elsewhere.rename(mount)
+    seal = embed(job, manifest)
+    assert (seal.embedded, seal.failed) == (27, 3)
+
+
+def test_images_that_are_gone_one_by_one_are_failed_rows(make: Make, photos: list[Path], tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "still-here.jpg").write_bytes(photos[1].read_bytes())
+    job, manifest = make(chosen=[folder / f"gone{number}.jpg" for number in range(10)])
+    assert embed(job, manifest).failed == 10

@@ -125,12 +125,20 @@ def test_after_three_troubles_without_progress_it_gives_up_and_says_why(
 
 
 def test_each_reason_is_named_once(made: MadeJob, monkeypatch: pytest.MonkeyPatch) -> None:
-    troubled = [Trouble("a@x", FULL, 2), Trouble("b@x", FULL, 1), Trouble("c@x", "No weights.", 1)]
+    troubled = [Trouble("a@x", FULL, 3), Trouble("b@x", FULL, 1), Trouble("c@x", "No weights.", 1)]
     script = Script([at(0), replace(at(0), troubles=troubled)])
     with pytest.raises(WorkerFailed) as failed:
         list(run(made, monkeypatch, script))
     assert str(failed.value).count(FULL) == 1
     assert "No weights." in str(failed.value)
+
+
+def test_many_workers_that_hiccup_once_or_twice_each_are_no_reason_to_end(
+    made: MadeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hiccups = [Trouble(f"embed{number}@a", FULL, 2) for number in range(5)]
+    script = Script([at(0), *[replace(at(0), troubles=hiccups)] * 5, Look(DONE)])
+    assert len(list(run(made, monkeypatch, script))) == 7
 
 
 def test_progress_between_the_troubles_is_hope(made: MadeJob, monkeypatch: pytest.MonkeyPatch) -> None:

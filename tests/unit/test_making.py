@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from coordinator.making import make_or_open
+from coordinator.making import make_or_open, require_sizes
 from shared import ledger
 from shared.errors import JobBusy, JobMismatch, ModelError, SourceError
 from shared.jobdir import JobDir
@@ -80,6 +80,16 @@ def test_the_count_is_told_while_the_images_are_listed(tmp_path: Path, job: JobD
     told: list[int] = []
     make_or_open(str(tmp_path / "list.txt"), job, Settings(), told.append)
     assert told == [1_000, 2_000, 2_500]
+
+
+def test_sizes_that_differ_from_the_jobs_are_refused_and_both_are_named(tmp_path: Path, job: JobDir) -> None:
+    manifest = make(photos(tmp_path / "photos"), job)
+    require_sizes(job, manifest, None, None)
+    require_sizes(job, manifest, 3, 2)
+    with pytest.raises(JobMismatch, match=r"partitions of 3 images, not of 50,000.*--partition-size"):
+        require_sizes(job, manifest, 50_000, 2)
+    with pytest.raises(JobMismatch, match=r"chunks of 2 images, not of 1,000.*--chunk-size"):
+        require_sizes(job, manifest, None, 1_000)
 
 
 def test_another_source_is_refused_and_both_are_named(tmp_path: Path, job: JobDir) -> None:

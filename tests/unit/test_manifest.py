@@ -141,5 +141,5 @@ def test_a_manifest_cut_short_is_damaged_at_every_length(tmp_path: Path) -> None
 
 def test_a_manifest_is_no_place_for_changes() -> None:
     with pytest.raises(AttributeError):
-        manifest().listed = 5  # type: ignore[misc]
+        manifest().listed = 5
     assert replace(manifest(), listed=5).partition_count == 1

@@ -43,15 +43,29 @@ def test_the_latest_text_is_sent_and_those_before_it_are_not() -> None:
     assert sink.texts == sorted(set(sink.texts), key=int)
 
 
+class Ticks:
+    """Stands for the event that ends the thread: what happens before each tick is played, then it is set."""
+
+    def __init__(self, *played: Callable[[], None]) -> None:
+        self._played = list(played)
+
+    def wait(self, seconds: float) -> bool:
+        if self._played:
+            self._played.pop(0)()
+            return False
+        return True
+
+
 def test_a_text_that_has_not_changed_is_sent_once() -> None:
     sink = Sink()
-    events = LatestEvent(sink, TICK)
-    events.put("35%")
-    sink.wait_for(lambda texts: texts == ["35%"])
-    events.put("35%")
-    events.put("36%")
-    sink.wait_for(lambda texts: "36%" in texts)
+    events = LatestEvent(sink, LONG)
     events.close()
+
+    def put(text: str) -> Callable[[], None]:
+        return lambda: events.put(text)
+
+    events._stop = Ticks(put("35%"), put("35%"), lambda: None, put("36%"), lambda: None)  # type: ignore[assignment]
+    events._run()
     assert sink.texts == ["35%", "36%"]
 
 

@@ -1,0 +1,137 @@
+"""The README's commands, as they are typed there."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.processes import Process, environment, free_port, redis_server, valkey_binary, wait_until
+
+pytestmark = pytest.mark.timeout(400)
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+BIN = Path(sys.executable).parent
+
+
+def block_under(heading: str, language: str = "") -> str:
+    """The first code block under a heading of the README, or the first of all."""
+    after = README.split(f"\n## {heading}\n", 1)[1] if heading else README
+    found = re.search(rf"^```{language}\n(.*?)^```", after, re.MULTILINE | re.DOTALL)
+    assert found is not None, f"no code block under {heading!r}"
+    return found[1]
+
+
+def typed(command: str, cwd: Path, home: Path, seconds: float = 200) -> "subprocess.CompletedProcess[str]":
+    """Run a line of the README in a shell, as a person with this home directory would."""
+    env = environment(HOME=str(home), UV_PROJECT=str(ROOT), UV_NO_SYNC="1")
+    uv = Path(os.environ.get("UV") or shutil.which("uv") or "uv").parent
+    env["PATH"] = f"{BIN}:{uv}:{env['PATH']}"
+    # Not the shell's variable of the outer environment: the README's reader has none.
+    env.pop("VIRTUAL_ENV", None)
+    return subprocess.run(
+        ["/bin/sh", "-c", command], cwd=cwd, env=env, capture_output=True, text=True, timeout=seconds, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def demo(home: Path) -> "subprocess.CompletedProcess[str]":
+    first = block_under("").splitlines()[0].partition("#")[0].strip()
+    install, _, command = first.partition(" && ")
+    assert install == "pip install uv"
+    return typed(command, home, home, seconds=300)
+
+
+def test_the_demo_ends_well_and_prints_what_the_readme_shows(
+    demo: "subprocess.CompletedProcess[str]", home: Path
+) -> None:
+    assert demo.returncode == 0, demo.stderr
+    shown = block_under("").splitlines()
+    assert any("uv run pytest" in line for line in shown)
+    example = README[README.index("930 photos, cut from") :].split("```")[0]
+    # Accuracies of the same model on the same photos; a last digit may differ between processors.
+    rows = re.compile(
+        r"^ ?(jpeg quality 20|half size|flip|brightness|crop 20 %|grey|small rotation|text|all) +(\d+) .*$", re.M
+    )
+    groups = [[match.groups() for match in rows.finditer(text)] for text in (demo.stdout, example)]
+    assert len(groups[0]) == 9
+    assert groups[0] == groups[1]
+    accuracy = {name: tuple(map(float, re.findall(r"([\d.]+)%", line))) for name, line in _lines(rows, demo.stdout)}
+    promised = {name: tuple(map(float, re.findall(r"([\d.]+)%", line))) for name, line in _lines(rows, example)}
+    for name, figures in promised.items():
+        assert accuracy[name] == pytest.approx(figures, abs=2.6), name
+    assert "recall@10   1.000 against exact search" in demo.stdout
+    assert "Best five hits" in demo.stdout
+    page = home / "lookalike-demo" / "contact-sheet.html"
+    assert str(page) in demo.stdout
+    assert page.read_text().count("<section") >= 40
+
+
+def _lines(rows: "re.Pattern[str]", text: str) -> list[tuple[str, str]]:
+    return [(match[1], match[0].split(match[1], 1)[1]) for match in rows.finditer(text)]
+
+
+@pytest.fixture(scope="module")
+def indexed(demo: "subprocess.CompletedProcess[str]", home: Path) -> Path:
+    """What a person with a few photographs in ~/photos does next: the block of three lines."""
+    shutil.copytree(home / "lookalike-demo" / "photos" / "coffee", home / "photos")
+    (home / "jobs").mkdir()
+    shutil.copy(sorted((home / "photos").iterdir())[0], home / "query.jpg")
+    return home
+
+
+def test_index_status_and_search_as_typed(indexed: Path) -> None:
+    index, status, search = block_under("Index, watch, search").splitlines()
+    done = typed(index, indexed, indexed)
+    assert done.returncode == 0, done.stderr
+    assert "Search it:  lookalike search" in done.stderr
+    done = typed(status, indexed, indexed)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^images +\d+ listed, \d+ embedded, 0 failed, 0 pending$", done.stdout, re.M)
+    done = typed(search.partition("#")[0] + " --json", indexed, indexed)
+    assert done.returncode == 0, done.stderr
+    (answer,) = json.loads(done.stdout)
+    assert answer["query"] == "query.jpg"
+    assert len(answer["hits"]) == 10
+    assert answer["hits"][0]["similarity"] > 0.999
+    assert Path(answer["hits"][0]["image_path"]).read_bytes() == (indexed / "query.jpg").read_bytes()
+
+
+@pytest.fixture
+def query_worker(indexed: Path) -> Iterator[int]:
+    """A query worker behind a Redis of this test's own; gives the port."""
+    port = free_port()
+    with redis_server(valkey_binary(), indexed / "redis", port):
+        env = environment(CELERY_BROKER_URL=f"redis://127.0.0.1:{port}/0")
+        command = [str(BIN / "lookalike"), "worker", "query", "--jobs-root", str(indexed / "jobs")]
+        worker = Process(command, indexed / "worker.log", env)
+        try:
+            yield port
+        finally:
+            worker.stop()
+
+
+def test_the_python_example_runs_as_it_stands(indexed: Path, query_worker: int) -> None:
+    wait_until(lambda: (indexed / "jobs" / "photos" / "index" / "CURRENT").is_file(), "the job has an index", 1)
+    program = block_under("From Python", "python").replace(":6379/", f":{query_worker}/")
+    assert str(query_worker) in program
+    for name in ("a.jpg", "b.jpg"):
+        shutil.copy(indexed / "query.jpg", indexed / name)
+    (indexed / "program.py").write_text(program + "\nprint(hits[0].rank, hits[0].similarity > 0.999)\n")
+    done = typed("python program.py", indexed, indexed, seconds=90)
+    assert done.returncode == 0, done.stderr
+    *replies, last = done.stdout.splitlines()
+    assert last == "1 True"
+    assert len(replies) == 2
+    assert all("Hit(rank=1" in line and "Hit(rank=10" in line for line in replies)

@@ -1,0 +1,38 @@
+"""Make the golden jobs of the current format version: `python -m tests.golden.make`. Once a version, then kept.
+
+A job that some release wrote must open for ever; tests/unit/test_golden.py opens what lies here.
+"""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from shared import ledger
+from shared.ledger import ImageRow
+from shared.manifest import FORMAT
+from shared.settings import Settings
+from tests.unit.make_job import image_path, make_job
+from workers.merging import merge
+
+HERE = Path(__file__).parent
+
+
+def main() -> None:
+    """Write `format_N/finished` (two sealed partitions and an index) and `format_N/begun` (one chunk committed)."""
+    folder = HERE / f"format_{FORMAT}"
+    shutil.rmtree(folder, ignore_errors=True)
+    finished = make_job(folder / "finished", listed=20, dim=8, failed={3, 14}, partition_size=12, chunk_size=6, seed=1)
+    merge(finished.job, finished.manifest, Settings(), lambda phase, share: None)
+    begun = make_job(folder / "begun", listed=20, dim=8, partition_size=12, chunk_size=6, seed=2, sealed=[0])
+    chunk = begun.manifest.chunks(begun.manifest.partition(1))[0]
+    rows = [
+        ImageRow(image, image_path(image), 8, 8, 300, "0" * 64, "ok", None) for image in range(chunk.start, chunk.stop)
+    ]
+    rows[1] = ImageRow(chunk.start + 1, image_path(chunk.start + 1), None, None, 0, None, "empty", "The file is empty.")
+    vectors = np.eye(8, dtype=np.float16)[: len(rows) - 1]
+    ledger.commit_chunk(begun.job, begun.manifest, chunk, rows, vectors, seconds=0.5)
+
+
+if __name__ == "__main__":
+    main()
