@@ -62,7 +62,8 @@ class Answerer:
             return [_one(searcher, vector, k, exact) for vector in vectors]
 
     def _embedder(self, job: JobDir, manifest: Manifest) -> Embedder:
-        # One image is what most queries hold, and the bytes of an embedding do not depend on the batch.
+        # One image is what most queries hold. Another batch size than the embed worker's may change the last bits of a
+        # vector, which no ranking notices and nothing stores.
         return loaded_embedder(manifest.model, job.model_dir, self._settings.batch_size or 1)
 
     def _vectors(self, job: JobDir, manifest: Manifest, queries: Sequence[Query]) -> "list[Vector | LookalikeError]":

@@ -86,11 +86,13 @@ def refuse(error: MessageError) -> NoReturn:
 @contextmanager
 def progress_events(task: Task) -> Iterator[Callable[[object], None]]:
     """Yield a function that shows a text as the task's live result in Flower, at no cost to the task."""
-    task_id, hostname, app = task.request.id, task.request.hostname, task.app
+    app, hostname = task.app, task.request.hostname
+    # Name and arguments go along: a Flower that was started later has not seen them.
+    known = {"uuid": task.request.id, "name": task.name, "args": str(task.request.argsrepr or "")}
 
     def send(text: str) -> Any:
         with app.events.default_dispatcher(hostname=hostname) as dispatcher:
-            dispatcher.send("task-progress", uuid=task_id, result=text, retry=False)
+            dispatcher.send("task-progress", result=text, retry=False, **known)
 
     events = LatestEvent(send)
     try:

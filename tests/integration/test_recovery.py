@@ -10,10 +10,11 @@ import redis
 
 from coordinator.making import make_or_open
 from shared import ledger
-from shared.broker import make_app, send_embed
+from shared.broker import make_app, queued_messages, queued_tasks, send_embed, send_merge
 from shared.jobdir import JobDir
 from shared.lease import holders
 from shared.manifest import Manifest
+from shared.messages import EmbedPartition, MergeJob
 from shared.settings import Settings
 from tests.integration.processes import (
     QUICK,
@@ -66,6 +67,16 @@ def bench(photos: Path, broker_url: str, tmp_path: Path, start: Callable[..., Pr
 
 def commit_times(job: JobDir) -> dict[int, int]:
     return {number: job.chunk(0, number).stat().st_mtime_ns for number in job.chunk_numbers(0)}
+
+
+def test_what_waits_in_a_queue_is_read_as_it_was_sent(bench: Bench) -> None:
+    # The coordinator sends again what it does not find here, so the envelope that Celery writes must be understood.
+    bench.ask()
+    send_merge(bench.app, "other")
+    assert queued_messages(bench.redis, "embed") == [EmbedPartition("job", 0).to_json()]
+    assert queued_messages(bench.redis, "merge") == [MergeJob("other").to_json()]
+    task_id = bench.app.send_task("lookalike.search", args=[{}]).id
+    assert queued_tasks(bench.redis, "query") == [task_id]
 
 
 def test_a_task_longer_than_the_visibility_timeout_runs_once_and_a_second_message_does_no_harm(bench: Bench) -> None:
