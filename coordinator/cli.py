@@ -21,12 +21,12 @@ from rich.live import Live
 from coordinator import display
 from coordinator.client import Client, as_query
 from coordinator.demo import cut_photos, find_again
-from coordinator.embedded_broker import EmbeddedBroker
 from coordinator.indexing import Step, run_job
-from coordinator.local import LocalWorkers, flower_command, worker_command
+from coordinator.local import flower_command, worker_command
 from coordinator.making import make_or_open, require_sizes
 from coordinator.progress import Progress, ProgressReader
-from shared.broker import redacted, require_broker
+from coordinator.workforce import broker_for_exec, client_for_search, workers_for_index
+from shared.broker import redacted
 from shared.errors import ImageError, LookalikeError, NoIndexYet, QueryError, UsageError
 from shared.jobdir import JobDir
 from shared.manifest import load_manifest
@@ -118,7 +118,7 @@ def index_job(
         progress = ProgressReader(job, manifest).read()
         if not progress.index_is_current:
             with ExitStack() as stack:
-                settings, children = _workforce(stack, job, settings, progress, workers)
+                settings, children = workers_for_index(stack, job, settings, progress, workers)
                 progress = _show_until_done(run_job(job, manifest, settings, children))
         for line in display.finished_lines(progress, str(job.path)):
             err.print(line)
@@ -128,20 +128,6 @@ def index_job(
 def _typed() -> str:
     """The command as it was typed, to be typed again; a password in a broker's URL is left out."""
     return shlex.join(["lookalike", *(redacted(word) if "://" in word else word for word in sys.argv[1:])])
-
-
-def _workforce(
-    stack: ExitStack, job: JobDir, settings: Settings, progress: Progress, workers: int
-) -> tuple[Settings, LocalWorkers | None]:
-    """The settings with a broker that answers, and the worker processes started for it, if they are ours to start."""
-    if settings.broker_url:
-        require_broker(settings)
-        return settings, None
-    settings = settings.changed(jobs_root=job.jobs_root)
-    broker = stack.enter_context(EmbeddedBroker(job.jobs_root))
-    settings = settings.changed(broker_url=broker.url)
-    roles = ["merge"] if progress.complete else ["embed"] * workers + ["merge"]
-    return settings, stack.enter_context(LocalWorkers(roles, settings, broker.directory))
 
 
 def _show_until_done(steps: Iterator[Step]) -> Progress:
@@ -246,7 +232,7 @@ def search(
             )
     names = [str(image) for image in images]
     with ExitStack() as stack:
-        client = _searching(stack, directory, settings)
+        client = client_for_search(stack, directory, settings)
         answers = answers_of(client, names, k, exact, timeout)
     if as_json:
         print(json.dumps(display.search_json(names, answers), indent=2))
@@ -281,21 +267,6 @@ def answers_of(client: Client, images: list[str], k: int, exact: bool, timeout: 
     return answers
 
 
-def _searching(stack: ExitStack, job: JobDir, settings: Settings) -> Client:
-    """A client with a query worker behind it: a running one where there is one, else one of our own."""
-    if settings.broker_url:
-        return stack.enter_context(Client(job.path, settings.broker_url))
-    settings = settings.changed(jobs_root=job.jobs_root)
-    broker = stack.enter_context(EmbeddedBroker(job.jobs_root))
-    settings = settings.changed(broker_url=broker.url)
-    client = stack.enter_context(Client(job.path, broker.url))
-    if broker.started_here or not client.has_worker():
-        workers = stack.enter_context(LocalWorkers(["query"], settings, broker.directory))
-        while not client.has_worker(workers.nodes[0]):
-            workers.watch()  # Raises when it can't be kept alive.
-    return client
-
-
 @app.command()
 def worker(
     roles: Annotated[
@@ -326,7 +297,7 @@ def worker(
     if not settings.jobs_root.is_dir():
         raise UsageError(f"The jobs root {settings.jobs_root} is no directory on this machine: mount or make it first.")
     settings = settings.changed(jobs_root=settings.jobs_root.resolve())
-    settings = _with_broker_for_exec(settings)
+    settings = broker_for_exec(settings)
     chosen = list(dict.fromkeys(roles))
     _exec(
         worker_command(chosen, name or f"{'-'.join(chosen)}-{os.getpid()}", loglevel),
@@ -356,18 +327,7 @@ def flower(
             "for runs without a broker of their own."
         )
     err.print(f"Flower opens at http://{address}:{settings.flower_port} (Ctrl-C ends it)")
-    _exec(flower_command(address, settings.flower_port), _with_broker_for_exec(settings))
-
-
-def _with_broker_for_exec(settings: Settings) -> Settings:
-    """The settings with a broker that answers; an embedded one stays up as long as the process made by exec runs."""
-    if settings.broker_url:
-        require_broker(settings)
-        return settings
-    assert settings.jobs_root is not None
-    broker = EmbeddedBroker(settings.jobs_root)
-    os.set_inheritable(broker.users_fd, True)
-    return settings.changed(broker_url=broker.url)
+    _exec(flower_command(address, settings.flower_port), broker_for_exec(settings))
 
 
 def _exec(command: list[str], settings: Settings) -> None:
@@ -391,7 +351,7 @@ def demo(
     job = JobDir.at(directory / "job")
     progress = index_job(str(cut.folder), job, load_settings())
     with ExitStack() as stack, err.status("Starting a query worker …") as status:
-        client = _searching(stack, job, load_settings())
+        client = client_for_search(stack, job, load_settings())
         result = find_again(
             directory,
             job,

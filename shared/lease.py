@@ -4,7 +4,6 @@ import logging
 import threading
 import uuid
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Self
 
 import redis
@@ -93,12 +92,7 @@ class Lease:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.release()
 
 

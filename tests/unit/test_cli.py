@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from coordinator import cli
+from coordinator import cli, workforce
 from coordinator.indexing import Step
 from coordinator.progress import ProgressReader
 from coordinator.reconcile import Look
@@ -282,7 +282,7 @@ class FakeReply:
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> FakeClient:
     fake = FakeClient()
-    monkeypatch.setattr(cli, "_searching", lambda stack, job, settings: fake)
+    monkeypatch.setattr(cli, "client_for_search", lambda stack, job, settings: fake)
     return fake
 
 
@@ -357,7 +357,7 @@ def test_with_a_broker_the_client_uses_it_and_the_job_need_not_be_here(
         made.append(arguments)
         return nullcontext(FakeClient())
 
-    monkeypatch.setattr(cli, "Client", connect)
+    monkeypatch.setattr(workforce, "Client", connect)
     assert run("search", tmp_path / "far", *queries(tmp_path, "a"), "--broker", "redis://host").status == 0
     assert made == [(tmp_path / "far", "redis://host")]
 
@@ -386,7 +386,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             yield Step(Look(reader.read()), notices)
 
     monkeypatch.setattr(cli, "run_job", run_job)
-    monkeypatch.setattr(cli, "require_broker", lambda settings: None)
+    monkeypatch.setattr(workforce, "require_broker", lambda settings: None)
     return script
 
 
@@ -453,7 +453,7 @@ def test_a_broker_that_does_not_answer_is_status_1(run: Run, photos: Path, monke
     def refuse(settings: Settings) -> None:
         raise BrokerUnreachable(f"No broker answers at {settings.broker_url}: start Redis there.")
 
-    monkeypatch.setattr(cli, "require_broker", refuse)
+    monkeypatch.setattr(workforce, "require_broker", refuse)
     ran = run("index", photos, "job", "--broker", "redis://host:1")
     assert ran.status == 1
     assert ran.err.endswith("lookalike: No broker answers at redis://host:1: start Redis there.\n")
@@ -500,7 +500,7 @@ def test_an_interrupted_listing_has_begun_nothing(run: Run, photos: Path, monkey
 def executed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], dict[str, str]]]:
     """The commands that this process would become, with their environments."""
     commands: list[tuple[list[str], dict[str, str]]] = []
-    monkeypatch.setattr(cli, "require_broker", lambda settings: None)
+    monkeypatch.setattr(workforce, "require_broker", lambda settings: None)
     monkeypatch.setattr(os, "execve", lambda path, command, environ: commands.append((command, environ)))
     return commands
 
