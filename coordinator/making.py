@@ -10,7 +10,7 @@ from pathlib import Path
 
 from coordinator.partition import PathDigest, partitions_of
 from coordinator.sources import Listing, open_source
-from shared import files, ledger
+from shared import files, path_list
 from shared.errors import JobBusy, JobMismatch, SourceError
 from shared.jobdir import JobDir
 from shared.manifest import Manifest, Source, load_manifest, write_manifest
@@ -59,7 +59,7 @@ def _make(
     # A kill during an earlier listing may have left path files of a longer list behind.
     _remove_path_lists(job)
     for partition, paths in partitions_of(_reported(digest.feed(listing), listed), settings.partition_size):
-        ledger.write_paths(job, partition, paths)
+        path_list.write_paths(job, partition, paths)
     if not digest.count:
         left_out = ", ".join(f"{count:,} {reason}" for reason, count in listing.left_out.most_common(5))
         raise SourceError(

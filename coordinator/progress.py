@@ -5,11 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from shared import builds, ledger
+from shared import builds, checkpoint, ledger
 from shared.builds import IndexInfo
+from shared.checkpoint import ChunkSummary
 from shared.errors import CorruptFile
 from shared.jobdir import JobDir
-from shared.ledger import ChunkSummary, Seal
+from shared.ledger import Seal
 from shared.manifest import Manifest
 
 # A partition counts as under way while its last commit is younger than this, or than three of its chunks took.
@@ -133,7 +134,7 @@ class ProgressReader:
             key = (partition, number)
             if key not in self._chunks:
                 try:
-                    self._chunks[key] = ledger.chunk_summary(self.job, partition, number)
+                    self._chunks[key] = checkpoint.chunk_summary(self.job, partition, number)
                 except (CorruptFile, OSError):
                     continue  # Sealed away this moment, or damaged: then its worker finds out and embeds it again.
             chunks.append(self._chunks[key])

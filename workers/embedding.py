@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from shared import ledger
+from shared import checkpoint, ledger, path_list
+from shared.checkpoint import ImageRow
 from shared.errors import CorruptFile, SourceError
 from shared.jobdir import JobDir
-from shared.ledger import ImageRow, Seal
+from shared.ledger import Seal
 from shared.manifest import Chunk, Manifest, Partition
 from shared.paths import to_os_path
 from workers.decode import ReadImage, stream_images
@@ -70,8 +71,8 @@ def embed_partition(
     """
     paths: list[str] = []
     while not ledger.is_sealed(job, partition.number):
-        paths = paths or ledger.read_paths(job, partition)
-        missing = ledger.missing_chunks(job, manifest, partition)
+        paths = paths or path_list.read_paths(job, partition)
+        missing = checkpoint.missing_chunks(job, manifest, partition)
         work = _Work(job, manifest, partition, embedder, keep_going, may_commit, report)
         work.run(missing, paths, threads)
         if not may_commit():
@@ -83,14 +84,14 @@ def embed_partition(
             if not damaged:
                 raise
             for chunk in damaged:
-                ledger.uncommit_chunk(job, chunk)
+                checkpoint.uncommit_chunk(job, chunk)
     ledger.remove_chunks(job, partition.number)
     return ledger.read_seal(job, partition.number)
 
 
 def _is_whole(job: JobDir, manifest: Manifest, chunk: Chunk) -> bool:
     try:
-        ledger.read_chunk(job, manifest, chunk)
+        checkpoint.read_chunk(job, manifest, chunk)
     except CorruptFile:
         return False
     return True
@@ -156,7 +157,7 @@ class _Work:
         if not self.may_commit():
             raise Stopped
         seconds = time.monotonic() - started
-        ledger.commit_chunk(self.job, self.manifest, chunk, rows, np.concatenate(vectors), seconds)
+        checkpoint.commit_chunk(self.job, self.manifest, chunk, rows, np.concatenate(vectors), seconds)
         self._done_here += len(chunk)
 
     def _advance(self, in_chunk: int) -> None:

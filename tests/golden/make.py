@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from shared import ledger
-from shared.ledger import ImageRow
+from shared import checkpoint
+from shared.checkpoint import ImageRow
 from shared.manifest import FORMAT
 from shared.settings import Settings
 from tests.unit.make_job import image_path, make_job
@@ -31,7 +31,7 @@ def main() -> None:
     ]
     rows[1] = ImageRow(chunk.start + 1, image_path(chunk.start + 1), None, None, 0, None, "empty", "The file is empty.")
     vectors = np.eye(8, dtype=np.float16)[: len(rows) - 1]
-    ledger.commit_chunk(begun.job, begun.manifest, chunk, rows, vectors, seconds=0.5)
+    checkpoint.commit_chunk(begun.job, begun.manifest, chunk, rows, vectors, seconds=0.5)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from shared import ledger
+from shared import checkpoint, ledger, path_list
+from shared.checkpoint import ImageRow
 from shared.jobdir import JobDir
-from shared.ledger import ImageRow
 from shared.manifest import Manifest, Source, write_manifest
 from shared.models import ModelSpec
 
@@ -91,7 +91,7 @@ def make_job(
         max_image_bytes=1_000_000,
     )
     for partition in manifest.partitions:
-        ledger.write_paths(job, partition, [image_path(image) for image in range(partition.start, partition.stop)])
+        path_list.write_paths(job, partition, [image_path(image) for image in range(partition.start, partition.stop)])
     write_manifest(job, manifest)
     bad = set(failed)
     for number in range(manifest.partition_count) if sealed is None else sealed:
@@ -100,7 +100,7 @@ def make_job(
             span = range(chunk.start, chunk.stop)
             good = [image for image in span if image not in bad]
             rows = [_row(image, failed=image in bad) for image in span]
-            ledger.commit_chunk(job, manifest, chunk, rows, half[good].reshape(len(good), dim), seconds=0.1)
+            checkpoint.commit_chunk(job, manifest, chunk, rows, half[good].reshape(len(good), dim), seconds=0.1)
         ledger.seal_partition(job, manifest, partition)
     ids = np.array([image for image in range(listed) if image not in bad], dtype=np.int64)
     return MadeJob(job, manifest, ids, half[ids])

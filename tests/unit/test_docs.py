@@ -21,9 +21,9 @@ from typer.testing import CliRunner
 
 from coordinator import client as client_module
 from coordinator.cli import app
-from shared import errors, ledger, sealing
+from shared import checkpoint, errors, path_list, sealing
+from shared.checkpoint import ImageRow
 from shared.errors import ImageError, LookalikeError, NoWorker
-from shared.ledger import ImageRow
 from shared.messages import Hit
 from shared.settings import BROKER_VARIABLES, Settings
 from tests.unit.make_job import image_path, make_job, unit
@@ -130,8 +130,8 @@ def test_every_error_is_in_the_tree_of_the_operations_page() -> None:
 @pytest.mark.parametrize(
     ("heading", "schema"),
     [
-        ("paths/paths_NNNN.parquet", ledger.PATHS_SCHEMA),
-        ("chunks/NNNN/NNNN.parquet", ledger.CHUNK_SCHEMA),
+        ("paths/paths_NNNN.parquet", path_list.PATHS_SCHEMA),
+        ("chunks/NNNN/NNNN.parquet", checkpoint.CHUNK_SCHEMA),
         ("metadata/metadata_NNNN.parquet", sealing.METADATA_SCHEMA),
         ("errors/errors_NNNN.parquet", sealing.ERRORS_SCHEMA),
     ],
@@ -274,7 +274,7 @@ def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for image in span
     ]
     vectors = unit(np.eye(len(span) - 1, 16)).astype(np.float16)
-    ledger.commit_chunk(unfinished.job, unfinished.manifest, chunk, chunk_rows, vectors, seconds=1.0)
+    checkpoint.commit_chunk(unfinished.job, unfinished.manifest, chunk, chunk_rows, vectors, seconds=1.0)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

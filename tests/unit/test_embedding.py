@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from shared import ledger
+from shared import checkpoint, ledger, path_list
 from shared.errors import CorruptFile, FingerprintMismatch, SourceError
 from shared.jobdir import JobDir
 from shared.ledger import Seal
@@ -69,7 +69,7 @@ def make(tmp_path: Path, photos: list[Path]) -> Make:
             Source("list", "made up", "0" * 64), model_spec(dim=DIM, chunk_size=10), len(paths), 30, 10, 10**6, 10**6
         )
         for partition in manifest.partitions:
-            ledger.write_paths(job, partition, [to_text(str(p)) for p in paths[partition.start : partition.stop]])
+            path_list.write_paths(job, partition, [to_text(str(p)) for p in paths[partition.start : partition.stop]])
         write_manifest(job, manifest)
         return job, manifest
 
@@ -138,7 +138,7 @@ def test_images_that_fail_become_error_rows_with_path_and_reason(make: Make, pho
     job, manifest = make("job")
     for chunk in manifest.chunks(manifest.partition(0)):
         stopped(job, manifest, may_commit=no_after(1))
-        table, _ = ledger.read_chunk(job, manifest, chunk)
+        table, _ = checkpoint.read_chunk(job, manifest, chunk)
         for row in table.to_pylist():
             assert row["image_path"] == str(photos[row["id"]])
             assert row["status"] == FAILED.get(row["id"], "ok")
@@ -282,7 +282,7 @@ def test_a_disk_that_does_not_answer_at_the_seal_costs_no_chunk(make: Make, monk
         raise OSError(107, "Transport endpoint is not connected")
 
     with monkeypatch.context() as patch:
-        patch.setattr(ledger, "read_chunk", fail)
+        patch.setattr(checkpoint, "read_chunk", fail)
         with pytest.raises(OSError, match="not connected"):
             embed(job, manifest)
     assert job.chunk_numbers(0) == [0, 1, 2]
@@ -291,7 +291,7 @@ def test_a_disk_that_does_not_answer_at_the_seal_costs_no_chunk(make: Make, monk
 
 def test_a_full_disk_stops_it_and_loses_one_chunk(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     job, manifest = make("job")
-    commit, commits = ledger.commit_chunk, no_after(2)
+    commit, commits = checkpoint.commit_chunk, no_after(2)
 
     def full(*arguments: object) -> None:
         if not commits():
@@ -299,7 +299,7 @@ def test_a_full_disk_stops_it_and_loses_one_chunk(make: Make, monkeypatch: pytes
         commit(*arguments)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(ledger, "commit_chunk", full)
+        patch.setattr(checkpoint, "commit_chunk", full)
         with pytest.raises(OSError, match="No space left"):
             embed(job, manifest)
     assert job.chunk_numbers(0) == [0, 1]
@@ -324,14 +324,14 @@ def test_a_partition_that_another_worker_seals_meanwhile_is_not_embedded_again(
 ) -> None:
     job, manifest = make("job")
     stopped(job, manifest, may_commit=no_after(3))
-    read, others = ledger.read_chunk, iter([True])
+    read, others = checkpoint.read_chunk, iter([True])
 
     def sealed_first(*arguments: object) -> object:
         if next(others, False):
             ledger.seal_partition(job, manifest, manifest.partition(0))
         return read(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(ledger, "read_chunk", sealed_first)
+    monkeypatch.setattr(checkpoint, "read_chunk", sealed_first)
     embedder = FakeEmbedder()
     assert embed(job, manifest, embedder=embedder) == ledger.read_seal(job, 0)
     assert embedder.batches == []

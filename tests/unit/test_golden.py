@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from coordinator.progress import ProgressReader
-from shared import builds, ledger, sealing
+from shared import builds, checkpoint, ledger, path_list, sealing
 from shared.errors import JobMismatch
 from shared.jobdir import JobDir
 from shared.manifest import FORMAT, load_manifest
@@ -38,7 +38,7 @@ def test_a_finished_job_opens_counts_and_answers(version: str) -> None:
     assert build is not None
     hits = Searcher.open(job, build).search(second[2].astype(np.float32), k=3)
     assert (hits[0].id, hits[0].similarity) == (15, pytest.approx(1, abs=1e-3))
-    assert hits[0].image_path == ledger.read_paths(job, manifest.partition(1))[3]
+    assert hits[0].image_path == path_list.read_paths(job, manifest.partition(1))[3]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -50,8 +50,8 @@ def test_a_job_that_was_begun_shows_where_it_stands_and_goes_on_there(version: s
     assert (progress.embedded, progress.failed, progress.pending) == (17, 1, 2)
     assert progress.partitions == {"sealed": 1, "started": 1, "waiting": 0}
     partition = manifest.partition(1)
-    assert [chunk.number for chunk in ledger.missing_chunks(job, manifest, partition)] == [1]
-    table, embeddings = ledger.read_chunk(job, manifest, manifest.chunks(partition)[0])
+    assert [chunk.number for chunk in checkpoint.missing_chunks(job, manifest, partition)] == [1]
+    table, embeddings = checkpoint.read_chunk(job, manifest, manifest.chunks(partition)[0])
     assert table["status"].to_pylist() == ["ok", "empty", "ok", "ok", "ok", "ok"]
     assert np.array_equal(embeddings, np.eye(8, dtype=np.float16)[:5])
 

@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared import files, ledger
+from shared import checkpoint, files, ledger, path_list
+from shared.checkpoint import ImageRow
 from shared.errors import CorruptFile, FingerprintMismatch
 from shared.jobdir import JobDir
-from shared.ledger import ImageRow
 from shared.manifest import Chunk, Manifest, Partition
 from tests.unit.make_job import image_path, make_job, model_spec, unit
 
@@ -39,7 +39,7 @@ def vectors(count: int, seed: int = 0) -> npt.NDArray[np.float16]:
 def commit(job: JobDir, manifest: Manifest, chunk: Chunk, failed: tuple[int, ...] = (), seed: int = 0) -> None:
     rows = [row(image, "truncated" if image in failed else "ok") for image in range(chunk.start, chunk.stop)]
     good = sum(row.status == "ok" for row in rows)
-    ledger.commit_chunk(job, manifest, chunk, rows, vectors(good, seed + chunk.start), seconds=2.0)
+    checkpoint.commit_chunk(job, manifest, chunk, rows, vectors(good, seed + chunk.start), seconds=2.0)
 
 
 @pytest.fixture
@@ -64,25 +64,25 @@ def sealed_bytes(job: JobDir, partition: int) -> list[bytes]:
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=20))
 def test_paths_come_back_whatever_is_in_them(tmp_path_factory: pytest.TempPathFactory, paths: list[str]) -> None:
     job, partition = JobDir(tmp_path_factory.mktemp("job")), Partition(3, 100, 100 + len(paths))
-    ledger.write_paths(job, partition, paths)
-    assert ledger.read_paths(job, partition) == paths
+    path_list.write_paths(job, partition, paths)
+    assert path_list.read_paths(job, partition) == paths
 
 
 def test_a_path_list_of_another_partition_is_refused(made: tuple[JobDir, Manifest]) -> None:
     job, manifest = made
     shutil.copy(job.paths(1), job.paths(0))
     with pytest.raises(CorruptFile, match=r"paths_0000\.parquet does not hold the ids 0 to 24 in order"):
-        ledger.read_paths(job, manifest.partition(0))
+        path_list.read_paths(job, manifest.partition(0))
 
 
 def test_a_path_list_that_is_gone_or_damaged_is_named(made: tuple[JobDir, Manifest]) -> None:
     job, manifest = made
     job.paths(0).unlink()
     with pytest.raises(CorruptFile, match=r"paths_0000\.parquet can't be read .*restore it"):
-        ledger.read_paths(job, manifest.partition(0))
+        path_list.read_paths(job, manifest.partition(0))
     flip(job.paths(1), page_ends(job.paths(1))[1])
     with pytest.raises(CorruptFile, match=r"paths_0001\.parquet can't be read .*restore it"):
-        ledger.read_paths(job, manifest.partition(1))
+        path_list.read_paths(job, manifest.partition(1))
 
 
 # Chunks.
@@ -93,14 +93,14 @@ def test_a_chunk_comes_back_as_it_was_committed(made: tuple[JobDir, Manifest], f
     job, manifest = made
     chunk = manifest.chunks(manifest.partition(0))[0]
     commit(job, manifest, chunk, failed)
-    table, embeddings = ledger.read_chunk(job, manifest, chunk)
+    table, embeddings = checkpoint.read_chunk(job, manifest, chunk)
     assert embeddings.dtype == np.float16
     assert embeddings.tobytes() == vectors(10 - len(failed)).tobytes()
     assert embeddings.shape == (10 - len(failed), DIM)
     assert table["id"].to_pylist() == list(range(10))
     assert table["status"].to_pylist() == ["truncated" if image in failed else "ok" for image in range(10)]
     assert [value is None for value in table["embedding"].to_pylist()] == [image in failed for image in range(10)]
-    summary = ledger.chunk_summary(job, 0, 0)
+    summary = checkpoint.chunk_summary(job, 0, 0)
     assert (summary.embedded, summary.failed, summary.dim) == (10 - len(failed), len(failed), DIM)
     assert (summary.start, summary.stop, summary.seconds) == (0, 10, 2.0)
     assert summary.fingerprint == manifest.model.fingerprint
@@ -110,13 +110,13 @@ def test_a_committed_chunk_is_one_file_and_no_longer_missing(made: tuple[JobDir,
     job, manifest = made
     before = files_of(job)
     chunks = manifest.chunks(manifest.partition(0))
-    assert ledger.missing_chunks(job, manifest, manifest.partition(0)) == chunks
+    assert checkpoint.missing_chunks(job, manifest, manifest.partition(0)) == chunks
     commit(job, manifest, chunks[1])
-    assert ledger.missing_chunks(job, manifest, manifest.partition(0)) == [chunks[0], chunks[2]]
+    assert checkpoint.missing_chunks(job, manifest, manifest.partition(0)) == [chunks[0], chunks[2]]
     assert sorted({*files_of(job)} - {*before}) == ["chunks/0000/0001.parquet"]
-    ledger.uncommit_chunk(job, chunks[1])
-    ledger.uncommit_chunk(job, chunks[1])
-    assert ledger.missing_chunks(job, manifest, manifest.partition(0)) == chunks
+    checkpoint.uncommit_chunk(job, chunks[1])
+    checkpoint.uncommit_chunk(job, chunks[1])
+    assert checkpoint.missing_chunks(job, manifest, manifest.partition(0)) == chunks
 
 
 def test_the_first_of_two_commits_of_a_chunk_stays(made: tuple[JobDir, Manifest]) -> None:
@@ -146,7 +146,7 @@ def test_of_two_commits_at_once_one_whole_chunk_remains(
         thread.start()
     for thread in threads:
         thread.join()
-    _, embeddings = ledger.read_chunk(job, manifest, chunk)
+    _, embeddings = checkpoint.read_chunk(job, manifest, chunk)
     assert embeddings.tobytes() in {vectors(10, 1).tobytes(), vectors(10, 2).tobytes()}
     assert [path.name for path in job.chunk_dir(0).iterdir()] == ["0000.parquet"]
 
@@ -172,7 +172,7 @@ def test_what_can_not_be_a_chunk_is_not_committed(
 ) -> None:
     job, manifest = made
     with pytest.raises(ValueError, match=sentence):
-        ledger.commit_chunk(job, manifest, manifest.chunks(manifest.partition(0))[0], rows, embeddings, 1.0)
+        checkpoint.commit_chunk(job, manifest, manifest.chunks(manifest.partition(0))[0], rows, embeddings, 1.0)
     assert job.chunk_numbers(0) == []
 
 
@@ -195,14 +195,14 @@ def test_a_flipped_bit_anywhere_in_a_chunk_is_caught_or_changes_nothing(made: tu
     commit(job, manifest, chunk, failed=(4,))
     path = job.chunk(0, 0)
     whole = path.read_bytes()
-    table, embeddings = ledger.read_chunk(job, manifest, chunk)
+    table, embeddings = checkpoint.read_chunk(job, manifest, chunk)
     caught = 0
     positions = range(0, len(whole), 9)
     for position in positions:
         path.write_bytes(whole)
         flip(path, position, position % 8)
         try:
-            found, values = ledger.read_chunk(job, manifest, chunk)
+            found, values = checkpoint.read_chunk(job, manifest, chunk)
         except (CorruptFile, FingerprintMismatch):
             caught += 1
             continue
@@ -222,7 +222,7 @@ def test_a_flipped_bit_in_any_page_is_caught(made: tuple[JobDir, Manifest]) -> N
         path.write_bytes(whole)
         flip(path, position)
         with pytest.raises(CorruptFile, match=r"0000\.parquet can't be read"):
-            ledger.read_chunk(job, manifest, chunk)
+            checkpoint.read_chunk(job, manifest, chunk)
 
 
 def test_a_chunk_cut_short_is_caught_at_every_length(made: tuple[JobDir, Manifest]) -> None:
@@ -234,7 +234,7 @@ def test_a_chunk_cut_short_is_caught_at_every_length(made: tuple[JobDir, Manifes
     for length in [*range(0, len(whole), 37), len(whole) - 1]:
         path.write_bytes(whole[:length])
         with pytest.raises(CorruptFile):
-            ledger.read_chunk(job, manifest, chunk)
+            checkpoint.read_chunk(job, manifest, chunk)
 
 
 def test_a_chunk_in_the_place_of_another_is_caught(made: tuple[JobDir, Manifest]) -> None:
@@ -243,13 +243,13 @@ def test_a_chunk_in_the_place_of_another_is_caught(made: tuple[JobDir, Manifest]
     commit(job, manifest, first)
     shutil.copy(job.chunk(0, 0), job.chunk(0, 1))
     with pytest.raises(CorruptFile, match="expected the ids 10 to 19"):
-        ledger.read_chunk(job, manifest, second)
+        checkpoint.read_chunk(job, manifest, second)
 
 
 def test_a_chunk_that_is_not_there_is_named(made: tuple[JobDir, Manifest]) -> None:
     job, manifest = made
     with pytest.raises(CorruptFile, match=r"chunks/0000/0000\.parquet can't be read"):
-        ledger.read_chunk(job, manifest, manifest.chunks(manifest.partition(0))[0])
+        checkpoint.read_chunk(job, manifest, manifest.chunks(manifest.partition(0))[0])
 
 
 def test_a_chunk_of_another_model_names_both(made: tuple[JobDir, Manifest]) -> None:
@@ -258,7 +258,7 @@ def test_a_chunk_of_another_model_names_both(made: tuple[JobDir, Manifest]) -> N
     other = replace(manifest, model=model_spec("other"))
     commit(job, other, chunk)
     with pytest.raises(FingerprintMismatch) as refused:
-        ledger.read_chunk(job, manifest, chunk)
+        checkpoint.read_chunk(job, manifest, chunk)
     assert other.model.fingerprint in str(refused.value)
     assert manifest.model.fingerprint in str(refused.value)
 
@@ -268,7 +268,7 @@ def test_a_parquet_file_that_is_no_chunk_is_no_chunk(made: tuple[JobDir, Manifes
     job.chunk_dir(0).mkdir(parents=True)
     pq.write_table(pa.table({"id": [1]}), job.chunk(0, 0))
     with pytest.raises(CorruptFile, match="can't be read"):
-        ledger.chunk_summary(job, 0, 0)
+        checkpoint.chunk_summary(job, 0, 0)
 
 
 def test_a_disk_that_does_not_answer_is_no_damaged_chunk(
@@ -285,14 +285,14 @@ def test_a_disk_that_does_not_answer_is_no_damaged_chunk(
         with monkeypatch.context() as patch:
             patch.setattr(pq, function, fail)
             with pytest.raises(OSError, match="not connected"):
-                ledger.read_chunk(job, manifest, chunk)
+                checkpoint.read_chunk(job, manifest, chunk)
 
 
 # Seals.
 
 
 def embed(job: JobDir, manifest: Manifest, number: int, failed: tuple[int, ...] = ()) -> None:
-    for chunk in ledger.missing_chunks(job, manifest, manifest.partition(number)):
+    for chunk in checkpoint.missing_chunks(job, manifest, manifest.partition(number)):
         commit(job, manifest, chunk, failed)
 
 
@@ -458,7 +458,7 @@ def test_a_job_may_lie_under_directories_that_look_like_partitioning(tmp_path: P
     made = make_job(tmp_path / "id=5" / "status=bad" / "job", listed=25, failed={4})
     (marker,) = ledger.sealed(made.job, made.manifest)
     assert ledger.check_ids(made.job, marker).tolist() == made.ids.tolist()
-    assert len(ledger.read_paths(made.job, made.manifest.partition(0))) == 25
+    assert len(path_list.read_paths(made.job, made.manifest.partition(0))) == 25
 
 
 # Crashes. Every call that touches the disk fails once, before or after it has done its work.
@@ -526,9 +526,9 @@ def test_whatever_fails_during_a_commit_the_chunk_is_whole_or_absent(
             commit(job, manifest, chunk, failed=(2,))
         outcomes.add(tuple(job.chunk_numbers(0)))
         if job.chunk_numbers(0):
-            ledger.read_chunk(job, manifest, chunk)
+            checkpoint.read_chunk(job, manifest, chunk)
         commit(job, manifest, chunk, failed=(2,))
-        _, embeddings = ledger.read_chunk(job, manifest, chunk)
+        _, embeddings = checkpoint.read_chunk(job, manifest, chunk)
         assert embeddings.tobytes() == vectors(9).tobytes()
         if watching.calls < fatal:
             break

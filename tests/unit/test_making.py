@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from coordinator.making import make_or_open, require_sizes
-from shared import ledger
+from shared import path_list
 from shared.errors import JobBusy, JobMismatch, ModelError, SourceError
 from shared.jobdir import JobDir
 from shared.manifest import Manifest, load_manifest
@@ -34,7 +34,7 @@ def make(source: Path | str, job: JobDir, settings: Settings = SMALL) -> Manifes
 
 def paths_of(job: JobDir) -> list[str]:
     manifest = load_manifest(job)
-    return [path for partition in manifest.partitions for path in ledger.read_paths(job, partition)]
+    return [path for partition in manifest.partitions for path in path_list.read_paths(job, partition)]
 
 
 @pytest.fixture
@@ -281,7 +281,7 @@ def test_a_file_system_without_locks_is_no_obstacle(
 
 
 def test_a_disk_that_is_full_leaves_no_job(tmp_path: Path, job: JobDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    source, written = photos(tmp_path / "photos"), ledger.write_paths
+    source, written = photos(tmp_path / "photos"), path_list.write_paths
 
     def write(job: JobDir, partition: Any, paths: Any) -> None:
         if partition.number == 1:
@@ -289,7 +289,7 @@ def test_a_disk_that_is_full_leaves_no_job(tmp_path: Path, job: JobDir, monkeypa
         written(job, partition, paths)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ledger, "write_paths", write)
+        patch.setattr(path_list, "write_paths", write)
         with pytest.raises(OSError, match="No space left"):
             make(source, job)
     assert not job.spec.exists()

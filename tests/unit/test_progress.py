@@ -3,15 +3,16 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from coordinator.progress import Progress, ProgressReader
-from shared import builds, ledger
+from shared import builds, checkpoint, ledger
 from shared.builds import IndexInfo
+from shared.checkpoint import ImageRow
 from shared.errors import CorruptFile, FingerprintMismatch
 from shared.jobdir import JobDir
-from shared.ledger import ImageRow
 from shared.manifest import Manifest
 from tests.unit.make_job import image_path, make_job, model_spec, unit
 
@@ -36,11 +37,11 @@ def commit(job: JobDir, manifest: Manifest, partition: int, chunk: int, seconds:
         for image in range(span.start, span.stop)
     ]
     vectors = unit([[1.0] * DIM] * good if good else [[1.0] * DIM])[:good].astype("float16")
-    ledger.commit_chunk(job, manifest, span, rows, vectors, seconds)
+    checkpoint.commit_chunk(job, manifest, span, rows, vectors, seconds)
 
 
 def seal(job: JobDir, manifest: Manifest, partition: int, seconds: float = 2.0, failed: int = 0) -> None:
-    for chunk in ledger.missing_chunks(job, manifest, manifest.partition(partition)):
+    for chunk in checkpoint.missing_chunks(job, manifest, manifest.partition(partition)):
         commit(job, manifest, partition, chunk.number, seconds, failed)
     ledger.seal_partition(job, manifest, manifest.partition(partition))
 
@@ -140,16 +141,16 @@ def test_a_partition_that_is_sealed_while_we_read_is_not_lost(
     job, manifest = made
     for chunk in range(5):
         commit(job, manifest, 0, chunk)
-    reader, summary = ProgressReader(job, manifest), ledger.chunk_summary
+    reader, summary = ProgressReader(job, manifest), checkpoint.chunk_summary
     read: list[int] = []
 
-    def sealed_meanwhile(of: JobDir, partition: int, chunk: int) -> ledger.ChunkSummary:
+    def sealed_meanwhile(of: JobDir, partition: int, chunk: int) -> checkpoint.ChunkSummary:
         read.append(chunk)
         if len(read) == 3:
             ledger.seal_partition(job, manifest, manifest.partition(0))
         return summary(of, partition, chunk)
 
-    monkeypatch.setattr(ledger, "chunk_summary", sealed_meanwhile)
+    monkeypatch.setattr(checkpoint, "chunk_summary", sealed_meanwhile)
     progress = reader.read()
     assert (progress.done, progress.partitions["sealed"]) == (50, 1)
 
@@ -168,17 +169,17 @@ def test_what_is_committed_is_read_once(made: tuple[JobDir, Manifest], monkeypat
     seal(job, manifest, 0)
     reads: list[str] = []
 
-    def watched(name: str) -> None:
-        real: Callable[..., object] = getattr(ledger, name)
+    def watched(module: ModuleType, name: str) -> None:
+        real: Callable[..., object] = getattr(module, name)
 
         def call(*args: object) -> object:
             reads.append(name)
             return real(*args)
 
-        monkeypatch.setattr(ledger, name, call)
+        monkeypatch.setattr(module, name, call)
 
-    for name in ("chunk_summary", "read_seal"):
-        watched(name)
+    watched(checkpoint, "chunk_summary")
+    watched(ledger, "read_seal")
     reader = ProgressReader(job, manifest)
     first = reader.read()
     seen = list(reads)

@@ -7,9 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from shared import files, sealing
+from shared.checkpoint import CHUNK_SCHEMA
 from shared.errors import CorruptFile
 from shared.jobdir import JobDir
-from shared.ledger import CHUNK_SCHEMA
 from shared.sealing import HEADER_BYTES, npy_header, open_embeddings, write_sealed_files
 from tests.unit.make_job import image_path, make_job
 

@@ -1,0 +1,52 @@
+"""Whoever a command needs to do its work: a broker that answers, and workers of its own where there are no others."""
+
+import os
+from contextlib import ExitStack
+
+from coordinator.client import Client
+from coordinator.embedded_broker import EmbeddedBroker
+from coordinator.local import LocalWorkers
+from coordinator.progress import Progress
+from shared.broker import require_broker
+from shared.jobdir import JobDir
+from shared.settings import Settings
+
+
+def workers_for_index(
+    stack: ExitStack, job: JobDir, settings: Settings, progress: Progress, workers: int
+) -> tuple[Settings, LocalWorkers | None]:
+    """The settings with a broker that answers, and the worker processes started for it, if they are ours to start."""
+    if settings.broker_url:
+        require_broker(settings)
+        return settings, None
+    settings = settings.changed(jobs_root=job.jobs_root)
+    broker = stack.enter_context(EmbeddedBroker(job.jobs_root))
+    settings = settings.changed(broker_url=broker.url)
+    roles = ["merge"] if progress.complete else ["embed"] * workers + ["merge"]
+    return settings, stack.enter_context(LocalWorkers(roles, settings, broker.directory))
+
+
+def client_for_search(stack: ExitStack, job: JobDir, settings: Settings) -> Client:
+    """A client with a query worker behind it: a running one where there is one, else one of our own."""
+    if settings.broker_url:
+        return stack.enter_context(Client(job.path, settings.broker_url))
+    settings = settings.changed(jobs_root=job.jobs_root)
+    broker = stack.enter_context(EmbeddedBroker(job.jobs_root))
+    settings = settings.changed(broker_url=broker.url)
+    client = stack.enter_context(Client(job.path, broker.url))
+    if broker.started_here or not client.has_worker():
+        workers = stack.enter_context(LocalWorkers(["query"], settings, broker.directory))
+        while not client.has_worker(workers.nodes[0]):
+            workers.watch()  # Raises when it can't be kept alive.
+    return client
+
+
+def broker_for_exec(settings: Settings) -> Settings:
+    """The settings with a broker that answers; an embedded one stays up as long as the process made by exec runs."""
+    if settings.broker_url:
+        require_broker(settings)
+        return settings
+    assert settings.jobs_root is not None
+    broker = EmbeddedBroker(settings.jobs_root)
+    os.set_inheritable(broker.users_fd, True)
+    return settings.changed(broker_url=broker.url)

@@ -1,0 +1,182 @@
+"""Checkpoints: a chunk of a partition committed at once, as one Parquet file that carries its own checksums."""
+
+import errno
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from shared import files
+from shared.errors import CorruptFile, FingerprintMismatch
+from shared.jobdir import JobDir
+from shared.manifest import Chunk, Manifest, Partition
+from shared.parquet import read_table
+
+_SUMMARY_KEY = b"lookalike.chunk"
+_UNIT_TOLERANCE = 2e-3  # What rounding to float16 does to the length of a vector of up to a few thousand dimensions.
+
+CHUNK_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.int64(), nullable=False),
+        pa.field("image_path", pa.string(), nullable=False),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("bytes", pa.int64()),
+        ("sha256", pa.string()),
+        pa.field("status", pa.string(), nullable=False),
+        ("error_message", pa.string()),
+        ("embedding", pa.list_(pa.float16())),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRow:
+    """One image of a chunk: what was found out about it, or why it failed (`status` other than "ok")."""
+
+    id: int
+    image_path: str
+    width: int | None
+    height: int | None
+    bytes: int | None
+    sha256: str | None
+    status: str
+    error_message: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkSummary:
+    """What a committed chunk says of itself, readable from its footer alone.
+
+    `seconds` is the work that it took, `committed_at` seconds since the epoch.
+    """
+
+    fingerprint: str
+    partition: int
+    chunk: int
+    start: int
+    stop: int
+    embedded: int
+    failed: int
+    dim: int
+    seconds: float
+    committed_at: float
+
+
+def commit_chunk(
+    job: JobDir,
+    manifest: Manifest,
+    chunk: Chunk,
+    rows: Sequence[ImageRow],
+    embeddings: np.ndarray,
+    seconds: float,
+) -> None:
+    """Commit a chunk: after this it is on disk, whole, and stays as it is, also when another worker commits it again.
+
+    `rows` hold each id of the chunk once, in order; `embeddings` is float16 [rows with status "ok", d], L2-normalised,
+    in the order of those rows. Raises ValueError when they disagree and OSError when the disk does not take it.
+    """
+    ok = np.array([row.status == "ok" for row in rows], dtype=bool)
+    if [row.id for row in rows] != list(range(chunk.start, chunk.stop)):
+        raise ValueError(f"Chunk {chunk} needs each of its ids once, in order.")
+    if embeddings.dtype != np.float16 or embeddings.ndim != 2 or len(embeddings) != ok.sum():
+        raise ValueError(
+            f"Chunk {chunk} needs float16 [{ok.sum()}, d], and was given {embeddings.dtype} {list(embeddings.shape)}."
+        )
+    norms = np.linalg.norm(embeddings.astype(np.float32), axis=1)
+    if not np.all(np.abs(norms - 1) <= _UNIT_TOLERANCE):  # NaN is caught too: it compares false.
+        raise ValueError(f"Chunk {chunk} holds an embedding whose length is not 1.")
+    dim = embeddings.shape[1]
+    summary = ChunkSummary(
+        fingerprint=manifest.model.fingerprint,
+        partition=chunk.partition,
+        chunk=chunk.number,
+        start=chunk.start,
+        stop=chunk.stop,
+        embedded=int(ok.sum()),
+        failed=int((~ok).sum()),
+        dim=dim,
+        seconds=round(seconds, 3),
+        committed_at=datetime.now(UTC).timestamp(),
+    )
+    offsets = np.concatenate([[0], np.cumsum(np.where(ok, dim, 0))]).astype(np.int32)
+    vectors = pa.ListArray.from_arrays(
+        pa.array(offsets),
+        pa.array(embeddings.reshape(-1), pa.float16()),
+        mask=pa.array(~ok),
+    )
+    columns = {name: [getattr(row, name) for row in rows] for name in CHUNK_SCHEMA.names if name != "embedding"}
+    table = pa.table(
+        [pa.array(columns[name], CHUNK_SCHEMA.field(name).type) for name in columns] + [vectors],
+        schema=CHUNK_SCHEMA.with_metadata({_SUMMARY_KEY: json.dumps(asdict(summary))}),
+    )
+    with files.written_aside(job.chunk(chunk.partition, chunk.number), keep_first=True) as aside:
+        pq.write_table(
+            table,
+            aside,
+            compression="zstd",
+            use_dictionary=["status"],
+            write_page_checksum=True,
+        )
+
+
+def chunk_summary(job: JobDir, partition: int, chunk: int) -> ChunkSummary:
+    """What a committed chunk says of itself; CorruptFile when its footer can't be read, OSError as `read_chunk`."""
+    path = job.chunk(partition, chunk)
+    try:
+        return ChunkSummary(**json.loads(pq.read_schema(path).metadata[_SUMMARY_KEY]))
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+            raise
+        raise CorruptFile(f"{path} can't be read ({error}).") from None
+
+
+def read_chunk(job: JobDir, manifest: Manifest, chunk: Chunk) -> tuple[pa.Table, np.ndarray]:
+    """A committed chunk, every page checked: its table, and its embeddings as float16 [embedded, d].
+
+    Raises CorruptFile when a checksum, a count or a boundary disagrees, FingerprintMismatch when another model made it,
+    OSError when the disk does not answer.
+    """
+    path = job.chunk(chunk.partition, chunk.number)
+    summary = chunk_summary(job, chunk.partition, chunk.number)
+    if summary.fingerprint != manifest.model.fingerprint:
+        raise FingerprintMismatch(
+            f"The chunk {path} was embedded by the model {summary.fingerprint}, but the job is made for "
+            f"{manifest.model.fingerprint}: delete the chunk, and `lookalike index` embeds it again."
+        )
+    table = read_table(path)
+    if not table.schema.equals(CHUNK_SCHEMA, check_metadata=False):
+        found = ", ".join(f"{field.name} {field.type}" for field in table.schema)
+        raise CorruptFile(f"The chunk {path} has other columns than a chunk has: {found}.")
+    ids = table["id"].to_numpy()
+    vectors = table["embedding"].combine_chunks()
+    values = np.asarray(vectors.flatten())
+    embedded = len(vectors) - vectors.null_count
+    if (
+        not np.array_equal(ids, np.arange(chunk.start, chunk.stop))
+        or (summary.embedded, summary.failed) != (embedded, len(ids) - embedded)
+        or not np.array_equal(np.asarray(pc.equal(table["status"], "ok")), np.asarray(vectors.is_valid()))
+        or len(values) != embedded * summary.dim
+    ):
+        # The pages are checksummed, but the footer, which holds the summary, is not.
+        raise CorruptFile(
+            f"The chunk {path} holds {len(ids)} images and {len(values)} values in {embedded} embeddings; expected the "
+            f"ids {chunk.start} to {chunk.stop - 1}, and {summary.embedded} embeddings of {summary.dim} values."
+        )
+    return table, values.reshape(embedded, summary.dim)
+
+
+def uncommit_chunk(job: JobDir, chunk: Chunk) -> None:
+    """Take a bad chunk back, so that it is embedded again."""
+    job.chunk(chunk.partition, chunk.number).unlink(missing_ok=True)
+
+
+def missing_chunks(job: JobDir, manifest: Manifest, partition: Partition) -> list[Chunk]:
+    """The chunks of a partition that are not committed yet, in order."""
+    committed = set(job.chunk_numbers(partition.number))
+    return [chunk for chunk in manifest.chunks(partition) if chunk.number not in committed]
