@@ -1,0 +1,155 @@
+"""Commands that are measured while they run: wall time, CPU seconds and peak memory of each worker (Linux)."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from shared.errors import UsageError, WorkerFailed
+from shared.settings import without_settings
+
+LOOKALIKE = str(Path(sys.executable).with_name("lookalike"))
+REPOSITORY = Path(__file__).resolve().parents[1]
+_PROC = Path("/proc")
+_SAMPLE_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a process had used when it was last seen: CPU seconds (user and system) and the peak of its memory."""
+
+    role: str
+    cpu_seconds: float
+    peak_rss_bytes: int
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A command that has ended well.
+
+    `cpu_seconds` counts it and all workers that it waited for; `children` are its child processes as they were last
+    seen, at most a tenth of a second before each ended.
+    """
+
+    wall_seconds: float
+    cpu_seconds: float
+    children: list[Usage]
+    output: str
+
+
+def require_linux() -> None:
+    """Raise UsageError where there is no /proc to read CPU time and memory of other processes from."""
+    if not (_PROC / "self" / "stat").is_file():
+        raise UsageError("This benchmark reads CPU time and memory from /proc: run it on Linux.")
+
+
+def environment() -> dict[str, str]:
+    """This process's environment without any setting of lookalike."""
+    return without_settings(os.environ) | {"COLUMNS": "200"}
+
+
+def run_module(module: str, *arguments: str | Path) -> Any:
+    """What a module of this repository prints as JSON; raises WorkerFailed with the end of its complaint."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        cwd=REPOSITORY,
+        env=environment(),
+        check=False,
+    )
+    if done.returncode != 0:
+        raise WorkerFailed(f"{module} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout)
+
+
+def begin(command: Sequence[str], log: Path) -> "subprocess.Popen[bytes]":
+    """Start `command` where `log` lies, its output added to that."""
+    with open(log, "ab") as file:
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, cwd=log.parent, env=environment()
+        )
+
+
+def measured(command: Sequence[str], log: Path) -> Measured:
+    """Run `command` to its end and measure it; raises WorkerFailed with the end of its output when it fails."""
+    started = time.perf_counter()
+    process = begin(command, log)
+    seen: dict[int, Usage] = {}
+    ended = threading.Event()
+    watch = threading.Thread(target=_watch, args=(process.pid, seen, ended), daemon=True)
+    watch.start()
+    _, status, used = os.wait4(process.pid, 0)
+    wall = time.perf_counter() - started
+    process.returncode = os.waitstatus_to_exitcode(status)
+    ended.set()
+    watch.join()
+    output = log.read_text(errors="replace")
+    if process.returncode != 0:
+        raise WorkerFailed(f"{' '.join(command)} ended with {process.returncode}:\n{output[-2000:]}")
+    return Measured(wall, used.ru_utime + used.ru_stime, list(seen.values()), output)
+
+
+def _watch(parent: int, seen: dict[int, Usage], ended: threading.Event) -> None:
+    while not ended.wait(_SAMPLE_SECONDS):
+        for pid in children_of(parent):
+            if (usage := _usage(pid)) is not None:
+                seen[pid] = usage
+
+
+def children_of(parent: int, role: str | None = None) -> list[int]:
+    """The child processes of `parent` that run now; with `role`, only its workers of that role."""
+    found = []
+    for entry in _PROC.iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            state, of, _ = fields_of((entry / "stat").read_text())
+        except OSError:  # It has ended meanwhile.
+            continue
+        if of == parent and state not in "ZX" and role in (None, _role(entry)):
+            found.append(int(entry.name))
+    return found
+
+
+def fields_of(stat: str) -> tuple[str, int, int]:
+    """State, parent and clock ticks (user and system) from the text of /proc/PID/stat."""
+    # The name of the command is in brackets, and may hold spaces and brackets itself.
+    fields = stat[stat.rindex(")") + 1 :].split()
+    return fields[0], int(fields[1]), int(fields[11]) + int(fields[12])
+
+
+def role_of(arguments: Sequence[str]) -> str:
+    """The queue that a Celery worker of this command line consumes, else "other"."""
+    for option, value in pairwise(arguments):
+        if option == "-Q":
+            return value
+    return "other"
+
+
+def _role(entry: Path) -> str:
+    return role_of((entry / "cmdline").read_bytes().decode(errors="replace").split("\0"))
+
+
+def _usage(pid: int) -> Usage | None:
+    entry = _PROC / str(pid)
+    try:
+        _, _, ticks = fields_of((entry / "stat").read_text())
+        status = (entry / "status").read_text()
+        role = _role(entry)
+    except OSError:
+        return None
+    peak = next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")), None)
+    # A process that has ended and was not waited for yet has no memory any more.
+    return None if peak is None else Usage(role, ticks / os.sysconf("SC_CLK_TCK"), peak * 1024)

@@ -1,0 +1,203 @@
+"""From the results of a run to tables in Markdown, for the terminal and for docs/benchmarks.md."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from shared.errors import UsageError
+
+Results = Mapping[str, Any]
+
+_BLOCK = re.compile(r"(<!-- figures: (?P<name>[a-z]+) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
+
+
+def all_tables(results: Results) -> dict[str, str]:
+    """Every table by its name, in the order in which a person reads them."""
+    return {
+        "run": run_table(results),
+        "found": found_table(results),
+        "latency": latency_table(results),
+        "embedding": embedding_table(results),
+        "article": article_table(results),
+        "resume": resume_table(results),
+    }
+
+
+def fill_in(page: str, results: Results) -> str:
+    """`page` with each block between `<!-- figures: NAME -->` and `<!-- end of figures -->` made anew.
+
+    Raises UsageError for a block that no table is called after, and for a table that the page leaves out.
+    """
+    made = all_tables(results)
+    names = [match["name"] for match in _BLOCK.finditer(page)]
+    if sorted(names) != sorted(made):
+        raise UsageError(f"The page has blocks for the figures {sorted(names)}; it needs one each for {sorted(made)}.")
+    return _BLOCK.sub(lambda match: f"{match[1]}{made[match['name']]}\n{match[3]}", page)
+
+
+def run_table(results: Results) -> str:
+    """What the figures belong to."""
+    machine, index = results["machine"], results["index"]
+    accelerators = ", ".join(machine["accelerators"]) or "none"
+    versions = ", ".join(f"{package} {number}" for package, number in results["versions"].items())
+    return table(
+        ["", ""],
+        [
+            ["photographs", f"{results['photographs']}; {index['embedded']:,} embedded, {index['failed']:,} failed"],
+            ["machine", f"{machine['cpu']}, {machine['cores']} cores, {size(machine['memory_bytes'])}"],
+            ["accelerators", accelerators],
+            ["system", machine["system"]],
+            ["load before the run", " ".join(f"{load:.2f}" for load in results["load_before"])],
+            ["versions", versions],
+            ["model", f"`{index['model']}`"],
+            ["made", f"{results['made_at']}, in {results['wall_seconds']:,.0f} s"],
+            ["command", f"`{results['command']}`"],
+        ],
+    )
+
+
+def found_table(results: Results) -> str:
+    """Altered copies that found their original, by alteration."""
+    search = results["search"]
+    rows = [
+        [
+            row["alteration"] if row["required"] else f"{row['alteration']} (extra)",
+            row["does"],
+            f"{row['queries']:,}",
+            percent(row["rank_1"], row["queries"]),
+            percent(row["in_10"], row["queries"]),
+            f"{row['recall_at_10']:.3f}",
+        ]
+        for row in search["found"]
+    ]
+    required = search["required"]
+    met = "met" if required["rank_1"] >= required["target"] * required["queries"] else "missed"
+    rows.append(
+        [
+            "**the six together**",
+            f"target: at least {required['target']:.0%} at rank 1, {met}",
+            f"{required['queries']:,}",
+            f"**{percent(required['rank_1'], required['queries'])}**",
+            percent(required["in_10"], required["queries"]),
+            "",
+        ]
+    )
+    return table(["alteration", "what is done", "copies", "at rank 1", "accuracy@10", "recall@10"], rows, right=2)
+
+
+def latency_table(results: Results) -> str:
+    """Milliseconds of single queries."""
+    search, index = results["search"], results["index"]["index"]
+    rows = [
+        [what, where, f"{measured['queries']:,}", f"{measured[key]['p50']:.2f}", f"{measured[key]['p99']:.2f}"]
+        for what, measured in (("vector", search["by_vector"]), ("image file", search["by_image"]))
+        for where, key in (("in the worker", "worker_ms"), ("client round trip", "round_trip_ms"))
+    ]
+    rows.append(
+        ["vector", "at the build", f"{index['recall_queries']:,}", f"{index['p50_ms']:.2f}", f"{index['p99_ms']:.2f}"]
+    )
+    return table(["query", "measured", "queries", "p50 ms", "p99 ms"], rows, right=2)
+
+
+def embedding_table(results: Results) -> str:
+    """What `lookalike index` took."""
+    index = results["index"]
+    built = index["index"]
+    recall = "not measured" if built["recall_at_10"] is None else f"{built['recall_at_10']:.3f}"
+    rows = [
+        ["whole command", f"{index['wall_seconds']:,.1f} s wall, {index['cpu_seconds']:,.1f} s CPU with its workers"],
+        ["embedding", f"{index['images_per_second']:,.1f} images/s from reading to checkpoint"],
+        [
+            "embed worker, start included",
+            f"{index['images_per_cpu_second_of_embed_worker']:,.1f} images per CPU second",
+        ],
+    ]
+    rows += [
+        [
+            f"{worker['role']} worker",
+            f"{worker['cpu_seconds']:,.1f} s CPU, {size(worker['peak_rss_bytes'])} at its peak",
+        ]
+        for worker in index["workers"]
+    ]
+    phases = ", ".join(f"{phase} {seconds:.2f} s" for phase, seconds in built["seconds"].items())
+    sizes = ", ".join(f"{name} {size(count)}" for name, count in index["job_bytes"].items())
+    rows += [
+        [f"index, {built['type']} (`{built['factory']}`)", f"{phases}; {size(built['bytes'])}"],
+        ["recall@10 at the build", f"{recall} ({built['recall_queries']:,} queries)"],
+        ["job", f"{size(sum(index['job_bytes'].values()))} ({sizes})"],
+        ["photographs on disk", size(index["image_bytes"])],
+    ]
+    return table(["", ""], rows)
+
+
+def article_table(results: Results) -> str:
+    """Both ways beside each other, and their ratio."""
+    article = results["article"]
+    ours, theirs = article["median"]["lookalike"], article["median"]["article"]
+    rows = [
+        [
+            name,
+            f"{rates['images_per_second']:,.1f}",
+            f"{rates['images_per_cpu_second']:,.1f}",
+            size(rates["peak_rss_bytes"]),
+        ]
+        for name, rates in (("lookalike", ours), ("the article's way", theirs))
+    ]
+    ratio = [f"{ours[key] / theirs[key]:.2f}" for key in ("images_per_second", "images_per_cpu_second")]
+    rows.append(["ratio", *ratio, f"{ours['peak_rss_bytes'] / theirs['peak_rss_bytes']:.2f}"])
+    for way, runs in article["runs"].items():
+        each = [f"{run['images'] / run['wall_seconds']:,.1f}" for run in runs]
+        rows.append([f"repeats, {way}", " ".join(each), "", ""])
+    heads = [f"median over {article['images']:,} images", "images/s", "images per CPU second", "peak memory"]
+    return table(heads, rows, right=1)
+
+
+def resume_table(results: Results) -> str:
+    """What was killed when, and what became of the job."""
+    resume = results["resume"]
+    equal = "yes" if resume["embeddings_equal_byte_for_byte"] else "no"
+    rows = [
+        ["chunks", f"{resume['chunks']} of {resume['chunk_size']:,} images"],
+        *(
+            [
+                f"{kill['killed']} killed with SIGKILL",
+                f"after {kill['chunks_committed']} chunks; next commit {kill['seconds_to_next_commit']:.1f} s later",
+            ]
+            for kill in resume["kills"]
+        ),
+        ["committed chunks written again", str(resume["committed_chunks_written_again"])],
+        ["chunks under way and lost, at most", str(resume["chunks_under_way_lost_at_most"])],
+        ["embeddings equal to the undisturbed run, byte for byte", equal],
+        ["wall time with all restarts", f"{resume['wall_seconds']:,.1f} s"],
+    ]
+    return table(["", ""], rows)
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]], right: int | None = None) -> str:
+    """A Markdown table; the columns from number `right` on are aligned to the right."""
+    widths = [max(len(row[column]) for row in (heads, *rows)) for column in range(len(heads))]
+    first_right = len(heads) if right is None else right
+
+    def line(cells: Sequence[str]) -> str:
+        filled = (
+            cell.rjust(width) if column >= first_right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        )
+        return f"| {' | '.join(filled)} |"
+
+    rule = (f"{'-' * (width + 1)}{':' if column >= first_right else '-'}" for column, width in enumerate(widths))
+    return "\n".join([line(heads), f"|{'|'.join(rule)}|", *map(line, rows)])
+
+
+def percent(part: int, whole: int) -> str:
+    """A share as a percentage with one decimal, rounded down: 96.96 % is not 97.0 %."""
+    return f"{1000 * part // whole / 10:.1f} %"
+
+
+def size(count: int) -> str:
+    """Bytes as people say them, in decimal units: 999 B, 1.2 kB, 3.4 MB, 5.67 GB."""
+    if count < 1_000:
+        return f"{count} B"
+    if count < 1_000_000:
+        return f"{count / 1e3:.1f} kB"
+    return f"{count / 1e6:.1f} MB" if count < 1_000_000_000 else f"{count / 1e9:.2f} GB"
