@@ -5,6 +5,7 @@ one that is killed has let go as surely as one that ends well. It imports the st
 and start at once.
 """
 
+import ctypes
 import fcntl
 import os
 import select
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import time
 
+_PR_SET_PDEATHSIG = 1
 _LOOK_MILLISECONDS = 500
 _QUICK_DEATHS = 5
 _QUICK_SECONDS = 60.0
@@ -26,6 +28,14 @@ def has_users(fifo: int) -> bool:
         return True
 
 
+def start(command: list[str]) -> "subprocess.Popen[bytes]":
+    """Start the server; on Linux it ends with its guard, even one that is killed."""
+    if sys.platform != "linux":
+        return subprocess.Popen(command)
+    prctl = ctypes.CDLL(None).prctl
+    return subprocess.Popen(command, preexec_fn=lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGTERM))
+
+
 def guard(server_command: list[str], fifo_path: str, lock_path: str) -> int:
     """Run the server until its last user has let go; 1 when it keeps dying.
 
@@ -36,7 +46,7 @@ def guard(server_command: list[str], fifo_path: str, lock_path: str) -> int:
     fifo = os.open(fifo_path, os.O_RDONLY | os.O_NONBLOCK)
     poller = select.poll()
     poller.register(fifo, select.POLLHUP)
-    server = subprocess.Popen(server_command)
+    server = start(server_command)
     deaths: list[float] = []
     while True:
         poller.poll(_LOOK_MILLISECONDS)
@@ -54,7 +64,7 @@ def guard(server_command: list[str], fifo_path: str, lock_path: str) -> int:
             if len(deaths) == _QUICK_DEATHS and now - deaths[0] < _QUICK_SECONDS:
                 os.unlink(fifo_path)
                 return 1
-            server = subprocess.Popen(server_command)
+            server = start(server_command)
 
 
 if __name__ == "__main__":

@@ -160,14 +160,18 @@ class Client:
             "start it again; nothing of the job is lost."
         )
 
-    def has_worker(self, node: str | None = None) -> bool:
-        """Whether a worker that consumes the query queue answers within 1.5 seconds; `node` asks that one alone."""
+    def has_worker(self, node: str | None = None, *, passing: tuple[str, ...] = ()) -> bool:
+        """Whether a worker that consumes the query queue answers within 1.5 seconds; `node` asks that one alone.
+
+        Workers whose node name begins like one of `passing` do not count.
+        """
         asked = {"destination": [node], "limit": 1} if node else {}
         try:
             found = self._app.control.inspect(timeout=_PING_SECONDS, **asked).active_queues() or {}
         except CONNECTION_ERRORS as error:
             raise self._unreachable(error) from None
-        return any(queue["name"] == QUERY_QUEUE for queues in found.values() for queue in queues)
+        staying = [queues for name, queues in found.items() if not name.startswith(passing)]
+        return any(queue["name"] == QUERY_QUEUE for queues in staying for queue in queues)
 
     def _nobody_takes(self, sent: "_Sent") -> bool:
         """Whether the message of `sent` still waits and no worker says that it will come to it.

@@ -94,6 +94,9 @@ class EmbeddedBroker:
 
     def _start(self) -> None:
         server = _server_binary()
+        # A server whose guard was killed may be left where nothing ends it with its guard.
+        with contextlib.suppress(redis.exceptions.RedisError, OSError):
+            redis.Redis(unix_socket_path=str(self._socket), socket_timeout=2).shutdown(nosave=True)
         for leftover in (self._fifo, self._socket):
             leftover.unlink(missing_ok=True)
         os.mkfifo(self._fifo, 0o600)

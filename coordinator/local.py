@@ -20,6 +20,8 @@ from shared.errors import WorkerFailed
 from shared.messages import QUEUES
 from shared.settings import PARENT_PIPE, Settings, without_settings
 
+# Begins the names of workers that end with the command that started them: nobody else should count on one.
+CHILD_PREFIX = "own-"
 _STOP_SECONDS = 15.0
 _QUICK_DEATHS = 5
 _QUICK_SECONDS = 60.0
@@ -92,7 +94,7 @@ class LocalWorkers:
         self._logs.mkdir(exist_ok=True)
         pid = os.getpid()
         self._children = [
-            _Child(role, f"{role}{number}-{pid}", self._logs / f"{role}{number}.log")
+            _Child(role, f"{CHILD_PREFIX}{role}{number}-{pid}", self._logs / f"{role}{number}.log")
             for number, role in enumerate(roles, 1)
         ]
         # Children hold the reading end; when this process ends, however, they read the end of the file and stop.

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 from coordinator.client import Client
 from coordinator.embedded_broker import EmbeddedBroker
-from coordinator.local import LocalWorkers
+from coordinator.local import CHILD_PREFIX, LocalWorkers
 from coordinator.progress import Progress
 from shared.broker import require_broker
 from shared.jobdir import JobDir
@@ -34,7 +34,7 @@ def client_for_search(stack: ExitStack, job: JobDir, settings: Settings) -> Clie
     broker = stack.enter_context(EmbeddedBroker(job.jobs_root))
     settings = settings.changed(broker_url=broker.url)
     client = stack.enter_context(Client(job.path, broker.url))
-    if broker.started_here or not client.has_worker():
+    if broker.started_here or not client.has_worker(passing=(CHILD_PREFIX,)):
         workers = stack.enter_context(LocalWorkers(["query"], settings, broker.directory))
         while not client.has_worker(workers.nodes[0]):
             workers.watch()  # Raises when it can't be kept alive.

@@ -7,6 +7,7 @@ import threading
 import time
 from base64 import b64decode
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -14,6 +15,7 @@ import redis
 from celery import Celery, bootsteps
 from celery.worker import state
 from kombu.exceptions import OperationalError
+from kombu.transport.redis import Channel
 
 from shared.errors import BrokerUnreachable, SettingsError
 from shared.messages import (
@@ -111,6 +113,8 @@ def celery_url(url: str | None) -> str:
     try:
         parts = urlsplit(url)
         usable = parts.scheme in _SCHEMES and "://" in url and parts.port != 0
+        if parts.scheme in ("redis", "rediss"):
+            usable = usable and re.fullmatch(r"(/\d*)?", parts.path) is not None  # The number of a database.
     except ValueError:  # A port that is no number, or half an IPv6 address.
         usable = False
     if not usable:
@@ -164,7 +168,7 @@ def require_broker(settings: Settings) -> None:
         raise BrokerUnreachable(
             f"The broker {redacted(settings.broker_url or '')} refused the password ({error}): correct it in the URL."
         ) from None
-    except (redis.exceptions.RedisError, OSError) as error:
+    except (redis.exceptions.RedisError, OSError, TypeError, ValueError) as error:  # An option that redis-py refuses.
         raise BrokerUnreachable(
             f"No broker answers at {redacted(settings.broker_url or '')} ({error}): start Redis there, correct the "
             "address, or leave --broker and CELERY_BROKER_URL out to use an embedded one."
@@ -172,28 +176,45 @@ def require_broker(settings: Settings) -> None:
 
 
 def queued_messages(client: redis.Redis, queue: str) -> list[dict[str, Any]]:
-    """The first argument of each message that waits in `queue`; those of another form are left out.
+    """The first argument of each message that waits for `queue`; those of another form are left out.
 
     A queue is a Redis list under its own name, each message a JSON envelope with a base64 body, as Celery documents it.
+    A message that is to be done later waits in the hands of a worker, and so in kombu's hash of unacknowledged ones.
     """
     found = []
-    for raw in client.lrange(queue, 0, -1):
+    for envelope in [*_waiting(client, queue), *_delayed(client, queue)]:
         try:
-            arguments, *_ = json.loads(b64decode(json.loads(raw)["body"]))
+            arguments, *_ = json.loads(b64decode(envelope["body"]))
             found.append(arguments[0])
         except (ValueError, KeyError, TypeError, IndexError):
             continue
     return found
 
 
+def _waiting(client: redis.Redis, queue: str) -> list[Any]:
+    found = []
+    for raw in client.lrange(queue, 0, -1):
+        with suppress(ValueError):
+            found.append(json.loads(raw))
+    return found
+
+
+def _delayed(client: redis.Redis, queue: str) -> list[Any]:
+    found = []
+    for raw in client.hvals(Channel.unacked_key):
+        with suppress(ValueError, KeyError, TypeError, AttributeError):
+            envelope, _, routing_key = json.loads(raw)
+            if routing_key == queue and envelope["headers"].get("eta"):
+                found.append(envelope)
+    return found
+
+
 def queued_tasks(client: redis.Redis, queue: str) -> list[str]:
     """The ids of the tasks whose messages wait in `queue`; those of another form are left out."""
     found = []
-    for raw in client.lrange(queue, 0, -1):
-        try:
-            found.append(str(json.loads(raw)["headers"]["id"]))
-        except (ValueError, KeyError, TypeError):
-            continue
+    for envelope in _waiting(client, queue):
+        with suppress(KeyError, TypeError):
+            found.append(str(envelope["headers"]["id"]))
     return found
 
 

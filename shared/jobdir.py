@@ -142,8 +142,11 @@ class JobDir:
         if self.spec.is_file():
             return self
         if not self.path.exists():
-            raise JobNotFound(f"There is no job at {self.path}: make one with `lookalike index PHOTOS {self.path}`.")
+            raise JobNotFound(
+                f"There is no job at {self.path}: mount the disk that it lies on, or "
+                f"make one with `lookalike index PHOTOS {self.path}`."
+            )
         raise JobNotFound(
             f"{self.path} exists but holds no job.json, so it is no job yet: "
-            f"`lookalike index PHOTOS {self.path}` makes one there."
+            f"mount the disk that it lies on, or make one there with `lookalike index PHOTOS {self.path}`."
         )

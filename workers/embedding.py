@@ -67,7 +67,8 @@ def embed_partition(
     before every commit; when one says no, Stopped is raised and only the chunk under way is lost. Committed chunks that
     turn out damaged at the seal are embedded again. A partition that is sealed already, also by another worker
     meanwhile, stays as it is. Raises OSError when the disk does not answer or takes no commit, CorruptFile when the
-    path list is damaged, FingerprintMismatch when another model made one of the chunks.
+    path list is damaged, FingerprintMismatch when another model made one of the chunks, JobNotFound when the job's
+    directory went away, SourceError when its images' did.
     """
     paths: list[str] = []
     while not ledger.is_sealed(job, partition.number):
@@ -77,6 +78,7 @@ def embed_partition(
         work.run(missing, paths, threads)
         if not may_commit():
             raise Stopped
+        job.require()
         try:
             return ledger.seal_partition(job, manifest, partition)
         except CorruptFile:
@@ -152,10 +154,10 @@ class _Work:
                 vectors.append(self.embedder.embed(np.stack(batch)).astype(np.float16))
                 batch = []
             self._advance(len(rows))
-        if any(row.status in _OUT_OF_REACH for row in rows):
-            require_source(self.manifest, [row.image_path for row in rows])
+        require_source(self.manifest, [row for row in rows if row.status in _OUT_OF_REACH])
         if not self.may_commit():
             raise Stopped
+        self.job.require()  # A job whose mount has gone must not be begun anew in the empty mount point.
         seconds = time.monotonic() - started
         checkpoint.commit_chunk(self.job, self.manifest, chunk, rows, np.concatenate(vectors), seconds)
         self._done_here += len(chunk)
@@ -172,27 +174,46 @@ class _Work:
         )
 
 
-def require_source(manifest: Manifest, paths: list[str]) -> None:
-    """Raise SourceError when the folder that holds `paths` is itself out of reach.
+def require_source(manifest: Manifest, lost: list[ImageRow]) -> None:
+    """Raise SourceError when images seem lost because their folder is, or was for a moment, out of reach.
 
-    A mount that goes away, as a Drive does in the night, makes every image behind it vanish. Committed as failed rows
-    they would stay lost when it is back.
+    `lost` are the images that were not there or could not be read. A mount that goes away, as a Drive does in the
+    night, makes every image behind it vanish. Committed as failed rows they would stay lost when it is back.
     """
-    if manifest.source.kind == "folder":
-        folder = to_os_path(manifest.source.location)
-    else:
-        folder = os.path.commonpath([os.path.dirname(to_os_path(path)) for path in paths])
+    if not lost:
+        return
+    paths = [to_os_path(row.image_path) for row in lost]
+    folder = to_os_path(manifest.source.location) if manifest.source.kind == "folder" else None
+    folder = folder or os.path.commonpath([os.path.dirname(path) for path in paths])
+    reason = _out_of_reach(folder)
+    if reason is not None:
+        raise SourceError(
+            f"The images' folder {folder} is out of reach ({reason}): mount it again, and the job goes on where it "
+            "stands. If its images are gone for good, make a new job without them."
+        )
+    back = next((path for path in paths if _is_readable(path)), None)
+    if back is not None:
+        raise SourceError(f"{back} was out of reach for a moment and is back: its chunk is embedded again.")
+
+
+def _out_of_reach(folder: str) -> str | None:
+    """Why nothing can be found in `folder`; None when there is something."""
     try:
         with os.scandir(folder) as entries:
-            if next(entries, None) is not None:
-                return
-        reason = "it is empty now"
+            return None if next(entries, None) is not None else "it is empty now"
     except OSError as error:
-        reason = error.strerror or str(error)
-    raise SourceError(
-        f"The images' folder {folder} is out of reach ({reason}): mount it again, and the job goes on where it stands. "
-        "If its images are gone for good, make a new job without them."
-    )
+        return error.strerror or str(error)
+
+
+def _is_readable(path: str) -> bool:
+    try:
+        if not os.path.isfile(path):  # Nor a pipe, on which opening would wait.
+            return False
+        with open(path, "rb") as file:
+            file.read(1)
+    except OSError:
+        return False
+    return True
 
 
 def _row(image_id: int, image: ReadImage) -> ImageRow:

@@ -273,6 +273,17 @@ def test_an_embedded_broker_is_shared_and_ends_with_its_last_user(tmp_path: Path
         assert anew.started_here
 
 
+def test_a_killed_guard_takes_its_server_along_and_the_next_user_starts_anew(tmp_path: Path) -> None:
+    server = str(runtime_directory(tmp_path))
+    with EmbeddedBroker(tmp_path):
+        guards = [pid for pid, args in commands_with(server) if "broker_guard" in args]
+        os.kill(guards[0], signal.SIGKILL)
+        wait_until(lambda: not commands_with(server), "the server has ended with its guard", 10)
+        with EmbeddedBroker(tmp_path) as anew:
+            assert anew.started_here
+    wait_until(lambda: not commands_with(server), "the new one has ended with its last user", 10)
+
+
 def test_children_end_when_their_coordinator_is_killed(
     few_photos: Path, tmp_path: Path, start: Callable[..., Process]
 ) -> None:

@@ -79,6 +79,14 @@ def test_what_waits_in_a_queue_is_read_as_it_was_sent(bench: Bench) -> None:
     assert queued_tasks(bench.redis, "query") == [task_id]
 
 
+def test_a_message_that_a_worker_holds_for_later_is_found_too(bench: Bench) -> None:
+    worker = bench.worker("holder")
+    message = EmbedPartition("later", 7).to_json()
+    bench.app.send_task("lookalike.embed_partition", args=[message], countdown=600, ignore_result=True)
+    wait_until(lambda: not bench.redis.llen("embed") and "received" in worker.output, "the worker holds it", 20)
+    assert queued_messages(bench.redis, "embed") == [message]
+
+
 def test_a_task_longer_than_the_visibility_timeout_runs_once_and_a_second_message_does_no_harm(bench: Bench) -> None:
     first, second = bench.worker("first"), bench.worker("second")
     bench.ask()

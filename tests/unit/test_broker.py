@@ -128,6 +128,7 @@ class Redis:
 
     def __init__(self, entries: list[str] | None = None, error: Exception | None = None) -> None:
         self.entries, self.error, self.stamped = entries or [], error, []
+        self.held: list[str] = []
 
     def __enter__(self) -> "Redis":
         return self
@@ -142,6 +143,10 @@ class Redis:
     def lrange(self, queue: str, first: int, last: int) -> list[str]:
         assert (queue, first, last) == ("embed", 0, -1)
         return self.entries
+
+    def hvals(self, key: str) -> list[str]:
+        assert key == "unacked"
+        return self.held
 
     def zadd(self, key: str, members: dict[str, float], xx: bool) -> None:
         self.stamped.append((key, members, xx))
@@ -158,6 +163,21 @@ def test_what_waits_in_a_queue_is_read_and_what_is_strange_left_out() -> None:
     client: Any = Redis([strange[0], good[0], *strange, *good[1:]])
     assert queued_messages(client, "embed") == [{"n": 0}, {"n": 1}, {"n": 2}]
     assert queued_tasks(client, "embed") == ["task-0", "task-1", "task-2"]
+
+
+def test_what_a_worker_holds_for_later_waits_too_and_what_it_works_on_does_not() -> None:
+    client: Any = Redis([entry([[{"n": 0}], {}, {}])])
+    for number, (eta, queue) in enumerate([("2026-01-01", "embed"), (None, "embed"), ("2026-01-01", "merge")], 1):
+        envelope = json.loads(entry([[{"n": number}], {}, {}], {"id": str(number), "eta": eta}))
+        client.held.append(json.dumps([envelope, "", queue]))
+    client.held += ["no json", "[]", "[1, 2, 3]"]
+    assert queued_messages(client, "embed") == [{"n": 0}, {"n": 1}]
+
+
+@pytest.mark.parametrize("path", ["/abc", "/0/x", "/-1"])
+def test_a_database_that_is_no_number_is_refused_in_a_sentence(path: str) -> None:
+    with pytest.raises(SettingsError, match="not one that lookalike speaks to"):
+        celery_url(f"redis://host:6379{path}")
 
 
 @pytest.mark.parametrize(

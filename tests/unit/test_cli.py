@@ -124,7 +124,8 @@ def test_no_job_is_status_1_and_says_how_to_make_one(run: Run, tmp_path: Path, a
     ran = run(*arguments)
     assert (ran.status, ran.out) == (1, "")
     assert ran.err == (
-        f"lookalike: There is no job at {tmp_path}/job: make one with `lookalike index PHOTOS {tmp_path}/job`.\n"
+        f"lookalike: There is no job at {tmp_path}/job: mount the disk that it lies on, or make one with "
+        f"`lookalike index PHOTOS {tmp_path}/job`.\n"
     )
 
 

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from shared import checkpoint, ledger, path_list
-from shared.errors import CorruptFile, FingerprintMismatch, SourceError
+from shared.errors import CorruptFile, FingerprintMismatch, JobNotFound, SourceError
 from shared.jobdir import JobDir
 from shared.ledger import Seal
 from shared.manifest import Manifest, Source, write_manifest
@@ -395,6 +395,44 @@ def test_a_chunk_whose_folder_has_gone_is_not_committed_and_the_job_goes_on_when
     elsewhere.rename(mount)
     seal = embed(job, manifest)
     assert (seal.embedded, seal.failed) == (27, 3)
+
+
+def test_images_that_are_back_before_the_chunk_ends_are_not_committed_as_lost(
+    make: Make, photos: list[Path], tmp_path: Path
+) -> None:
+    mount, elsewhere = tmp_path / "mount", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for path in photos[4:14]:
+        (elsewhere / path.name).write_bytes(path.read_bytes())
+    job, manifest = make(chosen=[mount / path.name for path in photos[4:14]])
+    asked = iter(range(100))
+
+    def mount_at_the_end() -> bool:
+        if next(asked) == 2:  # After the last image was looked for: ten images, asked every four and at the end.
+            elsewhere.rename(mount)
+        return True
+
+    with pytest.raises(SourceError, match="is back"):
+        embed(job, manifest, keep_going=mount_at_the_end)
+    assert job.chunk_numbers(0) == []
+    assert embed(job, manifest).embedded == 10
+
+
+def test_a_job_whose_disk_went_away_is_not_begun_anew_in_its_place(make: Make, tmp_path: Path) -> None:
+    job, manifest = make()
+    embedder = FakeEmbedder()
+
+    def unmounted() -> bool:
+        if job.path.exists() and job.chunk_numbers(0):
+            job.path.rename(tmp_path / "elsewhere")
+        return True
+
+    with pytest.raises(JobNotFound, match="mount the disk"):
+        embed(job, manifest, embedder=embedder, may_commit=unmounted)
+    assert not job.path.exists()
+    (tmp_path / "elsewhere").rename(job.path)
+    assert job.chunk_numbers(0) == [0]
+    assert embed(job, manifest).embedded + embed(job, manifest, 1).embedded == 45
 
 
 def test_images_that_are_gone_one_by_one_are_failed_rows(make: Make, photos: list[Path], tmp_path: Path) -> None:

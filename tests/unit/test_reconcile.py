@@ -25,6 +25,7 @@ class FakeBroker:
         self.keys: dict[str, str] = {}
         self.hashes: dict[str, dict[str, str]] = {}
         self.queues: dict[str, list[str]] = {}
+        self.delayed: list[str] = []
         self.sent: list[Any] = []
         self.shown: list[str] = []
         self.away: Exception | None = None
@@ -64,7 +65,17 @@ class FakeBroker:
         assert (first, last) == (0, -1)
         return list(self.queues.get(queue, []))
 
+    def hvals(self, key: str) -> list[str]:
+        self._answer()
+        assert key == "unacked"
+        return self.delayed
+
     # What workers do.
+    def put_off(self, queue: str) -> None:
+        """A worker takes the oldest message of a queue, can't do it, and holds a new one for later."""
+        envelope = json.loads(self.queues[queue].pop(0))
+        self.delayed.append(json.dumps([envelope | {"headers": {"eta": "2026-01-01T00:00:00"}}, "", queue]))
+
     def take(self, queue: str, owner: str = "embed1@here") -> None:
         """A worker takes the oldest message of a queue, and its lease."""
         table = json.loads(base64.b64decode(json.loads(self.queues[queue].pop(0))["body"]))[0][0]
@@ -185,6 +196,20 @@ def test_a_partition_that_is_unaccounted_for_is_sent_again_after_the_grace(
         clock.now += passed
         reconciling.look()
         assert broker.taken() == expected, passed
+
+
+def test_a_partition_that_a_worker_has_put_off_is_not_sent_again(
+    reconciler: Make, broker: FakeBroker, clock: Clock
+) -> None:
+    reconciling = reconciler()
+    reconciling.look()
+    assert broker.taken() == [0, 1, 2, 3]
+    for _ in range(4):
+        broker.put_off(EMBED_QUEUE)
+    for _ in range(5):  # A worker without the images' mount does so for hours, while another works.
+        clock.now += GRACE_SECONDS
+        reconciling.look()
+    assert broker.taken() == []
 
 
 def test_a_partition_that_is_accounted_for_in_between_starts_the_grace_anew(
