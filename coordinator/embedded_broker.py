@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Self
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from coordinator import broker_guard
 from shared.errors import BrokerUnreachable
@@ -85,9 +87,13 @@ class EmbeddedBroker:
         self._users = users
         return True
 
+    def _connect(self) -> redis.Redis:
+        # Without redis-py's own retries, which go on for seconds: whoever asks here asks again, or does not care.
+        return redis.Redis(unix_socket_path=str(self._socket), socket_timeout=2, retry=Retry(NoBackoff(), 0))
+
     def _answers(self) -> bool:
         try:
-            with redis.Redis(unix_socket_path=str(self._socket), socket_timeout=2) as client:
+            with self._connect() as client:
                 return bool(client.ping())
         except (redis.exceptions.RedisError, OSError):
             return False
@@ -95,8 +101,9 @@ class EmbeddedBroker:
     def _start(self) -> None:
         server = _server_binary()
         # A server whose guard was killed may be left where nothing ends it with its guard.
-        with contextlib.suppress(redis.exceptions.RedisError, OSError):
-            redis.Redis(unix_socket_path=str(self._socket), socket_timeout=2).shutdown(nosave=True)
+        if self._answers():
+            with contextlib.suppress(redis.exceptions.RedisError, OSError):
+                self._connect().shutdown(nosave=True)
         for leftover in (self._fifo, self._socket):
             leftover.unlink(missing_ok=True)
         os.mkfifo(self._fifo, 0o600)

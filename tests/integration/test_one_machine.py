@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from coordinator import embedded_broker
 from coordinator.embedded_broker import EmbeddedBroker, runtime_directory
 from shared.jobdir import JobDir
 from tests.integration.processes import (
@@ -47,6 +48,13 @@ def runs_for(root: Path, pid: int) -> bool:
         return f"LOOKALIKE_JOBS_ROOT={root}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
         return False
+
+
+def ended(server: str) -> bool:
+    """Whether a broker and its guard have ended; takes the exit status of guards that this process started."""
+    for guard in embedded_broker._guards:
+        guard.poll()
+    return not commands_with(server)
 
 
 def leftovers(root: Path) -> list[str]:
@@ -268,9 +276,10 @@ def test_an_embedded_broker_is_shared_and_ends_with_its_last_user(tmp_path: Path
             with EmbeddedBroker(tmp_path) as third:
                 assert not third.started_here
             assert commands_with(server)
-    wait_until(lambda: not commands_with(server), "the server has ended with its last user", 10)
+    wait_until(lambda: ended(server), "the server has ended with its last user", 10)
     with EmbeddedBroker(tmp_path) as anew:
         assert anew.started_here
+    wait_until(lambda: ended(server), "that one too", 10)
 
 
 def test_a_killed_guard_takes_its_server_along_and_the_next_user_starts_anew(tmp_path: Path) -> None:
@@ -281,7 +290,7 @@ def test_a_killed_guard_takes_its_server_along_and_the_next_user_starts_anew(tmp
         wait_until(lambda: not commands_with(server), "the server has ended with its guard", 10)
         with EmbeddedBroker(tmp_path) as anew:
             assert anew.started_here
-    wait_until(lambda: not commands_with(server), "the new one has ended with its last user", 10)
+    wait_until(lambda: ended(server), "the new one has ended with its last user", 10)
 
 
 def test_children_end_when_their_coordinator_is_killed(
