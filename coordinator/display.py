@@ -12,7 +12,7 @@ from coordinator.demo import DemoPhotos, DemoResult
 from coordinator.progress import Progress
 from coordinator.reconcile import Look
 from shared.errors import LookalikeError
-from shared.messages import Answer
+from shared.messages import Answer, Hit
 
 
 def duration(seconds: float) -> str:
@@ -120,17 +120,16 @@ def hits_table(query: str, answer: Answer) -> RenderableType:
     """The hits of one query, best first."""
     if answer.error is not None:
         return Text(f"{query}: {answer.error}", style="red")
+    return _table_of(answer.hits, f"{query}  ·  {answer.milliseconds:.1f} ms in the worker")
+
+
+def _table_of(hits: Sequence[Hit], title: str) -> Table:
     # Text all through: in a plain string, Rich would take a path like `[old]/:dog:.jpg` for its own markup.
-    table = Table(
-        title=Text(f"{query}  ·  {answer.milliseconds:.1f} ms in the worker", style="bold"),
-        title_justify="left",
-        box=None,
-        pad_edge=False,
-    )
+    table = Table(title=Text(title, style="bold"), title_justify="left", box=None, pad_edge=False)
     table.add_column("#", justify="right", style="dim")
     table.add_column("similarity", justify="right")
     table.add_column("image", overflow="fold")
-    for hit in answer.hits:
+    for hit in hits:
         table.add_row(str(hit.rank), f"{hit.similarity:.4f}", Text(hit.image_path))
     return table
 
@@ -165,17 +164,8 @@ def demo_view(cut: DemoPhotos, result: DemoResult, progress: Progress) -> Render
     in_ten = sum(found.in_ten for found in result.found) / copies
     table.add_row("all", str(copies), f"{first:.1%}", f"{in_ten:.1%}", style="bold")
     index = "" if progress.index is None else f"{progress.index.type} index of {progress.index.ntotal:,} embeddings"
-    best = Table(
-        title=f"Best five hits of one copy ({result.example.alteration}) of {result.example.original.name}",
-        title_justify="left",
-        title_style="bold",
-        box=None,
-    )
-    best.add_column("#", justify="right", style="dim")
-    best.add_column("similarity", justify="right")
-    best.add_column("image", overflow="fold")
-    for hit in result.hits:
-        best.add_row(str(hit.rank), f"{hit.similarity:.4f}", Text(hit.image_path))
+    example = f"Best five hits of one copy ({result.example.alteration}) of {result.example.original.name}"
+    best = _table_of(result.hits, example)
     figures = Text(
         f"embedding   {result.images_per_second:,.0f} images a second in one worker, from file to checkpoint\n"
         f"index       {index}\n"

@@ -370,6 +370,14 @@ def test_a_worker_is_one_that_consumes_the_query_queue(
     assert client.has_worker() is expected
 
 
+def test_a_worker_that_ends_with_another_command_does_not_count(client: Client, app: FakeApp) -> None:
+    app.queues = {"own-query1-7@here": [{"name": "query"}]}
+    assert client.has_worker()
+    assert not client.has_worker(passing=("own-",))
+    app.queues["query@here"] = [{"name": "query"}]
+    assert client.has_worker(passing=("own-",))
+
+
 def test_a_client_that_is_closed_gives_up_what_is_still_out(app: FakeApp) -> None:
     with Client("job", URL) as client:
         done, out = client.enqueue_queries([Query(vector=vector(1))] * 65)[0::64]
