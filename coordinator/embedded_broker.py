@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Self
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from coordinator import broker_guard
+from shared.broker import connect
 from shared.errors import BrokerUnreachable
+from shared.settings import Settings
 
 _START_SECONDS = 20.0
 _ANSWER_SECONDS = 5.0
@@ -87,13 +87,9 @@ class EmbeddedBroker:
         self._users = users
         return True
 
-    def _connect(self) -> redis.Redis:
-        # Without redis-py's own retries, which go on for seconds: whoever asks here asks again, or does not care.
-        return redis.Redis(unix_socket_path=str(self._socket), socket_timeout=2, retry=Retry(NoBackoff(), 0))
-
     def _answers(self) -> bool:
         try:
-            with self._connect() as client:
+            with connect(Settings(broker_url=self.url)) as client:
                 return bool(client.ping())
         except (redis.exceptions.RedisError, OSError):
             return False
@@ -103,7 +99,7 @@ class EmbeddedBroker:
         # A server whose guard was killed may be left where nothing ends it with its guard.
         if self._answers():
             with contextlib.suppress(redis.exceptions.RedisError, OSError):
-                self._connect().shutdown(nosave=True)
+                connect(Settings(broker_url=self.url)).shutdown(nosave=True)
         for leftover in (self._fifo, self._socket):
             leftover.unlink(missing_ok=True)
         os.mkfifo(self._fifo, 0o600)
