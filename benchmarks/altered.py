@@ -12,9 +12,10 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from coordinator.client import Client, Queryable
+from coordinator.client import Client
 from coordinator.embedded_broker import EmbeddedBroker
 from coordinator.local import LocalWorkers
+from coordinator.queries import Queryable
 from shared import ledger, sealing
 from shared.errors import ImageError, UsageError
 from shared.jobdir import JobDir

@@ -7,22 +7,20 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 from celery.exceptions import TimeoutError as CeleryTimeout
 from celery.result import AsyncResult
 
+from coordinator.queries import Queryable, as_query, groups
 from shared.broker import (
     CONNECTION_ERRORS,
     RESULT_EXPIRES_SECONDS,
     connect,
     make_app,
-    queued_tasks,
-    redacted,
     require_broker,
 )
+from shared.broker_url import redacted
 from shared.errors import (
     BrokerUnreachable,
-    ImageError,
     LookalikeError,
     MessageError,
     NoWorker,
@@ -41,15 +39,13 @@ from shared.messages import (
     SearchJob,
     reply_from_json,
 )
+from shared.queues import queued_tasks
 from shared.settings import load_settings
-
-Queryable = str | os.PathLike[str] | bytes | np.ndarray
 
 # How long a reply may stay out before somebody looks whether there is any worker to give it.
 _PATIENCE_SECONDS = 3.0
 _PING_SECONDS = 1.5
 _QUERIES_PER_TASK = 64
-_BYTES_PER_TASK = 4 << 20
 
 
 class PendingReply:
@@ -127,14 +123,15 @@ class Client:
         Many queries share a task. Raises ImageError for a file that can't be read, QueryError for what can't be a
         query or a `k` out of range, BrokerUnreachable when the broker does not take them.
         """
-        return self.enqueue_queries([as_query(query) for query in queries], k, exact=exact)
+        most = self._settings.max_query_bytes
+        return self.enqueue_queries([as_query(query, most) for query in queries], k, exact=exact)
 
     def enqueue_queries(self, queries: Sequence[Query], k: int = 10, *, exact: bool = False) -> list[PendingReply]:
         """`enqueue` for queries that `as_query` has made already."""
         if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= MAX_K:
             raise QueryError(f"k is {k!r}; a search gives 1 to {MAX_K} hits.")
         replies: list[PendingReply] = []
-        for group in _groups(queries, min(_QUERIES_PER_TASK, self._settings.max_queries)):
+        for group in groups(queries, min(_QUERIES_PER_TASK, self._settings.max_queries)):
             sent = self._send(SearchJob(self.job_id, tuple(group), k, exact))
             replies += [PendingReply(self, sent, position) for position in range(len(group))]
         return replies
@@ -188,13 +185,16 @@ class Client:
     def wait(self, sent: "_Sent", result: "AsyncResult[Any]", timeout: float) -> Any:
         """What the task of `sent` returned; looks for a worker when it takes long."""
         deadline = time.monotonic() + timeout
+        nobody = False
         try:
-            while True:
+            while not nobody:
                 left = deadline - time.monotonic()
                 try:
                     return result.get(timeout=max(0.01, min(left, _PATIENCE_SECONDS)))
                 except CeleryTimeout:
-                    if left <= _PATIENCE_SECONDS or self._nobody_takes(sent):
+                    # Asked twice: a worker that reads a very large message does not answer meanwhile.
+                    nobody = self._nobody_takes(sent) and self._nobody_takes(sent)
+                    if left <= _PATIENCE_SECONDS:
                         break
         except CONNECTION_ERRORS as error:
             raise self._unreachable(error) from None
@@ -202,7 +202,7 @@ class Client:
             raise
         except Exception as error:  # What the task raised, as Celery rebuilds it: any class at all.
             raise WorkerFailed(f"The query worker failed: {error}. Its log says where.") from None
-        if self._nobody_takes(sent):
+        if nobody:
             raise NoWorker(
                 f"No query worker runs behind {redacted(self._settings.broker_url or '')}: "
                 "start one with `lookalike worker query`."
@@ -246,46 +246,3 @@ class _Sent:
             with contextlib.suppress(*CONNECTION_ERRORS, RuntimeError):
                 self._result.forget()
             self._result = None
-
-
-def as_query(query: Queryable) -> Query:
-    """The query that a path, encoded bytes, an RGB array uint8 [h, w, 3] or a vector float [d] stands for."""
-    if isinstance(query, np.ndarray):
-        if query.ndim == 1 and query.size and query.dtype.kind == "f":
-            return Query(vector=query.astype(np.float32))
-        if query.ndim == 3 and query.shape[2] == 3 and query.dtype == np.uint8:
-            return Query(image=_as_ppm(query))
-        raise QueryError(
-            f"An array query must be a vector, float [d], or an RGB image, uint8 [h, w, 3]; this one is "
-            f"{query.dtype} {list(query.shape)}."
-        )
-    if isinstance(query, bytes):
-        return Query(image=query)
-    if isinstance(query, str | os.PathLike):
-        try:
-            return Query(image=Path(os.path.expanduser(query)).read_bytes())
-        except (OSError, ValueError) as error:  # ValueError: a NUL in the path.
-            reason = getattr(error, "strerror", None) or error
-            raise ImageError(f"The query image {query!s} can't be read: {reason}.", "unreadable") from None
-    raise QueryError(f"A query is a path, encoded bytes, an RGB array or a vector, not {type(query).__name__}.")
-
-
-def _as_ppm(image: np.ndarray) -> bytes:
-    """The plainest lossless image file there is: a client needs no image library to write it."""
-    height, width, _ = image.shape
-    return f"P6 {width} {height} 255\n".encode() + np.ascontiguousarray(image).tobytes()
-
-
-def _groups(queries: Sequence[Query], most: int) -> Iterable[list[Query]]:
-    """The queries in order, cut into what one task carries: `most` queries, or 4 MiB of images."""
-    group: list[Query] = []
-    size = 0
-    for query in queries:
-        weight = len(query.image or b"")
-        if group and (len(group) == most or size + weight > _BYTES_PER_TASK):
-            yield group
-            group, size = [], 0
-        group.append(query)
-        size += weight
-    if group:
-        yield group

@@ -8,10 +8,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from coordinator.at_work import AtWork
 from coordinator.demo import DemoPhotos, DemoResult
 from coordinator.progress import Progress
 from coordinator.reconcile import Look
 from shared.errors import LookalikeError
+from shared.lease import MERGE
 from shared.messages import Answer, Hit
 
 
@@ -69,8 +71,11 @@ def one_line(progress: Progress, activity: str | None = None) -> str:
     )
 
 
-def live_view(progress: Progress, doing: str) -> RenderableType:
-    """The view that `index` and `status --watch` keep on the screen; `doing` stands in while no rate is known."""
+def live_view(progress: Progress, doing: str, more: Sequence[str] = ()) -> RenderableType:
+    """The view that `index` and `status --watch` keep on the screen; `doing` stands in while no rate is known.
+
+    `more` are lines below it.
+    """
     numbers = Table.grid(padding=(0, 2))
     numbers.add_row(
         ProgressBar(total=max(progress.listed, 1), completed=progress.done, width=40),
@@ -80,7 +85,7 @@ def live_view(progress: Progress, doing: str) -> RenderableType:
     )
     state = rate_line(progress) if progress.images_per_second or progress.index_is_current else doing
     detail = Text(f"{state}   ·   partitions: {partitions_line(progress)}", style="dim")
-    return Group(numbers, detail)
+    return Group(numbers, detail, *(Text(line) for line in more))
 
 
 def status_lines(progress: Progress) -> list[str]:
@@ -94,6 +99,24 @@ def status_lines(progress: Progress) -> list[str]:
         f"rate        {rate_line(progress)}",
         f"index       {index_line(progress)}",
     ]
+
+
+def at_work_lines(at_work: AtWork, partitions: int) -> list[str]:
+    """What the broker says of a job of so many partitions, a line each; one line when it does not answer."""
+    if at_work.error is not None:
+        return [f"broker      does not answer ({at_work.error}): what workers hold is not known"]
+    held = [
+        f"{'merge' if holder.what == MERGE else f'partition {_counted(holder.what)} of {partitions:,}'}: {holder.owner}"
+        for holder in at_work.holders
+    ]
+    waiting = "1 message" if at_work.waiting == 1 else f"{at_work.waiting:,} messages"
+    troubles = [f"trouble     {trouble.owner}: {trouble.sentence}" for trouble in at_work.troubles]
+    return [*(f"at work     {line}" for line in held or ["nobody"]), f"waiting     {waiting}", *troubles]
+
+
+def _counted(what: str) -> str:
+    """A partition as Flower counts it for people, from 1."""
+    return f"{int(what) + 1:,}" if what.isdigit() else what
 
 
 def index_line(progress: Progress) -> str:

@@ -35,14 +35,22 @@ class EmbeddedBroker:
     under the system's temporary directory, never in the job: what matters is on disk in the job already.
     """
 
-    def __init__(self, jobs_root: Path) -> None:
-        """Join or start the broker of `jobs_root`; raises BrokerUnreachable when it can't be started."""
-        self.directory = runtime_directory(jobs_root)
+    def __init__(self, jobs_root: Path, *, start: bool = True) -> None:
+        """Join or start the broker of `jobs_root`; raises BrokerUnreachable when it can't be started.
+
+        Without `start` it is joined or BrokerUnreachable is raised, and nothing is made on disk.
+        """
+        self.directory = runtime_directory(jobs_root, make=start)
         self._socket = self.directory / "broker.sock"
         self._fifo = self.directory / "users.fifo"
         self._lock = self.directory / "start.lock"
         self.url = f"redis+socket://{self._socket}"
         self._users: int | None = None
+        self.started_here = False
+        if not start:
+            if not self._join():
+                raise BrokerUnreachable(f"No embedded broker runs here for the jobs in {jobs_root}.")
+            return
         with open(self._lock, "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self.started_here = not self._join()
@@ -147,8 +155,8 @@ def _server_binary() -> Path:
     return Path(get_binary_path())
 
 
-def runtime_directory(jobs_root: Path) -> Path:
-    """The private directory of a jobs root's embedded broker, made if need be.
+def runtime_directory(jobs_root: Path, *, make: bool = True) -> Path:
+    """The private directory of a jobs root's embedded broker, made if need be and asked for.
 
     Its name is short: the path of a unix socket may have about 100 characters. Raises BrokerUnreachable when somebody
     else owns it.
@@ -156,12 +164,16 @@ def runtime_directory(jobs_root: Path) -> Path:
     root = hashlib.sha256(os.fsencode(jobs_root.expanduser().resolve())).hexdigest()[:12]
     mine = Path(tempfile.gettempdir()) / f"lookalike-{os.getuid()}"
     directory = mine / root
-    with contextlib.suppress(FileExistsError):
-        mine.mkdir(mode=0o700)
+    if make:
+        with contextlib.suppress(FileExistsError):
+            mine.mkdir(mode=0o700)
+    elif not mine.exists():
+        return directory
     status = mine.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
         raise BrokerUnreachable(
             f"{mine} must be a directory of yours that nobody else can enter: remove it, or set TMPDIR to another one."
         )
-    directory.mkdir(mode=0o700, exist_ok=True)
+    if make:
+        directory.mkdir(mode=0o700, exist_ok=True)
     return directory

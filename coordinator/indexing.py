@@ -57,8 +57,10 @@ def run_job(
             fresh = [f"{trouble.owner}: {trouble.sentence}" for trouble in look.troubles]
             notices = [sentence for sentence in fresh if sentence not in told]
             told.update(fresh)
-            if workers is not None:
-                notices += workers.watch()
+            deaths = workers.watch() if workers is not None else []
+            if deaths:
+                notices += deaths
+                reconciler.resend_at_once()
             yield Step(look, notices)
             if look.progress.index_is_current:
                 return

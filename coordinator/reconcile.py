@@ -10,10 +10,12 @@ from celery import Celery
 
 from coordinator.progress import Progress, ProgressReader
 from shared import lease
-from shared.broker import CONNECTION_ERRORS, queued_messages, send_embed, send_merge
+from shared.broker import CONNECTION_ERRORS, in_words
 from shared.errors import MessageError
 from shared.lease import MERGE, Holder, Trouble
 from shared.messages import EMBED_QUEUE, MERGE_QUEUE, EmbedPartition, MergeJob
+from shared.outage import Outage
+from shared.queues import queued_messages, send_embed, send_merge
 
 log = logging.getLogger("lookalike.reconcile")
 
@@ -52,7 +54,12 @@ class Reconciler:
         self._clock = clock
         self._job_id = reader.job.job_id
         self._first_look = True
+        self._outage = Outage(log, f"{self._job_id}: the broker does not answer", "looking again until it does")
         self._unaccounted_since: dict[int | str, float] = {}
+
+    def resend_at_once(self) -> None:
+        """Have the next look send what nobody holds, without the grace: for who has seen a worker die."""
+        self._first_look = True
 
     def look(self) -> Look:
         """Read the ledger, send what is missing, and say what was found. A broker that is away is in the answer."""
@@ -65,8 +72,9 @@ class Reconciler:
             elif not progress.index_is_current:
                 self._send_merge(holders)
         except CONNECTION_ERRORS as error:
-            log.warning("The broker does not answer (%s); looking again.", error)
-            return Look(progress, broker_error=str(error) or type(error).__name__)
+            self._outage.began(in_words(error))
+            return Look(progress, broker_error=in_words(error))
+        self._outage.over()
         self._first_look = False
         return Look(progress, holders, troubles)
 

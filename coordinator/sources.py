@@ -1,11 +1,14 @@
 """Sources: a folder, a list file or standard input -> ordered image paths, streamed."""
 
 import codecs
+import errno
 import os
+import stat
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -36,8 +39,17 @@ IMAGE_SUFFIXES = frozenset(
 )
 
 _DIRECTORY = "directory"
-# Reasons that are counted apart. Suffixes such as `.20240131` could be as many as there are files.
-_REASONS = 40
+# Suffixes that are counted apart. Those such as `.20240131` could be as many as there are files.
+_SUFFIXES = 40
+# What can be wrong with one folder alone. Any other failure is that of the disk, and would leave out half a source.
+_FOLDER_REASONS = {
+    errno.EACCES: "folder without permission",
+    errno.EPERM: "folder without permission",
+    errno.ENAMETOOLONG: "folder with too long a path",
+    errno.ENOENT: "folder that vanished while it was listed",
+    errno.ENOTDIR: "folder that vanished while it was listed",
+}
+_LINE_BYTES = 65_536  # No path is as long; a file without line ends must not be read into memory whole.
 
 
 @dataclass(slots=True)
@@ -72,12 +84,20 @@ def open_source(source: str, stdin: BinaryIO | None = None) -> Listing:
             left_out,
         )
     path = Path(os.path.expanduser(source)).absolute()
-    if path.is_dir():
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise SourceError(
+            f"There is nothing at {path}: name a folder of images, a .txt list of paths, or - for stdin."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise SourceError(f"{path} can't be looked at ({getattr(error, 'strerror', error)}).") from None
+    if stat.S_ISDIR(mode):
         return Listing("folder", to_text(str(path)), _walk(os.fsencode(path), left_out), left_out)
-    if not path.exists():
-        raise SourceError(f"There is nothing at {path}: name a folder of images, a .txt list of paths, or - for stdin.")
     if path.suffix.lower() != ".txt":
         raise SourceError(f"{path} is neither a folder nor a .txt list of image paths, one a line.")
+    if not stat.S_ISREG(mode):  # It is read twice, and from beginning to end.
+        raise SourceError(f"{path} is no regular file: give the list on standard input, with - as the source.")
     return Listing("list", to_text(str(path)), _from_file(path, left_out), left_out)
 
 
@@ -86,11 +106,11 @@ def _from_file(path: Path, left_out: Counter[str]) -> Iterator[str]:
         with open(path, "rb") as file:
             yield from _listed(file, path.parent, left_out)
     except OSError as error:
-        raise SourceError(f"The list {path} can't be read: {error}.") from None
+        raise SourceError(f"The list {path} can't be read ({error.strerror}).") from None
 
 
 def _listed(lines: BinaryIO, base: Path, left_out: Counter[str]) -> Iterator[str]:
-    for number, line in enumerate(lines):
+    for number, line in enumerate(iter(partial(lines.readline, _LINE_BYTES), b"")):
         if number == 0:
             line = line.removeprefix(codecs.BOM_UTF8)  # Windows editors begin a text with it.
         text = os.fsdecode(line.rstrip(b"\r\n"))
@@ -102,46 +122,103 @@ def _listed(lines: BinaryIO, base: Path, left_out: Counter[str]) -> Iterator[str
                 f"Line {number + 1} of the list holds a NUL byte, which no path can: give it as UTF-8 text, one path a "
                 "line."
             )
+        if len(line) == _LINE_BYTES and not line.endswith(b"\n"):
+            raise SourceError(f"Line {number + 1} of the list is longer than any path: give one path a line.")
         # pathlib drops `.` and double slashes, but keeps `..`: behind a link to a directory it leads elsewhere.
         yield to_text(str(base / text))
 
 
-def _walk(folder: bytes, left_out: Counter[str], above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[str]:
-    """The images under `folder`, depth first, each directory in the byte order of its names.
+@dataclass(slots=True)
+class _Folder:
+    """A folder that is being walked: its names in order, and which of them are folders."""
 
-    Linked directories are followed, except into one of those `above` (by device and inode), which would never end.
+    path: bytes
+    identity: tuple[int, int]
+    names: Iterator[bytes]
+    folders: frozenset[bytes]
+
+
+def _walk(root: bytes, left_out: Counter[str]) -> Iterator[str]:
+    """The images under `root`, depth first, each folder in the byte order of its names.
+
+    Linked folders are followed, except into one of those above, by device and inode, which would never end.
     """
-    directories: set[bytes] = set()
-    listed: list[bytes] = []  # Names alone: a folder of two million images takes a hundred megabytes so.
+    above: list[_Folder] = []  # A list and no recursion: folders may be nested deeper than Python calls.
     try:
-        status = os.stat(folder)
-        here = (status.st_dev, status.st_ino)
-        if here in above:
-            left_out["link to a folder above itself"] += 1
-            return
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                reason = _reason_to_leave_out(entry)
-                if reason == _DIRECTORY:
-                    directories.add(entry.name)
-                if reason in (None, _DIRECTORY):
-                    listed.append(entry.name)
-                elif reason in left_out or len(left_out) < _REASONS:
-                    left_out[reason] += 1
-                else:
-                    left_out["other"] += 1
+        found: _Folder | None = _listed_folder(root, left_out)
     except OSError as error:
-        raise SourceError(
-            f"The folder {to_text(os.fsdecode(folder))} can't be listed ({error.strerror}): make it readable, or give "
-            "a list of paths without it."
-        ) from None
-    listed.sort()
-    for name in listed:
-        path = os.path.join(folder, name)
-        if name in directories:
-            yield from _walk(path, left_out, above | {here})
+        raise _unlistable(root, error) from None
+    while found is not None or above:
+        if found is not None:
+            above.append(found)
+            found = None
+        name = next(above[-1].names, None)
+        if name is None:
+            above.pop()
+            continue
+        path = os.path.join(above[-1].path, name)
+        if name in above[-1].folders:
+            found = _folder_below(above, path, left_out)
         else:
             yield to_text(os.fsdecode(path))
+
+
+def _folder_below(above: list[_Folder], path: bytes, left_out: Counter[str]) -> _Folder | None:
+    """The folder at `path`; None when it is left out, and is counted."""
+    try:
+        if _identity(path) in [folder.identity for folder in above]:
+            left_out["link to a folder above itself"] += 1
+            return None
+        return _listed_folder(path, left_out)
+    except OSError as error:
+        reason = _FOLDER_REASONS.get(error.errno or 0)
+        # A folder that is not there any more was deleted, or the whole source went away with its mount.
+        if reason is None or (error.errno in (errno.ENOENT, errno.ENOTDIR) and not _are_there(above)):
+            raise _unlistable(path, error) from None
+        left_out[reason] += 1
+        return None
+
+
+def _listed_folder(path: bytes, left_out: Counter[str]) -> _Folder:
+    folders: set[bytes] = set()
+    listed: list[bytes] = []  # Names alone: a folder of two million images takes a hundred megabytes so.
+    identity = _identity(path)
+    with os.scandir(path) as entries:
+        for entry in entries:
+            reason = _reason_to_leave_out(entry)
+            if reason == _DIRECTORY:
+                folders.add(entry.name)
+            if reason in (None, _DIRECTORY):
+                listed.append(entry.name)
+            elif not reason.startswith(".") or reason in left_out or _suffixes(left_out) < _SUFFIXES:
+                left_out[reason] += 1
+            else:
+                left_out["other"] += 1
+    listed.sort()
+    return _Folder(path, identity, iter(listed), frozenset(folders))
+
+
+def _suffixes(left_out: Counter[str]) -> int:
+    return sum(reason.startswith(".") for reason in left_out)
+
+
+def _identity(path: bytes) -> tuple[int, int]:
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
+
+
+def _are_there(above: list[_Folder]) -> bool:
+    try:
+        return all(_identity(folder.path) == folder.identity for folder in above)
+    except OSError:
+        return False
+
+
+def _unlistable(path: bytes, error: OSError) -> SourceError:
+    return SourceError(
+        f"The folder {to_text(os.fsdecode(path))} can't be listed ({error.strerror}): make it readable, or give a list "
+        "of paths without it."
+    )
 
 
 def _reason_to_leave_out(entry: "os.DirEntry[bytes]") -> str | None:
@@ -151,11 +228,13 @@ def _reason_to_leave_out(entry: "os.DirEntry[bytes]") -> str | None:
             return _DIRECTORY
         regular = entry.is_file()
         broken = entry.is_symlink() and not os.path.exists(entry.path)
-    except OSError:
-        # A link that leads to itself, or to where nobody may look. For anything else the folder's own error is due.
-        if not entry.is_symlink():
+    except OSError as error:
+        # A link that leads to itself, or to where nobody may look. For anything else the folder's own error is due; but
+        # what has too long a path is listed by its name, so that an image has its error row.
+        regular = error.errno == errno.ENAMETOOLONG
+        if not regular and not entry.is_symlink():
             raise
-        regular, broken = False, True
+        broken = not regular
     if not regular and not broken:
         return "not a regular file"
     suffix = os.path.splitext(entry.name)[1].lower().decode("ascii", "backslashreplace")

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -107,13 +107,13 @@ def is_whole(job: JobDir, build: str) -> bool:
 def current_build(job: JobDir) -> str | None:
     """The promoted build, or None when there is none; raises CorruptFile when CURRENT names no build."""
     try:
-        name = job.current.read_bytes().decode("utf-8", errors="replace").strip()
+        name = files.read_marker(job.current).decode("utf-8", errors="replace").strip()
     except FileNotFoundError:
         return None
     if not _NUMBERED.fullmatch(name) or name not in build_names(job):
         raise CorruptFile(
-            f"{job.current} holds {name[:80]!r}, which is no build in {job.index_dir}: delete {job.current}, and "
-            "`lookalike index` builds the index anew from the sealed partitions."
+            f"{job.current} holds {name[:80]!r}, which is no build in {job.index_dir}: `lookalike repair {job.path}` "
+            "takes it back, and `lookalike index` builds the index anew where no other build covers the embeddings."
         )
     return name
 
@@ -126,29 +126,42 @@ def write_info(job: JobDir, info: IndexInfo) -> None:
 def read_info(job: JobDir, build: str) -> IndexInfo:
     """The index.json of a build.
 
-    Raises JobMismatch for another format version and CorruptFile when it is not what `write_info` writes.
+    Raises JobMismatch for another format version, CorruptFile when it is missing or is not what `write_info` writes,
+    OSError when the disk does not answer.
     """
     path = job.build_dir(build) / INFO_FILE
     try:
-        table = json.loads(path.read_bytes())
+        table = json.loads(files.read_marker(path))
         if table["format"] != FORMAT:
             raise JobMismatch(
-                f"{path} has format {table['format']}, and this version of lookalike reads format {FORMAT}: use the "
-                f"version that built the index. {_anew(job, build)}"
+                f"{path} has format {table['format']}, and this version of lookalike reads format {FORMAT}. Use the "
+                f"version that built the index, or remove {job.build_dir(build)}, and `lookalike index` builds it anew."
             )
         info = IndexInfo(**{key: value for key, value in table.items() if key != "bytes"})
         if info.build != build or table["bytes"] != info.bytes:
             raise ValueError(f"it is about build {info.build} of {table['bytes']} bytes")
+        _require_types(info)
         return info
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CorruptFile(f"{path} is not a whole description of an index ({error!r}). {_anew(job, build)}") from None
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CorruptFile(f"{path} is not a whole description of an index ({error!r}): {_anew(job)}") from None
 
 
-def _anew(job: JobDir, build: str) -> str:
+def _require_types(info: IndexInfo) -> None:
+    """Raise ValueError where a value has another type than `write_info` writes."""
+    kinds: dict[Any, tuple[type, ...]] = {int: (int,), str: (str,), float: (int, float)}
+    for field in fields(IndexInfo):
+        if field.type in kinds and type(getattr(info, field.name)) not in kinds[field.type]:
+            raise ValueError(f"{field.name} is {getattr(info, field.name)!r}")
+    for name, entry in info.files.items():
+        if type(entry["bytes"]) is not int or type(entry["sha256"]) is not str:
+            raise ValueError(f"the entry of {name} is {entry!r}")
+
+
+def _anew(job: JobDir) -> str:
     """What a person does about a build that can't be used."""
     return (
-        f"Delete {job.build_dir(build)}, and {job.current} too where it names that build; then `lookalike index` "
-        "builds the index anew from the sealed partitions."
+        f"`lookalike repair {job.path}` removes it, and `lookalike index` builds the index anew from the sealed "
+        "partitions."
     )
 
 
@@ -170,8 +183,8 @@ def check_files(job: JobDir, info: IndexInfo, *, checksums: bool) -> None:
         else:
             continue
         raise CorruptFile(
-            f"{path} {what}; {INFO_FILE} says {expected['bytes']} bytes with the SHA-256 {expected['sha256'][:12]}. "
-            f"{_anew(job, info.build)}"
+            f"{path} {what}; {INFO_FILE} says {expected['bytes']} bytes with the SHA-256 {expected['sha256'][:12]}: "
+            f"{_anew(job)}"
         )
 
 

@@ -1,6 +1,5 @@
 """Checkpoints: a chunk of a partition committed at once, as one Parquet file that carries its own checksums."""
 
-import errno
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +14,7 @@ from shared import files
 from shared.errors import CorruptFile, FingerprintMismatch
 from shared.jobdir import JobDir
 from shared.manifest import Chunk, Manifest, Partition
-from shared.parquet import read_table
+from shared.parquet import read_schema, read_table
 
 _SUMMARY_KEY = b"lookalike.chunk"
 _UNIT_TOLERANCE = 2e-3  # What rounding to float16 does to the length of a vector of up to a few thousand dimensions.
@@ -115,24 +114,19 @@ def commit_chunk(
         [pa.array(columns[name], CHUNK_SCHEMA.field(name).type) for name in columns] + [vectors],
         schema=CHUNK_SCHEMA.with_metadata({_SUMMARY_KEY: json.dumps(asdict(summary))}),
     )
-    with files.written_aside(job.chunk(chunk.partition, chunk.number), keep_first=True) as aside:
-        pq.write_table(
-            table,
-            aside,
-            compression="zstd",
-            use_dictionary=["status"],
-            write_page_checksum=True,
-        )
+    with (
+        files.written_aside(job.chunk(chunk.partition, chunk.number), keep_first=True) as aside,
+        open(aside, "wb") as file,
+    ):
+        pq.write_table(table, file, compression="zstd", use_dictionary=["status"], write_page_checksum=True)
 
 
 def chunk_summary(job: JobDir, partition: int, chunk: int) -> ChunkSummary:
     """What a committed chunk says of itself; CorruptFile when its footer can't be read, OSError as `read_chunk`."""
     path = job.chunk(partition, chunk)
     try:
-        return ChunkSummary(**json.loads(pq.read_schema(path).metadata[_SUMMARY_KEY]))
-    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
-        if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
-            raise
+        return ChunkSummary(**json.loads(read_schema(path).metadata[_SUMMARY_KEY]))
+    except (KeyError, TypeError, ValueError) as error:
         raise CorruptFile(f"{path} can't be read ({error}).") from None
 
 
@@ -147,7 +141,8 @@ def read_chunk(job: JobDir, manifest: Manifest, chunk: Chunk) -> tuple[pa.Table,
     if summary.fingerprint != manifest.model.fingerprint:
         raise FingerprintMismatch(
             f"The chunk {path} was embedded by the model {summary.fingerprint}, but the job is made for "
-            f"{manifest.model.fingerprint}: delete the chunk, and `lookalike index` embeds it again."
+            f"{manifest.model.fingerprint}: `lookalike repair {job.path}` takes it back, and `lookalike index` embeds "
+            "it again."
         )
     table = read_table(path)
     if not table.schema.equals(CHUNK_SCHEMA, check_metadata=False):
@@ -178,5 +173,10 @@ def uncommit_chunk(job: JobDir, chunk: Chunk) -> None:
 
 def missing_chunks(job: JobDir, manifest: Manifest, partition: Partition) -> list[Chunk]:
     """The chunks of a partition that are not committed yet, in order."""
-    committed = set(job.chunk_numbers(partition.number))
-    return [chunk for chunk in manifest.chunks(partition) if chunk.number not in committed]
+    listed = set(job.chunk_numbers(partition.number))
+    # A mount's listing may lag behind what was just committed; the name itself is asked for, too.
+    return [
+        chunk
+        for chunk in manifest.chunks(partition)
+        if chunk.number not in listed and not job.chunk(partition.number, chunk.number).is_file()
+    ]

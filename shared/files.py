@@ -3,6 +3,7 @@
 import glob
 import hashlib
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,6 +11,7 @@ from pathlib import Path
 
 TEMPORARY_SUFFIX = ".tmp"
 _READ_BYTES = 1 << 20
+_EMPTY_SECONDS = 1.0
 
 
 @contextmanager
@@ -61,6 +63,18 @@ def write_bytes(path: Path, data: bytes, *, keep_first: bool = False) -> None:
     """Write `data` as the whole of `path`, or leave what was there."""
     with written_aside(path, keep_first=keep_first) as aside:
         aside.write_bytes(data)
+
+
+def read_marker(path: Path) -> bytes:
+    """The bytes of a small file that others publish whole; raises OSError as the file system gives it.
+
+    Where a rename is really a copy, as on some mounts, a name is there a moment before its bytes: an empty file is
+    looked at again, for up to a second.
+    """
+    deadline = time.monotonic() + _EMPTY_SECONDS
+    while not (data := path.read_bytes()) and time.monotonic() < deadline:
+        time.sleep(_EMPTY_SECONDS / 20)
+    return data
 
 
 def sync_directory(directory: Path) -> None:

@@ -2,12 +2,21 @@
 
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from shared.errors import JobError, JobNotFound
 
 _JOB_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_OURS = re.compile(
+    r"job\.json|\.creating\.lock|(paths/paths|metadata/metadata|errors/errors)_\d{4,9}\.parquet|"
+    r"img_emb/img_emb_\d{4,9}\.npy|chunks/\d{4,9}/(\d{4,9}\.parquet|attempt_\w+\.txt)|ledger/\d{4,9}\.json|"
+    r"index/(CURRENT|\d{4,9}-[^/]+/(index\.faiss|images\.arrow|index\.json))|model/[^/]+",
+    re.ASCII,
+)
+# What shared/files.py calls a file that is being written aside.
+_ASIDE = re.compile(r"(?<![^/])\.([^/]+)\.[0-9a-f]{32}\.tmp$")
 
 
 def check_job_id(job_id: str) -> str:
@@ -29,6 +38,16 @@ def _numbers_in(directory: Path, prefix: str, suffix: str) -> list[int]:
     spelled = re.compile(rf"{prefix}(\d{{4,9}}){re.escape(suffix)}", re.ASCII)
     numbers = [int(match[1]) for name in names if (match := spelled.fullmatch(name))]
     return sorted(number for number in numbers if f"{prefix}{number:04d}{suffix}" in names)
+
+
+def _is_ours(inside: str) -> bool:
+    """Whether a path inside a job is called as one of its files, or as one that is being written aside."""
+    return _OURS.fullmatch(_ASIDE.sub(r"\1", inside)) is not None
+
+
+def _raise_unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):  # A directory that a seal removes this moment.
+        raise error
 
 
 def _typed(path: Path) -> Path:
@@ -102,6 +121,18 @@ class JobDir:
         """Numbers of the committed chunks of a partition, ascending; sealed partitions have none."""
         return _numbers_in(self.chunk_dir(partition), "", ".parquet")
 
+    def attempt(self, partition: int, token: str) -> Path:
+        """What one worker has in hand of a partition; lies there only while it works, or when its process was ended."""
+        return self.chunk_dir(partition) / f"attempt_{token}.txt"
+
+    def attempts(self, partition: int) -> list[Path]:
+        """The attempts at a partition that lie there, by name."""
+        return sorted(self.chunk_dir(partition).glob("attempt_*.txt"))
+
+    def chunk_partitions(self) -> list[int]:
+        """Numbers of the partitions that have a directory of chunks, ascending."""
+        return _numbers_in(self.path / "chunks", "", "")
+
     def img_emb(self, partition: int) -> Path:
         return self.path / "img_emb" / f"img_emb_{partition:04d}.npy"
 
@@ -114,6 +145,13 @@ class JobDir:
     def sealed_files(self, partition: int) -> tuple[Path, Path, Path]:
         """The embeddings, metadata and errors of a partition, once it is sealed."""
         return self.img_emb(partition), self.metadata(partition), self.errors(partition)
+
+    def sealed_file_numbers(self) -> list[int]:
+        """Numbers of the partitions of which at least one of the sealed files lies there, ascending."""
+        found = set()
+        for path in self.sealed_files(0):
+            found.update(_numbers_in(path.parent, path.stem.removesuffix("0000"), path.suffix))
+        return sorted(found)
 
     @property
     def ledger_dir(self) -> Path:
@@ -133,9 +171,26 @@ class JobDir:
     def build_dir(self, build: str) -> Path:
         return self.index_dir / check_job_id(build)
 
+    def build_files(self, build: str) -> tuple[Path, ...]:
+        """The files of a build that lie there, index.json first, as with it the build is whole; then its directory."""
+        directory = self.build_dir(build)
+        names = [path for path in directory.iterdir() if _is_ours(f"index/{build}/{path.name}")]
+        return (*sorted(names, key=lambda path: (path.name != "index.json", path.name)), directory)
+
     @property
     def current(self) -> Path:
         return self.index_dir / "CURRENT"
+
+    def files(self) -> Iterator[tuple[Path, bool]]:
+        """Every file that lies in the job, and whether lookalike names its files so; links are not followed.
+
+        Raises OSError where a directory can't be listed.
+        """
+        for directory, _, names in os.walk(self.path, onerror=_raise_unless_gone):
+            for name in names:
+                path = Path(directory, name)
+                inside = path.relative_to(self.path).as_posix()
+                yield path, _is_ours(inside)
 
     def require(self) -> "JobDir":
         """Return self when a job lies here; raise JobNotFound otherwise."""

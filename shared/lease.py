@@ -2,11 +2,15 @@
 
 import logging
 import threading
+import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
 import redis
+
+from shared.outage import Outage
 
 log = logging.getLogger("lookalike.lease")
 
@@ -14,6 +18,10 @@ _PREFIX = "lookalike:lease"
 _TROUBLE = "lookalike:trouble"
 _TROUBLE_SECONDS = 60
 _BEATS_PER_LEASE = 4
+# Whoever waits for Redis on behalf of a lease waits this part of its seconds at most. A beat and two such waits must
+# fit into half a lease: that long `held` believes the thread that renews.
+_WAITS_PER_LEASE = 10
+_LONGEST_WAIT_SECONDS = 2.0
 MERGE = "merge"
 
 # Both compare before they touch: a lease that has passed to another holder is neither prolonged nor removed.
@@ -30,27 +38,57 @@ def lease_key(job: str, what: int | str) -> str:
     return f"{_PREFIX}:{job}:{what}"
 
 
+def wait_seconds(lease_seconds: float) -> float:
+    """The socket timeout for the connection that leases of so many seconds are renewed over."""
+    return min(_LONGEST_WAIT_SECONDS, lease_seconds / _WAITS_PER_LEASE)
+
+
+def _now() -> tuple[float, float]:
+    """Two clocks: the one can't be set back, the other goes on while a machine sleeps."""
+    return time.monotonic(), time.time()
+
+
 class Lease:
     """One holder's claim to a partition, renewed by a thread until it is left.
 
-    Use as a context manager after `acquire` said True. `held()` asks Redis and is True also while Redis is away or
-    has forgotten everything and nobody else has taken the lease: then the work goes on, and commits stay idempotent.
+    Use as a context manager after `acquire` said True. `held()` is True also while Redis is away or has forgotten
+    everything and nobody else has taken the lease: then the work goes on, and commits stay idempotent.
     """
 
-    def __init__(self, client: redis.Redis, job: str, what: int | str, owner: str, seconds: float) -> None:
+    def __init__(
+        self,
+        client: redis.Redis,
+        job: str,
+        what: int | str,
+        owner: str,
+        seconds: float,
+        shown: str | None = None,
+        clocks: Callable[[], tuple[float, float]] = _now,
+    ) -> None:
+        """`shown` is what log lines call it.
+
+        `client` should wait no longer than `wait_seconds(seconds)` for an answer, as `held()` may wait that long.
+        """
         self._client = client
         self._key = lease_key(job, what)
         self._token = f"{owner}|{uuid.uuid4().hex}"
         self._milliseconds = int(seconds * 1000)
         self._interval = seconds / _BEATS_PER_LEASE
+        self._believed = seconds / 2
+        self._clocks = clocks
+        self._asked = clocks()
+        self._shown = shown or f"{job} {what}"
+        self._outage = Outage(log, f"{self._shown}: its lease could not be renewed", "the work goes on")
         self._stop = threading.Event()
         self._lost = threading.Event()
         self._thread: threading.Thread | None = None
 
     def acquire(self) -> bool:
         """Take the lease if nobody has it, and renew it from now on. Raises redis.RedisError when Redis is away."""
+        began = self._clocks()
         if not self._client.set(self._key, self._token, nx=True, px=self._milliseconds):
             return False
+        self._asked = began
         self._thread = threading.Thread(target=self._renew_until_left, name=f"lease {self._key}", daemon=True)
         self._thread.start()
         return True
@@ -58,18 +96,30 @@ class Lease:
     def held(self) -> bool:
         """Whether the lease is still ours; asked before each commit, as a stopped process may wake up long after.
 
-        A Redis that has come back empty gives it to us again.
+        The thread that renews is believed for half the lease's time, counted from before it asked: that long nobody
+        else can have got the lease, and a broker that hangs costs a commit nothing. After that, as when the process
+        or its machine was stopped, Redis is asked afresh. One that is away says nothing against us, and one that has
+        come back empty gives the lease to us again.
         """
-        if not self._lost.is_set():
+        if not self._lost.is_set() and self._age() > self._believed:
             self._renew()
         return not self._lost.is_set()
 
+    def _age(self) -> float:
+        """Seconds since the last question that was answered or given up, by the clock that has gone further."""
+        return max(now - then for now, then in zip(self._clocks(), self._asked, strict=True))
+
     def _renew(self) -> None:
+        began = self._clocks()
         try:
-            if not self._client.eval(_RENEW, 1, self._key, self._token, self._milliseconds):
+            if self._client.eval(_RENEW, 1, self._key, self._token, self._milliseconds):
+                self._outage.over()
+            else:
+                log.warning("%s: its lease went to another worker while this one was silent.", self._shown)
                 self._lost.set()
         except redis.exceptions.RedisError as error:
-            log.warning("Could not renew the lease %s (%s); working on.", self._key, error)
+            self._outage.began(error)
+        self._asked = max(self._asked, began)
 
     def _renew_until_left(self) -> None:
         while not self._stop.wait(self._interval) and not self._lost.is_set():
@@ -83,11 +133,7 @@ class Lease:
         try:
             self._client.eval(_RELEASE, 1, self._key, self._token)
         except redis.exceptions.RedisError as error:
-            log.warning(
-                "Could not release the lease %s (%s); it ends by itself.",
-                self._key,
-                error,
-            )
+            log.warning("%s: its lease could not be given back (%s); it ends by itself.", self._shown, error)
 
     def __enter__(self) -> Self:
         return self
@@ -148,7 +194,7 @@ def report_trouble(client: redis.Redis, job: str, owner: str, sentence: str) -> 
         pipeline.expire(counts, _TROUBLE_SECONDS)
         pipeline.execute()
     except redis.exceptions.RedisError as error:
-        log.warning("Could not tell the coordinator of %s: %s (%s)", job, sentence, error)
+        log.warning("%s: its coordinator could not be told of the trouble (%s).", job, error)
 
 
 def troubles(client: redis.Redis, job: str) -> list[Trouble]:

@@ -98,30 +98,34 @@ def read_seal(job: JobDir, partition: int) -> Seal:
     """The marker of a sealed partition; raises CorruptFile when it is missing or is not what was written."""
     path = job.seal(partition)
     try:
-        return Seal(**json.loads(path.read_bytes()))
+        return Seal(**json.loads(files.read_marker(path)))
     except (FileNotFoundError, ValueError, TypeError) as error:
         raise CorruptFile(
-            f"The seal marker {path} can't be read ({error}): restore it, or delete it and run `lookalike index` again."
+            f"The seal marker {path} can't be read ({error}): `lookalike repair {job.path}` takes it back, and "
+            "`lookalike index` does the partition again."
         ) from None
 
 
 def sealed(job: JobDir, manifest: Manifest) -> Iterator[Seal]:
     """The seals of a job in the order of their partitions.
 
+    Those of the manifest are asked for by name where the listing does not show them: a mount's listing may lag.
     Raises CorruptFile for a seal beyond the manifest or with other boundaries, FingerprintMismatch for another model.
     """
-    for number in job.sealed_numbers():
+    listed = set(job.sealed_numbers())
+    for number in sorted(listed | {number for number in range(manifest.partition_count) if is_sealed(job, number)}):
         seal = read_seal(job, number)
         if seal.fingerprint != manifest.model.fingerprint:
             raise FingerprintMismatch(
                 f"Partition {number} of {job.path} was embedded by the model {seal.fingerprint}, but the job is made "
-                f"for {manifest.model.fingerprint}: delete {job.seal(number)}, and `lookalike index` embeds it again."
+                f"for {manifest.model.fingerprint}: `lookalike repair {job.path}` takes it back, and `lookalike index` "
+                "embeds it again."
             )
         marked = Partition(seal.partition, seal.start, seal.stop)
         if number >= manifest.partition_count or marked != manifest.partition(number):
             raise CorruptFile(
                 f"{job.seal(number)} seals the ids {seal.start} to {seal.stop - 1} as partition {seal.partition}, "
-                f"which is not partition {number} of the job: restore it, or delete it and run `lookalike index` again."
+                f"which is not partition {number} of the job: `lookalike repair {job.path}` takes it back."
             )
         yield seal
 
@@ -147,7 +151,8 @@ def check_ids(job: JobDir, seal: Seal) -> np.ndarray:
         raise CorruptFile(
             f"Partition {seal.partition} of {job.path} lists {seal.listed:,} images, {seal.embedded:,} of them "
             f"embedded, and its files hold {len(ids):,} embedded and {len(failed):,} failed ids, which do not cover "
-            f"them once each{named}: delete {job.seal(seal.partition)} and run `lookalike index` again."
+            f"them once each{named}: `lookalike repair {job.path}` takes the partition back, and `lookalike index` "
+            "embeds it again."
         )
     return ids
 

@@ -26,23 +26,29 @@ TASK_QUEUES = {
 
 MAX_PARTITION = 10_000_000
 MAX_K = 1_000
+MAX_IMAGE_BYTES = 32 << 20
+MAX_VECTOR_BYTES = 4 * 65_536
 
 
 def _fields(table: Any, kind: str, names: set[str]) -> Mapping[str, Any]:
     """`table` as a mapping with exactly `names`, of this version; MessageError otherwise."""
     if not isinstance(table, Mapping):
-        raise MessageError(f"A {kind} message must be a JSON object, not {type(table).__name__}.")
+        raise MessageError(f"{_a(kind)} message must be a JSON object, not {type(table).__name__}.")
     version = table.get("version")
     if type(version) is not int or version != VERSION:  # True equals 1 in Python.
         raise MessageError(
-            f"A {kind} message of version {version!r:.80} came, and this worker speaks version {VERSION}: "
+            f"{_a(kind)} message of version {version!r:.80} came, and this worker speaks version {VERSION}: "
             "run the same version of lookalike everywhere."
         )
     if set(table) != names | {"version"}:
         raise MessageError(
-            f"A {kind} message must hold {sorted(names)}, not {sorted(map(str, set(table) - {'version'}))!s:.200}."
+            f"{_a(kind)} message must hold {sorted(names)}, not {sorted(map(str, set(table) - {'version'}))!s:.200}."
         )
     return table
+
+
+def _a(kind: str) -> str:
+    return f"{'An' if kind == 'embed' else 'A'} {kind}"
 
 
 def _job(value: Any) -> str:
@@ -93,6 +99,11 @@ class MergeJob:
         return cls(_job(_fields(table, "merge", {"job"})["job"]))
 
 
+def _decoded_size(text: str) -> int:
+    """Bytes that base64 of this length stands for."""
+    return len(text) // 4 * 3 - text[-2:].count("=")
+
+
 @dataclass(frozen=True, slots=True, eq=False)  # Arrays do not compare to one truth value.
 class Query:
     """One thing to look for: a vector (float32 [d], any length but 0) or the encoded bytes of an image."""
@@ -107,11 +118,17 @@ class Query:
         return {"image": base64.b64encode(self.image or b"").decode("ascii")}
 
     @classmethod
-    def from_json(cls, table: Any) -> Self:
-        """Raises MessageError for anything but what `to_json` gives."""
+    def from_json(cls, table: Any, max_image_bytes: int = MAX_IMAGE_BYTES) -> Self:
+        """Raises MessageError for anything but what `to_json` gives, or for an image of over `max_image_bytes`.
+
+        What is too long is refused before it is decoded.
+        """
         if not isinstance(table, Mapping) or set(table) not in ({"vector"}, {"image"}):
             raise MessageError('A query must be a JSON object with just "vector" or just "image".')
         ((kind, text),) = table.items()
+        most = max_image_bytes if kind == "image" else MAX_VECTOR_BYTES
+        if isinstance(text, str) and (size := _decoded_size(text)) > most:
+            raise MessageError(f"The {kind} of a query has {size:,} bytes, and at most {most:,} are read.")
         try:
             data = base64.b64decode(text, validate=True)
         except (binascii.Error, TypeError, ValueError):
@@ -146,8 +163,9 @@ class SearchJob:
         }
 
     @classmethod
-    def from_json(cls, table: Any, max_queries: int = 1_024) -> Self:
-        """Raises MessageError for anything but what `to_json` gives, or for more than `max_queries` queries."""
+    def from_json(cls, table: Any, max_queries: int = 1_024, max_image_bytes: int = MAX_IMAGE_BYTES) -> Self:
+        """Raises MessageError for anything but what `to_json` gives, for more than `max_queries` queries, or for an
+        image of over `max_image_bytes`."""
         values = _fields(table, "search", {"job", "k", "exact", "queries"})
         queries = values["queries"]
         if not isinstance(queries, list) or not 1 <= len(queries) <= max_queries:
@@ -157,7 +175,7 @@ class SearchJob:
             raise MessageError(f"exact must be true or false, not {values['exact']!r:.80}.")
         return cls(
             _job(values["job"]),
-            tuple(Query.from_json(query) for query in queries),
+            tuple(Query.from_json(query, max_image_bytes) for query in queries),
             _integer(values["k"], "k", 1, MAX_K),
             values["exact"],
         )

@@ -1,7 +1,10 @@
-"""Parquet files of a job, read with each page's checksum compared."""
+"""Parquet files of a job, written with a checksum on each page and read with each one compared."""
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,9 +18,29 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
     A disk that does not answer (an OSError with another errno) says nothing about the file, and passes through: a
     mount that drops out for a moment must not make good chunks look bad.
     """
+    with _readable(path) as file:
+        return pq.read_table(file, columns=columns, page_checksum_verification=True)
+
+
+def read_schema(path: Path) -> pa.Schema:
+    """The columns and the key-value metadata of a Parquet file, from its footer alone; raises as `read_table`."""
+    with _readable(path) as file:
+        return pq.read_schema(file)
+
+
+@contextmanager
+def writer(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
+    """A Parquet file of a job being written, table by table; OSError when the disk does not take it."""
+    with open(path, "wb") as file, pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as into:
+        yield into
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[BinaryIO]:
+    # Files are opened by Python and handed to Arrow, so that all that a job reads and writes passes one door.
     try:
-        # A job may lie under directories named like `year=2024`, which are no partitioning of ours.
-        return pq.read_table(path, columns=columns, page_checksum_verification=True, partitioning=None)
+        with open(path, "rb") as file:
+            yield file
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
             raise

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from shared import files
+from shared import files, parquet
 from shared.errors import CorruptFile
 from shared.jobdir import JobDir
 
@@ -92,8 +91,8 @@ def _stream(
     with ExitStack() as stack:
         file = stack.enter_context(open(vectors, "wb"))
         file.write(header)
-        good = stack.enter_context(_writer(metadata, METADATA_SCHEMA))
-        bad = stack.enter_context(_writer(errors, ERRORS_SCHEMA))
+        good = stack.enter_context(parquet.writer(metadata, METADATA_SCHEMA))
+        bad = stack.enter_context(parquet.writer(errors, ERRORS_SCHEMA))
         for table, embeddings in chunks:
             ok = pc.equal(table["status"], "ok")
             good.write_table(table.filter(ok).select(METADATA_SCHEMA.names).cast(METADATA_SCHEMA))
@@ -101,10 +100,6 @@ def _stream(
             file.write(np.ascontiguousarray(embeddings, dtype="<f2").tobytes())
             seen += len(embeddings)
     return seen
-
-
-def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-    return pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True)
 
 
 def open_embeddings(path: Path, rows: int, dim: int) -> np.ndarray:

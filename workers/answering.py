@@ -14,7 +14,7 @@ from shared.manifest import Manifest, load_manifest
 from shared.messages import Answer, Hit, Query, SearchJob
 from shared.settings import Settings
 from workers.decode import decode
-from workers.embedder import Embedder
+from workers.embedder import Embedder, has_direction, no_direction
 from workers.loaded_models import loaded_embedder
 from workers.search import Searcher, SearcherPool
 
@@ -82,9 +82,11 @@ class Answerer:
                     found[place] = error
         if fresh:
             pixels = np.stack([image for _, _, image in fresh])
-            for (place, key, _), vector in zip(fresh, self._embedder(job, manifest).embed(pixels), strict=True):
-                found[place] = vector
-                self._remember(key, vector)
+            vectors = self._embedder(job, manifest).embed(pixels)
+            for (place, key, _), vector, good in zip(fresh, vectors, has_direction(vectors), strict=True):
+                found[place] = vector if good else no_direction()
+                if good:
+                    self._remember(key, vector)
         return [outcome for outcome in found if outcome is not None]
 
     def _decoded(self, data: bytes, manifest: Manifest) -> np.ndarray:

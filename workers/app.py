@@ -1,13 +1,15 @@
 """The one place that builds the Celery app at import: `celery -A workers.app worker -Q embed`."""
 
-import logging
 import os
+from contextlib import suppress
 from typing import Any
 
 from celery import signals
 
-from shared.broker import make_app
+from shared.broker import CONNECTION_ERRORS, make_app
+from shared.lease import release_owner
 from shared.settings import load_settings
+from workers import envelopes, logs
 from workers.runtime import Runtime, follow_parent
 
 settings = load_settings()
@@ -16,19 +18,21 @@ app = make_app(
     include=["workers.embed_worker", "workers.merge_worker", "workers.query_worker"],
 )
 app.lookalike = Runtime(settings)
-
-
-def _without_traceback(record: logging.LogRecord) -> bool:
-    """Let a rejected task take one line in the log: giving a message back is what a stop is expected to do."""
-    if isinstance(record.args, dict) and record.args.get("description") == "rejected":
-        record.exc_info = record.exc_text = None
-    return True
+app.amqp.Connection = envelopes.GuardedConnection
+app.conf.broker_transport_options["search_body"] = envelopes.longest_body(
+    settings.max_query_bytes, settings.max_queries
+)
+app.steps["consumer"].add(logs.BrokerSeen)
+logs.install(settings.broker_url)
 
 
 @signals.worker_init.connect(weak=False)
-def _on_start(**_: Any) -> None:
-    logging.getLogger("celery.app.trace").addFilter(_without_traceback)
+def _on_start(sender: Any, **_: Any) -> None:
     follow_parent(os.environ)
+    # Whoever had this name before has ended, or nobody could have it now: what it held is free at once. A worker that
+    # lives after all, as two of one name do, takes its lease again with its next beat.
+    with suppress(*CONNECTION_ERRORS):
+        release_owner(app.lookalike.client, sender.hostname)
 
 
 @signals.worker_shutting_down.connect(weak=False)

@@ -1,37 +1,43 @@
 """Bytes of an image file to a square of RGB pixels; whatever can't be decoded becomes a failure with its reason."""
 
 import hashlib
-import io
 import os
 import stat
-import warnings
+import threading
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
 from shared.errors import ImageError, SettingsError
 from shared.paths import to_os_path
+from workers.header import JPEGS, is_cut_short, read_header, require_honest
 
 # A broken image is a row of the job, not a line on stderr.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 cv2.setNumThreads(1)  # The threads below share the cores; OpenCV's own would only get in their way.
-# Pillow reads headers here, never pixels, so its guard against decompression bombs is ours to keep (`max_pixels`).
-Image.MAX_IMAGE_PIXELS = None
-warnings.filterwarnings("ignore", module=r"PIL\.")
 
-# What both Pillow knows by its header and OpenCV decodes, less what this build of Pillow leaves out.
-Image.init()
-FORMATS = tuple(
-    name for name in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "PPM", "AVIF") if name in Image.OPEN
-)
-_JPEG = ("JPEG", "MPO")  # A JPEG with further pictures behind it is an MPO to Pillow.
 _REDUCED = ((8, cv2.IMREAD_REDUCED_COLOR_8), (4, cv2.IMREAD_REDUCED_COLOR_4), (2, cv2.IMREAD_REDUCED_COLOR_2))
+# What turns an image of each EXIF orientation upright: (transpose, turn upside down, mirror).
+_UPRIGHT = {
+    2: (False, False, True),
+    3: (False, True, True),
+    4: (False, True, False),
+    5: (True, False, False),
+    6: (True, False, True),
+    7: (True, True, True),
+    8: (True, True, False),
+}
+# Larger images are decoded one at a time: one may take 2.5 GB, which memory must have once, and not once a thread. A
+# reduced JPEG takes a fourth or less of what another image of its pixels does.
+_LARGE = 33_554_432
+_READ_BYTES = 65_536
+_one_large = threading.Lock()
 _REDUCED_MARGIN = 2  # The short side stays at least this many times the image size: cosine .9999 to a full decode.
 
 
@@ -67,39 +73,55 @@ def decode(data: bytes, image_size: int, max_pixels: int) -> DecodedImage:
 
     `max_pixels` bounds width times height by the header, checked before anything is decoded. Sixteen bits, grey,
     palettes and CMYK come out as 8-bit RGB; alpha is dropped; an animation gives its first frame. Raises ImageError
-    with the status empty, not-an-image, oversized, truncated or undecodable.
+    with the status empty, not-an-image, oversized, truncated or undecodable, the last also for a file that is made to
+    take long.
     """
     if not data:
         raise ImageError("The file is empty.", "empty")
-    if _is_cut_short(data):
+    if is_cut_short(data):
         raise ImageError(f"The file is cut short after {len(data):,} bytes: its end is missing.", "truncated")
-    width, height, kind = _header(data)
+    width, height, kind, orientation = read_header(data)
     if width * height > max_pixels:
         raise ImageError(
             f"The image has {width * height:,} pixels ({width} x {height}); at most {max_pixels:,} are decoded.",
             "oversized",
         )
+    require_honest(data, kind, width, height)
     flag = cv2.IMREAD_COLOR
-    if kind in _JPEG:  # Of any other format OpenCV decodes all, and drops pixels instead of averaging them.
+    if kind in JPEGS:  # Of any other format OpenCV decodes all, and drops pixels instead of averaging them.
         short = min(width, height)
         flag = next((f for by, f in _REDUCED if short // by >= _REDUCED_MARGIN * image_size), flag)
+    weight = width * height if flag == cv2.IMREAD_COLOR else width * height // 4
+    if orientation is not None:
+        flag |= cv2.IMREAD_IGNORE_ORIENTATION
+    with _one_large if weight > _LARGE else nullcontext():
+        square = _square(data, flag, image_size, f"{kind} data of {width} x {height} pixels")
+    if orientation in _UPRIGHT:
+        transpose, upside_down, mirror = _UPRIGHT[orientation]
+        square = square.transpose(1, 0, 2) if transpose else square
+        square = square[:: -1 if upside_down else 1, :: -1 if mirror else 1]
+    return DecodedImage(np.ascontiguousarray(square, dtype=np.uint8), width, height)
+
+
+def _square(data: bytes, flag: int, image_size: int, what: str) -> NDArray[np.uint8]:
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
     except cv2.error as error:
-        raise ImageError(f"OpenCV can't decode the {kind} data: {error.err or error}.") from error
+        raise ImageError(f"OpenCV can't decode the {what}: {error.err or error}.") from error
     if pixels is None:
-        raise ImageError(f"OpenCV can't decode the {kind} data of {width} x {height} pixels; it is damaged or unusual.")
+        raise ImageError(f"OpenCV can't decode the {what}; it is damaged or unusual.")
     grows = pixels.shape[0] < image_size or pixels.shape[1] < image_size
     interpolation = cv2.INTER_LINEAR if grows else cv2.INTER_AREA
     square = cv2.resize(pixels, (image_size, image_size), interpolation=interpolation)
-    return DecodedImage(np.ascontiguousarray(cv2.cvtColor(square, cv2.COLOR_BGR2RGB), dtype=np.uint8), width, height)
+    return np.asarray(cv2.cvtColor(square, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def read_image(path: str, image_size: int, max_pixels: int, max_bytes: int) -> ReadImage:
     """Read and decode the image at `path`, the text of a job's list; a failure is returned, never raised.
 
     Beyond the statuses of `decode` there are vanished, unreadable, and oversized for a file of over `max_bytes`.
-    Nothing but a regular file is opened, because a FIFO would block.
+    Nothing but a regular file is read, because a FIFO would block and a device may never end. A file that changes
+    meanwhile is what was read of it: `bytes` and `sha256` are of that.
     """
     size = sha256 = None
     try:
@@ -112,28 +134,29 @@ def read_image(path: str, image_size: int, max_pixels: int, max_bytes: int) -> R
 
 
 def stream_images(
-    paths: Iterable[str], *, image_size: int, max_pixels: int, max_bytes: int, threads: int, ahead: int
+    paths: Iterable[str], *, read: Callable[[int, str], ReadImage], threads: int, ahead: int
 ) -> Generator[ReadImage]:
     """Read and decode `paths` in `threads` threads and yield the results in the order of `paths`.
 
+    `read` is called in those threads with the place of a path, from 0, and the path; `read_image` is what it comes to.
     At most `ahead` images are being decoded or wait for the caller, so memory is bounded and `paths` is pulled lazily.
     Closing the iterator drops what waits, and returns when the threads have ended. Raises SettingsError for `threads`
-    or `ahead` below 1, and whatever `read_image` raises unexpectedly.
+    or `ahead` below 1, and whatever `read` raises.
     """
     if threads < 1 or ahead < 1:
         raise SettingsError(f"Decoding was asked for {threads} threads and {ahead} images ahead; expected at least 1.")
-    return _stream(iter(paths), image_size, max_pixels, max_bytes, threads, ahead)
+    return _stream(enumerate(paths), read, threads, ahead)
 
 
 def _stream(
-    paths: Iterator[str], image_size: int, max_pixels: int, max_bytes: int, threads: int, ahead: int
+    paths: Iterator[tuple[int, str]], read: Callable[[int, str], ReadImage], threads: int, ahead: int
 ) -> Generator[ReadImage]:
     pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
     waiting: deque[Future[ReadImage]] = deque()
 
     def pull() -> None:
-        for path in paths:
-            waiting.append(pool.submit(read_image, path, image_size, max_pixels, max_bytes))
+        for place, path in paths:
+            waiting.append(pool.submit(read, place, path))
             if len(waiting) >= ahead:
                 return
 
@@ -147,50 +170,37 @@ def _stream(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _header(data: bytes) -> tuple[int, int, str]:
-    """Width, height and format by the header alone."""
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            return image.width, image.height, image.format or "image"
-    except UnidentifiedImageError:
-        known = ", ".join(FORMATS)
-        raise ImageError(f"The file begins like none of the formats decoded here ({known}).", "not-an-image") from None
-    except Exception as error:  # Pillow's readers let much escape on a damaged header: ValueError, struct.error, ...
-        raise ImageError(f"The header of the image is damaged: {error}.") from error
-
-
-def _is_cut_short(data: bytes) -> bool:
-    """Whether the end of a JPEG, PNG or WebP is missing, as a download that stopped midway leaves it.
-
-    OpenCV refuses most of these by itself, but not a JPEG whose tail the downloader has filled with zeros.
-    """
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return b"IEND\xaeB`\x82" not in data
-    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        return int.from_bytes(data[4:8], "little") + 8 > len(data)
-    if not data.startswith(b"\xff\xd8\xff"):
-        return False
-    at = 2
-    # Skip the segments up to the scan: a thumbnail inside one of them has an end marker of its own.
-    while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] != b"\xda":
-        fill = data[at + 1 : at + 2] == b"\xff"
-        at += 1 if fill else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return data.find(b"\xff\xd9", at) < 0
-
-
 def _bytes_of(path: str, max_bytes: int) -> bytes:
     try:
         os_path = to_os_path(path)
-        found = os.stat(os_path)
-        if not stat.S_ISREG(found.st_mode):
-            raise ImageError("It is no regular file.", "unreadable")
-        if found.st_size > max_bytes:
-            raise ImageError(f"The file has {found.st_size:,} bytes; at most {max_bytes:,} are read.", "oversized")
-        with open(os_path, "rb", buffering=0) as file:
-            return file.readall()
+        _require_readable(os.stat(os_path), max_bytes)  # Of a device even the opening may do something.
+        # What was a file a moment ago may be a FIFO now, on which opening would wait for a writer.
+        with open(os_path, "rb", buffering=0, opener=_open_at_once) as file:
+            size = _require_readable(os.fstat(file.fileno()), max_bytes)
+            parts: list[bytes] = []
+            left = max_bytes + 1  # A file that is being written to may have no end.
+            while left > 0 and (part := file.read(min(left, max(size, _READ_BYTES)))):
+                parts.append(part)
+                left -= len(part)
+        if left == 0:
+            raise ImageError(f"The file grew to more than {max_bytes:,} bytes while it was read.", "oversized")
+        return b"".join(parts)
     except (FileNotFoundError, NotADirectoryError):
         raise ImageError("The file was listed, but is no longer there.", "vanished") from None
     except OSError as error:
         raise ImageError(f"The file can't be read: {error.strerror}.", "unreadable") from error
     except ValueError as error:  # A NUL in the path, or text that no path can be made of.
         raise ImageError(f"The path can't be opened: {error}.", "unreadable") from error
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _require_readable(found: os.stat_result, max_bytes: int) -> int:
+    """The size of a file; ImageError when it is no regular one, or too large."""
+    if not stat.S_ISREG(found.st_mode):
+        raise ImageError("It is no regular file.", "unreadable")
+    if found.st_size > max_bytes:
+        raise ImageError(f"The file has {found.st_size:,} bytes; at most {max_bytes:,} are read.", "oversized")
+    return found.st_size

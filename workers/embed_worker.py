@@ -7,15 +7,16 @@ from typing import Any
 from celery import Task, shared_task
 from celery.worker import state
 
-from shared.broker import CONNECTION_ERRORS, send_merge
+from shared.broker import CONNECTION_ERRORS
 from shared.errors import MessageError
 from shared.manifest import load_manifest
 from shared.messages import EMBED_TASK, EmbedPartition
+from shared.queues import send_merge
 from workers.leased_task import leased, progress_events, refuse
 from workers.runtime import Runtime
 
 
-@shared_task(name=EMBED_TASK, bind=True, ignore_result=True)
+@shared_task(name=EMBED_TASK, bind=True, ignore_result=True, max_retries=None)
 def embed_partition(task: Task, table: dict[str, Any]) -> str:
     """Embed what is missing of one partition and seal it; returns a summary for Flower."""
     # Imported here: TensorFlow and OpenCV are for the process that embeds, not for each that knows the task's name.

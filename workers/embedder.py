@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.errors import FingerprintMismatch, ModelError
+from shared.errors import FingerprintMismatch, ImageError, ModelError
 from shared.models import LITE0_FILE, LITE0_PACKAGE, PREPROCESSING, ModelSpec, weights_sha256
 
 
@@ -26,7 +26,12 @@ class Embedder(Protocol):
     def batch_size(self) -> int: ...
 
     def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Embed uint8 [n, image_size, image_size, 3], RGB, to float32 [n, dim] of unit L2 length."""
+        """Embed uint8 [n, image_size, image_size, 3], RGB, to float32 [n, dim] of unit L2 length.
+
+        An image whose features are zero or not finite has no direction: its row is NaN (see `has_direction`). Raises
+        ModelError when the model is at fault and not the image: none of the call has a direction, nor has a picture of
+        plain noise; and for images of another shape or type.
+        """
 
 
 class Backbone(Protocol):
@@ -39,6 +44,19 @@ class Backbone(Protocol):
 
     def forward(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Features float32 [batch_size, dim], of any length, of uint8 [batch_size, image_size, image_size, 3], RGB."""
+
+
+def has_direction(embeddings: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which rows of what `embed` gave, float32 [n, dim], are embeddings: bool [n]. The others are NaN."""
+    found: NDArray[np.bool_] = np.isfinite(embeddings.sum(axis=1))
+    return found
+
+
+def no_direction() -> ImageError:
+    """What befalls an image whose row is NaN, in a job as a failed row, in a query as its error."""
+    return ImageError(
+        "The model's features of the image are zero or not finite, so its embedding has no direction.", "no-direction"
+    )
 
 
 # Builds the model of a spec from its checked weights file (None: the builder finds them) for batches of a size (None:
@@ -125,21 +143,36 @@ class _BatchedEmbedder:
             raise ModelError(
                 f"The images are {images.dtype} {list(images.shape)}; expected uint8 [n, {str(square)[1:-1]}]."
             )
+        features = self._features(images)
+        lengths = np.linalg.norm(features, axis=1, keepdims=True)
+        directed = np.isfinite(lengths) & (lengths > 0)
+        # A night of black frames must not stop a job for good, and a model whose weights are wrong must not write off
+        # its images. Noise tells the two apart: whatever a model has learned, it sees something in it.
+        if len(images) and not directed.any() and not self._sees(self._noise()):
+            raise ModelError(
+                f"The model {self.fingerprint} gave features that are zero or not finite, and so have no direction, to "
+                f"{len(images)} of {len(images)} images, and to a picture of plain noise too: check its weights, and "
+                "that it takes RGB 0-255."
+            )
+        with np.errstate(invalid="ignore", divide="ignore"):
+            embeddings = np.where(directed, features / lengths, np.nan)
+        return embeddings.astype(np.float32)
+
+    def _features(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
         features = np.empty((len(images), self.dim), np.float64)
         # A short batch is padded, because the shape of a call decides the order of its sums: so the bytes of an
         # embedding depend on its image alone.
-        batch = np.zeros((self.batch_size, *square), np.uint8)
+        batch = np.zeros((self.batch_size, *images.shape[1:]), np.uint8)
         for start in range(0, len(images), self.batch_size):
             part = images[start : start + self.batch_size]
             batch[: len(part)] = part
             batch[len(part) :] = 0
             features[start : start + len(part)] = self._backbone.forward(batch)[: len(part)]
-        lengths = np.linalg.norm(features, axis=1, keepdims=True)
-        bad = ~(np.isfinite(lengths) & (lengths > 0))
-        if bad.any():
-            raise ModelError(
-                f"The model {self.fingerprint} gave {int(bad.sum())} of {len(images)} images features that are zero "
-                "or not finite, and so have no direction: check its weights, and that it takes RGB 0-255."
-            )
-        embeddings: NDArray[np.float32] = (features / lengths).astype(np.float32)
-        return embeddings
+        return features
+
+    def _noise(self) -> NDArray[np.uint8]:
+        return np.random.default_rng(0).integers(0, 256, (1, self.image_size, self.image_size, 3), dtype=np.uint8)
+
+    def _sees(self, image: NDArray[np.uint8]) -> bool:
+        length = np.linalg.norm(self._features(image))
+        return bool(np.isfinite(length) and length > 0)

@@ -1,25 +1,24 @@
 """Embedding one partition: paths -> decoded images -> batches -> embeddings -> committed chunks -> a seal."""
 
-import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from shared import checkpoint, ledger, path_list
 from shared.checkpoint import ImageRow
-from shared.errors import CorruptFile, SourceError
+from shared.errors import CorruptFile
 from shared.jobdir import JobDir
 from shared.ledger import Seal
 from shared.manifest import Chunk, Manifest, Partition
-from shared.paths import to_os_path
-from workers.decode import ReadImage, stream_images
-from workers.embedder import Embedder
+from workers.attempts import Attempt
+from workers.decode import ReadImage, read_image, stream_images
+from workers.embedder import Embedder, has_direction, no_direction
+from workers.isolated import IsolatedReaders
+from workers.reach import require_source
 from workers.stopping import Stopped
 
-# Failures that say more of the place than of the image.
-_OUT_OF_REACH = ("vanished", "unreadable")
 # Decoded images that wait for the model, in batches: enough to ride out a slow file, little in memory.
 _BATCHES_AHEAD = 4
 
@@ -74,8 +73,8 @@ def embed_partition(
     while not ledger.is_sealed(job, partition.number):
         paths = paths or path_list.read_paths(job, partition)
         missing = checkpoint.missing_chunks(job, manifest, partition)
-        work = _Work(job, manifest, partition, embedder, keep_going, may_commit, report)
-        work.run(missing, paths, threads)
+        if missing:
+            _Work(job, manifest, partition, embedder, keep_going, may_commit, report).run(missing, paths, threads)
         if not may_commit():
             raise Stopped
         job.require()
@@ -116,27 +115,34 @@ class _Work:
         """Embed and commit `missing`, images decoded ahead also across the border between two chunks."""
         self._started = time.monotonic()
         self._done_before = len(self.partition) - sum(len(chunk) for chunk in missing)
-        wanted = (
-            paths[image_id - self.partition.start] for chunk in missing for image_id in range(chunk.start, chunk.stop)
-        )
-        images = stream_images(
-            wanted,
-            image_size=self.embedder.image_size,
-            max_pixels=self.manifest.max_image_pixels,
-            max_bytes=self.manifest.max_image_bytes,
-            threads=threads,
-            ahead=_BATCHES_AHEAD * self.embedder.batch_size,
-        )
-        try:
-            for chunk in missing:
-                self._embed_chunk(chunk, images)
-        finally:
-            images.close()
+        ids = [image_id for chunk in missing for image_id in range(chunk.start, chunk.stop)]
+        self.job.require()  # A job whose mount has gone must not be begun anew in the empty mount point.
+        limits = (self.embedder.image_size, self.manifest.max_image_pixels, self.manifest.max_image_bytes)
+        with Attempt(self.job, self.partition.number) as attempt, IsolatedReaders(*limits) as readers:
+
+            def read(place: int, path: str) -> ReadImage:
+                if attempt.suspects(ids[place]):
+                    return readers.read(path)
+                with attempt.in_hand(ids[place]):
+                    return read_image(path, *limits)
+
+            images = stream_images(
+                (paths[image_id - self.partition.start] for image_id in ids),
+                read=read,
+                threads=threads,
+                ahead=_BATCHES_AHEAD * self.embedder.batch_size,
+            )
+            try:
+                for chunk in missing:
+                    self._embed_chunk(chunk, images)
+            finally:
+                images.close()
 
     def _embed_chunk(self, chunk: Chunk, images: Iterator[ReadImage]) -> None:
         started = time.monotonic()
         rows: list[ImageRow] = []
         batch: list[np.ndarray] = []
+        places: list[int] = []  # Which row each image of the batch belongs to.
         vectors: list[np.ndarray] = [np.empty((0, self.embedder.dim), dtype=np.float16)]
         asked = 0
         for image_id in range(chunk.start, chunk.stop):
@@ -144,6 +150,7 @@ class _Work:
             rows.append(_row(image_id, image))
             if image.pixels is not None:
                 batch.append(image.pixels)
+                places.append(len(rows) - 1)
             ready = len(batch) == self.embedder.batch_size or image_id == chunk.stop - 1
             if not ready and len(rows) - asked < self.embedder.batch_size:
                 continue
@@ -151,16 +158,25 @@ class _Work:
                 raise Stopped
             asked = len(rows)
             if ready and batch:
-                vectors.append(self.embedder.embed(np.stack(batch)).astype(np.float16))
-                batch = []
+                vectors.append(self._embed(batch, places, rows))
+                batch, places = [], []
             self._advance(len(rows))
-        require_source(self.manifest, [row for row in rows if row.status in _OUT_OF_REACH])
+        require_source(self.manifest, rows)
         if not self.may_commit():
             raise Stopped
-        self.job.require()  # A job whose mount has gone must not be begun anew in the empty mount point.
+        self.job.require()
         seconds = time.monotonic() - started
         checkpoint.commit_chunk(self.job, self.manifest, chunk, rows, np.concatenate(vectors), seconds)
         self._done_here += len(chunk)
+
+    def _embed(self, batch: list[np.ndarray], places: list[int], rows: list[ImageRow]) -> np.ndarray:
+        """Embeddings float16 [n, d] of the images that have one; the row of one that has none becomes a failed one."""
+        embeddings = self.embedder.embed(np.stack(batch))
+        good = has_direction(embeddings)
+        for place in (places[number] for number in np.flatnonzero(~good)):
+            error = no_direction()
+            rows[place] = replace(rows[place], status=error.status, error_message=str(error))
+        return embeddings[good].astype(np.float16)
 
     def _advance(self, in_chunk: int) -> None:
         here = self._done_here + in_chunk
@@ -172,48 +188,6 @@ class _Work:
                 here / seconds if seconds > 0 else None,
             )
         )
-
-
-def require_source(manifest: Manifest, lost: list[ImageRow]) -> None:
-    """Raise SourceError when images seem lost because their folder is, or was for a moment, out of reach.
-
-    `lost` are the images that were not there or could not be read. A mount that goes away, as a Drive does in the
-    night, makes every image behind it vanish. Committed as failed rows they would stay lost when it is back.
-    """
-    if not lost:
-        return
-    paths = [to_os_path(row.image_path) for row in lost]
-    folder = to_os_path(manifest.source.location) if manifest.source.kind == "folder" else None
-    folder = folder or os.path.commonpath([os.path.dirname(path) for path in paths])
-    reason = _out_of_reach(folder)
-    if reason is not None:
-        raise SourceError(
-            f"The images' folder {folder} is out of reach ({reason}): mount it again, and the job goes on where it "
-            "stands. If its images are gone for good, make a new job without them."
-        )
-    back = next((path for path in paths if _is_readable(path)), None)
-    if back is not None:
-        raise SourceError(f"{back} was out of reach for a moment and is back: its chunk is embedded again.")
-
-
-def _out_of_reach(folder: str) -> str | None:
-    """Why nothing can be found in `folder`; None when there is something."""
-    try:
-        with os.scandir(folder) as entries:
-            return None if next(entries, None) is not None else "it is empty now"
-    except OSError as error:
-        return error.strerror or str(error)
-
-
-def _is_readable(path: str) -> bool:
-    try:
-        if not os.path.isfile(path):  # Nor a pipe, on which opening would wait.
-            return False
-        with open(path, "rb") as file:
-            file.read(1)
-    except OSError:
-        return False
-    return True
 
 
 def _row(image_id: int, image: ReadImage) -> ImageRow:

@@ -154,7 +154,7 @@ def load(path: Path, *, ntotal: int, dim: int) -> Any:
         reason = str(error).splitlines()[0]
         raise CorruptFile(
             f"{path} is not the index of {ntotal} vectors of {dim} dimensions that its index.json describes "
-            f"({reason}): delete {path.parent}, and `lookalike index` builds the index anew."
+            f"({reason}): `lookalike repair JOB` removes the build, and `lookalike index` builds the index anew."
         ) from None
     return index
 

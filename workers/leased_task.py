@@ -5,19 +5,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from celery import Task
+from celery import Task, current_task
 from celery.exceptions import Reject, Retry
 
 from shared.broker import CONNECTION_ERRORS
-from shared.errors import LookalikeError, MessageError
+from shared.errors import JobError, JobNotFound, LookalikeError, MessageError
+from shared.jobdir import check_job_id
 from shared.lease import Lease, report_trouble
 from workers.runtime import LatestEvent, Runtime
 from workers.stopping import Stopped
 
 log = logging.getLogger("lookalike.worker")
 
-# How soon a task that this worker could not do is offered again, to this worker or another.
-_TROUBLE_SECONDS = 10
+# A task that this worker could not do is offered again, to this worker or another, after this share of a lease: 10 s.
+_TROUBLE_LEASES = 0.5
+# A message of a job that was deleted must not go round for ever. Where its disk comes back, the coordinator asks again.
+_OFFERS_OF_A_LOST_JOB = 60
 
 
 @contextmanager
@@ -31,11 +34,11 @@ def leased(task: Task, job_id: str, what: int | str, shown: str) -> Iterator[Lea
     """
     runtime: Runtime = task.app.lookalike
     owner = task.request.hostname
-    lease = Lease(runtime.client, job_id, what, owner, runtime.settings.lease_seconds)
+    lease = Lease(runtime.client, job_id, what, owner, runtime.settings.lease_seconds, shown)
     try:
         taken = lease.acquire()
     except CONNECTION_ERRORS as error:
-        _give_back(f"The broker does not answer ({error}).")
+        _give_back(f"{shown}: the broker does not answer ({error}).")
     if not taken:
         log.info("%s: another worker holds it; asking again later.", shown)
         _offer_again(task, runtime.settings.lease_seconds, shown)
@@ -51,11 +54,14 @@ def leased(task: Task, job_id: str, what: int | str, shown: str) -> Iterator[Lea
         except (LookalikeError, OSError) as error:
             log.error("%s: %s", shown, error)
             report_trouble(runtime.client, job_id, owner, str(error))
-            _offer_again(task, _TROUBLE_SECONDS, shown)
+            if isinstance(error, JobNotFound) and task.request.retries >= _OFFERS_OF_A_LOST_JOB:
+                log.error("%s: offered %d times for a job that is not there; dropped.", shown, task.request.retries)
+                raise Reject(str(error), requeue=False) from None
+            _offer_again(task, runtime.settings.lease_seconds * _TROUBLE_LEASES, shown)
         except Exception as error:
             log.exception("%s failed in a way that lookalike has no sentence for.", shown)
             report_trouble(runtime.client, job_id, owner, _unforeseen(error))
-            _offer_again(task, _TROUBLE_SECONDS, shown)
+            _offer_again(task, runtime.settings.lease_seconds * _TROUBLE_LEASES, shown)
 
 
 def _unforeseen(error: Exception) -> str:
@@ -71,16 +77,32 @@ def _give_back(reason: str) -> NoReturn:
 
 def _offer_again(task: Task, seconds: float, shown: str) -> NoReturn:
     try:
-        retry = task.retry(countdown=seconds, max_retries=None, argsrepr=shown, throw=False)
+        # As often as it takes: the tasks are declared with max_retries=None, as None given here means the default of 3.
+        retry = task.retry(countdown=seconds, argsrepr=shown, throw=False)
     except CONNECTION_ERRORS as error:
         _give_back(f"{shown}: the broker does not answer ({error}).")
     raise retry
 
 
 def refuse(error: MessageError) -> NoReturn:
-    """Drop a message that can't be meant for this version, loudly and for good."""
-    log.error("Refused a message: %s", error)
+    """Drop a message that can't be meant for this version, loudly and for good.
+
+    Whoever coordinates the job that it names is told too, or would send it for ever without saying why.
+    """
+    request = current_task.request
+    job_id = _named_job(request.args)
+    log.error("Refused a message for %s: %s", job_id or "no job", error)
+    if job_id is not None:
+        report_trouble(current_task.app.lookalike.client, job_id, request.hostname, str(error))
     raise Reject(str(error), requeue=False)
+
+
+def _named_job(arguments: Any) -> str | None:
+    """The job id in the arguments of a task, of whatever version; None when there is no valid one."""
+    try:
+        return check_job_id(arguments[0]["job"])
+    except (JobError, LookupError, TypeError):
+        return None
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from workers.runtime import Runtime
 from workers.stopping import Stopped
 
 
-@shared_task(name=MERGE_TASK, bind=True, ignore_result=True)
+@shared_task(name=MERGE_TASK, bind=True, ignore_result=True, max_retries=None)
 def merge_job(task: Task, table: dict[str, Any]) -> str:
     """Build, measure and promote the index of a job whose partitions are all sealed; returns a summary for Flower."""
     from workers import (

@@ -11,19 +11,19 @@ import numpy as np
 
 from shared import builds, files, ledger
 from shared.builds import IndexInfo
-from shared.errors import CorruptFile, JobError, JobMismatch
+from shared.errors import CorruptFile, JobError
 from shared.jobdir import JobDir
 from shared.ledger import Seal
 from shared.manifest import Manifest
 from shared.settings import Settings
-from workers import index, recall
+from workers import build_dirs, index, recall
 from workers.index import IndexPlan
 from workers.recall import Width
 from workers.search import Searcher
 from workers.stored import BLOCK_ROWS, Floats, Images, StoredEmbeddings, sealed_images, widen, write_images
 
 Report = Callable[[str, float], None]
-"""Called with the phase (checking, training, adding or measuring) and how much of it is done, 0 to 1."""
+"""Called with the phase (checking, training, adding, measuring or promoting) and how much of it is done, 0 to 1."""
 
 MOST_DEPTH: Final = 1_600
 """Candidates beyond which a build does not deepen the exact rerank to reach its recall; settings may ask for more."""
@@ -50,19 +50,23 @@ def merge(
     """
     seals = list(ledger.sealed(job, manifest))
     _require_all(job, manifest, seals)
+    for seal in seals:
+        if job.chunk_dir(seal.partition).exists():  # Of a worker that was killed between its seal and their removal.
+            ledger.remove_chunks(job, seal.partition)
     digest = builds.ledger_digest(seals)
-    current = _usable(job, digest)
-    build = _claim(job, digest) if current is None else current.build
-    _remove_stale(job, build)
+    current = build_dirs.usable(job, digest) or build_dirs.promoted_now(job, digest)
+    build = build_dirs.claim(job, digest) if current is None else current.build
+    build_dirs.remove_stale(job, build)
     if current is not None:
         return current
     directory = job.build_dir(build)
     try:
         info = _built(job, seals, settings, report, choose, directory, digest)
+        report("promoting", 0.0)  # The last moment for the caller to end a merge that lost its claim.
         builds.write_info(job, info)
         builds.promote(job, build)
     except BaseException:
-        if not builds.is_whole(job, build):
+        if not build_dirs.is_current(job, build):
             shutil.rmtree(directory, ignore_errors=True)
         raise
     return info
@@ -156,45 +160,13 @@ def _require_all(job: JobDir, manifest: Manifest, seals: Sequence[Seal]) -> None
         )
 
 
-def _usable(job: JobDir, digest: str) -> IndexInfo | None:
-    """The promoted build, if it is whole and covers these embeddings; a broken one is there to be replaced."""
-    try:
-        info = builds.current_info(job)
-        if info is None or info.ledger_digest != digest:
-            return None
-        builds.check_files(job, info, checksums=False)
-    except (CorruptFile, JobMismatch):
-        return None
-    return info
-
-
-def _claim(job: JobDir, digest: str) -> str:
-    """Make the directory of a new build; its number is above all others, also when two merges ask at once."""
-    job.index_dir.mkdir(parents=True, exist_ok=True)
-    while True:
-        build = builds.next_build_name(job, digest)
-        try:
-            job.build_dir(build).mkdir()
-        except FileExistsError:
-            continue
-        return build
-
-
-def _remove_stale(job: JobDir, build: str) -> None:
-    """Remove what killed merges left: directories without index.json that are older than `build`."""
-    for name in builds.build_names(job):
-        # A merge that should not run at the same time has at worst the higher number, and keeps its directory.
-        if builds.build_number(name) < builds.build_number(build) and not builds.is_whole(job, name):
-            shutil.rmtree(job.build_dir(name), ignore_errors=True)
-
-
 def _check_bytes(job: JobDir, seal: Seal) -> None:
     """Compare a partition's embeddings and metadata with its seal, so that no flipped bit becomes a wrong answer."""
     for path in (job.img_emb(seal.partition), job.metadata(seal.partition)):
         if not path.is_file() or files.sha256_of(path) != seal.files[str(path.relative_to(job.path))]["sha256"]:
             raise CorruptFile(
-                f"{path} is missing or has another checksum than its seal says: restore it from a copy, or delete "
-                f"{job.seal(seal.partition)}, and `lookalike index` embeds the partition again."
+                f"{path} is missing or has another checksum than its seal says: `lookalike repair {job.path}` takes "
+                "the partition back, and `lookalike index` embeds it again."
             )
 
 

@@ -27,10 +27,10 @@ def search(task: Task, table: dict[str, Any]) -> dict[str, Any]:
     """
     runtime: Runtime = task.app.lookalike
     try:
-        message = SearchJob.from_json(table, runtime.settings.max_queries)
+        message = SearchJob.from_json(table, runtime.settings.max_queries, runtime.settings.max_query_bytes)
     except MessageError as error:
         log.error("Refused a message: %s", error)
-        return reply_to_json([Answer(error=error)] * _queries_in(table))
+        return reply_to_json([Answer(error=error)] * _queries_in(table, runtime.settings.max_queries))
     try:
         return reply_to_json(_the_answerer(runtime).answer(runtime.job(message.job), message))
     except LookalikeError as error:
@@ -38,10 +38,10 @@ def search(task: Task, table: dict[str, Any]) -> dict[str, Any]:
         return reply_to_json([Answer(error=error)] * len(message.queries))
 
 
-def _queries_in(table: Any) -> int:
-    """How many answers a refused message gets, so that a client finds one for each query that it sent."""
+def _queries_in(table: Any, most: int) -> int:
+    """How many answers a refused message gets: one for each query of a client, one for what no client sends."""
     queries = table.get("queries") if isinstance(table, dict) else None
-    return len(queries) if isinstance(queries, list) and queries else 1
+    return len(queries) if isinstance(queries, list) and 0 < len(queries) <= most else 1
 
 
 def _the_answerer(runtime: Runtime) -> "Answerer":

@@ -12,6 +12,7 @@ import redis
 from shared.broker import connect
 from shared.errors import SettingsError
 from shared.jobdir import JobDir
+from shared.lease import wait_seconds
 from shared.settings import PARENT_PIPE, Settings
 
 log = logging.getLogger("lookalike.worker")
@@ -30,10 +31,10 @@ class Runtime:
 
     @property
     def client(self) -> redis.Redis:
-        """This process's own connection to Redis, made at first use."""
+        """This process's own connection to Redis, made at first use; a broker that hangs is not waited for."""
         with self._lock:
             if self._client is None:
-                self._client = connect(self.settings)
+                self._client = connect(self.settings, wait_seconds(self.settings.lease_seconds))
             return self._client
 
     def job(self, job_id: str) -> JobDir:
@@ -100,4 +101,4 @@ class LatestEvent:
     def close(self) -> None:
         """Stop sending: an event after the task's end would overwrite its result in Flower."""
         self._stop.set()
-        self._thread.join(timeout=2.0)
+        self._thread.join(timeout=0.5)  # What is on its way to a broker that hangs is not waited for.

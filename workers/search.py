@@ -58,7 +58,8 @@ class Searcher:
         if info.fingerprint != manifest.model.fingerprint:
             raise FingerprintMismatch(
                 f"The index {build} of {job.path} was built for the model {info.fingerprint}, but the job is made for "
-                f"{manifest.model.fingerprint}: delete {job.build_dir(build)}, and `lookalike index` builds it anew."
+                f"{manifest.model.fingerprint}: `lookalike repair {job.path}` removes it, and `lookalike index` builds "
+                "it anew."
             )
         seals = list(ledger.sealed(job, manifest))
         if builds.ledger_digest(seals) != info.ledger_digest:

@@ -10,12 +10,12 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from shared import files, ledger, sealing
 from shared.errors import CorruptFile, QueryError
 from shared.jobdir import JobDir
 from shared.ledger import Seal
+from shared.parquet import read_table
 
 Half = npt.NDArray[np.float16]
 Floats = npt.NDArray[np.float32]
@@ -198,8 +198,8 @@ class Images:
             return cls([reader.get_batch(number) for number in range(reader.num_record_batches)])
         except (OSError, ValueError, pa.ArrowException) as error:
             raise CorruptFile(
-                f"{path} is not the list of images of an index ({error}): delete {path.parent}, and `lookalike index` "
-                "builds the index anew."
+                f"{path} is not the list of images of an index ({error}): `lookalike repair JOB` removes the build, "
+                "and `lookalike index` builds the index anew."
             ) from None
 
     def path(self, row: int) -> str:
@@ -223,11 +223,5 @@ def write_images(path: Path, batches: Iterable[pa.RecordBatch]) -> None:
 def sealed_images(job: JobDir, seals: Iterable[Seal]) -> Iterator[pa.RecordBatch]:
     """Id and image path of the embedded images, one batch a partition, pages checked; CorruptFile when unreadable."""
     for seal in seals:
-        path = job.metadata(seal.partition)
-        try:
-            table = pq.read_table(
-                path, columns=IMAGES_SCHEMA.names, page_checksum_verification=True, partitioning=None
-            ).cast(IMAGES_SCHEMA)
-        except (OSError, pa.ArrowException) as error:
-            raise CorruptFile(f"{path} can't be read ({error}): restore it from a copy.") from None
+        table = read_table(job.metadata(seal.partition), IMAGES_SCHEMA.names).cast(IMAGES_SCHEMA)
         yield (table.combine_chunks().to_batches()[0] if len(table) else pa.RecordBatch.from_pylist([], IMAGES_SCHEMA))

@@ -5,6 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from coordinator.making import make_or_open
+from shared.jobdir import JobDir
+from shared.settings import Settings
+from tests.integration.faults.bench import CHUNK_SIZE, Bench
+from tests.integration.faults.faults import Faults
 from tests.integration.processes import (
     LOOKALIKE,
     Process,
@@ -50,6 +55,9 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Process]]:
         return process
 
     yield begin
+    for process in started:
+        if process.popen.poll() is None:
+            process.popen.terminate()  # All at once, as each takes its second.
     for process in reversed(started):
         process.stop()
 
@@ -60,3 +68,10 @@ def broker_url(tmp_path: Path) -> Iterator[str]:
     port = free_port()
     with redis_server(valkey_binary(), tmp_path / "valkey", port):
         yield f"redis://127.0.0.1:{port}/0"
+
+
+@pytest.fixture
+def bench(photos: Path, broker_url: str, tmp_path: Path, start: Callable[..., Process]) -> Bench:
+    job = JobDir.at(tmp_path / "jobs" / "job")
+    manifest = make_or_open(str(photos), job, Settings(chunk_size=CHUNK_SIZE), lambda count: None)
+    return Bench(broker_url, photos, job, manifest, start, Faults(tmp_path / "faults"))

@@ -9,8 +9,18 @@ from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 import pytest
+import redis
 
-from tests.integration.processes import Process, environment, free_port, wait_until
+from tests.integration.processes import (
+    Process,
+    commands_with,
+    environment,
+    free_port,
+    redis_server,
+    run,
+    valkey_binary,
+    wait_until,
+)
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -64,6 +74,39 @@ def test_flower_shows_progress_inside_a_running_task_and_the_summary_at_its_end(
     assert results["photos partition 2/2"].startswith("sealed · 300 embedded · 0 failed")
     assert results["photos merge"].startswith("Flat · 600 embeddings · recall@10 1.000")
     assert "password" not in flower.output
+
+
+def test_no_password_and_no_user_of_the_broker_is_shown_anywhere(tmp_path: Path, start: Callable[..., Process]) -> None:
+    server_port, port = free_port(), free_port()
+    user, password = "watcher-7", "s3cr3t-pw"
+    with redis_server(valkey_binary(), tmp_path / "valkey", server_port) as server:
+        with redis.Redis(port=server_port) as client:
+            client.acl_setuser(user, enabled=True, passwords=[f"+{password}"], categories=["+@all"], keys=["*"],
+                               channels=["*"])  # fmt: skip
+            client.acl_setuser("default", enabled=False)
+        url = f"redis://{user}:{password}@127.0.0.1:{server_port}/0"
+        env = environment(CELERY_BROKER_URL=url, LOOKALIKE_JOBS_ROOT=str(tmp_path))
+        flower = start("flower", "--port", str(port), env=env)
+        worker = start("worker", "merge", "--name", "w", "--loglevel", "DEBUG", env=env)
+        page = f"http://127.0.0.1:{port}"
+        wait_until(lambda: "ready." in worker.output, "the worker is ready", 60)
+        name = f"w@{socket.gethostname()}"
+        wait_until(lambda: fetch(f"{page}/worker/{name}?refresh=1"), "Flower knows the worker", 60)
+        wait_until(lambda: "broker_url" in (fetch(f"{page}/worker/{name}") or ""), "its settings are shown", 60)
+        shown = {path: fetch(page + path) or "" for path in ("/", "/workers", "/tasks", "/broker", f"/worker/{name}")}
+        assert "redis://**@127.0.0.1" in shown["/broker"]
+        wrong = run("index", tmp_path, tmp_path / "job", env=env | {"CELERY_BROKER_URL": url.replace("pw", "wrong")})
+        bad = run("search", tmp_path / "job", "x.jpg", env=env | {"CELERY_BROKER_URL": url.replace("pw", "wrong")})
+        shown |= {"wrong": wrong.stderr + wrong.stdout, "bad": bad.stderr + bad.stdout}
+        assert commands_with(str(port)), "the command lines are looked at"
+        assert not commands_with(password)
+        server.kill()
+        wait_until(lambda: "The broker does not answer" in worker.output, "the worker has noticed", 30)
+        shown |= {"gone": fetch(f"{page}/broker") or "", "flower": flower.output, "worker": worker.output}
+    for place, text in shown.items():
+        assert text, place
+        assert "s3cr3t" not in text, place
+        assert user not in text, place
 
 
 def test_flower_listens_on_this_machine_alone_and_keeps_its_api_shut(

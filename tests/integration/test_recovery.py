@@ -6,16 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import redis
 
-from coordinator.making import make_or_open
 from shared import ledger
-from shared.broker import make_app, queued_messages, queued_tasks, send_embed, send_merge
 from shared.jobdir import JobDir
-from shared.lease import holders
-from shared.manifest import Manifest
 from shared.messages import EmbedPartition, MergeJob
-from shared.settings import Settings
+from shared.queues import queued_messages, queued_tasks, send_merge
+from tests.integration.faults.bench import Bench
+from tests.integration.faults.faults import Faults
 from tests.integration.processes import (
     QUICK,
     Process,
@@ -30,43 +27,10 @@ from tests.integration.processes import (
 pytestmark = pytest.mark.timeout(300)
 
 
-class Bench:
-    """A job of 600 images in one partition, a broker with short timeouts, and embed workers by hand; no coordinator."""
-
-    def __init__(self, url: str, job: JobDir, manifest: Manifest, start: Callable[..., Process]) -> None:
-        self.url, self.job, self.manifest, self._start = url, job, manifest, start
-        self.env = environment(CELERY_BROKER_URL=url, LOOKALIKE_JOBS_ROOT=str(job.jobs_root), **QUICK)
-        self.settings = Settings(broker_url=url, lease_seconds=2, visibility_timeout=5)
-        self.app = make_app(self.settings)
-        self.redis = redis.Redis.from_url(url, decode_responses=True)
-
-    def worker(self, name: str) -> Process:
-        worker = self._start("worker", "embed", "--name", name, env=self.env)
-        wait_until(lambda: "ready." in worker.output, f"{name} is ready", 60)
-        return worker
-
-    def ask(self) -> None:
-        send_embed(self.app, self.job.job_id, 0, 1)
-
-    def committed(self) -> list[int]:
-        return self.job.chunk_numbers(0)
-
-    def holder(self) -> str | None:
-        return next((holder.owner for holder in holders(self.redis, self.job.job_id)), None)
-
-    def sealed(self) -> bool:
-        return ledger.is_sealed(self.job, 0)
-
-
-@pytest.fixture
-def bench(photos: Path, broker_url: str, tmp_path: Path, start: Callable[..., Process]) -> Bench:
-    job = JobDir.at(tmp_path / "jobs" / "job")
-    manifest = make_or_open(str(photos), job, Settings(chunk_size=25), lambda count: None)
-    return Bench(broker_url, job, manifest, start)
-
-
-def commit_times(job: JobDir) -> dict[int, int]:
-    return {number: job.chunk(0, number).stat().st_mtime_ns for number in job.chunk_numbers(0)}
+def embed_worker(bench: Bench, name: str, seconds_per_batch: float) -> Process:
+    """An embed worker whose partition of 96 batches takes some seconds, so that there is time to disturb it."""
+    slowly = bench.faults.environment(light=True, seconds_per_batch=seconds_per_batch)
+    return bench.worker("embed", name=name, faults=slowly)
 
 
 def test_what_waits_in_a_queue_is_read_as_it_was_sent(bench: Bench) -> None:
@@ -80,7 +44,7 @@ def test_what_waits_in_a_queue_is_read_as_it_was_sent(bench: Bench) -> None:
 
 
 def test_a_message_that_a_worker_holds_for_later_is_found_too(bench: Bench) -> None:
-    worker = bench.worker("holder")
+    worker = bench.worker("embed", name="holder")
     message = EmbedPartition("later", 7).to_json()
     bench.app.send_task("lookalike.embed_partition", args=[message], countdown=600, ignore_result=True)
     wait_until(lambda: not bench.redis.llen("embed") and "received" in worker.output, "the worker holds it", 20)
@@ -88,7 +52,8 @@ def test_a_message_that_a_worker_holds_for_later_is_found_too(bench: Bench) -> N
 
 
 def test_a_task_longer_than_the_visibility_timeout_runs_once_and_a_second_message_does_no_harm(bench: Bench) -> None:
-    first, second = bench.worker("first"), bench.worker("second")
+    # Ten seconds of work, twice the visibility timeout.
+    first, second = (embed_worker(bench, name, seconds_per_batch=0.1) for name in ("first", "second"))
     bench.ask()
     wait_until(bench.committed, "a chunk is committed", 60)
     bench.ask()  # As if it had been sent twice: the lease must keep the second worker out.
@@ -104,43 +69,43 @@ def test_a_task_longer_than_the_visibility_timeout_runs_once_and_a_second_messag
 
 
 def test_a_killed_workers_partition_is_taken_up_by_another_where_it_stood_without_a_coordinator(bench: Bench) -> None:
-    first = bench.worker("first")
+    first = embed_worker(bench, "first", seconds_per_batch=0.15)
     bench.ask()
     wait_until(lambda: len(bench.committed()) >= 3, "three chunks are committed", 60)
-    second = bench.worker("second")
+    second = embed_worker(bench, "second", seconds_per_batch=0.02)
     first.kill()
-    before = commit_times(bench.job)
+    before = bench.commit_times()
     wait_until(lambda: (bench.holder() or "").startswith("second@"), "the second worker has taken over", 30)
     wait_until(lambda: len(bench.committed()) > len(before), "it goes on", 60)
-    assert before.items() <= commit_times(bench.job).items(), "a committed chunk was written again"
+    assert before.items() <= bench.commit_times().items(), "a committed chunk was written again"
     wait_until(bench.sealed, "the partition is sealed", 90)
     assert "Traceback" not in second.output
 
 
 def test_a_stopped_worker_gives_its_partition_back_within_a_batch(bench: Bench) -> None:
-    first, second = bench.worker("first"), None
+    first, second = embed_worker(bench, "first", seconds_per_batch=0.15), None
     bench.ask()
     wait_until(lambda: len(bench.committed()) >= 2, "two chunks are committed", 60)
     first.kill(signal.SIGTERM)
     assert first.wait(10) == 0
     assert bench.holder() is None
     assert bench.redis.llen("embed") == 1, "the message is back in the queue"
-    before = commit_times(bench.job)
-    second = bench.worker("second")
+    before = bench.commit_times()
+    second = embed_worker(bench, "second", seconds_per_batch=0.02)
     wait_until(bench.sealed, "the partition is sealed by another", 90)
     assert "Traceback" not in first.output + second.output
     assert len(before) < 24
 
 
 def test_a_worker_frozen_for_longer_than_its_lease_writes_nothing_after_it_wakes(bench: Bench) -> None:
-    first = bench.worker("first")
+    first = embed_worker(bench, "first", seconds_per_batch=0.15)
     bench.ask()
     wait_until(lambda: len(bench.committed()) >= 2, "two chunks are committed", 60)
-    second = bench.worker("second")
+    second = embed_worker(bench, "second", seconds_per_batch=0.02)
     first.kill(signal.SIGSTOP)
     wait_until(lambda: (bench.holder() or "").startswith("second@"), "the second worker has taken over", 30)
     wait_until(lambda: len(bench.committed()) >= 5, "it has gone on", 60)
-    owned = commit_times(bench.job)
+    owned = bench.commit_times()
     first.kill(signal.SIGCONT)
     wait_until(bench.sealed, "the partition is sealed", 90)
     seal = ledger.read_seal(bench.job, 0)
@@ -158,13 +123,14 @@ def test_a_broker_that_comes_back_empty_while_a_task_runs_costs_nothing_and_the_
     job = JobDir.at(tmp_path / "jobs" / "job")
     job.jobs_root.mkdir()
     env = environment(CELERY_BROKER_URL=url, LOOKALIKE_JOBS_ROOT=str(job.jobs_root), **QUICK)
+    env |= Faults(tmp_path / "faults").environment(light=True, seconds_per_batch=0.05)
     with redis_server(valkey_binary(), tmp_path / "one", port) as server:
         workers = [start("worker", role, "--name", role, env=env) for role in ("embed", "merge")]
         coordinator = start("index", photos, job.path, "--partition-size", "300", "--chunk-size", "25", env=env)
         wait_until(lambda: len(job.chunk_numbers(0)) >= 2, "two chunks are committed", 90)
         server.kill()
         server.wait()
-        before = commit_times(job)
+        before = job.chunk_numbers(0)
         wait_until(lambda: len(job.chunk_numbers(0)) > len(before) or ledger.is_sealed(job, 0), "work goes on", 60)
     with redis_server(valkey_binary(), tmp_path / "two", port):
         assert coordinator.wait(150) == 0, coordinator.output
@@ -179,6 +145,7 @@ def test_a_coordinator_without_any_worker_waits_and_goes_on_when_one_comes(
     job = tmp_path / "jobs" / "job"
     job.parent.mkdir()
     env = environment(CELERY_BROKER_URL=broker_url, LOOKALIKE_JOBS_ROOT=str(job.parent))
+    env |= Faults(tmp_path / "faults").environment(light=True)
     coordinator = start("index", few_photos, job, env=env)
     wait_until(lambda: "waiting for a worker" in coordinator.output, "it says that it waits", 60)
     assert coordinator.popen.poll() is None

@@ -1,10 +1,11 @@
+import errno
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from shared import builds, ledger
+from shared import builds, files, ledger
 from shared.builds import IndexInfo
 from shared.errors import CorruptFile, JobMismatch
 from shared.jobdir import JobDir
@@ -101,7 +102,7 @@ def test_a_build_that_is_not_whole_is_not_promoted(job: JobDir, damage: str) -> 
 def test_a_current_that_names_no_build_says_what_to_do(job: JobDir, content: bytes) -> None:
     whole_build(job, "0001-aaaa")
     job.current.write_bytes(content)
-    with pytest.raises(CorruptFile, match=r"delete .*CURRENT"):
+    with pytest.raises(CorruptFile, match=r"lookalike repair .*holidays"):
         builds.current_build(job)
 
 
@@ -117,6 +118,31 @@ def test_an_info_that_is_about_another_build_is_refused(job: JobDir) -> None:
     job.build_dir("0001-aaaa").rename(job.build_dir("0002-bbbb"))
     with pytest.raises(CorruptFile, match="0001-aaaa"):
         builds.read_info(job, "0002-bbbb")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"ntotal": 1.5}, {"nprobe": "2"}, {"p50_ms": "fast"}, {"type": 1}, {"files": {"index.faiss": {"bytes": 8}}},
+     {"files": {"index.faiss": {"bytes": 8.0, "sha256": "0"}}}],
+)  # fmt: skip
+def test_an_info_with_values_of_another_type_is_refused(job: JobDir, change: dict[str, object]) -> None:
+    whole_build(job, "0001-aaaa")
+    path = job.build_dir("0001-aaaa") / builds.INFO_FILE
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(CorruptFile, match="lookalike repair"):
+        builds.read_info(job, "0001-aaaa")
+
+
+def test_a_disk_that_does_not_answer_says_nothing_about_a_build(job: JobDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole_build(job, "0001-aaaa")
+
+    def refuse(path: Path) -> bytes:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    monkeypatch.setattr(files, "read_marker", refuse)
+    for call in (builds.current_build, lambda job: builds.read_info(job, "0001-aaaa")):
+        with pytest.raises(OSError, match="Input/output error"):
+            call(job)
 
 
 def test_checksums_are_compared_where_asked(job: JobDir) -> None:

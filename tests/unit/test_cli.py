@@ -1,10 +1,13 @@
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -14,15 +17,18 @@ from typing import Any
 
 import pytest
 
-from coordinator import cli, workforce
+from coordinator import at_work, cli, workforce
+from coordinator.at_work import AtWork
 from coordinator.indexing import Step
 from coordinator.progress import ProgressReader
 from coordinator.reconcile import Look
 from shared.errors import BrokerUnreachable, NoWorker, QueryError, WorkerFailed
+from shared.lease import Holder, Trouble
 from shared.messages import Answer, Hit, Query
 from shared.settings import Settings, load_settings
 from tests.unit.make_job import MadeJob, make_job
 from tests.unit.test_progress import build
+from tests.unit.test_verify import cut, job_of_a_list, snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +46,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_
     """Runs `lookalike ARGUMENTS` in this process, as the console script does, in an empty working directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # Where no embedded broker runs.
 
     def ran(*arguments: str | Path) -> Ran:
         monkeypatch.setattr(sys, "argv", ["lookalike", *map(str, arguments)])
@@ -104,11 +111,13 @@ def test_wrong_usage_is_status_2_and_a_sentence(run: Run, arguments: list[str], 
 def test_without_arguments_there_is_help(run: Run) -> None:
     ran = run()
     assert ran.status == 2
-    for command in ("index", "status", "search", "worker", "flower", "demo"):
+    for command in ("index", "status", "search", "verify", "repair", "worker", "flower", "demo"):
         assert command in ran.out + ran.err
 
 
-@pytest.mark.parametrize("command", [[], ["index"], ["status"], ["search"], ["worker"], ["flower"], ["demo"]])
+@pytest.mark.parametrize(
+    "command", [[], *([name] for name in ("index", "status", "search", "verify", "repair", "worker", "flower", "demo"))]
+)
 @pytest.mark.parametrize("option", ["--help", "-h"])
 def test_help_is_status_0(run: Run, command: list[str], option: str) -> None:
     ran = run(*command, option)
@@ -119,7 +128,10 @@ def test_help_is_status_0(run: Run, command: list[str], option: str) -> None:
 # What could not be done: exit status 1.
 
 
-@pytest.mark.parametrize("arguments", [["status", "job"], ["search", "job", "a.jpg"], ["status", "job", "--json"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["status", "job"], ["search", "job", "a.jpg"], ["status", "job", "--json"], ["verify", "job"], ["repair", "job"]],
+)
 def test_no_job_is_status_1_and_says_how_to_make_one(run: Run, tmp_path: Path, arguments: list[str]) -> None:
     ran = run(*arguments)
     assert (ran.status, ran.out) == (1, "")
@@ -188,7 +200,7 @@ def test_a_reader_that_has_gone_is_no_error(run: Run, half: MadeJob, monkeypatch
 # status
 
 
-def test_status_is_lines_for_people(run: Run, half: MadeJob, finished: MadeJob) -> None:
+def test_status_is_lines_for_people(run: Run, half: MadeJob, finished: MadeJob, tmp_path: Path) -> None:
     ran = run("status", half.job.path)
     assert (ran.status, ran.err) == (0, "")
     assert [line.split(maxsplit=1) for line in ran.out.splitlines()] == [
@@ -198,13 +210,18 @@ def test_status_is_lines_for_people(run: Run, half: MadeJob, finished: MadeJob) 
         ["partitions", "1 sealed, 0 started, 2 waiting"],
         ["rate", ran.out.splitlines()[4].split(maxsplit=1)[1]],
         ["index", "none yet: it is built when all partitions are sealed"],
+        [
+            "broker",
+            f"does not answer (No embedded broker runs here for the jobs in {tmp_path}/jobs): what workers hold is "
+            "not known",
+        ],
     ]
     ran = run("status", finished.job.path)
     assert "rate        done\n" in ran.out
     assert "index       0001-ab12cd34: Flat, 90 embeddings, recall@10 1.000" in ran.out
 
 
-def test_status_json_is_one_object(run: Run, half: MadeJob, finished: MadeJob) -> None:
+def test_status_json_is_one_object(run: Run, half: MadeJob, finished: MadeJob, tmp_path: Path) -> None:
     table = json.loads(run("status", half.job.path, "--json").out)
     assert (table["listed"], table["embedded"], table["failed"], table["pending"]) == (60, 25, 0, 35)
     assert table["index"] is None
@@ -221,7 +238,63 @@ def test_status_json_is_one_object(run: Run, half: MadeJob, finished: MadeJob) -
         "images_per_second": None,
         "eta_seconds": None,
         "index": {"build": "0001-ab12cd34", "ntotal": 90, "type": "Flat", "recall_at_10": 1.0, "p50_ms": 0.25},
+        "broker": {
+            "reachable": False,
+            "holders": [],
+            "waiting": 0,
+            "troubles": [],
+            "error": f"No embedded broker runs here for the jobs in {tmp_path}/jobs",
+        },
     }
+
+
+def test_status_says_who_is_at_work(run: Run, half: MadeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Path, str | None]] = []
+
+    def look(job: Any, settings: Settings) -> AtWork:
+        asked.append((job.path, settings.broker_url))
+        return AtWork(
+            [Holder("embed1@host", "2"), Holder("merge1@host", "merge")],
+            3,
+            [Trouble("embed2@host", "The disk is full.", 4)],
+        )
+
+    monkeypatch.setattr(at_work, "look", look)
+    ran = run("status", half.job.path, "--broker", "redis://:secret@host")
+    assert ran.status == 0
+    assert ran.out.splitlines()[6:] == [
+        "at work     partition 3 of 3: embed1@host",
+        "at work     merge: merge1@host",
+        "waiting     3 messages",
+        "trouble     embed2@host: The disk is full.",
+    ]
+    assert asked == [(half.job.path, "redis://:secret@host")]
+    assert json.loads(run("status", half.job.path, "--json").out)["broker"] == {
+        "reachable": True,
+        "holders": [{"worker": "embed1@host", "what": "2"}, {"worker": "merge1@host", "what": "merge"}],
+        "waiting": 3,
+        "troubles": [{"worker": "embed2@host", "sentence": "The disk is full.", "times": 4}],
+        "error": None,
+    }
+    monkeypatch.setattr(time, "sleep", lambda seconds: (_ for _ in ()).throw(KeyboardInterrupt))
+    watched = run("status", half.job.path, "--watch")
+    assert "at work partition 3 of 3: embed1@host · at work merge: merge1@host · waiting 3 messages" in watched.out
+
+
+def test_status_waits_for_no_broker_that_hangs_and_tells_no_password(
+    run: Run, half: MadeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hung = threading.Event()
+    monkeypatch.setattr(at_work, "connect", lambda settings: hung.wait(60))
+    monkeypatch.setattr(at_work, "ASK_SECONDS", 0.05)
+    began = time.monotonic()
+    for options in ([], ["--json"]):
+        ran = run("status", half.job.path, "--broker", "redis://user:secret@host:1/0", *options)
+        assert ran.status == 0
+        assert "redis://**@host:1/0 gave no answer within 0.05 s" in ran.out
+        assert "secret" not in ran.out + ran.err
+    hung.set()
+    assert time.monotonic() - began < 20
 
 
 def test_watch_ends_when_the_job_is_done(
@@ -250,6 +323,63 @@ def test_ctrl_c_ends_watching(run: Run, half: MadeJob, monkeypatch: pytest.Monke
     monkeypatch.setattr(time, "sleep", interrupt)
     ran = run("status", half.job.path, "--watch")
     assert (ran.status, ran.err.strip()) == (130, "Interrupted.")
+
+
+# verify and repair
+
+
+@pytest.fixture
+def indexed(tmp_path: Path) -> Path:
+    """The directory of a job that verifies as whole."""
+    return job_of_a_list(tmp_path, index=True)[0].path
+
+
+def test_verify_of_a_whole_job_is_status_0_and_says_how_much_it_read(run: Run, indexed: Path) -> None:
+    ran = run("verify", indexed)
+    assert (ran.status, ran.err) == (0, "")
+    assert re.fullmatch(r"20 files, [\d.]+ kB, in \d+ s: nothing is damaged\n", ran.out)
+    table = json.loads(run("verify", indexed, "--json").out)
+    assert (table["job"], table["whole"], table["findings"], table["files"]) == (str(indexed), True, [], 20)
+    assert table["bytes"] == sum(map(len, snapshot(indexed).values()))
+    assert table["seconds"] >= 0
+
+
+def test_verify_says_a_sentence_for_each_damage_and_repair_mends_it(run: Run, indexed: Path) -> None:
+    cut(indexed / "errors" / "errors_0001.parquet")
+    (indexed / "index" / "CURRENT").write_text("nothing\n")
+    ran = run("verify", indexed)
+    assert (ran.status, ran.err) == (1, "")
+    errors, current, summary = ran.out.splitlines()
+    assert errors.startswith("errors/errors_0001.parquet: It has ")
+    assert current.startswith("index/CURRENT: ")
+    assert summary.endswith(f": not whole (2 damaged); mend it with `lookalike repair {indexed}`")
+    table = run("verify", indexed, "--json")
+    assert table.status == 1
+    assert [(row["path"], row["kind"]) for row in json.loads(table.out)["findings"]] == [
+        ("errors/errors_0001.parquet", "damaged"),
+        ("index/CURRENT", "damaged"),
+    ]
+    before = snapshot(indexed)
+    dry = run("repair", indexed, "--dry-run")
+    assert (dry.status, snapshot(indexed)) == (0, before)
+    assert "2 would be mended" in dry.out
+    ran = run("repair", indexed)
+    assert (ran.status, ran.err) == (0, "")
+    assert ran.out.splitlines()[-1].endswith(
+        f": 2 mended; the next `lookalike index SOURCE {indexed}` does again what is missing"
+    )
+    assert snapshot(indexed) != before
+    assert run("verify", indexed).status == 0
+    assert run("repair", indexed).out.endswith(": there is nothing to mend\n")
+
+
+@pytest.mark.parametrize("command", ["verify", "repair"])
+def test_what_can_not_be_repaired_is_status_1(run: Run, indexed: Path, command: str) -> None:
+    cut(indexed / "job.json")
+    ran = run(command, indexed)
+    assert ran.status == 1
+    assert ran.out.startswith(f"job.json: {indexed}/job.json is not a whole manifest")
+    assert "Repair can't make it anew" in ran.out
 
 
 # search

@@ -1,9 +1,15 @@
 """Every kind of image file becomes RGB pixels or a failure with its reason, in order and in bounded memory."""
 
+import contextlib
 import hashlib
 import io
 import itertools
+import json
 import os
+import socket
+import struct
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,12 +22,32 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw, PngImagePlugin
 
 from shared.errors import ImageError, SettingsError
 from shared.paths import to_text
+from tests.strange_images import (
+    SIDE,
+    apng_frame,
+    deflated_zeros,
+    encoded,
+    gif,
+    grey_tiff,
+    jpeg_of_another_size,
+    jpeg_with_a_second_frame_header,
+    patched,
+    png,
+    png_16_bit,
+    png_chunk,
+    png_header,
+    tiled_tiff,
+    webp_canvas,
+    ycck,
+)
 from workers import decode as room
-from workers.decode import FORMATS, ReadImage, decode, read_image, stream_images
+from workers import header
+from workers.decode import ReadImage, decode, read_image, stream_images
+from workers.header import FORMATS
 
 SIZE = 32
 ROOMY = 10**8
@@ -37,10 +63,9 @@ def quadrants(width: int = 64, height: int = 48, mode: str = "RGB") -> Image.Ima
     return image.convert(mode)
 
 
-def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
+def quarters(image: Image.Image) -> NDArray[np.uint8]:
+    """The colours of `image` as they must come out of `decode`."""
+    return corners(np.asarray(image.convert("RGB").resize((SIZE, SIZE))))
 
 
 def corners(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -97,6 +122,138 @@ def test_sixteen_bits_keep_their_high_byte(kind: str) -> None:
     np.testing.assert_allclose(corners(found.pixels).astype(int), GREYS, atol=2)
 
 
+@pytest.mark.parametrize("alpha", [[], [9]])
+def test_sixteen_bit_colours_keep_their_high_byte(alpha: list[int]) -> None:
+    pixels = np.asarray(quadrants())
+    for value in alpha:
+        pixels = np.dstack([pixels, np.full(pixels.shape[:2], value, np.uint8)])
+    found = decode(png_16_bit(pixels), SIZE, ROOMY)
+    np.testing.assert_allclose(corners(found.pixels).astype(int), COLOURS, atol=2)
+
+
+@pytest.mark.parametrize("suffix", [".tiff", ".png", ".jp2", ".ppm"])
+def test_sixteen_bit_files_of_opencv_come_back(suffix: str) -> None:
+    done, data = cv2.imencode(suffix, np.asarray(quadrants())[..., ::-1].astype(np.uint16) * 257)
+    assert done
+    np.testing.assert_allclose(corners(decode(data.tobytes(), SIZE, ROOMY).pixels).astype(int), COLOURS, atol=2)
+
+
+@pytest.mark.parametrize("options", [{"progressive": True}, {"subsampling": 0}, {"optimize": True, "quality": 100}])
+@pytest.mark.parametrize("mode", ["RGB", "CMYK", "L"])
+def test_a_jpeg_of_any_kind_gives_its_colours(mode: str, options: dict[str, Any]) -> None:
+    found = decode(encoded(quadrants(mode=mode), "JPEG", **options), SIZE, ROOMY)
+    np.testing.assert_allclose(corners(found.pixels).astype(int), GREYS if mode == "L" else COLOURS, atol=12)
+
+
+def test_a_ycck_jpeg_gives_its_colours() -> None:
+    np.testing.assert_allclose(corners(decode(ycck(quadrants()), SIZE, ROOMY).pixels).astype(int), COLOURS, atol=12)
+
+
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_adobe_deflate", "jpeg", "packbits"])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_tiff_of_any_compression_gives_its_colours(mode: str, compression: str) -> None:
+    data = encoded(quadrants(mode=mode), "TIFF", compression=compression)
+    found = corners(decode(data, SIZE, ROOMY).pixels).astype(int)
+    np.testing.assert_allclose(found, GREYS if mode == "L" else COLOURS, atol=12)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "1"])
+def test_a_tiff_of_any_mode_gives_its_colours(mode: str) -> None:
+    image = quadrants(mode=mode)
+    found = decode(encoded(image, "TIFF"), SIZE, ROOMY).pixels
+    if mode == "1":  # A pattern of dots, which shrinking makes grey again.
+        assert len(np.unique(found)) > 2
+        np.testing.assert_allclose(found.mean(), np.asarray(image).mean() * 255, atol=6)
+    else:
+        np.testing.assert_allclose(corners(found).astype(int), quarters(image), atol=12)
+
+
+@pytest.mark.parametrize(("width", "height", "side"), [(64, 64, 32), (200, 140, 64), (300, 300, 128)])
+def test_a_tiled_tiff_gives_its_colours(width: int, height: int, side: int) -> None:
+    found = decode(tiled_tiff(np.asarray(quadrants(width, height, "L")), side), SIZE, ROOMY)
+    assert (found.width, found.height) == (width, height)
+    np.testing.assert_allclose(corners(found.pixels).astype(int), GREYS, atol=2)
+
+
+def test_a_tiff_of_many_pages_gives_its_first() -> None:
+    data = encoded(quadrants(), "TIFF", save_all=True, append_images=[Image.new("RGB", (64, 48), (255, 255, 255))])
+    np.testing.assert_allclose(corners(decode(data, SIZE, ROOMY).pixels).astype(int), COLOURS, atol=2)
+
+
+@pytest.mark.parametrize("scale", [1, 1 / 255])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_tiff_of_floats_is_a_failure_that_names_it(mode: str, scale: float) -> None:
+    done, data = cv2.imencode(".tiff", np.asarray(quadrants(mode=mode)).astype(np.float32) * scale)
+    assert done
+    with pytest.raises(ImageError, match=r"TIFF.*unusual") as caught:
+        decode(data.tobytes(), SIZE, ROOMY)
+    assert caught.value.status == "undecodable"
+
+
+@pytest.mark.parametrize(
+    "options", [{"transparency": 0}, {"transparency": bytes(range(200))}], ids=["one-colour", "many"]
+)
+@pytest.mark.parametrize("kind", ["PNG", "GIF"])
+def test_a_palette_with_transparency_gives_its_colours(kind: str, options: dict[str, Any]) -> None:
+    image = quadrants().convert("P", palette=Image.Palette.ADAPTIVE)
+    options = options if kind == "PNG" else {"transparency": 255}
+    found = decode(encoded(image, kind, **options), SIZE, ROOMY)
+    np.testing.assert_allclose(corners(found.pixels).astype(int), COLOURS, atol=12)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 20_000), (20_000, 1), (3, 7)])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "PPM", "AVIF"])
+def test_the_smallest_and_the_thinnest_images_give_their_colour(kind: str, size: tuple[int, int]) -> None:
+    if kind not in FORMATS or (kind == "WEBP" and max(size) > 16_383):
+        pytest.skip("no such image can be written")
+    found = decode(encoded(Image.new("RGB", size, (200, 100, 50)), kind), SIZE, ROOMY)
+    assert (found.width, found.height) == size
+    np.testing.assert_allclose(found.pixels.reshape(-1, 3), [[200, 100, 50]] * SIZE * SIZE, atol=4)
+
+
+@pytest.mark.parametrize("most", [100, 1023])
+def test_a_ppm_that_counts_to_another_number_is_a_failure_and_not_a_darker_image(most: int) -> None:
+    samples = np.asarray(quadrants()).astype(int) * most // 255
+    data = b"P6\n# 9 9 255 \n64 48\n%d\n" % most + samples.astype(np.uint8 if most < 256 else ">u2").tobytes()
+    with pytest.raises(ImageError, match=f"counts to {most} a sample") as caught:
+        decode(data, SIZE, ROOMY)
+    assert caught.value.status == "undecodable"
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), "HEIC"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + bytes(99), "HEIC"),
+        (b"\xff\x0a" + bytes(99), "JPEG XL"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(99), "JPEG XL"),
+        (b"8BPS\0\1" + bytes(99), "Photoshop"),
+        (b"P7\nWIDTH 1\n", "PAM"),
+        (b"\x76\x2f\x31\x01" + bytes(99), "OpenEXR"),
+    ],
+)
+def test_a_format_that_is_not_decoded_is_named(data: bytes, name: str) -> None:
+    with pytest.raises(ImageError, match=rf"The file is an? {name}.*not decoded here \(JPEG, PNG") as caught:
+        decode(data, SIZE, ROOMY)
+    assert caught.value.status == "undecodable"
+
+
+def test_a_format_that_this_build_leaves_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(header, "FORMATS", tuple(name for name in FORMATS if name not in ("AVIF", "WEBP")))
+    with pytest.raises(ImageError, match="The file is an AVIF image, which is not decoded here"):
+        decode(b"\0\0\0\x18ftypavif" + bytes(99), SIZE, ROOMY)
+    with pytest.raises(ImageError, match="The file is a WebP image, which is not decoded here"):
+        decode(encoded(quadrants(), "WEBP"), SIZE, ROOMY)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "WEBP", "TIFF", "JPEG"])
+def test_a_damaged_header_of_a_known_format_is_told_from_a_file_that_is_no_image(kind: str) -> None:
+    beginning = {"JPEG": 6, "GIF": 8, "TIFF": 8}.get(kind, 12)
+    with pytest.raises(ImageError, match=f"{kind}|damaged|cut short") as caught:
+        decode(encoded(quadrants(), kind)[:beginning] + b"\xff" * 500, SIZE, ROOMY)
+    assert caught.value.status in ("undecodable", "truncated")
+
+
 def test_one_bit_becomes_black_and_white() -> None:
     found = decode(encoded(Image.new("1", (40, 40), 1), "PNG"), SIZE, ROOMY)
     assert (found.pixels == 255).all()
@@ -115,15 +272,22 @@ def test_samples_of_32_bits_are_a_failure_with_a_reason() -> None:
     assert caught.value.status == "undecodable"
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
 @pytest.mark.parametrize("width", [64, 512])
-def test_the_exif_orientation_is_applied_also_to_a_reduced_jpeg(orientation: int, width: int) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    data = encoded(quadrants(width, width), "JPEG", exif=exif, quality=95)
-    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB").resize((SIZE, SIZE))
-    found = corners(decode(data, SIZE, ROOMY).pixels)
-    np.testing.assert_allclose(found.astype(int), corners(np.asarray(upright)), atol=12)
+def test_each_of_the_eight_orientations_gives_the_same_upright_pixels(kind: str, width: int) -> None:
+    if kind not in FORMATS:
+        pytest.skip(f"this build of Pillow has no {kind}")
+    # How the camera's sensor saw what is upright in `quadrants`, for each orientation that it may record.
+    turns = [None, *Image.Transpose]
+    seen = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}
+    for orientation, turn in seen.items():
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        upright = quadrants(width, width)
+        image = upright if turn is None else upright.transpose(turns[turn + 1])
+        options = {"quality": 95} if kind in ("JPEG", "WEBP", "AVIF") else {}
+        found = decode(encoded(image, kind, exif=exif, **options), SIZE, ROOMY)
+        np.testing.assert_allclose(corners(found.pixels).astype(int), COLOURS, atol=12, err_msg=str(orientation))
 
 
 def test_width_and_height_are_those_of_the_header_before_orientation() -> None:
@@ -262,6 +426,134 @@ def test_a_damaged_image_gives_pixels_or_an_image_error(data: bytes, flips: list
     assert outcome in {str((SIZE, SIZE, 3))} | failures
 
 
+# Bombs: small files that ask for much. Each runs in a process of its own, whose memory is then known.
+
+IMPATIENT = """
+import json, sys, time
+from shared.errors import ImageError
+from workers.decode import decode
+def peak():
+    return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) // 1024
+for size in json.loads(sys.argv[1]):
+    data, before, began = sys.stdin.buffer.read(size), peak(), time.perf_counter()
+    try:
+        outcome = decode(data, 224, 178_956_970).pixels.mean(axis=(0, 1)).tolist()
+    except ImageError as error:
+        outcome = error.status
+    print(json.dumps([outcome, peak() - before, time.perf_counter() - began]))
+"""
+
+
+def small() -> Image.Image:
+    return noise(64, 48)
+
+
+def bombs() -> dict[str, tuple[bytes, set[str]]]:
+    """Files of at most 1.5 MB, with the statuses that they may have; "pixels" for none."""
+    refused = {"oversized"}
+    wrong = {"undecodable", "not-an-image", "oversized"}
+    jpeg, jp2, webp = encoded(small(), "JPEG"), encoded(small(), "JPEG2000"), encoded(small(), "WEBP")
+    bmp, lossless = encoded(small(), "BMP"), encoded(small(), "WEBP", lossless=True)
+    zeros = deflated_zeros(1 << 28)
+    line = b"\0\1\2\3"
+    progressive = encoded(Image.new("L", (2000, 2000)), "JPEG", progressive=True)
+    last_scan = progressive[progressive.rindex(b"\xff\xda") : -2]
+    found = {
+        "png header": (png(SIDE, SIDE, b""), refused),
+        "png honest": (png(SIDE, SIDE, zeros, bits=1, colour=0, compressed=True), refused),
+        "png two headers": (png(1, 1, line, before=png_header(SIDE, SIDE)), wrong),
+        "png more data than pixels": (png(1, 1, zeros, compressed=True), {"undecodable"}),
+        "png text": (png(1, 1, line, before=png_chunk(b"zTXt", b"a\0\0" + zeros)), {"undecodable", "pixels"}),
+        "png texts": (
+            png(1, 1, line, before=png_chunk(b"zTXt", b"a\0\0" + deflated_zeros(1 << 20)) * 500),
+            {"undecodable", "pixels"},
+        ),
+        "png profile": (png(1, 1, line, before=png_chunk(b"iCCP", b"a\0\0" + zeros)), {"undecodable", "pixels"}),
+        "png huge frame": (png(1, 1, line, before=apng_frame(SIDE, SIDE)), wrong),
+        "png a million frames": (png(1, 1, line, before=apng_frame(1, 1)), {"pixels"}),
+        "gif screen": (gif((SIDE, SIDE), (1, 1)), refused),
+        "gif frame": (gif((8, 8), (SIDE, SIDE)), refused),
+        "gif 50,000 frames": (gif((1000, 1000), (1000, 1000), frames=50_000), wrong | {"pixels"}),
+        "bmp": (bmp[:18] + struct.pack("<ii", SIDE, SIDE) + bmp[26:], refused),
+        "bmp upside down": (bmp[:18] + struct.pack("<ii", SIDE, -SIDE) + bmp[26:], refused),
+        "bmp mirrored": (bmp[:18] + struct.pack("<ii", -SIDE, SIDE) + bmp[26:], refused),
+        "ppm": (b"P6 40000 40000 255\n" + bytes(99), refused),
+        "pbm": (b"P4 40000 40000\n" + bytes(99), refused),
+        "tiff": (grey_tiff(SIDE, SIDE, bytes(99), SIDE), refused),
+        "tiff of a small strip": (grey_tiff(13_000, 13_000, bytes(99), 13_000), wrong),
+        "tiff of many rows": (grey_tiff(64, 48, bytes(64 * 48), 2**31 - 1), wrong | {"pixels"}),
+        "jpeg": (jpeg_of_another_size(jpeg, SIDE, SIDE), refused),
+        "jpeg later size": (jpeg_with_a_second_frame_header(jpeg, SIDE, SIDE, after=True), wrong),
+        "jpeg earlier size": (jpeg_with_a_second_frame_header(jpeg, SIDE, SIDE, after=False), wrong),
+        "jpeg scans": (progressive[:-2] + last_scan * 5_000 + b"\xff\xd9", {"undecodable"}),
+        "jpeg thumbnail": (
+            encoded(small(), "JPEG", exif=b"Exif\0\0" + grey_tiff(SIDE, SIDE, bytes(99), SIDE)),
+            {"pixels"},
+        ),
+        "mpo": (encoded(small(), "MPO", save_all=True, append_images=[noise(8, 8)]) + zeros, {"pixels"}),
+        "jpeg 2000 box": (patched(jp2, b"ihdr", 4, ">II", SIDE, SIDE), refused),
+        "jpeg 2000 codestream": (patched(jp2, b"\xff\x4f\xff\x51", 8, ">II", SIDE, SIDE), wrong),
+        "jpeg 2000 tiles": (patched(jp2, b"\xff\x4f\xff\x51", 8, ">6I", SIDE, SIDE, 0, 0, SIDE, SIDE), wrong),
+        "webp": (patched(webp, b"\x9d\x01\x2a", 3, "<HH", 16383, 16383), refused),
+        "webp lossless": (patched(lossless, b"VP8L", 9, "<I", 16382 | 16382 << 14), refused),
+        "webp canvas": (webp_canvas(webp, SIDE, animated=False), wrong),
+        "webp animation": (webp_canvas(webp, SIDE, animated=True), refused),
+    }
+    if "AVIF" in FORMATS:
+        found["avif"] = (patched(encoded(small(), "AVIF"), b"ispe", 8, ">II", SIDE, SIDE), wrong)
+    return found
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="the system does not tell a process's peak memory")
+def test_bombs_of_every_format_are_refused_or_harmless_in_bounded_memory_and_time() -> None:
+    files = bombs()
+    assert max(len(data) for data, _ in files.values()) < 1_500_000
+    done = subprocess.run(
+        [sys.executable, "-c", IMPATIENT, json.dumps([len(data) for data, _ in files.values()])],
+        input=b"".join(data for data, _ in files.values()),
+        capture_output=True,
+        check=True,
+    )
+    found = {name: json.loads(line) for name, line in zip(files, done.stdout.splitlines(), strict=True)}
+    for name, (_, expected) in files.items():
+        outcome, megabytes, seconds = found[name]
+        assert (outcome if isinstance(outcome, str) else "pixels") in expected, name
+        assert megabytes < 64, name
+        assert seconds < 10, name
+    plain = decode(encoded(small(), "JPEG"), 224, ROOMY).pixels.mean(axis=(0, 1))
+    np.testing.assert_allclose(found["jpeg thumbnail"][0], plain, atol=0.01)
+
+
+def test_a_png_may_be_larger_than_its_pixels_where_it_carries_other_things(monkeypatch: pytest.MonkeyPatch) -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_text("a", "b" * 200_000)
+    data = encoded(quadrants(), "PNG", pnginfo=info)
+    np.testing.assert_allclose(corners(decode(data, SIZE, ROOMY).pixels).astype(int), COLOURS, atol=2)
+    stored = encoded(noise(400, 300), "PNG", compress_level=0)
+    assert decode(stored, SIZE, ROOMY).width == 400
+
+
+def test_large_images_are_decoded_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_once: list[int] = []
+    together = threading.Semaphore(2)
+    imdecode = cv2.imdecode
+
+    def noting(data: Any, flag: int) -> Any:
+        assert together.acquire(blocking=False)
+        at_once.append(1 - together._value)
+        try:
+            return imdecode(data, flag)
+        finally:
+            together.release()
+
+    monkeypatch.setattr(cv2, "imdecode", noting)
+    monkeypatch.setattr(room, "_LARGE", 64 * 48 - 1)
+    data = encoded(quadrants(), "PNG")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: decode(data, SIZE, ROOMY), range(200)))
+    assert set(at_once) == {0}
+
+
 def read(path: Path | str, max_bytes: int = ROOMY) -> ReadImage:
     return read_image(str(path), SIZE, ROOMY, max_bytes)
 
@@ -285,6 +577,71 @@ def test_an_image_that_can_not_be_decoded_still_carries_its_checksum(tmp_path: P
     assert found.error_message.endswith(".")
 
 
+def test_a_file_that_becomes_a_fifo_before_it_is_opened_does_not_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"bytes")
+    look = os.stat
+
+    def then_replaced(*arguments: Any, **options: Any) -> os.stat_result:
+        found = look(*arguments, **options)
+        if str(arguments[0]) == str(path):
+            path.unlink()
+            os.mkfifo(path)
+        return found
+
+    monkeypatch.setattr(os, "stat", then_replaced)
+    found = read(path)
+    assert (found.status, found.error_message) == ("unreadable", "It is no regular file.")
+
+
+class Changing(io.FileIO):
+    """A file that is written to or cut off while it is read, after its first `after` bytes."""
+
+    after, grows = 1000, True
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.grows:
+            return b"x" * (size or 0)
+        left = self.after - self.tell()
+        return super().read(min(left, size or 0))
+
+
+def test_a_file_that_grows_without_end_is_read_up_to_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"bytes")
+    monkeypatch.setattr("builtins.open", lambda path, *_, **__: Changing(path))
+    found = read(tmp_path / "a.jpg", 1_000_000)
+    assert (found.status, found.bytes, found.sha256) == ("oversized", None, None)
+    assert "grew to more than 1,000,000 bytes" in str(found.error_message)
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_judged_by_what_was_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = encoded(noise(80, 60), "PNG")
+    (tmp_path / "a.png").write_bytes(data)
+    monkeypatch.setattr(Changing, "grows", False)
+    monkeypatch.setattr("builtins.open", lambda path, *_, **__: Changing(path))
+    found = read(tmp_path / "a.png")
+    assert (found.status, found.bytes) == ("truncated", 1000)
+    assert found.sha256 == hashlib.sha256(data[:1000]).hexdigest()
+
+
+def make_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener, contextlib.chdir(path.parent):
+        listener.bind(path.name)
+
+
+def make_link_to_a_device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def make_link_to_a_fifo(path: Path) -> None:
+    os.mkfifo(path.with_suffix(".fifo"))
+    path.symlink_to(path.with_suffix(".fifo"))
+
+
 def make_fifo(path: Path) -> None:
     os.mkfifo(path)
 
@@ -303,7 +660,15 @@ def make_nothing(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("make", "status"),
-    [(make_fifo, "unreadable"), (make_folder, "unreadable"), (make_loop, "unreadable"), (make_nothing, "vanished")],
+    [
+        (make_fifo, "unreadable"),
+        (make_folder, "unreadable"),
+        (make_loop, "unreadable"),
+        (make_socket, "unreadable"),
+        (make_link_to_a_device, "unreadable"),
+        (make_link_to_a_fifo, "unreadable"),
+        (make_nothing, "vanished"),
+    ],
 )
 def test_what_is_no_file_is_a_row_and_never_blocks(tmp_path: Path, make: Callable[[Path], None], status: str) -> None:
     make(tmp_path / "a.jpg")
@@ -358,7 +723,10 @@ def row(path: str) -> ReadImage:
 
 
 def stream(paths: Any, threads: int = 2, ahead: int = 4) -> Any:
-    return stream_images(paths, image_size=SIZE, max_pixels=ROOMY, max_bytes=ROOMY, threads=threads, ahead=ahead)
+    def reading(place: int, path: str) -> ReadImage:
+        return room.read_image(path, SIZE, ROOMY, ROOMY)
+
+    return stream_images(paths, read=reading, threads=threads, ahead=ahead)
 
 
 def decode_threads() -> list[str]:

@@ -5,11 +5,13 @@ from dataclasses import replace
 import pytest
 from rich.console import Console, RenderableType
 
-from coordinator import display
+from coordinator import display, report
+from coordinator.at_work import AtWork
+from coordinator.findings import Checked, Kind
 from coordinator.progress import Progress
 from coordinator.reconcile import Look
 from shared.errors import QueryError
-from shared.lease import Holder
+from shared.lease import Holder, Trouble
 from shared.messages import Answer, Hit
 from tests.unit.test_builds import info_of
 
@@ -160,3 +162,40 @@ def test_search_json_is_the_documented_one() -> None:
 def test_an_answer_for_each_query_is_expected() -> None:
     with pytest.raises(ValueError, match="zip"):
         display.search_json(["a.jpg"], [])
+
+
+def test_who_is_at_work_is_a_line_each() -> None:
+    nobody = AtWork()
+    assert display.at_work_lines(nobody, 40) == ["at work     nobody", "waiting     0 messages"]
+    busy = AtWork([Holder("embed1@here", "2"), Holder("merge1@here", "merge")], 1, [Trouble("e@h", "No [disk].", 2)])
+    assert display.at_work_lines(busy, 1_040) == [
+        "at work     partition 3 of 1,040: embed1@here",
+        "at work     merge: merge1@here",
+        "waiting     1 message",
+        "trouble     e@h: No [disk].",
+    ]
+    away = AtWork(error="refused")
+    assert display.at_work_lines(away, 40) == ["broker      does not answer (refused): what workers hold is not known"]
+    assert "merge: merge1@here" in shown(display.live_view(UNDER_WAY, "", display.at_work_lines(busy, 40)))
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 B"), (999, "999 B"), (1_000, "1.0 kB"), (3_210_000_000, "3.2 GB"), (10**16, "10000.0 TB")],
+)
+def test_sizes_are_said_as_people_say_them(count: int, text: str) -> None:
+    assert report.size(count) == text
+
+
+def test_a_verification_ends_in_a_verdict() -> None:
+    checked = Checked(files=1, bytes=512)
+    assert report.verdict_line(checked, "job") == "1 file, 512 B, in 0 s: nothing is damaged"
+    checked.found[Kind.LEFTOVER] = 2
+    assert report.verdict_line(checked, "job").endswith(": nothing is damaged (2 left over)")
+    checked.found[Kind.UNREAD] = 1
+    assert report.verdict_line(checked, "job").endswith(": not whole (1 unread, 2 left over)")
+    checked.found[Kind.DAMAGE] = 1_000
+    checked.mendable = 3
+    assert report.verdict_line(checked, "my job").endswith(
+        ": not whole (1,000 damaged, 1 unread, 2 left over); mend it with `lookalike repair 'my job'`"
+    )

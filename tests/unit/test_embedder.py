@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from shared.errors import FingerprintMismatch, ModelError
 from shared.models import ModelSpec, resolve_model
 from workers import embedder
-from workers.embedder import Embedder, load_embedder, register_builder
+from workers.embedder import Embedder, has_direction, load_embedder, no_direction, register_builder
 
 SIZE = 4
 Images = NDArray[np.uint8]
@@ -86,16 +86,48 @@ def test_an_embedder_says_what_it_is(spec: ModelSpec, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scale", [0.0, float("nan"), float("inf")])
-def test_features_without_a_direction_are_an_error(spec: ModelSpec, tmp_path: Path, scale: float) -> None:
-    with pytest.raises(ModelError, match="2 of 2 images"):
+def test_a_model_that_gives_no_image_a_direction_is_an_error(spec: ModelSpec, tmp_path: Path, scale: float) -> None:
+    with pytest.raises(ModelError, match=r"2 of 2 images.*noise too: check its weights"):
         load(spec, tmp_path, Means(scale=scale)).embed(photos(2))
 
 
-def test_one_dead_image_among_good_ones_is_found(spec: ModelSpec, tmp_path: Path) -> None:
+def test_an_image_without_a_direction_is_a_row_of_nan_and_the_others_keep_theirs(
+    spec: ModelSpec, tmp_path: Path
+) -> None:
     images = photos(5)
-    images[4] = 0
-    with pytest.raises(ModelError, match="1 of 5 images"):
-        load(spec, tmp_path, Means()).embed(images)
+    plain = load(spec, tmp_path, Means()).embed(images)
+    images[3] = 0
+    found = load(spec, tmp_path, Means()).embed(images)
+    assert (found.shape, found.dtype) == ((5, 3), np.float32)
+    assert np.isnan(found[3]).all()
+    np.testing.assert_array_equal(np.delete(found, 3, axis=0), np.delete(plain, 3, axis=0))
+    assert has_direction(found).tolist() == [True, True, True, False, True]
+
+
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_images_without_a_direction_are_no_error_while_the_model_sees_something_in_noise(
+    spec: ModelSpec, tmp_path: Path, count: int
+) -> None:
+    backbone = Means()
+    found = load(spec, tmp_path, backbone).embed(np.zeros((count, SIZE, SIZE, 3), np.uint8))
+    assert np.isnan(found).all()
+    assert not has_direction(found).any()
+    assert len(np.unique(backbone.seen[-1][0])) > SIZE  # The noise that cleared the model.
+
+
+def test_noise_is_embedded_only_when_no_image_of_a_call_has_a_direction(spec: ModelSpec, tmp_path: Path) -> None:
+    backbone = Means()
+    images = photos(3)
+    images[1:] = 0
+    embedder = load(spec, tmp_path, backbone)
+    embedder.embed(images)
+    embedder.embed(images[:0])
+    assert len(backbone.seen) == 1
+
+
+def test_a_missing_direction_is_an_image_error_with_a_status_of_its_own() -> None:
+    assert no_direction().status == "no-direction"
+    assert "has no direction" in str(no_direction())
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e30])

@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
+import pyarrow.parquet as pq
 import pytest
 
 from shared import checkpoint, ledger, path_list
@@ -14,7 +15,9 @@ from shared.ledger import Seal
 from shared.manifest import Manifest, Source, write_manifest
 from shared.paths import to_text
 from tests.unit.make_job import model_spec
+from workers.decode import ReadImage
 from workers.embedding import PartitionProgress, duration, embed_partition
+from workers.isolated import IsolatedReaders
 from workers.stopping import Stopped
 
 SIZE, DIM, BATCH = 8, 12, 4
@@ -441,3 +444,84 @@ def test_images_that_are_gone_one_by_one_are_failed_rows(make: Make, photos: lis
     (folder / "still-here.jpg").write_bytes(photos[1].read_bytes())
     job, manifest = make(chosen=[folder / f"gone{number}.jpg" for number in range(10)])
     assert embed(job, manifest).failed == 10
+
+
+def left_in_hand(job: JobDir, *images: int) -> None:
+    """What a worker whose process was ended leaves behind."""
+    path = job.attempt(0, "0" * 32)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{image:<19}\n" for image in images))
+
+
+def test_images_that_were_in_hand_when_a_worker_died_are_read_alone_and_nothing_is_lost(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, manifest = make("undisturbed")
+    embed(job, manifest)
+    expected = sealed_bytes(job)
+    job, manifest = make("suspected")
+    left_in_hand(job, 4, 17)
+    alone: list[str] = []
+    read = IsolatedReaders.read
+
+    def noted(readers: IsolatedReaders, path: str) -> ReadImage:
+        alone.append(path)
+        return read(readers, path)
+
+    monkeypatch.setattr(IsolatedReaders, "read", noted)
+    embed(job, manifest)
+    paths = path_list.read_paths(job, manifest.partition(0))
+    assert sorted(alone) == [paths[4], paths[17]]
+    assert sealed_bytes(job) == expected
+    assert job.attempts(0) == []
+
+
+def test_an_image_that_ends_processes_is_a_quarantined_row_and_the_others_are_embedded(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, manifest = make("job")
+    left_in_hand(job, 5)
+    bad = ("quarantined", "It ends processes.")
+    monkeypatch.setattr(
+        IsolatedReaders, "read", lambda readers, path: ReadImage(path, None, None, None, None, None, *bad)
+    )
+    seal = embed(job, manifest)
+    assert (seal.embedded, seal.failed) == (26, 4)
+    rows = pq.read_table(job.errors(0)).to_pylist()
+    assert [(row["id"], row["status"]) for row in rows] == [
+        (image, FAILED.get(image, "quarantined")) for image in (3, 5, 20, 21)
+    ]
+
+
+def test_while_a_partition_is_embedded_its_images_in_hand_can_be_seen(make: Make) -> None:
+    job, manifest = make("job")
+    seen: list[int] = []
+
+    def look() -> bool:
+        seen.append(len(job.attempts(0)))
+        return True
+
+    embed(job, manifest, keep_going=look)
+    assert set(seen) == {1}
+    assert job.attempts(0) == []
+
+
+class Directionless(FakeEmbedder):
+    """Finds no direction in the second image of each batch."""
+
+    def embed(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        embeddings = super().embed(images)
+        embeddings[1:2] = np.nan
+        return embeddings
+
+
+def test_an_image_without_a_direction_is_a_failed_row_and_no_obstacle(make: Make) -> None:
+    job, manifest = make("job")
+    seal = embed(job, manifest, embedder=Directionless())
+    # Of the seven batches with a second image, each loses that one.
+    assert (seal.embedded, seal.failed) == (20, 10)
+    rows = pq.read_table(job.errors(0)).to_pylist()
+    lost = [row["id"] for row in rows if row["status"] == "no-direction"]
+    assert lost == [1, 6, 11, 15, 19, 23, 27]
+    assert all("direction" in row["error_message"] for row in rows if row["id"] in lost)
+    assert len(ledger.check_ids(job, seal)) == 20

@@ -165,3 +165,37 @@ def test_the_checksum_is_that_of_the_whole_file(tmp_path: Path, size: int) -> No
     data = os.urandom(size)
     (tmp_path / "file").write_bytes(data)
     assert files.sha256_of(tmp_path / "file") == hashlib.sha256(data).hexdigest()
+
+
+def test_a_marker_whose_bytes_come_after_its_name_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "marker"
+    path.touch()
+    looked = threading.Event()
+
+    def fill() -> None:
+        assert looked.wait(10)
+        path.write_bytes(b"whole")
+
+    read_bytes = Path.read_bytes
+
+    def noted(self: Path) -> bytes:
+        data = read_bytes(self)
+        looked.set()
+        return data
+
+    filler = threading.Thread(target=fill)
+    filler.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "read_bytes", noted)
+        assert files.read_marker(path) == b"whole"
+    filler.join()
+
+
+def test_a_marker_that_stays_empty_is_empty_and_one_that_is_gone_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_EMPTY_SECONDS", 0.05)
+    (tmp_path / "empty").touch()
+    assert files.read_marker(tmp_path / "empty") == b""
+    with pytest.raises(FileNotFoundError):
+        files.read_marker(tmp_path / "gone")

@@ -28,6 +28,10 @@ class Script:
         self.cleared = 0
         self.away: Exception | None = None
         self.pauses: list[float] = []
+        self.resent = 0
+
+    def resend_at_once(self) -> None:
+        self.resent += 1
 
     def look(self) -> Look:
         return self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
@@ -105,10 +109,14 @@ def test_each_complaint_is_told_once(made: MadeJob, monkeypatch: pytest.MonkeyPa
 def test_what_became_of_our_own_workers_is_told(made: MadeJob, monkeypatch: pytest.MonkeyPatch) -> None:
     class Workers:
         def watch(self) -> list[str]:
-            return ["The embed worker ended with signal SIGKILL; started it anew."]
+            return next(deaths, [])
 
-    steps = list(run(made, monkeypatch, Script([Look(NEW), Look(DONE)]), Workers()))
-    assert [step.notices for step in steps] == [["The embed worker ended with signal SIGKILL; started it anew."]] * 2
+    deaths = iter([[], ["The embed worker ended with signal SIGKILL; started it anew."]])
+    script = Script([Look(NEW), Look(NEW), Look(NEW), Look(DONE)])
+    steps = list(run(made, monkeypatch, script, Workers()))
+    told = ["The embed worker ended with signal SIGKILL; started it anew."]
+    assert [step.notices for step in steps] == [[], told, [], []]
+    assert script.resent == 1
 
 
 def test_after_three_troubles_without_progress_it_gives_up_and_says_why(

@@ -119,6 +119,17 @@ def test_a_committed_chunk_is_one_file_and_no_longer_missing(made: tuple[JobDir,
     assert checkpoint.missing_chunks(job, manifest, manifest.partition(0)) == chunks
 
 
+def test_a_chunk_that_a_lagging_listing_does_not_show_is_not_missing(
+    made: tuple[JobDir, Manifest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, manifest = made
+    chunks = manifest.chunks(manifest.partition(0))
+    for chunk in chunks[:2]:
+        commit(job, manifest, chunk)
+    monkeypatch.setattr(JobDir, "chunk_numbers", lambda job, partition: [])
+    assert checkpoint.missing_chunks(job, manifest, manifest.partition(0)) == chunks[2:]
+
+
 def test_the_first_of_two_commits_of_a_chunk_stays(made: tuple[JobDir, Manifest]) -> None:
     job, manifest = made
     chunk = manifest.chunks(manifest.partition(0))[0]

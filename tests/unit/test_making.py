@@ -16,6 +16,7 @@ from shared.errors import JobBusy, JobMismatch, ModelError, SourceError
 from shared.jobdir import JobDir
 from shared.manifest import Manifest, load_manifest
 from shared.models import resolve_model
+from shared.paths import to_os_path
 from shared.settings import Settings
 
 SMALL = Settings(partition_size=3, chunk_size=2)
@@ -295,3 +296,44 @@ def test_a_disk_that_is_full_leaves_no_job(tmp_path: Path, job: JobDir, monkeypa
     assert not job.spec.exists()
     assert make(source, job).listed == 7
     assert len(paths_of(job)) == 7
+
+
+def test_paths_of_any_bytes_and_length_are_kept_byte_for_byte(tmp_path: Path, job: JobDir) -> None:
+    names = [b"new line.jpg", "snow \u2603 \U0001f600.jpg".encode(), b"\xff\xfe.jpg", b"n" * 4_000, b"m" * 60_000]
+    (tmp_path / "list.txt").write_bytes(b"".join(b"/photos/" + name + b"\n" for name in names))
+    make(tmp_path / "list.txt", job)
+    assert [os.fsencode(to_os_path(path)) for path in paths_of(job)] == [b"/photos/" + name for name in names]
+    assert make(tmp_path / "list.txt", job).listed == 5
+
+
+def test_what_is_left_out_is_in_the_manifest_by_its_reason(tmp_path: Path, job: JobDir) -> None:
+    source = photos(tmp_path / "photos")
+    (source / "loop").symlink_to(source)
+    (source / "zero.jpg").symlink_to("/dev/zero")
+    os.mkfifo(source / "pipe.jpg")
+    assert make(source, job).source.left_out == {"link to a folder above itself": 1, "not a regular file": 2}
+    assert load_manifest(job).source.left_out == {"link to a folder above itself": 1, "not a regular file": 2}
+
+
+def test_a_source_whose_mount_goes_away_while_it_is_listed_makes_no_job(
+    tmp_path: Path, job: JobDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "photos"
+    for name in "abc":
+        photos(source / name)
+    scandir = os.scandir
+
+    def unmounted_at_b(folder: bytes) -> object:
+        if folder.endswith(b"/b"):
+            source.rename(tmp_path / "gone")
+            source.mkdir()
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", unmounted_at_b)
+    with pytest.raises(SourceError, match=r"photos/b can't be listed"):
+        make(source, job)
+    assert not job.spec.exists()
+    monkeypatch.undo()
+    source.rmdir()
+    (tmp_path / "gone").rename(source)
+    assert make(source, job).listed == 21

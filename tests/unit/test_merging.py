@@ -15,6 +15,7 @@ from workers import index, merging, recall
 from workers.index import IndexPlan, choose_index, plan_from_factory
 from workers.merging import merge
 from workers.search import Searcher, SearcherPool
+from workers.stopping import Stopped
 
 PHASES = ("checking", "training", "adding", "measuring")
 
@@ -87,7 +88,7 @@ def test_every_image_of_a_large_job_is_found_by_itself(large: Large) -> None:
 
 def test_progress_is_told_phase_by_phase_from_nothing_to_all(large: Large) -> None:
     reports = large[2]
-    assert list(dict.fromkeys(phase for phase, _ in reports)) == list(PHASES)
+    assert list(dict.fromkeys(phase for phase, _ in reports)) == [*PHASES, "promoting"]
     for phase in PHASES:
         shares = [share for name, share in reports if name == phase]
         assert shares == sorted(shares)
@@ -180,7 +181,7 @@ def test_a_flipped_bit_in_the_embeddings_stops_the_merge(tmp_path: Path) -> None
     content = bytearray(path.read_bytes())
     content[-100] ^= 1
     path.write_bytes(content)
-    with pytest.raises(CorruptFile, match=r"img_emb_0001.*another checksum.*ledger/0001\.json"):
+    with pytest.raises(CorruptFile, match=r"img_emb_0001.*another checksum.*lookalike repair"):
         merged(made)
     assert builds.build_names(made.job) == []
 
@@ -295,3 +296,55 @@ def test_a_broken_index_is_replaced(tmp_path: Path, damage: str) -> None:
     assert second == builds.current_info(made.job)
     assert Searcher.open(made.job, second.build).ntotal == 60
     assert ledger.is_sealed(made.job, 0)
+
+
+def test_a_merge_that_loses_its_claim_before_the_end_promotes_nothing(tmp_path: Path) -> None:
+    made = make_job(tmp_path / "job", clustered(40, 8), partition_size=40)
+
+    def lost_at_the_end(phase: str, share: float) -> None:
+        if phase == "promoting":
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        merge(made.job, made.manifest, Settings(), lost_at_the_end)
+    assert builds.current_build(made.job) is None
+    assert builds.build_names(made.job) == []
+
+
+def test_seals_that_a_lagging_listing_does_not_show_are_merged_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make_job(tmp_path / "job", clustered(60, 8), partition_size=20)
+    monkeypatch.setattr(JobDir, "sealed_numbers", lambda job: [0])
+    assert merge(made.job, made.manifest, Settings(), lambda phase, share: None).ntotal == 60
+
+
+def test_chunks_that_a_worker_killed_after_its_seal_left_are_gone_after_the_merge(tmp_path: Path) -> None:
+    made = make_job(tmp_path / "job", clustered(40, 8), partition_size=40)
+    made.job.chunk_dir(0).mkdir(parents=True)
+    made.job.chunk(0, 1).write_bytes(b"left behind")
+    assert merged(made).ntotal == 40
+    assert not made.job.chunk_dir(0).exists()
+
+
+def test_a_build_whose_merge_was_killed_before_its_promotion_is_promoted_and_not_built_again(tmp_path: Path) -> None:
+    made = make_job(tmp_path / "job", clustered(40, 8), partition_size=40)
+    info = merged(made)
+    made.job.current.unlink()
+    (made.job.index_dir / ".CURRENT.0123.tmp").write_text("cut off")
+    reports: list[str] = []
+    assert merge(made.job, made.manifest, Settings(), lambda phase, share: reports.append(phase)) == info
+    assert reports == []
+    assert builds.current_build(made.job) == info.build
+    assert [path.name for path in made.job.index_dir.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_whole_build_that_was_damaged_since_is_not_promoted(tmp_path: Path) -> None:
+    made = make_job(tmp_path / "job", clustered(40, 8), partition_size=40)
+    info = merged(made)
+    made.job.current.unlink()
+    path = made.job.build_dir(info.build) / builds.INDEX_FILE
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    assert merged(made).build != info.build

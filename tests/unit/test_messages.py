@@ -266,3 +266,26 @@ def test_every_task_has_the_queue_of_its_role() -> None:
     assert sorted(TASK_QUEUES.values()) == sorted(QUEUES.values())
     assert len(set(QUEUES.values())) == 3
     assert all(task.startswith("lookalike.") for task in TASK_QUEUES)
+
+
+@pytest.mark.parametrize("kind", ["image", "vector"])
+def test_what_is_too_long_is_refused_by_its_length_before_it_is_decoded(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decode(*_: Any, **options: Any) -> bytes:
+        raise AssertionError("It was decoded.")
+
+    monkeypatch.setattr(base64, "b64decode", decode)
+    with pytest.raises(MessageError, match=f"The {kind} of a query has 300,000 bytes, and at most"):
+        Query.from_json({kind: "A" * 400_000}, 299_999)
+    with pytest.raises(MessageError, match="at most 1,000 are read"):
+        SearchJob.from_json(search_table(queries=[{"image": "A" * 4_000}]), 5, 1_000)
+
+
+@given(st.binary(max_size=100))
+def test_an_image_of_just_the_most_bytes_is_taken(data: bytes) -> None:
+    table = Query(image=data).to_json()
+    assert Query.from_json(table, len(data)).image == data
+    if data:
+        with pytest.raises(MessageError, match=f"has {len(data)} bytes"):
+            Query.from_json(table, len(data) - 1)

@@ -1,5 +1,6 @@
 """Image paths survive the way through text, whatever bytes they are made of."""
 
+import json
 import os
 
 import pytest
@@ -36,6 +37,33 @@ def test_a_path_that_is_no_utf8_becomes_a_uri_with_its_bytes_escaped() -> None:
 def test_a_path_that_looks_like_a_uri_is_told_from_one(path: str) -> None:
     assert to_text(path) != path
     assert to_os_path(to_text(path)) == path
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"/photos/new\nline\r.jpg",
+        "/photos/snow \u2603 \U0001f600.jpg".encode(),
+        "/photos/cafe\u0301.jpg".encode(),
+        b"/photos/\xff\xfe%41.jpg",
+        b"/" + b"n" * 4_000,
+        b"/" + b"\xe9" * 4_000,
+        b"/photos/\xed\xb3\xbf.jpg",
+        b"file:///photos/a.jpg",
+    ],
+    ids=["line-ends", "emoji", "decomposed", "no-utf8", "long", "long-no-utf8", "surrogate-bytes", "looks-like-a-uri"],
+)
+def test_strange_paths_come_back_byte_for_byte_in_one_line_of_json(raw: bytes) -> None:
+    text = to_text(os.fsdecode(raw))
+    written = json.dumps(text)
+    assert "\n" not in written
+    assert os.fsencode(to_os_path(json.loads(written))) == raw
+
+
+def test_two_paths_never_share_a_text() -> None:
+    # What a person may give one file, to be mistaken for the escaped name of another.
+    raw = [b"/caf\xe9", b"/caf%E9", b"file:///caf%E9", "/caf\u00e9".encode(), b"file:///caf\xe9"]
+    assert len({to_text(os.fsdecode(path)) for path in raw}) == len(raw)
 
 
 def test_the_path_of_a_text_opens_the_file_it_was_written_for(tmp_path: os.PathLike[str]) -> None:

@@ -198,6 +198,23 @@ def test_a_partition_that_is_unaccounted_for_is_sent_again_after_the_grace(
         assert broker.taken() == expected, passed
 
 
+def test_a_partition_whose_workers_death_was_seen_is_sent_again_at_once(
+    reconciler: Make, broker: FakeBroker, clock: Clock
+) -> None:
+    reconciling = reconciler()
+    reconciling.look()
+    while broker.queues[EMBED_QUEUE]:
+        broker.take(EMBED_QUEUE)
+    broker.taken()
+    broker.lose("job", 2)
+    reconciling.resend_at_once()
+    reconciling.look()
+    assert broker.taken() == [2]
+    broker.queues[EMBED_QUEUE].clear()
+    reconciling.look()
+    assert broker.taken() == [], "and not again before the grace"
+
+
 def test_a_partition_that_a_worker_has_put_off_is_not_sent_again(
     reconciler: Make, broker: FakeBroker, clock: Clock
 ) -> None:

@@ -148,17 +148,17 @@ def test_one_decoding_thread_a_core_unless_set(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_redis_is_connected_to_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[object] = []
+    made: list[float] = []
 
-    def connect(settings: Settings) -> object:
-        made.append(object())
-        return made[-1]
+    def connect(settings: Settings, wait: float) -> object:
+        made.append(wait)
+        return object()
 
     monkeypatch.setattr("workers.runtime.connect", connect)
-    runtime = Runtime(Settings(broker_url="redis://host"))
+    runtime = Runtime(Settings(broker_url="redis://host", lease_seconds=40, visibility_timeout=50))
     assert made == []
     assert runtime.client is runtime.client
-    assert len(made) == 1
+    assert made == [2.0], "a broker that hangs is not waited for longer than that"
 
 
 def test_a_worker_ends_with_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,8 @@
+import errno
 import io
 import os
+import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -130,25 +133,162 @@ def test_what_is_no_file_is_not_listed(tmp_path: Path) -> None:
     assert listing.left_out == {"not a regular file": 1}
 
 
-def test_a_folder_that_can_not_be_listed_ends_the_listing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    touch(tmp_path, "a/1.jpg", "b/2.jpg")
+def refuse_to_list(monkeypatch: pytest.MonkeyPatch, end: bytes, number: int, then: Callable[[], None]) -> None:
     scandir = os.scandir
 
-    def refuse_b(folder: bytes) -> object:
-        if folder.endswith(b"/b"):
-            raise PermissionError(13, "Permission denied")
+    def refusing(folder: bytes) -> object:
+        if folder.endswith(end):
+            then()
+            raise OSError(number, os.strerror(number))
         return scandir(folder)
 
-    monkeypatch.setattr(os, "scandir", refuse_b)
+    monkeypatch.setattr(os, "scandir", refusing)
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (errno.EACCES, "folder without permission"),
+        (errno.EPERM, "folder without permission"),
+        (errno.ENOENT, "folder that vanished while it was listed"),
+        (errno.ENAMETOOLONG, "folder with too long a path"),
+    ],
+)
+def test_a_folder_that_alone_can_not_be_listed_is_counted_and_the_listing_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, reason: str
+) -> None:
+    touch(tmp_path, "a/1.jpg", "b/2.jpg", "c/3.jpg")
+    refuse_to_list(monkeypatch, b"/b", number, lambda: None)
     listing = open_source(str(tmp_path))
-    with pytest.raises(SourceError, match=r"/b can't be listed \(Permission denied\): make it readable"):
-        list(listing)
+    assert inside(tmp_path, listing) == ["a/1.jpg", "c/3.jpg"]
+    assert listing.left_out == {reason: 1}
 
 
-def test_folders_may_be_nested_deeply(tmp_path: Path) -> None:
-    deep = tmp_path.joinpath(*["d"] * 300)
-    touch(deep, "x.jpg")
-    assert inside(deep, open_source(str(tmp_path))) == ["x.jpg"]
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT])
+def test_a_disk_that_does_not_answer_ends_the_listing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    touch(tmp_path, "a/1.jpg", "b/2.jpg")
+    refuse_to_list(monkeypatch, b"/b", number, lambda: None)
+    with pytest.raises(SourceError, match=r"/b can't be listed \(.+\): make it readable"):
+        list(open_source(str(tmp_path)))
+
+
+def test_a_source_without_permission_is_an_error_and_no_empty_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path, "photos/1.jpg")
+    refuse_to_list(monkeypatch, b"/photos", errno.EACCES, lambda: None)
+    with pytest.raises(SourceError, match=r"photos can't be listed \(Permission denied\)"):
+        list(open_source(str(tmp_path / "photos")))
+
+
+def test_folders_that_vanish_because_their_source_does_end_the_listing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path, "photos/a/1.jpg", "photos/b/2.jpg", "photos/c/3.jpg")
+
+    def unmount() -> None:  # What is left is the empty mount point.
+        (tmp_path / "photos").rename(tmp_path / "gone")
+        (tmp_path / "photos").mkdir()
+
+    refuse_to_list(monkeypatch, b"/b", errno.ENOENT, unmount)
+    with pytest.raises(SourceError, match=r"photos/b can't be listed \(No such file"):
+        list(open_source(str(tmp_path / "photos")))
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may read every folder")
+def test_a_folder_with_its_permissions_taken_is_counted(tmp_path: Path) -> None:
+    touch(tmp_path, "a/1.jpg", "b/2.jpg")
+    (tmp_path / "a").chmod(0)
+    listing = open_source(str(tmp_path))
+    try:
+        assert inside(tmp_path, listing) == ["b/2.jpg"]
+    finally:
+        (tmp_path / "a").chmod(0o700)
+    assert listing.left_out == {"folder without permission": 1}
+
+
+def test_what_is_wrong_with_a_folder_is_counted_however_many_suffixes_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path, "b/2.jpg", *(f"data.{number}" for number in range(50)))
+    refuse_to_list(monkeypatch, b"/b", errno.EACCES, lambda: None)
+    listing = open_source(str(tmp_path))
+    assert list(listing) == []
+    assert listing.left_out["folder without permission"] == 1
+    assert listing.left_out["other"] == 10
+
+
+def step(into: list[int], name: str) -> None:
+    """Make the folder `name` in the last of `into`, and go there: paths that are too long to be named whole."""
+    os.mkdir(name, dir_fd=into[-1])
+    into.append(os.open(name, os.O_RDONLY, dir_fd=into[-1]))
+
+
+def test_paths_up_to_the_longest_are_listed_and_opened_and_longer_ones_are_counted_or_listed(tmp_path: Path) -> None:
+    longest = os.pathconf(tmp_path, "PC_PATH_MAX") - 1
+    name = "n" * 200
+    into = [os.open(tmp_path, os.O_RDONLY)]
+    path = str(tmp_path)
+    try:
+        while len(path) + 2 * 201 < longest:
+            step(into, name)
+            path = f"{path}/{name}"
+        rest = longest - len(path)
+        fits, long = "f" * (rest - 5) + ".jpg", "g" * (rest - 4) + ".jpg"
+        for file in (fits, long):
+            written = os.open(file, os.O_CREAT | os.O_WRONLY, dir_fd=into[-1])
+            os.write(written, file.encode())
+            os.close(written)
+        step(into, "d" * rest)
+        os.close(os.open("unseen.jpg", os.O_CREAT, dir_fd=into[-1]))
+    finally:
+        for handle in into:
+            os.close(handle)
+    listing = open_source(str(tmp_path))
+    found = list(listing)
+    assert found == [f"{path}/{fits}", f"{path}/{long}"]
+    assert listing.left_out == {"folder with too long a path": 1}
+    assert Path(to_os_path(found[0])).read_text() == fits
+    assert (len(found[0]), len(found[1])) == (longest, longest + 1)
+
+
+def test_a_list_of_links_that_lead_to_themselves_names_them_for_their_error_rows(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").symlink_to(tmp_path / "b.jpg")
+    (tmp_path / "b.jpg").symlink_to(tmp_path / "a.jpg")
+    (tmp_path / "c").symlink_to(tmp_path / "c")
+    listing = open_source(str(tmp_path))
+    assert inside(tmp_path, listing) == ["a.jpg", "b.jpg"]
+    assert listing.left_out == {"link to nothing": 1}
+
+
+def test_devices_and_sockets_are_counted_also_behind_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        monkeypatch.chdir(tmp_path)  # A socket's path may have 107 bytes alone.
+        listener.bind("socket.jpg")
+    (tmp_path / "zero.jpg").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "linked pipe.jpg").symlink_to("pipe.jpg")
+    listing = open_source(str(tmp_path))
+    assert list(listing) == []
+    assert listing.left_out == {"not a regular file": 4}
+
+
+def test_folders_may_be_nested_deeper_than_python_calls(tmp_path: Path) -> None:
+    deep = tmp_path.joinpath(*["d"] * 1_500)
+    into = [os.open(tmp_path, os.O_RDONLY)]
+    for _ in range(1_500):
+        step(into, "d")
+        os.close(into.pop(0))
+    os.close(os.open("x.jpg", os.O_CREAT, dir_fd=into[0]))
+    os.close(into[0])
+    try:
+        assert sys.getrecursionlimit() < 1_500
+        assert list(open_source(str(tmp_path))) == [str(deep / "x.jpg")]
+    finally:
+        # pytest tidies up with a function that calls itself for each folder.
+        subprocess.run(["rm", "-rf", tmp_path / "d"], check=True)
 
 
 def test_the_source_is_absolute_wherever_it_was_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,10 +377,47 @@ def test_standard_input_is_relative_to_the_working_directory(tmp_path: Path, mon
     assert list(open_source("-")) == [str(tmp_path / "c.jpg")]
 
 
-def test_a_listing_is_streamed(tmp_path: Path) -> None:
-    lines = (f"{number}.jpg\n".encode() for number in range(10**9))
-    listing: Callable[[], str] = iter(open_source("-", lines)).__next__  # type: ignore[arg-type]
-    assert [Path(listing()).name for _ in range(3)] == ["0.jpg", "1.jpg", "2.jpg"]
+class Endless(io.RawIOBase):
+    """A list that goes on for ever, as a pipe may."""
+
+    def __init__(self, line: bytes) -> None:
+        self._line = line
+
+    def readline(self, size: int | None = -1) -> bytes:
+        return self._line[:size]
+
+
+def test_a_listing_is_streamed() -> None:
+    listing = iter(open_source("-", Endless(b"/p/a.jpg\n")))  # type: ignore[arg-type]
+    assert [next(listing) for _ in range(3)] == ["/p/a.jpg"] * 3
+
+
+@pytest.mark.parametrize(
+    ("byte", "sentence"), [(b"\0", "Line 1 of the list holds a NUL byte"), (b"a", "longer than any path")]
+)
+def test_a_list_without_line_ends_is_refused_in_bounded_memory(byte: bytes, sentence: str) -> None:
+    with pytest.raises(SourceError, match=sentence):
+        list(open_source("-", Endless(byte * 10**6)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("target", ["/dev/zero", "pipe"])
+def test_a_list_that_is_no_regular_file_is_refused_and_never_opened(tmp_path: Path, target: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "list.txt").symlink_to(target)
+    with pytest.raises(SourceError, match=r"list\.txt is no regular file: .* standard input"):
+        open_source(str(tmp_path / "list.txt"))
+
+
+def test_a_list_may_name_paths_that_are_too_long_for_the_system(tmp_path: Path) -> None:
+    longest = b"/" + b"x" * 60_000
+    assert listed(longest + b"\n/a.jpg\n", tmp_path) == [longest.decode(), "/a.jpg"]
+
+
+def test_a_source_that_the_system_refuses_to_look_at_is_an_error_with_its_reason(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    for source in (tmp_path / "loop", tmp_path / ("x" * 300)):
+        with pytest.raises(SourceError, match=r"can't be looked at \((Too many levels|File name too long)"):
+            open_source(str(source))
 
 
 names = st.binary(min_size=1, max_size=12).filter(lambda name: not set(name) & set(b"\0/\n\r") and name.strip(b"."))

@@ -1,0 +1,103 @@
+"""At work: what the broker knows of a job, its holders, messages and troubles, within two seconds or not at all."""
+
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from coordinator.embedded_broker import EmbeddedBroker
+from shared import lease
+from shared.broker import CONNECTION_ERRORS, connect
+from shared.broker_url import redacted
+from shared.errors import LookalikeError
+from shared.jobdir import JobDir
+from shared.lease import Holder, Trouble
+from shared.messages import EMBED_QUEUE, MERGE_QUEUE
+from shared.queues import queued_messages
+from shared.settings import Settings
+
+# A person waits for `status`; a broker that hangs must not make it slow.
+ASK_SECONDS = 2.0
+# The last two for an option that redis-py refuses.
+_FAILURES: tuple[type[Exception], ...] = (*CONNECTION_ERRORS, OSError, TypeError, ValueError)
+
+
+@dataclass(frozen=True, slots=True)
+class AtWork:
+    """Which worker holds what of a job, how many messages wait for one, and what workers reported in the last minute.
+
+    `error` says why nothing is known, and is None when the broker answered.
+    """
+
+    holders: list[Holder] = field(default_factory=list)
+    waiting: int = 0
+    troubles: list[Trouble] = field(default_factory=list)
+    error: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "reachable": self.error is None,
+            "holders": [{"worker": holder.owner, "what": holder.what} for holder in self.holders],
+            "waiting": self.waiting,
+            "troubles": [
+                {"worker": trouble.owner, "sentence": trouble.sentence, "times": trouble.times}
+                for trouble in self.troubles
+            ],
+            "error": self.error,
+        }
+
+
+def look(job: JobDir, settings: Settings) -> AtWork:
+    """Ask the broker of `settings`, or the embedded one of the job's root if that is up; none is started.
+
+    Whatever hangs, a name server too, is waited for ASK_SECONDS at most.
+    """
+    answers: list[AtWork] = []
+    asking = threading.Thread(target=lambda: answers.append(_ask(job, settings)), name="ask the broker", daemon=True)
+    asking.start()
+    asking.join(ASK_SECONDS)
+    return answers[0] if answers else AtWork(error=f"{_named(settings)} gave no answer within {ASK_SECONDS:g} s")
+
+
+def _ask(job: JobDir, settings: Settings) -> AtWork:
+    try:
+        if settings.broker_url:
+            return _asked(job, settings)
+        with EmbeddedBroker(job.jobs_root, start=False) as broker:
+            return _asked(job, settings.changed(broker_url=broker.url))
+    except LookalikeError as error:
+        return AtWork(error=str(error).rstrip("."))
+    except _FAILURES as error:
+        return AtWork(
+            error=_without_password(f"{_named(settings)}: {str(error).rstrip('.') or type(error).__name__}", settings)
+        )
+
+
+def _asked(job: JobDir, settings: Settings) -> AtWork:
+    with connect(settings) as client:
+        messages = [table for queue in (EMBED_QUEUE, MERGE_QUEUE) for table in queued_messages(client, queue)]
+        return AtWork(
+            holders=lease.holders(client, job.job_id),
+            waiting=sum(isinstance(table, dict) and table.get("job") == job.job_id for table in messages),
+            troubles=[
+                Trouble(trouble.owner, _without_password(trouble.sentence, settings), trouble.times)
+                for trouble in lease.troubles(client, job.job_id)
+            ],
+        )
+
+
+def _named(settings: Settings) -> str:
+    return redacted(settings.broker_url) if settings.broker_url else "the embedded broker"
+
+
+def _without_password(text: str, settings: Settings) -> str:
+    """`text` in which neither the broker's URL nor its password can be read, whoever wrote it."""
+    url = settings.broker_url or ""
+    try:
+        password = urlsplit(url).password
+    except ValueError:
+        password = None
+    text = text.replace(url, redacted(url)) if url else text
+    for secret in {password, unquote(password)} if password else ():
+        text = text.replace(secret, "**")
+    return text

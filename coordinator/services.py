@@ -1,0 +1,83 @@
+"""The commands that become a service: `lookalike worker` and `lookalike flower` turn into a process of Celery's."""
+
+import os
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coordinator.local import flower_command, worker_command
+from coordinator.terminal import Broker, err
+from coordinator.workforce import broker_for_exec
+from shared.errors import UsageError
+from shared.messages import QUEUES
+from shared.settings import Settings, load_settings, without_settings
+
+
+def worker(
+    roles: Annotated[
+        list[str],
+        typer.Argument(metavar="embed|merge|query", help="What this worker takes on."),
+    ],
+    broker: Broker = None,
+    jobs_root: Annotated[
+        Path | None,
+        typer.Option(help="Directory that holds the jobs; every job in it is served."),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="Name in Flower and in leases; the host is added."),
+    ] = None,
+    loglevel: Annotated[
+        str | None,
+        typer.Option(help="DEBUG, INFO, WARNING ...; left out: as the role needs it."),
+    ] = None,
+) -> None:
+    """Run a worker until it is stopped: it takes tasks of its roles for every job under the jobs root."""
+    unknown = [role for role in roles if role not in QUEUES]
+    if unknown:
+        raise UsageError(f"{unknown[0]!r} is no role of a worker: name one or several of {', '.join(QUEUES)}.")
+    settings = load_settings().changed(broker_url=broker, jobs_root=jobs_root)
+    if settings.jobs_root is None:
+        raise UsageError("A worker must know where the jobs lie: pass --jobs-root DIR, or set LOOKALIKE_JOBS_ROOT.")
+    if not settings.jobs_root.is_dir():
+        raise UsageError(f"The jobs root {settings.jobs_root} is no directory on this machine: mount or make it first.")
+    settings = settings.changed(jobs_root=settings.jobs_root.resolve())
+    settings = broker_for_exec(settings)
+    chosen = list(dict.fromkeys(roles))
+    _exec(
+        worker_command(chosen, name or f"{'-'.join(chosen)}-{os.getpid()}", loglevel),
+        settings,
+    )
+
+
+def flower(
+    broker: Broker = None,
+    jobs_root: Annotated[
+        Path | None,
+        typer.Option(help="Watch the embedded broker of this jobs root, when no broker is given."),
+    ] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; 5555 if left out.")] = None,
+    address: Annotated[str, typer.Option(help="Address; only this machine reaches the default.")] = "127.0.0.1",
+) -> None:
+    """Watch workers and tasks in Flower, a web page."""
+    settings = load_settings().changed(broker_url=broker, jobs_root=jobs_root, flower_port=port)
+    try:
+        import_module("flower")
+    except ImportError:
+        raise UsageError("Flower is not installed: install lookalike[monitor].") from None
+    if not settings.broker_url and settings.jobs_root is None:
+        raise UsageError(
+            "Flower must know whom to watch: pass --broker URL, or --jobs-root DIR (the folder that JOB lies in) "
+            "for runs without a broker of their own."
+        )
+    err.print(f"Flower opens at http://{address}:{settings.flower_port} (Ctrl-C ends it)")
+    _exec(flower_command(address, settings.flower_port), broker_for_exec(settings))
+
+
+def _exec(command: list[str], settings: Settings) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(command[0], command, without_settings(os.environ) | settings.to_environment())

@@ -1,0 +1,175 @@
+"""The terminal: what is typed there, what is shown there, and how a command ends. The only module that prints."""
+
+import json
+import os
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from io import TextIOWrapper
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from coordinator import display, report
+from coordinator.findings import Checked
+from coordinator.indexing import Step
+from coordinator.progress import Progress, ProgressReader
+from shared.broker_url import redacted
+from shared.errors import LookalikeError, UsageError
+from shared.jobdir import JobDir
+from shared.manifest import load_manifest
+
+# What is printed holds paths and log lines: nothing in them may be taken for markup or an emoji's name.
+out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+Job = Annotated[Path, typer.Argument(metavar="JOB", help="Directory of the job.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of lines.")]
+Broker = Annotated[
+    str | None,
+    typer.Option(
+        "--broker",
+        metavar="URL",
+        help="Redis that carries the messages; left out: an embedded one is started.",
+    ),
+]
+_LINE_SECONDS = 10.0
+_WATCH_SECONDS = 1.0
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which is to end as orderly as Ctrl-C does."""
+
+
+def show_json(table: Any) -> None:
+    """Print what a program reads, on stdout."""
+    print(json.dumps(table, indent=2))
+
+
+class _Now:
+    """A text of now, made anew whenever it is shown."""
+
+    def __init__(self, text: Callable[[], str]) -> None:
+        self._text = text
+
+    def __rich__(self) -> Text:
+        return Text(self._text())
+
+
+@contextmanager
+def checking(checked: Checked) -> Iterator[Callable[[str], None]]:
+    """Show on a terminal how much is checked while the block runs; yields a function that prints a line on stdout."""
+    status = err.status(_Now(lambda: f"Checking … {report.checked_line(checked)}"))
+
+    def say(line: str) -> None:
+        status.stop()  # On a terminal, both streams go to the same lines.
+        out.print(line)
+        status.start()
+
+    with status:
+        yield say
+
+
+def _typed() -> str:
+    """The command as it was typed, to be typed again; a password in a broker's URL is left out."""
+    return shlex.join(["lookalike", *(redacted(word) if "://" in word else word for word in sys.argv[1:])])
+
+
+def show_until_done(steps: Iterator[Step]) -> Progress:
+    """Show each step, live on a terminal and as a line every ten seconds elsewhere; returns the last progress."""
+    progress: Progress | None = None
+    shown = -_LINE_SECONDS
+    live = Live(console=err, auto_refresh=False, transient=True) if err.is_terminal else None
+    try:
+        with live or nullcontext():
+            for step in steps:
+                progress = step.look.progress
+                for notice in step.notices:
+                    err.print(notice, style="yellow")
+                doing = display.activity(step.look)
+                if live is not None:
+                    live.update(display.live_view(progress, doing), refresh=True)
+                elif time.monotonic() - shown >= _LINE_SECONDS:
+                    shown = time.monotonic()
+                    err.print(display.one_line(progress, doing))
+    except KeyboardInterrupt:
+        err.print("Stopping; the batch under way ends first …")
+        raise
+    assert progress is not None
+    return progress
+
+
+def watch(frames: Iterator[tuple[RenderableType, str]]) -> None:
+    """Show each frame: the view on a terminal, every second, or its line every ten seconds elsewhere."""
+    live = Live(console=out, auto_refresh=False) if out.is_terminal else None
+    with live or nullcontext():
+        for view, line in frames:
+            if live is not None:
+                live.update(view, refresh=True)
+                time.sleep(_WATCH_SECONDS)
+            else:
+                print(line, flush=True)
+                time.sleep(_LINE_SECONDS)
+
+
+@contextmanager
+def interruptible(job: JobDir) -> Iterator[None]:
+    """Turn Ctrl-C and SIGTERM into an orderly end that says what is safe and how to go on; exit status 130."""
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not job.spec.is_file():
+            err.print("Interrupted while the images were being listed; nothing was begun.")
+        else:
+            progress = ProgressReader(job, load_manifest(job)).read()
+            err.print(f"Interrupted. {progress.done:,} of {progress.listed:,} images are safe in {job.path}.")
+            err.print(f"Go on with:  {_typed()}")
+        raise SystemExit(130) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def run(app: Callable[..., Any]) -> None:
+    """Run the command that was typed; exit status 0 done, 1 could not be done, 2 wrong usage, 130 interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # A path that the terminal's encoding can't show is no reason to fail.
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        # Typer turns Ctrl-C, like the end that `--help` makes, into the status that it returns.
+        status = app(prog_name="lookalike", standalone_mode=False)
+    except UsageError as error:
+        err.print(f"lookalike: {error}", markup=False)
+        raise SystemExit(2) from None
+    except LookalikeError as error:
+        err.print(f"lookalike: {error}", markup=False)
+        raise SystemExit(1) from None
+    except (KeyboardInterrupt, typer.Abort):
+        err.print("Interrupted.")
+        raise SystemExit(130) from None
+    except typer.TyperException as error:  # What the parser refuses; it knows how to say it.
+        error.show()  # type: ignore[attr-defined]  # Typer keeps the class that has it private.
+        raise SystemExit(2) from None
+    except BrokenPipeError:
+        # Whoever read our output has gone, as `head` does; Python's own flush at exit must not complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+    except OSError as error:
+        err.print(f"lookalike: the system refused: {error}.", markup=False)
+        raise SystemExit(1) from None
+    if status == 130:
+        err.print("Interrupted.")
+    if status:
+        raise SystemExit(status)

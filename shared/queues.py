@@ -1,0 +1,77 @@
+"""The queues: what waits in one, and what the coordinator and the workers put there."""
+
+import json
+from base64 import b64decode
+from contextlib import suppress
+from typing import Any
+
+import redis
+from celery import Celery
+from kombu.transport.redis import Channel
+
+from shared.messages import EMBED_TASK, MERGE_TASK, EmbedPartition, MergeJob
+
+
+def queued_messages(client: redis.Redis, queue: str) -> list[dict[str, Any]]:
+    """The first argument of each message that waits for `queue`; those of another form are left out.
+
+    A queue is a Redis list under its own name, each message a JSON envelope with a base64 body, as Celery documents it.
+    A message that is to be done later waits in the hands of a worker, and so in kombu's hash of unacknowledged ones.
+    """
+    found = []
+    for envelope in [*_waiting(client, queue), *_delayed(client, queue)]:
+        try:
+            arguments, *_ = json.loads(b64decode(envelope["body"]))
+            found.append(arguments[0])
+        except (ValueError, KeyError, TypeError, IndexError):
+            continue
+    return found
+
+
+def _waiting(client: redis.Redis, queue: str) -> list[Any]:
+    found = []
+    for raw in client.lrange(queue, 0, -1):
+        with suppress(ValueError):
+            found.append(json.loads(raw))
+    return found
+
+
+def _delayed(client: redis.Redis, queue: str) -> list[Any]:
+    found = []
+    for raw in client.hvals(Channel.unacked_key):
+        with suppress(ValueError, KeyError, TypeError, AttributeError):
+            envelope, _, routing_key = json.loads(raw)
+            if routing_key == queue and envelope["headers"].get("eta"):
+                found.append(envelope)
+    return found
+
+
+def queued_tasks(client: redis.Redis, queue: str) -> list[str]:
+    """The ids of the tasks whose messages wait in `queue`; those of another form are left out."""
+    found = []
+    for envelope in _waiting(client, queue):
+        with suppress(KeyError, TypeError):
+            found.append(str(envelope["headers"]["id"]))
+    return found
+
+
+def send_embed(app: Celery, job_id: str, partition: int, count: int) -> None:
+    """Ask for one partition. Raises one of CONNECTION_ERRORS when the broker is away."""
+    app.send_task(
+        EMBED_TASK,
+        args=[EmbedPartition(job_id, partition).to_json()],
+        argsrepr=f"{job_id} partition {partition + 1}/{count}",
+        ignore_result=True,
+        retry=False,
+    )
+
+
+def send_merge(app: Celery, job_id: str) -> None:
+    """Ask for the index of a job. Raises one of CONNECTION_ERRORS when the broker is away."""
+    app.send_task(
+        MERGE_TASK,
+        args=[MergeJob(job_id).to_json()],
+        argsrepr=f"{job_id} merge",
+        ignore_result=True,
+        retry=False,
+    )

@@ -1,0 +1,182 @@
+"""What a broker's failures cost: nothing but the reconnect. Each against a server of its own, with short timeouts."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from coordinator.client import Client
+from coordinator.making import make_or_open
+from shared.jobdir import JobDir
+from shared.messages import EMBED_QUEUE
+from shared.settings import Settings
+from tests.integration.faults.bench import CHUNK_SIZE, Bench
+from tests.integration.faults.faults import Faults
+from tests.integration.processes import Process, answers, free_port, valkey_binary, wait_until
+
+pytestmark = pytest.mark.timeout(240)
+
+
+class Server:
+    """A Valkey server that a test stops, kills and starts again, with what it had (`appendonly`) or empty."""
+
+    def __init__(self, directory: Path, *options: str) -> None:
+        self.directory, self.port = directory, free_port()
+        self._options = options
+        directory.mkdir()
+        self.process = self._start()
+
+    def _start(self) -> Process:
+        command = [valkey_binary(), "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
+        command += ["--dir", str(self.directory), *self._options]
+        process = Process(command, self.directory / "server.log", dict(os.environ))
+        wait_until(lambda: answers(self.port), "the server answers", 20)
+        return process
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def start(self) -> None:
+        self.process = self._start()
+
+    def freeze(self) -> None:
+        self.process.kill(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.process.kill(signal.SIGCONT)
+
+
+class SealingBench(Bench):
+    """A bench whose chunks may go while they are looked at, as a seal removes them."""
+
+    def commit_times(self, partition: int = 0) -> dict[int, tuple[int, int]]:
+        try:
+            return super().commit_times(partition)
+        except FileNotFoundError:
+            return {}
+
+
+@pytest.fixture
+def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Server]:
+    server = Server(tmp_path / "valkey", *getattr(request, "param", ()))
+    yield server
+    server.thaw()
+    server.kill()
+
+
+@pytest.fixture
+def bench(photos: Path, server: Server, tmp_path: Path, start: Callable[..., Process]) -> Bench:
+    job = JobDir.at(tmp_path / "jobs" / "job")
+    manifest = make_or_open(str(photos), job, Settings(chunk_size=CHUNK_SIZE), lambda count: None)
+    url = f"redis://127.0.0.1:{server.port}/0"
+    return SealingBench(url, photos, job, manifest, start, Faults(tmp_path / "faults"))
+
+
+def all_is_well(bench: Bench, worker: Process, client: Client, undisturbed: dict[str, str]) -> None:
+    """The partition is whole, the same worker process builds the index and answers, and nobody made a fuss."""
+    bench.sealed_as(undisturbed, 60)
+    bench.until(bench.promoted, "the index is promoted", 60)
+    assert client.search(bench.photos / "photo_00007.jpg", k=1)[0].id == 7
+    assert worker.popen.poll() is None
+    assert not bench.tracebacks()
+    warnings = [line for line in worker.output.splitlines() if "WARNING" in line or "ERROR" in line]
+    assert len(warnings) < 15, "an outage is a line at its begin and one at its end:\n" + "\n".join(warnings)
+
+
+@pytest.mark.parametrize(
+    "server", [(), ("--appendonly", "yes", "--appendfsync", "always")], ids=["empty", "data"], indirect=True
+)
+def test_a_killed_broker_costs_the_reconnect_whether_it_comes_back_empty_or_with_its_data(
+    bench: Bench, server: Server, undisturbed: dict[str, str]
+) -> None:
+    held = bench.faults.on_call("shared.checkpoint:commit_chunk", do="wait", after=5)
+    worker = bench.worker("embed", "merge", "query")
+    coordinator = bench.coordinator()
+    bench.reached(held)
+    with Client(bench.job.path, bench.url) as client:
+        server.kill()
+        held.lift()
+        before = len(bench.committed())
+        bench.until(lambda: bench.sealed() or len(bench.committed()) > before, "work goes on without a broker")
+        wait_until(lambda: "the broker does not answer" in coordinator.output, "the coordinator says so", 20)
+        server.start()
+        all_is_well(bench, worker, client, undisturbed)
+    assert coordinator.wait(30) == 0, coordinator.output
+
+
+def test_a_broker_that_hangs_stops_no_commit_and_no_progress_event_kills_a_task(
+    bench: Bench, server: Server, undisturbed: dict[str, str]
+) -> None:
+    held = bench.faults.on_call("shared.checkpoint:commit_chunk", do="wait", after=2)
+    worker = bench.worker("embed", "merge", "query")
+    bench.ask()
+    bench.reached(held)
+    with Client(bench.job.path, bench.url) as client:
+        server.freeze()
+        try:
+            held.lift()
+            # Twenty-two commits, each of which would wait for the broker if it were asked.
+            bench.until(bench.sealed, "the partition is sealed while the broker hangs", 60)
+        finally:
+            server.thaw()
+        wait_until(lambda: bench.holder() is None, "the lease is free again", 10)
+        bench.ask_merge()
+        all_is_well(bench, worker, client, undisturbed)
+
+
+def test_a_broker_that_is_killed_while_a_task_finishes_costs_nothing_and_the_same_worker_does_the_next(
+    bench: Bench, server: Server, undisturbed: dict[str, str]
+) -> None:
+    held = bench.faults.on_call("shared.ledger:seal_partition", do="wait")
+    worker = bench.worker("embed", "merge", "query")
+    bench.ask()
+    bench.reached(held)
+    with Client(bench.job.path, bench.url) as client:
+        server.kill()
+        held.lift()
+        bench.until(bench.sealed, "the partition is sealed without a broker", 40)
+        server.start()
+        bench.ask()  # As a coordinator would that has not looked yet: there is nothing to do, and that is said.
+        wait_until(lambda: not bench.redis.llen(EMBED_QUEUE), "the same worker takes the next message", 40)
+        bench.ask_merge()
+        all_is_well(bench, worker, client, undisturbed)
+
+
+def test_a_full_broker_is_named_and_the_job_ends_whole_when_there_is_room_again(
+    bench: Bench, undisturbed: dict[str, str]
+) -> None:
+    held = bench.faults.on_call("shared.checkpoint:commit_chunk", do="wait", after=3)
+    worker = bench.worker("embed", "merge", "query")
+    coordinator = bench.coordinator()
+    bench.reached(held)
+    with Client(bench.job.path, bench.url) as client:
+        bench.redis.config_set("maxmemory-policy", "noeviction")
+        bench.redis.config_set("maxmemory", 1)
+        held.lift()
+        bench.until(bench.sealed, "the partition is sealed though the broker is full", 40)
+        wait_until(lambda: "it is full, raise its maxmemory" in coordinator.output, "the coordinator says so", 20)
+        bench.redis.config_set("maxmemory", 0)
+        all_is_well(bench, worker, client, undisturbed)
+    assert coordinator.wait(30) == 0, coordinator.output
+
+
+def test_connections_that_are_cut_again_and_again_are_made_anew(bench: Bench, undisturbed: dict[str, str]) -> None:
+    held = bench.faults.on_call("shared.checkpoint:commit_chunk", do="wait", after=3)
+    worker = bench.worker("embed", "merge", "query")
+    coordinator = bench.coordinator()
+    bench.reached(held)
+    with Client(bench.job.path, bench.url) as client:
+        for number in range(5):
+            with redis.Redis.from_url(bench.url) as own:
+                for kind in ("normal", "pubsub"):
+                    own.client_kill_filter(_type=kind, skipme=True)
+            wait_until(
+                lambda number=number: worker.output.count("that is over") > number, "the worker is back again", 10
+            )
+        held.lift()
+        all_is_well(bench, worker, client, undisturbed)
+    assert coordinator.wait(30) == 0, coordinator.output

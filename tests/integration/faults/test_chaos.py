@@ -1,0 +1,38 @@
+"""Three rounds of the chaos harness, as CI plays them: the promise holds under faults that nobody chose."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.integration.processes import environment
+
+REPOSITORY = Path(__file__).parents[3]
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def test_three_rounds_of_random_faults_break_no_promise(tmp_path: Path) -> None:
+    out = tmp_path / "chaos.json"
+    command = [sys.executable, "benchmarks/chaos.py", "--quick", "--rounds", "3", "--seed", "318", "--out", str(out)]
+    done = subprocess.run(
+        command,
+        cwd=REPOSITORY,
+        env=environment(TMPDIR=str(tmp_path)),
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = json.loads(out.read_text())
+    assert results["summary"]["mismatches"] == 0
+    assert results["summary"]["chunks_rewritten"] == 0
+    assert [played["round"] for played in results["rounds"]] == [1, 2, 3]
+    assert all(played["faults"] for played in results["rounds"])
+    assert "| rounds " in done.stdout
+    assert "recovery p50" in done.stdout
+    assert not list(tmp_path.glob("lookalike-chaos-*")), "a run without a mismatch leaves nothing behind"

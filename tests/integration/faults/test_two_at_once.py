@@ -1,0 +1,132 @@
+"""Two who do the same at once, or who do not agree: one whole result, and a sentence from whoever stood back."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from shared import builds, checkpoint, ledger, sealing
+from shared.jobdir import JobDir
+from shared.lease import MERGE, lease_key
+from tests.integration.faults import steps
+from tests.integration.faults.bench import Bench
+from tests.integration.processes import wait_until
+
+pytestmark = pytest.mark.timeout(180)
+
+
+def test_of_two_coordinators_that_make_one_job_the_second_says_so_and_both_watch_it_once_it_is_made(
+    bench: Bench, undisturbed: dict[str, str]
+) -> None:
+    bench.job.spec.unlink()
+    bench.worker("embed", "merge", name="both")
+    hold = bench.faults.on_call("shared.manifest:write_manifest", do="wait")
+    first = bench.coordinator("--chunk-size", "25")
+    bench.at(hold)
+    second = bench.coordinator("--chunk-size", "25")
+    assert second.wait(20) == 1
+    assert "Another `lookalike index` is listing the images" in second.output
+    hold.lift()
+    third = bench.coordinator()
+    assert (first.wait(60), third.wait(60)) == (0, 0), first.output + third.output
+    bench.sealed_as(undisturbed)
+    assert bench.promoted()
+    assert len(builds.build_names(bench.job)) == 1
+
+
+def test_the_second_of_two_embed_workers_on_one_partition_waits_and_finds_it_sealed(
+    bench: Bench, undisturbed: dict[str, str]
+) -> None:
+    hold = bench.faults.on_file("link", "*/chunks/0000/0003.parquet", do="wait", times=1)
+    first, second = bench.ready(*(bench.begin_worker("embed", name=name) for name in ("first", "second")))
+    bench.ask()
+    holder = bench.at(hold)
+    other = second if holder is first else first
+    bench.ask()
+    # It is offered again and again, for longer than Celery by itself would: the message must survive all of it.
+    wait_until(lambda: other.output.count("another worker holds it") >= 5, "the other was refused five times", 30)
+    hold.lift()
+    bench.sealed_as(undisturbed)
+    wait_until(lambda: "sealed" in other.output, "the other has found it sealed", 20)
+    assert "Loading the model" not in other.output.partition("another worker holds it")[0]
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["hard links", "no hard links"])
+def test_of_two_workers_with_other_bytes_that_commit_a_chunk_at_the_same_instant_one_whole_chunk_remains(
+    links: bool, bench: Bench
+) -> None:
+    if not links:
+        bench.faults.on_file("link", "*/chunks/*", error="EPERM")
+    both = bench.faults.on_file("link" if links else "replace", "*/chunks/0000/0003.parquet", do="wait")
+    cpu = bench.faults.environment(light=True)
+    gpu = bench.faults.environment(light=True, noise=1e-3)
+    bench.ready(
+        bench.begin_worker("embed", name="cpu", faults=cpu), bench.begin_worker("embed", name="gpu", faults=gpu)
+    )
+    bench.ask()
+    bench.at(both)
+    # The first lost its lease to somebody, and that one to the second: so both stand before the same commit.
+    bench.redis.set(lease_key(bench.job.job_id, 0), "nobody|token", px=1500)
+    bench.free()
+    bench.ask()
+    bench.reached(both, 2)
+    assert len(set(both.pids)) == 2
+    versions = [path.read_bytes() for path in sorted(bench.job.chunk_dir(0).glob(".0003.parquet.*.tmp"))]
+    assert len(set(versions)) == 2, "the two were to have bytes of their own"
+    seal = bench.faults.on_call("shared.ledger:seal_partition", do="wait")
+    both.lift()
+    bench.reached(seal)
+    assert bench.job.chunk(0, 3).read_bytes() in versions
+    chunk = bench.manifest.chunks(bench.manifest.partition(0))[3]
+    _, embeddings = checkpoint.read_chunk(bench.job, bench.manifest, chunk)
+    seal.lift()
+    bench.until(lambda: bench.sealed() and bench.holder() is None, "the partition is sealed")
+    marker = ledger.read_seal(bench.job, 0)
+    assert len(ledger.check_ids(bench.job, marker)) == 600
+    stored = sealing.open_embeddings(bench.job.img_emb(0), 600, marker.dim)
+    assert np.array_equal(stored[chunk.start : chunk.stop], embeddings)
+    assert not bench.tracebacks(), bench.tracebacks()[0]
+
+
+def test_a_merge_that_is_asked_for_twice_builds_one_index(bench: Bench, undisturbed_job: JobDir) -> None:
+    shutil.copytree(undisturbed_job.path, bench.job.path, dirs_exist_ok=True)
+    shutil.rmtree(bench.job.index_dir)
+    hold = steps.MERGE["in training"](bench.faults, "wait")
+    first, second = bench.ready(*(bench.begin_worker("merge", name=name) for name in ("first", "second")))
+    bench.ask_merge()
+    other = second if bench.at(hold) is first else first
+    bench.ask_merge()
+    wait_until(lambda: "another worker holds it" in other.output, "the other was refused", 20)
+    hold.lift()
+    build = bench.until(bench.promoted, "the index is promoted")
+    wait_until(lambda: "succeeded in" in other.output, "the other has found it promoted", 20)
+    assert builds.build_names(bench.job) == [build]
+    assert bench.holder(MERGE) is None
+    assert not bench.tracebacks(), bench.tracebacks()[0]
+
+
+def test_a_worker_of_an_older_message_version_refuses_and_one_of_the_right_version_does_the_job(
+    bench: Bench, undisturbed: dict[str, str]
+) -> None:
+    old = bench.worker("embed", name="old", faults=bench.faults.environment(light=True, message_version=0))
+    coordinator = bench.coordinator()
+    wait_until(lambda: "this worker speaks version 0" in old.output, "the old worker refuses the message", 30)
+    assert not bench.committed()
+    bench.worker("embed", "merge", name="right")
+    assert coordinator.wait(60) == 0, coordinator.output
+    bench.sealed_as(undisturbed)
+    assert bench.promoted()
+
+
+def test_a_worker_that_computes_another_model_fingerprint_commits_nothing_and_leaves_the_task_to_a_right_one(
+    bench: Bench, undisturbed: dict[str, str]
+) -> None:
+    other = bench.worker(
+        "embed", name="other", faults=bench.faults.environment(light=True, fingerprint_of_another=True)
+    )
+    bench.ask()
+    # Not once: the message must not be lost when it was offered again a few times.
+    wait_until(lambda: other.output.count("records the model fingerprint") >= 5, "it was offered five times", 60)
+    assert not bench.committed()
+    bench.worker("embed", name="right")
+    bench.sealed_as(undisturbed)

@@ -1,0 +1,115 @@
+import os
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+import redis
+
+from coordinator import at_work
+from coordinator.at_work import AtWork
+from coordinator.embedded_broker import EmbeddedBroker
+from shared import lease
+from shared.errors import BrokerUnreachable
+from shared.jobdir import JobDir
+from shared.lease import Holder, Trouble
+from shared.messages import EMBED_QUEUE, MERGE_QUEUE
+from shared.settings import Settings
+
+GIVEN = Settings(broker_url="redis://user:p%40ss@host:1/0")
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> JobDir:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return JobDir.at(tmp_path / "jobs" / "photos")
+
+
+class FakeRedis:
+    """Answers what a broker at work on two jobs would."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None: ...
+
+
+def queued(client: FakeRedis, queue: str) -> list[Any]:
+    messages: dict[str, list[Any]] = {
+        EMBED_QUEUE: [{"job": "photos", "partition": 1}, {"job": "others", "partition": 1}, ["strange"]],
+        MERGE_QUEUE: [{"job": "photos"}],
+    }
+    return messages[queue]
+
+
+def test_holders_messages_and_troubles_of_the_job_are_told(job: JobDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    holders = [Holder("embed1@host", "2")]
+    asked: list[str] = []
+
+    def held(client: FakeRedis, job_id: str) -> list[Holder]:
+        asked.append(job_id)
+        return holders
+
+    monkeypatch.setattr(at_work, "connect", lambda settings: FakeRedis())
+    monkeypatch.setattr(at_work, "queued_messages", queued)
+    monkeypatch.setattr(lease, "holders", held)
+    sentence = "No broker at redis://user:p%40ss@host:1/0: p@ss is wrong."
+    monkeypatch.setattr(lease, "troubles", lambda client, job_id: [Trouble("embed2@host", sentence, 3)])
+    assert at_work.look(job, GIVEN) == AtWork(
+        holders, 2, [Trouble("embed2@host", "No broker at redis://**@host:1/0: ** is wrong.", 3)]
+    )
+    assert asked == ["photos"]
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [redis.exceptions.ConnectionError("Error 111 to user:p@ss."), OSError("no route: p%40ss"), ValueError("p@ss")],
+)
+def test_a_broker_that_fails_is_an_answer_without_its_password(
+    job: JobDir, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    def fail(settings: Settings) -> None:
+        raise failure
+
+    monkeypatch.setattr(at_work, "connect", fail)
+    found = at_work.look(job, GIVEN)
+    assert found.error is not None
+    assert found.error.startswith("redis://**@host:1/0: ")
+    assert "ss" not in found.error.replace("redis://", "").removeprefix("**@host:1/0: ")
+    assert found.to_json()["reachable"] is False
+
+
+def test_a_url_that_is_none_is_an_answer(job: JobDir) -> None:
+    found = at_work.look(job, Settings(broker_url="http://user:secret@host"))
+    assert found.error is not None
+    assert "http://**@host" in found.error
+    assert "secret" not in found.error
+
+
+def test_a_broker_that_hangs_is_not_waited_for(job: JobDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    hung = threading.Event()
+    monkeypatch.setattr(at_work, "connect", lambda settings: hung.wait(60))
+    monkeypatch.setattr(at_work, "ASK_SECONDS", 0.05)
+    began = time.monotonic()
+    found = at_work.look(job, GIVEN)
+    hung.set()
+    assert time.monotonic() - began < 10
+    assert found.error == "redis://**@host:1/0 gave no answer within 0.05 s"
+
+
+def test_without_a_broker_an_embedded_one_is_joined_and_none_is_started(job: JobDir, tmp_path: Path) -> None:
+    found = at_work.look(job, Settings())
+    assert found.error == f"No embedded broker runs here for the jobs in {tmp_path}/jobs"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_socket_directory_that_others_can_enter_is_not_joined(job: JobDir, tmp_path: Path) -> None:
+    with pytest.raises(BrokerUnreachable, match="No embedded broker"):
+        EmbeddedBroker(job.jobs_root, start=False)
+    mine = tmp_path / f"lookalike-{os.getuid()}"
+    mine.mkdir()
+    mine.chmod(0o777)
+    with pytest.raises(BrokerUnreachable, match="nobody else can enter"):
+        EmbeddedBroker(job.jobs_root, start=False)

@@ -1,0 +1,132 @@
+"""What the bytes of an image file say of themselves, and whether to believe it, before anything is decoded."""
+
+import io
+import re
+import warnings
+from contextlib import suppress
+
+from PIL import Image, UnidentifiedImageError
+
+from shared.errors import ImageError
+
+# Pillow reads headers here, never pixels, so its guard against decompression bombs is ours to keep (`max_pixels`).
+Image.MAX_IMAGE_PIXELS = None
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+# What both Pillow knows by its header and OpenCV decodes, less what this build of Pillow leaves out.
+Image.init()
+FORMATS = tuple(
+    name for name in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "PPM", "AVIF") if name in Image.OPEN
+)
+JPEGS = ("JPEG", "MPO")  # A JPEG with further pictures behind it is an MPO to Pillow.
+# Formats that people keep photographs in, and that no build of OpenCV decodes, or not every one.
+_NOT_DECODED = (
+    (4, b"ftypavi", "an AVIF image"),
+    (8, b"WEBP", "a WebP image"),
+    (4, b"jP  ", "a JPEG 2000 image"),
+    (0, b"\xff\x4f\xff\x51", "a JPEG 2000 image"),
+    (4, b"JXL ", "a JPEG XL image"),
+    (0, b"\xff\x0a", "a JPEG XL image"),
+    (4, b"ftypmif1", "a HEIF image"),
+    (0, b"8BPS", "a Photoshop document"),
+    (0, b"\x76\x2f\x31\x01", "an OpenEXR image"),
+    (0, b"P7\n", "a PAM image"),
+    (0, b"PF\n", "a PFM image"),
+)
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
+_PPM_HEADER = re.compile(rb"P[2356](?:(?:\s|#[^\n]*\n)+(\d{1,9})){3}\s")
+_EXIF_ORIENTATION = 0x0112
+# An encoder writes ten scans or so. Each costs a pass over all pixels, and a few bytes of the file.
+_MAX_SCANS = 100
+# Deflated pixels are hardly ever larger than plain ones; what comes after them may inflate a thousandfold for nothing.
+_PNG_SLACK = 65_536
+
+
+def read_header(data: bytes) -> tuple[int, int, str, int | None]:
+    """Width, height and format by the header alone, and the orientation where OpenCV does not see to it."""
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            # An AVIF is turned by its container, which Pillow gives as the EXIF orientation and OpenCV leaves alone.
+            orientation = image.getexif().get(_EXIF_ORIENTATION, 1) if image.format == "AVIF" else None
+            return image.width, image.height, image.format or "image", orientation
+    except UnidentifiedImageError:
+        raise _unidentified(data) from None
+    except Exception as error:  # Pillow's readers let much escape on a damaged header: ValueError, struct.error, ...
+        raise ImageError(f"The header of the image is damaged: {error}.") from error
+
+
+def _unidentified(data: bytes) -> ImageError:
+    known = ", ".join(FORMATS)
+    found = next((what for at, magic, what in _NOT_DECODED if data.startswith(magic, at)), None)
+    if data[4:8] == b"ftyp" and any(brand in data[8:48] for brand in _HEIC_BRANDS):
+        found = "a HEIC image"
+    begins = next((name for name in FORMATS if _begins_as(name, data[:16])), None)
+    if begins is not None and found != "a HEIC image":
+        return ImageError(f"The file begins like {begins}, but its header is damaged or unusual.")
+    if found is not None:
+        return ImageError(f"The file is {found}, which is not decoded here ({known}): convert it to one of these.")
+    return ImageError(f"The file begins like none of the formats decoded here ({known}).", "not-an-image")
+
+
+def _begins_as(name: str, beginning: bytes) -> bool:
+    if name in ("BMP", "PPM"):  # They begin with one or two letters, as any text may.
+        return False
+    with suppress(IndexError, SyntaxError, TypeError):
+        accept = Image.OPEN[name][1]
+        return accept is not None and accept(beginning) is True
+    return False
+
+
+def require_honest(data: bytes, kind: str, width: int, height: int) -> None:
+    """Raise ImageError for a file that takes far longer to decode than its header promises, or that OpenCV misreads."""
+    if kind in JPEGS:
+        scan = _first_scan(data)
+        scans = data.count(b"\xff\xda", scan, data.find(b"\xff\xd9", scan))
+        if scans > _MAX_SCANS:
+            raise ImageError(f"The JPEG has {scans:,} scans, each a pass over it; at most {_MAX_SCANS} are decoded.")
+    if kind == "PNG":
+        bits, colour = data[(at := data.find(b"IHDR") + 12) : at + 2]
+        plain = height * (1 + -(-width * {2: 3, 4: 2, 6: 4}.get(colour, 1) * bits // 8))
+        most = 2 * plain + _PNG_SLACK
+        deflated = _png_data(data) if len(data) > most else 0
+        if deflated > most:
+            raise ImageError(
+                f"The PNG holds {deflated:,} bytes of deflated data for {width} x {height} pixels, which need no more "
+                f"than {plain:,}: it is damaged, or made to waste time."
+            )
+    most_of_sample = _PPM_HEADER.match(data) if kind == "PPM" else None
+    if most_of_sample and int(most_of_sample[1]) not in (255, 65_535):
+        raise ImageError(f"The PPM counts to {int(most_of_sample[1])} a sample; only 255 and 65535 are decoded.")
+
+
+def _png_data(data: bytes) -> int:
+    """Bytes of deflated pixels in a PNG."""
+    at, found = 8, 0
+    while at + 8 <= len(data):
+        length = int.from_bytes(data[at : at + 4], "big")
+        found += length if data[at + 4 : at + 8] == b"IDAT" else 0
+        at += 12 + length
+    return found
+
+
+def is_cut_short(data: bytes) -> bool:
+    """Whether the end of a JPEG, PNG or WebP is missing, as a download that stopped midway leaves it.
+
+    OpenCV refuses most of these by itself, but not a JPEG whose tail the downloader has filled with zeros.
+    """
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return b"IEND\xaeB`\x82" not in data
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return int.from_bytes(data[4:8], "little") + 8 > len(data)
+    if not data.startswith(b"\xff\xd8\xff"):
+        return False
+    return data.find(b"\xff\xd9", _first_scan(data)) < 0
+
+
+def _first_scan(data: bytes) -> int:
+    """Where the pixels of a JPEG begin: a thumbnail in a segment before has scans and an end marker of its own."""
+    at = 2
+    while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] != b"\xda":
+        fill = data[at + 1 : at + 2] == b"\xff"
+        at += 1 if fill else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return at
