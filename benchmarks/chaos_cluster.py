@@ -58,6 +58,11 @@ class Member:
         return self.popen is not None and self.popen.poll() is None
 
     @property
+    def settled(self) -> bool:
+        """Whether it runs and nobody has told it to end: one that was told may still answer for a while."""
+        return self.runs and not self._on_purpose
+
+    @property
     def strikable(self) -> bool:
         """Whether it runs, was seen to work, and nothing has been done to it that has not come to its end."""
         return self.runs and not self.frozen and not self._on_purpose and not self._awaited

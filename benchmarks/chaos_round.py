@@ -175,7 +175,7 @@ class Round:
             and not self._planned
             and not self._scene.later
             and not stage.broker.out
-            and all(member.runs for member in stage.workers.values())
+            and all(member.settled for member in stage.workers.values())
             and all(strike.recovered is not None for strike in self._outcome.strikes)
             and all(strike.answered or not strike.bars_searches for strike in self._outcome.strikes)
             and not self._watch.held

@@ -13,6 +13,7 @@ from shared.errors import WorkerFailed
 from shared.jobdir import JobDir
 from shared.lease import clear_troubles
 from shared.manifest import Manifest
+from shared.messages import EMBED_QUEUE, MERGE_QUEUE
 from shared.settings import Settings
 
 LOOK_SECONDS = 1.0
@@ -43,7 +44,7 @@ def run_job(
     reader = ProgressReader(job, manifest)
     with connect(settings) as client:
         reconciler = Reconciler(make_app(settings), client, reader)
-        patience = _Patience()
+        patience = _Patience(reconciler.others_consume)
         told: set[str] = set()
         first = True
         while True:
@@ -71,10 +72,12 @@ def run_job(
 class _Patience:
     """Gives up when a worker has reported trouble three times, nothing got done meanwhile, and nobody else works.
 
-    Counted by worker: many that hiccup once each, as when a mount comes back, are no reason to end.
+    Counted by worker: many that hiccup once each, as when a mount comes back, are no reason to end. Nor is one in
+    trouble while another waits for work: who gets a message is chance. `others_consume` is asked last, as it is slow.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, others_consume: Callable[[str, set[str]], bool]) -> None:
+        self._others_consume = others_consume
         self._done = -1
         self._times_before: dict[str, int] = {}
 
@@ -87,6 +90,9 @@ class _Patience:
             self._times_before = times
             return
         if any(count - self._times_before.get(owner, 0) >= _HOPELESS_TIMES for owner, count in times.items()):
+            if self._others_consume(MERGE_QUEUE if look.progress.complete else EMBED_QUEUE, set(times)):
+                self._times_before = times
+                return
             reasons = sorted({trouble.sentence for trouble in look.troubles})
             raise WorkerFailed(
                 f"No worker can go on with {look.progress.job}: {' '.join(reasons)} "

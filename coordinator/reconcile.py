@@ -22,6 +22,7 @@ log = logging.getLogger("lookalike.reconcile")
 # A partition that nobody holds and no queue lists may just be on its way from one to the other, or its live worker
 # may be taking its lease again after Redis forgot it. Only one that stays unaccounted for this long is sent again.
 GRACE_SECONDS = 6.0
+_ASK_SECONDS = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,14 @@ class Reconciler:
     def resend_at_once(self) -> None:
         """Have the next look send what nobody holds, without the grace: for who has seen a worker die."""
         self._first_look = True
+
+    def others_consume(self, queue: str, troubled: set[str]) -> bool:
+        """Whether a worker that is none of `troubled` (node names) says that it takes messages of `queue`."""
+        try:
+            nodes = self._app.control.inspect(timeout=_ASK_SECONDS).active_queues() or {}
+        except CONNECTION_ERRORS:
+            return False
+        return any(taken["name"] == queue for node, queues in nodes.items() if node not in troubled for taken in queues)
 
     def look(self) -> Look:
         """Read the ledger, send what is missing, and say what was found. A broker that is away is in the answer."""

@@ -136,10 +136,26 @@ class _Message(Message):
         return body
 
 
+class _QoS(redis.QoS):
+    """What a worker holds unacknowledged."""
+
+    def restore_unacked_once(self, stderr: Any = None) -> None:
+        """Give back what is held, as a channel does when it closes; over a lost connection nothing can be.
+
+        kombu then asks the closed connection for its address, and ends the worker by the AttributeError. What is not
+        given back here comes back after its visibility timeout.
+        """
+        try:
+            super().restore_unacked_once(stderr=stderr)  # type: ignore[no-untyped-call]
+        except (AttributeError, *redis.Transport.connection_errors, *redis.Transport.channel_errors) as error:
+            log.info("Messages held here could not be given back (%s); they come back by themselves.", error)
+
+
 class _Channel(redis.Channel):
     """A channel whose worker survives what it reads."""
 
     Message = _Message
+    QoS = _QoS
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)  # type: ignore[no-untyped-call]

@@ -1,5 +1,6 @@
 import json
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from kombu.exceptions import DecodeError
 
 from shared.messages import EMBED_TASK, TASK_QUEUES
-from workers.envelopes import GuardedConnection, _Message, longest_body, refusal
+from workers.envelopes import GuardedConnection, _Channel, _Message, _QoS, longest_body, refusal
 
 MOST = 1_000
 
@@ -170,3 +171,21 @@ def test_a_workers_connection_has_the_door_and_shows_no_secret() -> None:
         assert "secret" not in connection.as_uri()
         assert "user" not in connection.as_uri()
     assert set(TASK_QUEUES.values()) == {"embed", "merge", "query"}
+
+
+@pytest.mark.parametrize("error", [AttributeError("'NoneType' object has no attribute 'hostname'"), ConnectionError()])
+def test_a_channel_whose_connection_is_lost_closes_without_ending_its_worker(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """kombu asks the closed connection for its address in order to give messages back."""
+
+    def restore(qos: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(_QoS, "restore_unacked", restore)
+    channel = SimpleNamespace(do_restore=True, connection=None)
+    qos = _QoS(channel)  # type: ignore[no-untyped-call]
+    qos._delivered["tag"] = "a message"
+    qos.restore_unacked_once()
+    assert getattr(qos._delivered, "restored", False)
+    assert _Channel.QoS is _QoS

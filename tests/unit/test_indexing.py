@@ -29,6 +29,12 @@ class Script:
         self.away: Exception | None = None
         self.pauses: list[float] = []
         self.resent = 0
+        self.asked: list[tuple[str, set[str]]] = []
+        self.others: Iterator[bool] = iter(())
+
+    def others_consume(self, queue: str, troubled: set[str]) -> bool:
+        self.asked.append((queue, troubled))
+        return next(self.others, False)
 
     def resend_at_once(self) -> None:
         self.resent += 1
@@ -130,6 +136,20 @@ def test_after_three_troubles_without_progress_it_gives_up_and_says_why(
     assert FULL in str(failed.value)
     assert "/jobs/clothes" in str(failed.value)
     assert "run the same command again" in str(failed.value)
+
+
+def test_while_another_worker_waits_for_work_the_trouble_of_one_is_no_reason_to_end(
+    made: MadeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = Script([at(7), *(at(7, times) for times in range(1, 7)), at(8), Look(DONE)])
+    script.others = iter([True])
+    steps = run(made, monkeypatch, script)
+    for _ in range(6):
+        next(steps)
+    assert script.asked == [("embed", {"embed1@a"})], "asked when it would have ended, and not before"
+    with pytest.raises(WorkerFailed):
+        list(steps)  # Three more times, and the other is gone.
+    assert len(script.asked) == 2
 
 
 def test_each_reason_is_named_once(made: MadeJob, monkeypatch: pytest.MonkeyPatch) -> None:

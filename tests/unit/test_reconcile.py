@@ -3,6 +3,7 @@ import fnmatch
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import kombu.exceptions
@@ -352,3 +353,22 @@ def test_troubles_of_the_workers_are_in_the_look(reconciler: Make, broker: FakeB
     }
     found = [(trouble.owner, trouble.sentence, trouble.times) for trouble in reconciler().look().troubles]
     assert found == [("embed0@here", "No weights.", 1), ("embed1@here", "The disk is full.", 2)]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "expected"),
+    [
+        (None, False),
+        ({"embed1@a": [{"name": EMBED_QUEUE}]}, False),
+        ({"embed1@a": [{"name": EMBED_QUEUE}], "merge@a": [{"name": MERGE_QUEUE}]}, False),
+        ({"embed1@a": [{"name": EMBED_QUEUE}], "all@b": [{"name": MERGE_QUEUE}, {"name": EMBED_QUEUE}]}, True),
+    ],
+)
+def test_only_an_untroubled_worker_of_the_same_queue_counts_as_another(
+    reconciler: Make, monkeypatch: pytest.MonkeyPatch, nodes: dict[str, Any] | None, expected: bool
+) -> None:
+    reconciling = reconciler()
+    inspect = SimpleNamespace(active_queues=lambda: nodes)
+    control = SimpleNamespace(inspect=lambda timeout: inspect)
+    monkeypatch.setattr(reconciling, "_app", SimpleNamespace(control=control))
+    assert reconciling.others_consume(EMBED_QUEUE, {"embed1@a"}) is expected
