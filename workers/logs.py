@@ -30,6 +30,10 @@ _SENTENCES = {
     "Cannot process event on channel %r: %s": "Refused a message on the channel {0}: it is no JSON.",
 }
 _LOST = (consumer.CONNECTION_RETRY, consumer.CONNECTION_ERROR)
+# What Celery warns of, with the whole traceback, when it can't store a result.
+_UNSENT = re.compile(
+    r"Exception raised outside body: (.*(?:ConnectionError|TimeoutError|OperationalError|OutOfMemoryError).*?):?\n"
+)
 _MOST = 200
 _URL_SECRETS = re.compile(r"(\b[a-z+]+://)[^\s/@'\"]*@", re.IGNORECASE)
 
@@ -46,10 +50,14 @@ class OneLine(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if record.name.partition(".")[0] in _LIBRARIES and not self._of_library(record):
             return False
-        # At each lost connection Celery tells of a setting that another version will have.
-        if record.name == "py.warnings" and "CPendingDeprecationWarning" in record.getMessage():
-            return False
-        record.msg, record.args = self.hidden(one_line(record.getMessage())), ()
+        text = record.getMessage()
+        if record.name == "py.warnings":
+            # At each lost connection Celery tells of a setting that another version will have.
+            if "CPendingDeprecationWarning" in text:
+                return False
+            if lost := _UNSENT.search(text):
+                text = f"A reply could not be sent, as the broker does not answer ({lost[1]}); its client asks again."
+        record.msg, record.args = self.hidden(one_line(text)), ()
         if record.exc_info and not record.exc_text:
             record.exc_text = logging.Formatter().formatException(record.exc_info)
         if record.exc_text:

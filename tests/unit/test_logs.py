@@ -121,3 +121,15 @@ def test_the_addresses_that_flower_shows_of_a_worker_have_no_user(monkeypatch: p
     monkeypatch.setitem(Panel.data, "conf", lambda state, **options: {"broker_url": URL, "max": 5})
     logs.install(URL)
     assert Panel.data["conf"](None) == {"broker_url": "redis://**@host:6379/0", "max": 5}
+
+
+def test_a_reply_that_can_not_be_sent_is_one_line_and_another_failure_outside_a_task_is_told_whole() -> None:
+    warned = (
+        "/site-packages/celery/app/trace.py:809: RuntimeWarning: Exception raised outside body: {}:\nTraceback (m\n"
+    )
+    for error in ("network:ConnectionError", "OperationalError('gone')", "TimeoutError('slow')"):
+        text = logged("py.warnings", "%s", warned.format(error))
+        assert "A reply could not be sent" in text
+        assert error in text
+        assert "Traceback" not in text
+    assert "Traceback" in logged("py.warnings", "%s", warned.format("KeyError('odd')"))
