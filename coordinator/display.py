@@ -104,7 +104,7 @@ def status_lines(progress: Progress) -> list[str]:
 def at_work_lines(at_work: AtWork, partitions: int) -> list[str]:
     """What the broker says of a job of so many partitions, a line each; one line when it does not answer."""
     if at_work.error is not None:
-        return [f"broker      does not answer ({at_work.error}): what workers hold is not known"]
+        return [f"broker      {at_work.error}; what workers hold is not known"]
     held = [
         f"{'merge' if holder.what == MERGE else f'partition {_counted(holder.what)} of {partitions:,}'}: {holder.owner}"
         for holder in at_work.holders

@@ -212,8 +212,7 @@ def test_status_is_lines_for_people(run: Run, half: MadeJob, finished: MadeJob, 
         ["index", "none yet: it is built when all partitions are sealed"],
         [
             "broker",
-            f"does not answer (No embedded broker runs here for the jobs in {tmp_path}/jobs): what workers hold is "
-            "not known",
+            f"No embedded broker runs here for the jobs in {tmp_path}/jobs; what workers hold is not known",
         ],
     ]
     ran = run("status", finished.job.path)

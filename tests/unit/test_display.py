@@ -175,7 +175,7 @@ def test_who_is_at_work_is_a_line_each() -> None:
         "trouble     e@h: No [disk].",
     ]
     away = AtWork(error="refused")
-    assert display.at_work_lines(away, 40) == ["broker      does not answer (refused): what workers hold is not known"]
+    assert display.at_work_lines(away, 40) == ["broker      refused; what workers hold is not known"]
     assert "merge: merge1@here" in shown(display.live_view(UNDER_WAY, "", display.at_work_lines(busy, 40)))
 
 
