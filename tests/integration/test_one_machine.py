@@ -81,7 +81,9 @@ def test_index_leaves_no_process_behind(finished: Path) -> None:
 
 def test_status_json_has_the_promised_shape(finished: Path) -> None:
     status = json.loads(run("status", finished, "--json").stdout)
-    index = status.pop("index")
+    index, broker = status.pop("index"), status.pop("broker")
+    assert (broker["reachable"], broker["holders"], broker["waiting"]) == (False, [], 0)
+    assert "No embedded broker runs here" in broker["error"]
     assert status == {
         "job": str(finished),
         "model": status["model"],
