@@ -47,7 +47,7 @@ def test_a_message_that_a_worker_holds_for_later_is_found_too(bench: Bench) -> N
     worker = bench.worker("embed", name="holder")
     message = EmbedPartition("later", 7).to_json()
     bench.app.send_task("lookalike.embed_partition", args=[message], countdown=600, ignore_result=True)
-    wait_until(lambda: not bench.redis.llen("embed") and "received" in worker.output, "the worker holds it", 20)
+    wait_until(lambda: not bench.redis.llen("embed") and "received" in worker.output, "the worker holds it")
     assert queued_messages(bench.redis, "embed") == [message]
 
 
@@ -75,7 +75,7 @@ def test_a_killed_workers_partition_is_taken_up_by_another_where_it_stood_withou
     second = embed_worker(bench, "second", seconds_per_batch=0.02)
     first.kill()
     before = bench.commit_times()
-    wait_until(lambda: (bench.holder() or "").startswith("second@"), "the second worker has taken over", 30)
+    wait_until(lambda: (bench.holder() or "").startswith("second@"), "the second worker has taken over")
     wait_until(lambda: len(bench.committed()) > len(before), "it goes on", 60)
     assert before.items() <= bench.commit_times().items(), "a committed chunk was written again"
     wait_until(bench.sealed, "the partition is sealed", 90)
@@ -103,7 +103,7 @@ def test_a_worker_frozen_for_longer_than_its_lease_writes_nothing_after_it_wakes
     wait_until(lambda: len(bench.committed()) >= 2, "two chunks are committed", 60)
     second = embed_worker(bench, "second", seconds_per_batch=0.02)
     first.kill(signal.SIGSTOP)
-    wait_until(lambda: (bench.holder() or "").startswith("second@"), "the second worker has taken over", 30)
+    wait_until(lambda: (bench.holder() or "").startswith("second@"), "the second worker has taken over")
     wait_until(lambda: len(bench.committed()) >= 5, "it has gone on", 60)
     owned = bench.commit_times()
     first.kill(signal.SIGCONT)

@@ -141,7 +141,7 @@ class Bench:
         builds.check_files(self.job, info, checksums=True)
         return info.build
 
-    def until(self, condition: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
+    def until(self, condition: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
         """`wait_until`, and all the while no committed chunk may be written again."""
 
         def look() -> Any:
@@ -165,7 +165,7 @@ class Bench:
 
     def free(self, what: int | str = 0) -> None:
         """Wait until nobody holds the lease on a partition, or on MERGE."""
-        self.until(lambda: self.holder(what) is None, f"nobody holds the lease on {what}", 15)
+        self.until(lambda: self.holder(what) is None, f"nobody holds the lease on {what}")
 
 
 def is_ready(worker: Process) -> bool:

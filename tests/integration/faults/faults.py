@@ -9,7 +9,7 @@ workers, whoever they are. What C++ does to a file by its path (FAISS) goes past
     fault = faults.on_file("write", "*/chunks/*", do="half", error="ENOSPC", after=3, times=1)
     held = faults.on_call("shared.builds:promote", do="wait")
     worker = start("worker", "embed", env=environment(...) | faults.environment(light=True))
-    wait_until(lambda: held.reached, "the worker is about to promote", 30)
+    wait_until(lambda: held.reached, "the worker is about to promote")
     held.lift()
 """
 

@@ -33,7 +33,7 @@ class Server:
         command = [valkey_binary(), "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
         command += ["--dir", str(self.directory), *self._options]
         process = Process(command, self.directory / "server.log", dict(os.environ))
-        wait_until(lambda: answers(self.port), "the server answers", 20)
+        wait_until(lambda: answers(self.port), "the server answers")
         return process
 
     def kill(self) -> None:
@@ -102,7 +102,7 @@ def test_a_killed_broker_costs_the_reconnect_whether_it_comes_back_empty_or_with
         held.lift()
         before = len(bench.committed())
         bench.until(lambda: bench.sealed() or len(bench.committed()) > before, "work goes on without a broker")
-        wait_until(lambda: "the broker does not answer" in coordinator.output, "the coordinator says so", 20)
+        wait_until(lambda: "the broker does not answer" in coordinator.output, "the coordinator says so")
         server.start()
         all_is_well(bench, worker, client, undisturbed)
     assert coordinator.wait(30) == 0, coordinator.output
@@ -123,7 +123,7 @@ def test_a_broker_that_hangs_stops_no_commit_and_no_progress_event_kills_a_task(
             bench.until(bench.sealed, "the partition is sealed while the broker hangs", 60)
         finally:
             server.thaw()
-        wait_until(lambda: bench.holder() is None, "the lease is free again", 10)
+        wait_until(lambda: bench.holder() is None, "the lease is free again")
         bench.ask_merge()
         all_is_well(bench, worker, client, undisturbed)
 
@@ -138,10 +138,10 @@ def test_a_broker_that_is_killed_while_a_task_finishes_costs_nothing_and_the_sam
     with Client(bench.job.path, bench.url) as client:
         server.kill()
         held.lift()
-        bench.until(bench.sealed, "the partition is sealed without a broker", 40)
+        bench.until(bench.sealed, "the partition is sealed without a broker")
         server.start()
         bench.ask()  # As a coordinator would that has not looked yet: there is nothing to do, and that is said.
-        wait_until(lambda: not bench.redis.llen(EMBED_QUEUE), "the same worker takes the next message", 40)
+        wait_until(lambda: not bench.redis.llen(EMBED_QUEUE), "the same worker takes the next message")
         bench.ask_merge()
         all_is_well(bench, worker, client, undisturbed)
 
@@ -157,8 +157,8 @@ def test_a_full_broker_is_named_and_the_job_ends_whole_when_there_is_room_again(
         bench.redis.config_set("maxmemory-policy", "noeviction")
         bench.redis.config_set("maxmemory", 1)
         held.lift()
-        bench.until(bench.sealed, "the partition is sealed though the broker is full", 40)
-        wait_until(lambda: "it is full, raise its maxmemory" in coordinator.output, "the coordinator says so", 20)
+        bench.until(bench.sealed, "the partition is sealed though the broker is full")
+        wait_until(lambda: "it is full, raise its maxmemory" in coordinator.output, "the coordinator says so")
         bench.redis.config_set("maxmemory", 0)
         all_is_well(bench, worker, client, undisturbed)
     assert coordinator.wait(30) == 0, coordinator.output
@@ -174,9 +174,7 @@ def test_connections_that_are_cut_again_and_again_are_made_anew(bench: Bench, un
             with redis.Redis.from_url(bench.url) as own:
                 for kind in ("normal", "pubsub"):
                     own.client_kill_filter(_type=kind, skipme=True)
-            wait_until(
-                lambda number=number: worker.output.count("that is over") > number, "the worker is back again", 10
-            )
+            wait_until(lambda number=number: worker.output.count("that is over") > number, "the worker is back again")
         held.lift()
         all_is_well(bench, worker, client, undisturbed)
     assert coordinator.wait(30) == 0, coordinator.output

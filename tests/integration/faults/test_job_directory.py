@@ -38,13 +38,13 @@ def test_a_disk_that_is_full_for_a_moment_leaves_nothing_half_and_costs_no_image
     worker = bench.worker("embed")
     bench.ask()
     bench.reached(faults[0])
-    wait_until(lambda: "No space left on device" in worker.output, "the worker says so", 20)
+    wait_until(lambda: "No space left on device" in worker.output, "the worker says so")
     assert 3 not in bench.committed()
     wait_until(bench.sealed, "the partition is sealed", 90)
     assert all(fault.reached == 1 for fault in faults)
     assert bytes_of(bench.job) == undisturbed
     assert "Traceback" not in worker.output
-    wait_until(lambda: not bench.job.chunk_dir(0).exists(), "the chunks are gone", 10)
+    wait_until(lambda: not bench.job.chunk_dir(0).exists(), "the chunks are gone")
     assert not list(bench.job.path.rglob("*.tmp"))
 
 

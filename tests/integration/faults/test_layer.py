@@ -96,7 +96,7 @@ def test_a_process_waits_at_the_operation_until_the_fault_is_lifted(
     fault = faults.on_file("replace", f"{folder}/moved", do="wait")
     process = watched(faults, folder, OPERATIONS["replace"], tmp_path)
     try:
-        wait_until(lambda: fault.reached, "the process is at the rename", 20)
+        wait_until(lambda: fault.reached, "the process is at the rename")
         assert fault.pids == [process.popen.pid]
         assert (folder / "full").exists()
         fault.lift()
@@ -110,7 +110,7 @@ def test_a_rule_that_is_made_while_a_process_runs_is_seen_by_it(faults: Faults, 
     process = watched(faults, folder, "while True: os.stat(f'{d}/full')", tmp_path)
     try:
         first = faults.on_file("stat", f"{folder}/full", do="wait")
-        wait_until(lambda: first.reached, "the process stands at the first rule", 20)
+        wait_until(lambda: first.reached, "the process stands at the first rule")
         faults.on_file("stat", f"{folder}/full", do="kill")
         first.lift()
         assert process.wait(20) == -signal.SIGKILL
@@ -140,7 +140,7 @@ def test_a_copy_instead_of_a_rename_shows_half_a_file_for_a_while(
     process = watched(faults, folder, OPERATIONS[op], tmp_path)
     try:
         target = folder / name
-        wait_until(lambda: target.exists() and target.read_bytes() == b"01234", "half of it is there", 20)
+        wait_until(lambda: target.exists() and target.read_bytes() == b"01234", "half of it is there")
         assert process.wait(20) == 0, process.output
         assert target.read_bytes() == b"0123456789"
         assert (folder / "full").exists() == (op == "link")
@@ -183,7 +183,7 @@ def test_a_function_that_was_imported_before_the_rule_was_made_meets_its_fault(
     code = "from shared.files import sha256_of\nfrom shared import models\nopen(f'{d}/ready', 'w').close()\n"
     process = watched(faults, folder, code + "while True: models.weights_sha256(pathlib.Path(f'{d}/full'))", tmp_path)
     try:
-        wait_until((folder / "ready").exists, "the modules are imported", 20)
+        wait_until((folder / "ready").exists, "the modules are imported")
         faults.on_call("shared.models:weights_sha256", do="kill")
         assert process.wait(20) == -signal.SIGKILL, process.output
     finally:

@@ -61,7 +61,7 @@ def test_a_merge_whose_disk_refuses_to_replace_current_is_done_again_by_the_next
     bench.ask_merge()
     bench.reached(refused)
     assert bench.promoted() is None
-    bench.until(lambda: "Input/output error" in first.output + second.output, "the log says why", 10)
+    bench.until(lambda: "Input/output error" in first.output + second.output, "the log says why")
     refused.lift()
     bench.ask_merge()
     bench.until(bench.promoted, "the index is promoted")

@@ -73,12 +73,12 @@ class Target:
         return fresh
 
     def said(self, text: str) -> None:
-        wait_until(lambda: text in self.worker.output, f"the worker says {text!r}", 30)
+        wait_until(lambda: text in self.worker.output, f"the worker says {text!r}")
 
     def is_well(self) -> list[str]:
         """All queues are empty, the same worker answers a right query, and its log has short lines and no traceback."""
-        wait_until(lambda: not any(self.redis.llen(queue) for queue in TASKS), "the queues are empty", 30)
-        wait_until(lambda: not self.redis.hlen("unacked"), "no message is held", 30)
+        wait_until(lambda: not any(self.redis.llen(queue) for queue in TASKS), "the queues are empty")
+        wait_until(lambda: not self.redis.hlen("unacked"), "no message is held")
         with Client(self.job.path, self.url) as client:
             assert client.search(self.photos / "photo_00003.jpg", k=1, timeout=60)[0].id == 3
         assert self.worker.popen.poll() is None
@@ -268,7 +268,7 @@ def test_embed_and_merge_messages_that_make_no_sense_are_refused_and_the_jobs_co
     target.is_well()
     clear_troubles(client, "job")
     target.app.send_task(EMBED_TASK, args=[good | {"version": 99}], ignore_result=True)
-    (trouble,) = wait_until(lambda: troubles(client, "job"), "the trouble is reported", 20)
+    (trouble,) = wait_until(lambda: troubles(client, "job"), "the trouble is reported")
     assert trouble.owner.startswith("target@")
     assert "An embed message of version 99 came, and this worker speaks version 1" in trouble.sentence
     clear_troubles(client, "job")

@@ -93,7 +93,7 @@ def test_stopped_embed_workers_end_within_a_batch_and_the_next_goes_on_without_b
     for hold in holds:
         process = bench.at(hold)
         process.kill(signal.SIGTERM)
-        wait_until(lambda process=process: "Warm shutdown" in process.output, "the worker knows that it is to end", 20)
+        wait_until(lambda process=process: "Warm shutdown" in process.output, "the worker knows that it is to end")
         hold.lift()
         assert process.wait(20) == 0
     bench.sealed_as(undisturbed)
@@ -132,7 +132,7 @@ def test_stopped_merge_workers_end_soon_and_the_next_builds_the_index(
     for hold in holds:
         process = sealed.at(hold)
         process.kill(signal.SIGTERM)
-        wait_until(lambda process=process: "Warm shutdown" in process.output, "the worker knows that it is to end", 20)
+        wait_until(lambda process=process: "Warm shutdown" in process.output, "the worker knows that it is to end")
         hold.lift()
         assert process.wait(20) == 0
     sealed.until(sealed.promoted, "the index is promoted")
@@ -193,7 +193,7 @@ def test_a_killed_query_worker_costs_the_query_it_held_and_the_next_is_answered(
 def test_a_stopped_query_worker_answers_what_it_holds_first(indexed: Bench, client: Client) -> None:
     hold, holder, answered = begun_query(indexed, client)
     holder.kill(signal.SIGTERM)
-    wait_until(lambda: "Warm shutdown" in holder.output, "the worker knows that it is to end", 20)
+    wait_until(lambda: "Warm shutdown" in holder.output, "the worker knows that it is to end")
     hold.lift()
     answered(15)
     assert holder.wait(20) == 0
@@ -216,7 +216,7 @@ def test_a_frozen_query_worker_answers_when_it_wakes_and_others_answer_meanwhile
             return False
         return True
 
-    wait_until(asked_again, "another worker answers", 20)
+    wait_until(asked_again, "another worker answers")
     holder.kill(signal.SIGCONT)
     answered(15)
     find_itself(client, indexed.photos / "photo_00009.jpg")

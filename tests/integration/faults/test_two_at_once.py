@@ -44,10 +44,10 @@ def test_the_second_of_two_embed_workers_on_one_partition_waits_and_finds_it_sea
     other = second if holder is first else first
     bench.ask()
     # It is offered again and again, for longer than Celery by itself would: the message must survive all of it.
-    wait_until(lambda: other.output.count("another worker holds it") >= 5, "the other was refused five times", 30)
+    wait_until(lambda: other.output.count("another worker holds it") >= 5, "the other was refused five times")
     hold.lift()
     bench.sealed_as(undisturbed)
-    wait_until(lambda: "sealed" in other.output, "the other has found it sealed", 20)
+    wait_until(lambda: "sealed" in other.output, "the other has found it sealed")
     assert "Loading the model" not in other.output.partition("another worker holds it")[0]
 
 
@@ -96,10 +96,10 @@ def test_a_merge_that_is_asked_for_twice_builds_one_index(bench: Bench, undistur
     bench.ask_merge()
     other = second if bench.at(hold) is first else first
     bench.ask_merge()
-    wait_until(lambda: "another worker holds it" in other.output, "the other was refused", 20)
+    wait_until(lambda: "another worker holds it" in other.output, "the other was refused")
     hold.lift()
     build = bench.until(bench.promoted, "the index is promoted")
-    wait_until(lambda: "succeeded in" in other.output, "the other has found it promoted", 20)
+    wait_until(lambda: "succeeded in" in other.output, "the other has found it promoted")
     assert builds.build_names(bench.job) == [build]
     assert bench.holder(MERGE) is None
     assert not bench.tracebacks(), bench.tracebacks()[0]
@@ -110,7 +110,7 @@ def test_a_worker_of_an_older_message_version_refuses_and_one_of_the_right_versi
 ) -> None:
     old = bench.worker("embed", name="old", faults=bench.faults.environment(light=True, message_version=0))
     coordinator = bench.coordinator()
-    wait_until(lambda: "this worker speaks version 0" in old.output, "the old worker refuses the message", 30)
+    wait_until(lambda: "this worker speaks version 0" in old.output, "the old worker refuses the message")
     assert not bench.committed()
     bench.worker("embed", "merge", name="right")
     assert coordinator.wait(60) == 0, coordinator.output
