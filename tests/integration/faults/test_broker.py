@@ -164,17 +164,27 @@ def test_a_full_broker_is_named_and_the_job_ends_whole_when_there_is_room_again(
     assert coordinator.wait(30) == 0, coordinator.output
 
 
+def listening(bench: Bench, seen: int) -> int:
+    """The newest connection that is subscribed to a channel and newer than `seen`; 0 for none."""
+    ids = [int(client["id"]) for client in bench.redis.client_list(_type="pubsub")]
+    return max((number for number in ids if number > seen), default=0)
+
+
 def test_connections_that_are_cut_again_and_again_are_made_anew(bench: Bench, undisturbed: dict[str, str]) -> None:
     held = bench.faults.on_call("shared.checkpoint:commit_chunk", do="wait", after=3)
     worker = bench.worker("embed", "merge", "query")
     coordinator = bench.coordinator()
     bench.reached(held)
     with Client(bench.job.path, bench.url) as client:
-        for number in range(5):
+        seen = 0
+        for _ in range(5):
+            # A worker is back when it listens to its control channel again, over a connection that was not cut.
+            seen = wait_until(lambda seen=seen: listening(bench, seen), "the worker listens")
             with redis.Redis.from_url(bench.url) as own:
                 for kind in ("normal", "pubsub"):
                     own.client_kill_filter(_type=kind, skipme=True)
-            wait_until(lambda number=number: worker.output.count("that is over") > number, "the worker is back again")
+        wait_until(lambda: listening(bench, seen), "the worker is back again")
+        assert "The broker does not answer" in worker.output
         held.lift()
         all_is_well(bench, worker, client, undisturbed)
     assert coordinator.wait(30) == 0, coordinator.output
