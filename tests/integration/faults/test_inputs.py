@@ -180,17 +180,18 @@ def lay_out(folder: Path) -> tuple[set[bytes], dict[bytes, str], Counter[str], b
 def lay_out_long_paths(folder: Path, picture: Path) -> tuple[bytes, bytes]:
     """Move `picture` to the longest path that can be opened, beside one that is a byte longer and a folder of such."""
     longest = os.pathconf(folder, "PC_PATH_MAX") - 1
-    path, name = os.fsencode(folder), b"n" * 200
+    path = os.fsencode(folder)
     into = [os.open(folder, os.O_RDONLY)]
 
     def step(name: bytes) -> None:
         os.mkdir(name, dir_fd=into[-1])
         into.append(os.open(name, os.O_RDONLY, dir_fd=into[-1]))
 
-    while len(path) + 2 * 201 < longest:
+    # What is left for the last name must fit into one, with a byte to spare, wherever the test's own folder lies.
+    while (rest := longest - len(path) - 1) > 250:
+        name = b"n" * min(200, rest - 50)
         step(name)
         path += b"/" + name
-    rest = longest - len(path) - 1
     fits, tooth = b"f" * (rest - 4) + b".jpg", b"g" * (rest - 3) + b".jpg"
     os.link(picture, tooth, dst_dir_fd=into[-1])
     os.rename(picture, fits, dst_dir_fd=into[-1])
