@@ -19,7 +19,9 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
     mount that drops out for a moment must not make good chunks look bad.
     """
     with _readable(path) as file:
-        return pq.read_table(file, columns=columns, page_checksum_verification=True)
+        # Read here, and not by Arrow: its threads may let go of a file of Python's only when the interpreter is ending,
+        # and that aborts the process. A file of one partition or chunk has a few megabytes.
+        return pq.read_table(pa.BufferReader(file.read()), columns=columns, page_checksum_verification=True)
 
 
 def read_schema(path: Path) -> pa.Schema:
