@@ -54,13 +54,13 @@ class Reconciler:
         self._reader = reader
         self._clock = clock
         self._job_id = reader.job.job_id
-        self._first_look = True
+        self._without_grace = True
         self._outage = Outage(log, f"{self._job_id}: the broker does not answer", "looking again until it does")
         self._unaccounted_since: dict[int | str, float] = {}
 
     def resend_at_once(self) -> None:
         """Have the next look send what nobody holds, without the grace: for who has seen a worker die."""
-        self._first_look = True
+        self._without_grace = True
 
     def others_consume(self, queue: str, troubled: set[str]) -> bool:
         """Whether a worker that is none of `troubled` (node names) says that it takes messages of `queue`."""
@@ -84,7 +84,7 @@ class Reconciler:
             self._outage.began(in_words(error))
             return Look(progress, broker_error=in_words(error))
         self._outage.over()
-        self._first_look = False
+        self._without_grace = False
         return Look(progress, holders, troubles)
 
     def _send_missing(self, holders: list[Holder]) -> None:
@@ -109,9 +109,9 @@ class Reconciler:
             send_merge(self._app, self._job_id)
 
     def _due(self, unaccounted: set[int] | set[str]) -> set[int | str]:
-        """Those of `unaccounted` that have been so for long enough, or all at the first look."""
+        """Those of `unaccounted` that have been so for long enough; all where no grace is due, as at the first look."""
         now = self._clock()
         since = {what: self._unaccounted_since.get(what, now) for what in unaccounted}
-        due = {what for what, first in since.items() if self._first_look or now - first >= GRACE_SECONDS}
+        due = {what for what, first in since.items() if self._without_grace or now - first >= GRACE_SECONDS}
         self._unaccounted_since = {what: now if what in due else first for what, first in since.items()}
         return due

@@ -39,7 +39,7 @@ def writer(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[BinaryIO]:
-    # Files are opened by Python and handed to Arrow, so that all that a job reads and writes passes one door.
+    # Opened by Python, also for Arrow, so that all that a job reads and writes passes one door.
     try:
         with open(path, "rb") as file:
             yield file

@@ -178,14 +178,20 @@ def test_strange_messages_in_the_queue_are_passed_over(reconciler: Make, broker:
     assert broker.sent == [0, 1, 2, 3]
 
 
-def test_a_partition_that_is_unaccounted_for_is_sent_again_after_the_grace(
-    reconciler: Make, broker: FakeBroker, clock: Clock
-) -> None:
+def all_taken(reconciler: Make, broker: FakeBroker) -> Reconciler:
+    """A reconciler whose first look asked for all partitions, each of which a worker has taken."""
     reconciling = reconciler()
     reconciling.look()
     while broker.queues[EMBED_QUEUE]:
         broker.take(EMBED_QUEUE)
     assert broker.taken() == [0, 1, 2, 3]
+    return reconciling
+
+
+def test_a_partition_that_is_unaccounted_for_is_sent_again_after_the_grace(
+    reconciler: Make, broker: FakeBroker, clock: Clock
+) -> None:
+    reconciling = all_taken(reconciler, broker)
     reconciling.look()
     broker.lose("job", 2)  # Its worker has died.
     for passed, expected in ((0.0, []), (GRACE_SECONDS - 0.1, []), (0.2, [2]), (1.0, [])):
@@ -202,11 +208,7 @@ def test_a_partition_that_is_unaccounted_for_is_sent_again_after_the_grace(
 def test_a_partition_whose_workers_death_was_seen_is_sent_again_at_once(
     reconciler: Make, broker: FakeBroker, clock: Clock
 ) -> None:
-    reconciling = reconciler()
-    reconciling.look()
-    while broker.queues[EMBED_QUEUE]:
-        broker.take(EMBED_QUEUE)
-    broker.taken()
+    reconciling = all_taken(reconciler, broker)
     broker.lose("job", 2)
     reconciling.resend_at_once()
     reconciling.look()

@@ -2,19 +2,15 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import redis
 
 from coordinator.client import Client
-from coordinator.making import make_or_open
-from shared.jobdir import JobDir
 from shared.messages import EMBED_QUEUE
-from shared.settings import Settings
-from tests.integration.faults.bench import CHUNK_SIZE, Bench
-from tests.integration.faults.faults import Faults
+from tests.integration.faults.bench import Bench
 from tests.integration.processes import Process, answers, free_port, valkey_binary, wait_until
 
 pytestmark = pytest.mark.timeout(240)
@@ -50,16 +46,6 @@ class Server:
         self.process.kill(signal.SIGCONT)
 
 
-class SealingBench(Bench):
-    """A bench whose chunks may go while they are looked at, as a seal removes them."""
-
-    def commit_times(self, partition: int = 0) -> dict[int, tuple[int, int]]:
-        try:
-            return super().commit_times(partition)
-        except FileNotFoundError:
-            return {}
-
-
 @pytest.fixture
 def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Server]:
     server = Server(tmp_path / "valkey", *getattr(request, "param", ()))
@@ -69,11 +55,8 @@ def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Server]:
 
 
 @pytest.fixture
-def bench(photos: Path, server: Server, tmp_path: Path, start: Callable[..., Process]) -> Bench:
-    job = JobDir.at(tmp_path / "jobs" / "job")
-    manifest = make_or_open(str(photos), job, Settings(chunk_size=CHUNK_SIZE), lambda count: None)
-    url = f"redis://127.0.0.1:{server.port}/0"
-    return SealingBench(url, photos, job, manifest, start, Faults(tmp_path / "faults"))
+def broker_url(server: Server) -> str:
+    return f"redis://127.0.0.1:{server.port}/0"
 
 
 def all_is_well(bench: Bench, worker: Process, client: Client, undisturbed: dict[str, str]) -> None:

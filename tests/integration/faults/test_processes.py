@@ -51,6 +51,16 @@ def rules(bench: Bench, chosen: list[steps.Step], do: str) -> list[Fault]:
     return [step(bench.faults, do) for step in chosen]
 
 
+def stop_each(bench: Bench, holds: list[Fault]) -> None:
+    """Tell the worker at each hold in turn to stop, and see it end in order once it may go on."""
+    for hold in holds:
+        process = bench.at(hold)
+        process.kill(signal.SIGTERM)
+        wait_until(lambda process=process: "Warm shutdown" in process.output, "the worker knows that it is to end")
+        hold.lift()
+        assert process.wait(20) == 0
+
+
 def tasks_ended(process: Process) -> int:
     """How many tasks a worker's log says to have ended, in whatever way."""
     return sum(process.output.count(words) for words in ("succeeded in", "retry: Retry", "what is committed stays"))
@@ -90,12 +100,7 @@ def test_stopped_embed_workers_end_within_a_batch_and_the_next_goes_on_without_b
     holds = rules(bench, [steps.EMBED[name] for name in names], "wait")
     workers(bench, "embed", len(holds) + 1)
     bench.ask()
-    for hold in holds:
-        process = bench.at(hold)
-        process.kill(signal.SIGTERM)
-        wait_until(lambda process=process: "Warm shutdown" in process.output, "the worker knows that it is to end")
-        hold.lift()
-        assert process.wait(20) == 0
+    stop_each(bench, holds)
     bench.sealed_as(undisturbed)
 
 
@@ -129,12 +134,7 @@ def test_stopped_merge_workers_end_soon_and_the_next_builds_the_index(
     holds = rules(sealed, [steps.MERGE["in measuring"]], "wait")
     workers(sealed, "merge", len(holds) + 1)
     sealed.ask_merge()
-    for hold in holds:
-        process = sealed.at(hold)
-        process.kill(signal.SIGTERM)
-        wait_until(lambda process=process: "Warm shutdown" in process.output, "the worker knows that it is to end")
-        hold.lift()
-        assert process.wait(20) == 0
+    stop_each(sealed, holds)
     sealed.until(sealed.promoted, "the index is promoted")
     assert not sealed.tracebacks(), sealed.tracebacks()[0]
     assert bytes_of(sealed.job) == undisturbed
