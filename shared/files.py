@@ -11,7 +11,7 @@ from pathlib import Path
 
 TEMPORARY_SUFFIX = ".tmp"
 _READ_BYTES = 1 << 20
-_EMPTY_SECONDS = 1.0
+_HALF_SECONDS = 1.0
 
 
 @contextmanager
@@ -68,13 +68,18 @@ def write_bytes(path: Path, data: bytes, *, keep_first: bool = False) -> None:
 def read_marker(path: Path) -> bytes:
     """The bytes of a small file that others publish whole; raises OSError as the file system gives it.
 
-    Where a rename is really a copy, as on some mounts, a name is there a moment before its bytes: an empty file is
-    looked at again, for up to a second.
+    Where a rename is really a copy, as on some mounts, a name is there a moment before all its bytes: what does not end
+    as our markers do is looked at again, for up to a second.
     """
-    deadline = time.monotonic() + _EMPTY_SECONDS
-    while not (data := path.read_bytes()) and time.monotonic() < deadline:
-        time.sleep(_EMPTY_SECONDS / 20)
+    deadline = time.monotonic() + _HALF_SECONDS
+    while not _ends(data := path.read_bytes()) and time.monotonic() < deadline:
+        time.sleep(_HALF_SECONDS / 20)
     return data
+
+
+def _ends(data: bytes) -> bool:
+    """Whether bytes end as a marker does: with the end of a line; a JSON object, whose lines are indented, with `}`."""
+    return data.endswith(b"\n}\n" if data.startswith(b"{") else b"\n")
 
 
 def sync_directory(directory: Path) -> None:

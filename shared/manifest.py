@@ -127,7 +127,7 @@ def load_manifest(job: JobDir) -> Manifest:
     """
     job.require()
     try:
-        table = json.loads(job.spec.read_bytes())
+        table = json.loads(files.read_marker(job.spec))
         if table["format"] != FORMAT:
             raise JobMismatch(
                 f"{job.spec} has format {table['format']}, and this version of lookalike reads format {FORMAT}: "

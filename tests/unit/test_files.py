@@ -167,14 +167,19 @@ def test_the_checksum_is_that_of_the_whole_file(tmp_path: Path, size: int) -> No
     assert files.sha256_of(tmp_path / "file") == hashlib.sha256(data).hexdigest()
 
 
-def test_a_marker_whose_bytes_come_after_its_name_is_waited_for(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("half", "whole"),
+    [(b"", b"0001-4b12cd34\n"), (b"0001-4b", b"0001-4b12cd34\n"), (b'{\n  "a": 1,\n', b'{\n  "a": 1,\n  "b": 2\n}\n')],
+    ids=["nothing", "half a line", "half an object"],
+)
+def test_a_marker_whose_bytes_come_after_its_name_is_waited_for(tmp_path: Path, half: bytes, whole: bytes) -> None:
     path = tmp_path / "marker"
-    path.touch()
+    path.write_bytes(half)
     looked = threading.Event()
 
     def fill() -> None:
         assert looked.wait(10)
-        path.write_bytes(b"whole")
+        path.write_bytes(whole)
 
     read_bytes = Path.read_bytes
 
@@ -187,15 +192,16 @@ def test_a_marker_whose_bytes_come_after_its_name_is_waited_for(tmp_path: Path) 
     filler.start()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Path, "read_bytes", noted)
-        assert files.read_marker(path) == b"whole"
+        assert files.read_marker(path) == whole
     filler.join()
 
 
-def test_a_marker_that_stays_empty_is_empty_and_one_that_is_gone_is_gone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("content", [b"", b"0001-4b"], ids=["nothing", "half"])
+def test_a_marker_that_stays_as_it_is_is_read_so_and_one_that_is_gone_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
 ) -> None:
-    monkeypatch.setattr(files, "_EMPTY_SECONDS", 0.05)
-    (tmp_path / "empty").touch()
-    assert files.read_marker(tmp_path / "empty") == b""
+    monkeypatch.setattr(files, "_HALF_SECONDS", 0.05)
+    (tmp_path / "marker").write_bytes(content)
+    assert files.read_marker(tmp_path / "marker") == content
     with pytest.raises(FileNotFoundError):
         files.read_marker(tmp_path / "gone")

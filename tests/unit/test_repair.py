@@ -22,7 +22,7 @@ JobOf = Callable[..., JobDir]
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_EMPTY_SECONDS", 0.0)
+    monkeypatch.setattr(files, "_HALF_SECONDS", 0.0)
 
 
 @pytest.fixture

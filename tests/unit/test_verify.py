@@ -144,7 +144,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_EMPTY_SECONDS", 0.0)
+    monkeypatch.setattr(files, "_HALF_SECONDS", 0.0)
 
 
 def test_a_whole_job_has_no_finding_and_all_of_it_is_checked(finished: JobDir) -> None:
