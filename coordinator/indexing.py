@@ -1,5 +1,6 @@
 """Running a job to its end: look, send what is missing, watch the workers, until the promoted index covers it all."""
 
+import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -66,7 +67,9 @@ def run_job(
             if look.progress.index_is_current:
                 return
             patience.check(look)
-            pause(LOOK_SECONDS)
+            # At no steady pace: workers look into their queues once a second, and of two that do, one that refuses
+            # what it takes could come first every time.
+            pause(LOOK_SECONDS * random.uniform(0.75, 1.25))
 
 
 class _Patience:

@@ -81,7 +81,8 @@ def test_it_looks_every_second_until_the_index_covers_all(made: MadeJob, monkeyp
     script = Script([Look(NEW), Look(UNDER_WAY), Look(DONE)])
     steps = list(run(made, monkeypatch, script))
     assert [step.look.progress for step in steps] == [NEW, UNDER_WAY, DONE]
-    assert script.pauses == [indexing.LOOK_SECONDS] * 2
+    assert len(set(script.pauses)) == 2  # At no steady pace, which other processes could fall in with.
+    assert all(0.7 < pause / indexing.LOOK_SECONDS < 1.3 for pause in script.pauses)
 
 
 def test_the_complaints_of_an_earlier_run_are_forgotten(made: MadeJob, monkeypatch: pytest.MonkeyPatch) -> None:
