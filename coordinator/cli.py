@@ -8,19 +8,17 @@ from typing import Annotated
 import typer
 from rich.console import RenderableType
 
-from coordinator import at_work, display, services, terminal, upkeep
-from coordinator.client import Client
+from coordinator import at_work, display, evaluating, importing_command, searching, services, terminal, upkeep
 from coordinator.demo import cut_photos, find_again
 from coordinator.indexing import run_job
 from coordinator.making import make_or_open, require_sizes
 from coordinator.progress import Progress, ProgressReader
-from coordinator.queries import as_query
-from coordinator.terminal import Broker, Job, Json, err, out
+from coordinator.terminal import Broker, IndexMemory, IndexName, Job, Json, Recall, err, out
+from coordinator.wishes import Typed
 from coordinator.workforce import client_for_search, workers_for_index
-from shared.errors import ImageError, LookalikeError, NoIndexYet, QueryError, UsageError
+from shared.errors import UsageError
 from shared.jobdir import JobDir
 from shared.manifest import load_manifest
-from shared.messages import MAX_K, Answer
 from shared.settings import Settings, load_settings
 
 app = typer.Typer(
@@ -51,6 +49,9 @@ def index(
     ] = 1,
     partition_size: Annotated[int | None, typer.Option(min=1, help="Images in one embed task of a new job.")] = None,
     chunk_size: Annotated[int | None, typer.Option(min=1, help="Images in one checkpoint of a new job.")] = None,
+    index: IndexName = None,
+    recall: Recall = None,
+    index_memory: IndexMemory = None,
 ) -> None:
     """Embed all images of SOURCE into JOB and build its index; the same command again goes on where it stood."""
     directory = JobDir.at(job)
@@ -61,7 +62,7 @@ def index(
         partition_size=partition_size,
         chunk_size=chunk_size,
     )
-    index_job(source, directory, settings, workers, (partition_size, chunk_size))
+    index_job(source, directory, settings, workers, (partition_size, chunk_size), Typed(index, recall, index_memory))
 
 
 def index_job(
@@ -70,8 +71,12 @@ def index_job(
     settings: Settings,
     workers: int = 1,
     sizes: tuple[int | None, int | None] = (None, None),
+    typed: Typed | None = None,
 ) -> Progress:
-    """What `index` does, also for the demo; returns the progress at the end. `sizes` are those that were typed."""
+    """What `index` does, also for the demo; returns the progress at the end.
+
+    `sizes` are the partition and chunk size that were typed, `typed` what was typed about the index.
+    """
     with terminal.interruptible(job):
         with err.status("Listing images …") as status:
             manifest = make_or_open(
@@ -81,6 +86,7 @@ def index_job(
                 lambda count: status.update(f"Listing images … {count:,} so far"),
             )
         require_sizes(job, manifest, *sizes)
+        (typed or Typed()).wish(job, settings)
         left_out = ", ".join(f"{count:,} {reason}" for reason, count in manifest.source.left_out.items())
         err.print(
             f"{manifest.listed:,} images in {manifest.partition_count:,} "
@@ -132,67 +138,12 @@ def _frames(job: JobDir, reader: ProgressReader, settings: Settings) -> Iterator
         yield display.live_view(progress, display.rate_line(progress), lines), line
 
 
-@app.command()
-def search(
-    job: Job,
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Query images.")],
-    k: Annotated[int, typer.Option("-k", min=1, max=MAX_K, help="Hits for each query.")] = 10,
-    exact: Annotated[
-        bool,
-        typer.Option("--exact", help="Compare with every embedding, without the index."),
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="A JSON list instead of tables.")] = False,
-    broker: Broker = None,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for the answers.")] = 120.0,
-) -> None:
-    """Find the images of JOB most like each IMAGE."""
-    settings = load_settings().changed(broker_url=broker)
-    directory = JobDir.at(job)
-    if not settings.broker_url or directory.spec.is_file():
-        load_manifest(directory)
-        if not directory.current.is_file():
-            raise NoIndexYet(
-                f"{directory.path} has no index yet: `lookalike index` builds it, `lookalike status` says how far."
-            )
-    names = [str(image) for image in images]
-    with ExitStack() as stack:
-        client = client_for_search(stack, directory, settings)
-        answers = answers_of(client, names, k, exact, timeout)
-    if as_json:
-        terminal.show_json(display.search_json(names, answers))
-    else:
-        for name, answer in zip(names, answers, strict=True):
-            if answer.error is None:
-                out.print(display.hits_table(name, answer))
-    failed = [(name, answer.error) for name, answer in zip(names, answers, strict=True) if answer.error is not None]
-    for name, error in failed:
-        err.print(f"lookalike: {name}: {error}", markup=False)
-    if failed:
-        raise SystemExit(1)
-
-
-def answers_of(client: Client, images: list[str], k: int, exact: bool, timeout: float) -> list[Answer]:
-    """An answer for each image in order; one that can't be read or decoded has its error in its answer."""
-    answers: list[Answer] = []
-    pending = []
-    for image in images:
-        try:
-            pending.append(as_query(image))
-            answers.append(Answer())
-        except LookalikeError as error:
-            answers.append(Answer(error=error))
-    replies = iter(client.enqueue_queries(pending, k, exact=exact))
-    for position, answer in enumerate(answers):
-        if answer.error is None:
-            try:
-                answers[position] = next(replies).answer(timeout)
-            except (ImageError, QueryError) as error:
-                answers[position] = Answer(error=error)
-    return answers
-
-
-for command in (upkeep.verify, upkeep.repair, services.worker, services.flower):
+for command in (
+    searching.search, evaluating.evaluate, upkeep.verify, upkeep.repair, upkeep.rollback, services.worker,
+    services.flower,
+):  # fmt: skip
     app.command()(command)
+app.command("import")(importing_command.import_)
 
 
 @app.command()

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import numpy.typing as npt
 from celery.exceptions import TimeoutError as CeleryTimeout
 from celery.result import AsyncResult
 
@@ -28,6 +29,7 @@ from shared.errors import (
     ReplyTimeout,
     WorkerFailed,
 )
+from shared.filter import Filter
 from shared.jobdir import JobDir, check_job_id
 from shared.messages import (
     MAX_K,
@@ -108,31 +110,46 @@ class Client:
         k: int = 10,
         *,
         exact: bool = False,
+        ids: npt.ArrayLike | None = None,
+        where: str | None = None,
         timeout: float = 30.0,
     ) -> list[Hit]:
         """The `k` images of the job most like `query`, best first; raises as `PendingReply.result` does.
 
         `query` is the path of an image, its encoded bytes, an RGB array uint8 [h, w, 3], or a vector float [d]. With
-        `exact` it is compared with every embedding of the job, without the index.
+        `exact` it is compared with every embedding of the job, without the index. Hits are limited by one of `ids`,
+        the image ids that alone may be found (up to 1,000,000), and `where`, an SQL expression over the metadata of an
+        image such as "width >= 1000 and image_path like '%/cats/%'".
         """
-        return self.enqueue([query], k, exact=exact)[0].result(timeout)
+        return self.enqueue([query], k, exact=exact, ids=ids, where=where)[0].result(timeout)
 
-    def enqueue(self, queries: Iterable[Queryable], k: int = 10, *, exact: bool = False) -> list[PendingReply]:
-        """Send `queries` and return at once, a pending reply for each in the same order.
+    def enqueue(
+        self,
+        queries: Iterable[Queryable],
+        k: int = 10,
+        *,
+        exact: bool = False,
+        ids: npt.ArrayLike | None = None,
+        where: str | None = None,
+    ) -> list[PendingReply]:
+        """Send `queries` and return at once, a pending reply for each in the same order; `search` says what they are.
 
         Many queries share a task. Raises ImageError for a file that can't be read, QueryError for what can't be a
-        query or a `k` out of range, BrokerUnreachable when the broker does not take them.
+        query or a filter or a `k` out of range, BrokerUnreachable when the broker does not take them.
         """
         most = self._settings.max_query_bytes
-        return self.enqueue_queries([as_query(query, most) for query in queries], k, exact=exact)
+        made = [as_query(query, most) for query in queries]
+        return self.enqueue_queries(made, k, exact=exact, filter=Filter.of(ids, where))
 
-    def enqueue_queries(self, queries: Sequence[Query], k: int = 10, *, exact: bool = False) -> list[PendingReply]:
+    def enqueue_queries(
+        self, queries: Sequence[Query], k: int = 10, *, exact: bool = False, filter: Filter | None = None
+    ) -> list[PendingReply]:
         """`enqueue` for queries that `as_query` has made already."""
         if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= MAX_K:
             raise QueryError(f"k is {k!r}; a search gives 1 to {MAX_K} hits.")
         replies: list[PendingReply] = []
         for group in groups(queries, min(_QUERIES_PER_TASK, self._settings.max_queries)):
-            sent = self._send(SearchJob(self.job_id, tuple(group), k, exact))
+            sent = self._send(SearchJob(self.job_id, tuple(group), k, exact, filter))
             replies += [PendingReply(self, sent, position) for position in range(len(group))]
         return replies
 

@@ -13,7 +13,7 @@ from coordinator.demo import DemoPhotos, DemoResult
 from coordinator.progress import Progress
 from coordinator.reconcile import Look
 from shared.errors import LookalikeError
-from shared.lease import MERGE
+from shared.lease import COPIES
 from shared.messages import Answer, Hit
 
 
@@ -38,7 +38,9 @@ def activity(look: Look) -> str:
     if look.broker_error is not None:
         return f"the broker does not answer ({look.broker_error}); waiting for it"
     if look.progress.complete:
-        return "building the index"
+        return (
+            "building the index" if look.progress.copies_done else "embedding altered copies, to measure the index by"
+        )
     if not look.progress.pending:
         return "all embedded; sealing"
     if look.holders:
@@ -105,18 +107,17 @@ def at_work_lines(at_work: AtWork, partitions: int) -> list[str]:
     """What the broker says of a job of so many partitions, a line each; one line when it does not answer."""
     if at_work.error is not None:
         return [f"broker      {at_work.error}; what workers hold is not known"]
-    held = [
-        f"{'merge' if holder.what == MERGE else f'partition {_counted(holder.what)} of {partitions:,}'}: {holder.owner}"
-        for holder in at_work.holders
-    ]
+    held = [f"{_held(holder.what, partitions)}: {holder.owner}" for holder in at_work.holders]
     waiting = "1 message" if at_work.waiting == 1 else f"{at_work.waiting:,} messages"
     troubles = [f"trouble     {trouble.owner}: {trouble.sentence}" for trouble in at_work.troubles]
     return [*(f"at work     {line}" for line in held or ["nobody"]), f"waiting     {waiting}", *troubles]
 
 
-def _counted(what: str) -> str:
-    """A partition as Flower counts it for people, from 1."""
-    return f"{int(what) + 1:,}" if what.isdigit() else what
+def _held(what: str, partitions: int) -> str:
+    """What a lease is on; a partition as Flower counts it for people, from 1."""
+    if what == COPIES:
+        return "altered copies"
+    return f"partition {int(what) + 1:,} of {partitions:,}" if what.isdigit() else what
 
 
 def index_line(progress: Progress) -> str:
@@ -125,8 +126,13 @@ def index_line(progress: Progress) -> str:
     if index is None:
         return "none yet: it is built when all partitions are sealed"
     size = f"{index.build}: {index.type}, {index.ntotal:,} embeddings"
-    line = f"{size}, {index.recall_text}, {index.p50_ms:.2f} ms a query (p50)"
-    return line if progress.index_is_current else f"{line}; older than the embeddings"
+    told = [size, index.recall_text, index.accuracy_text, f"{index.p50_ms:.2f} ms a query (p50)"]
+    line = ", ".join(part for part in told if part)
+    if progress.index_is_current:
+        return line
+    return f"{line}; " + (
+        progress.refused.refused if progress.refused else "older than the embeddings, or than what was asked for"
+    )
 
 
 def finished_lines(progress: Progress, job: str) -> list[str]:

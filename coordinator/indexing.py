@@ -1,6 +1,7 @@
 """Running a job to its end: look, send what is missing, watch the workers, until the promoted index covers it all."""
 
 import random
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -10,7 +11,8 @@ from coordinator.local import LocalWorkers
 from coordinator.progress import ProgressReader
 from coordinator.reconcile import Look, Reconciler
 from shared.broker import CONNECTION_ERRORS, connect, make_app
-from shared.errors import WorkerFailed
+from shared.builds import IndexInfo
+from shared.errors import JobError, WorkerFailed
 from shared.jobdir import JobDir
 from shared.lease import clear_troubles
 from shared.manifest import Manifest
@@ -66,10 +68,20 @@ def run_job(
             yield Step(look, notices)
             if look.progress.index_is_current:
                 return
+            if look.progress.refused is not None:
+                raise _refused(look.progress.refused, look.progress.job)
             patience.check(look)
             # At no steady pace: workers look into their queues once a second, and of two that do, one that refuses
             # what it takes could come first every time.
             pause(LOOK_SECONDS * random.uniform(0.75, 1.25))
+
+
+def _refused(info: IndexInfo, job: str) -> JobError:
+    typed = shlex.quote(job)
+    return JobError(
+        f"{info.refused} `lookalike rollback {typed}` forgets the request and keeps what serves; "
+        f"`lookalike rollback {typed} {info.build}` promotes it all the same."
+    )
 
 
 class _Patience:
@@ -93,7 +105,7 @@ class _Patience:
             self._times_before = times
             return
         if any(count - self._times_before.get(owner, 0) >= _HOPELESS_TIMES for owner, count in times.items()):
-            if self._others_consume(MERGE_QUEUE if look.progress.complete else EMBED_QUEUE, set(times)):
+            if self._others_consume(MERGE_QUEUE if look.progress.copies_done else EMBED_QUEUE, set(times)):
                 self._times_before = times
                 return
             reasons = sorted({trouble.sentence for trouble in look.troubles})

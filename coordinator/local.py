@@ -28,12 +28,14 @@ _QUICK_SECONDS = 60.0
 _LOG_LINES = 12
 
 
-def worker_command(roles: list[str], name: str, loglevel: str | None = None) -> list[str]:
+def worker_command(
+    roles: list[str], name: str, loglevel: str | None = None, query_threads: int | None = None
+) -> list[str]:
     """The command line of a worker process that takes on `roles` under the node name `name`, set up as they need it.
 
     Threads with one task at a time: a heartbeat goes out while a model runs, which the solo pool can't do, and no
-    process is forked after TensorFlow has started its threads. A worker for queries alone runs without events and
-    quietly: both double its latency.
+    process is forked after TensorFlow has started its threads. A worker for queries alone answers `query_threads` of
+    them at once (None: one a core), without events and quietly: both double its latency.
     """
     quiet = roles == ["query"]
     command = [
@@ -46,7 +48,7 @@ def worker_command(roles: list[str], name: str, loglevel: str | None = None) -> 
         "-P",
         "threads",
         "-c",
-        "1",
+        str(query_threads or os.cpu_count() or 1) if quiet else "1",
     ]
     command += ["-Q", ",".join(QUEUES[role] for role in roles), "-n", node_name(name)]
     command += ["--without-gossip", "--without-mingle"]
@@ -118,7 +120,7 @@ class LocalWorkers:
         environment[PARENT_PIPE] = str(self._read_end)
         with open(child.log, "ab") as log:
             child.process = subprocess.Popen(
-                worker_command([child.role], child.name),
+                worker_command([child.role], child.name, query_threads=self._settings.query_threads),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

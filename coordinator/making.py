@@ -28,7 +28,7 @@ def make_or_open(source: str, job: JobDir, settings: Settings, listed: Callable[
     coordinator is making the same job.
     """
     if not job.spec.is_file():
-        with _creation_lock(job):
+        with creation_lock(job):
             if not job.spec.is_file():
                 model = resolve_model(settings.model or DEFAULT_MODEL, settings.weights)
                 return _make(open_source(source), job, model, settings, listed)
@@ -57,7 +57,7 @@ def _make(
 ) -> Manifest:
     digest = PathDigest()
     # A kill during an earlier listing may have left path files of a longer list behind.
-    _remove_path_lists(job)
+    remove_path_lists(job)
     for partition, paths in partitions_of(_reported(digest.feed(listing), listed), settings.partition_size):
         path_list.write_paths(job, partition, paths)
     if not digest.count:
@@ -86,7 +86,8 @@ def _make(
     return manifest
 
 
-def _remove_path_lists(job: JobDir) -> None:
+def remove_path_lists(job: JobDir) -> None:
+    """Remove the path lists of a job that is about to be made."""
     # File by file: who types the name of a directory that is no job must not lose what lies in its `paths`.
     for number in job.paths_numbers():
         job.paths(number).unlink(missing_ok=True)
@@ -112,6 +113,11 @@ def _keep_weights(job: JobDir, model: ModelSpec, settings: Settings) -> None:
 
 
 def _require_same(manifest: Manifest, source: str, job: JobDir, settings: Settings) -> None:
+    if manifest.model.is_imported:
+        raise JobMismatch(
+            f"{job.path} holds vectors that were imported from {manifest.source.location}, which no `lookalike index` "
+            "can embed: go on with `lookalike import`, or name another JOB for images."
+        )
     listing = open_source(source)
     if listing.kind != manifest.source.kind or (
         listing.kind == "folder" and listing.location != manifest.source.location
@@ -151,7 +157,7 @@ def _is_gone(given: Path, kept: Path) -> bool:
 
 
 @contextmanager
-def _creation_lock(job: JobDir) -> Iterator[None]:
+def creation_lock(job: JobDir) -> Iterator[None]:
     """Keep every other coordinator from making `job`; raises JobBusy when one is at it."""
     handle = _locked(job)
     try:
@@ -173,8 +179,8 @@ def _locked(job: JobDir) -> int:
         except BlockingIOError:
             os.close(handle)
             raise JobBusy(
-                f"Another `lookalike index` is listing the images of {job.path} right now: "
-                "wait until it shows its progress, then run the same command to watch along."
+                f"Another `lookalike index` is listing the images of {job.path} right now, or `lookalike import` its "
+                "vectors: wait until it shows its progress, then run the same command to watch along."
             ) from None
         except OSError:
             return handle  # Drive mounts know no locks. The path files of one source are the same whoever writes them.

@@ -8,10 +8,12 @@ from typing import Any
 from shared import builds, checkpoint, ledger
 from shared.builds import IndexInfo
 from shared.checkpoint import ChunkSummary
+from shared.copies import usable_copies
 from shared.errors import CorruptFile
 from shared.jobdir import JobDir
 from shared.ledger import Seal
 from shared.manifest import Manifest
+from shared.wish import read_wish
 
 # A partition counts as under way while its last commit is younger than this, or than three of its chunks took.
 _FRESH_SECONDS = 60.0
@@ -22,7 +24,9 @@ _RECENT_CHUNKS = 5
 class Progress:
     """How far a job is: images by state, partitions by state, images per second (all workers), seconds left.
 
-    `images_per_second` and `eta_seconds` are None while nothing is being committed. `index` is the promoted build.
+    `images_per_second` and `eta_seconds` are None while nothing is being committed. `index` is the promoted build;
+    `refused` one that was asked for since, built and not promoted. `copies_done` is whether, of a job that is complete,
+    no altered copies are to be embedded before its index is built.
     """
 
     job: str
@@ -35,6 +39,8 @@ class Progress:
     eta_seconds: float | None
     index: IndexInfo | None
     index_is_current: bool
+    refused: IndexInfo | None = None
+    copies_done: bool = False
 
     @property
     def done(self) -> int:
@@ -70,6 +76,7 @@ class Progress:
                 "recall_at_10": index.recall_at_10,
                 "p50_ms": index.p50_ms,
             },
+            "refused": None if self.refused is None else self.refused.refused,
         }
 
 
@@ -82,6 +89,7 @@ class ProgressReader:
     now: Callable[[], float] = time.time
     _seals: dict[int, Seal] = field(default_factory=dict)
     _chunks: dict[tuple[int, int], ChunkSummary] = field(default_factory=dict)
+    _copies: tuple[object, bool] = (None, False)
 
     def read(self) -> Progress:
         """Progress from disk alone. Raises CorruptFile or FingerprintMismatch when a seal or the index is not right."""
@@ -100,6 +108,10 @@ class ProgressReader:
         pending = self.manifest.listed - embedded - failed
         rate = self._rate(seals, under_way) if pending else None
         index = builds.current_info(self.job)
+        wish = read_wish(self.job)
+        whole = len(seals) == self.manifest.partition_count
+        digest = builds.ledger_digest(list(seals.values())) if whole else ""
+        is_current = whole and index is not None and index.covers(digest, wish)
         partitions = {
             "sealed": len(seals),
             "started": len(under_way),
@@ -115,10 +127,21 @@ class ProgressReader:
             images_per_second=rate,
             eta_seconds=pending / rate if rate else None,
             index=index,
-            index_is_current=index is not None
-            and len(seals) == self.manifest.partition_count
-            and index.ledger_digest == builds.ledger_digest(list(seals.values())),
+            index_is_current=is_current,
+            refused=builds.refused_build(self.job, digest, wish) if whole and not is_current else None,
+            copies_done=whole and (is_current or self.manifest.model.is_imported or self._has_copies(digest)),
         )
+
+    def _has_copies(self, digest: str) -> bool:
+        """Whether the altered copies of these embeddings are there, whole; the file is read once, unless it changes."""
+        try:
+            status = self.job.copies.stat()
+        except FileNotFoundError:
+            return False
+        stamp = (digest, status.st_ino, status.st_mtime_ns, status.st_size)
+        if self._copies[0] != stamp:
+            self._copies = (stamp, usable_copies(self.job, digest) is not None)
+        return self._copies[1]
 
     def seals(self) -> dict[int, Seal]:
         """The seals by partition number, ascending."""

@@ -12,16 +12,18 @@ from coordinator.progress import Progress, ProgressReader
 from shared import lease
 from shared.broker import CONNECTION_ERRORS, in_words
 from shared.errors import MessageError
-from shared.lease import MERGE, Holder, Trouble
-from shared.messages import EMBED_QUEUE, MERGE_QUEUE, EmbedPartition, MergeJob
+from shared.lease import COPIES, MERGE, Holder, Trouble
+from shared.messages import EMBED_QUEUE, MERGE_QUEUE, EmbedCopies, EmbedPartition, MergeJob
 from shared.outage import Outage
-from shared.queues import queued_messages, send_embed, send_merge
+from shared.queues import queued_messages, send_copies, send_embed, send_merge
 
 log = logging.getLogger("lookalike.reconcile")
 
 # A partition that nobody holds and no queue lists may just be on its way from one to the other, or its live worker
 # may be taking its lease again after Redis forgot it. Only one that stays unaccounted for this long is sent again.
 GRACE_SECONDS = 6.0
+# An index is not held up for its altered copies for longer than this where nobody embeds any more.
+COPIES_SECONDS = 60.0
 _ASK_SECONDS = 1.5
 
 
@@ -57,6 +59,7 @@ class Reconciler:
         self._without_grace = True
         self._outage = Outage(log, f"{self._job_id}: the broker does not answer", "looking again until it does")
         self._unaccounted_since: dict[int | str, float] = {}
+        self._copies_wait_since: float | None = None
 
     def resend_at_once(self) -> None:
         """Have the next look send what nobody holds, without the grace: for who has seen a worker die."""
@@ -78,8 +81,11 @@ class Reconciler:
             troubles = lease.troubles(self._client, self._job_id)
             if not progress.complete:
                 self._send_missing(holders)
-            elif not progress.index_is_current:
-                self._send_merge(holders)
+            elif not progress.index_is_current and progress.refused is None:
+                if progress.copies_done:
+                    self._send_merge(holders)
+                else:
+                    self._send_copies(holders)
         except CONNECTION_ERRORS as error:
             self._outage.began(in_words(error))
             return Look(progress, broker_error=in_words(error))
@@ -101,6 +107,30 @@ class Reconciler:
                 queued.add(message.partition)
         for number in sorted(int(what) for what in self._due(missing - held - queued)):
             send_embed(self._app, self._job_id, number, manifest.partition_count)
+
+    def _send_copies(self, holders: list[Holder]) -> None:
+        asked = any(
+            table == EmbedCopies(self._job_id).to_json() for table in queued_messages(self._client, EMBED_QUEUE)
+        )
+        held = any(holder.what == COPIES for holder in holders)
+        if asked and not held and self._nobody_embeds():
+            self._send_merge(holders)
+        elif self._due(set() if asked or held else {COPIES}):
+            send_copies(self._app, self._job_id)
+        if held or not asked:
+            self._copies_wait_since = None
+
+    def _nobody_embeds(self) -> bool:
+        """Whether the message for the altered copies has waited for a minute and there is nobody to take it."""
+        now = self._clock()
+        if self._copies_wait_since is None:
+            self._copies_wait_since = now
+        if now - self._copies_wait_since < COPIES_SECONDS:
+            return False
+        if self.others_consume(EMBED_QUEUE, set()):
+            self._copies_wait_since = None
+            return False
+        return True
 
     def _send_merge(self, holders: list[Holder]) -> None:
         asked = any(table == MergeJob(self._job_id).to_json() for table in queued_messages(self._client, MERGE_QUEUE))

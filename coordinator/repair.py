@@ -144,6 +144,8 @@ def _why_not_the_same(manifest: Manifest) -> str:
     """Why the source can't give the path lists again; empty when it can."""
     if manifest.source.kind == "stdin":
         return "the list came from standard input, and is gone"
+    if manifest.model.is_imported:
+        return "the next `lookalike import` does that where the partition is not sealed"
     digest = PathDigest()
     for _ in digest.feed(_listing(manifest)):
         pass

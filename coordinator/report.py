@@ -44,11 +44,13 @@ def verify_json(job: str, checked: Checked, findings: Sequence[Finding]) -> dict
     }
 
 
-def repaired_line(mended: int, left: int, checked: Checked, job: str, *, dry_run: bool) -> str:
-    """What `repair` says at its end."""
+def repaired_line(
+    mended: int, left: int, checked: Checked, job: str, *, dry_run: bool, command: str = "index SOURCE"
+) -> str:
+    """What `repair` says at its end; `command` made the job."""
     if not mended and not left:
         return f"{checked_line(checked)}: there is nothing to mend"
     what = f"{mended:,} {'would be ' if dry_run else ''}mended"
     rest = f", {left:,} left as {'it is' if left == 1 else 'they are'}" if left else ""
-    again = f"; the next `lookalike index SOURCE {shlex.quote(job)}` does again what is missing" if mended else ""
+    again = f"; the next `lookalike {command} {shlex.quote(job)}` does again what is missing" if mended else ""
     return f"{checked_line(checked)}: {what}{rest}{again}"

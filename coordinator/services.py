@@ -48,7 +48,7 @@ def worker(
     settings = broker_for_exec(settings)
     chosen = list(dict.fromkeys(roles))
     _exec(
-        worker_command(chosen, name or f"{'-'.join(chosen)}-{os.getpid()}", loglevel),
+        worker_command(chosen, name or f"{'-'.join(chosen)}-{os.getpid()}", loglevel, settings.query_threads),
         settings,
     )
 

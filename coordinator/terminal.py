@@ -26,6 +26,7 @@ from shared.broker_url import redacted
 from shared.errors import LookalikeError, UsageError
 from shared.jobdir import JobDir
 from shared.manifest import load_manifest
+from shared.wish import FAMILIES
 
 # What is printed holds paths and log lines: nothing in them may be taken for markup or an emoji's name.
 out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
@@ -40,6 +41,22 @@ Broker = Annotated[
         metavar="URL",
         help="Redis that carries the messages; left out: an embedded one is started.",
     ),
+]
+IndexName = Annotated[
+    str | None,
+    typer.Option(
+        "--index",
+        metavar="INDEX",
+        help=f"{', '.join(FAMILIES)}, or a FAISS factory string; left out: as it was asked for before, or auto.",
+    ),
+]
+Recall = Annotated[
+    float | None,
+    typer.Option("--recall", min=0.0, max=1.0, help="recall@10 that the index is tuned to reach; left out: 0.99."),
+]
+IndexMemory = Annotated[
+    str | None,
+    typer.Option("--index-memory", metavar="SIZE", help="What the index may take, such as 500MB; left out: no limit."),
 ]
 _LINE_SECONDS = 10.0
 _WATCH_SECONDS = 1.0

@@ -1,4 +1,4 @@
-"""The commands that look after a job directory: `lookalike verify` and `lookalike repair`."""
+"""The commands that look after a job directory: `lookalike verify`, `lookalike repair` and `lookalike rollback`."""
 
 from typing import Annotated
 
@@ -7,9 +7,12 @@ import typer
 from coordinator import report, terminal
 from coordinator.findings import Checked
 from coordinator.repair import repair as repaired
+from coordinator.rollback import rollback as rolled_back
 from coordinator.terminal import Job, Json, out
 from coordinator.verify import verify as verified
+from shared.errors import JobError
 from shared.jobdir import JobDir
+from shared.manifest import load_manifest
 
 
 def verify(job: Job, as_json: Json = False) -> None:
@@ -42,6 +45,37 @@ def repair(
             mended, left = mended + outcome.mended, left + (not outcome.mended)
             bad += outcome.finding.bad and not outcome.mended
             say(f"{outcome.finding.path}: {outcome.sentence}")
-    out.print(report.repaired_line(mended, left, checked, str(directory.path), dry_run=dry_run))
+    line = report.repaired_line(
+        mended, left, checked, str(directory.path), dry_run=dry_run, command=_command_of(directory)
+    )
+    out.print(line)
     if bad:
         raise SystemExit(1)
+
+
+def rollback(
+    job: Job,
+    build: Annotated[
+        str | None,
+        typer.Argument(metavar="BUILD", help="Which to promote, such as 0001-ab12cd34; left out: the one before."),
+    ] = None,
+) -> None:
+    """Promote an earlier build of JOB's index; or forget an index that was asked for, built and found worse."""
+    directory = JobDir.at(job)
+    done = rolled_back(directory, build)
+    now = done.now
+    what = f"{now.build} ({now.type}, {now.recall_text}, {now.p50_ms:.2f} ms)"
+    if done.forgotten:
+        out.print(f"{what} goes on serving; {done.forgotten} is not asked for any more")
+    elif done.before == now.build:
+        out.print(f"{what} serves already")
+    else:
+        out.print(f"{what} serves now, in place of {done.before}")
+
+
+def _command_of(job: JobDir) -> str:
+    """The command that made a job, as far as its manifest can be read."""
+    try:
+        return "import EMBEDDINGS" if load_manifest(job).model.is_imported else "index SOURCE"
+    except (JobError, OSError):
+        return "index SOURCE"

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from coordinator.findings import Checked, Finding, Kind, inside, is_fresh, unread
+from coordinator.findings import Checked, Finding, Kind, inside, is_fresh, unread, without_advice
 from coordinator.partition import PathDigest
 from coordinator.verify_builds import build_findings
 from coordinator.verify_partitions import PartitionFindings
 from shared import files, ledger
-from shared.errors import CorruptFile, JobMismatch
+from shared.copies import read_copies
+from shared.errors import CorruptFile, FingerprintMismatch, JobMismatch
 from shared.jobdir import JobDir
 from shared.manifest import Manifest, Partition, load_manifest
 from shared.parquet import read_table
@@ -55,6 +56,7 @@ def _findings(job: JobDir, checked: Checked) -> Iterator[Finding]:
         partitions.sealed,
         partitions.unmarked,
         partitions.chunks,
+        lambda: _copies(job, checked),
         lambda: build_findings(job, manifest, partitions.all_seals(), checked),
         lambda: _strays(job),
     ]
@@ -136,6 +138,20 @@ def _weights(job: JobDir, manifest: Manifest, checked: Checked) -> Iterator[Find
         return
     wrong = f"The job's copy of the model's weights {what}: restore it, as what is not embedded yet needs it."
     yield Finding(inside(job, path), Kind.DAMAGE, wrong)
+
+
+def _copies(job: JobDir, checked: Checked) -> Iterator[Finding]:
+    try:
+        if job.copies.is_file():
+            checked.add(job.copies)
+            read_copies(job)
+    except (CorruptFile, FingerprintMismatch) as error:
+        remedy = "removed, and made anew before the next index is built"
+        yield Finding(inside(job, job.copies), Kind.DAMAGE, without_advice(error), remedy, (job.copies,))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        yield unread(job, job.copies, error)
 
 
 def _path_lists_beyond(job: JobDir, manifest: Manifest, partitions: PartitionFindings) -> Iterator[Finding]:

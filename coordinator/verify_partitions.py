@@ -62,8 +62,8 @@ class PartitionFindings:
 
     def _judge(self, partition: Partition, remove: tuple[Path, ...]) -> list[Finding]:
         """What is wrong with a sealed partition, all of it at once: the first finding may lead to its removal."""
-        remedy = f"taken back with its whole partition, whose {len(partition):,} images the next `lookalike index` "
-        remedy += "embeds again"
+        remedy = f"taken back with its whole partition, whose {len(partition):,} images the next "
+        remedy += f"{self.manifest.again} again"
         found: list[Finding] = []
 
         def damaged(path: Path, wrong: str) -> None:
@@ -169,9 +169,7 @@ class PartitionFindings:
                 continue  # Sealed away this moment.
             except (CorruptFile, FingerprintMismatch) as error:
                 if path.exists():
-                    remedy = (
-                        f"taken back, and its {len(chunks[number]):,} images the next `lookalike index` embeds again"
-                    )
+                    remedy = f"taken back, and its {len(chunks[number]):,} images the next {self.manifest.again} again"
                     yield Finding(inside(self.job, path), Kind.DAMAGE, without_advice(error), remedy, (path,))
             except OSError as error:
                 yield unread(self.job, path, error)

@@ -22,7 +22,10 @@ def workers_for_index(
     settings = settings.changed(jobs_root=job.jobs_root)
     broker = stack.enter_context(EmbeddedBroker(job.jobs_root))
     settings = settings.changed(broker_url=broker.url)
-    roles = ["merge"] if progress.complete else ["embed"] * workers + ["merge"]
+    if not progress.complete:
+        roles = ["embed"] * workers + ["merge"]
+    else:
+        roles = ["merge"] if progress.copies_done else ["embed", "merge"]
     return settings, stack.enter_context(LocalWorkers(roles, settings, broker.directory))
 
 

@@ -76,11 +76,13 @@ def _number(value: Any) -> str:
 
 def _commands(words: list[str]) -> str:
     return "\n\n".join(
-        _command(command.callback) for command in cli.app.registered_commands if command.callback is not None
+        _command(command.name or command.callback.__name__, command.callback)
+        for command in cli.app.registered_commands
+        if command.callback is not None
     )
 
 
-def _command(function: Callable[..., object]) -> str:
+def _command(called: str, function: Callable[..., object]) -> str:
     """The section of one command, from the declarations that its `--help` is made of."""
     hints = typing.get_type_hints(function, include_extras=True)
     arguments: list[str] = []
@@ -94,9 +96,9 @@ def _command(function: Callable[..., object]) -> str:
         elif isinstance(info, OptionInfo):
             told = [str(info.help), _bounds(info.min, info.max), _default(parameter.default)]
             rows.append([f"`{_option(name, info, kind)}`", " ".join(filter(None, told))])
-    usage = " ".join(["lookalike", function.__name__, "[OPTIONS]", *arguments])
+    usage = " ".join(["lookalike", called, "[OPTIONS]", *arguments])
     text = " ".join((inspect.getdoc(function) or "").split())
-    return f"## lookalike {function.__name__}\n\n{text}\n\n```\n{usage}\n```\n\n{_table(['', ''], rows)}"
+    return f"## lookalike {called}\n\n{text}\n\n```\n{usage}\n```\n\n{_table(['', ''], rows)}"
 
 
 def _option(name: str, info: OptionInfo, kind: object) -> str:
@@ -109,7 +111,7 @@ def _option(name: str, info: OptionInfo, kind: object) -> str:
 def _bounds(least: float | None, most: float | None) -> str:
     if least is None or (least == 0 and most is None):
         return ""
-    return f"At least {least:,}." if most is None else f"{least:,} to {most:,}."
+    return f"At least {least:,g}." if most is None else f"{least:,g} to {most:,g}."
 
 
 def _default(default: object) -> str:

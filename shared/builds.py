@@ -3,8 +3,8 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,15 @@ from shared import files
 from shared.errors import CorruptFile, JobMismatch
 from shared.jobdir import JobDir
 from shared.ledger import Seal
+from shared.wish import Wish
 
 FORMAT = 1
 INDEX_FILE = "index.faiss"
 IMAGES_FILE = "images.arrow"
 INFO_FILE = "index.json"
+# There until a build is whole: the index so far, and what it is made of and to which plan.
+FILLING_FILE = "filling.faiss"
+CLAIM_FILE = "filling.json"
 
 _NUMBERED = re.compile(r"(\d{4,9})-.+")
 # Seals name their files as they lie inside a job, so the names come from a job without a root.
@@ -32,7 +36,12 @@ class IndexInfo:
     it can't be measured, since a single image has no neighbour; `recall_queries` is how many queries it was measured
     with. `p50_ms` and `p99_ms` are milliseconds of one query at a time, rerank included. `bytes` is the size of all
     files in `files`, which gives each one's size and SHA-256 by its name; `seconds` is wall time by phase, and
-    `built_at` seconds since the epoch.
+    `built_at` seconds since the epoch. `wish` is what was asked for, as `Wish.to_json` gives it; `train_rows`
+    how many embeddings it was trained on, `peak_rss_bytes` the most memory that the merge had in use.
+    `accuracy_at_10` is the share of altered copies that find their original among the first ten, by alteration, with
+    `accuracy_copies` copies each (empty and 0 where there were none). `sweep` lists what the tuning measured: objects
+    with nprobe, depth, recall_at_10, p50_ms and p99_ms. `former` is the build that was promoted before this one, and
+    `refused` the sentence that says why this one was not promoted; both are empty where there is none.
     """
 
     build: str
@@ -55,6 +64,14 @@ class IndexInfo:
     built_at: float
     files: Mapping[str, Mapping[str, Any]]
     format: int = FORMAT
+    wish: Mapping[str, Any] | None = None
+    train_rows: int = 0
+    peak_rss_bytes: int = 0
+    accuracy_at_10: Mapping[str, float] = field(default_factory=dict)
+    accuracy_copies: int = 0
+    sweep: Sequence[Mapping[str, float]] = field(default_factory=list)
+    former: str = ""
+    refused: str = ""
 
     @property
     def bytes(self) -> int:
@@ -66,6 +83,18 @@ class IndexInfo:
         if self.recall_at_10 is None:
             return "recall@10 not measured: no image has a neighbour"
         return f"recall@10 {self.recall_at_10:.3f} ({self.recall_queries} queries)"
+
+    @property
+    def accuracy_text(self) -> str:
+        """The measured accuracy over all alterations together, or "" where there were no altered copies."""
+        if not self.accuracy_at_10:
+            return ""
+        mean = sum(self.accuracy_at_10.values()) / len(self.accuracy_at_10)
+        return f"accuracy@10 {mean:.3f} ({self.accuracy_copies * len(self.accuracy_at_10)} altered copies)"
+
+    def covers(self, digest: str, wish: Wish | None) -> bool:
+        """Whether this is the index of these embeddings that was asked for; nobody asking, any will do."""
+        return self.ledger_digest == digest and (wish is None or self.wish == wish.to_json())
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"bytes": self.bytes}
@@ -149,9 +178,9 @@ def read_info(job: JobDir, build: str) -> IndexInfo:
 def _require_types(info: IndexInfo) -> None:
     """Raise ValueError where a value has another type than `write_info` writes."""
     kinds: dict[Any, tuple[type, ...]] = {int: (int,), str: (str,), float: (int, float)}
-    for field in fields(IndexInfo):
-        if field.type in kinds and type(getattr(info, field.name)) not in kinds[field.type]:
-            raise ValueError(f"{field.name} is {getattr(info, field.name)!r}")
+    for key in fields(IndexInfo):
+        if key.type in kinds and type(getattr(info, key.name)) not in kinds[key.type]:
+            raise ValueError(f"{key.name} is {getattr(info, key.name)!r}")
     for name, entry in info.files.items():
         if type(entry["bytes"]) is not int or type(entry["sha256"]) is not str:
             raise ValueError(f"the entry of {name} is {entry!r}")
@@ -163,6 +192,22 @@ def _anew(job: JobDir) -> str:
         f"`lookalike repair {job.path}` removes it, and `lookalike index` builds the index anew from the sealed "
         "partitions."
     )
+
+
+def whole_builds(job: JobDir) -> Iterator[IndexInfo]:
+    """The builds of a job that can be read, newest first; those that are not whole are passed over."""
+    for build in reversed(build_names(job)):
+        try:
+            yield read_info(job, build)
+        except (CorruptFile, JobMismatch):
+            continue
+
+
+def refused_build(job: JobDir, digest: str, wish: Wish | None) -> IndexInfo | None:
+    """The newest build of these embeddings that was asked for and not promoted, or None where there is none."""
+    if wish is None:
+        return None
+    return next((info for info in whole_builds(job) if info.refused and info.covers(digest, wish)), None)
 
 
 def current_info(job: JobDir) -> IndexInfo | None:

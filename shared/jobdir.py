@@ -12,7 +12,8 @@ _JOB_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _OURS = re.compile(
     r"job\.json|\.creating\.lock|(paths/paths|metadata/metadata|errors/errors)_\d{4,9}\.parquet|"
     r"img_emb/img_emb_\d{4,9}\.npy|chunks/\d{4,9}/(\d{4,9}\.parquet|attempt_\w+\.txt)|ledger/\d{4,9}\.json|"
-    r"index/(CURRENT|\d{4,9}-[^/]+/(index\.faiss|images\.arrow|index\.json))|model/[^/]+",
+    r"index/(CURRENT|wish\.json|\d{4,9}-[^/]+/(index\.faiss|images\.arrow|index\.json|filling\.(faiss|json)))|"
+    r"copies\.parquet|model/[^/]+",
     re.ASCII,
 )
 # What shared/files.py calls a file that is being written aside.
@@ -180,6 +181,16 @@ class JobDir:
     @property
     def current(self) -> Path:
         return self.index_dir / "CURRENT"
+
+    @property
+    def wish(self) -> Path:
+        """Which index was asked for; there is none where nobody asked."""
+        return self.index_dir / "wish.json"
+
+    @property
+    def copies(self) -> Path:
+        """Embeddings of altered copies of some of the images, by which a build's accuracy is measured."""
+        return self.path / "copies.parquet"
 
     def files(self) -> Iterator[tuple[Path, bool]]:
         """Every file that lies in the job, and whether lookalike names its files so; links are not followed.

@@ -23,6 +23,7 @@ _BEATS_PER_LEASE = 4
 _WAITS_PER_LEASE = 10
 _LONGEST_WAIT_SECONDS = 2.0
 MERGE = "merge"
+COPIES = "copies"
 
 # Both compare before they touch: a lease that has passed to another holder is neither prolonged nor removed.
 _RENEW = """
@@ -34,7 +35,7 @@ _RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del
 
 
 def lease_key(job: str, what: int | str) -> str:
-    """The Redis key of the lease on a partition number, or on MERGE, of a job."""
+    """The Redis key of the lease on a partition number, or on COPIES or MERGE, of a job."""
     return f"{_PREFIX}:{job}:{what}"
 
 
@@ -144,7 +145,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who holds a lease: the node name of a worker, and the partition number or MERGE."""
+    """Who holds a lease: the node name of a worker, and the partition number, COPIES or MERGE."""
 
     owner: str
     what: str

@@ -2,12 +2,14 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from shared import checkpoint, files, sealing
 from shared.errors import CorruptFile, FingerprintMismatch
@@ -64,17 +66,76 @@ def seal_partition(job: JobDir, manifest: Manifest, partition: Partition) -> Sea
         partition.number,
         (checkpoint.read_chunk(job, manifest, chunk) for chunk in chunks),
         rows=embedded,
-        dim=dims.pop(),
+        dim=summaries[0].dim,
     )
+    failed = sum(summary.failed for summary in summaries)
+    seconds = sum(summary.seconds for summary in summaries)
+    return _marked(job, manifest, partition, (embedded, failed, summaries[0].dim), seconds, written)
+
+
+def seal_rows(
+    job: JobDir,
+    manifest: Manifest,
+    partition: Partition,
+    blocks: Iterable[tuple[pa.Table, np.ndarray]],
+    schema: pa.Schema = sealing.METADATA_SCHEMA,
+) -> Seal:
+    """Seal a partition from rows that never were chunks, as those of imported vectors; one block is held at a time.
+
+    A block is a table of `schema` with `status` and `error_message`, a row for each id in order, and the embeddings of
+    the rows whose status is "ok", float16 [embedded, manifest.model.dim], L2-normalised. A partition that is sealed
+    already stays as it is. Raises ValueError when the blocks are not that, and whatever they raise; then nothing of the
+    partition is left.
+    """
+    if is_sealed(job, partition.number):
+        remove_chunks(job, partition.number)
+        return read_seal(job, partition.number)
+    started, dim = time.monotonic(), manifest.model.dim
+    assert dim is not None
+    embedded, at = 0, partition.start
+
+    def counted() -> Iterator[tuple[pa.Table, np.ndarray]]:
+        nonlocal embedded, at
+        for table, embeddings in blocks:
+            good = int(np.count_nonzero(table["status"].to_numpy() == "ok"))
+            if not np.array_equal(table["id"].to_numpy(), np.arange(at, at + len(table))):
+                raise ValueError(f"Partition {partition.number} needs each of its ids once, in order.")
+            if embeddings.dtype != np.float16 or embeddings.shape != (good, dim):
+                raise ValueError(
+                    f"Partition {partition.number} needs float16 {[good, dim]}, and was given {embeddings.dtype} "
+                    f"{list(embeddings.shape)}."
+                )
+            embedded, at = embedded + good, at + len(table)
+            yield table, embeddings
+        if at != partition.stop:
+            raise ValueError(f"Partition {partition.number} ends at the id {partition.stop}, its rows at {at}.")
+
+    written = sealing.write_sealed_files(
+        job, partition.number, counted(), rows=len(partition), dim=dim, exactly=False, schema=schema
+    )
+    counts = (embedded, len(partition) - embedded, dim)
+    return _marked(job, manifest, partition, counts, time.monotonic() - started, written)
+
+
+def _marked(
+    job: JobDir,
+    manifest: Manifest,
+    partition: Partition,
+    counts: tuple[int, int, int],
+    seconds: float,
+    written: dict[str, dict[str, Any]],
+) -> Seal:
+    """Write the marker of a partition whose files are there; `counts` are embedded, failed and dimensions."""
+    embedded, failed, dim = counts
     seal = Seal(
         fingerprint=manifest.model.fingerprint,
         partition=partition.number,
         start=partition.start,
         stop=partition.stop,
         embedded=embedded,
-        failed=sum(summary.failed for summary in summaries),
-        dim=summaries[0].dim,
-        seconds=round(sum(summary.seconds for summary in summaries), 3),
+        failed=failed,
+        dim=dim,
+        seconds=round(seconds, 3),
         sealed_at=datetime.now(UTC).timestamp(),
         files=written,
     )
@@ -101,8 +162,8 @@ def read_seal(job: JobDir, partition: int) -> Seal:
         return Seal(**json.loads(files.read_marker(path)))
     except (FileNotFoundError, ValueError, TypeError) as error:
         raise CorruptFile(
-            f"The seal marker {path} can't be read ({error}): `lookalike repair {job.path}` takes it back, and "
-            "`lookalike index` does the partition again."
+            f"The seal marker {path} can't be read ({error}): `lookalike repair {job.path}` takes it back, and the "
+            "command that made the job does the partition again."
         ) from None
 
 
@@ -118,8 +179,8 @@ def sealed(job: JobDir, manifest: Manifest) -> Iterator[Seal]:
         if seal.fingerprint != manifest.model.fingerprint:
             raise FingerprintMismatch(
                 f"Partition {number} of {job.path} was embedded by the model {seal.fingerprint}, but the job is made "
-                f"for {manifest.model.fingerprint}: `lookalike repair {job.path}` takes it back, and `lookalike index` "
-                "embeds it again."
+                f"for {manifest.model.fingerprint}: `lookalike repair {job.path}` takes it back, and the next "
+                f"{manifest.again} it again."
             )
         marked = Partition(seal.partition, seal.start, seal.stop)
         if number >= manifest.partition_count or marked != manifest.partition(number):
@@ -151,8 +212,8 @@ def check_ids(job: JobDir, seal: Seal) -> np.ndarray:
         raise CorruptFile(
             f"Partition {seal.partition} of {job.path} lists {seal.listed:,} images, {seal.embedded:,} of them "
             f"embedded, and its files hold {len(ids):,} embedded and {len(failed):,} failed ids, which do not cover "
-            f"them once each{named}: `lookalike repair {job.path}` takes the partition back, and `lookalike index` "
-            "embeds it again."
+            f"them once each{named}: `lookalike repair {job.path}` takes the partition back, and the command that made "
+            "the job does it again."
         )
     return ids
 

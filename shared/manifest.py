@@ -18,14 +18,16 @@ DTYPE = "float16"
 class Source:
     """Where the images of a job were listed.
 
-    `kind` is folder, list or stdin; `location` what was typed, absolute; `digest` the hex SHA-256 over the listed
-    paths in order; `left_out` counts the files that were not listed, by the reason.
+    `kind` is folder, list or stdin, or embeddings for vectors that were imported; `location` what was typed, absolute;
+    `digest` the hex SHA-256 over the listed paths in order; `left_out` counts the files that were not listed, by the
+    reason. `content` is only there for embeddings, and tells one file of vectors from another.
     """
 
     kind: str
     location: str
     digest: str
     left_out: Mapping[str, int] = field(default_factory=dict)
+    content: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,11 @@ class Manifest:
         return [self.partition(number) for number in range(self.partition_count)]
 
     @property
+    def again(self) -> str:
+        """What does a partition again that was taken back, as in "the next … again"."""
+        return "`lookalike import` reads" if self.model.is_imported else "`lookalike index` embeds"
+
+    @property
     def partition_count(self) -> int:
         return -(-self.listed // self.partition_size)
 
@@ -101,7 +108,8 @@ class Manifest:
                 "location": self.source.location,
                 "digest": self.source.digest,
                 "left_out": dict(self.source.left_out),
-            },
+            }
+            | ({} if self.source.content is None else {"content": self.source.content}),
             "model": self.model.to_json(),
             "fingerprint": self.model.fingerprint,
             "listed": self.listed,

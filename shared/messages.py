@@ -9,17 +9,20 @@ from typing import Any, Self
 import numpy as np
 
 from shared.errors import JobError, LookalikeError, MessageError, error_from
+from shared.filter import Filter
 from shared.jobdir import check_job_id
 
 VERSION = 1
 
 EMBED_TASK, EMBED_QUEUE = "lookalike.embed_partition", "embed"
+COPIES_TASK = "lookalike.embed_copies"
 MERGE_TASK, MERGE_QUEUE = "lookalike.merge_job", "merge"
 SEARCH_TASK, QUERY_QUEUE = "lookalike.search", "query"
 # A role is what `lookalike worker ROLE` starts; each has one queue.
 QUEUES = {"embed": EMBED_QUEUE, "merge": MERGE_QUEUE, "query": QUERY_QUEUE}
 TASK_QUEUES = {
     EMBED_TASK: EMBED_QUEUE,
+    COPIES_TASK: EMBED_QUEUE,
     MERGE_TASK: MERGE_QUEUE,
     SEARCH_TASK: QUERY_QUEUE,
 }
@@ -30,8 +33,8 @@ MAX_IMAGE_BYTES = 32 << 20
 MAX_VECTOR_BYTES = 4 * 65_536
 
 
-def _fields(table: Any, kind: str, names: set[str]) -> Mapping[str, Any]:
-    """`table` as a mapping with exactly `names`, of this version; MessageError otherwise."""
+def _fields(table: Any, kind: str, names: set[str], optional: frozenset[str] = frozenset()) -> Mapping[str, Any]:
+    """`table` as a mapping with exactly `names`, perhaps some `optional`, of this version; MessageError otherwise."""
     if not isinstance(table, Mapping):
         raise MessageError(f"{_a(kind)} message must be a JSON object, not {type(table).__name__}.")
     version = table.get("version")
@@ -40,7 +43,7 @@ def _fields(table: Any, kind: str, names: set[str]) -> Mapping[str, Any]:
             f"{_a(kind)} message of version {version!r:.80} came, and this worker speaks version {VERSION}: "
             "run the same version of lookalike everywhere."
         )
-    if set(table) != names | {"version"}:
+    if set(table) - optional != names | {"version"}:
         raise MessageError(
             f"{_a(kind)} message must hold {sorted(names)}, not {sorted(map(str, set(table) - {'version'}))!s:.200}."
         )
@@ -82,6 +85,21 @@ class EmbedPartition:
             _job(values["job"]),
             _integer(values["partition"], "partition", 0, MAX_PARTITION),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedCopies:
+    """Embed altered copies of some images of a job, if all its partitions are sealed."""
+
+    job: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"version": VERSION, "job": self.job}
+
+    @classmethod
+    def from_json(cls, table: Any) -> Self:
+        """Raises MessageError for anything but what `to_json` gives."""
+        return cls(_job(_fields(table, "copies", {"job"})["job"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,13 +162,15 @@ class Query:
 class SearchJob:
     """Many queries to one job's index, answered in one reply in the same order.
 
-    `exact` compares with every embedding of the job instead of the index's candidates: the truth, at its price.
+    `exact` compares with every embedding of the job instead of the index's candidates: the truth, at its price. A
+    `filter` limits the hits; a message without one is as it was before there were filters.
     """
 
     job: str
     queries: tuple[Query, ...]
     k: int = 10
     exact: bool = False
+    filter: Filter | None = None
 
     def to_json(self) -> dict[str, Any]:
         queries = [query.to_json() for query in self.queries]
@@ -160,13 +180,13 @@ class SearchJob:
             "k": self.k,
             "exact": self.exact,
             "queries": queries,
-        }
+        } | ({} if self.filter is None else {"filter": self.filter.to_json()})
 
     @classmethod
     def from_json(cls, table: Any, max_queries: int = 1_024, max_image_bytes: int = MAX_IMAGE_BYTES) -> Self:
         """Raises MessageError for anything but what `to_json` gives, for more than `max_queries` queries, or for an
         image of over `max_image_bytes`."""
-        values = _fields(table, "search", {"job", "k", "exact", "queries"})
+        values = _fields(table, "search", {"job", "k", "exact", "queries"}, frozenset({"filter"}))
         queries = values["queries"]
         if not isinstance(queries, list) or not 1 <= len(queries) <= max_queries:
             found = len(queries) if isinstance(queries, list) else type(queries).__name__
@@ -178,6 +198,7 @@ class SearchJob:
             tuple(Query.from_json(query, max_image_bytes) for query in queries),
             _integer(values["k"], "k", 1, MAX_K),
             values["exact"],
+            Filter.from_json(values["filter"]) if "filter" in values else None,
         )
 
 

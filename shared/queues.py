@@ -9,7 +9,7 @@ import redis
 from celery import Celery
 from kombu.transport.redis import Channel
 
-from shared.messages import EMBED_TASK, MERGE_TASK, EmbedPartition, MergeJob
+from shared.messages import COPIES_TASK, EMBED_TASK, MERGE_TASK, EmbedCopies, EmbedPartition, MergeJob
 
 
 def queued_messages(client: redis.Redis, queue: str) -> list[dict[str, Any]]:
@@ -61,6 +61,17 @@ def send_embed(app: Celery, job_id: str, partition: int, count: int) -> None:
         EMBED_TASK,
         args=[EmbedPartition(job_id, partition).to_json()],
         argsrepr=f"{job_id} partition {partition + 1}/{count}",
+        ignore_result=True,
+        retry=False,
+    )
+
+
+def send_copies(app: Celery, job_id: str) -> None:
+    """Ask for the altered copies of a job. Raises one of CONNECTION_ERRORS when the broker is away."""
+    app.send_task(
+        COPIES_TASK,
+        args=[EmbedCopies(job_id).to_json()],
+        argsrepr=f"{job_id} copies",
         ignore_result=True,
         retry=False,
     )

@@ -1,5 +1,6 @@
 """The three files of a sealed partition: embeddings, metadata, errors, streamed from its chunks."""
 
+import hashlib
 import io
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -56,26 +57,32 @@ def write_sealed_files(
     *,
     rows: int,
     dim: int,
+    exactly: bool = True,
+    schema: pa.Schema = METADATA_SCHEMA,
 ) -> dict[str, dict[str, Any]]:
     """Write img_emb, metadata and errors of a partition; return bytes and SHA-256 of each by its name in the job.
 
     `chunks` gives the checked chunks in order: table and float16 [embedded, dim]. One chunk is held at a time.
-    `rows` is how many embeddings they hold together; raises CorruptFile when they hold another number.
+    `rows` is how many embeddings they hold together; raises CorruptFile when they hold another number, unless it was
+    not meant `exactly`. `schema` is that of the metadata: METADATA_SCHEMA, and behind it what else is known.
     """
     finals = job.sealed_files(partition)
     with ExitStack() as stack:
         asides = [stack.enter_context(files.written_aside(path)) for path in finals]
-        seen = _stream(asides[0], asides[1], asides[2], chunks, npy_header(rows, dim))
+        seen, digest = _stream(asides[0], asides[1], asides[2], chunks, npy_header(rows, dim), schema)
         if seen != rows:
-            raise CorruptFile(
-                f"The chunks of partition {partition} of {job.path} hold {seen} embeddings; their footers say {rows}."
-            )
+            if exactly:
+                raise CorruptFile(
+                    f"The chunks of partition {partition} of {job.path} hold {seen} embeddings; "
+                    f"their footers say {rows}."
+                )
+            with open(asides[0], "rb+") as file:
+                file.write(npy_header(seen, dim))
+            digest = files.sha256_of(asides[0])
+        digests = (digest, files.sha256_of(asides[1]), files.sha256_of(asides[2]))
         return {
-            str(final.relative_to(job.path)): {
-                "bytes": aside.stat().st_size,
-                "sha256": files.sha256_of(aside),
-            }
-            for final, aside in zip(finals, asides, strict=True)
+            str(final.relative_to(job.path)): {"bytes": aside.stat().st_size, "sha256": digest}
+            for final, aside, digest in zip(finals, asides, digests, strict=True)
         }
 
 
@@ -85,21 +92,26 @@ def _stream(
     errors: Path,
     chunks: Iterable[tuple[pa.Table, np.ndarray]],
     header: bytes,
-) -> int:
-    """Write the three files; returns the number of embeddings."""
+    schema: pa.Schema,
+) -> tuple[int, str]:
+    """Write the three files; returns the number of embeddings, and the SHA-256 of what went into their file."""
     seen = 0
+    # As the bytes go by: reading gigabytes back would take as long again as writing them.
+    digest = hashlib.sha256(header)
     with ExitStack() as stack:
         file = stack.enter_context(open(vectors, "wb"))
         file.write(header)
-        good = stack.enter_context(parquet.writer(metadata, METADATA_SCHEMA))
+        good = stack.enter_context(parquet.writer(metadata, schema))
         bad = stack.enter_context(parquet.writer(errors, ERRORS_SCHEMA))
         for table, embeddings in chunks:
             ok = pc.equal(table["status"], "ok")
-            good.write_table(table.filter(ok).select(METADATA_SCHEMA.names).cast(METADATA_SCHEMA))
+            good.write_table(table.filter(ok).select(schema.names).cast(schema))
             bad.write_table(table.filter(pc.invert(ok)).select(ERRORS_SCHEMA.names).cast(ERRORS_SCHEMA))
-            file.write(np.ascontiguousarray(embeddings, dtype="<f2").tobytes())
+            data = np.ascontiguousarray(embeddings, dtype="<f2").reshape(-1).view(np.uint8).data
+            file.write(data)
+            digest.update(data)
             seen += len(embeddings)
-    return seen
+    return seen, digest.hexdigest()
 
 
 def open_embeddings(path: Path, rows: int, dim: int) -> np.ndarray:

@@ -67,8 +67,8 @@ class Settings:
         "seconds after which the broker hands out a silent worker's message again",
         3,
     )
-    recall_target: float = _setting(0.99, "recall@10 that a build widens its search to reach", 0, 1)
-    rerank_depth: int = _setting(200, "candidates of the index that are compared exactly", 1)
+    recall_target: float = _setting(0.99, "recall@10 that an index is tuned to reach, if none is asked for", 0, 1)
+    query_threads: int | None = _setting(None, "queries that a query worker answers at once; unset: one a core", 1)
     query_cache_size: int = _setting(1_024, "answers that a query worker remembers; 0: none", 0)
     open_jobs: int = _setting(4, "jobs whose index a query worker keeps open", 1)
     flower_port: int = _setting(5555, "port of `lookalike flower` on 127.0.0.1", 0, 65_535)

@@ -154,3 +154,6 @@ ALTERATIONS: Mapping[str, Alteration] = MappingProxyType(
 Each is one that a match query really meets: recompression and scaling by a web site, mirroring, an exposure filter,
 another framing, a grey copy, a scan put askew, a caption.
 """
+
+MEASURED: tuple[str, ...] = ("jpeg quality 20", "half size", "flip", "brightness", "crop 20 %", "grey")
+"""The alterations by which the accuracy of every build of an index is measured."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from shared.errors import ImageError, LookalikeError
+from shared.errors import ImageError, LookalikeError, QueryError
 from shared.jobdir import JobDir
 from shared.manifest import Manifest, load_manifest
 from shared.messages import Answer, Hit, Query, SearchJob
@@ -16,7 +16,8 @@ from shared.settings import Settings
 from workers.decode import decode
 from workers.embedder import Embedder, has_direction, no_direction
 from workers.loaded_models import loaded_embedder
-from workers.search import Searcher, SearcherPool
+from workers.search import Searcher
+from workers.searchers import SearcherPool
 
 Vector = np.ndarray
 """A query vector, float32 [d]."""
@@ -30,20 +31,21 @@ class Answerer:
         self._pool = SearcherPool(settings)
         self._embedded: OrderedDict[bytes, Vector] = OrderedDict()
         self._lock = threading.Lock()
+        self._embedding = threading.Lock()
 
     def answer(self, job: JobDir, message: SearchJob) -> list[Answer]:
         """An answer for each query of `message`, in order; one that can't be answered carries its own error.
 
-        Raises what concerns them all: JobNotFound, NoIndexYet, CorruptFile, ModelError.
+        Raises what concerns them all: JobNotFound, NoIndexYet, CorruptFile, ModelError, and QueryError for a filter.
         """
         searcher = self._pool.searcher(job)
         manifest = load_manifest(job)
-        if any(query.image is not None for query in message.queries):
+        if any(query.image is not None for query in message.queries) and not manifest.model.is_imported:
             self._embedder(job, manifest)  # Loading the model takes seconds once; that is not the query's time.
         started = time.perf_counter()
         found = self._vectors(job, manifest, message.queries)
         vectors = [vector for vector in found if not isinstance(vector, LookalikeError)]
-        hits = iter(self._search(searcher, vectors, message.k, message.exact))
+        hits = iter(_search(searcher, vectors, message))
         outcomes = [outcome if isinstance(outcome, LookalikeError) else next(hits) for outcome in found]
         # Queries of one message share their work, so each bears an equal part of its time.
         milliseconds = (time.perf_counter() - started) * 1000 / len(message.queries)
@@ -51,15 +53,6 @@ class Answerer:
             Answer(error=outcome) if isinstance(outcome, LookalikeError) else Answer(tuple(outcome), milliseconds)
             for outcome in outcomes
         ]
-
-    def _search(
-        self, searcher: Searcher, vectors: Sequence[Vector], k: int, exact: bool
-    ) -> "list[list[Hit] | LookalikeError]":
-        """Hits or error for each vector; together where all are well, one by one to find out which is not."""
-        try:
-            return [*searcher.search_many(np.stack(vectors), k, exact)] if vectors else []
-        except (LookalikeError, ValueError):
-            return [_one(searcher, vector, k, exact) for vector in vectors]
 
     def _embedder(self, job: JobDir, manifest: Manifest) -> Embedder:
         # One image is what most queries hold. Another batch size than the embed worker's may change the last bits of a
@@ -73,6 +66,9 @@ class Answerer:
         for place, query in enumerate(queries):
             if query.image is None:
                 continue
+            if manifest.model.is_imported:
+                found[place] = _no_model(job, manifest)
+                continue
             key = hashlib.blake2b(query.image, digest_size=32, key=manifest.model.fingerprint.encode()[:64]).digest()
             found[place] = self._remembered(key)
             if found[place] is None:
@@ -82,7 +78,8 @@ class Answerer:
                     found[place] = error
         if fresh:
             pixels = np.stack([image for _, _, image in fresh])
-            vectors = self._embedder(job, manifest).embed(pixels)
+            with self._embedding:  # A model call uses all cores, and no promise is known that two at once are safe.
+                vectors = self._embedder(job, manifest).embed(pixels)
             for (place, key, _), vector, good in zip(fresh, vectors, has_direction(vectors), strict=True):
                 found[place] = vector if good else no_direction()
                 if good:
@@ -111,8 +108,25 @@ class Answerer:
                 self._embedded.popitem(last=False)
 
 
-def _one(searcher: Searcher, vector: Vector, k: int, exact: bool) -> list[Hit] | LookalikeError:
+def _no_model(job: JobDir, manifest: Manifest) -> QueryError:
+    return QueryError(
+        f"The job {job.job_id} was imported as vectors ({manifest.model.name}), so no model is there to embed an image "
+        f"with: send a vector of {manifest.model.dim} values."
+    )
+
+
+def _search(searcher: Searcher, vectors: Sequence[Vector], message: SearchJob) -> "list[list[Hit] | LookalikeError]":
+    """Hits or error for each vector; together where all are well, one by one to find out which is not."""
     try:
-        return searcher.search(vector, k, exact)
+        return [*searcher.search_many(np.stack(vectors), message.k, message.exact, message.filter)] if vectors else []
+    except (LookalikeError, ValueError):
+        if message.filter is not None:
+            searcher.chosen(message.filter)  # What is wrong with it concerns all queries, and is looked for once.
+        return [_one(searcher, vector, message) for vector in vectors]
+
+
+def _one(searcher: Searcher, vector: Vector, message: SearchJob) -> list[Hit] | LookalikeError:
+    try:
+        return searcher.search(vector, message.k, message.exact, message.filter)
     except LookalikeError as error:
         return error

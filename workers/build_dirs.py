@@ -1,18 +1,25 @@
 """The directories of builds: one that serves already, a place for a new one, and what killed merges left behind."""
 
+import json
 import shutil
+from collections.abc import Mapping
+from typing import Any
 
 from shared import builds, files
 from shared.builds import IndexInfo
 from shared.errors import CorruptFile, JobMismatch
 from shared.jobdir import JobDir
+from shared.wish import Wish
 
 
-def usable(job: JobDir, digest: str) -> IndexInfo | None:
-    """The promoted build, if it is whole and covers these embeddings; a broken one is there to be replaced."""
+def usable(job: JobDir, digest: str, wish: Wish | None = None) -> IndexInfo | None:
+    """The promoted build, if it is whole and the index of these embeddings that was asked for.
+
+    A broken one is there to be replaced.
+    """
     try:
         info = builds.current_info(job)
-        if info is None or info.ledger_digest != digest:
+        if info is None or not info.covers(digest, wish):
             return None
         builds.check_files(job, info, checksums=False)
     except (CorruptFile, JobMismatch):
@@ -20,17 +27,20 @@ def usable(job: JobDir, digest: str) -> IndexInfo | None:
     return info
 
 
-def promoted_now(job: JobDir, digest: str) -> IndexInfo | None:
-    """The newest whole build of these embeddings, promoted: one whose merge was killed just before it could."""
-    for build in reversed(builds.build_names(job)):
-        try:
-            info = builds.read_info(job, build)
-            if info.ledger_digest == digest:
+def promoted_now(job: JobDir, digest: str, wish: Wish | None = None) -> IndexInfo | None:
+    """The newest whole build that was asked for, promoted: one whose merge was killed just before it could.
+
+    One that was refused is returned as it is.
+    """
+    for info in builds.whole_builds(job):
+        if info.covers(digest, wish):
+            try:
                 builds.check_files(job, info, checksums=True)
-                builds.promote(job, build)
-                return info
-        except (CorruptFile, JobMismatch):
-            continue
+            except CorruptFile:
+                continue
+            if not info.refused:
+                builds.promote(job, info.build)
+            return info
     return None
 
 
@@ -42,22 +52,54 @@ def is_current(job: JobDir, build: str) -> bool:
         return False
 
 
-def claim(job: JobDir, digest: str) -> str:
-    """Make the directory of a new build; its number is above all others, also when two merges ask at once."""
+def claim(job: JobDir, digest: str, made_of: Mapping[str, Any]) -> str:
+    """The directory of a new build, or of one that a killed merge left and that is `made_of` the same.
+
+    A new one's number is above all others, also when two merges ask at once.
+    """
     job.index_dir.mkdir(parents=True, exist_ok=True)
+    for build in reversed(builds.build_names(job)):
+        if not builds.is_whole(job, build) and _claim_of(job, build) == made_of:
+            return build
     while True:
         build = builds.next_build_name(job, digest)
         try:
             job.build_dir(build).mkdir()
         except FileExistsError:
             continue
+        files.write_bytes(job.build_dir(build) / builds.CLAIM_FILE, (json.dumps(made_of, indent=2) + "\n").encode())
         return build
 
 
-def remove_stale(job: JobDir, build: str) -> None:
-    """Remove what killed merges left: directories without index.json that are older than `build`, and a cut CURRENT."""
+def _claim_of(job: JobDir, build: str) -> Any:
+    try:
+        return json.loads(files.read_marker(job.build_dir(build) / builds.CLAIM_FILE))
+    except (OSError, ValueError):
+        return None
+
+
+def remove_stale(job: JobDir, build: str | None) -> None:
+    """Remove what killed merges left: directories without index.json that are older than `build` (None: none of them),
+    a cut CURRENT, and what whole builds were filled from."""
     files.remove_leftovers(job.current)
     for name in builds.build_names(job):
+        if builds.is_whole(job, name):
+            finish(job, name)
         # A merge that should not run at the same time has at worst the higher number, and keeps its directory.
-        if builds.build_number(name) < builds.build_number(build) and not builds.is_whole(job, name):
+        elif build is not None and builds.build_number(name) < builds.build_number(build):
             shutil.rmtree(job.build_dir(name), ignore_errors=True)
+
+
+def finish(job: JobDir, build: str) -> None:
+    """Remove from a whole build what was there to be gone on with, and what killed merges were writing."""
+    directory = job.build_dir(build)
+    for name in (builds.FILLING_FILE, builds.CLAIM_FILE):
+        (directory / name).unlink(missing_ok=True)
+    for name in (builds.FILLING_FILE, builds.CLAIM_FILE, builds.INDEX_FILE, builds.IMAGES_FILE, builds.INFO_FILE):
+        files.remove_leftovers(directory / name)
+
+
+def give_up(job: JobDir, build: str) -> None:
+    """Remove a build that came to nothing, unless it is the promoted one."""
+    if not is_current(job, build):
+        shutil.rmtree(job.build_dir(build), ignore_errors=True)

@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import cv2
@@ -76,6 +76,36 @@ def decode(data: bytes, image_size: int, max_pixels: int) -> DecodedImage:
     with the status empty, not-an-image, oversized, truncated or undecodable, the last also for a file that is made to
     take long.
     """
+    width, height, kind, orientation = _checked_header(data, max_pixels)
+    flag = cv2.IMREAD_COLOR
+    if kind in JPEGS:  # Of any other format OpenCV decodes all, and drops pixels instead of averaging them.
+        short = min(width, height)
+        flag = next((f for by, f in _REDUCED if short // by >= _REDUCED_MARGIN * image_size), flag)
+    with _alone(width, height, flag):
+        square = _square(_pixels(data, flag, orientation, f"{kind} data of {width} x {height} pixels"), image_size)
+    return DecodedImage(_upright(square, orientation), width, height)
+
+
+def decode_photo(data: bytes, longest: int, max_pixels: int) -> NDArray[np.uint8]:
+    """Decode the bytes of an image file to uint8 [h, w, 3], RGB, upright, its own shape kept.
+
+    What is longer than `longest` pixels on a side is shrunk to that. Raises ImageError as `decode` does.
+    """
+    width, height, kind, orientation = _checked_header(data, max_pixels)
+    flag = cv2.IMREAD_COLOR
+    if kind in JPEGS:
+        flag = next((f for by, f in _REDUCED if max(width, height) // by >= longest), flag)
+    with _alone(width, height, flag):
+        pixels = _pixels(data, flag, orientation, f"{kind} data of {width} x {height} pixels")
+        scale = longest / max(pixels.shape[:2])
+        if scale < 1:
+            size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
+            pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return _upright(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8), orientation)
+
+
+def _checked_header(data: bytes, max_pixels: int) -> tuple[int, int, str, int | None]:
+    """Width, height, kind and orientation of an image file; ImageError for what had better not be decoded."""
     if not data:
         raise ImageError("The file is empty.", "empty")
     if is_cut_short(data):
@@ -87,33 +117,40 @@ def decode(data: bytes, image_size: int, max_pixels: int) -> DecodedImage:
             "oversized",
         )
     require_honest(data, kind, width, height)
-    flag = cv2.IMREAD_COLOR
-    if kind in JPEGS:  # Of any other format OpenCV decodes all, and drops pixels instead of averaging them.
-        short = min(width, height)
-        flag = next((f for by, f in _REDUCED if short // by >= _REDUCED_MARGIN * image_size), flag)
+    return width, height, kind, orientation
+
+
+def _alone(width: int, height: int, flag: int) -> AbstractContextManager[object]:
     weight = width * height if flag == cv2.IMREAD_COLOR else width * height // 4
+    return _one_large if weight > _LARGE else nullcontext()
+
+
+def _pixels(data: bytes, flag: int, orientation: int | None, what: str) -> NDArray[np.uint8]:
+    """BGR pixels, turned by OpenCV only where the orientation is not ours to apply."""
     if orientation is not None:
         flag |= cv2.IMREAD_IGNORE_ORIENTATION
-    with _one_large if weight > _LARGE else nullcontext():
-        square = _square(data, flag, image_size, f"{kind} data of {width} x {height} pixels")
-    if orientation in _UPRIGHT:
-        transpose, upside_down, mirror = _UPRIGHT[orientation]
-        square = square.transpose(1, 0, 2) if transpose else square
-        square = square[:: -1 if upside_down else 1, :: -1 if mirror else 1]
-    return DecodedImage(np.ascontiguousarray(square, dtype=np.uint8), width, height)
-
-
-def _square(data: bytes, flag: int, image_size: int, what: str) -> NDArray[np.uint8]:
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
     except cv2.error as error:
         raise ImageError(f"OpenCV can't decode the {what}: {error.err or error}.") from error
     if pixels is None:
         raise ImageError(f"OpenCV can't decode the {what}; it is damaged or unusual.")
+    return np.asarray(pixels, np.uint8)
+
+
+def _square(pixels: NDArray[np.uint8], image_size: int) -> NDArray[np.uint8]:
     grows = pixels.shape[0] < image_size or pixels.shape[1] < image_size
     interpolation = cv2.INTER_LINEAR if grows else cv2.INTER_AREA
     square = cv2.resize(pixels, (image_size, image_size), interpolation=interpolation)
     return np.asarray(cv2.cvtColor(square, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def _upright(pixels: NDArray[np.uint8], orientation: int | None) -> NDArray[np.uint8]:
+    if orientation in _UPRIGHT:
+        transpose, upside_down, mirror = _UPRIGHT[orientation]
+        pixels = pixels.transpose(1, 0, 2) if transpose else pixels
+        pixels = pixels[:: -1 if upside_down else 1, :: -1 if mirror else 1]
+    return np.ascontiguousarray(pixels, dtype=np.uint8)
 
 
 def read_image(path: str, image_size: int, max_pixels: int, max_bytes: int) -> ReadImage:
@@ -125,7 +162,7 @@ def read_image(path: str, image_size: int, max_pixels: int, max_bytes: int) -> R
     """
     size = sha256 = None
     try:
-        data = _bytes_of(path, max_bytes)
+        data = read_bytes(path, max_bytes)
         size, sha256 = len(data), hashlib.sha256(data).hexdigest()
         image = decode(data, image_size, max_pixels)
     except ImageError as error:
@@ -170,7 +207,9 @@ def _stream(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _bytes_of(path: str, max_bytes: int) -> bytes:
+def read_bytes(path: str, max_bytes: int) -> bytes:
+    """The bytes of the regular file at `path`, the text of a job's list; ImageError with vanished, unreadable or
+    oversized where they can't be had."""
     try:
         os_path = to_os_path(path)
         _require_readable(os.stat(os_path), max_bytes)  # Of a device even the opening may do something.

@@ -1,19 +1,32 @@
-"""The embed role: a thin Celery task around the stage `embedding.embed_partition`."""
+"""The embed role: thin Celery tasks around the stages `embedding.embed_partition` and `copies.embed_copies`."""
 
+import logging
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from celery import Task, shared_task
+from celery import Celery, Task, shared_task
 from celery.worker import state
 
 from shared.broker import CONNECTION_ERRORS
-from shared.errors import MessageError
-from shared.manifest import load_manifest
-from shared.messages import EMBED_TASK, EmbedPartition
-from shared.queues import send_merge
+from shared.copies import Copies
+from shared.errors import JobError, MessageError
+from shared.jobdir import JobDir
+from shared.lease import COPIES, Lease
+from shared.manifest import Manifest, load_manifest
+from shared.messages import COPIES_TASK, EMBED_TASK, EmbedCopies, EmbedPartition
+from shared.queues import send_copies, send_merge
 from workers.leased_task import leased, progress_events, refuse
 from workers.runtime import Runtime
+from workers.stopping import Stopped
+
+log = logging.getLogger("lookalike.worker")
+
+# Altered copies are only measured by: what still fails at the third time does not hold up the index.
+_TRIES = 3
+# What ends by itself, or would keep the merge from its work as well.
+_NOT_FOR_COPIES: tuple[type[Exception], ...] = (Stopped, JobError, OSError, *CONNECTION_ERRORS)
 
 
 @shared_task(name=EMBED_TASK, bind=True, ignore_result=True, max_retries=None)
@@ -52,11 +65,54 @@ def embed_partition(task: Task, table: dict[str, Any]) -> str:
         )
         seconds = time.monotonic() - started
     if len(job.sealed_numbers()) == manifest.partition_count:
-        _ask_for_merge(task, job.job_id)
+        _ask(task, job.job_id, send_merge if manifest.model.is_imported else send_copies)
     return f"sealed · {seal.embedded:,} embedded · {seal.failed:,} failed · {embedding.duration(seconds)}"
 
 
-def _ask_for_merge(task: Task, job_id: str) -> None:
-    """Whoever seals the last partition asks; the merge does nothing twice, and the coordinator asks too."""
+@shared_task(name=COPIES_TASK, bind=True, ignore_result=True, max_retries=None)
+def embed_copies(task: Task, table: dict[str, Any]) -> str:
+    """Embed altered copies of some images of a job, and ask for its merge; returns a summary for Flower."""
+    runtime: Runtime = task.app.lookalike
+    try:
+        message = EmbedCopies.from_json(table)
+    except MessageError as error:
+        refuse(error)
+    shown = str(task.request.argsrepr or message)
+    with (
+        leased(task, message.job, COPIES, shown) as lease,
+        progress_events(task) as report,
+    ):
+        job = runtime.job(message.job)
+        copies = _copies(task, job, load_manifest(job), lease, report)
+    _ask(task, job.job_id, send_merge)
+    return f"{len(copies)} copies of {copies.images} images" if len(copies) else f"no copies: {copies.reason}"
+
+
+def _copies(task: Task, job: JobDir, manifest: Manifest, lease: Lease, report: Callable[[str], None]) -> Copies:
+    from workers import copies
+    from workers.loaded_models import loaded_embedder
+
+    runtime: Runtime = task.app.lookalike
+    try:
+        return copies.embed_copies(
+            job,
+            manifest,
+            loaded_embedder(manifest.model, job.model_dir, runtime.settings.batch_size),
+            threads=runtime.decode_threads,
+            keep_going=lambda: not runtime.stopping.is_set() and task.request.id not in state.revoked,
+            may_commit=lease.held,
+            report=report,
+        )
+    except _NOT_FOR_COPIES:
+        raise
+    except Exception as error:
+        if task.request.retries + 1 < _TRIES:
+            raise
+        log.error("%s: the index is built without altered copies, as they can't be made: %s", job.job_id, error)
+        return copies.give_up(job, manifest, str(error))
+
+
+def _ask(task: Task, job_id: str, send: Callable[[Celery, str], None]) -> None:
+    """Whoever did the last of one stage asks for the next; none does anything twice, and the coordinator asks too."""
     with suppress(*CONNECTION_ERRORS):  # The coordinator sees the same on disk, and asks when the broker is back.
-        send_merge(task.app, job_id)
+        send(task.app, job_id)

@@ -88,6 +88,11 @@ def load_embedder(spec: ModelSpec, model_dir: Path, batch_size: int | None = Non
     `batch_size` None takes 8 on a CPU and 128 on a GPU. Raises ModelError for an unknown or unusable model,
     FingerprintMismatch when the weights found, or what this version does to an image, are not what the spec says.
     """
+    if spec.is_imported:
+        raise ModelError(
+            f"The vectors of this job were imported ({spec.fingerprint}), and nothing here can make such a vector of "
+            "an image: search by a vector of the same model."
+        )
     family = spec.name.partition("-")[0]
     if family not in _builders:
         raise ModelError(f"No builder knows the model {spec.name!r}; expected one of {', '.join(_builders)}.")

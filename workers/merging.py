@@ -1,9 +1,10 @@
 """From the sealed partitions of a job to a promoted index: check, train, add, measure, promote."""
 
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,25 +12,28 @@ import numpy as np
 
 from shared import builds, files, ledger
 from shared.builds import IndexInfo
+from shared.copies import Copies, usable_copies
 from shared.errors import CorruptFile, JobError
 from shared.jobdir import JobDir
 from shared.ledger import Seal
 from shared.manifest import Manifest
 from shared.settings import Settings
-from workers import build_dirs, index, recall
-from workers.index import IndexPlan
+from shared.wish import Wish, read_wish
+from workers import build_dirs, filling, index, peak_memory, recall, tuning
+from workers.accuracy import accuracy_at_10
+from workers.plan import IndexPlan
 from workers.recall import Width
 from workers.search import Searcher
-from workers.stored import BLOCK_ROWS, Floats, Images, StoredEmbeddings, sealed_images, widen, write_images
+from workers.stored import Images, StoredEmbeddings, sealed_images, write_images
 
 Report = Callable[[str, float], None]
 """Called with the phase (checking, training, adding, measuring or promoting) and how much of it is done, 0 to 1."""
 
-MOST_DEPTH: Final = 1_600
-"""Candidates beyond which a build does not deepen the exact rerank to reach its recall; settings may ask for more."""
-
 QUERIES: Final = 500
 SEED: Final = 0
+
+WORSE_BY: Final = 0.01
+"""Recall by which a build may fall short of the promoted one, where it misses what was asked for, and be promoted."""
 
 
 def merge(
@@ -37,16 +41,18 @@ def merge(
     manifest: Manifest,
     settings: Settings,
     report: Report,
-    choose: Callable[[int, int], IndexPlan] = index.choose_index,
+    choose: Callable[[int, int, Wish], IndexPlan] = index.plan_for,
 ) -> IndexInfo:
     """Build, measure and promote the index over all sealed partitions of a job, in memory that does not grow with it.
 
-    Returns what is promoted already when that covers the same embeddings. A merge that is killed leaves CURRENT as it
-    was; the next one removes what it left behind. One merge of a job runs at a time: the caller keeps others out.
-    `choose` makes the plan from the number of embeddings and their dimension.
+    The index is the one that the job's wish asks for. Returns what is promoted already when that is it. A merge that is
+    killed leaves CURRENT as it was, and the next one goes on where it stood, less half a minute. One merge of a job
+    runs at a time: the caller keeps others out. `choose` makes the plan from the number of embeddings, their dimension
+    and the wish. A build that is worse than the promoted one is kept and not promoted; its `refused` says why.
 
     Raises JobError when a partition is not sealed or no image was embedded, CorruptFile when a sealed file is not what
-    its seal says or `embedded + failed = listed` does not hold by id, FingerprintMismatch for another model.
+    its seal says or `embedded + failed = listed` does not hold by id, FingerprintMismatch for another model,
+    SettingsError for a wish that can't be fulfilled.
     """
     seals = list(ledger.sealed(job, manifest))
     _require_all(job, manifest, seals)
@@ -54,66 +60,100 @@ def merge(
         if job.chunk_dir(seal.partition).exists():  # Of a worker that was killed between its seal and their removal.
             ledger.remove_chunks(job, seal.partition)
     digest = builds.ledger_digest(seals)
-    current = build_dirs.usable(job, digest) or build_dirs.promoted_now(job, digest)
-    build = build_dirs.claim(job, digest) if current is None else current.build
-    build_dirs.remove_stale(job, build)
+    asked = read_wish(job)
+    current = build_dirs.usable(job, digest, asked) or build_dirs.promoted_now(job, digest, asked)
     if current is not None:
+        build_dirs.remove_stale(job, current.build)
         return current
-    directory = job.build_dir(build)
+    wish = asked or Wish(recall=settings.recall_target)
+    peak_memory.begin()
+    seconds: dict[str, float] = {}
+    with _timed(seconds, "checking"):
+        stored = _checked(job, seals, report)
+        copies = _copies(job, digest)
+    plan = choose(len(stored), stored.dim, wish)
+    build = build_dirs.claim(job, digest, {"digest": digest, "plan": asdict(plan), "seed": SEED})
+    build_dirs.remove_stale(job, build)
     try:
-        info = _built(job, seals, settings, report, choose, directory, digest)
+        info = _built(job, seals, stored, copies, plan, wish, report, build, digest, seconds)
         report("promoting", 0.0)  # The last moment for the caller to end a merge that lost its claim.
         builds.write_info(job, info)
-        builds.promote(job, build)
-    except BaseException:
-        if not build_dirs.is_current(job, build):
-            shutil.rmtree(directory, ignore_errors=True)
+        if not info.refused:
+            builds.promote(job, build)
+        build_dirs.finish(job, build)
+    except (CorruptFile, JobError):
+        build_dirs.give_up(job, build)  # Whatever else ends it, the next merge goes on with what is there.
         raise
     return info
+
+
+def _checked(job: JobDir, seals: Sequence[Seal], report: Report) -> StoredEmbeddings:
+    """The embeddings of all partitions, once each file was compared with its seal."""
+    # Two at a time: hashing leaves the disk waiting, and the disk the hashing.
+    with ThreadPoolExecutor(2, thread_name_prefix="check") as pool:
+        checks = [pool.submit(_check_bytes, job, seal) for seal in seals]
+        try:
+            for done, check in enumerate(checks):
+                report("checking", done / len(seals))
+                check.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+    report("checking", 1.0)
+    return StoredEmbeddings.open(job, seals)
+
+
+def _copies(job: JobDir, digest: str) -> Copies | None:
+    """The altered copies to measure accuracy by, where there are any of these very embeddings' images."""
+    copies = usable_copies(job, digest)
+    return copies if copies is not None and len(copies.ids) else None
 
 
 def _built(
     job: JobDir,
     seals: Sequence[Seal],
-    settings: Settings,
+    stored: StoredEmbeddings,
+    copies: Copies | None,
+    plan: IndexPlan,
+    wish: Wish,
     report: Report,
-    choose: Callable[[int, int], IndexPlan],
-    directory: Path,
+    build: str,
     digest: str,
+    seconds: dict[str, float],
 ) -> IndexInfo:
     """Write all files of a build but its index.json, and say what that must hold."""
-    seconds: dict[str, float] = {}
-    with _timed(seconds, "checking"):
-        for done, seal in enumerate(seals):
-            report("checking", done / len(seals))
-            _check_bytes(job, seal)
-        stored = StoredEmbeddings.open(job, seals)
-        write_images(directory / builds.IMAGES_FILE, sealed_images(job, seals))
-        images = Images.open(directory / builds.IMAGES_FILE)
-        if not np.array_equal(images.ids, stored.ids):
-            raise CorruptFile(f"The metadata of {job.path} changed while it was read: run `lookalike index` again.")
-        report("checking", 1.0)
-    plan = choose(len(stored), stored.dim)
-    with _timed(seconds, "training"):
-        faiss_index = _trained(plan, stored, report)
-    with _timed(seconds, "adding"):
-        _add_all(faiss_index, stored, report)
-        index.save(faiss_index, directory / builds.INDEX_FILE)
+    directory = job.build_dir(build)
+    write_images(directory / builds.IMAGES_FILE, sealed_images(job, seals))
+    images = Images.open(directory / builds.IMAGES_FILE)
+    if not np.array_equal(images.ids, stored.ids):
+        raise CorruptFile(f"The metadata of {job.path} changed while it was read: run `lookalike index` again.")
+    queries = recall.drawn(stored, QUERIES, SEED)
+    faiss_index = filling.filled(directory, plan, stored, queries, SEED, report, seconds)
     with _timed(seconds, "measuring"):
+        report("measuring", 0.0)
         truth = recall.yardstick(stored, k=10, queries=QUERIES, seed=SEED)
         stored.expect_scattered_reads()
-        width, measured = recall.narrowest(
+
+        def searcher(width: Width) -> Searcher:
+            # Without a cache: it would be measured instead of the index.
+            return Searcher(
+                faiss_index, stored, images, nprobe=width.nprobe, nlist=plan.nlist, rerank_depth=width.depth
+            )
+
+        tuned = tuning.tune(
+            plan,
+            faiss_index,
+            stored,
+            truth,
+            wish.recall,
             # Hundreds of scattered rows a query, each with the pages around it, would end as the whole file.
-            lambda width: recall.measure_against(
-                _searcher(plan, width, faiss_index, stored, images), truth, between=stored.release
-            ),
-            start=Width(plan.nprobe, min(len(stored), settings.rerank_depth)),
-            most=Width(plan.nlist, min(len(stored), max(MOST_DEPTH, settings.rerank_depth))),
-            target=settings.recall_target,
-            report=lambda reached: report("measuring", reached),
+            lambda width, some: recall.measure_against(searcher(width), some, between=stored.release),
+            lambda share: report("measuring", share),
         )
+        found = {} if copies is None else accuracy_at_10(searcher(tuned.width), copies)
+    promoted = build_dirs.usable(job, digest)
+    measured = tuned.measured
     return IndexInfo(
-        build=directory.name,
+        build=build,
         type=plan.type,
         factory=plan.factory,
         ntotal=len(stored),
@@ -121,10 +161,10 @@ def _built(
         fingerprint=seals[0].fingerprint,
         ledger_digest=digest,
         nlist=plan.nlist,
-        nprobe=width.nprobe,
+        nprobe=tuned.width.nprobe,
         m=plan.m,
         nbits=plan.nbits,
-        rerank_depth=width.depth,
+        rerank_depth=tuned.width.depth,
         recall_at_10=measured.recall,
         recall_queries=measured.queries if measured.recall is not None else 0,
         p50_ms=measured.p50_ms,
@@ -132,6 +172,37 @@ def _built(
         seconds=seconds,
         built_at=time.time(),
         files={name: _entry(directory / name) for name in (builds.INDEX_FILE, builds.IMAGES_FILE)},
+        wish=wish.to_json(),
+        train_rows=plan.train_rows,
+        accuracy_at_10=found,
+        accuracy_copies=0 if copies is None else len(copies.ids) // max(1, len(found)),
+        peak_rss_bytes=peak_memory.peak_bytes(),
+        sweep=[_point(width, found) for width, found in tuned.sweep],
+        former=promoted.build if promoted else "",
+        refused=_why_refused(promoted, measured.recall, wish, build),
+    )
+
+
+def _point(width: Width, found: recall.Measurement) -> dict[str, float]:
+    return {
+        "nprobe": width.nprobe,
+        "depth": width.depth,
+        "recall_at_10": found.recall or 0.0,
+        "p50_ms": found.p50_ms,
+        "p99_ms": found.p99_ms,
+    }
+
+
+def _why_refused(promoted: IndexInfo | None, reached: float | None, wish: Wish, build: str) -> str:
+    """Why a build that reached this recall is not promoted over the one that serves the same embeddings, or ""."""
+    if promoted is None or promoted.recall_at_10 is None or reached is None:
+        return ""
+    if reached >= min(wish.recall, promoted.recall_at_10) - WORSE_BY:
+        return ""
+    return (
+        f"The index asked for ({wish.index}, recall@10 {wish.recall:g}) was built as {build} and finds less: recall@10 "
+        f"{reached:.3f}, where {promoted.build} ({promoted.type}), which serves now, has {promoted.recall_at_10:.3f}. "
+        "It was not promoted."
     )
 
 
@@ -168,38 +239,6 @@ def _check_bytes(job: JobDir, seal: Seal) -> None:
                 f"{path} is missing or has another checksum than its seal says: `lookalike repair {job.path}` takes "
                 "the partition back, and `lookalike index` embeds it again."
             )
-
-
-def _trained(plan: IndexPlan, stored: StoredEmbeddings, report: Report) -> Any:
-    report("training", 0.0)
-    sample = _sample(stored, plan.train_rows) if plan.train_rows else None
-    report("training", 0.2)
-    trained = index.train(plan, sample, SEED)
-    report("training", 1.0)
-    return trained
-
-
-def _sample(stored: StoredEmbeddings, size: int) -> Floats:
-    """`size` rows drawn across all partitions, float32 [size, d]."""
-    drawn = np.sort(np.random.default_rng(SEED).choice(len(stored), size=size, replace=False))
-    sample = np.empty((size, stored.dim), dtype=np.float32)
-    # Ascending rows in pieces: the disk is read once, forwards.
-    for start in range(0, size, BLOCK_ROWS):
-        sample[start : start + BLOCK_ROWS] = widen(stored.rows(drawn[start : start + BLOCK_ROWS]))
-        stored.release()
-    return sample
-
-
-def _add_all(faiss_index: Any, stored: StoredEmbeddings, report: Report) -> None:
-    for first, block in stored.blocks():
-        report("adding", first / len(stored))
-        index.add(faiss_index, stored.ids[first : first + len(block)], widen(block))
-    report("adding", 1.0)
-
-
-def _searcher(plan: IndexPlan, width: Width, faiss_index: Any, stored: StoredEmbeddings, images: Images) -> Searcher:
-    # Without a cache: it would be measured instead of the index.
-    return Searcher(faiss_index, stored, images, nprobe=width.nprobe, nlist=plan.nlist, rerank_depth=width.depth)
 
 
 @contextmanager

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 
+from shared.half import widen
 from shared.messages import Hit
-from workers.stored import BLOCK_ROWS, Floats, Rows, StoredEmbeddings, widen
+from workers.stored import BLOCK_ROWS, Floats, Rows, StoredEmbeddings
 
 TIE: Final = 1e-6
 """Cosine similarities closer than this are one value: float32 sums of the same numbers differ by as much."""
@@ -131,9 +132,14 @@ def recall_at(k: int, found: Neighbours, truth: Neighbours) -> float | None:
     return right / wanted if wanted else None
 
 
+def drawn(stored: StoredEmbeddings, queries: int, seed: int) -> Rows:
+    """Up to `queries` row numbers, int64, drawn by `seed`: the stored embeddings that a yardstick asks for."""
+    return np.random.default_rng(seed).choice(len(stored), size=min(queries, len(stored)), replace=False)
+
+
 def yardstick(stored: StoredEmbeddings, k: int = 10, queries: int = 500, seed: int = 0) -> Yardstick:
     """Up to `queries` stored embeddings, drawn by `seed`, with the exact answer to each."""
-    rows = np.random.default_rng(seed).choice(len(stored), size=min(queries, len(stored)), replace=False)
+    rows = drawn(stored, queries, seed)
     vectors = widen(stored.rows(rows))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     ids = stored.ids[rows]
@@ -175,34 +181,6 @@ def measure(
     The query's own image is left out of the truth and of the hits.
     """
     return measure_against(searcher, yardstick(stored, k, queries, seed))
-
-
-def narrowest(
-    measured: Callable[[Width], Measurement], start: Width, most: Width, target: float, report: Callable[[float], None]
-) -> tuple[Width, Measurement]:
-    """Widen a search until its recall reaches `target`; returns the width that did, and its measurement.
-
-    Each step doubles either nprobe or depth up to `most`, whichever finds more (the faster one where both find as
-    much). Where none reaches the target, the narrowest of those with the highest recall is returned. `report` is told
-    after each measurement how much of the target is reached, at most 1.
-    """
-    width = best = start
-    here = reached = measured(start)
-    while here.recall is not None and here.recall < target:
-        report(here.recall / target)
-        steps = {
-            replace(width, nprobe=min(2 * width.nprobe, most.nprobe)),
-            replace(width, depth=min(2 * width.depth, most.depth)),
-        } - {width}
-        if not steps:
-            break
-        tried = {step: measured(step) for step in steps}
-        width = max(tried, key=lambda step: (tried[step].recall or 0.0, -tried[step].p50_ms))
-        here = tried[width]
-        if (here.recall or 0.0) > (reached.recall or 0.0):
-            reached, best = here, width
-    report(1.0)
-    return best, reached
 
 
 def _without(neighbours: Neighbours, own: Rows, k: int) -> Neighbours:

@@ -1,31 +1,43 @@
-"""From a query vector to hits: cache, candidates from the index, exact rerank; and the few searchers kept open."""
+"""From query vectors to hits, one way: the cache of answers, candidates from the index, exact rerank, hits."""
 
 import hashlib
+import math
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from shared import builds, ledger
-from shared.errors import CorruptFile, FingerprintMismatch, NoIndexYet, QueryError
+from shared.errors import CorruptFile, FingerprintMismatch, QueryError
+from shared.filter import Filter
 from shared.jobdir import JobDir
 from shared.manifest import load_manifest
 from shared.messages import MAX_K, Hit
-from shared.settings import Settings
 from workers import index, recall
+from workers.filters import Chosen, Filters
+from workers.rerank import nearest
 from workers.stored import Floats, Images, Rows, StoredEmbeddings
+
+# Up to here, comparing all that a filter chose takes no longer than an index that is searched widely enough for them.
+_NARROW: Final = 20_000
+_FILTERED_DEPTH: Final = 2
+# From here on, one pass of matrix products over the chosen costs less than a pass for each query.
+_MATRIX_QUERIES: Final = 4
+# Queries of one call from which on they are shared out among threads, each with a slice of at most so many. FAISS would
+# use its own threads, but those wait for each other: where other queries are under way, that takes ten times as long.
+_SHARED_QUERIES: Final = 8
+_SLICE_QUERIES: Final = 31  # One more, and `index.candidates` would use FAISS's threads.
+_CORES: Final = os.cpu_count() or 1
+_threads = ThreadPoolExecutor(_CORES, thread_name_prefix="search")
 
 
 class Searcher:
-    """Answers queries to one build of one job; several threads may ask at once.
-
-    A query goes one way: the cache of answers, then candidates from the index, then their exact cosine similarity
-    from the stored embeddings, then hits.
-    """
+    """Answers queries to one build of one job; several threads may ask at once."""
 
     def __init__(
         self,
@@ -37,7 +49,9 @@ class Searcher:
         nlist: int,
         rerank_depth: int,
         cache_size: int = 0,
+        filters: Filters | None = None,
     ) -> None:
+        """`filters` are those over the build's metadata; without, a search is filtered by ids alone."""
         self.stored = stored
         self.nprobe = nprobe
         self.rerank_depth = rerank_depth
@@ -45,6 +59,7 @@ class Searcher:
         self._images = images
         self._nlist = nlist
         self._cache = _Answers(cache_size)
+        self._filters = filters or Filters(stored.ids)
 
     @classmethod
     def open(cls, job: JobDir, build: str, cache_size: int = 0) -> "Searcher":
@@ -81,60 +96,103 @@ class Searcher:
             nlist=info.nlist,
             rerank_depth=info.rerank_depth,
             cache_size=cache_size,
+            filters=Filters(stored.ids, [job.metadata(seal.partition) for seal in seals if seal.embedded]),
         )
 
     @property
     def ntotal(self) -> int:
         return len(self.stored)
 
-    def search(self, vector: npt.ArrayLike, k: int = 10, exact: bool = False) -> list[Hit]:
+    def widened(self, nprobe: int, rerank_depth: int) -> "Searcher":
+        """A searcher of another width that shares everything with this one but the cache, of which it has none."""
+        return Searcher(
+            self._index,
+            self.stored,
+            self._images,
+            nprobe=nprobe,
+            nlist=self._nlist,
+            rerank_depth=rerank_depth,
+            filters=self._filters,
+        )
+
+    def chosen(self, filter: Filter) -> Chosen:
+        """The images of the build that `filter` chooses; raises as `Filters.chosen`."""
+        return self._filters.chosen(filter)
+
+    def search(
+        self, vector: npt.ArrayLike, k: int = 10, exact: bool = False, filter: Filter | None = None
+    ) -> list[Hit]:
         """The k images most similar to `vector` ([d], any length but 0): rank from 1, cosine similarity falling.
 
-        Ties are ordered by image id. There are min(k, ntotal) hits. With `exact`, all embeddings are compared instead
-        of the index's candidates. Raises QueryError when the vector has another dimension than the job, a value that
-        is no number or the length 0, or k is not 1 to 1,000.
+        Ties are ordered by image id. There are min(k, ntotal) hits, or as many as `filter` chooses. With `exact`, all
+        embeddings are compared instead of the index's candidates. Raises QueryError when the vector has another
+        dimension than the job, a value that is no number or the length 0, k is not 1 to 1,000, or what
+        `Filters.chosen` raises.
         """
         one = np.asarray(vector, dtype=np.float32)
         if one.ndim != 1:
             raise QueryError(f"A query is one vector of {self.stored.dim} values, not an array of shape {one.shape}.")
-        return self.search_many(one[None], k, exact)[0]
+        return self.search_many(one[None], k, exact, filter)[0]
 
-    def search_many(self, vectors: npt.ArrayLike, k: int = 10, exact: bool = False) -> list[list[Hit]]:
+    def search_many(
+        self, vectors: npt.ArrayLike, k: int = 10, exact: bool = False, filter: Filter | None = None
+    ) -> list[list[Hit]]:
         """As `search`, for many queries [q, d] at once: one pass over the index, or over all embeddings if `exact`."""
         units = self._units(np.asarray(vectors, dtype=np.float32))
         if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= MAX_K:
             raise QueryError(f"k must be a whole number from 1 to {MAX_K}, not {k!r}.")
-        keys = [self._cache.key(unit, k, exact) for unit in units]
+        how = f"{k} {exact} ".encode() + (b"" if filter is None else filter.key)
+        keys = [self._cache.key(unit, how) for unit in units]
         answers = [self._cache.get(key) for key in keys]
         missing = [number for number, answer in enumerate(answers) if answer is None]
         if missing:
-            for number, hits in zip(missing, self._answered(units[missing], k, exact), strict=True):
+            chosen = None if filter is None else self.chosen(filter)
+            for number, hits in zip(missing, self._answered(units[missing], k, exact, chosen), strict=True):
                 answers[number] = hits
                 self._cache.put(keys[number], hits)
         return [list(answer) for answer in answers if answer is not None]
 
-    def _answered(self, units: Floats, k: int, exact: bool) -> list[tuple[Hit, ...]]:
-        if exact:
-            found = recall.exact_search(self.stored, units, k)
-            return [self._hits(ids, cosines) for ids, cosines in zip(found.ids, found.similarities, strict=True)]
-        return [self._reranked(unit, ids, k) for unit, ids in zip(units, self._candidates(units, k), strict=True)]
+    def _answered(self, units: Floats, k: int, exact: bool, chosen: Chosen | None) -> list[tuple[Hit, ...]]:
+        narrow = chosen is not None and len(chosen.ids) <= _NARROW
+        if exact or (narrow and len(units) >= _MATRIX_QUERIES):
+            compared = self.stored if chosen is None else self.stored.only(self.stored.rows_of(chosen.ids))
+            found = recall.exact_search(compared, units, k)
+            rows = [self.stored.rows_of(ids) for ids in found.ids]
+            return [self._hits(*one) for one in zip(rows, found.similarities, strict=True)]
+        if len(units) < _SHARED_QUERIES:
+            return self._nearest(units, k, chosen)
+        rounds = math.ceil(len(units) / (_CORES * _SLICE_QUERIES))
+        slices = np.array_split(units, min(_CORES * rounds, len(units)))
+        return [hits for some in _threads.map(lambda one: self._nearest(one, k, chosen), slices) for hits in some]
 
-    def _candidates(self, units: Floats, k: int) -> Rows:
-        depth = min(max(self.rerank_depth, k), self.ntotal)
-        ids = index.candidates(self._index, units, depth, self.nprobe)
+    def _nearest(self, units: Floats, k: int, chosen: Chosen | None) -> list[tuple[Hit, ...]]:
+        if chosen is not None and len(chosen.ids) <= _NARROW:
+            rows = [self.stored.rows_of(chosen.ids)] * len(units)
+        else:
+            rows = self._candidates(units, k, chosen)
+        return [self._hits(*nearest(self.stored, some, unit, k)) for unit, some in zip(units, rows, strict=True)]
+
+    def _candidates(self, units: Floats, k: int, chosen: Chosen | None) -> list[Rows]:
+        """The rows, int64 [n], that are to be compared with each query."""
+        among = self.ntotal if chosen is None else len(chosen.ids)
+        # What a filter leaves lies closer together than the neighbours of all, so the index confuses more of it.
+        depth = min(max(self.rerank_depth * (1 if chosen is None else _FILTERED_DEPTH), k), among)
+        only = None if chosen is None else chosen.only
+        nprobe = self._wide_enough(among / self.ntotal)
+        ids = index.candidates(self._index, units, depth, nprobe, only)
         # Where the lists that were read hold fewer images than hits are asked for, all lists are read.
-        short = np.count_nonzero(ids >= 0, axis=1) < min(k, self.ntotal)
+        short = np.count_nonzero(ids >= 0, axis=1) < min(k, among)
         if short.any():
-            ids[short] = index.candidates(self._index, units[short], depth, self._nlist)
-        return ids
+            ids[short] = index.candidates(self._index, units[short], depth, self._nlist or self.ntotal, only)
+        return [self.stored.rows_of(some[some >= 0]) for some in ids]
 
-    def _reranked(self, unit: Floats, ids: Rows, k: int) -> tuple[Hit, ...]:
-        rows = self.stored.rows_of(ids[ids >= 0])
-        return self._hits(*recall.ranked(self.stored, rows, unit, k))
+    def _wide_enough(self, share: float) -> int:
+        """How widely to search for the nearest of a share of the images, which lie farther out than those of all."""
+        nprobe = math.ceil(self.nprobe / share)
+        return min(nprobe, self._nlist) if self._nlist else nprobe
 
-    def _hits(self, ids: Rows, cosines: Floats) -> tuple[Hit, ...]:
-        paths = (self._images.path(row) for row in self.stored.rows_of(ids).tolist())
-        answers = zip(ids.tolist(), paths, cosines.tolist(), strict=True)
+    def _hits(self, rows: Rows, cosines: Floats) -> tuple[Hit, ...]:
+        answers = zip(self.stored.ids[rows].tolist(), self._images.paths(rows), cosines.tolist(), strict=True)
         return tuple(Hit(rank, *answer) for rank, answer in enumerate(answers, start=1))
 
     def _units(self, vectors: Floats) -> Floats:
@@ -162,10 +220,10 @@ class _Answers:
         self._answers: OrderedDict[bytes, tuple[Hit, ...]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def key(self, unit: Floats, k: int, exact: bool) -> bytes:
+    def key(self, unit: Floats, how: bytes) -> bytes:
         if not self._size:
             return b""
-        return hashlib.blake2b(unit.tobytes() + f"{k} {exact}".encode(), digest_size=32).digest()
+        return hashlib.blake2b(unit.tobytes() + how, digest_size=32).digest()
 
     def get(self, key: bytes) -> Sequence[Hit] | None:
         with self._lock:
@@ -181,64 +239,3 @@ class _Answers:
             self._answers.move_to_end(key)
             if len(self._answers) > self._size:
                 self._answers.popitem(last=False)
-
-
-class SearcherPool:
-    """The searchers of the jobs last asked for, at most `open_jobs`; several threads may ask at once.
-
-    A newer promoted build is noticed at the next query, by one stat of CURRENT.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._open: OrderedDict[Path, tuple[object, Searcher]] = OrderedDict()
-        self._lock = threading.Lock()
-        self._opening = threading.Lock()
-
-    def searcher(self, job: JobDir) -> Searcher:
-        """The searcher of a job's promoted build, opened if need be.
-
-        Raises JobNotFound when there is no such job, NoIndexYet when it has no promoted build, and what
-        `Searcher.open` raises.
-        """
-        stamp = _stamp(job)
-        if (found := self._lookup(job, stamp)) is not None:
-            return found
-        # Opening takes seconds; queries to the jobs that are open already go on meanwhile.
-        with self._opening:
-            if (found := self._lookup(job, stamp)) is not None:
-                return found
-            build = builds.current_build(job)
-            if build is None:
-                raise _no_index(job)
-            searcher = Searcher.open(job, build, self._settings.query_cache_size)
-            with self._lock:
-                self._open[job.path] = (stamp, searcher)
-                self._open.move_to_end(job.path)
-                if len(self._open) > self._settings.open_jobs:
-                    self._open.popitem(last=False)
-            return searcher
-
-    def _lookup(self, job: JobDir, stamp: object) -> Searcher | None:
-        with self._lock:
-            known = self._open.get(job.path)
-            if known is None or known[0] != stamp:
-                return None
-            self._open.move_to_end(job.path)
-            return known[1]
-
-
-def _stamp(job: JobDir) -> object:
-    """What changes when CURRENT is replaced."""
-    try:
-        status = job.current.stat()
-    except FileNotFoundError:
-        job.require()
-        raise _no_index(job) from None
-    return status.st_ino, status.st_mtime_ns, status.st_size
-
-
-def _no_index(job: JobDir) -> NoIndexYet:
-    return NoIndexYet(
-        f"The job {job.path} has no index yet: `lookalike index` builds one once all its partitions are sealed."
-    )

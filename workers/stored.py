@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from shared import files, ledger, sealing
 from shared.errors import CorruptFile, QueryError
+from shared.half import widen
 from shared.jobdir import JobDir
 from shared.ledger import Seal
 from shared.parquet import read_table
@@ -28,25 +29,12 @@ IMAGES_SCHEMA = pa.schema(
     [pa.field("id", pa.int64(), nullable=False), pa.field("image_path", pa.string(), nullable=False)]
 )
 
-# A warm row of 1,792 dimensions is read and widened in 2 to 3 microseconds, a cold one in 40 and more.
-_WARM_SECONDS = 10e-6
+# A warm row of 1,792 dimensions is copied in half a microsecond, a cold one in 40 and more.
+_WARM_SECONDS = 5e-6
+_CALL_SECONDS = 100e-6
 _PAGE = mmap.ALLOCATIONGRANULARITY
 # madvise and its advice differ between systems; where there is none, the mapping works without it.
 _ADVISES = hasattr(mmap.mmap, "madvise") and hasattr(mmap, "MADV_WILLNEED") and hasattr(mmap, "MADV_RANDOM")
-
-
-def widen(half: Half) -> Floats:
-    """float32 of finite float16 values, exactly; a new array of the same shape.
-
-    The bits are moved by hand: `astype` takes 5 to 20 times as long, most of all on the many tiny values of pooled
-    features, and it is in the path of every query.
-    """
-    bits = half.view(np.int16).astype(np.int32)
-    bits <<= 13
-    bits &= np.int32(-0x70002000)  # The sign, which the widening to int32 copied, and the 15 bits below it.
-    floats = bits.view(np.float32)
-    floats *= np.float32(2.0**112)  # The difference of the two exponent biases, which also rights subnormal values.
-    return floats
 
 
 class StoredEmbeddings:
@@ -60,6 +48,7 @@ class StoredEmbeddings:
         """`parts` are float16 [n, dim] arrays, mapped or not, that together have a row for each of `ids`."""
         self.ids = ids
         self.dim = dim
+        self._gapless = len(ids) > 0 and int(ids[-1] - ids[0]) == len(ids) - 1
         self._cold = True
         # Indexing a plain view of a mapping takes a third of the time of indexing np.memmap itself.
         self._parts: list[Half] = [part.view(np.ndarray) for part in parts]
@@ -93,9 +82,14 @@ class StoredEmbeddings:
 
     def rows_of(self, ids: Rows) -> Rows:
         """Row numbers int64 of image ids; raises QueryError when one of them has no embedding."""
-        rows = np.searchsorted(self.ids, ids)
-        known = rows < len(self)
-        known[known] = self.ids[rows[known]] == ids[known]
+        rows: Rows
+        if self._gapless:
+            rows = ids - self.ids[0]
+            known = (rows >= 0) & (rows < len(self))
+        else:
+            rows = np.searchsorted(self.ids, ids)
+            known = rows < len(self)
+            known[known] = self.ids[rows[known]] == ids[known]
         if not known.all():
             raise QueryError(
                 f"The image id {int(ids[~known][0])} has no embedding in this job: it failed or was never listed."
@@ -119,6 +113,16 @@ class StoredEmbeddings:
         given[order] = found
         return given
 
+    def gathered(self, rows: Rows) -> Half:
+        """As `rows`, read all at once while the disk is felt, so that cold rows are waited for once and not each."""
+        started = time.perf_counter()
+        # Asking for each row ahead costs as much as reading it warm.
+        if self._cold:
+            self._prefetch(np.sort(rows))
+        found = self.rows(rows)
+        self._cold = time.perf_counter() - started > _CALL_SECONDS + _WARM_SECONDS * len(rows)
+        return found
+
     def _by_part(self, ascending: Rows) -> Iterator[tuple[int, slice]]:
         """Which of the ascending row numbers lie in which partition."""
         bounds = np.searchsorted(ascending, self._starts).tolist()
@@ -131,28 +135,27 @@ class StoredEmbeddings:
 
         Equal embeddings get equal values whatever stands around them, so that ties stay ties.
         """
-        started = time.perf_counter()
-        if self._cold:
-            self._prefetch(np.sort(rows))
-        vectors = widen(self.rows(rows))
-        # Asking for each row ahead costs as much as reading it warm, so it is done while the disk is felt.
-        self._cold = time.perf_counter() - started > _WARM_SECONDS * len(rows)
+        vectors = widen(self.gathered(rows))
         # einsum sums each row by itself in one order; a matrix product sums a row by its place in a tile.
         lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
         cosines: Floats = np.clip(np.einsum("ij,j->i", vectors, query) / lengths, -1, 1)
         return cosines
 
-    def blocks(self, size: int = BLOCK_ROWS) -> Iterator[tuple[int, Half]]:
-        """All rows in order, as (first row, float16 [up to `size`, d] view); a view never spans two partitions.
+    def blocks(self, size: int = BLOCK_ROWS, begin: int = 0) -> Iterator[tuple[int, Half]]:
+        """The rows from `begin` on, as (first row, float16 [up to `size`, d] view); a view never spans two partitions.
 
         The pages of a block leave this process's memory when the next one is asked for.
         """
         for number, part in enumerate(self._parts):
-            for start in range(0, len(part), size):
+            for start in range(max(0, begin - int(self._starts[number])), len(part), size):
                 stop = min(start + size, len(part))
                 self._advise(number, start, stop, "MADV_WILLNEED")
                 yield int(self._starts[number]) + start, part[start:stop]
                 self._advise(number, start, stop, "MADV_DONTNEED")
+
+    def only(self, rows: Rows) -> "StoredEmbeddings":
+        """Some of the rows (int64, ascending) as if there were no others; blocks of them are read together."""
+        return _SomeEmbeddings(self, rows)
 
     def expect_scattered_reads(self) -> None:
         """Tell the system that rows will be read here and there: reading ahead would fetch 100 times what is used."""
@@ -180,6 +183,29 @@ class StoredEmbeddings:
         mapped.madvise(getattr(mmap, advice), first, before + stop * self.dim * 2 - first)
 
 
+class _SomeEmbeddings(StoredEmbeddings):
+    """Some rows of stored embeddings, numbered from 0 anew."""
+
+    def __init__(self, stored: StoredEmbeddings, rows: Rows) -> None:
+        super().__init__([], stored.ids[rows], stored.dim)
+        self._stored = stored
+        self._rows = rows
+
+    def rows(self, rows: Rows) -> Half:
+        return self._stored.rows(self._rows[rows])
+
+    def gathered(self, rows: Rows) -> Half:
+        return self._stored.gathered(self._rows[rows])
+
+    def blocks(self, size: int = BLOCK_ROWS, begin: int = 0) -> Iterator[tuple[int, Half]]:
+        for start in range(begin, len(self), size):
+            yield start, self.gathered(np.arange(start, min(start + size, len(self))))
+            self.release()
+
+    def release(self) -> None:
+        self._stored.release()
+
+
 class Images:
     """The image of each row of a build: ids int64 [N], and image paths that stay on disk until one is asked for."""
 
@@ -202,11 +228,11 @@ class Images:
                 "and `lookalike index` builds the index anew."
             ) from None
 
-    def path(self, row: int) -> str:
-        """The image path of one row."""
-        number = int(np.searchsorted(self._starts, row, side="right")) - 1
-        path: str = self._paths[number][row - int(self._starts[number])].as_py()
-        return path
+    def paths(self, rows: Rows) -> list[str]:
+        """The image paths of the given rows, int64 [n]."""
+        numbers = np.searchsorted(self._starts, rows, side="right") - 1
+        places = zip(numbers.tolist(), (rows - self._starts[numbers]).tolist(), strict=True)
+        return [self._paths[number][place].as_py() for number, place in places]
 
 
 def write_images(path: Path, batches: Iterable[pa.RecordBatch]) -> None:

@@ -65,13 +65,14 @@ def test_flower_shows_progress_inside_a_running_task_and_the_summary_at_its_end(
 
     assert coordinator.wait(120) == 0, coordinator.output
     ended = wait_until(
-        lambda: (rows := task_rows()) and len(rows) >= 3 and all(row["state"] == "SUCCESS" for row in rows) and rows,
+        lambda: (rows := task_rows()) and len(rows) >= 4 and all(row["state"] == "SUCCESS" for row in rows) and rows,
         "all tasks have ended",
         30,
     )
     results = {row["args"]: row["result"] for row in ended}
     assert results["photos partition 1/2"].startswith("sealed · 300 embedded · 0 failed")
     assert results["photos partition 2/2"].startswith("sealed · 300 embedded · 0 failed")
+    assert results["photos copies"] == "288 copies of 48 images"
     assert results["photos merge"].startswith("Flat · 600 embeddings · recall@10 1.000")
     assert "password" not in flower.output
 

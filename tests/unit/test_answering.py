@@ -1,5 +1,9 @@
 """Answers to queries, with a model that is not one: what the shell around it does is in the integration tests."""
 
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +11,10 @@ import cv2
 import numpy as np
 import pytest
 
-from shared.errors import ImageError
+from shared.errors import ImageError, QueryError
+from shared.filter import Filter
 from shared.messages import Query, SearchJob
+from shared.models import imported_model
 from shared.settings import Settings
 from tests.unit.make_job import make_job
 from workers import answering
@@ -49,3 +55,54 @@ def test_a_query_image_without_a_direction_has_its_error_and_the_others_their_hi
         assert [len(first.hits), len(last.hits)] == [3, 3]
         assert isinstance(black.error, ImageError)
         assert black.error.status == "no-direction"
+
+
+def test_an_image_can_not_be_asked_of_vectors_that_were_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make_job(tmp_path / "job", listed=30, dim=DIM, partition_size=30)
+    merge(made.job, made.manifest, Settings(), lambda phase, share: None)
+    imported = replace(made.manifest, model=imported_model("theirs", DIM))
+    monkeypatch.setattr(answering, "load_manifest", lambda job: imported)
+    own = made.embeddings[7].astype(np.float32)
+    message = SearchJob("job", (Query(image=png((9, 8, 7))), Query(vector=own)), k=1)
+    image, vector = Answerer(Settings()).answer(made.job, message)
+    assert isinstance(image.error, QueryError)
+    assert re.search(r"job was imported as vectors \(theirs\), .* send a vector of 16 values", str(image.error))
+    assert [hit.id for hit in vector.hits] == [7]
+
+
+def test_the_filter_of_a_message_limits_its_hits_and_the_bad_query_stays_alone(tmp_path: Path) -> None:
+    made = make_job(tmp_path / "job", listed=30, dim=DIM, partition_size=30)
+    merge(made.job, made.manifest, Settings(), lambda phase, share: None)
+    own = made.embeddings[7].astype(np.float32)
+    queries = (Query(vector=own), Query(vector=np.full(DIM, np.nan, np.float32)))
+    good, bad = Answerer(Settings()).answer(made.job, SearchJob("job", queries, 40, filter=Filter(where="id > 20")))
+    assert sorted(hit.id for hit in good.hits) == list(range(21, 30))
+    assert "not a finite number" in str(bad.error)
+    with pytest.raises(QueryError, match="31"):
+        Answerer(Settings()).answer(made.job, SearchJob("job", queries, filter=Filter(ids=np.array([31]))))
+
+
+def test_only_one_thread_is_in_the_model_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside: list[int] = []
+    most: list[int] = []
+
+    class Counting(FakeEmbedder):
+        def embed(self, images: np.ndarray) -> np.ndarray:
+            inside.append(1)
+            most.append(len(inside))
+            time.sleep(0.002)  # Time for others to come in.
+            inside.pop()
+            return super().embed(images)
+
+    made = make_job(tmp_path / "job", listed=30, dim=DIM, partition_size=30)
+    merge(made.job, made.manifest, Settings(), lambda phase, share: None)
+    embedder: Any = Counting()
+    monkeypatch.setattr(answering, "loaded_embedder", lambda *_: embedder)
+    answerer = Answerer(Settings())
+    messages = [SearchJob("job", (Query(image=png((number, 20, 30))),), k=2) for number in range(1, 13)]
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(lambda message: answerer.answer(made.job, message)[0], messages))
+    assert [len(answer.hits) for answer in answers] == [2] * 12
+    assert (len(most), max(most)) == (12, 1)

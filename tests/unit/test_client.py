@@ -315,3 +315,26 @@ def test_a_client_that_is_closed_gives_up_what_is_still_out(app: FakeApp) -> Non
     assert done.result()[0].id == 1
     with pytest.raises(ReplyTimeout, match="given up when its client was closed"):
         out.result()
+
+
+# Filters.
+
+
+def test_a_filter_goes_with_each_message(app: FakeApp, client: Client) -> None:
+    client.enqueue([vector(number) for number in range(70)], where="width > 5")
+    client.search(vector(1), ids=[8, 3, 8])
+    client.search(vector(1))
+    filters = [message.filter for message in app.messages]
+    assert [None if one is None else one.where for one in filters] == ["width > 5", "width > 5", None, None]
+    assert filters[2] is not None
+    assert filters[2].ids is not None
+    assert filters[2].ids.tolist() == [3, 8]
+    assert filters[3] is None
+
+
+def test_what_can_not_be_a_filter_is_not_sent(app: FakeApp, client: Client) -> None:
+    with pytest.raises(QueryError, match="just one"):
+        client.search(vector(1), ids=[1], where="true")
+    with pytest.raises(QueryError, match="0 image ids"):
+        client.enqueue([vector(1)], ids=[])
+    assert app.messages == []

@@ -46,7 +46,7 @@ from tests.strange_images import (
 )
 from workers import decode as room
 from workers import header
-from workers.decode import ReadImage, decode, read_image, stream_images
+from workers.decode import ReadImage, decode, decode_photo, read_image, stream_images
 from workers.header import FORMATS
 
 SIZE = 32
@@ -834,3 +834,54 @@ def test_an_error_of_the_path_list_reaches_the_caller(monkeypatch: pytest.Monkey
 def test_no_threads_or_no_room_ahead_is_refused_at_once(threads: int, ahead: int) -> None:
     with pytest.raises(SettingsError, match="at least 1"):
         stream([], threads, ahead)
+
+
+def photo_bytes(width: int, height: int, orientation: int | None = None) -> bytes:
+    """A JPEG whose left half is red and whose right half is blue, turned as its Exif says."""
+    image = np.zeros((height, width, 3), dtype=np.uint8)
+    image[:, : width // 2, 0] = 255
+    image[:, width // 2 :, 2] = 255
+    buffer = io.BytesIO()
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[0x0112] = orientation
+    Image.fromarray(image).save(buffer, "JPEG", quality=95, exif=exif)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("size", "longest", "expected"),
+    [
+        ((60, 40), 100, (40, 60)),
+        ((60, 40), 60, (40, 60)),
+        ((600, 400), 60, (40, 60)),
+        ((400, 600), 60, (60, 40)),
+        ((900, 3), 90, (1, 90)),
+    ],
+)
+def test_a_photo_keeps_its_shape_and_is_no_longer_than_asked(
+    size: tuple[int, int], longest: int, expected: tuple[int, int]
+) -> None:
+    pixels = decode_photo(photo_bytes(*size), longest, 10**6)
+    assert (pixels.shape, pixels.dtype) == ((*expected, 3), np.uint8)
+    left, right = pixels[:, : expected[1] // 3].mean(axis=(0, 1)), pixels[:, -(expected[1] // 3) :].mean(axis=(0, 1))
+    assert left[0] > 200 > 60 > left[2]
+    assert right[2] > 200 > 60 > right[0]
+
+
+def test_a_photo_is_upright() -> None:
+    turned = decode_photo(photo_bytes(60, 40, orientation=6), 100, 10**6)
+    assert turned.shape == (60, 40, 3)
+    assert turned[:20].mean(axis=(0, 1))[0] > 200, "what was left is above"
+    assert turned[-20:].mean(axis=(0, 1))[2] > 200
+
+
+@pytest.mark.parametrize(
+    ("data", "most", "status"),
+    [(b"", 10**6, "empty"), (b"no image", 10**6, "not-an-image"), (photo_bytes(60, 40), 2399, "oversized")],
+    ids=["empty", "text", "large"],
+)
+def test_a_photo_is_refused_as_an_image_is(data: bytes, most: int, status: str) -> None:
+    with pytest.raises(ImageError) as refused:
+        decode_photo(data, 100, most)
+    assert refused.value.status == status

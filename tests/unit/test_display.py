@@ -66,7 +66,8 @@ def test_durations_are_said_as_people_say_them(seconds: float, text: str) -> Non
         (Look(NEW, HELD * 2), "2 partitions at work; the rate shows with the first checkpoints"),
         (Look(NEW, HELD, broker_error="refused"), "the broker does not answer (refused); waiting for it"),
         (Look(EMBEDDED, HELD), "all embedded; sealing"),
-        (Look(SEALED), "building the index"),
+        (Look(SEALED), "embedding altered copies, to measure the index by"),
+        (Look(replace(SEALED, copies_done=True)), "building the index"),
         (Look(SEALED, broker_error="refused"), "the broker does not answer (refused); waiting for it"),
     ],
 )
@@ -109,7 +110,8 @@ def test_status_names_job_model_images_partitions_rate_and_index() -> None:
 def test_the_index_comes_with_recall_and_latency() -> None:
     line = "0001-ab12cd34: IVF-PQ, 123 embeddings, recall@10 0.993 (50 queries), 0.50 ms a query (p50)"
     assert display.index_line(DONE) == line
-    assert display.index_line(replace(DONE, index_is_current=False)) == f"{line}; older than the embeddings"
+    older = f"{line}; older than the embeddings, or than what was asked for"
+    assert display.index_line(replace(DONE, index_is_current=False)) == older
     unmeasured = replace(DONE, index=info_of("0001-ab12cd34", recall=None))
     assert "recall@10 not measured: no image has a neighbour" in display.index_line(unmeasured)
 
@@ -167,9 +169,14 @@ def test_an_answer_for_each_query_is_expected() -> None:
 def test_who_is_at_work_is_a_line_each() -> None:
     nobody = AtWork()
     assert display.at_work_lines(nobody, 40) == ["at work     nobody", "waiting     0 messages"]
-    busy = AtWork([Holder("embed1@here", "2"), Holder("merge1@here", "merge")], 1, [Trouble("e@h", "No [disk].", 2)])
+    busy = AtWork(
+        [Holder("embed1@here", "2"), Holder("e2@here", "copies"), Holder("merge1@here", "merge")],
+        1,
+        [Trouble("e@h", "No [disk].", 2)],
+    )
     assert display.at_work_lines(busy, 1_040) == [
         "at work     partition 3 of 1,040: embed1@here",
+        "at work     altered copies: e2@here",
         "at work     merge: merge1@here",
         "waiting     1 message",
         "trouble     e@h: No [disk].",

@@ -1,14 +1,15 @@
+from dataclasses import replace
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 from shared.errors import CorruptFile, SettingsError
+from shared.wish import Wish
 from tests.unit.make_job import clustered
 from workers import index
-from workers.index import IndexPlan, choose_index, plan_from_factory
+from workers.index import IndexPlan, choose_index, plan_for, plan_from_factory
 
 SMALL = "PCAR16,IVF16,PQ8x4fs"
 
@@ -17,50 +18,18 @@ def small_plan() -> IndexPlan:
     return plan_from_factory(SMALL, 2_000, 24)
 
 
-@pytest.mark.parametrize(
-    ("n", "d", "factory", "nprobe", "train_rows"),
-    [
-        (1, 1280, "IDMap2,Flat", 0, 0),
-        (20_000, 1280, "IDMap2,Flat", 0, 0),
-        (20_001, 1280, "PCAR256,IVF256,PQ128x4fs", 32, 20_001),
-        (200_000, 1280, "PCAR256,IVF512,PQ128x4fs", 64, 60_000),
-        (2_000_000, 1792, "PCAR256,IVF2048,PQ128x4fs", 256, 102_400),
-        (50_000, 100, "PCAR100,IVF256,PQ50x4fs", 32, 50_000),
-        (50_000, 33, "PCAR32,IVF256,PQ16x4fs", 32, 50_000),
-        (50_000, 1, "IDMap2,Flat", 0, 0),
-    ],
-)
-def test_the_choice_for_a_size_is_the_documented_one(
-    n: int, d: int, factory: str, nprobe: int, train_rows: int
-) -> None:
-    plan = choose_index(n, d)
-    assert (plan.factory, plan.nprobe, plan.train_rows, plan.dim) == (factory, nprobe, train_rows, d)
-    assert plan.type == ("Flat" if "Flat" in factory else "IVF-PQ")
-
-
-@given(n=st.integers(1, 10**8), d=st.integers(1, 4096))
-@example(n=20_001, d=2)
-def test_every_choice_can_be_trained_and_searched(n: int, d: int) -> None:
-    plan = choose_index(n, d)
-    assert 0 <= plan.train_rows <= n
-    assert 0 <= plan.nprobe <= plan.nlist
-    if plan.nlist:
-        assert plan.train_rows >= min(n, 50 * plan.nlist, 60_000)
-        assert 0.9 * np.sqrt(n) < plan.nlist < 2 * np.sqrt(n)
-        kept = int(plan.factory.removeprefix("PCAR").split(",")[0])
-        assert kept <= d
-        assert kept == 2 * plan.m
-
-
-@pytest.mark.parametrize(("n", "d"), [(0, 8), (8, 0), (-1, 8)])
-def test_there_is_no_index_of_nothing(n: int, d: int) -> None:
-    with pytest.raises(ValueError, match="at least one"):
-        choose_index(n, d)
-
-
 def test_the_chosen_factories_say_what_the_plan_says() -> None:
-    chosen = choose_index(30_000, 64)
-    assert plan_from_factory(chosen.factory, 30_000, 64) == chosen
+    for family in ("flat", "ivf-pq", "hnsw"):
+        chosen = choose_index(30_000, 64, Wish(family))
+        typed = plan_from_factory(chosen.factory, 30_000, 64)
+        assert (typed.nlist, typed.nprobe, typed.most_nprobe) == (chosen.nlist, chosen.nprobe, chosen.most_nprobe)
+        assert (typed.dim, typed.train_rows > 0) == (64, chosen.train_rows > 0)
+    assert plan_from_factory(choose_index(30_000, 64).factory, 30_000, 64).m == 32
+
+
+def test_a_family_is_planned_by_its_name_and_anything_else_by_faiss() -> None:
+    assert plan_for(30_000, 64, Wish("rabitq")) == choose_index(30_000, 64, Wish("rabitq"))
+    assert plan_for(30_000, 64, Wish("PCAR16,IVF32,PQ4x4fs")).nlist == 32
 
 
 @pytest.mark.parametrize("factory", ["Flat", "PQ8"])
@@ -75,19 +44,34 @@ def test_a_factory_that_faiss_does_not_know_is_named(factory: str) -> None:
         plan_from_factory(factory, 1_000, 16)
 
 
+def halves(vectors: np.ndarray) -> list[np.ndarray]:
+    """A sample that comes in two blocks."""
+    return [vectors[: len(vectors) // 2], vectors[len(vectors) // 2 :]]
+
+
 def filled(plan: IndexPlan, vectors: np.ndarray, ids: np.ndarray, block: int) -> object:
-    made = index.train(plan, vectors if plan.train_rows else None, seed=3)
+    made = index.train(plan, halves(vectors) if plan.train_rows else None, seed=3)
     for start in range(0, len(vectors), block):
         index.add(made, ids[start : start + block], vectors[start : start + block])
     return made
 
 
-@pytest.mark.parametrize("plan", [choose_index(2_000, 24), small_plan()], ids=["Flat", "IVF-PQ"])
+PLANS = {
+    "Flat": choose_index(2_000, 24),
+    "IVF-PQ": small_plan(),
+    "IVF-RaBitQ": replace(choose_index(2_000, 24, Wish("rabitq")), nprobe=16),
+    "HNSW": choose_index(2_000, 24, Wish("hnsw")),
+    "8-bit PQ without PCA": plan_from_factory("IVF16,PQ12np", 2_000, 24),
+}
+every_plan = pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
+
+
+@every_plan
 def test_vectors_are_found_under_their_image_ids(plan: IndexPlan) -> None:
     vectors = clustered(2_000, 24)
     ids = np.arange(2_000, dtype=np.int64) * 3 + 2**40
     made = filled(plan, vectors, ids, block=333)
-    found = index.candidates(made, vectors[:200], depth=20, nprobe=plan.nlist)
+    found = index.candidates(made, vectors[:200], depth=20, nprobe=plan.most_nprobe)
     assert found.shape == (200, 20)
     assert np.mean([own in row for own, row in zip(ids[:200], found, strict=True)]) > 0.99
     assert len(np.unique(found)) > 500
@@ -112,21 +96,48 @@ def test_the_same_seed_and_vectors_make_the_same_bytes(tmp_path: Path) -> None:
     vectors = clustered(2_000, 24)
     for name in ("one", "two"):
         index.save(filled(small_plan(), vectors, np.arange(2_000), block=500), tmp_path / name)
-    other = index.train(small_plan(), vectors, seed=4)
+    other = index.train(small_plan(), halves(vectors), seed=4)
     index.add(other, np.arange(2_000), vectors)
     index.save(other, tmp_path / "other")
     one, two, third = ((tmp_path / name).read_bytes() for name in ("one", "two", "other"))
     assert one == two != third
 
 
-@pytest.mark.parametrize("plan", [choose_index(2_000, 24), small_plan()], ids=["Flat", "IVF-PQ"])
+@every_plan
+def test_no_other_image_is_found_where_some_alone_may_be(plan: IndexPlan) -> None:
+    vectors = clustered(2_000, 24)
+    made = filled(plan, vectors, np.arange(2_000), block=2_000)
+    ids = np.arange(5, 2_000, 7)
+    found = index.candidates(made, vectors[:50], 30, plan.most_nprobe, index.Only(ids))
+    assert np.isin(found[found >= 0], ids).all()
+    assert len(np.unique(found)) > 100
+    assert np.mean(found[:, 0] >= 0) == 1.0
+    nothing = index.candidates(made, vectors[:3], 30, plan.most_nprobe, index.Only(ids[:0]))
+    assert set(nothing.ravel().tolist()) == {-1}
+
+
+def test_pca_is_that_of_the_whole_sample_however_it_is_cut() -> None:
+    vectors = clustered(2_000, 24)
+    whole, cut = (index.train(small_plan(), sample) for sample in ([vectors], np.array_split(vectors, 7)))
+    transforms = [faiss.downcast_VectorTransform(made.chain.at(0)) for made in (whole, cut)]
+    reduced, again = (transform.apply(vectors) for transform in transforms)
+    assert np.allclose(reduced @ reduced.T, again @ again.T, atol=1e-3)
+    assert np.linalg.norm(reduced @ reduced.T) > 10
+    theirs = faiss.PCAMatrix(24, 16)
+    theirs.train(vectors)
+    kept = [np.square(some).sum() for some in (reduced, theirs.apply(vectors))]
+    assert kept[0] == pytest.approx(kept[1], rel=1e-3)
+    assert np.allclose(reduced.mean(axis=0), 0, atol=1e-4)
+
+
+@every_plan
 def test_an_index_read_back_answers_as_before(tmp_path: Path, plan: IndexPlan) -> None:
     vectors = clustered(2_000, 24)
     made = filled(plan, vectors, np.arange(2_000), block=2_000)
     index.save(made, tmp_path / "index.faiss")
     again = index.load(tmp_path / "index.faiss", ntotal=2_000, dim=24)
     before, after = (
-        index.candidates(one, vectors[:20], depth=30, nprobe=4 * bool(plan.nlist)) for one in (made, again)
+        index.candidates(one, vectors[:20], depth=30, nprobe=min(4, plan.most_nprobe)) for one in (made, again)
     )
     assert np.array_equal(before, after)
     assert len(np.unique(after)) > 50

@@ -580,3 +580,76 @@ def test_whatever_fails_during_a_seal_the_partition_is_sealed_whole_or_not_seale
             break
     assert fatal > 20
     assert outcomes == {False, True}
+
+
+# Rows that never were chunks.
+
+
+def rows_of(start: int, stop: int, failed: tuple[int, ...] = ()) -> tuple[pa.Table, npt.NDArray[np.float16]]:
+    rows = [row(image, "no-direction" if image in failed else "ok") for image in range(start, stop)]
+    columns = {name: [getattr(one, name) for one in rows] for name in checkpoint.CHUNK_SCHEMA.names[:-1]}
+    table = pa.table(columns, schema=pa.schema(list(checkpoint.CHUNK_SCHEMA)[:-1]))
+    return table, vectors(stop - start - len(failed), seed=start)
+
+
+def test_rows_are_sealed_as_chunks_are(made: tuple[JobDir, Manifest], tmp_path: Path) -> None:
+    job, manifest = made
+    partition = manifest.partition(0)
+    spans = [(chunk.start, chunk.stop) for chunk in manifest.chunks(partition)]
+    seal = ledger.seal_rows(job, manifest, partition, (rows_of(*span) for span in spans))
+    other = make_job(tmp_path / "other", listed=40, sealed=())
+    for chunk in manifest.chunks(partition):
+        rows = [row(image) for image in range(chunk.start, chunk.stop)]
+        checkpoint.commit_chunk(other.job, manifest, chunk, rows, vectors(len(chunk), seed=chunk.start), seconds=1.0)
+    by_chunks = ledger.seal_partition(other.job, other.manifest, partition)
+    assert sealed_bytes(job, 0) == sealed_bytes(other.job, 0)
+    assert seal.files == by_chunks.files
+    assert (seal.embedded, seal.failed, seal.start, seal.stop, seal.dim) == (25, 0, 0, 25, DIM)
+    assert ledger.check_ids(job, seal).tolist() == list(range(25))
+
+
+def test_rows_that_failed_shorten_the_embeddings_and_their_checksum_is_that_of_the_file(
+    made: tuple[JobDir, Manifest],
+) -> None:
+    job, manifest = made
+    blocks = [rows_of(25, 30, (25, 28)), rows_of(30, 31, (30,)), rows_of(31, 40)]
+    seal = ledger.seal_rows(job, manifest, manifest.partition(1), iter(blocks))
+    assert (seal.embedded, seal.failed) == (12, 3)
+    assert ledger.check_ids(job, seal).tolist() == [26, 27, 29, *range(31, 40)]
+    stored = np.load(job.img_emb(1))
+    assert stored.tobytes() == np.concatenate([embeddings for _, embeddings in blocks]).tobytes()
+    for path in job.sealed_files(1):
+        entry = seal.files[str(path.relative_to(job.path))]
+        assert entry == {"bytes": path.stat().st_size, "sha256": files.sha256_of(path)}
+
+
+def test_a_partition_that_is_sealed_is_not_read_again(made: tuple[JobDir, Manifest]) -> None:
+    job, manifest = made
+    seal = ledger.seal_rows(job, manifest, manifest.partition(1), [rows_of(25, 40)])
+
+    def unread() -> Iterator[Any]:
+        raise AssertionError
+        yield
+
+    assert ledger.seal_rows(job, manifest, manifest.partition(1), unread()) == seal
+
+
+@pytest.mark.parametrize(
+    ("blocks", "sentence"),
+    [
+        ([rows_of(25, 39)], "ends at the id 40, its rows at 39"),
+        ([rows_of(25, 30), rows_of(31, 40)], "each of its ids once, in order"),
+        ([rows_of(25, 41)], "ends at the id 40, its rows at 41"),
+        ([(rows_of(25, 40)[0], vectors(14))], r"needs float16 \[15, 16\], and was given float16 \[14, 16\]"),
+        ([(rows_of(25, 40)[0], vectors(15)[:, :8])], r"needs float16 \[15, 16\], and was given float16 \[15, 8\]"),
+        ([(rows_of(25, 40)[0], vectors(15).astype(np.float32))], "was given float32"),
+    ],
+)
+def test_rows_that_are_no_partition_leave_nothing(
+    made: tuple[JobDir, Manifest], blocks: list[Any], sentence: str
+) -> None:
+    job, manifest = made
+    before = files_of(job)
+    with pytest.raises(ValueError, match=sentence):
+        ledger.seal_rows(job, manifest, manifest.partition(1), iter(blocks))
+    assert files_of(job) == before

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from shared.errors import CorruptFile, JobMismatch, JobNotFound
 from shared.jobdir import JobDir
 from shared.manifest import FORMAT, Chunk, Manifest, Partition, Source, load_manifest, write_manifest
+from shared.models import imported_model
 from tests.unit.make_job import model_spec
 
 
@@ -40,6 +41,18 @@ def test_the_manifest_is_readable_by_people_and_names_format_and_fingerprint(tmp
     table = json.loads(job.spec.read_text())
     assert (table["format"], table["fingerprint"], table["dtype"]) == (FORMAT, model_spec().fingerprint, "float16")
     assert (table["listed"], table["source"]["kind"], table["made_by"]) == (60, "folder", "lookalike 9.9")
+
+
+def test_only_imported_vectors_have_a_content_and_say_which_command_reads_them_again(tmp_path: Path) -> None:
+    job = JobDir(tmp_path / "job")
+    write_manifest(job, manifest())
+    assert "content" not in json.loads(job.spec.read_text())["source"]
+    source = Source("embeddings", "/vectors", "0" * 64, content="1" * 64)
+    imported = replace(manifest(), source=source, model=imported_model("made-up", 16))
+    write_manifest(job, imported)
+    assert load_manifest(job) == imported
+    assert load_manifest(job).source.content == "1" * 64
+    assert (imported.again, manifest().again) == ("`lookalike import` reads", "`lookalike index` embeds")
 
 
 @given(st.integers(1, 5_000), st.integers(1, 2_000), st.integers(1, 700))

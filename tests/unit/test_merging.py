@@ -1,3 +1,4 @@
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,14 +8,16 @@ import numpy as np
 import pytest
 
 from shared import builds, ledger
-from shared.errors import CorruptFile, FingerprintMismatch, JobError
+from shared.errors import CorruptFile, FingerprintMismatch, JobError, SettingsError
 from shared.jobdir import JobDir
 from shared.settings import Settings
+from shared.wish import Wish, write_wish
 from tests.unit.make_job import MadeJob, clustered, make_job, model_spec
-from workers import index, merging, recall
+from workers import index, merging, recall, tuning
 from workers.index import IndexPlan, choose_index, plan_from_factory
 from workers.merging import merge
-from workers.search import Searcher, SearcherPool
+from workers.search import Searcher
+from workers.searchers import SearcherPool
 from workers.stopping import Stopped
 
 PHASES = ("checking", "training", "adding", "measuring")
@@ -33,7 +36,7 @@ def merged(made: MadeJob, **values: float) -> builds.IndexInfo:
     return merge(made.job, made.manifest, Settings(**values), quiet)  # type: ignore[arg-type]
 
 
-def poor_ivf(n: int, d: int) -> IndexPlan:
+def poor_ivf(n: int, d: int, wish: Wish) -> IndexPlan:
     return replace(plan_from_factory("PCAR16,IVF32,PQ4x4fs", n, d), nprobe=1)
 
 
@@ -59,7 +62,13 @@ def test_a_large_job_gets_an_ivf_pq_index_that_reaches_its_recall(large: Large) 
     assert info.recall_at_10 is not None
     assert info.recall_at_10 >= 0.99
     assert info.recall_queries == 500
-    assert info.nprobe >= plan.nprobe
+    assert 1 <= info.nprobe <= info.nlist
+    assert (info.train_rows, info.peak_rss_bytes > 100e6) == (plan.train_rows, True)
+    assert {"nprobe": info.nprobe, "depth": info.rerank_depth}.items() <= max(
+        info.sweep, key=lambda point: (point["nprobe"], point["depth"]) == (info.nprobe, info.rerank_depth)
+    ).items()
+    assert info.wish == Wish().to_json()
+    assert (info.former, info.refused) == ("", "")
     assert 0 < info.p50_ms <= info.p99_ms
     assert set(info.seconds) == set(PHASES)
     assert info == builds.current_info(made.job)
@@ -117,18 +126,54 @@ def test_the_same_job_makes_the_same_index_bytes(tmp_path: Path) -> None:
     assert len(set(sums[0].values())) == 2
 
 
-def test_a_search_is_widened_to_the_target_and_the_width_is_recorded(tmp_path: Path) -> None:
+def test_a_search_is_tuned_to_the_recall_asked_for_and_the_width_is_recorded(tmp_path: Path) -> None:
     made = make_job(tmp_path / "job", clustered(1_500, 24), partition_size=600, chunk_size=600)
     found = {}
-    for target in (0.0, 0.9):
-        shutil.rmtree(made.job.index_dir, ignore_errors=True)
-        settings = Settings(recall_target=target, rerank_depth=20)
-        found[target] = merge(made.job, made.manifest, settings, quiet, poor_ivf)
-    assert (found[0.0].nprobe, found[0.0].rerank_depth) == (1, 20)
-    assert found[0.9].nprobe > 1
-    assert found[0.0].recall_at_10 < 0.9 <= found[0.9].recall_at_10  # type: ignore[operator]
-    opened = Searcher.open(made.job, found[0.9].build)
-    assert (opened.nprobe, opened.rerank_depth) == (found[0.9].nprobe, found[0.9].rerank_depth)
+    for target in (0.2, 0.97):
+        write_wish(made.job, Wish(recall=target))
+        found[target] = merge(made.job, made.manifest, Settings(), quiet, poor_ivf)
+    assert found[0.2].rerank_depth < found[0.97].rerank_depth
+    assert found[0.97].recall_at_10 >= 0.97  # type: ignore[operator]
+    assert found[0.2].recall_at_10 < 0.97  # type: ignore[operator]
+    opened = Searcher.open(made.job, found[0.97].build)
+    assert (opened.nprobe, opened.rerank_depth) == (found[0.97].nprobe, found[0.97].rerank_depth)
+
+
+def test_another_wish_is_another_build_and_the_same_wish_is_none(tmp_path: Path) -> None:
+    made = make_job(tmp_path / "job")
+    first = merged(made)
+    write_wish(made.job, Wish("hnsw"))
+    second = merged(made)
+    assert (first.type, second.type, second.former) == ("Flat", "HNSW", first.build)
+    assert builds.current_info(made.job) == second == merged(made)
+    write_wish(made.job, Wish())
+    assert merged(made) == first
+    assert builds.current_info(made.job) == first
+
+
+def test_a_build_that_finds_less_is_kept_and_not_promoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuning, "DEPTHS", (20,))
+    made = make_job(tmp_path / "job", clustered(1_500, 24), partition_size=600, chunk_size=600)
+    first = merged(made)
+    write_wish(made.job, Wish("PCAR16,IVF32,PQ4x4fs"))
+    second = merged(made)
+    assert second.recall_at_10 < 0.9  # type: ignore[operator]
+    assert re.search(rf"built as {second.build} and finds less: recall@10 0\.\d+, where {first.build}", second.refused)
+    assert builds.current_info(made.job) == first
+    assert merged(made) == second  # What was refused is not built again.
+    assert builds.build_names(made.job) == [first.build, second.build]
+    write_wish(made.job, Wish("PCAR16,IVF32,PQ4x4fs", recall=0.3))
+    third = merged(made)
+    assert third.refused == ""  # Who asks for little gets it.
+    assert builds.current_info(made.job) == third
+
+
+def test_a_wish_that_faiss_can_not_fulfil_is_said_and_leaves_nothing(tmp_path: Path) -> None:
+    made = make_job(tmp_path / "job")
+    write_wish(made.job, Wish("IVF16,PQ7x4fs"))
+    with pytest.raises(SettingsError, match="IVF16,PQ7x4fs"):
+        merged(made)
+    assert builds.build_names(made.job) == []
 
 
 def test_a_small_job_gets_a_flat_index_that_misses_nothing(tmp_path: Path) -> None:
@@ -262,9 +307,9 @@ def test_a_merge_that_should_not_run_at_the_same_time_does_no_harm(tmp_path: Pat
         if phase == "adding" and not inner:
             inner.append(merged(made))
 
-    with pytest.raises(JobError, match=r"images\.arrow was removed .* another merge"):
-        merge(made.job, made.manifest, Settings(), report)
-    assert builds.current_info(made.job) == inner[0]
+    outer = merge(made.job, made.manifest, Settings(), report)
+    assert outer.files == inner[0].files
+    assert builds.current_build(made.job) == inner[0].build == outer.build
     assert Searcher.open(made.job, inner[0].build).ntotal == 60
 
 
@@ -308,7 +353,9 @@ def test_a_merge_that_loses_its_claim_before_the_end_promotes_nothing(tmp_path: 
     with pytest.raises(Stopped):
         merge(made.job, made.manifest, Settings(), lost_at_the_end)
     assert builds.current_build(made.job) is None
-    assert builds.build_names(made.job) == []
+    info = merged(made)  # What was built is not built again.
+    assert builds.build_names(made.job) == [info.build] == [builds.current_build(made.job)]
+    assert {path.name for path in made.job.build_dir(info.build).iterdir()} == {*info.files, builds.INFO_FILE}
 
 
 def test_seals_that_a_lagging_listing_does_not_show_are_merged_all_the_same(

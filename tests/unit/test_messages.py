@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from shared.errors import ImageError, LookalikeError, MessageError, NoIndexYet, QueryError
+from shared.filter import Filter
 from shared.jobdir import check_job_id
 from shared.messages import (
     EMBED_QUEUE,
@@ -20,6 +21,7 @@ from shared.messages import (
     QUEUES,
     TASK_QUEUES,
     Answer,
+    EmbedCopies,
     EmbedPartition,
     Hit,
     MergeJob,
@@ -48,6 +50,13 @@ def search_table(**changes: Any) -> dict[str, Any]:
 def test_embed_messages_round_trip(job: str, partition: int) -> None:
     message = EmbedPartition(job, partition)
     assert EmbedPartition.from_json(wire(message.to_json())) == message
+
+
+@given(job_ids)
+def test_copies_messages_round_trip(job: str) -> None:
+    assert EmbedCopies.from_json(wire(EmbedCopies(job).to_json())) == EmbedCopies(job)
+    with pytest.raises(MessageError, match="copies"):
+        EmbedCopies.from_json(EmbedPartition(job, 0).to_json())
 
 
 @given(job_ids)
@@ -206,7 +215,23 @@ def test_a_vector_of_broken_floats_is_refused(size: int) -> None:
         Query.from_json({"vector": text})
 
 
-keys = st.sampled_from(["version", "job", "partition", "queries", "k", "exact", "answers", "error", "image", "vector"])
+keys = st.sampled_from(
+    [
+        "filter",
+        "where",
+        "ids",
+        "version",
+        "job",
+        "partition",
+        "queries",
+        "k",
+        "exact",
+        "answers",
+        "error",
+        "image",
+        "vector",
+    ]
+)
 scalars = st.none() | st.booleans() | st.integers(-2, 2) | st.integers() | st.floats() | st.text()
 
 
@@ -263,9 +288,13 @@ def test_a_huge_value_is_not_repeated_in_the_error() -> None:
 
 def test_every_task_has_the_queue_of_its_role() -> None:
     assert QUEUES == {"embed": EMBED_QUEUE, "merge": MERGE_QUEUE, "query": QUERY_QUEUE}
-    assert sorted(TASK_QUEUES.values()) == sorted(QUEUES.values())
+    assert TASK_QUEUES == {
+        "lookalike.embed_partition": EMBED_QUEUE,
+        "lookalike.embed_copies": EMBED_QUEUE,
+        "lookalike.merge_job": MERGE_QUEUE,
+        "lookalike.search": QUERY_QUEUE,
+    }
     assert len(set(QUEUES.values())) == 3
-    assert all(task.startswith("lookalike.") for task in TASK_QUEUES)
 
 
 @pytest.mark.parametrize("kind", ["image", "vector"])
@@ -289,3 +318,21 @@ def test_an_image_of_just_the_most_bytes_is_taken(data: bytes) -> None:
     if data:
         with pytest.raises(MessageError, match=f"has {len(data)} bytes"):
             Query.from_json(table, len(data) - 1)
+
+
+def test_a_search_without_a_filter_is_what_it_was_before_there_were_filters() -> None:
+    query = Query(vector=np.ones(2, np.float32))
+    assert set(SearchJob("job", (query,)).to_json()) == {"version", "job", "k", "exact", "queries"}
+    assert SearchJob.from_json(search_table()).filter is None
+
+
+def test_a_search_carries_its_filter() -> None:
+    query = Query(vector=np.ones(2, np.float32))
+    for filter in (Filter(where="id > 5"), Filter(ids=np.array([3, 8]))):
+        back = SearchJob.from_json(json.loads(json.dumps(SearchJob("job", (query,), filter=filter).to_json())))
+        assert back.filter is not None
+        assert back.filter.key == filter.key
+    with pytest.raises(MessageError, match="filter"):
+        SearchJob.from_json(search_table(filter=None))
+    with pytest.raises(MessageError, match="must hold"):
+        SearchJob.from_json(search_table(filters={"where": "true"}))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from shared.errors import ModelError
-from shared.models import LITE0_FILE, LITE0_PACKAGE, MODEL_NAMES, ModelSpec, resolve_model
+from shared.models import LITE0_FILE, LITE0_PACKAGE, MODEL_NAMES, ModelSpec, imported_model, resolve_model
 
 
 def keras_file(path: Path, config: Any) -> Path:
@@ -221,3 +221,33 @@ def test_a_keras_file_brings_its_own_weights(tmp_path: Path) -> None:
     path = keras_file(tmp_path / "mine.keras", functional([None, 96, 96, 3]))
     with pytest.raises(ModelError, match="its own weights"):
         resolve_model(str(path), tmp_path / "w.h5")
+
+
+def test_an_imported_model_is_its_name_and_dimensions() -> None:
+    model = imported_model("ViT-B/32", 512)
+    assert (model.is_imported, model.dim, model.image_size, model.weights) == (True, 512, 0, "none")
+    assert model.fingerprint == "ViT-B/32@2e0717531c7c"  # What jobs carry.
+    assert imported_model("ViT-B/32", 512, chunk_size=7).fingerprint == model.fingerprint
+    assert imported_model("ViT-B/32", 768).fingerprint != model.fingerprint
+    assert imported_model("ViT-L/14", 512).fingerprint != model.fingerprint
+    assert ModelSpec.from_json(json.loads(json.dumps(model.to_json()))) == model
+    assert not resolve_model("efficientnet-lite0").is_imported
+
+
+@pytest.mark.parametrize("name", ["", " ", "two words", "-x", "é", "a\n", "x" * 101])
+def test_a_name_that_nothing_can_be_called_by_is_refused(name: str) -> None:
+    with pytest.raises(ModelError, match="can't name a model"):
+        imported_model(name, 4)
+
+
+@pytest.mark.parametrize("dim", [0, -1, 65_537])
+def test_dimensions_that_no_index_takes_are_refused(dim: int) -> None:
+    with pytest.raises(ModelError, match="1 to 65,536 can be imported"):
+        imported_model("made-up", dim)
+
+
+def test_an_imported_model_without_dimensions_is_none() -> None:
+    with pytest.raises(ModelError, match="has no number of dimensions"):
+        replace(imported_model("made-up", 4), dim=None)
+    with pytest.raises(ModelError, match="must be at least 1"):
+        replace(resolve_model("efficientnet-lite0"), image_size=0)

@@ -8,12 +8,13 @@ from types import ModuleType
 import pytest
 
 from coordinator.progress import Progress, ProgressReader
-from shared import builds, checkpoint, ledger
+from shared import builds, checkpoint, copies, ledger
 from shared.builds import IndexInfo
 from shared.checkpoint import ImageRow
 from shared.errors import CorruptFile, FingerprintMismatch
 from shared.jobdir import JobDir
 from shared.manifest import Manifest
+from shared.models import ModelSpec
 from tests.unit.make_job import image_path, make_job, model_spec, unit
 
 DIM = 16
@@ -226,6 +227,49 @@ def test_an_index_is_current_when_it_covers_all_that_is_sealed(made: tuple[JobDi
     assert progress.index_is_current
 
 
+def test_copies_are_done_when_those_of_what_is_sealed_are_there_or_none_are_needed(
+    made: tuple[JobDir, Manifest],
+) -> None:
+    job, manifest = made
+    reader = ProgressReader(job, manifest)
+    seal(job, manifest, 0)
+    none = copies.none_of(manifest.model.fingerprint, builds.ledger_digest(ledger.sealed(job, manifest)), 0, "Gone.")
+    copies.write_copies(job, none)
+    assert not reader.read().copies_done, "not all is sealed"
+    seal(job, manifest, 1)
+    assert not reader.read().copies_done, "they are of other embeddings"
+    digest = builds.ledger_digest(ledger.sealed(job, manifest))
+    copies.write_copies(job, replace(none, ledger_digest=digest))
+    assert reader.read().copies_done
+    job.copies.write_bytes(b"damaged")
+    assert not reader.read().copies_done
+    job.copies.unlink()
+    assert not reader.read().copies_done
+    build(job, manifest)
+    assert reader.read().copies_done, "a job whose index is current is left as it is"
+
+
+def test_copies_are_read_once(made: tuple[JobDir, Manifest], monkeypatch: pytest.MonkeyPatch) -> None:
+    job, manifest = made
+    seal(job, manifest, 0)
+    seal(job, manifest, 1)
+    digest = builds.ledger_digest(ledger.sealed(job, manifest))
+    copies.write_copies(job, copies.none_of(manifest.model.fingerprint, digest, 0, "Gone."))
+    reader = ProgressReader(job, manifest)
+    assert reader.read().copies_done
+    monkeypatch.setattr("coordinator.progress.usable_copies", None)
+    assert reader.read().copies_done
+
+
+def test_of_imported_vectors_no_copies_are_made(made: tuple[JobDir, Manifest], monkeypatch: pytest.MonkeyPatch) -> None:
+    job, manifest = made
+    monkeypatch.setattr(ModelSpec, "is_imported", property(lambda spec: True))
+    seal(job, manifest, 0)
+    assert not ProgressReader(job, manifest).read().copies_done
+    seal(job, manifest, 1)
+    assert ProgressReader(job, manifest).read().copies_done
+
+
 def test_the_json_is_the_documented_one(made: tuple[JobDir, Manifest]) -> None:
     job, manifest = made
     reader = ProgressReader(job, manifest)
@@ -241,6 +285,7 @@ def test_the_json_is_the_documented_one(made: tuple[JobDir, Manifest]) -> None:
         "images_per_second": 3.3,
         "eta_seconds": 27,
         "index": None,
+        "refused": None,
     }
     seal(job, manifest, 0)
     seal(job, manifest, 1)

@@ -1,5 +1,4 @@
-from collections.abc import Callable, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -7,7 +6,7 @@ import pytest
 from shared.messages import Hit
 from tests.unit.make_job import clustered, unit
 from workers import recall
-from workers.recall import Measurement, Neighbours, Width
+from workers.recall import Neighbours
 from workers.stored import StoredEmbeddings
 
 
@@ -150,53 +149,3 @@ def test_fewer_images_than_k_are_measured_by_what_there_is(n: int, expected: flo
     stored = stored_of(clustered(n, 16))
     measured = recall.measure(Searching(stored), stored, k=10)
     assert (measured.recall, measured.queries) == (expected, n)
-
-
-def made_up(recall_of: Callable[[Width], float]) -> tuple[list[Width], Callable[[Width], Measurement]]:
-    asked: list[Width] = []
-
-    def measured(width: Width) -> Measurement:
-        asked.append(width)
-        return Measurement(recall_of(width), 9, p50_ms=width.nprobe + width.depth / 1_000, p99_ms=1.0)
-
-    return asked, measured
-
-
-def widened(recall_of: Callable[[Width], float], target: float) -> tuple[Width, Measurement, list[Width], list[float]]:
-    asked, measured = made_up(recall_of)
-    reports: list[float] = []
-    width, found = recall.narrowest(measured, Width(4, 100), Width(64, 800), target, reports.append)
-    return width, found, asked, reports
-
-
-def test_a_search_that_is_wide_enough_is_left_as_it_is() -> None:
-    width, found, asked, reports = widened(lambda width: 0.95, target=0.95)
-    assert (width, found.recall, asked, reports) == (Width(4, 100), 0.95, [Width(4, 100)], [1.0])
-
-
-def test_the_search_is_widened_where_it_helps_until_the_target_is_reached() -> None:
-    by_lists = widened(lambda width: min(0.99, width.nprobe / 32), target=0.98)
-    assert by_lists[0] == Width(32, 100)
-    by_depth = widened(lambda width: min(0.99, width.depth / 400), target=0.98)
-    assert by_depth[0] == Width(4, 400)
-    assert by_depth[3][-1] == 1.0
-    assert all(earlier <= later for earlier, later in pairwise(by_depth[3]))
-
-
-def test_a_target_out_of_reach_ends_at_the_narrowest_of_the_best() -> None:
-    width, found, asked, _ = widened(lambda width: 0.9 if width.nprobe >= 16 else 0.8, target=1.0)
-    assert (width.nprobe, found.recall) == (16, 0.9)
-    assert asked[-1] != width
-    assert Width(64, 800) in asked
-
-
-def test_without_neighbours_nothing_is_widened() -> None:
-    asked, measured = made_up(lambda width: 0.5)
-    width, found = recall.narrowest(
-        lambda width: Measurement(None, measured(width).queries, 1.0, 1.0),
-        Width(0, 1),
-        Width(0, 1),
-        0.99,
-        lambda _: None,
-    )
-    assert (width, found.recall, len(asked)) == (Width(0, 1), None, 1)

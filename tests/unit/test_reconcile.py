@@ -11,10 +11,13 @@ import pytest
 import redis
 
 from coordinator.progress import ProgressReader
-from coordinator.reconcile import GRACE_SECONDS, Reconciler
-from shared import builds, ledger
-from shared.lease import MERGE, lease_key
-from shared.messages import EMBED_QUEUE, MERGE_QUEUE, TASK_QUEUES, EmbedPartition, MergeJob
+from coordinator.reconcile import COPIES_SECONDS, GRACE_SECONDS, Reconciler
+from shared import builds, copies, ledger
+from shared.builds import IndexInfo
+from shared.jobdir import JobDir
+from shared.lease import COPIES, MERGE, lease_key
+from shared.manifest import Manifest, load_manifest
+from shared.messages import COPIES_TASK, EMBED_QUEUE, MERGE_QUEUE, TASK_QUEUES, EmbedCopies, EmbedPartition, MergeJob
 from tests.unit.make_job import make_job
 from tests.unit.test_progress import build
 
@@ -40,7 +43,7 @@ class FakeBroker:
         assert options == {"ignore_result": True, "retry": False}
         body = base64.b64encode(json.dumps([args, {}, {}]).encode()).decode()
         self.queues.setdefault(TASK_QUEUES[name], []).append(json.dumps({"body": body, "headers": {}}))
-        self.sent.append(args[0].get("partition", MERGE))
+        self.sent.append(args[0].get("partition", COPIES if name == COPIES_TASK else MERGE))
         self.shown.append(argsrepr)
 
     # Redis.
@@ -80,7 +83,7 @@ class FakeBroker:
     def take(self, queue: str, owner: str = "embed1@here") -> None:
         """A worker takes the oldest message of a queue, and its lease."""
         table = json.loads(base64.b64decode(json.loads(self.queues[queue].pop(0))["body"]))[0][0]
-        self.hold(table["job"], table.get("partition", MERGE), owner)
+        self.hold(table["job"], table.get("partition", COPIES if queue == EMBED_QUEUE else MERGE), owner)
 
     def hold(self, job: str, what: int | str, owner: str = "embed1@here") -> None:
         self.keys[lease_key(job, what)] = f"{owner}|token"
@@ -114,10 +117,18 @@ def clock() -> Clock:
 Make = Callable[..., Reconciler]
 
 
+def without_copies(job: JobDir, manifest: Manifest) -> None:
+    """Have it said of what is sealed now that no altered copies can be made."""
+    digest = builds.ledger_digest(ledger.sealed(job, manifest))
+    copies.write_copies(job, copies.none_of(manifest.model.fingerprint, digest, 0, "The photos are gone."))
+
+
 @pytest.fixture
 def reconciler(tmp_path: Path, broker: FakeBroker, clock: Clock) -> Make:
-    def make(sealed: list[int] | None = None) -> Reconciler:
+    def make(sealed: list[int] | None = None, has_copies: bool = True) -> Reconciler:
         made = make_job(tmp_path / "job", listed=100, sealed=[] if sealed is None else sealed)
+        if has_copies:
+            without_copies(made.job, made.manifest)
         return Reconciler(broker, broker, ProgressReader(made.job, made.manifest), clock)  # type: ignore[arg-type]
 
     return make
@@ -276,6 +287,84 @@ def test_when_all_is_sealed_the_merge_is_asked_for_once(reconciler: Make, broker
     assert broker.sent == [MERGE, MERGE]
 
 
+def test_before_the_merge_the_altered_copies_are_asked_for_once(
+    reconciler: Make, broker: FakeBroker, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reconciling = reconciler(sealed=[0, 1, 2, 3], has_copies=False)
+    monkeypatch.setattr(reconciling, "others_consume", lambda queue, troubled: True)
+    for _ in range(30):  # However long the one worker that there is has other things to do.
+        look = reconciling.look()
+        clock.now += GRACE_SECONDS
+    assert look.progress.complete
+    assert not look.progress.copies_done
+    assert (broker.sent, broker.shown) == ([COPIES], ["job copies"])
+    (raw,) = broker.queues[EMBED_QUEUE]
+    assert EmbedCopies.from_json(json.loads(base64.b64decode(json.loads(raw)["body"]))[0][0]) == EmbedCopies("job")
+    broker.take(EMBED_QUEUE)
+    for _ in range(30):
+        reconciling.look()
+        clock.now += GRACE_SECONDS
+    assert broker.sent == [COPIES]
+    broker.lose("job", COPIES)  # Its worker has died.
+    for passed, expected in ((0.0, []), (GRACE_SECONDS, [COPIES])):
+        broker.taken()
+        clock.now += passed
+        reconciling.look()
+        assert broker.sent == expected, passed
+    job = JobDir.at(tmp_path / "job")
+    without_copies(job, load_manifest(job))
+    reconciling.look()
+    clock.now += GRACE_SECONDS
+    assert reconciling.look().progress.copies_done
+    assert broker.sent == [COPIES, MERGE]
+
+
+def test_where_nobody_embeds_any_more_the_merge_does_not_wait_for_copies(
+    reconciler: Make, broker: FakeBroker, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reconciling = reconciler(sealed=[0, 1, 2, 3], has_copies=False)
+    asked: list[tuple[str, set[str]]] = []
+
+    def nobody(queue: str, troubled: set[str]) -> bool:
+        asked.append((queue, troubled))
+        return False
+
+    monkeypatch.setattr(reconciling, "others_consume", nobody)
+    reconciling.look()
+    reconciling.look()
+    clock.now += COPIES_SECONDS - 1
+    reconciling.look()
+    assert broker.taken() == [COPIES]
+    assert asked == [], "the question takes a second and a half, so it is not for every look"
+    clock.now += 1
+    for _ in range(3):
+        reconciling.look()
+        clock.now += GRACE_SECONDS
+    assert asked[0] == (EMBED_QUEUE, set())
+    assert broker.taken() == [MERGE]
+
+
+def test_copies_that_another_job_waits_for_are_not_ours(reconciler: Make, broker: FakeBroker) -> None:
+    broker.send_task("lookalike.embed_copies", [EmbedCopies("other").to_json()], "", ignore_result=True, retry=False)
+    broker.taken()
+    reconciler(sealed=[0, 1, 2, 3], has_copies=False).look()
+    assert broker.sent == [COPIES]
+
+
+def test_a_build_that_was_refused_is_not_asked_for_again(
+    reconciler: Make, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reconciling = reconciler(sealed=[0, 1, 2, 3], has_copies=False)
+    info = IndexInfo(
+        build="0002-ab12cd34", type="Flat", factory="Flat", ntotal=100, dim=16, fingerprint="", ledger_digest="",
+        nlist=0, nprobe=0, m=0, nbits=0, rerank_depth=200, recall_at_10=1.0, recall_queries=50, p50_ms=0.25,
+        p99_ms=0.5, seconds={}, built_at=0.0, files={}, refused="It is worse.",
+    )  # fmt: skip
+    monkeypatch.setattr(builds, "refused_build", lambda job, digest, wish: info)
+    assert reconciling.look().progress.refused is info
+    assert broker.sent == []
+
+
 def test_a_merge_that_another_job_waits_for_is_not_ours(reconciler: Make, broker: FakeBroker) -> None:
     broker.send_task("lookalike.merge_job", [MergeJob("other").to_json()], "", ignore_result=True, retry=False)
     broker.taken()
@@ -296,6 +385,11 @@ def test_nothing_is_asked_for_when_the_index_covers_all(tmp_path: Path, broker: 
     made.job.seal(0).write_text(json.dumps(shown))
     again = Reconciler(broker, broker, ProgressReader(made.job, made.manifest), clock)  # type: ignore[arg-type]
     assert not again.look().progress.index_is_current
+    assert broker.taken() == [COPIES], "those of the embeddings that were are of no use"
+    without_copies(made.job, made.manifest)
+    assert again.look().progress.copies_done
+    clock.now += GRACE_SECONDS
+    again.look()
     assert broker.sent == [MERGE]
     assert builds.ledger_digest(ledger.sealed(made.job, made.manifest))
 

@@ -4,13 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from coordinator import repair as room
 from coordinator.findings import Checked, Kind
 from coordinator.repair import Outcome, repair
 from coordinator.verify import verify
-from shared import builds, checkpoint, files, ledger, path_list
+from shared import builds, checkpoint, copies, files, ledger, path_list
 from shared.jobdir import JobDir
 from shared.manifest import load_manifest
 from shared.settings import Settings
@@ -108,6 +109,46 @@ def test_a_damaged_chunk_is_taken_back_alone(half: JobDir, damage: str) -> None:
     assert missing(half) == [(1, 1), (1, 2), (2, 0)]
     finish(half)
     assert list(verify(half, Checked())) == []
+
+
+def with_copies(job: JobDir, fingerprint: str | None = None) -> bytes:
+    """Write altered copies as an embed worker does; returns the file's bytes."""
+    manifest = load_manifest(job)
+    digest = builds.ledger_digest(ledger.sealed(job, manifest))
+    made = copies.Copies(
+        ids=np.arange(6, dtype=np.int64),
+        alterations=("flip",) * 6,
+        similarities=np.ones(6, dtype=np.float32),
+        embeddings=np.eye(6, 16, dtype=np.float16),
+        fingerprint=fingerprint or manifest.model.fingerprint,
+        ledger_digest=digest,
+        seed=0,
+    )
+    copies.write_copies(job, made)
+    return job.copies.read_bytes()
+
+
+def test_whole_altered_copies_stay(finished: JobDir) -> None:
+    before = with_copies(finished)
+    assert mend(finished) == []
+    assert finished.copies.read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "another model"])
+def test_damaged_altered_copies_are_removed_and_the_index_stays(finished: JobDir, damage: str) -> None:
+    if damage == "another model":
+        with_copies(finished, "other@0123")
+    else:
+        with_copies(finished)
+        DAMAGES[damage](finished.copies)
+    current = finished.current.read_text()
+    (outcome,) = mend(finished)
+    assert (outcome.finding.path, outcome.finding.kind, outcome.mended) == ("copies.parquet", Kind.DAMAGE, True)
+    assert "It is removed, and made anew before the next index is built" in outcome.sentence
+    assert "lookalike repair" not in outcome.sentence
+    assert not finished.copies.exists()
+    assert finished.current.read_text() == current
+    assert mend(finished) == []
 
 
 def test_two_damaged_files_of_a_partition_are_taken_back_together(finished: JobDir) -> None:

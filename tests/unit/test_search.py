@@ -3,28 +3,32 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from shared import builds, files
-from shared.errors import CorruptFile, FingerprintMismatch, JobNotFound, NoIndexYet, QueryError
+from shared import builds
+from shared.errors import CorruptFile, FingerprintMismatch, QueryError
+from shared.filter import Filter
 from shared.jobdir import JobDir
 from shared.manifest import write_manifest
 from shared.settings import Settings
+from shared.wish import Wish
 from tests.unit.make_job import MadeJob, clustered, image_path, make_job, model_spec, unit
-from workers import index
-from workers.index import IndexPlan, plan_from_factory
+from workers import index, search
+from workers.index import IndexPlan, Only, plan_from_factory
 from workers.merging import merge
-from workers.search import Searcher, SearcherPool
+from workers.search import Searcher
+from workers.stored import IMAGES_SCHEMA, Images, StoredEmbeddings
 
 FAILED = {0, 3, *range(500, 520), 1199}
 
 
-def small_ivf(n: int, d: int) -> IndexPlan:
+def small_ivf(n: int, d: int, wish: Wish) -> IndexPlan:
     return replace(plan_from_factory("PCAR16,IVF16,PQ8x4fs", n, d), nprobe=4)
 
 
-def merged(made: MadeJob, flat: bool = True, recall_target: float = 0.0) -> str:
-    choose = index.choose_index if flat else small_ivf
+def merged(made: MadeJob, flat: bool = True, recall_target: float = 0.95) -> str:
+    choose = index.plan_for if flat else small_ivf
     return merge(made.job, made.manifest, Settings(recall_target=recall_target), lambda *_: None, choose).build
 
 
@@ -60,7 +64,7 @@ def test_exact_hits_are_the_brute_force_ones(made: MadeJob, searcher: Searcher) 
         assert [hit.id for hit in hits] == ids.tolist()
         assert np.allclose([hit.similarity for hit in hits], cosines, atol=1e-6)
         assert [hit.rank for hit in hits] == list(range(1, 11))
-        assert [hit.image_path for hit in hits] == [image_path(image) for image in ids]
+        assert [hit.image_path for hit in hits] == [image_path(image) for image in ids.tolist()]
 
 
 def test_the_index_finds_nearly_what_exact_search_finds(made: MadeJob, searcher: Searcher) -> None:
@@ -148,9 +152,9 @@ def test_answers_are_remembered_up_to_the_size_of_the_cache(made: MadeJob, monke
     asked: list[int] = []
     candidates = index.candidates
 
-    def counting(faiss_index: object, queries: np.ndarray, depth: int, nprobe: int) -> np.ndarray:
+    def counting(faiss_index: object, queries: np.ndarray, depth: int, nprobe: int, only: Only | None) -> np.ndarray:
         asked.append(len(queries))
-        return candidates(faiss_index, queries, depth, nprobe)
+        return candidates(faiss_index, queries, depth, nprobe, only)
 
     monkeypatch.setattr(index, "candidates", counting)
     one, two, three = clustered(3, 32, seed=8)
@@ -236,49 +240,97 @@ def test_an_index_of_partitions_that_were_sealed_anew_is_not_searched(tmp_path: 
         Searcher.open(made.job, build)
 
 
-def promote_copy(made: MadeJob, build: str, name: str) -> None:
-    """Promote a second build with the files of the first."""
-    source, target = made.job.build_dir(build), made.job.build_dir(name)
-    target.mkdir()
-    for path in source.iterdir():
-        files.write_bytes(target / path.name, path.read_bytes())
-    builds.write_info(made.job, replace(builds.read_info(made.job, build), build=name, rerank_depth=17))
-    builds.promote(made.job, name)
+# Filters.
 
 
-def test_the_pool_keeps_a_searcher_until_a_newer_build_is_promoted(tmp_path: Path) -> None:
-    made = make_job(tmp_path / "job")
-    pool = SearcherPool(Settings())
-    build = merged(made)
-    first = pool.searcher(made.job)
-    assert pool.searcher(made.job) is first
-    assert first.rerank_depth == 60
-    promote_copy(made, build, "0002-ab")
-    second = pool.searcher(made.job)
-    assert second is not first
-    assert second.rerank_depth == 17
-    builds.promote(made.job, build)
-    assert pool.searcher(made.job).rerank_depth == 60
+def filtered_truth(made: MadeJob, query: np.ndarray, k: int, ids: np.ndarray) -> list[int]:
+    order, _ = truth(made, query, len(made.ids))
+    return [image for image in order.tolist() if image in set(ids.tolist())][:k]
 
 
-def test_the_pool_keeps_the_jobs_asked_for_last(tmp_path: Path) -> None:
-    one, two, three = (make_job(tmp_path / name, listed=5) for name in ("one", "two", "three"))
-    for made in (one, two, three):
-        merged(made)
-    pool = SearcherPool(Settings(open_jobs=2))
-    first, second = pool.searcher(one.job), pool.searcher(two.job)
-    assert pool.searcher(one.job) is first
-    pool.searcher(three.job)
-    assert pool.searcher(one.job) is first
-    assert pool.searcher(two.job) is not second
+@pytest.mark.parametrize("many", [1, 6])
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_narrow_filter_gives_what_exact_search_among_its_images_gives(
+    made: MadeJob, searcher: Searcher, exact: bool, many: int
+) -> None:
+    queries = clustered(many, 32, seed=8)
+    even = made.ids[made.ids % 2 == 0]
+    for filter in (Filter(ids=even), Filter(where="id % 2 = 0")):
+        found = searcher.search_many(queries, 12, exact, filter)
+        assert [[hit.id for hit in hits] for hits in found] == [filtered_truth(made, q, 12, even) for q in queries]
+        assert [hit.image_path for hit in found[0]] == [image_path(hit.id) for hit in found[0]]
+    few = searcher.search(queries[0], 12, exact, Filter(ids=even[:5]))
+    assert [hit.id for hit in few] == filtered_truth(made, queries[0], 12, even[:5])
+    assert [hit.rank for hit in few] == [1, 2, 3, 4, 5]
 
 
-def test_the_pool_says_when_there_is_nothing_to_search(tmp_path: Path) -> None:
-    pool = SearcherPool(Settings())
-    made = make_job(tmp_path / "job")
-    with pytest.raises(NoIndexYet, match=r"no index yet.*lookalike index"):
-        pool.searcher(made.job)
-    with pytest.raises(JobNotFound, match="no job at"):
-        pool.searcher(JobDir.at(tmp_path / "nowhere"))
-    merged(made)
-    assert pool.searcher(made.job).ntotal == 60
+def test_a_filter_is_part_of_what_an_answer_is_remembered_by(made: MadeJob) -> None:
+    searcher = Searcher.open(made.job, str(builds.current_build(made.job)), cache_size=9)
+    query = clustered(1, 32, seed=8)[0]
+    filters = (None, Filter(where="id < 100"), Filter(where="id >= 1000"), Filter(ids=made.ids[5:9]))
+    first = [searcher.search(query, 3, filter=filter) for filter in filters]
+    assert [searcher.search(query, 3, filter=filter) for filter in filters] == first
+    assert all(hit.id < 100 for hit in first[1])
+    assert all(hit.id >= 1000 for hit in first[2])
+    assert len({tuple(hit.id for hit in hits) for hits in first}) == 4
+
+
+@pytest.mark.parametrize("share", [0.5, 0.1, 0.01])
+@pytest.mark.parametrize("kind", ["any", "alike"])
+def test_recall_is_kept_when_the_index_looks_among_a_share_of_the_images(
+    monkeypatch: pytest.MonkeyPatch, wide_searcher: Searcher, share: float, kind: str
+) -> None:
+    monkeypatch.setattr(search, "_NARROW", 0)  # As of a job that is a hundred times as large.
+    stored = wide_searcher.stored
+    queries = clustered(80, 32, seed=3, clusters=200)
+    # What is chosen by a value that similar images share lies in few lists, and beside those that the query leads to.
+    by = np.random.default_rng(1).random(len(stored)) if kind == "any" else stored.rows(np.arange(len(stored)))[:, 3]
+    filter = Filter(ids=np.sort(np.argsort(by, kind="stable")[-round(len(stored) * share) :]))
+    found, exact = (wide_searcher.search_many(queries, 10, exact, filter) for exact in (False, True))
+    ids = [({hit.id for hit in one}, {hit.id for hit in two}) for one, two in zip(found, exact, strict=True)]
+    assert filter.ids is not None
+    assert not set().union(*(one for one, _ in ids)) - set(filter.ids.tolist())
+    everywhere = wide_searcher.search_many(queries, 10), wide_searcher.search_many(queries, 10, exact=True)
+    unfiltered = np.mean([len({h.id for h in a} & {h.id for h in b}) for a, b in zip(*everywhere, strict=True)]) / 10
+    assert np.mean([len(one & two) / len(two) for one, two in ids]) >= min(float(unfiltered) - 0.01, 0.98)
+
+
+@pytest.fixture(scope="module")
+def wide_searcher() -> Searcher:
+    vectors = clustered(8_000, 32, seed=3, clusters=200).astype(np.float16)
+    ids = np.arange(len(vectors))
+    plan = plan_from_factory("PCAR16,IVF64,PQ8x4fs", *vectors.shape)
+    faiss_index = index.train(plan, [vectors.astype(np.float32)])
+    index.add(faiss_index, ids, vectors.astype(np.float32))
+    paths = pa.record_batch(
+        [pa.array(ids), pa.array([image_path(image) for image in ids.tolist()])], schema=IMAGES_SCHEMA
+    )
+    return Searcher(
+        faiss_index, StoredEmbeddings([vectors], ids, 32), Images([paths]), nprobe=12, nlist=64, rerank_depth=100
+    )
+
+
+def test_a_filter_whose_images_the_lists_hide_is_looked_for_in_all_lists(
+    monkeypatch: pytest.MonkeyPatch, wide_searcher: Searcher
+) -> None:
+    monkeypatch.setattr(search, "_NARROW", 0)
+    monkeypatch.setattr(wide_searcher, "nprobe", 1)
+    monkeypatch.setattr(Searcher, "_wide_enough", lambda self, share: 1)
+    rows = np.arange(0, 8_000, 160)
+    hits = wide_searcher.search(clustered(1, 32, seed=9)[0], 30, filter=Filter(ids=rows))
+    assert len(hits) == 30
+    assert {hit.id for hit in hits} <= set(rows.tolist())
+
+
+@pytest.mark.parametrize(
+    ("filter", "sentence"),
+    [
+        (Filter(ids=np.array([1, 2, 510])), r"names 3 image ids, and 1 of them have no embedding.*510"),
+        (Filter(ids=np.array([-4, 9999])), r"2 of them.*-4"),
+        (Filter(where="id > 5000"), r"'id > 5000' matches none of the 1,177 embedded images"),
+    ],
+)
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_filter_that_leaves_nothing_says_why(searcher: Searcher, filter: Filter, sentence: str, exact: bool) -> None:
+    with pytest.raises(QueryError, match=sentence):
+        searcher.search(np.ones(32), 10, exact, filter)

@@ -9,8 +9,9 @@ from hypothesis.extra import numpy as hnp
 
 from shared import ledger
 from shared.errors import CorruptFile, QueryError
+from shared.half import widen
 from tests.unit.make_job import MadeJob, image_path, make_job, unit
-from workers.stored import IMAGES_SCHEMA, Images, StoredEmbeddings, sealed_images, widen, write_images
+from workers.stored import IMAGES_SCHEMA, Images, StoredEmbeddings, sealed_images, write_images
 
 FAILED = {0, 7, 24, *range(25, 50), 59}  # The first and last image, and a whole partition.
 
@@ -112,7 +113,7 @@ def test_images_are_found_by_row_over_all_partitions(tmp_path: Path, made: MadeJ
     write_images(path, sealed_images(made.job, list(ledger.sealed(made.job, made.manifest))))
     images = Images.open(path)
     assert np.array_equal(images.ids, made.ids)
-    assert [images.path(row) for row in range(len(made.ids))] == [image_path(image) for image in made.ids]
+    assert images.paths(np.arange(len(made.ids))[::-1]) == [image_path(image) for image in made.ids[::-1]]
     with pa.ipc.open_file(str(path)) as reader:
         assert reader.num_record_batches == made.manifest.partition_count
 

@@ -14,7 +14,7 @@ from shared.broker import make_app
 from shared.jobdir import JobDir
 from shared.lease import holders
 from shared.manifest import Manifest
-from shared.queues import send_embed, send_merge
+from shared.queues import send_copies, send_embed, send_merge
 from shared.settings import Settings
 from tests.integration.faults.faults import Fault, Faults
 from tests.integration.processes import QUICK, Process, environment, wait_until
@@ -95,6 +95,9 @@ class Bench:
     def ask(self, partition: int = 0) -> None:
         send_embed(self.app, self.job.job_id, partition, self.manifest.partition_count)
 
+    def ask_copies(self) -> None:
+        send_copies(self.app, self.job.job_id)
+
     def ask_merge(self) -> None:
         send_merge(self.app, self.job.job_id)
 
@@ -111,7 +114,7 @@ class Bench:
         return found
 
     def holder(self, what: int | str = 0) -> str | None:
-        """The node name of who holds the lease on a partition, or on MERGE."""
+        """The node name of who holds the lease on a partition, or on COPIES or MERGE."""
         held = holders(self.redis, self.job.job_id)
         return next((holder.owner for holder in held if holder.what == str(what)), None)
 
@@ -164,7 +167,7 @@ class Bench:
         return next(process for process in self.processes if process.popen.pid == pid)
 
     def free(self, what: int | str = 0) -> None:
-        """Wait until nobody holds the lease on a partition, or on MERGE."""
+        """Wait until nobody holds the lease on a partition, or on COPIES or MERGE."""
         self.until(lambda: self.holder(what) is None, f"nobody holds the lease on {what}")
 
 

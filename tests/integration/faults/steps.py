@@ -31,6 +31,12 @@ EMBED = {
     "before the seal marker gets its name": file("link", "*/ledger/0000.json"),
     "while the chunks of a sealed partition are removed": file("unlink", "*/chunks/0000/0012.parquet"),
 }
+COPIES = {
+    "while the images are read": call("workers.decode:decode_photo", after=5),
+    "in the model": call("workers.embedder:_BatchedEmbedder.embed", after=3),
+    "in the middle of writing the copies": file("write", "*/.copies.parquet.*", after=1),
+    "before the copies get their name": file("replace", "*/copies.parquet"),
+}
 MERGE = {
     "while the sealed files are checked": call("workers.merging:sealed_images"),
     "in training": call("workers.index:train"),

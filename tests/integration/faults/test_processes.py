@@ -11,7 +11,10 @@ from coordinator.client import Client
 from shared import builds
 from shared.errors import NoWorker, ReplyTimeout
 from shared.jobdir import JobDir
+from shared.lease import COPIES as COPIES_LEASE
 from shared.lease import MERGE as MERGE_LEASE
+from shared.messages import MergeJob
+from shared.queues import queued_messages
 from tests.integration.faults import steps
 from tests.integration.faults.bench import Bench, bytes_of
 from tests.integration.faults.faults import Fault
@@ -91,6 +94,28 @@ def test_embed_workers_killed_one_after_another_at_each_step_lose_and_repeat_not
         bench.free()
     bench.ask()
     bench.sealed_as(undisturbed)
+
+
+def test_embed_workers_killed_at_each_step_of_the_altered_copies_leave_none_or_whole_ones(
+    sealed: Bench, undisturbed_job: JobDir
+) -> None:
+    sealed.job.copies.unlink()
+    kills = rules(sealed, [*steps.COPIES.values()], "kill")
+    workers(sealed, "embed", len(kills) + 1)
+    for kill in kills:
+        sealed.ask_copies()
+        assert sealed.at(kill).wait(10) == -signal.SIGKILL
+        assert not sealed.job.copies.exists()
+        sealed.free(COPIES_LEASE)
+    sealed.ask_copies()
+    sealed.until(sealed.job.copies.exists, "the copies are there")
+    sealed.free(COPIES_LEASE)
+    assert sealed.job.copies.read_bytes() == undisturbed_job.copies.read_bytes()
+    assert not list(sealed.job.path.glob(".copies*"))
+    # More than once, as a message whose worker was killed comes again.
+    asked = sealed.until(lambda: queued_messages(sealed.redis, "merge"), "the merge is asked for")
+    assert all(message == MergeJob("job").to_json() for message in asked)
+    assert not sealed.tracebacks(), sealed.tracebacks()[0]
 
 
 def test_stopped_embed_workers_end_within_a_batch_and_the_next_goes_on_without_being_asked(

@@ -1,0 +1,126 @@
+"""The command `lookalike evaluate`: what the promoted build of a job does, measured by a process of its own."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from coordinator import terminal
+from coordinator.evaluation_table import evaluation_view
+from coordinator.terminal import Job, Json, err, out
+from shared import files
+from shared.errors import JobError, LookalikeError, NoIndexYet, UsageError, error_from
+from shared.jobdir import JobDir
+from shared.manifest import load_manifest
+
+_LOG_LINES = 12
+
+
+def evaluate(
+    job: Job,
+    as_json: Json = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", metavar="FILE.png", help="Draw recall against latency as well; needs matplotlib."),
+    ] = None,
+    queries: Annotated[
+        int, typer.Option("--queries", min=10, help="Stored embeddings to ask for, drawn by a fixed seed.")
+    ] = 1_000,
+) -> None:
+    """Measure the index of JOB on its own images: recall, latency, memory, accuracy on altered copies."""
+    directory = JobDir.at(job)
+    load_manifest(directory)
+    if not directory.current.is_file():
+        raise NoIndexYet(
+            f"{directory.path} has no index yet: `lookalike index` builds it, `lookalike status` says how far."
+        )
+    picture = None if plot is None else _checked_plot(plot)
+    with err.status("Evaluating …") as status:
+        evaluation = run_evaluation(
+            directory,
+            queries,
+            picture,
+            lambda phase, share: status.update(f"Evaluating … {phase}" + (f" · {share:.0%}" if share else "")),
+        )
+    if as_json:
+        terminal.show_json(evaluation)
+    else:
+        out.print(evaluation_view(evaluation))
+        _keep(directory, evaluation)
+    if picture is not None:
+        err.print(f"plot: {picture}")
+
+
+def _checked_plot(plot: Path) -> Path:
+    path = plot.expanduser().absolute()
+    if path.suffix.lower() != ".png":
+        raise UsageError(f"The plot is written as PNG, and {plot} does not end in .png: give it such a name.")
+    if not path.parent.is_dir():
+        raise UsageError(f"The plot can't be written to {plot}, as there is no directory {path.parent}: make it first.")
+    if find_spec("matplotlib") is None:
+        raise UsageError("The plot needs matplotlib, which is not installed: pip install 'lookalike[plot]'.")
+    return path
+
+
+def evaluation_path(job: JobDir) -> Path:
+    """Where an evaluation is kept: beside the job, as the job itself may be read-only and holds none but its files."""
+    return job.jobs_root / f"{job.job_id}-evaluation.json"
+
+
+def _keep(job: JobDir, evaluation: dict[str, Any]) -> None:
+    path = evaluation_path(job)
+    try:
+        files.write_bytes(path, (json.dumps(evaluation, indent=2) + "\n").encode())
+    except OSError as error:
+        err.print(f"The figures were not kept in {path} ({error.strerror}): `--json` prints them.")
+    else:
+        err.print(f"figures: {path}")
+
+
+def run_evaluation(job: JobDir, queries: int, plot: Path | None, told: Callable[[str, float], None]) -> dict[str, Any]:
+    """Have a process of its own measure the promoted build: the coordinator reaches no FAISS, and memory is its own.
+
+    `told` gets each phase and how much of it is done. Raises the error that the process names, or JobError with the
+    end of what it said where it ended without.
+    """
+    # -P: nothing that lies in the working directory is taken for a module.
+    command = [sys.executable, "-P", "-m", "workers.evaluating", str(job.path), "--queries", str(queries)]
+    command += [] if plot is None else ["--plot", str(plot)]
+    result: dict[str, Any] | None = None
+    with tempfile.TemporaryFile() as log:
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            start_new_session=True,  # Ctrl-C reaches this process alone, which ends the other.
+        )
+        try:
+            assert child.stdout is not None
+            for line in child.stdout:
+                said = json.loads(line)
+                if "error" in said:
+                    raise error_from(said["error"]["kind"], said["error"]["message"])
+                if "result" in said:
+                    result = said["result"]
+                else:
+                    told(said["phase"], said["share"])
+            if child.wait() == 0 and result is not None:
+                return result
+        except json.JSONDecodeError as error:
+            raise LookalikeError(f"The evaluation said what is no JSON: {error.doc[:200]!r}.") from None
+        finally:
+            child.kill()
+            child.wait()
+            if child.stdout is not None:
+                child.stdout.close()
+        log.seek(0)
+        tail = "\n".join(f"  {line}" for line in log.read().decode(errors="replace").splitlines()[-_LOG_LINES:])
+    raise JobError(f"The evaluation of {job.path} ended with exit status {child.returncode}. Its last words:\n{tail}")

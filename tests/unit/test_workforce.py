@@ -1,0 +1,44 @@
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from coordinator import workforce
+from coordinator.progress import Progress
+from shared.jobdir import JobDir
+from shared.settings import Settings
+from tests.unit.test_display import DONE, NEW, SEALED, UNDER_WAY
+
+Started = Callable[[Progress], list[str]]
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Started:
+    """The roles that are started for a job that is so far, with two embed workers asked for."""
+    roles: list[str] = []
+    broker = SimpleNamespace(url="redis://x", directory=tmp_path)
+    monkeypatch.setattr(workforce, "EmbeddedBroker", lambda root: nullcontext(broker))
+
+    def workers(chosen: list[str], settings: Settings, directory: Path) -> nullcontext[None]:
+        roles.extend(chosen)
+        return nullcontext()
+
+    monkeypatch.setattr(workforce, "LocalWorkers", workers)
+
+    def start(progress: Progress) -> list[str]:
+        roles.clear()
+        with ExitStack() as stack:
+            workforce.workers_for_index(stack, JobDir(tmp_path / "job"), Settings(), progress, 2)
+        return list(roles)
+
+    return start
+
+
+def test_who_is_started_is_who_has_something_to_do(started: Started) -> None:
+    assert started(NEW) == started(UNDER_WAY) == ["embed", "embed", "merge"]
+    assert started(SEALED) == ["embed", "merge"], "the altered copies are still to be embedded"
+    assert started(replace(SEALED, copies_done=True)) == ["merge"]
+    assert DONE.index_is_current

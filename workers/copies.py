@@ -1,0 +1,200 @@
+"""Altered copies of some images of a job: drawn, changed, embedded, and written for whoever measures its index."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from shared import builds, copies, ledger, sealing
+from shared.copies import Copies
+from shared.errors import CorruptFile, ImageError, JobError
+from shared.half import widen
+from shared.jobdir import JobDir
+from shared.ledger import Seal
+from shared.manifest import Manifest
+from shared.parquet import read_table
+from workers.alterations import ALTERATIONS, MEASURED
+from workers.decode import decode, decode_photo, read_bytes
+from workers.embedder import Embedder, has_direction
+from workers.stopping import Stopped
+
+SEED: Final = 0
+LONGEST: Final = 1_024
+"""Pixels that the long side of a photo is shrunk to before it is changed, as web sites do it before they pass it on."""
+
+# Originals whose copies are in memory at once: at 224 pixels, 7 MB.
+_GROUP = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """An embedded image as its partition's metadata has it, with its stored embedding, float16 [d]."""
+
+    id: int
+    path: str
+    sha256: str | None
+    embedding: npt.NDArray[np.float16]
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    original: Original
+    alteration: str
+    pixels: npt.NDArray[np.uint8]
+
+
+def embed_copies(
+    job: JobDir,
+    manifest: Manifest,
+    embedder: Embedder,
+    *,
+    threads: int,
+    keep_going: Callable[[], bool],
+    may_commit: Callable[[], bool],
+    report: Callable[[str], None],
+) -> Copies:
+    """Embed altered copies of up to 48 images of a job whose partitions are all sealed, and write copies.parquet.
+
+    Copies that are there for these very embeddings stay as they are. An image that can't be read or decoded now, or
+    whose bytes are not those that were embedded, is left out; where that befalls them all, the file holds no copies and
+    the reason, so that nobody waits for it. `keep_going` is asked before every batch, `may_commit` before the file is
+    written; when one says no, Stopped is raised. `report` is told how far it is.
+
+    Raises JobError when a partition is not sealed, CorruptFile when its files are not what its seal says, OSError when
+    the disk does not answer, ModelError when the model is at fault, JobNotFound when the job went away.
+    """
+    seals = sealed_whole(job, manifest)
+    digest = builds.ledger_digest(seals)
+    there = copies.usable_copies(job, digest)
+    if there is not None:
+        return there
+    rows: list[tuple[_Copy, npt.NDArray[np.float32]]] = []
+    reasons: list[str] = []
+    originals = drawn(job, seals)
+    report("copies · 0 %")
+    with ThreadPoolExecutor(threads, thread_name_prefix="copies") as pool:
+        for start in range(0, len(originals), _GROUP):
+            group: list[_Copy] = []
+            made = pool.map(
+                lambda one: _copies_of(one, manifest, embedder.image_size), originals[start : start + _GROUP]
+            )
+            for found in made:
+                if isinstance(found, str):
+                    reasons.append(found)
+                else:
+                    group += found
+            rows += _embedded(group, embedder, keep_going)
+            report(f"copies · {min(1.0, (start + _GROUP) / len(originals)):.0%}".replace("%", " %"))
+    if not may_commit():
+        raise Stopped
+    job.require()
+    result = _result(rows, embedder, digest) if rows else _nothing(originals, reasons, embedder.fingerprint, digest)
+    copies.write_copies(job, result)
+    return result
+
+
+def give_up(job: JobDir, manifest: Manifest, reason: str) -> Copies:
+    """Write copies.parquet without copies and with the reason, so that the index is built without them."""
+    digest = builds.ledger_digest(sealed_whole(job, manifest))
+    result = copies.none_of(manifest.model.fingerprint, digest, SEED, reason)
+    copies.write_copies(job, result)
+    return result
+
+
+def sealed_whole(job: JobDir, manifest: Manifest) -> list[Seal]:
+    """The seals of a job in order; raises JobError unless every partition has one."""
+    seals = list(ledger.sealed(job, manifest))
+    if len(seals) != manifest.partition_count:
+        raise JobError(
+            f"{len(seals)} of the {manifest.partition_count} partitions of {job.path} are sealed, and altered copies "
+            "are made once all of them are: run `lookalike index` until then."
+        )
+    return seals
+
+
+def drawn(job: JobDir, seals: Sequence[Seal]) -> list[Original]:
+    """The images of a job that copies are made of, by id; the same for the same seals. All where they are few."""
+    total = sum(seal.embedded for seal in seals)
+    chosen = np.sort(np.random.default_rng(SEED).choice(total, size=min(copies.IMAGES, total), replace=False))
+    found: list[Original] = []
+    first = 0
+    for seal in seals:
+        rows = chosen[(chosen >= first) & (chosen < first + seal.embedded)] - first
+        first += seal.embedded
+        if not len(rows):
+            continue
+        table = read_table(job.metadata(seal.partition), ["id", "image_path", "sha256"])
+        if len(table) != seal.embedded:
+            raise CorruptFile(
+                f"{job.metadata(seal.partition)} has {len(table)} rows, and its seal says {seal.embedded}: `lookalike "
+                f"repair {job.path}` takes the partition back, and `lookalike index` embeds it again."
+            )
+        embeddings = sealing.open_embeddings(job.img_emb(seal.partition), seal.embedded, seal.dim)
+        found += [
+            Original(row["id"], row["image_path"], row["sha256"], np.array(embeddings[number]))
+            for row, number in zip(table.take(rows).to_pylist(), rows, strict=True)
+        ]
+    return found
+
+
+def _copies_of(original: Original, manifest: Manifest, image_size: int) -> list[_Copy] | str:
+    """The altered copies of an image as the model takes them, or why there are none."""
+    try:
+        data = read_bytes(original.path, manifest.max_image_bytes)
+        if original.sha256 is not None and hashlib.sha256(data).hexdigest() != original.sha256:
+            return f"{original.path}: The file was changed since it was embedded."
+        photo = decode_photo(data, LONGEST, manifest.max_image_pixels)
+        altered = ((name, ALTERATIONS[name](photo)) for name in MEASURED)
+        # Through the bytes of a JPEG file, as a query comes.
+        return [_Copy(original, name, decode(jpeg, image_size, LONGEST**2).pixels) for name, jpeg in altered]
+    except ImageError as error:
+        return f"{original.path}: {error}"
+
+
+def _embedded(
+    group: list[_Copy], embedder: Embedder, keep_going: Callable[[], bool]
+) -> Iterator[tuple[_Copy, npt.NDArray[np.float32]]]:
+    for start in range(0, len(group), embedder.batch_size):
+        if not keep_going():
+            raise Stopped
+        batch = group[start : start + embedder.batch_size]
+        embeddings = embedder.embed(np.stack([copy.pixels for copy in batch]))
+        for copy, embedding, good in zip(batch, embeddings, has_direction(embeddings), strict=True):
+            if good:
+                yield copy, embedding
+
+
+def _result(rows: Sequence[tuple[_Copy, npt.NDArray[np.float32]]], embedder: Embedder, digest: str) -> Copies:
+    embeddings = np.stack([embedding for _, embedding in rows]).astype(np.float16)
+    queries = unit(embeddings)
+    stored = unit(np.stack([copy.original.embedding for copy, _ in rows]))
+    return Copies(
+        ids=np.array([copy.original.id for copy, _ in rows], dtype=np.int64),
+        alterations=tuple(copy.alteration for copy, _ in rows),
+        similarities=np.einsum("ij,ij->i", queries, stored).astype(np.float32),
+        embeddings=embeddings,
+        fingerprint=embedder.fingerprint,
+        ledger_digest=digest,
+        seed=SEED,
+    )
+
+
+def unit(half: npt.NDArray[np.float16]) -> npt.NDArray[np.float32]:
+    """Embeddings, float16 [n, d], as float32 of length 1."""
+    wide = widen(half)
+    result: npt.NDArray[np.float32] = wide / np.linalg.norm(wide, axis=1, keepdims=True)
+    return result
+
+
+def _nothing(originals: Sequence[Original], reasons: Sequence[str], fingerprint: str, digest: str) -> Copies:
+    if not originals:
+        reason = "No image of the job is embedded."
+    elif reasons:
+        reason = f"None of {len(originals)} images can be read as it was embedded. The first is {reasons[0]}"
+    else:
+        reason = f"The model gives none of the copies of {len(originals)} images an embedding."
+    return copies.none_of(fingerprint, digest, SEED, reason)
