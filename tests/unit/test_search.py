@@ -78,6 +78,20 @@ def test_the_index_finds_nearly_what_exact_search_finds(made: MadeJob, searcher:
     assert not every & FAILED
 
 
+@pytest.mark.parametrize("k", [10, 100, 400])
+def test_recall_is_kept_when_more_hits_are_asked_for_than_the_width_was_tuned_for(tmp_path: Path, k: int) -> None:
+    made = make_job(tmp_path / "job", clustered(6_000, 32, clusters=200), partition_size=6_000, chunk_size=6_000)
+    # The narrowest width that does for ten hits.
+    searcher = Searcher.open(made.job, merged(made, flat=False, recall_target=0.9)).widened(4, 60)
+    queries = np.random.default_rng(2).permutation(6_000)[:50]
+    found = right = 0
+    for query in made.embeddings[queries].astype(np.float32):
+        wanted, _ = truth(made, query, k)
+        right += len({hit.id for hit in searcher.search(query, k)} & set(wanted.tolist()))
+        found += k
+    assert 0.8 < right / found < 1.0  # At the width for ten, .6 of 100 and of 400 would be found.
+
+
 def test_an_image_finds_itself_and_its_copies_in_the_order_of_ids(made: MadeJob, searcher: Searcher) -> None:
     own = made.embeddings[made.ids == 705][0].astype(np.float32)
     for exact in (False, True):
