@@ -57,7 +57,7 @@ def main() -> int:
     out.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")
     print(*tables.all_tables(results).values(), sep="\n\n")
     if arguments.docs:
-        PAGE.write_text(tables.fill_in(PAGE.read_text(), results))
+        PAGE.write_text(tables.fill_in(PAGE.read_text(), tables.all_tables(results)))
     return 0
 
 

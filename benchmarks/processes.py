@@ -58,17 +58,24 @@ def environment() -> dict[str, str]:
     return without_settings(os.environ) | {"COLUMNS": "200"}
 
 
-def run_module(module: str, *arguments: str | Path) -> Any:
-    """What a module of this repository prints as JSON; raises WorkerFailed with the end of its complaint."""
-    done = subprocess.run(
-        [sys.executable, "-m", module, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        cwd=REPOSITORY,
-        env=environment(),
-        check=False,
-    )
+def run_module(module: str, *arguments: str | Path, seconds: float | None = None) -> Any:
+    """What a module of this repository prints as JSON; raises WorkerFailed with the end of its complaint.
+
+    It is given `seconds` to end, after which it is killed, and that is its failure.
+    """
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", module, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            cwd=REPOSITORY,
+            env=environment(),
+            check=False,
+            timeout=seconds,
+        )
+    except subprocess.TimeoutExpired:
+        raise WorkerFailed(f"{module} did not end within {seconds:,.0f} s.") from None
     if done.returncode != 0:
         raise WorkerFailed(f"{module} ended with {done.returncode}:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout)
@@ -121,6 +128,14 @@ def children_of(parent: int, role: str | None = None) -> list[int]:
         if of == parent and state not in "ZX" and role in (None, _role(entry)):
             found.append(int(entry.name))
     return found
+
+
+def own_memory(pid: int | str = "self") -> int:
+    """Bytes that a process has in memory for itself; pages of mapped files, which the system takes back, left out."""
+    for line in (_PROC / str(pid) / "status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) * 1024
+    raise UsageError("This Linux does not say how much memory is a process's own: RssAnon came with kernel 4.5.")
 
 
 def fields_of(stat: str) -> tuple[str, int, int]:

@@ -8,7 +8,7 @@ from shared.errors import UsageError
 
 Results = Mapping[str, Any]
 
-_BLOCK = re.compile(r"(<!-- figures: (?P<name>[a-z]+) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
+_BLOCK = re.compile(r"(<!-- figures: (?P<name>[a-z-]+) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
 
 
 def all_tables(results: Results) -> dict[str, str]:
@@ -23,33 +23,46 @@ def all_tables(results: Results) -> dict[str, str]:
     }
 
 
-def fill_in(page: str, results: Results) -> str:
-    """`page` with each block between `<!-- figures: NAME -->` and `<!-- end of figures -->` made anew.
+def fill_in(page: str, made: Mapping[str, str]) -> str:
+    """`page` with the tables `made` in their blocks, `<!-- figures: NAME -->` to `<!-- end of figures -->`.
 
-    Raises UsageError for a block that no table is called after, and for a table that the page leaves out.
+    Blocks of other benchmarks stay as they are. Raises UsageError where the page has not one block for each table.
     """
-    made = all_tables(results)
-    names = [match["name"] for match in _BLOCK.finditer(page)]
-    if sorted(names) != sorted(made):
-        raise UsageError(f"The page has blocks for the figures {sorted(names)}; it needs one each for {sorted(made)}.")
-    return _BLOCK.sub(lambda match: f"{match[1]}{made[match['name']]}\n{match[3]}", page)
+    names = block_names(page)
+    if absent := [name for name in made if names.count(name) != 1]:
+        raise UsageError(f"The page has blocks for the figures {names}; it needs one for each of {absent}.")
+    return _BLOCK.sub(
+        lambda match: f"{match[1]}{made[match['name']]}\n{match[3]}" if match["name"] in made else match[0], page
+    )
+
+
+def block_names(page: str) -> list[str]:
+    """What the blocks of a page are called, in their order."""
+    return [match["name"] for match in _BLOCK.finditer(page)]
 
 
 def run_table(results: Results) -> str:
     """What the figures belong to."""
-    machine, index = results["machine"], results["index"]
+    index = results["index"]
+    first = ["photographs", f"{results['photographs']}; {index['embedded']:,} embedded, {index['failed']:,} failed"]
+    return header_table(results, [first], [["model", f"`{index['model']}`"]])
+
+
+def header_table(results: Results, first: Sequence[Sequence[str]], last: Sequence[Sequence[str]] = ()) -> str:
+    """The machine, the versions, the moment and the command of a run, with rows of its own before and after."""
+    machine = results["machine"]
     accelerators = ", ".join(machine["accelerators"]) or "none"
     versions = ", ".join(f"{package} {number}" for package, number in results["versions"].items())
     return table(
         ["", ""],
         [
-            ["photographs", f"{results['photographs']}; {index['embedded']:,} embedded, {index['failed']:,} failed"],
+            *first,
             ["machine", f"{machine['cpu']}, {machine['cores']} cores, {size(machine['memory_bytes'])}"],
             ["accelerators", accelerators],
             ["system", machine["system"]],
             ["load before the run", " ".join(f"{load:.2f}" for load in results["load_before"])],
             ["versions", versions],
-            ["model", f"`{index['model']}`"],
+            *last,
             ["made", f"{results['made_at']}, in {results['wall_seconds']:,.0f} s"],
             ["command", f"`{results['command']}`"],
         ],

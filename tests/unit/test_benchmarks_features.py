@@ -1,0 +1,128 @@
+"""Made features: the same for the same seed, each block by itself, spread as their recipe says, facts counted right."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import feature_facts, index_size
+from benchmarks.features import BLOCK, Features, Recipe
+from benchmarks.index_queries import COSINES, Queries, recall_at_10
+
+DIM = 64
+
+
+@pytest.fixture(scope="module")
+def source() -> Features:
+    return Features(DIM, seed=3)
+
+
+def lengths(features: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(features.astype(np.float64), axis=1)
+
+
+def test_the_same_seed_makes_the_same_features_and_another_others(source: Features) -> None:
+    again = Features(DIM, seed=3)
+    assert np.array_equal(source.block(2), again.block(2))
+    assert not np.array_equal(source.block(2), Features(DIM, seed=4).block(2))
+
+
+def test_a_block_does_not_depend_on_those_made_before_it(source: Features) -> None:
+    fifth = source.block(5)
+    another = Features(DIM, seed=3)
+    before, after = another.block(4), another.block(5)
+    assert np.array_equal(fifth, after)
+    assert not np.array_equal(before, after)
+
+
+def test_more_rows_begin_with_the_fewer(source: Features) -> None:
+    few = np.concatenate([*source.blocks(BLOCK + 10)])
+    many = np.concatenate([*source.blocks(2 * BLOCK + 1)])
+    assert (len(few), len(many)) == (BLOCK + 10, 2 * BLOCK + 1)
+    assert np.array_equal(many[: len(few)], few)
+
+
+def test_features_are_half_floats_of_length_1_and_nearly_half_of_their_values_are_zero(source: Features) -> None:
+    block = source.block(0)
+    assert block.dtype == np.float16
+    assert block.shape == (BLOCK, DIM)
+    assert np.abs(lengths(block) - 1).max() < 2e-3
+    assert block.min() == 0
+    assert 0.40 < (block == 0).mean() < 0.52
+
+
+def test_a_recipe_of_another_bias_makes_other_zeros() -> None:
+    zeros = [(Features(DIM, recipe=Recipe(bias=bias)).block(0) == 0).mean() for bias in (-0.3, 0.0, 0.3)]
+    assert zeros[0] > zeros[1] + 0.05 > zeros[2] + 0.1
+
+
+def test_fresh_features_are_in_no_block_but_of_the_same_kind(source: Features) -> None:
+    fresh, block = source.fresh(300), source.block(0).astype(np.float32)
+    nearest = (fresh @ block.T).max(axis=1)
+    assert nearest.max() < 0.9999
+    assert np.median(nearest) > np.median(fresh @ block.T) + 0.2
+
+
+@pytest.mark.parametrize("cosine", COSINES)
+def test_a_copy_has_the_cosine_that_was_asked_for(source: Features, cosine: float) -> None:
+    copies = source.copies(1, 20, cosine)
+    originals = source.block(1)[:20].astype(np.float32)
+    assert np.abs(lengths(copies) - 1).max() < 1e-5
+    assert np.abs(np.sum(copies * originals, axis=1) - cosine).max() < 2e-3
+
+
+def test_facts_are_those_of_the_features_they_are_counted_on() -> None:
+    # Half of the rows are one axis, half another: two zeros in four values, and cosines of 0 and 1.
+    features = np.repeat(np.eye(4, dtype=np.float32)[:2], 500, axis=0)
+    facts = feature_facts.spread(features)
+    assert facts["zeros"] == [0.75]
+    assert facts["mean"] == [0.25]
+    assert facts["norm of the mean vector"] == [0.707]
+    assert facts["dimensions for 50, 80, 90, 95, 99 % of the variance"] == [1, 1, 1, 1, 1]
+    assert facts["cosine of random pairs, p10 p50 p90"] in ([0, 0, 1], [0, 1, 1])
+
+
+def test_the_nearest_are_those_of_highest_cosine(source: Features) -> None:
+    stored, queries = source.block(0)[:3000], source.fresh(5)
+    cosines, rows = feature_facts.nearest(stored, queries, 10)
+    everything = queries @ stored.astype(np.float32).T
+    assert np.array_equal(rows, np.argsort(-everything, axis=1)[:, :10])
+    assert cosines == pytest.approx(np.take_along_axis(everything, rows, 1), abs=1e-5)
+
+
+def test_recall_counts_the_true_ones_among_the_first_ten() -> None:
+    truth = np.arange(20).reshape(2, 10)
+    assert recall_at_10(truth, truth) == 1
+    assert recall_at_10(truth[:, ::-1], truth) == 1
+    assert recall_at_10(truth + 5, truth) == 0.5
+    late = np.concatenate([truth + 100, truth], axis=1)
+    assert recall_at_10(late, truth) == 0
+
+
+def test_queries_come_back_from_their_file_and_judge_what_was_found(source: Features, tmp_path: Path) -> None:
+    made = Queries.make(source, 8 * BLOCK, fresh=6, copies=3)
+    assert made.vectors.shape == (6 + 3 * len(COSINES), DIM)
+    assert made.originals.tolist() == [block * BLOCK + row for block in (0, 2, 4, 6) for row in range(3)]
+    made.save(tmp_path / "queries.npz")
+    loaded = Queries.load(tmp_path / "queries.npz")
+    truth = np.arange(len(loaded.vectors) * 10).reshape(-1, 10) + 10**6
+    found = truth.copy()
+    found[6:9, 4] = loaded.originals[:3]  # All copies of the first cosine, one of the last; one fresh query missed.
+    found[-1, 9] = loaded.originals[-1]
+    found[0] = -1
+    judged = loaded.with_truth(truth).judged(found)
+    assert judged["recall_at_10"] == round(5 / 6, 4)
+    assert list(judged["accuracy_at_10"].values()) == [1.0, 0.0, 0.0, 0.3333]
+
+
+def test_the_files_of_two_sizes_hold_the_same_first_features(source: Features, tmp_path: Path) -> None:
+    def written(rows: int) -> np.ndarray:
+        given = index_size.write_features(source, tmp_path / "kept", rows, tmp_path / f"given{rows}")
+        return np.concatenate([np.load(file) for file in sorted(given.iterdir())])
+
+    whole = index_size.FILE_ROWS
+    small, large, cut = written(whole + 5), written(whole + BLOCK), written(whole - 7)
+    assert [len(small), len(large), len(cut)] == [whole + 5, whole + BLOCK, whole - 7]
+    assert np.array_equal(large[: whole + 5], small)
+    assert np.array_equal(large[: whole - 7], cut)
+    assert np.array_equal(large[-BLOCK:], source.block(12))
