@@ -92,7 +92,7 @@ def indexed(demo: "subprocess.CompletedProcess[str]", home: Path) -> Path:
 
 
 def test_index_status_and_search_as_typed(indexed: Path) -> None:
-    index, status, search = block_under("Index, watch, search").splitlines()
+    index, status, search, where, evaluate, import_ = block_under("Index, watch, search").splitlines()
     done = typed(index, indexed, indexed)
     assert done.returncode == 0, done.stderr
     assert "Search it:  lookalike search" in done.stderr
@@ -106,6 +106,17 @@ def test_index_status_and_search_as_typed(indexed: Path) -> None:
     assert len(answer["hits"]) == 10
     assert answer["hits"][0]["similarity"] > 0.999
     assert Path(answer["hits"][0]["image_path"]).read_bytes() == (indexed / "query.jpg").read_bytes()
+    done = typed(where.partition("#")[0] + " --json", indexed, indexed)
+    assert json.loads(done.stdout)[0]["hits"] == answer["hits"], done.stderr  # All of these photos are square.
+    done = typed(evaluate, indexed, indexed)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^recall@10 +1\.0000 of", done.stdout, re.M), done.stdout
+    assert (indexed / "sweep.png").read_bytes().startswith(b"\x89PNG")
+    (indexed / "vectors").mkdir()
+    shutil.copy(indexed / "jobs" / "photos" / "img_emb" / "img_emb_0000.npy", indexed / "vectors")
+    done = typed(import_, indexed, indexed)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^index 0001-\w+: Flat, \d+ embeddings, recall@10 1\.000", done.stderr, re.M), done.stderr
 
 
 @pytest.fixture
