@@ -127,7 +127,6 @@ def _curve(faiss_index: Any, stored: StoredEmbeddings, yardstick: Yardstick, npr
         # The query's own image is a candidate too, as it will be in use.
         found = index.candidates(faiss_index, yardstick.vectors[some], depth, nprobe)
         places += [_places(stored, yardstick, start + row, ids) for row, ids in enumerate(found)]
-        stored.release()
     depths = [*(tried for tried in DEPTHS if tried < depth), depth]
     wanted = int(np.count_nonzero(yardstick.truth.ids >= 0))
     all_places = np.concatenate(places)
@@ -146,6 +145,7 @@ def _places(stored: StoredEmbeddings, yardstick: Yardstick, query: int, found: R
         cosines = stored.cosines(stored.rows_of(found[known]), yardstick.vectors[query])
         last = yardstick.truth.similarities[query, len(true) - 1]
         places = np.union1d(places, known[cosines >= last - TIE])
+        stored.release()  # Each scattered row maps the 16 pages around it.
     return places[: len(true)]
 
 
