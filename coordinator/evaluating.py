@@ -14,8 +14,8 @@ import typer
 from coordinator import terminal
 from coordinator.evaluation_table import evaluation_view
 from coordinator.terminal import Job, Json, err, out
-from shared import files
-from shared.errors import JobError, LookalikeError, NoIndexYet, UsageError, error_from
+from shared import builds, files
+from shared.errors import JobError, LookalikeError, UsageError, error_from
 from shared.jobdir import JobDir
 from shared.manifest import load_manifest
 
@@ -36,10 +36,7 @@ def evaluate(
     """Measure the index of JOB on its own images: recall, latency, memory, accuracy on altered copies."""
     directory = JobDir.at(job)
     load_manifest(directory)
-    if not directory.current.is_file():
-        raise NoIndexYet(
-            f"{directory.path} has no index yet: `lookalike index` builds it, `lookalike status` says how far."
-        )
+    builds.require_promoted(directory)
     picture = None if plot is None else _checked_plot(plot)
     with err.status("Evaluating …") as status:
         evaluation = run_evaluation(

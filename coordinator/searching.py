@@ -13,7 +13,8 @@ from coordinator.client import Client
 from coordinator.queries import Queryable, as_query
 from coordinator.terminal import Broker, Job, err, out
 from coordinator.workforce import client_for_search
-from shared.errors import ImageError, LookalikeError, NoIndexYet, QueryError, UsageError
+from shared import builds
+from shared.errors import ImageError, LookalikeError, QueryError, UsageError
 from shared.filter import Filter
 from shared.jobdir import JobDir
 from shared.manifest import load_manifest
@@ -54,10 +55,7 @@ def search(
     directory = JobDir.at(job)
     if not settings.broker_url or directory.spec.is_file():
         load_manifest(directory)
-        if not directory.current.is_file():
-            raise NoIndexYet(
-                f"{directory.path} has no index yet: `lookalike index` builds it, `lookalike status` says how far."
-            )
+        builds.require_promoted(directory)
     asked: list[tuple[str, Queryable]] = [(str(image), image) for image in images or ()]
     asked += [] if vector is None else vectors_in(vector)
     names = [name for name, _ in asked]

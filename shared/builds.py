@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from shared import files
-from shared.errors import CorruptFile, JobMismatch
+from shared.errors import CorruptFile, JobMismatch, NoIndexYet
 from shared.jobdir import JobDir
 from shared.ledger import Seal
 from shared.wish import Wish
@@ -208,6 +208,12 @@ def refused_build(job: JobDir, digest: str, wish: Wish | None) -> IndexInfo | No
     if wish is None:
         return None
     return next((info for info in whole_builds(job) if info.refused and info.covers(digest, wish)), None)
+
+
+def require_promoted(job: JobDir) -> None:
+    """Raise NoIndexYet where nothing was ever promoted."""
+    if not job.current.is_file():
+        raise NoIndexYet(f"{job.path} has no index yet: `lookalike index` builds it, `lookalike status` says how far.")
 
 
 def current_info(job: JobDir) -> IndexInfo | None:

@@ -22,6 +22,13 @@ def widen(half: npt.NDArray[np.float16]) -> npt.NDArray[np.float32]:
     return floats
 
 
+def unit(half: npt.NDArray[np.float16]) -> npt.NDArray[np.float32]:
+    """Rows, float16 [n, d], as float32 of length 1."""
+    wide = widen(half)
+    wide /= np.linalg.norm(wide, axis=1, keepdims=True)
+    return wide
+
+
 def narrow(floats: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
     """float16 of float32 values of magnitude up to 2, to the nearest, ties to even: a new array of the same shape.
 

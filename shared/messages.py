@@ -4,7 +4,7 @@ import base64
 import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -88,33 +88,34 @@ class EmbedPartition:
 
 
 @dataclass(frozen=True, slots=True)
-class EmbedCopies:
+class _AboutJob:
+    """What is asked of a whole job."""
+
+    job: str
+
+    kind: ClassVar[str]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"version": VERSION, "job": self.job}
+
+    @classmethod
+    def from_json(cls, table: Any) -> Self:
+        """Raises MessageError for anything but what `to_json` gives."""
+        return cls(_job(_fields(table, cls.kind, {"job"})["job"]))
+
+
+class EmbedCopies(_AboutJob):
     """Embed altered copies of some images of a job, if all its partitions are sealed."""
 
-    job: str
-
-    def to_json(self) -> dict[str, Any]:
-        return {"version": VERSION, "job": self.job}
-
-    @classmethod
-    def from_json(cls, table: Any) -> Self:
-        """Raises MessageError for anything but what `to_json` gives."""
-        return cls(_job(_fields(table, "copies", {"job"})["job"]))
+    __slots__ = ()
+    kind = "copies"
 
 
-@dataclass(frozen=True, slots=True)
-class MergeJob:
+class MergeJob(_AboutJob):
     """Build the index of a job, if all its partitions are sealed."""
 
-    job: str
-
-    def to_json(self) -> dict[str, Any]:
-        return {"version": VERSION, "job": self.job}
-
-    @classmethod
-    def from_json(cls, table: Any) -> Self:
-        """Raises MessageError for anything but what `to_json` gives."""
-        return cls(_job(_fields(table, "merge", {"job"})["job"]))
+    __slots__ = ()
+    kind = "merge"
 
 
 def _decoded_size(text: str) -> int:

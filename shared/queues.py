@@ -57,32 +57,19 @@ def queued_tasks(client: redis.Redis, queue: str) -> list[str]:
 
 def send_embed(app: Celery, job_id: str, partition: int, count: int) -> None:
     """Ask for one partition. Raises one of CONNECTION_ERRORS when the broker is away."""
-    app.send_task(
-        EMBED_TASK,
-        args=[EmbedPartition(job_id, partition).to_json()],
-        argsrepr=f"{job_id} partition {partition + 1}/{count}",
-        ignore_result=True,
-        retry=False,
-    )
+    _send(app, EMBED_TASK, EmbedPartition(job_id, partition), f"{job_id} partition {partition + 1}/{count}")
 
 
 def send_copies(app: Celery, job_id: str) -> None:
     """Ask for the altered copies of a job. Raises one of CONNECTION_ERRORS when the broker is away."""
-    app.send_task(
-        COPIES_TASK,
-        args=[EmbedCopies(job_id).to_json()],
-        argsrepr=f"{job_id} copies",
-        ignore_result=True,
-        retry=False,
-    )
+    _send(app, COPIES_TASK, EmbedCopies(job_id), f"{job_id} copies")
 
 
 def send_merge(app: Celery, job_id: str) -> None:
     """Ask for the index of a job. Raises one of CONNECTION_ERRORS when the broker is away."""
-    app.send_task(
-        MERGE_TASK,
-        args=[MergeJob(job_id).to_json()],
-        argsrepr=f"{job_id} merge",
-        ignore_result=True,
-        retry=False,
-    )
+    _send(app, MERGE_TASK, MergeJob(job_id), f"{job_id} merge")
+
+
+def _send(app: Celery, task: str, message: EmbedPartition | EmbedCopies | MergeJob, shown: str) -> None:
+    """`shown` is what Flower shows as the task's arguments."""
+    app.send_task(task, args=[message.to_json()], argsrepr=shown, ignore_result=True, retry=False)

@@ -3,10 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-import numpy as np
-
 from shared.copies import Copies
-from shared.half import widen
+from shared.half import unit
 from shared.messages import Hit
 from workers.recall import TIE, Searches
 from workers.stored import Floats
@@ -25,9 +23,7 @@ def accuracy_at_10(searcher: Searches, copies: Copies) -> Mapping[str, float]:
 
 def queries_of(copies: Copies) -> Floats:
     """The copies as queries, float32 [n, d] of length 1."""
-    wide = widen(copies.embeddings)
-    queries: Floats = wide / np.linalg.norm(wide, axis=1, keepdims=True)
-    return queries
+    return unit(copies.embeddings)
 
 
 def found(copies: Copies, answers: Sequence[Sequence[Hit]]) -> list[bool]:

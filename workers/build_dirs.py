@@ -78,15 +78,15 @@ def _claim_of(job: JobDir, build: str) -> Any:
         return None
 
 
-def remove_stale(job: JobDir, build: str | None) -> None:
-    """Remove what killed merges left: directories without index.json that are older than `build` (None: none of them),
-    a cut CURRENT, and what whole builds were filled from."""
+def remove_stale(job: JobDir, build: str) -> None:
+    """Remove what killed merges left: directories without index.json that are older than `build`, a cut CURRENT, and
+    what whole builds were filled from."""
     files.remove_leftovers(job.current)
     for name in builds.build_names(job):
         if builds.is_whole(job, name):
             finish(job, name)
         # A merge that should not run at the same time has at worst the higher number, and keeps its directory.
-        elif build is not None and builds.build_number(name) < builds.build_number(build):
+        elif builds.build_number(name) < builds.build_number(build):
             shutil.rmtree(job.build_dir(name), ignore_errors=True)
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from shared import builds, copies, ledger, sealing
 from shared.copies import Copies
 from shared.errors import CorruptFile, ImageError, JobError
-from shared.half import widen
+from shared.half import unit
 from shared.jobdir import JobDir
 from shared.ledger import Seal
 from shared.manifest import Manifest
@@ -181,13 +181,6 @@ def _result(rows: Sequence[tuple[_Copy, npt.NDArray[np.float32]]], embedder: Emb
         ledger_digest=digest,
         seed=SEED,
     )
-
-
-def unit(half: npt.NDArray[np.float16]) -> npt.NDArray[np.float32]:
-    """Embeddings, float16 [n, d], as float32 of length 1."""
-    wide = widen(half)
-    result: npt.NDArray[np.float32] = wide / np.linalg.norm(wide, axis=1, keepdims=True)
-    return result
 
 
 def _nothing(originals: Sequence[Original], reasons: Sequence[str], fingerprint: str, digest: str) -> Copies:

@@ -6,8 +6,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,12 +14,12 @@ import numpy as np
 from shared import builds, ledger
 from shared.builds import IndexInfo
 from shared.copies import usable_copies
-from shared.errors import LookalikeError, NoIndexYet
+from shared.errors import LookalikeError
 from shared.jobdir import JobDir
 from shared.ledger import Seal
 from shared.manifest import Manifest, load_manifest
-from workers import accuracy, recall
-from workers.recall import Neighbours, Width, Yardstick
+from workers import accuracy, memory, recall
+from workers.recall import Width, Yardstick
 from workers.search import Searcher
 from workers.stored import Floats
 
@@ -51,9 +49,9 @@ def evaluate(job: JobDir, queries: int, report: Report) -> dict[str, Any]:
     """
     manifest = load_manifest(job)
     seals = list(ledger.sealed(job, manifest))
+    builds.require_promoted(job)
     build = builds.current_build(job)
-    if build is None:
-        raise NoIndexYet(f"{job.path} has no index yet: `lookalike index` builds it, `lookalike status` says how far.")
+    assert build is not None
     report("opening the index", 0.0)
     started = time.monotonic()
     searcher = Searcher.open(job, build)
@@ -61,7 +59,7 @@ def evaluate(job: JobDir, queries: int, report: Report) -> dict[str, Any]:
     info = builds.read_info(job, build)
     for row in recall.drawn(searcher.stored, _WARM_UP, SEED + 1):
         searcher.search(searcher.stored.rows(np.array([row]))[0], 10)
-    memory = _memory()
+    held = memory.own_bytes()
     report("exact answers, to compare with", 0.0)
     yardstick = recall.yardstick(searcher.stored, k=10, queries=queries, seed=SEED)
     report("recall and latency", 0.0)
@@ -95,7 +93,7 @@ def evaluate(job: JobDir, queries: int, report: Report) -> dict[str, Any]:
             "recall_wished": None if info.wish is None else info.wish.get("recall"),
         },
         "opening_seconds": round(opened, 3),
-        "query_memory_bytes": memory,
+        "query_memory_bytes": held,
         "recall_at_10": measured.recall,
         "queries": measured.queries,
         "p50_ms": measured.p50_ms,
@@ -112,15 +110,6 @@ def _embedding(manifest: Manifest, seals: Sequence[Seal]) -> dict[str, Any] | No
     seconds = sum(seal.seconds for seal in seals)
     written = sum(entry["bytes"] for seal in seals for name, entry in seal.files.items() if name.startswith("img_emb"))
     return {"seconds": None if manifest.model.is_imported else round(seconds, 1), "bytes": written}
-
-
-def _memory() -> int | None:
-    """Bytes that this process holds, pages of mapped files left out; None where the system does not tell."""
-    with suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("RssAnon:"):
-                return int(line.split()[1]) * 1024
-    return None
 
 
 def _cores() -> int:
@@ -185,13 +174,7 @@ def widths(info: IndexInfo) -> list[Width]:
 
 
 def _sweep(searcher: Searcher, info: IndexInfo, yardstick: Yardstick, report: Report) -> list[dict[str, Any]]:
-    some = slice(0, _SWEEP_QUERIES)
-    few = replace(
-        yardstick,
-        ids=yardstick.ids[some],
-        vectors=yardstick.vectors[some],
-        truth=Neighbours(yardstick.truth.ids[some], yardstick.truth.similarities[some]),
-    )
+    few = yardstick.first(_SWEEP_QUERIES)
     points = []
     chosen = widths(info)
     for number, width in enumerate(chosen):

@@ -20,6 +20,8 @@ SAVE_SECONDS: Final = 30.0
 where that is longer."""
 
 Report = Callable[[str, float], None]
+"""Called with the phase of a merge (checking, training, adding, measuring or promoting) and how much of it is done,
+0 to 1."""
 
 
 class Sample:

@@ -19,15 +19,13 @@ from shared.ledger import Seal
 from shared.manifest import Manifest
 from shared.settings import Settings
 from shared.wish import Wish, read_wish
-from workers import build_dirs, filling, index, peak_memory, recall, tuning
+from workers import build_dirs, filling, index, memory, recall, tuning
 from workers.accuracy import accuracy_at_10
+from workers.filling import Report
 from workers.plan import IndexPlan
 from workers.recall import Width
 from workers.search import Searcher
 from workers.stored import Images, StoredEmbeddings, sealed_images, write_images
-
-Report = Callable[[str, float], None]
-"""Called with the phase (checking, training, adding, measuring or promoting) and how much of it is done, 0 to 1."""
 
 QUERIES: Final = 500
 SEED: Final = 0
@@ -66,7 +64,7 @@ def merge(
         build_dirs.remove_stale(job, current.build)
         return current
     wish = asked or Wish(recall=settings.recall_target)
-    peak_memory.begin()
+    memory.begin()
     seconds: dict[str, float] = {}
     with _timed(seconds, "checking"):
         stored = _checked(job, seals, report)
@@ -176,7 +174,7 @@ def _built(
         train_rows=plan.train_rows,
         accuracy_at_10=found,
         accuracy_copies=0 if copies is None else len(copies.ids) // max(1, len(found)),
-        peak_rss_bytes=peak_memory.peak_bytes(),
+        peak_rss_bytes=memory.peak_bytes(),
         sweep=[_point(width, found) for width, found in tuned.sweep],
         former=promoted.build if promoted else "",
         refused=_why_refused(promoted, measured.recall, wish, build),

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 
-from shared.half import widen
+from shared.half import unit, widen
 from shared.messages import Hit
 from workers.stored import BLOCK_ROWS, Floats, Rows, StoredEmbeddings
 
@@ -64,6 +64,11 @@ class Yardstick:
     vectors: Floats
     truth: Neighbours
     k: int
+
+    def first(self, count: int) -> "Yardstick":
+        """Its first `count` queries, with their truth."""
+        truth = Neighbours(self.truth.ids[:count], self.truth.similarities[:count])
+        return Yardstick(self.ids[:count], self.vectors[:count], truth, self.k)
 
 
 def exact_search(stored: StoredEmbeddings, queries: Floats, k: int) -> Neighbours:
@@ -140,8 +145,7 @@ def drawn(stored: StoredEmbeddings, queries: int, seed: int) -> Rows:
 def yardstick(stored: StoredEmbeddings, k: int = 10, queries: int = 500, seed: int = 0) -> Yardstick:
     """Up to `queries` stored embeddings, drawn by `seed`, with the exact answer to each."""
     rows = drawn(stored, queries, seed)
-    vectors = widen(stored.rows(rows))
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors = unit(stored.rows(rows))
     ids = stored.ids[rows]
     found = exact_search(stored, vectors, k + 1)
     return Yardstick(ids, vectors, _without(found, ids, k), k)

@@ -8,7 +8,7 @@ import numpy as np
 
 from workers import index
 from workers.plan import IndexPlan
-from workers.recall import TIE, Measurement, Neighbours, Width, Yardstick
+from workers.recall import TIE, Measurement, Width, Yardstick
 from workers.stored import Rows, StoredEmbeddings
 
 DEPTHS: Final = (20, 30, 50, 70, 100, 150, 200, 300, 400, 500, 700, 1_000, 1_400, 2_000)
@@ -73,7 +73,7 @@ def tune(
         if nprobe and _enough(curves, wanted):
             break
     widths = _worth_timing(curves, wanted)
-    few = first_queries(yardstick, _TIMED_QUERIES)
+    few = yardstick.first(_TIMED_QUERIES)
     sweep: list[tuple[Width, Measurement]] = []
     for number, width in enumerate(widths):
         report(0.5 + 0.4 * number / len(widths))
@@ -88,13 +88,6 @@ def tune(
     measured = measure(chosen, yardstick)
     report(1.0)
     return Tuned(chosen, measured, sweep)
-
-
-def first_queries(yardstick: Yardstick, count: int) -> Yardstick:
-    """A yardstick of the first `count` queries."""
-    truth = yardstick.truth
-    some = Neighbours(truth.ids[:count], truth.similarities[:count])
-    return Yardstick(yardstick.ids[:count], yardstick.vectors[:count], some, yardstick.k)
 
 
 def _nprobes(plan: IndexPlan) -> list[int]:

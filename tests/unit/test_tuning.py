@@ -12,7 +12,7 @@ from workers.plan import IndexPlan
 from workers.recall import Measurement, Width, Yardstick
 from workers.search import Searcher
 from workers.stored import IMAGES_SCHEMA, Images, StoredEmbeddings
-from workers.tuning import Tuned, first_queries, tune
+from workers.tuning import Tuned, tune
 
 N, D = 3_000, 24
 
@@ -144,6 +144,6 @@ def test_progress_rises_from_nothing_to_all(coarse: Bench) -> None:
 
 
 def test_first_queries_are_a_yardstick_of_their_own(coarse: Bench) -> None:
-    few = first_queries(coarse.yardstick, 30)
+    few = coarse.yardstick.first(30)
     assert len(few.ids) == len(few.vectors) == len(few.truth.ids) == 30
     assert np.array_equal(few.truth.ids, coarse.yardstick.truth.ids[:30])
