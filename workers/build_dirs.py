@@ -30,10 +30,10 @@ def usable(job: JobDir, digest: str, wish: Wish | None = None) -> IndexInfo | No
 def promoted_now(job: JobDir, digest: str, wish: Wish | None = None) -> IndexInfo | None:
     """The newest whole build that was asked for, promoted: one whose merge was killed just before it could.
 
-    One that was refused is returned as it is.
+    One that was refused is returned as it is, where the very same was asked for again.
     """
     for info in builds.whole_builds(job):
-        if info.covers(digest, wish):
+        if info.covers(digest, wish) and (wish is not None or not info.refused):
             try:
                 builds.check_files(job, info, checksums=True)
             except CorruptFile:

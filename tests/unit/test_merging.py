@@ -168,6 +168,21 @@ def test_a_build_that_finds_less_is_kept_and_not_promoted(tmp_path: Path, monkey
     assert builds.current_info(made.job) == third
 
 
+def test_a_refused_build_does_not_stand_in_for_one_that_nobody_asked_to_be_like_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning, "DEPTHS", (20,))
+    made = make_job(tmp_path / "job", clustered(1_500, 24), partition_size=600, chunk_size=600)
+    first = merged(made)
+    write_wish(made.job, Wish("PCAR16,IVF32,PQ4x4fs"))
+    assert merged(made).refused
+    write_wish(made.job, None)
+    shutil.rmtree(made.job.build_dir(first.build))
+    last = merged(made)
+    assert (last.type, last.refused) == ("Flat", "")
+    assert builds.current_info(made.job) == last
+
+
 def test_a_wish_that_faiss_can_not_fulfil_is_said_and_leaves_nothing(tmp_path: Path) -> None:
     made = make_job(tmp_path / "job")
     write_wish(made.job, Wish("IVF16,PQ7x4fs"))
