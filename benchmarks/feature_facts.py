@@ -11,10 +11,9 @@ from typing import Any, Final
 import faiss
 import numpy as np
 
-from benchmarks.features import BLOCK, Features, Floats, Half
+from benchmarks.features import BLOCK, FITTED_ROWS, Features, Floats, Half
 from benchmarks.index_queries import recall_at_10
 
-ROWS: Final = 223_869
 DIM: Final = 1_280
 
 REAL: Final[dict[str, list[float]]] = {
@@ -50,6 +49,10 @@ REAL_RECALL: Final = (
 )
 """recall@10 on those photographs: FAISS's factory string, nprobe, candidates compared exactly (0: none), recall."""
 
+REAL_BY_ROWS: Final = ((20_000, 256, 0.990), (50_000, 256, 0.995), (100_000, 512, 0.991))
+"""recall@10 on samples of those photographs: how many, lists, recall; of PCAR256 and PQ128x4fs, nprobe 32, 200 exactly
+compared."""
+
 WITHIN: Final = 0.01
 """How far the recall on made features may be from the real one for the features to count as calibrated."""
 
@@ -60,14 +63,14 @@ _RANKS = (1, 10, 100, 1_000)
 _PAIRS = 20_000
 
 
-def check(rows: int = ROWS, dim: int = DIM, seed: int = 0) -> dict[str, Any]:
+def check(rows: int = FITTED_ROWS, dim: int = DIM, seed: int = 0) -> dict[str, Any]:
     """Facts of `rows` made features beside the real ones, and recall@10 of the configurations measured on those.
 
     The queries are made features that are not among the rows.
     """
-    source = Features(dim, seed)
+    source = Features(dim, rows, seed)
     stored = np.empty((rows, dim), np.float16)
-    for number, block in enumerate(source.blocks(rows)):
+    for number, block in enumerate(source.blocks()):
         stored[number * BLOCK : number * BLOCK + len(block)] = block
     queries = source.fresh(_QUERIES)
     similarities, truth = nearest(stored, queries, max(_RANKS))
@@ -79,7 +82,8 @@ def check(rows: int = ROWS, dim: int = DIM, seed: int = 0) -> dict[str, Any]:
         "dim": dim,
         "queries": len(queries),
         "facts": {name: {"real": real, "made": made[name]} for name, real in REAL.items()},
-        "recall": list(_recalls(stored, queries, truth[:, :10])),
+        "recall": list(_recalls(stored, queries, truth[:, :10], REAL_RECALL)),
+        "recall_by_rows": [few for count, *others in REAL_BY_ROWS for few in _few(stored[:count], queries, *others)],
         "within": WITHIN,
     }
 
@@ -122,11 +126,19 @@ def nearest(stored: Half, queries: Floats, k: int) -> tuple[Floats, np.ndarray]:
     return index.D, index.I
 
 
-def _recalls(stored: Half, queries: Floats, truth: np.ndarray) -> Iterator[dict[str, Any]]:
+def _few(stored: Half, queries: Floats, nlist: int, real: float) -> Iterator[dict[str, Any]]:
+    configuration = (f"PCAR256,IVF{nlist},PQ128x4fs", 32, 200, real)
+    for found in _recalls(stored, queries, nearest(stored, queries, 10)[1], [configuration]):
+        yield {"rows": len(stored)} | found
+
+
+def _recalls(
+    stored: Half, queries: Floats, truth: np.ndarray, configurations: Sequence[tuple[str, int, int, float]]
+) -> Iterator[dict[str, Any]]:
     drawn = np.sort(np.random.default_rng(0).choice(len(stored), min(_TRAIN_ROWS, len(stored)), replace=False))
     sample = stored[drawn].astype(np.float32)
     built: dict[str, Any] = {}
-    for factory, nprobe, depth, real in REAL_RECALL:
+    for factory, nprobe, depth, real in configurations:
         if factory not in built:
             built = {factory: faiss.index_factory(stored.shape[1], factory)}
             built[factory].train(sample)

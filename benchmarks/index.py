@@ -1,6 +1,6 @@
 """The index at 500,000 to 2,000,000 made features, through import, merge and search, with others beside it.
 
-python benchmarks/index.py [--sizes 500000,1000000,2000000] [--dim 1792] [--peers 200000] [--resume] [--out FILE]
+python benchmarks/index.py [--sizes 500000,1000000,2000000] [--crowded 2000000] [--peers 200000] [--resume]
 """
 
 import argparse
@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ if __name__ == "__main__":  # Started as a file, Python looks for modules beside
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import index_size, index_tables, machine, tables
+from benchmarks.features import FITTED_ROWS
 from benchmarks.processes import REPOSITORY, require_linux, run_module
 from shared.errors import LookalikeError, UsageError
 from shared.settings import without_settings
@@ -59,8 +61,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--sizes", type=_numbers, default="500000,1000000,2000000", help="embeddings, with commas")
     parser.add_argument("--dim", type=int, default=1_792, help="dimensions of an embedding")
     parser.add_argument("--peers", type=_numbers, default="200000", help="sizes at which others are measured too")
+    parser.add_argument("--crowded", type=_numbers, default="2000000", help="sizes with many near copies, as well")
     parser.add_argument("--peer-seconds", type=float, default=420.0, help="after which a peer is given up")
-    parser.add_argument("--check-rows", type=int, default=223_869, help="made features that are held against real ones")
+    parser.add_argument(
+        "--check-rows", type=int, default=FITTED_ROWS, help="made features that are held against real ones"
+    )
     parser.add_argument("--work", help="where the work folder is made, removed at the end; left out: the system's")
     parser.add_argument("--resume", action="store_true", help="keep what FILE holds of a run of the same machine")
     parser.add_argument("--out", default=RESULTS, help="where the results go, as JSON, after each step")
@@ -78,13 +83,11 @@ def _begun(arguments: argparse.Namespace, out: Path) -> dict[str, Any]:
         kept: dict[str, Any] = json.loads(out.read_text())
         if (kept["dim"], kept["machine"]) != (arguments.dim, machine.machine()):
             raise UsageError(f"{out} was measured on another machine or at another dimension: leave --resume out.")
-        return kept
-    sizes = ",".join(map(str, arguments.sizes))
-    peers = ",".join(map(str, arguments.peers))
+        return kept | {"command": _command(arguments)}
     return {
         "benchmark": "index",
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": f"python benchmarks/index.py --sizes {sizes} --dim {arguments.dim} --peers {peers}",
+        "command": _command(arguments),
         "machine": machine.machine(),
         "load_before": [round(load, 2) for load in os.getloadavg()],
         "versions": machine.versions((*machine.PACKAGES, *_PEERS)),
@@ -93,6 +96,12 @@ def _begun(arguments: argparse.Namespace, out: Path) -> dict[str, Any]:
         "features": {},
         "sizes": {},
     }
+
+
+def _command(arguments: argparse.Namespace) -> str:
+    given = {name: getattr(arguments, name) for name in ("sizes", "crowded", "peers")}
+    lists = " ".join(f"--{name} {','.join(map(str, some)) or repr('')}" for name, some in given.items())
+    return f"python benchmarks/index.py --dim {arguments.dim} {lists}"
 
 
 Step = tuple[str, str, Callable[[dict[str, Any]], None]]
@@ -106,16 +115,20 @@ def _steps(arguments: argparse.Namespace, folder: Path) -> list[Step]:
         print(index_tables.facts_table(into), index_tables.check_table(into), sep="\n\n", flush=True)
 
     steps: list[Step] = [("features", "check", check)]
-    # The smallest first: the features of one size are the first of the next.
     for size in sorted({*arguments.sizes, *arguments.peers}):
-        peers = arguments.peer_seconds if size in arguments.peers else None
-
-        def measure(into: dict[str, Any], size: int = size, peers: float | None = peers) -> None:
-            _require_space(folder, size, arguments.dim)
-            into.update(index_size.measure(folder, size, arguments.dim, peers, _log))
-
-        steps.append(("sizes", str(size), measure))
+        seconds = arguments.peer_seconds if size in arguments.peers else None
+        steps.append(("sizes", f"{size}", partial(_measure, folder, size, arguments.dim, False, seconds)))
+    for size in arguments.crowded:
+        crowded = partial(_measure, folder, size, arguments.dim, True, None)
+        steps.append(("sizes", f"{size} crowded", crowded))
     return steps
+
+
+def _measure(
+    folder: Path, size: int, dim: int, crowded: bool, peer_seconds: float | None, into: dict[str, Any]
+) -> None:
+    _require_space(folder, size, dim)
+    into.update(index_size.measure(folder, size, dim, _log, crowded=crowded, peer_seconds=peer_seconds))
 
 
 def _require_space(folder: Path, rows: int, dim: int) -> None:

@@ -29,6 +29,7 @@ from shared.manifest import load_manifest
 from shared.settings import Settings
 from shared.wish import Wish, write_wish
 from workers import index, merging, recall
+from workers.memory import Peak
 from workers.plan import IndexPlan
 from workers.search import Searcher
 from workers.stored import Images, StoredEmbeddings
@@ -48,10 +49,10 @@ def main() -> None:
 
 def _import(job: JobDir, folder: str) -> dict[str, Any]:
     started = time.perf_counter()
-    manifest = import_vectors(open_vectors(folder), job, Settings(), lambda doing, count: None)
+    with Peak() as peak:
+        manifest = import_vectors(open_vectors(folder), job, Settings(), lambda doing, count: None)
     seconds = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"rows": manifest.listed, "seconds": round(seconds, 1), "peak_rss_bytes": peak}
+    return {"rows": manifest.listed, "seconds": round(seconds, 1), "peak_rss_bytes": peak.bytes()}
 
 
 def _merge(job: JobDir, family: str, recall_wanted: str) -> dict[str, Any]:
@@ -70,8 +71,7 @@ def _merge(job: JobDir, family: str, recall_wanted: str) -> dict[str, Any]:
         "wall_seconds": round(wall, 1),
         "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),
         "seconds": dict(info.seconds),
-        # The most memory of its own: pages of mapped files, which the system takes back, are not in it.
-        "peak_rss_bytes": info.peak_rss_bytes or used.ru_maxrss * 1024,
+        "peak_rss_bytes": info.peak_rss_bytes,
         "index_bytes": info.files[builds.INDEX_FILE]["bytes"],
         "bytes": info.bytes,
         "recall_at_build": info.recall_at_10,

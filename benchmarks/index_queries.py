@@ -31,10 +31,10 @@ class Queries:
     truth: Ids
 
     @classmethod
-    def make(cls, source: Features, rows: int, fresh: int, copies: int) -> "Queries":
-        """`fresh` new images and `copies` altered copies a cosine, of images that lie across the first `rows`."""
+    def make(cls, source: Features, fresh: int, copies: int) -> "Queries":
+        """`fresh` new images and `copies` altered copies a cosine, of images from all over the collection."""
         # The copies are made of the first rows of a block, each cosine of another one.
-        numbers = [(rows // BLOCK) * part // len(COSINES) for part in range(len(COSINES))]
+        numbers = [(source.rows // BLOCK) * part // len(COSINES) for part in range(len(COSINES))]
         made = [source.copies(number, copies, cosine) for number, cosine in zip(numbers, COSINES, strict=True)]
         originals = np.concatenate([number * BLOCK + np.arange(copies) for number in numbers])
         vectors = np.concatenate([source.fresh(fresh), *made])

@@ -12,7 +12,7 @@ Results = Mapping[str, Any]
 def all_tables(results: Results) -> dict[str, str]:
     """Every table by its name, in the order in which a person reads them."""
     check = results["features"]["check"]
-    sizes = [results["sizes"][rows] for rows in sorted(results["sizes"], key=int)]
+    sizes = sorted(results["sizes"].values(), key=lambda found: (found["crowded"], found["rows"]))
     return {
         "index-run": header_table(results, [["dimensions", f"{results['dim']:,}"]]),
         "index-facts": facts_table(check),
@@ -36,14 +36,21 @@ def facts_table(check: Results) -> str:
 def check_table(check: Results) -> str:
     """recall@10 of the same configurations on real features and on made ones."""
     rows = []
-    for row in check["recall"]:
+    for row in [*check["recall"], *check["recall_by_rows"]]:
         apart = row["made"] - row["real"]
         what = f"rerank of {row['rerank_depth']:,}" if row["rerank_depth"] else "bare"
-        cells = [f"`{row['factory']}`", str(row["nprobe"]), what, f"{row['real']:.3f}", f"{row['made']:.3f}"]
+        cells = [
+            f"{row.get('rows', check['rows']):,}",
+            f"`{row['factory']}`",
+            str(row["nprobe"]),
+            what,
+            f"{row['real']:.3f}",
+            f"{row['made']:.3f}",
+        ]
         within = "yes" if abs(apart) <= check["within"] + 1e-9 else "no"
         rows.append([*cells, f"{apart:+.3f}", within])
-    heads = ["index", "nprobe", "compared exactly", "real", "made", "apart", f"within {check['within']:g}"]
-    return table(heads, rows, right=3)
+    heads = ["features", "index", "nprobe", "compared exactly", "real", "made", "apart", f"within {check['within']:g}"]
+    return table(heads, rows, right=4)
 
 
 def builds_table(sizes: Sequence[Results]) -> str:
@@ -55,7 +62,7 @@ def builds_table(sizes: Sequence[Results]) -> str:
             building = sum(seconds for phase, seconds in phases.items() if phase in ("training", "adding"))
             rows.append(
                 [
-                    f"{found['rows']:,}",
+                    count_of(found),
                     name_of(built),
                     f"`{built['factory']}`",
                     *(f"{phases.get(phase, 0):.1f}" for phase in ("checking", "training", "adding", "measuring")),
@@ -76,7 +83,7 @@ def searches_table(sizes: Sequence[Results]) -> str:
             searched = built["search"]
             rows.append(
                 [
-                    f"{found['rows']:,}",
+                    count_of(found),
                     name_of(built),
                     f"{built['nprobe']:,} / {built['rerank_depth']:,}",
                     f"{searched['recall_at_10']:.3f}",
@@ -91,7 +98,7 @@ def searches_table(sizes: Sequence[Results]) -> str:
         truth = found["truth"]
         rows.append(
             [
-                f"{found['rows']:,}",
+                count_of(found),
                 "exact",
                 "all",
                 f"{truth['recall_at_10']:.3f}",
@@ -111,12 +118,14 @@ def article_table(sizes: Sequence[Results]) -> str:
     """The article's parameters at the same sizes."""
     rows = []
     for found in sizes:
+        if "article" not in found:
+            continue
         article = found["article"]
         for searched in article["searched"]:
             depth = searched["rerank_depth"]
             rows.append(
                 [
-                    f"{found['rows']:,}",
+                    count_of(found),
                     f"`{article['factory']}`, nprobe {searched['nprobe']}",
                     f"exact rerank of {depth:,}" if depth else "bare",
                     f"{searched['recall_at_10']:.3f}",
@@ -141,7 +150,7 @@ def _beside(found: Results) -> Iterator[list[str]]:
     ours = found["builds"][0]
     fastest = ours["search"]["warm_ms"]["p50"]
     quickest = sum(ours["seconds"].get(phase, 0) for phase in ("training", "adding"))
-    count = f"{found['rows']:,}"
+    count = count_of(found)
     for built in found["builds"]:
         seconds = sum(built["seconds"].get(phase, 0) for phase in ("training", "adding"))
         searched = built["search"]
@@ -161,6 +170,11 @@ def _beside(found: Results) -> Iterator[list[str]]:
             took = [_latency(searched), f"{p50 / fastest:.1f}", f"{seconds:.1f}", f"{seconds / quickest:.1f}"]
             disk = size(peer["disk_bytes"]) if peer["disk_bytes"] else "none"
             yield [*said, *_accuracies(searched), *took, size(peer["memory_bytes"]), disk]
+
+
+def count_of(found: Results) -> str:
+    """How many embeddings were measured, and whether they lie close together."""
+    return f"{found['rows']:,}" + (", crowded" if found["crowded"] else "")
 
 
 def name_of(built: Results) -> str:

@@ -90,9 +90,9 @@ def _measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     root = folder / "jobs"
     root.mkdir()
     made = JobDir.at(root / "made")
-    source = Features(arguments.dim)
+    source = Features(arguments.dim, arguments.size)
     _log("features, import, merge")
-    given = index_size.write_features(source, folder / "features", arguments.size, folder / "given")
+    given = index_size.write_features(source, folder / "given")
     run_module("benchmarks.index_once", "import", made.path, given)
     built = run_module("benchmarks.index_once", "merge", made.path, "ivf-pq", "0.99")
     vectors: list[Queryable] = list(source.fresh(arguments.queries))

@@ -37,7 +37,7 @@ class IndexInfo:
     with. `p50_ms` and `p99_ms` are milliseconds of one query at a time, rerank included. `bytes` is the size of all
     files in `files`, which gives each one's size and SHA-256 by its name; `seconds` is wall time by phase, and
     `built_at` seconds since the epoch. `wish` is what was asked for, as `Wish.to_json` gives it; `train_rows`
-    how many embeddings it was trained on, `peak_rss_bytes` the most memory that the merge had in use.
+    how many embeddings it was trained on, `peak_rss_bytes` the most memory that the merge held without mapped files.
     `accuracy_at_10` is the share of altered copies that find their original among the first ten, by alteration, with
     `accuracy_copies` copies each (empty and 0 where there were none). `sweep` lists what the tuning measured: objects
     with nprobe, depth, recall_at_10, p50_ms and p99_ms. `former` is the build that was promoted before this one, and

@@ -1,36 +1,61 @@
-"""The memory of this process, as the system counts it: what it holds, and the most that it held since a moment."""
+"""The memory of this process, as the system counts it: what it holds, and the most that it held for a while.
+
+Pages of mapped files are left out: they are the system's cache, which it takes back when others need it, and a single
+row that is read can map two megabytes of them.
+"""
 
 import resource
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
 
 _STATUS = Path("/proc/self/status")
+_EVERY_SECONDS: Final = 0.05
 
 
-def begin() -> None:
-    """Count the peak from now on. Where the system can't forget what was before, it is that of the whole process."""
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
+class Peak:
+    """The most memory, in bytes, that the process held between entering and leaving, looked at twenty times a second.
 
+    Where the system does not tell a process's own memory, it is the largest resident size of the process so far.
+    """
 
-def peak_bytes() -> int:
-    """The largest resident size, in bytes, pages of mapped files included."""
-    most = _told("VmHWM")
-    if most is not None:
-        return most
-    counted = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return counted if sys.platform == "darwin" else counted * 1024
+    def __init__(self) -> None:
+        self._most = 0
+        self._ended = threading.Event()
+        self._watch = threading.Thread(target=self._look, name="memory", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._watch.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._watch.join()
+
+    def bytes(self) -> int:
+        """The most so far."""
+        self._most = max(self._most, own_bytes() or _largest_resident())
+        return self._most
+
+    def _look(self) -> None:
+        while not self._ended.wait(_EVERY_SECONDS):
+            self.bytes()
 
 
 def own_bytes() -> int | None:
     """Bytes that this process holds now, pages of mapped files left out; None where the system does not tell."""
-    return _told("RssAnon")
-
-
-def _told(what: str) -> int | None:
     with suppress(OSError):
         for line in _STATUS.read_text().splitlines():
-            if line.startswith(f"{what}:"):
+            if line.startswith("RssAnon:"):
                 return int(line.split()[1]) * 1024
     return None
+
+
+def _largest_resident() -> int:
+    counted = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return counted if sys.platform == "darwin" else counted * 1024

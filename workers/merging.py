@@ -64,7 +64,6 @@ def merge(
         build_dirs.remove_stale(job, current.build)
         return current
     wish = asked or Wish(recall=settings.recall_target)
-    memory.begin()
     seconds: dict[str, float] = {}
     with _timed(seconds, "checking"):
         stored = _checked(job, seals, report)
@@ -125,29 +124,30 @@ def _built(
     if not np.array_equal(images.ids, stored.ids):
         raise CorruptFile(f"The metadata of {job.path} changed while it was read: run `lookalike index` again.")
     queries = recall.drawn(stored, QUERIES, SEED)
-    faiss_index = filling.filled(directory, plan, stored, queries, SEED, report, seconds)
-    with _timed(seconds, "measuring"):
-        report("measuring", 0.0)
-        truth = recall.yardstick(stored, k=10, queries=QUERIES, seed=SEED)
-        stored.expect_scattered_reads()
+    with memory.Peak() as peak:
+        faiss_index = filling.filled(directory, plan, stored, queries, SEED, report, seconds)
+        with _timed(seconds, "measuring"):
+            report("measuring", 0.0)
+            truth = recall.yardstick(stored, k=10, queries=QUERIES, seed=SEED)
+            stored.expect_scattered_reads()
 
-        def searcher(width: Width) -> Searcher:
-            # Without a cache: it would be measured instead of the index.
-            return Searcher(
-                faiss_index, stored, images, nprobe=width.nprobe, nlist=plan.nlist, rerank_depth=width.depth
+            def searcher(width: Width) -> Searcher:
+                # Without a cache: it would be measured instead of the index.
+                return Searcher(
+                    faiss_index, stored, images, nprobe=width.nprobe, nlist=plan.nlist, rerank_depth=width.depth
+                )
+
+            tuned = tuning.tune(
+                plan,
+                faiss_index,
+                stored,
+                truth,
+                wish.recall,
+                # Hundreds of scattered rows a query, each with the pages around it, would end as the whole file.
+                lambda width, some: recall.measure_against(searcher(width), some, between=stored.release),
+                lambda share: report("measuring", share),
             )
-
-        tuned = tuning.tune(
-            plan,
-            faiss_index,
-            stored,
-            truth,
-            wish.recall,
-            # Hundreds of scattered rows a query, each with the pages around it, would end as the whole file.
-            lambda width, some: recall.measure_against(searcher(width), some, between=stored.release),
-            lambda share: report("measuring", share),
-        )
-        found = {} if copies is None else accuracy_at_10(searcher(tuned.width), copies)
+            found = {} if copies is None else accuracy_at_10(searcher(tuned.width), copies)
     promoted = build_dirs.usable(job, digest)
     measured = tuned.measured
     return IndexInfo(
@@ -174,7 +174,7 @@ def _built(
         train_rows=plan.train_rows,
         accuracy_at_10=found,
         accuracy_copies=0 if copies is None else len(copies.ids) // max(1, len(found)),
-        peak_rss_bytes=memory.peak_bytes(),
+        peak_rss_bytes=peak.bytes(),
         sweep=[_point(width, found) for width, found in tuned.sweep],
         former=promoted.build if promoted else "",
         refused=_why_refused(promoted, measured.recall, wish, build),

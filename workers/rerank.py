@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 
 from shared.half import widen
-from workers.stored import BLOCK_ROWS, Floats, Half, Rows, StoredEmbeddings
+from workers.stored import BLOCK_ROWS, Floats, Half, Rows, StoredEmbeddings, cosines
 
 try:
     import numkong
@@ -29,26 +29,25 @@ def nearest(stored: StoredEmbeddings, rows: Rows, query: Floats, k: int) -> tupl
     Best first, ties by row; all of the rows where there are fewer than k. Similarities and order are those of
     `StoredEmbeddings.cosines`: screening only leaves out rows that can't be among the k.
     """
-    rows = np.sort(rows)  # What lies together is read together.
-    if len(rows) > k + _WORTH and _screens(stored.dim):
-        screened = _screened(stored, rows, query)
-        kth = np.partition(screened, len(rows) - k)[len(rows) - k]
-        # The k best by the screen are no worse than kth - error, so whatever is below kth - 2 * error is not one of
-        # the k. Asked the other way round, so that NaN is never left out.
-        rows = rows[~(screened < kth - 2 * _ERROR)]
-    cosines = stored.cosines(rows, query)
-    order = np.lexsort((rows, -cosines))[:k]
-    return rows[order], cosines[order]
-
-
-def _screened(stored: StoredEmbeddings, rows: Rows, query: Floats) -> Floats:
-    """Cosine similarities, float32 [n], to within _ERROR."""
+    if len(rows) <= k + _WORTH or not _screens(stored.dim):
+        return _first(rows, stored.cosines(rows, query), k)
     half = query.astype(np.float16)[None]
-    found = np.empty(len(rows), dtype=np.float32)
+    screened = np.empty(len(rows), dtype=np.float32)
+    block = np.empty((0, stored.dim), dtype=np.float16)
     for start in range(0, len(rows), BLOCK_ROWS):
-        block = rows[start : start + BLOCK_ROWS]
-        found[start : start + len(block)] = _simd(stored.gathered(block), half)
-    return found
+        block = stored.gathered(rows[start : start + BLOCK_ROWS])
+        screened[start : start + len(block)] = _simd(block, half)
+    kth = np.partition(screened, len(rows) - k)[len(rows) - k]
+    # The k best by the screen are no worse than kth - error, so whatever is below kth - 2 * error is not one of
+    # the k. Asked the other way round, so that NaN is never left out.
+    near = np.flatnonzero(~(screened < kth - 2 * _ERROR))
+    settled = cosines(block[near], query) if len(block) == len(rows) else stored.cosines(rows[near], query)
+    return _first(rows[near], settled, k)
+
+
+def _first(rows: Rows, similarities: Floats, k: int) -> tuple[Rows, Floats]:
+    order = np.lexsort((rows, -similarities))[:k]
+    return rows[order], similarities[order]
 
 
 def _simd(rows: Half, query: Half) -> Any:

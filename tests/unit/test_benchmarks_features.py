@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 
 from benchmarks import feature_facts, index_size
-from benchmarks.features import BLOCK, Features, Recipe
+from benchmarks.features import BLOCK, FITTED_ROWS, Features, Recipe
 from benchmarks.index_queries import COSINES, Queries, recall_at_10
 
 DIM = 64
+ROWS = 8 * BLOCK
 
 
 @pytest.fixture(scope="module")
 def source() -> Features:
-    return Features(DIM, seed=3)
+    return Features(DIM, ROWS, seed=3)
 
 
 def lengths(features: np.ndarray) -> np.ndarray:
@@ -22,24 +23,60 @@ def lengths(features: np.ndarray) -> np.ndarray:
 
 
 def test_the_same_seed_makes_the_same_features_and_another_others(source: Features) -> None:
-    again = Features(DIM, seed=3)
+    again = Features(DIM, ROWS, seed=3)
     assert np.array_equal(source.block(2), again.block(2))
-    assert not np.array_equal(source.block(2), Features(DIM, seed=4).block(2))
+    assert not np.array_equal(source.block(2), Features(DIM, ROWS, seed=4).block(2))
 
 
 def test_a_block_does_not_depend_on_those_made_before_it(source: Features) -> None:
     fifth = source.block(5)
-    another = Features(DIM, seed=3)
+    another = Features(DIM, ROWS, seed=3)
     before, after = another.block(4), another.block(5)
     assert np.array_equal(fifth, after)
     assert not np.array_equal(before, after)
 
 
-def test_more_rows_begin_with_the_fewer(source: Features) -> None:
-    few = np.concatenate([*source.blocks(BLOCK + 10)])
-    many = np.concatenate([*source.blocks(2 * BLOCK + 1)])
+def test_more_rows_begin_with_the_fewer_as_long_as_both_are_samples_of_what_was_fitted_to() -> None:
+    few = np.concatenate([*Features(DIM, BLOCK + 10).blocks()])
+    many = np.concatenate([*Features(DIM, 2 * BLOCK + 1).blocks()])
     assert (len(few), len(many)) == (BLOCK + 10, 2 * BLOCK + 1)
     assert np.array_equal(many[: len(few)], few)
+
+
+def test_a_collection_larger_than_that_has_more_classes_and_a_crowded_one_has_not() -> None:
+    recipe = Recipe()
+    assert recipe.counts(20_000) == recipe.counts(FITTED_ROWS) == (recipe.classes, recipe.groups)
+    assert recipe.counts(10 * FITTED_ROWS) == (10 * recipe.classes, 10 * recipe.groups)
+    assert Recipe(crowded=True).counts(10 * FITTED_ROWS) == (recipe.classes, recipe.groups)
+
+
+def nearest_others(rows: int, crowded: bool) -> float:
+    """How near the nearest of some stored images is to new ones, at the median."""
+    # With few groups, to see it at a few thousand rows.
+    made = Features(DIM, rows, recipe=Recipe(classes=10, groups=50, crowded=crowded))
+    some = np.concatenate([made.block(number) for number in range(4)]).astype(np.float32)
+    return float(np.median((made.fresh(300) @ some.T).max(axis=1)))
+
+
+def test_of_more_classes_a_sample_has_fewer_near_images_and_of_a_crowded_collection_as_many() -> None:
+    small, large = ROWS, 100 * FITTED_ROWS
+    assert nearest_others(large, crowded=True) == nearest_others(small, crowded=False)
+    assert nearest_others(large, crowded=False) < nearest_others(small, crowded=False) - 0.02
+
+
+def test_every_sixth_group_is_a_series_of_near_copies_whatever_the_seed() -> None:
+    shares = []
+    for seed in range(5):
+        cosines = nearest(DIM, seed)
+        shares.append((cosines > 0.98).mean())
+    assert max(shares) - min(shares) < 0.1
+
+
+def nearest(dim: int, seed: int) -> np.ndarray:
+    some = Features(dim, ROWS, seed).block(0).astype(np.float32)
+    cosines = some @ some.T
+    np.fill_diagonal(cosines, -1)
+    return np.asarray(cosines.max(axis=1))
 
 
 def test_features_are_half_floats_of_length_1_and_nearly_half_of_their_values_are_zero(source: Features) -> None:
@@ -52,7 +89,7 @@ def test_features_are_half_floats_of_length_1_and_nearly_half_of_their_values_ar
 
 
 def test_a_recipe_of_another_bias_makes_other_zeros() -> None:
-    zeros = [(Features(DIM, recipe=Recipe(bias=bias)).block(0) == 0).mean() for bias in (-0.3, 0.0, 0.3)]
+    zeros = [(Features(DIM, ROWS, recipe=Recipe(bias=bias)).block(0) == 0).mean() for bias in (-0.3, 0.0, 0.3)]
     assert zeros[0] > zeros[1] + 0.05 > zeros[2] + 0.1
 
 
@@ -100,7 +137,7 @@ def test_recall_counts_the_true_ones_among_the_first_ten() -> None:
 
 
 def test_queries_come_back_from_their_file_and_judge_what_was_found(source: Features, tmp_path: Path) -> None:
-    made = Queries.make(source, 8 * BLOCK, fresh=6, copies=3)
+    made = Queries.make(source, fresh=6, copies=3)
     assert made.vectors.shape == (6 + 3 * len(COSINES), DIM)
     assert made.originals.tolist() == [block * BLOCK + row for block in (0, 2, 4, 6) for row in range(3)]
     made.save(tmp_path / "queries.npz")
@@ -115,14 +152,9 @@ def test_queries_come_back_from_their_file_and_judge_what_was_found(source: Feat
     assert list(judged["accuracy_at_10"].values()) == [1.0, 0.0, 0.0, 0.3333]
 
 
-def test_the_files_of_two_sizes_hold_the_same_first_features(source: Features, tmp_path: Path) -> None:
-    def written(rows: int) -> np.ndarray:
-        given = index_size.write_features(source, tmp_path / "kept", rows, tmp_path / f"given{rows}")
-        return np.concatenate([np.load(file) for file in sorted(given.iterdir())])
-
-    whole = index_size.FILE_ROWS
-    small, large, cut = written(whole + 5), written(whole + BLOCK), written(whole - 7)
-    assert [len(small), len(large), len(cut)] == [whole + 5, whole + BLOCK, whole - 7]
-    assert np.array_equal(large[: whole + 5], small)
-    assert np.array_equal(large[: whole - 7], cut)
-    assert np.array_equal(large[-BLOCK:], source.block(12))
+def test_the_files_hold_the_collection(tmp_path: Path) -> None:
+    rows = index_size.FILE_BLOCKS * BLOCK + 5
+    made = Features(DIM, rows)
+    files = sorted(index_size.write_features(made, tmp_path / "given").iterdir())
+    assert [np.load(file).shape for file in files] == [(rows - 5, DIM), (5, DIM)]
+    assert np.array_equal(np.concatenate([np.load(file) for file in files]), np.concatenate([*made.blocks()]))

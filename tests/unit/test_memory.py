@@ -1,0 +1,45 @@
+"""Memory of a process: its own, at its most, without the pages of mapped files."""
+
+import mmap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from workers import memory
+
+MEGABYTE = 1 << 20
+
+
+@pytest.mark.skipif(memory.own_bytes() is None, reason="the system does not tell a process's own memory")
+def test_the_peak_remembers_what_was_held_and_let_go() -> None:
+    before = memory.own_bytes()
+    assert before is not None
+    with memory.Peak() as peak:
+        held = np.ones(100 * MEGABYTE, np.uint8)
+        deadline = time.monotonic() + 10
+        while peak._most < before + 90 * MEGABYTE and time.monotonic() < deadline:
+            time.sleep(0.01)
+        del held
+    assert before + 90 * MEGABYTE < peak.bytes() < before + 200 * MEGABYTE
+
+
+@pytest.mark.skipif(memory.own_bytes() is None, reason="the system does not tell a process's own memory")
+def test_mapped_pages_are_not_counted(tmp_path: Path) -> None:
+    file = tmp_path / "pages"
+    file.write_bytes(bytes(64 * MEGABYTE))
+    with open(file, "rb") as opened, memory.Peak() as peak:
+        before = peak.bytes()
+        with mmap.mmap(opened.fileno(), 0, prot=mmap.PROT_READ) as mapped:
+            assert not any(mapped[:: mmap.PAGESIZE])
+        assert peak.bytes() < before + 16 * MEGABYTE
+
+
+def test_where_the_system_does_not_tell_it_is_the_largest_resident_size(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(memory, "_STATUS", tmp_path / "none")
+    assert memory.own_bytes() is None
+    with memory.Peak() as peak:
+        assert peak.bytes() > 10 * MEGABYTE
