@@ -101,7 +101,7 @@ def _begun(arguments: argparse.Namespace, out: Path) -> dict[str, Any]:
 def _command(arguments: argparse.Namespace) -> str:
     given = {name: getattr(arguments, name) for name in ("sizes", "crowded", "peers")}
     lists = " ".join(f"--{name} {','.join(map(str, some)) or repr('')}" for name, some in given.items())
-    return f"python benchmarks/index.py --dim {arguments.dim} {lists}"
+    return f"python benchmarks/index.py --dim {arguments.dim} {lists} --peer-seconds {arguments.peer_seconds:g}"
 
 
 Step = tuple[str, str, Callable[[dict[str, Any]], None]]

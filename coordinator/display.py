@@ -129,7 +129,7 @@ def index_line(progress: Progress) -> str:
     told = [size, index.recall_text, index.accuracy_text, f"{index.p50_ms:.2f} ms a query (p50)"]
     line = ", ".join(part for part in told if part)
     if progress.index_is_current:
-        return line
+        return f"{line}; {index.shortfall}" if index.shortfall else line
     return f"{line}; " + (
         progress.refused.refused if progress.refused else "older than the embeddings, or than what was asked for"
     )

@@ -6,7 +6,8 @@ from typing import Final
 
 import pyarrow as pa
 
-from coordinator.vector_files import ParquetRows, VectorFile
+from coordinator.parquet_vectors import ParquetRows
+from coordinator.vector_files import VectorFile
 from shared.errors import SourceError, UsageError
 from shared.sealing import METADATA_SCHEMA
 

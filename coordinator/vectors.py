@@ -10,8 +10,9 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
+from coordinator.parquet_vectors import ParquetFile, ParquetRows
 from coordinator.vector_columns import PATH_COLUMN, path_column_of, require_rows, schema_of
-from coordinator.vector_files import FvecsFile, NpyFile, ParquetFile, ParquetRows, Raw, VectorFile
+from coordinator.vector_files import FvecsFile, NpyFile, Raw, VectorFile
 from coordinator.vector_layout import files_of
 from shared.errors import SourceError, UsageError
 from shared.models import MOST_DIMENSIONS

@@ -85,6 +85,18 @@ class IndexInfo:
         return f"recall@10 {self.recall_at_10:.3f} ({self.recall_queries} queries)"
 
     @property
+    def shortfall(self) -> str:
+        """That the recall asked for was out of reach, and what to do, or "" where it was reached."""
+        asked = (self.wish or {}).get("recall")
+        if asked is None or self.recall_at_10 is None or self.recall_at_10 >= asked:
+            return ""
+        other = "ivf-pq" if self.type == "IVF-RaBitQ" else "rabitq"
+        return (
+            f"short of the recall@10 of {asked:g} that was asked for, however widely it is searched: `--index {other}` "
+            "may find more, and `--recall` asks for less"
+        )
+
+    @property
     def accuracy_text(self) -> str:
         """The measured accuracy over all alterations together, or "" where there were no altered copies."""
         if not self.accuracy_at_10:

@@ -185,7 +185,9 @@ class Searcher:
         beyond = max(1.0, k / _TUNED_HITS)
         depth = min(max(math.ceil(self.rerank_depth * filtered * beyond**_DEPTH_GROWTH), k), among)
         only = None if chosen is None else chosen.only
-        nprobe = self._wide_enough(among / self.ntotal / beyond**_NPROBE_GROWTH)
+        # A graph reaches what lies farther out only through all that lies between.
+        share = (among / self.ntotal) ** (1 if self._nlist else 2)
+        nprobe = self._wide_enough(share / beyond**_NPROBE_GROWTH)
         ids = index.candidates(self._index, units, depth, nprobe, only)
         # Where the lists that were read hold fewer images than hits are asked for, all lists are read.
         short = np.count_nonzero(ids >= 0, axis=1) < min(k, among)
@@ -197,7 +199,7 @@ class Searcher:
         """How widely to search for what lies so many times farther out as `share` is below 1, as the nearest of a share
         of the images do."""
         nprobe = math.ceil(self.nprobe / share)
-        return min(nprobe, self._nlist) if self._nlist else nprobe
+        return min(nprobe, self._nlist or max(self.ntotal, self.nprobe))
 
     def _hits(self, rows: Rows, cosines: Floats) -> tuple[Hit, ...]:
         answers = zip(self.stored.ids[rows].tolist(), self._images.paths(rows), cosines.tolist(), strict=True)

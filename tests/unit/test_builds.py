@@ -1,5 +1,6 @@
 import errno
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,6 +64,24 @@ def test_info_comes_back_as_it_was_written(job: JobDir) -> None:
 def test_recall_is_told_with_its_queries_and_not_made_up(job: JobDir) -> None:
     assert info_of("0001-x").recall_text == "recall@10 0.993 (50 queries)"
     assert "not measured" in info_of("0001-x", recall=None).recall_text
+
+
+@pytest.mark.parametrize(
+    ("reached", "asked", "type", "says"),
+    [
+        (0.984, 0.99, "IVF-PQ", "recall@10 of 0.99 that was asked for, .*--index rabitq"),
+        (0.984, 0.99, "IVF-RaBitQ", "--index ivf-pq"),
+        (0.99, 0.99, "IVF-PQ", "^$"),
+        (None, 0.99, "Flat", "^$"),
+        (0.5, None, "IVF-PQ", "^$"),
+    ],
+)
+def test_a_build_says_when_it_is_short_of_the_recall_asked_for(
+    reached: float | None, asked: float | None, type: str, says: str
+) -> None:
+    wish = None if asked is None else {"index": "auto", "recall": asked, "memory_bytes": 0}
+    info = replace(info_of("0001-x", recall=reached), type=type, wish=wish)
+    assert re.search(says, info.shortfall)
 
 
 def test_nothing_is_promoted_in_a_new_job(job: JobDir) -> None:

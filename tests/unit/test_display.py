@@ -114,6 +114,8 @@ def test_the_index_comes_with_recall_and_latency() -> None:
     assert display.index_line(replace(DONE, index_is_current=False)) == older
     unmeasured = replace(DONE, index=info_of("0001-ab12cd34", recall=None))
     assert "recall@10 not measured: no image has a neighbour" in display.index_line(unmeasured)
+    short = replace(DONE, index=replace(info_of("0001-ab12cd34"), wish={"recall": 0.997}))
+    assert "; short of the recall@10 of 0.997 that was asked for" in display.index_line(short)
 
 
 def test_the_end_says_what_was_built_and_how_to_search_it() -> None:

@@ -309,18 +309,24 @@ def test_recall_is_kept_when_the_index_looks_among_a_share_of_the_images(
     assert np.mean([len(one & two) / len(two) for one, two in ids]) >= min(float(unfiltered) - 0.01, 0.98)
 
 
-@pytest.fixture(scope="module")
-def wide_searcher() -> Searcher:
+@pytest.fixture(scope="module", params=[("PCAR16,IVF64,PQ8x4fs", 12), ("IDMap2,PCAR16,HNSW16_SQ8", 64)])
+def wide_searcher(request: pytest.FixtureRequest) -> Searcher:
+    factory, nprobe = request.param
     vectors = clustered(8_000, 32, seed=3, clusters=200).astype(np.float16)
     ids = np.arange(len(vectors))
-    plan = plan_from_factory("PCAR16,IVF64,PQ8x4fs", *vectors.shape)
+    plan = plan_from_factory(factory, *vectors.shape)
     faiss_index = index.train(plan, [vectors.astype(np.float32)])
     index.add(faiss_index, ids, vectors.astype(np.float32))
     paths = pa.record_batch(
         [pa.array(ids), pa.array([image_path(image) for image in ids.tolist()])], schema=IMAGES_SCHEMA
     )
     return Searcher(
-        faiss_index, StoredEmbeddings([vectors], ids, 32), Images([paths]), nprobe=12, nlist=64, rerank_depth=100
+        faiss_index,
+        StoredEmbeddings([vectors], ids, 32),
+        Images([paths]),
+        nprobe=nprobe,
+        nlist=plan.nlist,
+        rerank_depth=100,
     )
 
 

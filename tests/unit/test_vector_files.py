@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from coordinator.vector_files import FvecsFile, NpyFile, ParquetFile, ParquetRows
+from coordinator.parquet_vectors import ParquetFile, ParquetRows
+from coordinator.vector_files import FvecsFile, NpyFile
 from shared.errors import SourceError
 
 
