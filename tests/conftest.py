@@ -1,6 +1,7 @@
 """What every test shares: an environment without settings, and what to do about a service that is not there."""
 
 import os
+import signal
 from collections.abc import Callable
 
 import hypothesis
@@ -19,7 +20,12 @@ def in_ci() -> bool:
 
 
 def pytest_configure() -> None:
-    """Forget the settings of the shell that pytest was started from, and choose hypothesis' profile."""
+    """Forget the settings of the shell that pytest was started from, and choose hypothesis' profile.
+
+    A shell starts what it puts in the background with SIGINT ignored, which every process of a test would inherit, and
+    Ctrl-C is among what is tested.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     kept = without_settings(os.environ)
     for variable in set(os.environ) - set(kept):
         del os.environ[variable]
