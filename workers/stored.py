@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Final
 
 import numpy as np
@@ -197,17 +198,17 @@ class _Places:
         first = min((part.ctypes.data for part in filled), default=0)
         last = max((part.ctypes.data + part.nbytes for part in filled), default=0) - self._row_bytes
         self._offsets = addresses - first
-        # What NumPy needs to know to see a row at each byte from the first part's beginning to the last row of the
-        # last. Only where a part has a row is any of it ever read, and the parts live as long as this.
-        self.parts = parts
-        self.__array_interface__ = {
+        # A row at each byte from the first part's beginning to the last row of the last. Only where a part has a row is
+        # any of it ever read. The parts live as long as the array, and it is no part of itself, which would keep
+        # mappings that nobody uses until Python looks for such rings.
+        described = {
             "version": 3,
             "data": (first, True),
             "typestr": f"|V{self._row_bytes}",
-            "shape": (last - first + 1,),
+            "shape": (last - first + 1 if filled else 0,),
             "strides": (1,),
         }
-        self._every_byte = np.asarray(self) if filled else np.empty(0, f"V{self._row_bytes}")
+        self._every_byte = np.asarray(SimpleNamespace(__array_interface__=described, parts=parts))
 
     def rows(self, numbers: Rows, local: Rows) -> Half:
         """A copy of the rows `local` of the parts `numbers`, both int64 [n], which must be there: float16 [n, d]."""

@@ -1,3 +1,5 @@
+import gc
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -141,3 +143,19 @@ def test_pages_let_go_of_are_read_again(made: MadeJob, stored: StoredEmbeddings)
     stored.release()
     assert np.array_equal(stored.rows(rows), before)
     assert np.array_equal(before, made.embeddings[5:40])
+
+
+def test_mappings_are_let_go_of_with_the_embeddings(tmp_path: Path) -> None:
+    np.save(tmp_path / "rows.npy", np.arange(40, dtype=np.float16).reshape(10, 4))
+    mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    watched = weakref.ref(mapped)
+    stored = StoredEmbeddings([mapped, np.empty((0, 4), np.float16)], np.arange(10), 4)
+    del mapped
+    assert stored.rows(np.array([9, 0, 9]))[:, 0].tolist() == [36, 0, 36]
+    assert watched() is not None
+    gc.disable()  # What only a search for rings would find does not count.
+    try:
+        del stored
+        assert watched() is None
+    finally:
+        gc.enable()
