@@ -83,7 +83,7 @@ def check(rows: int = FITTED_ROWS, dim: int = DIM, seed: int = 0) -> dict[str, A
         "queries": len(queries),
         "facts": {name: {"real": real, "made": made[name]} for name, real in REAL.items()},
         "recall": list(_recalls(stored, queries, truth[:, :10], REAL_RECALL)),
-        "recall_by_rows": [few for count, *others in REAL_BY_ROWS for few in _few(stored[:count], queries, *others)],
+        "recall_by_rows": [_of_sample(stored[:count], queries, nlist, real) for count, nlist, real in REAL_BY_ROWS],
         "within": WITHIN,
     }
 
@@ -126,10 +126,10 @@ def nearest(stored: Half, queries: Floats, k: int) -> tuple[Floats, np.ndarray]:
     return index.D, index.I
 
 
-def _few(stored: Half, queries: Floats, nlist: int, real: float) -> Iterator[dict[str, Any]]:
+def _of_sample(stored: Half, queries: Floats, nlist: int, real: float) -> dict[str, Any]:
     configuration = (f"PCAR256,IVF{nlist},PQ128x4fs", 32, 200, real)
-    for found in _recalls(stored, queries, nearest(stored, queries, 10)[1], [configuration]):
-        yield {"rows": len(stored)} | found
+    (found,) = _recalls(stored, queries, nearest(stored, queries, 10)[1], [configuration])
+    return {"rows": len(stored)} | found
 
 
 def _recalls(

@@ -138,7 +138,7 @@ def _places(stored: StoredEmbeddings, yardstick: Yardstick, query: int, found: R
         cosines = stored.cosines(stored.rows_of(found[known]), yardstick.vectors[query])
         last = yardstick.truth.similarities[query, len(true) - 1]
         places = np.union1d(places, known[cosines >= last - TIE])
-        stored.release()  # Each scattered row maps the 16 pages around it.
+        stored.release()  # A scattered row may map two megabytes around it.
     return places[: len(true)]
 
 
