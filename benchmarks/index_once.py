@@ -31,6 +31,7 @@ from shared.wish import Wish, write_wish
 from workers import index, merging, recall
 from workers.memory import Peak
 from workers.plan import IndexPlan
+from workers.recall import Width
 from workers.search import Searcher
 from workers.stored import Images, StoredEmbeddings
 
@@ -68,6 +69,8 @@ def _merge(job: JobDir, family: str, recall_wanted: str) -> dict[str, Any]:
         "nlist": info.nlist,
         "nprobe": info.nprobe,
         "rerank_depth": info.rerank_depth,
+        "list_margin": round(info.list_margin, 4),
+        "depth_ratio": info.depth_ratio,
         "wall_seconds": round(wall, 1),
         "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),
         "seconds": dict(info.seconds),
@@ -134,7 +137,7 @@ def _article(job: JobDir, build: str, path: str) -> dict[str, Any]:
     stored.expect_scattered_reads()
     found: list[dict[str, Any]] = []
     for nprobe, depth in ((1, 0), (10, 0), (1, 1_000), (10, 1_000)):
-        searcher = Searcher(made, stored, images, nprobe=nprobe, nlist=_ARTICLE_NLIST, rerank_depth=max(depth, 1))
+        searcher = Searcher(made, stored, images, width=Width(nprobe, max(depth, 1)), nlist=_ARTICLE_NLIST)
         bare = partial(_bare, made, nprobe)
         ids = _ids(searcher.search_many(queries.vectors, K)) if depth else bare(queries.vectors, K)
         ask = searcher.search if depth else bare

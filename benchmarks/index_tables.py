@@ -109,7 +109,7 @@ def searches_table(sizes: Sequence[Results]) -> str:
                 "",
             ]
         )
-    asked = ["embeddings", "asked for", "nprobe / compared"]
+    asked = ["embeddings", "asked for", "nprobe / compared, at most"]
     told = ["p50 / p99 ms", "cold p50 ms", "queries/s at 64", "memory"]
     return table([*asked, "recall@10", *(f"c {cosine:g}" for cosine in COSINES), *told], rows, right=3)
 

@@ -51,7 +51,7 @@ def _rows(evaluation: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     yield "embeddings", f"{size(evaluation['embedding']['bytes'])}; {how}", ""
     what = build["type"] if build["type"] == build["factory"] else f"{build['type']} ({build['factory']})"
     yield "index", what, ""
-    yield "  searched", _width(build["nprobe"], build["rerank_depth"]), ""
+    yield "  searched", _width(build), ""
     yield "  built in", f"{_seconds(sum(build['seconds'].values()))}", _CLAIMED["build"]
     for phase, spent in build["seconds"].items():
         yield f"    {phase}", _seconds(spent), ""
@@ -88,8 +88,10 @@ def _accuracy_rows(accuracy: Mapping[str, Any]) -> Iterator[tuple[str, str, str]
         yield f"  cosine from {alike['similarity']:g}", f"{share(alike['at_10'])} of {alike['copies']}", ""
 
 
-def _width(nprobe: int, depth: int) -> str:
-    return f"nprobe {nprobe:,}, {depth:,} compared exactly" if nprobe else f"all, {depth:,} compared exactly"
+def _width(build: Mapping[str, Any]) -> str:
+    most = "at most " if build["list_margin"] else ""
+    lists = f"nprobe {build['nprobe']:,}" if build["nprobe"] else "all"
+    return f"{most}{lists}, {build['rerank_depth']:,} compared exactly"
 
 
 def _sweep(evaluation: Mapping[str, Any]) -> list[RenderableType]:

@@ -32,16 +32,19 @@ class IndexInfo:
     """What a build is and what it was measured to do: its index.json.
 
     `type` is for people ("Flat", "IVF-PQ"), `factory` is FAISS's own string. `nlist`, `nprobe`, `m` and `nbits` are 0
-    where the type has none. `rerank_depth` is how many candidates are compared exactly. `recall_at_10` is None where
-    it can't be measured, since a single image has no neighbour; `recall_queries` is how many queries it was measured
-    with. `p50_ms` and `p99_ms` are milliseconds of one query at a time, rerank included. `bytes` is the size of all
-    files in `files`, which gives each one's size and SHA-256 by its name; `seconds` is wall time by phase, and
-    `built_at` seconds since the epoch. `wish` is what was asked for, as `Wish.to_json` gives it; `train_rows`
-    how many embeddings it was trained on, `peak_rss_bytes` the most memory that the merge held without mapped files.
-    `accuracy_at_10` is the share of altered copies that find their original among the first ten, by alteration, with
-    `accuracy_copies` copies each (empty and 0 where there were none). `sweep` lists what the tuning measured: objects
-    with nprobe, depth, recall_at_10, p50_ms and p99_ms. `former` is the build that was promoted before this one, and
-    `refused` the sentence that says why this one was not promoted; both are empty where there is none.
+    where the type has none. `rerank_depth` is how many candidates are compared exactly. `nprobe` and `rerank_depth` are
+    the most: with `list_margin`, no list is read whose centroid is farther than the nearest by more than that (squared
+    L2), and with `depth_ratio`, no candidate is compared that the index takes to be more than so many times as far as
+    the last hit; 0 stands for no such bound. `recall_at_10` is None where it can't be measured, since a single image
+    has no neighbour; `recall_queries` is how many queries it was measured with. `p50_ms` and `p99_ms` are milliseconds
+    of one query at a time, rerank included. `bytes` is the size of all files in `files`, which gives each one's size
+    and SHA-256 by its name; `seconds` is wall time by phase, and `built_at` seconds since the epoch. `wish` is what was
+    asked for, as `Wish.to_json` gives it; `train_rows` how many embeddings it was trained on, `peak_rss_bytes` the most
+    memory that the merge held without mapped files. `accuracy_at_10` is the share of altered copies that find their
+    original among the first ten, by alteration, with `accuracy_copies` copies each (empty and 0 where there were none).
+    `sweep` lists what the tuning measured: objects with nprobe, depth, list_margin, depth_ratio, recall_at_10, p50_ms
+    and p99_ms. `former` is the build that was promoted before this one, and `refused` the sentence that says why this
+    one was not promoted; both are empty where there is none.
     """
 
     build: str
@@ -72,6 +75,8 @@ class IndexInfo:
     sweep: Sequence[Mapping[str, float]] = field(default_factory=list)
     former: str = ""
     refused: str = ""
+    list_margin: float = 0.0
+    depth_ratio: float = 0.0
 
     @property
     def bytes(self) -> int:

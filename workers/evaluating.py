@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ from shared.ledger import Seal
 from shared.manifest import Manifest, load_manifest
 from workers import accuracy, memory, recall
 from workers.recall import Width, Yardstick
-from workers.search import Searcher
+from workers.search import Searcher, width_of
 from workers.stored import Floats
 
 Report = Callable[[str, float], None]
@@ -38,6 +39,8 @@ _WARM_UP = 50
 _BATCHES = 24
 _WIDER = (1 / 8, 1 / 4, 1 / 2, 1, 2, 4)
 _DEEPER = (1 / 4, 1, 4)
+# Measured on two million: the lists within a margin become as many more as the margin to the power of 1 / this.
+_MARGIN_GROWTH = 0.42
 _FLAT_DEPTHS = (10, 20, 50, 100, 200, 400, 800, 1_600)
 
 
@@ -87,6 +90,8 @@ def evaluate(job: JobDir, queries: int, report: Report) -> dict[str, Any]:
             "factory": info.factory,
             "nprobe": info.nprobe,
             "rerank_depth": info.rerank_depth,
+            "list_margin": info.list_margin,
+            "depth_ratio": info.depth_ratio,
             "seconds": dict(info.seconds),
             "peak_rss_bytes": info.peak_rss_bytes or None,
             "index_bytes": info.bytes,
@@ -163,14 +168,24 @@ def _accuracy(job: JobDir, manifest: Manifest, searcher: Searcher, info: IndexIn
 
 def widths(info: IndexInfo) -> list[Width]:
     """What the sweep measures: nprobe and depth around those of a build, its own among them."""
-    promoted = Width(info.nprobe, min(info.rerank_depth, info.ntotal))
+    promoted = _promoted(info)
     if not info.nprobe:
         depths = {min(depth, info.ntotal) for depth in _FLAT_DEPTHS} | {promoted.depth}
         return [Width(0, depth) for depth in sorted(depths)]
     most = info.nlist or sys.maxsize
-    nprobes = {min(most, max(1, round(info.nprobe * factor))) for factor in _WIDER}
+    # Of what is narrower than one list, or wider than all of them, the nearest to the promoted one is enough.
+    lists = {
+        min(most, max(1, round(info.nprobe * factor))): info.list_margin * factor**_MARGIN_GROWTH
+        for factor in sorted(_WIDER, key=lambda factor: -abs(np.log(factor)))
+    }
     depths = {min(info.ntotal, max(10, round(info.rerank_depth * factor))) for factor in _DEEPER}
-    return [Width(nprobe, depth) for depth in sorted(depths) for nprobe in sorted(nprobes)]
+    return [
+        Width(nprobe, depth, lists[nprobe], info.depth_ratio) for depth in sorted(depths) for nprobe in sorted(lists)
+    ]
+
+
+def _promoted(info: IndexInfo) -> Width:
+    return replace(width_of(info), depth=min(info.rerank_depth, info.ntotal))
 
 
 def _sweep(searcher: Searcher, info: IndexInfo, yardstick: Yardstick, report: Report) -> list[dict[str, Any]]:
@@ -179,7 +194,7 @@ def _sweep(searcher: Searcher, info: IndexInfo, yardstick: Yardstick, report: Re
     chosen = widths(info)
     for number, width in enumerate(chosen):
         report("other widths of the search", number / len(chosen))
-        measured = recall.measure_against(searcher.widened(width.nprobe, width.depth), few)
+        measured = recall.measure_against(searcher.widened(width), few)
         points.append(
             {
                 "nprobe": width.nprobe,
@@ -188,7 +203,7 @@ def _sweep(searcher: Searcher, info: IndexInfo, yardstick: Yardstick, report: Re
                 "p50_ms": round(measured.p50_ms, 4),
                 "p99_ms": round(measured.p99_ms, 4),
                 "queries": measured.queries,
-                "promoted": (width.nprobe, width.depth) == (info.nprobe, min(info.rerank_depth, info.ntotal)),
+                "promoted": width == _promoted(info),
             }
         )
     return points

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import faiss
 import numpy as np
@@ -11,12 +11,14 @@ import numpy.typing as npt
 from shared import files
 from shared.errors import CorruptFile, SettingsError
 from shared.wish import FAMILIES, Wish
-from workers import annoy_index
+from workers import annoy_index, lists
+from workers.layers import bare_ivf, graph_of, ivf_of, pca_to_train
 from workers.plan import IndexPlan, choose_index, first_nprobe, train_rows
 
 __all__ = ["IndexPlan", "Only", "add", "candidates", "choose_index", "load", "plan_for", "plan_from_factory", "save"]
 
 Floats = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.int64]
 
 # Its stubs lack half of what it has.
 _faiss: Any = faiss
@@ -42,10 +44,10 @@ def plan_from_factory(factory: str, n: int, d: int) -> IndexPlan:
     Raises SettingsError when FAISS does not know the string, or it makes an index that takes no image ids.
     """
     index = _empty(factory, d)
-    ivf = _ivf(index)
+    ivf = ivf_of(index)
     if ivf is None and not isinstance(index, faiss.IndexIDMap | faiss.IndexIDMap2):
         raise SettingsError(f"The index {factory!r} can't hold image ids: begin it with 'IDMap2,'.")
-    graph = ivf is None and _graph(index) is not None
+    graph = ivf is None and graph_of(index) is not None
     nlist = 0 if ivf is None else int(ivf.nlist)
     quantizer = getattr(ivf, "pq", None)
     return IndexPlan(
@@ -77,10 +79,10 @@ def train(plan: IndexPlan, sample: Iterable[Floats] | None, seed: int = 0) -> An
     if sample is None:
         raise ValueError(f"The index {plan.factory} needs {plan.train_rows} rows to train on, and got none.")
     faiss.omp_set_num_threads(_ALL_THREADS)
-    ivf = _ivf(index)
+    ivf = ivf_of(index)
     if ivf is not None:
         _prepare_lists(ivf, seed)
-    reducing = _reducing(index)
+    reducing = pca_to_train(index)
     if reducing is None:
         index.train(np.concatenate([np.ascontiguousarray(block, dtype=np.float32) for block in sample]))
         return index
@@ -127,17 +129,25 @@ def _train_pca(transform: Any, sample: Iterable[Floats], seed: int, step: int) -
     transform.is_trained = True
 
 
-def add(index: Any, ids: npt.NDArray[np.int64], block: Floats) -> None:
+def add(index: Any, ids: Ids, block: Floats) -> None:
     """Add embeddings, float32 [n, d], under their image ids, int64 [n]; duplicates are not looked for."""
     faiss.omp_set_num_threads(_ALL_THREADS)
     # Never add_core with assignments made beforehand: on these codes it stores garbage without an error.
     index.add_with_ids(np.ascontiguousarray(block, dtype=np.float32), np.ascontiguousarray(ids, dtype=np.int64))
 
 
+class Candidates(NamedTuple):
+    """What an index found for each query: image ids int64 [q, n], nearest first, with -1 where it found fewer, and how
+    far it takes them to be, float32 [q, n]: squared L2 between codes, 0 where the index does not say."""
+
+    ids: Ids
+    distances: Floats
+
+
 class Only:
     """The images that alone may be found: `ids` int64 [n], ascending, and what FAISS needs to look them up."""
 
-    def __init__(self, ids: npt.NDArray[np.int64]) -> None:
+    def __init__(self, ids: Ids) -> None:
         self.ids = ids
         among = np.zeros(int(ids[-1]) + 1 if len(ids) else 1, dtype=bool)
         among[ids] = True
@@ -145,29 +155,87 @@ class Only:
         self.selector = _faiss.IDSelectorBitmap(self._bits)
 
 
-def candidates(index: Any, queries: Floats, depth: int, nprobe: int, only: Only | None = None) -> npt.NDArray[np.int64]:
-    """Image ids int64 [q, depth] that the index holds nearest to each query (float32 [q, d]), best first.
+def search(
+    index: Any, queries: Floats, depth: int, nprobe: int, only: Only | None = None, list_margin: float = 0.0
+) -> Candidates:
+    """The `depth` images that the index holds nearest to each query (float32 [q, d]).
 
     `nprobe` is how widely it looks: lists of an IVF index, efSearch of HNSW, search_k of Annoy, nothing to a flat one.
-    With `only`, no other images are found. Where it finds fewer than `depth`, the rest of the row is -1.
+    With a `list_margin`, which is for an index that `prunes`, no list is read whose centroid is farther than the
+    nearest one by more than that, in squared L2. With `only`, no other images are found.
     """
     if isinstance(index, annoy_index.AnnoyIndex):
-        return index.candidates(queries, depth, nprobe, None if only is None else only.ids)
+        ids = index.candidates(queries, depth, nprobe, None if only is None else only.ids)
+        return Candidates(ids, np.zeros(ids.shape, dtype=np.float32))
+    # OpenMP keeps this number for each calling thread by itself.
+    faiss.omp_set_num_threads(1 if len(queries) < _THREADED_QUERIES else _ALL_THREADS)
+    bare = bare_ivf(index) if list_margin and only is None else None
+    if bare is not None:
+        reduced, ivf = _reduced(bare, queries)
+        distances, ids = lists.search(ivf, reduced, depth, lists.nearest(ivf, reduced, nprobe, list_margin))
+        return Candidates(ids, distances)
     parameters = _parameters(index, depth, nprobe)
     if only is not None:
         parameters.sel = only.selector
-    # OpenMP keeps this number for each calling thread by itself.
-    faiss.omp_set_num_threads(1 if len(queries) < _THREADED_QUERIES else _ALL_THREADS)
-    _, ids = index.search(queries, depth, params=parameters)
-    found: npt.NDArray[np.int64] = ids
-    return found
+    distances, ids = index.search(queries, depth, params=parameters)
+    return Candidates(ids, distances)
+
+
+def candidates(
+    index: Any,
+    queries: Floats,
+    depth: int,
+    nprobe: int,
+    only: Only | None = None,
+    *,
+    list_margin: float = 0.0,
+    depth_ratio: float = 0.0,
+    k: int = 1,
+) -> Ids:
+    """Image ids int64 [q, depth] of what `search` finds, best first; -1 where it found fewer.
+
+    With a `depth_ratio`, what the index takes to be more than so many times as far as the k-th is -1, too.
+    """
+    found = search(index, queries, depth, nprobe, only, list_margin)
+    if depth_ratio and k < depth:
+        found.ids[found.distances > farthest(found.distances, depth_ratio, k)[:, None]] = -1
+    return found.ids
+
+
+def farthest(distances: Floats, depth_ratio: float, k: int) -> npt.NDArray[np.float64]:
+    """The distance [q] up to which candidates at `distances` (float32 [q, n], ascending) are kept; inf for all of them,
+    which is where the k-th is no farther than nothing, as it is among copies of one photo."""
+    kth = distances[:, min(k, distances.shape[1]) - 1].astype(np.float64)
+    return np.where(kth > 0, kth * depth_ratio, np.inf)
+
+
+def prunes(index: Any) -> bool:
+    """Whether a search may leave lists and candidates out by their distance: of an IVF index that gives image ids."""
+    return not isinstance(index, annoy_index.AnnoyIndex) and bare_ivf(index) is not None
+
+
+def list_margin(index: Any, queries: Floats, nprobe: int, most: int) -> float:
+    """The margin at which these queries read `nprobe` lists on average and at most `most`, of an index that prunes."""
+    bare = bare_ivf(index)
+    if bare is None:
+        raise ValueError("An index without lists has no margin between them.")
+    reduced, ivf = _reduced(bare, queries)
+    return lists.margin_for(ivf, reduced, nprobe, most)
+
+
+def _reduced(bare: tuple[list[Any], Any], queries: Floats) -> tuple[Floats, Any]:
+    """The queries as the lists see them, and the lists."""
+    chain, ivf = bare
+    for transform in chain:
+        queries = transform.apply(queries)
+    return queries, ivf
 
 
 def _parameters(index: Any, depth: int, nprobe: int) -> Any:
     # What wraps the IVF index or the graph hands them on as they are.
-    if _ivf(index) is not None:
+    if ivf_of(index) is not None:
         return _faiss.SearchParametersIVF(nprobe=nprobe)
-    if _graph(index) is not None:
+    if graph_of(index) is not None:
         return _faiss.SearchParametersHNSW(efSearch=max(nprobe, depth))
     return _faiss.SearchParameters()
 
@@ -209,33 +277,3 @@ def _empty(factory: str, d: int) -> Any:
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise SettingsError(f"FAISS can't make the index {factory!r} for {d} dimensions: {reason}") from None
-
-
-def _inside(index: Any) -> list[Any]:
-    """An index and those that it wraps, from the outside in."""
-    layers: list[Any] = [index]
-    while isinstance(layers[-1], faiss.IndexIDMap | faiss.IndexIDMap2 | faiss.IndexPreTransform):
-        layers.append(faiss.downcast_index(layers[-1].index))
-    return layers
-
-
-def _ivf(index: Any) -> Any | None:
-    """The IVF part of an index, or None when it has none."""
-    inner = _inside(index)[-1]
-    return inner if isinstance(inner, faiss.IndexIVF) else None
-
-
-def _graph(index: Any) -> Any | None:
-    """The HNSW part of an index, or None when it has none."""
-    inner = _inside(index)[-1]
-    return inner if isinstance(inner, faiss.IndexHNSW) else None
-
-
-def _reducing(index: Any) -> tuple[Any, Any] | None:
-    """The layer with a PCA to be trained and nothing else before the codes, and that PCA; None where there is none."""
-    for layer in _inside(index):
-        if isinstance(layer, _faiss.IndexPreTransform) and layer.chain.size() == 1:
-            transform = faiss.downcast_VectorTransform(layer.chain.at(0))
-            if isinstance(transform, faiss.PCAMatrix) and not transform.is_trained and transform.eigen_power == 0:
-                return layer, transform
-    return None

@@ -133,9 +133,7 @@ def _built(
 
             def searcher(width: Width) -> Searcher:
                 # Without a cache: it would be measured instead of the index.
-                return Searcher(
-                    faiss_index, stored, images, nprobe=width.nprobe, nlist=plan.nlist, rerank_depth=width.depth
-                )
+                return Searcher(faiss_index, stored, images, width=width, nlist=plan.nlist)
 
             tuned = tuning.tune(
                 plan,
@@ -163,6 +161,8 @@ def _built(
         m=plan.m,
         nbits=plan.nbits,
         rerank_depth=tuned.width.depth,
+        list_margin=tuned.width.list_margin,
+        depth_ratio=tuned.width.depth_ratio,
         recall_at_10=measured.recall,
         recall_queries=measured.queries if measured.recall is not None else 0,
         p50_ms=measured.p50_ms,
@@ -185,6 +185,8 @@ def _point(width: Width, found: recall.Measurement) -> dict[str, float]:
     return {
         "nprobe": width.nprobe,
         "depth": width.depth,
+        "list_margin": width.list_margin,
+        "depth_ratio": width.depth_ratio,
         "recall_at_10": found.recall or 0.0,
         "p50_ms": found.p50_ms,
         "p99_ms": found.p99_ms,

@@ -37,10 +37,17 @@ class Searches(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Width:
-    """How widely a search looks: lists read of the index (0 for a flat one), and candidates compared exactly."""
+    """How widely a search looks: lists read of the index (0 for a flat one), and candidates compared exactly.
+
+    Both are the most that there may be. With a `list_margin`, a query reads only lists whose centroids are at most so
+    much farther from it, in squared L2, than the nearest one; with a `depth_ratio`, only candidates that the index
+    takes to be at most so many times as far as the k-th are compared. 0 stands for no such bound.
+    """
 
     nprobe: int
     depth: int
+    list_margin: float = 0.0
+    depth_ratio: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

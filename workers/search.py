@@ -20,6 +20,7 @@ from shared.manifest import load_manifest
 from shared.messages import MAX_K, Hit
 from workers import index, recall
 from workers.filters import Chosen, Filters
+from workers.recall import Width
 from workers.rerank import nearest
 from workers.stored import Floats, Images, Rows, StoredEmbeddings
 
@@ -30,6 +31,7 @@ _FILTERED_DEPTH: Final = 2
 _TUNED_HITS: Final = 11  # Ten, and the image that asks, which the measuring leaves out.
 _DEPTH_GROWTH: Final = 0.65
 _NPROBE_GROWTH: Final = 1 / 3
+_MARGIN_GROWTH: Final = 1 / 4  # On two million: recall@100 within .01 of recall@10.
 # From here on, one pass of matrix products over the chosen costs less than a pass for each query.
 _MATRIX_QUERIES: Final = 4
 # Queries of one call from which on they are shared out among threads, each with a slice of at most so many. FAISS would
@@ -49,16 +51,14 @@ class Searcher:
         stored: StoredEmbeddings,
         images: Images,
         *,
-        nprobe: int,
+        width: Width,
         nlist: int,
-        rerank_depth: int,
         cache_size: int = 0,
         filters: Filters | None = None,
     ) -> None:
         """`filters` are those over the build's metadata; without, a search is filtered by ids alone."""
         self.stored = stored
-        self.nprobe = nprobe
-        self.rerank_depth = rerank_depth
+        self.width = width
         self._index = faiss_index
         self._images = images
         self._nlist = nlist
@@ -96,9 +96,8 @@ class Searcher:
             faiss_index,
             stored,
             images,
-            nprobe=info.nprobe,
+            width=width_of(info),
             nlist=info.nlist,
-            rerank_depth=info.rerank_depth,
             cache_size=cache_size,
             filters=Filters(stored.ids, [job.metadata(seal.partition) for seal in seals if seal.embedded]),
         )
@@ -107,15 +106,14 @@ class Searcher:
     def ntotal(self) -> int:
         return len(self.stored)
 
-    def widened(self, nprobe: int, rerank_depth: int) -> "Searcher":
+    def widened(self, width: Width) -> "Searcher":
         """A searcher of another width that shares everything with this one but the cache, of which it has none."""
         return Searcher(
             self._index,
             self.stored,
             self._images,
-            nprobe=nprobe,
+            width=width,
             nlist=self._nlist,
-            rerank_depth=rerank_depth,
             filters=self._filters,
         )
 
@@ -183,12 +181,22 @@ class Searcher:
         filtered = 1 if chosen is None else _FILTERED_DEPTH
         # The width was tuned for ten hits. More of them lie farther out: in more lists, and behind more candidates.
         beyond = max(1.0, k / _TUNED_HITS)
-        depth = min(max(math.ceil(self.rerank_depth * filtered * beyond**_DEPTH_GROWTH), k), among)
+        depth = min(max(math.ceil(self.width.depth * filtered * beyond**_DEPTH_GROWTH), k), among)
         only = None if chosen is None else chosen.only
         # A graph reaches what lies farther out only through all that lies between.
         share = (among / self.ntotal) ** (1 if self._nlist else 2)
         nprobe = self._wide_enough(share / beyond**_NPROBE_GROWTH)
-        ids = index.candidates(self._index, units, depth, nprobe, only)
+        ids = index.candidates(
+            self._index,
+            units,
+            depth,
+            nprobe,
+            only,
+            # Both were tuned for the neighbours among all images; those that a filter leaves lie otherwise.
+            list_margin=self.width.list_margin * beyond**_MARGIN_GROWTH if chosen is None else 0.0,
+            depth_ratio=self.width.depth_ratio if chosen is None else 0.0,
+            k=k,
+        )
         # Where the lists that were read hold fewer images than hits are asked for, all lists are read.
         short = np.count_nonzero(ids >= 0, axis=1) < min(k, among)
         if short.any():
@@ -198,8 +206,8 @@ class Searcher:
     def _wide_enough(self, share: float) -> int:
         """How widely to search for what lies so many times farther out as `share` is below 1, as the nearest of a share
         of the images do."""
-        nprobe = math.ceil(self.nprobe / share)
-        return min(nprobe, self._nlist or max(self.ntotal, self.nprobe))
+        nprobe = math.ceil(self.width.nprobe / share)
+        return min(nprobe, self._nlist or max(self.ntotal, self.width.nprobe))
 
     def _hits(self, rows: Rows, cosines: Floats) -> tuple[Hit, ...]:
         answers = zip(self.stored.ids[rows].tolist(), self._images.paths(rows), cosines.tolist(), strict=True)
@@ -220,6 +228,11 @@ class Searcher:
             raise QueryError(f"Query vector {bad[0] + 1} of {len(vectors)} holds {what}, so nothing is similar to it.")
         units: Floats = (vectors / lengths[:, None]).astype(np.float32)
         return units
+
+
+def width_of(info: builds.IndexInfo) -> Width:
+    """How widely a build is searched."""
+    return Width(info.nprobe, info.rerank_depth, info.list_margin, info.depth_ratio)
 
 
 class _Answers:

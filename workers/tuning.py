@@ -14,9 +14,17 @@ from workers.stored import Rows, StoredEmbeddings
 DEPTHS: Final = (20, 30, 50, 70, 100, 150, 200, 300, 400, 500, 700, 1_000, 1_400, 2_000)
 """Candidates compared exactly, as far as tuning tries."""
 
+RATIOS: Final = (1.1, 1.15, 1.2, 1.25, 1.3, 1.4, 1.5, 1.7, 2.0, 0.0)
+"""How many times as far as the last hit a candidate may seem, and be compared all the same; 0: no matter how far."""
+
 # Tuning ends on the width that just reaches its recall on these queries; others would as often as not miss it.
 _MARGIN = 0.2
 _TIMED_QUERIES = 100
+# Few queries read many more lists than most do. Without this bound the slowest would take twice as long, and the
+# recall of the most of them would be the same.
+_MOST_LISTS = 3
+# Picking a candidate costs the index about so much of what comparing it exactly costs.
+_PICKING = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +37,23 @@ class Tuned:
 
 
 @dataclass(frozen=True, slots=True)
+class _Point:
+    """One width, the recall@k that it reaches, and about what its candidates cost a query."""
+
+    width: Width
+    recall: float
+    cost: float
+
+
 class _Curve:
-    """recall@k by depth at one nprobe."""
+    """What the depths and ratios reach at one choice of lists."""
 
-    nprobe: int
-    recalls: dict[int, float]
+    def __init__(self, points: Sequence[_Point]) -> None:
+        self.points = sorted(points, key=lambda point: point.cost)
+        self.best = max(point.recall for point in points)
 
-    def least_depth(self, recall: float) -> int | None:
-        return next((depth for depth, reached in self.recalls.items() if reached >= recall), None)
-
-    @property
-    def best(self) -> float:
-        return max(self.recalls.values())
+    def cheapest(self, recall: float) -> _Point | None:
+        return next((point for point in self.points if point.recall >= recall), None)
 
 
 def tune(
@@ -54,10 +67,10 @@ def tune(
 ) -> Tuned:
     """The width that reaches `target` recall at the least latency; the one of highest recall where none does.
 
-    The index is asked once for each nprobe, and each depth is read off what it found: the recall after an exact
-    rerank of the first R candidates is the share of the truth among them. Then `measure` asks the real search for the
-    latency of the narrowest depth that reaches the target at each nprobe, and for all of the chosen one. `report` is
-    told how much of it is done, 0 to 1, and may raise to end it.
+    The index is asked once for each number of lists, and each depth and ratio is read off what it found: the recall
+    after an exact rerank of some candidates is the share of the truth among them. Then `measure` asks the real search
+    for the latency of the cheapest that reaches the target at each number of lists, and for all of the chosen one.
+    `report` is told how much of it is done, 0 to 1, and may raise to end it.
     """
     if yardstick.truth.ids.shape[1] == 0 or not len(yardstick.ids):  # A single image has no neighbour.
         width = Width(plan.nprobe, min(DEPTHS[0], len(stored)))
@@ -65,20 +78,21 @@ def tune(
         report(1.0)
         return Tuned(width, measured, [(width, measured)])
     wanted = target + _MARGIN * (1 - target)
-    nprobes = _nprobes(plan)
-    curves = []
+    prunes = index.prunes(faiss_index)
+    nprobes = _nprobes(plan, fine=prunes)
+    curves: list[_Curve] = []
     for number, nprobe in enumerate(nprobes):
         report(0.5 * number / len(nprobes))
-        curves.append(_curve(faiss_index, stored, yardstick, nprobe))
+        reach = _reach(faiss_index, yardstick, nprobe, plan.nlist) if prunes else Width(nprobe, 0)
+        curves.append(_curve(faiss_index, stored, yardstick, reach, RATIOS if prunes else (0.0,)))
         if nprobe and _enough(curves, wanted):
             break
-    widths = _worth_timing(curves, wanted)
     few = yardstick.first(_TIMED_QUERIES)
     sweep: list[tuple[Width, Measurement]] = []
-    for number, width in enumerate(widths):
-        report(0.5 + 0.4 * number / len(widths))
-        reached = next(curve for curve in curves if curve.nprobe == width.nprobe).recalls[width.depth]
-        sweep.append((width, replace(measure(width, few), recall=reached)))
+    timed = _worth_timing(curves, wanted)
+    for number, point in enumerate(timed):
+        report(0.5 + 0.4 * number / len(timed))
+        sweep.append((point.width, replace(measure(point.width, few), recall=point.recall)))
     reaching = [(width, found) for width, found in sweep if (found.recall or 0.0) >= wanted]
     if reaching:
         chosen = min(reaching, key=lambda pair: pair[1].p50_ms)[0]
@@ -90,12 +104,16 @@ def tune(
     return Tuned(chosen, measured, sweep)
 
 
-def _nprobes(plan: IndexPlan) -> list[int]:
-    """What is tried, ascending: powers of two up to all lists, or the one that there is of an index without any."""
+def _nprobes(plan: IndexPlan, fine: bool) -> list[int]:
+    """What is tried, ascending: powers of two up to all lists, and what lies between two of them if `fine`; or the one
+    that there is of an index without any."""
     if not plan.most_nprobe:
         return [plan.nprobe]
     least = max(1, min(8, plan.nlist // 16)) if plan.nlist else plan.nprobe
-    return [*_doubling(least, plan.most_nprobe), plan.most_nprobe]
+    tried = list(_doubling(least, plan.most_nprobe))
+    if fine:
+        tried += [3 * nprobe // 2 for nprobe in tried if nprobe > 1 and 3 * nprobe // 2 < plan.most_nprobe]
+    return [*sorted(tried), plan.most_nprobe]
 
 
 def _doubling(least: int, most: int) -> Iterator[int]:
@@ -104,27 +122,56 @@ def _doubling(least: int, most: int) -> Iterator[int]:
         least *= 2
 
 
+def _reach(faiss_index: Any, yardstick: Yardstick, nprobe: int, nlist: int) -> Width:
+    """The lists of a query where it reads `nprobe` of them on average: fewer the clearer it is where it belongs."""
+    if nprobe >= nlist:
+        return Width(nlist, 0)
+    most = min(_MOST_LISTS * nprobe, nlist)
+    return Width(most, 0, index.list_margin(faiss_index, yardstick.vectors, nprobe, most))
+
+
 def _enough(curves: Sequence[_Curve], wanted: float) -> bool:
-    """Whether looking more widely can't pay: the last two reach the recall with the same depth."""
+    """Whether looking more widely can't pay: the last two reach the recall with the same candidates."""
     if len(curves) < 2:
         return False
-    before, last = (curve.least_depth(wanted) for curve in curves[-2:])
-    return before is not None and before == last
+    before, last = (curve.cheapest(wanted) for curve in curves[-2:])
+    if before is None or last is None:
+        return False
+    return (before.width.depth, before.width.depth_ratio) == (last.width.depth, last.width.depth_ratio)
 
 
-def _curve(faiss_index: Any, stored: StoredEmbeddings, yardstick: Yardstick, nprobe: int) -> _Curve:
-    depth = min(DEPTHS[-1], len(stored))
-    places = []
+def _curve(
+    faiss_index: Any, stored: StoredEmbeddings, yardstick: Yardstick, reach: Width, ratios: Sequence[float]
+) -> _Curve:
+    """What each depth and ratio reaches where the lists of `reach` are read."""
+    deepest = min(DEPTHS[-1], len(stored))
+    depths = [*(tried for tried in DEPTHS if tried < deepest), deepest]
+    # How many candidates of each query each pair leaves to be compared, and how many of these are right.
+    compared = np.zeros((len(ratios), len(depths)))
+    right = np.zeros((len(ratios), len(depths)))
     for start in range(0, len(yardstick.ids), 100):
         some = slice(start, start + 100)
         # The query's own image is a candidate too, as it will be in use.
-        found = index.candidates(faiss_index, yardstick.vectors[some], depth, nprobe)
-        places += [_places(stored, yardstick, start + row, ids) for row, ids in enumerate(found)]
-    depths = [*(tried for tried in DEPTHS if tried < depth), depth]
+        found = index.search(faiss_index, yardstick.vectors[some], deepest, reach.nprobe, list_margin=reach.list_margin)
+        places = [_places(stored, yardstick, start + row, ids) for row, ids in enumerate(found.ids)]
+        for number, ratio in enumerate(ratios):
+            limits = index.farthest(found.distances, ratio or np.inf, yardstick.k + 1)
+            for distances, limit, here in zip(found.distances, limits, places, strict=True):
+                kept = np.minimum(np.searchsorted(distances, limit, side="right"), depths)
+                compared[number] += kept
+                right[number] += np.searchsorted(here, kept)
     wanted = int(np.count_nonzero(yardstick.truth.ids >= 0))
-    all_places = np.concatenate(places)
-    right = {tried: int(np.count_nonzero(all_places < tried)) for tried in depths}
-    return _Curve(nprobe, {tried: right[tried] / wanted if wanted else 1.0 for tried in depths})
+    return _Curve(
+        [
+            _Point(
+                replace(reach, depth=depth, depth_ratio=ratio),
+                right[number, place] / wanted if wanted else 1.0,
+                compared[number, place] / len(yardstick.ids) + _PICKING * depth,
+            )
+            for number, ratio in enumerate(ratios)
+            for place, depth in enumerate(depths)
+        ]
+    )
 
 
 def _places(stored: StoredEmbeddings, yardstick: Yardstick, query: int, found: Rows) -> Rows:
@@ -142,12 +189,11 @@ def _places(stored: StoredEmbeddings, yardstick: Yardstick, query: int, found: R
     return places[: len(true)]
 
 
-def _worth_timing(curves: Sequence[_Curve], wanted: float) -> list[Width]:
-    """For each nprobe the least depth that reaches the recall; where none does, the depths that come nearest."""
-    reaching = [Width(curve.nprobe, depth) for curve in curves if (depth := curve.least_depth(wanted)) is not None]
+def _worth_timing(curves: Sequence[_Curve], wanted: float) -> list[_Point]:
+    """The cheapest point that reaches the recall on each curve; where none does, those that come nearest."""
+    reaching = [point for curve in curves if (point := curve.cheapest(wanted)) is not None]
     if reaching:
         return reaching
-    best = max(curve.best for curve in curves)
     # A ten-thousandth is not worth twice the time.
-    near = [(curve, curve.least_depth(best - 1e-4)) for curve in curves if curve.best >= best - 1e-4]
-    return [Width(curve.nprobe, depth) for curve, depth in near if depth is not None]
+    near = max(curve.best for curve in curves) - 1e-4
+    return [point for curve in curves if (point := curve.cheapest(near)) is not None]

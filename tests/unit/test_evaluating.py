@@ -123,6 +123,13 @@ def test_the_widths_lie_around_the_promoted_one() -> None:
     found = evaluating.widths(info_like())
     assert found == [Width(nprobe, depth) for depth in (50, 200, 800) for nprobe in (4, 8, 16, 32, 64, 128)]
     assert evaluating.widths(info_like(nprobe=512))[-1] == Width(512, 800)
+    bounded = info_like(list_margin=0.2, depth_ratio=1.3)
+    assert {width.depth_ratio for width in evaluating.widths(bounded)} == {1.3}
+    margins = {width.nprobe: width.list_margin for width in evaluating.widths(bounded)}
+    assert margins[32] == 0.2
+    assert list(margins.values()) == sorted(margins.values())
+    assert margins[16] == pytest.approx(0.2 * 0.5**0.42)
+    assert sum(width == Width(32, 200, 0.2, 1.3) for width in evaluating.widths(bounded)) == 1
     assert len(evaluating.widths(info_like(nprobe=1, rerank_depth=10))) >= 6
     graph = evaluating.widths(info_like(nlist=0, nprobe=64))
     assert max(width.nprobe for width in graph) == 256, "the width of a graph is not bounded by lists"
@@ -190,6 +197,8 @@ def test_the_table_tells_of_accuracy_and_of_what_is_not_known(evaluation: dict[s
         "not recorded", "2.0 MB; imported", "nprobe 32", "no image has a neighbour",
     ):  # fmt: skip
         assert part in text, part
+    assert "at most" not in text
+    assert "at most nprobe 32, " in shown(evaluation | {"build": build | {"list_margin": 0.2}})
 
 
 @pytest.mark.parametrize(("value", "text"), [(1.0, "100 %"), (0.97916, "97.9 %"), (0.5, "50 %"), (0.0, "0 %")])

@@ -16,7 +16,7 @@ from tests.unit.make_job import MadeJob, clustered, make_job, model_spec
 from workers import index, merging, recall, tuning
 from workers.index import IndexPlan, choose_index, plan_from_factory
 from workers.merging import merge
-from workers.search import Searcher
+from workers.search import Searcher, width_of
 from workers.searchers import SearcherPool
 from workers.stopping import Stopped
 
@@ -81,7 +81,7 @@ def test_the_recorded_recall_holds_for_queries_it_was_not_tuned_on(large: Large)
     measured = recall.measure(searcher, searcher.stored, queries=300, seed=77)
     assert measured.recall is not None
     assert measured.recall > 0.97
-    narrow = Searcher(searcher._index, searcher.stored, searcher._images, nprobe=1, nlist=info.nlist, rerank_depth=10)
+    narrow = Searcher(searcher._index, searcher.stored, searcher._images, width=recall.Width(1, 10), nlist=info.nlist)
     worse = recall.measure(narrow, searcher.stored, queries=300, seed=77).recall
     assert worse is not None
     assert worse < measured.recall - 0.1
@@ -136,7 +136,7 @@ def test_a_search_is_tuned_to_the_recall_asked_for_and_the_width_is_recorded(tmp
     assert found[0.97].recall_at_10 >= 0.97  # type: ignore[operator]
     assert found[0.2].recall_at_10 < 0.97  # type: ignore[operator]
     opened = Searcher.open(made.job, found[0.97].build)
-    assert (opened.nprobe, opened.rerank_depth) == (found[0.97].nprobe, found[0.97].rerank_depth)
+    assert opened.width == width_of(found[0.97])
 
 
 def test_another_wish_is_another_build_and_the_same_wish_is_none(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,8 +16,9 @@ from shared.settings import Settings
 from shared.wish import Wish
 from tests.unit.make_job import MadeJob, clustered, image_path, make_job, model_spec, unit
 from workers import index, search
-from workers.index import IndexPlan, Only, plan_from_factory
+from workers.index import IndexPlan, plan_from_factory
 from workers.merging import merge
+from workers.recall import Width
 from workers.search import Searcher
 from workers.stored import IMAGES_SCHEMA, Images, StoredEmbeddings
 
@@ -82,7 +84,7 @@ def test_the_index_finds_nearly_what_exact_search_finds(made: MadeJob, searcher:
 def test_recall_is_kept_when_more_hits_are_asked_for_than_the_width_was_tuned_for(tmp_path: Path, k: int) -> None:
     made = make_job(tmp_path / "job", clustered(6_000, 32, clusters=200), partition_size=6_000, chunk_size=6_000)
     # The narrowest width that does for ten hits.
-    searcher = Searcher.open(made.job, merged(made, flat=False, recall_target=0.9)).widened(4, 60)
+    searcher = Searcher.open(made.job, merged(made, flat=False, recall_target=0.9)).widened(Width(4, 60))
     queries = np.random.default_rng(2).permutation(6_000)[:50]
     found = right = 0
     for query in made.embeddings[queries].astype(np.float32):
@@ -166,9 +168,9 @@ def test_answers_are_remembered_up_to_the_size_of_the_cache(made: MadeJob, monke
     asked: list[int] = []
     candidates = index.candidates
 
-    def counting(faiss_index: object, queries: np.ndarray, depth: int, nprobe: int, only: Only | None) -> np.ndarray:
+    def counting(faiss_index: object, queries: np.ndarray, *width: Any, **bounds: Any) -> np.ndarray:
         asked.append(len(queries))
-        return candidates(faiss_index, queries, depth, nprobe, only)
+        return candidates(faiss_index, queries, *width, **bounds)
 
     monkeypatch.setattr(index, "candidates", counting)
     one, two, three = clustered(3, 32, seed=8)
@@ -194,7 +196,7 @@ def test_answers_are_remembered_up_to_the_size_of_the_cache(made: MadeJob, monke
 def test_an_exact_answer_is_not_taken_from_the_index(made: MadeJob, monkeypatch: pytest.MonkeyPatch) -> None:
     searcher = Searcher.open(made.job, str(builds.current_build(made.job)), cache_size=9)
     query = clustered(1, 32, seed=8)[0]
-    monkeypatch.setattr(index, "candidates", lambda *_: made.ids[None, :7])
+    monkeypatch.setattr(index, "candidates", lambda *_, **__: made.ids[None, :7])
     assert sorted(hit.id for hit in searcher.search(query, 7)) == made.ids[:7].tolist()
     for _ in range(2):
         assert [hit.id for hit in searcher.search(query, 7, exact=True)] == truth(made, query, 7)[0].tolist()
@@ -324,9 +326,8 @@ def wide_searcher(request: pytest.FixtureRequest) -> Searcher:
         faiss_index,
         StoredEmbeddings([vectors], ids, 32),
         Images([paths]),
-        nprobe=nprobe,
+        width=Width(nprobe, 100),
         nlist=plan.nlist,
-        rerank_depth=100,
     )
 
 
@@ -334,7 +335,7 @@ def test_a_filter_whose_images_the_lists_hide_is_looked_for_in_all_lists(
     monkeypatch: pytest.MonkeyPatch, wide_searcher: Searcher
 ) -> None:
     monkeypatch.setattr(search, "_NARROW", 0)
-    monkeypatch.setattr(wide_searcher, "nprobe", 1)
+    monkeypatch.setattr(wide_searcher, "width", Width(1, 100))
     monkeypatch.setattr(Searcher, "_wide_enough", lambda self, share: 1)
     rows = np.arange(0, 8_000, 160)
     hits = wide_searcher.search(clustered(1, 32, seed=9)[0], 30, filter=Filter(ids=rows))

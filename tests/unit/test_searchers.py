@@ -32,14 +32,14 @@ def test_the_pool_keeps_a_searcher_until_a_newer_build_is_promoted(tmp_path: Pat
     build = merged(made)
     first = pool.searcher(made.job)
     assert pool.searcher(made.job) is first
-    depth = first.rerank_depth
+    depth = first.width.depth
     assert depth != 17
     promote_copy(made, build, "0002-ab")
     second = pool.searcher(made.job)
     assert second is not first
-    assert second.rerank_depth == 17
+    assert second.width.depth == 17
     builds.promote(made.job, build)
-    assert pool.searcher(made.job).rerank_depth == depth
+    assert pool.searcher(made.job).width.depth == depth
 
 
 def test_the_pool_keeps_the_jobs_asked_for_last(tmp_path: Path) -> None:

@@ -38,14 +38,7 @@ class Bench:
         self.reports: list[float] = []
 
     def searcher(self, width: Width) -> Searcher:
-        return Searcher(
-            self.index,
-            self.stored,
-            self.images,
-            nprobe=width.nprobe,
-            nlist=self.plan.nlist,
-            rerank_depth=width.depth,
-        )
+        return Searcher(self.index, self.stored, self.images, width=width, nlist=self.plan.nlist)
 
     def tuned(self, target: float, latency: Callable[[Width], float] | None = None) -> Tuned:
         def measure(width: Width, some: Yardstick) -> Measurement:
@@ -147,3 +140,26 @@ def test_first_queries_are_a_yardstick_of_their_own(coarse: Bench) -> None:
     few = coarse.yardstick.first(30)
     assert len(few.ids) == len(few.vectors) == len(few.truth.ids) == 30
     assert np.array_equal(few.truth.ids, coarse.yardstick.truth.ids[:30])
+
+
+def test_easy_queries_read_fewer_lists_and_compare_less(coarse: Bench) -> None:
+    tuned = coarse.tuned(0.9)
+    assert tuned.width.list_margin > 0
+    assert all(width.nprobe <= 32 for width, _ in tuned.sweep)
+    without = recall.measure_against(coarse.searcher(Width(tuned.width.nprobe, tuned.width.depth)), coarse.yardstick)
+    assert without.recall is not None
+    assert tuned.measured.recall is not None
+    assert without.recall >= tuned.measured.recall - 0.001, "the bounds only leave out"
+    narrow = index.search(
+        coarse.index, coarse.yardstick.vectors, N, tuned.width.nprobe, list_margin=tuned.width.list_margin
+    )
+    wide = index.search(coarse.index, coarse.yardstick.vectors, N, tuned.width.nprobe)
+    read, all_read = ((found.ids >= 0).sum(axis=1) for found in (narrow, wide))
+    assert (read <= all_read).all()
+    assert read.mean() < 0.6 * all_read.mean()
+    assert read.min() < 0.5 * read.max()
+
+
+def test_an_index_without_lists_has_no_bounds_to_tune() -> None:
+    tuned = Bench("IDMap2,PCAR16,HNSW16_SQ8", clustered(N, D)).tuned(0.9)
+    assert {(width.list_margin, width.depth_ratio) for width, _ in tuned.sweep} == {(0.0, 0.0)}
