@@ -40,8 +40,8 @@ USER lookalike
 CMD ["lookalike", "flower", "--address", "0.0.0.0"]
 
 FROM empty AS worker
-# Where Keras keeps the weights that it downloads: the volume `models`.
-ENV KERAS_HOME=/models TF_CPP_MIN_LOG_LEVEL=2
+# Where Keras keeps the weights that it downloads, and lookalike what it makes of them: the volume `models`.
+ENV KERAS_HOME=/models LOOKALIKE_CACHE_DIR=/models/lookalike TF_CPP_MIN_LOG_LEVEL=2
 RUN pip install -c constraints.txt ".[worker]"
 RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel pip install --no-deps --force-reinstall /wheel/*.whl
 WORKDIR /home/lookalike

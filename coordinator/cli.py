@@ -13,7 +13,7 @@ from coordinator.demo import cut_photos, find_again
 from coordinator.indexing import run_job
 from coordinator.making import make_or_open, require_sizes
 from coordinator.progress import Progress, ProgressReader
-from coordinator.terminal import Broker, IndexMemory, IndexName, Job, Json, Recall, err, out
+from coordinator.terminal import Broker, Engine, IndexMemory, IndexName, Job, Json, Recall, err, out
 from coordinator.wishes import Typed
 from coordinator.workforce import client_for_search, workers_for_index
 from shared.errors import UsageError
@@ -42,6 +42,13 @@ def index(
         Path | None,
         typer.Option(help="Weights file for the model, for machines without a network."),
     ] = None,
+    engine: Engine = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            metavar="f32|bf16", help="Arithmetic of a new job's model; bf16 is faster, where OpenVINO and the CPU can."
+        ),
+    ] = None,
     broker: Broker = None,
     workers: Annotated[
         int,
@@ -59,6 +66,8 @@ def index(
         broker_url=broker,
         model=model,
         weights=weights,
+        engine=engine,
+        precision=precision,
         partition_size=partition_size,
         chunk_size=chunk_size,
     )

@@ -30,7 +30,7 @@ def make_or_open(source: str, job: JobDir, settings: Settings, listed: Callable[
     if not job.spec.is_file():
         with creation_lock(job):
             if not job.spec.is_file():
-                model = resolve_model(settings.model or DEFAULT_MODEL, settings.weights)
+                model = resolve_model(settings.model or DEFAULT_MODEL, settings.weights, settings.precision or "f32")
                 return _make(open_source(source), job, model, settings, listed)
     manifest = load_manifest(job)
     _require_same(manifest, source, job, settings)
@@ -136,6 +136,11 @@ def _require_same(manifest: Manifest, source: str, job: JobDir, settings: Settin
                 f"({manifest.source.location}), and the one given now differs from it ({digest.count:,} paths): "
                 "give the same list, or name another JOB."
             )
+    if settings.precision not in (None, manifest.model.precision):
+        raise JobMismatch(
+            f"{job.path} was made in {manifest.model.precision}, not in {settings.precision}, and stays with what it "
+            "was begun in: leave --precision out, or name another JOB."
+        )
     if settings.model is not None or settings.weights is not None:
         model, weights = settings.model or manifest.model.name, settings.weights
         kept = job.model_dir / (manifest.model.weights_file or "")
@@ -144,7 +149,7 @@ def _require_same(manifest: Manifest, source: str, job: JobDir, settings: Settin
             weights = kept
         if model.endswith(".keras") and _is_gone(Path(model), kept):
             model = str(kept)
-        asked = resolve_model(model, weights)
+        asked = resolve_model(model, weights, manifest.model.precision)
         if asked.fingerprint != manifest.model.fingerprint:
             raise JobMismatch(
                 f"{job.path} was made with the model {manifest.model.fingerprint}, not with {asked.fingerprint}: "

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from coordinator.local import flower_command, worker_command
-from coordinator.terminal import Broker, err
+from coordinator.terminal import Broker, Engine, err
 from coordinator.workforce import broker_for_exec
 from shared.errors import UsageError
 from shared.messages import QUEUES
@@ -26,6 +26,7 @@ def worker(
         Path | None,
         typer.Option(help="Directory that holds the jobs; every job in it is served."),
     ] = None,
+    engine: Engine = None,
     name: Annotated[
         str | None,
         typer.Option(help="Name in Flower and in leases; the host is added."),
@@ -39,7 +40,7 @@ def worker(
     unknown = [role for role in roles if role not in QUEUES]
     if unknown:
         raise UsageError(f"{unknown[0]!r} is no role of a worker: name one or several of {', '.join(QUEUES)}.")
-    settings = load_settings().changed(broker_url=broker, jobs_root=jobs_root)
+    settings = load_settings().changed(broker_url=broker, jobs_root=jobs_root, engine=engine)
     if settings.jobs_root is None:
         raise UsageError("A worker must know where the jobs lie: pass --jobs-root DIR, or set LOOKALIKE_JOBS_ROOT.")
     if not settings.jobs_root.is_dir():

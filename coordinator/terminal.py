@@ -26,6 +26,7 @@ from shared.broker_url import redacted
 from shared.errors import LookalikeError, UsageError
 from shared.jobdir import JobDir
 from shared.manifest import load_manifest
+from shared.settings import ENGINES
 from shared.wish import FAMILIES
 
 # What is printed holds paths and log lines: nothing in them may be taken for markup or an emoji's name.
@@ -40,6 +41,14 @@ Broker = Annotated[
         "--broker",
         metavar="URL",
         help="Redis that carries the messages; left out: an embedded one is started.",
+    ),
+]
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        metavar="|".join(ENGINES),
+        help="What runs the model; left out: OpenVINO on a CPU, where it is installed, else Keras.",
     ),
 ]
 IndexName = Annotated[

@@ -55,12 +55,12 @@ def _settings(words: list[str]) -> str:
         if key.name == "broker_url":
             variables = list(BROKER_VARIABLES)
         least, most = key.metadata["least"], key.metadata["most"]
-        bounds = _bounds(least, most).rstrip(".").lower()
+        bounds = ", ".join(key.metadata["choices"] or [_bounds(least, most).rstrip(".").lower()])
         default = "unset" if key.default is None else f"`{_number(key.default)}`"
         rows.append(
             [
                 f"`{key.name}`",
-                ", ".join(filter(None, [_kind(key.type), bounds])),
+                bounds if key.metadata["choices"] else ", ".join(filter(None, [_kind(key.type), bounds])),
                 default,
                 key.metadata["what"],
                 ", ".join(f"`{variable}`" for variable in variables),
@@ -70,7 +70,9 @@ def _settings(words: list[str]) -> str:
 
 
 def _number(value: Any) -> str:
-    """A number as it may stand in lookalike.toml."""
+    """A value as it may stand in lookalike.toml."""
+    if isinstance(value, str):
+        return f'"{value}"'
     return f"{value:_}" if value >= 10_000 else f"{value:g}"
 
 

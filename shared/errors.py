@@ -6,7 +6,8 @@
     ├── SourceError                 the images can't be listed
     ├── ImageError                  one image can't be read or decoded; carries the status of its error row
     ├── ModelError                  unknown model, missing or wrong weights
-    │   └── FingerprintMismatch     two models where one is needed; names both
+    │   ├── FingerprintMismatch     two models where one is needed; names both
+    │   └── EngineError             a model that is well, and can't be run by what was asked to run it
     ├── JobError                    the job directory can't serve what was asked
     │   ├── JobNotFound
     │   ├── JobMismatch             the job was made from another source, model or version
@@ -59,6 +60,10 @@ class ModelError(LookalikeError):
 
 class FingerprintMismatch(ModelError):
     """Two models where one is needed; the sentence names both fingerprints."""
+
+
+class EngineError(ModelError):
+    """A model that is well by itself can't be run by the engine that was asked for; another engine may."""
 
 
 class JobError(LookalikeError):

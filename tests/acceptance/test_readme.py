@@ -31,6 +31,7 @@ def block_under(heading: str, language: str = "") -> str:
 def typed(command: str, cwd: Path, home: Path, seconds: float = 200) -> "subprocess.CompletedProcess[str]":
     """Run a line of the README in a shell, as a person with this home directory would."""
     env = environment(HOME=str(home), UV_PROJECT=str(ROOT), UV_NO_SYNC="1")
+    del env["LOOKALIKE_CACHE_DIR"]
     uv = Path(os.environ.get("UV") or shutil.which("uv") or "uv").parent
     env["PATH"] = f"{BIN}:{uv}:{env['PATH']}"
     # Not the shell's variable of the outer environment: the README's reader has none.

@@ -26,10 +26,11 @@ QUICK = {"LOOKALIKE_LEASE_SECONDS": "2", "LOOKALIKE_VISIBILITY_TIMEOUT": "5"}
 def environment(**extra: str) -> dict[str, str]:
     """This process's environment without any setting of lookalike, plus `extra`.
 
-    Processes start by the hundred here, so what one has compiled the next may use.
+    Processes start by the hundred here, so what one has compiled or exported the next may use.
     """
     kept = {variable: value for variable, value in os.environ.items() if variable != "PYTHONDONTWRITEBYTECODE"}
-    return without_settings(kept) | {"TF_CPP_MIN_LOG_LEVEL": "2", "COLUMNS": "200"} | extra
+    shared = {"LOOKALIKE_CACHE_DIR": os.environ["LK_TEST_CACHE"], "TF_CPP_MIN_LOG_LEVEL": "2", "COLUMNS": "200"}
+    return without_settings(kept) | shared | extra
 
 
 def wait_until(condition: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:

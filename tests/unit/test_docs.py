@@ -1,5 +1,6 @@
 """What the documentation promises: it is current, its links lead somewhere, its commands and its code run."""
 
+import ast
 import importlib.util
 import inspect
 import json
@@ -84,7 +85,7 @@ def test_every_setting_is_described_with_its_default_and_variable(key: Any) -> N
     described = {row[0]: row for row in rows((ROOT / "docs" / "settings.md").read_text()) if len(row) == 5}
     _, _, default, what, variables = described[key.name]
     assert what == key.metadata["what"].replace("`", "")
-    assert default == "unset" if key.default is None else float(default.replace("_", "")) == key.default
+    assert default == "unset" if key.default is None else ast.literal_eval(default) == key.default
     expected = BROKER_VARIABLES if key.name == "broker_url" else (f"LOOKALIKE_{key.name.upper()}",)
     assert variables.split(", ") == list(expected)
 

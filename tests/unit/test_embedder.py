@@ -35,7 +35,7 @@ class Means:
 
 @pytest.fixture(autouse=True)
 def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedder, "_builders", dict(embedder._builders))
+    monkeypatch.setattr(embedder, "_registered", dict(embedder._registered))
 
 
 @pytest.fixture
@@ -202,7 +202,7 @@ def test_a_missing_keras_is_answered_with_the_extra_that_brings_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, "workers.keras_embedder", None)
     with pytest.raises(ModelError, match=r"needs Keras.*lookalike\[worker\]"):
-        load_embedder(resolve_model("efficientnet-b0"), tmp_path)
+        load_embedder(resolve_model("efficientnet-b0"), tmp_path, engine="keras")
 
 
 def test_a_model_of_other_dimensions_than_its_spec_is_refused(spec: ModelSpec, tmp_path: Path) -> None:

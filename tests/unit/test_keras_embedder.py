@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from shared.errors import ModelError
-from shared.models import LITE0_FILE, LITE0_PACKAGE, MODEL_NAMES, resolve_model
+from shared.models import LITE0_FILE, LITE0_PACKAGE, MODEL_NAMES, ModelSpec, resolve_model
+from workers import embedder as registry
 from workers import keras_embedder as room
 from workers.decode import decode
-from workers.embedder import Embedder, load_embedder
+from workers.embedder import Embedder
 
 # Keras asks TensorFlow's arrays for a copy in a way that NumPy 2 wants put otherwise.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -32,6 +33,10 @@ CLASSES = {
     "motorcycle_left.png": {665, 670},  # moped, motor scooter
 }
 NOWHERE = Path("no-model-directory")
+
+
+def load_embedder(spec: ModelSpec, model_dir: Path, batch_size: int | None = None) -> Embedder:
+    return registry.load_embedder(spec, model_dir, batch_size, engine="keras")
 
 
 def pixels(data: bytes) -> NDArray[np.uint8]:

@@ -73,6 +73,7 @@ def test_no_two_models_share_a_fingerprint() -> None:
         {"image_size": 240},
         {"preprocessing": "BGR"},
         {"weights": "imagenet"},
+        {"precision": "bf16"},
     ],
 )
 def test_whatever_changes_an_embedding_changes_the_fingerprint(change: dict[str, Any]) -> None:

@@ -1,0 +1,79 @@
+"""Engines: what runs a Keras model here, OpenVINO from an export or Keras itself, and who decides."""
+
+import logging
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+from shared.errors import EngineError, ModelError
+from shared.models import ModelSpec
+from workers import exports
+from workers.backbone import Backbone, Builder
+
+log = logging.getLogger("lookalike.worker")
+
+FAMILIES = ("efficientnet", "efficientnetv2", "custom")
+"""The families of models that Keras builds: what a name begins with, up to the first hyphen."""
+
+_DEVICES = Path("/dev")
+_NO_DEVICES = ("", "-1")
+
+
+def builder(engine: str, cache_dir: Path | None) -> Builder:
+    """What builds a model of FAMILIES for `engine`: auto, openvino or keras; exports lie under `cache_dir`.
+
+    "auto" takes OpenVINO on a CPU, and Keras where that is not installed, can't run the model, or a GPU is there; the
+    log says which it is and why. "openvino" raises EngineError instead.
+    """
+
+    def build(spec: ModelSpec, weights: Path | None, batch_size: int | None) -> Backbone:
+        reason = _against_openvino() if engine == "auto" else ""
+        if engine == "keras" or reason:
+            return _keras(spec, weights, batch_size, reason)
+        try:
+            return _openvino(spec, weights, batch_size, cache_dir)
+        except EngineError as error:
+            if engine == "openvino":
+                raise
+            return _keras(spec, weights, batch_size, str(error).rstrip("."))
+
+    return build
+
+
+def _against_openvino() -> str:
+    """Why OpenVINO is not the engine to begin with here; empty when it is."""
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if backend != "tensorflow":
+        return f"KERAS_BACKEND is {backend}"
+    if _has_gpu():
+        return "a GPU is here, which OpenVINO would leave idle"
+    return ""
+
+
+def _has_gpu() -> bool:
+    # Asked of the system, because asking TensorFlow takes seconds and half a gigabyte.
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "all").strip() in _NO_DEVICES:
+        return False
+    return any(_DEVICES.glob("nvidia[0-9]*")) or (_DEVICES / "dxg").exists()
+
+
+def _openvino(spec: ModelSpec, weights: Path | None, batch_size: int | None, cache_dir: Path | None) -> Backbone:
+    if find_spec("openvino") is None:
+        raise EngineError("OpenVINO is not installed: pip install 'lookalike[worker]'.")
+    export = exports.find_or_make(spec, weights, cache_dir)
+    from workers.openvino_embedder import build
+
+    return build(spec, export, batch_size)
+
+
+def _keras(spec: ModelSpec, weights: Path | None, batch_size: int | None, reason: str) -> Backbone:
+    log.info("Keras runs the model%s.", f": {reason}" if reason else "")
+    if spec.precision != "f32":
+        log.warning("Keras computes in float32, which gives a job of %s the same hits, more slowly.", spec.precision)
+    try:
+        from workers.keras_embedder import build  # Seconds and half a gigabyte: only who needs it pays for it.
+    except ImportError as error:
+        raise ModelError(
+            f"The model {spec.name} needs Keras and TensorFlow ({error}): pip install 'lookalike[worker]'."
+        ) from error
+    return build(spec, weights, batch_size)

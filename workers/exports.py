@@ -1,0 +1,153 @@
+"""The exports: models that OpenVINO reads, each made from Keras once, checked, and kept in the user's cache."""
+
+import fcntl
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from shared import files
+from shared.errors import EngineError, ModelError
+from shared.models import ModelSpec
+
+log = logging.getLogger("lookalike.worker")
+
+MODEL = "model.xml"
+VALUES = "model.bin"
+RECORD = "export.json"
+"""Written last: what the export is of, what it was checked with, and the sha256 of its files."""
+
+# How exports are made: whoever changes that counts on, so that nobody runs one that was made otherwise.
+_MAKING = 1
+
+
+def find_or_make(spec: ModelSpec, weights: Path | None, cache_dir: Path | None) -> Path:
+    """The .xml of the model of `spec` for OpenVINO: the one in the cache, or else made in a process of its own.
+
+    `weights` is the model's checked file, None when Keras finds them. An export that was cut short or changed is made
+    anew. Several processes may ask at once: one makes it. `cache_dir` None is the user's cache. Raises EngineError when
+    it can't be made or kept, or gives other features than Keras; ModelError when Keras can't build the model either.
+    """
+    directory = directory_of(spec, cache_dir)
+    try:
+        if _trouble(directory):
+            directory.parent.mkdir(parents=True, exist_ok=True)
+            with _alone(directory):
+                _make_if_need_be(spec, weights, directory)
+    except OSError as error:
+        raise EngineError(
+            f"The model for OpenVINO can't be kept in {directory} ({error.strerror}): free the disk, or set "
+            "LOOKALIKE_CACHE_DIR to a directory that can be written to."
+        ) from error
+    return directory / MODEL
+
+
+def directory_of(spec: ModelSpec, cache_dir: Path | None) -> Path:
+    """Where the export of `spec` lies. It is in float32 whatever the spec's precision; OpenVINO rounds as it runs."""
+    exact = replace(spec, precision="f32")
+    home = cache_dir or platformdirs.user_cache_path("lookalike")
+    made_by = f"openvino-{version('openvino').partition('-')[0]}-{_MAKING}"
+    return home / "exports" / f"{exact.fingerprint}-{made_by}"
+
+
+def _make_if_need_be(spec: ModelSpec, weights: Path | None, directory: Path) -> None:
+    trouble = _trouble(directory)  # Whoever held the lock may have made it.
+    if not trouble:
+        return
+    if directory.exists():
+        log.warning("The export %s is damaged (%s); it is made anew.", directory, trouble)
+        shutil.rmtree(directory)
+    log.info("Making %s for OpenVINO from Keras, once; it is kept in %s.", spec.fingerprint, directory)
+    with tempfile.TemporaryDirectory(prefix=f".{directory.name}-", dir=directory.parent) as name:
+        aside = Path(name) / "export"
+        aside.mkdir()
+        found = _made(spec, weights, aside)
+        record = {
+            "model": spec.to_json(),
+            **found,
+            "files": {file: files.sha256_of(aside / file) for file in (MODEL, VALUES)},
+        }
+        (aside / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+        try:
+            aside.rename(directory)
+        except OSError:
+            if _trouble(directory):  # Without locks another process may have been first; theirs is as good.
+                raise
+
+
+def _trouble(directory: Path) -> str:
+    """What is wrong with the export in `directory`; empty when it is whole."""
+    try:
+        expected = json.loads((directory / RECORD).read_bytes())["files"]
+        for file in (MODEL, VALUES):
+            if files.sha256_of(directory / file) != expected[file]:
+                return f"{file} is not what was written"
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).name} is missing"
+    except (ValueError, LookupError, TypeError):
+        return f"{RECORD} can't be read"
+    return ""
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Wait until no other process makes this export."""
+    with open(directory.parent / f"{directory.name}.lock", "w") as lock:
+        with suppress(OSError):  # Some mounts know no locks; then two may do the same work.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _made(spec: ModelSpec, weights: Path | None, directory: Path) -> dict[str, Any]:
+    """Have the export written into `directory`; returns how far it is from Keras.
+
+    In a process of its own, because TensorFlow gives back none of the memory that building a model takes, and this
+    process is to serve for days.
+    """
+    request = {"spec": spec.to_json(), "weights": weights and str(weights.absolute()), "directory": str(directory)}
+    # What exports needs no GPU, and must not take its memory from those who do.
+    environment = os.environ | {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
+    with (
+        tempfile.TemporaryFile() as said,
+        # In a session of its own, as Ctrl-C is for the worker. It ends when its input does, and so with its worker.
+        subprocess.Popen(
+            [sys.executable, "-m", "workers.exporting"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            env=environment,
+            start_new_session=True,
+        ) as process,
+    ):
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with suppress(BrokenPipeError):
+            process.stdin.write(json.dumps(request).encode() + b"\n")
+            process.stdin.flush()
+        answer = process.stdout.read()
+        code = process.wait()
+        said.seek(0)
+        last = said.read().decode(errors="replace").strip().rpartition("\n")[2]
+    if not answer:
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+        raise EngineError(
+            f"The process that was to make the model for OpenVINO ended with {how} ({last or 'no word'})."
+        )
+    told: dict[str, Any] = json.loads(answer)
+    if "model_error" in told:
+        raise ModelError(told["model_error"])
+    if "engine_error" in told:
+        raise EngineError(told["engine_error"])
+    return told
