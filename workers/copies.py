@@ -15,10 +15,11 @@ from shared.errors import CorruptFile, ImageError, JobError
 from shared.half import unit
 from shared.jobdir import JobDir
 from shared.ledger import Seal
+from shared.locations import read_bytes
 from shared.manifest import Manifest
 from shared.parquet import read_table
 from workers.alterations import ALTERATIONS, MEASURED
-from workers.decode import decode, decode_photo, read_bytes
+from workers.decode import decode, decode_photo
 from workers.embedder import Embedder, has_direction
 from workers.stopping import Stopped
 

@@ -15,12 +15,12 @@ from shared import builds, copies, ledger, path_list
 from shared.copies import Copies, read_copies, usable_copies, write_copies
 from shared.errors import CorruptFile, FingerprintMismatch, JobError, JobNotFound
 from shared.jobdir import JobDir
+from shared.locations import read_bytes
 from shared.manifest import Manifest, Source, load_manifest, write_manifest
 from tests.unit.make_job import model_spec
 from tests.unit.test_embedding import BATCH, DIM, FakeEmbedder, embed, no_after, yes
 from workers.alterations import MEASURED
 from workers.copies import drawn, embed_copies, give_up, sealed_whole
-from workers.decode import read_bytes
 from workers.stopping import Stopped
 
 COUNT = 60
