@@ -57,7 +57,8 @@ def rate_line(progress: Progress) -> str:
         return "all embedded; sealing and building the index"
     if progress.images_per_second is None or progress.eta_seconds is None:
         return "no image committed lately"
-    return f"{progress.images_per_second:,.0f} img/s · {duration(progress.eta_seconds)} left"
+    line = f"{progress.images_per_second:,.0f} img/s · {duration(progress.eta_seconds)} left"
+    return f"{line} · {progress.load}" if progress.load else line
 
 
 def one_line(progress: Progress, activity: str | None = None) -> str:

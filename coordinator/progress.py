@@ -13,6 +13,7 @@ from shared.errors import CorruptFile
 from shared.jobdir import JobDir
 from shared.ledger import Seal
 from shared.manifest import Manifest
+from shared.stage_load import StageLoad
 from shared.wish import read_wish
 
 # A partition counts as under way while its last commit is younger than this, or than three of its chunks took.
@@ -26,7 +27,8 @@ class Progress:
 
     `images_per_second` and `eta_seconds` are None while nothing is being committed. `index` is the promoted build;
     `refused` one that was asked for since, built and not promoted. `copies_done` is whether, of a job that is complete,
-    no altered copies are to be embedded before its index is built.
+    no altered copies are to be embedded before its index is built. `load` is how busy the workers' stages are, known
+    when the rate is.
     """
 
     job: str
@@ -41,6 +43,7 @@ class Progress:
     index_is_current: bool
     refused: IndexInfo | None = None
     copies_done: bool = False
+    load: StageLoad | None = None
 
     @property
     def done(self) -> int:
@@ -67,6 +70,8 @@ class Progress:
             "partitions": self.partitions,
             "images_per_second": None if self.images_per_second is None else round(self.images_per_second, 1),
             "eta_seconds": None if self.eta_seconds is None else round(self.eta_seconds),
+            "bottleneck": None if self.load is None else self.load.bottleneck,
+            "busy": None if self.load is None else self.load.to_json()["busy"],
             "index": None
             if index is None
             else {
@@ -106,7 +111,7 @@ class ProgressReader:
         failed = sum(seal.failed for seal in seals.values())
         failed += sum(chunk.failed for chunks in under_way.values() for chunk in chunks)
         pending = self.manifest.listed - embedded - failed
-        rate = self._rate(seals, under_way) if pending else None
+        rate, load = self._rate(seals, under_way) if pending else (None, None)
         index = builds.current_info(self.job)
         wish = read_wish(self.job)
         whole = len(seals) == self.manifest.partition_count
@@ -130,6 +135,7 @@ class ProgressReader:
             index_is_current=is_current,
             refused=builds.refused_build(self.job, digest, wish) if whole and not is_current else None,
             copies_done=whole and (is_current or self.manifest.model.is_imported or self._has_copies(digest)),
+            load=load,
         )
 
     def _has_copies(self, digest: str) -> bool:
@@ -163,19 +169,26 @@ class ProgressReader:
             chunks.append(self._chunks[key])
         return chunks
 
-    def _rate(self, seals: dict[int, Seal], under_way: dict[int, list[ChunkSummary]]) -> float | None:
-        """Images per second of all partitions on which something was committed lately, each by its last chunks."""
-        rates = []
+    def _rate(
+        self, seals: dict[int, Seal], under_way: dict[int, list[ChunkSummary]]
+    ) -> tuple[float | None, StageLoad | None]:
+        """Images per second of all partitions on which something was committed lately, each by its last chunks.
+
+        And how busy the stages of their workers were.
+        """
+        rates: list[float] = []
+        loads: list[tuple[StageLoad | None, float]] = []
         for chunks in under_way.values():
             last = sorted(chunks, key=lambda chunk: chunk.committed_at)[-_RECENT_CHUNKS:]
             age = self.now() - last[-1].committed_at
             seconds = sum(chunk.seconds for chunk in last)
             if age < max(_FRESH_SECONDS, 3 * last[-1].seconds) and seconds > 0:
                 rates.append(sum(chunk.stop - chunk.start for chunk in last) / seconds)
+                loads += [(StageLoad.from_json(chunk.load), chunk.seconds) for chunk in last]
         if not rates:  # Between two partitions: the one just sealed tells.
-            rates = [
-                seal.listed / seal.seconds
-                for seal in seals.values()
-                if seal.seconds > 0 and self.now() - seal.sealed_at < _FRESH_SECONDS
+            just_sealed = [
+                seal for seal in seals.values() if seal.seconds > 0 and self.now() - seal.sealed_at < _FRESH_SECONDS
             ][-1:]
-        return sum(rates) or None
+            rates = [seal.listed / seal.seconds for seal in just_sealed]
+            loads = [(StageLoad.from_json(seal.load), seal.seconds) for seal in just_sealed]
+        return sum(rates) or None, StageLoad.mean(loads)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,7 @@ from shared.errors import CorruptFile, FingerprintMismatch
 from shared.jobdir import JobDir
 from shared.manifest import Chunk, Manifest, Partition
 from shared.parquet import read_schema, read_table
+from shared.stage_load import StageLoad
 
 _SUMMARY_KEY = b"lookalike.chunk"
 _UNIT_TOLERANCE = 2e-3  # What rounding to float16 does to the length of a vector of up to a few thousand dimensions.
@@ -52,7 +54,8 @@ class ImageRow:
 class ChunkSummary:
     """What a committed chunk says of itself, readable from its footer alone.
 
-    `seconds` is the work that it took, `committed_at` seconds since the epoch.
+    `seconds` is the work that it took, `committed_at` seconds since the epoch, `load` how busy the stages were
+    meanwhile.
     """
 
     fingerprint: str
@@ -65,6 +68,7 @@ class ChunkSummary:
     dim: int
     seconds: float
     committed_at: float
+    load: dict[str, Any] | None = None
 
 
 def commit_chunk(
@@ -74,6 +78,7 @@ def commit_chunk(
     rows: Sequence[ImageRow],
     embeddings: np.ndarray,
     seconds: float,
+    load: StageLoad | None = None,
 ) -> None:
     """Commit a chunk: after this it is on disk, whole, and stays as it is, also when another worker commits it again.
 
@@ -102,6 +107,7 @@ def commit_chunk(
         dim=dim,
         seconds=round(seconds, 3),
         committed_at=datetime.now(UTC).timestamp(),
+        load=None if load is None else load.to_json(),
     )
     offsets = np.concatenate([[0], np.cumsum(np.where(ok, dim, 0))]).astype(np.int32)
     vectors = pa.ListArray.from_arrays(

@@ -16,11 +16,15 @@ from shared.errors import CorruptFile, FingerprintMismatch
 from shared.jobdir import JobDir
 from shared.manifest import Manifest, Partition
 from shared.parquet import read_table
+from shared.stage_load import StageLoad
 
 
 @dataclass(frozen=True, slots=True)
 class Seal:
-    """The marker of a sealed partition: counts, and each file's size and SHA-256 by its name inside the job."""
+    """The marker of a sealed partition: counts, and each file's size and SHA-256 by its name inside the job.
+
+    `load` is how busy the stages were while its chunks were embedded, where that is known.
+    """
 
     fingerprint: str
     partition: int
@@ -32,6 +36,7 @@ class Seal:
     seconds: float
     sealed_at: float
     files: dict[str, dict[str, Any]]
+    load: dict[str, Any] | None = None
 
     @property
     def listed(self) -> int:
@@ -70,7 +75,8 @@ def seal_partition(job: JobDir, manifest: Manifest, partition: Partition) -> Sea
     )
     failed = sum(summary.failed for summary in summaries)
     seconds = sum(summary.seconds for summary in summaries)
-    return _marked(job, manifest, partition, (embedded, failed, summaries[0].dim), seconds, written)
+    load = StageLoad.mean((StageLoad.from_json(summary.load), summary.seconds) for summary in summaries)
+    return _marked(job, manifest, partition, (embedded, failed, summaries[0].dim), seconds, written, load)
 
 
 def seal_rows(
@@ -124,6 +130,7 @@ def _marked(
     counts: tuple[int, int, int],
     seconds: float,
     written: dict[str, dict[str, Any]],
+    load: StageLoad | None = None,
 ) -> Seal:
     """Write the marker of a partition whose files are there; `counts` are embedded, failed and dimensions."""
     embedded, failed, dim = counts
@@ -138,6 +145,7 @@ def _marked(
         seconds=round(seconds, 3),
         sealed_at=datetime.now(UTC).timestamp(),
         files=written,
+        load=None if load is None else load.to_json(),
     )
     files.write_bytes(
         job.seal(partition.number),

@@ -2,11 +2,12 @@
 
 import hashlib
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -52,7 +53,7 @@ class ReadImage:
     """One image of a job as it was read: `status` is "ok" and `pixels` are there, or it is that of an ImageError.
 
     `path` is the text of the job's list, `bytes` the size of the file, `sha256` 64 hex digits over its bytes. None
-    stands for what the reading did not get as far as.
+    stands for what the reading did not get as far as. An image whose bytes were known is "ok" without being decoded.
     """
 
     path: str
@@ -63,6 +64,8 @@ class ReadImage:
     pixels: NDArray[np.uint8] | None
     status: str
     error_message: str | None
+    read_seconds: float = 0.0
+    decode_seconds: float = 0.0
 
 
 def decode(data: bytes, image_size: int, max_pixels: int) -> DecodedImage:
@@ -150,21 +153,31 @@ def _upright(pixels: NDArray[np.uint8], orientation: int | None) -> NDArray[np.u
     return np.ascontiguousarray(pixels, dtype=np.uint8)
 
 
-def read_image(path: str, image_size: int, max_pixels: int, max_bytes: int) -> ReadImage:
+def read_image(
+    path: str, image_size: int, max_pixels: int, max_bytes: int, known: Callable[[str], bool] = lambda sha256: False
+) -> ReadImage:
     """Read and decode the image at `path`, the text of a job's list; a failure is returned, never raised.
 
     Beyond the statuses of `decode` there are vanished, unreadable, and oversized for a file of over `max_bytes`.
     Nothing but a regular file is read, because a FIFO would block and a device may never end. A file that changes
-    meanwhile is what was read of it: `bytes` and `sha256` are of that.
+    meanwhile is what was read of it: `bytes` and `sha256` are of that. Bytes whose sha256 is `known` are not decoded.
     """
     size = sha256 = None
+    began = time.perf_counter()
+    read = None
     try:
         data = read_bytes(path, max_bytes)
         size, sha256 = len(data), hashlib.sha256(data).hexdigest()
+        read = time.perf_counter()
+        if known(sha256):
+            return ReadImage(path, size, sha256, None, None, None, "ok", None, read - began)
         image = decode(data, image_size, max_pixels)
+        found = ReadImage(path, size, sha256, image.width, image.height, image.pixels, "ok", None)
     except ImageError as error:
-        return ReadImage(path, size, sha256, None, None, None, error.status, str(error))
-    return ReadImage(path, size, sha256, image.width, image.height, image.pixels, "ok", None)
+        found = ReadImage(path, size, sha256, None, None, None, error.status, str(error))
+    ended = time.perf_counter()
+    read = ended if read is None else read
+    return replace(found, read_seconds=read - began, decode_seconds=ended - read)
 
 
 def stream_images(

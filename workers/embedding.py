@@ -2,21 +2,27 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shared import checkpoint, ledger, path_list
-from shared.checkpoint import ImageRow
 from shared.errors import CorruptFile
 from shared.jobdir import JobDir
 from shared.ledger import Seal
 from shared.manifest import Chunk, Manifest, Partition
+from shared.stage_load import StageLoad
 from workers.attempts import Attempt
+from workers.chunk_work import ChunkWork
+from workers.chunk_writer import ChunkWriter
 from workers.decode import ReadImage, read_image, stream_images
-from workers.embedder import Embedder, has_direction, no_direction
+from workers.embedder import Embedder
 from workers.isolated import IsolatedReaders
+from workers.known_images import KnownImages
 from workers.reach import require_source
+from workers.stage_clock import StageClock
 from workers.stopping import Stopped
 
 # Decoded images that wait for the model, in batches: enough to ride out a slow file, little in memory.
@@ -25,17 +31,23 @@ _BATCHES_AHEAD = 4
 
 @dataclass(frozen=True, slots=True)
 class PartitionProgress:
-    """How far a partition is: images done and listed, images per second of this worker (None while unknown)."""
+    """How far a partition is: images done and listed, images per second of this worker and what its stages do now.
+
+    The last two are None while they are unknown.
+    """
 
     done: int
     listed: int
     images_per_second: float | None
+    load: StageLoad | None = None
 
     def __str__(self) -> str:
         text = f"{self.done / self.listed:.0%} · {self.done:,}/{self.listed:,}"
         if self.images_per_second:
             left = round((self.listed - self.done) / self.images_per_second)
             text += f" · {self.images_per_second:,.0f} img/s · {duration(left)} left"
+        if self.load is not None:
+            text += f" · {self.load}"
         return text
 
 
@@ -63,8 +75,9 @@ def embed_partition(
     """Embed the chunks of `partition` that are not committed yet, commit each, and seal the partition.
 
     `keep_going` is asked at least every `batch_size` images, also when none of them can be read, and `may_commit`
-    before every commit; when one says no, Stopped is raised and only the chunk under way is lost. Committed chunks that
-    turn out damaged at the seal are embedded again. A partition that is sealed already, also by another worker
+    before every commit; when one says no, Stopped is raised and only the chunk under way is lost. A thread of its own
+    commits a chunk while the next one is embedded. Images of the same bytes go through the model once. Committed chunks
+    that turn out damaged at the seal are embedded again. A partition that is sealed already, also by another worker
     meanwhile, stays as it is. Raises OSError when the disk does not answer or takes no commit, CorruptFile when the
     path list is damaged, FingerprintMismatch when another model made one of the chunks, JobNotFound when the job's
     directory went away, SourceError when its images' did.
@@ -117,14 +130,19 @@ class _Work:
         self._done_before = len(self.partition) - sum(len(chunk) for chunk in missing)
         ids = [image_id for chunk in missing for image_id in range(chunk.start, chunk.stop)]
         self.job.require()  # A job whose mount has gone must not be begun anew in the empty mount point.
+        known = KnownImages(self.job, self.manifest, self.partition)
+        for chunk in self.manifest.chunks(self.partition):
+            if chunk not in missing:
+                known.read_committed(chunk)
         limits = (self.embedder.image_size, self.manifest.max_image_pixels, self.manifest.max_image_bytes)
+        clock = StageClock(threads)
         with Attempt(self.job, self.partition.number) as attempt, IsolatedReaders(*limits) as readers:
 
             def read(place: int, path: str) -> ReadImage:
                 if attempt.suspects(ids[place]):
                     return readers.read(path)
                 with attempt.in_hand(ids[place]):
-                    return read_image(path, *limits)
+                    return read_image(path, *limits, known=lambda sha256: known.find(sha256) is not None)
 
             images = stream_images(
                 (paths[image_id - self.partition.start] for image_id in ids),
@@ -133,71 +151,55 @@ class _Work:
                 ahead=_BATCHES_AHEAD * self.embedder.batch_size,
             )
             try:
-                for chunk in missing:
-                    self._embed_chunk(chunk, images)
+                with ChunkWriter(clock) as writer:
+                    for chunk in missing:
+                        self._embed_chunk(chunk, images, known, writer, clock)
             finally:
                 images.close()
 
-    def _embed_chunk(self, chunk: Chunk, images: Iterator[ReadImage]) -> None:
-        started = time.monotonic()
-        rows: list[ImageRow] = []
-        batch: list[np.ndarray] = []
-        places: list[int] = []  # Which row each image of the batch belongs to.
-        vectors: list[np.ndarray] = [np.empty((0, self.embedder.dim), dtype=np.float16)]
+    def _embed_chunk(
+        self, chunk: Chunk, images: Iterator[ReadImage], known: KnownImages, writer: ChunkWriter, clock: StageClock
+    ) -> None:
+        started, mark = time.monotonic(), clock.mark()
+        work = ChunkWork(chunk, self.embedder, known, clock)
         asked = 0
-        for image_id in range(chunk.start, chunk.stop):
-            image = next(images)
-            rows.append(_row(image_id, image))
-            if image.pixels is not None:
-                batch.append(image.pixels)
-                places.append(len(rows) - 1)
-            ready = len(batch) == self.embedder.batch_size or image_id == chunk.stop - 1
-            if not ready and len(rows) - asked < self.embedder.batch_size:
+        while len(work.rows) < len(chunk):
+            with clock.waiting_for("read"):
+                image = next(images)
+            clock.add("read", image.read_seconds)
+            clock.add("decode", image.decode_seconds)
+            work.take(image, partial(self._read_whole, image.path))
+            ready = work.batch_is_full or len(work.rows) == len(chunk)
+            if not ready and len(work.rows) - asked < self.embedder.batch_size:
                 continue
             if not self.keep_going():
                 raise Stopped
-            asked = len(rows)
-            if ready and batch:
-                vectors.append(self._embed(batch, places, rows))
-                batch, places = [], []
-            self._advance(len(rows))
-        require_source(self.manifest, rows)
+            writer.require()
+            asked = len(work.rows)
+            if ready:
+                work.embed()
+            self._advance(len(work.rows), clock)
+        embeddings = work.finish()
+        known.add(chunk, work.rows, embeddings)
+        load, seconds = clock.since(mark), time.monotonic() - started
+        writer.commit(lambda: self._commit(chunk, work, embeddings, seconds, load))
+        self._done_here += len(chunk)
+
+    def _read_whole(self, path: str) -> ReadImage:
+        """Read an image once more, whose bytes seemed to be known."""
+        return read_image(path, self.embedder.image_size, self.manifest.max_image_pixels, self.manifest.max_image_bytes)
+
+    def _commit(
+        self, chunk: Chunk, work: ChunkWork, embeddings: NDArray[np.float16], seconds: float, load: StageLoad
+    ) -> None:
+        require_source(self.manifest, work.rows)
         if not self.may_commit():
             raise Stopped
         self.job.require()
-        seconds = time.monotonic() - started
-        checkpoint.commit_chunk(self.job, self.manifest, chunk, rows, np.concatenate(vectors), seconds)
-        self._done_here += len(chunk)
+        checkpoint.commit_chunk(self.job, self.manifest, chunk, work.rows, embeddings, seconds, load)
 
-    def _embed(self, batch: list[np.ndarray], places: list[int], rows: list[ImageRow]) -> np.ndarray:
-        """Embeddings float16 [n, d] of the images that have one; the row of one that has none becomes a failed one."""
-        embeddings = self.embedder.embed(np.stack(batch))
-        good = has_direction(embeddings)
-        for place in (places[number] for number in np.flatnonzero(~good)):
-            error = no_direction()
-            rows[place] = replace(rows[place], status=error.status, error_message=str(error))
-        return embeddings[good].astype(np.float16)
-
-    def _advance(self, in_chunk: int) -> None:
+    def _advance(self, in_chunk: int, clock: StageClock) -> None:
         here = self._done_here + in_chunk
         seconds = time.monotonic() - self._started
-        self.report(
-            PartitionProgress(
-                self._done_before + here,
-                len(self.partition),
-                here / seconds if seconds > 0 else None,
-            )
-        )
-
-
-def _row(image_id: int, image: ReadImage) -> ImageRow:
-    return ImageRow(
-        id=image_id,
-        image_path=image.path,
-        width=image.width,
-        height=image.height,
-        bytes=image.bytes,
-        sha256=image.sha256,
-        status=image.status,
-        error_message=image.error_message,
-    )
+        rate = here / seconds if seconds > 0 else None
+        self.report(PartitionProgress(self._done_before + here, len(self.partition), rate, clock.recent()))

@@ -94,6 +94,8 @@ def test_status_json_has_the_promised_shape(finished: Path) -> None:
         "partitions": {"sealed": 1, "started": 0, "waiting": 0},
         "images_per_second": None,
         "eta_seconds": None,
+        "bottleneck": None,
+        "busy": None,
         "refused": None,
     }
     assert status["model"].startswith("efficientnet-lite0@")

@@ -239,6 +239,8 @@ def test_status_json_is_one_object(run: Run, half: MadeJob, finished: MadeJob, t
         "partitions": {"sealed": 3, "started": 0, "waiting": 0},
         "images_per_second": None,
         "eta_seconds": None,
+        "bottleneck": None,
+        "busy": None,
         "index": {"build": "0001-ab12cd34", "ntotal": 90, "type": "Flat", "recall_at_10": 1.0, "p50_ms": 0.25},
         "refused": None,
         "broker": {

@@ -13,6 +13,7 @@ from coordinator.reconcile import Look
 from shared.errors import QueryError
 from shared.lease import Holder, Trouble
 from shared.messages import Answer, Hit
+from shared.stage_load import StageLoad
 from tests.unit.test_builds import info_of
 
 NEW = Progress(
@@ -208,3 +209,13 @@ def test_a_verification_ends_in_a_verdict() -> None:
     assert report.verdict_line(checked, "my job").endswith(
         ": not whole (1,000 damaged, 1 unread, 2 left over); mend it with `lookalike repair 'my job'`"
     )
+
+
+def test_the_rate_line_names_the_bottleneck() -> None:
+    load = StageLoad(
+        {"read": 0.02, "decode": 0.98, "model": 0.5, "write": 0.01},
+        {"read": 0.01, "decode": 0.6, "model": 0.39, "write": 0.0},
+    )
+    line = display.rate_line(replace(UNDER_WAY, load=load))
+    assert line.endswith(" left · bottleneck: decode 98% (read 2%, model 50%, write 1%)")
+    assert "bottleneck" not in display.rate_line(UNDER_WAY)

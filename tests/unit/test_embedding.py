@@ -1,4 +1,7 @@
+import contextlib
+import dataclasses
 import itertools
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,12 +15,14 @@ from shared import checkpoint, ledger, path_list
 from shared.errors import CorruptFile, FingerprintMismatch, JobNotFound, SourceError
 from shared.jobdir import JobDir
 from shared.ledger import Seal
-from shared.manifest import Manifest, Source, write_manifest
+from shared.manifest import Chunk, Manifest, Source, write_manifest
 from shared.paths import to_text
+from shared.stage_load import StageLoad
 from tests.unit.make_job import model_spec
 from workers.decode import ReadImage
 from workers.embedding import PartitionProgress, duration, embed_partition
 from workers.isolated import IsolatedReaders
+from workers.known_images import KnownImages
 from workers.stopping import Stopped
 
 SIZE, DIM, BATCH = 8, 12, 4
@@ -364,6 +369,13 @@ def test_progress_counts_from_what_was_committed_before(make: Make) -> None:
 def test_progress_is_said_as_flower_shows_it() -> None:
     assert str(PartitionProgress(17_500, 50_000, 454.4)) == "35% · 17,500/50,000 · 454 img/s · 1m12s left"
     assert str(PartitionProgress(0, 50_000, None)) == "0% · 0/50,000"
+    load = StageLoad(
+        {"read": 0.02, "decode": 0.41, "model": 0.97, "write": 0.01},
+        {"read": 0.0, "decode": 0.02, "model": 0.97, "write": 0.0},
+    )
+    assert str(PartitionProgress(50, 100, 10.0, load)).endswith(
+        " · 5s left · bottleneck: model 97% (read 2%, decode 41%, write 1%)"
+    )
     assert str(PartitionProgress(50_000, 50_000, 10.0)) == "100% · 50,000/50,000 · 10 img/s · 0s left"
 
 
@@ -525,3 +537,141 @@ def test_an_image_without_a_direction_is_a_failed_row_and_no_obstacle(make: Make
     assert lost == [1, 6, 11, 15, 19, 23, 27]
     assert all("direction" in row["error_message"] for row in rows if row["id"] in lost)
     assert len(ledger.check_ids(job, seal)) == 20
+
+
+class Counting(FakeEmbedder):
+    """Also remembers how many images there were."""
+
+    @property
+    def images(self) -> int:
+        return sum(self.batches)
+
+
+@pytest.fixture
+def with_copies(make: Make, photos: list[Path]) -> tuple[JobDir, Manifest]:
+    """Thirty images in one partition, of which 12 are copies: within a batch, a chunk, and from earlier chunks."""
+    good = [path for number, path in enumerate(photos) if number not in FAILED]
+    chosen = [*good[:10], good[0], good[10], good[10], *good[11:18], *good[:10]]
+    return make("copies", chosen)
+
+
+def test_images_of_the_same_bytes_go_through_the_model_once(with_copies: tuple[JobDir, Manifest]) -> None:
+    job, manifest = with_copies
+    embedder = Counting()
+    seal = embed(job, manifest, embedder=embedder)
+    assert (seal.embedded, seal.failed) == (30, 0)
+    assert embedder.images == 18
+    vectors = np.load(job.img_emb(0))
+    assert np.array_equal(vectors[20:], vectors[:10])
+    assert np.array_equal(vectors[10], vectors[0])
+    assert np.array_equal(vectors[12], vectors[11])
+    assert len(np.unique(vectors, axis=0)) == 18
+    rows = pq.read_table(job.metadata(0), partitioning=None).to_pylist()
+    assert [row["id"] for row in rows] == list(range(30))
+    assert [(row["sha256"], row["width"], row["height"]) for row in rows[20:]] == [
+        (row["sha256"], row["width"], row["height"]) for row in rows[:10]
+    ]
+    assert {(row["width"], row["height"]) for row in rows} == {(30, 20)}
+
+
+def test_copies_are_known_across_a_kill(with_copies: tuple[JobDir, Manifest]) -> None:
+    job, manifest = with_copies
+    stopped(job, manifest, may_commit=no_after(2))
+    assert job.chunk_numbers(0) == [0, 1]
+    embedder = Counting()
+    embed(job, manifest, embedder=embedder)
+    assert embedder.images == 0
+    assert np.array_equal(np.load(job.img_emb(0))[20:], np.load(job.img_emb(0))[:10])
+
+
+@pytest.mark.parametrize("harm", ["damaged", "gone", "of other bytes"])
+def test_a_copy_whose_original_is_lost_is_embedded_itself(
+    harm: str, with_copies: tuple[JobDir, Manifest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, manifest = with_copies
+    stopped(job, manifest, may_commit=no_after(2))
+    read_committed = KnownImages.read_committed
+    harmed: list[Chunk] = []
+
+    def lost_after(known: KnownImages, chunk: Chunk) -> None:
+        read_committed(known, chunk)
+        path = job.chunk(0, chunk.number)
+        if chunk.number == 1 or harmed:
+            return
+        harmed.append(chunk)
+        if harm == "damaged":
+            path.write_bytes(path.read_bytes()[:-100])
+        elif harm == "gone":
+            path.unlink()
+        else:
+            table, embeddings = checkpoint.read_chunk(job, manifest, chunk)
+            names = [field.name for field in dataclasses.fields(checkpoint.ImageRow)]
+            rows = [checkpoint.ImageRow(**row) for row in table.select(names).to_pylist()]
+            path.unlink()
+            changed = [dataclasses.replace(row, sha256="ab" * 32) for row in rows]
+            checkpoint.commit_chunk(job, manifest, chunk, changed, embeddings, 1.0)
+
+    monkeypatch.setattr(KnownImages, "read_committed", lost_after)
+    embedder = Counting()
+    seal = embed(job, manifest, embedder=embedder)
+    assert (seal.embedded, seal.failed) == (30, 0)
+    assert embedder.images >= 10
+    vectors = np.load(job.img_emb(0))
+    assert np.array_equal(vectors[20:], vectors[:10])
+
+
+def test_the_bytes_with_copies_are_the_same_however_it_was_interrupted(
+    make: Make, with_copies: tuple[JobDir, Manifest]
+) -> None:
+    job, manifest = with_copies
+    embed(job, manifest)
+    paths = path_list.read_paths(job, manifest.partition(0))
+    again, same = make("again", [Path(path) for path in paths])
+    for commits in (1, 1, 1):
+        with contextlib.suppress(Stopped):
+            embed(again, same, may_commit=no_after(commits))
+    embed(again, same)
+    assert sealed_bytes(again) == sealed_bytes(job)
+
+
+def test_copies_of_an_image_without_a_direction_fail_like_it(make: Make, photos: list[Path]) -> None:
+    job, manifest = make("dark", [photos[1], photos[0], photos[0], photos[2], photos[0]])
+    seal = embed(job, manifest, embedder=Directionless())
+    assert (seal.embedded, seal.failed) == (2, 3)
+    errors = pq.read_table(job.errors(0), partitioning=None).to_pylist()
+    assert {row["id"]: row["status"] for row in errors} == dict.fromkeys((1, 2, 4), "no-direction")
+
+
+def test_the_next_chunk_is_embedded_while_one_is_committed(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    job, manifest = make("job")
+    embedded_more = threading.Event()
+    commit = checkpoint.commit_chunk
+
+    class Watched(FakeEmbedder):
+        def embed(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+            if sum(self.batches) >= 9:
+                embedded_more.set()
+            return super().embed(images)
+
+    def waits(*arguments: object) -> None:
+        assert embedded_more.wait(30)
+        commit(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(checkpoint, "commit_chunk", waits)
+    assert embed(job, manifest, embedder=Watched()).embedded == 27
+
+
+def test_chunks_and_seals_say_what_held_them_up(make: Make) -> None:
+    job, manifest = make("job")
+    reports: list[PartitionProgress] = []
+    stopped(job, manifest, may_commit=no_after(1))
+    told = checkpoint.chunk_summary(job, 0, 0).load
+    assert told is not None
+    assert StageLoad.from_json(told) is not None
+    seal = embed(job, manifest, report=reports.append)
+    load = StageLoad.from_json(seal.load)
+    assert load is not None
+    assert load.busy["decode"] > 0
+    assert load.busy["read"] > 0
+    assert str(reports[-1]).endswith(str(reports[-1].load))
+    assert "bottleneck: " in str(reports[-1])

@@ -15,6 +15,7 @@ from shared.errors import CorruptFile, FingerprintMismatch
 from shared.jobdir import JobDir
 from shared.manifest import Manifest
 from shared.models import ModelSpec
+from shared.stage_load import STAGES, StageLoad
 from tests.unit.make_job import image_path, make_job, model_spec, unit
 
 DIM = 16
@@ -27,7 +28,15 @@ def made(tmp_path: Path) -> tuple[JobDir, Manifest]:
     return empty.job, empty.manifest
 
 
-def commit(job: JobDir, manifest: Manifest, partition: int, chunk: int, seconds: float = 2.0, failed: int = 0) -> None:
+def commit(
+    job: JobDir,
+    manifest: Manifest,
+    partition: int,
+    chunk: int,
+    seconds: float = 2.0,
+    failed: int = 0,
+    load: StageLoad | None = None,
+) -> None:
     """Commit one chunk whose last `failed` images have failed."""
     span = manifest.chunks(manifest.partition(partition))[chunk]
     good = len(span) - failed
@@ -38,7 +47,7 @@ def commit(job: JobDir, manifest: Manifest, partition: int, chunk: int, seconds:
         for image in range(span.start, span.stop)
     ]
     vectors = unit([[1.0] * DIM] * good if good else [[1.0] * DIM])[:good].astype("float16")
-    checkpoint.commit_chunk(job, manifest, span, rows, vectors, seconds)
+    checkpoint.commit_chunk(job, manifest, span, rows, vectors, seconds, load)
 
 
 def seal(job: JobDir, manifest: Manifest, partition: int, seconds: float = 2.0, failed: int = 0) -> None:
@@ -284,6 +293,8 @@ def test_the_json_is_the_documented_one(made: tuple[JobDir, Manifest]) -> None:
         "partitions": {"sealed": 0, "started": 1, "waiting": 1},
         "images_per_second": 3.3,
         "eta_seconds": 27,
+        "bottleneck": None,
+        "busy": None,
         "index": None,
         "refused": None,
     }
@@ -304,3 +315,30 @@ def test_the_json_is_the_documented_one(made: tuple[JobDir, Manifest]) -> None:
 def test_done_and_pending_make_all_that_is_listed() -> None:
     progress = Progress("job", "model", 10, 6, 1, {"sealed": 1, "started": 0, "waiting": 0}, None, None, None, False)
     assert (progress.done, progress.pending, progress.complete) == (7, 3, True)
+
+
+def load_of(model: float) -> StageLoad:
+    return StageLoad(dict.fromkeys(STAGES, 0.1) | {"model": model}, dict.fromkeys(STAGES, 0.0) | {"model": model})
+
+
+def test_the_rate_comes_with_how_busy_the_stages_were_by_the_last_commits(made: tuple[JobDir, Manifest]) -> None:
+    job, manifest = made
+    reader = ProgressReader(job, manifest)
+    commit(job, manifest, 0, 0, seconds=1.0, load=load_of(1.0))
+    commit(job, manifest, 1, 0, seconds=3.0, load=load_of(0.2))
+    progress = reader.read()
+    assert progress.load is not None
+    assert progress.load.busy["model"] == pytest.approx(0.4)
+    table = progress.to_json()
+    assert (table["bottleneck"], table["busy"]["model"]) == ("model", 0.4)
+    assert ProgressReader(job, manifest, now=lambda: time.time() + 65).read().load is None
+
+
+def test_between_two_partitions_the_one_just_sealed_tells_the_load(made: tuple[JobDir, Manifest]) -> None:
+    job, manifest = made
+    for chunk in checkpoint.missing_chunks(job, manifest, manifest.partition(0)):
+        commit(job, manifest, 0, chunk.number, load=load_of(0.5))
+    ledger.seal_partition(job, manifest, manifest.partition(0))
+    load = ProgressReader(job, manifest).read().load
+    assert load is not None
+    assert load.busy == pytest.approx(load_of(0.5).busy)
