@@ -151,11 +151,12 @@ class _BatchedEmbedder:
         features = np.empty((len(images), self.dim), np.float64)
         # A short batch is padded, because the shape of a call decides the order of its sums: so the bytes of an
         # embedding depend on its image alone.
-        batch = np.zeros((self.batch_size, *images.shape[1:]), np.uint8)
         for start in range(0, len(images), self.batch_size):
             part = images[start : start + self.batch_size]
-            batch[: len(part)] = part
-            batch[len(part) :] = 0
+            batch = np.ascontiguousarray(part)
+            if len(part) < self.batch_size:
+                batch = np.zeros((self.batch_size, *images.shape[1:]), np.uint8)
+                batch[: len(part)] = part
             features[start : start + len(part)] = self._backbone.forward(batch)[: len(part)]
         return features
 
