@@ -52,7 +52,9 @@ def test_flower_shows_progress_inside_a_running_task_and_the_summary_at_its_end(
         table = fetch(f"{page}/tasks/datatable?draw=1&start=0&length=50&{order}")
         return json.loads(table)["data"] if table else []
 
-    progress = re.compile(r"^\d+% · \d+/300 · [\d,]+ img/s · \d+s left$")
+    progress = re.compile(
+        r"^\d+% · \d+/300 · [\d,]+ img/s · \d+s left · bottleneck: (read|decode|model|write) \d+% \(.+\)$"
+    )
 
     def under_way() -> list[dict[str, str]]:
         return [row for row in task_rows() if row["state"] == "STARTED" and progress.match(row["result"] or "")]
