@@ -3,7 +3,9 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
+
+import pyarrow as pa
 
 from shared import files
 from shared.errors import CorruptFile, JobMismatch, ModelError
@@ -12,15 +14,25 @@ from shared.models import ModelSpec
 
 FORMAT = 1
 DTYPE = "float16"
+KNOWN_TYPES: Final[Mapping[str, pa.DataType]] = {
+    "bool": pa.bool_(),
+    "int64": pa.int64(),
+    "double": pa.float64(),
+    "string": pa.string(),
+    "date": pa.date32(),
+    "timestamp": pa.timestamp("us"),
+}
+"""What is known of an image besides its path is one of these."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
     """Where the images of a job were listed.
 
-    `kind` is folder, list or stdin, or embeddings for vectors that were imported; `location` what was typed, absolute;
-    `digest` the hex SHA-256 over the listed paths in order; `left_out` counts the files that were not listed, by the
-    reason. `content` is only there for embeddings, and tells one file of vectors from another.
+    `kind` is folder, list, stdin, archive or glob, or embeddings for vectors that were imported; `location` what was
+    typed, absolute; `digest` the hex SHA-256 over the listed paths in order; `left_out` counts the files that were not
+    listed, by the reason. `content` is only there for embeddings, and tells one file of vectors from another. `known`
+    are the columns that the source has beside the paths, each with its type, one of KNOWN_TYPES.
     """
 
     kind: str
@@ -28,6 +40,12 @@ class Source:
     digest: str
     left_out: Mapping[str, int] = field(default_factory=dict)
     content: str | None = None
+    known: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def known_schema(self) -> pa.Schema:
+        """The columns of `known`, as they lie in the metadata. Raises KeyError for a type that is none of ours."""
+        return pa.schema([(name, KNOWN_TYPES[kind]) for name, kind in self.known.items()])
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +127,8 @@ class Manifest:
                 "digest": self.source.digest,
                 "left_out": dict(self.source.left_out),
             }
-            | ({} if self.source.content is None else {"content": self.source.content}),
+            | ({} if self.source.content is None else {"content": self.source.content})
+            | ({"known": dict(self.source.known)} if self.source.known else {}),
             "model": self.model.to_json(),
             "fingerprint": self.model.fingerprint,
             "listed": self.listed,
@@ -152,6 +171,8 @@ def load_manifest(job: JobDir) -> Manifest:
             made_by=table["made_by"],
             dtype=table["dtype"],
         )
+        if len(manifest.source.known_schema.names) != len(set(manifest.source.known_schema.names)):
+            raise ValueError("two columns have one name")
         if manifest.dtype != DTYPE:
             raise ValueError(f"dtype is {manifest.dtype!r}, not {DTYPE}")
         fingerprint = table["fingerprint"]

@@ -6,10 +6,9 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,40 +27,10 @@ from shared.filter import Filter
 from shared.lease import Holder, Trouble
 from shared.messages import Answer, Hit, Query
 from shared.settings import Settings, load_settings
+from tests.unit.conftest import Ran, Run
 from tests.unit.make_job import MadeJob, make_job
 from tests.unit.test_progress import build
 from tests.unit.test_verify import cut, job_of_a_list, snapshot
-
-
-@dataclass(frozen=True, slots=True)
-class Ran:
-    status: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Ran]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Runs `lookalike ARGUMENTS` in this process, as the console script does, in an empty working directory."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # Where no embedded broker runs.
-
-    def ran(*arguments: str | Path) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["lookalike", *map(str, arguments)])
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as end:
-            status = int(end.code or 0)
-        out, err = capfd.readouterr()
-        assert "Traceback" not in out + err
-        return Ran(status, out, err)
-
-    return ran
 
 
 @pytest.fixture
