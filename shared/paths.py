@@ -23,7 +23,9 @@ def to_text(path: str) -> str:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
         return _SCHEME + quote_from_bytes(raw)
-    return _SCHEME + quote_from_bytes(raw) if _URL.match(text) or _MEMBER.fullmatch(text) else text
+    if ":" in text and (_URL.match(text) or _MEMBER.fullmatch(text)):
+        return _SCHEME + quote_from_bytes(raw)
+    return text
 
 
 def to_os_path(text: str) -> str:
@@ -45,5 +47,5 @@ def member_text(archive: str, member: str) -> str:
 
 def split_member(text: str) -> tuple[str, str] | None:
     """The archive and the name within it, of a path that `member_text` made; None for any other."""
-    match = _MEMBER.fullmatch(text)
+    match = _MEMBER.fullmatch(text) if "::" in text else None  # Most have none, and looking for one takes longer.
     return None if match is None else (match[1], to_os_path(match[2]))
