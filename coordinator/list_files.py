@@ -64,8 +64,8 @@ def beside(base: Path) -> Callable[[str], str]:
         inside = split_member(text)
         if inside is not None:
             return member_text(to_text(str(base / to_os_path(inside[0]))), inside[1])
-        # pathlib drops `.` and double slashes, but keeps `..`: behind a link to a directory it leads elsewhere. It takes
-        # its time, and an absolute path mostly has nothing to drop.
+        # pathlib drops `.` and double slashes, but keeps `..`: behind a link to a directory it leads elsewhere. That
+        # takes its time, and an absolute path mostly has nothing to drop.
         plain = text.startswith("/") and not ("//" in text or "/." in text or text.endswith("/"))
         return to_text(text if plain else str(base / text))
 
