@@ -266,7 +266,7 @@ def load(path: Path, *, ntotal: int | None, dim: int) -> Any:
         count = "the" if ntotal is None else ntotal
         raise CorruptFile(
             f"{path} is not the index of {count} vectors of {dim} dimensions that its index.json describes "
-            f"({reason}): `lookalike repair JOB` removes the build, and `lookalike index` builds the index anew."
+            f"({reason}): `lookalike repair JOB` removes the build, and the command that made JOB builds it anew."
         ) from None
     return index
 

@@ -77,14 +77,14 @@ class Searcher:
         if info.fingerprint != manifest.model.fingerprint:
             raise FingerprintMismatch(
                 f"The index {build} of {job.path} was built for the model {info.fingerprint}, but the job is made for "
-                f"{manifest.model.fingerprint}: `lookalike repair {job.path}` removes it, and `lookalike index` builds "
-                "it anew."
+                f"{manifest.model.fingerprint}: `lookalike repair {job.path}` removes it, and {manifest.command} "
+                "builds it anew."
             )
         seals = list(ledger.sealed(job, manifest))
         if builds.ledger_digest(seals) != info.ledger_digest:
             raise CorruptFile(
                 f"The index {build} of {job.path} covers {info.ntotal} embeddings that are not those sealed now: run "
-                "`lookalike index` again, which builds the index anew."
+                f"{manifest.command} again, which builds the index anew."
             )
         builds.check_files(job, info, checksums=True)
         directory = job.build_dir(build)

@@ -258,7 +258,7 @@ class Images:
         except (OSError, ValueError, pa.ArrowException) as error:
             raise CorruptFile(
                 f"{path} is not the list of images of an index ({error}): `lookalike repair JOB` removes the build, "
-                "and `lookalike index` builds the index anew."
+                "and the command that made JOB builds it anew."
             ) from None
 
     def paths(self, rows: Rows) -> list[str]:
