@@ -74,6 +74,8 @@ def search(
         for name, answer in zip(names, answers, strict=True):
             if answer.error is None:
                 out.print(display.hits_table(name, answer))
+    if fewer := display.fewer_line(answers, k, filtered=filter is not None):
+        err.print(fewer)
     failed = [(name, answer.error) for name, answer in zip(names, answers, strict=True) if answer.error is not None]
     for name, error in failed:
         err.print(f"lookalike: {name}: {error}", markup=False)

@@ -8,7 +8,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from shared import files
-from shared.errors import CorruptFile, JobMismatch, ModelError
+from shared.errors import CorruptFile, JobError, JobMismatch, ModelError
 from shared.jobdir import JobDir
 from shared.models import ModelSpec
 
@@ -102,7 +102,12 @@ class Manifest:
     @property
     def again(self) -> str:
         """What does a partition again that was taken back, as in "the next … again"."""
-        return "`lookalike import` reads" if self.model.is_imported else "`lookalike index` embeds"
+        return f"{self.command} {'reads' if self.model.is_imported else 'embeds'}"
+
+    @property
+    def command(self) -> str:
+        """The command that made the job and goes on with it, as it stands in a sentence; the other one refuses it."""
+        return "`lookalike import`" if self.model.is_imported else "`lookalike index`"
 
     @property
     def partition_count(self) -> int:
@@ -184,6 +189,14 @@ def load_manifest(job: JobDir) -> Manifest:
             f"{manifest.model.fingerprint} for the same model: use the version that made the job ({manifest.made_by})."
         )
     return manifest
+
+
+def command_of(job: JobDir) -> str:
+    """`Manifest.command` of a job, for a sentence about it; that of images where its manifest can't be read."""
+    try:
+        return load_manifest(job).command
+    except (JobError, OSError):
+        return "`lookalike index`"
 
 
 def _count(table: Mapping[str, Any], key: str) -> int:
