@@ -15,6 +15,9 @@ ReadAt = Callable[[int, int], bytes]
 """Reads from an archive: a position and how many bytes; fewer come back where it ends."""
 
 _TAR_BLOCK: Final = tarfile.BLOCKSIZE
+# Where a header of a tar says that it is one, and the size in octal digits.
+_MAGIC: Final = slice(257, 262)
+_SIZE: Final = slice(124, 135)
 # The header of a file inside a zip: signature, version, flags, method, time, date, CRC, two sizes, two lengths.
 _LOCAL_HEADER: Final = struct.Struct("<4s5H3I2H")
 _SIGNATURE: Final = b"PK\x03\x04"
@@ -41,18 +44,24 @@ class Member:
 def read_tar_member(read_at: ReadAt, member: Member) -> bytes:
     """The bytes of a member of a tar. Raises ImageError when the tar is another one now, or ends within it."""
     data = read_at(member.offset, _TAR_BLOCK + member.size)
+    # A PAX header before it may hold the size of what is larger than 8 GB, which no image is.
+    size = _size_in(data[:_TAR_BLOCK])
+    if size != member.size:
+        raise ImageError(f"The file there has {size:,} bytes now, not {member.size:,}: the tar {_CHANGED}.", "vanished")
+    missing = _TAR_BLOCK + member.size - len(data)
+    if missing:
+        raise ImageError(f"The tar is cut short: {missing:,} bytes are missing.", "truncated")
+    return data[_TAR_BLOCK:]
+
+
+def _size_in(header: bytes) -> int:
+    """The size that the header of a tar's file has for it."""
+    if header[_MAGIC] == b"ustar" and header[_SIZE].isdigit():
+        return int(header[_SIZE], 8)  # In nearly every tar, and many times as fast.
     try:
-        header = tarfile.TarInfo.frombuf(data[:_TAR_BLOCK], "utf-8", "surrogateescape")
+        return tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape").size
     except tarfile.HeaderError:
         raise ImageError(f"There is no header where it was in the tar, which {_CHANGED}.", "vanished") from None
-    # A PAX header before it may hold the size of what is larger than 8 GB, which no image is.
-    if header.size != member.size:
-        raise ImageError(f"The file there has {header.size:,} bytes now, not {member.size:,}: the tar {_CHANGED}.",
-                         "vanished")  # fmt: skip
-    if len(data) < _TAR_BLOCK + member.size:
-        raise ImageError(f"The tar is cut short: {_TAR_BLOCK + member.size - len(data):,} bytes are missing.",
-                         "truncated")  # fmt: skip
-    return data[_TAR_BLOCK:]
 
 
 def read_zip_member(read_at: ReadAt, member: Member, name_bytes: int) -> bytes:

@@ -47,5 +47,11 @@ def member_text(archive: str, member: str) -> str:
 
 def split_member(text: str) -> tuple[str, str] | None:
     """The archive and the name within it, of a path that `member_text` made; None for any other."""
-    match = _MEMBER.fullmatch(text) if "::" in text else None  # Most have none, and looking for one takes longer.
-    return None if match is None else (match[1], to_os_path(match[2]))
+    archive, found, member = text.partition("::")
+    if not (member and archive.lower().endswith(ARCHIVE_SUFFIXES)):
+        # Most have none, and looking for one takes longer.
+        match = _MEMBER.fullmatch(text) if found else None
+        if match is None:
+            return None
+        archive, member = match[1], match[2]
+    return archive, to_os_path(member)
