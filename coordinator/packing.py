@@ -1,0 +1,231 @@
+"""Packing: a source becomes the list of what is to be packed, and a process of its own makes the tars of it."""
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import pyarrow as pa
+
+from coordinator.child_process import speaking
+from coordinator.member_names import MemberNames
+from coordinator.partition import PathDigest, partitions_of
+from coordinator.sources import Listing, open_source
+from shared import files, pack_rows, parquet
+from shared.errors import PackError, SourceError, UsageError
+from shared.manifest import Source
+from shared.packdir import PackDir, PackSpec, load_spec, write_spec
+from shared.paths import to_os_path, to_text
+from shared.settings import Settings
+
+IMAGES_PER_TAR = 10_000
+TAR_BYTES = 1_000_000_000
+QUALITY = 90
+LOCK_SECONDS = 5.0
+_ROWS = 50_000  # Of the listing that are held at once.
+_REPORT_EVERY = 1_000
+_PATIENCE_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was typed about a pack; None, and False for `webdataset`, stand for what was not."""
+
+    longest: int | None = None
+    quality: int | None = None
+    images_per_tar: int | None = None
+    tar_bytes: int | None = None
+    webdataset: bool = False
+
+
+def make_or_open(
+    source: str, directory: PackDir, asked: Asked, settings: Settings, listed: Callable[[int], None]
+) -> PackSpec:
+    """The spec of the pack in `directory`: the one that is there, else a new one, once `source` is listed.
+
+    `listed` is told the number of paths meanwhile. Raises PackError when the directory holds a pack of another source
+    or with other parameters, naming both, or something else; SourceError when there is nothing to list.
+    """
+    if directory.spec.is_file():
+        spec = load_spec(directory)
+        _require_same(spec, source, directory, asked)
+        return spec
+    if (strange := directory.strange()) is not None:
+        raise PackError(
+            f"{directory.path} holds no pack.json, but {strange}: name a directory that is empty, or a new one."
+        )
+    if asked.quality is not None and asked.longest is None:
+        raise UsageError("--quality is that of resized images: give --longest as well, or leave it out.")
+    return _make(open_source(source), directory, asked, settings, listed)
+
+
+def _make(
+    listing: Listing, directory: PackDir, asked: Asked, settings: Settings, listed: Callable[[int], None]
+) -> PackSpec:
+    digest, root = PathDigest(), _Root(listing)
+    names = MemberNames(_base(listing), by_stem=asked.longest is not None, webdataset=asked.webdataset)
+    paths = (str(getattr(entry, "path", entry)) for entry in listing)
+    with files.written_aside(directory.listing) as aside, parquet.writer(aside, pack_rows.LISTING_SCHEMA) as into:
+        for part, found in partitions_of(digest.feed(paths), _ROWS):
+            members = []
+            for image, path in enumerate(found, part.start):
+                members.append(names.name(image, path))
+                root.add(path)
+                if image % _REPORT_EVERY == 0:
+                    listed(image)
+            stems, suffixes = zip(*members, strict=True)
+            columns = [range(part.start, part.stop), found, stems, suffixes]
+            into.write_table(pa.table(dict(zip(pack_rows.LISTING_SCHEMA.names, columns, strict=True))))
+    if not digest.count:
+        directory.listing.unlink()
+        left_out = ", ".join(f"{count:,} {reason}" for reason, count in listing.left_out.most_common(5))
+        raise SourceError(
+            f"{listing.location} holds no images" + (f" (left out: {left_out})" if left_out else "") + ": "
+            "name a folder with images in it, or a list that names some."
+        )
+    left_out_counts = dict(sorted(listing.left_out.items()))
+    spec = PackSpec(
+        source=Source(listing.kind, listing.location, digest.hexdigest(), left_out_counts),
+        root=root.text,
+        listed=digest.count,
+        images_per_tar=asked.images_per_tar or IMAGES_PER_TAR,
+        tar_bytes=asked.tar_bytes or TAR_BYTES,
+        longest=asked.longest,
+        quality=None if asked.longest is None else asked.quality or QUALITY,
+        webdataset=asked.webdataset,
+        max_image_pixels=settings.max_image_pixels,
+        max_image_bytes=settings.max_image_bytes,
+        made_by=f"lookalike {version('lookalike')}",
+    )
+    write_spec(directory, spec)
+    return spec
+
+
+def _base(listing: Listing) -> bytes:
+    """The folder below which an image keeps its path as its name."""
+    if listing.kind == "stdin":
+        return os.fsencode(os.getcwd())
+    location = os.fsencode(to_os_path(listing.location))
+    return location if listing.kind == "folder" else os.path.dirname(location)
+
+
+class _Root:
+    """The folder that all images of a listing lie in; without one when they do not lie in folders."""
+
+    def __init__(self, listing: Listing) -> None:
+        location = to_os_path(listing.location)
+        self._found = location if listing.kind == "folder" and location.startswith("/") else None
+        self._sought = listing.kind in ("list", "stdin")
+
+    def add(self, path: str) -> None:
+        if not self._sought:
+            return
+        os_path = to_os_path(path)
+        if not os_path.startswith("/"):
+            self._sought, self._found = False, None
+        elif self._found is None:
+            self._found = os.path.dirname(os_path)
+        elif not os_path.startswith(self._found.rstrip("/") + "/"):
+            self._found = os.path.commonpath([self._found, os_path])
+
+    @property
+    def text(self) -> str | None:
+        return None if self._found is None else to_text(self._found)
+
+
+def _require_same(spec: PackSpec, source: str, directory: PackDir, asked: Asked) -> None:
+    listing = open_source(source)
+    made = spec.source
+    is_list = listing.kind in ("list", "stdin")
+    if listing.kind != made.kind or (not is_list and listing.location != made.location):
+        raise PackError(
+            f"{directory.path} is a pack of the {made.kind} {made.location}, not of the {listing.kind} "
+            f"{listing.location}: name another directory for another source."
+        )
+    if is_list:  # It is read again in no time, and may have changed under the same name.
+        digest = PathDigest()
+        for _ in digest.feed(str(getattr(entry, "path", entry)) for entry in listing):
+            pass
+        if digest.hexdigest() != made.digest:
+            raise PackError(
+                f"{directory.path} is a pack of a {made.kind} of {spec.listed:,} paths ({made.location}), and the one "
+                f"given now differs from it ({digest.count:,} paths): give the same list, or name another directory."
+            )
+    for option, wanted, is_made in (
+        ("--longest", asked.longest, spec.longest),
+        ("--quality", asked.quality, spec.quality),
+        ("--images-per-tar", asked.images_per_tar, spec.images_per_tar),
+        ("--tar-bytes", asked.tar_bytes, spec.tar_bytes),
+        ("--webdataset", asked.webdataset or None, spec.webdataset),
+    ):
+        if wanted is not None and wanted != is_made:
+            raise PackError(
+                f"{directory.path} was begun {_told(option, is_made)}, not {_told(option, wanted)}, and stays as it "
+                f"was begun, so that what is packed keeps its place: leave {option} out, or name another directory."
+            )
+
+
+def _told(option: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return f"with {option}" if value else f"without {option}"
+    return f"without {option}" if value is None else f"with {option} {value}"
+
+
+@contextmanager
+def packing_lock(directory: PackDir) -> Iterator[int | None]:
+    """Keep any other pack out of `directory` for as long as what is yielded, an open file, is open in any process.
+
+    None where the file system has no locks, as those of some mounts. Raises PackError when another is at work, and
+    still is after some seconds: the process of a command that was killed ends within a moment.
+    """
+    handle, is_locked = _locked(directory)
+    try:
+        yield handle if is_locked else None
+    finally:
+        if not directory.spec.is_file():  # A source without images leaves nothing behind.
+            directory.lock.unlink(missing_ok=True)
+            with suppress(OSError):
+                directory.path.rmdir()
+        os.close(handle)
+
+
+def _locked(directory: PackDir) -> tuple[int, bool]:
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        directory.path.mkdir(parents=True, exist_ok=True)
+        handle = os.open(directory.lock, os.O_CREAT | os.O_RDWR, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            if time.monotonic() < deadline:
+                time.sleep(0.1)
+                continue
+            raise PackError(
+                f"Another `lookalike pack` is at work in {directory.path}, or one that was killed still waits for its "
+                "mount: wait for it, then run the same command."
+            ) from None
+        except OSError:
+            return handle, False
+        # Whoever held it before may have removed the file between our open and our lock: then it keeps nobody out.
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), os.stat(directory.lock)):
+                return handle, True
+        os.close(handle)
+
+
+def packer(directory: PackDir, threads: int, lock: int | None) -> AbstractContextManager[Iterator[dict[str, Any]]]:
+    """A process of its own that makes the tars, as the coordinator opens no image; what it says, in a context.
+
+    First how far the pack is, again and again: `packed`, `failed`, `bytes`, `tars`; then one object with the `result`.
+    Raises the error that the process names, or PackError where it ended without. Leaving the context drops the tar
+    under way.
+    """
+    words = [str(directory.path), "--threads", str(threads)]
+    keep = [] if lock is None else [lock]
+    what = f"The process that packs {directory.path}"
+    return speaking("workers.packing", words, what, patience=_PATIENCE_SECONDS, keep=keep, failure=PackError)
