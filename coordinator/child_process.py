@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import IO, Any
 
@@ -23,13 +23,14 @@ def speaking(
     patience: float,
     failure: type[LookalikeError],
     keep: Sequence[int] = (),
+    epitaph: Callable[[], str] = str,
 ) -> Iterator[Iterator[dict[str, Any]]]:
     """Run `python -m MODULE ARGUMENTS` for the time of the block, and yield the objects that it says as they come.
 
     One that holds an `error` is raised as that error. `failure`, with the end of what the process wrote on stderr, is
     raised where it ends without one that holds a `result`; `what` is the subject of that sentence. At the end of the
     block the standard input of the process is closed, and it is killed if it has not ended `patience` seconds later.
-    The open files `keep` stay open in it.
+    The open files `keep` stay open in it. `epitaph` is asked, where a signal ended the process, what else is known.
     """
     with tempfile.TemporaryFile() as log:
         child = subprocess.Popen(
@@ -45,7 +46,7 @@ def speaking(
         assert child.stdin is not None
         assert child.stdout is not None
         try:
-            yield _said(child, child.stdout, log, what, failure)
+            yield _said(child, child.stdout, log, what, failure, epitaph)
         finally:
             try:
                 with suppress(BrokenPipeError):
@@ -59,7 +60,12 @@ def speaking(
 
 
 def _said(
-    child: "subprocess.Popen[str]", lines: IO[str], log: IO[bytes], what: str, failure: type[LookalikeError]
+    child: "subprocess.Popen[str]",
+    lines: IO[str],
+    log: IO[bytes],
+    what: str,
+    failure: type[LookalikeError],
+    epitaph: Callable[[], str],
 ) -> Iterator[dict[str, Any]]:
     result = False
     for line in lines:
@@ -74,7 +80,7 @@ def _said(
     code = child.wait()
     if code == 0 and result:
         return
-    how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+    how = f"signal {signal.Signals(-code).name}.{epitaph()}" if code < 0 else f"exit status {code}."
     log.seek(0)
     tail = "\n".join(f"  {line}" for line in log.read().decode(errors="replace").splitlines()[-_LOG_LINES:])
-    raise failure(f"{what} ended with {how}. Its last words:\n{tail}")
+    raise failure(f"{what} ended with {how}" + (f" Its last words:\n{tail}" if tail else ""))

@@ -32,14 +32,18 @@ class PackProgress:
         return (self.listed - self.done) / self.images_per_second if self.images_per_second else None
 
     @property
+    def detail(self) -> str:
+        """The bytes and tars, the rates and the time left, as far as they are known."""
+        tars = f"{size(self.bytes)}, {self.tars:,} {'tar' if self.tars == 1 else 'tars'} whole"
+        if self.images_per_second is None or self.bytes_per_second is None or self.eta_seconds is None:
+            return tars
+        rate = f"{self.images_per_second:,.0f} img/s, {size(round(self.bytes_per_second))}/s"
+        return f"{tars} · {rate} · {duration(self.eta_seconds)} left"
+
+    @property
     def line(self) -> str:
         """All of it in one line."""
-        tars = f"{size(self.bytes)}, {self.tars:,} {'tar' if self.tars == 1 else 'tars'} whole"
-        line = f"{self.done:,}/{self.listed:,} images · {self.failed:,} failed · {tars}"
-        if self.images_per_second is None or self.bytes_per_second is None or self.eta_seconds is None:
-            return line
-        rate = f"{self.images_per_second:,.0f} img/s, {size(round(self.bytes_per_second))}/s"
-        return f"{line} · {rate} · {duration(self.eta_seconds)} left"
+        return f"{self.done:,}/{self.listed:,} images · {self.failed:,} failed · {self.detail}"
 
 
 @dataclass(slots=True)

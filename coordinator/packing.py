@@ -2,12 +2,14 @@
 
 import fcntl
 import os
+import struct
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 
@@ -218,14 +220,37 @@ def _locked(directory: PackDir) -> tuple[int, bool]:
         os.close(handle)
 
 
-def packer(directory: PackDir, threads: int, lock: int | None) -> AbstractContextManager[Iterator[dict[str, Any]]]:
+@contextmanager
+def packer(directory: PackDir, threads: int, lock: int | None) -> Iterator[Iterator[dict[str, Any]]]:
     """A process of its own that makes the tars, as the coordinator opens no image; what it says, in a context.
 
     First how far the pack is, again and again: `packed`, `failed`, `bytes`, `tars`; then one object with the `result`.
     Raises the error that the process names, or PackError where it ended without. Leaving the context drops the tar
     under way.
     """
-    words = [str(directory.path), "--threads", str(threads)]
-    keep = [] if lock is None else [lock]
-    what = f"The process that packs {directory.path}"
-    return speaking("workers.packing", words, what, patience=_PATIENCE_SECONDS, keep=keep, failure=PackError)
+    # On this machine's own disk, as it is written to for each image and read only if the process crashes.
+    with tempfile.TemporaryFile() as hand:
+        words = [str(directory.path), "--threads", str(threads), "--in-hand", str(hand.fileno())]
+        with speaking(
+            "workers.packing",
+            words,
+            f"The process that packs {directory.path}",
+            patience=_PATIENCE_SECONDS,
+            failure=PackError,
+            keep=[hand.fileno(), *([] if lock is None else [lock])],
+            epitaph=lambda: _in_hand(directory, hand),
+        ) as said:
+            yield said
+
+
+def _in_hand(directory: PackDir, hand: IO[bytes]) -> str:
+    """A sentence on the images that were being decoded; nothing where there were none."""
+    hand.seek(0)
+    numbers = struct.unpack("<" + "q" * (len(noted := hand.read()) // 8), noted)
+    paths = [next(pack_rows.read_listing(directory, number - 1)).image_path for number in sorted(numbers) if number]
+    if not paths:
+        return ""
+    return (
+        f" It was decoding {', '.join(paths)}: run the same command, and if it ends there again, pack a list without "
+        "that image into another directory."
+    )

@@ -108,10 +108,13 @@ def _frames(
 
 def _view(progress: PackProgress) -> RenderableType:
     numbers = Table.grid(padding=(0, 2))
-    share = progress.done / max(progress.listed, 1)
-    bar = ProgressBar(total=max(progress.listed, 1), completed=progress.done, width=40)
-    numbers.add_row(bar, Text(f"{share:.0%}", style="bold"))
-    return Group(numbers, Text(progress.line))
+    numbers.add_row(
+        ProgressBar(total=max(progress.listed, 1), completed=progress.done, width=40),
+        Text(f"{progress.done / max(progress.listed, 1):.0%}", style="bold"),
+        f"{progress.done:,}/{progress.listed:,} images",
+        Text(f"{progress.failed:,} failed", style="red" if progress.failed else "dim"),
+    )
+    return Group(numbers, Text(progress.detail, style="dim"))
 
 
 def _interrupted(place: PackDir) -> list[str]:

@@ -3,9 +3,10 @@
 import errno
 import hashlib
 import os
-import threading
+import queue
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -57,20 +58,26 @@ class PackImage:
 class PackReader:
     """Reads images as the spec of a pack has them; called by many threads at once.
 
-    `pause` waits for so many seconds before something is tried again.
+    `pause` waits for so many seconds before something is tried again. `in_hand` is an open file, of 8 bytes for each
+    core, that tells whoever started this process which images were being decoded when it ended: their ids from 1, or 0.
     """
 
-    def __init__(self, spec: PackSpec, pause: Callable[[float], object] = time.sleep) -> None:
+    def __init__(
+        self, spec: PackSpec, pause: Callable[[float], object] = time.sleep, in_hand: int | None = None
+    ) -> None:
         self._spec = spec
         self._pause = pause
+        self._in_hand = in_hand
         # More threads wait for the mount than there are cores, and a decoded image takes a hundred times its bytes.
-        self._decoding = threading.BoundedSemaphore(os.cpu_count() or 1)
+        self._free = queue.SimpleQueue[int]()
+        for core in range(os.cpu_count() or 1):
+            self._free.put(core)
 
     def read(self, place: int, listed: Listed) -> PackImage:
         """One image; a failure of its own is returned. SourceError where its folder is out of reach."""
         try:
             data = self._bytes(listed.image_path)
-            small = self._shrunk(data)
+            small = self._shrunk(listed.id, data)
         except ImageError as error:
             name = listed.stem + listed.suffix
             return PackImage(listed.id, listed.image_path, name, None, None, False, error.status, str(error))
@@ -103,7 +110,7 @@ class PackReader:
                 "command goes on after the last whole tar. If its images are gone for good, pack without them."
             )
 
-    def _shrunk(self, data: bytes) -> bytes | None:
+    def _shrunk(self, image: int, data: bytes) -> bytes | None:
         """The image as a smaller JPEG, upright; None where its bytes are to stay. ImageError when it is no image."""
         longest, quality = self._spec.longest, self._spec.quality
         if longest is None or quality is None:
@@ -111,8 +118,22 @@ class PackReader:
         width, height, *_ = checked_header(data, self._spec.max_image_pixels)
         if max(width, height) <= longest:
             return None
-        with self._decoding:
+        with self._holding(image):
             return encode_jpeg(decode_photo(data, longest, self._spec.max_image_pixels), quality)
+
+    @contextmanager
+    def _holding(self, image: int) -> Iterator[None]:
+        core = self._free.get()
+        self._note(core, image + 1)
+        try:
+            yield
+        finally:
+            self._note(core, 0)
+            self._free.put(core)
+
+    def _note(self, core: int, number: int) -> None:
+        if self._in_hand is not None:
+            os.pwrite(self._in_hand, number.to_bytes(8, "little"), 8 * core)
 
 
 def _suffix_of(data: bytes) -> str:

@@ -37,12 +37,18 @@ class Count:
     tars: int = 0
 
 
-def pack(directory: PackDir, threads: int, stop: threading.Event, report: Callable[[Count], None]) -> Packed:
+def pack(
+    directory: PackDir,
+    threads: int,
+    stop: threading.Event,
+    report: Callable[[Count], None],
+    in_hand: int | None = None,
+) -> Packed:
     """Pack the images of `directory` that are not packed yet, and join what became of them.
 
-    `report` is told after each image. Raises Stopped, soon after `stop` is set: the tar under way is dropped; PackError
-    when what lies there is not right; SourceError when the images are out of reach; OSError when the disk does not take
-    the tars.
+    `report` is told after each image; `in_hand` is the open file that `PackReader` notes images in. Raises Stopped soon
+    after `stop` is set: the tar under way is dropped; PackError when what lies there is not right; SourceError when the
+    images are out of reach; OSError when the disk does not take the tars.
     """
     spec = load_spec(directory)
     if (whole := pack_rows.read_whole(directory)) is not None:
@@ -60,7 +66,7 @@ def pack(directory: PackDir, threads: int, stop: threading.Event, report: Callab
     )
     report(count)
     listed = pack_rows.read_listing(directory, done)
-    reader = PackReader(spec, pause=stop.wait)
+    reader = PackReader(spec, stop.wait, in_hand)
     with closing(stream_images(listed, read=reader.read, threads=threads, ahead=_AHEAD * threads)) as images:
         stream = _Ahead(_until(stop, images))
         while stream.next is not None:
@@ -194,12 +200,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m workers.packing")
     parser.add_argument("directory", type=Path)
     parser.add_argument("--threads", type=int, default=16)
+    parser.add_argument("--in-hand", type=int, metavar="FD")
     options = parser.parse_args(arguments)
     stop = threading.Event()
     threading.Thread(target=_stop_when_alone, args=(stop,), daemon=True).start()
     directory = PackDir.at(options.directory)
     try:
-        _say(result=asdict(pack(directory, options.threads, stop, _Teller())))
+        _say(result=asdict(pack(directory, options.threads, stop, _Teller(), options.in_hand)))
     except Stopped:
         return 0
     except BrokenPipeError:  # Whoever listened is gone.

@@ -559,7 +559,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
     def instead(script: str) -> None:
         def start(command: list[str], **options: Any) -> Any:
-            return real([command[0], "-c", script], **options)
+            return real([command[0], "-c", script, *command[4:]], **options)
 
         monkeypatch.setattr(subprocess, "Popen", start)
 
@@ -585,6 +585,28 @@ def test_a_process_that_fails_is_a_sentence(
         coordinating.packer(PackDir.at(tmp_path), 1, None) as said,
     ):
         assert list(said) == []
+
+
+def test_the_images_that_were_being_decoded_when_a_process_crashed_are_named(
+    photos: Path, tmp_path: Path, in_this_process: Callable[[str], None]
+) -> None:
+    directory, _ = made(photos, tmp_path / "pack", longest=64)
+    in_this_process(
+        "import signal, sys, threading\n"
+        "from pathlib import Path\n"
+        "from shared.packdir import PackDir\n"
+        "from workers import pack_reading, packing\n"
+        "def crash(data, longest, most):\n"
+        "    signal.raise_signal(signal.SIGSEGV)\n"
+        "pack_reading.decode_photo = crash\n"
+        "packing.pack(PackDir.at(Path(sys.argv[1])), 1, threading.Event(), lambda count: None, int(sys.argv[5]))\n"
+    )
+    first = photos / "more" / "photo_00000.jpg"
+    with (
+        pytest.raises(PackError, match=rf"signal SIGSEGV\. It was decoding {first}: .* pack a list without"),
+        coordinating.packer(directory, 1, None) as said,
+    ):
+        list(said)
 
 
 def test_a_process_is_asked_to_end_and_given_time_for_it(
