@@ -12,8 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from coordinator import terminal
+from coordinator.pack_process import packer, packing_lock
 from coordinator.pack_progress import PackPace, PackProgress
-from coordinator.packing import IMAGES_PER_TAR, QUALITY, TAR_BYTES, Asked, make_or_open, packer, packing_lock
+from coordinator.packing import IMAGES_PER_TAR, QUALITY, TAR_BYTES, Asked, make_or_open
 from coordinator.report import size
 from coordinator.terminal import err
 from coordinator.wishes import size_of

@@ -90,30 +90,40 @@ def commit_block(directory: PackDir, block: Block, rows: Sequence[PackRow]) -> N
 
 
 def committed_blocks(directory: PackDir, spec: PackSpec) -> list[Block]:
-    """The blocks that are packed, in order, from their footers; PackError when they, or their tars, are not right."""
+    """The blocks that are packed, in order, from their footers; PackError when they, or their tars, are not right.
+
+    The last one does not count where it can't be read: a kill may have cut it off, on a mount that renames by copying.
+    """
     blocks: list[Block] = []
-    for path in directory.blocks():
+    paths = list(directory.blocks())
+    for path in paths:
         block = _summary(path)
-        if (block.number, block.start) != (len(blocks), blocks[-1].stop if blocks else 0) or block.stop > spec.listed:
+        if block is None and path == paths[-1]:
+            break
+        if (
+            block is None
+            or (block.number, block.start) != (len(blocks), blocks[-1].stop if blocks else 0)
+            or block.stop > spec.listed
+        ):
             raise _damaged(path)
         blocks.append(block)
     require_tars(directory, {block.tar: block.tar_bytes for block in blocks if block.tar is not None})
     return blocks
 
 
-def _summary(path: Path) -> Block:
+def _summary(path: Path) -> Block | None:
     try:
         return Block(**json.loads(parquet.read_schema(path).metadata[_SUMMARY_KEY]))
     except (CorruptFile, KeyError, TypeError, ValueError):
-        raise _damaged(path) from None
+        return None
 
 
 def done(directory: PackDir, spec: PackSpec) -> int:
     """How many of the listed images are packed for good, or have failed."""
     if read_whole(directory) is not None:
         return spec.listed
-    last = deque(directory.blocks(), 1)
-    return _summary(last[0]).stop if last else 0
+    last = deque(directory.blocks(), 2)
+    return next((block.stop for path in reversed(last) if (block := _summary(path)) is not None), 0)
 
 
 def require_tars(directory: PackDir, tars: dict[str, int]) -> None:
@@ -183,12 +193,17 @@ def join(directory: PackDir, spec: PackSpec, blocks: Sequence[Block]) -> Packed:
 
 
 def read_whole(directory: PackDir) -> Packed | None:
-    """What a pack came to, from the footer of pack.parquet; None while it is not whole."""
+    """What a pack came to, from the footer of pack.parquet; None while it is not whole.
+
+    Raises PackError when it can't be read, and what it was joined of is gone.
+    """
     if not directory.table.is_file():
         return None
     try:
         return Packed(**json.loads(parquet.read_schema(directory.table).metadata[_SUMMARY_KEY]))
     except (CorruptFile, KeyError, TypeError, ValueError):
+        if directory.block(0).is_file():  # It is joined again.
+            return None
         raise PackError(
             f"{directory.table} can't be read: restore it from a copy, or pack into another directory."
         ) from None

@@ -69,7 +69,7 @@ def pack(
     reader = PackReader(spec, stop.wait, in_hand)
     with closing(stream_images(listed, read=reader.read, threads=threads, ahead=_AHEAD * threads)) as images:
         stream = _Ahead(_until(stop, images))
-        while stream.next is not None:
+        while stream.next() is not None:
             blocks.append(_pack_block(directory, spec, len(blocks), stream, count, report))
     whole = pack_rows.join(directory, spec, blocks)
     _remove_blocks(directory)
@@ -77,16 +77,20 @@ def pack(
 
 
 class _Ahead:
-    """A stream of images whose next one can be looked at; None at its end."""
+    """A stream of images whose next one can be looked at before it is taken. It is waited for only then: a tar that is
+    full needs no more of the mount to be whole."""
 
     def __init__(self, images: Iterator[PackImage]) -> None:
         self._images = images
-        self.next: PackImage | None = None
-        self.step()
+        self._next: PackImage | None = None
 
-    def step(self) -> None:
-        self.next = None  # Not to hold two while the next is waited for.
-        self.next = next(self._images, None)
+    def next(self) -> PackImage | None:
+        if self._next is None:
+            self._next = next(self._images, None)
+        return self._next
+
+    def take(self) -> None:
+        self._next = None
 
 
 def _until(stop: threading.Event, images: Iterator[PackImage]) -> Iterator[PackImage]:
@@ -94,8 +98,6 @@ def _until(stop: threading.Event, images: Iterator[PackImage]) -> Iterator[PackI
         if stop.is_set():
             raise Stopped
         yield image
-    if stop.is_set():
-        raise Stopped
 
 
 def _pack_block(
@@ -108,7 +110,7 @@ def _pack_block(
     before = count.bytes
     with ExitStack() as ending:
         tar: TarFile | None = None
-        while (image := stream.next) is not None and len(rows) < spec.images_per_tar:
+        while len(rows) < spec.images_per_tar and (image := stream.next()) is not None:
             if image.data is not None:
                 if tar is None:  # There is none for images that all failed.
                     tar = ending.enter_context(TarFile(ending.enter_context(files.written_aside(directory.tar(name)))))
@@ -119,8 +121,8 @@ def _pack_block(
                 count.bytes += len(image.data)
             count.packed, count.failed = count.packed + (image.data is not None), count.failed + (image.data is None)
             rows.append(_row(image, name))
+            stream.take()
             report(count)
-            stream.step()
         size = 0 if tar is None else tar.size
     start = rows[0].id
     block = Block(

@@ -18,8 +18,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from coordinator import packing as coordinating
-from coordinator.packing import Asked, make_or_open, packing_lock
+from coordinator import pack_process
+from coordinator.pack_process import packing_lock
+from coordinator.packing import Asked, make_or_open
 from coordinator.report import size
 from shared import files, pack_rows
 from shared.errors import ImageError, PackError, SourceError, UsageError
@@ -195,6 +196,23 @@ def test_what_is_packed_is_not_read_again(photos: Path, tmp_path: Path, monkeypa
     assert read == []
 
 
+def test_a_tar_that_is_full_is_whole_before_the_next_image_is_waited_for(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory, _ = made(photos, tmp_path / "pack", images_per_tar=5)
+    numbers = iter(range(24))
+
+    def reading(path: str, max_bytes: int) -> bytes:
+        if next(numbers) == 5:
+            raise SourceError("The mount is gone.")
+        return b"data"
+
+    monkeypatch.setattr(pack_reading, "read_bytes", reading)
+    with pytest.raises(SourceError, match="The mount is gone"):
+        packing.pack(directory, 1, threading.Event(), lambda count: None)
+    assert pack_rows.done(directory, load_spec(directory)) == 5
+
+
 def test_a_tar_without_its_rows_is_written_again(photos: Path, tmp_path: Path) -> None:
     directory, _ = made(photos, tmp_path / "pack", images_per_tar=8)
     directory.tar("photos-00000.tar").write_bytes(b"half a tar, as a copy that was killed leaves it")
@@ -353,6 +371,14 @@ def test_a_source_without_images_leaves_nothing(run: Run, tmp_path: Path) -> Non
     assert not (tmp_path / "pack").exists()
 
 
+def test_what_is_no_directory_is_refused(run: Run, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "pack"):
+        ran = run("pack", photos, path)
+        assert ran.status == 1
+        assert "is no directory, nor can it be made: name another one" in ran.err
+
+
 def test_a_quality_without_a_size_is_refused(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="give --longest as well"):
         made(photos, tmp_path / "pack", quality=80)
@@ -376,7 +402,7 @@ def cut(path: Path) -> None:
     [
         (lambda directory: directory.tar("photos-00001.tar").unlink(), "photos-00001.tar was packed and is not there"),
         (lambda directory: cut(directory.tar("photos-00000.tar")), "bytes, and .* were packed"),
-        (lambda directory: cut(directory.block(1)), "block_00001.parquet is damaged"),
+        (lambda directory: cut(directory.block(0)), "block_00000.parquet is damaged"),
         (lambda directory: directory.block(0).write_bytes(directory.block(1).read_bytes()), "block_00000.*is damaged"),
         (lambda directory: directory.listing.unlink(), "listing.parquet can't be read"),
         (lambda directory: cut(directory.listing), "listing.parquet can't be read"),
@@ -389,6 +415,21 @@ def test_damage_is_a_sentence(photos: Path, tmp_path: Path, harm: Callable[[Pack
     directory = stopped_midway(photos, tmp_path / "pack")
     harm(directory)
     with pytest.raises(PackError, match=words):
+        packed(directory)
+
+
+def test_what_a_kill_cut_off_on_a_mount_that_renames_by_copying_is_written_again(photos: Path, tmp_path: Path) -> None:
+    pack(photos, tmp_path / "whole", images_per_tar=6)
+    directory = stopped_midway(photos, tmp_path / "pack")
+    spec = load_spec(directory)
+    assert pack_rows.done(directory, spec) == 12
+    cut(directory.block(1))
+    assert pack_rows.done(directory, spec) == 6
+    directory.table.write_bytes((tmp_path / "whole" / "pack.parquet").read_bytes()[:-50])
+    packed(directory)
+    assert everything(directory.path) == everything(tmp_path / "whole")
+    cut(directory.table)
+    with pytest.raises(PackError, match=r"pack.parquet can't be read: restore it"):
         packed(directory)
 
 
@@ -501,7 +542,7 @@ def test_a_full_disk_is_a_sentence(
 
 
 def test_one_at_a_time(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coordinating, "LOCK_SECONDS", 0.0)
+    monkeypatch.setattr(pack_process, "LOCK_SECONDS", 0.0)
     directory, _ = made(photos, tmp_path / "pack")
     with packing_lock(directory) as lock:
         assert lock is not None
@@ -582,7 +623,7 @@ def test_a_process_that_fails_is_a_sentence(
     in_this_process(script)
     with (
         pytest.raises(error, match=f"(?s){words}"),
-        coordinating.packer(PackDir.at(tmp_path), 1, None) as said,
+        pack_process.packer(PackDir.at(tmp_path), 1, None) as said,
     ):
         assert list(said) == []
 
@@ -604,7 +645,7 @@ def test_the_images_that_were_being_decoded_when_a_process_crashed_are_named(
     first = photos / "more" / "photo_00000.jpg"
     with (
         pytest.raises(PackError, match=rf"signal SIGSEGV\. It was decoding {first}: .* pack a list without"),
-        coordinating.packer(directory, 1, None) as said,
+        pack_process.packer(directory, 1, None) as said,
     ):
         list(said)
 
@@ -614,7 +655,7 @@ def test_a_process_is_asked_to_end_and_given_time_for_it(
 ) -> None:
     ended = tmp_path / "ended"
     in_this_process(f"import sys; print('{{}}', flush=True); sys.stdin.read(); open({str(ended)!r}, 'w').close()")
-    with coordinating.packer(PackDir.at(tmp_path), 1, None) as said:
+    with pack_process.packer(PackDir.at(tmp_path), 1, None) as said:
         assert next(said) == {}
         assert not ended.exists()
     assert ended.exists()
