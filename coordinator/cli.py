@@ -16,6 +16,7 @@ from coordinator import (
     packing_command,
     searching,
     services,
+    showing,
     terminal,
     upkeep,
 )
@@ -44,7 +45,11 @@ app = typer.Typer(
 def index(
     source: Annotated[
         str,
-        typer.Argument(metavar="SOURCE", help="A folder of images, a .txt list of paths, or - for a list on stdin."),
+        typer.Argument(
+            metavar="SOURCE",
+            help="A folder, a .tar, .zip or .parquet of images, a list of their paths (.txt, .csv, .parquet), a glob "
+            "in quotes, a URL of these, or - for a list on stdin.",
+        ),
     ],
     job: Annotated[Path, typer.Argument(metavar="JOB", help="Directory of the job: made, or gone on with.")],
     model: Annotated[str | None, typer.Option(help="Model name, or the path of a .keras file.")] = None,
@@ -159,7 +164,7 @@ def _frames(job: JobDir, reader: ProgressReader, settings: Settings) -> Iterator
 
 for command in (
     searching.search, evaluating.evaluate, upkeep.verify, upkeep.repair, upkeep.rollback, services.worker,
-    services.flower,
+    services.flower, showing.show,
 ):  # fmt: skip
     app.command()(command)
 app.command("import")(importing_command.import_)

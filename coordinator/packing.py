@@ -2,15 +2,17 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
 
 import pyarrow as pa
 
+from coordinator.listing import Listing
+from coordinator.making import digested
 from coordinator.member_names import MemberNames
 from coordinator.partition import PathDigest, partitions_of
-from coordinator.sources import Listing, open_source
+from coordinator.sources import open_source
 from shared import files, pack_rows, parquet
 from shared.errors import PackError, SourceError, UsageError
 from shared.manifest import Source
@@ -62,18 +64,19 @@ def _make(
 ) -> PackSpec:
     digest, root = PathDigest(), _Root(listing)
     names = MemberNames(_base(listing), by_stem=asked.longest is not None, webdataset=asked.webdataset)
-    paths = (str(getattr(entry, "path", entry)) for entry in listing)
     with files.written_aside(directory.listing) as aside, parquet.writer(aside, pack_rows.LISTING_SCHEMA) as into:
-        for part, found in partitions_of(digest.feed(paths), _ROWS):
-            members = []
-            for image, path in enumerate(found, part.start):
-                members.append(names.name(image, path))
-                root.add(path)
+        for part, found in partitions_of(digested(listing, digest), _ROWS):
+            named = []
+            for image, entry in enumerate(found, part.start):
+                named.append(names.name(image, entry.path))
+                root.add(entry.path)
                 if image % _REPORT_EVERY == 0:
                     listed(image)
-            stems, suffixes = zip(*members, strict=True)
-            columns = [range(part.start, part.stop), found, stems, suffixes]
-            into.write_table(pa.table(dict(zip(pack_rows.LISTING_SCHEMA.names, columns, strict=True))))
+            stems, suffixes = zip(*named, strict=True)
+            members = [None if entry.member is None else asdict(entry.member) for entry in found]
+            columns = [range(part.start, part.stop), [entry.path for entry in found], stems, suffixes, members]
+            table = dict(zip(pack_rows.LISTING_SCHEMA.names, columns, strict=True))
+            into.write_table(pa.table(table, schema=pack_rows.LISTING_SCHEMA))
     if not digest.count:
         directory.listing.unlink()
         left_out = ", ".join(f"{count:,} {reason}" for reason, count in listing.left_out.most_common(5))
@@ -134,15 +137,14 @@ class _Root:
 def _require_same(spec: PackSpec, source: str, directory: PackDir, asked: Asked) -> None:
     listing = open_source(source)
     made = spec.source
-    is_list = listing.kind in ("list", "stdin")
-    if listing.kind != made.kind or (not is_list and listing.location != made.location):
+    if listing.kind != made.kind or (not listing.changes_in_place and listing.location != made.location):
         raise PackError(
             f"{directory.path} is a pack of the {made.kind} {made.location}, not of the {listing.kind} "
             f"{listing.location}: name another directory for another source."
         )
-    if is_list:  # It is read again in no time, and may have changed under the same name.
+    if listing.changes_in_place:  # It is read again in no time, and may have changed under the same name.
         digest = PathDigest()
-        for _ in digest.feed(str(getattr(entry, "path", entry)) for entry in listing):
+        for _ in digest.feed(listing):
             pass
         if digest.hexdigest() != made.digest:
             raise PackError(

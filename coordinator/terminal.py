@@ -77,7 +77,13 @@ class _Terminated(KeyboardInterrupt):
 
 def show_json(table: Any) -> None:
     """Print what a program reads, on stdout."""
-    print(json.dumps(table, indent=2))
+    print(json.dumps(table, indent=2, default=str))
+
+
+def write_bytes(data: bytes) -> None:
+    """Write what is no text to stdout."""
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
 
 
 class _Now:

@@ -47,7 +47,7 @@ class ImageError(LookalikeError):
     """One image can't be read, decoded or embedded.
 
     `status` is one word for the error row: vanished, unreadable, empty, not-an-image, oversized, truncated,
-    undecodable, no-direction or quarantined.
+    damaged, undecodable, no-direction or quarantined.
     """
 
     def __init__(self, message: str, status: str = "undecodable") -> None:

@@ -12,11 +12,13 @@ import pyarrow.parquet as pq
 
 from shared import files, parquet
 from shared.errors import CorruptFile, PackError
+from shared.members import Member
 from shared.packdir import PackDir, PackSpec
+from shared.path_list import MEMBER
 from shared.sealing import ERRORS_SCHEMA
 
 LISTING_SCHEMA = pa.schema(
-    [("id", pa.int64()), ("image_path", pa.string()), ("stem", pa.string()), ("suffix", pa.string())]
+    [("id", pa.int64()), ("image_path", pa.string()), ("stem", pa.string()), ("suffix", pa.string()), MEMBER]
 )
 PACK_SCHEMA = pa.schema(
     [
@@ -216,12 +218,16 @@ def _write(aside: Path, table: pa.Table, told: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One image to be packed: its member is called `stem` and `suffix`, which is "" where its path has none."""
+    """One image to be packed: it is to be called `stem` and `suffix`, which is "" where its path has none.
+
+    `member` is where it lies, if its source is an archive.
+    """
 
     id: int
     image_path: str
     stem: str
     suffix: str
+    member: Member | None = None
 
 
 def read_listing(directory: PackDir, start: int) -> Iterator[Listed]:
@@ -236,7 +242,9 @@ def read_listing(directory: PackDir, start: int) -> Iterator[Listed]:
             at += rows
             if at > start:
                 table = listing.read_row_group(group).slice(max(0, start - (at - rows)))
-                yield from map(Listed, *(table[name].to_pylist() for name in LISTING_SCHEMA.names))
+                columns = [table[name].to_pylist() for name in LISTING_SCHEMA.names]
+                for image, path, stem, suffix, member in zip(*columns, strict=True):
+                    yield Listed(image, path, stem, suffix, None if member is None else Member(**member))
     except (pa.ArrowException, FileNotFoundError, KeyError) as error:
         raise PackError(
             f"{directory.listing} can't be read ({error}): restore it from a copy, or pack into another directory."

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import ImageError, SettingsError
-from shared.locations import read_bytes
+from shared.locations import Location, read_bytes
 from workers.header import JPEGS, is_cut_short, read_header, require_honest
 
 Item = TypeVar("Item")
@@ -161,19 +161,23 @@ def _upright(pixels: NDArray[np.uint8], orientation: int | None) -> NDArray[np.u
 
 
 def read_image(
-    path: str, image_size: int, max_pixels: int, max_bytes: int, known: Callable[[str], bool] = lambda sha256: False
+    location: Location,
+    image_size: int,
+    max_pixels: int,
+    max_bytes: int,
+    known: Callable[[str], bool] = lambda sha256: False,
 ) -> ReadImage:
-    """Read and decode the image at `path`, the text of a job's list; a failure is returned, never raised.
+    """Read and decode the image at `location`; a failure is returned, never raised.
 
-    Beyond the statuses of `decode` there are vanished, unreadable, and oversized for a file of over `max_bytes`.
+    Beyond the statuses of `decode` there are vanished, unreadable, damaged, and oversized for over `max_bytes`.
     Nothing but a regular file is read, because a FIFO would block and a device may never end. A file that changes
     meanwhile is what was read of it: `bytes` and `sha256` are of that. Bytes whose sha256 is `known` are not decoded.
     """
-    size = sha256 = None
+    path, size, sha256 = location.path, None, None
     began = time.perf_counter()
     read = None
     try:
-        data = read_bytes(path, max_bytes)
+        data = read_bytes(path, max_bytes, location.member)
         size, sha256 = len(data), hashlib.sha256(data).hexdigest()
         read = time.perf_counter()
         if known(sha256):
@@ -188,29 +192,30 @@ def read_image(
 
 
 def stream_images(
-    paths: Iterable[Item], *, read: Callable[[int, Item], Read], threads: int, ahead: int
+    locations: Iterable[Item], *, read: Callable[[int, Item], Read], threads: int, ahead: int
 ) -> Generator[Read]:
-    """Read and decode `paths` in `threads` threads and yield the results in the order of `paths`.
+    """Read and decode the images at `locations` in `threads` threads, and yield the results in that order.
 
-    `read` is called in those threads with the place of a path, from 0, and the path; `read_image` is what it comes to.
-    At most `ahead` images are being decoded or wait for the caller, so memory is bounded and `paths` is pulled lazily.
+    `read` is called in those threads with the place of an image, from 0, and its location; `read_image` is what it
+    comes to. At most `ahead` images are being decoded or wait for the caller, so memory is bounded and `locations` is
+    pulled lazily.
     Closing the iterator drops what waits, and returns when the threads have ended. Raises SettingsError for `threads`
     or `ahead` below 1, and whatever `read` raises.
     """
     if threads < 1 or ahead < 1:
         raise SettingsError(f"Decoding was asked for {threads} threads and {ahead} images ahead; expected at least 1.")
-    return _stream(enumerate(paths), read, threads, ahead)
+    return _stream(enumerate(locations), read, threads, ahead)
 
 
 def _stream(
-    paths: Iterator[tuple[int, Item]], read: Callable[[int, Item], Read], threads: int, ahead: int
+    locations: Iterator[tuple[int, Item]], read: Callable[[int, Item], Read], threads: int, ahead: int
 ) -> Generator[Read]:
     pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
     waiting: deque[Future[Read]] = deque()
 
     def pull() -> None:
-        for place, path in paths:
-            waiting.append(pool.submit(read, place, path))
+        for place, location in locations:
+            waiting.append(pool.submit(read, place, location))
             if len(waiting) >= ahead:
                 return
 

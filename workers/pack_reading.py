@@ -76,7 +76,7 @@ class PackReader:
     def read(self, place: int, listed: Listed) -> PackImage:
         """One image; a failure of its own is returned. SourceError where its folder is out of reach."""
         try:
-            data = self._bytes(listed.image_path)
+            data = self._bytes(listed)
             small = self._shrunk(listed.id, data)
         except ImageError as error:
             name = listed.stem + listed.suffix
@@ -86,10 +86,10 @@ class PackReader:
         digest = hashlib.sha256(data).hexdigest()
         return PackImage(listed.id, listed.image_path, listed.stem + suffix, data, digest, small is not None)
 
-    def _bytes(self, path: str) -> bytes:
+    def _bytes(self, listed: Listed) -> bytes:
         for pause in (*PAUSES, None):
             try:
-                return read_bytes(path, self._spec.max_image_bytes)
+                return read_bytes(listed.image_path, self._spec.max_image_bytes, listed.member)
             except ImageError as error:
                 if error.status not in ("vanished", "unreadable"):
                     raise
@@ -97,7 +97,7 @@ class PackReader:
                 cause = error.__cause__
                 if pause is None or not (isinstance(cause, OSError) and cause.errno in _OF_THE_MOUNT):
                     # Once more, as the root was looked at after the image: it may have been away for a moment.
-                    return read_bytes(path, self._spec.max_image_bytes)
+                    return read_bytes(listed.image_path, self._spec.max_image_bytes, listed.member)
                 self._pause(pause)
         raise AssertionError("the last of the tries returns or raises")
 

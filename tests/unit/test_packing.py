@@ -25,16 +25,16 @@ from coordinator.report import size
 from shared import files, pack_rows
 from shared.errors import ImageError, PackError, SourceError, UsageError
 from shared.locations import read_bytes
+from shared.members import Member
 from shared.pack_rows import Packed
 from shared.packdir import PackDir, PackSpec, load_spec
 from shared.settings import Settings
 from tests.integration.processes import make_photos
-from tests.unit.test_cli import Run, run
+from tests.unit.conftest import Run
 from workers import pack_reading, packing
 from workers.packing import Count
 from workers.stopping import Stopped
 
-__all__ = ["run"]  # A fixture.
 SIZE = (60, 80)
 
 
@@ -184,7 +184,7 @@ def test_what_is_packed_is_not_read_again(photos: Path, tmp_path: Path, monkeypa
         packed(directory, lambda count: stop.set() if count.tars == 1 else None, stop)
     read: list[str] = []
 
-    def reading(path: str, max_bytes: int) -> bytes:
+    def reading(path: str, max_bytes: int, member: Member | None = None) -> bytes:
         read.append(path)
         return read_bytes(path, max_bytes)
 
@@ -202,7 +202,7 @@ def test_a_tar_that_is_full_is_whole_before_the_next_image_is_waited_for(
     directory, _ = made(photos, tmp_path / "pack", images_per_tar=5)
     numbers = iter(range(24))
 
-    def reading(path: str, max_bytes: int) -> bytes:
+    def reading(path: str, max_bytes: int, member: Member | None = None) -> bytes:
         if next(numbers) == 5:
             raise SourceError("The mount is gone.")
         return b"data"
@@ -227,7 +227,7 @@ def test_several_images_are_read_at_once(photos: Path, tmp_path: Path, monkeypat
     together = threading.Barrier(4, timeout=60)
     directory, _ = made(photos, tmp_path / "pack")
 
-    def reading(path: str, max_bytes: int) -> bytes:
+    def reading(path: str, max_bytes: int, member: Member | None = None) -> bytes:
         together.wait()  # Nobody gets on unless four read at the same time.
         return b"data"
 
@@ -466,7 +466,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, number: int, times: int, name: str)
     """Has the reading of one image fail so many times as the system does; returns what was read, in order."""
     tried: list[str] = []
 
-    def reading(path: str, max_bytes: int) -> bytes:
+    def reading(path: str, max_bytes: int, member: Member | None = None) -> bytes:
         tried.append(Path(path).name)
         if Path(path).name == name and tried.count(name) <= times:
             raise ImageError(f"The file can't be read: {os.strerror(number)}.", "unreadable") from OSError(number, "")
@@ -667,3 +667,12 @@ def test_rows_that_are_not_those_of_a_block_are_never_committed(tmp_path: Path) 
     with pytest.raises(ValueError, match="each of its ids once"):
         pack_rows.commit_block(PackDir.at(tmp_path), block, [row])
     assert files.TEMPORARY_SUFFIX == ".tmp"
+
+
+def test_a_pack_can_be_packed_again_from_its_tars(photos: Path, tmp_path: Path) -> None:
+    pack(photos, tmp_path / "first", images_per_tar=10)
+    assert pack(tmp_path / "first", tmp_path / "second", images_per_tar=12).packed == 23
+    first, second = members(tmp_path / "first"), members(tmp_path / "second")
+    assert list(second.values()) == list(first.values())
+    assert [name for _, name in second] == [f"{tar}::{name}" for tar, name in first]
+    require_whole(tmp_path / "second", 23)
