@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 from rich.console import RenderableType
 
-from coordinator import at_work, display, evaluating, importing_command, searching, services, showing, terminal, upkeep
+from coordinator import (
+    at_work,
+    display,
+    evaluating,
+    importing_command,
+    packing_command,
+    searching,
+    services,
+    showing,
+    terminal,
+    upkeep,
+)
 from coordinator.demo import cut_photos, find_again
 from coordinator.indexing import run_job
 from coordinator.making import make_or_open, require_sizes
@@ -157,6 +168,7 @@ for command in (
 ):  # fmt: skip
     app.command()(command)
 app.command("import")(importing_command.import_)
+app.command()(packing_command.pack)
 
 
 @app.command()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -16,6 +17,9 @@ from numpy.typing import NDArray
 from shared.errors import ImageError, SettingsError
 from shared.locations import Location, read_bytes
 from workers.header import JPEGS, is_cut_short, read_header, require_honest
+
+Item = TypeVar("Item")
+Read = TypeVar("Read")
 
 # A broken image is a row of the job, not a line on stderr.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -76,7 +80,7 @@ def decode(data: bytes, image_size: int, max_pixels: int) -> DecodedImage:
     with the status empty, not-an-image, oversized, truncated or undecodable, the last also for a file that is made to
     take long.
     """
-    width, height, kind, orientation = _checked_header(data, max_pixels)
+    width, height, kind, orientation = checked_header(data, max_pixels)
     flag = cv2.IMREAD_COLOR
     if kind in JPEGS:  # Of any other format OpenCV decodes all, and drops pixels instead of averaging them.
         short = min(width, height)
@@ -91,7 +95,7 @@ def decode_photo(data: bytes, longest: int, max_pixels: int) -> NDArray[np.uint8
 
     What is longer than `longest` pixels on a side is shrunk to that. Raises ImageError as `decode` does.
     """
-    width, height, kind, orientation = _checked_header(data, max_pixels)
+    width, height, kind, orientation = checked_header(data, max_pixels)
     flag = cv2.IMREAD_COLOR
     if kind in JPEGS:
         flag = next((f for by, f in _REDUCED if max(width, height) // by >= longest), flag)
@@ -104,8 +108,11 @@ def decode_photo(data: bytes, longest: int, max_pixels: int) -> NDArray[np.uint8
     return _upright(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8), orientation)
 
 
-def _checked_header(data: bytes, max_pixels: int) -> tuple[int, int, str, int | None]:
-    """Width, height, kind and orientation of an image file; ImageError for what had better not be decoded."""
+def checked_header(data: bytes, max_pixels: int) -> tuple[int, int, str, int | None]:
+    """Width, height, kind and orientation of an image file; ImageError for what had better not be decoded.
+
+    The orientation is one of EXIF's, 1 to 8, where OpenCV does not see to it, else None.
+    """
     if not data:
         raise ImageError("The file is empty.", "empty")
     if is_cut_short(data):
@@ -185,8 +192,8 @@ def read_image(
 
 
 def stream_images(
-    locations: Iterable[Location], *, read: Callable[[int, Location], ReadImage], threads: int, ahead: int
-) -> Generator[ReadImage]:
+    locations: Iterable[Item], *, read: Callable[[int, Item], Read], threads: int, ahead: int
+) -> Generator[Read]:
     """Read and decode the images at `locations` in `threads` threads, and yield the results in that order.
 
     `read` is called in those threads with the place of an image, from 0, and its location; `read_image` is what it
@@ -201,10 +208,10 @@ def stream_images(
 
 
 def _stream(
-    locations: Iterator[tuple[int, Location]], read: Callable[[int, Location], ReadImage], threads: int, ahead: int
-) -> Generator[ReadImage]:
+    locations: Iterator[tuple[int, Item]], read: Callable[[int, Item], Read], threads: int, ahead: int
+) -> Generator[Read]:
     pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
-    waiting: deque[Future[ReadImage]] = deque()
+    waiting: deque[Future[Read]] = deque()
 
     def pull() -> None:
         for place, location in locations:

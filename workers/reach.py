@@ -80,7 +80,7 @@ def _require_files(manifest: Manifest, lost: Sequence[str]) -> None:
         return
     folder = to_os_path(manifest.source.location) if manifest.source.kind == "folder" else None
     folder = folder or os.path.commonpath([os.path.dirname(path) for path in paths])
-    reason = _out_of_reach(folder)
+    reason = out_of_reach(folder)
     if reason is not None:
         raise SourceError(
             f"The images' folder {folder} is out of reach ({reason}): mount it again, and the job goes on where it "
@@ -91,7 +91,7 @@ def _require_files(manifest: Manifest, lost: Sequence[str]) -> None:
         raise SourceError(f"{back} was out of reach for a moment and is back: its chunk is embedded again.")
 
 
-def _out_of_reach(folder: str) -> str | None:
+def out_of_reach(folder: str) -> str | None:
     """Why nothing can be found in `folder`; None when there is something."""
     try:
         with os.scandir(folder) as entries:
