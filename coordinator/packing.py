@@ -63,6 +63,7 @@ def _make(
     listing: Listing, directory: PackDir, asked: Asked, settings: Settings, listed: Callable[[int], None]
 ) -> PackSpec:
     digest, root = PathDigest(), _Root(listing)
+    known: set[str] = set()
     names = MemberNames(_base(listing), by_stem=asked.longest is not None, webdataset=asked.webdataset)
     with files.written_aside(directory.listing) as aside, parquet.writer(aside, pack_rows.LISTING_SCHEMA) as into:
         for part, found in partitions_of(digested(listing, digest), _ROWS):
@@ -70,6 +71,7 @@ def _make(
             for image, entry in enumerate(found, part.start):
                 named.append(names.name(image, entry.path))
                 root.add(entry.path)
+                known.update(entry.known)
                 if image % _REPORT_EVERY == 0:
                     listed(image)
             stems, suffixes = zip(*named, strict=True)
@@ -84,6 +86,8 @@ def _make(
             f"{listing.location} holds no images" + (f" (left out: {left_out})" if left_out else "") + ": "
             "name a folder with images in it, or a list that names some."
         )
+    # What a list or an archive says of its images besides: a pack holds images alone.
+    listing.left_out.update(f"column {name:.60}, which is not packed" for name in known)
     left_out_counts = dict(sorted(listing.left_out.items()))
     spec = PackSpec(
         source=Source(listing.kind, listing.location, digest.hexdigest(), left_out_counts),

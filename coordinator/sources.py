@@ -15,8 +15,9 @@ from coordinator.archive_images import holds_images, images_in, images_in_all
 from coordinator.folders import walk
 from coordinator.list_files import LISTS, beside
 from coordinator.listing import IMAGE_SUFFIXES, Listed, Listing
-from shared.errors import SourceError
+from shared.errors import PackError, SourceError
 from shared.locations import suffix_of
+from shared.packdir import PackDir, load_spec
 from shared.paths import ARCHIVE_SUFFIXES, is_url, to_os_path, to_text
 
 _SOURCES: Final = (
@@ -51,8 +52,23 @@ def open_source(source: str, stdin: BinaryIO | None = None) -> Listing:
         raise SourceError(f"{path} can't be looked at ({getattr(error, 'strerror', error)}).") from None
     text = to_text(str(path))
     if stat.S_ISDIR(mode):
+        _require_packed(path)
         return Listing("folder", text, _of_folder(os.fsencode(path), left_out), left_out)
     return _of_file(text, stat.S_ISREG(mode), left_out)
+
+
+def _require_packed(folder: Path) -> None:
+    """Raise SourceError for a pack that is still under way: a job of the tars that are there would lack the others."""
+    pack = PackDir(folder)
+    if not pack.spec.is_file() or pack.table.is_file():
+        return
+    try:
+        spec = load_spec(pack)
+    except PackError:
+        return  # Somebody else's file of that name.
+    raise SourceError(
+        f"{folder} is a pack of {spec.listed:,} images that is not finished: `lookalike pack` goes on with it."
+    )
 
 
 def _of_file(text: str, is_regular: bool, left_out: Counter[str]) -> Listing:

@@ -22,6 +22,7 @@ from coordinator import pack_process
 from coordinator.pack_process import packing_lock
 from coordinator.packing import Asked, make_or_open
 from coordinator.report import size
+from coordinator.sources import open_source
 from shared import files, pack_rows
 from shared.errors import ImageError, PackError, SourceError, UsageError
 from shared.locations import read_bytes
@@ -143,6 +144,24 @@ def test_an_image_larger_than_a_tar_may_be_has_one_of_its_own(tmp_path: Path) ->
         ("photos-00002.tar", "d.jpg"),
     ]
     assert whole.tars["photos-00001.tar"] == 61_440
+
+
+def test_a_pack_is_a_source_once_it_is_finished(photos: Path, tmp_path: Path) -> None:
+    directory, _ = made(photos, tmp_path / "pack", images_per_tar=5)
+    with pytest.raises(SourceError, match="a pack of 24 images that is not finished: `lookalike pack` goes on"):
+        open_source(str(directory.path))
+    packed(directory)
+    assert len(list(open_source(str(directory.path)))) == 23
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "pack.json").write_text("{}")
+    (tmp_path / "other" / "a.jpg").touch()
+    assert len(list(open_source(str(tmp_path / "other")))) == 1
+
+
+def test_what_a_source_says_besides_is_counted_as_not_packed(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text(f"path,caption,stars\n{photos}/photo_00000.jpg,x,5\n")
+    _, spec = made(tmp_path / "list.csv", tmp_path / "pack")
+    assert spec.source.left_out == {"column caption, which is not packed": 1, "column stars, which is not packed": 1}
 
 
 def test_webdataset_names(photos: Path, tmp_path: Path) -> None:
