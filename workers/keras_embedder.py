@@ -16,7 +16,7 @@ from keras import layers
 from numpy.typing import NDArray
 
 from shared.errors import ModelError
-from shared.models import CUSTOM_MODEL, DEFAULT_MODEL, ModelSpec
+from shared.models import CUSTOM_MODEL, DEFAULT_MODEL, ModelSpec, imagenet_file
 from workers.torch_weights import read_state_dict
 
 _log = logging.getLogger("lookalike.worker")
@@ -198,7 +198,7 @@ def _application(spec: ModelSpec, weights: Path | None) -> Any:
     variant = spec.name.partition("-")[2].upper()
     make: Callable[..., Any] = getattr(keras.applications, f"EfficientNet{'' if first else 'V2'}{variant}")
     shape = (spec.image_size, spec.image_size, 3)
-    file_name = f"efficientnet{variant.lower()}_notop.h5" if first else f"{spec.name}_notop.h5"
+    file_name = imagenet_file(spec.name)
     if weights is None:
         try:
             return make(include_top=False, weights="imagenet", pooling="avg", input_shape=shape)
@@ -262,6 +262,14 @@ def _has_accelerator() -> bool:
 
         return bool(torch.cuda.is_available())
     return any(not device.startswith("cpu") for device in keras.distribution.list_devices())
+
+
+def accelerators() -> list[str]:
+    """The devices other than CPUs that Keras sees, by its names for them."""
+    _prepare()
+    if keras.config.backend() == "torch":
+        return ["cuda"] if _has_accelerator() else []
+    return [device for device in keras.distribution.list_devices() if not device.startswith("cpu")]
 
 
 def _first_batch(model: Any, batch: NDArray[np.float32]) -> Any:
