@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, Any
 
-from coordinator.child_process import speaking
+from coordinator.stage_process import speaking
 from shared import pack_rows
 from shared.errors import PackError
 from shared.packdir import PackDir
@@ -78,9 +78,9 @@ def packer(directory: PackDir, threads: int, lock: int | None) -> Iterator[Itera
         with speaking(
             "workers.packing",
             words,
-            f"The process that packs {directory.path}",
+            what=f"The process that packs {directory.path}",
             patience=_PATIENCE_SECONDS,
-            failure=PackError,
+            ended=PackError,
             keep=[hand.fileno(), *([] if lock is None else [lock])],
             epitaph=lambda: _in_hand(directory, hand),
         ) as said:

@@ -8,8 +8,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, Any
 
 from shared.errors import LookalikeError, error_from
@@ -31,17 +31,54 @@ def result_of(
 ) -> dict[str, Any]:
     """Run `python -m MODULE ARGUMENTS` and return what it says under "result"; the coordinator imports none of it.
 
-    `request` is a JSON object on its standard input. Each other object that it says goes to `told`. Raises the error
-    that it says under "error", and `ended` with its last words where it ended without a result, or was ended because it
-    took more than `seconds`. `what` begins that sentence, as in "The evaluation of JOB".
+    `request` is a JSON object on its standard input. Each other object that it says goes to `told`. Raises as
+    `speaking` does.
+    """
+    result: dict[str, Any] | None = None
+    with speaking(
+        module, arguments, what=what, request=request or {}, environment=environment, seconds=seconds, ended=ended
+    ) as objects:
+        for said in objects:
+            if "result" in said:
+                result = said["result"]
+            else:
+                told(said)
+    assert result is not None
+    return result
+
+
+@contextmanager
+def speaking(
+    module: str,
+    arguments: Sequence[str],
+    *,
+    what: str,
+    request: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+    seconds: float | None = None,
+    ended: type[LookalikeError] = LookalikeError,
+    patience: float = 0.0,
+    keep: Sequence[int] = (),
+    epitaph: Callable[[], str] = str,
+) -> Iterator[Iterator[dict[str, Any]]]:
+    """Run `python -m MODULE ARGUMENTS` for the time of the block, and yield the objects that it says as they come.
+
+    Raises the error that it says under "error", and `ended` with its last words where it ended without an object that
+    holds a "result", or was ended because it took more than `seconds`; `what` begins that sentence, as in "The
+    evaluation of JOB". Where a signal ended it, `epitaph` is asked what else is known.
+
+    `request` is a JSON object on its standard input; without one that stays open until the end of the block, and the
+    process is to end with it: it has `patience` seconds, and is killed then. The open files `keep` stay open in it.
     """
     # -P: nothing that lies in the working directory is taken for a module.
     command = [sys.executable, "-P", "-m", module, *arguments]
-    deadline = None if seconds is None else time.monotonic() + seconds
-    result: dict[str, Any] | None = None
-    with tempfile.TemporaryFile() as log, tempfile.TemporaryFile() as asked:
-        asked.write(json.dumps(request or {}).encode())
-        asked.seek(0)
+    with ExitStack() as stack:
+        log = stack.enter_context(tempfile.TemporaryFile())
+        asked: IO[bytes] | int = subprocess.PIPE
+        if request is not None:
+            asked = stack.enter_context(tempfile.TemporaryFile())
+            asked.write(json.dumps(request).encode())
+            asked.seek(0)
         child = subprocess.Popen(
             command,
             stdin=asked,
@@ -49,37 +86,62 @@ def result_of(
             stderr=log,
             env=None if environment is None else dict(environment),
             text=True,
+            pass_fds=tuple(keep),
             start_new_session=True,  # Ctrl-C reaches this process alone, which ends the other.
         )
         try:
-            assert child.stdout is not None
-            lines = _lines(child.stdout)
-            while (line := _next(lines, deadline)) is not None:
-                said = _object(line, what)
-                if "error" in said:
-                    raise error_from(said["error"]["kind"], said["error"]["message"])
-                if "result" in said:
-                    result = said["result"]
-                else:
-                    told(said)
-            if child.wait(_left(deadline)) == 0 and result is not None:
-                return result
-        except (TimeoutError, subprocess.TimeoutExpired):
-            raise ended(f"{what} took longer than {seconds:g} s and was ended.{_last_words(log)}") from None
+            yield _said(child, log, what, seconds, ended, epitaph)
         finally:
-            child.kill()
-            with suppress(subprocess.TimeoutExpired):  # A process that waits for a dead mount dies when that answers.
-                child.wait(_ENDING_SECONDS)
-        raise ended(f"{what} ended with {_how(child.returncode)}.{_last_words(log) or ' It said nothing.'}")
+            _end(child, patience)
 
 
-def _object(line: str, what: str) -> dict[str, Any]:
+def _end(child: "subprocess.Popen[str]", patience: float) -> None:
+    try:
+        if child.stdin is not None:
+            with suppress(BrokenPipeError):
+                child.stdin.close()
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(patience)
+    finally:  # A second Ctrl-C ends the patience.
+        child.kill()
+        with suppress(subprocess.TimeoutExpired):  # A process that waits for a dead mount dies when that answers.
+            child.wait(_ENDING_SECONDS)
+
+
+def _said(
+    child: "subprocess.Popen[str]",
+    log: IO[bytes],
+    what: str,
+    seconds: float | None,
+    ended: type[LookalikeError],
+    epitaph: Callable[[], str],
+) -> Iterator[dict[str, Any]]:
+    assert child.stdout is not None
+    deadline = None if seconds is None else time.monotonic() + seconds
+    lines, has_result = _lines(child.stdout), False
+    try:
+        while (line := _next(lines, deadline)) is not None:
+            said = _object(line, what, ended)
+            if "error" in said:
+                raise error_from(said["error"]["kind"], said["error"]["message"])
+            has_result = has_result or "result" in said
+            yield said
+        if child.wait(_left(deadline)) == 0 and has_result:
+            return
+    except (TimeoutError, subprocess.TimeoutExpired):
+        raise ended(f"{what} took longer than {seconds:g} s and was ended.{_last_words(log)}") from None
+    code = child.returncode
+    words = (epitaph() if code < 0 else "") + _last_words(log)
+    raise ended(f"{what} ended with {_how(code)}.{words or ' It said nothing.'}")
+
+
+def _object(line: str, what: str, ended: type[LookalikeError]) -> dict[str, Any]:
     try:
         said = json.loads(line)
     except ValueError:
         said = None
     if not isinstance(said, dict):
-        raise LookalikeError(f"{what} said what is no JSON: {line[:200]!r}.")
+        raise ended(f"{what} said what is no JSON: {line[:200]!r}.")
     return said
 
 
@@ -108,8 +170,8 @@ def _left(deadline: float | None) -> float | None:
     return None if deadline is None else max(0.0, deadline - time.monotonic())
 
 
-def _how(code: int | None) -> str:
-    if code is None or code >= 0:
+def _how(code: int) -> str:
+    if code >= 0:
         return f"exit status {code}"
     name = signal.Signals(-code).name
     memory = ", as by a system that is out of memory" if name == "SIGKILL" else ""
