@@ -85,7 +85,7 @@ def _lines(rows: "re.Pattern[str]", text: str) -> list[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def indexed(demo: "subprocess.CompletedProcess[str]", home: Path) -> Path:
-    """What a person with a few photographs in ~/photos does next: the block of three lines."""
+    """What a person with a few photographs in ~/photos does next: the lines of the block on indexing."""
     shutil.copytree(home / "lookalike-demo" / "photos" / "coffee", home / "photos")
     (home / "jobs").mkdir()
     shutil.copy(sorted((home / "photos").iterdir())[0], home / "query.jpg")
@@ -93,7 +93,12 @@ def indexed(demo: "subprocess.CompletedProcess[str]", home: Path) -> Path:
 
 
 def test_index_status_and_search_as_typed(indexed: Path) -> None:
-    index, status, search, where, evaluate, import_ = block_under("Index, watch, search").splitlines()
+    doctor, index, status, search, where, show, evaluate, import_, pack = block_under(
+        "Index, watch, search"
+    ).splitlines()
+    done = typed(doctor, indexed, indexed)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^ok +bottleneck +\w+, at [\d,.]+ images/s in one embed worker", done.stdout, re.M), done.stdout
     done = typed(index, indexed, indexed)
     assert done.returncode == 0, done.stderr
     assert "Search it:  lookalike search" in done.stderr
@@ -109,6 +114,9 @@ def test_index_status_and_search_as_typed(indexed: Path) -> None:
     assert Path(answer["hits"][0]["image_path"]).read_bytes() == (indexed / "query.jpg").read_bytes()
     done = typed(where.partition("#")[0] + " --json", indexed, indexed)
     assert json.loads(done.stdout)[0]["hits"] == answer["hits"], done.stderr  # All of these photos are square.
+    done = typed(show, indexed, indexed)
+    assert done.returncode == 0, done.stderr
+    assert (indexed / "found.jpg").read_bytes() == (indexed / "query.jpg").read_bytes()
     done = typed(evaluate, indexed, indexed)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^recall@10 +1\.0000 of", done.stdout, re.M), done.stdout
@@ -118,6 +126,9 @@ def test_index_status_and_search_as_typed(indexed: Path) -> None:
     done = typed(import_, indexed, indexed)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^index 0001-\w+: Flat, \d+ embeddings, recall@10 1\.000", done.stderr, re.M), done.stderr
+    done = typed(pack, indexed, indexed)
+    assert done.returncode == 0, done.stderr
+    assert (indexed / "packed" / "photos-00000.tar").is_file()
 
 
 @pytest.fixture
