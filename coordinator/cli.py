@@ -49,6 +49,13 @@ def index(
             metavar="f32|bf16", help="Arithmetic of a new job's model; bf16 is faster, where OpenVINO and the CPU can."
         ),
     ] = None,
+    decode: Annotated[
+        str | None,
+        typer.Option(
+            metavar="reduced|strict",
+            help="How a new job decodes its images; strict: whole and linear, as the article does.",
+        ),
+    ] = None,
     broker: Broker = None,
     workers: Annotated[
         int,
@@ -68,6 +75,7 @@ def index(
         weights=weights,
         engine=engine,
         precision=precision,
+        decode=decode,
         partition_size=partition_size,
         chunk_size=chunk_size,
     )

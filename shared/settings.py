@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import SettingsError
-from shared.models import PRECISIONS
+from shared.models import DECODES, PRECISIONS
 
 PREFIX = "LOOKALIKE_"
 CONFIG_VARIABLE = "LOOKALIKE_CONFIG"
@@ -69,6 +69,12 @@ class Settings:
         "arithmetic of a new job's model: f32, or bf16 where OpenVINO runs it on a CPU that has it; unset: f32, or the "
         "job's own",
         choices=PRECISIONS,
+    )
+    decode: str | None = _setting(
+        None,
+        "how the images of a new job are decoded; reduced: JPEGs no larger than need be, pixels averaged; strict: as "
+        "the article does, whole and linear; unset: reduced, or the job's own",
+        choices=DECODES,
     )
     cache_dir: Path | None = _setting(
         None, "directory that keeps the models made for OpenVINO; unset: lookalike in the user's cache directory"

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import FingerprintMismatch, ImageError, ModelError
-from shared.models import LITE0_FILE, LITE0_PACKAGE, PREPROCESSING, ModelSpec, weights_sha256
+from shared.models import LITE0_FILE, LITE0_PACKAGE, ModelSpec, weights_sha256
 from workers import engines
 from workers.backbone import Backbone, Builder
 
@@ -82,12 +82,7 @@ def load_embedder(
         raise ModelError(f"No builder knows the model {spec.name!r}; expected one of {known}.")
     if batch_size is not None and batch_size < 1:
         raise ModelError(f"The batch size is {batch_size}; expected at least 1.")
-    if spec.preprocessing != PREPROCESSING:
-        ours = replace(spec, preprocessing=PREPROCESSING)
-        raise FingerprintMismatch(
-            f"{spec.fingerprint} wants its images so: {spec.preprocessing}; this version of lookalike prepares them so "
-            f"({ours.fingerprint}): {PREPROCESSING}. Use the version that made the job, or make a new job."
-        )
+    _ = spec.decode  # Asked for what it raises: another version may have prepared images otherwise.
     weights = _weights_of(spec, model_dir)
     if weights is not None:
         found = replace(spec, weights_sha256=weights_sha256(weights))

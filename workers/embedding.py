@@ -134,15 +134,15 @@ class _Work:
         for chunk in self.manifest.chunks(self.partition):
             if chunk not in missing:
                 known.read_committed(chunk)
-        limits = (self.embedder.image_size, self.manifest.max_image_pixels, self.manifest.max_image_bytes)
+        wanted = self._wanted()
         clock = StageClock(threads)
-        with Attempt(self.job, self.partition.number) as attempt, IsolatedReaders(*limits) as readers:
+        with Attempt(self.job, self.partition.number) as attempt, IsolatedReaders(*wanted) as readers:
 
             def read(place: int, path: str) -> ReadImage:
                 if attempt.suspects(ids[place]):
                     return readers.read(path)
                 with attempt.in_hand(ids[place]):
-                    return read_image(path, *limits, known=lambda sha256: known.find(sha256) is not None)
+                    return read_image(path, *wanted, known=lambda sha256: known.find(sha256) is not None)
 
             images = stream_images(
                 (paths[image_id - self.partition.start] for image_id in ids),
@@ -187,7 +187,12 @@ class _Work:
 
     def _read_whole(self, path: str) -> ReadImage:
         """Read an image once more, whose bytes seemed to be known."""
-        return read_image(path, self.embedder.image_size, self.manifest.max_image_pixels, self.manifest.max_image_bytes)
+        return read_image(path, *self._wanted())
+
+    def _wanted(self) -> tuple[int, int, int, str]:
+        """What is wanted of each image, for `read_image`: its size, the most pixels and bytes, how it is decoded."""
+        limits = self.manifest.max_image_pixels, self.manifest.max_image_bytes
+        return (self.embedder.image_size, *limits, self.manifest.model.decode)
 
     def _commit(
         self, chunk: Chunk, work: ChunkWork, embeddings: NDArray[np.float16], seconds: float, load: StageLoad

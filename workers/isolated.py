@@ -15,6 +15,7 @@ from typing import Self
 import numpy as np
 
 from shared.errors import SourceError
+from shared.models import REDUCED
 from workers.decode import ReadImage, read_image
 
 # A process may also be ended by chance, or for want of memory at a bad moment. An image is given up at the second time.
@@ -29,8 +30,8 @@ class IsolatedReaders:
     Use as a context manager: leaving it ends the processes. They end by themselves when their worker does.
     """
 
-    def __init__(self, image_size: int, max_pixels: int, max_bytes: int) -> None:
-        self._command = [sys.executable, "-m", "workers.isolated", *map(str, (image_size, max_pixels, max_bytes))]
+    def __init__(self, image_size: int, max_pixels: int, max_bytes: int, how: str = REDUCED) -> None:
+        self._command = [sys.executable, "-m", "workers.isolated", *map(str, (image_size, max_pixels, max_bytes)), how]
         self._image_size = image_size
         self._own = threading.local()
         self._all: list[subprocess.Popen[bytes]] = []
@@ -128,13 +129,13 @@ def _unpacked(data: bytes, image_size: int) -> ReadImage:
 
 def main(arguments: list[str]) -> None:
     """Read the images whose paths come on standard input, a line of JSON each, and answer each on standard output."""
-    image_size, max_pixels, max_bytes = map(int, arguments)
+    image_size, max_pixels, max_bytes = map(int, arguments[:-1])
     # Nothing else in this process, and no library, may write between the answers.
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
     with suppress(BrokenPipeError):  # Whoever asked is gone.
         for line in sys.stdin:
-            packed = _packed(read_image(json.loads(line), image_size, max_pixels, max_bytes))
+            packed = _packed(read_image(json.loads(line), image_size, max_pixels, max_bytes, arguments[-1]))
             answers.write(len(packed).to_bytes(_LENGTH_BYTES, "big") + packed)
 
 

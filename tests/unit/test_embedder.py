@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from shared.errors import FingerprintMismatch, ModelError
-from shared.models import ModelSpec, resolve_model
+from shared.models import STRICT_PREPROCESSING, ModelSpec, resolve_model
 from workers import embedder
 from workers.embedder import Embedder, has_direction, load_embedder, no_direction, register_builder
 
@@ -181,6 +181,11 @@ def test_another_preprocessing_is_refused_naming_both_models(spec: ModelSpec, tm
         load(other, tmp_path, Means())
     assert spec.fingerprint in str(caught.value)
     assert other.fingerprint in str(caught.value)
+
+
+def test_a_model_whose_images_are_decoded_strictly_is_loaded(spec: ModelSpec, tmp_path: Path) -> None:
+    strict = replace(spec, preprocessing=STRICT_PREPROCESSING)
+    assert load(strict, tmp_path, Means()).fingerprint == strict.fingerprint != spec.fingerprint
 
 
 def test_missing_weights_are_named(spec: ModelSpec, tmp_path: Path) -> None:

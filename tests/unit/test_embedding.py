@@ -16,10 +16,11 @@ from shared.errors import CorruptFile, FingerprintMismatch, JobNotFound, SourceE
 from shared.jobdir import JobDir
 from shared.ledger import Seal
 from shared.manifest import Chunk, Manifest, Source, write_manifest
+from shared.models import STRICT_PREPROCESSING
 from shared.paths import to_text
 from shared.stage_load import StageLoad
 from tests.unit.make_job import model_spec
-from workers.decode import ReadImage
+from workers.decode import ReadImage, read_image
 from workers.embedding import PartitionProgress, duration, embed_partition
 from workers.isolated import IsolatedReaders
 from workers.known_images import KnownImages
@@ -675,3 +676,25 @@ def test_chunks_and_seals_say_what_held_them_up(make: Make) -> None:
     assert load.busy["read"] > 0
     assert str(reports[-1]).endswith(str(reports[-1].load))
     assert "bottleneck: " in str(reports[-1])
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_strict_job_is_embedded_from_strictly_decoded_images(
+    make: Make, photos: list[Path], alone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, reduced = make("job", photos[4:14])
+    manifest = dataclasses.replace(
+        reduced, model=dataclasses.replace(reduced.model, preprocessing=STRICT_PREPROCESSING)
+    )
+    # As if a worker had come to its end over each of them.
+    monkeypatch.setattr("workers.attempts.Attempt.suspects", lambda self, image_id: alone)
+    embed(job, manifest)
+    vectors = np.load(job.img_emb(0)).astype(np.float32)
+    ways = {
+        how: np.stack([read_image(str(path), SIZE, 10**6, 10**6, how).pixels for path in photos[4:14]])
+        for how in ("reduced", "strict")
+    }
+    expected = np.concatenate([FakeEmbedder().embed(image[None]) for image in ways["strict"]])
+    np.testing.assert_allclose(vectors, expected, atol=1e-3)
+    others = np.concatenate([FakeEmbedder().embed(image[None]) for image in ways["reduced"]])
+    assert np.abs(vectors - others).max() > 1e-2
