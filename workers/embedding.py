@@ -21,6 +21,7 @@ from workers.decode import ReadImage, read_image, stream_images
 from workers.embedder import Embedder
 from workers.isolated import IsolatedReaders
 from workers.known_images import KnownImages
+from workers.overlap import Overlap
 from workers.reach import require_source
 from workers.stage_clock import StageClock
 from workers.stopping import Stopped
@@ -151,17 +152,23 @@ class _Work:
                 ahead=_BATCHES_AHEAD * self.embedder.batch_size,
             )
             try:
-                with ChunkWriter(clock) as writer:
+                with ChunkWriter(clock) as writer, Overlap(self.embedder, clock) as model:
                     for chunk in missing:
-                        self._embed_chunk(chunk, images, known, writer, clock)
+                        self._embed_chunk(chunk, images, known, model, writer, clock)
             finally:
                 images.close()
 
     def _embed_chunk(
-        self, chunk: Chunk, images: Iterator[ReadImage], known: KnownImages, writer: ChunkWriter, clock: StageClock
+        self,
+        chunk: Chunk,
+        images: Iterator[ReadImage],
+        known: KnownImages,
+        model: Overlap,
+        writer: ChunkWriter,
+        clock: StageClock,
     ) -> None:
         started, mark = time.monotonic(), clock.mark()
-        work = ChunkWork(chunk, self.embedder, known, clock)
+        work = ChunkWork(chunk, self.embedder, known, model)
         asked = 0
         while len(work.rows) < len(chunk):
             with clock.waiting_for("read"):

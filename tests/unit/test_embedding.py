@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from shared import checkpoint, ledger, path_list
-from shared.errors import CorruptFile, FingerprintMismatch, JobNotFound, SourceError
+from shared.errors import CorruptFile, FingerprintMismatch, JobNotFound, ModelError, SourceError
 from shared.jobdir import JobDir
 from shared.ledger import Seal
 from shared.manifest import Chunk, Manifest, Source, write_manifest
@@ -44,6 +44,18 @@ class FakeEmbedder:
         self.batches.append(len(images))
         fields = images.reshape(len(images), 2, SIZE // 2, 2, SIZE // 2, 3).mean(axis=(2, 4)).reshape(-1, DIM) + 1
         return (fields / np.linalg.norm(fields, axis=1, keepdims=True)).astype(np.float32)
+
+
+class FakeOnDevice(FakeEmbedder):
+    """The same on a device of its own, which notes what was handed over to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.handed: list[int] = []
+
+    def hand_over(self, images: npt.NDArray[np.uint8]) -> Callable[[], npt.NDArray[np.float32]]:
+        self.handed.append(len(images))
+        return lambda: self.embed(images)
 
 
 @pytest.fixture(scope="session")
@@ -698,3 +710,65 @@ def test_a_strict_job_is_embedded_from_strictly_decoded_images(
     np.testing.assert_allclose(vectors, expected, atol=1e-3)
     others = np.concatenate([FakeEmbedder().embed(image[None]) for image in ways["reduced"]])
     assert np.abs(vectors - others).max() > 1e-2
+
+
+def test_on_a_device_of_its_own_the_model_gives_the_same_bytes(make: Make) -> None:
+    job, manifest = make("in-turn")
+    for number in (0, 1):
+        embed(job, manifest, number)
+    other, _ = make("overlapped")
+    device = FakeOnDevice()
+    for number in (0, 1):
+        embed(other, manifest, number, embedder=device)
+    assert sealed_bytes(other) == sealed_bytes(job)
+    assert device.handed == device.batches
+    assert sum(device.handed) == 45
+
+
+@pytest.mark.parametrize("times", [2, 5])
+def test_on_a_device_of_its_own_a_stop_keeps_what_is_committed(make: Make, times: int) -> None:
+    job, manifest = make("job")
+    device = FakeOnDevice()
+    with pytest.raises(Stopped):
+        embed(job, manifest, embedder=device, keep_going=no_after(times))
+    kept = job.chunk_numbers(0)
+    assert kept == list(range(times // 3))
+    again = FakeOnDevice()
+    assert embed(job, manifest, embedder=again).embedded == 27
+    assert sum(again.handed) == 27 - (9 if kept else 0)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("model")]
+
+
+def test_on_a_device_of_its_own_an_image_without_a_direction_is_its_own_row(make: Make) -> None:
+    class Blind(FakeOnDevice):
+        """Sees nothing in the second image of each batch."""
+
+        def embed(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+            found = super().embed(images)
+            found[1:2] = np.nan
+            return found
+
+    tables = []
+    for name, embedder in (("in-turn", Blind), ("overlapped", Blind)):
+        job, manifest = make(name)
+        model = embedder()
+        if name == "in-turn":
+            model.hand_over = None  # type: ignore[assignment]
+        embed(job, manifest, embedder=model)
+        tables.append(pq.read_table(job.errors(0)).to_pylist())
+        assert len([row for row in tables[-1] if row["status"] == "no-direction"]) == 7
+    assert tables[0] == tables[1]
+
+
+def test_on_a_device_of_its_own_a_model_that_fails_loses_one_chunk(make: Make) -> None:
+    class Failing(FakeOnDevice):
+        def embed(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+            if len(self.batches) == 4:
+                raise ModelError("The GPU has no memory left.")
+            return super().embed(images)
+
+    job, manifest = make("job")
+    with pytest.raises(ModelError, match="no memory left"):
+        embed(job, manifest, embedder=Failing())
+    assert job.chunk_numbers(0) == [0]
+    assert embed(job, manifest, embedder=FakeOnDevice()).embedded == 27
