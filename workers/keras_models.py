@@ -26,6 +26,7 @@ _LITE0_STAGES = (
     (1, 3, 1, 6, 320),
 )
 _LITE0_CLASSES = 1000
+_LONGEST_SAID = 300  # Some errors of Keras quote the whole configuration of a layer.
 _BATCH_NORM = ("weight", "bias", "running_mean", "running_var")
 # Keras' EfficientNet, and only its first version, divides by these once more when it loads "imagenet" by itself.
 _IMAGENET_STDDEV = (0.229, 0.224, 0.225)
@@ -230,4 +231,5 @@ def _required(weights: Path | None) -> Path:
 
 def first_line(error: Exception) -> str:
     """What an error of a library says, as far as a sentence can take it."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    return line if len(line) <= _LONGEST_SAID else f"{line[:_LONGEST_SAID]} …"

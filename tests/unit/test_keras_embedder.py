@@ -1,10 +1,12 @@
 """Real models: the packaged weights see what ImageNet says, and the bytes of an embedding depend on its image alone."""
 
 import io
+import json
 import logging
 import os
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.resources import files
@@ -209,6 +211,25 @@ def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
         load_embedder(resolve_model("efficientnet-b0", path), tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "harm"),
+    [
+        ("efficientnetv2-b0", lambda data: data),
+        ("efficientnet-b0", lambda data: data[: len(data) // 2]),
+        ("efficientnet-b0", lambda data: b"PK\3\4 no HDF5"),
+        ("efficientnet-b0", lambda data: b""),
+    ],
+    ids=["another architecture", "cut short", "another format", "empty"],
+)
+def test_a_weights_file_that_does_not_hold_the_model_is_refused(
+    name: str, harm: Callable[[bytes], bytes], b0_file: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.h5"
+    path.write_bytes(harm(b0_file.read_bytes()))
+    with pytest.raises(ModelError, match=rf"mine\.h5 does not hold the weights of {name} without its top.*_notop\.h5"):
+        load_embedder(resolve_model(name, path), tmp_path)
+
+
 @pytest.mark.parametrize("name", [name for name in MODEL_NAMES if name != "efficientnet-lite0"])
 def test_every_known_name_is_a_model_of_keras_with_the_stated_dimensions(
     name: str, monkeypatch: pytest.MonkeyPatch
@@ -284,6 +305,74 @@ def test_a_keras_file_without_one_vector_an_image_is_refused(
 def test_code_in_a_keras_file_is_never_run(tmp_path: Path) -> None:
     path = saved(tiny(layers.Lambda(lambda x: x * 2)), tmp_path)
     with pytest.raises(ModelError, match=r"mine\.keras can't be loaded.*never run"):
+        load_embedder(resolve_model(str(path)), tmp_path)
+
+
+def rewritten(path: Path, change: Callable[[dict[str, Any]], None], *, weights_bytes: int | None = None) -> Path:
+    """The `.keras` file at `path` with its last layer changed, or with so many bytes of its weights."""
+    with zipfile.ZipFile(path) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    config = json.loads(content["config.json"])
+    change(config["config"]["layers"][-1])
+    content["config.json"] = json.dumps(config).encode()
+    content["model.weights.h5"] = content["model.weights.h5"][:weights_bytes]
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in content.items():
+            archive.writestr(name, data)
+    return path
+
+
+# What a file may say of a layer to have something run or imported that is none of Keras' layers.
+UNSAFE: dict[str, dict[str, Any]] = {
+    "a layer of one's own": {"module": "mine", "class_name": "MyLayer", "registered_name": "mine>MyLayer"},
+    "a module that can be imported": {"module": "lk_marker", "class_name": "Layer", "registered_name": "Layer"},
+    "a function of the system": {"module": "os", "class_name": "system", "registered_name": "system"},
+    "a builtin": {"module": "builtins", "class_name": "exec", "registered_name": "exec"},
+    "a tool of Keras": {"module": "keras.utils", "class_name": "get_file", "registered_name": None},
+    "what Keras imports": {"module": "keras.src.utils.file_utils", "class_name": "os", "registered_name": None},
+}
+
+
+@pytest.mark.parametrize("what", UNSAFE)
+def test_a_keras_file_with_what_is_no_layer_of_keras_is_refused_and_nothing_runs(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marker = tmp_path / "ran"
+    (tmp_path / "lk_marker.py").write_text(f"open({str(marker)!r}, 'w').close()\nclass Layer: pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    path = rewritten(saved(tiny(layers.Dense(5)), tmp_path), lambda layer: layer.update(UNSAFE[what]))
+    monkeypatch.setattr(os, "system", lambda command: marker.touch())
+    monkeypatch.setattr("builtins.exec", lambda code: marker.touch())
+    monkeypatch.setattr("keras.utils.get_file", lambda *_, **__: marker.touch())
+    spec = replace(resolve_model(str(path)), dim=None)
+    with pytest.raises(ModelError, match=r"mine\.keras can't be loaded.*code in a file is never run") as caught:
+        load_embedder(spec, tmp_path)
+    assert not marker.exists()
+    assert "lk_marker" not in sys.modules
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("activation", ["system", "exec"])
+def test_a_function_that_a_layer_names_is_looked_for_in_keras_alone(activation: str, tmp_path: Path) -> None:
+    named = {"module": "os", "class_name": "function", "config": activation, "registered_name": activation}
+    path = saved(tiny(layers.Dense(5)), tmp_path)
+    rewritten(path, lambda layer: layer["config"].update(activation=named))
+    with pytest.raises(ModelError, match=r"mine\.keras can't be loaded.*never run"):
+        load_embedder(resolve_model(str(path)), tmp_path)
+
+
+@pytest.mark.parametrize("weights_bytes", [0, 3000])
+def test_a_keras_file_whose_weights_are_cut_short_is_refused(weights_bytes: int, tmp_path: Path) -> None:
+    path = saved(tiny(layers.Dense(5)), tmp_path)
+    rewritten(path, lambda layer: None, weights_bytes=weights_bytes)
+    with pytest.raises(ModelError, match=r"mine\.keras can't be loaded as a Keras model \(.*; expected a file"):
+        load_embedder(resolve_model(str(path)), tmp_path)
+
+
+def test_a_keras_file_whose_layers_do_not_fit_its_weights_is_refused(tmp_path: Path) -> None:
+    path = saved(tiny(layers.Dense(5)), tmp_path)
+    rewritten(path, lambda layer: layer["config"].update(units=6))
+    with pytest.raises(ModelError, match=r"mine\.keras can't be loaded"):
         load_embedder(resolve_model(str(path)), tmp_path)
 
 
