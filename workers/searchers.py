@@ -7,6 +7,7 @@ from pathlib import Path
 from shared import builds
 from shared.errors import NoIndexYet
 from shared.jobdir import JobDir
+from shared.manifest import command_of
 from shared.settings import Settings
 from workers.search import Searcher
 
@@ -68,5 +69,5 @@ def _stamp(job: JobDir) -> object:
 
 def _no_index(job: JobDir) -> NoIndexYet:
     return NoIndexYet(
-        f"The job {job.path} has no index yet: `lookalike index` builds one once all its partitions are sealed."
+        f"The job {job.path} has no index yet: {command_of(job)} builds one once all its partitions are sealed."
     )
