@@ -3,12 +3,11 @@
 import threading
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from coordinator.embedded_broker import EmbeddedBroker
 from shared import lease
 from shared.broker import CONNECTION_ERRORS, connect
-from shared.broker_url import redacted
+from shared.broker_url import redacted, without_secrets
 from shared.errors import LookalikeError
 from shared.jobdir import JobDir
 from shared.lease import Holder, Trouble
@@ -69,7 +68,9 @@ def _ask(job: JobDir, settings: Settings) -> AtWork:
         return AtWork(error=str(error).rstrip("."))
     except _FAILURES as error:
         return AtWork(
-            error=_without_password(f"{_named(settings)}: {str(error).rstrip('.') or type(error).__name__}", settings)
+            error=without_secrets(
+                f"{_named(settings)}: {str(error).rstrip('.') or type(error).__name__}", settings.broker_url
+            )
         )
 
 
@@ -80,7 +81,7 @@ def _asked(job: JobDir, settings: Settings) -> AtWork:
             holders=lease.holders(client, job.job_id),
             waiting=sum(isinstance(table, dict) and table.get("job") == job.job_id for table in messages),
             troubles=[
-                Trouble(trouble.owner, _without_password(trouble.sentence, settings), trouble.times)
+                Trouble(trouble.owner, without_secrets(trouble.sentence, settings.broker_url), trouble.times)
                 for trouble in lease.troubles(client, job.job_id)
             ],
         )
@@ -88,16 +89,3 @@ def _asked(job: JobDir, settings: Settings) -> AtWork:
 
 def _named(settings: Settings) -> str:
     return redacted(settings.broker_url) if settings.broker_url else "the embedded broker"
-
-
-def _without_password(text: str, settings: Settings) -> str:
-    """`text` in which neither the broker's URL nor its password can be read, whoever wrote it."""
-    url = settings.broker_url or ""
-    try:
-        password = urlsplit(url).password
-    except ValueError:
-        password = None
-    text = text.replace(url, redacted(url)) if url else text
-    for secret in {password, unquote(password)} if password else ():
-        text = text.replace(secret, "**")
-    return text

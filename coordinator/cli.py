@@ -11,6 +11,7 @@ from rich.console import RenderableType
 from coordinator import (
     at_work,
     display,
+    doctor,
     evaluating,
     importing_command,
     packing_command,
@@ -173,7 +174,7 @@ def _frames(job: JobDir, reader: ProgressReader, settings: Settings) -> Iterator
 
 for command in (
     searching.search, evaluating.evaluate, upkeep.verify, upkeep.repair, upkeep.rollback, services.worker,
-    services.flower, showing.show,
+    services.flower, showing.show, doctor.doctor,
 ):  # fmt: skip
     app.command()(command)
 app.command("import")(importing_command.import_)

@@ -1,9 +1,6 @@
 """The command `lookalike evaluate`: what the promoted build of a job does, measured by a process of its own."""
 
 import json
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,15 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from coordinator import terminal
+from coordinator import stage_process, terminal
 from coordinator.evaluation_table import evaluation_view
 from coordinator.terminal import Job, Json, err, out
 from shared import builds, files
-from shared.errors import JobError, LookalikeError, UsageError, error_from
+from shared.errors import JobError, UsageError
 from shared.jobdir import JobDir
 from shared.manifest import load_manifest
-
-_LOG_LINES = 12
 
 
 def evaluate(
@@ -86,38 +81,10 @@ def run_evaluation(job: JobDir, queries: int, plot: Path | None, told: Callable[
     `told` gets each phase and how much of it is done. Raises the error that the process names, or JobError with the
     end of what it said where it ended without.
     """
-    # -P: nothing that lies in the working directory is taken for a module.
-    command = [sys.executable, "-P", "-m", "workers.evaluating", str(job.path), "--queries", str(queries)]
-    command += [] if plot is None else ["--plot", str(plot)]
-    result: dict[str, Any] | None = None
-    with tempfile.TemporaryFile() as log:
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            start_new_session=True,  # Ctrl-C reaches this process alone, which ends the other.
-        )
-        try:
-            assert child.stdout is not None
-            for line in child.stdout:
-                said = json.loads(line)
-                if "error" in said:
-                    raise error_from(said["error"]["kind"], said["error"]["message"])
-                if "result" in said:
-                    result = said["result"]
-                else:
-                    told(said["phase"], said["share"])
-            if child.wait() == 0 and result is not None:
-                return result
-        except json.JSONDecodeError as error:
-            raise LookalikeError(f"The evaluation said what is no JSON: {error.doc[:200]!r}.") from None
-        finally:
-            child.kill()
-            child.wait()
-            if child.stdout is not None:
-                child.stdout.close()
-        log.seek(0)
-        tail = "\n".join(f"  {line}" for line in log.read().decode(errors="replace").splitlines()[-_LOG_LINES:])
-    raise JobError(f"The evaluation of {job.path} ended with exit status {child.returncode}. Its last words:\n{tail}")
+    return stage_process.result_of(
+        "workers.evaluating",
+        [str(job.path), "--queries", str(queries), *([] if plot is None else ["--plot", str(plot)])],
+        lambda said: told(said["phase"], said["share"]),
+        what=f"The evaluation of {job.path}",
+        ended=JobError,
+    )

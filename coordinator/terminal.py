@@ -116,6 +116,27 @@ def how_to_go_on() -> str:
     return f"Go on with:  {typed}"
 
 
+@contextmanager
+def telling(what: str, *, silent: bool) -> Iterator[tuple[Callable[[RenderableType], None], Callable[[str], None]]]:
+    """Show on a terminal what is going on while the block runs; yields a function that prints on stdout, nothing if
+    `silent`, and one that says what is going on now."""
+    status = err.status(what)
+
+    def say(line: RenderableType) -> None:
+        if not silent:
+            status.stop()  # On a terminal, both streams go to the same lines.
+            out.print(line)
+            status.start()
+
+    with status:
+        yield say, status.update
+
+
+def columns() -> int | None:
+    """How wide the terminal is that stdout goes to; None where it goes elsewhere."""
+    return out.width if out.is_terminal else None
+
+
 def show_until_done(steps: Iterator[Step]) -> Progress:
     """Show each step, live on a terminal and as a line every ten seconds elsewhere; returns the last progress."""
     progress: Progress | None = None

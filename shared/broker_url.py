@@ -1,7 +1,7 @@
 """The broker's address as each library spells it, and as people may see it: without its secrets."""
 
 import re
-from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from shared.errors import SettingsError
 
@@ -54,3 +54,15 @@ def redacted(url: str) -> str:
     # A password that was not escaped may hold any character, so only the last @ is sure to end it.
     _, at, place = rest.rpartition("@")
     return f"{scheme}{mark}{'**@' if at else ''}{re.split('[?#]', place)[0]}"
+
+
+def without_secrets(text: str, url: str | None) -> str:
+    """`text` in which neither the broker's `url` nor its password can be read, whoever wrote it."""
+    try:
+        password = urlsplit(url or "").password
+    except ValueError:
+        password = None
+    text = text.replace(url, redacted(url)) if url else text
+    for secret in {password, unquote(password)} if password else ():
+        text = text.replace(secret, "**")
+    return text

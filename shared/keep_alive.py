@@ -15,7 +15,7 @@ from shared.outage import Outage
 log = logging.getLogger("lookalike.broker")
 
 # A held message is stamped this many times within its visibility timeout: a missed beat or two loses nothing.
-_BEATS_PER_TIMEOUT = 5
+BEATS_PER_TIMEOUT = 5
 
 
 class KeepAlive(bootsteps.StartStopStep):
@@ -41,7 +41,7 @@ class KeepAlive(bootsteps.StartStopStep):
             args=(
                 parent.app,
                 channel.unacked_index_key,
-                channel.visibility_timeout / _BEATS_PER_TIMEOUT,
+                channel.visibility_timeout / BEATS_PER_TIMEOUT,
                 self._stop,
             ),
             name="keep-alive",

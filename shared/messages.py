@@ -18,6 +18,8 @@ EMBED_TASK, EMBED_QUEUE = "lookalike.embed_partition", "embed"
 COPIES_TASK = "lookalike.embed_copies"
 MERGE_TASK, MERGE_QUEUE = "lookalike.merge_job", "merge"
 SEARCH_TASK, QUERY_QUEUE = "lookalike.search", "query"
+# What Celery calls the question to all workers that each answers with its clock, version and queues.
+SELF_REPORT = "lookalike_self_report"
 # A role is what `lookalike worker ROLE` starts; each has one queue.
 QUEUES = {"embed": EMBED_QUEUE, "merge": MERGE_QUEUE, "query": QUERY_QUEUE}
 TASK_QUEUES = {

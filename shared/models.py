@@ -212,6 +212,12 @@ def resolve_model(
     )
 
 
+def imagenet_file(name: str) -> str:
+    """The file of ImageNet weights, without its top, that Keras downloads for a model of `keras.applications`."""
+    first, variant = name.startswith("efficientnet-"), name.partition("-")[2]
+    return f"efficientnet{variant}_notop.h5" if first else f"{name}_notop.h5"
+
+
 def imported_model(name: str, dim: int, chunk_size: int = 1_000) -> ModelSpec:
     """The model of vectors [n, dim] that were made elsewhere, by the name that a person gives it.
 

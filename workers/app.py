@@ -9,7 +9,7 @@ from celery import signals
 from shared.broker import CONNECTION_ERRORS, make_app
 from shared.lease import release_owner
 from shared.settings import load_settings
-from workers import envelopes, logs
+from workers import envelopes, logs, self_report
 from workers.runtime import Runtime, follow_parent
 
 settings = load_settings()
@@ -24,6 +24,7 @@ app.conf.broker_transport_options["search_body"] = envelopes.longest_body(
 )
 app.steps["consumer"].add(logs.BrokerSeen)
 logs.install(settings.broker_url)
+assert self_report.self_report  # Its import has taught the worker to answer.
 
 
 @signals.worker_init.connect(weak=False)

@@ -95,7 +95,7 @@ def embed_partition(
         missing = checkpoint.missing_chunks(job, manifest, partition)
         if missing:
             _Work(job, manifest, partition, locations, embedder, keep_going, may_commit, report).run(
-                missing, threads or _reading_threads(locations)
+                missing, threads or reading_threads(locations)
             )
         if not may_commit():
             raise Stopped
@@ -112,7 +112,8 @@ def embed_partition(
     return ledger.read_seal(job, partition.number)
 
 
-def _reading_threads(locations: Sequence[Location]) -> int:
+def reading_threads(locations: Sequence[Location]) -> int:
+    """How many threads read and decode the images at `locations`, where no setting says it."""
     cores = os.cpu_count() or 1
     return max(cores, _REMOTE_THREADS) if is_url(locations[0].path) else cores
 

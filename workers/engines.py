@@ -28,7 +28,7 @@ def builder(engine: str, cache_dir: Path | None) -> Builder:
     """
 
     def build(spec: ModelSpec, weights: Path | None, batch_size: int | None) -> Backbone:
-        reason = _against_openvino() if engine == "auto" else ""
+        reason = against_openvino() if engine == "auto" else ""
         if engine == "keras" or reason:
             return _keras(spec, weights, batch_size, reason)
         try:
@@ -41,12 +41,12 @@ def builder(engine: str, cache_dir: Path | None) -> Builder:
     return build
 
 
-def _against_openvino() -> str:
+def against_openvino() -> str:
     """Why OpenVINO is not the engine to begin with here; empty when it is."""
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     if backend != "tensorflow":
         return f"KERAS_BACKEND is {backend}"
-    if not _has_gpu():
+    if not has_gpu():
         return ""
     if _tensorflow_is_for_cpus():
         log.warning("A GPU is here, and TensorFlow is installed for CPUs alone: pip install 'lookalike[gpu]'.")
@@ -59,7 +59,8 @@ def _tensorflow_is_for_cpus() -> bool:
     return any(distributions(name="tensorflow-cpu"))
 
 
-def _has_gpu() -> bool:
+def has_gpu() -> bool:
+    """Whether the system has a GPU device that it does not hide from us."""
     # Asked of the system, because asking TensorFlow takes seconds and half a gigabyte.
     if os.environ.get("CUDA_VISIBLE_DEVICES", "all").strip() in _NO_DEVICES:
         return False
@@ -84,3 +85,12 @@ def _keras(spec: ModelSpec, weights: Path | None, batch_size: int | None, reason
             f"The model {spec.name} needs Keras and TensorFlow ({error}): pip install 'lookalike[worker]'."
         ) from error
     return build(spec, weights, batch_size)
+
+
+def keras_gpus() -> list[str]:
+    """The accelerators that Keras would compute on, by its names; raises ModelError where there is no Keras."""
+    try:
+        from workers.keras_embedder import accelerators
+    except ImportError as error:
+        raise ModelError(f"Keras and TensorFlow are not installed ({error}): pip install 'lookalike[gpu]'.") from error
+    return accelerators()

@@ -58,14 +58,23 @@ def find_or_make(spec: ModelSpec, weights: Path | None, cache_dir: Path | None) 
 
 def directory_of(spec: ModelSpec, cache_dir: Path | None) -> Path:
     """Where the export of `spec` lies, whatever its precision, which is OpenVINO's as it runs, and its decoding."""
-    home = cache_dir or platformdirs.user_cache_path("lookalike")
     made_by = f"openvino-{version('openvino').partition('-')[0]}-{_MAKING}"
-    return home / "exports" / f"{_exported(spec).fingerprint}-{made_by}"
+    return home_of(cache_dir) / "exports" / f"{_exported(spec).fingerprint}-{made_by}"
 
 
 def _exported(spec: ModelSpec) -> ModelSpec:
     """What an export depends on: it is in float32, and takes pixels, however they were decoded."""
     return replace(spec, precision="f32", preprocessing=PREPROCESSING)
+
+
+def home_of(cache_dir: Path | None) -> Path:
+    """The directory that keeps what is made here once: `cache_dir`, or that of this user."""
+    return cache_dir or platformdirs.user_cache_path("lookalike")
+
+
+def trouble(spec: ModelSpec, cache_dir: Path | None) -> str:
+    """Why there is no whole export of `spec`; empty when there is one. Raises OSError when the disk does not answer."""
+    return _trouble(directory_of(spec, cache_dir))
 
 
 def _make_if_need_be(spec: ModelSpec, weights: Path | None, directory: Path) -> None:

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from shared.errors import ModelError
 from shared.models import ModelSpec
-from workers.keras_models import build_model, first_line, lite0
+from workers.keras_models import build_model, first_line, lite0, prepare
 
-__all__ = ["GpuBackbone", "KerasBackbone", "build", "build_model", "in_half", "lite0", "traced"]
+__all__ = ["GpuBackbone", "KerasBackbone", "accelerators", "build", "build_model", "in_half", "lite0", "traced"]
 
 log = logging.getLogger("lookalike.worker")
 
@@ -152,6 +152,14 @@ def has_gpu() -> bool:
 
         return bool(torch.cuda.is_available())
     return any(not device.startswith("cpu") for device in keras.distribution.list_devices())
+
+
+def accelerators() -> list[str]:
+    """The devices other than CPUs that Keras sees, by its names for them."""
+    prepare()
+    if keras.config.backend() == "torch":
+        return ["cuda"] if has_gpu() else []
+    return [device for device in keras.distribution.list_devices() if not device.startswith("cpu")]
 
 
 def _taking_bytes(model: Any, image_size: int) -> Any:

@@ -11,7 +11,7 @@ from keras import layers
 from numpy.typing import NDArray
 
 from shared.errors import ModelError
-from shared.models import CUSTOM_MODEL, DEFAULT_MODEL, ModelSpec
+from shared.models import CUSTOM_MODEL, DEFAULT_MODEL, ModelSpec, imagenet_file
 from workers.torch_weights import read_state_dict
 
 # EfficientNet-Lite0 as its authors publish it: repeats, kernel, stride, expansion, filters.
@@ -38,7 +38,7 @@ def build_model(spec: ModelSpec, weights: Path | None) -> Any:
     Without one Keras downloads them. Raises ModelError for weights that can't be had or belong to another architecture,
     and for a `.keras` file that can't be loaded without running code of its own.
     """
-    _prepare()
+    prepare()
     if spec.name == CUSTOM_MODEL:
         return _load_custom(_required(weights))
     if spec.name == DEFAULT_MODEL:
@@ -151,7 +151,7 @@ def _application(spec: ModelSpec, weights: Path | None) -> Any:
     variant = spec.name.partition("-")[2].upper()
     make: Callable[..., Any] = getattr(keras.applications, f"EfficientNet{'' if first else 'V2'}{variant}")
     shape = (spec.image_size, spec.image_size, 3)
-    file_name = f"efficientnet{variant.lower()}_notop.h5" if first else f"{spec.name}_notop.h5"
+    file_name = imagenet_file(spec.name)
     if weights is None:
         try:
             return make(include_top=False, weights="imagenet", pooling="avg", input_shape=shape)
@@ -195,7 +195,7 @@ def _load_custom(path: Path) -> Any:
         ) from error
 
 
-def _prepare() -> None:
+def prepare() -> None:
     """Settle what a keras.json in someone's home, or a GPU's own idea of float32, could change.
 
     GPUs multiply "float32" with ten bits of a fraction where nobody forbids it. Who allows that asks for float16. And

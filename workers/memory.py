@@ -39,7 +39,7 @@ class Peak:
 
     def bytes(self) -> int:
         """The most so far."""
-        self._most = max(self._most, own_bytes() or _largest_resident())
+        self._most = max(self._most, own_bytes() or largest_resident())
         return self._most
 
     def _look(self) -> None:
@@ -56,6 +56,7 @@ def own_bytes() -> int | None:
     return None
 
 
-def _largest_resident() -> int:
+def largest_resident() -> int:
+    """The most bytes that this process has had in memory so far, pages of mapped files and libraries among them."""
     counted = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return counted if sys.platform == "darwin" else counted * 1024

@@ -259,7 +259,7 @@ exporting.main()
     with pytest.raises(EngineError, match=r"other features for the model custom than Keras \(cosine 0\.99.*0\.99999"):
         load_embedder(spec, tmp_path, engine="openvino", cache_dir=caches)
     assert [found.suffix for found in (caches / "exports").iterdir()] == [".lock"]
-    monkeypatch.setattr("workers.engines._has_gpu", lambda: False)
+    monkeypatch.setattr("workers.engines.has_gpu", lambda: False)
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
     caplog.set_level(logging.INFO, "lookalike.worker")
     serving = load_embedder(spec, tmp_path, engine="auto", cache_dir=caches)
@@ -273,7 +273,7 @@ exporting.main()
 def test_code_in_a_keras_file_is_run_by_no_engine(engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from keras import layers
 
-    monkeypatch.setattr("workers.engines._has_gpu", lambda: False)
+    monkeypatch.setattr("workers.engines.has_gpu", lambda: False)
     path = tiny_file(tmp_path, layers.Lambda(lambda x: x * 2))
     with pytest.raises(ModelError, match=r"mine\.keras can't be loaded.*code in a file is never run") as caught:
         load_embedder(resolve_model(str(path)), tmp_path, engine=engine, cache_dir=tmp_path / "cache")
