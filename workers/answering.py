@@ -94,7 +94,7 @@ class Answerer:
                 "(the setting max_query_bytes): send a smaller copy.",
                 "oversized",
             )
-        return decode(data, manifest.model.image_size, manifest.max_image_pixels).pixels
+        return decode(data, manifest.model.image_size, manifest.max_image_pixels, manifest.model.decode).pixels
 
     def _remembered(self, key: bytes) -> Vector | None:
         with self._lock:

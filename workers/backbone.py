@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,14 @@ class Backbone(Protocol):
 
     def forward(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Features float32 [batch_size, dim], of any length, of uint8 [batch_size, image_size, image_size, 3], RGB."""
+
+
+@runtime_checkable
+class DeviceBackbone(Backbone, Protocol):
+    """A backbone on a device with a memory of its own, into which batches can be moved ahead."""
+
+    def to_device(self, batch: NDArray[np.uint8]) -> Any:
+        """Begin to move a batch there; `forward` takes what this returns as it takes a batch."""
 
 
 Builder = Callable[[ModelSpec, Path | None, int | None], Backbone]

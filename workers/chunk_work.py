@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from shared.manifest import Chunk
 from workers.decode import ReadImage
 from workers.embedder import Embedder, has_direction, no_direction
 from workers.known_images import Known, KnownImages
-from workers.stage_clock import StageClock
+from workers.overlap import Overlap
 
 
 class ChunkWork:
@@ -20,9 +21,9 @@ class ChunkWork:
     Bytes that were embedded before, in this chunk or another of the partition, get the embedding that they have.
     """
 
-    def __init__(self, chunk: Chunk, embedder: Embedder, known: KnownImages, clock: StageClock) -> None:
+    def __init__(self, chunk: Chunk, embedder: Embedder, known: KnownImages, model: Overlap) -> None:
         self.rows: list[ImageRow] = []
-        self._chunk, self._embedder, self._known, self._clock = chunk, embedder, known, clock
+        self._chunk, self._embedder, self._known, self._model = chunk, embedder, known, model
         self._embeddings = np.empty((len(chunk), embedder.dim), np.float16)
         self._batch: list[NDArray[np.uint8]] = []
         self._places: list[int] = []  # Which row each image of the batch belongs to.
@@ -57,20 +58,22 @@ class ChunkWork:
         return len(self._batch) == self._embedder.batch_size
 
     def embed(self) -> None:
-        """Let the model embed the batch, full or not."""
+        """Let the model embed the batch, full or not. It may still be at it when this returns."""
         if not self._batch:
             return
-        with self._clock.at_work("model"):
-            embeddings = self._embedder.embed(np.stack(self._batch))
-        good = has_direction(embeddings)
-        self._embeddings[np.array(self._places)[good]] = embeddings[good]
-        for place in np.array(self._places)[~good]:
-            error = no_direction()
-            self.rows[place] = replace(self.rows[place], status=error.status, error_message=str(error))
+        self._model.embed(np.stack(self._batch), partial(self._put, np.array(self._places)))
         self._batch, self._places = [], []
 
+    def _put(self, places: NDArray[np.intp], embeddings: NDArray[np.float32]) -> None:
+        good = has_direction(embeddings)
+        self._embeddings[places[good]] = embeddings[good]
+        for place in places[~good]:
+            error = no_direction()
+            self.rows[place] = replace(self.rows[place], status=error.status, error_message=str(error))
+
     def finish(self) -> NDArray[np.float16]:
-        """The embeddings of the rows that are "ok", float16 [n, d], once all images are taken and embedded."""
+        """The embeddings of the rows that are "ok", float16 [n, d], once all images are taken; waits for the model."""
+        self._model.finish()
         for place, first in self._copies:
             self._embeddings[place] = self._embeddings[first]
             original = self.rows[first]

@@ -168,7 +168,8 @@ def _copies_of(original: Original, manifest: Manifest, image_size: int) -> list[
         photo = decode_photo(data, LONGEST, manifest.max_image_pixels)
         altered = ((name, ALTERATIONS[name](photo)) for name in MEASURED)
         # Through the bytes of a JPEG file, as a query comes.
-        return [_Copy(original, name, decode(jpeg, image_size, LONGEST**2).pixels) for name, jpeg in altered]
+        how = manifest.model.decode
+        return [_Copy(original, name, decode(jpeg, image_size, LONGEST**2, how).pixels) for name, jpeg in altered]
     except ImageError as error:
         return f"{original.path}: {error}"
 

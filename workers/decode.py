@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from shared.errors import ImageError, SettingsError
 from shared.locations import Location, read_bytes
+from shared.models import REDUCED, STRICT
 from workers.header import JPEGS, is_cut_short, read_header, require_honest
 
 Item = TypeVar("Item")
@@ -72,8 +73,11 @@ class ReadImage:
     decode_seconds: float = 0.0
 
 
-def decode(data: bytes, image_size: int, max_pixels: int) -> DecodedImage:
+def decode(data: bytes, image_size: int, max_pixels: int, how: str = REDUCED) -> DecodedImage:
     """Decode the bytes of an image file to uint8 [image_size, image_size, 3], RGB, stretched to a square.
+
+    `how` is the model's `decode`: "reduced" decodes a JPEG no larger than it need be and averages pixels, "strict"
+    decodes it whole and resizes linearly, as the article does.
 
     `max_pixels` bounds width times height by the header, checked before anything is decoded. Sixteen bits, grey,
     palettes and CMYK come out as 8-bit RGB; alpha is dropped; an animation gives its first frame. Raises ImageError
@@ -82,11 +86,13 @@ def decode(data: bytes, image_size: int, max_pixels: int) -> DecodedImage:
     """
     width, height, kind, orientation = checked_header(data, max_pixels)
     flag = cv2.IMREAD_COLOR
-    if kind in JPEGS:  # Of any other format OpenCV decodes all, and drops pixels instead of averaging them.
+    # Of any other format OpenCV decodes all, and drops pixels instead of averaging them.
+    if kind in JPEGS and how == REDUCED:
         short = min(width, height)
         flag = next((f for by, f in _REDUCED if short // by >= _REDUCED_MARGIN * image_size), flag)
     with _alone(width, height, flag):
-        square = _square(_pixels(data, flag, orientation, f"{kind} data of {width} x {height} pixels"), image_size)
+        pixels = _pixels(data, flag, orientation, f"{kind} data of {width} x {height} pixels")
+        square = _square(pixels, image_size, how)
     return DecodedImage(_upright(square, orientation), width, height)
 
 
@@ -145,10 +151,11 @@ def _pixels(data: bytes, flag: int, orientation: int | None, what: str) -> NDArr
     return np.asarray(pixels, np.uint8)
 
 
-def _square(pixels: NDArray[np.uint8], image_size: int) -> NDArray[np.uint8]:
+def _square(pixels: NDArray[np.uint8], image_size: int, how: str) -> NDArray[np.uint8]:
     grows = pixels.shape[0] < image_size or pixels.shape[1] < image_size
-    interpolation = cv2.INTER_LINEAR if grows else cv2.INTER_AREA
+    interpolation = cv2.INTER_LINEAR if grows or how == STRICT else cv2.INTER_AREA
     square = cv2.resize(pixels, (image_size, image_size), interpolation=interpolation)
+    # Not before: the square is a small part of what was decoded, and this is a copy.
     return np.asarray(cv2.cvtColor(square, cv2.COLOR_BGR2RGB), np.uint8)
 
 
@@ -165,13 +172,15 @@ def read_image(
     image_size: int,
     max_pixels: int,
     max_bytes: int,
+    how: str = REDUCED,
     known: Callable[[str], bool] = lambda sha256: False,
 ) -> ReadImage:
     """Read and decode the image at `location`; a failure is returned, never raised.
 
     Beyond the statuses of `decode` there are vanished, unreadable, damaged, and oversized for over `max_bytes`.
     Nothing but a regular file is read, because a FIFO would block and a device may never end. A file that changes
-    meanwhile is what was read of it: `bytes` and `sha256` are of that. Bytes whose sha256 is `known` are not decoded.
+    meanwhile is what was read of it: `bytes` and `sha256` are of that. Bytes whose sha256 is `known` are not decoded,
+    others in the way `how`.
     """
     path, size, sha256 = location.path, None, None
     began = time.perf_counter()
@@ -182,7 +191,7 @@ def read_image(
         read = time.perf_counter()
         if known(sha256):
             return ReadImage(path, size, sha256, None, None, None, "ok", None, read - began)
-        image = decode(data, image_size, max_pixels)
+        image = decode(data, image_size, max_pixels, how)
         found = ReadImage(path, size, sha256, image.width, image.height, image.pixels, "ok", None)
     except ImageError as error:
         found = ReadImage(path, size, sha256, None, None, None, error.status, str(error))

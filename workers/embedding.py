@@ -24,6 +24,7 @@ from workers.decode import ReadImage, read_image, stream_images
 from workers.embedder import Embedder
 from workers.isolated import IsolatedReaders
 from workers.known_images import KnownImages
+from workers.overlap import Overlap
 from workers.reach import require_source
 from workers.stage_clock import StageClock
 from workers.stopping import Stopped
@@ -149,15 +150,15 @@ class _Work:
         for chunk in self.manifest.chunks(self.partition):
             if chunk not in missing:
                 known.read_committed(chunk)
-        limits = (self.embedder.image_size, self.manifest.max_image_pixels, self.manifest.max_image_bytes)
+        wanted = self._wanted()
         clock = StageClock(threads)
-        with Attempt(self.job, self.partition.number) as attempt, IsolatedReaders(*limits) as readers:
+        with Attempt(self.job, self.partition.number) as attempt, IsolatedReaders(*wanted) as readers:
 
             def read(place: int, location: Location) -> ReadImage:
                 if attempt.suspects(ids[place]):
                     return readers.read(location)
                 with attempt.in_hand(ids[place]):
-                    return read_image(location, *limits, known=lambda sha256: known.find(sha256) is not None)
+                    return read_image(location, *wanted, known=lambda sha256: known.find(sha256) is not None)
 
             images = stream_images(
                 (self._location(image_id) for image_id in ids),
@@ -166,17 +167,23 @@ class _Work:
                 ahead=_BATCHES_AHEAD * self.embedder.batch_size,
             )
             try:
-                with ChunkWriter(clock) as writer:
+                with ChunkWriter(clock) as writer, Overlap(self.embedder, clock) as model:
                     for chunk in missing:
-                        self._embed_chunk(chunk, images, known, writer, clock)
+                        self._embed_chunk(chunk, images, known, model, writer, clock)
             finally:
                 images.close()
 
     def _embed_chunk(
-        self, chunk: Chunk, images: Iterator[ReadImage], known: KnownImages, writer: ChunkWriter, clock: StageClock
+        self,
+        chunk: Chunk,
+        images: Iterator[ReadImage],
+        known: KnownImages,
+        model: Overlap,
+        writer: ChunkWriter,
+        clock: StageClock,
     ) -> None:
         started, mark = time.monotonic(), clock.mark()
-        work = ChunkWork(chunk, self.embedder, known, clock)
+        work = ChunkWork(chunk, self.embedder, known, model)
         asked = 0
         while len(work.rows) < len(chunk):
             with clock.waiting_for("read"):
@@ -205,8 +212,12 @@ class _Work:
 
     def _read_whole(self, image_id: int) -> ReadImage:
         """Read an image once more, whose bytes seemed to be known."""
-        limits = (self.embedder.image_size, self.manifest.max_image_pixels, self.manifest.max_image_bytes)
-        return read_image(self._location(image_id), *limits)
+        return read_image(self._location(image_id), *self._wanted())
+
+    def _wanted(self) -> tuple[int, int, int, str]:
+        """What is wanted of each image, for `read_image`: its size, the most pixels and bytes, how it is decoded."""
+        limits = self.manifest.max_image_pixels, self.manifest.max_image_bytes
+        return (self.embedder.image_size, *limits, self.manifest.model.decode)
 
     def _commit(
         self, chunk: Chunk, work: ChunkWork, embeddings: NDArray[np.float16], seconds: float, load: StageLoad

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from importlib.metadata import distributions
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,8 +23,8 @@ _NO_DEVICES = ("", "-1")
 def builder(engine: str, cache_dir: Path | None) -> Builder:
     """What builds a model of FAMILIES for `engine`: auto, openvino or keras; exports lie under `cache_dir`.
 
-    "auto" takes OpenVINO on a CPU, and Keras where that is not installed, can't run the model, or a GPU is there; the
-    log says which it is and why. "openvino" raises EngineError instead.
+    "auto" takes OpenVINO on a CPU, and Keras where that is not installed, can't run the model, or would leave a GPU
+    idle; the log says which it is and why. "openvino" raises EngineError instead.
     """
 
     def build(spec: ModelSpec, weights: Path | None, batch_size: int | None) -> Backbone:
@@ -45,9 +46,17 @@ def against_openvino() -> str:
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     if backend != "tensorflow":
         return f"KERAS_BACKEND is {backend}"
-    if has_gpu():
-        return "a GPU is here, which OpenVINO would leave idle"
-    return ""
+    if not has_gpu():
+        return ""
+    if _tensorflow_is_for_cpus():
+        log.warning("A GPU is here, and TensorFlow is installed for CPUs alone: pip install 'lookalike[gpu]'.")
+        return ""
+    return "a GPU is here, which OpenVINO would leave idle"
+
+
+def _tensorflow_is_for_cpus() -> bool:
+    """Whether the TensorFlow that is installed is the build that knows no GPU."""
+    return any(distributions(name="tensorflow-cpu"))
 
 
 def has_gpu() -> bool:
@@ -69,8 +78,6 @@ def _openvino(spec: ModelSpec, weights: Path | None, batch_size: int | None, cac
 
 def _keras(spec: ModelSpec, weights: Path | None, batch_size: int | None, reason: str) -> Backbone:
     log.info("Keras runs the model%s.", f": {reason}" if reason else "")
-    if spec.precision != "f32":
-        log.warning("Keras computes in float32, which gives a job of %s the same hits, more slowly.", spec.precision)
     try:
         from workers.keras_embedder import build  # Seconds and half a gigabyte: only who needs it pays for it.
     except ImportError as error:

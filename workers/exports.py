@@ -20,7 +20,7 @@ import platformdirs
 
 from shared import files
 from shared.errors import EngineError, ModelError
-from shared.models import ModelSpec
+from shared.models import PREPROCESSING, ModelSpec
 
 log = logging.getLogger("lookalike.worker")
 
@@ -44,7 +44,9 @@ def find_or_make(spec: ModelSpec, weights: Path | None, cache_dir: Path | None) 
     try:
         if _trouble(directory):
             directory.parent.mkdir(parents=True, exist_ok=True)
-            with _alone(directory):
+            with _alone(directory) as alone:
+                if alone:
+                    _remove_leftovers(directory)
                 _make_if_need_be(spec, weights, directory)
     except OSError as error:
         raise EngineError(
@@ -55,10 +57,14 @@ def find_or_make(spec: ModelSpec, weights: Path | None, cache_dir: Path | None) 
 
 
 def directory_of(spec: ModelSpec, cache_dir: Path | None) -> Path:
-    """Where the export of `spec` lies. It is in float32 whatever the spec's precision; OpenVINO rounds as it runs."""
-    exact = replace(spec, precision="f32")
+    """Where the export of `spec` lies, whatever its precision, which is OpenVINO's as it runs, and its decoding."""
     made_by = f"openvino-{version('openvino').partition('-')[0]}-{_MAKING}"
-    return home_of(cache_dir) / "exports" / f"{exact.fingerprint}-{made_by}"
+    return home_of(cache_dir) / "exports" / f"{_exported(spec).fingerprint}-{made_by}"
+
+
+def _exported(spec: ModelSpec) -> ModelSpec:
+    """What an export depends on: it is in float32, and takes pixels, however they were decoded."""
+    return replace(spec, precision="f32", preprocessing=PREPROCESSING)
 
 
 def home_of(cache_dir: Path | None) -> Path:
@@ -75,9 +81,9 @@ def _make_if_need_be(spec: ModelSpec, weights: Path | None, directory: Path) -> 
     trouble = _trouble(directory)  # Whoever held the lock may have made it.
     if not trouble:
         return
-    if directory.exists():
+    if os.path.lexists(directory):
         log.warning("The export %s is damaged (%s); it is made anew.", directory, trouble)
-        shutil.rmtree(directory)
+        _remove(directory)
     log.info("Making %s for OpenVINO from Keras, once; it is kept in %s.", spec.fingerprint, directory)
     with tempfile.TemporaryDirectory(prefix=f".{directory.name}-", dir=directory.parent) as name:
         aside = Path(name) / "export"
@@ -96,27 +102,49 @@ def _make_if_need_be(spec: ModelSpec, weights: Path | None, directory: Path) -> 
                 raise
 
 
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def _remove_leftovers(directory: Path) -> None:
+    """Remove what processes that were killed over this export left half written."""
+    for path in directory.parent.iterdir():
+        if path.name.startswith(f".{directory.name}-"):
+            _remove(path)
+
+
 def _trouble(directory: Path) -> str:
     """What is wrong with the export in `directory`; empty when it is whole."""
     try:
-        expected = json.loads((directory / RECORD).read_bytes())["files"]
+        record = json.loads((directory / RECORD).read_bytes())
+        made_of = _exported(ModelSpec.from_json(record["model"])).fingerprint
+        if not directory.name.startswith(f"{made_of}-"):
+            return f"it was made of {made_of}"
         for file in (MODEL, VALUES):
-            if files.sha256_of(directory / file) != expected[file]:
+            if files.sha256_of(directory / file) != record["files"][file]:
                 return f"{file} is not what was written"
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is missing"
-    except (ValueError, LookupError, TypeError):
+    except (NotADirectoryError, IsADirectoryError) as error:
+        return f"{Path(error.filename).name} is no file of an export"
+    except (ValueError, LookupError, TypeError, AttributeError, ModelError):
         return f"{RECORD} can't be read"
     return ""
 
 
 @contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    """Wait until no other process makes this export."""
+def _alone(directory: Path) -> Iterator[bool]:
+    """Wait until no other process makes this export; gives whether that is certain."""
     with open(directory.parent / f"{directory.name}.lock", "w") as lock:
-        with suppress(OSError):  # Some mounts know no locks; then two may do the same work.
+        try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        except OSError:  # Some mounts know no locks; then two may do the same work.
+            yield False
+        else:
+            yield True
 
 
 def _made(spec: ModelSpec, weights: Path | None, directory: Path) -> dict[str, Any]:
@@ -149,14 +177,23 @@ def _made(spec: ModelSpec, weights: Path | None, directory: Path) -> dict[str, A
         code = process.wait()
         said.seek(0)
         last = said.read().decode(errors="replace").strip().rpartition("\n")[2]
-    if not answer:
+    told = _told(answer)
+    if told is None:
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
         raise EngineError(
             f"The process that was to make the model for OpenVINO ended with {how} ({last or 'no word'})."
         )
-    told: dict[str, Any] = json.loads(answer)
     if "model_error" in told:
         raise ModelError(told["model_error"])
     if "engine_error" in told:
         raise EngineError(told["engine_error"])
     return told
+
+
+def _told(answer: bytes) -> dict[str, Any] | None:
+    """The line of JSON that the process answers with; None for one that it did not come to the end of."""
+    try:
+        told = json.loads(answer)
+    except ValueError:
+        return None
+    return told if isinstance(told, dict) else None

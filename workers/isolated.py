@@ -17,6 +17,7 @@ import numpy as np
 from shared.errors import SourceError
 from shared.locations import Location
 from shared.members import Member
+from shared.models import REDUCED
 from workers.decode import ReadImage, read_image
 
 # A process may also be ended by chance, or for want of memory at a bad moment. An image is given up at the second time.
@@ -33,8 +34,8 @@ class IsolatedReaders:
     Use as a context manager: leaving it ends the processes. They end by themselves when their worker does.
     """
 
-    def __init__(self, image_size: int, max_pixels: int, max_bytes: int) -> None:
-        self._command = [sys.executable, "-m", "workers.isolated", *map(str, (image_size, max_pixels, max_bytes))]
+    def __init__(self, image_size: int, max_pixels: int, max_bytes: int, how: str = REDUCED) -> None:
+        self._command = [sys.executable, "-m", "workers.isolated", *map(str, (image_size, max_pixels, max_bytes)), how]
         self._image_size = image_size
         self._own = threading.local()
         self._all: list[subprocess.Popen[bytes]] = []
@@ -137,13 +138,14 @@ def _location(table: dict[str, Any]) -> Location:
 
 def main(arguments: list[str]) -> None:
     """Read the images whose locations come on standard input, a line of JSON each, and answer on standard output."""
-    image_size, max_pixels, max_bytes = map(int, arguments)
+    image_size, max_pixels, max_bytes = map(int, arguments[:-1])
     # Nothing else in this process, and no library, may write between the answers.
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
     with suppress(BrokenPipeError):  # Whoever asked is gone.
         for line in sys.stdin:
-            packed = _packed(read_image(_location(json.loads(line)), image_size, max_pixels, max_bytes))
+            location = _location(json.loads(line))
+            packed = _packed(read_image(location, image_size, max_pixels, max_bytes, arguments[-1]))
             answers.write(len(packed).to_bytes(_LENGTH_BYTES, "big") + packed)
 
 

@@ -1,12 +1,11 @@
-"""Keras models as backbones: the only room that imports TensorFlow or Keras."""
+"""Keras models at work as backbones: bytes go in, features come out, by calls that suit a CPU or a GPU."""
 
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # JAX would take three quarters of a GPU at once.
 
-import contextlib
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,73 +15,126 @@ from keras import layers
 from numpy.typing import NDArray
 
 from shared.errors import ModelError
-from shared.models import CUSTOM_MODEL, DEFAULT_MODEL, ModelSpec, imagenet_file
-from workers.torch_weights import read_state_dict
+from shared.models import ModelSpec
+from workers.keras_models import build_model, first_line, lite0, prepare
 
-_log = logging.getLogger("lookalike.worker")
+__all__ = ["GpuBackbone", "KerasBackbone", "accelerators", "build", "build_model", "in_half", "lite0", "traced"]
+
+log = logging.getLogger("lookalike.worker")
 
 _CPU_BATCH = 8  # 16 and 32 gain nothing on a CPU and cost memory; 1 costs a quarter of the rate.
-_GPU_BATCH = 128
-
-# EfficientNet-Lite0 as its authors publish it: repeats, kernel, stride, expansion, filters.
-# https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite
-_LITE0_STAGES = (
-    (1, 3, 1, 1, 16),
-    (2, 3, 2, 6, 24),
-    (2, 5, 2, 6, 40),
-    (3, 3, 2, 6, 80),
-    (3, 5, 1, 6, 112),
-    (4, 5, 2, 6, 192),
-    (1, 3, 1, 6, 320),
-)
-_LITE0_CLASSES = 1000
-_BATCH_NORM = ("weight", "bias", "running_mean", "running_var")
-# Keras' EfficientNet, and only its first version, divides by these once more when it loads "imagenet" by itself.
-_IMAGENET_STDDEV = (0.229, 0.224, 0.225)
+_GPU_BATCH = 256  # As many images as a GPU is first asked to take; half of it as often as they don't fit.
+_OUT_OF_MEMORY = ("resource_exhausted", "resourceexhausted", "out of memory", "outofmemory", "oom when allocating")
 
 
 class KerasBackbone:
     """A Keras model that takes batches of one size; compiled once, when it is made."""
 
-    def __init__(self, model: Any, image_size: int, batch_size: int | None, name: str) -> None:
-        self.batch_size = batch_size or (_GPU_BATCH if _has_accelerator() else _CPU_BATCH)
-        self._model = model
-        shape = (self.batch_size, image_size, image_size, 3)
+    place_matters = True
+    """Whether the place of an image in its batch must not change a bit of its features, where it can be helped."""
+
+    def __init__(self, model: Any, image_size: int, batch_size: int, name: str) -> None:
+        self.batch_size = batch_size
+        shape = (batch_size, image_size, image_size, 3)
+        one = np.random.default_rng(0).integers(0, 256, shape[1:], dtype=np.uint8)
         try:
-            found = _first_batch(model, np.zeros(shape, np.float32))
+            self._model = _taking_bytes(model, image_size)
+            found = _first_batch(self._model, np.broadcast_to(one, shape))
         except Exception as error:  # Keras and its backends raise what they like, for a wrong shape or for no memory.
             raise ModelError(
                 f"The model {name} failed on a first batch of {list(shape)} ({type(error).__name__}: "
-                f"{_first_line(error)}); expected one that takes such images and fits into memory."
+                f"{first_line(error)}); expected one that takes such images and fits into memory."
             ) from error
-        if not isinstance(found, np.ndarray) or found.ndim != 2 or len(found) != self.batch_size:
+        if not isinstance(found, np.ndarray) or found.ndim != 2 or len(found) != batch_size:
             shapes = keras.tree.map_structure(lambda output: ["n", *np.shape(output)[1:]], found)
             raise ModelError(f"The model {name} gives {shapes} for n images; expected one output, [n, dimensions].")
         self.dim = found.shape[1]
+        # On some CPUs the last rows of a matrix, what is left over by its blocks, are added up in another order: one
+        # picture in every place of a batch comes out otherwise in the last. Then that place goes to no image.
+        self._spare = self.place_matters and not np.array_equal(found, np.broadcast_to(found[0], found.shape))
 
     def forward(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        # A model of a person's own may not cast integers by itself.
-        features: NDArray[np.float32] = self._model.predict_on_batch(batch.astype(np.float32))
-        return features
+        if self._spare:
+            batch = np.concatenate([batch, batch[-1:]])
+        features: NDArray[np.float32] = self._model.predict_on_batch(batch)
+        return features[: self.batch_size]
+
+
+class GpuBackbone(KerasBackbone):
+    """A Keras model on a GPU: batches as large as fit, each moved there while the one before is being computed."""
+
+    place_matters = False  # The size of a batch matters more there, and depends on the machine.
+
+    def __init__(self, model: Any, image_size: int, batch_size: int | None, name: str) -> None:
+        """`batch_size` None finds the largest that fits: 256, or half of that as often as memory does not suffice."""
+        size = batch_size or _GPU_BATCH
+        while True:
+            try:
+                super().__init__(model, image_size, size, name)
+                return
+            except ModelError as error:
+                if batch_size or size == 1 or not _is_out_of_memory(error.__cause__):
+                    raise
+            log.info("The GPU's memory does not hold %d images of the model %s at a time; trying half.", size, name)
+            size //= 2
+
+    def to_device(self, batch: NDArray[np.uint8]) -> Any:
+        """Begin to move a batch to the GPU, for `forward`."""
+        return keras.ops.convert_to_tensor(batch)
+
+    def forward(self, batch: Any) -> NDArray[np.float32]:
+        try:
+            return super().forward(batch)
+        except Exception as error:
+            if not _is_out_of_memory(error):
+                raise
+            raise ModelError(
+                f"The GPU has no memory left for {self.batch_size} images at a time, which it had when the model was "
+                f"loaded ({first_line(error)}): see who else uses it, or set LOOKALIKE_BATCH_SIZE to less."
+            ) from error
 
 
 def build(spec: ModelSpec, weights: Path | None, batch_size: int | None) -> KerasBackbone:
     """Build the model of `spec`; `weights` is its checked file, None when Keras downloads them.
 
-    Raises ModelError for weights that can't be had or belong to another architecture, and for a `.keras` file that does
-    not give one [n, dimensions] output.
+    Raises ModelError as `build_model` does, and for a model that does not give one [n, dimensions] output.
     """
-    return KerasBackbone(build_model(spec, weights), spec.image_size, batch_size, spec.name)
+    model = build_model(spec, weights)
+    backbone: KerasBackbone
+    precision = "f32"
+    if has_gpu():
+        if spec.precision != "f32":
+            precision = "f16"
+            in_half(model)
+        backbone = GpuBackbone(model, spec.image_size, batch_size, spec.name)
+    else:
+        if spec.precision != "f32":
+            log.warning(
+                "Keras computes in float32 on a CPU, which gives a job of %s the same hits, more slowly.",
+                spec.precision,
+            )
+        backbone = KerasBackbone(model, spec.image_size, batch_size or _CPU_BATCH, spec.name)
+    log.info(
+        "Keras %s on %s runs the model in %s on %s, %d images a call.",
+        keras.__version__,
+        keras.config.backend(),
+        precision,
+        "a GPU" if isinstance(backbone, GpuBackbone) else "the CPU",
+        backbone.batch_size,
+    )
+    return backbone
 
 
-def build_model(spec: ModelSpec, weights: Path | None) -> Any:
-    """The Keras model of `spec`, ready for inference; raises ModelError as `build` does."""
-    _prepare()
-    if spec.name == CUSTOM_MODEL:
-        return _load_custom(_required(weights))
-    if spec.name == DEFAULT_MODEL:
-        return fold_batch_norm(lite0(_required(weights), spec.image_size))
-    return fold_batch_norm(_application(spec, weights))
+def in_half(model: Any) -> None:
+    """Let `model` compute in float16, in place: its weights, and means over many pixels, stay in float32.
+
+    Half of a float32's bits are half of its traffic, and GPUs multiply them many times faster.
+    """
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            in_half(layer)
+        elif not isinstance(layer, layers.InputLayer | layers.GlobalAveragePooling2D):
+            layer.dtype_policy = "mixed_float16"
 
 
 def traced(model: Any, image_size: int) -> Any:
@@ -93,172 +145,10 @@ def traced(model: Any, image_size: int) -> Any:
     return tf.function(lambda batch: model(batch, training=False), input_signature=[images])
 
 
-def lite0(weights: Path, image_size: int, *, classify: bool = False) -> Any:
-    """EfficientNet-Lite0 with the weights of a PyTorch state dict.
-
-    Takes RGB 0-255, [n, image_size, image_size, 3], and gives the 1280 pooled features, or with `classify` the logits
-    of the 1000 ImageNet classes.
-    """
-    state = read_state_dict(weights)
-    pending: list[tuple[Any, list[NDArray[Any]]]] = []
-
-    def conv(x: Any, layer: Any, key: str, norm: str, *, activate: bool = True) -> Any:
-        # PyTorch keeps [out, in, h, w]; Keras wants [h, w, in, out], and [h, w, channels, 1] depthwise.
-        axes = (2, 3, 0, 1) if isinstance(layer, layers.DepthwiseConv2D) else (2, 3, 1, 0)
-        norm_layer = layers.BatchNormalization(epsilon=1e-3)
-        pending.append((layer, [state[f"{key}.weight"].transpose(axes)]))
-        pending.append((norm_layer, [state[f"{norm}.{part}"] for part in _BATCH_NORM]))
-        x = norm_layer(layer(x))
-        return layers.ReLU(6.0)(x) if activate else x
-
-    def plain(filters: int, kernel: int = 1, stride: int = 1) -> Any:
-        return layers.Conv2D(filters, kernel, stride, padding="same", use_bias=False)
-
-    try:
-        inputs = layers.Input((image_size, image_size, 3))
-        x = layers.Rescaling(1 / 128, offset=-127 / 128)(inputs)
-        x = conv(x, plain(32, 3, 2), "_conv_stem", "_bn0")
-        block = 0
-        for repeats, kernel, stride, expansion, filters in _LITE0_STAGES:
-            for repeat in range(repeats):
-                at, entering, step = f"_blocks.{block}.", x, stride if repeat == 0 else 1
-                if expansion > 1:
-                    x = conv(x, plain(expansion * x.shape[-1]), f"{at}_expand_conv", f"{at}_bn0")
-                depthwise = layers.DepthwiseConv2D(kernel, step, padding="same", use_bias=False)
-                x = conv(x, depthwise, f"{at}_depthwise_conv", f"{at}_bn1")
-                x = conv(x, plain(filters), f"{at}_project_conv", f"{at}_bn2", activate=False)
-                if repeat > 0:
-                    x = layers.Add()([x, entering])
-                block += 1
-        x = layers.GlobalAveragePooling2D()(conv(x, plain(1280), "_conv_head", "_bn1"))
-        if classify:
-            dense = layers.Dense(_LITE0_CLASSES)
-            pending.append((dense, [state["_fc.weight"].T, state["_fc.bias"]]))
-            x = dense(x)
-        for layer, values in pending:
-            layer.set_weights(values)
-    except (KeyError, ValueError) as error:
-        raise ModelError(f"{weights} holds no EfficientNet-Lite0 ({_first_line(error)}).") from error
-    return keras.Model(inputs, x)
-
-
-def fold_batch_norm(model: Any) -> Any:
-    """The same Functional model with each BatchNormalization folded into the convolution before it.
-
-    At inference both are linear, so one can do the work of two: 1.15 to 1.3 times the rate on a CPU, and features that
-    differ by rounding alone.
-    """
-    consumers: dict[int, int] = {}
-    for layer in model.layers:
-        for tensor in keras.tree.flatten(layer.input):
-            consumers[id(tensor)] = consumers.get(id(tensor), 0) + 1
-    convolutions = {
-        id(layer.output): layer
-        for layer in model.layers
-        if type(layer) in (layers.Conv2D, layers.DepthwiseConv2D)
-        and layer.activation is keras.activations.linear
-        and consumers.get(id(layer.output)) == 1
-    }
-    folded = {
-        convolutions[id(layer.input)].name: layer
-        for layer in model.layers
-        if isinstance(layer, layers.BatchNormalization) and id(layer.input) in convolutions
-    }
-    gone = {layer.name for layer in folded.values()}
-
-    def copy(layer: Any) -> Any:
-        if layer.name in gone:
-            return layers.Identity(name=layer.name)
-        config = layer.get_config() | ({"use_bias": True} if layer.name in folded else {})
-        return type(layer).from_config(config)
-
-    # A BatchNormalization is called with a mask, which the Identity in its place does not know.
-    clone = keras.models.clone_model(model, clone_function=copy, call_function=lambda layer, *args, **_: layer(*args))
-    for layer in model.layers:
-        values = _folded(layer, folded[layer.name]) if layer.name in folded else layer.get_weights()
-        if values and layer.name not in gone:
-            copied = clone.get_layer(layer.name)
-            copied.set_weights(values)
-            if isinstance(copied, layers.Normalization):
-                copied.finalize_state()
-    return clone
-
-
-def _folded(convolution: Any, norm: Any) -> list[NDArray[Any]]:
-    kernel, *bias = (value.astype(np.float64) for value in convolution.get_weights())
-    gamma, beta, mean, variance = (value.astype(np.float64) for value in norm.get_weights())
-    scale = gamma / np.sqrt(variance + norm.epsilon)
-    depthwise = isinstance(convolution, layers.DepthwiseConv2D)
-    return [kernel * (scale[:, None] if depthwise else scale), beta + (sum(bias) - mean) * scale]
-
-
-def _application(spec: ModelSpec, weights: Path | None) -> Any:
-    """An EfficientNet or EfficientNetV2 of `keras.applications`, pooled, with its preprocessing inside."""
-    first = spec.name.startswith("efficientnet-")
-    variant = spec.name.partition("-")[2].upper()
-    make: Callable[..., Any] = getattr(keras.applications, f"EfficientNet{'' if first else 'V2'}{variant}")
-    shape = (spec.image_size, spec.image_size, 3)
-    file_name = imagenet_file(spec.name)
-    if weights is None:
-        try:
-            return make(include_top=False, weights="imagenet", pooling="avg", input_shape=shape)
-        except Exception as error:  # Keras raises a bare Exception when a download fails.
-            raise ModelError(
-                f"Keras could not download the ImageNet weights of {spec.name} ({_first_line(error)}): download "
-                f"{file_name} on a machine that can, and make the job with --weights PATH."
-            ) from error
-    model = make(include_top=False, weights=None, pooling="avg", input_shape=shape)
-    try:
-        model.load_weights(weights)
-    except (ValueError, OSError, KeyError) as error:
-        raise ModelError(
-            f"{weights} does not hold the weights of {spec.name} without its top ({_first_line(error)}); expected a "
-            f"file like {file_name}."
-        ) from error
-    if first:
-        _as_if_downloaded(model)
-    return model
-
-
-def _as_if_downloaded(model: Any) -> None:
-    """Give a model loaded from Keras' ImageNet file the input scale that `weights="imagenet"` gives it.
-
-    Keras then inserts a layer that divides by the root of the standard deviation once more; without it the same file
-    gives other features. Here the variance of the Normalization layer takes that factor.
-    """
-    norm = next(layer for layer in model.layers if isinstance(layer, layers.Normalization))
-    mean, variance, *count = norm.get_weights()
-    norm.set_weights([mean, variance * np.asarray(_IMAGENET_STDDEV, variance.dtype), *count])
-    norm.finalize_state()
-
-
-def _load_custom(path: Path) -> Any:
-    try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Whatever a file can hold, a layer of a person's own among it, fails in its own way.
-        raise ModelError(
-            f"{path} can't be loaded as a Keras model ({_first_line(error)}); expected a file that model.save "
-            "wrote, of Keras' own layers only, because code in a file is never run."
-        ) from error
-
-
-def _prepare() -> None:
-    """Settle what a keras.json in someone's home could change, and leave GPU memory to those who need it."""
-    keras.config.set_image_data_format("channels_last")
-    keras.config.set_floatx("float32")
-    keras.config.set_dtype_policy("float32")
-    if keras.config.backend() == "tensorflow":
-        import tensorflow as tf
-
-        # A GPU that is already in use keeps the growth that was set then.
-        with contextlib.suppress(RuntimeError):
-            for gpu in tf.config.list_physical_devices("GPU"):
-                tf.config.experimental.set_memory_growth(gpu, True)
-
-
-def _has_accelerator() -> bool:
+def has_gpu() -> bool:
+    """Whether Keras' backend sees a GPU, or another device that is no CPU."""
     if keras.config.backend() == "torch":
-        import torch  # type: ignore[import-not-found]
+        import torch
 
         return bool(torch.cuda.is_available())
     return any(not device.startswith("cpu") for device in keras.distribution.list_devices())
@@ -266,13 +156,27 @@ def _has_accelerator() -> bool:
 
 def accelerators() -> list[str]:
     """The devices other than CPUs that Keras sees, by its names for them."""
-    _prepare()
+    prepare()
     if keras.config.backend() == "torch":
-        return ["cuda"] if _has_accelerator() else []
+        return ["cuda"] if has_gpu() else []
     return [device for device in keras.distribution.list_devices() if not device.startswith("cpu")]
 
 
-def _first_batch(model: Any, batch: NDArray[np.float32]) -> Any:
+def _taking_bytes(model: Any, image_size: int) -> Any:
+    """The model as one of uint8 images that gives float32: so a batch is moved in a quarter of the bytes.
+
+    A model of a person's own may not cast integers by itself.
+    """
+    images = keras.Input((image_size, image_size, 3), dtype="uint8")
+    features = model(keras.ops.cast(images, "float32"))
+    return keras.Model(images, keras.tree.map_structure(_as_float32, features))
+
+
+def _as_float32(output: Any) -> Any:
+    return keras.ops.cast(output, "float32")
+
+
+def _first_batch(model: Any, batch: NDArray[np.uint8]) -> Any:
     """Compile the model by a first call; without XLA, if that is what fails.
 
     On a GPU Keras lets XLA compile, which is faster, but can't work where the CUDA toolkit's own files are not found.
@@ -280,19 +184,15 @@ def _first_batch(model: Any, batch: NDArray[np.float32]) -> Any:
     try:
         return model.predict_on_batch(batch)
     except Exception as error:
-        if keras.config.backend() != "tensorflow" or not model.jit_compile:
+        if keras.config.backend() != "tensorflow" or not model.jit_compile or _is_out_of_memory(error):
             raise
-        _log.warning("XLA can't compile the model here (%s); going on without it, more slowly.", _first_line(error))
+        log.warning("XLA can't compile the model here (%s); going on without it, more slowly.", first_line(error))
         model.jit_compile = False
         model.make_predict_function(force=True)
         return model.predict_on_batch(batch)
 
 
-def _required(weights: Path | None) -> Path:
-    if weights is None:
-        raise ModelError("This model needs a weights file, and its spec names none.")
-    return weights
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+def _is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether a backend failed for want of memory: each of them, and XLA in two of them, says so in its own way."""
+    said = f"{type(error).__name__}: {error}".lower()
+    return error is not None and (isinstance(error, MemoryError) or any(word in said for word in _OUT_OF_MEMORY))

@@ -21,6 +21,7 @@ log = logging.getLogger("lookalike.worker")
 
 _BATCH = 8
 _DEVICE = "CPU"
+_NEEDS = {"bf16": "BF16"}  # What a CPU has to have; float16 is left to GPUs.
 
 
 class OpenVinoBackbone:
@@ -57,8 +58,8 @@ class OpenVinoBackbone:
 def build(spec: ModelSpec, export: Path, batch_size: int | None) -> OpenVinoBackbone:
     """Compile the export of `spec`; in float32 where the CPU has not the precision that the spec allows."""
     precision = spec.precision
-    if precision != "f32" and precision.upper() not in capabilities():
-        log.warning("This CPU does not compute in %s; float32 gives the same hits, more slowly.", precision)
+    if precision != "f32" and _NEEDS.get(precision) not in capabilities():
+        log.warning("OpenVINO does not compute in %s on a CPU like this; float32 gives the same hits.", precision)
         precision = "f32"
     backbone = OpenVinoBackbone(export, spec.image_size, batch_size, precision)
     log.info(

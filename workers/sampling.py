@@ -89,7 +89,7 @@ def sample(
     def embed() -> None:
         if batch:
             started = now()
-            with clock.at_work("model"):
+            with clock.waiting_for("model"), clock.at_work("model"):
                 embedder.embed(np.stack(batch))
             found.spent["model"] += now() - started
         found.embedded += len(batch)

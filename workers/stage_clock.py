@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from shared.stage_load import STAGES, StageLoad
 
-# What the embedding waited for: the next image, and the commit before.
-_READING, _WRITING = "waited for read", "waited for write"
+# What the embedding waited for: the next image, the model, and the commit before.
+_READING, _MODEL, _WRITING = "waited for read", "waited for model", "waited for write"
 # "Now" is what happened in the last 5 to 10 seconds: long enough to hold some batches of the largest models.
 _RECENT_SECONDS = 5.0
 
@@ -30,7 +30,7 @@ class StageClock:
         self._shares = {"read": threads, "decode": threads}
         self._now = now
         self._lock = threading.Lock()
-        self._spent: dict[str, float] = dict.fromkeys((*STAGES, _READING, _WRITING), 0.0)
+        self._spent: dict[str, float] = dict.fromkeys((*STAGES, _READING, _MODEL, _WRITING), 0.0)
         self._marks = [self.mark(), self.mark()]
 
     def mark(self) -> Mark:
@@ -53,7 +53,7 @@ class StageClock:
 
     @contextmanager
     def waiting_for(self, stage: str) -> Iterator[None]:
-        """Count the block as time in which the embedding waited for `stage`: read (the next image) or write."""
+        """Count the block as time in which the embedding waited for `stage`: read (the next image), model or write."""
         with self.at_work(f"waited for {stage}"):
             yield
 
@@ -70,7 +70,7 @@ class StageClock:
             {
                 "read": images * reading,
                 "decode": images * (1 - reading),
-                "model": spent["model"] / seconds,
+                "model": spent[_MODEL] / seconds,
                 "write": spent[_WRITING] / seconds,
             },
         )

@@ -11,7 +11,7 @@ from shared import checkpoint, ledger, path_list
 from shared.checkpoint import ImageRow
 from shared.jobdir import JobDir
 from shared.manifest import Manifest, Source, write_manifest
-from shared.models import ModelSpec
+from shared.models import PREPROCESSING, ModelSpec
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,7 +55,7 @@ def model_spec(name: str = "made-up", dim: int = 16, chunk_size: int = 100) -> M
         weights_sha256="0" * 64,
         image_size=8,
         dim=dim,
-        preprocessing="none",
+        preprocessing=PREPROCESSING,
         chunk_size=chunk_size,
     )
 

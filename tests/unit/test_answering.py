@@ -14,11 +14,12 @@ import pytest
 from shared.errors import ImageError, QueryError
 from shared.filter import Filter
 from shared.messages import Query, SearchJob
-from shared.models import imported_model
+from shared.models import DECODES, imported_model, resolve_model
 from shared.settings import Settings
 from tests.unit.make_job import make_job
 from workers import answering
 from workers.answering import Answerer
+from workers.decode import decode
 from workers.merging import merge
 
 DIM = 16
@@ -55,6 +56,31 @@ def test_a_query_image_without_a_direction_has_its_error_and_the_others_their_hi
         assert [len(first.hits), len(last.hits)] == [3, 3]
         assert isinstance(black.error, ImageError)
         assert black.error.status == "no-direction"
+
+
+@pytest.mark.parametrize("how", DECODES)
+def test_a_query_image_is_decoded_in_the_way_of_its_job(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make_job(tmp_path / "job", listed=30, dim=DIM, partition_size=30)
+    merge(made.job, made.manifest, Settings(), lambda phase, share: None)
+    spec = replace(made.manifest.model, preprocessing=resolve_model("efficientnet-b0", decode=how).preprocessing)
+    monkeypatch.setattr(answering, "load_manifest", lambda job: replace(made.manifest, model=spec))
+    seen: list[np.ndarray] = []
+
+    class Seeing(FakeEmbedder):
+        def embed(self, images: np.ndarray) -> np.ndarray:
+            seen.append(images)
+            return super().embed(images)
+
+    monkeypatch.setattr(answering, "loaded_embedder", lambda *_: Seeing())
+    noise = np.random.default_rng(3).integers(0, 256, (90, 70, 3), dtype=np.uint8)
+    done, encoded = cv2.imencode(".png", noise)
+    assert done
+    Answerer(Settings()).answer(made.job, SearchJob("job", (Query(image=encoded.tobytes()),), k=1))
+    expected = {way: decode(encoded.tobytes(), spec.image_size, 10**6, way).pixels for way in DECODES}
+    assert not np.array_equal(expected["reduced"], expected["strict"])
+    np.testing.assert_array_equal(seen[0][0], expected[how])
 
 
 def test_an_image_can_not_be_asked_of_vectors_that_were_imported(

@@ -17,10 +17,12 @@ from shared.errors import CorruptFile, FingerprintMismatch, JobError, JobNotFoun
 from shared.jobdir import JobDir
 from shared.locations import read_bytes
 from shared.manifest import Manifest, Source, load_manifest, write_manifest
+from shared.models import STRICT_PREPROCESSING
 from tests.unit.make_job import model_spec
 from tests.unit.test_embedding import BATCH, DIM, FakeEmbedder, embed, no_after, yes
 from workers.alterations import MEASURED
 from workers.copies import drawn, embed_copies, give_up, sealed_whole
+from workers.decode import DecodedImage, decode
 from workers.stopping import Stopped
 
 COUNT = 60
@@ -323,3 +325,30 @@ def test_copies_and_a_reason_exclude_each_other() -> None:
         copies.none_of("x", "d", 0, "")
     with pytest.raises(ValueError, match="as many"):
         replace(some(), alterations=("flip",))
+
+
+def test_copies_of_a_strict_job_are_decoded_strictly(job: JobDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    ways: list[str] = []
+
+    def noting(data: bytes, image_size: int, max_pixels: int, how: str) -> DecodedImage:
+        ways.append(how)
+        return decode(data, image_size, max_pixels, how)
+
+    monkeypatch.setattr("workers.copies.decode", noting)
+    make(job)
+    assert set(ways) == {"reduced"}
+    ways.clear()
+    manifest = manifest_of(job)
+    strict = replace(manifest, model=replace(manifest.model, preprocessing=STRICT_PREPROCESSING))
+    job.copies.unlink()
+    monkeypatch.setattr("workers.copies.sealed_whole", lambda *_: sealed_whole(job, manifest))
+    embed_copies(
+        job,
+        strict,
+        FakeEmbedder(),
+        threads=2,
+        keep_going=yes,
+        may_commit=yes,
+        report=lambda text: None,
+    )
+    assert ways == ["strict"] * 288

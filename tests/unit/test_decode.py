@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,6 +27,7 @@ from PIL import Image, ImageDraw, PngImagePlugin
 
 from shared.errors import ImageError, SettingsError
 from shared.locations import Location
+from shared.models import DECODES
 from shared.paths import to_text
 from tests.strange_images import (
     SIDE,
@@ -275,7 +277,8 @@ def test_samples_of_32_bits_are_a_failure_with_a_reason() -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
 @pytest.mark.parametrize("width", [64, 512])
-def test_each_of_the_eight_orientations_gives_the_same_upright_pixels(kind: str, width: int) -> None:
+@pytest.mark.parametrize("how", DECODES)
+def test_each_of_the_eight_orientations_gives_the_same_upright_pixels(kind: str, width: int, how: str) -> None:
     if kind not in FORMATS:
         pytest.skip(f"this build of Pillow has no {kind}")
     # How the camera's sensor saw what is upright in `quadrants`, for each orientation that it may record.
@@ -287,8 +290,18 @@ def test_each_of_the_eight_orientations_gives_the_same_upright_pixels(kind: str,
         upright = quadrants(width, width)
         image = upright if turn is None else upright.transpose(turns[turn + 1])
         options = {"quality": 95} if kind in ("JPEG", "WEBP", "AVIF") else {}
-        found = decode(encoded(image, kind, exif=exif, **options), SIZE, ROOMY)
+        found = decode(encoded(image, kind, exif=exif, **options), SIZE, ROOMY, how)
         np.testing.assert_allclose(corners(found.pixels).astype(int), COLOURS, atol=12, err_msg=str(orientation))
+
+
+@pytest.mark.parametrize("how", DECODES)
+def test_an_orientation_turns_what_is_not_square_as_it_turns_a_square(how: str) -> None:
+    upright, exif = quadrants(640, 300), Image.Exif()
+    exif[0x0112] = 6
+    turned = encoded(upright.transpose(Image.Transpose.ROTATE_90), "JPEG", exif=exif, quality=95)
+    found = decode(turned, SIZE, ROOMY, how)
+    assert (found.width, found.height) == (300, 640)
+    np.testing.assert_allclose(corners(found.pixels).astype(int), COLOURS, atol=12)
 
 
 def test_width_and_height_are_those_of_the_header_before_orientation() -> None:
@@ -336,6 +349,39 @@ def test_only_a_jpeg_is_reduced_and_its_short_side_stays_twice_the_image_size(
     monkeypatch.setattr(cv2, "imdecode", noting)
     decode(encoded(quadrants(width, height), kind), SIZE, ROOMY)
     assert used == [flag]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("size", [(1000, 800), (640, 41), (20, 15)])
+def test_the_strict_way_is_that_of_the_article(kind: str, size: tuple[int, int], tmp_path: Path) -> None:
+    path = tmp_path / f"photo.{kind.lower()}"
+    path.write_bytes(encoded(noise(50, 40).resize(size), kind))
+    bgr = cv2.imread(str(path))
+    assert bgr is not None
+    expected = cv2.cvtColor(cv2.resize(bgr, (SIZE, SIZE)), cv2.COLOR_BGR2RGB)
+    found = decode(path.read_bytes(), SIZE, ROOMY, "strict").pixels
+    np.testing.assert_array_equal(found, expected)
+    differs = not np.array_equal(found, decode(path.read_bytes(), SIZE, ROOMY, "reduced").pixels)
+    assert differs == (min(size) > SIZE)  # What grows is interpolated either way.
+    np.testing.assert_array_equal(read_image(Location(str(path)), SIZE, ROOMY, ROOMY, "strict").pixels, expected)
+
+
+@pytest.mark.parametrize("how", DECODES)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "WEBP"])
+def test_the_pixels_of_a_file_are_in_memory_once(kind: str, how: str, tmp_path: Path) -> None:
+    width, height = 1600, 1200
+    path = tmp_path / "photo"
+    path.write_bytes(encoded(noise(40, 30).resize((width, height)), kind))
+    read_image(Location(str(path)), SIZE, ROOMY, ROOMY, how)  # What is only made once is made now.
+    tracemalloc.start()
+    try:
+        read_image(Location(str(path)), SIZE, ROOMY, ROOMY, how)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # A reduced JPEG of four times the image size and more is an eighth of itself.
+    pixels = width * height * 3 // (64 if kind == "JPEG" and how == "reduced" else 1)
+    assert pixels < peak < 1.02 * pixels + path.stat().st_size + 100_000
 
 
 def test_a_reduced_jpeg_looks_like_the_full_one() -> None:

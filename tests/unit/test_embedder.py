@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from shared.errors import FingerprintMismatch, ModelError
-from shared.models import ModelSpec, resolve_model
+from shared.models import STRICT_PREPROCESSING, ModelSpec, resolve_model
 from workers import embedder
-from workers.embedder import Embedder, has_direction, load_embedder, no_direction, register_builder
+from workers.embedder import Embedder, OverlappingEmbedder, has_direction, load_embedder, no_direction, register_builder
 
 SIZE = 4
 Images = NDArray[np.uint8]
@@ -31,6 +31,17 @@ class Means:
         self.seen.append(batch.copy())
         with np.errstate(invalid="ignore"):  # The zeros of the padding times infinity.
             return (batch.mean(axis=(1, 2)) * self.scale).astype(np.float32)
+
+
+@dataclass
+class OnDevice(Means):
+    """The same on a device of its own, where a batch is a list of its rows."""
+
+    def to_device(self, batch: Images) -> list[Images]:
+        return list(batch)
+
+    def forward(self, batch: Images | list[Images]) -> NDArray[np.float32]:
+        return super().forward(np.stack(list(batch)))
 
 
 @pytest.fixture(autouse=True)
@@ -78,6 +89,28 @@ def test_the_model_only_ever_sees_full_batches(spec: ModelSpec, tmp_path: Path) 
     np.testing.assert_array_equal(backbone.seen[1], images[3:6])
     # The images of the batch before must not linger in the padding.
     assert not backbone.seen[2][1:].any()
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 7])
+def test_images_that_were_handed_over_are_embedded_as_others_are(spec: ModelSpec, tmp_path: Path, count: int) -> None:
+    backbone = OnDevice()
+    embedder = load(spec, tmp_path, backbone)
+    assert isinstance(embedder, OverlappingEmbedder)
+    images = photos(count)
+    if count:
+        images[0] = 0
+    both = [embedder.hand_over(images), embedder.hand_over(images[::-1])]
+    assert backbone.seen == []
+    plain = load(spec, tmp_path, Means())
+    for compute, expected in zip(both, (plain.embed(images), plain.embed(images[::-1])), strict=True):
+        np.testing.assert_array_equal(compute(), expected)
+    np.testing.assert_array_equal(embedder.embed(images), plain.embed(images))
+    with pytest.raises(ModelError, match=r"expected uint8 \[n, 4, 4, 3\]"):
+        embedder.hand_over(photos(1)[0])
+
+
+def test_nothing_is_handed_over_where_there_is_no_device(spec: ModelSpec, tmp_path: Path) -> None:
+    assert not isinstance(load(spec, tmp_path, Means()), OverlappingEmbedder)
 
 
 def test_an_embedder_says_what_it_is(spec: ModelSpec, tmp_path: Path) -> None:
@@ -181,6 +214,11 @@ def test_another_preprocessing_is_refused_naming_both_models(spec: ModelSpec, tm
         load(other, tmp_path, Means())
     assert spec.fingerprint in str(caught.value)
     assert other.fingerprint in str(caught.value)
+
+
+def test_a_model_whose_images_are_decoded_strictly_is_loaded(spec: ModelSpec, tmp_path: Path) -> None:
+    strict = replace(spec, preprocessing=STRICT_PREPROCESSING)
+    assert load(strict, tmp_path, Means()).fingerprint == strict.fingerprint != spec.fingerprint
 
 
 def test_missing_weights_are_named(spec: ModelSpec, tmp_path: Path) -> None:

@@ -12,15 +12,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from shared import checkpoint, ledger, path_list
-from shared.errors import CorruptFile, FingerprintMismatch, JobNotFound, SourceError
+from shared.errors import CorruptFile, FingerprintMismatch, JobNotFound, ModelError, SourceError
 from shared.jobdir import JobDir
 from shared.ledger import Seal
 from shared.locations import Location
 from shared.manifest import Chunk, Manifest, Source, write_manifest
+from shared.models import STRICT_PREPROCESSING
 from shared.paths import to_text
 from shared.stage_load import StageLoad
 from tests.unit.make_job import model_spec
-from workers.decode import ReadImage
+from workers.decode import ReadImage, read_image
 from workers.embedding import PartitionProgress, duration, embed_partition
 from workers.isolated import IsolatedReaders
 from workers.known_images import KnownImages
@@ -44,6 +45,18 @@ class FakeEmbedder:
         self.batches.append(len(images))
         fields = images.reshape(len(images), 2, SIZE // 2, 2, SIZE // 2, 3).mean(axis=(2, 4)).reshape(-1, DIM) + 1
         return (fields / np.linalg.norm(fields, axis=1, keepdims=True)).astype(np.float32)
+
+
+class FakeOnDevice(FakeEmbedder):
+    """The same on a device of its own, which notes what was handed over to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.handed: list[int] = []
+
+    def hand_over(self, images: npt.NDArray[np.uint8]) -> Callable[[], npt.NDArray[np.float32]]:
+        self.handed.append(len(images))
+        return lambda: self.embed(images)
 
 
 @pytest.fixture(scope="session")
@@ -676,3 +689,87 @@ def test_chunks_and_seals_say_what_held_them_up(make: Make) -> None:
     assert load.busy["read"] > 0
     assert str(reports[-1]).endswith(str(reports[-1].load))
     assert "bottleneck: " in str(reports[-1])
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_strict_job_is_embedded_from_strictly_decoded_images(
+    make: Make, photos: list[Path], alone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, reduced = make("job", photos[4:14])
+    manifest = dataclasses.replace(
+        reduced, model=dataclasses.replace(reduced.model, preprocessing=STRICT_PREPROCESSING)
+    )
+    # As if a worker had come to its end over each of them.
+    monkeypatch.setattr("workers.attempts.Attempt.suspects", lambda self, image_id: alone)
+    embed(job, manifest)
+    vectors = np.load(job.img_emb(0)).astype(np.float32)
+    ways = {
+        how: np.stack([read_image(Location(str(path)), SIZE, 10**6, 10**6, how).pixels for path in photos[4:14]])
+        for how in ("reduced", "strict")
+    }
+    expected = np.concatenate([FakeEmbedder().embed(image[None]) for image in ways["strict"]])
+    np.testing.assert_allclose(vectors, expected, atol=1e-3)
+    others = np.concatenate([FakeEmbedder().embed(image[None]) for image in ways["reduced"]])
+    assert np.abs(vectors - others).max() > 1e-2
+
+
+def test_on_a_device_of_its_own_the_model_gives_the_same_bytes(make: Make) -> None:
+    job, manifest = make("in-turn")
+    for number in (0, 1):
+        embed(job, manifest, number)
+    other, _ = make("overlapped")
+    device = FakeOnDevice()
+    for number in (0, 1):
+        embed(other, manifest, number, embedder=device)
+    assert sealed_bytes(other) == sealed_bytes(job)
+    assert device.handed == device.batches
+    assert sum(device.handed) == 45
+
+
+@pytest.mark.parametrize("times", [2, 5])
+def test_on_a_device_of_its_own_a_stop_keeps_what_is_committed(make: Make, times: int) -> None:
+    job, manifest = make("job")
+    device = FakeOnDevice()
+    with pytest.raises(Stopped):
+        embed(job, manifest, embedder=device, keep_going=no_after(times))
+    kept = job.chunk_numbers(0)
+    assert kept == list(range(times // 3))
+    again = FakeOnDevice()
+    assert embed(job, manifest, embedder=again).embedded == 27
+    assert sum(again.handed) == 27 - (9 if kept else 0)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("model")]
+
+
+def test_on_a_device_of_its_own_an_image_without_a_direction_is_its_own_row(make: Make) -> None:
+    class Blind(FakeOnDevice):
+        """Sees nothing in the second image of each batch."""
+
+        def embed(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+            found = super().embed(images)
+            found[1:2] = np.nan
+            return found
+
+    tables = []
+    for name, embedder in (("in-turn", Blind), ("overlapped", Blind)):
+        job, manifest = make(name)
+        model = embedder()
+        if name == "in-turn":
+            model.hand_over = None  # type: ignore[assignment]
+        embed(job, manifest, embedder=model)
+        tables.append(pq.read_table(job.errors(0)).to_pylist())
+        assert len([row for row in tables[-1] if row["status"] == "no-direction"]) == 7
+    assert tables[0] == tables[1]
+
+
+def test_on_a_device_of_its_own_a_model_that_fails_loses_one_chunk(make: Make) -> None:
+    class Failing(FakeOnDevice):
+        def embed(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+            if len(self.batches) == 4:
+                raise ModelError("The GPU has no memory left.")
+            return super().embed(images)
+
+    job, manifest = make("job")
+    with pytest.raises(ModelError, match="no memory left"):
+        embed(job, manifest, embedder=Failing())
+    assert job.chunk_numbers(0) == [0]
+    assert embed(job, manifest, embedder=FakeOnDevice()).embedded == 27

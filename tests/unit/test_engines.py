@@ -1,11 +1,13 @@
 """Who runs the model: the choice by what is installed and plugged in, what the log says of it, what is refused."""
 
 import logging
+from importlib.metadata import distributions
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from packaging.utils import canonicalize_name
 
 from shared.errors import EngineError, ModelError
 from shared.models import ModelSpec, resolve_model
@@ -13,6 +15,7 @@ from workers import engines, exports, keras_embedder
 
 SPEC = resolve_model("efficientnet-lite0")
 ALMOST = resolve_model("efficientnet-lite0", precision="bf16")
+TENSORFLOW_IS_FOR_CPUS = engines._tensorflow_is_for_cpus
 
 
 @pytest.fixture(autouse=True)
@@ -20,6 +23,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogC
     """A machine with a CPU alone, whose devices are the files of the directory that this gives."""
     caplog.set_level(logging.INFO, "lookalike.worker")
     monkeypatch.setattr(engines, "_DEVICES", tmp_path)
+    monkeypatch.setattr(engines, "_tensorflow_is_for_cpus", lambda: False)
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(keras_embedder, "build", lambda *_: "keras")
@@ -46,6 +50,23 @@ def test_where_a_gpu_is_it_is_keras(device: str, machine: Path, caplog: pytest.L
     (machine / device).touch()
     assert (run_by("auto"), run_by("openvino")) == ("keras", "openvino")
     assert "Keras runs the model: a GPU is here" in caplog.text
+
+
+@pytest.mark.usefixtures("openvino")
+def test_a_gpu_that_the_installed_tensorflow_can_not_use_is_left_and_named(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(engines, "_tensorflow_is_for_cpus", lambda: True)
+    assert run_by("auto") == "openvino"
+    assert "A GPU" not in caplog.text
+    (machine / "nvidia0").touch()
+    assert (run_by("auto"), run_by("keras")) == ("openvino", "keras")
+    assert "A GPU is here, and TensorFlow is installed for CPUs alone: pip install 'lookalike[gpu]'." in caplog.text
+
+
+def test_the_build_for_cpus_is_told_by_its_name() -> None:
+    installed = {canonicalize_name(found.name) for found in distributions()}
+    assert TENSORFLOW_IS_FOR_CPUS() == ("tensorflow-cpu" in installed)
 
 
 @pytest.mark.usefixtures("openvino")
@@ -101,11 +122,6 @@ def test_a_model_that_keras_can_not_build_is_not_tried_twice(monkeypatch: pytest
         run_by("auto")
 
 
-def test_keras_says_that_bfloat16_is_not_for_it(caplog: pytest.LogCaptureFixture) -> None:
-    assert run_by("keras", ALMOST) == "keras"
-    assert "float32, which gives a job of bf16 the same hits" in caplog.text
-
-
 def test_a_cpu_without_bfloat16_computes_in_float32_and_says_so(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -118,8 +134,10 @@ def test_a_cpu_without_bfloat16_computes_in_float32_and_says_so(
         return SimpleNamespace(batch_size=8)
 
     monkeypatch.setattr(openvino_embedder, "OpenVinoBackbone", backbone)
-    for known in (["FP32"], ["FP32", "BF16"]):
+    for known in (["FP32"], ["FP32", "BF16", "FP16"]):
         monkeypatch.setattr(openvino_embedder, "capabilities", lambda known=known: known)
-        openvino_embedder.build(ALMOST, Path("model.xml"), None)
-    assert asked == ["f32", "bf16"]
-    assert caplog.text.count("This CPU does not compute in bf16") == 1
+        for spec in (SPEC, ALMOST, resolve_model("efficientnet-lite0", precision="f16")):
+            openvino_embedder.build(spec, Path("model.xml"), None)
+    assert asked == ["f32", "f32", "f32", "f32", "bf16", "f32"]
+    assert caplog.text.count("does not compute in bf16 on a CPU like this") == 1
+    assert caplog.text.count("does not compute in f16 on a CPU like this") == 2

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.resources import files
@@ -84,6 +85,13 @@ def test_the_bytes_of_an_embedding_depend_on_its_image_alone(lite0: Embedder, ph
     assert together.tobytes() == lite0.embed(images).tobytes()  # Nor is a result of before overwritten.
 
 
+def test_float32_is_asked_for_and_eight_images_a_call(lite0: Any) -> None:
+    compiled = lite0._backbone._request.get_compiled_model()
+    assert compiled.get_property("INFERENCE_PRECISION_HINT") == openvino.Type.f32
+    assert list(compiled.input(0).shape) == [8, 224, 224, 3]
+    assert compiled.input(0).element_type == openvino.Type.u8
+
+
 def test_bfloat16_is_near_and_is_another_model(cache: Path, lite0: Embedder, photos: NDArray[np.uint8]) -> None:
     if "BF16" not in capabilities():
         pytest.skip("this CPU does not compute in bfloat16")
@@ -129,9 +137,11 @@ def test_openvino_reports_nothing_to_its_makers(room: str, tmp_path: Path) -> No
     assert not (tmp_path / "intel").exists()
 
 
-def test_both_precisions_share_one_export(cache: Path, made: list[ModelSpec]) -> None:
+def test_all_precisions_and_ways_of_decoding_share_one_export(cache: Path, made: list[ModelSpec]) -> None:
     rounded = resolve_model("efficientnet-lite0", precision="bf16")
     assert exports.find_or_make(rounded, None, cache) == exports.find_or_make(SPEC, None, cache)
+    strict = resolve_model("efficientnet-lite0", decode="strict")
+    assert exports.find_or_make(strict, None, cache) == exports.find_or_make(SPEC, None, cache)
     assert exports.directory_of(replace(SPEC, image_size=240), cache) != exports.directory_of(SPEC, cache)
     assert made == []
 
@@ -157,6 +167,131 @@ def test_a_damaged_export_is_made_anew(
     assert OpenVinoBackbone(found, 224, 1, "f32").dim == 1280
     assert exports.find_or_make(SPEC, None, cache) == found
     assert len(made) == 1
+
+
+def with_record(folder: Path, change: Callable[[Any], Any]) -> None:
+    record = json.loads((folder / exports.RECORD).read_text())
+    (folder / exports.RECORD).write_text(json.dumps(change(record)))
+
+
+def in_place_of(make: Callable[[Path], object]) -> Callable[[Path], None]:
+    """Removes an export, and puts something else in its place."""
+
+    def harm(folder: Path) -> None:
+        shutil.rmtree(folder)
+        make(folder)
+
+    return harm
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (in_place_of(lambda path: path.write_bytes(b"a file")), "is no file of an export"),
+        (in_place_of(lambda path: path.mkdir()), "export.json is missing"),
+        (in_place_of(lambda path: path.symlink_to("nowhere")), "export.json is missing"),
+        (
+            lambda folder: (folder / exports.VALUES).unlink() or (folder / exports.VALUES).mkdir(),
+            "no file of an export",
+        ),
+        (lambda folder: with_record(folder, lambda record: [record]), "can't be read"),
+        (lambda folder: with_record(folder, lambda record: record | {"files": None}), "can't be read"),
+        (lambda folder: with_record(folder, lambda record: record | {"model": {"name": "x"}}), "can't be read"),
+        (
+            lambda folder: with_record(
+                folder, lambda record: record | {"model": resolve_model("efficientnet-b0").to_json()}
+            ),
+            "it was made of efficientnet-b0@",
+        ),
+    ],
+    ids=["file", "empty", "link", "folder in it", "list", "no sums", "no model", "another model"],
+)
+def test_what_is_no_export_of_the_model_is_made_anew(
+    harm: Callable[[Path], object], said: str, cache: Path, made: list[ModelSpec], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = exports.directory_of(SPEC, cache)
+    harm(folder)
+    assert exports.find_or_make(SPEC, None, cache) == folder / exports.MODEL
+    assert made == [SPEC]
+    assert said in caplog.text
+    assert exports._trouble(folder) == ""
+
+
+def test_what_a_killed_process_left_half_written_is_removed(
+    cache: Path, made: list[ModelSpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = exports.directory_of(SPEC, cache)
+    half = folder.parent / f".{folder.name}-k1ll3d" / "export"
+    half.mkdir(parents=True)
+    (half / exports.MODEL).write_bytes((folder / exports.MODEL).read_bytes()[:1000])
+    another = folder.parent / ".another-model-abc"
+    another.mkdir()
+    exports.find_or_make(SPEC, None, cache)
+    assert half.exists()  # An export that is there is not looked behind.
+    shutil.rmtree(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr("fcntl.flock", lambda *_: (_ for _ in ()).throw(OSError("no locks here")))
+        exports.find_or_make(SPEC, None, cache)
+    assert half.exists()  # Without locks it may be somebody's who is at it.
+    shutil.rmtree(folder)
+    exports.find_or_make(SPEC, None, cache)
+    assert len(made) == 2
+    assert sorted(path.name for path in folder.parent.glob(".*")) == [another.name]
+
+
+def test_an_export_that_disagrees_with_keras_is_refused_and_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tiny_file(tmp_path)
+    # The real process, whose OpenVINO comes out otherwise than Keras in one value of each image.
+    program = """
+from workers import exporting
+right = exporting.OpenVinoBackbone.forward
+def wrong(self, batch):
+    found = right(self, batch)
+    found[:, 0] += 0.02 * abs(found).max()
+    return found
+exporting.OpenVinoBackbone.forward = wrong
+exporting.main()
+"""
+    exporting_process(monkeypatch, program)
+    spec, caches = resolve_model(str(path)), tmp_path / "cache"
+    with pytest.raises(EngineError, match=r"other features for the model custom than Keras \(cosine 0\.99.*0\.99999"):
+        load_embedder(spec, tmp_path, engine="openvino", cache_dir=caches)
+    assert [found.suffix for found in (caches / "exports").iterdir()] == [".lock"]
+    monkeypatch.setattr("workers.engines.has_gpu", lambda: False)
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    caplog.set_level(logging.INFO, "lookalike.worker")
+    serving = load_embedder(spec, tmp_path, engine="auto", cache_dir=caches)
+    assert "Keras runs the model: OpenVINO gives other features for the model custom" in caplog.text
+    images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    by_keras = load_embedder(spec, tmp_path, engine="keras")
+    np.testing.assert_array_equal(serving.embed(images), by_keras.embed(images))
+
+
+@pytest.mark.parametrize("engine", ["auto", "openvino", "keras"])
+def test_code_in_a_keras_file_is_run_by_no_engine(engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from keras import layers
+
+    monkeypatch.setattr("workers.engines.has_gpu", lambda: False)
+    path = tiny_file(tmp_path, layers.Lambda(lambda x: x * 2))
+    with pytest.raises(ModelError, match=r"mine\.keras can't be loaded.*code in a file is never run") as caught:
+        load_embedder(resolve_model(str(path)), tmp_path, engine=engine, cache_dir=tmp_path / "cache")
+    assert not isinstance(caught.value, EngineError)
+
+
+def tiny_file(folder: Path, *tail: Any) -> Path:
+    """A small model in folder/mine.keras."""
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(0)
+    inputs = layers.Input((32, 32, 3))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(8, 3, activation="relu")(layers.Rescaling(1 / 255)(inputs)))
+    for layer in tail:
+        x = layer(x)
+    keras.Model(inputs, layers.Dense(6)(x)).save(folder / "mine.keras")
+    return folder / "mine.keras"
 
 
 def test_many_who_ask_at_once_get_one_that_was_made_once(tmp_path: Path, made: list[ModelSpec]) -> None:
@@ -212,6 +347,7 @@ def exporting_process(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
     ("program", "said"),
     [
         ("import os; os.kill(os.getpid(), 9)", r"ended with signal SIGKILL \(no word\)"),
+        ("import os; os.write(1, b'{\"made_with\": {'); os.kill(os.getpid(), 9)", r"ended with signal SIGKILL"),
         ("import sys; sys.exit('first\\nno memory')", r"ended with exit status 1 \(no memory\)"),
     ],
 )

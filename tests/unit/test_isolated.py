@@ -9,6 +9,7 @@ import pytest
 
 from shared.errors import SourceError
 from shared.locations import Location
+from shared.models import DECODES
 from shared.paths import to_text
 from workers import isolated
 from workers.decode import read_image
@@ -37,7 +38,7 @@ isolated.main(sys.argv[1:])
 @pytest.fixture
 def readers() -> "IsolatedReaders":
     readers = IsolatedReaders(*LIMITS)
-    readers._command = [sys.executable, "-c", PROGRAM, *readers._command[-3:]]
+    readers._command = [sys.executable, "-c", PROGRAM, *readers._command[3:]]
     return readers
 
 
@@ -49,11 +50,12 @@ def photo(folder: Path, name: str) -> str:
     return to_text(str(path))
 
 
-def test_an_image_read_alone_is_what_it_is_read_in_company(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", DECODES)
+def test_an_image_read_alone_is_what_it_is_read_in_company(tmp_path: Path, how: str) -> None:
     paths = [photo(tmp_path, "new\nline and \N{CAT FACE}.png"), photo(tmp_path, "plain.png")]
-    with IsolatedReaders(*LIMITS) as readers:
+    with IsolatedReaders(*LIMITS, how) as readers:
         for path in paths:
-            alone, here = readers.read(Location(path)), read_image(Location(path), *LIMITS)
+            alone, here = readers.read(Location(path)), read_image(Location(path), *LIMITS, how)
             assert alone.pixels is not None
             assert here.pixels is not None
             assert (alone.path, alone.status, alone.bytes, alone.sha256) == (path, "ok", here.bytes, here.sha256)

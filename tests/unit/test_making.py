@@ -117,6 +117,35 @@ def test_another_model_is_refused_and_both_are_named(tmp_path: Path, job: JobDir
         make(source, job, Settings(model="resnet"))
 
 
+@pytest.mark.parametrize(
+    ("made", "other", "named"),
+    [
+        ({}, {"decode": "strict"}, "as --decode reduced says, not strict"),
+        ({"decode": "strict"}, {"decode": "reduced"}, "as --decode strict says, not reduced"),
+        ({}, {"precision": "bf16"}, "made in f32, not in bf16"),
+        ({"precision": "bf16"}, {"precision": "f32"}, "made in bf16, not in f32"),
+    ],
+)
+def test_decode_mode_and_precision_are_the_jobs_own(
+    tmp_path: Path, job: JobDir, made: dict[str, Any], other: dict[str, Any], named: str
+) -> None:
+    source = photos(tmp_path / "photos")
+    manifest = make(source, job, Settings(**made))
+    for settings in (Settings(), Settings(**made), Settings(model="efficientnet-lite0")):
+        assert make(source, job, settings) == manifest
+    with pytest.raises(JobMismatch, match=rf"{named}.*leave --{next(iter(other))} out, or name another JOB"):
+        make(source, job, Settings(**other))
+    assert load_manifest(job) == manifest
+
+
+def test_a_strict_job_says_so_in_its_file_and_fingerprint(tmp_path: Path, job: JobDir) -> None:
+    manifest = make(photos(tmp_path / "photos"), job, Settings(decode="strict"))
+    table = json.loads(job.spec.read_text())
+    assert table["model"]["preprocessing"].endswith("decoded whole, stretched to a square, linear")
+    assert manifest.model.decode == "strict"
+    assert table["fingerprint"] == manifest.model.fingerprint != resolve_model("efficientnet-lite0").fingerprint
+
+
 def test_a_changed_list_is_refused_and_a_copy_of_it_is_not(tmp_path: Path, job: JobDir) -> None:
     source = tmp_path / "list.txt"
     source.write_text("a.jpg\nb.jpg\n")

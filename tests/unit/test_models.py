@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from shared.errors import ModelError
-from shared.models import LITE0_FILE, LITE0_PACKAGE, MODEL_NAMES, ModelSpec, imported_model, resolve_model
+from shared.errors import FingerprintMismatch, ModelError
+from shared.models import DECODES, LITE0_FILE, LITE0_PACKAGE, MODEL_NAMES, ModelSpec, imported_model, resolve_model
 
 
 def keras_file(path: Path, config: Any) -> Path:
@@ -86,6 +86,26 @@ def test_the_fingerprint_leaves_out_what_changes_no_embedding(change: dict[str, 
     spec = resolve_model("efficientnet-b0")
     assert replace(spec, **change) != spec
     assert replace(spec, **change).fingerprint == spec.fingerprint
+
+
+@pytest.mark.parametrize("decode", DECODES)
+def test_the_way_of_decoding_is_kept_and_is_in_the_fingerprint(decode: str, tmp_path: Path) -> None:
+    (tmp_path / "w.h5").write_bytes(b"weights")
+    custom = str(keras_file(tmp_path / "mine.keras", functional([None, 96, 96, 3])))
+    for name, weights in (("efficientnet-lite0", None), ("efficientnet-b4", tmp_path / "w.h5"), (custom, None)):
+        spec = resolve_model(name, weights, decode=decode)
+        assert spec.decode == decode
+        assert ModelSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+        same = spec.fingerprint == resolve_model(name, weights).fingerprint
+        assert same == (decode == "reduced")
+
+
+def test_a_way_of_decoding_that_is_none_is_refused() -> None:
+    with pytest.raises(ModelError, match="'quick'; expected one of reduced, strict"):
+        resolve_model("efficientnet-lite0", decode="quick")
+    spec = replace(resolve_model("efficientnet-lite0"), preprocessing="BGR 0-1")
+    with pytest.raises(FingerprintMismatch, match="wants its images so: BGR 0-1; this version"):
+        _ = spec.decode
 
 
 def test_a_weights_file_is_known_by_its_bytes_and_not_by_its_name(tmp_path: Path) -> None:

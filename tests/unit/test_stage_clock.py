@@ -46,7 +46,7 @@ def test_the_bottleneck_is_what_the_embedding_waited_for(
     began = clock.mark()
     with clock.waiting_for("read"):
         now.seconds += waited
-    with clock.at_work("model"):
+    with clock.waiting_for("model"), clock.at_work("model"):
         now.seconds += model
     clock.add("read", read)
     clock.add("decode", decode)
@@ -63,6 +63,20 @@ def test_a_disk_that_commits_wait_for_is_the_bottleneck(now: Time) -> None:
         now.seconds += 7.0
     now.seconds += 3.0
     assert clock.since(began).bottleneck == "write"
+
+
+def test_a_model_that_is_at_work_meanwhile_holds_nothing_up(now: Time) -> None:
+    clock = StageClock(threads=1, now=now)
+    began = clock.mark()
+    with clock.waiting_for("read"):
+        now.seconds += 6.0
+    clock.add("decode", 6.0)
+    clock.add("model", 5.0)  # In a thread of its own.
+    with clock.waiting_for("model"):
+        now.seconds += 4.0
+    load = clock.since(began)
+    assert load.bottleneck == "decode"
+    assert (load.busy["model"], load.held_up["model"]) == pytest.approx((0.5, 0.4))
 
 
 def test_recent_forgets_what_is_long_ago(now: Time) -> None:
