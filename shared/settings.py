@@ -73,7 +73,9 @@ class Settings:
     cache_dir: Path | None = _setting(
         None, "directory that keeps the models made for OpenVINO; unset: lookalike in the user's cache directory"
     )
-    batch_size: int | None = _setting(None, "images in one model call; unset: 8 on a CPU, 128 on a GPU", 1)
+    batch_size: int | None = _setting(
+        None, "images in one model call; unset: 8 on a CPU, or two a core where that is more; 128 on a GPU", 1
+    )
     decode_threads: int | None = _setting(None, "threads that read and decode images; unset: one a core", 1)
     max_image_pixels: int = _setting(
         178_956_970,

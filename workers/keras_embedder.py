@@ -44,6 +44,8 @@ _IMAGENET_STDDEV = (0.229, 0.224, 0.225)
 class KerasBackbone:
     """A Keras model that takes batches of one size; compiled once, when it is made."""
 
+    one_by_one = False
+
     def __init__(self, model: Any, image_size: int, batch_size: int | None, name: str) -> None:
         self.batch_size = batch_size or (_GPU_BATCH if _has_accelerator() else _CPU_BATCH)
         self._model = model

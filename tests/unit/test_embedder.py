@@ -23,6 +23,7 @@ class Means:
     """A backbone that gives the mean of each channel, and keeps the batches that it saw."""
 
     batch_size: int = 3
+    one_by_one: bool = False
     dim: int = 3
     scale: float = 1.0
     seen: list[Images] = field(default_factory=list)
@@ -78,6 +79,13 @@ def test_the_model_only_ever_sees_full_batches(spec: ModelSpec, tmp_path: Path) 
     np.testing.assert_array_equal(backbone.seen[1], images[3:6])
     # The images of the batch before must not linger in the padding.
     assert not backbone.seen[2][1:].any()
+
+
+def test_a_model_whose_images_never_meet_is_given_no_padding_to_work_on(spec: ModelSpec, tmp_path: Path) -> None:
+    backbone, images = Means(one_by_one=True), photos(7)
+    found = load(spec, tmp_path, backbone).embed(images)
+    assert [len(batch) for batch in backbone.seen] == [3, 3, 1]
+    np.testing.assert_array_equal(found, load(spec, tmp_path, Means()).embed(images))
 
 
 def test_an_embedder_says_what_it_is(spec: ModelSpec, tmp_path: Path) -> None:
