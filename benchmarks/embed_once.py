@@ -163,7 +163,8 @@ def article(source: str, folder: Path, asked: Asked) -> dict[str, Any]:
         pool.join()
     decoding = clock.stop()
     model, size = load_as_published(asked.model, asked.weights)
-    first = np.zeros((_ARTICLE_BATCH, size, size, 3), np.uint8)
+    # A last batch that is not full has a shape of its own, which is compiled too.
+    first = np.zeros((_ARTICLE_BATCH + len(images) % _ARTICLE_BATCH, size, size, 3), np.uint8)
     model.predict(first, batch_size=_ARTICLE_BATCH, verbose=0)
     with Peak() as peak:
         clock.start()
