@@ -1,8 +1,10 @@
-"""Embed a list of images once, in lookalike's way or in the article's, and print what it cost as JSON.
+"""Embed a source of images once, in lookalike's way or in the article's, and print what it cost as JSON.
 
 A process of its own for each run: peak memory, and what a library keeps, must not pass from one run to the next. Both
 ways use the same model and the same images, and only the work itself is timed: not the imports, not the building of
 the model, not its first batch, which compiles it.
+
+python -m benchmarks.embed_once lookalike|article SOURCE FOLDER ASKED
 """
 
 import json
@@ -11,7 +13,8 @@ import os
 import resource
 import sys
 import time
-from importlib.util import find_spec
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +22,49 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.errors import ModelError, UsageError
+from benchmarks.embed_models import load_as_published
+from benchmarks.machine import cores
+from shared import path_list
+from shared.errors import UsageError
 from shared.jobdir import JobDir
-from shared.manifest import load_manifest
-from shared.models import DEFAULT_MODEL, LITE0_FILE, LITE0_PACKAGE, resolve_model
+from shared.manifest import Manifest
 from shared.settings import Settings
+from workers.memory import Peak
 
 EMBEDDINGS = "embeddings.npy"
 _ARTICLE_BATCH = 128
+_KEPT = 64  # Decoded images that the model is given again and again when it is measured alone.
+_AHEAD = 32
+
+Images = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What embeds: the name of a model, its weights file (None: packaged or downloaded), and what runs it how.
+
+    With `parts`, reading and decoding alone, and the model alone, are measured before both together.
+    """
+
+    model: str
+    weights: str | None
+    engine: str
+    precision: str
+    cache_dir: str | None
+    parts: bool = True
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    def settings(self) -> Settings:
+        """The settings of a new job of this model."""
+        return Settings(
+            model=self.model,
+            weights=Path(self.weights) if self.weights else None,
+            engine=self.engine,
+            precision=self.precision,
+            cache_dir=Path(self.cache_dir) if self.cache_dir else None,
+        )
 
 
 class Clock:
@@ -45,101 +83,121 @@ class Clock:
         self.cpu += _cpu_seconds() - self._cpu
         return passed
 
+    def cost(self, images: int) -> dict[str, Any]:
+        return {"images": images, "wall_seconds": round(self.wall, 3), "cpu_seconds": round(self.cpu, 3)}
+
 
 def _cpu_seconds() -> float:
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
 
-def lookalike(listing: Path, folder: Path) -> dict[str, Any]:
+def lookalike(source: str, folder: Path, asked: Asked) -> dict[str, Any]:
     """The embed worker's stage without Celery around it: read, decode, embed, commit chunks, seal."""
     from coordinator.making import make_or_open
     from workers.embedder import load_embedder
     from workers.embedding import embed_partition
 
-    job = JobDir.at(folder / "job")
-    make_or_open(str(listing), job, Settings(), lambda count: None)
-    manifest = load_manifest(job)
-    embedder = load_embedder(manifest.model, job.model_dir)
+    job, settings = JobDir.at(folder / "job"), asked.settings()
+    listed = Clock()
+    listed.start()
+    manifest = make_or_open(source, job, settings, lambda count: None)
+    listed.stop()
+    embedder = load_embedder(manifest.model, job.model_dir, engine=settings.engine, cache_dir=settings.cache_dir)
+    size = embedder.image_size
+    embedder.embed(np.zeros((embedder.batch_size, size, size, 3), np.uint8) + np.arange(size, dtype=np.uint8)[:, None])
+    parts = _parts(job, manifest, embedder.embed, embedder.batch_size) if asked.parts else {}
     clock = Clock()
-    clock.start()
-    for partition in manifest.partitions:
-        embed_partition(
-            job,
-            manifest,
-            partition,
-            embedder,
-            threads=os.cpu_count() or 1,
-            keep_going=lambda: True,
-            may_commit=lambda: True,
-            report=lambda progress: None,
-        )
-    clock.stop()
-    parts = [np.load(job.img_emb(number)) for number in job.sealed_numbers()]
-    np.save(folder / EMBEDDINGS, np.concatenate(parts))
-    return _cost(clock, sum(map(len, parts)), {})
+    with Peak() as peak:
+        clock.start()
+        for partition in manifest.partitions:
+            embed_partition(
+                job,
+                manifest,
+                partition,
+                embedder,
+                threads=cores(),
+                keep_going=lambda: True,
+                may_commit=lambda: True,
+                report=lambda progress: None,
+            )
+        clock.stop()
+    embedded = [np.load(job.img_emb(number)) for number in job.sealed_numbers()]
+    np.save(folder / EMBEDDINGS, np.concatenate(embedded))
+    cost = clock.cost(sum(map(len, embedded))) | _memory(peak)
+    return cost | {"parts": parts, "listing_seconds": round(listed.wall, 3), "batch_size": embedder.batch_size}
 
 
-def article(listing: Path, folder: Path) -> dict[str, Any]:
+def _parts(job: JobDir, manifest: Manifest, embed: Callable[[Images], Any], batch_size: int) -> dict[str, Any]:
+    """What reading and decoding take alone, on as many threads as a worker has, and what the model takes alone."""
+    from workers.decode import read_image, stream_images
+
+    limits = (manifest.model.image_size, manifest.max_image_pixels, manifest.max_image_bytes)
+    paths = [path for partition in manifest.partitions for path in path_list.read_paths(job, partition)]
+    kept: list[Images] = []
+    decode, model = Clock(), Clock()
+    decode.start()
+    images = stream_images(paths, read=lambda _, path: read_image(path, *limits), threads=cores(), ahead=_AHEAD)
+    for image in images:
+        if image.pixels is not None and len(kept) < _KEPT:
+            kept.append(image.pixels)
+    decode.stop()
+    whole = np.stack([kept[place % len(kept)] for place in range(max(_KEPT, batch_size))])
+    calls = [whole[first : first + batch_size] for first in range(0, len(whole) - batch_size + 1, batch_size)]
+    count = -(-len(paths) // batch_size)
+    model.start()
+    done = sum(len(embed(calls[number % len(calls)])) for number in range(count))
+    model.stop()
+    return {"decode": decode.cost(len(paths)), "model": model.cost(done)}
+
+
+def article(source: str, folder: Path, asked: Asked) -> dict[str, Any]:
     """Every image is read in a pool of processes first; then one array of all of them goes through `model.predict`."""
-    paths = os.fsdecode(listing.read_bytes()).removesuffix("\n").split("\n")
+    paths = os.fsdecode(Path(source).read_bytes()).removesuffix("\n").split("\n")
     clock = Clock()
     clock.start()
-    # Before TensorFlow is there: a fork of its threads may hang.
+    # Before TensorFlow is there, and any thread: a fork of them may hang.
     with multiprocessing.get_context("fork").Pool() as pool:
         images = pool.map(_read_as_the_article, paths)
         pool.close()
         pool.join()
     decoding = clock.stop()
-    model = _unfolded_model()
-    clock.start()
-    features = model.predict(np.array(images), batch_size=_ARTICLE_BATCH, verbose=0)
-    features /= np.linalg.norm(features, axis=1, keepdims=True)
-    np.save(folder / EMBEDDINGS, features)
-    predicting = clock.stop()
-    return _cost(clock, len(features), {"decoding": round(decoding, 3), "predicting": round(predicting, 3)})
+    model, size = load_as_published(asked.model, asked.weights)
+    # A last batch that is not full has a shape of its own, which is compiled too.
+    first = np.zeros((_ARTICLE_BATCH + len(images) % _ARTICLE_BATCH, size, size, 3), np.uint8)
+    model.predict(first, batch_size=_ARTICLE_BATCH, verbose=0)
+    with Peak() as peak:
+        clock.start()
+        features = model.predict(np.array(images), batch_size=_ARTICLE_BATCH, verbose=0)
+        features /= np.linalg.norm(features, axis=1, keepdims=True)
+        np.save(folder / EMBEDDINGS, features)
+        predicting = clock.stop()
+    phases = {"decoding": round(decoding, 3), "predicting": round(predicting, 3)}
+    return clock.cost(len(features)) | _memory(peak) | {"phases": phases}
 
 
-def _read_as_the_article(path: str) -> NDArray[np.uint8]:
+def _read_as_the_article(path: str) -> Images:
     image = cv2.imread(path)
     if image is None:
         raise SystemExit(f"{path} can't be read, and the article's way has no answer to that: list whole images only.")
     return np.asarray(cv2.resize(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), (224, 224)), dtype=np.uint8)
 
 
-def _unfolded_model() -> Any:
-    """The default model as Keras has it, its BatchNormalization layers in place, compiled by a first batch."""
-    from workers.keras_embedder import lite0
-
-    package = find_spec(LITE0_PACKAGE)
-    if package is None or package.origin is None:
-        raise ModelError(f"The package {LITE0_PACKAGE} is not installed: pip install 'lookalike[worker]'.")
-    size = resolve_model(DEFAULT_MODEL).image_size
-    model = lite0(Path(package.origin).parent / LITE0_FILE, size)
-    first = np.zeros((_ARTICLE_BATCH, size, size, 3), np.uint8)
-    model.predict(first, batch_size=_ARTICLE_BATCH, verbose=0)
-    return model
-
-
-def _cost(clock: Clock, images: int, phases: dict[str, float]) -> dict[str, Any]:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return {
-        "images": images,
-        "wall_seconds": round(clock.wall, 3),
-        "cpu_seconds": round(clock.cpu, 3),
-        "peak_rss_bytes": peak,
-        "phases": phases,
-    }
+def _memory(peak: Peak) -> dict[str, int]:
+    """The most that this process has had resident at all, and held for itself meanwhile."""
+    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return {"peak_rss_bytes": resident, "peak_own_bytes": peak.bytes(), "load": round(os.getloadavg()[0], 2)}
 
 
 WAYS = {"lookalike": lookalike, "article": article}
 
 
 def main(arguments: list[str]) -> None:
-    """`python -m benchmarks.embed_once lookalike|article LIST FOLDER`: embeddings to FOLDER, cost to stdout."""
-    if len(arguments) != 3 or arguments[0] not in WAYS:
-        raise UsageError(f"Give one of {', '.join(WAYS)}, a list of images and a folder, not {arguments}.")
-    print(json.dumps(WAYS[arguments[0]](Path(arguments[1]), Path(arguments[2]))))
+    """`python -m benchmarks.embed_once WAY SOURCE FOLDER ASKED`: embeddings to FOLDER, cost to stdout."""
+    if len(arguments) != 4 or arguments[0] not in WAYS:
+        raise UsageError(f"Give one of {', '.join(WAYS)}, a source, a folder and what embeds, not {arguments}.")
+    way, source, folder, asked = arguments
+    print(json.dumps(WAYS[way](source, Path(folder), Asked(**json.loads(asked)))))
 
 
 if __name__ == "__main__":

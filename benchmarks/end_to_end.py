@@ -1,13 +1,12 @@
-"""One run from a folder of photographs to figures: embedding, index, search, the article's way beside it, resuming.
+"""One run from a folder of photographs to figures: embedding, index, search, resuming.
 
-python benchmarks/end_to_end.py PHOTOS [--name TEXT] [--copies 200] [--article-images 1000] [--out FILE] [--docs]
+python benchmarks/end_to_end.py PHOTOS [--name TEXT] [--copies 200] [--out FILE] [--docs]
 """
 
 import argparse
 import contextlib
 import json
 import os
-import statistics
 import sys
 import tempfile
 import time
@@ -18,23 +17,19 @@ from typing import Any
 if __name__ == "__main__":  # Started as a file, Python looks for modules beside it, not in the repository.
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np
 import pyarrow.parquet as pq
 
 from benchmarks import altered, machine, tables
-from benchmarks.embed_once import EMBEDDINGS
-from benchmarks.processes import LOOKALIKE, REPOSITORY, measured, require_linux, run_module
+from benchmarks.processes import LOOKALIKE, REPOSITORY, measured, require_linux
 from benchmarks.resume import resume_check
 from shared import builds, ledger
 from shared.errors import JobError, LookalikeError
 from shared.jobdir import JobDir
 from shared.manifest import load_manifest
-from shared.paths import to_os_path
 from shared.settings import without_settings
 
 RESULTS = REPOSITORY / "benchmarks" / "results" / "end_to_end.json"
 PAGE = REPOSITORY / "docs" / "benchmarks.md"
-_REPEATS = 3
 _SINGLE_QUERIES = 200
 _CHUNKS_TO_KILL_IN = 16
 
@@ -66,7 +61,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("photos", metavar="PHOTOS", help="folder of photographs; its path is not written down")
     parser.add_argument("--name", default="photographs of one's own", help="what the photographs are, in the results")
     parser.add_argument("--copies", type=int, default=200, help="photographs that are altered and searched for")
-    parser.add_argument("--article-images", type=int, default=1_000, help="images on which both ways are compared")
     parser.add_argument("--out", default=RESULTS, help="where the results go, as JSON")
     parser.add_argument("--docs", action="store_true", help="put the figures into docs/benchmarks.md as well")
     return parser.parse_args()
@@ -76,10 +70,7 @@ def _header(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "benchmark": "end_to_end",
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": (
-            f'python benchmarks/end_to_end.py PHOTOS --name "{arguments.name}" --copies {arguments.copies} '
-            f"--article-images {arguments.article_images}"
-        ),
+        "command": (f'python benchmarks/end_to_end.py PHOTOS --name "{arguments.name}" --copies {arguments.copies}'),
         "photographs": arguments.name,
         "machine": machine.machine(),
         "load_before": [round(load, 2) for load in os.getloadavg()],
@@ -99,12 +90,11 @@ def _measure(photos: Path, folder: Path, arguments: argparse.Namespace) -> dict[
     search = altered.search_benchmark(job, photos, arguments.copies, _SINGLE_QUERIES, _log)
     required = search["required"]
     _log(f"{required['rank_1']} of {required['queries']} altered copies of the required kinds at rank 1")
-    compared = article_benchmark(job, arguments.article_images, folder)
     _log("lookalike index, killed three times")
     again = JobDir.at(folder / "jobs" / "killed")
     chunk_size = max(1, load_manifest(job).listed // _CHUNKS_TO_KILL_IN)
     resumed = resume_check(photos, again, job, chunk_size, folder)
-    return {"index": indexed, "search": search, "article": compared, "resume": resumed}
+    return {"index": indexed, "search": search, "resume": resumed}
 
 
 def index_benchmark(photos: Path, job: JobDir, folder: Path) -> dict[str, Any]:
@@ -156,35 +146,6 @@ def _bytes_by_folder(job: Path) -> dict[str, int]:
             top = path.relative_to(job).parts[0]
             found[top] = found.get(top, 0) + path.stat().st_size
     return found
-
-
-def article_benchmark(job: JobDir, images: int, folder: Path) -> dict[str, Any]:
-    """Both ways over the first `images` embedded photographs of the job, in turns, so that a busy hour meets both."""
-    paths = [path for number in job.sealed_numbers() for path in _column(job, number, "image_path")][:images]
-    listing = folder / "subset.txt"
-    listing.write_bytes(b"".join(os.fsencode(to_os_path(path)) + b"\n" for path in paths))
-    runs: dict[str, list[dict[str, Any]]] = {"lookalike": [], "article": []}
-    for repeat in range(_REPEATS):
-        for way, made in runs.items():
-            _log(f"{len(paths)} images, repeat {repeat + 1}: {way}")
-            out = folder / f"{way}{repeat}"
-            out.mkdir()
-            made.append(run_module("benchmarks.embed_once", way, listing, out))
-    ours, theirs = (np.load(folder / f"{way}0" / EMBEDDINGS).astype(np.float32) for way in runs)
-    return {
-        "images": len(paths),
-        "runs": runs,
-        "median": {way: _median(made) for way, made in runs.items()},
-        "median_cosine_between_both": round(float(np.median(np.sum(ours * theirs, axis=1))), 4),
-    }
-
-
-def _median(runs: list[dict[str, Any]]) -> dict[str, float]:
-    return {
-        "images_per_second": round(statistics.median(run["images"] / run["wall_seconds"] for run in runs), 1),
-        "images_per_cpu_second": round(statistics.median(run["images"] / run["cpu_seconds"] for run in runs), 1),
-        "peak_rss_bytes": round(statistics.median(run["peak_rss_bytes"] for run in runs)),
-    }
 
 
 if __name__ == "__main__":

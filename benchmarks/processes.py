@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,15 @@ _SAMPLE_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a process had used when it was last seen: CPU seconds (user and system) and the peak of its memory."""
+    """What a process had used when it was last seen: CPU seconds (user and system) and the peak of its memory.
+
+    `peak_own_bytes` is the most of what it held for itself, mapped files left out, whenever it was looked at.
+    """
 
     role: str
     cpu_seconds: float
     peak_rss_bytes: int
+    peak_own_bytes: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -112,7 +116,8 @@ def _watch(parent: int, seen: dict[int, Usage], ended: threading.Event) -> None:
     while not ended.wait(_SAMPLE_SECONDS):
         for pid in children_of(parent):
             if (usage := _usage(pid)) is not None:
-                seen[pid] = usage
+                before = seen[pid].peak_own_bytes if pid in seen else 0
+                seen[pid] = replace(usage, peak_own_bytes=max(before, usage.peak_own_bytes))
 
 
 def children_of(parent: int, role: str | None = None) -> list[int]:
@@ -165,6 +170,8 @@ def _usage(pid: int) -> Usage | None:
         role = _role(entry)
     except OSError:
         return None
-    peak = next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")), None)
+    memory = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in status.splitlines() if line.endswith(" kB")}
     # A process that has ended and was not waited for yet has no memory any more.
-    return None if peak is None else Usage(role, ticks / os.sysconf("SC_CLK_TCK"), peak * 1024)
+    if "VmHWM" not in memory:
+        return None
+    return Usage(role, ticks / os.sysconf("SC_CLK_TCK"), memory["VmHWM"], memory.get("RssAnon", 0))

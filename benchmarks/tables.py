@@ -18,7 +18,6 @@ def all_tables(results: Results) -> dict[str, str]:
         "found": found_table(results),
         "latency": latency_table(results),
         "embedding": embedding_table(results),
-        "article": article_table(results),
         "resume": resume_table(results),
     }
 
@@ -141,28 +140,6 @@ def embedding_table(results: Results) -> str:
         ["photographs on disk", size(index["image_bytes"])],
     ]
     return table(["", ""], rows)
-
-
-def article_table(results: Results) -> str:
-    """Both ways beside each other, and their ratio."""
-    article = results["article"]
-    ours, theirs = article["median"]["lookalike"], article["median"]["article"]
-    rows = [
-        [
-            name,
-            f"{rates['images_per_second']:,.1f}",
-            f"{rates['images_per_cpu_second']:,.1f}",
-            size(rates["peak_rss_bytes"]),
-        ]
-        for name, rates in (("lookalike", ours), ("the article's way", theirs))
-    ]
-    ratio = [f"{ours[key] / theirs[key]:.2f}" for key in ("images_per_second", "images_per_cpu_second")]
-    rows.append(["ratio", *ratio, f"{ours['peak_rss_bytes'] / theirs['peak_rss_bytes']:.2f}"])
-    for way, runs in article["runs"].items():
-        each = [f"{run['images'] / run['wall_seconds']:,.1f}" for run in runs]
-        rows.append([f"repeats, {way}", " ".join(each), "", ""])
-    heads = [f"median over {article['images']:,} images", "images/s", "images per CPU second", "peak memory"]
-    return table(heads, rows, right=1)
 
 
 def resume_table(results: Results) -> str:

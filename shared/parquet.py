@@ -11,6 +11,9 @@ import pyarrow.parquet as pq
 
 from shared.errors import CorruptFile
 
+# Arrow's own allocator keeps 70 MB from the first chunk on that a worker writes, and never gives it back.
+pa.set_memory_pool(pa.system_memory_pool())
+
 
 def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
     """A Parquet file of a job, each page's checksum compared; raises CorruptFile when it is missing or damaged.

@@ -80,7 +80,9 @@ class Settings:
         None, "directory that keeps the models made for OpenVINO; unset: lookalike in the user's cache directory"
     )
     batch_size: int | None = _setting(
-        None, "images in one model call; unset: 8 on a CPU, on a GPU 256 or as many as fit", 1
+        None,
+        "images in one model call; unset: 8 on a CPU, or two a core where that is more; on a GPU 256 or as many as fit",
+        1,
     )
     decode_threads: int | None = _setting(
         None, "threads that read and decode images; unset: one a core, 16 for images behind URLs", 1

@@ -11,12 +11,17 @@ from shared.models import ModelSpec
 
 
 class Backbone(Protocol):
-    """What a builder gives: a model that takes batches of one fixed size, and no more."""
+    """What a builder gives: a model that takes batches of one fixed size, and no more.
+
+    One whose images go `one_by_one` through the model takes fewer as well, because none meets another.
+    """
 
     @property
     def dim(self) -> int: ...
     @property
     def batch_size(self) -> int: ...
+    @property
+    def one_by_one(self) -> bool: ...
 
     def forward(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Features float32 [batch_size, dim], of any length, of uint8 [batch_size, image_size, image_size, 3], RGB."""

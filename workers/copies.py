@@ -51,6 +51,15 @@ class _Copy:
     pixels: npt.NDArray[np.uint8]
 
 
+@dataclass(frozen=True, slots=True)
+class _Embedded:
+    """What is left of a copy once the model has seen it: its pixels are not."""
+
+    original: Original
+    alteration: str
+    embedding: npt.NDArray[np.float32]
+
+
 def embed_copies(
     job: JobDir,
     manifest: Manifest,
@@ -76,7 +85,7 @@ def embed_copies(
     there = copies.usable_copies(job, digest)
     if there is not None:
         return there
-    rows: list[tuple[_Copy, npt.NDArray[np.float32]]] = []
+    rows: list[_Embedded] = []
     reasons: list[str] = []
     originals = drawn(job, seals)
     report("copies · 0 %")
@@ -174,9 +183,7 @@ def _copies_of(original: Original, manifest: Manifest, image_size: int) -> list[
         return f"{original.path}: {error}"
 
 
-def _embedded(
-    group: list[_Copy], embedder: Embedder, keep_going: Callable[[], bool]
-) -> Iterator[tuple[_Copy, npt.NDArray[np.float32]]]:
+def _embedded(group: list[_Copy], embedder: Embedder, keep_going: Callable[[], bool]) -> Iterator[_Embedded]:
     for start in range(0, len(group), embedder.batch_size):
         if not keep_going():
             raise Stopped
@@ -184,16 +191,16 @@ def _embedded(
         embeddings = embedder.embed(np.stack([copy.pixels for copy in batch]))
         for copy, embedding, good in zip(batch, embeddings, has_direction(embeddings), strict=True):
             if good:
-                yield copy, embedding
+                yield _Embedded(copy.original, copy.alteration, embedding)
 
 
-def _result(rows: Sequence[tuple[_Copy, npt.NDArray[np.float32]]], embedder: Embedder, digest: str) -> Copies:
-    embeddings = np.stack([embedding for _, embedding in rows]).astype(np.float16)
+def _result(rows: Sequence[_Embedded], embedder: Embedder, digest: str) -> Copies:
+    embeddings = np.stack([row.embedding for row in rows]).astype(np.float16)
     queries = unit(embeddings)
-    stored = unit(np.stack([copy.original.embedding for copy, _ in rows]))
+    stored = unit(np.stack([row.original.embedding for row in rows]))
     return Copies(
-        ids=np.array([copy.original.id for copy, _ in rows], dtype=np.int64),
-        alterations=tuple(copy.alteration for copy, _ in rows),
+        ids=np.array([row.original.id for row in rows], dtype=np.int64),
+        alterations=tuple(row.alteration for row in rows),
         similarities=np.einsum("ij,ij->i", queries, stored).astype(np.float32),
         embeddings=embeddings,
         fingerprint=embedder.fingerprint,

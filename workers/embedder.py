@@ -79,10 +79,10 @@ def load_embedder(
 ) -> Embedder:
     """Build the model of `spec`; weights that a person gave lie in `model_dir`, the job's own.
 
-    `batch_size` None takes 8 on a CPU, and on a GPU as many as fit. `engine` is auto, openvino or keras, and
-    `cache_dir` keeps what OpenVINO reads (None: the user's cache); see `engines.builder`. Raises ModelError for an
-    unknown or unusable model, FingerprintMismatch when the weights found, or what this version does to an image, are
-    not what the spec says.
+    `batch_size` None takes 8 on a CPU, with OpenVINO two a core where that is more, and on a GPU as many as fit.
+    `engine` is auto, openvino or keras, and `cache_dir` keeps what OpenVINO reads (None: the user's cache); see
+    `engines.builder`. Raises ModelError for an unknown or unusable model, FingerprintMismatch when the weights found,
+    or what this version does to an image, are not what the spec says.
     """
     if spec.is_imported:
         raise ModelError(
@@ -169,7 +169,7 @@ class _BatchedEmbedder:
         for start in range(0, len(images), self.batch_size):
             part = images[start : start + self.batch_size]
             batch = np.ascontiguousarray(part)
-            if len(part) < self.batch_size:
+            if len(part) < self.batch_size and not self._backbone.one_by_one:
                 batch = np.zeros((self.batch_size, *images.shape[1:]), np.uint8)
                 batch[: len(part)] = part
             yield batch

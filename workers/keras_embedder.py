@@ -30,6 +30,7 @@ _OUT_OF_MEMORY = ("resource_exhausted", "resourceexhausted", "out of memory", "o
 class KerasBackbone:
     """A Keras model that takes batches of one size; compiled once, when it is made."""
 
+    one_by_one = False
     place_matters = True
     """Whether the place of an image in its batch must not change a bit of its features, where it can be helped."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import index_tables, parts_tables, query_tables, tables
+from benchmarks import embed_tables, index_tables, parts_tables, query_tables, tables
 from benchmarks.index_queries import COSINES
 from benchmarks.timing import percentiles_of_runs
 
@@ -21,6 +21,8 @@ MADE = {
     "index": index_tables.all_tables,
     "query": query_tables.all_tables,
     "parts": parts_tables.all_tables,
+    "embed": embed_tables.all_tables,
+    "embed_gpu": embed_tables.all_tables,
 }
 
 QUOTED = [name for name in MADE if (RESULTS / f"{name}.json").is_file()]
@@ -136,6 +138,14 @@ def test_the_page_quotes_the_figures_of_the_results(name: str) -> None:
     assert tables.fill_in(page, MADE[name](results)) == page
 
 
+@pytest.mark.parametrize(("name", "device"), [("embed", "cpu"), ("embed_gpu", "gpu")])
+def test_the_page_says_of_what_nobody_has_measured_that_it_is_not(name: str, device: str) -> None:
+    made = embed_tables.all_tables({"device": device})
+    assert set(made.values()) == {embed_tables.NOT_MEASURED}
+    page = PAGE.read_text()
+    assert (tables.fill_in(page, made) == page) == (name not in QUOTED)
+
+
 @pytest.mark.parametrize("name", QUOTED)
 def test_the_results_name_no_place_of_the_machine_that_made_them(name: str) -> None:
     results = json.loads((RESULTS / f"{name}.json").read_text())
@@ -152,6 +162,7 @@ def test_every_block_of_the_page_belongs_to_a_benchmark(
         index_tables.all_tables(index_results),
         query_tables.all_tables(query_results),
         parts_tables.all_tables(HEADER | {"dim": 8, "sizes": []}),
+        *(embed_tables.all_tables({"device": device}) for device in ("cpu", "gpu")),
     ]
     assert set(tables.block_names(PAGE.read_text())) <= {name for one in made for name in one}
 

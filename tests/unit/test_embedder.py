@@ -23,6 +23,7 @@ class Means:
     """A backbone that gives the mean of each channel, and keeps the batches that it saw."""
 
     batch_size: int = 3
+    one_by_one: bool = False
     dim: int = 3
     scale: float = 1.0
     seen: list[Images] = field(default_factory=list)
@@ -111,6 +112,13 @@ def test_images_that_were_handed_over_are_embedded_as_others_are(spec: ModelSpec
 
 def test_nothing_is_handed_over_where_there_is_no_device(spec: ModelSpec, tmp_path: Path) -> None:
     assert not isinstance(load(spec, tmp_path, Means()), OverlappingEmbedder)
+
+
+def test_a_model_whose_images_never_meet_is_given_no_padding_to_work_on(spec: ModelSpec, tmp_path: Path) -> None:
+    backbone, images = Means(one_by_one=True), photos(7)
+    found = load(spec, tmp_path, backbone).embed(images)
+    assert [len(batch) for batch in backbone.seen] == [3, 3, 1]
+    np.testing.assert_array_equal(found, load(spec, tmp_path, Means()).embed(images))
 
 
 def test_an_embedder_says_what_it_is(spec: ModelSpec, tmp_path: Path) -> None:

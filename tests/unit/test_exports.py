@@ -76,13 +76,19 @@ def test_openvino_gives_the_features_of_keras(lite0: Embedder, photos: NDArray[n
     assert (found @ found.T)[~np.eye(len(photos), dtype=bool)].max() < 0.7
 
 
-def test_the_bytes_of_an_embedding_depend_on_its_image_alone(lite0: Embedder, photos: NDArray[np.uint8]) -> None:
+def test_the_bytes_of_an_embedding_depend_on_its_image_alone(
+    lite0: Embedder, photos: NDArray[np.uint8], run_cache: Path
+) -> None:
     noise = np.random.default_rng(2).integers(0, 256, (7, 224, 224, 3), dtype=np.uint8)
     images = np.concatenate([noise, photos])
     together = lite0.embed(images)
     alone = np.concatenate([lite0.embed(image[None]) for image in images])
     assert together.tobytes() == alone.tobytes()
     assert together.tobytes() == lite0.embed(images).tobytes()  # Nor is a result of before overwritten.
+    # A query worker has all cores work on one image, an embed worker each core on its own.
+    found = load_embedder(SPEC, NOWHERE, 1, engine="openvino", cache_dir=run_cache)
+    assert (lite0.batch_size >= 8, found.batch_size) == (True, 1)
+    assert together.tobytes() == found.embed(images).tobytes()
 
 
 def test_float32_is_asked_for_and_eight_images_a_call(lite0: Any) -> None:

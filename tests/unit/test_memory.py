@@ -36,6 +36,35 @@ def test_mapped_pages_are_not_counted(tmp_path: Path) -> None:
         assert peak.bytes() < before + 16 * MEGABYTE
 
 
+def resident() -> int:
+    """Bytes that this process has in memory at all, pages of mapped files among them."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+
+
+@pytest.mark.skipif(memory.own_bytes() is None, reason="the system does not tell a process's own memory")
+def test_the_pages_of_a_mapped_file_are_given_back_and_read_again(tmp_path: Path) -> None:
+    file, other = tmp_path / "a file of values", tmp_path / "another"
+    for path in (file, other):
+        path.write_bytes(bytes(range(256)) * (64 * MEGABYTE // 256))
+    with open(file, "rb") as opened, mmap.mmap(opened.fileno(), 0, prot=mmap.PROT_READ) as mapped:
+        assert sum(mapped[:: mmap.PAGESIZE]) == 0
+        before = resident()
+        assert memory.give_back(other) == 0
+        assert memory.give_back(file) == 64 * MEGABYTE
+        assert resident() < before - 60 * MEGABYTE
+        assert mapped[-256:] == bytes(range(256))
+
+
+@pytest.mark.skipif(memory.own_bytes() is None, reason="the system does not tell a process's own memory")
+def test_a_mapping_that_was_written_to_is_not_given_back(tmp_path: Path) -> None:
+    file = tmp_path / "pages"
+    file.write_bytes(bytes(mmap.PAGESIZE))
+    with open(file, "rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_COPY) as mapped:
+        mapped[0] = 7
+        assert memory.give_back(file) == 0
+        assert mapped[0] == 7
+
+
 def test_where_the_system_does_not_tell_it_is_the_largest_resident_size(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -402,6 +402,7 @@ def _light_model() -> None:
         """Pixel sums of 16 x 16 fields through a fixed projection: whole numbers, so no order of sums changes a bit."""
 
         dim = 1280
+        one_by_one = False
 
         def __init__(self, batch_size) -> None:
             import numpy as np
