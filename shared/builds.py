@@ -139,9 +139,7 @@ def build_number(build: str) -> int:
 
 def build_names(job: JobDir) -> list[str]:
     """Names of the build directories of a job, whole or not, in the order of their numbers."""
-    if not job.index_dir.is_dir():
-        return []
-    names = [path.name for path in job.index_dir.iterdir() if _NUMBERED.fullmatch(path.name) and path.is_dir()]
+    names = [name for name in files.directories_in(job.index_dir) if _NUMBERED.fullmatch(name)]
     return sorted(names, key=lambda name: (build_number(name), name))
 
 
