@@ -127,9 +127,9 @@ def ledger_digest(seals: Iterable[Seal]) -> str:
     return digest.hexdigest()
 
 
-def next_build_name(job: JobDir, digest: str) -> str:
-    """A name such as "0001-ab12cd34" whose number is above every build that lies there, whole or not."""
-    return f"{max(map(build_number, build_names(job)), default=0) + 1:04d}-{digest[:8]}"
+def next_build_name(job: JobDir, digest: str, above: int = 0) -> str:
+    """A name such as "0001-ab12cd34" whose number is over `above` and every build that lies there, whole or not."""
+    return f"{max(above, *map(build_number, build_names(job)), 0) + 1:04d}-{digest[:8]}"
 
 
 def build_number(build: str) -> int:

@@ -79,6 +79,12 @@ def write_bytes(path: Path, data: bytes, *, keep_first: bool = False) -> None:
         aside.write_bytes(data)
 
 
+def send(local: Path, path: Path) -> None:
+    """Make a file of this machine the whole of `path` in a store, without another copy aside."""
+    assert isinstance(path, StorePath)
+    path.put(local)
+
+
 def read_marker(path: Path) -> bytes:
     """The bytes of a small file that others publish whole; raises OSError as the file system gives it.
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,10 @@ class Seal:
     @property
     def listed(self) -> int:
         return self.stop - self.start
+
+    def entry(self, job: JobDir, path: Path) -> dict[str, Any]:
+        """Size and SHA-256, as "bytes" and "sha256", of one of its files."""
+        return self.files[path.relative_to(job.path).as_posix()]
 
 
 def is_sealed(job: JobDir, partition: int) -> bool:

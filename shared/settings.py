@@ -74,6 +74,14 @@ class Settings:
     cache_dir: Path | None = _setting(
         None, "directory that keeps the models made for OpenVINO; unset: lookalike in the user's cache directory"
     )
+    job_cache_dir: Path | None = _setting(
+        None,
+        "directory for local copies of what is searched and merged of jobs in stores; unset: lookalike/jobs in the "
+        "user's cache directory",
+    )
+    job_cache_bytes: int = _setting(
+        20_000_000_000, "bytes of such copies above which the longest unused go; those in use stay", 0
+    )
     batch_size: int | None = _setting(None, "images in one model call; unset: 8 on a CPU, 128 on a GPU", 1)
     decode_threads: int | None = _setting(None, "threads that read and decode images; unset: one a core", 1)
     max_image_pixels: int = _setting(
@@ -107,8 +115,9 @@ class Settings:
                 raise SettingsError(f"The setting {key.name} is {value}; it must be at least {least:,}.")
             if value is not None and most is not None and not value <= most:
                 raise SettingsError(f"The setting {key.name} is {value}; it must be at most {most:,}.")
-        if isinstance(self.cache_dir, StorePath):
-            raise SettingsError(f"The setting cache_dir is {self.cache_dir}; it must be a directory of this machine.")
+        for name in ("cache_dir", "job_cache_dir"):
+            if isinstance(place := getattr(self, name), StorePath):
+                raise SettingsError(f"The setting {name} is {place}; it must be a directory of this machine.")
         if self.lease_seconds >= self.visibility_timeout:
             raise SettingsError(
                 f"lease_seconds ({self.lease_seconds:g}) must be below visibility_timeout ({self.visibility_timeout}), "

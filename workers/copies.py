@@ -134,10 +134,10 @@ def drawn(job: JobDir, seals: Sequence[Seal]) -> list[Original]:
                 f"{job.metadata(seal.partition)} has {len(table)} rows, and its seal says {seal.embedded}: `lookalike "
                 f"repair {job.path}` takes the partition back, and `lookalike index` embeds it again."
             )
-        embeddings = sealing.open_embeddings(job.img_emb(seal.partition), seal.embedded, seal.dim)
+        embeddings = sealing.read_embeddings(job.img_emb(seal.partition), seal.embedded, seal.dim, rows.tolist())
         found += [
-            Original(row["id"], row["image_path"], row["sha256"], np.array(embeddings[number]))
-            for row, number in zip(table.take(rows).to_pylist(), rows, strict=True)
+            Original(row["id"], row["image_path"], row["sha256"], embedding)
+            for row, embedding in zip(table.take(rows).to_pylist(), embeddings, strict=True)
         ]
     return found
 

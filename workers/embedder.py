@@ -63,8 +63,10 @@ def load_embedder(
     *,
     engine: str = "auto",
     cache_dir: Path | None = None,
+    weights: Path | None = None,
 ) -> Embedder:
-    """Build the model of `spec`; weights that a person gave lie in `model_dir`, the job's own.
+    """Build the model of `spec`; weights that a person gave lie in `model_dir`, the job's own, or are copied in
+    `weights`.
 
     `batch_size` None takes 8 on a CPU and 128 on a GPU. `engine` is auto, openvino or keras, and `cache_dir` keeps what
     OpenVINO reads (None: the user's cache); see `engines.builder`. Raises ModelError for an unknown or unusable model,
@@ -88,7 +90,7 @@ def load_embedder(
             f"{spec.fingerprint} wants its images so: {spec.preprocessing}; this version of lookalike prepares them so "
             f"({ours.fingerprint}): {PREPROCESSING}. Use the version that made the job, or make a new job."
         )
-    weights = _weights_of(spec, model_dir)
+    weights = weights or _weights_of(spec, model_dir)
     if weights is not None:
         found = replace(spec, weights_sha256=weights_sha256(weights))
         if found.fingerprint != spec.fingerprint:

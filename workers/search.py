@@ -20,6 +20,7 @@ from shared.manifest import load_manifest
 from shared.messages import MAX_K, Hit
 from workers import index, recall
 from workers.filters import Chosen, Filters
+from workers.job_cache import Held
 from workers.recall import Width
 from workers.rerank import nearest
 from workers.stored import Floats, Images, Rows, StoredEmbeddings
@@ -64,10 +65,12 @@ class Searcher:
         self._nlist = nlist
         self._cache = _Answers(cache_size)
         self._filters = filters or Filters(stored.ids)
+        self._held: Held | None = None
 
     @classmethod
-    def open(cls, job: JobDir, build: str, cache_size: int = 0) -> "Searcher":
-        """Open a build: its index in memory, its embeddings and image paths mapped.
+    def open(cls, job: JobDir, build: str, cache_size: int = 0, held: Held | None = None) -> "Searcher":
+        """Open a build: its index in memory, its embeddings and image paths mapped; of a job in a store, from copies
+        that are `held` as long as the searcher lives.
 
         Raises FingerprintMismatch when another model made it than the job's, and CorruptFile when a file of it is not
         what its index.json says, or the partitions were sealed anew since it was built.
@@ -86,21 +89,32 @@ class Searcher:
                 f"The index {build} of {job.path} covers {info.ntotal} embeddings that are not those sealed now: run "
                 "`lookalike index` again, which builds the index anew."
             )
-        builds.check_files(job, info, checksums=True)
-        directory = job.build_dir(build)
-        faiss_index = index.load(directory / builds.INDEX_FILE, ntotal=info.ntotal, dim=info.dim)
-        images = Images.open(directory / builds.IMAGES_FILE)
-        stored = StoredEmbeddings.open(job, seals, ids=images.ids)
+        paths = [job.build_dir(build) / name for name in (builds.INDEX_FILE, builds.IMAGES_FILE)]
+        metadata = [job.metadata(seal.partition) for seal in seals if seal.embedded]
+        if held is None:
+            builds.check_files(job, info, checksums=True)
+        else:
+            paths = held.files(((path, info.files[path.name]) for path in paths), check=True)
+            metadata = held.files(
+                (job.metadata(seal.partition), seal.entry(job, job.metadata(seal.partition)))
+                for seal in seals
+                if seal.embedded
+            )
+        faiss_index = index.load(paths[0], ntotal=info.ntotal, dim=info.dim)
+        images = Images.open(paths[1])
+        stored = StoredEmbeddings.open(job, seals, ids=images.ids, held=held)
         stored.expect_scattered_reads()
-        return cls(
+        opened = cls(
             faiss_index,
             stored,
             images,
             width=width_of(info),
             nlist=info.nlist,
             cache_size=cache_size,
-            filters=Filters(stored.ids, [job.metadata(seal.partition) for seal in seals if seal.embedded]),
+            filters=Filters(stored.ids, metadata),
         )
+        opened._held = held
+        return opened
 
     @property
     def ntotal(self) -> int:

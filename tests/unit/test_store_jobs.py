@@ -2,6 +2,7 @@
 
 import json
 import socket
+import tempfile
 import time
 import uuid
 from dataclasses import replace
@@ -17,13 +18,21 @@ from coordinator.making import creation_lock, make_or_open
 from coordinator.partition import PathDigest
 from coordinator.progress import ProgressReader
 from coordinator.repair import repair
+from coordinator.rollback import rollback
 from coordinator.verify import verify
 from shared import builds, checkpoint, files, ledger
-from shared.errors import JobBusy
+from shared.builds import IndexInfo
+from shared.errors import CorruptFile, JobBusy, StoreError
+from shared.filter import Filter
 from shared.jobdir import JobDir
 from shared.manifest import load_manifest, write_manifest
 from shared.settings import Settings
+from shared.stores import StorePath
+from shared.wish import Wish, write_wish
 from tests.unit.make_job import MadeJob, image_path, make_job
+from workers import build_dirs, copies, index, merging
+from workers.attempts import Attempt
+from workers.searchers import SearcherPool
 
 
 @pytest.fixture
@@ -183,3 +192,194 @@ def test_a_killed_coordinators_lock_keeps_nobody_out_for_long(
         with creation_object(job):
             assert json.loads(job.creation_lock.read_bytes())["host"] == socket.gethostname()
     assert job.creation_lock.is_file() is busy
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(job_cache_dir=tmp_path / "cache", cache_dir=tmp_path / "models")
+
+
+@pytest.fixture
+def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The objects that were fetched as a whole since the test began, by their name in the store."""
+    names: list[str] = []
+    blocks = StorePath.blocks
+
+    def counted(path: StorePath) -> Any:
+        names.append(path.name)
+        return blocks(path)
+
+    monkeypatch.setattr(StorePath, "blocks", counted)
+    return names
+
+
+def merged(made: MadeJob, settings: Settings) -> IndexInfo:
+    return merging.merge(made.job, load_manifest(made.job), settings, lambda phase, share: None)
+
+
+def test_an_index_is_built_for_a_job_in_a_store_and_searched_from_copies(
+    url: str, settings: Settings, fetched: list[str]
+) -> None:
+    made = whole_job(url, failed=(3,))
+    info = merged(made, settings)
+    assert builds.current_build(made.job) == info.build
+    assert set(files.names_in(made.job.build_dir(info.build))) == {"index.faiss", "images.arrow", "index.json"}
+    assert list(verify(made.job, Checked())) == []
+    assert not [*(settings.job_cache_dir or Path()).glob("builds/*/*")]
+    pool = SearcherPool(settings)
+    fetched.clear()
+    searcher, manifest = pool.opened(made.job)
+    assert manifest == load_manifest(made.job)
+    for row in (0, 7, 58):
+        assert searcher.search(made.embeddings[row].astype(np.float32), 1)[0].id == made.ids[row]
+    assert {hit.id for hit in searcher.search(made.embeddings[0], 5, filter=Filter.of(None, "id < 10"))} <= set(
+        range(10)
+    )
+    assert fetched == []  # The merge left copies of all of it.
+
+
+def test_a_second_worker_fetches_nothing_and_an_empty_cache_everything_once(
+    url: str, settings: Settings, tmp_path: Path, fetched: list[str]
+) -> None:
+    made = whole_job(url)
+    merged(made, settings)
+    other = settings.changed(job_cache_dir=tmp_path / "elsewhere")
+    fetched.clear()
+    SearcherPool(other).searcher(made.job)
+    assert sorted(fetched) == sorted(
+        ["index.faiss", "images.arrow"]
+        + [f"img_emb_000{number}.npy" for number in range(3)]
+        + [f"metadata_000{number}.parquet" for number in range(3)]
+    )
+    fetched.clear()
+    SearcherPool(other).searcher(made.job)
+    assert fetched == []
+
+
+def test_a_new_build_and_an_earlier_one_are_noticed_in_a_store(
+    url: str, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made = whole_job(url)
+    first = merged(made, settings)
+    pool = SearcherPool(settings)
+    opened = pool.searcher(made.job)
+    write_wish(made.job, Wish(index="hnsw", recall=0.9))
+    second = merged(made, settings)
+    assert first.build != second.build == builds.current_build(made.job)
+    assert pool.searcher(made.job) is opened  # It was looked at just now.
+    now = time.monotonic()
+    monkeypatch.setattr("workers.searchers.time.monotonic", lambda: now + 5)
+    newer = pool.searcher(made.job)
+    assert newer is not opened
+    assert rollback(made.job).now.build == first.build
+    monkeypatch.setattr("workers.searchers.time.monotonic", lambda: now + 10)
+    assert pool.searcher(made.job) not in (opened, newer)
+
+
+def test_a_job_that_is_open_is_searched_while_its_store_is_away(
+    url: str, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = whole_job(url)
+    merged(made, settings)
+    pool = SearcherPool(settings)
+    opened = pool.searcher(made.job)
+
+    def away(path: StorePath) -> Any:
+        raise StoreError("The store does not answer.")
+
+    monkeypatch.setattr(StorePath, "_info", away)
+    monkeypatch.setattr(StorePath, "read_bytes", away)
+    now = time.monotonic()
+    for seconds in (5, 10):
+        monkeypatch.setattr("workers.searchers.time.monotonic", lambda seconds=seconds: now + seconds)
+        assert pool.searcher(made.job) is opened
+    assert len(caplog.messages) == 1
+    with pytest.raises(StoreError):
+        SearcherPool(settings).searcher(made.job)
+
+
+def test_a_damaged_object_stops_a_merge_and_an_opening(url: str, settings: Settings, tmp_path: Path) -> None:
+    made = whole_job(url)
+    build = merged(made, settings).build
+    other = settings.changed(job_cache_dir=tmp_path / "elsewhere")
+    flip(made.job.img_emb(1))
+    with pytest.raises(CorruptFile, match=r"img_emb_0001\.npy has another checksum"):
+        SearcherPool(other).searcher(made.job)
+    write_wish(made.job, Wish(recall=0.5))
+    with pytest.raises(CorruptFile, match=r"img_emb_0001\.npy has another checksum"):
+        merged(made, other)
+    assert builds.build_names(made.job) == [build]
+
+
+def test_a_killed_merge_goes_on_on_its_machine_and_is_begun_anew_on_another(
+    url: str, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made = whole_job(url)
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*arguments: Any) -> None:
+        raise Killed
+
+    monkeypatch.setattr(merging, "_send", killed)
+    with pytest.raises(Killed):
+        merged(made, settings)
+    (left,) = builds.build_names(made.job)
+    assert not builds.is_whole(made.job, left)
+    monkeypatch.undo()
+    trained: list[object] = []
+    train = index.train
+
+    def noted(*arguments: Any) -> Any:
+        trained.append(arguments)
+        return train(*arguments)
+
+    monkeypatch.setattr(index, "train", noted)
+    assert merged(made, settings).build == left
+    assert trained == []
+
+    again = whole_job(f"{url}-again")
+    monkeypatch.setattr(merging, "_send", killed)
+    with pytest.raises(Killed):
+        merged(again, settings)
+    (left,) = builds.build_names(again.job)
+    monkeypatch.undo()
+    info = merged(again, settings.changed(job_cache_dir=tmp_path / "elsewhere"))
+    assert builds.build_number(info.build) == builds.build_number(left) + 1
+    assert builds.build_names(again.job) == [info.build]
+
+
+def test_two_merges_at_once_never_take_one_name(url: str, settings: Settings, tmp_path: Path) -> None:
+    job, made_of = whole_job(url).job, {"digest": "ab" * 32}
+    one = build_dirs.claim(job, "ab" * 32, made_of, tmp_path / "one")
+    two = build_dirs.claim(job, "ab" * 32, made_of, tmp_path / "two")
+    assert (one, two) == ("0001-abababab", "0002-abababab")
+    assert build_dirs.claim(job, "ab" * 32, made_of, tmp_path / "one") == one
+
+
+def test_altered_copies_are_drawn_without_fetching_the_embeddings(url: str, fetched: list[str], tmp_path: Path) -> None:
+    there, here = whole_job(url, listed=200), make_job(tmp_path / "photos", listed=200)
+    seals = [*ledger.sealed(there.job, load_manifest(there.job))]
+    found = copies.drawn(there.job, seals)
+    assert fetched == []
+    expected = copies.drawn(here.job, [*ledger.sealed(here.job, load_manifest(here.job))])
+    assert [one.id for one in found] == [one.id for one in expected]
+    assert all(np.array_equal(one.embedding, other.embedding) for one, other in zip(found, expected, strict=True))
+
+
+def test_attempts_at_a_job_in_a_store_lie_on_this_machine(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    job = whole_job(url, sealed=()).job
+    with Attempt(job, 0) as attempt, attempt.in_hand(7):
+        assert Attempt(job, 0).suspects(7)  # As a worker finds it whose predecessor was killed here.
+        assert not Attempt(job, 1).suspects(7)
+        assert names(job).keys() == whole_files(job)
+    assert not Attempt(job, 0).suspects(7)
+    assert job.attempts(0) == []
+
+
+def whole_files(job: JobDir) -> set[str]:
+    return {"job.json", *(f"paths/paths_{number:04d}.parquet" for number in job.paths_numbers())}
