@@ -23,9 +23,10 @@ _DRIVERS: Final = {"s3": "lookalike[s3]", "s3a": "lookalike[s3]", "gs": "lookali
 # One request puts a whole object, so that it is there as a whole or not at all. Other file systems write in place.
 _WHOLE_OBJECTS: Final = {*_DRIVERS, "memory", "abfs", "abfss", "az", "oss", "r2"}
 _BLOCK_BYTES: Final = 16 << 20
+_FIRST_TRIES: Final = 2
 _ONE_REQUEST_BYTES: Final = 32 << 20
 # What libraries put into their messages that nobody should read in a log.
-_SECRETS: Final = re.compile(r"(?<=://)[^\s/@'\"]*@|\?[^\s'\"]*")
+_SECRETS: Final = re.compile(r"(?<=:/)(/*)[^\s/@'\"]*@|\?[^\s'\"]*")
 
 
 class StorePath(PosixPath):
@@ -141,13 +142,14 @@ class StorePath(PosixPath):
 
         Where the store knows no such condition, the later of two writers wins in the moment between look and write.
         """
-        if keep_first:
+        for _ in range(_FIRST_TRIES if keep_first else 0):
             try:
                 self._put(local, "create")
             except FileExistsError:
                 return
             except (NotImplementedError, TypeError, OSError):
-                # Refused in other words, or not known to the store, or done though the answer was lost on the way.
+                # Another writes it just now, or was first in other words, or the store knows no such condition, or it
+                # is done and the answer was lost on the way.
                 if self.is_file():
                     return
             else:
@@ -216,16 +218,19 @@ def any_path(place: str | Path) -> Path:
         return place
     text = str(place)
     match = _URL.fullmatch(text)
+    shown = _SECRETS.sub(r"\1", text)
     if match is None and "::" in text.partition("/")[0]:
-        raise UsageError(f"{text} goes through one store to another, where no job can lie: type the URL of the last.")
+        raise UsageError(f"{shown} goes through one store to another, where no job can lie: type the URL of the last.")
     if match is None:
-        return Path(place)
+        return place if isinstance(place, Path) else Path(os.path.expanduser(place))
     scheme, rest = match["scheme"].lower(), match["rest"]
     if scheme in ("file", "local"):
         return Path("/", rest)
-    shown = _SECRETS.sub("", text)
-    if "::" in rest or any(sign in rest for sign in "?#"):
-        raise UsageError(f"{shown} is no URL of files in a store: type it as s3://BUCKET/FOLDER, with nothing behind.")
+    # What libraries take for a pattern could name more than is meant, also when something is removed.
+    if "::" in rest or any(sign in rest for sign in "?#*[]{}"):
+        raise UsageError(
+            f"{shown} is no URL of files in a store: type it as s3://BUCKET/FOLDER, with nothing behind and no pattern."
+        )
     if ":" in rest.partition("/")[0].rpartition("@")[0]:
         raise UsageError(
             f"{shown} has a password in it, which would be read in logs and in `ps`: leave it out, and give the "
@@ -305,7 +310,7 @@ def _seconds(written: Any) -> float:
 
 def _trouble(path: StorePath, error: Exception) -> StoreError:
     """What a library raised, as a sentence. It is not chained: a traceback would show its secrets."""
-    first = _SECRETS.sub("", (str(error).splitlines() or [""])[0])[:200].rstrip(".")
+    first = _SECRETS.sub(r"\1", (str(error).splitlines() or [""])[0])[:200].rstrip(".")
     why = f"{type(error).__name__}: {first}" if first else type(error).__name__
     refused = (
         isinstance(error, PermissionError)

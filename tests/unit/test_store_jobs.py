@@ -5,6 +5,7 @@ import socket
 import tempfile
 import time
 import uuid
+from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,26 +13,32 @@ from typing import Any
 import numpy as np
 import pytest
 
+from coordinator import services
 from coordinator.creation_object import creation_object
+from coordinator.embedded_broker import runtime_directory
 from coordinator.findings import Checked, Kind
+from coordinator.importing import import_vectors
 from coordinator.making import creation_lock, make_or_open
 from coordinator.partition import PathDigest
 from coordinator.progress import ProgressReader
 from coordinator.repair import repair
 from coordinator.rollback import rollback
+from coordinator.vectors import open_vectors
 from coordinator.verify import verify
 from shared import builds, checkpoint, files, ledger
 from shared.builds import IndexInfo
-from shared.errors import CorruptFile, JobBusy, StoreError
+from shared.errors import CorruptFile, JobBusy, ModelError, SettingsError, StoreError
 from shared.filter import Filter
 from shared.jobdir import JobDir
 from shared.manifest import load_manifest, write_manifest
-from shared.settings import Settings
-from shared.stores import StorePath
+from shared.models import ModelSpec
+from shared.settings import Settings, load_settings
+from shared.stores import StorePath, any_path
 from shared.wish import Wish, write_wish
 from tests.unit.make_job import MadeJob, image_path, make_job
-from workers import build_dirs, copies, index, merging
+from workers import build_dirs, copies, index, loaded_models, merging
 from workers.attempts import Attempt
+from workers.evaluating import evaluate
 from workers.searchers import SearcherPool
 
 
@@ -383,3 +390,96 @@ def test_attempts_at_a_job_in_a_store_lie_on_this_machine(
 
 def whole_files(job: JobDir) -> set[str]:
     return {"job.json", *(f"paths/paths_{number:04d}.parquet" for number in job.paths_numbers())}
+
+
+def test_vectors_are_imported_into_a_store(url: str, settings: Settings, tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).normal(size=(60, 16)).astype(np.float32)
+    np.save(tmp_path / "vectors.npy", vectors)
+    opened = open_vectors(str(tmp_path / "vectors.npy"))
+    job, small = JobDir.at(url), settings.changed(partition_size=25)
+    for _ in range(2):
+        manifest = import_vectors(opened, job, small, lambda doing, count: None)
+    assert list(verify(job, Checked())) == []
+    merging.merge(job, manifest, settings, lambda phase, share: None)
+    searcher = SearcherPool(settings).searcher(job)
+    assert [searcher.search(vectors[row], 1)[0].id for row in (0, 30, 59)] == [0, 30, 59]
+
+
+def test_a_job_in_a_store_is_evaluated_from_copies(
+    url: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = whole_job(url, listed=200)
+    info = merged(made, settings)
+    monkeypatch.setenv("LOOKALIKE_JOB_CACHE_DIR", str(settings.job_cache_dir))
+    before = names(made.job)
+    evaluation = evaluate(made.job, 50, lambda phase, share: None)
+    assert (evaluation["job"], evaluation["build"]["name"], evaluation["recall_at_10"]) == (url, info.build, 1.0)
+    assert names(made.job) == before
+
+
+def test_weights_in_a_store_are_copied_to_be_loaded_and_outlive_the_original(
+    url: str, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"")
+    weights = tmp_path / "b0_notop.h5"
+    weights.write_bytes(b"weights")
+    asked = settings.changed(model="efficientnet-b0", weights=weights)
+    job = JobDir.at(url)
+    manifest = make_or_open(str(tmp_path / "photos"), job, asked, lambda count: None)
+    weights.unlink()
+    assert make_or_open(str(tmp_path / "photos"), job, asked, lambda count: None) == manifest
+    given: list[Path] = []
+
+    def load(spec: ModelSpec, model_dir: Path, *arguments: Any, weights: Path, **options: Any) -> str:
+        given.append(weights)
+        assert weights.read_bytes() == b"weights"
+        return "embedder"
+
+    monkeypatch.setattr(loaded_models, "load_embedder", load)
+    monkeypatch.setattr(loaded_models, "_loaded", OrderedDict())
+    loaded_models.loaded_embedder(manifest.model, job.model_dir, settings)
+    assert [path.suffix for path in given] == [".h5"]
+    monkeypatch.setattr(loaded_models, "_loaded", OrderedDict())
+    (job.model_dir / "b0_notop.h5").unlink()
+    with pytest.raises(ModelError, match=r"b0_notop\.h5 are missing"):
+        loaded_models.loaded_embedder(manifest.model, job.model_dir, settings)
+
+
+def test_a_worker_is_started_for_a_jobs_root_in_a_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = any_path(f"memory://{uuid.uuid4().hex}/jobs")
+    assert services._reached(root) == root  # Nothing lies there yet.
+    child = Settings(jobs_root=Path(str(root))).to_environment()
+    assert child["LOOKALIKE_JOBS_ROOT"] == str(root)
+    assert load_settings(child).jobs_root == root
+    assert JobDir.under(load_settings(child).jobs_root or Path(), "photos").path == root / "photos"
+
+    def away(path: StorePath, **options: Any) -> Any:
+        raise StoreError("The store does not answer.")
+
+    monkeypatch.setattr(StorePath, "names", away)
+    with pytest.raises(StoreError):
+        services._reached(root)
+
+
+@pytest.mark.parametrize("url", ["s3://key:hunter2@bucket/jobs", "s3://bucket/jobs?x=hunter2"])
+def test_a_jobs_root_that_can_be_none_is_refused(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"LOOKALIKE_JOBS_ROOT\) sets jobs_root: ") as refused:
+        load_settings({"LOOKALIKE_JOBS_ROOT": url})
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["cache_dir", "job_cache_dir"])
+def test_a_cache_lies_on_this_machine(name: str) -> None:
+    with pytest.raises(SettingsError, match="must be a directory of this machine"):
+        load_settings({f"LOOKALIKE_{name.upper()}": "s3://bucket/cache"})
+
+
+def test_the_embedded_broker_of_a_jobs_root_in_a_store_lies_on_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    one, other = (runtime_directory(Path(f"s3://{bucket}/jobs")) for bucket in ("one", "other"))
+    assert one != other
+    assert one == runtime_directory(any_path("s3://one/jobs"))
+    assert all(path.is_dir() and path.is_relative_to(tmp_path) for path in (one, other))
