@@ -44,7 +44,8 @@ def creation_object(job: JobDir) -> Iterator[None]:
         ended.set()
         renewing.join()
         with suppress(OSError):
-            job.creation_lock.unlink(missing_ok=True)
+            if _holder(job) == mine:
+                job.creation_lock.unlink(missing_ok=True)
 
 
 def _take(job: JobDir, mine: dict[str, object], text: bytes) -> None:

@@ -2,31 +2,24 @@
 
 import hashlib
 import io
-import logging
 import os
 import re
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import datetime
-from functools import lru_cache
 from pathlib import Path, PosixPath
 from typing import Any, BinaryIO, Final, Self, cast
 
-from shared.errors import StoreError, UsageError
+from shared.errors import UsageError
+from shared.store_drivers import WHOLE_OBJECTS, asking, without_secrets
 
 # pathlib takes two slashes for one, and may have had the URL before us. One letter would be a drive of Windows.
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+):/+(?P<rest>.*)", re.DOTALL)
-# What to install for a URL; the names are those of our extras, or else of the package that fsspec asks for.
-_DRIVERS: Final = {"s3": "lookalike[s3]", "s3a": "lookalike[s3]", "gs": "lookalike[gcs]", "gcs": "lookalike[gcs]"}
-# One request puts a whole object, so that it is there as a whole or not at all. Other file systems write in place.
-_WHOLE_OBJECTS: Final = {*_DRIVERS, "memory", "abfs", "abfss", "az", "oss", "r2"}
 _BLOCK_BYTES: Final = 16 << 20
 _FIRST_TRIES: Final = 2
 _ONE_REQUEST_BYTES: Final = 32 << 20
-# What libraries put into their messages that nobody should read in a log.
-_SECRETS: Final = re.compile(r"(?<=:/)(/*)[^\s/@'\"]*@|\?[^\s'\"]*")
 
 
 class StorePath(PosixPath):
@@ -99,7 +92,7 @@ class StorePath(PosixPath):
 
     def names(self, *, directories: bool = False) -> list[str]:
         """The names of what lies here as in a directory, or only of the `directories`; FileNotFoundError for none."""
-        with self._asking() as fs:
+        with asking(self.scheme, str(self)) as fs:
             found = fs.ls(str(self), detail=True)
         below = [(entry["name"].rstrip("/").rpartition("/")[2], entry["type"]) for entry in found]
         # Some stores list what stands for the directory itself.
@@ -110,21 +103,21 @@ class StorePath(PosixPath):
 
     def find(self) -> Iterator[Self]:
         """Every object whose name begins with this one as a directory."""
-        with self._asking() as fs:
+        with asking(self.scheme, str(self)) as fs:
             root = fs._strip_protocol(str(self)).rstrip("/")
             found = fs.find(str(self))
         for name in sorted(found):
             yield self / name.removeprefix(root).lstrip("/")
 
     def read_bytes(self) -> bytes:
-        with self._asking() as fs:
+        with asking(self.scheme, str(self)) as fs:
             return cast(bytes, fs.cat_file(str(self)))
 
     def range(self, start: int, stop: int) -> bytes:
         """The bytes from `start` up to `stop`, both within the object."""
         if start >= stop:
             return b""
-        with self._asking() as fs:
+        with asking(self.scheme, str(self)) as fs:
             return cast(bytes, fs.cat_file(str(self), start=start, end=stop))
 
     def blocks(self) -> Iterator[bytes]:
@@ -158,7 +151,7 @@ class StorePath(PosixPath):
 
     def unlink(self, missing_ok: bool = False) -> None:
         try:
-            with self._asking() as fs:
+            with asking(self.scheme, str(self)) as fs:
                 fs.rm_file(str(self))
         except FileNotFoundError:
             if not missing_ok:
@@ -166,15 +159,17 @@ class StorePath(PosixPath):
 
     def remove_all(self) -> None:
         """Remove every object below this one, if there are any."""
-        with suppress(FileNotFoundError), self._asking() as fs:
+        with suppress(FileNotFoundError), asking(self.scheme, str(self)) as fs:
             fs.rm(str(self), recursive=True)
 
     def _put(self, local: Path, mode: str) -> None:
-        with self._asking() as fs:
-            if self.scheme not in _WHOLE_OBJECTS:
+        at_once = self.scheme == "memory" or local.stat().st_size <= _ONE_REQUEST_BYTES
+        data = local.read_bytes() if at_once else b""
+        with asking(self.scheme, str(self)) as fs:
+            if self.scheme not in WHOLE_OBJECTS:
                 self._put_aside(fs, local, mode)
-            elif self.scheme == "memory" or local.stat().st_size <= _ONE_REQUEST_BYTES:
-                fs.pipe_file(str(self), local.read_bytes(), mode=mode)
+            elif at_once:
+                fs.pipe_file(str(self), data, mode=mode)
             else:
                 fs.put_file(str(local), str(self), mode=mode)
 
@@ -192,21 +187,8 @@ class StorePath(PosixPath):
             raise
 
     def _info(self) -> dict[str, Any]:
-        with self._asking() as fs:
+        with asking(self.scheme, str(self)) as fs:
             return cast(dict[str, Any], fs.info(str(self)))
-
-    @contextmanager
-    def _asking(self) -> Iterator[Any]:
-        """Yield the file system; what its library raises becomes an OSError that says what happened."""
-        fs = _filesystem(self.scheme)
-        try:
-            yield fs
-        except FileNotFoundError:
-            raise _absent(self) from None
-        except (FileExistsError, NotImplementedError, TypeError, AttributeError, StoreError):
-            raise
-        except Exception as error:  # Each library has a tree of its own.
-            raise _trouble(self, error) from None
 
 
 def any_path(place: str | Path) -> Path:
@@ -218,7 +200,7 @@ def any_path(place: str | Path) -> Path:
         return place
     text = str(place)
     match = _URL.fullmatch(text)
-    shown = _SECRETS.sub(r"\1", text)
+    shown = without_secrets(text)
     if match is None and "::" in text.partition("/")[0]:
         raise UsageError(f"{shown} goes through one store to another, where no job can lie: type the URL of the last.")
     if match is None:
@@ -240,28 +222,6 @@ def any_path(place: str | Path) -> Path:
     if any(part in (".", "..") for part in parts):
         raise UsageError(f"{shown} has a part that leads elsewhere, {'..' if '..' in parts else '.'}: leave it out.")
     return StorePath(f"{scheme}:", *parts)
-
-
-@lru_cache
-def _filesystem(scheme: str) -> Any:
-    """The file system of a scheme, one for all threads; UsageError when its library is not installed."""
-    import fsspec  # Half a second that local jobs need not wait.
-
-    # It logs what it raises, with tracebacks as long as a page.
-    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
-    try:
-        # A listing that is remembered would hide what other machines commit.
-        return fsspec.filesystem(scheme, use_listings_cache=False, skip_instance_cache=scheme != "memory")
-    except ImportError:
-        install = f"pip install '{_DRIVERS[scheme]}'" if scheme in _DRIVERS else "install the one that fsspec names"
-        raise UsageError(f"{scheme}:// needs a library that is not installed here: {install}.") from None
-    except ValueError:
-        raise UsageError(
-            f"{scheme}:// is no place that files are known to lie in: type a path, or s3://, gs:// or another URL of "
-            "fsspec's."
-        ) from None
-    except Exception as error:  # The credentials are looked for already here.
-        raise _trouble(StorePath(f"{scheme}:"), error) from None
 
 
 class _Ranges(io.RawIOBase):
@@ -294,10 +254,6 @@ class _Ranges(io.RawIOBase):
         return data
 
 
-def _absent(path: StorePath) -> FileNotFoundError:
-    return FileNotFoundError(2, "No such object, or no such bucket", str(path))
-
-
 def _seconds(written: Any) -> float:
     """Seconds since the epoch of what stores call a time; now where they don't say, so that nothing looks old."""
     if isinstance(written, str):
@@ -306,22 +262,3 @@ def _seconds(written: Any) -> float:
     if isinstance(written, datetime):
         return written.timestamp()
     return float(written) if isinstance(written, int | float) else time.time()
-
-
-def _trouble(path: StorePath, error: Exception) -> StoreError:
-    """What a library raised, as a sentence. It is not chained: a traceback would show its secrets."""
-    first = _SECRETS.sub(r"\1", (str(error).splitlines() or [""])[0])[:200].rstrip(".")
-    why = f"{type(error).__name__}: {first}" if first else type(error).__name__
-    refused = (
-        isinstance(error, PermissionError)
-        or first.startswith("Forbidden")
-        or "redential" in why
-        or getattr(error, "code", None) in (401, 403)
-    )
-    if refused:
-        return StoreError(
-            f"The store refuses access to {path} ({why}): check that the credentials of this machine may list, read, "
-            "write and delete there.",
-            refused=True,
-        )
-    return StoreError(f"The store does not answer for {path} ({why}).")

@@ -80,7 +80,9 @@ def _claim_in_store(job: JobDir, digest: str, made_of: Mapping[str, Any], work: 
     """As `claim`. In the store the claim says whose it is: two merges that ask at once may be of the same."""
     left = sorted(files.directories_in(work), key=builds.build_number, reverse=True)
     for build in left:
-        if not builds.is_whole(job, build) and _claim_of(work / build) == made_of:
+        # A later merge, of another machine, has removed the claims that it found.
+        claimed = _claim_of(work / build) == made_of and _claim_of(job.build_dir(build)) is not None
+        if claimed and not builds.is_whole(job, build):
             return build
     shutil.rmtree(work, ignore_errors=True)
     build, mine = "", {**made_of, "by": uuid.uuid4().hex}

@@ -79,27 +79,32 @@ def merge(
     try:
         info = _built(job, seals, stored, copies, plan, wish, report, work, build, digest, seconds)
         if held is not None:
-            _send(job, info, work / build, held, report)
+            _send(job, info, work / build, report)
         report("promoting", 0.0)  # The last moment for the caller to end a merge that lost its claim.
         builds.write_info(job, info)
         if not info.refused:
             builds.promote(job, build)
+        if held is not None:
+            _keep(job, info, work, held)
         build_dirs.finish(job, build)
     except (CorruptFile, JobError):
         build_dirs.give_up(job, build)  # Whatever else ends it, the next merge goes on with what is there.
         raise
-    if job.in_store:
-        files.remove_all(work)
     return info
 
 
-def _send(job: JobDir, info: IndexInfo, made: Path, held: Held, report: Report) -> None:
-    """Send the files of a build to the job's store, and keep them here as the copies that queries are answered from."""
-    for number, (name, entry) in enumerate(info.files.items()):
+def _send(job: JobDir, info: IndexInfo, made: Path, report: Report) -> None:
+    """Send the files of a build, but its index.json, to the job's store."""
+    for number, name in enumerate(info.files):
         report("promoting", number / len(info.files))
-        there = job.build_dir(info.build) / name
-        files.send(made / name, there)
-        held.take(made / name, there, entry)
+        files.send(made / name, job.build_dir(info.build) / name)
+
+
+def _keep(job: JobDir, info: IndexInfo, work: Path, held: Held) -> None:
+    """Keep the files of a build that was sent as the copies that queries are answered from, and nothing else of it."""
+    for name, entry in info.files.items():
+        held.take(work / info.build / name, job.build_dir(info.build) / name, entry)
+    files.remove_all(work)
 
 
 def _checked(job: JobDir, seals: Sequence[Seal], held: Held | None, report: Report) -> StoredEmbeddings:

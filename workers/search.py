@@ -56,8 +56,10 @@ class Searcher:
         nlist: int,
         cache_size: int = 0,
         filters: Filters | None = None,
+        held: Held | None = None,
     ) -> None:
-        """`filters` are those over the build's metadata; without, a search is filtered by ids alone."""
+        """`filters` are those over the build's metadata; without, a search is filtered by ids alone. What is `held`
+        stays as long as the searcher does."""
         self.stored = stored
         self.width = width
         self._index = faiss_index
@@ -65,7 +67,7 @@ class Searcher:
         self._nlist = nlist
         self._cache = _Answers(cache_size)
         self._filters = filters or Filters(stored.ids)
-        self._held: Held | None = None
+        self._held = held
 
     @classmethod
     def open(cls, job: JobDir, build: str, cache_size: int = 0, held: Held | None = None) -> "Searcher":
@@ -104,7 +106,7 @@ class Searcher:
         images = Images.open(paths[1])
         stored = StoredEmbeddings.open(job, seals, ids=images.ids, held=held)
         stored.expect_scattered_reads()
-        opened = cls(
+        return cls(
             faiss_index,
             stored,
             images,
@@ -112,9 +114,8 @@ class Searcher:
             nlist=info.nlist,
             cache_size=cache_size,
             filters=Filters(stored.ids, metadata),
+            held=held,
         )
-        opened._held = held
-        return opened
 
     @property
     def ntotal(self) -> int:
@@ -129,6 +130,7 @@ class Searcher:
             width=width,
             nlist=self._nlist,
             filters=self._filters,
+            held=self._held,
         )
 
     def chosen(self, filter: Filter) -> Chosen:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from shared import files, parquet, scratch, stores
+from shared import files, parquet, scratch, store_drivers, stores
 from shared.errors import CorruptFile, JobError, JobNotFound, LookalikeError, StoreError, UsageError, error_from
 from shared.jobdir import JobDir
 from shared.stores import StorePath, any_path
@@ -39,7 +39,7 @@ def scheme() -> Iterator[Callable[[type[MemoryFileSystem]], str]]:
         return name
 
     yield register
-    stores._filesystem.cache_clear()
+    store_drivers.file_system.cache_clear()
 
 
 @pytest.fixture
@@ -185,7 +185,7 @@ def test_without_conditional_writes_the_first_one_still_wins(
             super().pipe_file(path, value)
 
     name = scheme(Plain)
-    monkeypatch.setattr(stores, "_WHOLE_OBJECTS", {name})
+    monkeypatch.setattr(stores, "WHOLE_OBJECTS", {name})
     path = any_path(f"{name}://{uuid.uuid4().hex}/chunk")
     assert isinstance(path, StorePath)
     path.put(local(b"first"), keep_first=True)
@@ -273,13 +273,13 @@ def test_a_library_that_is_missing_is_named_by_the_extra_that_brings_it(monkeypa
     def missing(scheme: str, **options: Any) -> None:
         raise ImportError(f"Please install {scheme}")
 
-    stores._filesystem.cache_clear()
+    store_drivers.file_system.cache_clear()
     monkeypatch.setattr(fsspec, "filesystem", missing)
     with pytest.raises(UsageError, match=r"pip install 'lookalike\[gcs\]'"):
         JobDir.at("gs://bucket/photos").require()
     with pytest.raises(UsageError, match=r"pip install 'lookalike\[s3\]'"):
         JobDir.at("s3://bucket/photos").require()
-    stores._filesystem.cache_clear()
+    store_drivers.file_system.cache_clear()
 
 
 def test_an_unknown_scheme_is_named() -> None:
