@@ -75,8 +75,9 @@ def _is_over(job: JobDir, holder: object) -> bool:
     """Whether nobody is behind a lock any more."""
     if not isinstance(holder, dict):
         return True
-    if holder.get("host") == socket.gethostname() and isinstance(holder.get("pid"), int):
-        return not _lives(holder["pid"])
+    pid = holder.get("pid")
+    if holder.get("host") == socket.gethostname() and isinstance(pid, int) and not _lives(pid):
+        return True
     try:
         return time.time() - job.creation_lock.stat().st_mtime > STALE_SECONDS
     except FileNotFoundError:

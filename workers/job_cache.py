@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from shared import files
-from shared.errors import CorruptFile
+from shared.errors import CorruptFile, JobError, StoreError
 from shared.jobdir import JobDir
 from shared.settings import Settings
 from shared.stores import StorePath
@@ -83,7 +83,7 @@ class JobCache:
         """The copies that living processes hold, by name; None where it can't be told."""
         held: set[str] = set()
         for path in self._holds.iterdir():
-            with open(path, "r+") as file:
+            with suppress(FileNotFoundError), open(path, "r+") as file:  # One that is given up this moment.
                 taken = _locked(file, wait=False)
                 if taken is None:
                     return None
@@ -111,15 +111,23 @@ class Held:
 
         With `check`, the bytes of a copy that is there already are compared, not only its size. Raises CorruptFile when
         the object in the store is missing or has other bytes, StoreError when the store refuses or does not answer,
-        OSError when the disk does not take the copy.
+        JobError when the disk does not take the copy.
         """
         if not isinstance(path, StorePath):
             return path
         copy = self._cache._copies / f"{entry['sha256']}{path.suffix}"
-        while not self._there(copy, entry, check):
-            self._cache._make_room(int(entry["bytes"]))
-            self._fetch(path, entry, copy)
-            check = False  # It was compared as it came.
+        try:
+            while not self._there(copy, entry, check):
+                self._cache._make_room(int(entry["bytes"]))
+                self._fetch(path, entry, copy)
+                check = False  # It was compared as it came.
+        except StoreError:
+            raise
+        except OSError as error:
+            raise JobError(
+                f"The copy of {path} ({entry['bytes'] / 1e6:,.0f} MB) can't be kept in {self._cache.directory} "
+                f"({error.strerror or error}): make room there, or set LOOKALIKE_JOB_CACHE_DIR to another directory."
+            ) from None
         return copy
 
     def files(self, wanted: Iterable[tuple[Path, Mapping[str, Any]]], *, check: bool = False) -> list[Path]:
@@ -164,7 +172,10 @@ class Held:
         part = copy.with_name(f".{copy.name}.part")
         with open(part, "ab") as file:
             _locked(file)
-            if copy.exists() or not _is_at(file, part):
+            if not _is_at(file, part):
+                return
+            if copy.exists():
+                part.unlink()  # It was another's, and has got its name while we waited; this one is new, and empty.
                 return
             log.info("Fetching %s (%.1f MB).", path, entry["bytes"] / 1e6)
             file.truncate(0)

@@ -14,7 +14,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from shared import files
-from shared.errors import CorruptFile, StoreError
+from shared.errors import CorruptFile, JobError, StoreError
 from shared.stores import StorePath, any_path
 from workers.job_cache import JobCache
 
@@ -200,3 +200,18 @@ def test_many_threads_that_ask_for_one_file_fetch_it_once(cache: JobCache, put: 
         thread.join()
     assert found == [b"x" * 100] * 8
     assert fetched == ["img_emb.npy"]
+    assert kept(cache) == ["x"]
+
+
+def test_a_disk_that_takes_no_copy_is_named_with_what_to_do(
+    cache: JobCache, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, entry = put("img_emb.npy", b"abc")
+
+    def full(source: object, target: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(JobError, match=r"No space left on device\): make room there, or set LOOKALIKE_JOB_CACHE_DIR"):
+        cache.hold().file(path, entry)
+    assert kept(cache) == []
