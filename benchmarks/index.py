@@ -6,7 +6,6 @@ python benchmarks/index.py [--sizes 500000,1000000,2000000] [--crowded 2000000] 
 import argparse
 import json
 import os
-import shutil
 import sys
 import tempfile
 import time
@@ -127,16 +126,8 @@ def _steps(arguments: argparse.Namespace, folder: Path) -> list[Step]:
 def _measure(
     folder: Path, size: int, dim: int, crowded: bool, peer_seconds: float | None, into: dict[str, Any]
 ) -> None:
-    _require_space(folder, size, dim)
+    index_size.require_space(folder, size, dim)
     into.update(index_size.measure(folder, size, dim, _log, crowded=crowded, peer_seconds=peer_seconds))
-
-
-def _require_space(folder: Path, rows: int, dim: int) -> None:
-    needed, free = round(rows * dim * 2 * 2.2), shutil.disk_usage(folder).free
-    if free < needed:
-        raise UsageError(
-            f"{rows:,} features need {needed:,} bytes of disk, and {free:,} are free: give another --work."
-        )
 
 
 def _log(text: str) -> None:

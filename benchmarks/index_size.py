@@ -13,7 +13,7 @@ from benchmarks.features import Features, Recipe
 from benchmarks.index_queries import Queries
 from benchmarks.peers import PEERS
 from benchmarks.processes import run_module
-from shared.errors import LookalikeError
+from shared.errors import LookalikeError, UsageError
 from shared.jobdir import JobDir
 
 FILE_BLOCKS: Final = 12
@@ -39,14 +39,11 @@ def measure(
     source = Features(dim, rows, recipe=Recipe(crowded=crowded))
     log(f"{rows:,}: features")
     given = write_features(source, folder / "given")
-    job = JobDir.at(folder / "jobs" / str(rows))
-    job.jobs_root.mkdir(exist_ok=True)
     queries = folder / "queries.npz"
     Queries.make(source, FRESH, COPIES).save(queries)
     log(f"{rows:,}: import")
     found: dict[str, Any] = {"rows": rows, "dim": dim, "crowded": crowded, "load": round(os.getloadavg()[0], 2)}
-    found["import"] = _step("import", job, given)
-    shutil.rmtree(given)
+    job, found["import"] = imported(folder, rows, given)
     log(f"{rows:,}: exact truth")
     found["truth"] = _step("truth", job, queries)
     found["builds"] = []
@@ -66,6 +63,24 @@ def measure(
         found["peers"] = [_peer(name, job, queries, peer_seconds, log) for name in PEERS]
     shutil.rmtree(job.path)
     return found
+
+
+def require_space(folder: Path, rows: int, dim: int) -> None:
+    """Raise UsageError where `folder` has no room for the features and, for a while, a job of them as well."""
+    needed, free = round(rows * dim * 2 * 2.2), shutil.disk_usage(folder).free
+    if free < needed:
+        raise UsageError(
+            f"{rows:,} features need {needed:,} bytes of disk, and {free:,} are free: give another --work."
+        )
+
+
+def imported(folder: Path, rows: int, given: Path) -> tuple[JobDir, dict[str, Any]]:
+    """The job that `lookalike import` makes of the features in `given`, which are removed, and what it took."""
+    job = JobDir.at(folder / "jobs" / str(rows))
+    job.jobs_root.mkdir(exist_ok=True)
+    took: dict[str, Any] = _step("import", job, given)
+    shutil.rmtree(given)
+    return job, took
 
 
 def write_features(source: Features, folder: Path) -> Path:

@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 from rich.console import RenderableType
 
-from coordinator import at_work, display, evaluating, importing_command, searching, services, terminal, upkeep
+from coordinator import (
+    at_work,
+    display,
+    evaluating,
+    importing_command,
+    packing_command,
+    searching,
+    services,
+    showing,
+    terminal,
+    upkeep,
+)
 from coordinator.demo import cut_photos, find_again
 from coordinator.indexing import LOOK_SECONDS, STORE_LOOK_SECONDS, run_job
 from coordinator.making import make_or_open, require_sizes
@@ -34,7 +45,11 @@ app = typer.Typer(
 def index(
     source: Annotated[
         str,
-        typer.Argument(metavar="SOURCE", help="A folder of images, a .txt list of paths, or - for a list on stdin."),
+        typer.Argument(
+            metavar="SOURCE",
+            help="A folder, a .tar, .zip or .parquet of images, a list of their paths (.txt, .csv, .parquet), a glob "
+            "in quotes, a URL of these, or - for a list on stdin.",
+        ),
     ],
     job: Annotated[Path, typer.Argument(metavar="JOB", help="Directory of the job: made, or gone on with.")],
     model: Annotated[str | None, typer.Option(help="Model name, or the path of a .keras file.")] = None,
@@ -149,10 +164,11 @@ def _frames(job: JobDir, reader: ProgressReader, settings: Settings) -> Iterator
 
 for command in (
     searching.search, evaluating.evaluate, upkeep.verify, upkeep.repair, upkeep.rollback, services.worker,
-    services.flower,
+    services.flower, showing.show,
 ):  # fmt: skip
     app.command()(command)
 app.command("import")(importing_command.import_)
+app.command()(packing_command.pack)
 
 
 @app.command()

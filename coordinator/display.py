@@ -164,6 +164,16 @@ def _table_of(hits: Sequence[Hit], title: str) -> Table:
     return table
 
 
+def fewer_line(answers: Sequence[Answer], k: int, filtered: bool) -> str:
+    """That there are fewer hits than the `k` asked for, and why; "" where none was answered with fewer."""
+    fewer = [len(answer.hits) for answer in answers if answer.error is None and len(answer.hits) < k]
+    if not fewer:
+        return ""
+    hits = "hit" if max(fewer) == 1 else "hits"
+    why = "the filter leaves" if filtered else "the job has"
+    return f"{max(fewer):,} {hits} instead of {k:,}: {why} no more embedded images."
+
+
 def search_json(queries: Sequence[str], answers: Sequence[Answer]) -> list[dict[str, object]]:
     """The `--json` of search: one object a query, in order."""
     return [_search_object(query, answer) for query, answer in zip(queries, answers, strict=True)]

@@ -3,18 +3,20 @@
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 
 from coordinator.creation_object import creation_object
+from coordinator.known_columns import KnownColumns
+from coordinator.listing import Listed, Listing
 from coordinator.partition import PathDigest, partitions_of
-from coordinator.sources import Listing, open_source
+from coordinator.sources import open_source
 from shared import files, path_list
 from shared.errors import JobBusy, JobMismatch, SourceError
 from shared.jobdir import JobDir
-from shared.manifest import Manifest, Source, load_manifest, write_manifest
+from shared.manifest import Manifest, Partition, Source, load_manifest, write_manifest
 from shared.models import DEFAULT_MODEL, ModelSpec, resolve_model
 from shared.settings import Settings
 
@@ -56,11 +58,12 @@ def _make(
     settings: Settings,
     listed: Callable[[int], None],
 ) -> Manifest:
-    digest = PathDigest()
+    digest, known = PathDigest(), KnownColumns()
     # A kill during an earlier listing may have left path files of a longer list behind.
     remove_path_lists(job)
-    for partition, paths in partitions_of(_reported(digest.feed(listing), listed), settings.partition_size):
-        path_list.write_paths(job, partition, paths)
+    images = _reported(digested(listing, digest), listed)
+    for partition, part in partitions_of(images, settings.partition_size):
+        write_path_list(job, partition, part, known)
     if not digest.count:
         left_out = ", ".join(f"{count:,} {reason}" for reason, count in listing.left_out.most_common(5))
         raise SourceError(
@@ -74,6 +77,7 @@ def _make(
             listing.location,
             digest.hexdigest(),
             dict(sorted(listing.left_out.items())),
+            known=known.types,
         ),
         model=model,
         listed=digest.count,
@@ -95,12 +99,25 @@ def remove_path_lists(job: JobDir) -> None:
         files.remove_leftovers(job.paths(number))
 
 
-def _reported(paths: Iterator[str], listed: Callable[[int], None]) -> Iterator[str]:
+def digested(listing: Listing, digest: PathDigest) -> Iterator[Listed]:
+    """The images of `listing`, their paths digested as they go by."""
+    for image in listing.images:
+        digest.add(image.path)
+        yield image
+
+
+def write_path_list(job: JobDir, partition: Partition, images: Sequence[Listed], known: KnownColumns) -> None:
+    """Write the path list of a partition, with what `known` learns of its images."""
+    columns = known.arrays([image.known for image in images])
+    path_list.write_paths(job, partition, [image.path for image in images], [image.member for image in images], columns)
+
+
+def _reported(images: Iterator[Listed], listed: Callable[[int], None]) -> Iterator[Listed]:
     count = 0
-    for count, path in enumerate(paths, 1):
+    for count, image in enumerate(images, 1):
         if count % _REPORT_EVERY == 0:
             listed(count)
-        yield path
+        yield image
     listed(count)
 
 
@@ -121,13 +138,13 @@ def _require_same(manifest: Manifest, source: str, job: JobDir, settings: Settin
         )
     listing = open_source(source)
     if listing.kind != manifest.source.kind or (
-        listing.kind == "folder" and listing.location != manifest.source.location
+        not listing.changes_in_place and listing.location != manifest.source.location
     ):
         raise JobMismatch(
             f"{job.path} was made from the {manifest.source.kind} {manifest.source.location}, not from the "
             f"{listing.kind} {listing.location}: name another JOB for another source."
         )
-    if listing.kind != "folder":  # A list is read again in no time, and may have changed under the same name.
+    if listing.changes_in_place:  # A list is read again in no time.
         digest = PathDigest()
         for _ in digest.feed(listing):
             pass

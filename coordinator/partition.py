@@ -3,16 +3,19 @@
 import hashlib
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from typing import TypeVar
 
 from shared.manifest import Partition
 
+_Image = TypeVar("_Image")
 
-def partitions_of(paths: Iterable[str], size: int) -> Iterator[tuple[Partition, list[str]]]:
-    """Cut `paths` into partitions of `size` (the last may be smaller), one held at a time.
 
-    The image id of a path is its position; every path falls into just one partition.
+def partitions_of(images: Iterable[_Image], size: int) -> Iterator[tuple[Partition, list[_Image]]]:
+    """Cut `images`, or their paths, into partitions of `size` (the last may be smaller), one held at a time.
+
+    The id of an image is its position; every image falls into just one partition.
     """
-    stream = iter(paths)
+    stream = iter(images)
     start = number = 0
     while part := list(islice(stream, size)):
         yield Partition(number, start, start + len(part)), part
@@ -30,10 +33,13 @@ class PathDigest:
     def feed(self, paths: Iterable[str]) -> Iterator[str]:
         """Yield `paths` unchanged while they are counted and digested."""
         for path in paths:
-            # NUL can't be part of a path, so no two lists run together to the same bytes.
-            self._digest.update(path.encode() + b"\0")
-            self.count += 1
+            self.add(path)
             yield path
+
+    def add(self, path: str) -> None:
+        # NUL can't be part of a path, so no two lists run together to the same bytes.
+        self._digest.update(path.encode() + b"\0")
+        self.count += 1
 
     def hexdigest(self) -> str:
         return self._digest.hexdigest()

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from shared.errors import ImageError, QueryError
+from shared.locations import read_bytes
 from shared.messages import MAX_IMAGE_BYTES, Query
+from shared.paths import is_url, split_member
 
 Queryable = str | os.PathLike[str] | bytes | np.ndarray
 
@@ -16,6 +18,8 @@ _BYTES_PER_TASK = 4 << 20
 
 def as_query(query: Queryable, max_bytes: int = MAX_IMAGE_BYTES) -> Query:
     """The query that a path, encoded bytes, an RGB array uint8 [h, w, 3] or a vector float [d] stands for.
+
+    A path may be a URL, or name an image in an archive, `photos.tar::a/b.jpg`, as hits do.
 
     An image of over `max_bytes` is refused before it is read or copied.
     """
@@ -38,6 +42,11 @@ def as_query(query: Queryable, max_bytes: int = MAX_IMAGE_BYTES) -> Query:
 
 
 def _image_at(path: str | os.PathLike[str], max_bytes: int) -> bytes:
+    if isinstance(path, str) and (is_url(path) or split_member(path)):
+        try:
+            return read_bytes(path, max_bytes)
+        except ImageError as error:
+            raise ImageError(f"The query image {path} can't be read: {error}", error.status) from None
     try:
         # Without waiting: opening a pipe would, until somebody writes to it.
         with open(

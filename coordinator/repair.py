@@ -8,8 +8,11 @@ import numpy as np
 import pyarrow as pa
 
 from coordinator.findings import Checked, Finding
+from coordinator.known_columns import KnownColumns
+from coordinator.listing import Listing
+from coordinator.making import digested, write_path_list
 from coordinator.partition import PathDigest, partitions_of
-from coordinator.sources import Listing, open_source
+from coordinator.sources import open_source
 from coordinator.verify import verify
 from shared import builds, files, ledger, path_list
 from shared.errors import JobError, SourceError
@@ -161,9 +164,9 @@ def _listing(manifest: Manifest) -> Listing:
 def _written_from_source(job: JobDir, manifest: Manifest, wanted: set[int | None]) -> str:
     """Write the path lists `wanted` anew; returns why they could not be, with nothing written then."""
     digest = PathDigest()
-    for partition, paths in partitions_of(digest.feed(_listing(manifest)), manifest.partition_size):
+    for partition, images in partitions_of(digested(_listing(manifest), digest), manifest.partition_size):
         if partition.number in wanted:
-            path_list.write_paths(job, partition, paths)
+            write_path_list(job, partition, images, KnownColumns())
     if digest.hexdigest() == manifest.source.digest:
         return ""
     for number in wanted:

@@ -6,7 +6,7 @@ from shared import builds, ledger
 from shared.builds import IndexInfo
 from shared.errors import CorruptFile, JobError, NoIndexYet
 from shared.jobdir import JobDir
-from shared.manifest import load_manifest
+from shared.manifest import command_of, load_manifest
 from shared.wish import Wish, read_wish, write_wish
 
 
@@ -23,16 +23,16 @@ def rollback(job: JobDir, build: str | None = None) -> RolledBack:
     """Promote `build`; without one, the newest before the promoted one, or, where the last that was asked for was
     refused, leave the promoted one and forget that request.
 
-    Queries use it from the next one on. The job's wish becomes what the build was asked for, so that the next
-    `lookalike index` leaves it. Raises JobNotFound, NoIndexYet when nothing was ever promoted, JobError when there is
-    no such build or none to go back to, CorruptFile when a file of it is not what it was.
+    Queries use it from the next one on. The job's wish becomes what the build was asked for, so that the command that
+    made the job leaves it. Raises JobNotFound, NoIndexYet when nothing was ever promoted, JobError when there is no
+    such build or none to go back to, CorruptFile when a file of it is not what it was.
     """
     manifest = load_manifest(job)
     digest = builds.ledger_digest(list(ledger.sealed(job, manifest)))
     current = builds.current_build(job)
     if current is None:
         raise NoIndexYet(
-            f"{job.path} has no index yet, so there is nothing to go back from: `lookalike index` builds it."
+            f"{job.path} has no index yet, so there is nothing to go back from: {manifest.command} builds it."
         )
     if build is None:
         refused = builds.refused_build(job, digest, read_wish(job))
@@ -59,7 +59,7 @@ def _named(job: JobDir, build: str, digest: str) -> IndexInfo:
     if whole[build].ledger_digest != digest:
         raise JobError(
             f"The build {build} of {job.path} covers other embeddings than those sealed now, so it can't serve: "
-            "`lookalike index` builds one that does."
+            f"{command_of(job)} builds one that does."
         )
     return whole[build]
 

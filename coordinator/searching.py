@@ -24,7 +24,12 @@ from shared.settings import load_settings
 
 def search(
     job: Job,
-    images: Annotated[list[Path] | None, typer.Argument(metavar="IMAGE", help="Query images.")] = None,
+    images: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="IMAGE", help="Query images: files, URLs, or images in an archive, photos.tar::a/b.jpg."
+        ),
+    ] = None,
     k: Annotated[int, typer.Option("-k", min=1, max=MAX_K, help="Hits for each query.")] = 10,
     exact: Annotated[
         bool,
@@ -56,7 +61,7 @@ def search(
     if not settings.broker_url or directory.spec.is_file():
         load_manifest(directory)
         builds.require_promoted(directory)
-    asked: list[tuple[str, Queryable]] = [(str(image), image) for image in images or ()]
+    asked: list[tuple[str, Queryable]] = [(image, image) for image in images or ()]
     asked += [] if vector is None else vectors_in(vector)
     names = [name for name, _ in asked]
     filter = Filter.of(None if ids is None else ids_in(ids), where)
@@ -69,6 +74,8 @@ def search(
         for name, answer in zip(names, answers, strict=True):
             if answer.error is None:
                 out.print(display.hits_table(name, answer))
+    if fewer := display.fewer_line(answers, k, filtered=filter is not None):
+        err.print(fewer)
     failed = [(name, answer.error) for name, answer in zip(names, answers, strict=True) if answer.error is not None]
     for name, error in failed:
         err.print(f"lookalike: {name}: {error}", markup=False)

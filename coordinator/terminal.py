@@ -6,7 +6,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from io import TextIOWrapper
 from pathlib import Path
@@ -76,7 +76,13 @@ class _Terminated(KeyboardInterrupt):
 
 def show_json(table: Any) -> None:
     """Print what a program reads, on stdout."""
-    print(json.dumps(table, indent=2))
+    print(json.dumps(table, indent=2, default=str))
+
+
+def write_bytes(data: bytes) -> None:
+    """Write what is no text to stdout."""
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
 
 
 class _Now:
@@ -103,9 +109,10 @@ def checking(checked: Checked) -> Iterator[Callable[[str], None]]:
         yield say
 
 
-def _typed() -> str:
-    """The command as it was typed, to be typed again; a password in a broker's URL is left out."""
-    return shlex.join(["lookalike", *(redacted(word) if "://" in word else word for word in sys.argv[1:])])
+def how_to_go_on() -> str:
+    """A line with the command as it was typed, to be typed again; a password in a broker's URL is left out."""
+    typed = shlex.join(["lookalike", *(redacted(word) if "://" in word else word for word in sys.argv[1:])])
+    return f"Go on with:  {typed}"
 
 
 def show_until_done(steps: Iterator[Step]) -> Progress:
@@ -145,9 +152,29 @@ def watch(frames: Iterator[tuple[RenderableType, str]], seconds: float) -> None:
                 time.sleep(_LINE_SECONDS)
 
 
+def follow(frames: Iterable[tuple[RenderableType, str]], stopping: str) -> None:
+    """Show each frame as it comes: the view on a terminal, its line every ten seconds elsewhere.
+
+    `stopping` is said at Ctrl-C, before the frames end.
+    """
+    shown = -_LINE_SECONDS
+    live = Live(console=err, auto_refresh=False, transient=True) if err.is_terminal else None
+    try:
+        with live or nullcontext():
+            for view, line in frames:
+                if live is not None:
+                    live.update(view, refresh=True)
+                elif time.monotonic() - shown >= _LINE_SECONDS:
+                    shown = time.monotonic()
+                    err.print(line)
+    except KeyboardInterrupt:
+        err.print(stopping)
+        raise
+
+
 @contextmanager
-def interruptible(job: JobDir) -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into an orderly end that says what is safe and how to go on; exit status 130."""
+def ending_in_order(last_words: Callable[[], list[str]]) -> Iterator[None]:
+    """Turn Ctrl-C and SIGTERM into an orderly end that prints `last_words`, asked for then; exit status 130."""
 
     def terminate(number: int, frame: FrameType | None) -> None:
         raise _Terminated
@@ -156,15 +183,25 @@ def interruptible(job: JobDir) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        if not job.spec.is_file():
-            err.print("Interrupted while the images were being listed; nothing was begun.")
-        else:
-            progress = ProgressReader(job, load_manifest(job)).read()
-            err.print(f"Interrupted. {progress.done:,} of {progress.listed:,} images are safe in {job.path}.")
-            err.print(f"Go on with:  {_typed()}")
+        for line in last_words():
+            err.print(line)
         raise SystemExit(130) from None
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def interruptible(job: JobDir) -> Iterator[None]:
+    """Have Ctrl-C and SIGTERM end work on a job in order, saying what is safe and how to go on; exit status 130."""
+
+    def last_words() -> list[str]:
+        if not job.spec.is_file():
+            return ["Interrupted while the images were being listed; nothing was begun."]
+        progress = ProgressReader(job, load_manifest(job)).read()
+        return [f"Interrupted. {progress.done:,} of {progress.listed:,} images are safe in {job.path}.", how_to_go_on()]
+
+    with ending_in_order(last_words):
+        yield
 
 
 def run(app: Callable[..., Any]) -> None:

@@ -15,7 +15,7 @@ from shared.errors import CorruptFile, FingerprintMismatch, JobMismatch
 from shared.jobdir import JobDir
 from shared.manifest import Manifest, Partition, load_manifest
 from shared.parquet import read_table
-from shared.path_list import PATHS_SCHEMA
+from shared.path_list import lists_paths
 
 _NAMED = 5
 _DISAGREE = "restore the one that is wrong from a copy. Nothing else can be judged until then, nor can repair mend it."
@@ -89,7 +89,7 @@ def _path_lists(job: JobDir, manifest: Manifest, checked: Checked) -> tuple[list
         except OSError as error:
             damaged.append(unread(job, path, error))
             continue
-        ids = table["id"].to_numpy() if table.schema.equals(PATHS_SCHEMA) else np.empty(0, dtype=np.int64)
+        ids = table["id"].to_numpy() if lists_paths(table.schema) else np.empty(0, dtype=np.int64)
         if not len(ids) or table["image_path"].null_count or not np.array_equal(ids, np.arange(len(ids)) + ids[0]):
             damaged.append(_damaged_list(job, partition, "does not hold a path for each of its ids in order"))
             continue

@@ -10,7 +10,9 @@ from shared.jobdir import JobDir
 from shared.ledger import Seal
 from shared.manifest import Manifest
 
-_ANEW = "the next `lookalike index` builds the index anew from the sealed partitions"
+
+def _anew(manifest: Manifest) -> str:
+    return f"the next {manifest.command} builds the index anew from the sealed partitions"
 
 
 def build_findings(
@@ -29,7 +31,9 @@ def build_findings(
             found.append(verdict)
         elif verdict is not None:
             whole[build] = verdict
-    yield from _current(job, seals, whole, {finding.path for finding in found if finding.kind is Kind.DAMAGE}, checked)
+    yield from _current(
+        job, manifest, seals, whole, {finding.path for finding in found if finding.kind is Kind.DAMAGE}, checked
+    )
     yield from found
 
 
@@ -69,7 +73,8 @@ def _judge(
                 )
         if not wrong:
             return info
-    return Finding(path, Kind.DAMAGE, wrong, f"removed; {_ANEW} unless another build is whole", job.build_files(build))
+    remedy = f"removed; {_anew(manifest)} unless another build is whole"
+    return Finding(path, Kind.DAMAGE, wrong, remedy, job.build_files(build))
 
 
 def _unfinished(job: JobDir, build: str) -> Finding | None:
@@ -84,6 +89,7 @@ def _unfinished(job: JobDir, build: str) -> Finding | None:
 
 def _current(
     job: JobDir,
+    manifest: Manifest,
     seals: Sequence[Seal] | None,
     whole: dict[str, IndexInfo],
     damaged: set[str],
@@ -113,7 +119,8 @@ def _current(
             wrong = f"It names the build {current}, which is damaged."
         elif digest is not None and current in whole and whole[current].ledger_digest != digest:
             wrong = (
-                f"The build {current} that it names covers other embeddings than those that are sealed now: {_ANEW}."
+                f"The build {current} that it names covers other embeddings than those that are sealed now: "
+                f"{_anew(manifest)}."
             )
             yield Finding(path, Kind.LEFTOVER, wrong)
             return
@@ -121,4 +128,4 @@ def _current(
         remedy = f"made to name {fallback[0]}, which is whole and covers the same embeddings"
         yield Finding(path, Kind.DAMAGE, wrong, remedy, promote=fallback[0])
     elif wrong:
-        yield Finding(path, Kind.DAMAGE, wrong, f"removed, and {_ANEW}", (job.current,))
+        yield Finding(path, Kind.DAMAGE, wrong, f"removed, and {_anew(manifest)}", (job.current,))

@@ -12,6 +12,7 @@ from shared import files
 from shared.errors import CorruptFile, JobMismatch, NoIndexYet
 from shared.jobdir import JobDir
 from shared.ledger import Seal
+from shared.manifest import command_of
 from shared.wish import Wish
 
 FORMAT = 1
@@ -157,7 +158,7 @@ def current_build(job: JobDir) -> str | None:
     if not _NUMBERED.fullmatch(name) or name not in build_names(job):
         raise CorruptFile(
             f"{job.current} holds {name[:80]!r}, which is no build in {job.index_dir}: `lookalike repair {job.path}` "
-            "takes it back, and `lookalike index` builds the index anew where no other build covers the embeddings."
+            f"takes it back, and {command_of(job)} builds the index anew where no other build covers the embeddings."
         )
     return name
 
@@ -179,7 +180,7 @@ def read_info(job: JobDir, build: str) -> IndexInfo:
         if table["format"] != FORMAT:
             raise JobMismatch(
                 f"{path} has format {table['format']}, and this version of lookalike reads format {FORMAT}. Use the "
-                f"version that built the index, or remove {job.build_dir(build)}, and `lookalike index` builds it anew."
+                f"version that built the index, or remove {job.build_dir(build)}, and {command_of(job)} builds it anew."
             )
         info = IndexInfo(**{key: value for key, value in table.items() if key != "bytes"})
         if info.build != build or table["bytes"] != info.bytes:
@@ -204,7 +205,7 @@ def _require_types(info: IndexInfo) -> None:
 def _anew(job: JobDir) -> str:
     """What a person does about a build that can't be used."""
     return (
-        f"`lookalike repair {job.path}` removes it, and `lookalike index` builds the index anew from the sealed "
+        f"`lookalike repair {job.path}` removes it, and {command_of(job)} builds the index anew from the sealed "
         "partitions."
     )
 
@@ -228,7 +229,7 @@ def refused_build(job: JobDir, digest: str, wish: Wish | None) -> IndexInfo | No
 def require_promoted(job: JobDir) -> None:
     """Raise NoIndexYet where nothing was ever promoted."""
     if not job.current.is_file():
-        raise NoIndexYet(f"{job.path} has no index yet: `lookalike index` builds it, `lookalike status` says how far.")
+        raise NoIndexYet(f"{job.path} has no index yet: {command_of(job)} builds it, `lookalike status` says how far.")
 
 
 def current_info(job: JobDir) -> IndexInfo | None:

@@ -14,6 +14,7 @@
     │   ├── JobBusy                 another coordinator is creating the same job right now
     │   ├── NoIndexYet              nothing to search yet
     │   └── CorruptFile             a checksum, a size or a shape disagrees
+    ├── PackError                   the directory can't hold the pack that was asked for
     ├── QueryError                  a query that can't be answered: k, dimension, NaN
     ├── MessageError                a message this version can't accept
     ├── StoreError                  an object store that refuses or does not answer; an OSError too
@@ -49,7 +50,7 @@ class ImageError(LookalikeError):
     """One image can't be read, decoded or embedded.
 
     `status` is one word for the error row: vanished, unreadable, empty, not-an-image, oversized, truncated,
-    undecodable, no-direction or quarantined.
+    damaged, undecodable, no-direction or quarantined.
     """
 
     def __init__(self, message: str, status: str = "undecodable") -> None:
@@ -91,6 +92,10 @@ class NoIndexYet(JobError):
 
 class CorruptFile(JobError):
     """A file of the job fails its checksum, is cut short, or has another shape than its marker says."""
+
+
+class PackError(LookalikeError):
+    """The directory can't hold the pack that was asked for: it is another one's, damaged, full or in use."""
 
 
 class QueryError(LookalikeError):

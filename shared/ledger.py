@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from shared import checkpoint, files, sealing
+from shared import checkpoint, files, path_list, sealing
 from shared.errors import CorruptFile, FingerprintMismatch
 from shared.jobdir import JobDir
 from shared.manifest import Manifest, Partition
@@ -74,14 +74,30 @@ def seal_partition(job: JobDir, manifest: Manifest, partition: Partition) -> Sea
     written = sealing.write_sealed_files(
         job,
         partition.number,
-        (checkpoint.read_chunk(job, manifest, chunk) for chunk in chunks),
+        _with_known(job, manifest, partition, (checkpoint.read_chunk(job, manifest, chunk) for chunk in chunks)),
         rows=embedded,
         dim=summaries[0].dim,
+        schema=pa.schema([*sealing.METADATA_SCHEMA, *manifest.source.known_schema]),
     )
     failed = sum(summary.failed for summary in summaries)
     seconds = sum(summary.seconds for summary in summaries)
     load = StageLoad.mean((StageLoad.from_json(summary.load), summary.seconds) for summary in summaries)
     return _marked(job, manifest, partition, (embedded, failed, summaries[0].dim), seconds, written, load)
+
+
+def _with_known(
+    job: JobDir, manifest: Manifest, partition: Partition, chunks: Iterable[tuple[pa.Table, np.ndarray]]
+) -> Iterator[tuple[pa.Table, np.ndarray]]:
+    """The chunks of a partition in order, with the columns of what the source says of its images."""
+    if not manifest.source.known:
+        yield from chunks
+        return
+    known, at = path_list.read_known(job, manifest, partition), 0
+    for table, embeddings in chunks:
+        for name in known.schema.names:
+            table = table.append_column(known.schema.field(name), known[name].slice(at, len(table)))
+        yield table, embeddings
+        at += len(table)
 
 
 def seal_rows(

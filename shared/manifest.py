@@ -3,24 +3,36 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
+
+import pyarrow as pa
 
 from shared import files
-from shared.errors import CorruptFile, JobMismatch, ModelError
+from shared.errors import CorruptFile, JobError, JobMismatch, ModelError
 from shared.jobdir import JobDir
 from shared.models import ModelSpec
 
 FORMAT = 1
 DTYPE = "float16"
+KNOWN_TYPES: Final[Mapping[str, pa.DataType]] = {
+    "bool": pa.bool_(),
+    "int64": pa.int64(),
+    "double": pa.float64(),
+    "string": pa.string(),
+    "date": pa.date32(),
+    "timestamp": pa.timestamp("us"),
+}
+"""What is known of an image besides its path is one of these."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
     """Where the images of a job were listed.
 
-    `kind` is folder, list or stdin, or embeddings for vectors that were imported; `location` what was typed, absolute;
-    `digest` the hex SHA-256 over the listed paths in order; `left_out` counts the files that were not listed, by the
-    reason. `content` is only there for embeddings, and tells one file of vectors from another.
+    `kind` is folder, list, stdin, archive or glob, or embeddings for vectors that were imported; `location` what was
+    typed, absolute; `digest` the hex SHA-256 over the listed paths in order; `left_out` counts the files that were not
+    listed, by the reason. `content` is only there for embeddings, and tells one file of vectors from another. `known`
+    are the columns that the source has beside the paths, each with its type, one of KNOWN_TYPES.
     """
 
     kind: str
@@ -28,6 +40,12 @@ class Source:
     digest: str
     left_out: Mapping[str, int] = field(default_factory=dict)
     content: str | None = None
+    known: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def known_schema(self) -> pa.Schema:
+        """The columns of `known`, as they lie in the metadata. Raises KeyError for a type that is none of ours."""
+        return pa.schema([(name, KNOWN_TYPES[kind]) for name, kind in self.known.items()])
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +102,12 @@ class Manifest:
     @property
     def again(self) -> str:
         """What does a partition again that was taken back, as in "the next … again"."""
-        return "`lookalike import` reads" if self.model.is_imported else "`lookalike index` embeds"
+        return f"{self.command} {'reads' if self.model.is_imported else 'embeds'}"
+
+    @property
+    def command(self) -> str:
+        """The command that made the job and goes on with it, as it stands in a sentence; the other one refuses it."""
+        return "`lookalike import`" if self.model.is_imported else "`lookalike index`"
 
     @property
     def partition_count(self) -> int:
@@ -109,7 +132,8 @@ class Manifest:
                 "digest": self.source.digest,
                 "left_out": dict(self.source.left_out),
             }
-            | ({} if self.source.content is None else {"content": self.source.content}),
+            | ({} if self.source.content is None else {"content": self.source.content})
+            | ({"known": dict(self.source.known)} if self.source.known else {}),
             "model": self.model.to_json(),
             "fingerprint": self.model.fingerprint,
             "listed": self.listed,
@@ -152,6 +176,8 @@ def load_manifest(job: JobDir) -> Manifest:
             made_by=table["made_by"],
             dtype=table["dtype"],
         )
+        if len(manifest.source.known_schema.names) != len(set(manifest.source.known_schema.names)):
+            raise ValueError("two columns have one name")
         if manifest.dtype != DTYPE:
             raise ValueError(f"dtype is {manifest.dtype!r}, not {DTYPE}")
         fingerprint = table["fingerprint"]
@@ -163,6 +189,14 @@ def load_manifest(job: JobDir) -> Manifest:
             f"{manifest.model.fingerprint} for the same model: use the version that made the job ({manifest.made_by})."
         )
     return manifest
+
+
+def command_of(job: JobDir) -> str:
+    """`Manifest.command` of a job, for a sentence about it; that of images where its manifest can't be read."""
+    try:
+        return load_manifest(job).command
+    except (JobError, OSError):
+        return "`lookalike index`"
 
 
 def _count(table: Mapping[str, Any], key: str) -> int:

@@ -1,39 +1,109 @@
-"""The path list: which image has which id, one Parquet file a partition, written once when the job is made."""
+"""The path list: which image has which id and lies where, one Parquet file a partition, written once with the job."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from shared import files
+from shared import files, parquet
 from shared.errors import CorruptFile
 from shared.jobdir import JobDir
-from shared.manifest import Partition
+from shared.locations import Location
+from shared.manifest import Manifest, Partition
+from shared.members import Member
 from shared.parquet import read_table
 
 PATHS_SCHEMA = pa.schema([("id", pa.int64()), ("image_path", pa.string())])
+MEMBER = pa.field(
+    "member",
+    pa.struct(
+        [("offset", pa.int64()), ("stored", pa.int64()), ("size", pa.int64()), ("method", pa.int32()),
+         ("crc32", pa.int64())]
+    ),
+)  # fmt: skip
+"""The column that is there where images lie in archives: where in them."""
 
 
-def write_paths(job: JobDir, partition: Partition, paths: Sequence[str]) -> None:
-    """Write a partition's part of the path list: id, image_path."""
-    columns = {"id": range(partition.start, partition.stop), "image_path": paths}
-    table = pa.table(columns, schema=PATHS_SCHEMA)
-    with files.written_aside(job.paths(partition.number)) as aside:
-        pq.write_table(table, aside, compression="zstd", write_page_checksum=True)
+def write_paths(
+    job: JobDir,
+    partition: Partition,
+    paths: Sequence[str],
+    members: Sequence[Member | None] = (),
+    known: Mapping[str, pa.Array] | None = None,
+) -> None:
+    """Write a partition's part of the path list: id, image_path; for images in archives, where they lie in them.
+
+    `members` has an entry for each path, or none at all. `known` are columns of what the source says of the images, a
+    value each, which the seal puts into the metadata.
+    """
+    columns: dict[str, pa.Array] = {
+        "id": pa.array(range(partition.start, partition.stop), pa.int64()),
+        "image_path": pa.array(paths, pa.string()),
+    }
+    if any(members):
+        columns[MEMBER.name] = pa.array([None if member is None else asdict(member) for member in members], MEMBER.type)
+    table = pa.table(columns | dict(known or {}))
+    with files.written_aside(job.paths(partition.number)) as aside, parquet.writer(aside, table.schema) as into:
+        into.write_table(table)
+
+
+def lists_paths(schema: pa.Schema) -> bool:
+    """Whether a path list has the columns that each one has."""
+    return bool(pa.schema(list(schema)[: len(PATHS_SCHEMA)]).equals(PATHS_SCHEMA))
 
 
 def read_paths(job: JobDir, partition: Partition) -> list[str]:
     """The image paths of a partition in the order of their ids; raises CorruptFile when they are not all there."""
+    paths: list[str] = _read(job, partition)["image_path"].to_pylist()
+    return paths
+
+
+def read_locations(job: JobDir, partition: Partition) -> list[Location]:
+    """Where the images of a partition lie, in the order of their ids; raises CorruptFile as `read_paths`."""
+    table = _read(job, partition)
+    paths = table["image_path"].to_pylist()
+    if MEMBER.name not in table.schema.names or not table.schema.field(MEMBER.name).equals(MEMBER):
+        return [Location(path) for path in paths]
+    children = table[MEMBER.name].combine_chunks()
+    present = children.is_valid().to_pylist()
+    values = zip(*(children.field(field.name).to_pylist() for field in fields(Member)), strict=True)
+    return [
+        Location(path, Member(*value) if there else None)
+        for path, value, there in zip(paths, values, present, strict=True)
+    ]
+
+
+def read_known(job: JobDir, manifest: Manifest, partition: Partition) -> pa.Table:
+    """What the source says of the images of a partition, in the columns of the manifest; null where it says nothing.
+
+    Raises CorruptFile as `read_paths`, also when a column holds what can't be of its type.
+    """
+    table = _read(job, partition)
+    columns = {}
+    for field in manifest.source.known_schema:
+        if field.name not in table.schema.names:
+            columns[field.name] = pa.nulls(len(table), field.type)
+            continue
+        try:
+            columns[field.name] = table[field.name].cast(field.type, safe=False)
+        except pa.ArrowException as error:
+            raise CorruptFile(
+                f"{job.paths(partition.number)} has a column {field.name} that is no {field.type} ({error}): restore "
+                "it from a copy."
+            ) from None
+    return pa.table(columns, schema=manifest.source.known_schema)
+
+
+def _read(job: JobDir, partition: Partition) -> pa.Table:
     path = job.paths(partition.number)
     try:
         table = read_table(path)
     except CorruptFile as error:
         raise CorruptFile(f"{error} It lists a partition's images: restore it.") from None
     expected = np.arange(partition.start, partition.stop)
-    if not table.schema.equals(PATHS_SCHEMA) or not np.array_equal(table["id"].to_numpy(), expected):
+    if not lists_paths(table.schema) or not np.array_equal(table["id"].to_numpy(), expected):
         raise CorruptFile(
             f"{path} does not hold the ids {partition.start} to {partition.stop - 1} in order: restore it."
         )
-    paths: list[str] = table["image_path"].to_pylist()
-    return paths
+    return table

@@ -83,7 +83,9 @@ class Settings:
         20_000_000_000, "bytes of such copies above which the longest unused go; those in use stay", 0
     )
     batch_size: int | None = _setting(None, "images in one model call; unset: 8 on a CPU, 128 on a GPU", 1)
-    decode_threads: int | None = _setting(None, "threads that read and decode images; unset: one a core", 1)
+    decode_threads: int | None = _setting(
+        None, "threads that read and decode images; unset: one a core, 16 for images behind URLs", 1
+    )
     max_image_pixels: int = _setting(
         178_956_970,
         "pixels by the header above which an image of a new job is refused",

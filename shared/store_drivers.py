@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, Final
 
+from shared import remote
 from shared.errors import StoreError, UsageError
 
 # What to install for a URL; the names are those of our extras.
@@ -51,7 +52,8 @@ def file_system(scheme: str) -> Any:
     logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
     try:
         # A listing that is remembered would hide what other machines commit.
-        return fsspec.filesystem(scheme, use_listings_cache=False, skip_instance_cache=scheme != "memory")
+        chosen = remote.options(scheme) | {"use_listings_cache": False}
+        return fsspec.filesystem(scheme, skip_instance_cache=scheme != "memory", **chosen)
     except ImportError:
         install = f"pip install '{_EXTRAS[scheme]}'" if scheme in _EXTRAS else "install the one that fsspec names"
         raise UsageError(f"{scheme}:// needs a library that is not installed here: {install}.") from None

@@ -53,8 +53,7 @@ def read_wish(job: JobDir) -> Wish | None:
         return None
     except (ValueError, TypeError, SettingsError) as error:
         raise CorruptFile(
-            f"{job.wish} does not say which index is wished ({error}): remove it, or ask again with "
-            "`lookalike index --index`."
+            f"{job.wish} does not say which index is wished ({error}): remove it, or ask again with `--index`."
         ) from None
 
 

@@ -9,15 +9,17 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from shared import builds, copies, ledger, sealing
+from shared import builds, copies, ledger, path_list, sealing
 from shared.copies import Copies
 from shared.errors import CorruptFile, ImageError, JobError
 from shared.half import unit
 from shared.jobdir import JobDir
 from shared.ledger import Seal
 from shared.locations import read_bytes
-from shared.manifest import Manifest
+from shared.manifest import Manifest, Partition
+from shared.members import Member
 from shared.parquet import read_table
+from shared.paths import split_member
 from workers.alterations import ALTERATIONS, MEASURED
 from workers.decode import decode, decode_photo
 from workers.embedder import Embedder, has_direction
@@ -39,6 +41,7 @@ class Original:
     path: str
     sha256: str | None
     embedding: npt.NDArray[np.float16]
+    member: Member | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,17 +138,31 @@ def drawn(job: JobDir, seals: Sequence[Seal]) -> list[Original]:
                 f"repair {job.path}` takes the partition back, and `lookalike index` embeds it again."
             )
         embeddings = sealing.read_embeddings(job.img_emb(seal.partition), seal.embedded, seal.dim, rows.tolist())
+        images = table.take(rows).to_pylist()
+        members = _members(job, seal) if any(split_member(row["image_path"]) for row in images) else {}
         found += [
-            Original(row["id"], row["image_path"], row["sha256"], embedding)
-            for row, embedding in zip(table.take(rows).to_pylist(), embeddings, strict=True)
+            Original(row["id"], row["image_path"], row["sha256"], embedding, members.get(row["id"]))
+            for row, embedding in zip(images, embeddings, strict=True)
         ]
     return found
+
+
+def _members(job: JobDir, seal: Seal) -> dict[int, Member | None]:
+    """Where the images of a partition lie in their archives, by id; nothing where its path list is damaged.
+
+    They are looked for in the archive then, and no work that is done depends on it.
+    """
+    try:
+        locations = path_list.read_locations(job, Partition(seal.partition, seal.start, seal.stop))
+    except CorruptFile:
+        return {}
+    return {seal.start + place: location.member for place, location in enumerate(locations)}
 
 
 def _copies_of(original: Original, manifest: Manifest, image_size: int) -> list[_Copy] | str:
     """The altered copies of an image as the model takes them, or why there are none."""
     try:
-        data = read_bytes(original.path, manifest.max_image_bytes)
+        data = read_bytes(original.path, manifest.max_image_bytes, original.member)
         if original.sha256 is not None and hashlib.sha256(data).hexdigest() != original.sha256:
             return f"{original.path}: The file was changed since it was embedded."
         photo = decode_photo(data, LONGEST, manifest.max_image_pixels)

@@ -8,14 +8,18 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import ImageError, SettingsError
-from shared.locations import read_bytes
+from shared.locations import Location, read_bytes
 from workers.header import JPEGS, is_cut_short, read_header, require_honest
+
+Item = TypeVar("Item")
+Read = TypeVar("Read")
 
 # A broken image is a row of the job, not a line on stderr.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -76,7 +80,7 @@ def decode(data: bytes, image_size: int, max_pixels: int) -> DecodedImage:
     with the status empty, not-an-image, oversized, truncated or undecodable, the last also for a file that is made to
     take long.
     """
-    width, height, kind, orientation = _checked_header(data, max_pixels)
+    width, height, kind, orientation = checked_header(data, max_pixels)
     flag = cv2.IMREAD_COLOR
     if kind in JPEGS:  # Of any other format OpenCV decodes all, and drops pixels instead of averaging them.
         short = min(width, height)
@@ -91,7 +95,7 @@ def decode_photo(data: bytes, longest: int, max_pixels: int) -> NDArray[np.uint8
 
     What is longer than `longest` pixels on a side is shrunk to that. Raises ImageError as `decode` does.
     """
-    width, height, kind, orientation = _checked_header(data, max_pixels)
+    width, height, kind, orientation = checked_header(data, max_pixels)
     flag = cv2.IMREAD_COLOR
     if kind in JPEGS:
         flag = next((f for by, f in _REDUCED if max(width, height) // by >= longest), flag)
@@ -104,8 +108,11 @@ def decode_photo(data: bytes, longest: int, max_pixels: int) -> NDArray[np.uint8
     return _upright(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8), orientation)
 
 
-def _checked_header(data: bytes, max_pixels: int) -> tuple[int, int, str, int | None]:
-    """Width, height, kind and orientation of an image file; ImageError for what had better not be decoded."""
+def checked_header(data: bytes, max_pixels: int) -> tuple[int, int, str, int | None]:
+    """Width, height, kind and orientation of an image file; ImageError for what had better not be decoded.
+
+    The orientation is one of EXIF's, 1 to 8, where OpenCV does not see to it, else None.
+    """
     if not data:
         raise ImageError("The file is empty.", "empty")
     if is_cut_short(data):
@@ -154,19 +161,23 @@ def _upright(pixels: NDArray[np.uint8], orientation: int | None) -> NDArray[np.u
 
 
 def read_image(
-    path: str, image_size: int, max_pixels: int, max_bytes: int, known: Callable[[str], bool] = lambda sha256: False
+    location: Location,
+    image_size: int,
+    max_pixels: int,
+    max_bytes: int,
+    known: Callable[[str], bool] = lambda sha256: False,
 ) -> ReadImage:
-    """Read and decode the image at `path`, the text of a job's list; a failure is returned, never raised.
+    """Read and decode the image at `location`; a failure is returned, never raised.
 
-    Beyond the statuses of `decode` there are vanished, unreadable, and oversized for a file of over `max_bytes`.
+    Beyond the statuses of `decode` there are vanished, unreadable, damaged, and oversized for over `max_bytes`.
     Nothing but a regular file is read, because a FIFO would block and a device may never end. A file that changes
     meanwhile is what was read of it: `bytes` and `sha256` are of that. Bytes whose sha256 is `known` are not decoded.
     """
-    size = sha256 = None
+    path, size, sha256 = location.path, None, None
     began = time.perf_counter()
     read = None
     try:
-        data = read_bytes(path, max_bytes)
+        data = read_bytes(path, max_bytes, location.member)
         size, sha256 = len(data), hashlib.sha256(data).hexdigest()
         read = time.perf_counter()
         if known(sha256):
@@ -181,29 +192,30 @@ def read_image(
 
 
 def stream_images(
-    paths: Iterable[str], *, read: Callable[[int, str], ReadImage], threads: int, ahead: int
-) -> Generator[ReadImage]:
-    """Read and decode `paths` in `threads` threads and yield the results in the order of `paths`.
+    locations: Iterable[Item], *, read: Callable[[int, Item], Read], threads: int, ahead: int
+) -> Generator[Read]:
+    """Read and decode the images at `locations` in `threads` threads, and yield the results in that order.
 
-    `read` is called in those threads with the place of a path, from 0, and the path; `read_image` is what it comes to.
-    At most `ahead` images are being decoded or wait for the caller, so memory is bounded and `paths` is pulled lazily.
+    `read` is called in those threads with the place of an image, from 0, and its location; `read_image` is what it
+    comes to. At most `ahead` images are being decoded or wait for the caller, so memory is bounded and `locations` is
+    pulled lazily.
     Closing the iterator drops what waits, and returns when the threads have ended. Raises SettingsError for `threads`
     or `ahead` below 1, and whatever `read` raises.
     """
     if threads < 1 or ahead < 1:
         raise SettingsError(f"Decoding was asked for {threads} threads and {ahead} images ahead; expected at least 1.")
-    return _stream(enumerate(paths), read, threads, ahead)
+    return _stream(enumerate(locations), read, threads, ahead)
 
 
 def _stream(
-    paths: Iterator[tuple[int, str]], read: Callable[[int, str], ReadImage], threads: int, ahead: int
-) -> Generator[ReadImage]:
+    locations: Iterator[tuple[int, Item]], read: Callable[[int, Item], Read], threads: int, ahead: int
+) -> Generator[Read]:
     pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
-    waiting: deque[Future[ReadImage]] = deque()
+    waiting: deque[Future[Read]] = deque()
 
     def pull() -> None:
-        for place, path in paths:
-            waiting.append(pool.submit(read, place, path))
+        for place, location in locations:
+            waiting.append(pool.submit(read, place, location))
             if len(waiting) >= ahead:
                 return
 

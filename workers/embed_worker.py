@@ -59,7 +59,7 @@ def embed_partition(task: Task, table: dict[str, Any]) -> str:
             manifest,
             manifest.partition(message.partition),
             loaded_embedder(manifest.model, job.model_dir, runtime.settings),
-            threads=runtime.decode_threads,
+            threads=runtime.settings.decode_threads,
             keep_going=lambda: not runtime.stopping.is_set() and task.request.id not in state.revoked,
             may_commit=lease.held,
             report=report,

@@ -1,7 +1,8 @@
 """Embedding one partition: paths -> decoded images -> batches -> embeddings -> committed chunks -> a seal."""
 
+import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,7 +13,9 @@ from shared import checkpoint, ledger, path_list
 from shared.errors import CorruptFile
 from shared.jobdir import JobDir
 from shared.ledger import Seal
+from shared.locations import Location
 from shared.manifest import Chunk, Manifest, Partition
+from shared.paths import is_url
 from shared.stage_load import StageLoad
 from workers.attempts import Attempt
 from workers.chunk_work import ChunkWork
@@ -27,6 +30,8 @@ from workers.stopping import Stopped
 
 # Decoded images that wait for the model, in batches: enough to ride out a slow file, little in memory.
 _BATCHES_AHEAD = 4
+# Whoever reads over a network waits for answers most of the time.
+_REMOTE_THREADS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,27 +72,30 @@ def embed_partition(
     partition: Partition,
     embedder: Embedder,
     *,
-    threads: int,
+    threads: int | None,
     keep_going: Callable[[], bool],
     may_commit: Callable[[], bool],
     report: Callable[[PartitionProgress], None],
 ) -> Seal:
     """Embed the chunks of `partition` that are not committed yet, commit each, and seal the partition.
 
-    `keep_going` is asked at least every `batch_size` images, also when none of them can be read, and `may_commit`
-    before every commit; when one says no, Stopped is raised and only the chunk under way is lost. A thread of its own
-    commits a chunk while the next one is embedded. Images of the same bytes go through the model once. Committed chunks
-    that turn out damaged at the seal are embedded again. A partition that is sealed already, also by another worker
-    meanwhile, stays as it is. Raises OSError when the disk does not answer or takes no commit, CorruptFile when the
-    path list is damaged, FingerprintMismatch when another model made one of the chunks, JobNotFound when the job's
-    directory went away, SourceError when its images' did.
+    `threads` is how many read and decode, None for one a core, and more for images behind URLs. `keep_going` is asked
+    at least every `batch_size` images, also when none of them can be read, and `may_commit` before every commit; when
+    one says no, Stopped is raised and only the chunk under way is lost. A thread of its own commits a chunk while the
+    next one is embedded. Images of the same bytes go through the model once. Committed chunks that turn out damaged at
+    the seal are embedded again. A partition that is sealed already, also by another worker meanwhile, stays as it is.
+    Raises OSError when the disk does not answer or takes no commit, CorruptFile when the path list is damaged,
+    FingerprintMismatch when another model made one of the chunks, JobNotFound when the job's directory went away,
+    SourceError when its images' did.
     """
-    paths: list[str] = []
+    locations: list[Location] = []
     while not ledger.is_sealed(job, partition.number):
-        paths = paths or path_list.read_paths(job, partition)
+        locations = locations or path_list.read_locations(job, partition)
         missing = checkpoint.missing_chunks(job, manifest, partition)
         if missing:
-            _Work(job, manifest, partition, embedder, keep_going, may_commit, report).run(missing, paths, threads)
+            _Work(job, manifest, partition, locations, embedder, keep_going, may_commit, report).run(
+                missing, threads or _reading_threads(locations)
+            )
         if not may_commit():
             raise Stopped
         job.require()
@@ -103,6 +111,11 @@ def embed_partition(
     return ledger.read_seal(job, partition.number)
 
 
+def _reading_threads(locations: Sequence[Location]) -> int:
+    cores = os.cpu_count() or 1
+    return max(cores, _REMOTE_THREADS) if is_url(locations[0].path) else cores
+
+
 def _is_whole(job: JobDir, manifest: Manifest, chunk: Chunk) -> bool:
     try:
         checkpoint.read_chunk(job, manifest, chunk)
@@ -116,6 +129,7 @@ class _Work:
     job: JobDir
     manifest: Manifest
     partition: Partition
+    locations: list[Location]
     embedder: Embedder
     keep_going: Callable[[], bool]
     may_commit: Callable[[], bool]
@@ -124,7 +138,7 @@ class _Work:
     _done_before: int = 0
     _done_here: int = 0
 
-    def run(self, missing: list[Chunk], paths: list[str], threads: int) -> None:
+    def run(self, missing: list[Chunk], threads: int) -> None:
         """Embed and commit `missing`, images decoded ahead also across the border between two chunks."""
         self._started = time.monotonic()
         self._done_before = len(self.partition) - sum(len(chunk) for chunk in missing)
@@ -138,14 +152,14 @@ class _Work:
         clock = StageClock(threads)
         with Attempt(self.job, self.partition.number) as attempt, IsolatedReaders(*limits) as readers:
 
-            def read(place: int, path: str) -> ReadImage:
+            def read(place: int, location: Location) -> ReadImage:
                 if attempt.suspects(ids[place]):
-                    return readers.read(path)
+                    return readers.read(location)
                 with attempt.in_hand(ids[place]):
-                    return read_image(path, *limits, known=lambda sha256: known.find(sha256) is not None)
+                    return read_image(location, *limits, known=lambda sha256: known.find(sha256) is not None)
 
             images = stream_images(
-                (paths[image_id - self.partition.start] for image_id in ids),
+                (self._location(image_id) for image_id in ids),
                 read=read,
                 threads=threads,
                 ahead=_BATCHES_AHEAD * self.embedder.batch_size,
@@ -168,7 +182,7 @@ class _Work:
                 image = next(images)
             clock.add("read", image.read_seconds)
             clock.add("decode", image.decode_seconds)
-            work.take(image, partial(self._read_whole, image.path))
+            work.take(image, partial(self._read_whole, chunk.start + len(work.rows)))
             ready = work.batch_is_full or len(work.rows) == len(chunk)
             if not ready and len(work.rows) - asked < self.embedder.batch_size:
                 continue
@@ -185,9 +199,13 @@ class _Work:
         writer.commit(lambda: self._commit(chunk, work, embeddings, seconds, load))
         self._done_here += len(chunk)
 
-    def _read_whole(self, path: str) -> ReadImage:
+    def _location(self, image_id: int) -> Location:
+        return self.locations[image_id - self.partition.start]
+
+    def _read_whole(self, image_id: int) -> ReadImage:
         """Read an image once more, whose bytes seemed to be known."""
-        return read_image(path, self.embedder.image_size, self.manifest.max_image_pixels, self.manifest.max_image_bytes)
+        limits = (self.embedder.image_size, self.manifest.max_image_pixels, self.manifest.max_image_bytes)
+        return read_image(self._location(image_id), *limits)
 
     def _commit(
         self, chunk: Chunk, work: ChunkWork, embeddings: NDArray[np.float16], seconds: float, load: StageLoad

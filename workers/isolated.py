@@ -10,17 +10,21 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import asdict, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
 from shared.errors import SourceError
+from shared.locations import Location
+from shared.members import Member
 from workers.decode import ReadImage, read_image
 
 # A process may also be ended by chance, or for want of memory at a bad moment. An image is given up at the second time.
 _TRIES = 2
 _SECONDS = 120.0
 _LENGTH_BYTES = 8
+# An interpreter takes a moment to end, on a busy machine a second.
+_END_SECONDS = 5.0
 
 
 class IsolatedReaders:
@@ -42,8 +46,8 @@ class IsolatedReaders:
         for process in self._all:
             _end(process)
 
-    def read(self, path: str) -> ReadImage:
-        """What `read_image` gives for `path`.
+    def read(self, location: Location) -> ReadImage:
+        """What `read_image` gives for `location`.
 
         An image that ends its process twice gets the status "quarantined". Raises SourceError when the reading does
         not end within two minutes, which says more of a disk than of an image.
@@ -52,16 +56,17 @@ class IsolatedReaders:
         while len(ends) < _TRIES:
             process = self._process()
             try:
-                return _unpacked(_ask(process, path), self._image_size)
+                return _unpacked(_ask(process, location), self._image_size)
             except (EOFError, BrokenPipeError):
                 ends.append(_end(process))
             except TimeoutError:
                 _end(process)
                 raise SourceError(
-                    f"A process of its own did not read {path} within {_SECONDS:.0f} s: see whether its disk answers."
+                    f"A process of its own did not read {location.path} within {_SECONDS:.0f} s: see whether its disk "
+                    "answers."
                 ) from None
         reason = f"Each process that read this image alone came to its end by it ({', '.join(ends)}), as a worker had."
-        return ReadImage(path, None, None, None, None, None, "quarantined", reason)
+        return ReadImage(location.path, None, None, None, None, None, "quarantined", reason)
 
     def _process(self) -> "subprocess.Popen[bytes]":
         process: subprocess.Popen[bytes] | None = getattr(self._own, "process", None)
@@ -82,18 +87,18 @@ def _end(process: "subprocess.Popen[bytes]") -> str:
     process.stdin.close()  # It ends by itself when it has nothing more to read.
     process.stdout.close()
     try:
-        code = process.wait(0.5)
+        code = process.wait(_END_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         code = process.wait()
     return signal.Signals(-code).name if code < 0 else f"exit status {code}"
 
 
-def _ask(process: "subprocess.Popen[bytes]", path: str) -> bytes:
-    """Have `path` read; EOFError or BrokenPipeError when the process ends over it, TimeoutError when it takes long."""
+def _ask(process: "subprocess.Popen[bytes]", location: Location) -> bytes:
+    """Have an image read; EOFError or BrokenPipeError when the process ends over it, TimeoutError when that is long."""
     assert process.stdin is not None
     assert process.stdout is not None
-    process.stdin.write(json.dumps(path).encode() + b"\n")
+    process.stdin.write(json.dumps(asdict(location)).encode() + b"\n")
     deadline = time.monotonic() + _SECONDS
     length = int.from_bytes(_exactly(process.stdout.fileno(), _LENGTH_BYTES, deadline), "big")
     return _exactly(process.stdout.fileno(), length, deadline)
@@ -126,15 +131,19 @@ def _unpacked(data: bytes, image_size: int) -> ReadImage:
     return replace(image, pixels=np.frombuffer(pixels, np.uint8).reshape(image_size, image_size, 3))
 
 
+def _location(table: dict[str, Any]) -> Location:
+    return Location(table["path"], None if table["member"] is None else Member(**table["member"]))
+
+
 def main(arguments: list[str]) -> None:
-    """Read the images whose paths come on standard input, a line of JSON each, and answer each on standard output."""
+    """Read the images whose locations come on standard input, a line of JSON each, and answer on standard output."""
     image_size, max_pixels, max_bytes = map(int, arguments)
     # Nothing else in this process, and no library, may write between the answers.
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
     with suppress(BrokenPipeError):  # Whoever asked is gone.
         for line in sys.stdin:
-            packed = _packed(read_image(json.loads(line), image_size, max_pixels, max_bytes))
+            packed = _packed(read_image(_location(json.loads(line)), image_size, max_pixels, max_bytes))
             answers.write(len(packed).to_bytes(_LENGTH_BYTES, "big") + packed)
 
 

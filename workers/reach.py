@@ -1,29 +1,86 @@
 """Whether the images are in reach: a mount that went away must not be taken for images that are lost."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from shared import remote
 from shared.checkpoint import ImageRow
-from shared.errors import SourceError
+from shared.errors import ImageError, SourceError
 from shared.manifest import Manifest
-from shared.paths import to_os_path
+from shared.paths import is_url, split_member, to_os_path
 
 # Failures that say more of the place than of the image.
 _OUT_OF_REACH = ("vanished", "unreadable")
+_GONE_FOR_GOOD = "and the job goes on where it stands. If its images are gone for good, make a new job without them."
 
 
 def require_source(manifest: Manifest, rows: Sequence[ImageRow]) -> None:
-    """Raise SourceError when images of `rows` seem lost because their folder is, or was for a moment, out of reach.
+    """Raise SourceError when images of `rows` seem lost because their place is, or was for a moment, out of reach.
 
     A mount that goes away, as a Drive does in the night, makes every image behind it vanish. Committed as failed rows
     they would stay lost when it is back.
     """
-    paths = [to_os_path(row.image_path) for row in rows if row.status in _OUT_OF_REACH]
+    lost = [row for row in rows if row.status in _OUT_OF_REACH]
+    if not lost:
+        return
+    # Where others were read just now, the place is there.
+    there = {_place(row.image_path) for row in rows if row.status not in _OUT_OF_REACH}
+    for archive in _distinct(inside[0] for row in lost if (inside := split_member(row.image_path))):
+        if archive not in there:
+            _raise_for_archive(archive)
+    for row in lost:
+        path = row.image_path
+        if is_url(path) and not split_member(path) and row.status == "unreadable" and _place(path) not in there:
+            _raise_for_server(path)
+            there.add(_place(path))
+    _require_files(manifest, [row.image_path for row in lost])
+
+
+def _distinct(archives: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(archives))
+
+
+def _place(path: str) -> str:
+    """What is there or away with an image and others: its archive, the server or bucket of its URL, else its own."""
+    inside = split_member(path)
+    if inside is not None:
+        return inside[0]
+    return "/".join(path.split("/", 3)[:3]) if is_url(path) else path
+
+
+def _raise_for_archive(archive: str) -> None:
+    """Say why nothing could be read from an archive: it is away, or it is another one than was listed."""
+    if is_url(archive):
+        try:
+            remote.read_at(archive, 0, 1)
+        except ImageError as error:
+            raise SourceError(f"The archive {archive} is out of reach: {error}") from None
+    elif not os.path.isfile(to_os_path(archive)):
+        raise SourceError(f"The archive {archive} is out of reach: put it back there, {_GONE_FOR_GOOD}")
+    raise SourceError(
+        f"None of these images can be read from the archive {archive}, which is there: it is not the one that was "
+        f"listed, or not whole. Put that one back, {_GONE_FOR_GOOD}"
+    )
+
+
+def _raise_for_server(url: str) -> None:
+    """Raise SourceError when the server of `url` does not answer, or does again."""
+    try:
+        remote.read_at(url, 0, 1)
+    except remote.OutOfReach as error:
+        raise SourceError(f"The images' server does not answer, or not well: {error}") from None
+    except ImageError:
+        return  # It does, and says no: that is of the image.
+    raise SourceError(f"{remote.redacted(url)} was out of reach for a moment and is back: its chunk is embedded again.")
+
+
+def _require_files(manifest: Manifest, lost: Sequence[str]) -> None:
+    paths = [to_os_path(path) for path in lost if not is_url(path) and not split_member(path)]
     if not paths:
         return
     folder = to_os_path(manifest.source.location) if manifest.source.kind == "folder" else None
     folder = folder or os.path.commonpath([os.path.dirname(path) for path in paths])
-    reason = _out_of_reach(folder)
+    reason = out_of_reach(folder)
     if reason is not None:
         raise SourceError(
             f"The images' folder {folder} is out of reach ({reason}): mount it again, and the job goes on where it "
@@ -34,7 +91,7 @@ def require_source(manifest: Manifest, rows: Sequence[ImageRow]) -> None:
         raise SourceError(f"{back} was out of reach for a moment and is back: its chunk is embedded again.")
 
 
-def _out_of_reach(folder: str) -> str | None:
+def out_of_reach(folder: str) -> str | None:
     """Why nothing can be found in `folder`; None when there is something."""
     try:
         with os.scandir(folder) as entries:

@@ -48,6 +48,7 @@ class Runtime:
 
     @property
     def decode_threads(self) -> int:
+        """How many threads decode the images whose copies are altered."""
         return self.settings.decode_threads or os.cpu_count() or 1
 
 

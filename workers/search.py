@@ -35,10 +35,10 @@ _NPROBE_GROWTH: Final = 1 / 3
 _MARGIN_GROWTH: Final = 1 / 4  # On two million: recall@100 within .01 of recall@10.
 # From here on, one pass of matrix products over the chosen costs less than a pass for each query.
 _MATRIX_QUERIES: Final = 4
-# Queries of one call from which on they are shared out among threads, each with a slice of at most so many. FAISS would
-# use its own threads, but those wait for each other: where other queries are under way, that takes ten times as long.
+# Queries of one call from which on they are shared out among threads, each with a slice of them. FAISS would use its
+# own threads, but those wait for each other: where other queries are under way, that takes ten times as long. A slice
+# is as large as one thread answers: FAISS reads a list once for the queries of a slice that want it.
 _SHARED_QUERIES: Final = 8
-_SLICE_QUERIES: Final = 31  # One more, and `index.candidates` would use FAISS's threads.
 _CORES: Final = os.cpu_count() or 1
 _threads = ThreadPoolExecutor(_CORES, thread_name_prefix="search")
 
@@ -82,14 +82,14 @@ class Searcher:
         if info.fingerprint != manifest.model.fingerprint:
             raise FingerprintMismatch(
                 f"The index {build} of {job.path} was built for the model {info.fingerprint}, but the job is made for "
-                f"{manifest.model.fingerprint}: `lookalike repair {job.path}` removes it, and `lookalike index` builds "
-                "it anew."
+                f"{manifest.model.fingerprint}: `lookalike repair {job.path}` removes it, and {manifest.command} "
+                "builds it anew."
             )
         seals = list(ledger.sealed(job, manifest))
         if builds.ledger_digest(seals) != info.ledger_digest:
             raise CorruptFile(
                 f"The index {build} of {job.path} covers {info.ntotal} embeddings that are not those sealed now: run "
-                "`lookalike index` again, which builds the index anew."
+                f"{manifest.command} again, which builds the index anew."
             )
         paths = [job.build_dir(build) / name for name in (builds.INDEX_FILE, builds.IMAGES_FILE)]
         metadata = [job.metadata(seal.partition) for seal in seals if seal.embedded]
@@ -179,7 +179,7 @@ class Searcher:
             return [self._hits(*one) for one in zip(rows, found.similarities, strict=True)]
         if len(units) < _SHARED_QUERIES:
             return self._nearest(units, k, chosen)
-        rounds = math.ceil(len(units) / (_CORES * _SLICE_QUERIES))
+        rounds = math.ceil(len(units) / (_CORES * index.ONE_THREAD_QUERIES))
         slices = np.array_split(units, min(_CORES * rounds, len(units)))
         return [hits for some in _threads.map(lambda one: self._nearest(one, k, chosen), slices) for hits in some]
 

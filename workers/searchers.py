@@ -10,7 +10,7 @@ from pathlib import Path
 from shared import builds
 from shared.errors import NoIndexYet, StoreError
 from shared.jobdir import JobDir
-from shared.manifest import Manifest, load_manifest
+from shared.manifest import Manifest, command_of, load_manifest
 from shared.outage import Outage
 from shared.settings import Settings
 from workers.job_cache import held_for
@@ -118,5 +118,5 @@ def _stamp(job: JobDir) -> object:
 
 def _no_index(job: JobDir) -> NoIndexYet:
     return NoIndexYet(
-        f"The job {job.path} has no index yet: `lookalike index` builds one once all its partitions are sealed."
+        f"The job {job.path} has no index yet: {command_of(job)} builds one once all its partitions are sealed."
     )

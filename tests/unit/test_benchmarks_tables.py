@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import index_tables, query_tables, tables
+from benchmarks import index_tables, parts_tables, query_tables, tables
 from benchmarks.index_queries import COSINES
 from benchmarks.timing import percentiles_of_runs
 
@@ -20,6 +20,7 @@ MADE = {
     "end_to_end": tables.all_tables,
     "index": index_tables.all_tables,
     "query": query_tables.all_tables,
+    "parts": parts_tables.all_tables,
 }
 
 QUOTED = [name for name in MADE if (RESULTS / f"{name}.json").is_file()]
@@ -150,6 +151,7 @@ def test_every_block_of_the_page_belongs_to_a_benchmark(
         tables.all_tables(end_to_end),
         index_tables.all_tables(index_results),
         query_tables.all_tables(query_results),
+        parts_tables.all_tables(HEADER | {"dim": 8, "sizes": []}),
     ]
     assert set(tables.block_names(PAGE.read_text())) <= {name for one in made for name in one}
 

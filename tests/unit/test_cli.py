@@ -6,10 +6,9 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,40 +27,10 @@ from shared.filter import Filter
 from shared.lease import Holder, Trouble
 from shared.messages import Answer, Hit, Query
 from shared.settings import Settings, load_settings
+from tests.unit.conftest import Ran, Run
 from tests.unit.make_job import MadeJob, make_job
 from tests.unit.test_progress import build
 from tests.unit.test_verify import cut, job_of_a_list, snapshot
-
-
-@dataclass(frozen=True, slots=True)
-class Ran:
-    status: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Ran]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Runs `lookalike ARGUMENTS` in this process, as the console script does, in an empty working directory."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # Where no embedded broker runs.
-
-    def ran(*arguments: str | Path) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["lookalike", *map(str, arguments)])
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as end:
-            status = int(end.code or 0)
-        out, err = capfd.readouterr()
-        assert "Traceback" not in out + err
-        return Ran(status, out, err)
-
-    return ran
 
 
 @pytest.fixture
@@ -437,7 +406,7 @@ def test_search_json_is_a_list_of_queries_and_hits(
     run: Run, finished: MadeJob, client: FakeClient, tmp_path: Path
 ) -> None:
     one, three = queries(tmp_path, "a", "abc")
-    ran = run("search", finished.job.path, one, three, "-k", "5", "--exact", "--timeout", "9", "--json")
+    ran = run("search", finished.job.path, one, three, "-k", "1", "--exact", "--timeout", "9", "--json")
     assert (ran.status, ran.err) == (0, "")
     assert json.loads(ran.out) == [
         {
@@ -447,12 +416,12 @@ def test_search_json_is_a_list_of_queries_and_hits(
         }
         for path in (one, three)
     ]
-    assert client.asked == [(5, True, 9.0)] * 2
+    assert client.asked == [(1, True, 9.0)] * 2
 
 
 def test_search_is_a_table_for_people(run: Run, finished: MadeJob, client: FakeClient, tmp_path: Path) -> None:
     ran = run("search", finished.job.path, *queries(tmp_path, "abc"))
-    assert (ran.status, ran.err) == (0, "")
+    assert (ran.status, ran.err) == (0, "1 hit instead of 10: the job has no more embedded images.\n")
     assert f"{tmp_path}/abc.query  ·  1.2 ms in the worker" in ran.out
     assert ["1", "0.7500", "/photos/abc.jpg"] in [line.split() for line in ran.out.splitlines()]
     assert client.asked == [(10, False, 120.0)]
@@ -463,7 +432,7 @@ def test_a_query_that_fails_does_not_hide_the_others(
 ) -> None:
     good, bad = queries(tmp_path, "good", "bad")
     client.errors = {b"bad": QueryError("It has no pixels.")}
-    ran = run("search", finished.job.path, "gone.jpg", good, bad, "--json")
+    ran = run("search", finished.job.path, "gone.jpg", good, bad, "-k", "1", "--json")
     assert ran.status == 1
     assert [(row["query"], len(row["hits"]), row.get("error")) for row in json.loads(ran.out)] == [
         ("gone.jpg", 0, "The query image gone.jpg can't be read: No such file or directory."),
@@ -495,6 +464,7 @@ def test_vectors_and_filters_are_searched_from_files(
     assert client.filter.ids is not None
     assert client.filter.ids.tolist() == [3, 59]
     ran = run("search", finished.job.path, "--vector", "one.npy", "--where", "width >= 1000")
+    assert ran.err == "1 hit instead of 10: the filter leaves no more embedded images.\n"
     assert "one.npy  ·  1.2 ms" in ran.out
     assert client.filter.where == "width >= 1000"
 

@@ -174,7 +174,7 @@ def test_images_that_changed_or_went_are_left_out(job: JobDir, monkeypatch: pyte
     originals = drawn(job, sealed_whole(job, manifest_of(job)))
     gone, changed = originals[3], originals[11]
 
-    def read(path: str, most: int) -> bytes:
+    def read(path: str, most: int, member: object) -> bytes:
         if path == gone.path:
             return read_bytes(path + ".gone", most)
         return read_bytes(path, most) + (b"\0" if path == changed.path else b"")
@@ -188,7 +188,7 @@ def test_images_that_changed_or_went_are_left_out(job: JobDir, monkeypatch: pyte
 def test_where_all_images_are_gone_the_file_says_why_and_nobody_waits(
     job: JobDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.copies.read_bytes", lambda path, most: read_bytes(path + ".gone", most))
+    monkeypatch.setattr("workers.copies.read_bytes", lambda path, most, member: read_bytes(path + ".gone", most))
     made = make(job)
     assert len(made) == 0
     assert made.reason.startswith("None of 48 images can be read as it was embedded. The first is ")

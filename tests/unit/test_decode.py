@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, PngImagePlugin
 
 from shared.errors import ImageError, SettingsError
+from shared.locations import Location
 from shared.paths import to_text
 from tests.strange_images import (
     SIDE,
@@ -555,7 +556,7 @@ def test_large_images_are_decoded_one_at_a_time(monkeypatch: pytest.MonkeyPatch)
 
 
 def read(path: Path | str, max_bytes: int = ROOMY) -> ReadImage:
-    return read_image(str(path), SIZE, ROOMY, max_bytes)
+    return read_image(Location(str(path)), SIZE, ROOMY, max_bytes)
 
 
 def test_a_read_image_carries_its_size_its_checksum_and_its_pixels(tmp_path: Path) -> None:
@@ -723,10 +724,10 @@ def row(path: str) -> ReadImage:
 
 
 def stream(paths: Any, threads: int = 2, ahead: int = 4) -> Any:
-    def reading(place: int, path: str) -> ReadImage:
-        return room.read_image(path, SIZE, ROOMY, ROOMY)
+    def reading(place: int, location: Location) -> ReadImage:
+        return room.read_image(location, SIZE, ROOMY, ROOMY)
 
-    return stream_images(paths, read=reading, threads=threads, ahead=ahead)
+    return stream_images(map(Location, paths), read=reading, threads=threads, ahead=ahead)
 
 
 def decode_threads() -> list[str]:
@@ -736,7 +737,8 @@ def decode_threads() -> list[str]:
 def test_images_come_in_the_order_of_their_paths_whoever_is_done_first(monkeypatch: pytest.MonkeyPatch) -> None:
     second_is_done = threading.Event()
 
-    def slow_first(path: str, *_: Any) -> ReadImage:
+    def slow_first(location: Location, *_: Any) -> ReadImage:
+        path = location.path
         if path == "0":
             assert second_is_done.wait(30)
         if path == "1":
@@ -769,7 +771,7 @@ def test_no_more_than_ahead_images_are_in_flight_or_waiting(monkeypatch: pytest.
             pulled += 1
             yield str(number)
 
-    monkeypatch.setattr(room, "read_image", lambda path, *_: row(path))
+    monkeypatch.setattr(room, "read_image", lambda location, *_: row(location.path))
     images = stream(paths(), threads=3, ahead=ahead)
     assert pulled == 0
     for given_out in range(1, 50):
@@ -782,7 +784,8 @@ def test_closing_early_ends_the_threads_and_drops_what_waits(monkeypatch: pytest
     begun: list[str] = []
     go_on = threading.Event()
 
-    def held(path: str, *_: Any) -> ReadImage:
+    def held(location: Location, *_: Any) -> ReadImage:
+        path = location.path
         begun.append(path)
         if path != "0":
             assert go_on.wait(30)
@@ -807,7 +810,8 @@ def test_closing_early_ends_the_threads_and_drops_what_waits(monkeypatch: pytest
 
 
 def test_an_unexpected_error_reaches_the_caller_and_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails_at_three(path: str, *_: Any) -> ReadImage:
+    def fails_at_three(location: Location, *_: Any) -> ReadImage:
+        path = location.path
         if path == "3":
             raise RuntimeError("a bug")
         return row(path)
@@ -824,7 +828,7 @@ def test_an_error_of_the_path_list_reaches_the_caller(monkeypatch: pytest.Monkey
         yield "0"
         raise OSError("the list is gone")
 
-    monkeypatch.setattr(room, "read_image", lambda path, *_: row(path))
+    monkeypatch.setattr(room, "read_image", lambda location, *_: row(location.path))
     with pytest.raises(OSError, match="the list is gone"):
         list(stream(paths()))
     assert not decode_threads()

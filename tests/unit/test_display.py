@@ -149,6 +149,17 @@ def test_an_error_stands_in_the_place_of_the_hits() -> None:
     )
 
 
+def test_fewer_hits_than_were_asked_for_are_said_with_their_reason() -> None:
+    count = len(ANSWER.hits)
+    failed = Answer(error=QueryError("No."))
+    assert display.fewer_line([ANSWER, failed], count, filtered=False) == ""
+    assert display.fewer_line([failed], 10, filtered=False) == ""
+    assert display.fewer_line([failed, ANSWER], 1_000, filtered=False) == (
+        f"{count} hits instead of 1,000: the job has no more embedded images."
+    )
+    assert "the filter leaves no more" in display.fewer_line([ANSWER], 1_000, filtered=True)
+
+
 def test_search_json_is_the_documented_one() -> None:
     table = display.search_json(["a.jpg", "b.jpg"], [ANSWER, Answer(error=QueryError("No."))])
     assert json.loads(json.dumps(table)) == [

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 
 from coordinator import client as client_module
 from coordinator.cli import app
-from shared import checkpoint, errors, path_list, sealing
+from shared import checkpoint, errors, pack_rows, path_list, sealing
 from shared.checkpoint import ImageRow
 from shared.errors import ImageError, LookalikeError, NoWorker
 from shared.messages import Hit
@@ -135,6 +135,7 @@ def test_every_error_is_in_the_tree_of_the_operations_page() -> None:
         ("chunks/NNNN/NNNN.parquet", checkpoint.CHUNK_SCHEMA),
         ("metadata/metadata_NNNN.parquet", sealing.METADATA_SCHEMA),
         ("errors/errors_NNNN.parquet", sealing.ERRORS_SCHEMA),
+        ("pack.parquet", pack_rows.PACK_SCHEMA),
     ],
 )
 def test_the_columns_of_each_parquet_file_are_described(heading: str, schema: pa.Schema) -> None:

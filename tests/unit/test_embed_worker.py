@@ -38,7 +38,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def call(task: Any, made: MadeJob, message: EmbedPartition | EmbedCopies, retries: int = 0) -> str:
     """Run a task's body as Celery does, its message offered so many times before."""
-    settings = SimpleNamespace(batch_size=8)
+    settings = SimpleNamespace(batch_size=8, decode_threads=1)
     runtime = SimpleNamespace(
         settings=settings, stopping=threading.Event(), decode_threads=1, job=lambda job_id: made.job
     )

@@ -15,6 +15,7 @@ from shared import checkpoint, ledger, path_list
 from shared.errors import CorruptFile, FingerprintMismatch, JobNotFound, SourceError
 from shared.jobdir import JobDir
 from shared.ledger import Seal
+from shared.locations import Location
 from shared.manifest import Chunk, Manifest, Source, write_manifest
 from shared.paths import to_text
 from shared.stage_load import StageLoad
@@ -476,9 +477,9 @@ def test_images_that_were_in_hand_when_a_worker_died_are_read_alone_and_nothing_
     alone: list[str] = []
     read = IsolatedReaders.read
 
-    def noted(readers: IsolatedReaders, path: str) -> ReadImage:
-        alone.append(path)
-        return read(readers, path)
+    def noted(readers: IsolatedReaders, location: Location) -> ReadImage:
+        alone.append(location.path)
+        return read(readers, location)
 
     monkeypatch.setattr(IsolatedReaders, "read", noted)
     embed(job, manifest)
@@ -495,7 +496,7 @@ def test_an_image_that_ends_processes_is_a_quarantined_row_and_the_others_are_em
     left_in_hand(job, 5)
     bad = ("quarantined", "It ends processes.")
     monkeypatch.setattr(
-        IsolatedReaders, "read", lambda readers, path: ReadImage(path, None, None, None, None, None, *bad)
+        IsolatedReaders, "read", lambda readers, place: ReadImage(place.path, None, None, None, None, None, *bad)
     )
     seal = embed(job, manifest)
     assert (seal.embedded, seal.failed) == (26, 4)

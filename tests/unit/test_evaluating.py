@@ -23,13 +23,12 @@ from shared.copies import Copies
 from shared.errors import CorruptFile, JobError, LookalikeError, NoIndexYet
 from shared.jobdir import JobDir
 from shared.settings import Settings
+from tests.unit.conftest import Run
 from tests.unit.make_job import MadeJob, clustered, make_job
-from tests.unit.test_cli import Run, run
 from tests.unit.test_progress import build
 from workers import evaluating, merging, plotting
 from workers.recall import Width
 
-__all__ = ["run"]  # A fixture.
 COUNT, DIM = 400, 32
 Said = list[tuple[str, float]]
 

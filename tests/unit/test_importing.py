@@ -1,7 +1,8 @@
 import json
 import os
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from coordinator.importing import import_vectors
 from coordinator.making import creation_lock, make_or_open
 from coordinator.progress import ProgressReader
 from coordinator.repair import repair
+from coordinator.rollback import rollback
 from coordinator.vectors import open_vectors
 from coordinator.verify import verify
-from shared import ledger, path_list
-from shared.errors import FingerprintMismatch, JobBusy, JobError, JobMismatch, ModelError, SourceError
+from shared import builds, ledger, path_list
+from shared.errors import CorruptFile, FingerprintMismatch, JobBusy, JobError, JobMismatch, ModelError, SourceError
 from shared.jobdir import JobDir
 from shared.manifest import Manifest, load_manifest
 from shared.sealing import open_embeddings
@@ -27,6 +29,7 @@ from shared.settings import Settings
 from tests.unit.make_job import make_job, unit
 from workers.embedder import load_embedder
 from workers.merging import merge
+from workers.searchers import SearcherPool
 
 SMALL = Settings(partition_size=10)
 BAD = (3, 17, 18)
@@ -377,3 +380,73 @@ def test_a_sealed_job_can_be_imported_again_to_the_bit(tmp_path: Path, job: JobD
     assert np.concatenate(stored).tobytes() == made.embeddings.tobytes()
     assert pq.read_table(job.metadata(0))["image_path"].to_pylist()[3] == "photos/é 0000004.jpg"
     assert pq.read_table(job.metadata(0))["width"].to_pylist() == [8] * 10
+
+
+# What is wrong with an index, and which command mends it: `lookalike index` refuses a job of vectors.
+
+
+def cut_short(*paths: Path) -> None:
+    for path in paths:
+        path.write_bytes(path.read_bytes()[:-9])
+
+
+def searched(job: JobDir) -> None:
+    SearcherPool(Settings()).searcher(job)
+
+
+def merged_again(job: JobDir) -> None:
+    merge(job, load_manifest(job), Settings(), lambda phase, share: None)
+
+
+def rolled_back(job: JobDir) -> None:
+    rollback(job, builds.current_build(job))
+
+
+def verified(job: JobDir) -> None:
+    sentences = [finding.sentence for finding in verify(job, Checked()) if finding.bad]
+    raise CorruptFile(" ".join(sentences))
+
+
+DAMAGE: dict[str, Callable[[JobDir, Path], object]] = {
+    "index cut short": lambda job, build: cut_short(build / builds.INDEX_FILE),
+    "images cut short": lambda job, build: cut_short(build / builds.IMAGES_FILE),
+    "index.json cut short": lambda job, build: cut_short(build / builds.INFO_FILE),
+    "CURRENT of nothing": lambda job, build: job.current.write_text("0009-gone\n"),
+    "no CURRENT": lambda job, build: job.current.unlink(),
+    "other seals": lambda job, build: changed(job, build, ledger_digest="0" * 64),
+    "another model": lambda job, build: changed(job, build, fingerprint="other@0123456789ab"),
+    "all cut short": lambda job, build: cut_short(job.img_emb(0), build / builds.INFO_FILE),
+}
+
+
+def changed(job: JobDir, build: Path, **fields: Any) -> None:
+    builds.write_info(job, replace(builds.read_info(job, build.name), **fields))
+
+
+@pytest.mark.parametrize(
+    ("damage", "asked"),
+    [
+        ("index cut short", searched),
+        ("images cut short", verified),
+        ("index.json cut short", searched),
+        ("index.json cut short", verified),
+        ("CURRENT of nothing", searched),
+        ("no CURRENT", searched),
+        ("no CURRENT", builds.require_promoted),
+        ("no CURRENT", rollback),
+        ("other seals", searched),
+        ("other seals", rolled_back),
+        ("another model", searched),
+        ("another model", verified),
+        ("all cut short", merged_again),
+    ],
+)
+def test_what_is_wrong_with_the_index_of_imported_vectors_names_the_command_that_mends_it(
+    source: Path, job: JobDir, damage: str, asked: Callable[[JobDir], object]
+) -> None:
+    imported(source, job)
+    merged_again(job)
+    DAMAGE[damage](job, job.build_dir(str(builds.current_build(job))))
+    with pytest.raises((JobError, FingerprintMismatch), match="`lookalike import`") as said:
+        asked(job)
+    assert "lookalike index" not in str(said.value)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from shared.errors import SourceError
+from shared.locations import Location
 from shared.paths import to_text
 from workers import isolated
 from workers.decode import read_image
@@ -18,7 +19,8 @@ LIMITS = (16, 10**6, 10**6)
 PROGRAM = """
 import os, signal, sys, threading
 from workers import isolated
-def read(path, *limits):
+def read(location, *limits):
+    path = location.path
     if "abort" in path: os.abort()
     if "exit" in path: sys.exit(9)
     if "chance" in path and not os.path.exists(path + ".seen"):
@@ -26,7 +28,7 @@ def read(path, *limits):
         os.kill(os.getpid(), signal.SIGKILL)
     if "endless" in path: threading.Event().wait()
     print("a library that prints")
-    return real(path, *limits)
+    return real(location, *limits)
 real, isolated.read_image = isolated.read_image, read
 isolated.main(sys.argv[1:])
 """
@@ -51,13 +53,13 @@ def test_an_image_read_alone_is_what_it_is_read_in_company(tmp_path: Path) -> No
     paths = [photo(tmp_path, "new\nline and \N{CAT FACE}.png"), photo(tmp_path, "plain.png")]
     with IsolatedReaders(*LIMITS) as readers:
         for path in paths:
-            alone, here = readers.read(path), read_image(path, *LIMITS)
+            alone, here = readers.read(Location(path)), read_image(Location(path), *LIMITS)
             assert alone.pixels is not None
             assert here.pixels is not None
             assert (alone.path, alone.status, alone.bytes, alone.sha256) == (path, "ok", here.bytes, here.sha256)
             assert (alone.width, alone.height) == (30, 40)
             np.testing.assert_array_equal(alone.pixels, here.pixels)
-        gone = readers.read(str(tmp_path / "gone.jpg"))
+        gone = readers.read(Location(str(tmp_path / "gone.jpg")))
         assert (gone.status, gone.pixels) == ("vanished", None)
         assert len(readers._all) == 1, "one process reads them all"
 
@@ -68,16 +70,16 @@ def test_an_image_that_ends_its_process_twice_is_quarantined_and_the_next_is_rea
 ) -> None:
     bad, good = photo(tmp_path, name), photo(tmp_path, "good.png")
     with readers:
-        assert readers.read(good).status == "ok"
-        image = readers.read(bad)
+        assert readers.read(Location(good)).status == "ok"
+        image = readers.read(Location(bad))
         assert (image.path, image.status, image.pixels) == (bad, "quarantined", None)
         assert f"({end}, {end})" in (image.error_message or "")
-        assert readers.read(good).status == "ok"
+        assert readers.read(Location(good)).status == "ok"
 
 
 def test_a_process_that_is_ended_by_chance_costs_no_image(readers: IsolatedReaders, tmp_path: Path) -> None:
     with readers:
-        assert readers.read(photo(tmp_path, "chance.png")).status == "ok"
+        assert readers.read(Location(photo(tmp_path, "chance.png"))).status == "ok"
 
 
 def test_a_reading_without_end_is_the_disks_fault(
@@ -85,13 +87,13 @@ def test_a_reading_without_end_is_the_disks_fault(
 ) -> None:
     monkeypatch.setattr(isolated, "_SECONDS", 0.2)
     with readers, pytest.raises(SourceError, match="did not read"):
-        readers.read(photo(tmp_path, "endless.png"))
+        readers.read(Location(photo(tmp_path, "endless.png")))
 
 
 def test_each_thread_has_a_process_of_its_own_and_none_is_left(readers: IsolatedReaders, tmp_path: Path) -> None:
     path = photo(tmp_path, "good.png")
     with readers:
-        threads = [threading.Thread(target=readers.read, args=(path,)) for _ in range(2)]
+        threads = [threading.Thread(target=readers.read, args=(Location(path),)) for _ in range(2)]
         for thread in threads:
             thread.start()
         for thread in threads:

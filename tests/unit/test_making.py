@@ -284,10 +284,10 @@ def test_a_file_system_without_locks_is_no_obstacle(
 def test_a_disk_that_is_full_leaves_no_job(tmp_path: Path, job: JobDir, monkeypatch: pytest.MonkeyPatch) -> None:
     source, written = photos(tmp_path / "photos"), path_list.write_paths
 
-    def write(job: JobDir, partition: Any, paths: Any) -> None:
+    def write(job: JobDir, partition: Any, *columns: Any) -> None:
         if partition.number == 1:
             raise OSError(28, "No space left on device")
-        written(job, partition, paths)
+        written(job, partition, *columns)
 
     with monkeypatch.context() as patch:
         patch.setattr(path_list, "write_paths", write)

@@ -3,6 +3,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -106,11 +107,40 @@ def test_an_image_finds_itself_and_its_copies_in_the_order_of_ids(made: MadeJob,
 
 
 def test_many_queries_are_answered_as_one_by_one(searcher: Searcher) -> None:
-    queries = clustered(40, 32, seed=8)  # Enough for FAISS to use its threads.
+    queries = clustered(40, 32, seed=8)
     for exact in (False, True):
         together = searcher.search_many(queries, 5, exact)
         assert together == [searcher.search(query, 5, exact) for query in queries]
         assert len({hits[0].id for hits in together}) > 3
+
+
+@pytest.mark.parametrize(
+    ("asked", "cores", "slices"),
+    [(7, 2, [7]), (8, 2, [4, 4]), (64, 2, [32, 32]), (65, 2, [17, 16, 16, 16]), (64, 4, [16] * 4), (33, 1, [17, 16])],
+)
+def test_a_batch_is_shared_out_in_slices_that_are_as_large_as_one_thread_answers(
+    searcher: Searcher, monkeypatch: pytest.MonkeyPatch, asked: int, cores: int, slices: list[int]
+) -> None:
+    found: list[int] = []
+    threads: list[int] = []
+    candidates, set_threads = index.candidates, faiss.omp_set_num_threads
+
+    def counting(faiss_index: object, queries: np.ndarray, *width: Any, **bounds: Any) -> np.ndarray:
+        found.append(len(queries))
+        return candidates(faiss_index, queries, *width, **bounds)
+
+    def setting(count: int) -> None:
+        threads.append(count)
+        set_threads(count)
+
+    queries = clustered(asked, 32, seed=8)
+    alone = [searcher.search(query, 5) for query in queries]
+    monkeypatch.setattr(index, "candidates", counting)
+    monkeypatch.setattr(faiss, "omp_set_num_threads", setting)
+    monkeypatch.setattr(search, "_CORES", cores)
+    assert searcher.search_many(queries, 5) == alone
+    assert sorted(found, reverse=True) == slices
+    assert set(threads) == {1}
 
 
 def test_the_length_of_a_query_does_not_matter(searcher: Searcher) -> None:

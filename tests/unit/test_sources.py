@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.sources import Listing, open_source
+from coordinator.listing import Listing
+from coordinator.sources import open_source
 from shared.errors import SourceError
 from shared.paths import to_os_path
 
@@ -300,7 +301,7 @@ def test_the_source_is_absolute_wherever_it_was_typed(tmp_path: Path, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("name", "sentence"), [("nothing", "There is nothing at"), ("a.jpg", "neither a folder nor a .txt list")]
+    ("name", "sentence"), [("nothing", "There is nothing at"), ("a.jpg", "none of what can be indexed")]
 )
 def test_a_source_that_is_none_is_named(tmp_path: Path, name: str, sentence: str) -> None:
     touch(tmp_path, "a.jpg")

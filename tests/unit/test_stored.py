@@ -13,6 +13,7 @@ from shared import ledger
 from shared.errors import CorruptFile, QueryError
 from shared.half import widen
 from tests.unit.make_job import MadeJob, image_path, make_job, unit
+from workers import stored as stored_module
 from workers.stored import IMAGES_SCHEMA, Images, StoredEmbeddings, sealed_images, write_images
 
 FAILED = {0, 7, 24, *range(25, 50), 59}  # The first and last image, and a whole partition.
@@ -143,6 +144,30 @@ def test_pages_let_go_of_are_read_again(made: MadeJob, stored: StoredEmbeddings)
     stored.release()
     assert np.array_equal(stored.rows(rows), before)
     assert np.array_equal(before, made.embeddings[5:40])
+
+
+def test_rows_are_asked_for_ahead_after_the_disk_was_waited_for_and_not_because_the_machine_is_busy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make_job(tmp_path / "job")
+    stored = StoredEmbeddings.open(made.job, list(ledger.sealed(made.job, made.manifest)))
+    asked: list[int] = []
+    monkeypatch.setattr(StoredEmbeddings, "_prefetch", lambda self, rows: asked.append(len(rows)))
+    waits = iter([0, 0, 0, 0, 3, 3, 3])
+    monkeypatch.setattr(stored_module, "_waits", lambda: next(waits))
+
+    def gathered(slow: bool) -> int:
+        """How often rows were asked for ahead of this time, all in all."""
+        monkeypatch.setattr(stored_module, "_CALL_SECONDS", -1.0 if slow else 1e9)
+        stored.gathered(np.arange(4))
+        return len(asked)
+
+    assert gathered(slow=False) == 1  # Nobody knows yet.
+    assert gathered(slow=True) == 1
+    assert gathered(slow=True) == 1  # The disk was waited for now.
+    assert gathered(slow=True) == 2
+    assert gathered(slow=False) == 3
+    assert asked == [4, 4, 4]
 
 
 def test_mappings_are_let_go_of_with_the_embeddings(tmp_path: Path) -> None:

@@ -1,0 +1,110 @@
+"""The images inside archives: a tar, a zip or a Parquet file -> its images in order, and where in it each lies."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+import pyarrow as pa
+
+from coordinator.listing import Listed
+from coordinator.samples import samples
+from shared import image_parquet
+from shared.archives import FILES, Inside
+from shared.errors import SourceError
+from shared.locations import opened, suffix_of
+from shared.members import Member, read_tar_member, read_zip_member
+from shared.paths import member_text
+
+_ROWS: Final = 1_024
+
+
+def images_in(archive: str, left_out: Counter[str]) -> Iterator[Listed]:
+    """The images of the tar, zip or Parquet file at `archive`, a text as `to_text` makes it or a URL.
+
+    Only headers, texts beside the images and columns beside their bytes are read. Raises SourceError when the archive
+    can't be read to its end: what it should hold is not known then.
+    """
+    if suffix_of(archive) == ".parquet":
+        return _in_parquet(archive, left_out)
+    return _in_files(archive, suffix_of(archive), left_out)
+
+
+def images_in_all(archives: Iterable[str], left_out: Counter[str]) -> Iterator[Listed]:
+    """The images of several archives, one after the other.
+
+    A Parquet file without images among them, as img2dataset writes one beside each tar, is counted as left out.
+    """
+    for archive in archives:
+        if suffix_of(archive) == ".parquet" and not holds_images(archive):
+            left_out["Parquet file without images"] += 1
+        else:
+            yield from images_in(archive, left_out)
+
+
+def holds_images(archive: str) -> bool:
+    """Whether a Parquet file has a column of images; raises SourceError when it is no Parquet file."""
+    with image_parquet.opened(archive) as file:
+        return image_parquet.image_column(file.schema_arrow) is not None
+
+
+def _in_files(archive: str, suffix: str, left_out: Counter[str]) -> Iterator[Listed]:
+    with opened(archive) as file:
+
+        def read_at(start: int, length: int) -> bytes:
+            # From the file that is being listed: of a remote one, that is mostly at hand already.
+            file.seek(start)
+            return file.read(length)
+
+        def read(inside: Inside) -> bytes:
+            assert inside.member is not None
+            if suffix == ".tar":
+                return read_tar_member(read_at, inside.member)
+            return read_zip_member(read_at, inside.member, len(inside.name))
+
+        yield from samples(archive, FILES[suffix](file, archive), read, left_out)
+
+
+def _in_parquet(archive: str, left_out: Counter[str]) -> Iterator[Listed]:
+    with image_parquet.opened(archive) as file:
+        schema = file.schema_arrow
+        column = image_parquet.image_column(schema)
+        if column is None:
+            raise SourceError(
+                f"{archive} has no column of images (binary, or a struct with bytes), nor of their paths; its columns "
+                f"are {', '.join(schema.names) or 'none'}: rename the one that is meant to image or image_path."
+            )
+        names = image_parquet.name_column(schema, column)
+        plain = [field.name for field in schema if field.name != column and is_plain(field.type)]
+        for field in schema:
+            if field.name != column and field.name not in plain:
+                left_out[f"column {field.name} of {field.type}"[:80]] += 1
+        row = 0
+        for batch in file.iter_batches(_ROWS, columns=[*([names] if names else []), *plain], use_threads=False):
+            paths = batch.column(column).field("path").to_pylist() if names else [None] * len(batch)
+            for path, known in zip(paths, plain_rows(batch, plain), strict=True):
+                yield Listed(member_text(archive, f"{row}/{path}" if path else str(row)), Member(row), known)
+                row += 1
+        if row != file.metadata.num_rows:  # Without other columns there are no batches of them.
+            yield from (Listed(member_text(archive, str(row)), Member(row)) for row in range(file.metadata.num_rows))
+
+
+def is_plain(kind: pa.DataType) -> bool:
+    """Whether a column holds one value for each image, that a person may ask for: text, a number, a date."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    tests: tuple[Any, ...] = (
+        pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_boolean,
+        pa.types.is_integer, pa.types.is_floating, pa.types.is_date, pa.types.is_timestamp, pa.types.is_decimal,
+    )  # fmt: skip
+    return any(test(kind) for test in tests)
+
+
+def plain_rows(batch: pa.RecordBatch, names: list[str]) -> list[dict[str, Any]]:
+    """The rows of some columns of plain values, as Python has them."""
+    columns = {}
+    for name in names:
+        column = batch.column(name)
+        if pa.types.is_timestamp(column.type):  # Python has no nanoseconds.
+            column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
+        columns[name] = column
+    return pa.RecordBatch.from_pydict(columns).to_pylist() if columns else [{}] * len(batch)

@@ -1,0 +1,140 @@
+"""Folders: the images under a folder, depth first, each folder in the byte order of its names."""
+
+import errno
+import os
+from collections import Counter
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from shared.errors import SourceError
+from shared.paths import to_text
+
+_DIRECTORY = "directory"
+# Suffixes that are counted apart. Those such as `.20240131` could be as many as there are files.
+_SUFFIXES = 40
+# What can be wrong with one folder alone. Any other failure is that of the disk, and would leave out half a source.
+_FOLDER_REASONS = {
+    errno.EACCES: "folder without permission",
+    errno.EPERM: "folder without permission",
+    errno.ENAMETOOLONG: "folder with too long a path",
+    errno.ENOENT: "folder that vanished while it was listed",
+    errno.ENOTDIR: "folder that vanished while it was listed",
+}
+
+
+@dataclass(slots=True)
+class _Folder:
+    """A folder that is being walked: its names in order, and which of them are folders."""
+
+    path: bytes
+    identity: tuple[int, int]
+    names: Iterator[bytes]
+    folders: frozenset[bytes]
+
+
+def walk(root: bytes, left_out: Counter[str], wanted: Collection[str]) -> Iterator[str]:
+    """The files under `root` whose suffix, in small letters, is one of `wanted`: as texts, depth first, each
+    folder in the byte order of its names. `left_out` counts the others by the reason.
+
+    Linked folders are followed, except into one of those above, by device and inode, which would never end.
+    """
+    above: list[_Folder] = []  # A list and no recursion: folders may be nested deeper than Python calls.
+    try:
+        found: _Folder | None = _listed_folder(root, left_out, wanted)
+    except OSError as error:
+        raise _unlistable(root, error) from None
+    while found is not None or above:
+        if found is not None:
+            above.append(found)
+            found = None
+        name = next(above[-1].names, None)
+        if name is None:
+            above.pop()
+            continue
+        path = os.path.join(above[-1].path, name)
+        if name in above[-1].folders:
+            found = _folder_below(above, path, left_out, wanted)
+        else:
+            yield to_text(os.fsdecode(path))
+
+
+def _folder_below(above: list[_Folder], path: bytes, left_out: Counter[str], wanted: Collection[str]) -> _Folder | None:
+    """The folder at `path`; None when it is left out, and is counted."""
+    try:
+        if _identity(path) in [folder.identity for folder in above]:
+            left_out["link to a folder above itself"] += 1
+            return None
+        return _listed_folder(path, left_out, wanted)
+    except OSError as error:
+        reason = _FOLDER_REASONS.get(error.errno or 0)
+        # A folder that is not there any more was deleted, or the whole source went away with its mount.
+        if reason is None or (error.errno in (errno.ENOENT, errno.ENOTDIR) and not _are_there(above)):
+            raise _unlistable(path, error) from None
+        left_out[reason] += 1
+        return None
+
+
+def _listed_folder(path: bytes, left_out: Counter[str], wanted: Collection[str]) -> _Folder:
+    folders: set[bytes] = set()
+    listed: list[bytes] = []  # Names alone: a folder of two million images takes a hundred megabytes so.
+    identity = _identity(path)
+    with os.scandir(path) as entries:
+        for entry in entries:
+            reason = _reason_to_leave_out(entry, wanted)
+            if reason == _DIRECTORY:
+                folders.add(entry.name)
+            if reason in (None, _DIRECTORY):
+                listed.append(entry.name)
+            else:
+                count_left_out(left_out, reason)
+    listed.sort()
+    return _Folder(path, identity, iter(listed), frozenset(folders))
+
+
+def count_left_out(left_out: Counter[str], reason: str) -> None:
+    """Count a file that is not listed; of suffixes, only so many apart."""
+    if reason.startswith(".") and reason not in left_out and sum(r.startswith(".") for r in left_out) >= _SUFFIXES:
+        reason = "other"
+    left_out[reason] += 1
+
+
+def _identity(path: bytes) -> tuple[int, int]:
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
+
+
+def _are_there(above: list[_Folder]) -> bool:
+    try:
+        return all(_identity(folder.path) == folder.identity for folder in above)
+    except OSError:
+        return False
+
+
+def _unlistable(path: bytes, error: OSError) -> SourceError:
+    return SourceError(
+        f"The folder {to_text(os.fsdecode(path))} can't be listed ({error.strerror}): make it readable, or give a list "
+        "of paths without it."
+    )
+
+
+def _reason_to_leave_out(entry: "os.DirEntry[bytes]", wanted: Collection[str]) -> str | None:
+    """None for what is wanted, _DIRECTORY for what is walked into, else why the entry is not listed."""
+    try:
+        if entry.is_dir():
+            return _DIRECTORY
+        regular = entry.is_file()
+        broken = entry.is_symlink() and not os.path.exists(entry.path)
+    except OSError as error:
+        # A link that leads to itself, or to where nobody may look. For anything else the folder's own error is due; but
+        # what has too long a path is listed by its name, so that an image has its error row.
+        regular = error.errno == errno.ENAMETOOLONG
+        if not regular and not entry.is_symlink():
+            raise
+        broken = not regular
+    if not regular and not broken:
+        return "not a regular file"
+    suffix = os.path.splitext(entry.name)[1].lower().decode("ascii", "backslashreplace")
+    if suffix in wanted:
+        # So is a link to nothing: the image was meant to be there, and its error row says that it is not.
+        return None
+    return "link to nothing" if broken else suffix or "without suffix"

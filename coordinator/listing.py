@@ -1,0 +1,48 @@
+"""The listing of a source: its images in order, each with where it lies and what else is known of it."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from shared.members import Member
+
+# What OpenCV decodes and cameras, browsers and archives write. Other files are counted, not listed.
+IMAGE_SUFFIXES: Final = frozenset(
+    [
+        ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".avif", ".jp2",
+        ".pbm", ".pgm", ".ppm", ".pnm",
+    ]
+)  # fmt: skip
+_NOTHING: Final[Mapping[str, Any]] = {}  # One for all: two million of them would be a hundred megabytes.
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One image: its path, the text of a job's list; where it lies in an archive; what else its source says of it."""
+
+    path: str
+    member: Member | None = None
+    known: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
+
+
+@dataclass(slots=True)
+class Listing:
+    """A source that is being listed: `images` in the order that gives the image ids, once; iterating gives their paths.
+
+    `kind` is folder, list, stdin, archive or glob; `location` what identifies it to a person. `left_out` counts, by
+    reason, what was seen and not listed; it is complete when the iteration has ended. A source that `changes_in_place`
+    may be another one under the same name, and is compared path by path.
+    """
+
+    kind: str
+    location: str
+    images: Iterator[Listed]
+    left_out: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def changes_in_place(self) -> bool:
+        return self.kind in ("list", "stdin")
+
+    def __iter__(self) -> Iterator[str]:
+        return (image.path for image in self.images)

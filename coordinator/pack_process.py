@@ -1,0 +1,100 @@
+"""The process that makes the tars of a pack: started, heard and ended by the coordinator, one in a directory."""
+
+import fcntl
+import os
+import struct
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import IO, Any
+
+from coordinator.child_process import speaking
+from shared import pack_rows
+from shared.errors import PackError
+from shared.packdir import PackDir
+
+LOCK_SECONDS = 5.0
+_PATIENCE_SECONDS = 15.0
+
+
+@contextmanager
+def packing_lock(directory: PackDir) -> Iterator[int | None]:
+    """Keep any other pack out of `directory` for as long as what is yielded, an open file, is open in any process.
+
+    None where the file system has no locks, as those of some mounts. Raises PackError when another is at work, and
+    still is after some seconds: the process of a command that was killed ends within a moment.
+    """
+    handle, is_locked = _locked(directory)
+    try:
+        yield handle if is_locked else None
+    finally:
+        if not directory.spec.is_file():  # A source without images leaves nothing behind.
+            directory.lock.unlink(missing_ok=True)
+            with suppress(OSError):
+                directory.path.rmdir()
+        os.close(handle)
+
+
+def _locked(directory: PackDir) -> tuple[int, bool]:
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            directory.path.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise PackError(f"{directory.path} is no directory, nor can it be made: name another one.") from None
+        handle = os.open(directory.lock, os.O_CREAT | os.O_RDWR, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            if time.monotonic() < deadline:
+                time.sleep(0.1)
+                continue
+            raise PackError(
+                f"Another `lookalike pack` is at work in {directory.path}, or one that was killed still waits for its "
+                "mount: wait for it, then run the same command."
+            ) from None
+        except OSError:
+            return handle, False
+        # Whoever held it before may have removed the file between our open and our lock: then it keeps nobody out.
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), os.stat(directory.lock)):
+                return handle, True
+        os.close(handle)
+
+
+@contextmanager
+def packer(directory: PackDir, threads: int, lock: int | None) -> Iterator[Iterator[dict[str, Any]]]:
+    """A process of its own that makes the tars, as the coordinator opens no image; what it says, in a context.
+
+    First how far the pack is, again and again: `packed`, `failed`, `bytes`, `tars`; then one object with the `result`.
+    Raises the error that the process names, or PackError where it ended without. Leaving the context drops the tar
+    under way.
+    """
+    # On this machine's own disk, as it is written to for each image and read only if the process crashes.
+    with tempfile.TemporaryFile() as hand:
+        words = [str(directory.path), "--threads", str(threads), "--in-hand", str(hand.fileno())]
+        with speaking(
+            "workers.packing",
+            words,
+            f"The process that packs {directory.path}",
+            patience=_PATIENCE_SECONDS,
+            failure=PackError,
+            keep=[hand.fileno(), *([] if lock is None else [lock])],
+            epitaph=lambda: _in_hand(directory, hand),
+        ) as said:
+            yield said
+
+
+def _in_hand(directory: PackDir, hand: IO[bytes]) -> str:
+    """A sentence on the images that were being decoded; nothing where there were none."""
+    hand.seek(0)
+    numbers = struct.unpack("<" + "q" * (len(noted := hand.read()) // 8), noted)
+    paths = [next(pack_rows.read_listing(directory, number - 1)).image_path for number in sorted(numbers) if number]
+    if not paths:
+        return ""
+    return (
+        f" It was decoding {', '.join(paths)}: run the same command, and if it ends there again, pack a list without "
+        "that image into another directory."
+    )

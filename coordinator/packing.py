@@ -1,0 +1,175 @@
+"""Packing: a source becomes the list of what is to be packed, or goes on with the one that is there already."""
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import Any
+
+import pyarrow as pa
+
+from coordinator.listing import Listing
+from coordinator.making import digested
+from coordinator.member_names import MemberNames
+from coordinator.partition import PathDigest, partitions_of
+from coordinator.sources import open_source
+from shared import files, pack_rows, parquet
+from shared.errors import PackError, SourceError, UsageError
+from shared.manifest import Source
+from shared.packdir import PackDir, PackSpec, load_spec, write_spec
+from shared.paths import to_os_path, to_text
+from shared.settings import Settings
+
+IMAGES_PER_TAR = 10_000
+TAR_BYTES = 1_000_000_000
+QUALITY = 90
+_ROWS = 50_000  # Of the listing that are held at once.
+_REPORT_EVERY = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was typed about a pack; None, and False for `webdataset`, stand for what was not."""
+
+    longest: int | None = None
+    quality: int | None = None
+    images_per_tar: int | None = None
+    tar_bytes: int | None = None
+    webdataset: bool = False
+
+
+def make_or_open(
+    source: str, directory: PackDir, asked: Asked, settings: Settings, listed: Callable[[int], None]
+) -> PackSpec:
+    """The spec of the pack in `directory`: the one that is there, else a new one, once `source` is listed.
+
+    `listed` is told the number of paths meanwhile. Raises PackError when the directory holds a pack of another source
+    or with other parameters, naming both, or something else; SourceError when there is nothing to list.
+    """
+    if directory.spec.is_file():
+        spec = load_spec(directory)
+        _require_same(spec, source, directory, asked)
+        return spec
+    if (strange := directory.strange()) is not None:
+        raise PackError(
+            f"{directory.path} holds no pack.json, but {strange}: name a directory that is empty, or a new one."
+        )
+    if asked.quality is not None and asked.longest is None:
+        raise UsageError("--quality is that of resized images: give --longest as well, or leave it out.")
+    return _make(open_source(source), directory, asked, settings, listed)
+
+
+def _make(
+    listing: Listing, directory: PackDir, asked: Asked, settings: Settings, listed: Callable[[int], None]
+) -> PackSpec:
+    digest, root = PathDigest(), _Root(listing)
+    known: set[str] = set()
+    names = MemberNames(_base(listing), by_stem=asked.longest is not None, webdataset=asked.webdataset)
+    with files.written_aside(directory.listing) as aside, parquet.writer(aside, pack_rows.LISTING_SCHEMA) as into:
+        for part, found in partitions_of(digested(listing, digest), _ROWS):
+            named = []
+            for image, entry in enumerate(found, part.start):
+                named.append(names.name(image, entry.path))
+                root.add(entry.path)
+                known.update(entry.known)
+                if image % _REPORT_EVERY == 0:
+                    listed(image)
+            stems, suffixes = zip(*named, strict=True)
+            members = [None if entry.member is None else asdict(entry.member) for entry in found]
+            columns = [range(part.start, part.stop), [entry.path for entry in found], stems, suffixes, members]
+            table = dict(zip(pack_rows.LISTING_SCHEMA.names, columns, strict=True))
+            into.write_table(pa.table(table, schema=pack_rows.LISTING_SCHEMA))
+    if not digest.count:
+        directory.listing.unlink()
+        left_out = ", ".join(f"{count:,} {reason}" for reason, count in listing.left_out.most_common(5))
+        raise SourceError(
+            f"{listing.location} holds no images" + (f" (left out: {left_out})" if left_out else "") + ": "
+            "name a folder with images in it, or a list that names some."
+        )
+    # What a list or an archive says of its images besides: a pack holds images alone.
+    listing.left_out.update(f"column {name:.60}, which is not packed" for name in known)
+    left_out_counts = dict(sorted(listing.left_out.items()))
+    spec = PackSpec(
+        source=Source(listing.kind, listing.location, digest.hexdigest(), left_out_counts),
+        root=root.text,
+        listed=digest.count,
+        images_per_tar=asked.images_per_tar or IMAGES_PER_TAR,
+        tar_bytes=asked.tar_bytes or TAR_BYTES,
+        longest=asked.longest,
+        quality=None if asked.longest is None else asked.quality or QUALITY,
+        webdataset=asked.webdataset,
+        max_image_pixels=settings.max_image_pixels,
+        max_image_bytes=settings.max_image_bytes,
+        made_by=f"lookalike {version('lookalike')}",
+    )
+    write_spec(directory, spec)
+    return spec
+
+
+def _base(listing: Listing) -> bytes:
+    """The folder below which an image keeps its path as its name."""
+    if listing.kind == "stdin":
+        return os.fsencode(os.getcwd())
+    location = os.fsencode(to_os_path(listing.location))
+    return location if listing.kind == "folder" else os.path.dirname(location)
+
+
+class _Root:
+    """The folder that all images of a listing lie in; without one when they do not lie in folders."""
+
+    def __init__(self, listing: Listing) -> None:
+        location = to_os_path(listing.location)
+        self._found = location if listing.kind == "folder" and location.startswith("/") else None
+        self._sought = listing.kind in ("list", "stdin")
+
+    def add(self, path: str) -> None:
+        if not self._sought:
+            return
+        os_path = to_os_path(path)
+        if not os_path.startswith("/"):
+            self._sought, self._found = False, None
+        elif self._found is None:
+            self._found = os.path.dirname(os_path)
+        elif not os_path.startswith(self._found.rstrip("/") + "/"):
+            self._found = os.path.commonpath([self._found, os_path])
+
+    @property
+    def text(self) -> str | None:
+        return None if self._found is None else to_text(self._found)
+
+
+def _require_same(spec: PackSpec, source: str, directory: PackDir, asked: Asked) -> None:
+    listing = open_source(source)
+    made = spec.source
+    if listing.kind != made.kind or (not listing.changes_in_place and listing.location != made.location):
+        raise PackError(
+            f"{directory.path} is a pack of the {made.kind} {made.location}, not of the {listing.kind} "
+            f"{listing.location}: name another directory for another source."
+        )
+    if listing.changes_in_place:  # It is read again in no time, and may have changed under the same name.
+        digest = PathDigest()
+        for _ in digest.feed(listing):
+            pass
+        if digest.hexdigest() != made.digest:
+            raise PackError(
+                f"{directory.path} is a pack of a {made.kind} of {spec.listed:,} paths ({made.location}), and the one "
+                f"given now differs from it ({digest.count:,} paths): give the same list, or name another directory."
+            )
+    for option, wanted, is_made in (
+        ("--longest", asked.longest, spec.longest),
+        ("--quality", asked.quality, spec.quality),
+        ("--images-per-tar", asked.images_per_tar, spec.images_per_tar),
+        ("--tar-bytes", asked.tar_bytes, spec.tar_bytes),
+        ("--webdataset", asked.webdataset or None, spec.webdataset),
+    ):
+        if wanted is not None and wanted != is_made:
+            raise PackError(
+                f"{directory.path} was begun {_told(option, is_made)}, not {_told(option, wanted)}, and stays as it "
+                f"was begun, so that what is packed keeps its place: leave {option} out, or name another directory."
+            )
+
+
+def _told(option: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return f"with {option}" if value else f"without {option}"
+    return f"without {option}" if value is None else f"with {option} {value}"

@@ -1,0 +1,101 @@
+"""The command `lookalike show`: an image of a job, wherever it lies, taken out, described and opened."""
+
+import os
+import tempfile
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
+
+import pyarrow.compute as pc
+import typer
+
+from coordinator import terminal
+from coordinator.terminal import Job, Json, err, out
+from shared import ledger, path_list
+from shared.errors import ImageError, QueryError, UsageError
+from shared.files import written_aside
+from shared.jobdir import JobDir
+from shared.locations import Location, read_bytes
+from shared.manifest import Manifest, load_manifest
+from shared.parquet import read_table
+from shared.paths import is_url, split_member, to_os_path
+
+
+def show(
+    job: Job,
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="An image id, or a path as hits give it.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", metavar="FILE", help="Write the image's bytes there; - for stdout.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what JOB knows of an image, and open it or write it to a file, also from an archive or a URL."""
+    if as_json and output == Path("-"):
+        raise UsageError("--json and -o - don't go together: both write to stdout.")
+    directory = JobDir.at(job)
+    manifest = load_manifest(directory)
+    image_id, location = _found(directory, manifest, image)
+    facts = _facts(directory, manifest, image_id)
+    if output == Path("-"):
+        terminal.write_bytes(read_bytes(location.path, manifest.max_image_bytes, location.member))
+        return
+    if as_json:
+        terminal.show_json(facts)
+    else:
+        for name, value in facts.items():
+            if value is not None:
+                out.print(f"{name:<14} {value}")
+    if output is not None:
+        with written_aside(output.expanduser()) as aside:
+            aside.write_bytes(read_bytes(location.path, manifest.max_image_bytes, location.member))
+        err.print(f"written to {output}")
+    elif not as_json:
+        _open(location, manifest)
+
+
+def _found(job: JobDir, manifest: Manifest, image: str) -> tuple[int, Location]:
+    """The id of an image and where it lies; `image` is its id, or its path."""
+    if image.isascii() and image.isdecimal():
+        image_id = int(image)
+        if image_id >= manifest.listed:
+            raise QueryError(f"{job.path} has the image ids 0 to {manifest.listed - 1:,}, and none is {image}.")
+        partition = manifest.partition(image_id // manifest.partition_size)
+        return image_id, path_list.read_locations(job, partition)[image_id - partition.start]
+    wanted = {image} if is_url(image) or split_member(image) else {image, str(Path(image).expanduser().absolute())}
+    for partition in manifest.partitions:
+        for place, path in enumerate(path_list.read_paths(job, partition)):
+            if path in wanted:
+                return partition.start + place, path_list.read_locations(job, partition)[place]
+    raise QueryError(f"{job.path} lists no image {image}: give its id, or its path as the hits of a search give it.")
+
+
+def _facts(job: JobDir, manifest: Manifest, image_id: int) -> dict[str, Any]:
+    """What the job knows of an image: its row of the sealed metadata or errors, or that it is not embedded yet."""
+    partition = manifest.partition(image_id // manifest.partition_size)
+    known = path_list.read_known(job, manifest, partition).slice(image_id - partition.start, 1).to_pylist()
+    facts = {"id": image_id, "image_path": path_list.read_paths(job, partition)[image_id - partition.start]}
+    if not ledger.is_sealed(job, partition.number):
+        return facts | {"status": "not sealed yet"} | (known[0] if known else {})
+    for path in (job.metadata(partition.number), job.errors(partition.number)):
+        table = read_table(path)
+        rows = table.filter(pc.equal(table["id"], image_id)).to_pylist()
+        if rows:
+            row: dict[str, Any] = rows[0]
+            return {"status": "embedded"} | row if path == job.metadata(partition.number) else row
+    return facts
+
+
+def _open(location: Location, manifest: Manifest) -> None:
+    """Open an image with the program that this machine has for it; where there is no screen, say where it lies."""
+    path = Path(to_os_path(location.path))
+    if is_url(location.path) or split_member(location.path):
+        data = read_bytes(location.path, manifest.max_image_bytes, location.member)
+        suffix = PurePosixPath(location.path).suffix
+        # It has to outlive this command: a viewer opens it afterwards.
+        handle, name = tempfile.mkstemp(suffix, "lookalike-")
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        path = Path(name)
+    elif not path.is_file():
+        raise ImageError(f"The image {location.path} is no longer there.", "vanished")
+    if typer.launch(str(path)):
+        err.print(f"No program opened it here; the image is {path}")
