@@ -22,7 +22,7 @@ from coordinator import (
     upkeep,
 )
 from coordinator.demo import cut_photos, find_again
-from coordinator.indexing import run_job
+from coordinator.indexing import LOOK_SECONDS, STORE_LOOK_SECONDS, run_job
 from coordinator.making import make_or_open, require_sizes
 from coordinator.progress import Progress, ProgressReader
 from coordinator.terminal import Broker, Engine, IndexMemory, IndexName, Job, Json, Recall, err, out
@@ -155,7 +155,7 @@ def status(
     settings = load_settings().changed(broker_url=broker)
     reader = ProgressReader(directory, load_manifest(directory))
     if watch:
-        terminal.watch(_frames(directory, reader, settings))
+        terminal.watch(_frames(directory, reader, settings), STORE_LOOK_SECONDS if directory.in_store else LOOK_SECONDS)
     progress, found = reader.read(), at_work.look(directory, settings)
     if as_json:
         terminal.show_json(progress.to_json() | {"broker": found.to_json()})

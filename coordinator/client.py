@@ -78,14 +78,14 @@ class PendingReply:
 class Client:
     """Searches a job through the query workers behind a broker.
 
-    `job` is a job's directory or its id; `broker` a redis:// URL, by default the one of the settings (environment or
-    lookalike.toml). One client serves one thread; make one for each.
+    `job` is a job's directory, its URL or its id; `broker` a redis:// URL, by default the one of the settings
+    (environment or lookalike.toml). One client serves one thread; make one for each.
     """
 
     def __init__(self, job: str | os.PathLike[str], broker: str | None = None) -> None:
         """Raises BrokerUnreachable when nothing answers, SettingsError when no broker is known, JobError for an id."""
         self._settings = load_settings().changed(broker_url=broker)
-        text = os.fspath(job)
+        text = str(job) if isinstance(job, Path) else os.fspath(job)
         self.job_id = JobDir.at(Path(text)).job_id if os.sep in text else check_job_id(text)
         self._app = make_app(self._settings)
         self._out: set[_Sent] = set()

@@ -4,10 +4,8 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import stat
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Self
@@ -15,9 +13,11 @@ from typing import Self
 import redis
 
 from coordinator import broker_guard
+from shared import scratch
 from shared.broker import connect
 from shared.errors import BrokerUnreachable
 from shared.settings import Settings
+from shared.stores import any_path
 
 _START_SECONDS = 20.0
 _ANSWER_SECONDS = 5.0
@@ -156,24 +156,23 @@ def _server_binary() -> Path:
 
 
 def runtime_directory(jobs_root: Path, *, make: bool = True) -> Path:
-    """The private directory of a jobs root's embedded broker, made if need be and asked for.
+    """The private directory of a jobs root's embedded broker, made if need be and asked for; on this machine's disk
+    also where the root lies in a store.
 
     Its name is short: the path of a unix socket may have about 100 characters. Raises BrokerUnreachable when somebody
     else owns it.
     """
-    root = hashlib.sha256(os.fsencode(jobs_root.expanduser().resolve())).hexdigest()[:12]
-    mine = Path(tempfile.gettempdir()) / f"lookalike-{os.getuid()}"
+    root = hashlib.sha256(os.fsencode(str(any_path(jobs_root).expanduser().resolve()))).hexdigest()[:12]
+    mine = scratch.private_path()
     directory = mine / root
-    if make:
-        with contextlib.suppress(FileExistsError):
-            mine.mkdir(mode=0o700)
-    elif not mine.exists():
+    if not make and not mine.exists():
         return directory
-    status = mine.lstat()
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
-        raise BrokerUnreachable(
-            f"{mine} must be a directory of yours that nobody else can enter: remove it, or set TMPDIR to another one."
-        )
+    try:
+        if make:
+            scratch.private_directory()
+        scratch.check_private(mine)
+    except PermissionError as error:
+        raise BrokerUnreachable(str(error)) from None
     if make:
         directory.mkdir(mode=0o700, exist_ok=True)
     return directory

@@ -12,7 +12,7 @@ from coordinator.progress import ProgressReader
 from coordinator.reconcile import Look, Reconciler
 from shared.broker import CONNECTION_ERRORS, connect, make_app
 from shared.builds import IndexInfo
-from shared.errors import JobError, WorkerFailed
+from shared.errors import JobError, StoreError, WorkerFailed
 from shared.jobdir import JobDir
 from shared.lease import clear_troubles
 from shared.manifest import Manifest
@@ -20,6 +20,8 @@ from shared.messages import EMBED_QUEUE, MERGE_QUEUE
 from shared.settings import Settings
 
 LOOK_SECONDS = 1.0
+# A look at a store is some ten requests, which take their time and may cost money.
+STORE_LOOK_SECONDS = 4.0
 # A worker that can't do what it was asked offers it again after ten seconds, to itself if there is no other.
 _HOPELESS_TIMES = 3
 
@@ -42,16 +44,27 @@ def run_job(
     """Yield a step about every second until the promoted index covers the whole job.
 
     May be left or killed at any moment. Raises WorkerFailed when workers report that they can't go on and nobody
-    works, CorruptFile or FingerprintMismatch when the job directory is not right. A broker that is away is waited for.
+    works, CorruptFile or FingerprintMismatch when the job directory is not right. A broker that is away is waited for,
+    and so is a store, unless it refuses.
     """
     reader = ProgressReader(job, manifest)
+    look_seconds = STORE_LOOK_SECONDS if job.in_store else LOOK_SECONDS
     with connect(settings) as client:
         reconciler = Reconciler(make_app(settings), client, reader)
         patience = _Patience(reconciler.others_consume)
         told: set[str] = set()
         first = True
+        last: Look | None = None
         while True:
-            look = reconciler.look()
+            try:
+                look = last = reconciler.look()
+            except StoreError as error:
+                if error.refused or last is None:
+                    raise
+                yield Step(Look(last.progress), [] if str(error) in told else [f"{error} Waiting for it."])
+                told.add(str(error))
+                pause(look_seconds)
+                continue
             if first and look.broker_error is None:
                 # An earlier run's complaints are not this one's.
                 look = Look(look.progress, look.holders)
@@ -73,7 +86,7 @@ def run_job(
             patience.check(look)
             # At no steady pace: workers look into their queues once a second, and of two that do, one that refuses
             # what it takes could come first every time.
-            pause(LOOK_SECONDS * random.uniform(0.75, 1.25))
+            pause(look_seconds * random.uniform(0.75, 1.25))
 
 
 def _refused(info: IndexInfo, job: str) -> JobError:

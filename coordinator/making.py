@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 
+from coordinator.creation_object import creation_object
 from coordinator.known_columns import KnownColumns
 from coordinator.listing import Listed, Listing
 from coordinator.partition import PathDigest, partitions_of
@@ -191,6 +192,10 @@ def _is_gone(given: Path, kept: Path) -> bool:
 @contextmanager
 def creation_lock(job: JobDir) -> Iterator[None]:
     """Keep every other coordinator from making `job`; raises JobBusy when one is at it."""
+    if job.in_store:
+        with creation_object(job):
+            yield
+        return
     handle = _locked(job)
     try:
         yield

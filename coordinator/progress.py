@@ -101,8 +101,10 @@ class ProgressReader:
         # Chunks before seals: a worker removes the chunks of a partition once its seal is there, not the other way.
         started = {
             partition: chunks
-            for partition in range(self.manifest.partition_count)
-            if partition not in self._seals and (chunks := self._committed(partition))
+            for partition in self.job.chunk_partitions()
+            if partition < self.manifest.partition_count
+            and partition not in self._seals
+            and (chunks := self._committed(partition))
         }
         seals = self.seals()
         under_way = {partition: chunks for partition, chunks in started.items() if partition not in seals}

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +15,7 @@ from coordinator.workforce import broker_for_exec
 from shared.errors import UsageError
 from shared.messages import QUEUES
 from shared.settings import Settings, load_settings, without_settings
+from shared.stores import StorePath, any_path
 
 
 def worker(
@@ -24,7 +26,7 @@ def worker(
     broker: Broker = None,
     jobs_root: Annotated[
         Path | None,
-        typer.Option(help="Directory that holds the jobs; every job in it is served."),
+        typer.Option(help="Directory or URL that holds the jobs; every job in it is served."),
     ] = None,
     engine: Engine = None,
     name: Annotated[
@@ -43,9 +45,7 @@ def worker(
     settings = load_settings().changed(broker_url=broker, jobs_root=jobs_root, engine=engine)
     if settings.jobs_root is None:
         raise UsageError("A worker must know where the jobs lie: pass --jobs-root DIR, or set LOOKALIKE_JOBS_ROOT.")
-    if not settings.jobs_root.is_dir():
-        raise UsageError(f"The jobs root {settings.jobs_root} is no directory on this machine: mount or make it first.")
-    settings = settings.changed(jobs_root=settings.jobs_root.resolve())
+    settings = settings.changed(jobs_root=_reached(any_path(settings.jobs_root)))
     settings = broker_for_exec(settings)
     chosen = list(dict.fromkeys(roles))
     _exec(
@@ -76,6 +76,17 @@ def flower(
         )
     err.print(f"Flower opens at http://{address}:{settings.flower_port} (Ctrl-C ends it)")
     _exec(flower_command(address, settings.flower_port), broker_for_exec(settings))
+
+
+def _reached(jobs_root: Path) -> Path:
+    """The jobs root as every process names it; UsageError when it is not here, StoreError when its store is not."""
+    if isinstance(jobs_root, StorePath):
+        with suppress(FileNotFoundError):  # A store has no empty directories: the first job makes its root.
+            jobs_root.names()
+        return jobs_root
+    if not jobs_root.is_dir():
+        raise UsageError(f"The jobs root {jobs_root} is no directory on this machine: mount or make it first.")
+    return jobs_root.resolve()
 
 
 def _exec(command: list[str], settings: Settings) -> None:

@@ -68,7 +68,6 @@ IndexMemory = Annotated[
     typer.Option("--index-memory", metavar="SIZE", help="What the index may take, such as 500MB; left out: no limit."),
 ]
 _LINE_SECONDS = 10.0
-_WATCH_SECONDS = 1.0
 
 
 class _Terminated(KeyboardInterrupt):
@@ -161,14 +160,14 @@ def show_until_done(steps: Iterator[Step]) -> Progress:
     return progress
 
 
-def watch(frames: Iterator[tuple[RenderableType, str]]) -> None:
-    """Show each frame: the view on a terminal, every second, or its line every ten seconds elsewhere."""
+def watch(frames: Iterator[tuple[RenderableType, str]], seconds: float) -> None:
+    """Show each frame: the view on a terminal, every so many `seconds`, or its line every ten seconds elsewhere."""
     live = Live(console=out, auto_refresh=False) if out.is_terminal else None
     with live or nullcontext():
         for view, line in frames:
             if live is not None:
                 live.update(view, refresh=True)
-                time.sleep(_WATCH_SECONDS)
+                time.sleep(seconds)
             else:
                 print(line, flush=True)
                 time.sleep(_LINE_SECONDS)

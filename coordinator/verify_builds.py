@@ -1,10 +1,9 @@
 """Verify the index of a job: each build against its index.json, and what CURRENT names."""
 
-import os
 from collections.abc import Iterator, Sequence
 
 from coordinator.findings import Checked, Finding, Kind, inside, is_fresh, unread, without_advice
-from shared import builds
+from shared import builds, files
 from shared.builds import IndexInfo
 from shared.errors import CorruptFile, JobMismatch
 from shared.jobdir import JobDir
@@ -81,7 +80,7 @@ def _judge(
 def _unfinished(job: JobDir, build: str) -> Finding | None:
     directory = job.build_dir(build)
     path = inside(job, directory)
-    if is_fresh(directory) or any(is_fresh(directory / name) for name in os.listdir(directory)):
+    if is_fresh(directory) or any(is_fresh(directory / name) for name in files.names_in(directory)):
         wrong = "A merge is at work in it, or was killed there: repair leaves it until it is an hour old, and the next "
         return Finding(path, Kind.LEFTOVER, f"{wrong}merge removes it.")
     wrong = "It was never finished: the merge that began it was killed."

@@ -92,7 +92,7 @@ class PartitionFindings:
         if not found:
             try:
                 ledger.check_ids(self.job, seal)
-                sealing.open_embeddings(self.job.img_emb(partition.number), seal.embedded, seal.dim)
+                sealing.require_size(self.job.img_emb(partition.number), seal.embedded, seal.dim)
             except CorruptFile as error:
                 damaged(marker, without_advice(error))
             except OSError as error:
@@ -145,7 +145,8 @@ class PartitionFindings:
         for number in self.job.chunk_partitions():
             directory = self.job.chunk_dir(number)
             lying = (self.job.chunk(number, chunk) for chunk in self.job.chunk_numbers(number))
-            remove = (*lying, *self.job.attempts(number), directory)
+            attempts = [] if self.job.in_store else self.job.attempts(number)  # Those of a store lie with each machine.
+            remove = (*lying, *attempts, directory)
             if number >= self.manifest.partition_count:
                 yield self.beyond(directory, remove)
             elif number not in self._seals:

@@ -128,9 +128,9 @@ def ledger_digest(seals: Iterable[Seal]) -> str:
     return digest.hexdigest()
 
 
-def next_build_name(job: JobDir, digest: str) -> str:
-    """A name such as "0001-ab12cd34" whose number is above every build that lies there, whole or not."""
-    return f"{max(map(build_number, build_names(job)), default=0) + 1:04d}-{digest[:8]}"
+def next_build_name(job: JobDir, digest: str, above: int = 0) -> str:
+    """A name such as "0001-ab12cd34" whose number is over `above` and every build that lies there, whole or not."""
+    return f"{max(above, *map(build_number, build_names(job)), 0) + 1:04d}-{digest[:8]}"
 
 
 def build_number(build: str) -> int:
@@ -140,9 +140,7 @@ def build_number(build: str) -> int:
 
 def build_names(job: JobDir) -> list[str]:
     """Names of the build directories of a job, whole or not, in the order of their numbers."""
-    if not job.index_dir.is_dir():
-        return []
-    names = [path.name for path in job.index_dir.iterdir() if _NUMBERED.fullmatch(path.name) and path.is_dir()]
+    names = [name for name in files.directories_in(job.index_dir) if _NUMBERED.fullmatch(name)]
     return sorted(names, key=lambda name: (build_number(name), name))
 
 

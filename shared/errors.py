@@ -17,6 +17,7 @@
     ├── PackError                   the directory can't hold the pack that was asked for
     ├── QueryError                  a query that can't be answered: k, dimension, NaN
     ├── MessageError                a message this version can't accept
+    ├── StoreError                  an object store that refuses or does not answer; an OSError too
     └── BrokerError                 the broker, or those behind it
         ├── BrokerUnreachable
         ├── NoWorker                nobody consumes the queue
@@ -25,6 +26,8 @@
 
 A reply carries an error as its class name and its sentence; `error_from` makes the same class of it again.
 """
+
+import errno
 
 
 class LookalikeError(Exception):
@@ -101,6 +104,20 @@ class QueryError(LookalikeError):
 
 class MessageError(LookalikeError):
     """A message that this version of lookalike can't accept."""
+
+
+class StoreError(LookalikeError, OSError):
+    """An object store refuses, or does not answer: what a disk's OSError is, in a sentence.
+
+    `refused` is whether it did answer, and won't let us: waiting does not help then.
+    """
+
+    def __init__(self, message: str, *, refused: bool = False) -> None:
+        super().__init__(errno.EACCES if refused else errno.EIO, message)
+        self.refused = refused
+
+    def __str__(self) -> str:
+        return str(self.strerror)
 
 
 class BrokerError(LookalikeError):

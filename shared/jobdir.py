@@ -1,12 +1,15 @@
 """Every file name inside a job; no other module spells one."""
 
+import hashlib
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.errors import JobError, JobNotFound
+from shared import files, scratch
+from shared.errors import JobError, JobNotFound, UsageError
+from shared.stores import StorePath, any_path
 
 _JOB_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _OURS = re.compile(
@@ -33,7 +36,7 @@ def check_job_id(job_id: str) -> str:
 def _numbers_in(directory: Path, prefix: str, suffix: str) -> list[int]:
     """The numbers of the files in `directory` that are named as we name them, ascending; any other file has none."""
     try:
-        names = set(os.listdir(directory))
+        names = set(files.names_in(directory))
     except (FileNotFoundError, NotADirectoryError):  # Also one that a seal removes this moment.
         return []
     spelled = re.compile(rf"{prefix}(\d{{4,9}}){re.escape(suffix)}", re.ASCII)
@@ -51,26 +54,30 @@ def _raise_unless_gone(error: OSError) -> None:
         raise error
 
 
-def _typed(path: Path) -> Path:
+def _typed(path: str | Path) -> Path:
     # os.path leaves `~nobody` as it is, as shells do; pathlib raises a RuntimeError that says little.
-    return Path(os.path.expanduser(path)).resolve()
+    place = any_path(path)
+    return place if isinstance(place, StorePath) else Path(os.path.expanduser(place)).resolve()
 
 
 @dataclass(frozen=True, slots=True)
 class JobDir:
-    """The directory of one job, as paths. Makes and reads nothing by itself."""
+    """The directory of one job, on a disk or in a store, as paths. Makes and reads nothing by itself."""
 
     path: Path
 
     @classmethod
-    def at(cls, path: Path) -> "JobDir":
-        """The job whose directory was typed; raises JobError when its name can't be an id."""
+    def at(cls, path: str | Path) -> "JobDir":
+        """The job whose directory, or URL, was typed; JobError when its name can't be an id, UsageError for a URL that
+        can't be one of a job."""
         resolved = _typed(path)
+        if isinstance(resolved, StorePath) and len(resolved.parts) < (2 if resolved.scheme == "memory" else 3):
+            raise UsageError(f"{resolved} names no folder in a bucket: type the job as s3://BUCKET/FOLDER.")
         check_job_id(resolved.name)
         return cls(resolved)
 
     @classmethod
-    def under(cls, jobs_root: Path, job_id: str) -> "JobDir":
+    def under(cls, jobs_root: str | Path, job_id: str) -> "JobDir":
         """The job `job_id` of a message, under this worker's own root and nowhere else."""
         root = _typed(jobs_root)
         resolved = (root / check_job_id(job_id)).resolve()
@@ -87,6 +94,15 @@ class JobDir:
     @property
     def jobs_root(self) -> Path:
         return self.path.parent
+
+    @property
+    def in_store(self) -> bool:
+        """Whether the job lies in an object store, not on a disk or mount."""
+        return isinstance(self.path, StorePath)
+
+    def local_dir(self, what: str) -> Path:
+        """Where processes of this machine keep `what` of a job that lies in a store, as long as the machine runs."""
+        return scratch.private_directory() / what / hashlib.sha256(str(self.path).encode()).hexdigest()[:16]
 
     @property
     def spec(self) -> Path:
@@ -123,12 +139,18 @@ class JobDir:
         return _numbers_in(self.chunk_dir(partition), "", ".parquet")
 
     def attempt(self, partition: int, token: str) -> Path:
-        """What one worker has in hand of a partition; lies there only while it works, or when its process was ended."""
-        return self.chunk_dir(partition) / f"attempt_{token}.txt"
+        """What one worker has in hand of a partition; lies there only while it works, or when its process was ended.
+
+        Of a job in a store on this machine's disk: it is written to twice for each image.
+        """
+        return self._attempt_dir(partition) / f"attempt_{token}.txt"
 
     def attempts(self, partition: int) -> list[Path]:
         """The attempts at a partition that lie there, by name."""
-        return sorted(self.chunk_dir(partition).glob("attempt_*.txt"))
+        return sorted(self._attempt_dir(partition).glob("attempt_*.txt"))
+
+    def _attempt_dir(self, partition: int) -> Path:
+        return self.local_dir("attempts") / f"{partition:04d}" if self.in_store else self.chunk_dir(partition)
 
     def chunk_partitions(self) -> list[int]:
         """Numbers of the partitions that have a directory of chunks, ascending."""
@@ -175,8 +197,8 @@ class JobDir:
     def build_files(self, build: str) -> tuple[Path, ...]:
         """The files of a build that lie there, index.json first, as with it the build is whole; then its directory."""
         directory = self.build_dir(build)
-        names = [path for path in directory.iterdir() if _is_ours(f"index/{build}/{path.name}")]
-        return (*sorted(names, key=lambda path: (path.name != "index.json", path.name)), directory)
+        names = [name for name in files.names_in(directory) if _is_ours(f"index/{build}/{name}")]
+        return (*(directory / name for name in sorted(names, key=lambda name: (name != "index.json", name))), directory)
 
     @property
     def current(self) -> Path:
@@ -197,6 +219,10 @@ class JobDir:
 
         Raises OSError where a directory can't be listed.
         """
+        if isinstance(self.path, StorePath):
+            for found in self.path.find():
+                yield found, _is_ours(found.relative_to(self.path).as_posix())
+            return
         for directory, _, names in os.walk(self.path, onerror=_raise_unless_gone):
             for name in names:
                 path = Path(directory, name)
@@ -207,6 +233,11 @@ class JobDir:
         """Return self when a job lies here; raise JobNotFound otherwise."""
         if self.spec.is_file():
             return self
+        if self.in_store:
+            raise JobNotFound(
+                f"There is no job at {self.path}: look for a slip in bucket and folder, or make one with "
+                f"`lookalike index PHOTOS {self.path}`."
+            )
         if not self.path.exists():
             raise JobNotFound(
                 f"There is no job at {self.path}: mount the disk that it lies on, or "

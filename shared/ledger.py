@@ -1,11 +1,12 @@
 """The ledger: sealed partitions and their markers; with the checkpoints, the only truth about progress."""
 
 import json
-import shutil
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,10 @@ class Seal:
     @property
     def listed(self) -> int:
         return self.stop - self.start
+
+    def entry(self, job: JobDir, path: Path) -> dict[str, Any]:
+        """Size and SHA-256, as "bytes" and "sha256", of one of its files."""
+        return self.files[path.relative_to(job.path).as_posix()]
 
 
 def is_sealed(job: JobDir, partition: int) -> bool:
@@ -174,7 +179,10 @@ def _marked(
 
 def remove_chunks(job: JobDir, partition: int) -> None:
     """Remove the chunks of a sealed partition, and what workers that were killed while they sealed it left behind."""
-    shutil.rmtree(job.chunk_dir(partition), ignore_errors=True)
+    files.remove_all(job.chunk_dir(partition))
+    for attempt in job.attempts(partition) if job.in_store else ():  # They lie elsewhere.
+        with suppress(OSError):
+            attempt.unlink(missing_ok=True)
     for path in (*job.sealed_files(partition), job.seal(partition)):
         files.remove_leftovers(path)
 
@@ -198,7 +206,8 @@ def sealed(job: JobDir, manifest: Manifest) -> Iterator[Seal]:
     Raises CorruptFile for a seal beyond the manifest or with other boundaries, FingerprintMismatch for another model.
     """
     listed = set(job.sealed_numbers())
-    for number in sorted(listed | {number for number in range(manifest.partition_count) if is_sealed(job, number)}):
+    unlisted = (number for number in range(manifest.partition_count) if number not in listed)
+    for number in sorted(listed | {number for number in unlisted if is_sealed(job, number)}):
         seal = read_seal(job, number)
         if seal.fingerprint != manifest.model.fingerprint:
             raise FingerprintMismatch(

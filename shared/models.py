@@ -10,6 +10,7 @@ from typing import Any
 
 from shared import files
 from shared.errors import FingerprintMismatch, ModelError
+from shared.stores import any_path
 
 DEFAULT_MODEL = "efficientnet-lite0"
 CUSTOM_MODEL = "custom"
@@ -181,7 +182,7 @@ def resolve_model(
     if name_or_path.endswith(".keras"):
         if weights is not None:
             raise ModelError(f"{name_or_path} carries its own weights; leave {weights} out.")
-        return _custom(Path(name_or_path).expanduser(), precision, decode)
+        return _custom(any_path(name_or_path).expanduser(), precision, decode)
     if name_or_path not in _MODELS:
         known = ", ".join(MODEL_NAMES)
         raise ModelError(f"There is no model {name_or_path!r}; expected one of {known}, or the path of a .keras file.")
@@ -262,7 +263,7 @@ def _custom(path: Path, precision: str, decode: str) -> ModelSpec:
 def _shapes_of(path: Path) -> tuple[int, int | None]:
     """Image size and, where the last layer is Dense, dimensions of a `.keras` file, read from its config.json."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with files.opened(path) as file, zipfile.ZipFile(file) as archive:
             config = json.loads(archive.read("config.json"))
         layers = config["config"].get("layers", [])
         shapes = [layer["config"]["batch_shape"] for layer in layers if layer["class_name"] == "InputLayer"]

@@ -9,6 +9,7 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from shared import files
 from shared.errors import CorruptFile
 
 # Arrow's own allocator keeps 70 MB from the first chunk on that a worker writes, and never gives it back.
@@ -44,7 +45,7 @@ def writer(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
 def _readable(path: Path) -> Iterator[BinaryIO]:
     # Opened by Python, also for Arrow, so that all that a job reads and writes passes one door.
     try:
-        with open(path, "rb") as file:
+        with files.opened(path) as file:
             yield file
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):

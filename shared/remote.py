@@ -32,7 +32,7 @@ def filesystem(url: str) -> tuple[Any, str]:
 
     protocol = url.partition("://")[0].lower()
     try:
-        fs, path = fsspec.core.url_to_fs(url, **_options(protocol))
+        fs, path = fsspec.core.url_to_fs(url, **options(protocol))
     except ImportError as error:
         extra = _EXTRAS.get(protocol)
         remedy = f"install lookalike[{extra}]" if extra else f"install what it asks for ({error})"
@@ -44,7 +44,7 @@ def filesystem(url: str) -> tuple[Any, str]:
     return fs, str(path)
 
 
-def _options(protocol: str) -> dict[str, Any]:
+def options(protocol: str) -> dict[str, Any]:
     """What keeps a request from hanging, for the file systems that have a say in it.
 
     Credentials, endpoints and other options are fsspec's own: its configuration files and FSSPEC_... variables.

@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from shared import files, parquet
 from shared.errors import CorruptFile
 from shared.jobdir import JobDir
+from shared.stores import StorePath
 
 # What NumPy itself writes for an array of two dimensions. Not padded to a page: embedding-reader, and with it autofaiss
 # and clip-retrieval, take the data to begin behind a newline in the first 300 bytes, and read garbage where it doesn't.
@@ -116,6 +117,27 @@ def _stream(
 
 def open_embeddings(path: Path, rows: int, dim: int) -> np.ndarray:
     """Map a sealed img_emb file as float16 [rows, dim], read-only; raises CorruptFile when it is another size."""
+    require_size(path, rows, dim)
+    if rows == 0:
+        return np.empty((0, dim), dtype=np.float16)
+    return np.memmap(path, dtype=np.float16, mode="r", offset=HEADER_BYTES, shape=(rows, dim))
+
+
+def read_embeddings(path: Path, rows: int, dim: int, wanted: Sequence[int]) -> np.ndarray:
+    """The `wanted` rows of a sealed img_emb file, float16 [n, dim]; raises CorruptFile when it is another size.
+
+    In a store each is a request of its own, so that a few are had without the whole file.
+    """
+    if isinstance(path, StorePath):
+        require_size(path, rows, dim)
+        places = (HEADER_BYTES + row * dim * 2 for row in wanted)
+        read = b"".join(path.range(place, place + dim * 2) for place in places)
+        return np.frombuffer(read, dtype="<f2").reshape(len(wanted), dim)
+    return np.array(open_embeddings(path, rows, dim)[np.asarray(wanted, dtype=np.int64)])
+
+
+def require_size(path: Path, rows: int, dim: int) -> None:
+    """Raise CorruptFile unless a sealed img_emb file is there and as large as float16 [rows, dim] make it."""
     try:
         size = path.stat().st_size
     except FileNotFoundError as error:
@@ -123,6 +145,3 @@ def open_embeddings(path: Path, rows: int, dim: int) -> np.ndarray:
     expected = HEADER_BYTES + rows * dim * 2
     if size != expected:
         raise CorruptFile(f"The sealed embeddings {path} have {size} bytes; {rows} x {dim} float16 make {expected}.")
-    if rows == 0:
-        return np.empty((0, dim), dtype=np.float16)
-    return np.memmap(path, dtype=np.float16, mode="r", offset=HEADER_BYTES, shape=(rows, dim))

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from shared.errors import SettingsError
+from shared.errors import SettingsError, UsageError
 from shared.models import DECODES, PRECISIONS
+from shared.stores import StorePath, any_path
 
 PREFIX = "LOOKALIKE_"
 CONFIG_VARIABLE = "LOOKALIKE_CONFIG"
@@ -42,7 +43,7 @@ class Settings:
     )
     jobs_root: Path | None = _setting(
         None,
-        "directory that holds the jobs a worker serves; unset: the parent of the JOB that was typed",
+        "directory or URL that holds the jobs a worker serves; unset: the parent of the JOB that was typed",
     )
     model: str | None = _setting(
         None,
@@ -78,6 +79,14 @@ class Settings:
     )
     cache_dir: Path | None = _setting(
         None, "directory that keeps the models made for OpenVINO; unset: lookalike in the user's cache directory"
+    )
+    job_cache_dir: Path | None = _setting(
+        None,
+        "directory for local copies of what is searched and merged of jobs in stores; unset: lookalike/jobs in the "
+        "user's cache directory",
+    )
+    job_cache_bytes: int = _setting(
+        20_000_000_000, "bytes of such copies above which the longest unused go; those in use stay", 0
     )
     batch_size: int | None = _setting(
         None,
@@ -118,6 +127,9 @@ class Settings:
                 raise SettingsError(f"The setting {key.name} is {value}; it must be at least {least:,}.")
             if value is not None and most is not None and not value <= most:
                 raise SettingsError(f"The setting {key.name} is {value}; it must be at most {most:,}.")
+        for name in ("cache_dir", "job_cache_dir"):
+            if isinstance(place := getattr(self, name), StorePath):
+                raise SettingsError(f"The setting {name} is {place}; it must be a directory of this machine.")
         if self.lease_seconds >= self.visibility_timeout:
             raise SettingsError(
                 f"lease_seconds ({self.lease_seconds:g}) must be below visibility_timeout ({self.visibility_timeout}), "
@@ -132,7 +144,7 @@ class Settings:
         """The environment that gives a child process these settings, wherever it is started: paths are absolute."""
         values = {key.name: getattr(self, key.name) for key in fields(self)}
         return {
-            PREFIX + name.upper(): str(value.absolute() if isinstance(value, Path) else value)
+            PREFIX + name.upper(): str(any_path(value).absolute() if isinstance(value, Path) else value)
             for name, value in values.items()
             if value is not None
         }
@@ -160,10 +172,12 @@ def _convert(key: str, value: Any, kind: type, where: str) -> Any:
         raise refused
     try:
         if kind is Path:
-            return Path(os.path.expanduser(str(value)))
+            return any_path(str(value))
         return kind(value.replace("_", "") if kind is int and isinstance(value, str) else value)
     except ValueError:
         raise refused from None
+    except UsageError as error:
+        raise SettingsError(f"{where} sets {key}: {error}") from None
 
 
 def _from_file(path: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from shared.errors import ImageError, LookalikeError, QueryError
 from shared.jobdir import JobDir
-from shared.manifest import Manifest, load_manifest
+from shared.manifest import Manifest
 from shared.messages import Answer, Hit, Query, SearchJob
 from shared.settings import Settings
 from workers.decode import decode
@@ -39,8 +39,7 @@ class Answerer:
 
         Raises what concerns them all: JobNotFound, NoIndexYet, CorruptFile, ModelError, and QueryError for a filter.
         """
-        searcher = self._pool.searcher(job)
-        manifest = load_manifest(job)
+        searcher, manifest = self._pool.opened(job)
         if any(query.image is not None for query in message.queries) and not manifest.model.is_imported:
             self._embedder(job, manifest)  # Loading the model takes seconds once; that is not the query's time.
         started = time.perf_counter()

@@ -2,12 +2,14 @@
 
 import json
 import shutil
+import uuid
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from shared import builds, files
 from shared.builds import IndexInfo
-from shared.errors import CorruptFile, JobMismatch
+from shared.errors import CorruptFile, JobMismatch, StoreError
 from shared.jobdir import JobDir
 from shared.wish import Wish
 
@@ -52,14 +54,17 @@ def is_current(job: JobDir, build: str) -> bool:
         return False
 
 
-def claim(job: JobDir, digest: str, made_of: Mapping[str, Any]) -> str:
-    """The directory of a new build, or of one that a killed merge left and that is `made_of` the same.
+def claim(job: JobDir, digest: str, made_of: Mapping[str, Any], work: Path) -> str:
+    """The name of a new build, or of one that a killed merge left and that is `made_of` the same.
 
-    A new one's number is above all others, also when two merges ask at once.
+    A new one's number is above all others, also when two merges ask at once. Its files are to be made in the directory
+    of that name in `work`: the job's own of all builds, or of a job in a store one on this machine.
     """
+    if job.in_store:
+        return _claim_in_store(job, digest, made_of, work)
     job.index_dir.mkdir(parents=True, exist_ok=True)
     for build in reversed(builds.build_names(job)):
-        if not builds.is_whole(job, build) and _claim_of(job, build) == made_of:
+        if not builds.is_whole(job, build) and _claim_of(job.build_dir(build)) == made_of:
             return build
     while True:
         build = builds.next_build_name(job, digest)
@@ -67,13 +72,38 @@ def claim(job: JobDir, digest: str, made_of: Mapping[str, Any]) -> str:
             job.build_dir(build).mkdir()
         except FileExistsError:
             continue
-        files.write_bytes(job.build_dir(build) / builds.CLAIM_FILE, (json.dumps(made_of, indent=2) + "\n").encode())
+        _write_claim(job.build_dir(build), made_of)
         return build
 
 
-def _claim_of(job: JobDir, build: str) -> Any:
+def _claim_in_store(job: JobDir, digest: str, made_of: Mapping[str, Any], work: Path) -> str:
+    """As `claim`. In the store the claim says whose it is: two merges that ask at once may be of the same."""
+    left = sorted(files.directories_in(work), key=builds.build_number, reverse=True)
+    for build in left:
+        # A later merge, of another machine, has removed the claims that it found.
+        claimed = _claim_of(work / build) == made_of and _claim_of(job.build_dir(build)) is not None
+        if claimed and not builds.is_whole(job, build):
+            return build
+    shutil.rmtree(work, ignore_errors=True)
+    build, mine = "", {**made_of, "by": uuid.uuid4().hex}
+    while True:
+        build = builds.next_build_name(job, digest, above=builds.build_number(build))
+        _write_claim(job.build_dir(build), mine, keep_first=True)
+        if _claim_of(job.build_dir(build)) == mine:
+            _write_claim(work / build, made_of)
+            return build
+
+
+def _write_claim(directory: Path, made_of: Mapping[str, Any], *, keep_first: bool = False) -> None:
+    data = (json.dumps(made_of, indent=2) + "\n").encode()
+    files.write_bytes(directory / builds.CLAIM_FILE, data, keep_first=keep_first)
+
+
+def _claim_of(directory: Path) -> Any:
     try:
-        return json.loads(files.read_marker(job.build_dir(build) / builds.CLAIM_FILE))
+        return json.loads(files.read_marker(directory / builds.CLAIM_FILE))
+    except StoreError:
+        raise
     except (OSError, ValueError):
         return None
 
@@ -87,7 +117,7 @@ def remove_stale(job: JobDir, build: str) -> None:
             finish(job, name)
         # A merge that should not run at the same time has at worst the higher number, and keeps its directory.
         elif builds.build_number(name) < builds.build_number(build):
-            shutil.rmtree(job.build_dir(name), ignore_errors=True)
+            files.remove_all(job.build_dir(name))
 
 
 def finish(job: JobDir, build: str) -> None:
@@ -102,4 +132,4 @@ def finish(job: JobDir, build: str) -> None:
 def give_up(job: JobDir, build: str) -> None:
     """Remove a build that came to nothing, unless it is the promoted one."""
     if not is_current(job, build):
-        shutil.rmtree(job.build_dir(build), ignore_errors=True)
+        files.remove_all(job.build_dir(build))

@@ -146,12 +146,12 @@ def drawn(job: JobDir, seals: Sequence[Seal]) -> list[Original]:
                 f"{job.metadata(seal.partition)} has {len(table)} rows, and its seal says {seal.embedded}: `lookalike "
                 f"repair {job.path}` takes the partition back, and `lookalike index` embeds it again."
             )
-        embeddings = sealing.open_embeddings(job.img_emb(seal.partition), seal.embedded, seal.dim)
+        embeddings = sealing.read_embeddings(job.img_emb(seal.partition), seal.embedded, seal.dim, rows.tolist())
         images = table.take(rows).to_pylist()
         members = _members(job, seal) if any(split_member(row["image_path"]) for row in images) else {}
         found += [
-            Original(row["id"], row["image_path"], row["sha256"], np.array(embeddings[number]), members.get(row["id"]))
-            for row, number in zip(images, rows, strict=True)
+            Original(row["id"], row["image_path"], row["sha256"], embedding, members.get(row["id"]))
+            for row, embedding in zip(images, embeddings, strict=True)
         ]
     return found
 

@@ -76,8 +76,10 @@ def load_embedder(
     *,
     engine: str = "auto",
     cache_dir: Path | None = None,
+    weights: Path | None = None,
 ) -> Embedder:
-    """Build the model of `spec`; weights that a person gave lie in `model_dir`, the job's own.
+    """Build the model of `spec`; weights that a person gave lie in `model_dir`, the job's own, or are copied in
+    `weights`.
 
     `batch_size` None takes 8 on a CPU, with OpenVINO two a core where that is more, and on a GPU as many as fit.
     `engine` is auto, openvino or keras, and `cache_dir` keeps what OpenVINO reads (None: the user's cache); see
@@ -97,7 +99,7 @@ def load_embedder(
     if batch_size is not None and batch_size < 1:
         raise ModelError(f"The batch size is {batch_size}; expected at least 1.")
     _ = spec.decode  # Asked for what it raises: another version may have prepared images otherwise.
-    weights = _weights_of(spec, model_dir)
+    weights = weights or _weights_of(spec, model_dir)
     if weights is not None:
         found = replace(spec, weights_sha256=weights_sha256(weights))
         if found.fingerprint != spec.fingerprint:

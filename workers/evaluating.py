@@ -19,7 +19,9 @@ from shared.errors import LookalikeError
 from shared.jobdir import JobDir
 from shared.ledger import Seal
 from shared.manifest import Manifest, load_manifest
+from shared.settings import load_settings
 from workers import accuracy, memory, recall
+from workers.job_cache import held_for
 from workers.recall import Width, Yardstick
 from workers.search import Searcher, width_of
 from workers.stored import Floats
@@ -57,7 +59,7 @@ def evaluate(job: JobDir, queries: int, report: Report) -> dict[str, Any]:
     assert build is not None
     report("opening the index", 0.0)
     started = time.monotonic()
-    searcher = Searcher.open(job, build)
+    searcher = Searcher.open(job, build, held=held_for(job, load_settings()) if job.in_store else None)
     opened = time.monotonic() - started
     info = builds.read_info(job, build)
     for row in recall.drawn(searcher.stored, _WARM_UP, SEED + 1):

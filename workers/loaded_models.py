@@ -5,9 +5,12 @@ import threading
 from collections import OrderedDict
 from pathlib import Path
 
+from shared.errors import CorruptFile, ModelError
 from shared.models import ModelSpec
 from shared.settings import Settings
+from shared.stores import StorePath
 from workers.embedder import Embedder, load_embedder
+from workers.job_cache import Held, JobCache
 
 log = logging.getLogger("lookalike.worker")
 
@@ -22,10 +25,27 @@ def loaded_embedder(spec: ModelSpec, model_dir: Path, settings: Settings) -> Emb
         key = (spec.fingerprint, settings.batch_size, settings.engine)
         if key not in _loaded:
             log.info("Loading the model %s.", spec.fingerprint)
+            held = JobCache.of(settings).hold() if isinstance(model_dir, StorePath) and spec.weights_file else None
             _loaded[key] = load_embedder(
-                spec, model_dir, settings.batch_size, engine=settings.engine, cache_dir=settings.cache_dir
+                spec,
+                model_dir,
+                settings.batch_size,
+                engine=settings.engine,
+                cache_dir=settings.cache_dir,
+                weights=None if held is None else _fetched(held, spec, model_dir),
             )
         _loaded.move_to_end(key)
         while len(_loaded) > _KEPT:
             _loaded.popitem(last=False)
         return _loaded[key]
+
+
+def _fetched(held: Held, spec: ModelSpec, model_dir: Path) -> Path:
+    """A copy of a job's weights on this machine; ModelError when they are not those that it was made with."""
+    path = model_dir / str(spec.weights_file)
+    try:
+        return held.file(path, {"bytes": path.stat().st_size, "sha256": spec.weights_sha256}, check=True)
+    except (FileNotFoundError, CorruptFile):
+        raise ModelError(
+            f"The weights {path} are missing, or not those that the job was made with: put these back."
+        ) from None

@@ -22,6 +22,7 @@ from shared.wish import Wish, read_wish
 from workers import build_dirs, filling, index, memory, recall, tuning
 from workers.accuracy import accuracy_at_10
 from workers.filling import Report
+from workers.job_cache import Held, JobCache, held_for
 from workers.plan import IndexPlan
 from workers.recall import Width
 from workers.search import Searcher
@@ -54,8 +55,9 @@ def merge(
     """
     seals = list(ledger.sealed(job, manifest))
     _require_all(job, manifest, seals)
+    left = set(job.chunk_partitions())
     for seal in seals:
-        if job.chunk_dir(seal.partition).exists():  # Of a worker that was killed between its seal and their removal.
+        if seal.partition in left:  # Of a worker that was killed between its seal and their removal.
             ledger.remove_chunks(job, seal.partition)
     digest = builds.ledger_digest(seals)
     asked = read_wish(job)
@@ -65,18 +67,25 @@ def merge(
         return current
     wish = asked or Wish(recall=settings.recall_target)
     seconds: dict[str, float] = {}
+    held = held_for(job, settings)
     with _timed(seconds, "checking"):
-        stored = _checked(job, seals, report)
+        stored = _checked(job, seals, held, report)
         copies = _copies(job, digest)
     plan = choose(len(stored), stored.dim, wish)
-    build = build_dirs.claim(job, digest, {"digest": digest, "plan": asdict(plan), "seed": SEED})
+    # Of a job in a store, a build is made on this machine: an index is written, mapped and gone on with in place.
+    work = JobCache.of(settings).build_dir(job) if job.in_store else job.index_dir
+    build = build_dirs.claim(job, digest, {"digest": digest, "plan": asdict(plan), "seed": SEED}, work)
     build_dirs.remove_stale(job, build)
     try:
-        info = _built(job, seals, stored, copies, plan, wish, report, build, digest, seconds)
+        info = _built(job, seals, stored, copies, plan, wish, report, work, build, digest, seconds)
+        if held is not None:
+            _send(job, info, work / build, report)
         report("promoting", 0.0)  # The last moment for the caller to end a merge that lost its claim.
         builds.write_info(job, info)
         if not info.refused:
             builds.promote(job, build)
+        if held is not None:
+            _keep(job, info, work, held)
         build_dirs.finish(job, build)
     except (CorruptFile, JobError):
         build_dirs.give_up(job, build)  # Whatever else ends it, the next merge goes on with what is there.
@@ -84,11 +93,25 @@ def merge(
     return info
 
 
-def _checked(job: JobDir, seals: Sequence[Seal], report: Report) -> StoredEmbeddings:
+def _send(job: JobDir, info: IndexInfo, made: Path, report: Report) -> None:
+    """Send the files of a build, but its index.json, to the job's store."""
+    for number, name in enumerate(info.files):
+        report("promoting", number / len(info.files))
+        files.send(made / name, job.build_dir(info.build) / name)
+
+
+def _keep(job: JobDir, info: IndexInfo, work: Path, held: Held) -> None:
+    """Keep the files of a build that was sent as the copies that queries are answered from, and nothing else of it."""
+    for name, entry in info.files.items():
+        held.take(work / info.build / name, job.build_dir(info.build) / name, entry)
+    files.remove_all(work)
+
+
+def _checked(job: JobDir, seals: Sequence[Seal], held: Held | None, report: Report) -> StoredEmbeddings:
     """The embeddings of all partitions, once each file was compared with its seal."""
     # Two at a time: hashing leaves the disk waiting, and the disk the hashing.
     with ThreadPoolExecutor(2, thread_name_prefix="check") as pool:
-        checks = [pool.submit(_check_bytes, job, seal) for seal in seals]
+        checks = [pool.submit(_check_bytes, job, seal, held) for seal in seals]
         try:
             for done, check in enumerate(checks):
                 report("checking", done / len(seals))
@@ -96,7 +119,7 @@ def _checked(job: JobDir, seals: Sequence[Seal], report: Report) -> StoredEmbedd
         finally:
             pool.shutdown(cancel_futures=True)
     report("checking", 1.0)
-    return StoredEmbeddings.open(job, seals)
+    return StoredEmbeddings.open(job, seals, held=held)
 
 
 def _copies(job: JobDir, digest: str) -> Copies | None:
@@ -113,12 +136,13 @@ def _built(
     plan: IndexPlan,
     wish: Wish,
     report: Report,
+    work: Path,
     build: str,
     digest: str,
     seconds: dict[str, float],
 ) -> IndexInfo:
-    """Write all files of a build but its index.json, and say what that must hold."""
-    directory = job.build_dir(build)
+    """Write all files of a build but its index.json into its directory in `work`, and say what that must hold."""
+    directory = work / build
     write_images(directory / builds.IMAGES_FILE, sealed_images(job, seals))
     images = Images.open(directory / builds.IMAGES_FILE)
     if not np.array_equal(images.ids, stored.ids):
@@ -231,10 +255,12 @@ def _require_all(job: JobDir, manifest: Manifest, seals: Sequence[Seal]) -> None
         )
 
 
-def _check_bytes(job: JobDir, seal: Seal) -> None:
+def _check_bytes(job: JobDir, seal: Seal, held: Held | None) -> None:
     """Compare a partition's embeddings and metadata with its seal, so that no flipped bit becomes a wrong answer."""
     for path in (job.img_emb(seal.partition), job.metadata(seal.partition)):
-        if not path.is_file() or files.sha256_of(path) != seal.files[str(path.relative_to(job.path))]["sha256"]:
+        if held is not None:
+            held.file(path, seal.entry(job, path), check=True)
+        elif not path.is_file() or files.sha256_of(path) != seal.entry(job, path)["sha256"]:
             raise CorruptFile(
                 f"{path} is missing or has another checksum than its seal says: `lookalike repair {job.path}` takes "
                 f"the partition back, and {load_manifest(job).again} it again."

@@ -20,6 +20,7 @@ from shared.manifest import load_manifest
 from shared.messages import MAX_K, Hit
 from workers import index, recall
 from workers.filters import Chosen, Filters
+from workers.job_cache import Held
 from workers.recall import Width
 from workers.rerank import nearest
 from workers.stored import Floats, Images, Rows, StoredEmbeddings
@@ -55,8 +56,10 @@ class Searcher:
         nlist: int,
         cache_size: int = 0,
         filters: Filters | None = None,
+        held: Held | None = None,
     ) -> None:
-        """`filters` are those over the build's metadata; without, a search is filtered by ids alone."""
+        """`filters` are those over the build's metadata; without, a search is filtered by ids alone. What is `held`
+        stays as long as the searcher does."""
         self.stored = stored
         self.width = width
         self._index = faiss_index
@@ -64,10 +67,12 @@ class Searcher:
         self._nlist = nlist
         self._cache = _Answers(cache_size)
         self._filters = filters or Filters(stored.ids)
+        self._held = held
 
     @classmethod
-    def open(cls, job: JobDir, build: str, cache_size: int = 0) -> "Searcher":
-        """Open a build: its index in memory, its embeddings and image paths mapped.
+    def open(cls, job: JobDir, build: str, cache_size: int = 0, held: Held | None = None) -> "Searcher":
+        """Open a build: its index in memory, its embeddings and image paths mapped; of a job in a store, from copies
+        that are `held` as long as the searcher lives.
 
         Raises FingerprintMismatch when another model made it than the job's, and CorruptFile when a file of it is not
         what its index.json says, or the partitions were sealed anew since it was built.
@@ -86,11 +91,20 @@ class Searcher:
                 f"The index {build} of {job.path} covers {info.ntotal} embeddings that are not those sealed now: run "
                 f"{manifest.command} again, which builds the index anew."
             )
-        builds.check_files(job, info, checksums=True)
-        directory = job.build_dir(build)
-        faiss_index = index.load(directory / builds.INDEX_FILE, ntotal=info.ntotal, dim=info.dim)
-        images = Images.open(directory / builds.IMAGES_FILE)
-        stored = StoredEmbeddings.open(job, seals, ids=images.ids)
+        paths = [job.build_dir(build) / name for name in (builds.INDEX_FILE, builds.IMAGES_FILE)]
+        metadata = [job.metadata(seal.partition) for seal in seals if seal.embedded]
+        if held is None:
+            builds.check_files(job, info, checksums=True)
+        else:
+            paths = held.files(((path, info.files[path.name]) for path in paths), check=True)
+            metadata = held.files(
+                (job.metadata(seal.partition), seal.entry(job, job.metadata(seal.partition)))
+                for seal in seals
+                if seal.embedded
+            )
+        faiss_index = index.load(paths[0], ntotal=info.ntotal, dim=info.dim)
+        images = Images.open(paths[1])
+        stored = StoredEmbeddings.open(job, seals, ids=images.ids, held=held)
         stored.expect_scattered_reads()
         return cls(
             faiss_index,
@@ -99,7 +113,8 @@ class Searcher:
             width=width_of(info),
             nlist=info.nlist,
             cache_size=cache_size,
-            filters=Filters(stored.ids, [job.metadata(seal.partition) for seal in seals if seal.embedded]),
+            filters=Filters(stored.ids, metadata),
+            held=held,
         )
 
     @property
@@ -115,6 +130,7 @@ class Searcher:
             width=width,
             nlist=self._nlist,
             filters=self._filters,
+            held=self._held,
         )
 
     def chosen(self, filter: Filter) -> Chosen:

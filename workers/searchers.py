@@ -1,60 +1,109 @@
 """The searchers kept open: one for each of the jobs last asked for, anew when a newer build is promoted."""
 
+import logging
 import threading
+import time
 from collections import OrderedDict
+from dataclasses import dataclass
 from pathlib import Path
 
 from shared import builds
-from shared.errors import NoIndexYet
+from shared.errors import NoIndexYet, StoreError
 from shared.jobdir import JobDir
-from shared.manifest import command_of
+from shared.manifest import Manifest, command_of, load_manifest
+from shared.outage import Outage
 from shared.settings import Settings
+from workers.job_cache import held_for
 from workers.search import Searcher
+
+log = logging.getLogger("lookalike.query")
+
+# A query must not wait for a store each time: one that was looked at a moment ago is believed.
+_STORE_SECONDS = 2.0
+
+
+@dataclass(slots=True)
+class _Open:
+    """A searcher that is kept open, its job's manifest, the CURRENT that it was opened by, when that was looked at."""
+
+    searcher: Searcher
+    manifest: Manifest
+    stamp: object
+    looked: float
 
 
 class SearcherPool:
     """The searchers of the jobs last asked for, at most `open_jobs`; several threads may ask at once.
 
-    A newer promoted build is noticed at the next query, by one stat of CURRENT.
+    A newer promoted build is noticed at the next query, by one stat of CURRENT; in a store, within two seconds, and one
+    that does not answer leaves what is open at work.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._open: OrderedDict[Path, tuple[object, Searcher]] = OrderedDict()
+        self._open: OrderedDict[Path, _Open] = OrderedDict()
         self._lock = threading.Lock()
         self._opening = threading.Lock()
+        self._outage = Outage(log, "The store of a job that is open does not answer", "searching what was promoted")
 
     def searcher(self, job: JobDir) -> Searcher:
-        """The searcher of a job's promoted build, opened if need be.
+        """The searcher of a job's promoted build, opened if need be; raises as `opened` does."""
+        return self.opened(job)[0]
+
+    def opened(self, job: JobDir) -> tuple[Searcher, Manifest]:
+        """The searcher of a job's promoted build, opened if need be, and the job's manifest.
 
         Raises JobNotFound when there is no such job, NoIndexYet when it has no promoted build, and what
         `Searcher.open` raises.
         """
-        stamp = _stamp(job)
+        stamp = self._stamp(job)
         if (found := self._lookup(job, stamp)) is not None:
-            return found
+            return found.searcher, found.manifest
         # Opening takes seconds; queries to the jobs that are open already go on meanwhile.
         with self._opening:
             if (found := self._lookup(job, stamp)) is not None:
-                return found
+                return found.searcher, found.manifest
             build = builds.current_build(job)
             if build is None:
                 raise _no_index(job)
-            searcher = Searcher.open(job, build, self._settings.query_cache_size)
+            manifest = load_manifest(job)
+            held = held_for(job, self._settings)
+            searcher = Searcher.open(job, build, self._settings.query_cache_size, held)
             with self._lock:
-                self._open[job.path] = (stamp, searcher)
+                self._open[job.path] = _Open(searcher, manifest, stamp, time.monotonic())
                 self._open.move_to_end(job.path)
                 if len(self._open) > self._settings.open_jobs:
                     self._open.popitem(last=False)
-            return searcher
+            return searcher, manifest
 
-    def _lookup(self, job: JobDir, stamp: object) -> Searcher | None:
+    def _stamp(self, job: JobDir) -> object:
+        """What changes when CURRENT is replaced, as far as need be known."""
+        if not job.in_store:
+            return _stamp(job)
         with self._lock:
             known = self._open.get(job.path)
-            if known is None or known[0] != stamp:
+        if known is not None and time.monotonic() - known.looked < _STORE_SECONDS:
+            return known.stamp
+        try:
+            stamp = _stamp(job)
+        except StoreError as error:
+            if known is None:
+                raise
+            self._outage.began(error)
+            stamp = known.stamp
+        else:
+            self._outage.over()
+        if known is not None:
+            known.looked = time.monotonic()
+        return stamp
+
+    def _lookup(self, job: JobDir, stamp: object) -> _Open | None:
+        with self._lock:
+            known = self._open.get(job.path)
+            if known is None or known.stamp != stamp:
                 return None
             self._open.move_to_end(job.path)
-            return known[1]
+            return known
 
 
 def _stamp(job: JobDir) -> object:

@@ -19,6 +19,7 @@ from shared.half import widen
 from shared.jobdir import JobDir
 from shared.ledger import Seal
 from shared.parquet import read_table
+from workers.job_cache import Held
 
 Half = npt.NDArray[np.float16]
 Floats = npt.NDArray[np.float32]
@@ -58,8 +59,10 @@ class StoredEmbeddings:
         self._starts = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
 
     @classmethod
-    def open(cls, job: JobDir, seals: Sequence[Seal], ids: Rows | None = None) -> "StoredEmbeddings":
-        """Map the embeddings of `seals`, in the order of their partitions.
+    def open(
+        cls, job: JobDir, seals: Sequence[Seal], ids: Rows | None = None, held: Held | None = None
+    ) -> "StoredEmbeddings":
+        """Map the embeddings of `seals`, in the order of their partitions; of a job in a store, from copies in `held`.
 
         `ids` saves reading them from the metadata. Raises CorruptFile when a file has another size than its seal
         says, when the seals disagree about the dimension, or when ids are missing, double or out of order.
@@ -69,7 +72,12 @@ class StoredEmbeddings:
             raise CorruptFile(
                 f"The sealed partitions of {job.path} have embeddings of {sorted(dims)} dimensions where one is needed."
             )
-        parts = [sealing.open_embeddings(job.img_emb(seal.partition), seal.embedded, seal.dim) for seal in seals]
+        paths = [job.img_emb(seal.partition) for seal in seals]
+        if held is not None:
+            paths = held.files((path, seal.entry(job, path)) for path, seal in zip(paths, seals, strict=True))
+        parts = [
+            sealing.open_embeddings(path, seal.embedded, seal.dim) for path, seal in zip(paths, seals, strict=True)
+        ]
         if ids is None:
             ids = np.concatenate([np.empty(0, np.int64), *(ledger.check_ids(job, seal) for seal in seals)])
         if len(ids) != sum(len(part) for part in parts) or not np.all(np.diff(ids) > 0):

@@ -61,7 +61,7 @@ def model_spec(name: str = "made-up", dim: int = 16, chunk_size: int = 100) -> M
 
 
 def make_job(
-    path: Path,
+    path: str | Path,
     vectors: npt.ArrayLike | None = None,
     *,
     listed: int = 60,
@@ -72,7 +72,7 @@ def make_job(
     seed: int = 0,
     sealed: Iterable[int] | None = None,
 ) -> MadeJob:
-    """Make a job at `path`; `sealed` names the partitions to embed and seal (all of them unless given).
+    """Make a job at `path`, or the URL; `sealed` names the partitions to embed and seal (all of them unless given).
 
     `vectors` is [listed, d], of any length but 0, and is drawn by `seed` when it is not given. The images whose ids
     are in `failed` get an error row, and their vector is left out.

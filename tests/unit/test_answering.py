@@ -17,7 +17,7 @@ from shared.messages import Query, SearchJob
 from shared.models import DECODES, imported_model, resolve_model
 from shared.settings import Settings
 from tests.unit.make_job import make_job
-from workers import answering
+from workers import answering, searchers
 from workers.answering import Answerer
 from workers.decode import decode
 from workers.merging import merge
@@ -89,7 +89,7 @@ def test_an_image_can_not_be_asked_of_vectors_that_were_imported(
     made = make_job(tmp_path / "job", listed=30, dim=DIM, partition_size=30)
     merge(made.job, made.manifest, Settings(), lambda phase, share: None)
     imported = replace(made.manifest, model=imported_model("theirs", DIM))
-    monkeypatch.setattr(answering, "load_manifest", lambda job: imported)
+    monkeypatch.setattr(searchers, "load_manifest", lambda job: imported)
     own = made.embeddings[7].astype(np.float32)
     message = SearchJob("job", (Query(image=png((9, 8, 7))), Query(vector=own)), k=1)
     image, vector = Answerer(Settings()).answer(made.job, message)

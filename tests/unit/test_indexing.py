@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from coordinator import indexing
 from coordinator.indexing import Step, run_job
 from coordinator.progress import Progress
 from coordinator.reconcile import Look
-from shared.errors import WorkerFailed
+from shared.errors import StoreError, WorkerFailed
 from shared.lease import Holder, Trouble
 from shared.settings import Settings
 from tests.unit.make_job import MadeJob, make_job
@@ -23,8 +23,8 @@ FULL = "The disk is full."
 class Script:
     """Stands for Reconciler, Celery app and Redis: each look is the next of `looks`, the last for ever."""
 
-    def __init__(self, looks: list[Look]) -> None:
-        self.looks = looks
+    def __init__(self, looks: Sequence[Look | Exception]) -> None:
+        self.looks = [*looks]
         self.cleared = 0
         self.away: Exception | None = None
         self.pauses: list[float] = []
@@ -40,7 +40,10 @@ class Script:
         self.resent += 1
 
     def look(self) -> Look:
-        return self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
+        look = self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
+        if isinstance(look, Exception):
+            raise look
+        return look
 
     def delete(self, *keys: str) -> None:
         if self.away is not None:
@@ -103,6 +106,21 @@ def test_a_broker_that_goes_away_at_the_start_is_waited_for(made: MadeJob, monke
     assert next(steps).look.troubles == []
     assert script.cleared == 1
     assert next(steps).look.progress == DONE
+
+
+def test_a_store_that_goes_away_is_waited_for_and_said_once(made: MadeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    away = StoreError("The store does not answer.")
+    steps = list(run(made, monkeypatch, Script([Look(NEW), away, away, Look(UNDER_WAY), Look(DONE)])))
+    assert [step.look.progress for step in steps] == [NEW, NEW, NEW, UNDER_WAY, DONE]
+    assert [step.notices for step in steps] == [[], ["The store does not answer. Waiting for it."], [], [], []]
+
+
+@pytest.mark.parametrize("looks", [[StoreError("It is away.")], [Look(NEW), StoreError("It refuses.", refused=True)]])
+def test_a_store_that_is_away_at_the_start_or_refuses_ends_the_run(
+    made: MadeJob, monkeypatch: pytest.MonkeyPatch, looks: list[Look | Exception]
+) -> None:
+    with pytest.raises(StoreError):
+        list(run(made, monkeypatch, Script(looks)))
 
 
 def test_each_complaint_is_told_once(made: MadeJob, monkeypatch: pytest.MonkeyPatch) -> None:
