@@ -132,23 +132,24 @@ def _parts(job: JobDir, manifest: Manifest, embed: Callable[[Images], Any], batc
     """What reading and decoding take alone, on as many threads as a worker has, and what the model takes alone."""
     from workers.decode import read_image, stream_images
 
-    limits = (manifest.model.image_size, manifest.max_image_pixels, manifest.max_image_bytes)
-    paths = [path for partition in manifest.partitions for path in path_list.read_paths(job, partition)]
+    model_spec = manifest.model
+    how = (model_spec.image_size, manifest.max_image_pixels, manifest.max_image_bytes, model_spec.decode)
+    places = [place for partition in manifest.partitions for place in path_list.read_locations(job, partition)]
     kept: list[Images] = []
     decode, model = Clock(), Clock()
     decode.start()
-    images = stream_images(paths, read=lambda _, path: read_image(path, *limits), threads=cores(), ahead=_AHEAD)
+    images = stream_images(places, read=lambda _, place: read_image(place, *how), threads=cores(), ahead=_AHEAD)
     for image in images:
         if image.pixels is not None and len(kept) < _KEPT:
             kept.append(image.pixels)
     decode.stop()
     whole = np.stack([kept[place % len(kept)] for place in range(max(_KEPT, batch_size))])
     calls = [whole[first : first + batch_size] for first in range(0, len(whole) - batch_size + 1, batch_size)]
-    count = -(-len(paths) // batch_size)
+    count = -(-len(places) // batch_size)
     model.start()
     done = sum(len(embed(calls[number % len(calls)])) for number in range(count))
     model.stop()
-    return {"decode": decode.cost(len(paths)), "model": model.cost(done)}
+    return {"decode": decode.cost(len(places)), "model": model.cost(done)}
 
 
 def article(source: str, folder: Path, asked: Asked) -> dict[str, Any]:

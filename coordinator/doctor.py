@@ -29,7 +29,7 @@ from coordinator.terminal import Engine, Json
 from shared.errors import JobError, ModelError, SourceError
 from shared.jobdir import JobDir
 from shared.manifest import Manifest, load_manifest
-from shared.models import DEFAULT_MODEL, ModelSpec, resolve_model
+from shared.models import DEFAULT_MODEL, REDUCED, ModelSpec, resolve_model
 from shared.settings import Settings, load_settings, without_settings
 
 LIST_SECONDS = 120.0
@@ -60,7 +60,10 @@ def doctor(
     ] = None,
     engine: Engine = None,
     precision: Annotated[
-        str | None, typer.Option(metavar="f32|bf16", help="Arithmetic of a new job's model; left out: f32.")
+        str | None, typer.Option(metavar="f32|bf16|f16", help="Arithmetic of a new job's model; left out: f32.")
+    ] = None,
+    decode: Annotated[
+        str | None, typer.Option(metavar="reduced|strict", help="How a new job decodes; left out: reduced.")
     ] = None,
     seconds: Annotated[
         float, typer.Option(min=1, max=3600, help="Seconds that the sample of SOURCE is timed for, at most.")
@@ -69,7 +72,7 @@ def doctor(
 ) -> None:
     """Say whether a job would run here, and what SOURCE would take: a line for each thing that is looked at."""
     settings = load_settings().changed(
-        broker_url=broker, model=model, weights=weights, engine=engine, precision=precision
+        broker_url=broker, model=model, weights=weights, engine=engine, precision=precision, decode=decode
     )
     with terminal.telling("Looking around …", silent=as_json) as (say, doing):
         visit = _Visit(settings, say, doing)
@@ -146,7 +149,12 @@ class _Visit:
                 return None, job.model_dir
             return manifest.model, job.model_dir
         try:
-            spec = resolve_model(settings.model or DEFAULT_MODEL, settings.weights, settings.precision or "f32")
+            spec = resolve_model(
+                settings.model or DEFAULT_MODEL,
+                settings.weights,
+                settings.precision or "f32",
+                settings.decode or REDUCED,
+            )
         except ModelError as error:
             self.tell(problem("model", str(error)))
             return None, Path()

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from shared.errors import LookalikeError
 from shared.locations import Location
 from shared.members import Member
-from shared.models import ModelSpec
+from shared.models import REDUCED, ModelSpec
 from shared.settings import Settings, load_settings
 from shared.stage_load import StageLoad
 from shared.wish import Wish
@@ -71,16 +71,17 @@ def sample(
     seconds: float,
     report: Callable[[int], None],
     now: Callable[[], float] = time.perf_counter,
+    how: str = REDUCED,
 ) -> Sampled:
     """Embed the images at `locations`, in that order, as an embed worker would, until all are done or `seconds` are up.
 
-    `limits` are the most pixels and bytes of an image. `report` is told how many were read. Nothing is kept of them.
+    `limits` are the most pixels and bytes of an image, `how` one of DECODES. `report` is told how many were read. Nothing is kept of them.
     """
     clock, found = StageClock(threads, now), Sampled()
     batch: list[NDArray[np.uint8]] = []
     images = stream_images(
         locations,
-        read=lambda place, location: read_image(location, embedder.image_size, *limits),
+        read=lambda place, location: read_image(location, embedder.image_size, *limits, how),
         threads=threads,
         ahead=_BATCHES_AHEAD * embedder.batch_size,
     )
@@ -144,6 +145,7 @@ def run(request: dict[str, Any], settings: Settings) -> dict[str, Any]:
             threads,
             request["seconds"],
             lambda images: _say(phase="sampling", images=images),
+            how=spec.decode,
         )
     after = _bytes_from_disk()
     plan = choose_index(max(1, request["listed"]), embedder.dim, Wish(recall=settings.recall_target))

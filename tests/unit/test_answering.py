@@ -65,7 +65,7 @@ def test_a_query_image_is_decoded_in_the_way_of_its_job(
     made = make_job(tmp_path / "job", listed=30, dim=DIM, partition_size=30)
     merge(made.job, made.manifest, Settings(), lambda phase, share: None)
     spec = replace(made.manifest.model, preprocessing=resolve_model("efficientnet-b0", decode=how).preprocessing)
-    monkeypatch.setattr(answering, "load_manifest", lambda job: replace(made.manifest, model=spec))
+    monkeypatch.setattr(searchers, "load_manifest", lambda job: replace(made.manifest, model=spec))
     seen: list[np.ndarray] = []
 
     class Seeing(FakeEmbedder):

@@ -91,10 +91,11 @@ def test_the_bytes_of_an_embedding_depend_on_its_image_alone(
     assert together.tobytes() == found.embed(images).tobytes()
 
 
-def test_float32_is_asked_for_and_eight_images_a_call(lite0: Any) -> None:
-    compiled = lite0._backbone._request.get_compiled_model()
+def test_float32_is_asked_for_and_eight_images_a_call_one_a_stream(lite0: Any) -> None:
+    compiled = lite0._backbone._requests[0].get_compiled_model()
     assert compiled.get_property("INFERENCE_PRECISION_HINT") == openvino.Type.f32
-    assert list(compiled.input(0).shape) == [8, 224, 224, 3]
+    assert lite0.batch_size >= 8
+    assert list(compiled.input(0).shape) == [1, 224, 224, 3]
     assert compiled.input(0).element_type == openvino.Type.u8
 
 
