@@ -75,7 +75,8 @@ def sample(
 ) -> Sampled:
     """Embed the images at `locations`, in that order, as an embed worker would, until all are done or `seconds` are up.
 
-    `limits` are the most pixels and bytes of an image, `how` one of DECODES. `report` is told how many were read. Nothing is kept of them.
+    `limits` are the most pixels and bytes of an image, `how` one of DECODES. `report` is told how many were read.
+    Nothing is kept of them.
     """
     clock, found = StageClock(threads, now), Sampled()
     batch: list[NDArray[np.uint8]] = []
