@@ -1,14 +1,16 @@
-"""Commands of lookalike, run in the process of the test."""
+"""What several files of unit tests share: commands run in the process of the test, and what is fetched of a store."""
 
 import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from coordinator import cli
+from shared.stores import StorePath
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +42,17 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_
         return Ran(status, out, err)
 
     return ran
+
+
+@pytest.fixture
+def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The objects whose bytes were asked for since the test began, by name."""
+    names: list[str] = []
+    blocks = StorePath.blocks
+
+    def counted(path: StorePath) -> Any:
+        names.append(path.name)
+        return blocks(path)
+
+    monkeypatch.setattr(StorePath, "blocks", counted)
+    return names

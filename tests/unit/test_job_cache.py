@@ -15,7 +15,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from shared import files
 from shared.errors import CorruptFile, JobError, StoreError
-from shared.stores import StorePath, any_path
+from shared.stores import any_path
 from workers.job_cache import JobCache
 
 Entry = dict[str, Any]
@@ -37,20 +37,6 @@ def put() -> Put:
         return root / name, {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
     return write
-
-
-@pytest.fixture
-def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The objects whose bytes were asked for since the test began, by name."""
-    names: list[str] = []
-    blocks = StorePath.blocks
-
-    def counted(path: StorePath) -> Any:
-        names.append(path.name)
-        return blocks(path)
-
-    monkeypatch.setattr(StorePath, "blocks", counted)
-    return names
 
 
 def kept(cache: JobCache) -> list[str]:

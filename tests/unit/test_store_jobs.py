@@ -206,20 +206,6 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(job_cache_dir=tmp_path / "cache", cache_dir=tmp_path / "models")
 
 
-@pytest.fixture
-def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The objects that were fetched as a whole since the test began, by their name in the store."""
-    names: list[str] = []
-    blocks = StorePath.blocks
-
-    def counted(path: StorePath) -> Any:
-        names.append(path.name)
-        return blocks(path)
-
-    monkeypatch.setattr(StorePath, "blocks", counted)
-    return names
-
-
 def merged(made: MadeJob, settings: Settings) -> IndexInfo:
     return merging.merge(made.job, load_manifest(made.job), settings, lambda phase, share: None)
 
