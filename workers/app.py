@@ -6,12 +6,14 @@ from typing import Any
 
 from celery import signals
 
+from shared import parquet
 from shared.broker import CONNECTION_ERRORS, make_app
 from shared.lease import release_owner
 from shared.settings import load_settings
 from workers import envelopes, logs, self_report
 from workers.runtime import Runtime, follow_parent
 
+parquet.without_pandas()
 settings = load_settings()
 app = make_app(
     settings,

@@ -77,11 +77,14 @@ def classifier() -> Any:
 @pytest.fixture(scope="module")
 def b0_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Random weights for EfficientNetB0 in the layout and with the input statistics of Keras' own file."""
+    keras.utils.set_random_seed(7)
     model = keras.applications.EfficientNetB0(include_top=False, weights=None, pooling="avg", input_shape=(224, 224, 3))
-    random = np.random.default_rng(5)
+    random = np.random.default_rng(7)
     for layer in model.layers:
         if isinstance(layer, layers.BatchNormalization):
-            layer.set_weights([random.uniform(0.5, 1.5, value.shape) for value in layer.get_weights()])
+            # Offsets near zero and some gain from layer to layer: else all images get nearly the same features.
+            centres = (1, 0, 0, 0.6)  # gamma, beta, mean and variance
+            layer.set_weights([random.uniform(at - 0.1, at + 0.1, layer.gamma.shape) for at in centres])
         if isinstance(layer, layers.Normalization):
             layer.set_weights([np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225]) ** 2, np.array(0)])
     path = tmp_path_factory.mktemp("weights") / "efficientnetb0_notop.h5"
@@ -183,8 +186,8 @@ def test_a_weights_file_gives_what_the_download_of_the_same_file_gives(
     assert asked == [b0_file.name]
     assert by_file.dim == 1280
     found = by_file.embed(images)
-    assert np.ptp(found, axis=0).max() > 1e-3
-    np.testing.assert_allclose(found, by_download.embed(images), atol=2e-5)
+    assert np.ptp(found, axis=0).max() > 0.01
+    np.testing.assert_allclose(found, by_download.embed(images), atol=1e-3)
 
 
 def test_a_download_that_fails_names_the_file_to_fetch(monkeypatch: pytest.MonkeyPatch) -> None:
