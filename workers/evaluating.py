@@ -1,7 +1,6 @@
 """The promoted build of a job, measured as its user would: `python -m workers.evaluating JOB`, JSON lines on stdout."""
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -15,7 +14,6 @@ import numpy as np
 from shared import builds, ledger
 from shared.builds import IndexInfo
 from shared.copies import usable_copies
-from shared.errors import LookalikeError
 from shared.jobdir import JobDir
 from shared.ledger import Seal
 from shared.manifest import Manifest, load_manifest
@@ -24,6 +22,7 @@ from workers import accuracy, memory, recall
 from workers.job_cache import held_for
 from workers.recall import Width, Yardstick
 from workers.search import Searcher, width_of
+from workers.stage_output import exit_status, say
 from workers.stored import Floats
 
 Report = Callable[[str, float], None]
@@ -211,11 +210,6 @@ def _sweep(searcher: Searcher, info: IndexInfo, yardstick: Yardstick, report: Re
     return points
 
 
-def _say(**line: Any) -> None:
-    sys.stdout.write(json.dumps(line) + "\n")
-    sys.stdout.flush()
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Evaluate the job that is named; each line of stdout is an object with a phase, the result, or an error."""
     parser = argparse.ArgumentParser(prog="python -m workers.evaluating")
@@ -223,22 +217,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--queries", type=int, default=1_000)
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args(arguments)
-    try:
+
+    def run() -> None:
         result = evaluate(
-            JobDir.at(options.job), options.queries, lambda phase, share: _say(phase=phase, share=round(share, 3))
+            JobDir.at(options.job), options.queries, lambda phase, share: say(phase=phase, share=round(share, 3))
         )
-        _say(result=result)
+        say(result=result)
         if options.plot is not None:
             from workers.plotting import draw_sweep  # Matplotlib is for who wants a plot.
 
             draw_sweep(result, options.plot)
-    except LookalikeError as error:
-        _say(error={"kind": type(error).__name__, "message": str(error)})
-        return 1
-    except OSError as error:
-        _say(error={"kind": "LookalikeError", "message": f"The system refused: {error}."})
-        return 1
-    return 0
+
+    return exit_status(run)
 
 
 if __name__ == "__main__":

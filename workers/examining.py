@@ -10,10 +10,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from shared.errors import LookalikeError, ModelError
+from shared.errors import ModelError
 from shared.models import LITE0_FILE, LITE0_PACKAGE, ModelSpec, imagenet_file, weights_sha256
 from shared.settings import Settings, load_settings
 from workers import engines, exports
+from workers.stage_output import exit_status, say
 
 _DRIVER_SECONDS = 20.0
 _ASKED = "name,memory.total,memory.free,driver_version"
@@ -103,34 +104,25 @@ def _gpu(line: str) -> dict[str, Any] | None:
 def examine(spec: ModelSpec | None, model_dir: Path, settings: Settings) -> None:
     """Say what is here, cheapest first, each as soon as it is known: what comes last loads TensorFlow, and may hang."""
     if spec is not None:
-        _say(weights=weights_at_hand(spec, model_dir))
-        _say(engine=engine_here(spec, settings))
-    _say(cache=str(exports.home_of(settings.cache_dir)))
-    _say(gpu=gpus_by_driver())
+        say(weights=weights_at_hand(spec, model_dir))
+        say(engine=engine_here(spec, settings))
+    say(cache=str(exports.home_of(settings.cache_dir)))
+    say(gpu=gpus_by_driver())
     # Only where there is a GPU: it is worth seven seconds to know whether Keras can use it.
     if engines.has_gpu():
-        _say(keras=engines.keras_gpus())
-
-
-def _say(**line: Any) -> None:
-    sys.stdout.write(json.dumps(line) + "\n")
-    sys.stdout.flush()
+        say(keras=engines.keras_gpus())
 
 
 def main() -> int:
     """Examine what the JSON object on stdin asks for: `spec` of a model (or null), `model_dir`."""
     request = json.load(sys.stdin)
-    try:
+
+    def run() -> None:
         spec = None if request.get("spec") is None else ModelSpec.from_json(request["spec"])
         examine(spec, Path(request["model_dir"]), load_settings())
-        _say(result={})
-    except LookalikeError as error:
-        _say(error={"kind": type(error).__name__, "message": str(error)})
-        return 1
-    except OSError as error:
-        _say(error={"kind": "LookalikeError", "message": f"The system refused: {error}."})
-        return 1
-    return 0
+        say(result={})
+
+    return exit_status(run)
 
 
 if __name__ == "__main__":

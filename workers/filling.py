@@ -108,16 +108,20 @@ def _save(directory: Path, made: Any) -> None:
 
 
 def _add_missing(directory: Path, made: Any, stored: StoredEmbeddings, report: Report) -> None:
-    saved = time.monotonic()
     pause = SAVE_SECONDS
-    for first, block in _widened(stored, made.ntotal):
-        report("adding", first / len(stored))
-        index.add(made, stored.ids[first : first + len(block)], block)
-        if time.monotonic() - saved >= pause:
+    blocks = _widened(stored, made.ntotal)
+    while made.ntotal < len(stored):
+        begun = time.monotonic()
+        with index.adding(made):
+            for first, block in blocks:
+                report("adding", first / len(stored))
+                index.add(made, stored.ids[first : first + len(block)], block)
+                if time.monotonic() - begun >= pause:
+                    break
+        if made.ntotal < len(stored):
             started = time.monotonic()
             _save(directory, made)
-            saved = time.monotonic()
-            pause = max(SAVE_SECONDS, 10 * (saved - started))
+            pause = max(SAVE_SECONDS, 10 * (time.monotonic() - started))
     report("adding", 1.0)
 
 

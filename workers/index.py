@@ -1,6 +1,7 @@
 """The FAISS room: make an index to a plan, train it, fill it, ask it for candidates, write it and read it back."""
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -11,7 +12,7 @@ import numpy.typing as npt
 from shared import files
 from shared.errors import CorruptFile, SettingsError
 from shared.wish import FAMILIES, Wish
-from workers import annoy_index, lists
+from workers import annoy_index, gpu_lists, lists
 from workers.layers import bare_ivf, graph_of, ivf_of, pca_to_train
 from workers.plan import IndexPlan, choose_index, first_nprobe, train_rows
 
@@ -84,26 +85,29 @@ def train(plan: IndexPlan, sample: Iterable[Floats] | None, seed: int = 0) -> An
     ivf = ivf_of(index)
     if ivf is not None:
         _prepare_lists(ivf, seed)
+    with nullcontext() if ivf is None else gpu_lists.training(ivf):
+        _train(index, plan, sample, seed)
+    return index
+
+
+def _train(index: Any, plan: IndexPlan, sample: Iterable[Floats], seed: int) -> None:
     reducing = pca_to_train(index)
     if reducing is None:
         index.train(np.concatenate([np.ascontiguousarray(block, dtype=np.float32) for block in sample]))
-        return index
+        return
     outer, transform = reducing
     _train_pca(transform, sample, seed, step=-(-plan.train_rows // _PCA_ROWS))
     # From here on the sample takes a seventh of its memory.
     faiss.downcast_index(outer.index).train(np.concatenate([transform.apply(block) for block in sample]))
     outer.is_trained = True
     index.is_trained = True
-    return index
 
 
 def _prepare_lists(ivf: Any, seed: int) -> None:
     ivf.cp.seed = seed
-    # Trains thousands of lists in seconds; FAISS has it from 1.15 on, for enough dimensions.
-    if hasattr(ivf.cp, "use_super_kmeans") and ivf.nlist >= _MANY_LISTS and ivf.d >= 64:
+    # Trains thousands of lists in seconds, on a CPU; FAISS has it from 1.15 on, for enough dimensions.
+    if not gpu_lists.is_there() and hasattr(ivf.cp, "use_super_kmeans") and ivf.nlist >= _MANY_LISTS and ivf.d >= 64:
         ivf.cp.use_super_kmeans = True
-    if getattr(faiss, "get_num_gpus", lambda: 0)() and hasattr(faiss, "index_cpu_to_all_gpus"):
-        ivf.clustering_index = faiss.index_cpu_to_all_gpus(faiss.IndexFlatL2(ivf.d))
 
 
 def _train_pca(transform: Any, sample: Iterable[Floats], seed: int, step: int) -> None:
@@ -129,6 +133,13 @@ def _train_pca(transform: Any, sample: Iterable[Floats], seed: int, step: int) -
     faiss.copy_array_to_vector((-matrix @ mean).astype(np.float32), transform.b)
     transform.have_bias = True
     transform.is_trained = True
+
+
+def adding(index: Any) -> AbstractContextManager[None]:
+    """While it lasts, `add` chooses the lists on a GPU where faiss-gpu is installed and finds one, and nothing else may
+    be done with the index."""
+    ivf = None if isinstance(index, annoy_index.AnnoyIndex) else ivf_of(index)
+    return nullcontext() if ivf is None else gpu_lists.adding(ivf)
 
 
 def add(index: Any, ids: Ids, block: Floats) -> None:

@@ -2,7 +2,6 @@
 
 import argparse
 import errno
-import json
 import os
 import sys
 import threading
@@ -11,14 +10,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from shared import files, pack_rows
-from shared.errors import LookalikeError, PackError
+from shared.errors import PackError
 from shared.pack_rows import Block, Packed, PackRow
 from shared.packdir import PackDir, PackSpec, load_spec
 from workers.decode import stream_images
 from workers.pack_reading import PackImage, PackReader
+from workers.stage_output import exit_status, say
 from workers.stopping import Stopped
 from workers.tar_file import TarFile
 
@@ -172,11 +172,6 @@ def _remove_blocks(directory: PackDir) -> None:
         directory.blocks_dir.rmdir()
 
 
-def _say(**line: Any) -> None:
-    sys.stdout.write(json.dumps(line) + "\n")
-    sys.stdout.flush()
-
-
 class _Teller:
     """Says how far the pack is, about twice a second."""
 
@@ -187,7 +182,7 @@ class _Teller:
         now = time.monotonic()
         if now - self._said >= SAY_SECONDS:
             self._said = now
-            _say(**asdict(count))
+            say(**asdict(count))
 
 
 def _stop_when_alone(stop: threading.Event) -> None:
@@ -207,26 +202,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stop = threading.Event()
     threading.Thread(target=_stop_when_alone, args=(stop,), daemon=True).start()
     directory = PackDir.at(options.directory)
+
+    def run() -> None:
+        try:
+            say(result=asdict(pack(directory, options.threads, stop, _Teller(), options.in_hand)))
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            todo = "make room" if error.errno in _FULL else "see to its disk or mount"
+            raise PackError(
+                f"{directory.path} does not take the pack ({error.strerror or error}): {todo}, and run the same "
+                "command; it goes on after the last whole tar."
+            ) from error
+
     try:
-        _say(result=asdict(pack(directory, options.threads, stop, _Teller(), options.in_hand)))
+        return exit_status(run)
     except Stopped:
         return 0
-    except BrokenPipeError:  # Whoever listened is gone.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 1
-    except LookalikeError as error:
-        _say(error={"kind": type(error).__name__, "message": str(error)})
-        return 1
-    except OSError as error:
-        full = error.errno in _FULL
-        sentence = PackError(
-            f"{directory.path} does not take the pack ({error.strerror or error}): "
-            f"{'make room' if full else 'see to its disk or mount'}, and run the same command; it goes on after the "
-            "last whole tar."
-        )
-        _say(error={"kind": "PackError", "message": str(sentence)})
-        return 1
-    return 0
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.errors import LookalikeError
+from shared.errors import SourceError
 from shared.locations import Location
 from shared.members import Member
 from shared.models import REDUCED, ModelSpec
@@ -29,6 +29,7 @@ from workers.loaded_models import loaded_embedder
 from workers.memory import largest_resident
 from workers.plan import choose_index
 from workers.stage_clock import StageClock
+from workers.stage_output import exit_status, say, say_error
 
 _IO = Path("/proc/self/io")
 # As many as an embed worker lets wait for the model, in batches.
@@ -133,7 +134,7 @@ def run(request: dict[str, Any], settings: Settings) -> dict[str, Any]:
     # The first call finds its memory and compiles what is left to compile.
     embedder.embed(np.zeros((1, embedder.image_size, embedder.image_size, 3), np.uint8) + np.uint8(128))
     load_seconds = time.perf_counter() - began
-    _say(phase="sampling", images=0)
+    say(phase="sampling", images=0)
     from_disk = _bytes_from_disk()
     limits = (int(request["limits"][0]), int(request["limits"][1]))
     locations = [_location(image) for image in request["images"]]
@@ -145,7 +146,7 @@ def run(request: dict[str, Any], settings: Settings) -> dict[str, Any]:
             limits,
             threads,
             request["seconds"],
-            lambda images: _say(phase="sampling", images=images),
+            lambda images: say(phase="sampling", images=images),
             how=spec.decode,
         )
     after = _bytes_from_disk()
@@ -180,8 +181,9 @@ def watched(seconds: float, end: Callable[[int], Any] = os._exit) -> Iterator[No
     """End the process with an error if the block takes longer: a thread that reads from a dead mount never returns."""
 
     def give_up() -> None:
-        message = f"The images did not come within {seconds:g} s: their disk hangs. See that its mount answers."
-        _say(error={"kind": "SourceError", "message": message})
+        say_error(
+            SourceError(f"The images did not come within {seconds:g} s: their disk hangs. See that its mount answers.")
+        )
         end(1)
 
     timer = threading.Timer(seconds, give_up)
@@ -201,22 +203,9 @@ def _bytes_from_disk() -> int | None:
     return None
 
 
-def _say(**line: Any) -> None:
-    sys.stdout.write(json.dumps(line) + "\n")
-    sys.stdout.flush()
-
-
 def main() -> int:
     """Time what the JSON object on stdin asks for."""
-    try:
-        _say(result=run(json.load(sys.stdin), load_settings()))
-    except LookalikeError as error:
-        _say(error={"kind": type(error).__name__, "message": str(error)})
-        return 1
-    except OSError as error:
-        _say(error={"kind": "LookalikeError", "message": f"The system refused: {error}."})
-        return 1
-    return 0
+    return exit_status(lambda: say(result=run(json.load(sys.stdin), load_settings())))
 
 
 if __name__ == "__main__":
