@@ -6,14 +6,15 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from coordinator.listing import Listed
+from coordinator.folders import count_left_out
+from coordinator.listing import IMAGE_SUFFIXES, Listed
 from coordinator.samples import samples
 from shared import image_parquet
 from shared.archives import FILES, Inside
 from shared.errors import SourceError
 from shared.locations import opened, suffix_of
 from shared.members import Member, read_tar_member, read_zip_member
-from shared.paths import member_text
+from shared.paths import ARCHIVE_SUFFIXES, member_text
 
 _ROWS: Final = 1_024
 
@@ -39,6 +40,17 @@ def images_in_all(archives: Iterable[str], left_out: Counter[str]) -> Iterator[L
             left_out["Parquet file without images"] += 1
         else:
             yield from images_in(archive, left_out)
+
+
+def images_of(file: str, left_out: Counter[str]) -> Iterator[Listed]:
+    """What a file that a pattern matches gives: itself, where it is an image, or the images in it."""
+    suffix = suffix_of(file)
+    if suffix in IMAGE_SUFFIXES:
+        yield Listed(file)
+    elif suffix in ARCHIVE_SUFFIXES:
+        yield from images_in_all([file], left_out)
+    else:
+        count_left_out(left_out, suffix or "without suffix")
 
 
 def holds_images(archive: str) -> bool:

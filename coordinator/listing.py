@@ -46,3 +46,14 @@ class Listing:
 
     def __iter__(self) -> Iterator[str]:
         return (image.path for image in self.images)
+
+
+def most_left_out(left_out: Counter[str]) -> str:
+    """What was left out most often: "12 .txt, 3 .pdf"; "" for nothing."""
+    return ", ".join(f"{count:,} {reason}" for reason, count in left_out.most_common(5))
+
+
+def no_images(location: str, left_out: Counter[str]) -> str:
+    """What to tell whoever named a source in which there is no image."""
+    among = f" (left out: {most_left_out(left_out)})" if left_out else ""
+    return f"{location} holds no images{among}: name a folder with images in it, or a list that names some."

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from coordinator.creation_object import creation_object
 from coordinator.known_columns import KnownColumns
-from coordinator.listing import Listed, Listing
+from coordinator.listing import Listed, Listing, no_images
 from coordinator.partition import PathDigest, partitions_of
 from coordinator.sources import open_source
 from shared import files, path_list
@@ -70,11 +70,7 @@ def _make(
     for partition, part in partitions_of(images, settings.partition_size):
         write_path_list(job, partition, part, known)
     if not digest.count:
-        left_out = ", ".join(f"{count:,} {reason}" for reason, count in listing.left_out.most_common(5))
-        raise SourceError(
-            f"{listing.location} holds no images" + (f" (left out: {left_out})" if left_out else "") + ": "
-            "name a folder with images in it, or a list that names some."
-        )
+        raise SourceError(no_images(listing.location, listing.left_out))
     _keep_weights(job, model, settings)
     manifest = Manifest(
         source=Source(

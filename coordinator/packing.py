@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from coordinator.listing import Listing
+from coordinator.listing import Listing, no_images
 from coordinator.making import digested
 from coordinator.member_names import MemberNames
 from coordinator.partition import PathDigest, partitions_of
@@ -81,11 +81,7 @@ def _make(
             into.write_table(pa.table(table, schema=pack_rows.LISTING_SCHEMA))
     if not digest.count:
         directory.listing.unlink()
-        left_out = ", ".join(f"{count:,} {reason}" for reason, count in listing.left_out.most_common(5))
-        raise SourceError(
-            f"{listing.location} holds no images" + (f" (left out: {left_out})" if left_out else "") + ": "
-            "name a folder with images in it, or a list that names some."
-        )
+        raise SourceError(no_images(listing.location, listing.left_out))
     # What a list or an archive says of its images besides: a pack holds images alone.
     listing.left_out.update(f"column {name:.60}, which is not packed" for name in known)
     left_out_counts = dict(sorted(listing.left_out.items()))

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from coordinator.archive_images import images_in_all
+from coordinator.archive_images import images_in_all, images_of
 from coordinator.folders import count_left_out
 from coordinator.listing import IMAGE_SUFFIXES, Listed
 from shared import remote
@@ -54,14 +54,7 @@ def matches(url: str, left_out: Counter[str]) -> Iterator[Listed]:
     if not found:
         raise SourceError(f"Nothing matches {remote.redacted(url)}.")
     for match in found:
-        text = fs.unstrip_protocol(match)
-        suffix = posixpath.splitext(match)[1].lower()
-        if suffix in IMAGE_SUFFIXES:
-            yield Listed(text)
-        elif suffix in ARCHIVE_SUFFIXES:
-            yield from images_in_all([text], left_out)
-        else:
-            count_left_out(left_out, suffix or "without suffix")
+        yield from images_of(fs.unstrip_protocol(match), left_out)
 
 
 def _walk(url: str) -> Iterator[str]:

@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from coordinator.checks import Check, ok, problem, warning
+from coordinator.listing import most_left_out, no_images
 from coordinator.sources import open_source
 from shared.locations import Location
 from shared.paths import is_url
@@ -156,7 +157,7 @@ def shown(path: str) -> str:
 def check(found: Listed, seconds: float) -> Check:
     """Whether the source holds images, and could be listed to its end within `seconds`."""
     facts = {"listed": found.count, "complete": found.complete, "seconds": round(found.seconds, 3)}
-    left_out = ", ".join(f"{count:,} {reason}" for reason, count in found.left_out.most_common(5))
+    left_out = most_left_out(found.left_out)
     said = f"{found.count:,} images in the {found.kind} {found.location}, listed in {found.seconds:.1f} s"
     if not found.complete and not found.count:
         sentence = f"{found.location} gave no image within {seconds:g} s: see that its mount answers."
@@ -165,6 +166,5 @@ def check(found: Listed, seconds: float) -> Check:
         sentence = f"{said} and not at the end: what follows is for these. A list file spares the listing."
         return warning("source", sentence, **facts)
     if not found.count:
-        sentence = f"{found.location} holds no images" + (f" (left out: {left_out})" if left_out else "")
-        return problem("source", f"{sentence}: name a folder with images in it, or a list that names some.", **facts)
+        return problem("source", no_images(found.location, found.left_out), **facts)
     return ok("source", said + (f"; not listed: {left_out}." if left_out else "."), **facts)

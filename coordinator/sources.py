@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from coordinator import list_files, remote_source
-from coordinator.archive_images import holds_images, images_in, images_in_all
+from coordinator.archive_images import holds_images, images_in, images_in_all, images_of
 from coordinator.folders import walk
 from coordinator.list_files import LISTS, beside
 from coordinator.listing import IMAGE_SUFFIXES, Listed, Listing
@@ -108,15 +108,10 @@ def _of_glob(pattern: Path, left_out: Counter[str]) -> Listing:
 
 def _of_matches(found: Iterable[str], left_out: Counter[str]) -> Iterator[Listed]:
     for match in found:
-        text = to_text(match)
         if os.path.isdir(match):
             yield from _of_folder(os.fsencode(match), left_out)
-        elif suffix_of(text) in IMAGE_SUFFIXES:
-            yield Listed(text)
-        elif suffix_of(text) in ARCHIVE_SUFFIXES:
-            yield from images_in_all([text], left_out)
         else:
-            left_out[suffix_of(text) or "without suffix"] += 1
+            yield from images_of(to_text(match), left_out)
 
 
 def _of_url(url: str, left_out: Counter[str]) -> Listing:
