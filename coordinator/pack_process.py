@@ -2,11 +2,12 @@
 
 import fcntl
 import os
+import signal
 import struct
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from typing import IO, Any
 
 from coordinator.stage_process import speaking
@@ -16,6 +17,8 @@ from shared.packdir import PackDir
 
 LOCK_SECONDS = 5.0
 _PATIENCE_SECONDS = 15.0
+# Signals by which a decoder ends its process. SIGKILL is of a person, or of a system without memory, whatever it reads.
+_CRASHES = frozenset([signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE])
 
 
 @contextmanager
@@ -69,31 +72,68 @@ def packer(directory: PackDir, threads: int, lock: int | None) -> Iterator[Itera
     """A process of its own that makes the tars, as the coordinator opens no image; what it says, in a context.
 
     First how far the pack is, again and again: `packed`, `failed`, `bytes`, `tars`; then one object with the `result`.
-    Raises the error that the process names, or PackError where it ended without. Leaving the context drops the tar
+    When it crashes over images, another one goes on after the last whole tar, and decodes those in processes of their
+    own. Raises the error that a process names, or PackError where one ended without. Leaving the context drops the tar
     under way.
     """
+    with closing(_said_by_each(directory, threads, lock)) as said:
+        yield said
+
+
+def _said_by_each(directory: PackDir, threads: int, lock: int | None) -> Generator[dict[str, Any]]:
+    suspects: list[int] = []
+    while True:
+        crashed_over: list[int] = []
+        try:
+            with _one_packer(directory, threads, lock, suspects, crashed_over) as said:
+                yield from said
+            return
+        except PackError:
+            found = [image for image in crashed_over if image not in suspects]
+            if not found:
+                raise
+            suspects += found
+
+
+@contextmanager
+def _one_packer(
+    directory: PackDir, threads: int, lock: int | None, suspects: Sequence[int], crashed_over: list[int]
+) -> Iterator[Iterator[dict[str, Any]]]:
+    """One such process. Where it crashes, `crashed_over` gets the ids of the images that it was decoding."""
     # On this machine's own disk, as it is written to for each image and read only if the process crashes.
     with tempfile.TemporaryFile() as hand:
+
+        def last_words(number: int) -> str:
+            images = _in_hand(hand)
+            if number in _CRASHES:
+                crashed_over.extend(images)
+            return _sentence(directory, images)
+
         words = [str(directory.path), "--threads", str(threads), "--in-hand", str(hand.fileno())]
         with speaking(
             "workers.packing",
-            words,
+            [*words, *(word for image in suspects for word in ("--suspect", str(image)))],
             what=f"The process that packs {directory.path}",
             patience=_PATIENCE_SECONDS,
             ended=PackError,
             keep=[hand.fileno(), *([] if lock is None else [lock])],
-            epitaph=lambda: _in_hand(directory, hand),
+            epitaph=last_words,
         ) as said:
             yield said
 
 
-def _in_hand(directory: PackDir, hand: IO[bytes]) -> str:
-    """A sentence on the images that were being decoded; nothing where there were none."""
+def _in_hand(hand: IO[bytes]) -> list[int]:
+    """The ids of the images that were being decoded."""
     hand.seek(0)
     numbers = struct.unpack("<" + "q" * (len(noted := hand.read()) // 8), noted)
-    paths = [next(pack_rows.read_listing(directory, number - 1)).image_path for number in sorted(numbers) if number]
-    if not paths:
+    return sorted(number - 1 for number in numbers if number)
+
+
+def _sentence(directory: PackDir, images: Sequence[int]) -> str:
+    """A sentence on the images that were being decoded; nothing where there were none."""
+    if not images:
         return ""
+    paths = [next(pack_rows.read_listing(directory, image)).image_path for image in images]
     return (
         f" It was decoding {', '.join(paths)}: run the same command, and if it ends there again, pack a list without "
         "that image into another directory."

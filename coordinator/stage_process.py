@@ -59,13 +59,13 @@ def speaking(
     ended: type[LookalikeError] = LookalikeError,
     patience: float = 0.0,
     keep: Sequence[int] = (),
-    epitaph: Callable[[], str] = str,
+    epitaph: Callable[[int], str] = lambda signal: "",
 ) -> Iterator[Iterator[dict[str, Any]]]:
     """Run `python -m MODULE ARGUMENTS` for the time of the block, and yield the objects that it says as they come.
 
     Raises the error that it says under "error", and `ended` with its last words where it ended without an object that
     holds a "result", or was ended because it took more than `seconds`; `what` begins that sentence, as in "The
-    evaluation of JOB". Where a signal ended it, `epitaph` is asked what else is known.
+    evaluation of JOB". Where a signal ended it, `epitaph` is given its number and asked what else is known.
 
     `request` is a JSON object on its standard input; without one that stays open until the end of the block, and the
     process is to end with it: it has `patience` seconds, and is killed then. The open files `keep` stay open in it.
@@ -114,7 +114,7 @@ def _said(
     what: str,
     seconds: float | None,
     ended: type[LookalikeError],
-    epitaph: Callable[[], str],
+    epitaph: Callable[[int], str],
 ) -> Iterator[dict[str, Any]]:
     assert child.stdout is not None
     deadline = None if seconds is None else time.monotonic() + seconds
@@ -131,7 +131,7 @@ def _said(
     except (TimeoutError, subprocess.TimeoutExpired):
         raise ended(f"{what} took longer than {seconds:g} s and was ended.{_last_words(log)}") from None
     code = child.returncode
-    words = (epitaph() if code < 0 else "") + _last_words(log)
+    words = (epitaph(-code) if code < 0 else "") + _last_words(log)
     raise ended(f"{what} ended with {_how(code)}.{words or ' It said nothing.'}")
 
 

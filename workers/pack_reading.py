@@ -5,7 +5,7 @@ import hashlib
 import os
 import queue
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -15,10 +15,10 @@ from shared.locations import read_bytes
 from shared.pack_rows import Listed
 from shared.packdir import PackSpec
 from shared.paths import to_os_path
-from workers.alterations import encode_jpeg
-from workers.decode import checked_header, decode_photo
+from workers.decode import checked_header
 from workers.header import read_header
 from workers.reach import out_of_reach
+from workers.shrinking import shrunk, shrunk_alone
 
 PAUSES: Final = (0.5, 2.0, 8.0)
 """Seconds before an image is read again, where the failure says more of the mount than of the image."""
@@ -60,14 +60,20 @@ class PackReader:
 
     `pause` waits for so many seconds before something is tried again. `in_hand` is an open file, of 8 bytes for each
     core, that tells whoever started this process which images were being decoded when it ended: their ids from 1, or 0.
+    The images whose ids are `suspects`, as an earlier process ended over them, are decoded in processes of their own.
     """
 
     def __init__(
-        self, spec: PackSpec, pause: Callable[[float], object] = time.sleep, in_hand: int | None = None
+        self,
+        spec: PackSpec,
+        pause: Callable[[float], object] = time.sleep,
+        in_hand: int | None = None,
+        suspects: Collection[int] = (),
     ) -> None:
         self._spec = spec
         self._pause = pause
         self._in_hand = in_hand
+        self._suspects = frozenset(suspects)
         # More threads wait for the mount than there are cores, and a decoded image takes a hundred times its bytes.
         self._free = queue.SimpleQueue[int]()
         for core in range(os.cpu_count() or 1):
@@ -118,8 +124,11 @@ class PackReader:
         width, height, *_ = checked_header(data, self._spec.max_image_pixels)
         if max(width, height) <= longest:
             return None
+        wanted = (data, longest, quality, self._spec.max_image_pixels)
+        if image in self._suspects:
+            return shrunk_alone(*wanted)
         with self._holding(image):
-            return encode_jpeg(decode_photo(data, longest, self._spec.max_image_pixels), quality)
+            return shrunk(*wanted)
 
     @contextmanager
     def _holding(self, image: int) -> Iterator[None]:

@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -43,10 +43,11 @@ def pack(
     stop: threading.Event,
     report: Callable[[Count], None],
     in_hand: int | None = None,
+    suspects: Collection[int] = (),
 ) -> Packed:
     """Pack the images of `directory` that are not packed yet, and join what became of them.
 
-    `report` is told after each image; `in_hand` is the open file that `PackReader` notes images in. Raises Stopped soon
+    `report` is told after each image; `in_hand` and `suspects` are what `PackReader` makes of them. Raises Stopped soon
     after `stop` is set: the tar under way is dropped; PackError when what lies there is not right; SourceError when the
     images are out of reach; OSError when the disk does not take the tars.
     """
@@ -66,7 +67,7 @@ def pack(
     )
     report(count)
     listed = pack_rows.read_listing(directory, done)
-    reader = PackReader(spec, stop.wait, in_hand)
+    reader = PackReader(spec, stop.wait, in_hand, suspects)
     with closing(stream_images(listed, read=reader.read, threads=threads, ahead=_AHEAD * threads)) as images:
         stream = _Ahead(_until(stop, images))
         while stream.next() is not None:
@@ -198,6 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("directory", type=Path)
     parser.add_argument("--threads", type=int, default=16)
     parser.add_argument("--in-hand", type=int, metavar="FD")
+    parser.add_argument("--suspect", type=int, metavar="ID", action="append", default=[])
     options = parser.parse_args(arguments)
     stop = threading.Event()
     threading.Thread(target=_stop_when_alone, args=(stop,), daemon=True).start()
@@ -205,7 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def run() -> None:
         try:
-            say(result=asdict(pack(directory, options.threads, stop, _Teller(), options.in_hand)))
+            say(result=asdict(pack(directory, options.threads, stop, _Teller(), options.in_hand, options.suspect)))
         except BrokenPipeError:
             raise
         except OSError as error:

@@ -647,7 +647,7 @@ def test_a_process_that_fails_is_a_sentence(
         assert list(said) == []
 
 
-def test_the_images_that_were_being_decoded_when_a_process_crashed_are_named(
+def test_the_images_that_were_being_decoded_when_a_process_was_killed_are_named(
     photos: Path, tmp_path: Path, in_this_process: Callable[[str], None]
 ) -> None:
     directory, _ = made(photos, tmp_path / "pack", longest=64)
@@ -655,15 +655,15 @@ def test_the_images_that_were_being_decoded_when_a_process_crashed_are_named(
         "import signal, sys, threading\n"
         "from pathlib import Path\n"
         "from shared.packdir import PackDir\n"
-        "from workers import pack_reading, packing\n"
-        "def crash(data, longest, most):\n"
-        "    signal.raise_signal(signal.SIGSEGV)\n"
-        "pack_reading.decode_photo = crash\n"
+        "from workers import packing, shrinking\n"
+        "def kill(data, longest, most):\n"
+        "    signal.raise_signal(signal.SIGKILL)\n"
+        "shrinking.decode_photo = kill\n"
         "packing.pack(PackDir.at(Path(sys.argv[1])), 1, threading.Event(), lambda count: None, int(sys.argv[5]))\n"
     )
     first = photos / "more" / "photo_00000.jpg"
     with (
-        pytest.raises(PackError, match=rf"\(SIGSEGV\)\. It was decoding {first}: .* pack a list without"),
+        pytest.raises(PackError, match=rf"\(SIGKILL, .*\)\. It was decoding {first}: .* pack a list without"),
         pack_process.packer(directory, 1, None) as said,
     ):
         list(said)
