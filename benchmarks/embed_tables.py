@@ -1,9 +1,10 @@
 """From the results of an embedding benchmark to tables in Markdown, for the terminal and for docs/benchmarks.md."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from benchmarks.tables import header_table, size, table
+from benchmarks.targets import Row, at_least, at_most, seconds, targets_of
 
 Results = Mapping[str, Any]
 
@@ -140,10 +141,10 @@ def lists_table(results: Results) -> str:
 def targets_table(results: Results) -> str:
     """What was to be reached on two cores, and whether it was."""
     rows = [*_speed_targets(results), *_size_targets(results)]
-    return table(["target", "of", "measured", ""], rows, right=2) if rows else NOT_MEASURED
+    return targets_of(rows) if rows else NOT_MEASURED
 
 
-def _speed_targets(results: Results) -> Iterator[Sequence[str]]:
+def _speed_targets(results: Results) -> Iterator[Row]:
     precisions = results.get("facts", {}).get("precisions", [])
     for model, found in results.get("ends", {}).items():
         for way, (wall, cpu) in _TIMES_ARTICLE.items():
@@ -157,42 +158,30 @@ def _speed_targets(results: Results) -> Iterator[Sequence[str]]:
                     ]
                 continue
             median = found["ways"][way]["median"]
-            yield _at_least(f"{way}, times the article's rate", model, median["times_article_images_per_second"], wall)
+            yield at_least(f"{way}, times the article's rate", model, median["times_article_images_per_second"], wall)
             per_cpu = median["times_article_images_per_cpu_second"]
-            yield _at_least(f"{way}, times the article's per CPU second", model, per_cpu, cpu)
+            yield at_least(f"{way}, times the article's per CPU second", model, per_cpu, cpu)
             share = median["share_of_bound"]["cpu"]
-            yield _at_least(f"{way}, share of the bound per CPU second", model, share, _SHARE_OF_BOUND)
+            yield at_least(f"{way}, share of the bound per CPU second", model, share, _SHARE_OF_BOUND)
     for model, found in results.get("sources", {}).items():
         folder = found["ways"]["folder"]["median"]
         for kind in ("tar", "zip"):
             if kind in found["ways"]:
                 share, _ = _of_folder(found["ways"][kind]["median"], folder)
-                yield _at_least(f"a {kind}, share of the folder's rate", model, share, _SHARE_OF_FOLDER)
+                yield at_least(f"a {kind}, share of the folder's rate", model, share, _SHARE_OF_FOLDER)
 
 
-def _size_targets(results: Results) -> Iterator[Sequence[str]]:
+def _size_targets(results: Results) -> Iterator[Row]:
     for found in results.get("memory", {}).values():
         what = f"{found['model']}, {found['images']:,} images"
-        yield _at_most("embed worker resident", what, found["peak_rss_bytes"], _WORKER_BYTES, size)
+        yield at_most("embed worker resident", what, found["peak_rss_bytes"], _WORKER_BYTES, size)
     for kind, found in results.get("listing", {}).items():
         what = f"{found['paths']:,} paths, {kind}"
-        yield _at_most("listing", what, found["seconds"], _LISTING[0], _seconds)
-        yield _at_most("listing resident", what, found["peak_rss_bytes"], _LISTING[1], size)
+        yield at_most("listing", what, found["seconds"], _LISTING[0], seconds)
+        yield at_most("listing resident", what, found["peak_rss_bytes"], _LISTING[1], size)
     for found in results.get("dispatch", {}).values():
         what = f"{found['partitions']} partitions"
-        yield _at_most("asking for the work", what, found["seconds"], _DISPATCH_SECONDS, _seconds)
-
-
-def _at_least(target: str, what: str, found: float, least: float) -> Sequence[str]:
-    return [f"{target}: at least {least:g}", what, f"{found:.3f}", "met" if found >= least else "missed"]
-
-
-def _at_most(target: str, what: str, found: Any, most: Any, said: Any) -> Sequence[str]:
-    return [f"{target}: at most {said(most)}", what, said(found), "met" if found <= most else "missed"]
-
-
-def _seconds(count: float) -> str:
-    return f"{count:.2f} s"
+        yield at_most("asking for the work", what, found["seconds"], _DISPATCH_SECONDS, seconds)
 
 
 def _of_folder(median: Results, folder: Results) -> tuple[float, float]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from benchmarks.index_queries import COSINES
+from benchmarks.index_targets import targets_table
 from benchmarks.tables import header_table, size, table
 
 Results = Mapping[str, Any]
@@ -20,6 +21,7 @@ def all_tables(results: Results) -> dict[str, str]:
         "index-builds": builds_table(sizes),
         "index-searches": searches_table(sizes),
         "index-article": article_table(sizes),
+        "index-targets": targets_table(results),
         "index-peers": peers_table(sizes),
     }
 

@@ -36,6 +36,8 @@ def pytest_configure() -> None:
     kept = without_settings(os.environ)
     for variable in set(os.environ) - set(kept):
         del os.environ[variable]
+    # Several processes share the cores: FAISS' threads are not to spin while they wait for one that another has.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     hypothesis.settings.load_profile("ci" if in_ci() else "local")
     if RUN_CACHE not in os.environ:
         os.environ[RUN_CACHE] = tempfile.mkdtemp(prefix="lookalike-test-cache-")

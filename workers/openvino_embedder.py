@@ -30,8 +30,8 @@ _NEEDS = {"bf16": "BF16"}  # What a CPU has to have; float16 is left to GPUs.
 class OpenVinoBackbone:
     """An exported model, compiled for one image, that several streams of one thread or more run side by side.
 
-    A batch of 8 through one stream of all cores costs a tenth more CPU time: layer by layer its threads wait for each
-    other, and for whoever decodes, and what lies between two layers has left the caches.
+    A batch of 8 through one stream of all cores costs more CPU time: layer by layer its threads wait for each other,
+    and for whoever decodes, and what lies between two layers has left the caches.
     """
 
     one_by_one = True

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from coordinator import cli
+from shared import files
 from shared.stores import StorePath
 
 
@@ -21,6 +22,12 @@ class Ran:
 
 
 Run = Callable[..., Ran]
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is only half there stays so: nobody waits a second for the rest of it."""
+    monkeypatch.setattr(files, "_HALF_SECONDS", 0.0)
 
 
 @pytest.fixture

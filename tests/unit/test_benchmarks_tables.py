@@ -203,6 +203,27 @@ def test_peers_stand_beside_ours_with_ratios_and_their_failures(index_results: d
     assert failed[1:4] == ["annoy", "It did not end within 420 s.", ""]
 
 
+def test_a_target_is_met_by_the_figure_and_not_by_what_it_is_rounded_to(index_results: dict[str, Any]) -> None:
+    assert lines(index_tables.all_tables(index_results)["index-targets"]) == [], "there are none below two million"
+    largest = index_results["sizes"]["2000000"] = size_of(2_000_000)
+    largest["builds"][0]["search"] |= {"recall_at_10": 0.98999, "queries_per_second_at_64": 2_999.9}
+    rows = lines(index_tables.all_tables(index_results)["index-targets"])
+    assert {row[1] for row in rows} == {"2,000,000", "2,000,000; an exact search finds 0.90"}
+    assert [row[2:] for row in rows] == [
+        ["0.9900", "missed"],
+        ["1.25 ms", "missed"],
+        ["2.50 ms", "missed"],
+        ["8.50 ms", "met"],
+        ["3,000", "missed"],
+        ["10.00 s", "met"],
+        ["1.50 GB", "met"],
+        ["99,000,000 bytes", "met"],
+        ["400.0 MB", "met"],
+        ["0.90", "missed"],
+        ["0.90", "missed"],
+    ]
+
+
 def test_a_query_says_where_its_milliseconds_went(query_results: dict[str, Any]) -> None:
     made = query_tables.all_tables(query_results)
     assert lines(made["query-parts"])[-1] == ["vector", "2", "1.00 / 2.50", "2.00", "3.00", "4.00", "300.0 MB"]

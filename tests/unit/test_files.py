@@ -192,6 +192,7 @@ def test_a_marker_whose_bytes_come_after_its_name_is_waited_for(tmp_path: Path, 
     filler.start()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Path, "read_bytes", noted)
+        patch.setattr(files, "_HALF_SECONDS", 10.0)
         assert files.read_marker(path) == whole
     filler.join()
 

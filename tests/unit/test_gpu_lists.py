@@ -11,7 +11,7 @@ from tests.unit.make_job import clustered
 from workers import gpu_lists, index
 from workers.layers import ivf_of
 
-FACTORIES = ["PCAR16,IVF16,PQ8x4fs", "IVF16,PQ8", "IVF16_HNSW8,RaBitQ", "IVF16,Flat"]
+FACTORIES = ["PCAR16,IVF16,PQ8x4fs", "IVF16,PQ8x4", "IVF16_HNSW8,RaBitQ", "IVF16,Flat"]
 needs_gpu = pytest.mark.skipif(not gpu_lists.is_there(), reason="FAISS finds no GPU.")
 
 
@@ -94,7 +94,7 @@ def test_what_the_gpu_assigns_lies_where_the_cpu_would_have_put_it(factory: str,
 
 def test_an_error_leaves_the_index_its_own_quantizer(stand_in: type[Resources]) -> None:
     vectors = clustered(1_000, 24, seed=7)
-    whole = made("IVF16_HNSW8,PQ8", vectors)
+    whole = made("IVF16_HNSW8,Flat", vectors)
     with pytest.raises(ZeroDivisionError), index.adding(whole):
         raise ZeroDivisionError
     assert isinstance(faiss.downcast_index(lists_of(whole).quantizer), faiss.IndexHNSW)

@@ -11,7 +11,7 @@ from coordinator import repair as room
 from coordinator.findings import Checked, Kind
 from coordinator.repair import Outcome, repair
 from coordinator.verify import verify
-from shared import builds, checkpoint, copies, files, ledger, path_list
+from shared import builds, checkpoint, copies, ledger, path_list
 from shared.jobdir import JobDir
 from shared.manifest import load_manifest
 from shared.settings import Settings
@@ -19,11 +19,6 @@ from tests.unit.test_verify import DAMAGES, age, all_paths, commit, cut, flip, j
 from workers import merging
 
 JobOf = Callable[..., JobDir]
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_HALF_SECONDS", 0.0)
 
 
 @pytest.fixture

@@ -142,11 +142,6 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
 }  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_HALF_SECONDS", 0.0)
-
-
 def test_a_whole_job_has_no_finding_and_all_of_it_is_checked(finished: JobDir) -> None:
     before, checked = snapshot(finished.path), Checked()
     assert list(verify(finished, checked)) == []
