@@ -6,8 +6,8 @@ import signal
 import struct
 import tempfile
 import time
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, Any
 
 from coordinator.stage_process import speaking
@@ -76,23 +76,25 @@ def packer(directory: PackDir, threads: int, lock: int | None) -> Iterator[Itera
     own. Raises the error that a process names, or PackError where one ended without. Leaving the context drops the tar
     under way.
     """
-    with closing(_said_by_each(directory, threads, lock)) as said:
-        yield said
+    # Not ended where it is listened to: Ctrl-C first has it said that the pack stops, and then waits for the process.
+    with ExitStack() as processes:
+        yield _said_by_each(directory, threads, lock, processes)
 
 
-def _said_by_each(directory: PackDir, threads: int, lock: int | None) -> Generator[dict[str, Any]]:
+def _said_by_each(directory: PackDir, threads: int, lock: int | None, processes: ExitStack) -> Iterator[dict[str, Any]]:
     suspects: list[int] = []
     while True:
         crashed_over: list[int] = []
+        said = processes.enter_context(_one_packer(directory, threads, lock, suspects, crashed_over))
         try:
-            with _one_packer(directory, threads, lock, suspects, crashed_over) as said:
-                yield from said
+            yield from said
             return
         except PackError:
             found = [image for image in crashed_over if image not in suspects]
             if not found:
                 raise
             suspects += found
+            processes.close()
 
 
 @contextmanager
