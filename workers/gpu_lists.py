@@ -16,9 +16,9 @@ def is_there() -> bool:
 
 
 @contextmanager
-def training(ivf: Any) -> Iterator[None]:
-    """While it lasts, training `ivf` clusters on the GPU. Without a GPU nothing changes."""
-    if not is_there():
+def training(ivf: Any | None) -> Iterator[None]:
+    """While it lasts, training `ivf` clusters on the GPU. Without a GPU, or for None, nothing changes."""
+    if ivf is None or not is_there():
         yield
         return
     with _on_gpu(faiss.IndexFlatL2(ivf.d)) as clusters:
@@ -31,13 +31,13 @@ def training(ivf: Any) -> Iterator[None]:
 
 
 @contextmanager
-def adding(ivf: Any) -> Iterator[None]:
+def adding(ivf: Any | None) -> Iterator[None]:
     """While it lasts, `ivf` asks the GPU in which list an embedding belongs, comparing it with every centroid.
 
     Nothing but adding may be done with it meanwhile, least of all writing it: its quantizer is not its own. Without a
-    GPU nothing changes.
+    GPU, or for None, nothing changes.
     """
-    if not is_there():
+    if ivf is None or not is_there():
         yield
         return
     own = ivf.quantizer

@@ -1,7 +1,7 @@
 """The FAISS room: make an index to a plan, train it, fill it, ask it for candidates, write it and read it back."""
 
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -85,7 +85,7 @@ def train(plan: IndexPlan, sample: Iterable[Floats] | None, seed: int = 0) -> An
     ivf = ivf_of(index)
     if ivf is not None:
         _prepare_lists(ivf, seed)
-    with nullcontext() if ivf is None else gpu_lists.training(ivf):
+    with gpu_lists.training(ivf):
         _train(index, plan, sample, seed)
     return index
 
@@ -138,8 +138,7 @@ def _train_pca(transform: Any, sample: Iterable[Floats], seed: int, step: int) -
 def adding(index: Any) -> AbstractContextManager[None]:
     """While it lasts, `add` chooses the lists on a GPU where faiss-gpu is installed and finds one, and nothing else may
     be done with the index."""
-    ivf = None if isinstance(index, annoy_index.AnnoyIndex) else ivf_of(index)
-    return nullcontext() if ivf is None else gpu_lists.adding(ivf)
+    return gpu_lists.adding(None if isinstance(index, annoy_index.AnnoyIndex) else ivf_of(index))
 
 
 def add(index: Any, ids: Ids, block: Floats) -> None:

@@ -125,10 +125,8 @@ class PackReader:
         if max(width, height) <= longest:
             return None
         wanted = (data, longest, quality, self._spec.max_image_pixels)
-        if image in self._suspects:
-            return shrunk_alone(*wanted)
         with self._holding(image):
-            return shrunk(*wanted)
+            return shrunk_alone(*wanted) if image in self._suspects else shrunk(*wanted)
 
     @contextmanager
     def _holding(self, image: int) -> Iterator[None]:

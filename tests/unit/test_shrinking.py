@@ -22,7 +22,7 @@ from workers import packing, shrinking
 SIZE = (60, 80)
 # What each process of a pack runs instead of its module: the same, with a decoder that crashes over some images.
 STAND_IN = """
-import hashlib, runpy, signal, subprocess, sys
+import hashlib, signal, subprocess, sys
 from pathlib import Path
 from workers import packing, shrinking
 
