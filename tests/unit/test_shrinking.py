@@ -90,7 +90,10 @@ def test_an_image_that_crashes_the_decoder_is_a_row_and_the_pack_goes_on(
     tried = log.read_text().split("\n")
     for place in lost:
         digest = hashlib.sha256(photos[place].read_bytes()).hexdigest()
-        assert tried.count(f"{digest} {directory.path}") == 1, "no process of the pack meets it twice"
+        # A process that another image ends may have had this one in hand and not yet begun.
+        assert tried.count(f"{digest} {directory.path}") <= 1, "no process of the pack meets it twice"
+        # Those that come before it in its tar are decoded alone again, each time that another process takes over.
+        assert tried.count(f"{digest} 64") >= 2, "two processes of its own end before it is given up"
     kept = {row["id"] for row in pq.read_table(directory.table).to_pylist()}
     assert kept == set(range(20)) - set(lost)
 
