@@ -201,7 +201,7 @@ def _stage(arguments: argparse.Namespace, folder: Path, photos: Path) -> Iterato
         chunk_size=chunk,
         chunk_seconds=0.0,
         merge_seconds=0.5 if quick else 1.5,
-        deadline=60.0 if quick else 300.0,
+        deadline=180.0 if quick else 300.0,
         broker=broker,
         workers=workers,
         say=_say,

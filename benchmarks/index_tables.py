@@ -1,13 +1,11 @@
 """From the results of an index benchmark to tables in Markdown, for the terminal and for docs/benchmarks.md."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
+from benchmarks.index_figures import Results, building_seconds, count_of
 from benchmarks.index_queries import COSINES
 from benchmarks.index_targets import targets_table
 from benchmarks.tables import header_table, size, table
-
-Results = Mapping[str, Any]
 
 
 def all_tables(results: Results) -> dict[str, str]:
@@ -61,14 +59,13 @@ def builds_table(sizes: Sequence[Results]) -> str:
     for found in sizes:
         for built in found["builds"]:
             phases = built["seconds"]
-            building = sum(seconds for phase, seconds in phases.items() if phase in ("training", "adding"))
             rows.append(
                 [
                     count_of(found),
                     name_of(built),
                     f"`{built['factory']}`",
                     *(f"{phases.get(phase, 0):.1f}" for phase in ("checking", "training", "adding", "measuring")),
-                    f"{building:.1f}",
+                    f"{building_seconds(built):.1f}",
                     size(built["peak_rss_bytes"]),
                     size(built["index_bytes"]),
                 ]
@@ -151,10 +148,10 @@ def peers_table(sizes: Sequence[Results]) -> str:
 def _beside(found: Results) -> Iterator[list[str]]:
     ours = found["builds"][0]
     fastest = ours["search"]["warm_ms"]["p50"]
-    quickest = sum(ours["seconds"].get(phase, 0) for phase in ("training", "adding"))
+    quickest = building_seconds(ours)
     count = count_of(found)
     for built in found["builds"]:
-        seconds = sum(built["seconds"].get(phase, 0) for phase in ("training", "adding"))
+        seconds = building_seconds(built)
         searched = built["search"]
         p50 = searched["warm_ms"]["p50"]
         setting = f"`{built['factory']}`, nprobe {built['nprobe']}, {built['rerank_depth']} compared exactly"
@@ -172,11 +169,6 @@ def _beside(found: Results) -> Iterator[list[str]]:
             took = [_latency(searched), f"{p50 / fastest:.1f}", f"{seconds:.1f}", f"{seconds / quickest:.1f}"]
             disk = size(peer["disk_bytes"]) if peer["disk_bytes"] else "none"
             yield [*said, *_accuracies(searched), *took, size(peer["memory_bytes"]), disk]
-
-
-def count_of(found: Results) -> str:
-    """How many embeddings were measured, and whether they lie close together."""
-    return f"{found['rows']:,}" + (", crowded" if found["crowded"] else "")
 
 
 def name_of(built: Results) -> str:

@@ -1,12 +1,11 @@
 """What the index was to reach at two million on two cores, and whether it did, from the results of its benchmark."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Final
 
+from benchmarks.index_figures import Results, building_seconds, count_of
 from benchmarks.tables import size
 from benchmarks.targets import Row, at_least, at_most, milliseconds, seconds, targets_of
-
-Results = Mapping[str, Any]
 
 # Issue 4 and the design.
 _ROWS: Final = 2_000_000
@@ -28,7 +27,7 @@ def targets_table(results: Results) -> str:
 
 
 def _of(found: Results) -> Iterator[Row]:
-    what = f"{found['rows']:,}" + (", crowded" if found["crowded"] else "")
+    what = count_of(found)
     for built in found["builds"]:
         if built["family"] != _FAMILY:
             continue
@@ -42,8 +41,7 @@ def _of(found: Results) -> Iterator[Row]:
         yield at_most("search, cold, p50", what, searched["cold_p50_ms"], _COLD_MS, milliseconds)
         rate = searched["queries_per_second_at_64"]
         yield at_least("queries/s in batches of 64", what, rate, _QUERIES_PER_SECOND, "{:,.0f}".format)
-        took = built["seconds"]
-        yield at_most("train and add", what, took.get("training", 0) + took.get("adding", 0), _BUILD_SECONDS, seconds)
+        yield at_most("train and add", what, building_seconds(built), _BUILD_SECONDS, seconds)
         yield at_most("memory of the build", what, built["peak_rss_bytes"], _BUILD_BYTES, size)
         yield at_most("index file", what, built["index_bytes"], _INDEX_BYTES, _exactly)
         yield at_most("memory of the query worker", what, searched["own_memory_bytes"], _MEMORY_BYTES, size)

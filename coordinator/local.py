@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import redis
 
 from shared import lease
 from shared.broker import connect
+from shared.endings import ending
 from shared.errors import WorkerFailed
 from shared.messages import QUEUES
 from shared.settings import PARENT_PIPE, Settings, without_settings
@@ -140,7 +140,7 @@ class LocalWorkers:
             if child.process is None or child.process.poll() is None:
                 continue
             code = child.process.returncode
-            cause = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+            cause = ending(code)
             now = time.monotonic()
             child.deaths.append(now)
             if len(child.deaths) == _QUICK_DEATHS and now - child.deaths[0] < _QUICK_SECONDS:

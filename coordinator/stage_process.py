@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, Any
 
+from shared.endings import ending
 from shared.errors import LookalikeError, error_from
 
 _LOG_LINES = 12
@@ -131,8 +132,9 @@ def _said(
     except (TimeoutError, subprocess.TimeoutExpired):
         raise ended(f"{what} took longer than {seconds:g} s and was ended.{_last_words(log)}") from None
     code = child.returncode
+    memory = ", as by a system that is out of memory" if code == -signal.SIGKILL else ""
     words = (epitaph(-code) if code < 0 else "") + _last_words(log)
-    raise ended(f"{what} ended with {_how(code)}.{words or ' It said nothing.'}")
+    raise ended(f"{what} ended with {ending(code)}{memory}.{words or ' It said nothing.'}")
 
 
 def _object(line: str, what: str, ended: type[LookalikeError]) -> dict[str, Any]:
@@ -168,14 +170,6 @@ def _next(lines: "queue.SimpleQueue[str | None]", deadline: float | None) -> str
 
 def _left(deadline: float | None) -> float | None:
     return None if deadline is None else max(0.0, deadline - time.monotonic())
-
-
-def _how(code: int) -> str:
-    if code >= 0:
-        return f"exit status {code}"
-    name = signal.Signals(-code).name
-    memory = ", as by a system that is out of memory" if name == "SIGKILL" else ""
-    return f"exit status {code} ({name}{memory})"
 
 
 def _last_words(log: IO[bytes]) -> str:

@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from typing import Any
 import platformdirs
 
 from shared import files
+from shared.endings import ending
 from shared.errors import EngineError, ModelError
 from shared.models import PREPROCESSING, ModelSpec
 
@@ -166,22 +166,21 @@ def _made(spec: ModelSpec, weights: Path | None, directory: Path) -> dict[str, A
             stderr=said,
             env=environment,
             start_new_session=True,
+            bufsize=0,  # What a process that has ended did not take is not tried again when its pipe is closed.
         ) as process,
     ):
         assert process.stdin is not None
         assert process.stdout is not None
         with suppress(BrokenPipeError):
             process.stdin.write(json.dumps(request).encode() + b"\n")
-            process.stdin.flush()
         answer = process.stdout.read()
         code = process.wait()
         said.seek(0)
         last = said.read().decode(errors="replace").strip().rpartition("\n")[2]
     told = _told(answer)
     if told is None:
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
         raise EngineError(
-            f"The process that was to make the model for OpenVINO ended with {how} ({last or 'no word'})."
+            f"The process that was to make the model for OpenVINO ended with {ending(code)} ({last or 'no word'})."
         )
     if "model_error" in told:
         raise ModelError(told["model_error"])

@@ -3,7 +3,6 @@
 import json
 import os
 import select
-import signal
 import subprocess
 import sys
 import threading
@@ -14,6 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from shared.endings import ending
 from shared.errors import SourceError
 from shared.locations import Location
 from shared.members import Member
@@ -92,7 +92,7 @@ def _end(process: "subprocess.Popen[bytes]") -> str:
     except subprocess.TimeoutExpired:
         process.kill()
         code = process.wait()
-    return signal.Signals(-code).name if code < 0 else f"exit status {code}"
+    return ending(code)
 
 
 def _ask(process: "subprocess.Popen[bytes]", location: Location) -> bytes:

@@ -1,11 +1,11 @@
 """Shrinking an image for a pack: its bytes to those of a smaller JPEG, in a process of its own if it may end one."""
 
 import json
-import signal
 import subprocess
 import sys
 from typing import Final
 
+from shared.endings import ending
 from shared.errors import ImageError
 from workers.alterations import encode_jpeg
 from workers.decode import decode_photo
@@ -49,7 +49,7 @@ def shrunk_alone(data: bytes, longest: int, quality: int, most_pixels: int) -> b
         if done.returncode == _IMAGE_ERROR:
             error = json.loads(done.stdout)
             raise ImageError(error["message"], error["status"])
-        ends.append(signal.Signals(-done.returncode).name if done.returncode < 0 else f"exit status {done.returncode}")
+        ends.append(ending(done.returncode))
     raise ImageError(
         f"Each process that shrank this image alone came to its end by it ({', '.join(ends)}), as the pack's had.",
         "quarantined",

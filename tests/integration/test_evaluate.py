@@ -13,7 +13,7 @@ from tests.integration.faults.faults import Faults
 from tests.integration.processes import environment, run
 from workers.alterations import MEASURED
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from urllib.request import urlopen
 import pytest
 import redis
 
+from tests.integration.faults.faults import Faults
 from tests.integration.processes import (
     Process,
     commands_with,
@@ -22,7 +23,7 @@ from tests.integration.processes import (
     wait_until,
 )
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 def fetch(url: str) -> str | None:
@@ -40,9 +41,11 @@ def test_flower_shows_progress_inside_a_running_task_and_the_summary_at_its_end(
     root, port = tmp_path / "jobs", free_port()
     root.mkdir()
     env = environment(CELERY_BROKER_URL=broker_url, LOOKALIKE_JOBS_ROOT=str(root))
+    # Long enough for each partition to be seen under way.
+    env |= Faults(tmp_path / "faults").environment(light=True, seconds_per_batch=0.25)
     page = f"http://127.0.0.1:{port}"
     flower = start("flower", "--port", str(port), env=env)
-    wait_until(lambda: fetch(f"{page}/healthcheck") == "OK", "Flower answers", 60)
+    wait_until(lambda: fetch(f"{page}/healthcheck") == "OK", "Flower answers")
     start("worker", "embed", "merge", "--name", "both", env=env)
     coordinator = start("index", photos, root / "photos", "--chunk-size", "50", "--partition-size", "300", env=env)
 
@@ -53,23 +56,22 @@ def test_flower_shows_progress_inside_a_running_task_and_the_summary_at_its_end(
         return json.loads(table)["data"] if table else []
 
     progress = re.compile(
-        r"^\d+% · \d+/300 · [\d,]+ img/s · \d+s left · bottleneck: (read|decode|model|write) \d+% \(.+\)$"
+        r"^\d+% · \d+/300 · [\d,]+ img/s · (?:\d+m)?\d+s left · bottleneck: (read|decode|model|write) \d+% \(.+\)$"
     )
 
     def under_way() -> list[dict[str, str]]:
         return [row for row in task_rows() if row["state"] == "STARTED" and progress.match(row["result"] or "")]
 
-    (row, *_) = wait_until(under_way, "a running task shows its progress", 90)
+    (row, *_) = wait_until(under_way, "a running task shows its progress")
     assert row["name"] == "embed_partition"
     assert row["args"] == "photos partition 1/2"
     first = row["result"]
-    wait_until(lambda: any(other["result"] != first for other in under_way()), "the progress moves", 60)
+    wait_until(lambda: any(other["result"] != first for other in under_way()), "the progress moves")
 
-    assert coordinator.wait(120) == 0, coordinator.output
+    assert coordinator.wait() == 0, coordinator.output
     ended = wait_until(
         lambda: (rows := task_rows()) and len(rows) >= 4 and all(row["state"] == "SUCCESS" for row in rows) and rows,
         "all tasks have ended",
-        30,
     )
     results = {row["args"]: row["result"] for row in ended}
     assert results["photos partition 1/2"].startswith("sealed · 300 embedded · 0 failed")
@@ -92,10 +94,10 @@ def test_no_password_and_no_user_of_the_broker_is_shown_anywhere(tmp_path: Path,
         flower = start("flower", "--port", str(port), env=env)
         worker = start("worker", "merge", "--name", "w", "--loglevel", "DEBUG", env=env)
         page = f"http://127.0.0.1:{port}"
-        wait_until(lambda: "ready." in worker.output, "the worker is ready", 60)
+        wait_until(lambda: "ready." in worker.output, "the worker is ready")
         name = f"w@{socket.gethostname()}"
-        wait_until(lambda: fetch(f"{page}/worker/{name}?refresh=1"), "Flower knows the worker", 60)
-        wait_until(lambda: "broker_url" in (fetch(f"{page}/worker/{name}") or ""), "its settings are shown", 60)
+        wait_until(lambda: fetch(f"{page}/worker/{name}?refresh=1"), "Flower knows the worker")
+        wait_until(lambda: "broker_url" in (fetch(f"{page}/worker/{name}") or ""), "its settings are shown")
         shown = {path: fetch(page + path) or "" for path in ("/", "/workers", "/tasks", "/broker", f"/worker/{name}")}
         assert "redis://**@127.0.0.1" in shown["/broker"]
         wrong = run("index", tmp_path, tmp_path / "job", env=env | {"CELERY_BROKER_URL": url.replace("pw", "wrong")})
@@ -104,7 +106,7 @@ def test_no_password_and_no_user_of_the_broker_is_shown_anywhere(tmp_path: Path,
         assert commands_with(str(port)), "the command lines are looked at"
         assert not commands_with(password)
         server.kill()
-        wait_until(lambda: "The broker does not answer" in worker.output, "the worker has noticed", 30)
+        wait_until(lambda: "The broker does not answer" in worker.output, "the worker has noticed")
         shown |= {"gone": fetch(f"{page}/broker") or "", "flower": flower.output, "worker": worker.output}
     for place, text in shown.items():
         assert text, place
@@ -117,7 +119,7 @@ def test_flower_listens_on_this_machine_alone_and_keeps_its_api_shut(
 ) -> None:
     port = free_port()
     start("flower", "--port", str(port), env=environment(CELERY_BROKER_URL=broker_url))
-    wait_until(lambda: fetch(f"http://127.0.0.1:{port}/healthcheck") == "OK", "Flower answers", 60)
+    wait_until(lambda: fetch(f"http://127.0.0.1:{port}/healthcheck") == "OK", "Flower answers")
     with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.2", port), timeout=5):
         pass  # Whoever listens on all addresses answers on this one as well.
     with pytest.raises(HTTPError, match="401"):

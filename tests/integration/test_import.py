@@ -12,9 +12,10 @@ import pytest
 
 from coordinator.client import Client
 from shared.errors import QueryError
-from tests.integration.processes import Process, make_photos, run, wait_until
+from tests.integration.faults.faults import Faults
+from tests.integration.processes import Process, environment, make_photos, run, wait_until
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 ROWS, DIM = 300, 24
 
@@ -43,16 +44,21 @@ def test_an_import_survives_being_killed_and_is_searched_by_vector(
     # Partitions of two vectors: the import takes long enough to be met in the middle.
     options = ("--partition-size", "2", "--broker", broker_url, "--model-name", "ViT-B/32", "--recall", "0.9")
     command = ("import", tmp_path / "clip", job, *options)
-    killed = start(*command)
-    wait_until(lambda: len(list((job / "ledger").glob("*.json"))) >= 3, "three partitions are sealed")
+    faults = Faults(tmp_path / "faults")
+    held = faults.on_file("link", "*/ledger/0003.json", do="wait")
+    killed = start(*command, env=environment() | faults.environment())
+    wait_until(lambda: held.reached, "three partitions are sealed")
     killed.kill(signal.SIGKILL)
     killed.wait()
     sealed = {path.name: path.stat().st_mtime_ns for path in (job / "ledger").glob("*.json")}
-    assert 3 <= len(sealed) < ROWS / 2
+    assert len(sealed) == 3
 
-    interrupted = start(*command)
-    wait_until(lambda: len(list((job / "ledger").glob("*.json"))) >= len(sealed) + 3, "three more are sealed")
+    held.lift()
+    held = faults.on_file("link", "*/ledger/0006.json", do="wait")
+    interrupted = start(*command, env=environment() | faults.environment())
+    wait_until(lambda: held.reached, "three more are sealed")
     interrupted.kill(signal.SIGTERM)
+    held.lift()
     assert interrupted.wait() == 130, interrupted.output
     assert "Go on with:  lookalike import" in interrupted.output
     found = run("verify", job, "--json")

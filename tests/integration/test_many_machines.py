@@ -17,6 +17,7 @@ from shared.manifest import load_manifest
 from tests.conftest import require_service
 from tests.integration.processes import (
     LOOKALIKE,
+    PATIENCE_SECONDS,
     Process,
     debian_redis,
     environment,
@@ -27,7 +28,7 @@ from tests.integration.processes import (
     wait_until,
 )
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 class Cluster:
@@ -55,6 +56,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             Process([LOOKALIKE, "worker", role], base / f"{role}{number}.log", env) for number, role in enumerate(roles)
         ]
         try:
+            wait_until(lambda: all("ready." in one.output for one in processes), "all workers are ready")
             yield Cluster(url, root, photos, processes)
         finally:
             for process in processes:
@@ -174,9 +176,7 @@ def test_a_newer_index_is_noticed_by_the_running_query_worker(indexed: Cluster) 
         (photos / "photo_00005.jpg").unlink()
         assert run(*arguments).returncode == 0
         assert JobDir.at(job).current.read_text() != first
-        wait_until(
-            lambda: client.search(np.ones(1280, dtype=np.float32), k=30).__len__() == 29, "the new one serves", 20
-        )
+        wait_until(lambda: client.search(np.ones(1280, dtype=np.float32), k=30).__len__() == 29, "the new one serves")
 
 
 def test_ctrl_c_of_the_coordinator_leaves_the_workers_at_work(cluster: Cluster, tmp_path: Path) -> None:
@@ -186,11 +186,12 @@ def test_ctrl_c_of_the_coordinator_leaves_the_workers_at_work(cluster: Cluster, 
         tmp_path / "index.log",
         environment(CELERY_BROKER_URL=cluster.url),
     )
-    wait_until(lambda: JobDir.at(job).chunk_numbers(0), "a chunk is committed", 60)
+    made = JobDir.at(job)
+    wait_until(lambda: made.chunk_numbers(0) or made.sealed_numbers(), "a chunk is committed")
     coordinator.kill(2)
-    assert coordinator.wait(20) == 130
+    assert coordinator.wait() == 130
     # Nobody watches any more, and still the last embed worker asks for the merge.
-    wait_until(lambda: JobDir.at(job).current.is_file(), "the index is built without a coordinator", 60)
+    wait_until(made.current.is_file, "the index is built without a coordinator")
 
 
 def test_worker_command_refuses_a_jobs_root_that_is_not_there(cluster: Cluster) -> None:
@@ -200,7 +201,7 @@ def test_worker_command_refuses_a_jobs_root_that_is_not_there(cluster: Cluster) 
         text=True,
         env=environment(),
         check=False,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
     )
     assert done.returncode == 2
     assert "nowhere" in done.stderr

@@ -12,9 +12,9 @@ import pytest
 
 from coordinator.sources import open_source
 from tests.integration.faults.faults import Faults
-from tests.integration.processes import Process, children_of, environment, make_photos, run, wait_until
+from tests.integration.processes import Process, children_of, commands_with, environment, make_photos, run, wait_until
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 TAR_UNDER_WAY = "*/.photos-00002.tar.*"
 OPTIONS = ("--images-per-tar", "9", "--longest", "200", "--threads", "3")
@@ -66,8 +66,9 @@ def test_a_pack_killed_in_the_middle_of_a_tar_goes_on_to_the_bytes_of_an_undistu
         os.kill(pid, signal.SIGKILL)
     assert killed.wait() == (1 if who == "packer" else -signal.SIGKILL)
     if who == "packer":
-        assert "ended with exit status -9 (SIGKILL" in killed.output
+        assert "ended with signal SIGKILL" in killed.output
     held.lift()
+    wait_until(lambda: not commands_with(str(directory)), "the packer has ended")
 
     done = run("pack", few, directory, *OPTIONS)
     assert done.returncode == 0, done.stderr
@@ -82,8 +83,12 @@ def test_ctrl_c_drops_the_tar_under_way_and_says_how_to_go_on(
     held = faults.on_file("write", TAR_UNDER_WAY, do="wait", after=6)
     interrupted = start("pack", few, directory, *OPTIONS, env=environment() | faults.environment())
     wait_until(lambda: held.reached, "the third tar is being written")
+    threads = Path(f"/proc/{held.pids[0]}/task")
+    before = len(list(threads.iterdir()))
     interrupted.kill(signal.SIGINT)
     wait_until(lambda: "Stopping" in interrupted.output, "it says that it stops")
+    # The thread that waits for the word to stop ends with it.
+    wait_until(lambda: len(list(threads.iterdir())) < before, "the packer knows that it is to stop")
     held.lift()
     assert interrupted.wait() == 130, interrupted.output
     assert f"Interrupted. 18 of 40 images are packed in {directory}" in interrupted.output

@@ -19,7 +19,7 @@ from tests.integration.faults.bench import bytes_of
 from tests.integration.faults.faults import Faults
 from tests.integration.processes import Process, environment, free_port, make_photos, run, wait_until
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 class Bucket:
@@ -53,7 +53,7 @@ def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     server = Process(command, tmp_path / "s3.log", environment())
     try:
-        wait_until(lambda: "Running on" in server.output, "the S3 server answers", 60)
+        wait_until(lambda: "Running on" in server.output, "the S3 server answers")
         fsspec.filesystem("s3", skip_instance_cache=True).mkdir("bucket")
         yield Bucket(server, environment(LOOKALIKE_JOB_CACHE_DIR=str(tmp_path / "cache")))
     finally:

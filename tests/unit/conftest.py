@@ -30,6 +30,12 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "_HALF_SECONDS", 0.0)
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine may take a while to ask who is at work."""
+    monkeypatch.setattr("coordinator.at_work.ASK_SECONDS", 60.0)
+
+
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
     """Runs `lookalike ARGUMENTS` in this process, as the console script does, in an empty working directory."""

@@ -35,7 +35,7 @@ def test_an_image_stands_in_the_file_while_it_is_in_hand_and_no_longer(job: JobD
 
 
 def test_each_thread_has_a_line_of_its_own(job: JobDir) -> None:
-    both, seen = threading.Barrier(3, timeout=20), []
+    both, seen = threading.Barrier(3, timeout=60), []
 
     def read(attempt: Attempt, image: int) -> None:
         for number in range(50):

@@ -27,7 +27,10 @@ from workers.embedder import Embedder, load_embedder
 from workers.openvino_embedder import OpenVinoBackbone, capabilities, openvino
 
 # Keras asks TensorFlow's arrays for a copy in a way that NumPy 2 wants put otherwise.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"),
+    pytest.mark.timeout(600),  # TensorFlow alone takes a while on a busy machine.
+]
 
 SPEC = resolve_model("efficientnet-lite0")
 NOWHERE = Path("no-model-directory")
@@ -72,7 +75,7 @@ def test_openvino_gives_the_features_of_keras(lite0: Embedder, photos: NDArray[n
     found, expected = lite0.embed(photos), keras.embed(photos)
     assert (lite0.dim, lite0.image_size, lite0.fingerprint) == (1280, 224, keras.fingerprint)
     assert (found * expected).sum(axis=1).min() > 0.999999
-    assert np.abs(found - expected).max() < 1e-6
+    assert np.abs(found - expected).max() < 5e-6
     assert (found @ found.T)[~np.eye(len(photos), dtype=bool)].max() < 0.7
 
 

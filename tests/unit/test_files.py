@@ -45,7 +45,7 @@ def test_with_keep_first_the_first_writer_wins(tmp_path: Path) -> None:
 
 
 def test_of_two_writers_at_once_one_file_remains_whole(tmp_path: Path) -> None:
-    path, both_written = tmp_path / "file", threading.Barrier(2, timeout=10)
+    path, both_written = tmp_path / "file", threading.Barrier(2, timeout=60)
 
     def write(data: bytes) -> None:
         with files.written_aside(path, keep_first=True) as aside:
@@ -178,7 +178,7 @@ def test_a_marker_whose_bytes_come_after_its_name_is_waited_for(tmp_path: Path, 
     looked = threading.Event()
 
     def fill() -> None:
-        assert looked.wait(10)
+        assert looked.wait(60)
         path.write_bytes(whole)
 
     read_bytes = Path.read_bytes
@@ -192,7 +192,7 @@ def test_a_marker_whose_bytes_come_after_its_name_is_waited_for(tmp_path: Path, 
     filler.start()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Path, "read_bytes", noted)
-        patch.setattr(files, "_HALF_SECONDS", 10.0)
+        patch.setattr(files, "_HALF_SECONDS", 60.0)
         assert files.read_marker(path) == whole
     filler.join()
 

@@ -66,10 +66,11 @@ def test_an_image_read_alone_is_what_it_is_read_in_company(tmp_path: Path, how: 
         assert len(readers._all) == 1, "one process reads them all"
 
 
-@pytest.mark.parametrize(("name", "end"), [("abort.png", "SIGABRT"), ("exit.png", "exit status 9")])
+@pytest.mark.parametrize(("name", "end"), [("abort.png", "signal SIGABRT"), ("exit.png", "exit status 9")])
 def test_an_image_that_ends_its_process_twice_is_quarantined_and_the_next_is_read(
-    readers: IsolatedReaders, tmp_path: Path, name: str, end: str
+    readers: IsolatedReaders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, end: str
 ) -> None:
+    monkeypatch.setattr(isolated, "_END_SECONDS", 60.0)  # To be told how it ended, however slowly it does.
     bad, good = photo(tmp_path, name), photo(tmp_path, "good.png")
     with readers:
         assert readers.read(Location(good)).status == "ok"

@@ -30,7 +30,10 @@ from workers.decode import decode
 from workers.embedder import Embedder, OverlappingEmbedder
 
 # Keras asks TensorFlow's arrays for a copy in a way that NumPy 2 wants put otherwise.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"),
+    pytest.mark.timeout(600),  # TensorFlow alone takes a while on a busy machine.
+]
 
 # Photographs inside scikit-image, and the ImageNet classes that a person would allow for each.
 CLASSES = {

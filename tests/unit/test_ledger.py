@@ -145,7 +145,7 @@ def test_of_two_commits_at_once_one_whole_chunk_remains(
 ) -> None:
     job, manifest = made
     chunk = manifest.chunks(manifest.partition(0))[0]
-    both_written, link = threading.Barrier(2, timeout=10), os.link
+    both_written, link = threading.Barrier(2, timeout=60), os.link
 
     def link_together(*args: Any) -> None:
         both_written.wait()

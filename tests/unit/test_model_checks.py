@@ -134,10 +134,10 @@ def test_four_things_are_asked(process: Callable[..., None]) -> None:
 
 
 def test_a_process_that_ends_early_takes_back_nothing_of_what_it_said(process: Callable[..., None]) -> None:
-    process(*SAID[:2], error="It ended with exit status -11.")
+    process(*SAID[:2], error="It ended with signal SIGSEGV.")
     *_, last = checks = look(LITE0, Path(), {})
     assert [check.subject for check in checks] == ["model", "engine", "gpu"]
-    assert told(last) == ("warning", "It is not known which there are: It ended with exit status -11.")
+    assert told(last) == ("warning", "It is not known which there are: It ended with signal SIGSEGV.")
     process(error="No module named nothing.")
     (check,) = look(LITE0, Path(), {})
     assert told(check) == ("problem", "No module named nothing.")

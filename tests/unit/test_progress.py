@@ -133,7 +133,8 @@ def test_only_recent_commits_make_a_rate(
 ) -> None:
     job, manifest = made
     commit(job, manifest, 0, 0, seconds)
-    progress = ProgressReader(job, manifest, now=lambda: time.time() + later).read()
+    at = checkpoint.chunk_summary(job, 0, 0).committed_at
+    progress = ProgressReader(job, manifest, now=lambda: at + later).read()
     assert progress.images_per_second == (None if expected is None else pytest.approx(expected))
     assert (progress.eta_seconds is None) == (expected is None)
 

@@ -279,8 +279,8 @@ def test_a_process_that_fails_is_a_problem_in_its_own_words(monkeypatch: pytest.
     found, (check,), _ = run(monkeypatch, LookalikeError("There are no weights."))
     assert found is None
     assert told(check) == ("problem", "There are no weights.")
-    found, (check,), _ = run(monkeypatch, WorkerFailed("It ended with exit status -11 (SIGSEGV)."))
-    assert told(check)[1].startswith("It ended with exit status -11 (SIGSEGV).\nIf an image ends whoever reads it, ")
+    found, (check,), _ = run(monkeypatch, WorkerFailed("It ended with signal SIGSEGV."))
+    assert told(check)[1].startswith("It ended with signal SIGSEGV.\nIf an image ends whoever reads it, ")
 
 
 @pytest.mark.parametrize("given", [None, 3])

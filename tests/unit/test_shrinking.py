@@ -86,7 +86,7 @@ def test_an_image_that_crashes_the_decoder_is_a_row_and_the_pack_goes_on(
     assert [(whole["packed"], whole["failed"]) for whole in result] == [(20 - len(lost), len(lost))]
     errors = pq.read_table(directory.errors).to_pylist()
     assert [(row["id"], row["status"]) for row in errors] == [(place, "quarantined") for place in lost]
-    assert all("came to its end by it (SIGSEGV, SIGSEGV)" in row["error_message"] for row in errors)
+    assert all("came to its end by it (signal SIGSEGV, signal SIGSEGV)" in row["error_message"] for row in errors)
     tried = log.read_text().split("\n")
     for place in lost:
         digest = hashlib.sha256(photos[place].read_bytes()).hexdigest()

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -102,6 +103,8 @@ def test_a_source_that_hangs_is_left_where_it_is(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(source_sample, "open_source", lambda *_: Listing("folder", "/mnt", paths()))
     told: list[int] = []
+    # The time is up as soon as the first image was told.
+    monkeypatch.setattr(source_sample, "time", SimpleNamespace(monotonic=lambda: 1_000.0 if 1 in told else 0.0))
     found = list_source("/mnt", 0.3, told.append)
     try:
         assert (found.count, found.complete, found.sample) == (1, False, [Location("a.jpg")])

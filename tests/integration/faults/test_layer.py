@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.faults.faults import Fault, Faults
-from tests.integration.processes import Process, environment, wait_until
+from tests.integration.processes import PATIENCE_SECONDS, Process, environment, wait_until
 
 # Each does one operation on the folder that it is given, as a user of that operation would.
 OPERATIONS = {
@@ -52,7 +52,7 @@ def child(faults: Faults, folder: Path, code: str, **options: object) -> "subpro
         cwd=Path(__file__).parents[3],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
 
@@ -100,7 +100,7 @@ def test_a_process_waits_at_the_operation_until_the_fault_is_lifted(
         assert fault.pids == [process.popen.pid]
         assert (folder / "full").exists()
         fault.lift()
-        assert process.wait(20) == 0, process.output
+        assert process.wait() == 0, process.output
         assert (folder / "moved").exists()
     finally:
         process.stop()
@@ -113,7 +113,7 @@ def test_a_rule_that_is_made_while_a_process_runs_is_seen_by_it(faults: Faults, 
         wait_until(lambda: first.reached, "the process stands at the first rule")
         faults.on_file("stat", f"{folder}/full", do="kill")
         first.lift()
-        assert process.wait(20) == -signal.SIGKILL
+        assert process.wait() == -signal.SIGKILL
     finally:
         process.stop()
 
@@ -136,12 +136,12 @@ def test_half_of_a_write_reaches_the_disk(faults: Faults, folder: Path) -> None:
 def test_a_copy_instead_of_a_rename_shows_half_a_file_for_a_while(
     op: str, name: str, faults: Faults, folder: Path, tmp_path: Path
 ) -> None:
-    faults.on_file(op, f"{folder}/*", do="copy", seconds=0.5)
+    faults.on_file(op, f"{folder}/*", do="copy", seconds=3)
     process = watched(faults, folder, OPERATIONS[op], tmp_path)
     try:
         target = folder / name
         wait_until(lambda: target.exists() and target.read_bytes() == b"01234", "half of it is there")
-        assert process.wait(20) == 0, process.output
+        assert process.wait() == 0, process.output
         assert target.read_bytes() == b"0123456789"
         assert (folder / "full").exists() == (op == "link")
     finally:
@@ -185,7 +185,7 @@ def test_a_function_that_was_imported_before_the_rule_was_made_meets_its_fault(
     try:
         wait_until((folder / "ready").exists, "the modules are imported")
         faults.on_call("shared.models:weights_sha256", do="kill")
-        assert process.wait(20) == -signal.SIGKILL, process.output
+        assert process.wait() == -signal.SIGKILL, process.output
     finally:
         process.stop()
 

@@ -44,7 +44,7 @@ from tests.integration.processes import (
     wait_until,
 )
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 SHORT = Query(vector=np.ones(3, np.float32)).to_json()
 TASKS = {QUERY_QUEUE: SEARCH_TASK, EMBED_QUEUE: EMBED_TASK, MERGE_QUEUE: MERGE_TASK}
@@ -102,7 +102,7 @@ def target(undisturbed_job: JobDir, photos: Path, tmp_path_factory: pytest.TempP
     with redis_server(valkey_binary(), base / "valkey", port):
         worker = Process(command, base / "worker.log", env)
         try:
-            wait_until(lambda: "ready." in worker.output, "the worker is ready", 60)
+            wait_until(lambda: "ready." in worker.output, "the worker is ready")
             found = Target(url, job, photos, worker)
             found.is_well()
             yield found

@@ -11,7 +11,7 @@ from shared.jobdir import JobDir
 from tests.integration.faults.bench import Bench
 from tests.integration.processes import environment, run, wait_until
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 def failed_rows(job: JobDir) -> list[tuple[int, str]]:
@@ -30,7 +30,7 @@ def test_an_image_that_crashes_its_worker_is_quarantined_and_the_job_goes_on_wit
     crash = bench.faults.on_file("open-read", "*/photo_00123.jpg", do="abort")
     first, second = bench.ready(bench.begin_worker("embed", name="first"), bench.begin_worker("embed", name="second"))
     bench.ask()
-    wait_until(bench.sealed, "the partition is sealed", 60)
+    wait_until(bench.sealed, "the partition is sealed")
     assert failed_rows(bench.job) == [(123, "quarantined")]
     assert "SIGABRT" in pq.read_table(bench.job.errors(0)).to_pylist()[0]["error_message"]
     assert_others_are_untouched(bench.job, undisturbed_job, [123])

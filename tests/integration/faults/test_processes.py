@@ -20,7 +20,7 @@ from tests.integration.faults.bench import Bench, bytes_of
 from tests.integration.faults.faults import Fault
 from tests.integration.processes import Process, wait_until
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def stop_each(bench: Bench, holds: list[Fault]) -> None:
         process.kill(signal.SIGTERM)
         wait_until(lambda process=process: "Warm shutdown" in process.output, "the worker knows that it is to end")
         hold.lift()
-        assert process.wait(20) == 0
+        assert process.wait() == 0
 
 
 def tasks_ended(process: Process) -> int:
@@ -77,7 +77,6 @@ def wake(frozen: list[Process]) -> None:
     wait_until(
         lambda: all(tasks_ended(process) > count for process, count in zip(frozen, before, strict=True)),
         "the tasks of the frozen workers have ended",
-        30,
     )
 
 
@@ -90,7 +89,7 @@ def test_embed_workers_killed_one_after_another_at_each_step_lose_and_repeat_not
     workers(bench, "embed", len(kills) + 1)
     for kill in kills:
         bench.ask()
-        assert bench.at(kill).wait(10) == -signal.SIGKILL
+        assert bench.at(kill).wait() == -signal.SIGKILL
         bench.free()
     bench.ask()
     bench.sealed_as(undisturbed)
@@ -104,7 +103,7 @@ def test_embed_workers_killed_at_each_step_of_the_altered_copies_leave_none_or_w
     workers(sealed, "embed", len(kills) + 1)
     for kill in kills:
         sealed.ask_copies()
-        assert sealed.at(kill).wait(10) == -signal.SIGKILL
+        assert sealed.at(kill).wait() == -signal.SIGKILL
         assert not sealed.job.copies.exists()
         sealed.free(COPIES_LEASE)
     sealed.ask_copies()
@@ -188,7 +187,7 @@ def test_merge_workers_frozen_for_longer_than_their_lease_leave_one_whole_build_
     assert bytes_of(sealed.job) == undisturbed
 
 
-def find_itself(client: Client, photo: Path, timeout: float = 30.0) -> None:
+def find_itself(client: Client, photo: Path, timeout: float = 90.0) -> None:
     assert client.search(photo, k=3, timeout=timeout)[0].image_path == str(photo)
 
 
@@ -199,7 +198,7 @@ def begun_query(bench: Bench, client: Client) -> tuple[Fault, Process, Callable[
     photo = bench.photos / "photo_00007.jpg"
     (reply,) = client.enqueue([photo], k=3)
 
-    def answered(timeout: float) -> None:
+    def answered(timeout: float = 90.0) -> None:
         assert reply.result(timeout)[0].image_path == str(photo)
 
     return hold, bench.at(hold), answered
@@ -208,7 +207,7 @@ def begun_query(bench: Bench, client: Client) -> tuple[Fault, Process, Callable[
 def test_a_killed_query_worker_costs_the_query_it_held_and_the_next_is_answered(indexed: Bench, client: Client) -> None:
     _, holder, answered = begun_query(indexed, client)
     holder.kill()
-    holder.wait(10)
+    holder.wait()
     find_itself(client, indexed.photos / "photo_00008.jpg")
     with pytest.raises((ReplyTimeout, NoWorker)):
         answered(1)
@@ -220,8 +219,8 @@ def test_a_stopped_query_worker_answers_what_it_holds_first(indexed: Bench, clie
     holder.kill(signal.SIGTERM)
     wait_until(lambda: "Warm shutdown" in holder.output, "the worker knows that it is to end")
     hold.lift()
-    answered(15)
-    assert holder.wait(20) == 0
+    answered()
+    assert holder.wait() == 0
     find_itself(client, indexed.photos / "photo_00008.jpg")
     assert not indexed.tracebacks(), indexed.tracebacks()[0]
 
@@ -237,13 +236,13 @@ def test_a_frozen_query_worker_answers_when_it_wakes_and_others_answer_meanwhile
         # A frozen worker may still be handed one message by Redis, which waits in its socket until it wakes.
         try:
             find_itself(client, indexed.photos / "photo_00008.jpg", timeout=6)
-        except ReplyTimeout:
+        except (NoWorker, ReplyTimeout):
             return False
         return True
 
     wait_until(asked_again, "another worker answers")
     holder.kill(signal.SIGCONT)
-    answered(15)
+    answered()
     find_itself(client, indexed.photos / "photo_00009.jpg")
     assert not indexed.tracebacks(), indexed.tracebacks()[0]
 
@@ -258,7 +257,7 @@ def unmade(bench: Bench) -> Bench:
 
 
 def ends_well(bench: Bench, coordinator: Process, undisturbed: dict[str, str]) -> None:
-    assert coordinator.wait(60) == 0, coordinator.output
+    assert coordinator.wait() == 0, coordinator.output
     bench.sealed_as(undisturbed)
     assert bench.promoted()
     with Client(bench.job.path, bench.url) as client:
@@ -274,7 +273,7 @@ def test_a_coordinator_that_ends_at_any_step_leaves_what_the_same_command_goes_o
         coordinator = unmade.coordinator("--chunk-size", "25")
         assert unmade.at(hold) is coordinator
         coordinator.kill(number)
-        assert coordinator.wait(20) == status, coordinator.output
+        assert coordinator.wait() == status, coordinator.output
         assert ("Interrupted" in coordinator.output) == (number == signal.SIGTERM)
     ends_well(unmade, unmade.coordinator("--chunk-size", "25"), undisturbed)
 
@@ -286,6 +285,6 @@ def test_a_coordinator_frozen_while_others_finish_its_job_sees_that_when_it_wake
     coordinator = unmade.coordinator("--chunk-size", "25")
     unmade.at(hold).kill(signal.SIGSTOP)
     hold.lift()
-    unmade.until(unmade.promoted, "the index is promoted", 60)
+    unmade.until(unmade.promoted, "the index is promoted")
     coordinator.kill(signal.SIGCONT)
     ends_well(unmade, coordinator, undisturbed)
