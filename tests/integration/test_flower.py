@@ -42,7 +42,7 @@ def test_flower_shows_progress_inside_a_running_task_and_the_summary_at_its_end(
     root.mkdir()
     env = environment(CELERY_BROKER_URL=broker_url, LOOKALIKE_JOBS_ROOT=str(root))
     # Long enough for each partition to be seen under way.
-    env |= Faults(tmp_path / "faults").environment(light=True, seconds_per_batch=0.25)
+    env |= Faults(tmp_path / "faults").environment(light=True, seconds_per_batch=0.15)
     page = f"http://127.0.0.1:{port}"
     flower = start("flower", "--port", str(port), env=env)
     wait_until(lambda: fetch(f"{page}/healthcheck") == "OK", "Flower answers")

@@ -17,7 +17,7 @@ from shared.errors import ImageError, PackError
 from shared.packdir import PackDir
 from shared.settings import Settings
 from tests.integration.processes import make_photos
-from workers import packing, shrinking
+from workers import pack_reading, packing, shrinking
 
 SIZE = (60, 80)
 # What each process of a pack runs instead of its module: the same, with a decoder that crashes over some images.
@@ -98,10 +98,21 @@ def test_an_image_that_crashes_the_decoder_is_a_row_and_the_pack_goes_on(
     assert kept == set(range(20)) - set(lost)
 
 
-def test_what_an_innocent_suspect_becomes_is_what_it_would_have_been(photos: list[Path], tmp_path: Path) -> None:
+def test_what_an_innocent_suspect_becomes_is_what_it_would_have_been(
+    photos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plain, suspected = made(photos, tmp_path / "plain"), made(photos, tmp_path / "suspected")
+    alone = []
+
+    def noted(data: bytes, longest: int, quality: int, most_pixels: int) -> bytes:
+        alone.append(data)
+        return shrinking.shrunk_alone(data, longest, quality, most_pixels)
+
+    monkeypatch.setattr(pack_reading, "shrunk_alone", noted)
     packing.pack(plain, 2, threading.Event(), lambda count: None)
+    assert not alone
     packing.pack(suspected, 2, threading.Event(), lambda count: None, suspects=[2, 3])
+    assert sorted(alone) == sorted(photos[place].read_bytes() for place in (2, 3))
     assert everything(suspected) == everything(plain)
     assert len(everything(plain)) == 4
 

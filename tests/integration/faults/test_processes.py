@@ -191,7 +191,7 @@ def find_itself(client: Client, photo: Path, timeout: float = 90.0) -> None:
     assert client.search(photo, k=3, timeout=timeout)[0].image_path == str(photo)
 
 
-def begun_query(bench: Bench, client: Client) -> tuple[Fault, Process, Callable[[float], None]]:
+def begun_query(bench: Bench, client: Client) -> tuple[Fault, Process, Callable[..., None]]:
     """A query that a worker is about to answer, with a second worker there; gives the rule that holds it as well."""
     workers(bench, "query", 2)
     hold = bench.faults.on_call("workers.answering:Answerer.answer", do="wait", times=1)
