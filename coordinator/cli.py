@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
@@ -38,8 +39,22 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Find, among millions of images, the ones that match. Run the same command again to resume.",
 )
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"lookalike {metadata.version('lookalike')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say which version this is.")
+    ] = False,
+) -> None:
+    """Find, among millions of images, the ones that match. Run the same command again to resume."""
 
 
 @app.command()

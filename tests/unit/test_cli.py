@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,11 @@ def test_help_is_status_0(run: Run, command: list[str], option: str) -> None:
     ran = run(*command, option)
     assert (ran.status, ran.err) == (0, "")
     assert f"Usage: lookalike{''.join(f' {word}' for word in command)}" in " ".join(ran.out.split())
+
+
+def test_the_version_is_that_of_the_package(run: Run) -> None:
+    ran = run("--version")
+    assert (ran.status, ran.out, ran.err) == (0, f"lookalike {version('lookalike')}\n", "")
 
 
 # What could not be done: exit status 1.
