@@ -151,9 +151,9 @@ def fields_of(stat: str) -> tuple[str, int, int]:
 
 
 def role_of(arguments: Sequence[str]) -> str:
-    """The queue that a Celery worker of this command line consumes, else "other"."""
+    """The queues that a worker of this command line consumes, else "other"."""
     for option, value in pairwise(arguments):
-        if option == "-Q":
+        if option == "--queues":
             return value
     return "other"
 

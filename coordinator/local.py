@@ -33,27 +33,16 @@ def worker_command(
 ) -> list[str]:
     """The command line of a worker process that takes on `roles` under the node name `name`, set up as they need it.
 
-    Threads with one task at a time: a heartbeat goes out while a model runs, which the solo pool can't do, and no
-    process is forked after TensorFlow has started its threads. A worker for queries alone answers `query_threads` of
-    them at once (None: one a core), without events and quietly: both double its latency.
+    One task at a time. A worker for queries alone answers `query_threads` of them at once (None: one a core), without
+    events and quietly: both double its latency.
     """
     quiet = roles == ["query"]
-    command = [
-        sys.executable,
-        "-m",
-        "celery",
-        "-A",
-        "workers.app",
-        "worker",
-        "-P",
-        "threads",
-        "-c",
-        str(query_threads or os.cpu_count() or 1) if quiet else "1",
-    ]
-    command += ["-Q", ",".join(QUEUES[role] for role in roles), "-n", node_name(name)]
-    command += ["--without-gossip", "--without-mingle"]
-    command += ["-l", loglevel or ("WARNING" if quiet else "INFO")]
-    return command if quiet else [*command, "-E"]
+    # -P: nothing that lies in the working directory is taken for a module.
+    command = [sys.executable, "-P", "-m", "workers.worker_process"]
+    command += ["--queues", ",".join(QUEUES[role] for role in roles), "--name", node_name(name)]
+    command += ["--threads", str(query_threads or os.cpu_count() or 1) if quiet else "1"]
+    command += ["--loglevel", loglevel or ("WARNING" if quiet else "INFO")]
+    return command if quiet else [*command, "--events"]
 
 
 def node_name(name: str) -> str:
@@ -124,7 +113,7 @@ class LocalWorkers:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                cwd=self._directory,  # Celery puts the working directory first on the import path.
+                cwd=self._directory,  # Their settings come with the environment, and from no lookalike.toml.
                 env=environment,
                 pass_fds=[self._read_end],
                 start_new_session=True,  # Ctrl-C reaches the coordinator alone, which stops them in order.

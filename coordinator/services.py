@@ -17,6 +17,8 @@ from shared.messages import QUEUES
 from shared.settings import Settings, load_settings, without_settings
 from shared.stores import StorePath, any_path
 
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
 
 def worker(
     roles: Annotated[
@@ -35,13 +37,15 @@ def worker(
     ] = None,
     loglevel: Annotated[
         str | None,
-        typer.Option(help="DEBUG, INFO, WARNING ...; left out: as the role needs it."),
+        typer.Option(help=f"{', '.join(_LEVELS)}; left out: as the role needs it."),
     ] = None,
 ) -> None:
     """Run a worker until it is stopped: it takes tasks of its roles for every job under the jobs root."""
     unknown = [role for role in roles if role not in QUEUES]
     if unknown:
         raise UsageError(f"{unknown[0]!r} is no role of a worker: name one or several of {', '.join(QUEUES)}.")
+    if loglevel is not None and loglevel.upper() not in _LEVELS:
+        raise UsageError(f"{loglevel!r} is no log level: name one of {', '.join(_LEVELS)}.")
     settings = load_settings().changed(broker_url=broker, jobs_root=jobs_root, engine=engine)
     if settings.jobs_root is None:
         raise UsageError("A worker must know where the jobs lie: pass --jobs-root DIR, or set LOOKALIKE_JOBS_ROOT.")
@@ -49,7 +53,9 @@ def worker(
     settings = broker_for_exec(settings)
     chosen = list(dict.fromkeys(roles))
     _exec(
-        worker_command(chosen, name or f"{'-'.join(chosen)}-{os.getpid()}", loglevel, settings.query_threads),
+        worker_command(
+            chosen, name or f"{'-'.join(chosen)}-{os.getpid()}", loglevel and loglevel.upper(), settings.query_threads
+        ),
         settings,
     )
 

@@ -1,4 +1,4 @@
-"""The one place that builds the Celery app at import: `celery -A workers.app worker -Q embed`."""
+"""The one place that builds the Celery app at import, for `workers.worker_process` and for `celery -A workers.app`."""
 
 import os
 from contextlib import suppress

@@ -41,7 +41,7 @@ def finished(few_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 def embed_workers(root: Path) -> list[int]:
     """The embed workers that a coordinator of this jobs root has started."""
-    return [pid for pid, _ in commands_with("-Q embed") if runs_for(root, pid)]
+    return [pid for pid, _ in commands_with("--queues embed") if runs_for(root, pid)]
 
 
 def runs_for(root: Path, pid: int) -> bool:
@@ -61,7 +61,7 @@ def ended(server: str) -> bool:
 def leftovers(root: Path) -> list[str]:
     """What still runs for a jobs root: its broker, or workers."""
     broker = [args for _, args in commands_with(str(runtime_directory(root)))]
-    return broker + [args for pid, args in commands_with("workers.app") if runs_for(root, pid)]
+    return broker + [args for pid, args in commands_with("workers.worker_process") if runs_for(root, pid)]
 
 
 def test_index_embeds_what_it_can_and_lists_the_rest_with_a_reason(finished: Path) -> None:

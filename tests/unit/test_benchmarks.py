@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks import altered, machine, processes, tables
 from benchmarks.resume import Chunks
+from coordinator.local import worker_command
 from shared.errors import UsageError
 from shared.jobdir import JobDir
 from shared.messages import Answer, Hit
@@ -217,8 +218,8 @@ def test_the_stat_of_a_process_with_a_strange_name_is_read() -> None:
 
 
 def test_the_role_of_a_worker_is_the_queue_it_consumes() -> None:
-    assert processes.role_of(["python", "-m", "celery", "worker", "-Q", "embed", "-n", "x"]) == "embed"
-    assert processes.role_of(["valkey-server", "broker.conf", "-Q"]) == "other"
+    assert processes.role_of(worker_command(["embed"], "x")) == "embed"
+    assert processes.role_of(["valkey-server", "broker.conf", "--queues"]) == "other"
 
 
 def test_the_cpu_is_called_as_linux_calls_it() -> None:

@@ -666,7 +666,7 @@ def executed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], dict[str,
     return commands
 
 
-def test_a_worker_becomes_celery_with_its_roles_and_settings(
+def test_a_worker_becomes_a_process_with_its_roles_and_settings(
     run: Run, executed: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LOOKALIKE_BATCH_SIZE", "7")
@@ -674,10 +674,10 @@ def test_a_worker_becomes_celery_with_its_roles_and_settings(
     ran = run("worker", "embed", "merge", "embed", "--broker", "redis://host", "--jobs-root", ".", "--name", "w1")
     assert ran.status == 0
     ((command, environ),) = executed
-    assert command[:6] == [sys.executable, "-m", "celery", "-A", "workers.app", "worker"]
-    assert command[command.index("-Q") + 1] == "embed,merge"
-    assert command[command.index("-n") + 1].startswith("w1@")
-    assert command[command.index("-P") + 1 :][:3] == ["threads", "-c", "1"]
+    assert command[:4] == [sys.executable, "-P", "-m", "workers.worker_process"]
+    assert command[command.index("--queues") + 1] == "embed,merge"
+    assert command[command.index("--name") + 1].startswith("w1@")
+    assert command[command.index("--threads") + 1] == "1"
     assert "REDIS_URL" not in environ
     settings = load_settings(environ, tmp_path / "elsewhere")
     assert (settings.broker_url, settings.jobs_root, settings.batch_size) == ("redis://host", tmp_path, 7)
@@ -687,10 +687,21 @@ def test_a_worker_for_queries_alone_is_quiet(run: Run, executed: list[Any]) -> N
     run("worker", "query", "--broker", "redis://host", "--jobs-root", ".")
     run("worker", "query", "embed", "--broker", "redis://host", "--jobs-root", ".")
     quiet, loud = (command for command, _ in executed)
-    assert quiet[quiet.index("-c") + 1] == str(os.cpu_count())
-    assert loud[loud.index("-c") + 1] == "1"
-    assert ("-E" in quiet, quiet[quiet.index("-l") + 1]) == (False, "WARNING")
-    assert ("-E" in loud, loud[loud.index("-l") + 1]) == (True, "INFO")
+    assert quiet[quiet.index("--threads") + 1] == str(os.cpu_count())
+    assert loud[loud.index("--threads") + 1] == "1"
+    assert ("--events" in quiet, quiet[quiet.index("--loglevel") + 1]) == (False, "WARNING")
+    assert ("--events" in loud, loud[loud.index("--loglevel") + 1]) == (True, "INFO")
+
+
+def test_a_log_level_is_one_of_those_there_are(run: Run, executed: list[Any]) -> None:
+    common = ("--broker", "redis://host", "--jobs-root", ".", "--loglevel")
+    assert run("worker", "embed", *common, "debug").status == 0
+    ((command, _),) = executed
+    assert command[command.index("--loglevel") + 1] == "DEBUG"
+    ran = run("worker", "embed", *common, "loud")
+    assert ran.status == 2
+    assert "'loud' is no log level: name one of DEBUG, INFO, WARNING, ERROR, CRITICAL." in " ".join(ran.err.split())
+    assert len(executed) == 1
 
 
 def test_the_queries_answered_at_once_are_a_setting(
@@ -700,7 +711,7 @@ def test_the_queries_answered_at_once_are_a_setting(
     run("worker", "query", "--broker", "redis://host", "--jobs-root", ".")
     run("worker", "query", "merge", "--broker", "redis://host", "--jobs-root", ".")
     alone, both = (command for command, _ in executed)
-    assert [command[command.index("-c") + 1] for command in (alone, both)] == ["7", "1"]
+    assert [command[command.index("--threads") + 1] for command in (alone, both)] == ["7", "1"]
 
 
 def test_flower_becomes_celery_on_this_machine_alone(run: Run, executed: list[Any]) -> None:

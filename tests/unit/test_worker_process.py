@@ -1,0 +1,62 @@
+"""A worker process: what it makes of its arguments, and what it does not load."""
+
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from coordinator.local import worker_command
+from workers import worker_process
+
+COMMAND_LINE = ("celery.bin", "flower", "tornado", "prompt_toolkit")
+MODELS = ("pandas", "tensorflow", "keras", "openvino", "faiss", "cv2")
+
+
+@pytest.mark.parametrize(
+    ("roles", "loglevel", "made"),
+    [
+        (
+            ["embed", "merge"],
+            None,
+            {"queues": "embed,merge", "concurrency": 1, "loglevel": "INFO", "task_events": True},
+        ),
+        (["query"], "ERROR", {"queues": "query", "concurrency": 3, "loglevel": "ERROR", "task_events": False}),
+    ],
+)
+def test_it_is_the_worker_that_its_command_line_asks_for(
+    monkeypatch: pytest.MonkeyPatch, roles: list[str], loglevel: str | None, made: dict[str, Any]
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def worker(**options: Any) -> Any:
+        asked.append(options)
+        return SimpleNamespace(start=lambda: None, exitcode=70)
+
+    stand_in: Any = SimpleNamespace(app=SimpleNamespace(Worker=worker))
+    monkeypatch.setitem(sys.modules, "workers.app", stand_in)
+    command = worker_command(roles, "here", loglevel, query_threads=3)
+    assert command[1:4] == ["-P", "-m", worker_process.__name__]
+    monkeypatch.setattr(sys, "argv", command[3:])
+    assert worker_process.main() == 70
+    (options,) = asked
+    assert options["hostname"].startswith("here@")
+    assert made.items() <= options.items()
+    assert (options["pool_cls"], options["without_gossip"], options["without_mingle"]) == ("threads", True, True)
+
+
+def test_it_loads_nothing_that_it_does_not_need_to_wait_for_a_task() -> None:
+    program = f"""
+import sys
+import workers.app, workers.worker_process
+workers.app.app.loader.import_default_modules()
+assert "workers.embed_worker" in sys.modules
+print([name for name in {COMMAND_LINE + MODELS!r} if name in sys.modules])
+"""
+    environment = os.environ | {"LOOKALIKE_BROKER_URL": "redis://127.0.0.1:1"}  # It is not spoken to.
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program], capture_output=True, text=True, check=False, env=environment
+    )
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
