@@ -150,18 +150,18 @@ def hits_table(query: str, answer: Answer) -> RenderableType:
     """The hits of one query, best first."""
     if answer.error is not None:
         return Text(f"{query}: {answer.error}", style="red")
-    return _table_of(answer.hits, f"{query}  ·  {answer.milliseconds:.1f} ms in the worker")
+    return _lines_of(answer.hits, f"{query}  ·  {answer.milliseconds:.1f} ms in the worker")
 
 
-def _table_of(hits: Sequence[Hit], title: str) -> Table:
+def _lines_of(hits: Sequence[Hit], title: str) -> Text:
+    # No Table of Rich: where the window is narrow or nobody looks, it would cut a path in two, which nobody could copy.
     # Text all through: in a plain string, Rich would take a path like `[old]/:dog:.jpg` for its own markup.
-    table = Table(title=Text(title, style="bold"), title_justify="left", box=None, pad_edge=False)
-    table.add_column("#", justify="right", style="dim")
-    table.add_column("similarity", justify="right")
-    table.add_column("image", overflow="fold")
+    width = len(str(len(hits)))
+    lines = [Text(title, style="bold"), Text(f"{'#':>{width}}  similarity  image", style="bold")]
     for hit in hits:
-        table.add_row(str(hit.rank), f"{hit.similarity:.4f}", Text(hit.image_path))
-    return table
+        lines.append(Text(f"{hit.rank:>{width}}", style="dim"))
+        lines[-1].append(f"  {hit.similarity:>10.4f}  {hit.image_path}", style="not dim")
+    return Text("\n").join(lines)
 
 
 def fewer_line(answers: Sequence[Answer], k: int, filtered: bool) -> str:
@@ -205,7 +205,7 @@ def demo_view(cut: DemoPhotos, result: DemoResult, progress: Progress) -> Render
     table.add_row("all", str(copies), f"{first:.1%}", f"{in_ten:.1%}", style="bold")
     index = "" if progress.index is None else f"{progress.index.type} index of {progress.index.ntotal:,} embeddings"
     example = f"Best five hits of one copy ({result.example.alteration}) of {result.example.original.name}"
-    best = _table_of(result.hits, example)
+    best = _lines_of(result.hits, example)
     figures = Text(
         f"embedding   {result.images_per_second:,.0f} images a second in one worker, from file to checkpoint\n"
         f"index       {index}\n"

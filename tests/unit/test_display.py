@@ -143,6 +143,16 @@ def test_hits_are_a_table_with_paths_as_they_are() -> None:
     ]
 
 
+def test_no_path_is_cut_in_two_where_the_window_is_narrow() -> None:
+    path = "/photos" + "/a folder with a long name" * 9 + "/b.jpg"
+    hits = tuple(Hit(rank, rank, path, 1 / rank) for rank in range(1, 12))
+    _, heads, *lines = shown(display.hits_table("q.jpg", Answer(hits=hits, milliseconds=1.0)), width=40).splitlines()
+    assert heads == " #  similarity  image"
+    assert len(lines) == 11
+    assert lines[0] == f" 1      1.0000  {path}"
+    assert lines[10] == f"11      0.0909  {path}"
+
+
 def test_an_error_stands_in_the_place_of_the_hits() -> None:
     assert shown(display.hits_table("q.jpg", Answer(error=QueryError("It has no pixels.")))) == (
         "q.jpg: It has no pixels.\n"
