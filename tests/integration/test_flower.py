@@ -11,6 +11,7 @@ from urllib.request import urlopen
 import pytest
 import redis
 
+from tests.integration.faults.bench import is_ready
 from tests.integration.faults.faults import Faults
 from tests.integration.processes import (
     Process,
@@ -94,7 +95,7 @@ def test_no_password_and_no_user_of_the_broker_is_shown_anywhere(tmp_path: Path,
         flower = start("flower", "--port", str(port), env=env)
         worker = start("worker", "merge", "--name", "w", "--loglevel", "DEBUG", env=env)
         page = f"http://127.0.0.1:{port}"
-        wait_until(lambda: "ready." in worker.output, "the worker is ready")
+        wait_until(lambda: is_ready(worker), "the worker is ready")
         name = f"w@{socket.gethostname()}"
         wait_until(lambda: fetch(f"{page}/worker/{name}?refresh=1"), "Flower knows the worker")
         wait_until(lambda: "broker_url" in (fetch(f"{page}/worker/{name}") or ""), "its settings are shown")

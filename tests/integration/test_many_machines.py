@@ -15,6 +15,7 @@ from shared.jobdir import JobDir
 from shared.ledger import read_seal
 from shared.manifest import load_manifest
 from tests.conftest import require_service
+from tests.integration.faults.bench import is_ready
 from tests.integration.processes import (
     LOOKALIKE,
     PATIENCE_SECONDS,
@@ -56,7 +57,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             Process([LOOKALIKE, "worker", role], base / f"{role}{number}.log", env) for number, role in enumerate(roles)
         ]
         try:
-            wait_until(lambda: all("ready." in one.output for one in processes[:2]), "both embed workers are ready")
+            wait_until(lambda: all(map(is_ready, processes[:2])), "both embed workers are ready")
             yield Cluster(url, root, photos, processes)
         finally:
             for process in processes:

@@ -75,7 +75,7 @@ def test_openvino_gives_the_features_of_keras(lite0: Embedder, photos: NDArray[n
     found, expected = lite0.embed(photos), keras.embed(photos)
     assert (lite0.dim, lite0.image_size, lite0.fingerprint) == (1280, 224, keras.fingerprint)
     assert (found * expected).sum(axis=1).min() > 0.999999
-    assert np.abs(found - expected).max() < 5e-6
+    assert np.abs(found - expected).max() < 1e-6
     assert (found @ found.T)[~np.eye(len(photos), dtype=bool)].max() < 0.7
 
 

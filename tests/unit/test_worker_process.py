@@ -50,9 +50,12 @@ def test_it_is_the_worker_that_its_command_line_asks_for(
 def test_it_loads_nothing_that_it_does_not_need_to_wait_for_a_task() -> None:
     program = f"""
 import sys
-import workers.app, workers.worker_process
-workers.app.app.loader.import_default_modules()
-assert "workers.embed_worker" in sys.modules
+from workers import worker_process
+from workers.app import app
+app.Worker.start = lambda worker: None
+sys.argv = {worker_command(["embed", "merge", "query"], "here")[3:]!r}
+assert worker_process.main() == 0
+assert "workers.embed_worker" in sys.modules, "the tasks are there"
 print([name for name in {COMMAND_LINE + MODELS!r} if name in sys.modules])
 """
     environment = os.environ | {"LOOKALIKE_BROKER_URL": "redis://127.0.0.1:1"}  # It is not spoken to.

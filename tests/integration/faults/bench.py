@@ -17,7 +17,7 @@ from shared.manifest import Manifest
 from shared.queues import send_copies, send_embed, send_merge
 from shared.settings import Settings
 from tests.integration.faults.faults import Fault, Faults
-from tests.integration.processes import PATIENCE_SECONDS, QUICK, Process, environment, wait_until
+from tests.integration.processes import QUICK, Process, environment, wait_until
 
 CHUNK_SIZE = 25
 
@@ -121,12 +121,11 @@ class Bench:
     def sealed(self, partition: int = 0) -> bool:
         return ledger.is_sealed(self.job, partition)
 
-    def sealed_as(self, undisturbed: Mapping[str, str], seconds: float = PATIENCE_SECONDS) -> None:
+    def sealed_as(self, undisturbed: Mapping[str, str]) -> None:
         """Wait until the partition is sealed and tidied up, and nobody works on it; then compare its bytes."""
         self.until(
             lambda: self.sealed() and not self.job.chunk_dir(0).exists() and self.holder() is None,
             "the partition is sealed and nobody works on it",
-            seconds,
         )
         assert bytes_of(self.job) == undisturbed
         assert not self.tracebacks(), self.tracebacks()[0][:4000]
@@ -144,7 +143,7 @@ class Bench:
         builds.check_files(self.job, info, checksums=True)
         return info.build
 
-    def until(self, condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> Any:
+    def until(self, condition: Callable[[], Any], what: str) -> Any:
         """`wait_until`, and all the while no committed chunk may be written again."""
 
         def look() -> Any:
@@ -154,11 +153,11 @@ class Bench:
             self._commits |= now
             return condition()
 
-        return wait_until(look, what, seconds)
+        return wait_until(look, what)
 
-    def reached(self, fault: Fault, times: int = 1, seconds: float = PATIENCE_SECONDS) -> Fault:
+    def reached(self, fault: Fault, times: int = 1) -> Fault:
         """`fault`, once it has happened so often."""
-        self.until(lambda: fault.reached >= times, f"fault {fault.name} has happened {times} times", seconds)
+        self.until(lambda: fault.reached >= times, f"fault {fault.name} has happened {times} times")
         return fault
 
     def at(self, fault: Fault) -> Process:

@@ -32,6 +32,7 @@ from shared.messages import (
     reply_from_json,
 )
 from shared.settings import Settings
+from tests.integration.faults.bench import is_ready
 from tests.integration.faults.faults import Faults
 from tests.integration.processes import (
     LOOKALIKE,
@@ -102,7 +103,7 @@ def target(undisturbed_job: JobDir, photos: Path, tmp_path_factory: pytest.TempP
     with redis_server(valkey_binary(), base / "valkey", port):
         worker = Process(command, base / "worker.log", env)
         try:
-            wait_until(lambda: "ready." in worker.output, "the worker is ready")
+            wait_until(lambda: is_ready(worker), "the worker is ready")
             found = Target(url, job, photos, worker)
             found.is_well()
             yield found
