@@ -235,13 +235,13 @@ def read_listing(directory: PackDir, start: int) -> Iterator[Listed]:
     try:
         # Read here, and not by Arrow, as shared/parquet.py says: 2,000,000 paths are some tens of megabytes.
         with open(directory.listing, "rb") as file:
-            listing = pq.ParquetFile(pa.BufferReader(file.read()), page_checksum_verification=True)
+            listing = pq.ParquetFile(pa.BufferReader(file.read()), pre_buffer=False, page_checksum_verification=True)
         at = 0
         for group in range(listing.metadata.num_row_groups):
             rows = listing.metadata.row_group(group).num_rows
             at += rows
             if at > start:
-                table = listing.read_row_group(group).slice(max(0, start - (at - rows)))
+                table = listing.read_row_group(group, use_threads=False).slice(max(0, start - (at - rows)))
                 columns = [table[name].to_pylist() for name in LISTING_SCHEMA.names]
                 for image, path, stem, suffix, member in zip(*columns, strict=True):
                     yield Listed(image, path, stem, suffix, None if member is None else Member(**member))

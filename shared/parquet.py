@@ -42,9 +42,19 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
     mount that drops out for a moment must not make good chunks look bad.
     """
     with _readable(path) as file:
-        # Read here, and not by Arrow: its threads may let go of a file of Python's only when the interpreter is ending,
-        # and that aborts the process. A file of one partition or chunk has a few megabytes.
-        return pq.read_table(pa.BufferReader(file.read()), columns=columns, page_checksum_verification=True)
+        return whole_table(file.read(), columns)
+
+
+def whole_table(data: bytes, columns: list[str] | None = None) -> pa.Table:
+    """The bytes of a Parquet file as a table, each page's checksum compared; KeyError for a column that is not there.
+
+    Arrow reads them in this thread alone. One of its own may let go of what belongs to Python only when the
+    interpreter is ending, and that aborts a process whose answer was right.
+    """
+    with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False, page_checksum_verification=True) as parquet:
+        if missing := set(columns or ()).difference(parquet.schema_arrow.names):
+            raise KeyError(f"it has no column {', '.join(sorted(missing))}")
+        return parquet.read(columns=columns, use_threads=False)
 
 
 def read_schema(path: Path) -> pa.Schema:

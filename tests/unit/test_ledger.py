@@ -292,7 +292,7 @@ def test_a_disk_that_does_not_answer_is_no_damaged_chunk(
     def fail(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
 
-    for function in ("read_table", "read_schema"):
+    for function in ("ParquetFile", "read_schema"):
         with monkeypatch.context() as patch:
             patch.setattr(pq, function, fail)
             with pytest.raises(OSError, match="not connected"):
