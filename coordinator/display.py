@@ -15,6 +15,7 @@ from coordinator.reconcile import Look
 from shared.errors import LookalikeError
 from shared.lease import COPIES
 from shared.messages import Answer, Hit
+from shared.paths import shown_path
 
 
 def duration(seconds: float) -> str:
@@ -160,7 +161,7 @@ def _lines_of(hits: Sequence[Hit], title: str) -> Text:
     lines = [Text(title, style="bold"), Text(f"{'#':>{width}}  similarity  image", style="bold")]
     for hit in hits:
         lines.append(Text(f"{hit.rank:>{width}}", style="dim"))
-        lines[-1].append(f"  {hit.similarity:>10.4f}  {hit.image_path}", style="not dim")
+        lines[-1].append(f"  {hit.similarity:>10.4f}  {shown_path(hit.image_path)}", style="not dim")
     return Text("\n").join(lines)
 
 

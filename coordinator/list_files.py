@@ -17,7 +17,7 @@ from coordinator.listing import Listed
 from shared import image_parquet
 from shared.errors import SourceError
 from shared.locations import opened
-from shared.paths import is_url, member_text, split_member, to_os_path, to_text
+from shared.paths import is_file_uri, is_url, member_text, split_member, to_os_path, to_text
 
 _LINE_BYTES = 65_536  # No path is as long; a file without line ends must not be read into memory whole.
 _ROWS: Final = 1_024
@@ -60,6 +60,8 @@ def beside(base: Path) -> Callable[[str], str]:
     def place(text: str) -> str:
         if is_url(text):
             return text
+        if is_file_uri(text):  # As hits give a name that is no UTF-8 or holds a control character.
+            return to_text(str(base / to_os_path(text)))
         # One that our own hits give back, of an image in an archive or with a name that is no UTF-8.
         inside = split_member(text)
         if inside is not None:

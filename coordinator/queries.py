@@ -9,7 +9,7 @@ import numpy as np
 from shared.errors import ImageError, QueryError
 from shared.locations import read_bytes
 from shared.messages import MAX_IMAGE_BYTES, Query
-from shared.paths import is_url, split_member
+from shared.paths import is_file_uri, is_url, split_member, to_os_path
 
 Queryable = str | os.PathLike[str] | bytes | np.ndarray
 
@@ -47,6 +47,8 @@ def _image_at(path: str | os.PathLike[str], max_bytes: int) -> bytes:
             return read_bytes(path, max_bytes)
         except ImageError as error:
             raise ImageError(f"The query image {path} can't be read: {error}", error.status) from None
+    if isinstance(path, str) and is_file_uri(path):
+        path = to_os_path(path)
     try:
         # Without waiting: opening a pipe would, until somebody writes to it.
         with open(

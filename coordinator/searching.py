@@ -1,5 +1,6 @@
 """The command `lookalike search`: images or vectors become queries, and the hits of each are shown."""
 
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,6 +12,7 @@ import typer
 from coordinator import display, terminal
 from coordinator.client import Client
 from coordinator.queries import Queryable, as_query
+from coordinator.stored_query import is_image_id, stored_embedding
 from coordinator.terminal import Broker, Job, err, out
 from coordinator.workforce import client_for_search
 from shared import builds
@@ -27,7 +29,8 @@ def search(
     images: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="IMAGE", help="Query images: files, URLs, or images in an archive, photos.tar::a/b.jpg."
+            metavar="IMAGE",
+            help="Query images: files, URLs, images in an archive, photos.tar::a/b.jpg, or ids of images of the job.",
         ),
     ] = None,
     k: Annotated[int, typer.Option("-k", min=1, max=MAX_K, help="Hits for each query.")] = 10,
@@ -61,7 +64,7 @@ def search(
     if not settings.broker_url or directory.spec.is_file():
         load_manifest(directory)
         builds.require_promoted(directory)
-    asked: list[tuple[str, Queryable]] = [(image, image) for image in images or ()]
+    asked: list[tuple[str, Queryable]] = [(image, _queryable(directory, image)) for image in images or ()]
     asked += [] if vector is None else vectors_in(vector)
     names = [name for name, _ in asked]
     filter = Filter.of(None if ids is None else ids_in(ids), where)
@@ -81,6 +84,20 @@ def search(
         err.print(f"lookalike: {name}: {error}", markup=False)
     if failed:
         raise SystemExit(1)
+
+
+def _queryable(job: JobDir, image: str) -> Queryable:
+    """What was typed as a query image: as `show` does, a number is the id of an image of the job."""
+    if not is_image_id(image):
+        return image
+    if os.path.exists(image):
+        err.print(f"{image} is taken for an image id of the job; the file is ./{image}")
+    if not job.spec.is_file():
+        raise QueryError(
+            f"{image} is an image id, and {job.path} is not on this machine to be asked for its embedding: name the "
+            "image itself, or ./NAME for a file."
+        )
+    return stored_embedding(job, load_manifest(job), image)
 
 
 def answers_of(

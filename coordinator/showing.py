@@ -1,4 +1,4 @@
-"""The command `lookalike show`: an image of a job, wherever it lies, taken out, described and opened."""
+"""The command `lookalike show`: an image of a job, wherever it lies, described and taken out."""
 
 import os
 import tempfile
@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import typer
 
 from coordinator import terminal
+from coordinator.stored_query import is_image_id, require_image_id
 from coordinator.terminal import Job, Json, err, out
 from shared import ledger, path_list
 from shared.errors import ImageError, QueryError, UsageError
@@ -17,7 +18,7 @@ from shared.jobdir import JobDir
 from shared.locations import Location, read_bytes
 from shared.manifest import Manifest, load_manifest
 from shared.parquet import read_table
-from shared.paths import is_url, split_member, to_os_path
+from shared.paths import is_url, member_text, shown_path, split_member, to_os_path, to_text
 
 
 def show(
@@ -26,9 +27,12 @@ def show(
     output: Annotated[
         Path | None, typer.Option("-o", metavar="FILE", help="Write the image's bytes there; - for stdout.")
     ] = None,
+    open_it: Annotated[
+        bool, typer.Option("--open", help="Open the image with the program that this machine has.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Say what JOB knows of an image, and open it or write it to a file, also from an archive or a URL."""
+    """Say what JOB knows of an image; with -o or --open also take it out, from an archive or a URL too."""
     if as_json and output == Path("-"):
         raise UsageError("--json and -o - don't go together: both write to stdout.")
     directory = JobDir.at(job)
@@ -43,29 +47,37 @@ def show(
     else:
         for name, value in facts.items():
             if value is not None:
-                out.print(f"{name:<14} {value}")
+                out.print(f"{name:<14} {shown_path(value) if name == 'image_path' else value}")
     if output is not None:
         with written_aside(output.expanduser()) as aside:
             aside.write_bytes(read_bytes(location.path, manifest.max_image_bytes, location.member))
         err.print(f"written to {output}")
-    elif not as_json:
+    if open_it:
         _open(location, manifest)
 
 
 def _found(job: JobDir, manifest: Manifest, image: str) -> tuple[int, Location]:
     """The id of an image and where it lies; `image` is its id, or its path."""
-    if image.isascii() and image.isdecimal():
-        image_id = int(image)
-        if image_id >= manifest.listed:
-            raise QueryError(f"{job.path} has the image ids 0 to {manifest.listed - 1:,}, and none is {image}.")
+    if is_image_id(image):
+        image_id = require_image_id(job, manifest, image)
         partition = manifest.partition(image_id // manifest.partition_size)
         return image_id, path_list.read_locations(job, partition)[image_id - partition.start]
-    wanted = {image} if is_url(image) or split_member(image) else {image, str(Path(image).expanduser().absolute())}
+    wanted = {image, _as_listed(image)}
     for partition in manifest.partitions:
         for place, path in enumerate(path_list.read_paths(job, partition)):
             if path in wanted:
                 return partition.start + place, path_list.read_locations(job, partition)[place]
     raise QueryError(f"{job.path} lists no image {image}: give its id, or its path as the hits of a search give it.")
+
+
+def _as_listed(image: str) -> str:
+    """The text that a job lists for an image that was typed: of a path the absolute one."""
+    if is_url(image):
+        return image
+    if (inside := split_member(image)) is not None:
+        archive, name = inside
+        return member_text(_as_listed(archive), name)
+    return to_text(os.path.abspath(os.path.expanduser(to_os_path(image))))
 
 
 def _facts(job: JobDir, manifest: Manifest, image_id: int) -> dict[str, Any]:

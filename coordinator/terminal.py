@@ -26,12 +26,29 @@ from shared.broker_url import redacted
 from shared.errors import LookalikeError, UsageError
 from shared.jobdir import JobDir
 from shared.manifest import load_manifest
+from shared.paths import printable
 from shared.settings import ENGINES
 from shared.wish import FAMILIES
 
+
 # What is printed holds paths and log lines: nothing in them may be taken for markup or an emoji's name.
-out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
-err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+# Nor may a name in it move the cursor or colour the rest.
+class _Console(Console):
+    def print(self, *objects: Any, **options: Any) -> None:
+        super().print(*(_printable(thing) for thing in objects), **options)
+
+
+def _printable(thing: Any) -> Any:
+    if isinstance(thing, str):
+        return printable(thing)
+    if isinstance(thing, Text) and printable(thing.plain) != thing.plain:
+        lines = (Text(printable(line.plain), line.style) for line in thing.split(allow_blank=True))
+        return Text("\n").join(lines)
+    return thing
+
+
+out = _Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+err = _Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 Job = Annotated[Path, typer.Argument(metavar="JOB", help="Directory of the job.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of lines.")]

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,8 @@ from shared import files, scratch
 from shared.errors import JobError, JobNotFound, UsageError
 from shared.stores import StorePath, any_path
 
-_JOB_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_MOST_CHARACTERS = 64
+_MOST_BYTES = 200  # A file system takes names of 255 bytes, and `-evaluation.json` stands behind this one.
 _OURS = re.compile(
     r"job\.json|\.creating\.lock|(paths/paths|metadata/metadata|errors/errors)_\d{4,9}\.parquet|"
     r"img_emb/img_emb_\d{4,9}\.npy|chunks/\d{4,9}/(\d{4,9}\.parquet|attempt_\w+\.txt)|ledger/\d{4,9}\.json|"
@@ -24,13 +26,32 @@ _ASIDE = re.compile(r"(?<![^/])\.([^/]+)\.[0-9a-f]{32}\.tmp$")
 
 
 def check_job_id(job_id: str) -> str:
-    """Return `job_id`, or raise JobError: an id is 1 to 64 of A-Z a-z 0-9 _ . - and holds no `..`."""
-    if not isinstance(job_id, str) or not _JOB_ID.fullmatch(job_id) or ".." in job_id or job_id == ".":
+    """Return `job_id`, or raise JobError: an id is 1 to 64 letters of any script, digits, spaces and `_.-+,()&@'!`.
+
+    It holds no `..`, is not `.`, begins and ends with no space, and takes at most 200 bytes.
+    """
+    if (
+        not isinstance(job_id, str)
+        or not 1 <= len(job_id) <= _MOST_CHARACTERS
+        or not all(map(_may_name, job_id))
+        or job_id != job_id.strip()
+        or ".." in job_id
+        or job_id == "."
+        or len(job_id.encode()) > _MOST_BYTES
+    ):
         raise JobError(
-            f"{job_id!r:.80} can't name a job: use 1 to 64 letters, digits, '_', '-' and '.', without '..'. "
-            "A job's id is the name of its directory."
+            f"{job_id!r:.80} can't name a job: use 1 to 64 letters, digits, spaces and _.-+,()&@'! without '..' and "
+            "without a space at either end. A job's id is the name of its directory."
         )
     return job_id
+
+
+def _may_name(character: str) -> bool:
+    # Neither what a path, a Redis key or pattern, or a URL gives a meaning to, nor what can't be seen. macOS writes an
+    # umlaut as a letter and a mark.
+    return (
+        character.isalpha() or character in "0123456789 _.-+,()&@'!" or unicodedata.category(character) in ("Mn", "Mc")
+    )
 
 
 def _numbers_in(directory: Path, prefix: str, suffix: str) -> list[int]:

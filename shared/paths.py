@@ -7,6 +7,8 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 _SCHEME = "file://"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+# What moves the cursor of a terminal, colours it, or ends a line of a list.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 ARCHIVE_SUFFIXES: Final = (".tar", ".zip", ".parquet")
 """Files that hold images which have a path of their own each, `ARCHIVE::MEMBER`."""
 _MEMBER = re.compile(rf"(.+?(?:{'|'.join(map(re.escape, ARCHIVE_SUFFIXES))}))::(.+)", re.IGNORECASE | re.DOTALL)
@@ -15,15 +17,18 @@ _MEMBER = re.compile(rf"(.+?(?:{'|'.join(map(re.escape, ARCHIVE_SUFFIXES))}))::(
 def to_text(path: str) -> str:
     """Write `path`, as `os.listdir` or `os.fsdecode` give it, as text that UTF-8 can hold.
 
-    Nearly every path comes back as it is. One whose bytes are no UTF-8, or that would be read as a URL or as a member
-    of an archive, becomes `file://` followed by its bytes, percent-escaped. `to_os_path` is the inverse.
+    Nearly every path comes back as it is. One whose bytes are no UTF-8, that holds a control character such as a
+    newline, or that would be read as a URL or as a member of an archive, becomes `file://` followed by its bytes,
+    percent-escaped. `to_os_path` is the inverse.
     """
     raw = os.fsencode(path)
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
         return _SCHEME + quote_from_bytes(raw)
-    if ":" in text and (_URL.match(text) or _MEMBER.fullmatch(text)):
+    # Asking whether all of it can be printed takes less time than looking for what can't.
+    control = not text.isprintable() and _CONTROL.search(text)
+    if control or (":" in text and (_URL.match(text) or _MEMBER.fullmatch(text))):
         return _SCHEME + quote_from_bytes(raw)
     return text
 
@@ -33,6 +38,31 @@ def to_os_path(text: str) -> str:
     if text.startswith(_SCHEME):
         return os.fsdecode(unquote_to_bytes(text.removeprefix(_SCHEME)))
     return os.fsdecode(text.encode("utf-8", "surrogateescape"))
+
+
+def is_file_uri(text: str) -> bool:
+    """Whether `text` is a file of a disk as `to_text` writes one whose name can't be written plainly."""
+    return text.startswith(_SCHEME)
+
+
+def shown_path(text: str) -> str:
+    """`text`, the path of an image, as it can be shown in one line and typed again.
+
+    Jobs made before `to_text` escaped control characters may list paths that hold some.
+    """
+    if text.isprintable() or not _CONTROL.search(text):
+        return text
+    inside = split_member(text)
+    if inside is not None:
+        return member_text(shown_path(inside[0]), inside[1])
+    return printable(text) if is_url(text) else to_text(to_os_path(text))
+
+
+def printable(text: str) -> str:
+    """`text` in which control characters, but for ends of lines and tabs, are escaped: `\\x1b` for ESC."""
+    if text.isprintable():
+        return text
+    return _CONTROL.sub(lambda found: found[0] if found[0] in "\n\t" else ascii(found[0])[1:-1], text)
 
 
 def is_url(text: str) -> bool:

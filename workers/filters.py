@@ -91,7 +91,7 @@ class Filters:
         columns = _columns(where, schema)
         deadline = time.monotonic() + _MOST_SECONDS
         found = [np.empty(0, np.int64)]
-        with _database(where) as database:
+        with _database(where, schema.names) as database:
             database.register("images", schema.empty_table())
             kind = database.execute(f"SELECT ({where}\n) FROM images LIMIT 0").description[0][1]
             if str(kind) != "BOOLEAN":
@@ -152,8 +152,8 @@ def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
 
 
 @contextmanager
-def _database(where: str) -> "Iterator[duckdb.DuckDBPyConnection]":
-    """A database in memory that reaches no file and no network; its errors as QueryError."""
+def _database(where: str, columns: Sequence[str] = ()) -> "Iterator[duckdb.DuckDBPyConnection]":
+    """A database in memory that reaches no file and no network; its errors as QueryError, which name the `columns`."""
     try:
         import duckdb
     except ImportError:
@@ -168,7 +168,8 @@ def _database(where: str) -> "Iterator[duckdb.DuckDBPyConnection]":
             yield database
         except duckdb.Error as error:
             reason = str(error).splitlines()[0].rstrip(".")
-            raise QueryError(f"The filter {_shown(where)} can't be asked of the metadata: {reason}.") from None
+            known = f" The columns are {', '.join(columns)}." if columns else ""
+            raise QueryError(f"The filter {_shown(where)} can't be asked of the metadata: {reason}.{known}") from None
 
 
 def _shown(where: str) -> str:

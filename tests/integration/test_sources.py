@@ -61,6 +61,10 @@ def test_a_job_over_tars_is_killed_resumed_searched_and_shown(
     assert (hits[0]["image_path"], hits[0]["id"], len(hits)) == (query, 137, 5)
     assert {hit["id"] % 5 for hit in hits} == {2}
 
+    # The same by its id, asked for without the image.
+    by_id = run("search", job.path, "137", "-k", "5", "--where", "stars = 2", "--json", env=env)
+    assert [hit["id"] for hit in json.loads(by_id.stdout)[0]["hits"]] == [hit["id"] for hit in hits], by_id.stderr
+
     shown = run("show", job.path, hits[0]["image_path"], "-o", tmp_path / "hit.jpg")
     assert shown.returncode == 0, shown.stderr
     assert "photo 137" in shown.stdout

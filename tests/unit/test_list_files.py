@@ -1,5 +1,6 @@
 """Lists of paths as CSV and Parquet: which column it is, what is kept beside it, and what is refused."""
 
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,6 +9,7 @@ import pytest
 
 from coordinator.sources import open_source
 from shared.errors import SourceError
+from shared.locations import read_bytes
 
 
 def csv(folder: Path, text: str | bytes) -> str:
@@ -90,3 +92,16 @@ def test_urls_in_a_list_stay_as_they_are(tmp_path: Path) -> None:
         "s3://bucket/b.jpg",
         str(tmp_path / "c.jpg"),
     ]
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.jpg", b"esc\x1b[31m.jpg", b"line\nend.jpg", b"tab\t.jpg", b"a.tar::b.jpg"])
+def test_the_path_of_a_hit_is_an_entry_of_a_list_again(tmp_path: Path, name: bytes) -> None:
+    """Whatever the name of a file is, what a folder lists it as lists it again."""
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / os.fsdecode(name)).write_bytes(b"an image")
+    (listed,) = open_source(str(tmp_path / "photos")).images
+    (tmp_path / "list.txt").write_text(f"{listed.path}\n")
+    (tmp_path / "list.csv").write_text(f"image_path\n{listed.path}\n")
+    for source in ("list.txt", "list.csv"):
+        assert [image.path for image in open_source(str(tmp_path / source)).images] == [listed.path]
+    assert read_bytes(listed.path, 100) == b"an image"

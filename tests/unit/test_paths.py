@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.paths import to_os_path, to_text
+from shared.paths import is_file_uri, printable, shown_path, to_os_path, to_text
 
 names = st.binary(min_size=1, max_size=40).map(lambda raw: raw.replace(b"\0", b""))
 
@@ -24,7 +24,11 @@ def test_the_text_of_a_path_is_always_utf8(raw: bytes) -> None:
     assert text.encode("utf-8").decode("utf-8") == text
 
 
-@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1))
+@given(
+    st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\0\u2028\u2029"), min_size=1).filter(
+        lambda name: "::" not in name
+    )
+)
 def test_a_path_that_is_text_already_is_left_as_it_is(name: str) -> None:
     assert to_text("/" + name) == "/" + name
 
@@ -75,3 +79,19 @@ def test_the_path_of_a_text_opens_the_file_it_was_written_for(tmp_path: os.PathL
         pytest.skip("this file system takes no names but UTF-8")
     with open(to_os_path(to_text(os.fsdecode(path))), "rb") as file:
         assert file.read() == b"bytes"
+
+
+@pytest.mark.parametrize("character", ["\n", "\t", "\r", "\x1b", "\x7f", "\x85", "\x9b", "\u2028"])
+def test_a_name_with_a_control_character_is_one_line_that_can_be_typed_again(character: str) -> None:
+    path = f"/photos/a{character}b.jpg"
+    for text in (to_text(path), shown_path(path), shown_path(f"/x.tar::a{character}b.jpg").split("::")[1]):
+        assert is_file_uri(text)
+        assert text.isprintable()
+    assert to_os_path(to_text(path)) == to_os_path(shown_path(path)) == path
+
+
+def test_what_a_terminal_obeys_is_shown_escaped_and_nothing_else() -> None:
+    assert printable("/a\x1b[31m\x07b\x9b c\u2028") == "/a\\x1b[31m\\x07b\\x9b c\\u2028"
+    for plain in ("two\nlines\tof text", "Bildschirmfoto 9.41\u202fAM \u3000写真 \U0001f600.jpg"):
+        assert printable(plain) == plain
+        assert shown_path(plain.replace("\n", "").replace("\t", "")) == plain.replace("\n", "").replace("\t", "")

@@ -1,10 +1,12 @@
 """`lookalike show`: what a job knows of an image, and its bytes, wherever they lie."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
+from coordinator.queries import as_query
 from shared.jobdir import JobDir
 from tests.unit.conftest import Run
 from tests.unit.image_forms import CAPTIONS, CONTENTS, FORMS, NAMES
@@ -68,7 +70,9 @@ def test_without_a_program_that_opens_it_the_image_lies_in_a_file(
         return 1
 
     monkeypatch.setattr("typer.launch", launch)
-    ran = run("show", shards.path, "7")
+    assert run("show", shards.path, "7").err == ""
+    assert opened == []
+    ran = run("show", shards.path, "7", "--open")
     assert ran.err == f"No program opened it here; the image is {opened[0]}\n"
     assert Path(opened[0]).read_bytes() == CONTENTS[NAMES[7]]
     assert opened[0].endswith(".jpg")
@@ -96,5 +100,34 @@ def test_an_image_that_went_away_says_so(
     job = JobDir(tmp_path / "job")
     sealed(FORMS["folder"](tmp_path).source, job)
     (tmp_path / "photos" / NAMES[0]).unlink()
-    ran = run("show", job.path, "0")
+    assert run("show", job.path, "0").status == 0  # What the job knows of it is there.
+    ran = run("show", job.path, "0", "--open")
     assert (ran.status, "is no longer there" in ran.err) == (1, True)
+
+
+def test_an_image_is_found_however_its_path_is_typed(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [b"caf\xe9.jpg", b"esc\x1b[31m.jpg", b"line\nend.jpg", b"a::b.tar::c.jpg", "p lain ü.jpg".encode()]
+    folder = tmp_path / "odd photos"
+    folder.mkdir()
+    for number, name in enumerate(names):
+        (folder / os.fsdecode(name)).write_bytes(CONTENTS[NAMES[number]])
+    job = JobDir(tmp_path / "my job")
+    sealed(str(folder), job)
+    monkeypatch.chdir(folder)
+    for image_id, name in enumerate(sorted(names)):
+        facts = json.loads(run("show", job.path, str(image_id), "--json").out)
+        for typed in (facts["image_path"], os.fsdecode(name), os.fsdecode(os.fsencode(folder) + b"/" + name)):
+            if "::" in typed and not typed.startswith("file://"):
+                continue  # This names an image in an archive.
+            assert json.loads(run("show", job.path, typed, "--json").out) == facts
+        assert as_query(facts["image_path"]).image == (folder / os.fsdecode(name)).read_bytes()
+        shown = run("show", job.path, str(image_id)).out
+        assert "\x1b" not in shown
+        assert len([line for line in shown.splitlines() if line.startswith("image_path")]) == 1
+
+
+def test_an_image_in_an_archive_is_found_by_a_relative_path(
+    run: Run, shards: JobDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path / "shards")
+    assert json.loads(run("show", shards.path, "00001.tar::000000007.jpg", "--json").out)["id"] == 7
