@@ -127,7 +127,7 @@ def index_job(
     `sizes` are the partition and chunk size that were typed, `typed` what was typed about the index.
     """
     with terminal.interruptible(job):
-        with err.status("Listing images …") as status:
+        with terminal.waiting("Listing images …") as status:
             manifest = make_or_open(
                 source,
                 job,

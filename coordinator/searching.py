@@ -16,12 +16,13 @@ from coordinator.stored_query import is_image_id, stored_embedding
 from coordinator.terminal import Broker, Job, err, out
 from coordinator.workforce import client_for_search
 from shared import builds
+from shared.broker_url import redacted
 from shared.errors import ImageError, LookalikeError, QueryError, UsageError
 from shared.filter import Filter
 from shared.jobdir import JobDir
 from shared.manifest import load_manifest
 from shared.messages import MAX_K, Answer
-from shared.settings import load_settings
+from shared.settings import Settings, load_settings
 
 
 def search(
@@ -68,8 +69,9 @@ def search(
     asked += [] if vector is None else vectors_in(vector)
     names = [name for name, _ in asked]
     filter = Filter.of(None if ids is None else ids_in(ids), where)
-    with ExitStack() as stack:
+    with ExitStack() as stack, terminal.waiting(_whom_for(settings)) as waiting:
         client = client_for_search(stack, directory, settings)
+        waiting.update("Waiting for the answers of the query worker; the first ones load the model …")
         answers = answers_of(client, [query for _, query in asked], k, exact, filter, timeout)
     if as_json:
         terminal.show_json(display.search_json(names, answers))
@@ -84,6 +86,12 @@ def search(
         err.print(f"lookalike: {name}: {error}", markup=False)
     if failed:
         raise SystemExit(1)
+
+
+def _whom_for(settings: Settings) -> str:
+    if settings.broker_url:
+        return f"Waiting for the broker {redacted(settings.broker_url)} …"
+    return "Starting a query worker …"
 
 
 def _queryable(job: JobDir, image: str) -> Queryable:

@@ -16,12 +16,14 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console, RenderableType
 from rich.live import Live
+from rich.status import Status
 from rich.text import Text
 
 from coordinator import display, report
 from coordinator.findings import Checked
 from coordinator.indexing import Step
 from coordinator.progress import Progress, ProgressReader
+from coordinator.waiting import Waiting
 from shared.broker_url import redacted
 from shared.errors import LookalikeError, UsageError
 from shared.jobdir import JobDir
@@ -110,6 +112,11 @@ class _Now:
 
     def __rich__(self) -> Text:
         return Text(self._text())
+
+
+def waiting(what: str) -> Status | Waiting:
+    """Tell `what` is waited for while the block runs: on a terminal at once, elsewhere in a line after two seconds."""
+    return err.status(what) if err.is_terminal else Waiting(what, err.print)
 
 
 @contextmanager

@@ -1,0 +1,40 @@
+"""What a command waits for, told where no terminal shows it: one line, once the waiting has taken a while."""
+
+import threading
+from collections.abc import Callable
+from typing import Self
+
+SECONDS = 2.0
+
+
+class Waiting:
+    """Use as a context manager around what may take long; `say` gets the text of now, once, after `SECONDS`.
+
+    What ends earlier says nothing, so the output of a quick command stays as it is.
+    """
+
+    def __init__(self, what: str, say: Callable[[str], None], seconds: float = SECONDS) -> None:
+        self._what = what
+        self._say = say
+        self._lock = threading.Lock()
+        self._ended = False
+        self._timer = threading.Timer(seconds, self._due)
+        self._timer.daemon = True
+
+    def __enter__(self) -> Self:
+        self._timer.start()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._timer.cancel()
+        with self._lock:  # A line that is being printed is printed to its end, and none comes after this.
+            self._ended = True
+
+    def update(self, what: str) -> None:
+        """Say `what` from now on."""
+        self._what = what
+
+    def _due(self) -> None:
+        with self._lock:
+            if not self._ended:
+                self._say(self._what)
