@@ -2,12 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
-
-import pyarrow as pa
+from typing import Final
 
 from coordinator.folders import count_left_out
 from coordinator.listing import IMAGE_SUFFIXES, Listed
+from coordinator.plain_values import is_plain, plain_rows, require_distinct
 from coordinator.samples import samples
 from shared import image_parquet
 from shared.archives import FILES, Inside
@@ -79,6 +78,7 @@ def _in_files(archive: str, suffix: str, left_out: Counter[str]) -> Iterator[Lis
 def _in_parquet(archive: str, left_out: Counter[str]) -> Iterator[Listed]:
     with image_parquet.opened(archive) as file:
         schema = file.schema_arrow
+        require_distinct(archive, schema.names)
         column = image_parquet.image_column(schema)
         if column is None:
             raise SourceError(
@@ -98,25 +98,3 @@ def _in_parquet(archive: str, left_out: Counter[str]) -> Iterator[Listed]:
                 row += 1
         if row != file.metadata.num_rows:  # Without other columns there are no batches of them.
             yield from (Listed(member_text(archive, str(row)), Member(row)) for row in range(file.metadata.num_rows))
-
-
-def is_plain(kind: pa.DataType) -> bool:
-    """Whether a column holds one value for each image, that a person may ask for: text, a number, a date."""
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    tests: tuple[Any, ...] = (
-        pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_boolean,
-        pa.types.is_integer, pa.types.is_floating, pa.types.is_date, pa.types.is_timestamp, pa.types.is_decimal,
-    )  # fmt: skip
-    return any(test(kind) for test in tests)
-
-
-def plain_rows(batch: pa.RecordBatch, names: list[str]) -> list[dict[str, Any]]:
-    """The rows of some columns of plain values, as Python has them."""
-    columns = {}
-    for name in names:
-        column = batch.column(name)
-        if pa.types.is_timestamp(column.type):  # Python has no nanoseconds.
-            column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
-        columns[name] = column
-    return pa.RecordBatch.from_pydict(columns).to_pylist() if columns else [{}] * len(batch)

@@ -5,15 +5,15 @@ import csv
 import io
 import os
 import posixpath
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Final
 
-from coordinator.archive_images import is_plain, plain_rows
 from coordinator.listing import Listed
+from coordinator.plain_values import is_plain, plain_rows, require_distinct
+from coordinator.written import number as number_of
 from shared import image_parquet
 from shared.errors import SourceError
 from shared.locations import opened
@@ -25,8 +25,6 @@ _ROWS: Final = 1_024
 _NAMES: Final = (
     "image_path", "path", "file_path", "filepath", "file", "filename", "file_name", "image", "img", "image_url", "url",
 )  # fmt: skip
-_WHOLE = re.compile(r"-?(0|[1-9]\d{0,17})", re.ASCII)
-_REAL = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 
 
 def lines(source: str, left_out: Counter[str]) -> Iterator[Listed]:
@@ -91,8 +89,8 @@ def rows_of_csv(source: str, left_out: Counter[str]) -> Iterator[Listed]:
         reader = csv.reader(text)
         try:
             header = next(reader, [])
-            if twice := [name for name, count in Counter(header).items() if count > 1]:
-                raise SourceError(f"{source} has two columns named {twice[0]!r}: give each a name of its own.")
+            header = [_clean(name) for name in header]
+            require_distinct(source, header)
             at = header.index(path_column(source, header))
             for row in reader:
                 if not row or not row[at : at + 1] or not row[at]:
@@ -114,10 +112,11 @@ def _value(field: str) -> Any:
     """What a field of a CSV file says: a number only where it is written as one; empty is unknown."""
     if not field:
         return None
-    if _WHOLE.fullmatch(field):
-        return int(field)
-    if _REAL.fullmatch(field):
-        return float(field)
+    found = number_of(field)
+    return _clean(field) if found is None else found
+
+
+def _clean(field: str) -> str:
     return field.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
@@ -126,6 +125,7 @@ def rows_of_parquet(source: str, left_out: Counter[str]) -> Iterator[Listed]:
     place = _beside(source)
     with image_parquet.opened(source) as file:
         schema = file.schema_arrow
+        require_distinct(source, schema.names)
         column = path_column(source, schema.names)
         plain = [field.name for field in schema if is_plain(field.type)]
         if column not in plain:

@@ -1,6 +1,5 @@
 """Samples: files of an archive that belong together, as webdataset has it; a text beside an image is its metadata."""
 
-import json
 import posixpath
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -8,7 +7,9 @@ from itertools import groupby
 from typing import Any, Final
 
 from coordinator.folders import count_left_out
+from coordinator.json_values import values_of
 from coordinator.listing import IMAGE_SUFFIXES, Listed
+from coordinator.written import number
 from shared.archives import Inside
 from shared.errors import ImageError
 from shared.paths import ARCHIVE_SUFFIXES, member_text
@@ -77,11 +78,7 @@ def _known(file: Inside, archive: str, read: Callable[[Inside], bytes], left_out
         left_out[f"{suffix} that can't be read"] += 1
         return {}
     if suffix == ".json":
-        try:
-            value = json.loads(text)
-        except ValueError:
-            return {_TEXTS[suffix]: text}
-        return value if isinstance(value, dict) else {_TEXTS[suffix]: text}
-    if suffix == ".cls" and text.isdecimal() and text.isascii():
-        return {_TEXTS[suffix]: int(text)}
-    return {_TEXTS[suffix]: text}
+        values = values_of(text)
+        return {_TEXTS[suffix]: text} if values is None else values
+    value = number(text) if suffix == ".cls" else None
+    return {_TEXTS[suffix]: text if value is None else value}

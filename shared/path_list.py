@@ -9,6 +9,7 @@ import pyarrow as pa
 from shared import files, parquet
 from shared.errors import CorruptFile
 from shared.jobdir import JobDir
+from shared.known_text import text_of
 from shared.locations import Location
 from shared.manifest import Manifest, Partition
 from shared.members import Member
@@ -35,7 +36,7 @@ def write_paths(
     """Write a partition's part of the path list: id, image_path; for images in archives, where they lie in them.
 
     `members` has an entry for each path, or none at all. `known` are columns of what the source says of the images, a
-    value each, which the seal puts into the metadata.
+    value each, which the seal puts into the metadata; numbers may be there as the text that they were written as.
     """
     columns: dict[str, pa.Array] = {
         "id": pa.array(range(partition.start, partition.stop), pa.int64()),
@@ -86,13 +87,21 @@ def read_known(job: JobDir, manifest: Manifest, partition: Partition) -> pa.Tabl
             columns[field.name] = pa.nulls(len(table), field.type)
             continue
         try:
-            columns[field.name] = table[field.name].cast(field.type, safe=False)
+            columns[field.name] = _as(table[field.name], field.type)
         except pa.ArrowException as error:
             raise CorruptFile(
                 f"{job.paths(partition.number)} has a column {field.name} that is no {field.type} ({error}): restore "
                 "it from a copy."
             ) from None
     return pa.table(columns, schema=manifest.source.known_schema)
+
+
+def _as(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    """A column as it was known in its partition, in the type that holds those of all partitions."""
+    if pa.types.is_string(kind) and not pa.types.is_string(column.type):
+        # Not as Arrow writes it: a value reads the same whichever partition it is in.
+        return pa.array([None if value is None else text_of(value) for value in column.to_pylist()], kind)
+    return column.cast(kind, safe=False)
 
 
 def _read(job: JobDir, partition: Partition) -> pa.Table:
