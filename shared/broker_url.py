@@ -1,18 +1,25 @@
 """The broker's address as each library spells it, and as people may see it: without its secrets."""
 
 import re
-from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from shared.errors import SettingsError
 
 SOCKET_SCHEME = "redis+socket"
 _SCHEMES = {"redis", "rediss", SOCKET_SCHEME, "unix"}
+# Options of a URL that name its database, and those that name its user and password, in this order.
+_DATABASE_OPTIONS = ("db", "virtual_host")
+_USER_OPTIONS = ("username", "password")
 
 
 def celery_url(url: str | None) -> str:
-    """`url` as Celery spells it; raises SettingsError for none or for one that is not Redis.
+    """`url` as Celery spells it; raises SettingsError for none, for one that is not Redis, and for one that names two
+    databases or two passwords.
 
-    A `rediss://` URL that does not say how certificates are checked has them checked.
+    Celery's queues, its results and redis-py each look for the database and the password in another place of a URL, so
+    all spellings become the one that they read alike: `redis://USER:PASSWORD@HOST/DATABASE`, and for a socket
+    `redis+socket://USER:PASSWORD@/PATH?virtual_host=DATABASE`. A `rediss://` URL that does not say how certificates are
+    checked has them checked.
     """
     if not url:
         raise SettingsError(
@@ -22,7 +29,9 @@ def celery_url(url: str | None) -> str:
         parts = urlsplit(url)
         usable = parts.scheme in _SCHEMES and "://" in url and parts.port != 0
         if parts.scheme in ("redis", "rediss"):
-            usable = usable and re.fullmatch(r"(/\d*)?", parts.path) is not None  # The number of a database.
+            usable = usable and re.fullmatch(r"(/[0-9]*)?", parts.path) is not None  # The number of a database.
+        else:  # What stands before the path would be taken for a host, and dropped.
+            usable = usable and not parts.hostname and parts.path.strip("/") != ""
     except ValueError:  # A port that is no number, or half an IPv6 address.
         usable = False
     if not usable:
@@ -30,22 +39,69 @@ def celery_url(url: str | None) -> str:
             f"The broker {redacted(url)} is not one that lookalike speaks to: use redis://HOST:PORT/0, rediss:// or "
             f"{SOCKET_SCHEME}:///PATH; a '/', '?', '#' or '@' in a password is written %2F, %3F, %23 or %40."
         )
-    if parts.scheme == "rediss":
-        return _with_certificates_checked(parts)
-    return (SOCKET_SCHEME if parts.scheme == "unix" else parts.scheme) + url[len(parts.scheme) :]
+    scheme = SOCKET_SCHEME if parts.scheme == "unix" else parts.scheme
+    options = parse_qsl(parts.query, keep_blank_values=True)
+    rest = dict(option for option in options if option[0] not in _DATABASE_OPTIONS + _USER_OPTIONS)
+    if scheme == "rediss":
+        # Celery knows "CERT_REQUIRED" and "required", redis-py the latter only; Celery takes no URL that says neither.
+        rest["ssl_cert_reqs"] = rest.get("ssl_cert_reqs", "required").lower().removeprefix("cert_")
+    if scheme != "rediss" and len(rest) == len(options):  # Nothing to change: not even how a character is escaped.
+        return scheme + url[len(parts.scheme) :]
+    database = _database(parts, options)
+    path = parts.path
+    if database is not None and scheme == SOCKET_SCHEME:
+        rest["virtual_host"] = database
+    elif database is not None:
+        path = f"/{database}"
+    query = f"?{urlencode(rest)}" if rest else ""
+    return f"{scheme}://{_user(parts, options)}{parts.netloc.rpartition('@')[2]}{path}{query}"
 
 
-def _with_certificates_checked(parts: SplitResult) -> str:
-    query = dict(parse_qsl(parts.query))
-    # Celery knows "CERT_REQUIRED" and "required", redis-py the latter only, and Celery takes no URL that says neither.
-    query["ssl_cert_reqs"] = query.get("ssl_cert_reqs", "required").lower().removeprefix("cert_")
-    return urlunsplit(parts._replace(query=urlencode(query)))
+def _database(parts: SplitResult, options: list[tuple[str, str]]) -> str | None:
+    """The number of the database, wherever a URL names it; None where it does not."""
+    named = [value for name, value in options if name in _DATABASE_OPTIONS]
+    if parts.scheme in ("redis", "rediss") and parts.path.strip("/"):
+        named.append(parts.path.strip("/"))
+    if not all(re.fullmatch("[0-9]{1,9}", value) for value in named):
+        raise SettingsError(
+            f"The broker {redacted(parts.geturl())} names a database that is no number: write db=0 or another number."
+        )
+    numbers = sorted({int(value) for value in named})
+    if len(numbers) > 1:
+        raise SettingsError(
+            f"The broker {redacted(parts.geturl())} names the databases {' and '.join(map(str, numbers))}: write one "
+            "of them, once."
+        )
+    return str(numbers[0]) if numbers else None
+
+
+def _user(parts: SplitResult, options: list[tuple[str, str]]) -> str:
+    """User and password as they stand before the host, with the @; as typed unless the options of a URL name them."""
+    userinfo = parts.netloc.rpartition("@")[0]
+    if not any(name in _USER_OPTIONS for name, _ in options):
+        return f"{userinfo}@" if userinfo else ""
+    found = []
+    for name, before in zip(_USER_OPTIONS, (parts.username, parts.password), strict=True):
+        named = {value for option, value in options if option == name and value}
+        named |= {unquote(before)} if before else set()
+        if len(named) > 1:
+            raise SettingsError(
+                f"The broker {redacted(parts.geturl())} names two things for its {name}: write one of them, once."
+            )
+        found.append(quote("".join(named), safe=""))
+    return f"{found[0]}:{found[1]}@" if found[1] else f"{found[0]}@" if found[0] else ""
 
 
 def redis_url(url: str | None) -> str:
-    """`url` as redis-py spells it."""
-    found = celery_url(url)
-    return "unix" + found.removeprefix(SOCKET_SCHEME) if found.startswith(SOCKET_SCHEME) else found
+    """`url` as redis-py spells it: what `celery_url` gives, with a socket's database under redis-py's own name."""
+    parts = urlsplit(celery_url(url))
+    if parts.scheme != SOCKET_SCHEME:
+        return urlunsplit(parts)
+    query = "&".join(
+        "db" + option.removeprefix("virtual_host") if option.startswith("virtual_host=") else option
+        for option in parts.query.split("&")
+    )
+    return f"unix://{parts.netloc}{parts.path}{'?' if query else ''}{query}"
 
 
 def redacted(url: str) -> str:

@@ -1,9 +1,15 @@
+from typing import Any
+
 import pytest
+import redis
+from celery import Celery
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.broker import make_app
 from shared.broker_url import celery_url, redacted, redis_url
 from shared.errors import SettingsError
+from shared.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -76,3 +82,83 @@ def test_no_password_of_any_characters_is_shown(user: str, password: str) -> Non
 def test_a_database_that_is_no_number_is_refused_in_a_sentence(path: str) -> None:
     with pytest.raises(SettingsError, match="not one that lookalike speaks to"):
         celery_url(f"redis://host:6379{path}")
+
+
+class _UnspokenTo:
+    """Stands where kombu has its connection to the server while it makes out what to connect to."""
+
+    def __init__(self, app: Celery) -> None:
+        self.client = app.connection_for_write()
+        self.default_port = 6379
+
+
+def _as_read(url: str) -> dict[str, dict[str, Any]]:
+    """What queues (kombu), results (Celery) and leases (redis-py) would connect to."""
+    app = make_app(Settings(broker_url=url))
+    channel: Any = object.__new__(app.connection_for_write().transport.Channel)
+    channel.connection = _UnspokenTo(app)
+    read = {
+        "queues": channel._connparams(),
+        "results": app.backend.connparams,
+        "leases": redis.ConnectionPool.from_url(redis_url(url)).connection_kwargs,
+    }
+    return {
+        who: {
+            "db": int(found.get("db") or 0),
+            "at": found.get("path") or found.get("host"),
+            "username": found.get("username"),
+            "password": found.get("password"),
+        }
+        for who, found in read.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("url", "at", "db"),
+    [
+        (f"{scheme}:///run/b%20x.sock{query}", "/run/b x.sock", db)
+        for scheme in ("unix", "redis+socket")
+        for query, db in [("", 0), ("?db=3", 3), ("?virtual_host=3", 3), ("?db=03&virtual_host=3", 3), ("?db=0", 0)]
+    ]
+    + [
+        (f"{scheme}://host{rest}", "host", db)
+        for scheme in ("redis", "rediss")
+        for rest, db in [("", 0), ("/", 0), ("/3", 3), ("?db=3", 3), ("/?db=3", 3), ("/3?db=3", 3),
+                         ("?virtual_host=3", 3), ("/03", 3), ("/3?virtual_host=3&db=3", 3)]
+    ],
+)  # fmt: skip
+def test_queues_results_and_leases_lie_in_one_database_however_it_is_spelled(url: str, at: str, db: int) -> None:
+    expected = {"db": db, "at": at, "username": None, "password": None}
+    assert _as_read(url) == {"queues": expected, "results": expected, "leases": expected}
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["unix://me:p%40ss@/run/b.sock?db=2", "unix:///run/b.sock?username=me&password=p%40ss&virtual_host=2",
+     "redis+socket://me@/run/b.sock?password=p%40ss&db=2", "redis://me:p%40ss@host/2",
+     "redis://host/2?username=me&password=p%40ss", "rediss://me:p%40ss@host?db=2&password=p%40ss"],
+)  # fmt: skip
+def test_queues_results_and_leases_use_one_user_and_password_wherever_they_stand(url: str) -> None:
+    for read in _as_read(url).values():
+        assert (read["db"], read["username"], read["password"]) == (2, "me", "p@ss")
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("redis://host/1?db=2", "databases 1 and 2"),
+        ("redis://host?db=2&virtual_host=0", "databases 0 and 2"),
+        ("redis://host?db=2&db=3", "databases 2 and 3"),
+        ("unix:///run/b.sock?db=2&virtual_host=3", "databases 2 and 3"),
+        ("redis+socket:///run/b.sock?db=two", "no number"),
+        ("unix:///run/b.sock?db=", "no number"),
+        ("redis://host?db=-1", "no number"),
+        ("redis://:pw1@host?password=pw2", "two things for its password"),
+        ("unix://host/run/b.sock", "not one that lookalike speaks to"),
+        ("unix://", "not one that lookalike speaks to"),
+    ],
+)
+def test_a_url_that_libraries_read_differently_is_refused(url: str, sentence: str) -> None:
+    with pytest.raises(SettingsError, match=sentence) as refused:
+        celery_url(url)
+    assert "pw" not in str(refused.value)
