@@ -50,7 +50,8 @@ def import_(
         vectors = open_vectors(embeddings, column, path_column)
         err.print(f"{vectors.rows:,} vectors of {vectors.dim:,} dimensions")
         if vectors.left_out:
-            err.print(f"columns left out: {', '.join(vectors.left_out)}")
+            said = ", ".join(f"{name} ({why})" for name, why in vectors.left_out.items())
+            err.print(f"columns left out: {said}", markup=False)
         with err.status("Importing vectors …") as status:
 
             def say(doing: str, count: int) -> None:

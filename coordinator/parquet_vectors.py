@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from coordinator.plain_values import require_distinct
 from coordinator.vector_files import Raw, readable
 from shared.errors import SourceError
 
@@ -31,15 +33,26 @@ class ParquetRows:
 
     @classmethod
     def open(cls, path: Path, columns: list[str] | None = None) -> "ParquetRows":
-        """Read the footer; `columns` None takes all. SourceError when it is no Parquet file."""
+        """Read the footer; `columns` None takes all. SourceError when it is none, or names a column twice."""
         with readable(path), pq.ParquetFile(path) as file:
             footer, schema = file.metadata, file.schema_arrow
             groups = [footer.row_group(number).num_rows for number in range(footer.num_row_groups)]
+        require_distinct(str(path), schema.names)
         return cls(path, schema.names if columns is None else columns, schema, sum(groups), groups)
 
     def of(self, columns: list[str]) -> "ParquetRows":
         """Other columns of the same file, with a place of their own."""
         return ParquetRows(self.path, columns, self.schema, self.rows, self._groups)
+
+    def bounds(self, column: str) -> tuple[int, int]:
+        """The least and the greatest of a column of whole numbers, 0 and 0 where it has none."""
+        least = most = 0
+        reader = self.of([column])
+        for start in range(0, self.rows, _BATCH_ROWS):
+            found = pc.min_max(reader.read(start, min(start + _BATCH_ROWS, self.rows)).column(0)).as_py()
+            if found["min"] is not None:
+                least, most = min(least, found["min"]), max(most, found["max"])
+        return least, most
 
     def read(self, start: int, stop: int) -> pa.Table:
         """The rows [start, stop); raises SourceError when they can't be read."""

@@ -37,14 +37,15 @@ def plain_rows(batch: pa.RecordBatch, names: Sequence[str]) -> list[dict[str, An
     """The rows of some columns of plain values. What Python's types don't hold exactly is its text: times of
     nanoseconds, years beyond 9999.
     """
-    columns = [_values(batch.column(name)) for name in names]
+    columns = [values_in(batch.column(name)) for name in names]
     return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)] if names else [{}] * len(batch)
 
 
-def _values(column: pa.Array) -> list[Any]:
+def values_in(column: pa.Array) -> list[Any]:
+    """The values of a column of plain ones, as `plain_rows` has them."""
     kind = column.type
     if pa.types.is_dictionary(kind):
-        return _values(column.dictionary_decode())
+        return values_in(column.dictionary_decode())
     if pa.types.is_float16(kind):
         return column.cast(pa.float32()).to_pylist()  # type: ignore[no-any-return]
     if pa.types.is_time(kind):

@@ -7,12 +7,17 @@ from typing import Final
 import pyarrow as pa
 
 from coordinator.parquet_vectors import ParquetRows
+from coordinator.plain_values import values_in
 from coordinator.vector_files import VectorFile
 from shared.errors import SourceError, UsageError
+from shared.known_text import text_of
 from shared.sealing import METADATA_SCHEMA
 
 PATH_COLUMN: Final = "image_path"
 _OURS = frozenset(name.lower() for name in (*METADATA_SCHEMA.names, "status", "error_message", "embedding"))
+_SIGNED: Final = {8: pa.int8(), 16: pa.int16(), 32: pa.int32(), 64: pa.int64()}
+_UNSIGNED: Final = {8: pa.uint8(), 16: pa.uint16(), 32: pa.uint32(), 64: pa.uint64()}
+_DOUBLE_HOLDS: Final = (-(1 << 53), 1 << 53)
 
 
 def require_rows(files: Sequence[VectorFile], tables: Sequence[ParquetRows | None]) -> None:
@@ -56,29 +61,76 @@ def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
-def schema_of(tables: Sequence[ParquetRows | None], used: set[str | None]) -> tuple[pa.Schema, tuple[str, ...]]:
-    """The schema of the job's metadata, and the names of the columns that are left out of it.
+def schema_of(tables: Sequence[ParquetRows | None], used: set[str | None]) -> tuple[pa.Schema, dict[str, str]]:
+    """The schema of the job's metadata, and why each column that is left out of it is, by its name.
 
-    It is METADATA_SCHEMA, and behind it each column of plain values that the first file has, but for those `used`.
+    It is METADATA_SCHEMA, and behind it each column of plain values that some file has, but for those `used`, in a type
+    that holds the values of all files exactly, or as text.
     """
-    first = next((table for table in tables if table is not None), None)
+    given = [table for table in tables if table is not None]
     fields: list[pa.Field] = []
-    left_out: list[str] = []
-    seen = set(_OURS)
-    for field in [] if first is None else first.schema:
-        if field.name in used:
-            continue
-        kind = _kept(field.type)
-        if field.name in METADATA_SCHEMA.names and field.name not in ("id", PATH_COLUMN):
+    left_out: dict[str, str] = {}
+    seen = {name.lower(): name for name in _OURS}
+    for name in dict.fromkeys(name for table in given for name in table.schema.names if name not in used):
+        there = [table for table in given if name in table.schema.names]
+        if name in METADATA_SCHEMA.names and name not in ("id", PATH_COLUMN):
             # Of the same name as one of ours: what does not fit it can't be meant by it.
-            if not _fits(field.type, METADATA_SCHEMA.field(field.name).type):
-                left_out.append(field.name)
-        elif kind is None or field.name.lower() in seen:
-            left_out.append(field.name)
+            if why := next(filter(None, (_misfit(table, METADATA_SCHEMA.field(name)) for table in there)), None):
+                left_out[name] = why
+        elif (other := seen.get(name.lower())) is not None:  # SQL, which filters speak, does not tell a from A.
+            ours = "lookalike has a column of that name itself"
+            left_out[name] = ours if other.lower() in _OURS else f"but for capitals, it is called as {other}"
+        elif odd := next((table for table in there if not _is_kept(table.schema.field(name).type)), None):
+            left_out[name] = f"{odd.schema.field(name).type} in {odd.path.name}, no plain value"
+        elif (kind := _joined(name, there)) is None:
+            left_out[name] = "null in each row"
         else:
-            seen.add(field.name.lower())  # SQL, which filters speak, does not tell a from A.
-            fields.append(pa.field(field.name, kind))
-    return pa.schema([*METADATA_SCHEMA, *fields]), tuple(left_out)
+            seen[name.lower()] = name
+            fields.append(pa.field(name, kind))
+    return pa.schema([*METADATA_SCHEMA, *fields]), left_out
+
+
+def _is_kept(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_null(kind)) or _kept(kind) is not None
+
+
+def _joined(name: str, tables: Sequence[ParquetRows]) -> pa.DataType | None:
+    """The type that holds a column of all files exactly, or text; None where there are only nulls."""
+    kinds = {kept for table in tables if (kept := _kept(table.schema.field(name).type)) is not None}
+    if len(kinds) < 2:
+        return kinds.pop() if kinds else None
+    if all(map(pa.types.is_integer, kinds)):
+        signed = {kind for kind in kinds if pa.types.is_signed_integer(kind)}
+        # A signed type needs twice the bits to hold an unsigned one.
+        bits = max(kind.bit_width * (1 if not signed or kind in signed else 2) for kind in kinds)
+        sizes = _SIGNED if signed else _UNSIGNED
+        return sizes.get(bits, pa.string())
+    if all(pa.types.is_integer(kind) or pa.types.is_floating(kind) for kind in kinds):
+        for table in tables:
+            kind = table.schema.field(name).type
+            if pa.types.is_integer(kind) and kind.bit_width == 64 and not _fit(table, name, _DOUBLE_HOLDS):
+                return pa.string()
+        return pa.float64()
+    return pa.string()
+
+
+def _fit(table: ParquetRows, name: str, bounds: tuple[int, int]) -> bool:
+    least, most = table.bounds(name)
+    return bounds[0] <= least and most <= bounds[1]
+
+
+def _misfit(table: ParquetRows, ours: pa.Field) -> str | None:
+    """Why a column of the name of `ours` can't be that one."""
+    kind = table.schema.field(ours.name).type
+    if pa.types.is_null(kind):
+        return None
+    if pa.types.is_string(ours.type):
+        return None if _is_text(kind) else f"{kind} in {table.path.name}, not {ours.type}"
+    if not pa.types.is_integer(kind):
+        return f"{kind} in {table.path.name}, not {ours.type}"
+    most = (1 << (ours.type.bit_width - 1)) - 1
+    fits = _fit(table, ours.name, (-most - 1, most))
+    return None if fits else f"numbers in {table.path.name} are beyond {ours.type}"
 
 
 def _kept(kind: pa.DataType) -> pa.DataType | None:
@@ -91,5 +143,9 @@ def _kept(kind: pa.DataType) -> pa.DataType | None:
     return kind if any(of(kind) for of in plain) else None
 
 
-def _fits(kind: pa.DataType, ours: pa.DataType) -> bool:
-    return _is_text(kind) if pa.types.is_string(ours) else bool(pa.types.is_integer(kind))
+def held_as(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    """A column of one file in the type that was found for those of all: numbers and dates as text where that is it."""
+    if pa.types.is_string(kind) and not _is_text(column.type) and not pa.types.is_null(column.type):
+        texts = [None if one is None else text_of(one) for chunk in column.chunks for one in values_in(chunk)]
+        return pa.chunked_array([pa.array(texts, kind)])
+    return column.cast(kind)

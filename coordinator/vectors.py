@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from coordinator.parquet_vectors import ParquetFile, ParquetRows
-from coordinator.vector_columns import PATH_COLUMN, path_column_of, require_rows, schema_of
+from coordinator.vector_columns import PATH_COLUMN, held_as, path_column_of, require_rows, schema_of
 from coordinator.vector_files import FvecsFile, NpyFile, Raw, VectorFile
 from coordinator.vector_layout import files_of
 from shared.errors import SourceError, UsageError
@@ -39,15 +39,15 @@ class Vectors:
     """Vectors [rows, dim] in the order of their files, best read forwards.
 
     `schema` is that of their metadata, METADATA_SCHEMA and behind it the columns that are kept as they are;
-    `left_out` names the columns that are not. `content` tells them from other vectors: a digest over the names, sizes,
-    shapes, first and last bytes of all files.
+    `left_out` says of the columns that are not, by their names, why. `content` tells them from other vectors: a digest
+    over the names, sizes, shapes, first and last bytes of all files.
     """
 
     location: str
     rows: int
     dim: int
     schema: pa.Schema
-    left_out: tuple[str, ...]
+    left_out: Mapping[str, str]
     content: str
     _parts: tuple[_Part, ...]
 
@@ -85,12 +85,12 @@ class Vectors:
                 columns.append(pa.nulls(last - first, field.type))
                 continue
             try:
-                columns.append(given[field.name].cast(field.type))
+                columns.append(held_as(given[field.name], field.type))
             except pa.ArrowException as error:
                 assert part.known is not None
                 raise SourceError(
                     f"The column {field.name!r} of {part.known.path} does not fit {field.type}, as it is kept for all "
-                    f"rows ({error}): give all files the same columns."
+                    f"rows ({error}): restore it as it was when the import began."
                 ) from None
         return pa.table(columns, schema=schema)
 

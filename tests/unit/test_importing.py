@@ -310,6 +310,38 @@ def test_vectors_that_all_lack_a_direction_are_a_job_without_an_index(tmp_path: 
         merge(job, manifest, SMALL, lambda phase, done: None)
 
 
+def test_files_whose_columns_differ_are_one_job_with_all_of_them(tmp_path: Path, job: JobDir) -> None:
+    folder = tmp_path / "drift"
+    for name in ("img_emb", "metadata"):
+        (folder / name).mkdir(parents=True)
+    for shard in range(2):
+        np.save(folder / "img_emb" / f"img_emb_{shard}.npy", drawn(20))
+    paths = {"image_path": [f"{row}.jpg" for row in range(20)]}
+    first = {"caption": pa.nulls(20), "rating": pa.array(range(20), pa.int64())}
+    second = {"caption": ["cat"] * 20, "rating": [1.5] * 20, "extra": ["e"] * 20}
+    for shard, columns in enumerate((first, second)):
+        pq.write_table(pa.table(paths | columns), folder / "metadata" / f"metadata_{shard}.parquet")
+    manifest = imported(folder, job)
+    tables = [pq.read_table(job.metadata(partition.number)) for partition in manifest.partitions]
+    assert len({table.schema for table in tables}) == 1
+    table = pa.concat_tables(tables).to_pydict()
+    assert table["caption"] == [None] * 20 + ["cat"] * 20
+    assert table["rating"] == [*map(float, range(20)), *[1.5] * 20]
+    assert table["extra"] == [None] * 20 + ["e"] * 20
+
+
+def test_an_import_that_is_refused_leaves_nothing_behind(source: Path, job: JobDir, tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    table = pq.read_table(source / "metadata" / "metadata_1.parquet")
+    for columns in (table.slice(1), table.drop(["image_path"]), table.append_column("label", table["label"])):
+        pq.write_table(columns, source / "metadata" / "metadata_1.parquet")
+        with pytest.raises(SourceError):
+            imported(source, job)
+        assert sorted(tmp_path.rglob("*")) == before
+    pq.write_table(table, source / "metadata" / "metadata_1.parquet")
+    assert imported(source, job).listed == 25
+
+
 def test_a_source_that_fails_midway_keeps_what_is_sealed_and_goes_on_when_it_is_mended(
     tmp_path: Path, job: JobDir
 ) -> None:

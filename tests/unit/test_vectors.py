@@ -117,7 +117,12 @@ def test_plain_columns_are_kept_and_the_others_are_named(tmp_path: Path) -> None
     assert vectors.schema.equals(
         pa.schema([*METADATA_SCHEMA, pa.field("caption", pa.string()), pa.field("score", pa.float64())])
     )
-    assert vectors.left_out == ("Caption", "height", "exif", "id")
+    assert vectors.left_out == {
+        "Caption": "but for capitals, it is called as caption",
+        "height": "string in metadata_8.parquet, not int32",
+        "exif": "struct<iso: int64> in metadata_8.parquet, no plain value",
+        "id": "lookalike has a column of that name itself",
+    }
     known = vectors.known(2, 5).to_pylist()
     absent = {"height": None, "bytes": None, "sha256": None}
     assert known == [
@@ -132,7 +137,7 @@ def test_the_path_column_can_be_named(tmp_path: Path) -> None:
     vectors = open_vectors(str(tmp_path), path_column="url")
     assert vectors.paths(2, 4) == ["https://8/2", "https://9/0"]
     assert "url" not in vectors.schema.names
-    assert vectors.left_out == ("image_path",)
+    assert vectors.left_out == {"image_path": "lookalike has a column of that name itself"}
     assert open_vectors(str(tmp_path), path_column="key").paths(2, 4) == ["82", "90"]
 
 
@@ -143,14 +148,64 @@ def test_metadata_without_paths_leaves_the_rows_named_by_their_file(tmp_path: Pa
     assert vectors.known(0, 2)["label"].to_pylist() == ["a", "b"]
 
 
-def test_a_column_that_is_of_another_type_in_a_later_file_is_named(tmp_path: Path) -> None:
-    parquet(tmp_path / "a1.parquet", emb=lists(drawn(1)), label=[1])
-    parquet(tmp_path / "a2.parquet", emb=lists(drawn(1)), label=["one"])
-    parquet(tmp_path / "a3.parquet", emb=lists(drawn(1)))
+BIG = (1 << 53) + 1
+INT64, DOUBLE, TEXT = pa.int64(), pa.float64(), pa.string()
+JOINS: list[tuple[list[pa.Array | None], pa.DataType | None, list[Any]]] = [
+    ([pa.array([1]), pa.array(["one"])], TEXT, ["1", "one"]),
+    ([pa.nulls(1), pa.array(["cat"])], TEXT, [None, "cat"]),
+    ([None, pa.array(["cat"])], TEXT, [None, "cat"]),
+    ([pa.array(["cat"]), None, pa.nulls(1)], TEXT, ["cat", None, None]),
+    ([pa.array([1]), pa.array([1.5])], DOUBLE, [1.0, 1.5]),
+    ([pa.array([1.5]), pa.array([-(1 << 53)])], DOUBLE, [1.5, -(2.0**53)]),
+    ([pa.array([BIG]), pa.array([1.5])], TEXT, [str(BIG), "1.5"]),
+    ([pa.array([1.5]), pa.array([-BIG])], TEXT, ["1.5", str(-BIG)]),
+    ([pa.array([(1 << 64) - 1], pa.uint64()), pa.array([1.5])], TEXT, [str((1 << 64) - 1), "1.5"]),
+    ([pa.array([(1 << 64) - 1], pa.uint64()), pa.array([-1])], TEXT, [str((1 << 64) - 1), "-1"]),
+    ([pa.array([255], pa.uint8()), pa.array([-1], pa.int8())], pa.int16(), [255, -1]),
+    ([pa.array([1], pa.int8()), pa.array([BIG])], INT64, [1, BIG]),
+    ([pa.array([0.1], pa.float32()), pa.array([0.1])], DOUBLE, [float(np.float32(0.1)), 0.1]),
+    ([pa.array([0.5], pa.float16()), pa.array([7], pa.int32())], DOUBLE, [0.5, 7.0]),
+    ([pa.array([True]), pa.array([1])], TEXT, ["true", "1"]),
+    ([pa.array([0], pa.date32()), pa.array(["soon"])], TEXT, ["1970-01-01", "soon"]),
+    ([pa.array([1], pa.timestamp("ns")), pa.array([1], pa.timestamp("us"))], TEXT,
+     ["1970-01-01T00:00:00.000000001", "1970-01-01T00:00:00.000001"]),
+    ([pa.array(["a"]).dictionary_encode(), pa.array(["b"], pa.large_string())], TEXT, ["a", "b"]),
+    ([pa.nulls(1), pa.nulls(1)], None, []),
+    ([pa.array([1]), pa.array([[1]])], None, []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("shards", "kind", "values"), JOINS)
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_column_has_the_type_that_holds_it_in_every_file(
+    tmp_path: Path, shards: list[pa.Array | None], kind: pa.DataType | None, values: list[Any], backwards: bool
+) -> None:
+    order = shards[::-1] if backwards else shards
+    for number, array in enumerate(order):
+        parquet(tmp_path / f"a{number}.parquet", emb=lists(drawn(1)), **({} if array is None else {"label": array}))
     vectors = open_vectors(str(tmp_path), "emb")
-    with pytest.raises(SourceError, match=r"The column 'label' of .*a2\.parquet does not fit int64"):
-        vectors.known(0, 2)
-    assert vectors.known(2, 3)["label"].to_pylist() == [None]
+    if kind is None:
+        assert "label" not in vectors.schema.names
+        assert list(vectors.left_out) == ["label"]
+        return
+    assert vectors.schema.field("label").type == kind
+    assert vectors.known(0, len(order))["label"].to_pylist() == (values[::-1] if backwards else values)
+
+
+def test_numbers_that_our_own_column_does_not_hold_leave_it_out_before_the_job_is_made(tmp_path: Path) -> None:
+    for number, width in enumerate((640, 1 << 40)):
+        parquet(tmp_path / f"a{number}.parquet", emb=lists(drawn(1)), width=[width], height=[1])
+    vectors = open_vectors(str(tmp_path), "emb")
+    assert vectors.left_out == {"width": "numbers in a1.parquet are beyond int32"}
+    assert vectors.known(0, 2).select(["width", "height"]).to_pylist() == [{"width": None, "height": 1}] * 2
+
+
+def test_a_file_with_two_columns_of_one_name_is_refused(tmp_path: Path) -> None:
+    columns = [lists(drawn(1)), pa.array(["a"]), pa.array(["b"])]
+    for names in (["emb", "x", "x"], ["emb", "image_path", "image_path"]):
+        pq.write_table(pa.Table.from_arrays(columns, names=names), tmp_path / "v.parquet")
+        with pytest.raises(SourceError, match=f"has two columns named '{names[1]}'"):
+            open_vectors(str(tmp_path / "v.parquet"), "emb")
 
 
 # Refusals
