@@ -160,10 +160,10 @@ def _require_same(manifest: Manifest, source: str, job: JobDir, settings: Settin
             f"{job.path} was made in {manifest.model.precision}, not in {settings.precision}, and stays with what it "
             "was begun in: leave --precision out, or name another JOB."
         )
-    if settings.decode is not None and settings.decode != manifest.model.decode:
+    if settings.decode is not None and settings.decode != manifest.model.asked_decode:
         raise JobMismatch(
-            f"The images of {job.path} are decoded as --decode {manifest.model.decode} says, not {settings.decode}, "
-            "and embeddings of the two can't be compared: leave --decode out, or name another JOB."
+            f"The images of {job.path} are decoded as --decode {manifest.model.asked_decode} says, not "
+            f"{settings.decode}, and embeddings of the two can't be compared: leave --decode out, or name another JOB."
         )
     if settings.model is not None or settings.weights is not None:
         model, weights = settings.model or manifest.model.name, settings.weights

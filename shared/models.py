@@ -23,16 +23,26 @@ LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db
 # What workers/decode.py does to an image before a model sees it. Interpolation alone moves embeddings as far as
 # cosine .983, so this text is part of the fingerprint: whoever changes the steps there changes the words here.
 PREPROCESSING = (
-    "RGB 0-255, alpha dropped, EXIF orientation applied, JPEG reduced while the short side stays 2x, "
+    "RGB 0-255, transparency on white, EXIF orientation applied, JPEG reduced while the short side stays 2x, "
     "stretched to a square, area down, linear up"
 )
 # What the article does: all pixels decoded, and those that a linear resize picks.
 STRICT_PREPROCESSING = (
-    "RGB 0-255, alpha dropped, EXIF orientation applied, decoded whole, stretched to a square, linear"
+    "RGB 0-255, transparency on white, EXIF orientation applied, decoded whole, stretched to a square, linear"
 )
+# What was done before transparency was looked at: jobs that were begun so go on so.
+OPAQUE_PREPROCESSING = PREPROCESSING.replace("transparency on white", "alpha dropped")
+STRICT_OPAQUE_PREPROCESSING = STRICT_PREPROCESSING.replace("transparency on white", "alpha dropped")
 REDUCED, STRICT = "reduced", "strict"
-_PREPROCESSING_OF = {REDUCED: PREPROCESSING, STRICT: STRICT_PREPROCESSING}
-DECODES = tuple(_PREPROCESSING_OF)
+DECODES = (REDUCED, STRICT)
+"""The ways that a new job may ask for."""
+REDUCED_OPAQUE, STRICT_OPAQUE = "reduced-opaque", "strict-opaque"
+_PREPROCESSING_OF = {
+    REDUCED: PREPROCESSING,
+    STRICT: STRICT_PREPROCESSING,
+    REDUCED_OPAQUE: OPAQUE_PREPROCESSING,
+    STRICT_OPAQUE: STRICT_OPAQUE_PREPROCESSING,
+}
 _IMAGE_SIZE = 224
 _LAYOUTS = (".h5", ".hdf5")
 _SOURCES = ("packaged", "imagenet", "file", "none")
@@ -117,7 +127,10 @@ class ModelSpec:
 
     @property
     def decode(self) -> str:
-        """How an image is decoded for this model, one of DECODES; FingerprintMismatch where it is no way of ours."""
+        """How an image is decoded for this model; FingerprintMismatch where it is no way of ours.
+
+        That is one of DECODES, or for a job of before transparency was looked at the same with "-opaque" behind it.
+        """
         for decode, preprocessing in _PREPROCESSING_OF.items():
             if preprocessing == self.preprocessing:
                 return decode
@@ -126,6 +139,11 @@ class ModelSpec:
             f"{self.fingerprint} wants its images so: {self.preprocessing}; this version of lookalike prepares them so "
             f"({ours.fingerprint}): {PREPROCESSING}. Use the version that made the job, or make a new job."
         )
+
+    @property
+    def asked_decode(self) -> str:
+        """The one of DECODES that whoever made the job asked for; FingerprintMismatch as `decode` raises it."""
+        return self.decode.removesuffix("-opaque")
 
     @property
     def fingerprint(self) -> str:
@@ -174,7 +192,8 @@ def resolve_model(
     """The model that a person names: a known name, or the path of a `.keras` file.
 
     `weights` is a file of weights in Keras' own ImageNet layout (such as `efficientnetb4_notop.h5`), for a known name
-    only. `precision` is one of PRECISIONS, `decode` one of DECODES. Raises ModelError for an unknown name, a missing
+    only. `precision` is one of PRECISIONS, `decode` one of DECODES, or what `ModelSpec.decode`
+    says of an older job. Raises ModelError for an unknown name, a missing
     file, or a `.keras` file that takes no square RGB image.
     """
     if decode not in _PREPROCESSING_OF:

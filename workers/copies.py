@@ -174,10 +174,10 @@ def _copies_of(original: Original, manifest: Manifest, image_size: int) -> list[
         data = read_bytes(original.path, manifest.max_image_bytes, original.member)
         if original.sha256 is not None and hashlib.sha256(data).hexdigest() != original.sha256:
             return f"{original.path}: The file was changed since it was embedded."
-        photo = decode_photo(data, LONGEST, manifest.max_image_pixels)
+        how = manifest.model.decode
+        photo = decode_photo(data, LONGEST, manifest.max_image_pixels, how)
         altered = ((name, ALTERATIONS[name](photo)) for name in MEASURED)
         # Through the bytes of a JPEG file, as a query comes.
-        how = manifest.model.decode
         return [_Copy(original, name, decode(jpeg, image_size, LONGEST**2, how).pixels) for name, jpeg in altered]
     except ImageError as error:
         return f"{original.path}: {error}"

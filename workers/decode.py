@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 from shared.errors import ImageError, SettingsError
 from shared.locations import Location, read_bytes
-from shared.models import REDUCED, STRICT
+from shared.models import REDUCED, REDUCED_OPAQUE, STRICT, STRICT_OPAQUE
 from workers.header import JPEGS, is_cut_short, read_header, require_honest
+from workers.pillow_decode import pillow_pixels
+from workers.transparency import may_be_transparent
 
 Item = TypeVar("Item")
 Read = TypeVar("Read")
@@ -77,36 +79,40 @@ def decode(data: bytes, image_size: int, max_pixels: int, how: str = REDUCED) ->
     """Decode the bytes of an image file to uint8 [image_size, image_size, 3], RGB, stretched to a square.
 
     `how` is the model's `decode`: "reduced" decodes a JPEG no larger than it need be and averages pixels, "strict"
-    decodes it whole and resizes linearly, as the article does.
+    decodes it whole and resizes linearly, as the article does. Both put what is transparent on white; "reduced-opaque"
+    and "strict-opaque" drop alpha instead, as jobs did that are older.
 
     `max_pixels` bounds width times height by the header, checked before anything is decoded. Sixteen bits, grey,
-    palettes and CMYK come out as 8-bit RGB; alpha is dropped; an animation gives its first frame. Raises ImageError
+    palettes and CMYK come out as 8-bit RGB; an animation gives its first frame. Raises ImageError
     with the status empty, not-an-image, oversized, truncated or undecodable, the last also for a file that is made to
     take long.
     """
     width, height, kind, orientation = checked_header(data, max_pixels)
     flag = cv2.IMREAD_COLOR
     # Of any other format OpenCV decodes all, and drops pixels instead of averaging them.
-    if kind in JPEGS and how == REDUCED:
+    if kind in JPEGS and how in (REDUCED, REDUCED_OPAQUE):
         short = min(width, height)
         flag = next((f for by, f in _REDUCED if short // by >= _REDUCED_MARGIN * image_size), flag)
     with _alone(width, height, flag):
-        pixels = _pixels(data, flag, orientation, f"{kind} data of {width} x {height} pixels")
+        what = f"{kind} data of {width} x {height} pixels"
+        pixels, orientation = _shown(data, kind, flag, orientation, how, what)
         square = _square(pixels, image_size, how)
     return DecodedImage(_upright(square, orientation), width, height)
 
 
-def decode_photo(data: bytes, longest: int, max_pixels: int) -> NDArray[np.uint8]:
+def decode_photo(data: bytes, longest: int, max_pixels: int, how: str = REDUCED) -> NDArray[np.uint8]:
     """Decode the bytes of an image file to uint8 [h, w, 3], RGB, upright, its own shape kept.
 
-    What is longer than `longest` pixels on a side is shrunk to that. Raises ImageError as `decode` does.
+    What is longer than `longest` pixels on a side is shrunk to that. Of `how` only that counts which `decode` does to
+    transparency. Raises ImageError as `decode` does.
     """
     width, height, kind, orientation = checked_header(data, max_pixels)
     flag = cv2.IMREAD_COLOR
     if kind in JPEGS:
         flag = next((f for by, f in _REDUCED if max(width, height) // by >= longest), flag)
     with _alone(width, height, flag):
-        pixels = _pixels(data, flag, orientation, f"{kind} data of {width} x {height} pixels")
+        what = f"{kind} data of {width} x {height} pixels"
+        pixels, orientation = _shown(data, kind, flag, orientation, how, what)
         scale = longest / max(pixels.shape[:2])
         if scale < 1:
             size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
@@ -138,6 +144,15 @@ def _alone(width: int, height: int, flag: int) -> AbstractContextManager[object]
     return _one_large if weight > _LARGE else nullcontext()
 
 
+def _shown(
+    data: bytes, kind: str, flag: int, orientation: int | None, how: str, what: str
+) -> tuple[NDArray[np.uint8], int | None]:
+    """BGR pixels as they are seen, and the orientation that is ours to apply."""
+    if how not in (REDUCED_OPAQUE, STRICT_OPAQUE) and may_be_transparent(data, kind):
+        return pillow_pixels(data, kind, what)
+    return _pixels(data, flag, orientation, what), orientation
+
+
 def _pixels(data: bytes, flag: int, orientation: int | None, what: str) -> NDArray[np.uint8]:
     """BGR pixels, turned by OpenCV only where the orientation is not ours to apply."""
     if orientation is not None:
@@ -153,7 +168,7 @@ def _pixels(data: bytes, flag: int, orientation: int | None, what: str) -> NDArr
 
 def _square(pixels: NDArray[np.uint8], image_size: int, how: str) -> NDArray[np.uint8]:
     grows = pixels.shape[0] < image_size or pixels.shape[1] < image_size
-    interpolation = cv2.INTER_LINEAR if grows or how == STRICT else cv2.INTER_AREA
+    interpolation = cv2.INTER_LINEAR if grows or how in (STRICT, STRICT_OPAQUE) else cv2.INTER_AREA
     square = cv2.resize(pixels, (image_size, image_size), interpolation=interpolation)
     # Not before: the square is a small part of what was decoded, and this is a copy.
     return np.asarray(cv2.cvtColor(square, cv2.COLOR_BGR2RGB), np.uint8)

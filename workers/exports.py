@@ -20,7 +20,7 @@ import platformdirs
 from shared import files
 from shared.endings import ending
 from shared.errors import EngineError, ModelError
-from shared.models import PREPROCESSING, ModelSpec
+from shared.models import OPAQUE_PREPROCESSING, ModelSpec
 
 log = logging.getLogger("lookalike.worker")
 
@@ -63,8 +63,11 @@ def directory_of(spec: ModelSpec, cache_dir: Path | None) -> Path:
 
 
 def _exported(spec: ModelSpec) -> ModelSpec:
-    """What an export depends on: it is in float32, and takes pixels, however they were decoded."""
-    return replace(spec, precision="f32", preprocessing=PREPROCESSING)
+    """What an export depends on: it is in float32, and takes pixels, however they were decoded.
+
+    Named as the first exports were, so that none is made again.
+    """
+    return replace(spec, precision="f32", preprocessing=OPAQUE_PREPROCESSING)
 
 
 def home_of(cache_dir: Path | None) -> Path:

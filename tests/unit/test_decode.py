@@ -125,13 +125,16 @@ def test_sixteen_bits_keep_their_high_byte(kind: str) -> None:
     np.testing.assert_allclose(corners(found.pixels).astype(int), GREYS, atol=2)
 
 
+@pytest.mark.parametrize("how", ["reduced", "reduced-opaque"])
 @pytest.mark.parametrize("alpha", [[], [9]])
-def test_sixteen_bit_colours_keep_their_high_byte(alpha: list[int]) -> None:
+def test_sixteen_bit_colours_keep_their_high_byte(alpha: list[int], how: str) -> None:
     pixels = np.asarray(quadrants())
+    expected = COLOURS.astype(int)
     for value in alpha:
         pixels = np.dstack([pixels, np.full(pixels.shape[:2], value, np.uint8)])
-    found = decode(png_16_bit(pixels), SIZE, ROOMY)
-    np.testing.assert_allclose(corners(found.pixels).astype(int), COLOURS, atol=2)
+        expected = expected if how == "reduced-opaque" else 255 - (255 - expected) * value // 255
+    found = decode(png_16_bit(pixels), SIZE, ROOMY, how)
+    np.testing.assert_allclose(corners(found.pixels).astype(int), expected, atol=2)
 
 
 @pytest.mark.parametrize("suffix", [".tiff", ".png", ".jp2", ".ppm"])
@@ -200,8 +203,13 @@ def test_a_tiff_of_floats_is_a_failure_that_names_it(mode: str, scale: float) ->
 def test_a_palette_with_transparency_gives_its_colours(kind: str, options: dict[str, Any]) -> None:
     image = quadrants().convert("P", palette=Image.Palette.ADAPTIVE)
     options = options if kind == "PNG" else {"transparency": 255}
-    found = decode(encoded(image, kind, **options), SIZE, ROOMY)
-    np.testing.assert_allclose(corners(found.pixels).astype(int), COLOURS, atol=12)
+    data = encoded(image, kind, **options)
+    shown = Image.new("RGBA", image.size, "white")
+    with Image.open(io.BytesIO(data)) as written:
+        shown.alpha_composite(written.convert("RGBA"))
+    np.testing.assert_allclose(corners(decode(data, SIZE, ROOMY).pixels).astype(int), quarters(shown), atol=12)
+    dropped = decode(data, SIZE, ROOMY, "reduced-opaque")
+    np.testing.assert_allclose(corners(dropped.pixels).astype(int), COLOURS, atol=12)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 20_000), (20_000, 1), (3, 7)])

@@ -11,7 +11,16 @@ from typing import Any
 import pytest
 
 from shared.errors import FingerprintMismatch, ModelError
-from shared.models import DECODES, LITE0_FILE, LITE0_PACKAGE, MODEL_NAMES, ModelSpec, imported_model, resolve_model
+from shared.models import (
+    DECODES,
+    LITE0_FILE,
+    LITE0_PACKAGE,
+    MODEL_NAMES,
+    OPAQUE_PREPROCESSING,
+    ModelSpec,
+    imported_model,
+    resolve_model,
+)
 
 
 def keras_file(path: Path, config: Any) -> Path:
@@ -42,7 +51,10 @@ def test_the_default_model_has_the_weights_of_the_installed_package() -> None:
 
 
 def test_the_fingerprint_of_the_default_model_stays_what_released_jobs_carry() -> None:
-    assert resolve_model("efficientnet-lite0").fingerprint == "efficientnet-lite0@4e4578a1d35c"
+    spec = resolve_model("efficientnet-lite0")
+    assert spec.fingerprint == "efficientnet-lite0@6fbe6e88645c"
+    older = replace(spec, preprocessing=OPAQUE_PREPROCESSING)  # Of before transparency was put on white.
+    assert older.fingerprint == "efficientnet-lite0@4e4578a1d35c"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,121 @@
+"""What Pillow decodes: image files with transparency, which OpenCV drops, put on white."""
+
+import io
+import struct
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile
+
+from shared.errors import ImageError
+from workers.transparency import on_white, png_key
+
+ImageFile.LOAD_TRUNCATED_IMAGES = False  # Half an image is none.
+_EXIF_ORIENTATION = 0x0112
+_WHOLE_SAMPLE = 8  # Pillow compares only samples of 8 bits rightly with the transparent colour.
+
+
+def pillow_pixels(data: bytes, kind: str, what: str) -> tuple[NDArray[np.uint8], int]:
+    """The first picture of an image file on white, BGR uint8 [h, w, 3], and the EXIF orientation yet to be applied.
+
+    `what` names the file in an ImageError, which has the status truncated or undecodable.
+    """
+    try:
+        if kind == "PNG" and (key := png_key(data)) is not None and _is_keyed_finely(data):
+            return _keyed(data, key), _orientation_of(data)
+        with Image.open(io.BytesIO(_with_alpha(data, kind)), formats=(kind,)) as image:
+            _require_right(image, data)
+            bare = _frame(image)
+            image.load()
+            # What else Pillow turns, it has turned as it loaded.
+            orientation = exif_orientation(image.info.get("exif")) if kind in ("PNG", "WEBP", "AVIF") else 1
+            return _converted(image, bare), orientation
+    except ImageError as error:
+        raise ImageError(f"The {what} can't be decoded: {error}", error.status) from error
+    except Exception as error:  # Pillow's readers let much escape on damaged data: SyntaxError, struct.error, ...
+        cut = "truncated" in str(error) or isinstance(error, EOFError)
+        reason = str(error) or type(error).__name__
+        raise ImageError(f"Pillow can't decode the {what}: {reason}.", "truncated" if cut else "undecodable") from error
+
+
+def exif_orientation(exif: object) -> int:
+    """The orientation, 1 to 8, in the bytes of an EXIF block, with or without the name before it; 1 without any."""
+    if not isinstance(exif, bytes):
+        return 1
+    table = Image.Exif()
+    try:
+        table.load(exif)
+        value = table.get(_EXIF_ORIENTATION, 1)
+    except Exception:  # A damaged block turns nothing: the pixels are whole without it.
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _with_alpha(data: bytes, kind: str) -> bytes:
+    """An animated WebP that says it has alpha: only then does Pillow tell the canvas beside its first frame."""
+    if kind == "WEBP" and data[12:16] == b"VP8X" and data[20] & 0x02:
+        return data[:20] + bytes([data[20] | 0x10]) + data[21:]
+    return data
+
+
+def _require_right(image: Image.Image, data: bytes) -> None:
+    """Raise ImageError for what Pillow would read, and wrongly."""
+    if image.format == "TIFF":
+        tags = getattr(image, "tag_v2", {})
+        if tags.get(284) == 2 and max(tags.get(258, (1,))) > 8:
+            raise ImageError("samples of 16 bits in planes with alpha are unusual, and not decoded.")
+    if image.format == "JPEG2000" and _jp2_bits(data) > 8:
+        raise ImageError("samples of over 8 bits with alpha are unusual, and not decoded.")
+
+
+def _jp2_bits(data: bytes) -> int:
+    """The bits of the first sample of a JPEG 2000 code stream."""
+    start = data.find(b"\xff\x4f\xff\x51")
+    return (data[start + 42] & 0x7F) + 1 if 0 <= start < len(data) - 42 else 0
+
+
+def _frame(image: Image.Image) -> tuple[int, int, int, int] | None:
+    """The part of a GIF's screen that its first frame covers."""
+    tiles = getattr(image, "tile", None)
+    return tiles[0][1] if image.format == "GIF" and tiles else None
+
+
+def _converted(image: Image.Image, frame: tuple[int, int, int, int] | None) -> NDArray[np.uint8]:
+    whole = frame is None or frame == (0, 0, *image.size)
+    if image.mode == "La":
+        image = image.convert("LA")
+    if not whole or image.mode in ("RGBA", "RGBa", "LA", "PA") or image.has_transparency_data:
+        pixels = np.asarray(image.convert("RGBA"), np.uint8)
+        if frame is not None and not whole:
+            left, top, right, bottom = frame
+            around = pixels.copy()
+            around[..., 3] = 0
+            around[top:bottom, left:right] = pixels[top:bottom, left:right]
+            pixels = around
+        return on_white(pixels)
+    return np.ascontiguousarray(np.asarray(image.convert("RGB"), np.uint8)[..., ::-1])
+
+
+def _is_keyed_finely(data: bytes) -> bool:
+    return data[25] in (0, 2) and data[24] != _WHOLE_SAMPLE
+
+
+def _keyed(data: bytes, key: bytes) -> NDArray[np.uint8]:
+    """A PNG of 1, 2, 4 or 16 bits a sample, one colour of which is transparent."""
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise ImageError("it is damaged or unusual.")
+    colour = np.array(struct.unpack(f">{len(key) // 2}H", key), np.uint16)
+    if data[24] < 8:
+        colour = colour * 255 // (2 ** data[24] - 1)
+    samples = (pixels[..., None] if pixels.ndim == 2 else pixels[..., 2::-1]).astype(np.uint16)
+    transparent = (samples == colour).all(axis=2)
+    shown = (samples >> 8 if pixels.dtype == np.uint16 else samples).astype(np.uint8)
+    shown[transparent] = 255
+    return np.ascontiguousarray(np.broadcast_to(shown, (*shown.shape[:2], 3))[..., ::-1])
+
+
+def _orientation_of(data: bytes) -> int:
+    with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+        return exif_orientation(image.info.get("exif"))
