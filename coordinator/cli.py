@@ -16,6 +16,7 @@ from coordinator import (
     evaluating,
     importing_command,
     packing_command,
+    retry_command,
     searching,
     services,
     showing,
@@ -188,8 +189,8 @@ def _frames(job: JobDir, reader: ProgressReader, settings: Settings) -> Iterator
 
 
 for command in (
-    searching.search, evaluating.evaluate, upkeep.verify, upkeep.repair, upkeep.rollback, services.worker,
-    services.flower, showing.show, doctor.doctor,
+    searching.search, evaluating.evaluate, upkeep.verify, upkeep.repair, upkeep.rollback, retry_command.retry,
+    services.worker, services.flower, showing.show, doctor.doctor,
 ):  # fmt: skip
     app.command()(command)
 app.command("import")(importing_command.import_)

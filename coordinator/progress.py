@@ -13,6 +13,7 @@ from shared.errors import CorruptFile
 from shared.jobdir import JobDir
 from shared.ledger import Seal
 from shared.manifest import Manifest
+from shared.retry import read_retry
 from shared.stage_load import StageLoad
 from shared.wish import read_wish
 
@@ -112,6 +113,10 @@ class ProgressReader:
         embedded += sum(chunk.embedded for chunks in under_way.values() for chunk in chunks)
         failed = sum(seal.failed for seal in seals.values())
         failed += sum(chunk.failed for chunks in under_way.values() for chunk in chunks)
+        for number in self.job.retry_numbers() if len(seals) < self.manifest.partition_count else ():
+            if number < self.manifest.partition_count and number not in seals:
+                kept = self._kept(number, started.get(number, []))
+                embedded, failed = embedded + kept[0], failed + kept[1]
         pending = self.manifest.listed - embedded - failed
         rate, load = self._rate(seals, under_way) if pending else (None, None)
         index = builds.current_info(self.job)
@@ -170,6 +175,15 @@ class ProgressReader:
                     continue  # Sealed away this moment, or damaged: then its worker finds out and embeds it again.
             chunks.append(self._chunks[key])
         return chunks
+
+    def _kept(self, partition: int, committed: list[ChunkSummary]) -> tuple[int, int]:
+        """How many embedded and failed images a partition under retry keeps, beside its committed chunks."""
+        retry = read_retry(self.job, partition)
+        if retry is None:  # Sealed this moment.
+            return 0, 0
+        done = {summary.chunk for summary in committed}
+        chunks = self.manifest.chunks(self.manifest.partition(partition))
+        return retry.kept([chunk for chunk in chunks if chunk.number not in done])
 
     def _rate(
         self, seals: dict[int, Seal], under_way: dict[int, list[ChunkSummary]]

@@ -55,6 +55,7 @@ def _findings(job: JobDir, checked: Checked) -> Iterator[Finding]:
         lambda: _path_lists_beyond(job, manifest, partitions),
         partitions.sealed,
         partitions.unmarked,
+        partitions.retries,
         partitions.chunks,
         lambda: _copies(job, checked),
         lambda: build_findings(job, manifest, partitions.all_seals(), checked),

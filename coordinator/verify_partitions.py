@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from coordinator.findings import Checked, Finding, Kind, inside, unread, without_advice
+from coordinator.findings import Checked, Finding, Kind, inside, is_fresh, unread, without_advice
 from shared import checkpoint, files, ledger, sealing
 from shared.errors import CorruptFile, FingerprintMismatch
 from shared.jobdir import JobDir
 from shared.ledger import Seal
 from shared.manifest import Chunk, Manifest, Partition
+from shared.retry import read_retry
 
 
 @dataclass(slots=True)
@@ -43,7 +44,9 @@ class PartitionFindings:
         """Every seal, and the files that it marks."""
         for number in self.job.sealed_numbers():
             marker = self.job.seal(number)
-            remove = (marker, *self.job.sealed_files(number))
+            # What a killed retry left over goes first: its marker must not bring back what is bad.
+            left = (self.job.retry(number),) if self.job.retry(number).exists() else ()
+            remove = (*left, marker, *self.job.sealed_files(number))
             if number >= self.manifest.partition_count:
                 yield self.beyond(marker, remove)
                 continue
@@ -123,6 +126,8 @@ class PartitionFindings:
             if number >= self.manifest.partition_count:
                 yield self.beyond(present[0], present)
                 continue
+            if self.job.retry(number).exists():
+                continue  # They are kept for the seal to come.
             wrong = (
                 f"It lies there without the seal {inside(self.job, self.job.seal(number))}, as a worker leaves it that "
                 "is killed while it seals, and counts for nothing."
@@ -132,6 +137,47 @@ class PartitionFindings:
             else:  # Somebody may be sealing the partition this moment.
                 wrong += " All chunks of its partition are committed: the seal to come writes it anew."
                 yield Finding(inside(self.job, present[0]), Kind.LEFTOVER, wrong)
+
+    def retries(self) -> Iterator[Finding]:
+        """The markers of partitions of which failed images are to be tried again, and what they keep."""
+        for number in self.job.retry_numbers():
+            marker = self.job.retry(number)
+            try:
+                if number >= self.manifest.partition_count:
+                    yield self.beyond(marker, (marker,))
+                elif self.job.seal(number).exists():
+                    if not is_fresh(marker):
+                        wrong = (
+                            f"Partition {number} is sealed: a `lookalike retry` was killed before it took that back."
+                        )
+                        yield Finding(inside(self.job, marker), Kind.LEFTOVER, wrong, "removed", (marker,))
+                elif wrong := self._not_kept(self.manifest.partition(number)):
+                    remedy = f"removed, and the {len(self.manifest.partition(number)):,} images of its partition, but "
+                    remedy += f"for its committed chunks, the next {self.manifest.again} again"
+                    yield Finding(inside(self.job, marker), Kind.DAMAGE, wrong, remedy, (marker,))
+            except FileNotFoundError:
+                continue  # Sealed this moment.
+            except OSError as error:
+                yield unread(self.job, marker, error)
+
+    def _not_kept(self, partition: Partition) -> str:
+        """Why the rows that a retry marker keeps can't be used; empty when they can, or are needed no more."""
+        marker = self.job.retry(partition.number)
+        self.checked.add(marker)
+        try:
+            retry = read_retry(self.job, partition.number)
+        except CorruptFile as error:
+            return without_advice(error)
+        if retry is None or not checkpoint.missing_chunks(self.job, self.manifest, partition):
+            return ""
+        if reason := _not_of(retry.seal, self.manifest, partition, self.job):
+            return reason
+        for path in self.job.sealed_files(partition.number):
+            reason = self._not_sealed(path, retry.seal)
+            # Else the partition has been sealed meanwhile, and its files are others.
+            if reason and marker.exists():
+                return f"Of what it keeps, {inside(self.job, path)} is not as it was. {reason}"
+        return ""
 
     def chunks(self) -> Iterator[Finding]:
         """Every committed chunk of the partitions that are not sealed, and those that should have gone with a seal."""
@@ -144,7 +190,8 @@ class PartitionFindings:
             return
         for number in self.job.chunk_partitions():
             directory = self.job.chunk_dir(number)
-            lying = (self.job.chunk(number, chunk) for chunk in self.job.chunk_numbers(number))
+            lying = [self.job.chunk(number, chunk) for chunk in self.job.chunk_numbers(number)]
+            lying += [self.job.retry_chunk(number, chunk) for chunk in self.job.retry_chunk_numbers(number)]
             attempts = [] if self.job.in_store else self.job.attempts(number)  # Those of a store lie with each machine.
             remove = (*lying, *attempts, directory)
             if number >= self.manifest.partition_count:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from shared.parquet import read_schema, read_table
 from shared.stage_load import StageLoad
 
 _SUMMARY_KEY = b"lookalike.chunk"
+_AGAIN_KEY = b"lookalike.again"
 _UNIT_TOLERANCE = 2e-3  # What rounding to float16 does to the length of a vector of up to a few thousand dimensions.
 
 CHUNK_SCHEMA = pa.schema(
@@ -129,7 +131,10 @@ def commit_chunk(
 
 def chunk_summary(job: JobDir, partition: int, chunk: int) -> ChunkSummary:
     """What a committed chunk says of itself; CorruptFile when its footer can't be read, OSError as `read_chunk`."""
-    path = job.chunk(partition, chunk)
+    return _summary(job.chunk(partition, chunk))
+
+
+def _summary(path: Path) -> ChunkSummary:
     try:
         return ChunkSummary(**json.loads(read_schema(path).metadata[_SUMMARY_KEY]))
     except (KeyError, TypeError, ValueError) as error:
@@ -142,8 +147,11 @@ def read_chunk(job: JobDir, manifest: Manifest, chunk: Chunk) -> tuple[pa.Table,
     Raises CorruptFile when a checksum, a count or a boundary disagrees, FingerprintMismatch when another model made it,
     OSError when the disk does not answer.
     """
-    path = job.chunk(chunk.partition, chunk.number)
-    summary = chunk_summary(job, chunk.partition, chunk.number)
+    return _read(job, manifest, chunk, job.chunk(chunk.partition, chunk.number))
+
+
+def _read(job: JobDir, manifest: Manifest, chunk: Chunk, path: Path) -> tuple[pa.Table, np.ndarray]:
+    summary = _summary(path)
     if summary.fingerprint != manifest.model.fingerprint:
         raise FingerprintMismatch(
             f"The chunk {path} was embedded by the model {summary.fingerprint}, but the job is made for "
@@ -175,6 +183,40 @@ def read_chunk(job: JobDir, manifest: Manifest, chunk: Chunk) -> tuple[pa.Table,
 def uncommit_chunk(job: JobDir, chunk: Chunk) -> None:
     """Take a bad chunk back, so that it is embedded again."""
     job.chunk(chunk.partition, chunk.number).unlink(missing_ok=True)
+
+
+def take_back_chunk(job: JobDir, manifest: Manifest, chunk: Chunk, again: Sequence[int]) -> None:
+    """Take a committed chunk back so that the images `again` of it are read again, and keep its other rows.
+
+    What it held is written aside first: a kill leaves the chunk committed, or that. One that was taken back before and
+    is not committed yet gets more images to read again. Raises as `read_chunk`.
+    """
+    path, wanted = job.chunk(chunk.partition, chunk.number), set(again)
+    if path.is_file():
+        table, _ = read_chunk(job, manifest, chunk)
+    else:
+        path = job.retry_chunk(chunk.partition, chunk.number)
+        table, _, waiting = read_taken_back(job, manifest, chunk)
+        wanted |= waiting
+    noted = dict(read_schema(path).metadata)
+    table = table.replace_schema_metadata(noted | {_AGAIN_KEY: json.dumps(sorted(wanted)).encode()})
+    with files.written_aside(job.retry_chunk(chunk.partition, chunk.number)) as aside, open(aside, "wb") as file:
+        pq.write_table(table, file, compression="zstd", use_dictionary=["status"], write_page_checksum=True)
+    uncommit_chunk(job, chunk)
+    files.sync_directory(job.chunk_dir(chunk.partition))
+
+
+def read_taken_back(job: JobDir, manifest: Manifest, chunk: Chunk) -> tuple[pa.Table, np.ndarray, set[int]]:
+    """What a chunk held that was taken back to try images again, as `read_chunk` gives it, and their ids.
+
+    Raises as `read_chunk` does, CorruptFile also where no chunk was taken back so.
+    """
+    path = job.retry_chunk(chunk.partition, chunk.number)
+    table, embeddings = _read(job, manifest, chunk, path)
+    try:
+        return table, embeddings, set(json.loads(read_schema(path).metadata[_AGAIN_KEY]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptFile(f"{path} can't be read ({error}).") from None
 
 
 def missing_chunks(job: JobDir, manifest: Manifest, partition: Partition) -> list[Chunk]:

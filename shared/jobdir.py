@@ -16,7 +16,8 @@ _MOST_CHARACTERS = 64
 _MOST_BYTES = 200  # A file system takes names of 255 bytes, and `-evaluation.json` stands behind this one.
 _OURS = re.compile(
     r"job\.json|\.creating\.lock|(paths/paths|metadata/metadata|errors/errors)_\d{4,9}\.parquet|"
-    r"img_emb/img_emb_\d{4,9}\.npy|chunks/\d{4,9}/(\d{4,9}\.parquet|attempt_\w+\.txt)|ledger/\d{4,9}\.json|"
+    r"img_emb/img_emb_\d{4,9}\.npy|chunks/\d{4,9}/((retry_)?\d{4,9}\.parquet|attempt_\w+\.txt)|"
+    r"ledger/\d{4,9}(\.retry)?\.json|"
     r"index/(CURRENT|wish\.json|\d{4,9}-[^/]+/(index\.faiss|images\.arrow|index\.json|filling\.(faiss|json)))|"
     r"copies\.parquet|model/[^/]+",
     re.ASCII,
@@ -155,6 +156,14 @@ class JobDir:
     def chunk(self, partition: int, chunk: int) -> Path:
         return self.chunk_dir(partition) / f"{chunk:04d}.parquet"
 
+    def retry_chunk(self, partition: int, chunk: int) -> Path:
+        """What a chunk held that was taken back so that some of its images are tried again."""
+        return self.chunk_dir(partition) / f"retry_{chunk:04d}.parquet"
+
+    def retry_chunk_numbers(self, partition: int) -> list[int]:
+        """Numbers of the chunks of a partition that were taken back to try images again, ascending."""
+        return _numbers_in(self.chunk_dir(partition), "retry_", ".parquet")
+
     def chunk_numbers(self, partition: int) -> list[int]:
         """Numbers of the committed chunks of a partition, ascending; sealed partitions have none."""
         return _numbers_in(self.chunk_dir(partition), "", ".parquet")
@@ -207,6 +216,14 @@ class JobDir:
     def sealed_numbers(self) -> list[int]:
         """Numbers of the sealed partitions, ascending."""
         return _numbers_in(self.ledger_dir, "", ".json")
+
+    def retry(self, partition: int) -> Path:
+        """The seal that a partition had before some of its failed images were to be tried again."""
+        return self.ledger_dir / f"{partition:04d}.retry.json"
+
+    def retry_numbers(self) -> list[int]:
+        """Numbers of the partitions of which failed images are to be tried again, ascending."""
+        return _numbers_in(self.ledger_dir, "", ".retry.json")
 
     @property
     def index_dir(self) -> Path:

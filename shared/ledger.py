@@ -173,6 +173,8 @@ def _marked(
         (json.dumps(asdict(seal), indent=2) + "\n").encode(),
         keep_first=True,
     )
+    # Only who has just written the seal: with the marker of a retry would go all that is left of a seal taken back.
+    job.retry(partition.number).unlink(missing_ok=True)
     remove_chunks(job, partition.number)
     return read_seal(job, partition.number)
 

@@ -53,6 +53,16 @@ class ChunkWork:
         self._batch.append(image.pixels)
         self._places.append(place)
 
+    def keep(self, row: ImageRow, embedding: NDArray[np.float16] | None) -> None:
+        """Take the next row as it was, with its embedding, float16 [d], if it has one: it is not embedded again."""
+        place = len(self.rows)
+        self.rows.append(row)
+        if embedding is None:
+            return
+        self._embeddings[place] = embedding
+        if row.sha256 is not None:
+            self._first.setdefault(row.sha256, place)
+
     @property
     def batch_is_full(self) -> bool:
         return len(self._batch) == self._embedder.batch_size

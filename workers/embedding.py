@@ -23,6 +23,7 @@ from workers.chunk_writer import ChunkWriter
 from workers.decode import ReadImage, read_image, stream_images
 from workers.embedder import Embedder
 from workers.isolated import IsolatedReaders
+from workers.kept_rows import Kept, KeptRows
 from workers.known_images import KnownImages
 from workers.overlap import Overlap
 from workers.reach import require_source
@@ -144,7 +145,8 @@ class _Work:
         """Embed and commit `missing`, images decoded ahead also across the border between two chunks."""
         self._started = time.monotonic()
         self._done_before = len(self.partition) - sum(len(chunk) for chunk in missing)
-        ids = [image_id for chunk in missing for image_id in range(chunk.start, chunk.stop)]
+        kept = KeptRows(self.job, self.manifest, self.partition)
+        ids = [image_id for chunk in missing for image_id in kept.to_read(chunk)]
         self.job.require()  # A job whose mount has gone must not be begun anew in the empty mount point.
         known = KnownImages(self.job, self.manifest, self.partition)
         for chunk in self.manifest.chunks(self.partition):
@@ -169,13 +171,14 @@ class _Work:
             try:
                 with ChunkWriter(clock) as writer, Overlap(self.embedder, clock) as model:
                     for chunk in missing:
-                        self._embed_chunk(chunk, images, known, model, writer, clock)
+                        self._embed_chunk(chunk, kept.of(chunk), images, known, model, writer, clock)
             finally:
                 images.close()
 
     def _embed_chunk(
         self,
         chunk: Chunk,
+        kept: Kept,
         images: Iterator[ReadImage],
         known: KnownImages,
         model: Overlap,
@@ -186,11 +189,15 @@ class _Work:
         work = ChunkWork(chunk, self.embedder, known, model)
         asked = 0
         while len(work.rows) < len(chunk):
-            with clock.waiting_for("read"):
-                image = next(images)
-            clock.add("read", image.read_seconds)
-            clock.add("decode", image.decode_seconds)
-            work.take(image, partial(self._read_whole, chunk.start + len(work.rows)))
+            image_id = chunk.start + len(work.rows)
+            if image_id in kept.rows:
+                work.keep(kept.rows[image_id], kept.embeddings.get(image_id))
+            else:
+                with clock.waiting_for("read"):
+                    image = next(images)
+                clock.add("read", image.read_seconds)
+                clock.add("decode", image.decode_seconds)
+                work.take(image, partial(self._read_whole, image_id))
             ready = work.batch_is_full or len(work.rows) == len(chunk)
             if not ready and len(work.rows) - asked < self.embedder.batch_size:
                 continue
@@ -204,7 +211,7 @@ class _Work:
         embeddings = work.finish()
         known.add(chunk, work.rows, embeddings)
         load, seconds = clock.since(mark), time.monotonic() - started
-        writer.commit(lambda: self._commit(chunk, work, embeddings, seconds, load))
+        writer.commit(lambda: self._commit(chunk, kept, work, embeddings, seconds, load))
         self._done_here += len(chunk)
 
     def _location(self, image_id: int) -> Location:
@@ -220,9 +227,15 @@ class _Work:
         return (self.embedder.image_size, *limits, self.manifest.model.decode)
 
     def _commit(
-        self, chunk: Chunk, work: ChunkWork, embeddings: NDArray[np.float16], seconds: float, load: StageLoad
+        self,
+        chunk: Chunk,
+        kept: Kept,
+        work: ChunkWork,
+        embeddings: NDArray[np.float16],
+        seconds: float,
+        load: StageLoad,
     ) -> None:
-        require_source(self.manifest, work.rows)
+        require_source(self.manifest, kept.news(work.rows))
         if not self.may_commit():
             raise Stopped
         self.job.require()

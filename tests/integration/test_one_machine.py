@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable
@@ -306,3 +307,35 @@ def test_children_end_when_their_coordinator_is_killed(
     wait_until(lambda: len(children_of(coordinator.popen.pid)) >= 3, "broker and workers are started")
     coordinator.kill()
     wait_until(lambda: not leftovers(job.parent), "nothing of it runs any more")
+
+
+def test_failed_images_that_were_mended_are_tried_again_and_found(
+    few_photos: Path, finished: Path, tmp_path: Path
+) -> None:
+    photos, job = tmp_path / "photos", tmp_path / "jobs" / "mended"
+    shutil.copytree(few_photos, photos, symlinks=True)
+    (photos / "photo_00007.jpg").rename(tmp_path / "seven.jpg")
+    (photos / "photo_00007.jpg").write_bytes(b"")
+    assert run("index", photos, job).returncode == 0
+    # Whoever read another image than the failed ones again would not get it.
+    for path in photos.glob("photo_0000[1-6].jpg"):
+        path.unlink()
+    (tmp_path / "seven.jpg").rename(photos / "photo_00007.jpg")
+    shutil.copy(photos / "photo_00010.jpg", photos / "truncated.jpg")
+    done = run("retry", job, "--status", "truncated")
+    assert done.returncode == 0, done.stderr
+    assert "1 failed image is tried again: 1 truncated\n" in done.stderr
+    done = run("retry", job)
+    assert done.returncode == 0, done.stderr
+    assert "4 failed images are tried again: 2 empty, 1 not-an-image, 1 vanished\n" in done.stderr
+    assert "1 of them is embedded now; 3 still fail: 1 empty, 1 not-an-image, 1 vanished\n" in done.stderr
+    assert "61 of 64 images embedded, 3 failed" in done.stderr
+    whole, part = JobDir.at(finished), JobDir.at(job)
+    names = [Path(path).name for path in pq.read_table(whole.metadata(0))["image_path"].to_pylist()]
+    again = [Path(path).name for path in pq.read_table(part.metadata(0))["image_path"].to_pylist()]
+    assert again == sorted([*names, "truncated.jpg"])
+    kept = [again.index(name) for name in names]
+    assert np.allclose(np.load(part.img_emb(0))[kept], np.load(whole.img_emb(0)), atol=2e-3)
+    found = run("search", job, photos / "photo_00007.jpg", "-k", "1", "--json")
+    assert "photo_00007.jpg" in found.stdout
+    assert run("verify", job).returncode == 0
