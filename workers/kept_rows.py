@@ -77,11 +77,16 @@ class KeptRows:
             return _kept(table.to_pylist(), embeddings, again)
         if self._sealed is None:
             return Kept()
-        first, last = np.searchsorted(self._sealed.metadata["id"].to_numpy(), [chunk.start, chunk.stop]).tolist()
-        good = self._sealed.metadata.slice(first, last - first).to_pylist()
-        bad = [row for row in self._sealed.errors.to_pylist() if chunk.start <= row["id"] < chunk.stop]
-        rows = [row | {"status": "ok"} for row in good] + bad
-        return _kept(rows, np.array(self._sealed.embeddings[first:last]), self._sealed.again)
+        good, bad = _span(self._sealed.metadata, chunk), _span(self._sealed.errors, chunk)
+        rows = [row | {"status": "ok"} for row in self._sealed.metadata[good].to_pylist()]
+        rows += self._sealed.errors[bad].to_pylist()
+        return _kept(rows, np.array(self._sealed.embeddings[good]), self._sealed.again)
+
+
+def _span(table: pa.Table, chunk: Chunk) -> slice:
+    """Which rows of a table, whose ids ascend, are of a chunk."""
+    first, last = np.searchsorted(table["id"].to_numpy(), [chunk.start, chunk.stop]).tolist()
+    return slice(first, last)
 
 
 def _kept(rows: list[dict[str, Any]], embeddings: NDArray[np.float16], again: set[int] | frozenset[int]) -> Kept:
