@@ -69,8 +69,9 @@ def _in_files(archive: str, suffix: str, left_out: Counter[str]) -> Iterator[Lis
         def read(inside: Inside) -> bytes:
             assert inside.member is not None
             if suffix == ".tar":
-                return read_tar_member(read_at, inside.member)
-            return read_zip_member(read_at, inside.member, len(inside.name))
+                return read_tar_member(read_at, inside.member, inside.name)
+            # Its directory was read a moment ago.
+            return read_zip_member(read_at, inside.member, inside.name, lambda offset: inside.name)
 
         yield from samples(archive, FILES[suffix](file, archive), read, left_out)
 

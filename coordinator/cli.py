@@ -25,7 +25,7 @@ from coordinator import (
 )
 from coordinator.demo import cut_photos, find_again
 from coordinator.indexing import LOOK_SECONDS, STORE_LOOK_SECONDS, run_job
-from coordinator.making import make_or_open, require_sizes
+from coordinator.making import accept_failures, make_or_open, require_sizes
 from coordinator.progress import Progress, ProgressReader
 from coordinator.terminal import Broker, Engine, IndexMemory, IndexName, Job, Json, Recall, err, out
 from coordinator.wishes import Typed
@@ -99,6 +99,12 @@ def index(
     index: IndexName = None,
     recall: Recall = None,
     index_memory: IndexMemory = None,
+    accepted: Annotated[
+        bool,
+        typer.Option(
+            "--accept-failures", help="Images that are gone or cut short become failed rows, however many they are."
+        ),
+    ] = False,
 ) -> None:
     """Embed all images of SOURCE into JOB and build its index; the same command again goes on where it stood."""
     directory = JobDir.at(job)
@@ -112,7 +118,8 @@ def index(
         partition_size=partition_size,
         chunk_size=chunk_size,
     )
-    index_job(source, directory, settings, workers, (partition_size, chunk_size), Typed(index, recall, index_memory))
+    typed = Typed(index, recall, index_memory)
+    index_job(source, directory, settings, workers, (partition_size, chunk_size), typed, accepted=accepted)
 
 
 def index_job(
@@ -122,10 +129,12 @@ def index_job(
     workers: int = 1,
     sizes: tuple[int | None, int | None] = (None, None),
     typed: Typed | None = None,
+    accepted: bool = False,
 ) -> Progress:
     """What `index` does, also for the demo; returns the progress at the end.
 
-    `sizes` are the partition and chunk size that were typed, `typed` what was typed about the index.
+    `sizes` are the partition and chunk size that were typed, `typed` what was typed about the index, `accepted` whether
+    images that seem lost are to be failed rows.
     """
     with terminal.interruptible(job):
         with terminal.waiting("Listing images …") as status:
@@ -136,6 +145,7 @@ def index_job(
                 lambda count: status.update(f"Listing images … {count:,} so far"),
             )
         require_sizes(job, manifest, *sizes)
+        accept_failures(job, accepted)
         (typed or Typed()).wish(job, settings)
         left_out = ", ".join(f"{count:,} {reason}" for reason, count in manifest.source.left_out.items())
         err.print(

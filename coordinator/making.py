@@ -10,6 +10,7 @@ from pathlib import Path
 
 from coordinator.creation_object import creation_object
 from coordinator.known_columns import KnownColumns
+from coordinator.listed_archives import ListedArchives
 from coordinator.listing import Listed, Listing, no_images
 from coordinator.partition import PathDigest, partitions_of
 from coordinator.sources import open_source
@@ -56,6 +57,14 @@ def require_sizes(job: JobDir, manifest: Manifest, partition_size: int | None, c
             )
 
 
+def accept_failures(job: JobDir, accepted: bool) -> None:
+    """Say, or no longer say, to the workers of `job` that images which seem lost are to be failed rows."""
+    if accepted:
+        files.write_bytes(job.accepted_failures, b"A person said so: `lookalike index --accept-failures`.\n")
+    elif job.accepted_failures.is_file():
+        job.accepted_failures.unlink(missing_ok=True)
+
+
 def _make(
     listing: Listing,
     job: JobDir,
@@ -63,14 +72,15 @@ def _make(
     settings: Settings,
     listed: Callable[[int], None],
 ) -> Manifest:
-    digest, known = PathDigest(), KnownColumns()
+    digest, known, archives = PathDigest(), KnownColumns(), ListedArchives()
     # A kill during an earlier listing may have left path files of a longer list behind.
     remove_path_lists(job)
-    images = _reported(digested(listing, digest), listed)
+    images = _reported(archives.seen(digested(listing, digest)), listed)
     for partition, part in partitions_of(images, settings.partition_size):
         write_path_list(job, partition, part, known)
     if not digest.count:
         raise SourceError(no_images(listing.location, listing.left_out))
+    archives.write(job)
     _keep_weights(job, model, settings)
     manifest = Manifest(
         source=Source(
@@ -93,11 +103,12 @@ def _make(
 
 
 def remove_path_lists(job: JobDir) -> None:
-    """Remove the path lists of a job that is about to be made."""
+    """Remove the path lists of a job that is about to be made, and what was known of the files of its source."""
     # File by file: who types the name of a directory that is no job must not lose what lies in its `paths`.
     for number in job.paths_numbers():
         job.paths(number).unlink(missing_ok=True)
         files.remove_leftovers(job.paths(number))
+    job.source_files.unlink(missing_ok=True)
 
 
 def digested(listing: Listing, digest: PathDigest) -> Iterator[Listed]:

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import IO, Final
 
 from shared.errors import ImageError, SourceError
-from shared.members import Member
+from shared.members import Member, plain_name
 from shared.paths import member_text
 
 _ENCRYPTED: Final = 0x1  # The flag of a zip's file whose bytes are encrypted.
+
+_NAMING: Final = {"path", "hdrcharset"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +32,12 @@ def tar_files(file: IO[bytes], archive: str) -> Iterator[Inside]:
                 tar.members = []  # type: ignore[attr-defined]  # It would keep them all, a kilobyte each.
                 if info.isreg() and not info.issparse():
                     offset = info.offset_data - tarfile.BLOCKSIZE
-                    yield Inside(_plain(info.name), Member(offset, info.size, info.size))
+                    # A global header may have a say in names, too: then a file's own headers don't tell its name.
+                    ahead = None if tar.pax_headers.keys() & _NAMING else offset - info.offset
+                    yield Inside(plain_name(info.name), Member(offset, info.size, info.size, ahead=ahead))
                 elif not info.isdir():
                     linked = info.islnk() or info.issym()
-                    yield Inside(_plain(info.name), None, "link in an archive" if linked else "not a regular file")
+                    yield Inside(plain_name(info.name), None, "link in an archive" if linked else "not a regular file")
             # A header that is none ends a tar for Python as its end does, and what lies behind would be lost.
             file.seek(tar.offset)
             if file.read(tarfile.BLOCKSIZE).strip(b"\0"):
@@ -58,15 +62,10 @@ def zip_files(file: IO[bytes], archive: str) -> Iterator[Inside]:
         if info.is_dir():
             continue
         if info.flag_bits & _ENCRYPTED:
-            yield Inside(_plain(info.filename), None, "encrypted file in a zip")
+            yield Inside(plain_name(info.filename), None, "encrypted file in a zip")
         else:
             member = Member(info.header_offset, info.compress_size, info.file_size, info.compress_type, info.CRC)
-            yield Inside(_plain(info.filename), member)
-
-
-def _plain(name: str) -> str:
-    """`./a.jpg`, as `tar -C` writes it, is `a.jpg`."""
-    return name.removeprefix("./")
+            yield Inside(plain_name(info.filename), member)
 
 
 FILES: Final[dict[str, Callable[[IO[bytes], str], Iterator[Inside]]]] = {".tar": tar_files, ".zip": zip_files}

@@ -1,5 +1,6 @@
 """Images in a column of a Parquet file: which column that is, and the bytes of a row, read in bounded memory."""
 
+import os
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Iterator
@@ -72,6 +73,12 @@ class _Rows:
         self._held: deque[tuple[int, Any]] = deque()  # The first row of a batch, and its column.
         self._batches: Iterator[tuple[int, Any]] = iter(())
         self._next = -1
+        self._state = _state(path)
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether another file lies at the path now than when this one was opened, or the same one with other bytes."""
+        return _state(self._path) != self._state
 
     def read(self, row: int) -> bytes | None:
         """The bytes of a row; None for a null. IndexError when there is no such row."""
@@ -130,8 +137,27 @@ class _Rows:
                 begins += len(values)
 
 
+def _state(path: str) -> tuple[int, ...] | None:
+    """What tells a file on a disk from another that comes to lie at its path; None of a URL, or where there is none."""
+    if is_url(path):
+        return None
+    try:
+        found = os.stat(to_os_path(path))
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
 _open: OrderedDict[str, _Rows] = OrderedDict()
 _open_lock = threading.Lock()
+
+
+def forget(path: str) -> None:
+    """Let go of a file that turned out to be another one than was listed."""
+    with _open_lock:
+        rows = _open.pop(path, None)
+    if rows is not None:
+        rows.close()
 
 
 def read_row(path: str, member: Member, max_bytes: int) -> bytes:
@@ -140,9 +166,14 @@ def read_row(path: str, member: Member, max_bytes: int) -> bytes:
     Files stay open for the next row, the last two that were asked for; several threads may ask at once.
     """
     with _open_lock:
-        rows = _open.setdefault(path, _Rows(path))
+        closing = []
+        if path in _open and _open[path].is_stale:
+            closing.append(_open.pop(path))
+        if path not in _open:
+            _open[path] = _Rows(path)
+        rows = _open[path]
         _open.move_to_end(path)
-        closing = [_open.popitem(last=False)[1] for _ in range(len(_open) - _OPEN_FILES)]
+        closing += [_open.popitem(last=False)[1] for _ in range(len(_open) - _OPEN_FILES)]
     for other in closing:
         other.close()
     try:

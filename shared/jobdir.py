@@ -19,7 +19,7 @@ _OURS = re.compile(
     r"img_emb/img_emb_\d{4,9}\.npy|chunks/\d{4,9}/((retry_)?\d{4,9}\.parquet|attempt_\w+\.txt)|"
     r"ledger/\d{4,9}(\.retry)?\.json|"
     r"index/(CURRENT|wish\.json|\d{4,9}-[^/]+/(index\.faiss|images\.arrow|index\.json|filling\.(faiss|json)))|"
-    r"copies\.parquet|model/[^/]+",
+    r"copies\.parquet|model/[^/]+|source_files\.json|accepted_failures",
     re.ASCII,
 )
 # What shared/files.py calls a file that is being written aside.
@@ -133,6 +133,16 @@ class JobDir:
     @property
     def creation_lock(self) -> Path:
         return self.path / ".creating.lock"
+
+    @property
+    def source_files(self) -> Path:
+        """What the archives of the source were when they were listed; there is none where it has no archives."""
+        return self.path / "source_files.json"
+
+    @property
+    def accepted_failures(self) -> Path:
+        """Lies there while a person has said that images which seem lost are to be written down as failed."""
+        return self.path / "accepted_failures"
 
     @property
     def paths_dir(self) -> Path:

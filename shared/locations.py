@@ -2,10 +2,11 @@
 
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from io import FileIO
 from pathlib import PurePosixPath
 from typing import IO
@@ -55,8 +56,28 @@ def _read_member(archive: str, name: str, member: Member | None, max_bytes: int)
         raise ImageError(f"The file has {member.size:,} bytes; at most {max_bytes:,} are read.", "oversized")
     read_at = partial(remote.read_at, archive) if is_url(archive) else partial(_read_at, archive)
     if suffix == ".tar":
-        return read_tar_member(read_at, member)
-    return read_zip_member(read_at, member, len(os.fsencode(name)))
+        return read_tar_member(read_at, member, name)
+    return read_zip_member(read_at, member, name, partial(_zip_name, archive))
+
+
+def _zip_name(archive: str, offset: int) -> str | None:
+    """The name that a zip's directory has for the file at `offset`; None where it can't be read, or has none there."""
+    with _zip_lock:
+        try:
+            return _zip_names(archive, None if is_url(archive) else os.stat(to_os_path(archive)).st_mtime_ns).get(
+                offset
+            )
+        except (SourceError, OSError):
+            return None
+
+
+_zip_lock = threading.Lock()
+
+
+@lru_cache(maxsize=1)  # Few zips need it, and all files of such a one do.
+def _zip_names(archive: str, changed: int | None) -> dict[int, str]:
+    with opened(archive) as file:
+        return {inside.member.offset: inside.name for inside in archives.zip_files(file, archive) if inside.member}
 
 
 def _found(archive: str, suffix: str, name: str) -> Member:

@@ -1,6 +1,8 @@
 """Members: where an image lies in a tar or a zip, and how its bytes are taken out at once, without looking for them."""
 
 import bz2
+import io
+import os
 import struct
 import tarfile
 import zipfile
@@ -21,6 +23,9 @@ _SIZE: Final = slice(124, 135)
 # The header of a file inside a zip: signature, version, flags, method, time, date, CRC, two sizes, two lengths.
 _LOCAL_HEADER: Final = struct.Struct("<4s5H3I2H")
 _SIGNATURE: Final = b"PK\x03\x04"
+_UNICODE_NAME: Final = 0x7075  # Info-ZIP's extra field with the name in UTF-8.
+_NAME: Final = slice(0, 100)
+_PREFIX: Final = slice(345, 500)
 _EXTRA_BYTES: Final = 64  # What mostly lies between a file's header and its bytes besides its name.
 _CHANGED = "changed since it was listed: make a new job from it, or put back the one that was listed"
 
@@ -31,7 +36,8 @@ class Member:
 
     `offset` is the position of its header in a tar or zip, and the number of its row in a Parquet file. `stored` is how
     many bytes it takes there and `size` how many it has, 0 in a Parquet file, where that is not known. `method` and
-    `crc32` are there in a zip alone.
+    `crc32` are there in a zip alone. `ahead` is there in a tar alone: how many bytes of other headers, with a long name
+    say, lie just before its own; None where its headers don't tell its name.
     """
 
     offset: int
@@ -39,19 +45,56 @@ class Member:
     size: int = 0
     method: int | None = None
     crc32: int | None = None
+    ahead: int | None = None
 
 
-def read_tar_member(read_at: ReadAt, member: Member) -> bytes:
-    """The bytes of a member of a tar. Raises ImageError when the tar is another one now, or ends within it."""
-    data = read_at(member.offset, _TAR_BLOCK + member.size)
+class OtherName(ImageError):
+    """Another file lies where an image was: its archive was made anew, in another order, say."""
+
+
+def read_tar_member(read_at: ReadAt, member: Member, name: str) -> bytes:
+    """The bytes of the file `name` of a tar. Raises ImageError when the tar is another one now, or ends within it.
+
+    Its header's own name is compared with `name`, OtherName when it is another one; not where `member.ahead` is None.
+    """
+    ahead = member.ahead or 0
+    data = read_at(member.offset - ahead, ahead + _TAR_BLOCK + member.size)
+    header = data[ahead : ahead + _TAR_BLOCK]
+    if len(header) < _TAR_BLOCK:
+        raise ImageError("The tar is cut short: it ends before this image.", "truncated")
     # A PAX header before it may hold the size of what is larger than 8 GB, which no image is.
-    size = _size_in(data[:_TAR_BLOCK])
+    size = _size_in(header)
+    if member.ahead is not None:
+        found = _tar_name(data[: ahead + _TAR_BLOCK], ahead)
+        if found != name:
+            raise OtherName(f"The file there is {found[:200]} now: the tar {_CHANGED}.", "vanished")
     if size != member.size:
         raise ImageError(f"The file there has {size:,} bytes now, not {member.size:,}: the tar {_CHANGED}.", "vanished")
-    missing = _TAR_BLOCK + member.size - len(data)
+    missing = ahead + _TAR_BLOCK + member.size - len(data)
     if missing:
         raise ImageError(f"The tar is cut short: {missing:,} bytes are missing.", "truncated")
-    return data[_TAR_BLOCK:]
+    return data[ahead + _TAR_BLOCK :]
+
+
+def plain_name(name: str) -> str:
+    """`./a.jpg`, as `tar -C` writes it, is `a.jpg`."""
+    return name.removeprefix("./")
+
+
+def _tar_name(headers: bytes, ahead: int) -> str:
+    """The name that a tar's headers have for a file, its own at the byte `ahead`, as the listing has it."""
+    if not ahead:
+        prefix, name = (headers[field].partition(b"\0")[0] for field in (_PREFIX, _NAME))
+        if not prefix:
+            return plain_name(os.fsdecode(name))
+    try:
+        with tarfile.open(fileobj=io.BytesIO(headers), mode="r:", errors="surrogateescape") as tar:
+            info = tar.next()
+    except (tarfile.TarError, EOFError, ValueError):
+        info = None
+    if info is None or info.offset_data != len(headers):
+        raise ImageError(f"There is no header where it was in the tar, which {_CHANGED}.", "vanished")
+    return plain_name(info.name)
 
 
 def _size_in(header: bytes) -> int:
@@ -64,19 +107,29 @@ def _size_in(header: bytes) -> int:
         raise ImageError(f"There is no header where it was in the tar, which {_CHANGED}.", "vanished") from None
 
 
-def read_zip_member(read_at: ReadAt, member: Member, name_bytes: int) -> bytes:
-    """The bytes of a member of a zip, whose name takes `name_bytes` there.
+def read_zip_member(
+    read_at: ReadAt, member: Member, name: str, really: Callable[[int], str | None] = lambda offset: None
+) -> bytes:
+    """The bytes of the file `name` of a zip.
 
-    Raises ImageError when the zip is another one now, ends within it, or holds bytes that don't fit their checksum.
+    Raises ImageError when the zip is another one now, ends within it, or holds bytes that don't fit their checksum;
+    OtherName when the file's own header has another name, and so has the zip's directory: `really` is asked what name
+    that has for the file at an offset. Programs write the two in different ways.
     """
-    ahead = _LOCAL_HEADER.size + name_bytes + _EXTRA_BYTES
+    ahead = _LOCAL_HEADER.size + len(os.fsencode(name)) + _EXTRA_BYTES
     data = read_at(member.offset, ahead + member.stored)
-    if data[:4] != _SIGNATURE or len(data) < _LOCAL_HEADER.size:
+    if len(data) < _LOCAL_HEADER.size:
+        raise ImageError("The zip is cut short: it ends before this image.", "truncated")
+    if data[:4] != _SIGNATURE:
         raise ImageError(f"There is no file where it was in the zip, which {_CHANGED}.", "vanished")
-    *_, name, extra = _LOCAL_HEADER.unpack_from(data)
-    begin = _LOCAL_HEADER.size + name + extra
+    *_, name_bytes, extra_bytes = _LOCAL_HEADER.unpack_from(data)
+    begin = _LOCAL_HEADER.size + name_bytes + extra_bytes
     if begin > ahead:
         data += read_at(member.offset + len(data), begin - ahead)
+    raw, extra = data[_LOCAL_HEADER.size :][:name_bytes], data[_LOCAL_HEADER.size + name_bytes : begin]
+    if len(data) >= begin and not _is_called(name, raw, extra) and really(member.offset) != name:
+        shown = raw.decode("utf-8", "replace")[:200]
+        raise OtherName(f"The file there is {shown} now: the zip {_CHANGED}.", "vanished")
     stored = data[begin : begin + member.stored]
     if len(stored) < member.stored:
         raise ImageError(f"The zip is cut short: {member.stored - len(stored):,} bytes are missing.", "truncated")
@@ -87,6 +140,17 @@ def read_zip_member(read_at: ReadAt, member: Member, name_bytes: int) -> bytes:
             "damaged",
         )
     return found
+
+
+def _is_called(name: str, raw: bytes, extra: bytes) -> bool:
+    """Whether the name in a file's own header of a zip, in any way that programs write it, is `name`."""
+    names = {raw.decode("utf-8", "surrogateescape"), raw.decode("cp437")}
+    while len(extra) >= 4:
+        kind, length = struct.unpack_from("<HH", extra)
+        if kind == _UNICODE_NAME:
+            names.add(extra[9 : 4 + length].decode("utf-8", "replace"))
+        extra = extra[4 + length :]
+    return any(plain_name(found.partition("\0")[0]) == name for found in names)
 
 
 def _inflated(stored: bytes, member: Member) -> bytes:

@@ -20,10 +20,12 @@ MEMBER = pa.field(
     "member",
     pa.struct(
         [("offset", pa.int64()), ("stored", pa.int64()), ("size", pa.int64()), ("method", pa.int32()),
-         ("crc32", pa.int64())]
+         ("crc32", pa.int64()), ("ahead", pa.int32())]
     ),
 )  # fmt: skip
 """The column that is there where images lie in archives: where in them."""
+_BEFORE_AHEAD = pa.field(MEMBER.name, pa.struct(list(MEMBER.type)[:-1]))
+"""What that column was in earlier versions, which wrote jobs of the same format."""
 
 
 def write_paths(
@@ -64,11 +66,13 @@ def read_locations(job: JobDir, partition: Partition) -> list[Location]:
     """Where the images of a partition lie, in the order of their ids; raises CorruptFile as `read_paths`."""
     table = _read(job, partition)
     paths = table["image_path"].to_pylist()
-    if MEMBER.name not in table.schema.names or not table.schema.field(MEMBER.name).equals(MEMBER):
+    found = table.schema.field(MEMBER.name) if MEMBER.name in table.schema.names else None
+    if found is None or not (found.equals(MEMBER) or found.equals(_BEFORE_AHEAD)):
         return [Location(path) for path in paths]
     children = table[MEMBER.name].combine_chunks()
     present = children.is_valid().to_pylist()
-    values = zip(*(children.field(field.name).to_pylist() for field in fields(Member)), strict=True)
+    named = fields(Member)[: found.type.num_fields]
+    values = zip(*(children.field(field.name).to_pylist() for field in named), strict=True)
     return [
         Location(path, Member(*value) if there else None)
         for path, value, there in zip(paths, values, present, strict=True)

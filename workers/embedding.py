@@ -27,6 +27,7 @@ from workers.kept_rows import Kept, KeptRows
 from workers.known_images import KnownImages
 from workers.overlap import Overlap
 from workers.reach import require_source
+from workers.source_check import SourceCheck
 from workers.stage_clock import StageClock
 from workers.stopping import Stopped
 
@@ -88,14 +89,15 @@ def embed_partition(
     the seal are embedded again. A partition that is sealed already, also by another worker meanwhile, stays as it is.
     Raises OSError when the disk does not answer or takes no commit, CorruptFile when the path list is damaged,
     FingerprintMismatch when another model made one of the chunks, JobNotFound when the job's directory went away,
-    SourceError when its images' did.
+    SourceError when its images' did, or are other ones than were listed.
     """
     locations: list[Location] = []
     while not ledger.is_sealed(job, partition.number):
         locations = locations or path_list.read_locations(job, partition)
         missing = checkpoint.missing_chunks(job, manifest, partition)
         if missing:
-            _Work(job, manifest, partition, locations, embedder, keep_going, may_commit, report).run(
+            check = SourceCheck(job, manifest)
+            _Work(job, manifest, partition, locations, embedder, keep_going, may_commit, report, check).run(
                 missing, threads or reading_threads(locations)
             )
         if not may_commit():
@@ -137,6 +139,7 @@ class _Work:
     keep_going: Callable[[], bool]
     may_commit: Callable[[], bool]
     report: Callable[[PartitionProgress], None]
+    source_check: SourceCheck
     _started: float = 0.0
     _done_before: int = 0
     _done_here: int = 0
@@ -235,7 +238,9 @@ class _Work:
         seconds: float,
         load: StageLoad,
     ) -> None:
-        require_source(self.manifest, kept.news(work.rows))
+        news = kept.news(work.rows)
+        self.source_check.require(chunk, news, self._location)
+        require_source(self.manifest, news)
         if not self.may_commit():
             raise Stopped
         self.job.require()

@@ -56,11 +56,16 @@ def _raise_for_archive(archive: str) -> None:
         except ImageError as error:
             raise SourceError(f"The archive {archive} is out of reach: {error}") from None
     elif not os.path.isfile(to_os_path(archive)):
-        raise SourceError(f"The archive {archive} is out of reach: put it back there, {_GONE_FOR_GOOD}")
+        raise away(archive)
     raise SourceError(
         f"None of these images can be read from the archive {archive}, which is there: it is not the one that was "
         f"listed, or not whole. Put that one back, {_GONE_FOR_GOOD}"
     )
+
+
+def away(archive: str) -> SourceError:
+    """What to say of an archive that is not where it was."""
+    return SourceError(f"The archive {archive} is out of reach: put it back there, {_GONE_FOR_GOOD}")
 
 
 def _raise_for_server(url: str) -> None:

@@ -101,6 +101,8 @@ def test_every_name_inside_a_job_is_the_documented_one(tmp_path: Path) -> None:
         job.build_dir("0001-ab12cd34"),
         job.current,
         job.model_dir,
+        job.source_files,
+        job.accepted_failures,
     ]
     assert [str(path.relative_to(job.path)) for path in inside] == [
         "job.json",
@@ -113,6 +115,8 @@ def test_every_name_inside_a_job_is_the_documented_one(tmp_path: Path) -> None:
         "index/0001-ab12cd34",
         "index/CURRENT",
         "model",
+        "source_files.json",
+        "accepted_failures",
     ]
     assert job.sealed_files(7) == (job.img_emb(7), job.metadata(7), job.errors(7))
 

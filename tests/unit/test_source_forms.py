@@ -108,12 +108,17 @@ def test_another_archive_of_the_same_name_is_not_taken_for_it(tmp_path: Path, ki
     job = JobDir(tmp_path / "job")
     manifest = made(str(path), job)
     write(path, {name: data + b"more" * (number + 1) for number, (name, data) in enumerate(CONTENTS.items())})
+    with pytest.raises(SourceError, match="is not the one that was listed: it ha"):
+        embed(job, manifest, 1, embedder=AnyModel(manifest))
+    job.source_files.unlink()  # As in a job of an earlier version.
     with pytest.raises(SourceError, match="it is not the one that was listed, or not whole"):
         embed(job, manifest, 1, embedder=AnyModel(manifest))
     assert job.chunk_numbers(1) == []
 
 
-def test_what_lies_in_an_archive_that_was_cut_since_is_a_failed_row(tmp_path: Path) -> None:
+def test_what_lies_in_an_archive_that_was_cut_since_is_a_failed_row_of_a_job_that_does_not_know_it(
+    tmp_path: Path,
+) -> None:
     tar = write_tar(tmp_path / "photos.tar")
     job = JobDir(tmp_path / "job")
     manifest = made(str(tar), job)
@@ -121,6 +126,9 @@ def test_what_lies_in_an_archive_that_was_cut_since_is_a_failed_row(tmp_path: Pa
     assert last is not None
     with open(tar, "rb+") as file:
         file.truncate(last.offset + 512 + last.size - 10)
+    with pytest.raises(SourceError, match="it had 30,720 bytes when it was listed, and has"):
+        embed(job, manifest, 2, embedder=AnyModel(manifest))
+    job.source_files.unlink()  # As in a job of an earlier version.
     seal = embed(job, manifest, 2, embedder=AnyModel(manifest))
     assert (seal.embedded, seal.failed) == (1, 1)
     (row,) = pq.read_table(job.errors(2)).to_pylist()
