@@ -23,6 +23,7 @@ from coordinator import (
     terminal,
     upkeep,
 )
+from coordinator.came_and_went import told_since_listed
 from coordinator.demo import cut_photos, find_again
 from coordinator.indexing import LOOK_SECONDS, STORE_LOOK_SECONDS, run_job
 from coordinator.making import accept_failures, make_or_open, require_sizes
@@ -137,6 +138,7 @@ def index_job(
     images that seem lost are to be failed rows.
     """
     with terminal.interruptible(job):
+        resumed = job.spec.is_file()
         with terminal.waiting("Listing images …") as status:
             manifest = make_or_open(
                 source,
@@ -161,6 +163,11 @@ def index_job(
                 progress = terminal.show_until_done(run_job(job, manifest, settings, children))
         for line in display.finished_lines(progress, str(job.path)):
             err.print(line)
+        if resumed:  # Last of all, as it may take as long as the listing did.
+            with err.status("Comparing the source with what was listed …"):
+                came_and_went = told_since_listed(source, job, manifest)
+            for line in came_and_went:
+                err.print(line)
         return progress
 
 

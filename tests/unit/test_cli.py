@@ -565,6 +565,37 @@ def test_index_on_a_finished_job_needs_no_broker_and_says_how_to_search(
     assert ran.err.endswith(f"Search it:  lookalike search {tmp_path}/jobs/job IMAGE\n")
 
 
+def test_index_on_a_finished_job_says_what_came_and_went(
+    run: Run, photos: Path, tmp_path: Path, steps: list[Any]
+) -> None:
+    steps.append(lambda job, manifest, settings: finish(job, manifest))
+    ran = run("index", photos, "jobs/job", "--broker", "redis://host")
+    assert "does not hold" not in ran.err
+    (photos / "new.jpg").touch()
+    ran = run("index", photos, "jobs/job")
+    assert ran.status == 0
+    assert f"{photos} has 1 image that this job does not hold, and lacks 0 that it holds.\n" in ran.err
+    assert ran.err.endswith(f"A job of what is there now:  lookalike index {photos} NEW-JOB\n")
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_index_says_to_workers_whether_failures_are_accepted(
+    run: Run, photos: Path, tmp_path: Path, steps: list[Any], accepted: bool
+) -> None:
+    """In the job, where workers of any machine see it, until the command is typed without it."""
+    seen = []
+
+    def look(job: Any, manifest: Any, settings: Any) -> None:
+        seen.append(job.accepted_failures.is_file())
+        finish(job, manifest)
+
+    steps.append(look)
+    run("index", photos, "jobs/job", "--broker", "redis://host", *(["--accept-failures"] if accepted else []))
+    assert seen == [accepted]
+    run("index", photos, "jobs/job")
+    assert not (tmp_path / "jobs/job/accepted_failures").exists()
+
+
 def finish(job: Any, manifest: Any) -> None:
     """Do what the workers would do."""
     other = make_job(job.path.parent / "model-of-it", listed=manifest.listed, partition_size=manifest.partition_size)

@@ -1,0 +1,114 @@
+"""What came or went at a job's source since it was listed: counted, for whoever types the same command again."""
+
+import os
+import shlex
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coordinator.archive_images import holds_images
+from coordinator.folders import walk
+from coordinator.sources import open_source
+from shared import path_list
+from shared.errors import SourceError
+from shared.jobdir import JobDir
+from shared.locations import suffix_of
+from shared.manifest import Manifest
+from shared.paths import ARCHIVE_SUFFIXES, is_url, to_os_path
+from shared.source_files import FileState, difference, read_source_files
+
+_NAMED = 3
+
+
+def since_listed(source: str, job: JobDir, manifest: Manifest) -> list[str]:
+    """Lines that say how many images or archives came or went, or changed, and what to type; none where nothing did.
+
+    A folder is listed again, in 8 bytes of memory an image, its archives by their names alone; an archive is compared
+    with what the job keeps of it. What a list names is the list's, and what lies behind a URL costs too much: neither
+    is looked at. Raises SourceError when the folder can't be listed, CorruptFile when a path list can't be read.
+    """
+    location = manifest.source.location
+    if is_url(location) or manifest.model.is_imported:
+        return []
+    archives = {path: state for path, state in read_source_files(job).items() if not is_url(path)}
+    said = []
+    if archives:
+        came, went = _archives(manifest, archives)
+        said += _counted(came, went, "archive", location)
+        changed = [f"{path} changed: {found}" for path, state in archives.items() if (found := difference(path, state))]
+        said += [f"{line}." for line in changed[:_NAMED]]
+        if len(changed) > _NAMED:
+            said.append(f"So did {len(changed) - _NAMED:,} more.")
+    elif manifest.source.kind in ("folder", "glob"):
+        said += _counted(*_images(source, job, manifest), "image", location)
+    if said:
+        typed = f"lookalike index {shlex.quote(source)} NEW-JOB"
+        said.append(f"This job holds what was listed when it was made. A job of what is there now:  {typed}")
+    return said
+
+
+def _counted(came: int, went: int, what: str, location: str) -> list[str]:
+    """The line that says both counts; none for none."""
+    if not came and not went:
+        return []
+    plural = "" if came == 1 else "s"
+    return [f"{location} has {came:,} {what}{plural} that this job does not hold, and lacks {went:,} that it holds."]
+
+
+def _archives(manifest: Manifest, listed: dict[str, FileState]) -> tuple[int, int]:
+    """How many archives of a folder came, and how many of any source went."""
+    went = sum(not os.path.lexists(to_os_path(path)) for path in listed)
+    if manifest.source.kind != "folder":
+        return 0, went
+    found = walk(os.fsencode(to_os_path(manifest.source.location)), Counter(), ARCHIVE_SUFFIXES)
+    new = [path for path in found if path not in listed]
+    return sum(suffix_of(path) != ".parquet" or holds_images(path) for path in new), went
+
+
+def _images(source: str, job: JobDir, manifest: Manifest) -> tuple[int, int]:
+    """How many images came to a folder or a glob, and how many went."""
+    images = open_source(source).images
+    first = next(images, None)
+    # Where there are archives alone now, their images are none of those that were listed.
+    paths: Iterable[str] = (
+        () if first is None or first.member is not None else chain([first.path], (i.path for i in images))
+    )
+    there = np.unique(_keys(paths))
+    held = np.zeros(len(there), bool)
+    went = 0
+    for partition in manifest.partitions:
+        listed = path_list.read_paths(job, partition)
+        keys = _keys(listed)
+        places = np.searchsorted(there, keys)
+        known = np.zeros(len(keys), bool)
+        inside = places < len(there)
+        known[inside] = there[places[inside]] == keys[inside]
+        held[places[known]] = True
+        went += _gone(listed, known)
+    return int((~held).sum()), went
+
+
+def _gone(listed: Sequence[str], known: NDArray[np.bool_]) -> int:
+    """How many of those that are not listed now are not there either: what is listed may differ between versions."""
+    return sum(not os.path.lexists(to_os_path(listed[place])) for place in np.flatnonzero(~known).tolist())
+
+
+def _keys(paths: Iterable[str]) -> NDArray[np.uint64]:
+    """A number for each path, the same for the same one."""
+    keys = array("Q")
+    for path in paths:
+        keys.append(int.from_bytes(blake2b(path.encode(), digest_size=8).digest(), "little"))
+    return np.frombuffer(keys, np.uint64) if keys else np.empty(0, np.uint64)
+
+
+def told_since_listed(source: str, job: JobDir, manifest: Manifest) -> list[str]:
+    """`since_listed`, or the line that says why that is not known: the job itself is well."""
+    try:
+        return since_listed(source, job, manifest)
+    except SourceError as error:
+        return [f"What came or went since the images were listed is not known: {error}"]
