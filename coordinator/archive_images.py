@@ -2,9 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Final
+from itertools import repeat
+from typing import Any, Final
+
+import pyarrow.parquet as pq
 
 from coordinator.folders import count_left_out
+from coordinator.list_files import beside_source
 from coordinator.listing import IMAGE_SUFFIXES, Listed
 from coordinator.plain_values import is_plain, plain_rows, require_distinct
 from coordinator.samples import samples
@@ -91,11 +95,27 @@ def _in_parquet(archive: str, left_out: Counter[str]) -> Iterator[Listed]:
         for field in schema:
             if field.name != column and field.name not in plain:
                 left_out[f"column {field.name} of {field.type}"[:80]] += 1
+        wanted = [*([names] if names else []), *plain]
+        place = beside_source(archive)
         row = 0
-        for batch in file.iter_batches(_ROWS, columns=[*([names] if names else []), *plain], use_threads=False):
-            paths = batch.column(column).field("path").to_pylist() if names else [None] * len(batch)
-            for path, known in zip(paths, plain_rows(batch, plain), strict=True):
-                yield Listed(member_text(archive, f"{row}/{path}" if path else str(row)), Member(row), known)
+        for group in range(file.num_row_groups):
+            # Without other columns there are no batches of them. Hugging Face may keep an image by its path alone.
+            held = image_parquet.rows_with_bytes(file, group, column) if names else None
+            begins, rows = row, file.metadata.row_group(group).num_rows
+            for path, known in _rows(file, group, names, plain) if wanted else repeat((None, {}), rows):
+                if path and held is not None and not held[row - begins].as_py():
+                    yield Listed(place(path), known=known)
+                else:
+                    yield Listed(member_text(archive, f"{row}/{path}" if path else str(row)), Member(row), known)
                 row += 1
-        if row != file.metadata.num_rows:  # Without other columns there are no batches of them.
-            yield from (Listed(member_text(archive, str(row)), Member(row)) for row in range(file.metadata.num_rows))
+
+
+def _rows(
+    file: pq.ParquetFile, group: int, names: str | None, plain: list[str]
+) -> Iterator[tuple[str | None, dict[str, Any]]]:
+    """The name of the image in each row of a row group, and the values of the `plain` columns."""
+    wanted = [*([names] if names else []), *plain]
+    for batch in file.iter_batches(_ROWS, row_groups=[group], columns=wanted, use_threads=False):
+        nested = names.rpartition(".")[0] if names else ""
+        paths = batch.column(nested).field("path").to_pylist() if names else repeat(None, len(batch))
+        yield from zip(paths, plain_rows(batch, plain), strict=False)

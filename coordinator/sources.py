@@ -21,8 +21,8 @@ from shared.packdir import PackDir, load_spec
 from shared.paths import ARCHIVE_SUFFIXES, is_url, to_os_path, to_text
 
 _SOURCES: Final = (
-    "a folder of images, a .tar, .zip or .parquet of them, a list of their paths (.txt, .csv or .parquet), a glob in "
-    "quotes, a URL of one of these, or - for a list on stdin"
+    "a folder of images, a .tar, .zip or .parquet of them, a list of their paths (.txt, .csv, .tsv, .jsonl or "
+    ".parquet), a glob in quotes, a URL of one of these, or - for a list on stdin"
 )
 # A compressed tar is one stream: no image in it can be read without all those before it.
 _COMPRESSED: Final = (".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")

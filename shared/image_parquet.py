@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from shared import remote
@@ -32,7 +33,10 @@ def image_column(schema: pa.Schema) -> str | None:
 
 def _holds_bytes(kind: pa.DataType) -> bool:
     if pa.types.is_struct(kind):
-        return kind.get_field_index("bytes") >= 0 and _is_binary(kind.field("bytes").type)
+        if kind.get_field_index("bytes") < 0:
+            return False
+        inner = kind.field("bytes").type
+        return _is_binary(inner) or bool(pa.types.is_null(inner) and kind.get_field_index("path") >= 0)
     return _is_binary(kind)
 
 
@@ -45,6 +49,27 @@ def name_column(schema: pa.Schema, column: str) -> str | None:
     kind = schema.field(column).type
     has_names = pa.types.is_struct(kind) and kind.get_field_index("path") >= 0
     return f"{column}.path" if has_names else None
+
+
+def rows_with_bytes(file: pq.ParquetFile, group: int, column: str) -> pa.Array | None:
+    """Which rows of a row group hold the bytes of their image, bool [rows]; None where all do.
+
+    The footer mostly tells; where it does not, the bytes are read.
+    """
+    leaf = f"{column}.bytes" if pa.types.is_struct(file.schema_arrow.field(column).type) else column
+    found = file.metadata.row_group(group)
+    chunk = next(
+        found.column(number) for number in range(found.num_columns) if found.column(number).path_in_schema == leaf
+    )
+    statistics = chunk.statistics
+    if statistics is not None and statistics.has_null_count and statistics.null_count in (0, found.num_rows):
+        return pa.array([False] * found.num_rows) if statistics.null_count else None
+    parts = []
+    for batch in file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=[leaf], use_threads=False):
+        values = batch.column(0)
+        # Not of the struct's: a null struct over an empty one has no bytes either.
+        parts.append(values.is_valid() if leaf == column else pc.struct_field(values, "bytes").is_valid())
+    return pa.concat_arrays(parts)
 
 
 @contextmanager
