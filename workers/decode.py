@@ -18,7 +18,7 @@ from shared.errors import ImageError, SettingsError
 from shared.locations import Location, read_bytes
 from shared.models import REDUCED, REDUCED_OPAQUE, STRICT, STRICT_OPAQUE
 from workers.header import JPEGS, is_cut_short, read_header, require_honest
-from workers.pillow_decode import pillow_pixels
+from workers.pillow_decode import SECOND_TRY, counts_otherwise, is_misread, pillow_pixels
 from workers.transparency import may_be_transparent
 
 Item = TypeVar("Item")
@@ -148,9 +148,19 @@ def _shown(
     data: bytes, kind: str, flag: int, orientation: int | None, how: str, what: str
 ) -> tuple[NDArray[np.uint8], int | None]:
     """BGR pixels as they are seen, and the orientation that is ours to apply."""
-    if how not in (REDUCED_OPAQUE, STRICT_OPAQUE) and may_be_transparent(data, kind):
+    if how in (REDUCED_OPAQUE, STRICT_OPAQUE):
+        if kind == "PPM" and counts_otherwise(data):  # Older versions refused these.
+            return pillow_pixels(data, kind, what)
+        theirs = orientation if kind == "AVIF" else None  # OpenCV saw to all others.
+        return _pixels(data, flag, theirs, what), theirs
+    if is_misread(data, kind, what) or may_be_transparent(data, kind):
         return pillow_pixels(data, kind, what)
-    return _pixels(data, flag, orientation, what), orientation
+    try:
+        return _pixels(data, flag, orientation, what), orientation
+    except ImageError:
+        if kind not in SECOND_TRY:
+            raise
+    return pillow_pixels(data, kind, what)
 
 
 def _pixels(data: bytes, flag: int, orientation: int | None, what: str) -> NDArray[np.uint8]:

@@ -1,13 +1,13 @@
 """What the bytes of an image file say of themselves, and whether to believe it, before anything is decoded."""
 
 import io
-import re
 import warnings
 from contextlib import suppress
 
 from PIL import Image, UnidentifiedImageError
 
 from shared.errors import ImageError
+from workers.pillow_decode import exif_orientation, without_texts
 
 # Pillow reads headers here, never pixels, so its guard against decompression bombs is ours to keep (`max_pixels`).
 Image.MAX_IMAGE_PIXELS = None
@@ -34,7 +34,6 @@ _NOT_DECODED = (
     (0, b"PF\n", "a PFM image"),
 )
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
-_PPM_HEADER = re.compile(rb"P[2356](?:(?:\s|#[^\n]*\n)+(\d{1,9})){3}\s")
 _EXIF_ORIENTATION = 0x0112
 # An encoder writes ten scans or so. Each costs a pass over all pixels, and a few bytes of the file.
 _MAX_SCANS = 100
@@ -48,10 +47,15 @@ def read_header(data: bytes) -> tuple[int, int, str, int | None]:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             # An AVIF is turned by its container, which Pillow gives as the EXIF orientation and OpenCV leaves alone.
             orientation = image.getexif().get(_EXIF_ORIENTATION, 1) if image.format == "AVIF" else None
+            # OpenCV overlooks an orientation whose block begins with the name of EXIF, as libvips and others write it.
+            if image.format in ("PNG", "WEBP") and "exif" in image.info:
+                orientation = exif_orientation(image.info["exif"])
             return image.width, image.height, image.format or "image", orientation
     except UnidentifiedImageError:
         raise _unidentified(data) from None
     except Exception as error:  # Pillow's readers let much escape on a damaged header: ValueError, struct.error, ...
+        if data.startswith(b"\x89PNG") and len(plain := without_texts(data)) < len(data):
+            return read_header(plain)
         raise ImageError(f"The header of the image is damaged: {error}.") from error
 
 
@@ -94,9 +98,6 @@ def require_honest(data: bytes, kind: str, width: int, height: int) -> None:
                 f"The PNG holds {deflated:,} bytes of deflated data for {width} x {height} pixels, which need no more "
                 f"than {plain:,}: it is damaged, or made to waste time."
             )
-    most_of_sample = _PPM_HEADER.match(data) if kind == "PPM" else None
-    if most_of_sample and int(most_of_sample[1]) not in (255, 65_535):
-        raise ImageError(f"The PPM counts to {int(most_of_sample[1])} a sample; only 255 and 65535 are decoded.")
 
 
 def _png_data(data: bytes) -> int:

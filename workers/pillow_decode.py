@@ -1,6 +1,7 @@
-"""What Pillow decodes: image files with transparency, which OpenCV drops, put on white."""
+"""What Pillow decodes: transparency, put on white, and the kinds of files that OpenCV refuses or misreads."""
 
 import io
+import re
 import struct
 
 import cv2
@@ -14,6 +15,65 @@ from workers.transparency import on_white, png_key
 ImageFile.LOAD_TRUNCATED_IMAGES = False  # Half an image is none.
 _EXIF_ORIENTATION = 0x0112
 _WHOLE_SAMPLE = 8  # Pillow compares only samples of 8 bits rightly with the transparent colour.
+_PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
+_PPM_HEADER = re.compile(rb"P[2356](?:(?:\s|#[^\n]*\n)+(\d{1,9})){3}\s")
+_PILLOW_ALONE = ("GIF", "AVIF")
+# Where OpenCV refuses a file of these, Pillow is asked; not of JPEG, which it reads where half is missing.
+SECOND_TRY = ("PNG", "TIFF", "JPEG2000", "BMP", "PPM")
+_SIGNED, _FLOAT, _COMPLEX = 2, 3, (5, 6)
+_OLD_JPEG, _LAB = 6, 8  # A compression and a photometric interpretation of TIFF.
+
+
+def is_misread(data: bytes, kind: str, what: str) -> bool:
+    """Whether a file is of a kind that OpenCV decodes wrongly, or not at all, and Pillow rightly.
+
+    `what` names it in the ImageError for numbers without a defined black and white, of which both would make a wrong
+    picture.
+    """
+    if kind in _PILLOW_ALONE:
+        return True
+    if kind == "BMP":
+        # Runs, masks and palettes are Pillow's; OpenCV takes what it does not know for something else.
+        return data[14:18] == b"\x0c\0\0\0" or data[28:30] != b"\x18\0" or data[30:34] != bytes(4)
+    if kind == "PPM":
+        if data[:2] in (b"Pf", b"PF"):
+            raise ImageError("The file is a PFM image, whose floats have no defined white: convert it to PNG or TIFF.")
+        return counts_otherwise(data)
+    return kind == "TIFF" and _is_unusual_tiff(data, what)
+
+
+def counts_otherwise(data: bytes) -> bool:
+    """Whether white is another number in a PGM or PPM than the two that OpenCV knows, 255 and 65,535."""
+    header = _PPM_HEADER.match(data)
+    return header is not None and int(header[1]) not in (255, 65_535)
+
+
+def _is_unusual_tiff(data: bytes, what: str) -> bool:
+    try:
+        with Image.open(io.BytesIO(data), formats=("TIFF",)) as image:
+            tags = getattr(image, "tag_v2", {})
+            meaning = max(tags.get(339, (1,)))
+            compression, photometric = tags.get(259), tags.get(262)
+    except Exception:  # Whoever decodes it says what is wrong with it.
+        return False
+    if meaning in (_SIGNED, _FLOAT, *_COMPLEX):
+        numbers = {_SIGNED: "signed numbers", _FLOAT: "floats"}.get(meaning, "complex numbers")
+        raise ImageError(
+            f"The {what} holds {numbers}, which is unusual: they have no defined black and white. Convert it to 8 or "
+            "16 bits."
+        )
+    return compression == _OLD_JPEG or photometric == _LAB
+
+
+def without_texts(data: bytes) -> bytes:
+    """A PNG without its texts and colour profile, which no pixel depends on, and which may be long."""
+    at, parts = 8, [data[:8]]
+    while at + 12 <= len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        if data[at + 4 : at + 8] not in _PNG_TEXTS:
+            parts.append(data[at:end])
+        at = end
+    return b"".join([*parts, data[at:]])
 
 
 def pillow_pixels(data: bytes, kind: str, what: str) -> tuple[NDArray[np.uint8], int]:
@@ -24,7 +84,7 @@ def pillow_pixels(data: bytes, kind: str, what: str) -> tuple[NDArray[np.uint8],
     try:
         if kind == "PNG" and (key := png_key(data)) is not None and _is_keyed_finely(data):
             return _keyed(data, key), _orientation_of(data)
-        with Image.open(io.BytesIO(_with_alpha(data, kind)), formats=(kind,)) as image:
+        with Image.open(io.BytesIO(_for_pillow(data, kind)), formats=(kind,)) as image:
             _require_right(image, data)
             bare = _frame(image)
             image.load()
@@ -34,7 +94,7 @@ def pillow_pixels(data: bytes, kind: str, what: str) -> tuple[NDArray[np.uint8],
     except ImageError as error:
         raise ImageError(f"The {what} can't be decoded: {error}", error.status) from error
     except Exception as error:  # Pillow's readers let much escape on damaged data: SyntaxError, struct.error, ...
-        cut = "truncated" in str(error) or isinstance(error, EOFError)
+        cut = kind == "GIF" and ("truncated" in str(error) or isinstance(error, EOFError))
         reason = str(error) or type(error).__name__
         raise ImageError(f"Pillow can't decode the {what}: {reason}.", "truncated" if cut else "undecodable") from error
 
@@ -52,8 +112,14 @@ def exif_orientation(exif: object) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _with_alpha(data: bytes, kind: str) -> bytes:
-    """An animated WebP that says it has alpha: only then does Pillow tell the canvas beside its first frame."""
+def _for_pillow(data: bytes, kind: str) -> bytes:
+    """The bytes that Pillow gets.
+
+    An animated WebP says that it has alpha: only then does Pillow tell the canvas beside its first frame. A PNG is
+    without its texts, for the length of which Pillow may refuse it.
+    """
+    if kind == "PNG":
+        return without_texts(data)
     if kind == "WEBP" and data[12:16] == b"VP8X" and data[20] & 0x02:
         return data[:20] + bytes([data[20] | 0x10]) + data[21:]
     return data
@@ -63,10 +129,13 @@ def _require_right(image: Image.Image, data: bytes) -> None:
     """Raise ImageError for what Pillow would read, and wrongly."""
     if image.format == "TIFF":
         tags = getattr(image, "tag_v2", {})
-        if tags.get(284) == 2 and max(tags.get(258, (1,))) > 8:
-            raise ImageError("samples of 16 bits in planes with alpha are unusual, and not decoded.")
+        bits = max(tags.get(258, (1,)))
+        if bits > 8 and (tags.get(284) == 2 or tags.get(262) == 0):
+            raise ImageError(f"{bits} bits a sample in planes, or with white as zero, are unusual and not decoded.")
     if image.format == "JPEG2000" and _jp2_bits(data) > 8:
-        raise ImageError("samples of over 8 bits with alpha are unusual, and not decoded.")
+        raise ImageError("over 8 bits a sample are unusual for it and not decoded.")
+    if image.mode == "F" or (image.mode == "I" and image.format != "PPM"):
+        raise ImageError("32 bits a sample are unusual, have no defined white, and are not decoded.")
 
 
 def _jp2_bits(data: bytes) -> int:
@@ -83,6 +152,10 @@ def _frame(image: Image.Image) -> tuple[int, int, int, int] | None:
 
 def _converted(image: Image.Image, frame: tuple[int, int, int, int] | None) -> NDArray[np.uint8]:
     whole = frame is None or frame == (0, 0, *image.size)
+    if image.mode.startswith("I"):
+        bits = getattr(image, "tag_v2", {}).get(258, (16,))[0]
+        grey = (np.asarray(image) >> (bits - 8)).astype(np.uint8)
+        return np.ascontiguousarray(np.broadcast_to(grey[..., None], (*grey.shape, 3)))
     if image.mode == "La":
         image = image.convert("LA")
     if not whole or image.mode in ("RGBA", "RGBa", "LA", "PA") or image.has_transparency_data:

@@ -222,13 +222,19 @@ def test_the_smallest_and_the_thinnest_images_give_their_colour(kind: str, size:
     np.testing.assert_allclose(found.pixels.reshape(-1, 3), [[200, 100, 50]] * SIZE * SIZE, atol=4)
 
 
-@pytest.mark.parametrize("most", [100, 1023])
-def test_a_ppm_that_counts_to_another_number_is_a_failure_and_not_a_darker_image(most: int) -> None:
-    samples = np.asarray(quadrants()).astype(int) * most // 255
-    data = b"P6\n# 9 9 255 \n64 48\n%d\n" % most + samples.astype(np.uint8 if most < 256 else ">u2").tobytes()
-    with pytest.raises(ImageError, match=f"counts to {most} a sample") as caught:
-        decode(data, SIZE, ROOMY)
-    assert caught.value.status == "undecodable"
+@pytest.mark.parametrize("how", ["reduced", "reduced-opaque"])
+@pytest.mark.parametrize("kind", ["P2", "P3", "P5", "P6"])
+@pytest.mark.parametrize("most", [100, 255, 1023, 65535])
+def test_white_is_white_in_a_ppm_whatever_number_it_counts_to(most: int, kind: str, how: str) -> None:
+    colour = kind in ("P3", "P6")
+    samples = np.asarray(quadrants(mode="RGB" if colour else "L")).astype(int) * most // 255
+    if kind in ("P2", "P3"):
+        body = b" ".join(b"%d" % value for value in samples.ravel()) + b"\n"
+    else:
+        body = samples.astype(np.uint8 if most < 256 else ">u2").tobytes()
+    data = kind.encode() + b"\n# 9 9 255 \n64 48\n%d\n" % most + body
+    found = decode(data, SIZE, ROOMY, how)
+    np.testing.assert_allclose(corners(found.pixels).astype(int), COLOURS if colour else GREYS, atol=4)
 
 
 @pytest.mark.parametrize(
