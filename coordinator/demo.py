@@ -71,7 +71,7 @@ def cut_photos(directory: Path) -> DemoPhotos:
     A process of its own does it: the coordinator opens no image. Raises SourceError with the reason it gives.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "workers.demo_photos", str(directory), "--json"]
+    command = [sys.executable, "-P", "-m", "workers.demo_photos", str(directory), "--json"]
     made = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, cwd=directory, check=False)
     if made.returncode != 0:
         raise SourceError(f"The demo's photos could not be made: {made.stderr.strip()}")

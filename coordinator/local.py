@@ -53,15 +53,7 @@ def node_name(name: str) -> str:
 def flower_command(address: str, port: int) -> list[str]:
     """The command line of Flower with our columns."""
     configuration = Path(__file__).parent / "flowerconfig.py"
-    command = [
-        sys.executable,
-        "-m",
-        "celery",
-        "-A",
-        "workers.app",
-        "flower",
-        f"--conf={configuration}",
-    ]
+    command = [sys.executable, "-P", "-m", "workers.flower_process", f"--conf={configuration}"]
     return [*command, f"--address={address}", f"--port={port}"]
 
 

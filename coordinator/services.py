@@ -1,6 +1,8 @@
 """The commands that become a service: `lookalike worker` and `lookalike flower` turn into a process of Celery's."""
 
+import errno
 import os
+import socket
 import sys
 from contextlib import suppress
 from importlib import import_module
@@ -12,7 +14,7 @@ import typer
 from coordinator.local import flower_command, worker_command
 from coordinator.terminal import Broker, Engine, err
 from coordinator.workforce import broker_for_exec
-from shared.errors import UsageError
+from shared.errors import LookalikeError, UsageError
 from shared.messages import QUEUES
 from shared.settings import Settings, load_settings, without_settings
 from shared.stores import StorePath, any_path
@@ -80,6 +82,7 @@ def flower(
             "Flower must know whom to watch: pass --broker URL, or --jobs-root DIR (the folder that JOB lies in) "
             "for runs without a broker of their own."
         )
+    _require_free(address, settings.flower_port)
     err.print(f"Flower opens at http://{address}:{settings.flower_port} (Ctrl-C ends it)")
     _exec(flower_command(address, settings.flower_port), broker_for_exec(settings))
 
@@ -93,6 +96,25 @@ def _reached(jobs_root: Path) -> Path:
     if not jobs_root.is_dir():
         raise UsageError(f"The jobs root {jobs_root} is no directory on this machine: mount or make it first.")
     return jobs_root.resolve()
+
+
+def _require_free(address: str, port: int) -> None:
+    """Raise LookalikeError when nobody could listen there: Flower itself would end with a traceback."""
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(
+            address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # As Flower's server does.
+            listener.bind(place)
+            listener.listen()
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+        raise LookalikeError(
+            f"Flower can't listen at {address}:{port} ({reason}): "
+            + ("another program does; pass another --port." if taken else "pass another --port or --address.")
+        ) from None
 
 
 def _exec(command: list[str], settings: Settings) -> None:

@@ -163,7 +163,7 @@ def _made(spec: ModelSpec, weights: Path | None, directory: Path) -> dict[str, A
         tempfile.TemporaryFile() as said,
         # In a session of its own, as Ctrl-C is for the worker. It ends when its input does, and so with its worker.
         subprocess.Popen(
-            [sys.executable, "-m", "workers.exporting"],
+            [sys.executable, "-P", "-m", "workers.exporting"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=said,

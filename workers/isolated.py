@@ -35,7 +35,8 @@ class IsolatedReaders:
     """
 
     def __init__(self, image_size: int, max_pixels: int, max_bytes: int, how: str = REDUCED) -> None:
-        self._command = [sys.executable, "-m", "workers.isolated", *map(str, (image_size, max_pixels, max_bytes)), how]
+        limits = map(str, (image_size, max_pixels, max_bytes))
+        self._command = [sys.executable, "-P", "-m", "workers.isolated", *limits, how]
         self._image_size = image_size
         self._own = threading.local()
         self._all: list[subprocess.Popen[bytes]] = []

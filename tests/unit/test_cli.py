@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -749,10 +750,26 @@ def test_flower_becomes_celery_on_this_machine_alone(run: Run, executed: list[An
     ran = run("flower", "--broker", "redis://host", "--port", "5556")
     assert ran.status == 0
     ((command, environ),) = executed
-    assert command[5] == "flower"
+    assert command[1:4] == ["-P", "-m", "workers.flower_process"]
     assert {"--address=127.0.0.1", "--port=5556"} <= set(command)
     assert environ["LOOKALIKE_BROKER_URL"] == "redis://host"
     assert "http://127.0.0.1:5556" in ran.err
+
+
+def test_flower_says_in_a_sentence_that_its_port_is_taken_or_its_address_not_ours(
+    run: Run, executed: list[Any]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ran = run("flower", "--broker", "redis://host", "--port", str(port))
+        assert (ran.status, executed) == (1, [])
+        assert f"Flower can't listen at 127.0.0.1:{port} (" in ran.err
+        assert "another program does; pass another --port" in ran.err
+    for address in ("192.0.2.1", "no such host", "::g"):
+        ran = run("flower", "--broker", "redis://host", "--port", str(port), "--address", address)
+        assert (ran.status, executed) == (1, [])
+        assert f"Flower can't listen at {address}:{port}" in ran.err
+        assert "pass another --port or --address" in ran.err
 
 
 # A light install.

@@ -347,7 +347,7 @@ def exporting_process(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
     real = subprocess.Popen
 
     def start(command: list[str], **options: Any) -> Any:
-        assert command[1:] == ["-m", "workers.exporting"]
+        assert command[1:] == ["-P", "-m", "workers.exporting"]
         return real([sys.executable, "-c", program], **options)
 
     monkeypatch.setattr(subprocess, "Popen", start)

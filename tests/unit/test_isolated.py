@@ -38,7 +38,7 @@ isolated.main(sys.argv[1:])
 @pytest.fixture
 def readers() -> "IsolatedReaders":
     readers = IsolatedReaders(*LIMITS)
-    readers._command = [sys.executable, "-c", PROGRAM, *readers._command[3:]]
+    readers._command = [sys.executable, "-c", PROGRAM, *readers._command[4:]]
     return readers
 
 
