@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from coordinator.local import LocalWorkers
 from coordinator.progress import ProgressReader
 from coordinator.reconcile import Look, Reconciler
-from shared.broker import CONNECTION_ERRORS, connect, make_app
+from shared.broker import CONNECTION_ERRORS, connect, make_app, refused
 from shared.builds import IndexInfo
-from shared.errors import JobError, StoreError, WorkerFailed
+from shared.errors import BrokerRefuses, JobError, StoreError, WorkerFailed
 from shared.jobdir import JobDir
 from shared.lease import clear_troubles
 from shared.manifest import Manifest
@@ -44,8 +44,8 @@ def run_job(
     """Yield a step about every second until the promoted index covers the whole job.
 
     May be left or killed at any moment. Raises WorkerFailed when workers report that they can't go on and nobody
-    works, CorruptFile or FingerprintMismatch when the job directory is not right. A broker that is away is waited for,
-    and so is a store, unless it refuses.
+    works, BrokerRefuses when the broker lacks a permission or a setting, CorruptFile or FingerprintMismatch when the
+    job directory is not right. A broker that is away is waited for, and so is a store, unless it refuses.
     """
     reader = ProgressReader(job, manifest)
     look_seconds = STORE_LOOK_SECONDS if job.in_store else LOOK_SECONDS
@@ -58,6 +58,11 @@ def run_job(
         while True:
             try:
                 look = last = reconciler.look()
+            except BrokerRefuses as error:
+                sentence = (
+                    f"{refused(settings, str(error))} What is committed is safe; run the same command again then."
+                )
+                raise BrokerRefuses(sentence) from None
             except StoreError as error:
                 if error.refused or last is None:
                     raise

@@ -11,11 +11,12 @@ from celery import Celery
 from coordinator.progress import Progress, ProgressReader
 from shared import lease
 from shared.broker import CONNECTION_ERRORS, in_words
-from shared.errors import MessageError
+from shared.errors import BrokerRefuses, MessageError
 from shared.lease import COPIES, MERGE, Holder, Trouble
 from shared.messages import EMBED_QUEUE, MERGE_QUEUE, EmbedCopies, EmbedPartition, MergeJob
 from shared.outage import Outage
 from shared.queues import queued_messages, send_copies, send_embed, send_merge
+from shared.refusals import permanent
 
 log = logging.getLogger("lookalike.reconcile")
 
@@ -74,7 +75,10 @@ class Reconciler:
         return any(taken["name"] == queue for node, queues in nodes.items() if node not in troubled for taken in queues)
 
     def look(self) -> Look:
-        """Read the ledger, send what is missing, and say what was found. A broker that is away is in the answer."""
+        """Read the ledger, send what is missing, and say what was found. A broker that is away is in the answer.
+
+        Raises BrokerRefuses, with the reason alone, when it says what no waiting will change.
+        """
         progress = self._reader.read()
         try:
             holders = lease.holders(self._client, self._job_id)
@@ -87,6 +91,8 @@ class Reconciler:
                 else:
                     self._send_copies(holders)
         except CONNECTION_ERRORS as error:
+            if (reason := permanent(error)) is not None:
+                raise BrokerRefuses(reason) from None
             self._outage.began(in_words(error))
             return Look(progress, broker_error=in_words(error))
         self._outage.over()

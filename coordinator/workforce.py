@@ -7,7 +7,7 @@ from coordinator.client import Client
 from coordinator.embedded_broker import EmbeddedBroker
 from coordinator.local import CHILD_PREFIX, LocalWorkers
 from coordinator.progress import Progress
-from shared.broker import require_broker
+from shared.broker import require_working_broker
 from shared.jobdir import JobDir
 from shared.settings import Settings
 
@@ -17,7 +17,7 @@ def workers_for_index(
 ) -> tuple[Settings, LocalWorkers | None]:
     """The settings with a broker that answers, and the worker processes started for it, if they are ours to start."""
     if settings.broker_url:
-        require_broker(settings)
+        require_working_broker(settings)
         return settings, None
     settings = settings.changed(jobs_root=job.jobs_root)
     broker = stack.enter_context(EmbeddedBroker(job.jobs_root))
@@ -47,7 +47,7 @@ def client_for_search(stack: ExitStack, job: JobDir, settings: Settings) -> Clie
 def broker_for_exec(settings: Settings) -> Settings:
     """The settings with a broker that answers; an embedded one stays up as long as the process made by exec runs."""
     if settings.broker_url:
-        require_broker(settings)
+        require_working_broker(settings)
         return settings
     assert settings.jobs_root is not None
     broker = EmbeddedBroker(settings.jobs_root)

@@ -1,5 +1,6 @@
 """The broker: one way to make the Celery app, its transport options, and a connection to Redis itself."""
 
+import uuid
 from collections.abc import Iterable
 from typing import Any
 
@@ -8,10 +9,11 @@ from celery import Celery
 from kombu.connection import Connection
 from kombu.exceptions import OperationalError
 
-from shared.broker_url import SOCKET_SCHEME, celery_url, redacted, redis_url
-from shared.errors import BrokerUnreachable
+from shared.broker_url import SOCKET_SCHEME, celery_url, redacted, redis_url, without_secrets
+from shared.errors import BrokerRefuses, BrokerUnreachable
 from shared.keep_alive import KeepAlive
-from shared.messages import TASK_QUEUES
+from shared.messages import QUEUES, TASK_QUEUES
+from shared.refusals import permanent
 from shared.settings import Settings
 
 RESULT_EXPIRES_SECONDS = 3600
@@ -116,7 +118,7 @@ def in_words(error: Exception) -> str:
 
 
 def require_broker(settings: Settings) -> None:
-    """Raise BrokerUnreachable when nothing answers at the broker's address."""
+    """Raise BrokerUnreachable when nothing answers at the broker's address, BrokerRefuses when it never will."""
     try:
         with connect(settings) as client:
             client.ping()
@@ -125,7 +127,47 @@ def require_broker(settings: Settings) -> None:
             f"The broker {redacted(settings.broker_url or '')} refused the password ({error}): correct it in the URL."
         ) from None
     except (redis.exceptions.RedisError, OSError, TypeError, ValueError) as error:  # An option that redis-py refuses.
+        if (reason := permanent(error)) is not None:
+            raise refused(settings, reason) from None
         raise BrokerUnreachable(
             f"No broker answers at {redacted(settings.broker_url or '')} ({error}): start Redis there, correct the "
             "address, or leave --broker and CELERY_BROKER_URL out to use an embedded one."
+        ) from None
+
+
+def refused(settings: Settings, reason: str) -> BrokerRefuses:
+    """The error that ends whoever needs the broker of `settings`, without its secrets."""
+    sentence = f"The broker {redacted(settings.broker_url or '')} can't be used: {reason}."
+    return BrokerRefuses(without_secrets(sentence, settings.broker_url))
+
+
+def require_working_broker(settings: Settings) -> None:
+    """Raise BrokerRefuses when the broker does not do what queues and leases need, BrokerUnreachable when nothing
+    answers. What is tried changes nothing that lies there.
+    """
+    require_broker(settings)
+    name = f"lookalike:probe:{uuid.uuid4().hex}"
+    try:
+        with connect(settings) as client:
+            client.set(name, "1", nx=True, px=1_000)
+            client.eval("return redis.call('del', KEYS[1])", 1, name)
+            client.lpush(name, "1")
+            client.brpop([name], timeout=1)
+            # Several keys at once, which a cluster may hold on several nodes, and the names that kombu uses.
+            client.delete(name, *(f"{name}-{queue}" for queue in QUEUES.values()))
+            for queue in QUEUES.values():
+                client.lrem(queue, 0, name)
+                client.smembers(f"_kombu.binding.{queue}")
+            client.hdel("unacked", name)
+            client.zrem("unacked_index", name)
+            client.publish(name, "1")
+    except redis.exceptions.RedisError as error:
+        if (reason := permanent(error)) is not None:
+            raise refused(settings, reason) from None
+        raise BrokerUnreachable(
+            without_secrets(
+                f"The broker {redacted(settings.broker_url or '')} does not do what it is asked ({in_words(error)}): "
+                "mend it, or pass another --broker.",
+                settings.broker_url,
+            )
         ) from None

@@ -1,6 +1,7 @@
 """The broker's address as each library spells it, and as people may see it: without its secrets."""
 
 import re
+from collections.abc import Iterable
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from shared.errors import SettingsError
@@ -10,6 +11,7 @@ _SCHEMES = {"redis", "rediss", SOCKET_SCHEME, "unix"}
 # Options of a URL that name its database, and those that name its user and password, in this order.
 _DATABASE_OPTIONS = ("db", "virtual_host")
 _USER_OPTIONS = ("username", "password")
+_USER_OF_A_URL = re.compile(r"(\b[a-z+]+://)[^\s/@'\"]*@", re.IGNORECASE)
 
 
 def celery_url(url: str | None) -> str:
@@ -113,12 +115,28 @@ def redacted(url: str) -> str:
 
 
 def without_secrets(text: str, url: str | None) -> str:
-    """`text` in which neither the broker's `url` nor its password can be read, whoever wrote it."""
+    """`text` in which neither the broker's `url` nor its user and password can be read, whoever wrote it."""
     try:
-        password = urlsplit(url or "").password
+        parts = urlsplit(url or "")
+        secrets = [secret for secret in (parts.username, parts.password) if secret]
     except ValueError:
-        password = None
+        secrets = []
     text = text.replace(url, redacted(url)) if url else text
-    for secret in {password, unquote(password)} if password else ():
-        text = text.replace(secret, "**")
+    return hidden(text, [*secrets, *map(unquote, secrets)])
+
+
+def hidden(text: str, secrets: Iterable[str]) -> str:
+    """`text` with each of `secrets` replaced where it stands as one, and not where it is part of another word.
+
+    In an address, in quotes and after "user" or "password=" any is replaced. Elsewhere a secret of up to three
+    characters, and one of small letters alone, may be a word of ours: a password "redis" must not make "**://" of each
+    address.
+    """
+    text = _USER_OF_A_URL.sub(r"\1**@", text)
+    for secret in sorted(set(secrets), key=len, reverse=True):
+        sign = re.escape(secret)
+        places = rf"(?<=:){sign}(?=@)|(?<=['\"]){sign}(?=['\"])|((?<=password=)|(?<=[Uu]ser )){sign}(?![\w-])"
+        text = re.sub(places, "**", text)
+        if len(secret) > 3 and re.fullmatch("[a-z]+", secret) is None:
+            text = re.sub(rf"(?<!\w){sign}(?!\w)", "**", text)
     return text

@@ -20,6 +20,7 @@
     ├── StoreError                  an object store that refuses or does not answer; an OSError too
     └── BrokerError                 the broker, or those behind it
         ├── BrokerUnreachable
+        ├── BrokerRefuses           it answers, and a permission or a setting is in the way
         ├── NoWorker                nobody consumes the queue
         ├── ReplyTimeout            somebody does, but no reply came in time
         └── WorkerFailed            a worker says why the job can't go on
@@ -126,6 +127,10 @@ class BrokerError(LookalikeError):
 
 class BrokerUnreachable(BrokerError):
     """Nothing answers at the broker's address."""
+
+
+class BrokerRefuses(BrokerError):
+    """A broker answers and will never do what is asked of it: a permission or a setting is in the way."""
 
 
 class NoWorker(BrokerError):

@@ -87,7 +87,8 @@ class OneLine(logging.Filter):
 
     def hidden(self, text: str) -> str:
         for secret in self._secrets:
-            text = text.replace(secret, "**")
+            # The scheme of an address is none, though it may read the same.
+            text = re.sub(rf"{re.escape(secret)}(?![a-z+]*://)", "**", text)
         return _URL_SECRETS.sub(r"\1**@", text)
 
 

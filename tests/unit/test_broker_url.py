@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.broker import make_app
-from shared.broker_url import celery_url, redacted, redis_url
+from shared.broker_url import celery_url, redacted, redis_url, without_secrets
 from shared.errors import SettingsError
 from shared.settings import Settings
 
@@ -162,3 +162,28 @@ def test_a_url_that_libraries_read_differently_is_refused(url: str, sentence: st
     with pytest.raises(SettingsError, match=sentence) as refused:
         celery_url(url)
     assert "pw" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("password", "text", "shown"),
+    [
+        ("redis", "None at redis://host:1/0: start redis there", "None at redis://host:1/0: start redis there"),
+        ("redis", "redis://:redis@host:1/0 is away", "redis://**@host:1/0 is away"),
+        ("a", "a worker said that a lease was lost", "a worker said that a lease was lost"),
+        ("a", "redis://me:a@host/0: invalid password 'a'", "redis://**@host/0: invalid password '**'"),
+        ("broker", "The broker redis://me:broker@h of me:broker@h", "The broker redis://**@h of me:**@h"),
+        ("s3cr3t-pw", "it got s3cr3t-pw, and s3cr3t-pwd from another", "it got **, and s3cr3t-pwd from another"),
+        ("p%40ss1", "p@ss1 and p%40ss1", "** and **"),
+        ("host1", "redis://:host1@host1234:1", "redis://**@host1234:1"),
+    ],
+)  # fmt: skip
+def test_a_secret_is_replaced_where_it_stands_and_no_other_word_is_touched(
+    password: str, text: str, shown: str
+) -> None:
+    assert without_secrets(text, f"redis://:{password}@elsewhere:1/0") == shown
+
+
+def test_a_user_that_the_server_names_is_not_shown() -> None:
+    text = "User watcher has no permissions to run the 'set' command; ask the watcher of redis://watcher:x@h"
+    shown = without_secrets(text, "redis://watcher:x@h")
+    assert shown == text.replace("User watcher", "User **").replace("watcher:x@", "**@")

@@ -548,7 +548,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             yield Step(Look(reader.read()), notices)
 
     monkeypatch.setattr(cli, "run_job", run_job)
-    monkeypatch.setattr(workforce, "require_broker", lambda settings: None)
+    monkeypatch.setattr(workforce, "require_working_broker", lambda settings: None)
     return script
 
 
@@ -646,7 +646,7 @@ def test_a_broker_that_does_not_answer_is_status_1(run: Run, photos: Path, monke
     def refuse(settings: Settings) -> None:
         raise BrokerUnreachable(f"No broker answers at {settings.broker_url}: start Redis there.")
 
-    monkeypatch.setattr(workforce, "require_broker", refuse)
+    monkeypatch.setattr(workforce, "require_working_broker", refuse)
     ran = run("index", photos, "job", "--broker", "redis://host:1")
     assert ran.status == 1
     assert ran.err.endswith("lookalike: No broker answers at redis://host:1: start Redis there.\n")
@@ -693,7 +693,7 @@ def test_an_interrupted_listing_has_begun_nothing(run: Run, photos: Path, monkey
 def executed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], dict[str, str]]]:
     """The commands that this process would become, with their environments."""
     commands: list[tuple[list[str], dict[str, str]]] = []
-    monkeypatch.setattr(workforce, "require_broker", lambda settings: None)
+    monkeypatch.setattr(workforce, "require_working_broker", lambda settings: None)
     monkeypatch.setattr(os, "execve", lambda path, command, environ: commands.append((command, environ)))
     return commands
 

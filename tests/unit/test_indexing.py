@@ -11,7 +11,7 @@ from coordinator import indexing
 from coordinator.indexing import Step, run_job
 from coordinator.progress import Progress
 from coordinator.reconcile import Look
-from shared.errors import StoreError, WorkerFailed
+from shared.errors import BrokerRefuses, StoreError, WorkerFailed
 from shared.lease import Holder, Trouble
 from shared.settings import Settings
 from tests.unit.make_job import MadeJob, make_job
@@ -220,3 +220,12 @@ def test_troubles_that_were_forgotten_do_not_count(made: MadeJob, monkeypatch: p
 
 def test_waiting_for_a_worker_is_no_trouble(made: MadeJob, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(list(run(made, monkeypatch, Script([at(0)] * 80 + [Look(DONE)])))) == 81
+
+
+def test_a_permission_that_goes_while_a_job_runs_ends_it(made: MadeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = run(made, monkeypatch, Script([Look(UNDER_WAY), BrokerRefuses("its user lacks a permission (no 'set')")]))
+    next(steps)
+    with pytest.raises(BrokerRefuses) as ended:
+        next(steps)
+    assert "The broker redis://x can't be used: its user lacks a permission (no 'set')." in str(ended.value)
+    assert "What is committed is safe" in str(ended.value)

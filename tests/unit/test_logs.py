@@ -131,3 +131,9 @@ def test_a_reply_that_can_not_be_sent_is_one_line_and_another_failure_outside_a_
         assert error in text
         assert "Traceback" not in text
     assert "Traceback" in logged("py.warnings", "%s", warned.format("KeyError('odd')"))
+
+
+def test_a_password_that_is_a_word_of_an_address_hides_no_scheme() -> None:
+    record = logging.LogRecord("any.library", logging.INFO, __file__, 1, "redis+socket:///s and redis://h", (), None)
+    assert logs.OneLine("redis://:redis@h").filter(record)
+    assert record.getMessage() == "redis+socket:///s and redis://h"

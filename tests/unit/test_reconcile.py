@@ -14,6 +14,7 @@ from coordinator.progress import ProgressReader
 from coordinator.reconcile import COPIES_SECONDS, GRACE_SECONDS, Reconciler
 from shared import builds, copies, ledger
 from shared.builds import IndexInfo
+from shared.errors import BrokerRefuses
 from shared.jobdir import JobDir
 from shared.lease import COPIES, MERGE, lease_key
 from shared.manifest import Manifest, load_manifest
@@ -414,6 +415,21 @@ def test_a_broker_that_is_away_is_waited_for(
     broker.away = None
     assert reconciling.look().broker_error is None
     assert broker.sent == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (redis.exceptions.NoPermissionError("no permissions to run 'scan'"), "its user lacks a permission"),
+        (kombu.exceptions.OperationalError("READONLY You can't write"), "it is a replica"),
+    ],
+)
+def test_a_broker_that_refuses_for_good_is_not_waited_for(
+    reconciler: Make, broker: FakeBroker, error: Exception, reason: str
+) -> None:
+    broker.away = error
+    with pytest.raises(BrokerRefuses, match=reason):
+        reconciler().look()
 
 
 def test_a_broker_that_goes_away_while_messages_are_sent_gets_the_rest_later(

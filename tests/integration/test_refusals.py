@@ -1,0 +1,56 @@
+"""Brokers that answer and will never do what is asked: the commands end at once, with what is to be changed."""
+
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.integration.processes import environment, free_port, make_photos, redis_server, run, valkey_binary
+
+pytestmark = pytest.mark.timeout(300)
+ALL = "~* &* +@all"
+
+
+@pytest.mark.parametrize(
+    ("rules", "what"),
+    [
+        (f"{ALL} -set", "'set'"),
+        (f"{ALL} -brpop", "'brpop'"),
+        (f"{ALL} -eval", "'eval'"),
+        (f"{ALL} -publish", "'publish'"),
+        ("~other:* &* +@all", "ACL SETUSER"),
+        ("~lookalike:* &* +@all", "ACL SETUSER"),
+    ],
+)
+def test_a_permission_that_is_missing_ends_index_and_worker_at_once_and_is_named(
+    tmp_path: Path, rules: str, what: str
+) -> None:
+    port = free_port()
+    make_photos(tmp_path / "photos", 1)
+    with redis_server(valkey_binary(), tmp_path / "valkey", port):
+        with redis.Redis(port=port) as client:
+            client.execute_command("ACL", "SETUSER", "narrow-7", "on", ">s3cr3t-pw", *rules.split())
+        env = environment(CELERY_BROKER_URL=f"redis://narrow-7:s3cr3t-pw@127.0.0.1:{port}/0")
+        for command in (("index", tmp_path / "photos", tmp_path / "job"), ("worker", "embed", "--jobs-root", tmp_path)):
+            ended = run(*command, env=env, timeout=60)
+            assert ended.returncode == 1
+            assert (
+                f"The broker redis://**@127.0.0.1:{port}/0 can't be used: its user lacks a permission" in ended.stderr
+            )
+            assert what in ended.stderr
+            assert "Traceback" not in ended.stderr
+            assert "narrow-7" not in ended.stderr
+
+
+def test_a_replica_ends_index_and_worker_at_once(tmp_path: Path) -> None:
+    port = free_port()
+    make_photos(tmp_path / "photos", 1)
+    with redis_server(valkey_binary(), tmp_path / "valkey", port):
+        with redis.Redis(port=port) as client:
+            client.replicaof("127.0.0.1", str(free_port()))
+            client.config_set("replica-serve-stale-data", "yes")
+        env = environment(CELERY_BROKER_URL=f"redis://127.0.0.1:{port}/0")
+        for command in (("index", tmp_path / "photos", tmp_path / "job"), ("worker", "embed", "--jobs-root", tmp_path)):
+            ended = run(*command, env=env, timeout=60)
+            assert ended.returncode == 1
+            assert "it is a replica, which takes no writes: give the address of its primary" in ended.stderr
