@@ -48,4 +48,5 @@ def _gives_back(real: float, text: str) -> bool:
         return not digits  # All zeros; of 1e-999 nothing is left.
     if digits <= _EXACT_DIGITS and abs(real) > 1e-290:
         return True
-    return Decimal(format(real, f".{digits - 1}e")) == Decimal(text)
+    # What a program wrote as the shortest text of a double need not be what that rounds to, where two are as close.
+    return Decimal(text) in (Decimal(format(real, f".{digits - 1}e")), Decimal(repr(float(real))))

@@ -121,7 +121,8 @@ def test_a_job_is_given_by_its_id_or_its_directory(app: FakeApp, tmp_path: Path)
     assert Client("job", URL).job_id == "job"
     assert Client(tmp_path / "jobs" / "job", URL).job_id == "job"
     assert Client(f"{tmp_path}/jobs/job/", URL).job_id == "job"
-    for bad in ("..", "", "my job", f"{tmp_path}/my job"):
+    assert Client("my job", URL).job_id == Client(f"{tmp_path}/my job", URL).job_id == "my job"
+    for bad in ("..", "", "my:job", f"{tmp_path}/my:job"):
         with pytest.raises(JobError, match="can't name a job"):
             Client(bad, URL)
 
