@@ -22,6 +22,9 @@ from shared.stores import any_path
 _START_SECONDS = 20.0
 _ANSWER_SECONDS = 5.0
 _POLL_SECONDS = 0.02
+_SOCKET = "broker.sock"
+# Linux takes 107 bytes, macOS 103.
+_SOCKET_BYTES = 103
 
 
 # Guards that this process has started. They may outlast it, and Popen would warn of that when it is collected.
@@ -41,7 +44,7 @@ class EmbeddedBroker:
         Without `start` it is joined or BrokerUnreachable is raised, and nothing is made on disk.
         """
         self.directory = runtime_directory(jobs_root, make=start)
-        self._socket = self.directory / "broker.sock"
+        self._socket = self.directory / _SOCKET
         self._fifo = self.directory / "users.fifo"
         self._lock = self.directory / "start.lock"
         self.url = f"redis+socket://{self._socket}"
@@ -159,20 +162,37 @@ def runtime_directory(jobs_root: Path, *, make: bool = True) -> Path:
     """The private directory of a jobs root's embedded broker, made if need be and asked for; on this machine's disk
     also where the root lies in a store.
 
-    Its name is short: the path of a unix socket may have about 100 characters. Raises BrokerUnreachable when somebody
-    else owns it.
+    Its name is short: the path of a unix socket may have about 100 bytes. Where TMPDIR is too long for that, it lies in
+    XDG_RUNTIME_DIR or /tmp. Raises BrokerUnreachable when somebody else owns it.
     """
     root = hashlib.sha256(os.fsencode(str(any_path(jobs_root).expanduser().resolve()))).hexdigest()[:12]
-    mine = scratch.private_path()
+    mine = _short_enough(root)
     directory = mine / root
     if not make and not mine.exists():
         return directory
     try:
         if make:
-            scratch.private_directory()
+            with contextlib.suppress(FileExistsError):
+                mine.mkdir(mode=0o700)
         scratch.check_private(mine)
     except PermissionError as error:
         raise BrokerUnreachable(str(error)) from None
     if make:
         directory.mkdir(mode=0o700, exist_ok=True)
     return directory
+
+
+def _short_enough(root: str) -> Path:
+    """The private directory, in the first place where the socket's path fits: the same one for every command that has
+    this environment."""
+    private = scratch.private_path()
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    places = [private, *(Path(place) / private.name for place in (runtime, "/tmp") if os.path.isabs(place))]
+    for mine in places:
+        fits = len(os.fsencode(mine / root / _SOCKET)) <= _SOCKET_BYTES
+        if fits and (mine is private or os.access(mine.parent, os.W_OK | os.X_OK)):
+            return mine
+    raise BrokerUnreachable(
+        f"The embedded broker needs a socket whose path has at most {_SOCKET_BYTES} bytes, and {private} is too long: "
+        "set TMPDIR to a shorter directory, or give a running Redis with --broker."
+    )

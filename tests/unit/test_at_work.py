@@ -8,7 +8,7 @@ from typing import Any, Self
 import pytest
 import redis
 
-from coordinator import at_work
+from coordinator import at_work, embedded_broker
 from coordinator.at_work import AtWork
 from coordinator.embedded_broker import EmbeddedBroker
 from shared import lease
@@ -105,7 +105,10 @@ def test_without_a_broker_an_embedded_one_is_joined_and_none_is_started(job: Job
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_socket_directory_that_others_can_enter_is_not_joined(job: JobDir, tmp_path: Path) -> None:
+def test_a_socket_directory_that_others_can_enter_is_not_joined(
+    job: JobDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded_broker, "_SOCKET_BYTES", 1_000)  # However long the path of a test's folder is.
     with pytest.raises(BrokerUnreachable, match="No embedded broker"):
         EmbeddedBroker(job.jobs_root, start=False)
     mine = tmp_path / f"lookalike-{os.getuid()}"

@@ -16,6 +16,7 @@ from coordinator.listing import Listed
 from coordinator.sources import open_source
 from shared.errors import SourceError
 from shared.locations import read_bytes
+from shared.paths import to_os_path
 from tests.unit.image_forms import write_tar
 
 NAMES = [f"img{number}.jpg" for number in range(3)]
@@ -128,7 +129,7 @@ def test_paths_with_a_nul_behind_each_are_read_as_find_writes_them(tmp_path: Pat
     for data in (b"\0".join(paths) + b"\0", b"\0".join(paths)):
         found = stdin(data)
         assert len(found) == len(paths)
-        assert found[:2] == [expected[0], "/p/new\nline.jpg"]
+        assert found[:2] == [expected[0], "file:///p/new%0Aline.jpg"]
         assert found[3].endswith("x.jpg")
     assert len(listed(tmp_path, "list.txt", b"a.jpg\0b\nc.jpg\0")) == 2
 
@@ -137,7 +138,8 @@ def test_paths_with_a_nul_behind_each_are_read_as_find_writes_them(tmp_path: Pat
 def test_any_names_come_back_from_a_list_with_nuls(some: list[str]) -> None:
     found = stdin(b"/p/first.jpg\0" + b"".join(b"/p/" + name.encode() + b".jpg\0" for name in some))
     assert len(found) == 1 + len(some)
-    assert [path for path in found[1:] if "/." not in path and "//" not in path] == [
+    paths = [to_os_path(path) for path in found[1:]]
+    assert [path for path in paths if "/." not in path and "//" not in path] == [
         f"/p/{name}.jpg" for name in some if "/." not in f"/{name}." and "//" not in f"/{name}."
     ]
 

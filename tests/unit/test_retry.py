@@ -394,7 +394,7 @@ def command(job: tuple[JobDir, Manifest], monkeypatch: pytest.MonkeyPatch) -> tu
         yield Step(Look(ProgressReader(job, manifest).read()), [])
 
     monkeypatch.setattr(retry_command, "run_job", run_job)
-    monkeypatch.setattr(workforce, "require_broker", lambda settings: None)
+    monkeypatch.setattr(workforce, "require_working_broker", lambda settings: None)
     return job
 
 
