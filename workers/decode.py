@@ -19,6 +19,7 @@ from shared.locations import Location, read_bytes
 from shared.models import REDUCED, REDUCED_OPAQUE, STRICT, STRICT_OPAQUE
 from workers.header import JPEGS, is_cut_short, read_header, require_honest
 from workers.pillow_decode import SECOND_TRY, counts_otherwise, is_misread, pillow_pixels
+from workers.structure import require_structure
 from workers.transparency import may_be_transparent
 
 Item = TypeVar("Item")
@@ -129,6 +130,7 @@ def checked_header(data: bytes, max_pixels: int) -> tuple[int, int, str, int | N
         raise ImageError("The file is empty.", "empty")
     if is_cut_short(data):
         raise ImageError(f"The file is cut short after {len(data):,} bytes: its end is missing.", "truncated")
+    require_structure(data, max_pixels)
     width, height, kind, orientation = read_header(data)
     if width * height > max_pixels:
         raise ImageError(

@@ -1,0 +1,135 @@
+"""What an image file claims is compared with the file before any library believes it."""
+
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from shared.errors import ImageError
+from tests.strange_images import encoded, png_chunk
+from workers.decode import decode
+from workers.structure import require_structure
+
+MOST = 178_956_970
+SIDE = 8
+
+
+def gif(screen: tuple[int, int], frame: tuple[int, int, int, int]) -> bytes:
+    """A GIF whose one frame has a colour table of two and hardly any data."""
+    begins = b"GIF89a" + struct.pack("<HHBBB", *screen, 0x80, 0, 0) + bytes(6)
+    control = b"!\xf9\x04" + bytes([2 << 2, 0, 0, 0]) + b"\0"
+    return begins + control + b"," + struct.pack("<HHHHB", *frame, 0) + b"\x02\x02\x4c\x01\x00;"
+
+
+def png(colour: int = 2, *more: bytes, side: int = SIDE, length: int | None = None) -> bytes:
+    """A PNG with `more` chunks behind its pixels; `length` is what the chunk of these claims."""
+    samples = {0: 1, 2: 3, 6: 4}[colour]
+    scanlines = (b"\0" + bytes(samples * SIDE)) * SIDE
+    data = png_chunk(b"IDAT", zlib.compress(scanlines))
+    if length is not None:
+        data = struct.pack(">I", length) + data[4:]
+    head = png_chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, colour, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + data + b"".join(more) + png_chunk(b"IEND", b"")
+
+
+ANIMATED = png_chunk(b"acTL", struct.pack(">II", 2, 0)), png_chunk(b"fcTL", bytes(26))
+BOMBS = {
+    "a screen of a GIF": (gif((65535, 65535), (0, 0, 65535, 65535)), "oversized"),
+    "a frame of a GIF": (gif((1, 1), (0, 0, 65535, 65535)), "oversized"),
+    "a frame far from the corner": (gif((1, 1), (65535, 65535, 1, 1)), "oversized"),
+    "a length of a PNG": (png(length=0xFFFFFFFF), "truncated"),
+    "a length of a PNG with alpha": (png(6, length=0xFFFFFFFF), "truncated"),
+    "a length that is just too long": (png(length=200), "truncated"),
+    "more pixels than a PNG holds": (png(side=13_000), "truncated"),
+    "no number in a frame of a PNG": (png(2, *ANIMATED, png_chunk(b"fdAT", b"")), "undecodable"),
+    "half a number in a frame": (png(6, *ANIMATED, png_chunk(b"fdAT", b"\0\0\0")), "undecodable"),
+    "half a control": (png(2, ANIMATED[0], png_chunk(b"fcTL", bytes(25))), "undecodable"),
+    "half an animation": (png(2, png_chunk(b"acTL", bytes(4))), "undecodable"),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_claim_that_the_file_can_not_keep_is_refused(name: str) -> None:
+    data, status = BOMBS[name]
+    for how in ("reduced", "strict", "reduced-opaque"):
+        with pytest.raises(ImageError) as refused:
+            decode(data, SIDE, MOST, how)
+        assert refused.value.status == status
+
+
+CHILD = """
+import resource, sys
+from pathlib import Path
+from shared.errors import ImageError
+from workers.decode import decode
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for path in sorted(Path(sys.argv[1]).iterdir()):
+    try:
+        decode(path.read_bytes(), 8, 178_956_970)
+    except ImageError:
+        pass
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_no_claim_takes_memory(tmp_path: Path) -> None:
+    for number, (data, _) in enumerate(BOMBS.values()):
+        (tmp_path / str(number)).write_bytes(data)
+    done = subprocess.run([sys.executable, "-c", CHILD, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    unit = 1 if sys.platform == "darwin" else 1024
+    assert int(done.stdout) * unit < 64 << 20
+
+
+@pytest.mark.parametrize("colour", [0, 2, 6])
+def test_an_animation_whose_parts_are_whole_is_decoded(colour: int) -> None:
+    animated = png(colour, *ANIMATED, png_chunk(b"fdAT", b"\0\0\0\1" + zlib.compress(bytes(8))))
+    assert decode(animated, SIDE, MOST).pixels.shape == (SIDE, SIDE, 3)
+
+
+def outcome(data: bytes) -> tuple[str, object]:
+    """How decoding ends, and the pixels."""
+    try:
+        return "ok", decode(data, SIDE, MOST).pixels.tolist()
+    except ImageError as error:
+        return error.status, None
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])
+@pytest.mark.parametrize("colour", ["noise", "black"])
+def test_what_is_cut_is_truncated_or_as_the_whole(kind: str, colour: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3)) * (colour == "noise")
+    data = encoded(Image.fromarray(noise.astype(np.uint8)), kind)
+    whole = decode(data, SIDE, MOST).pixels
+    assert decode(data + b"\0" * 100 + b"behind the end", SIDE, MOST).pixels.tolist() == whole.tolist()
+    for size in [*range(30, len(data), max(1, len(data) // 40)), *range(max(30, len(data) - 16), len(data))]:
+        status, pixels = outcome(data[:size])
+        if status == "ok":
+            assert size >= len(data) - 2  # A GIF may lack what ends it.
+            assert pixels == whole.tolist()
+        else:
+            assert status == "truncated", size
+
+
+def test_a_part_of_a_webp_that_ends_behind_it_is_missing() -> None:
+    data = encoded(Image.new("RGB", (60, 80), "red"), "WEBP", quality=80)
+    at = data.index(b"VP8 ") + 4
+    claims = data[:at] + struct.pack("<I", len(data)) + data[at + 4 :]
+    with pytest.raises(ImageError, match="are left") as refused:
+        require_structure(claims, MOST)
+    assert refused.value.status == "truncated"
+
+
+def test_large_images_of_one_colour_are_no_bombs() -> None:
+    for kind in ("PNG", "GIF", "WEBP"):
+        image = encoded(
+            Image.new("RGB", (4_000, 4_000), "white"), kind, **({"optimize": True} if kind == "PNG" else {})
+        )
+        assert decode(image, SIDE, MOST).pixels.min() == 255
+    one_bit = encoded(Image.new("1", (10_000, 10_000), 1), "PNG", compress_level=9)
+    assert decode(one_bit, SIDE, MOST).pixels.min() == 255
