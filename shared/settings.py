@@ -103,6 +103,12 @@ class Settings:
     )
     max_image_bytes: int = _setting(268_435_456, "bytes above which an image file of a new job is refused", 1)
     max_query_bytes: int = _setting(33_554_432, "bytes above which a query image is refused", 1)
+    decode_seconds: float = _setting(20.0, "seconds after which a query image that is being decoded is given up", 0.1)
+    decode_memory_bytes: int = _setting(
+        3_221_225_472,
+        "bytes of memory above which the decoding of a query image is given up, on Linux",
+        1_048_576,
+    )
     max_queries: int = _setting(1_024, "queries that one search message may carry", 1)
     lease_seconds: float = _setting(20.0, "time after which a partition of a worker that went silent is free", 1)
     visibility_timeout: int = _setting(

@@ -1,6 +1,8 @@
 """From queries to answers: images become vectors through the job's own model, vectors become hits (no Celery)."""
 
 import hashlib
+import logging
+import os
 import threading
 import time
 from collections import OrderedDict
@@ -13,11 +15,16 @@ from shared.jobdir import JobDir
 from shared.manifest import Manifest
 from shared.messages import Answer, Hit, Query, SearchJob
 from shared.settings import Settings
-from workers.decode import decode
+from workers.decoding_processes import DecodingProcesses
 from workers.embedder import Embedder, has_direction, no_direction
 from workers.loaded_models import loaded_embedder
 from workers.search import Searcher
 from workers.searchers import SearcherPool
+
+log = logging.getLogger("lookalike.query")
+
+# Each takes some 70 MB, and two keep the model busy, which embeds one message at a time.
+_MOST_PROCESSES = 2
 
 Vector = np.ndarray
 """A query vector, float32 [d]."""
@@ -30,6 +37,11 @@ class Answerer:
         self._settings = settings
         self._one_by_one = settings.changed(batch_size=settings.batch_size or 1)
         self._pool = SearcherPool(settings)
+        self._decoders = DecodingProcesses(
+            min(settings.query_threads or os.cpu_count() or 1, _MOST_PROCESSES),
+            settings.decode_seconds,
+            settings.decode_memory_bytes,
+        )
         self._embedded: OrderedDict[bytes, Vector] = OrderedDict()
         self._lock = threading.Lock()
         self._embedding = threading.Lock()
@@ -41,6 +53,7 @@ class Answerer:
         """
         searcher, manifest = self._pool.opened(job)
         if any(query.image is not None for query in message.queries) and not manifest.model.is_imported:
+            self._decoders.start()  # They are ready before the model is.
             self._embedder(job, manifest)  # Loading the model takes seconds once; that is not the query's time.
         started = time.perf_counter()
         found = self._vectors(job, manifest, message.queries)
@@ -75,7 +88,7 @@ class Answerer:
                 try:
                     fresh.append((place, key, self._decoded(query.image, manifest)))
                 except ImageError as error:
-                    found[place] = error
+                    found[place] = _of_place(error, job, place, len(queries))
         if fresh:
             pixels = np.stack([image for _, _, image in fresh])
             with self._embedding:  # A model call uses all cores, and no promise is known that two at once are safe.
@@ -93,7 +106,8 @@ class Answerer:
                 "(the setting max_query_bytes): send a smaller copy.",
                 "oversized",
             )
-        return decode(data, manifest.model.image_size, manifest.max_image_pixels, manifest.model.decode).pixels
+        model = manifest.model
+        return self._decoders.decode(data, model.image_size, manifest.max_image_pixels, model.decode).pixels
 
     def _remembered(self, key: bytes) -> Vector | None:
         with self._lock:
@@ -106,6 +120,14 @@ class Answerer:
             self._embedded[key] = vector
             while len(self._embedded) > self._settings.query_cache_size:
                 self._embedded.popitem(last=False)
+
+
+def _of_place(error: ImageError, job: JobDir, place: int, count: int) -> ImageError:
+    """The error of an image; of one that ended its process it says which of the message's it was, as the log does."""
+    if error.status != "quarantined":
+        return error
+    log.warning("%s: query %d of %d: %s", job.job_id, place + 1, count, error)
+    return error if count == 1 else ImageError(f"Query {place + 1} of {count}: {error}", error.status)
 
 
 def _no_model(job: JobDir, manifest: Manifest) -> QueryError:

@@ -43,7 +43,7 @@ _UPRIGHT = {
 # Larger images are decoded one at a time: one may take 2.5 GB, which memory must have once, and not once a thread. A
 # reduced JPEG takes a fourth or less of what another image of its pixels does.
 _LARGE = 33_554_432
-_one_large = threading.Lock()
+_one_large: AbstractContextManager[object] = threading.Lock()
 _REDUCED_MARGIN = 2  # The short side stays at least this many times the image size: cosine .9999 to a full decode.
 
 
@@ -139,6 +139,12 @@ def checked_header(data: bytes, max_pixels: int) -> tuple[int, int, str, int | N
         )
     require_honest(data, kind, width, height)
     return width, height, kind, orientation
+
+
+def decode_large_under(lock: AbstractContextManager[object]) -> None:
+    """Decode each large image of this process under `lock`, which other processes may share."""
+    global _one_large
+    _one_large = lock
 
 
 def _alone(width: int, height: int, flag: int) -> AbstractContextManager[object]:

@@ -1,6 +1,7 @@
 """Answers to queries, with a model that is not one: what the shell around it does is in the integration tests."""
 
 import re
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -16,10 +17,12 @@ from shared.filter import Filter
 from shared.messages import Query, SearchJob
 from shared.models import DECODES, imported_model, resolve_model
 from shared.settings import Settings
+from tests.unit.ending_decoders import ending
 from tests.unit.make_job import make_job
 from workers import answering, searchers
 from workers.answering import Answerer
 from workers.decode import decode
+from workers.decoding_processes import DecodingProcesses
 from workers.merging import merge
 
 DIM = 16
@@ -56,6 +59,40 @@ def test_a_query_image_without_a_direction_has_its_error_and_the_others_their_hi
         assert [len(first.hits), len(last.hits)] == [3, 3]
         assert isinstance(black.error, ImageError)
         assert black.error.status == "no-direction"
+
+
+@pytest.mark.parametrize(
+    ("bad", "status", "words"),
+    [
+        (b"crash", "quarantined", r"Query 2 of 3: Each process .* \(signal SIGSEGV, signal SIGSEGV\)"),
+        (b"hang", "quarantined", r"Query 2 of 3: .* was not decoded within 0\.5 s"),
+        pytest.param(
+            b"swell",
+            "oversized",
+            "more than 300,000,000 bytes",
+            marks=pytest.mark.skipif(sys.platform != "linux", reason="Only Linux bounds a process's own memory."),
+        ),
+    ],
+)
+def test_a_query_image_that_ends_its_process_costs_its_own_answer_alone(
+    bad: bytes, status: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make_job(tmp_path / "job", listed=30, dim=DIM, partition_size=30)
+    merge(made.job, made.manifest, Settings(), lambda phase, share: None)
+    embedder: Any = FakeEmbedder()
+    monkeypatch.setattr(answering, "loaded_embedder", lambda *_: embedder)
+    monkeypatch.setattr(answering, "DecodingProcesses", lambda *given: ending(DecodingProcesses(*given)))
+    answerer = Answerer(Settings(query_threads=2, decode_seconds=0.5, decode_memory_bytes=300_000_000))
+    queries = [png((10, 20, 30)), bad, png((200, 20, 30))]
+    message = SearchJob("job", tuple(Query(image=query) for query in queries), k=3)
+    alone = [answerer.answer(made.job, SearchJob("job", (Query(image=query),), k=3))[0] for query in queries[::2]]
+    first, refused, last = answerer.answer(made.job, message)
+    assert [first.hits, last.hits] == [answer.hits for answer in alone]
+    assert len(first.hits) == 3
+    assert isinstance(refused.error, ImageError)
+    assert refused.error.status == status
+    assert re.search(words, str(refused.error))
+    assert len(answerer._decoders.pids) == 2, "as many as before"
 
 
 @pytest.mark.parametrize("how", DECODES)

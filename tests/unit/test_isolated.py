@@ -11,7 +11,7 @@ from shared.errors import SourceError
 from shared.locations import Location
 from shared.models import DECODES
 from shared.paths import to_text
-from workers import isolated
+from workers import child_process, isolated
 from workers.decode import read_image
 from workers.isolated import IsolatedReaders
 
@@ -70,7 +70,7 @@ def test_an_image_read_alone_is_what_it_is_read_in_company(tmp_path: Path, how: 
 def test_an_image_that_ends_its_process_twice_is_quarantined_and_the_next_is_read(
     readers: IsolatedReaders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, end: str
 ) -> None:
-    monkeypatch.setattr(isolated, "_END_SECONDS", 60.0)  # To be told how it ended, however slowly it does.
+    monkeypatch.setattr(child_process, "_END_SECONDS", 60.0)  # To be told how it ended, however slowly it does.
     bad, good = photo(tmp_path, name), photo(tmp_path, "good.png")
     with readers:
         assert readers.read(Location(good)).status == "ok"

@@ -1,0 +1,35 @@
+"""Decoding processes of tests: they decode as the real ones do, but some bytes end, hang or swell them."""
+
+import sys
+
+from workers.decoding_processes import DecodingProcesses
+
+PROGRAM = """
+import os, signal, sys, threading
+import numpy as np
+from workers import decoding_processes as real
+def decode(data, *how):
+    word, _, rest = bytes(data[:200]).partition(b" ")
+    if word == b"crash": os.kill(os.getpid(), signal.SIGSEGV)
+    if word == b"exit": os._exit(9)
+    if word == b"hang": threading.Event().wait()
+    if word == b"stop": os.kill(os.getpid(), signal.SIGSTOP)
+    if word == b"swell": np.ones(10**9, np.uint8)
+    if word == b"chance" and not os.path.exists(rest):
+        open(rest, "w").close()
+        os.kill(os.getpid(), signal.SIGKILL)
+    if word == b"nonsense": os.write(answers[0], b"\\0" * 7 + b"\\5" + b"[1]\\n5"); os._exit(0)
+    print("a library that prints")
+    return whole(data if word != b"chance" else open(rest + b".png", "rb").read(), *how)
+answers = []
+dup = os.dup
+os.dup = lambda file: answers.append(dup(file)) or answers[-1]
+whole, real.decode = real.decode, decode
+real.main(sys.argv[1:])
+"""
+
+
+def ending(decoders: DecodingProcesses) -> DecodingProcesses:
+    """`decoders`, whose processes are yet to be started, with the program above."""
+    decoders._command = [sys.executable, "-P", "-c", PROGRAM, *decoders._command[4:]]
+    return decoders
