@@ -58,12 +58,19 @@ def run(
     told: Callable[[str], None],
 ) -> tuple[Sample | None, list[Check]]:
     """Have the sample of `listed` timed for `seconds`; `told` gets what is going on. Never raises for what it finds."""
-    told("loading the model")
-    try:
-        measured = stage_process.result_of(
+    began = False
+
+    def measured(alone: bool) -> dict[str, Any]:
+        def said(words: dict[str, Any]) -> None:
+            nonlocal began
+            began = True
+            told(f"{words['images']:,} images read")
+
+        told("loading the model")
+        return stage_process.result_of(
             "workers.sampling",
             [],
-            lambda said: told(f"{said['images']:,} images read"),
+            said,
             what="The process that times a sample",
             request={
                 "images": [asdict(location) for location in listed.sample],
@@ -73,17 +80,27 @@ def run(
                 "threads": settings.decode_threads,
                 "seconds": seconds,
                 "limits": [settings.max_image_pixels, settings.max_image_bytes],
+                "alone": alone,
             },
             environment=environment,
             seconds=LOAD_SECONDS + seconds + _PATIENCE_SECONDS,
             ended=WorkerFailed,
         )
-    except WorkerFailed as error:
-        sentence = f"{error}\nIf an image ends whoever reads it, `index` finds that one and leaves it out as a row."
-        return None, [problem("sample", sentence)]
+
+    try:
+        try:
+            found = sample_of(listed, measured(alone=False), spec, settings)
+        except WorkerFailed:
+            if not began:
+                raise
+            # An image may have ended it. An embed worker would be started anew, and read that one alone.
+            told("a process was ended; reading each image in one of its own")
+            try:
+                found = sample_of(listed, measured(alone=True), spec, settings)
+            except WorkerFailed as error:
+                raise WorkerFailed(f"{error}\nNo image ended it: each was read in a process of its own.") from None
     except LookalikeError as error:
         return None, [problem("sample", str(error))]
-    found = sample_of(listed, measured, spec, settings)
     return found, [check for check in (readable(found), slowest(found, listed), disk_felt(found)) if check is not None]
 
 

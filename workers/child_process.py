@@ -4,6 +4,7 @@ import fcntl
 import os
 import resource
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -121,18 +122,27 @@ def command_of(module: str, *arguments: object) -> list[str]:
     return [sys.executable, "-P", "-m", module, *map(str, arguments)]
 
 
-def serve(answer: Callable[[list[bytes]], Sequence[Piece]]) -> None:
-    """Answer what comes on standard input, until it ends: `answer` gets the pieces of a request, and gives its own."""
+def serve(answer: Callable[[list[bytes]], Sequence[Piece]], seconds: float) -> None:
+    """Answer what comes on standard input, until it ends: `answer` gets the pieces of a request, and gives its own.
+
+    The system ends this process when an answer takes more than `seconds`, as a library that hangs returns to no
+    interpreter. So it ends as well where whoever asked was killed meanwhile.
+    """
     # Nothing else in this process, and no library, may write between the answers.
     out = os.dup(1)
     os.dup2(2, 1)
     # Whoever asked is told how it ended. A core file would take seconds, and room on somebody's disk, for each image.
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
     with suppress(BrokenPipeError, EOFError):  # Whoever asked is gone.
         while True:
             lengths = [_number() for _ in range(_number())]
-            pieces = [memoryview(piece).cast("B") for piece in answer([_exactly(length) for length in lengths])]
+            request = [_exactly(length) for length in lengths]
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+            pieces = [memoryview(piece).cast("B") for piece in answer(request)]
+            signal.setitimer(signal.ITIMER_REAL, 0)
             _all_to(out, sum(map(len, pieces)).to_bytes(_LENGTH_BYTES, "big"))
             for piece in pieces:
                 _all_to(out, piece)

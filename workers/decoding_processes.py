@@ -239,23 +239,14 @@ def _decoded(data: bytes, image_size: int, max_pixels: int, how: str, memory_byt
 def main(arguments: list[str]) -> None:
     """Decode the images that come on standard input, each behind a line of JSON that says how; answer with pixels."""
     seconds, memory_bytes, large = float(arguments[0]), int(arguments[1]), int(arguments[2])
-    # The system ends this process when the time is up: a library that hangs returns to no interpreter. So it ends as
-    # well where whoever asked was killed meanwhile.
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
     decode_large_under(_SharedLock(large, seconds))
     _keep_memory()
     _limit_memory(memory_bytes)
 
     def answer(request: list[bytes]) -> list[Piece]:
-        wanted, data = json.loads(request[0]), request[1]
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-        try:
-            return _decoded(data, **wanted, memory_bytes=memory_bytes)
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+        return _decoded(request[1], **json.loads(request[0]), memory_bytes=memory_bytes)
 
-    serve(answer)
+    serve(answer, seconds)
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ def main(arguments: list[str]) -> None:
         location = _location(json.loads(request[0]))
         return [_packed(read_image(location, image_size, max_pixels, max_bytes, arguments[-1]))]
 
-    serve(answer)
+    serve(answer, 2 * _SECONDS)  # Whoever asks gives it up before that, if it is still there.
 
 
 if __name__ == "__main__":

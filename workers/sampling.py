@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from shared.wish import Wish
 from workers.decode import ReadImage, read_image, stream_images
 from workers.embedder import Embedder
 from workers.embedding import reading_threads
+from workers.isolated import IsolatedReaders
 from workers.loaded_models import loaded_embedder
 from workers.memory import largest_resident
 from workers.plan import choose_index
@@ -73,20 +74,37 @@ def sample(
     report: Callable[[int], None],
     now: Callable[[], float] = time.perf_counter,
     how: str = REDUCED,
+    alone: bool = False,
 ) -> Sampled:
     """Embed the images at `locations`, in that order, as an embed worker would, until all are done or `seconds` are up.
 
     `limits` are the most pixels and bytes of an image, `how` one of DECODES. `report` is told how many were read.
-    Nothing is kept of them.
+    Nothing is kept of them. With `alone` they are read in processes of their own, as suspects of a partition are: one
+    that ends two of these is quarantined.
     """
+    with ExitStack() as stack:
+        wanted = (embedder.image_size, *limits, how)
+        readers = stack.enter_context(IsolatedReaders(*wanted)) if alone else None
+
+        def read(place: int, location: Location) -> ReadImage:
+            return read_image(location, *wanted) if readers is None else readers.read(location)
+
+        images = stream_images(locations, read=read, threads=threads, ahead=_BATCHES_AHEAD * embedder.batch_size)
+        # Closed before the readers, of which its threads ask.
+        stack.callback(images.close)
+        return _sampled(images, embedder, threads, seconds, report, now)
+
+
+def _sampled(
+    images: Iterator[ReadImage],
+    embedder: Embedder,
+    threads: int,
+    seconds: float,
+    report: Callable[[int], None],
+    now: Callable[[], float],
+) -> Sampled:
     clock, found = StageClock(threads, now), Sampled()
     batch: list[NDArray[np.uint8]] = []
-    images = stream_images(
-        locations,
-        read=lambda place, location: read_image(location, embedder.image_size, *limits, how),
-        threads=threads,
-        ahead=_BATCHES_AHEAD * embedder.batch_size,
-    )
     began, mark = now(), clock.mark()
 
     def embed() -> None:
@@ -100,24 +118,21 @@ def sample(
         batch.clear()
         report(found.read)
 
-    try:
-        while True:
-            with clock.waiting_for("read"):
-                image = next(images, None)
-            if image is None or now() - began >= seconds:
-                break
-            clock.add("read", image.read_seconds)
-            clock.add("decode", image.decode_seconds)
-            found.take(image)
-            if image.pixels is not None:
-                batch.append(image.pixels)
-            if len(batch) == embedder.batch_size:
-                embed()
-        if found.read and (not found.marks or found.marks[-1][0] < found.read):
+    while True:
+        with clock.waiting_for("read"):
+            image = next(images, None)
+        if image is None or now() - began >= seconds:
+            break
+        clock.add("read", image.read_seconds)
+        clock.add("decode", image.decode_seconds)
+        found.take(image)
+        if image.pixels is not None:
+            batch.append(image.pixels)
+        if len(batch) == embedder.batch_size:
             embed()
-        found.load = clock.since(mark)
-    finally:
-        images.close()
+    if found.read and (not found.marks or found.marks[-1][0] < found.read):
+        embed()
+    found.load = clock.since(mark)
     return found
 
 
@@ -125,8 +140,8 @@ def run(request: dict[str, Any], settings: Settings) -> dict[str, Any]:
     """Load the model of a request, time its images, and say what an index of all would take.
 
     `images` (path and member of each), `listed` (how many the whole source has), `spec` and `model_dir` of the model,
-    `threads` (None: as an embed worker would), `seconds`, and `limits`: the most pixels and bytes of an image. Raises
-    ModelError when the model can't be had.
+    `threads` (None: as an embed worker would), `seconds`, `limits`: the most pixels and bytes of an image, and `alone`,
+    as `sample` has it. Raises ModelError when the model can't be had.
     """
     spec = ModelSpec.from_json(request["spec"])
     began = time.perf_counter()
@@ -148,6 +163,7 @@ def run(request: dict[str, Any], settings: Settings) -> dict[str, Any]:
             request["seconds"],
             lambda images: say(phase="sampling", images=images),
             how=spec.decode,
+            alone=request["alone"],
         )
     after = _bytes_from_disk()
     plan = choose_index(max(1, request["listed"]), embedder.dim, Wish(recall=settings.recall_target))

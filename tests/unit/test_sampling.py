@@ -1,6 +1,7 @@
 """Timing a sample: what the process measures, and what the command makes of it."""
 
 import json
+import sys
 import tarfile
 import threading
 import zipfile
@@ -24,6 +25,7 @@ from shared.locations import Location
 from shared.models import resolve_model
 from shared.settings import Settings
 from workers import embedding, sampling
+from workers.isolated import IsolatedReaders
 from workers.runtime import Runtime
 from workers.sampling import sample
 
@@ -127,7 +129,7 @@ def test_an_image_in_an_archive_is_read_by_its_place(
     monkeypatch.setattr(sampling, "loaded_embedder", lambda spec, model_dir, settings: Embedder())
     request = {
         "images": [asdict(location) for location in listed.sample], "listed": 3, "spec": SPEC.to_json(),
-        "model_dir": "/", "threads": None, "seconds": 60, "limits": list(LIMITS),
+        "model_dir": "/", "threads": None, "seconds": 60, "limits": list(LIMITS), "alone": False,
     }  # fmt: skip
     measured = sampling.run(json.loads(json.dumps(request)), Settings())
     assert (measured["embedded"], measured["failed"]) == (3, {})
@@ -142,7 +144,7 @@ def test_the_process_says_what_the_command_needs(
     request = {
         "images": [asdict(location) for location in paths], "listed": 10, "spec": SPEC.to_json(), "model_dir": "/",
         "threads": 2, "seconds": 60,
-        "limits": list(LIMITS),
+        "limits": list(LIMITS), "alone": False,
     }  # fmt: skip
     measured = json.loads(json.dumps(sampling.run(request, Settings())))
     phases = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
@@ -251,13 +253,18 @@ def test_a_quarter_without_images_is_null_for_programs() -> None:
     assert to_json(made(embedded=0))["prediction"] is None
 
 
-def run(monkeypatch: pytest.MonkeyPatch, answer: Any) -> tuple[command.Sample | None, list[Check], list[str]]:
+def run(monkeypatch: pytest.MonkeyPatch, *answers: Any) -> tuple[command.Sample | None, list[Check], list[str]]:
     doing: list[str] = []
+    left = list(answers)
 
     def result_of(module: str, arguments: list[str], told: Callable[[Any], None], **options: Any) -> Any:
         assert module == "workers.sampling"
         assert options["request"]["images"] == [{"path": "/photos/a.jpg", "member": None}]
+        assert options["request"]["alone"] == (len(left) < len(answers)), "all are read alone the second time"
         assert options["seconds"] == command.LOAD_SECONDS + 20 + 60
+        answer = left.pop(0)
+        if isinstance(answer, Early):
+            raise WorkerFailed(str(answer))
         told({"phase": "sampling", "images": 1_234})
         if isinstance(answer, Exception):
             raise answer
@@ -265,7 +272,12 @@ def run(monkeypatch: pytest.MonkeyPatch, answer: Any) -> tuple[command.Sample | 
 
     monkeypatch.setattr(stage_process, "result_of", result_of)
     found, checks = command.run(LISTED, SPEC, Path(), Settings(), seconds=20, environment={}, told=doing.append)
+    assert not left
     return found, checks, doing
+
+
+class Early(Exception):
+    """The process ends before it reads an image."""
 
 
 def test_a_sample_is_three_checks_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,8 +291,59 @@ def test_a_process_that_fails_is_a_problem_in_its_own_words(monkeypatch: pytest.
     found, (check,), _ = run(monkeypatch, LookalikeError("There are no weights."))
     assert found is None
     assert told(check) == ("problem", "There are no weights.")
-    found, (check,), _ = run(monkeypatch, WorkerFailed("It ended with signal SIGSEGV."))
-    assert told(check)[1].startswith("It ended with signal SIGSEGV.\nIf an image ends whoever reads it, ")
+    found, (check,), _ = run(monkeypatch, Early("It ended with signal SIGSEGV."))
+    assert told(check) == ("problem", "It ended with signal SIGSEGV.")
+    crashed = WorkerFailed("It ended with signal SIGSEGV.")
+    found, (check,), _ = run(monkeypatch, crashed, crashed)
+    assert found is None
+    assert told(check) == (
+        "problem",
+        "It ended with signal SIGSEGV.\nNo image ended it: each was read in a process of its own.",
+    )
+
+
+def test_an_image_that_ends_the_process_is_a_quarantined_one_of_the_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = {"failed": {"quarantined": 1}, "embedded": 99}
+    found, checks, doing = run(monkeypatch, WorkerFailed("It ended with signal SIGSEGV."), MEASURED | failed)
+    assert found is not None
+    assert found.prediction is not None
+    assert told(checks[0])[0] == "ok"
+    assert told(checks[0])[1].startswith("1 of 100 images failed (1 quarantined), such as /photos/a.jpg: ")
+    assert doing[2] == "a process was ended; reading each image in one of its own"
+
+
+def test_images_that_are_read_alone_and_end_their_process_are_rows_as_index_has_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    program = """
+import os, signal, sys
+from workers import isolated
+def read(location, *limits):
+    if "bad" in location.path: os.kill(os.getpid(), signal.SIGSEGV)
+    return real(location, *limits)
+real, isolated.read_image = isolated.read_image, read
+isolated.main(sys.argv[1:])
+"""
+
+    class Ending(IsolatedReaders):
+        def __init__(self, *limits: Any) -> None:
+            super().__init__(*limits)
+            self._command = [sys.executable, "-P", "-c", program, *self._command[4:]]
+
+    monkeypatch.setattr(sampling, "IsolatedReaders", Ending)
+    monkeypatch.setattr(sampling, "loaded_embedder", lambda spec, model_dir, settings: Embedder())
+    good = photos(tmp_path, 9)
+    (tmp_path / "bad.jpg").write_bytes((tmp_path / "0.jpg").read_bytes())
+    locations = [*good[:4], Location(str(tmp_path / "bad.jpg")), *good[4:]]
+    request = {
+        "images": [asdict(location) for location in locations], "listed": 10, "spec": SPEC.to_json(), "model_dir": "/",
+        "threads": 2, "seconds": 600, "limits": list(LIMITS), "alone": True,
+    }  # fmt: skip
+    measured = sampling.run(json.loads(json.dumps(request)), Settings())
+    assert (measured["read"], measured["embedded"], measured["failed"]) == (10, 9, {"quarantined": 1})
+    (example,) = measured["examples"]
+    assert example["path"].endswith("bad.jpg")
+    assert "(signal SIGSEGV, signal SIGSEGV)" in example["error"]
 
 
 @pytest.mark.parametrize("given", [None, 3])

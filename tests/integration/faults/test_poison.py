@@ -1,5 +1,6 @@
 """Images that crash the process that reads them: found, left out as rows, and no end of the job."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -53,3 +54,16 @@ def test_many_images_that_crash_their_worker_do_not_cost_a_worker_each(
     assert_others_are_untouched(job, undisturbed_job, lost)
     assert 1 <= done.stderr.count("The embed worker ended with signal SIGABRT; started it anew.") <= 3
     assert "593 of 600 images embedded, 7 failed" in done.stderr
+
+
+def test_doctor_tells_of_an_image_that_crashes_whoever_reads_it_what_index_does(bench: Bench, photos: Path) -> None:
+    crash = bench.faults.on_file("open-read", "*/photo_00001.jpg", do="abort")
+    env = environment() | bench.faults.environment(light=True)
+    done = run("doctor", photos, "--seconds", "20", "--json", env=env, timeout=280)
+    found = json.loads(done.stdout)
+    assert found["measured"]["failed"] == {"quarantined": 1}
+    (example,) = found["measured"]["examples"]
+    assert example["path"].endswith("/photo_00001.jpg")
+    assert "(signal SIGABRT, signal SIGABRT)" in example["error"]
+    assert found["prediction"]["images"] == 600
+    assert crash.reached == 3, "once in company, twice alone"
