@@ -21,6 +21,7 @@ from workers.header import JPEGS, is_cut_short, read_header, require_honest
 from workers.pillow_decode import SECOND_TRY, counts_otherwise, is_misread, pillow_pixels
 from workers.structure import require_structure
 from workers.transparency import may_be_transparent
+from workers.webp_tail import require_written
 
 Item = TypeVar("Item")
 Read = TypeVar("Read")
@@ -156,6 +157,8 @@ def _shown(
     data: bytes, kind: str, flag: int, orientation: int | None, how: str, what: str
 ) -> tuple[NDArray[np.uint8], int | None]:
     """BGR pixels as they are seen, and the orientation that is ours to apply."""
+    if kind == "WEBP":
+        require_written(data)
     if how in (REDUCED_OPAQUE, STRICT_OPAQUE):
         if kind == "PPM" and counts_otherwise(data):  # Older versions refused these.
             return pillow_pixels(data, kind, what)

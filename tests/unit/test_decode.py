@@ -257,8 +257,9 @@ def test_a_format_that_is_not_decoded_is_named(data: bytes, name: str) -> None:
 
 def test_a_format_that_this_build_leaves_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(header, "FORMATS", tuple(name for name in FORMATS if name not in ("AVIF", "WEBP")))
-    with pytest.raises(ImageError, match="The file is an AVIF image, which is not decoded here"):
-        decode(b"\0\0\0\x18ftypavif" + bytes(99), SIZE, ROOMY)
+    if "AVIF" in FORMATS:
+        with pytest.raises(ImageError, match="The file is an AVIF image, which is not decoded here"):
+            decode(encoded(quadrants(), "AVIF"), SIZE, ROOMY)
     with pytest.raises(ImageError, match="The file is a WebP image, which is not decoded here"):
         decode(encoded(quadrants(), "WEBP"), SIZE, ROOMY)
 
@@ -534,14 +535,14 @@ def bombs() -> dict[str, tuple[bytes, set[str]]]:
         "png a million frames": (png(1, 1, line, before=apng_frame(1, 1)), {"pixels"}),
         "gif screen": (gif((SIDE, SIDE), (1, 1)), refused),
         "gif frame": (gif((8, 8), (SIDE, SIDE)), refused),
-        "gif 50,000 frames": (gif((1000, 1000), (1000, 1000), frames=50_000), wrong | {"pixels"}),
+        "gif 50,000 frames": (gif((1000, 1000), (1000, 1000), frames=50_000), {"truncated"}),
         "bmp": (bmp[:18] + struct.pack("<ii", SIDE, SIDE) + bmp[26:], refused),
         "bmp upside down": (bmp[:18] + struct.pack("<ii", SIDE, -SIDE) + bmp[26:], refused),
         "bmp mirrored": (bmp[:18] + struct.pack("<ii", -SIDE, SIDE) + bmp[26:], refused),
         "ppm": (b"P6 40000 40000 255\n" + bytes(99), refused),
         "pbm": (b"P4 40000 40000\n" + bytes(99), refused),
         "tiff": (grey_tiff(SIDE, SIDE, bytes(99), SIDE), refused),
-        "tiff of a small strip": (grey_tiff(13_000, 13_000, bytes(99), 13_000), wrong),
+        "tiff of a small strip": (grey_tiff(13_000, 13_000, bytes(99), 13_000), {"truncated"}),
         "tiff of many rows": (grey_tiff(64, 48, bytes(64 * 48), 2**31 - 1), wrong | {"pixels"}),
         "jpeg": (jpeg_of_another_size(jpeg, SIDE, SIDE), refused),
         "jpeg later size": (jpeg_with_a_second_frame_header(jpeg, SIDE, SIDE, after=True), wrong),

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from shared.errors import ImageError
-from tests.strange_images import encoded, png_chunk
+from tests.strange_images import encoded, jpeg_of_another_size, png_chunk
 from workers.decode import decode
 from workers.structure import require_structure
 
@@ -37,6 +37,32 @@ def png(colour: int = 2, *more: bytes, side: int = SIDE, length: int | None = No
     return b"\x89PNG\r\n\x1a\n" + head + data + b"".join(more) + png_chunk(b"IEND", b"")
 
 
+def webp(*parts: tuple[bytes, bytes]) -> bytes:
+    body = b"".join(kind + struct.pack("<I", len(data)) + data + bytes(len(data) % 2) for kind, data in parts)
+    return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body
+
+
+def code_stream(width: int, height: int, across: int, down: int, components: int = 1) -> bytes:
+    """A JPEG 2000 of tiles of `across` x `down` that has a header and nothing else."""
+    sizes = struct.pack(">H8IH", 0, width, height, 0, 0, across, down, 0, 0, components) + bytes(3 * components)
+    return b"\xff\x4f\xff\x51" + struct.pack(">H", min(2 + len(sizes), 65535)) + sizes + b"\xff\xd9"
+
+
+def tiff(*tags: tuple[int, int, int, int]) -> bytes:
+    """A TIFF of these tags: number, type, count and value."""
+    fields = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + fields + bytes(99)
+
+
+def box(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", 8 + len(data)) + kind + data
+
+
+def avif(properties: bytes, places: bytes | None = None) -> bytes:
+    inner = box(b"iprp", box(b"ipco", properties)) + (b"" if places is None else box(b"iloc", places))
+    return box(b"ftyp", b"avif\0\0\0\0avif") + box(b"meta", bytes(4) + inner) + box(b"mdat", b"")
+
+
 ANIMATED = png_chunk(b"acTL", struct.pack(">II", 2, 0)), png_chunk(b"fcTL", bytes(26))
 BOMBS = {
     "a screen of a GIF": (gif((65535, 65535), (0, 0, 65535, 65535)), "oversized"),
@@ -49,6 +75,48 @@ BOMBS = {
     "no number in a frame of a PNG": (png(2, *ANIMATED, png_chunk(b"fdAT", b"")), "undecodable"),
     "half a number in a frame": (png(6, *ANIMATED, png_chunk(b"fdAT", b"\0\0\0")), "undecodable"),
     "half a control": (png(2, ANIMATED[0], png_chunk(b"fcTL", bytes(25))), "undecodable"),
+    "a frame behind what begins no block": (
+        gif((1, 1), (0, 0, 65535, 65535)).replace(b"!\xf9", b"\0\1!\xf9"),
+        "oversized",
+    ),
+    "more pixels than a GIF holds": (gif((13_000, 13_000), (0, 0, 13_000, 13_000)), "truncated"),
+    "more pixels than a JPEG holds": (
+        jpeg_of_another_size(encoded(Image.new("RGB", (8, 8)), "JPEG"), 13_000, 13_000),
+        "truncated",
+    ),
+    "the canvas of a WebP": (webp((b"VP8X", struct.pack("<IHBHB", 0, 65535, 255, 65535, 255))), "oversized"),
+    "the frame of a WebP": (webp((b"ANMF", bytes(6) + b"\xff" * 6 + bytes(4))), "oversized"),
+    "a JPEG 2000 of many tiles": (code_stream(250, 250, 1, 1), "truncated"),
+    "a JPEG 2000 of no tiles": (code_stream(8, 8, 0, 0), "undecodable"),
+    "a JPEG 2000 of many components": (code_stream(8, 8, 8, 8, 16_384), "undecodable"),
+    "a JPEG 2000 larger than allowed": (code_stream(2**32 - 1, 2**32 - 1, 2**32 - 1, 2**32 - 1), "oversized"),
+    "rows of a BMP": (
+        b"BM" + struct.pack("<IIIIiiHHI", 0, 0, 54, 40, 13_000, -13_000, 1, 24, 0) + bytes(99),
+        "truncated",
+    ),
+    "runs of a BMP": (
+        b"BM" + struct.pack("<IIIIiiHHI", 0, 0, 54, 40, 13_000, 13_000, 1, 8, 1) + bytes(1024),
+        "truncated",
+    ),
+    "rows of a PPM": (b"P6 13000 13000 65535\n" + bytes(99), "truncated"),
+    "numbers of a PPM": (b"P3 13000 13000 255\n" + b"1 " * 99, "truncated"),
+    "a comment without an end": (b"P6 #" + b"a" * 99, "truncated"),
+    "the directory of a TIFF": (b"II*\0" + struct.pack("<IH", 8, 65535) + bytes(99), "truncated"),
+    "values of a TIFF": (tiff((256, 3, 1, 8), (257, 3, 1, 8), (273, 4, 2**31, 8)), "truncated"),
+    "a strip of a TIFF": (tiff((256, 3, 1, 8), (257, 3, 1, 8), (273, 4, 1, 8), (279, 4, 1, 2**31)), "truncated"),
+    "tiles of a TIFF": (tiff((256, 3, 1, 8), (257, 3, 1, 8), (322, 4, 1, 2**31), (323, 4, 1, 2**31)), "undecodable"),
+    "samples of a TIFF": (tiff((256, 3, 1, 8), (257, 3, 1, 8), (277, 3, 1, 65535)), "undecodable"),
+    "a TIFF of LZW": (
+        tiff((256, 3, 1, 13_000), (257, 3, 1, 13_000), (258, 3, 1, 8), (259, 3, 1, 5), (273, 4, 1, 8), (279, 4, 1, 99)),
+        "truncated",
+    ),
+    "the size of an AVIF": (avif(box(b"ispe", struct.pack(">III", 0, 65535, 65535))), "oversized"),
+    "a place in an AVIF": (avif(b"", struct.pack(">HBBHHHHII", 0, 0, 0, 0, 0, 0, 0, 0, 0)), "undecodable"),
+    "a piece of an AVIF": (
+        avif(b"", struct.pack(">IBBHHHHII", 0, 0x44, 0, 1, 1, 0, 1, 8, 2**31)),
+        "truncated",
+    ),
+    "a box of an AVIF": (avif(b"")[:-8] + struct.pack(">I", 2**31) + b"mdat", "truncated"),
     "half an animation": (png(2, png_chunk(b"acTL", bytes(4))), "undecodable"),
 }
 
