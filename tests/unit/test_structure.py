@@ -13,6 +13,7 @@ from PIL import Image
 from shared.errors import ImageError
 from tests.strange_images import encoded, jpeg_of_another_size, png_chunk
 from workers.decode import decode
+from workers.png_still import still
 from workers.structure import require_structure
 
 MOST = 178_956_970
@@ -201,3 +202,47 @@ def test_large_images_of_one_colour_are_no_bombs() -> None:
         assert decode(image, SIDE, MOST).pixels.min() == 255
     one_bit = encoded(Image.new("1", (10_000, 10_000), 1), "PNG", compress_level=9)
     assert decode(one_bit, SIDE, MOST).pixels.min() == 255
+
+
+def animated(mode: str, **options: object) -> tuple[bytes, list[Image.Image]]:
+    rng = np.random.default_rng(2)
+    frames = [Image.fromarray(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8)).convert(mode) for _ in range(3)]
+    return encoded(frames[0], "PNG", save_all=True, append_images=frames[1:], **options), frames
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA"])
+@pytest.mark.parametrize("how", ["reduced", "strict", "reduced-opaque"])
+def test_an_animated_png_gives_its_first_frame(mode: str, how: str) -> None:
+    data, frames = animated(mode)
+    plain = encoded(frames[0], "PNG")
+    assert decode(data, SIDE, MOST, how).pixels.tolist() == decode(plain, SIDE, MOST, how).pixels.tolist()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_a_png_whose_animation_leaves_out_its_picture_shows_that(mode: str) -> None:
+    data, frames = animated(mode, default_image=True)
+    assert decode(data, SIDE, MOST).pixels.tolist() == decode(encoded(frames[0], "PNG"), SIDE, MOST).pixels.tolist()
+
+
+@pytest.mark.parametrize("kind", [b"IHDR", b"acTL", b"fcTL", b"fdAT"])
+def test_a_part_in_the_midst_of_an_animation_is_harmless(kind: bytes) -> None:
+    """OpenCV ends the process over some of these, so a child decodes them."""
+    data, _ = animated("RGB", default_image=True)
+    body = {b"IHDR": struct.pack(">IIBBBBB", 4000, 4000, 16, 6, 0, 0, 0), b"acTL": struct.pack(">II", 9, 0)}
+    more = png_chunk(kind, body.get(kind, struct.pack(">7I", 0, *[4000] * 6)[:26]))
+    places = [at - 4 for at in range(len(data)) if data[at : at + 4] in (b"fcTL", b"fdAT", b"IEND")]
+    program = (
+        "import sys\nfrom shared.errors import ImageError\nfrom workers.decode import decode\n"
+        "for line in sys.stdin:\n"
+        "    try: decode(bytes.fromhex(line), 8, 10**6)\n"
+        "    except ImageError: pass\n"
+        "print('whole')\n"
+    )
+    files = "\n".join((data[:at] + more + data[at:]).hex() for at in places)
+    done = subprocess.run([sys.executable, "-c", program], input=files, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "whole\n")
+
+
+def test_a_png_that_does_not_move_is_not_copied() -> None:
+    data = png()
+    assert still(data) is data
