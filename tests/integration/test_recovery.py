@@ -64,7 +64,9 @@ def test_a_task_longer_than_the_visibility_timeout_runs_once_and_a_second_messag
     holder, other = sorted((first, second), key=lambda process: "another worker holds it" in process.output)
     assert "another worker holds it" not in holder.output
     assert "another worker holds it" in other.output
-    assert "Loading the model" not in other.output, "the second worker began to work"
+    # What comes after the seal is for whoever is first: it may make the altered copies, and loads the model for them.
+    before = other.output.partition("lookalike.embed_copies")[0]
+    assert "Loading the model" not in before, "the second worker began to work"
     # The message was held for longer than the visibility timeout of 9 s and yet not handed out again.
     assert holder.output.count("received") == 1
 
