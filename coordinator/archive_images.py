@@ -1,5 +1,6 @@
 """The images inside archives: a tar, a zip or a Parquet file -> its images in order, and where in it each lies."""
 
+import glob
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import repeat
@@ -7,11 +8,12 @@ from typing import Any, Final
 
 import pyarrow.parquet as pq
 
-from coordinator.folders import count_left_out
+from coordinator.choosing import Sieve
 from coordinator.list_files import beside_source
-from coordinator.listing import IMAGE_SUFFIXES, Listed
+from coordinator.listing import Listed
 from coordinator.plain_values import is_plain, plain_rows, require_distinct
 from coordinator.samples import samples
+from coordinator.suffixes import IMAGE_SUFFIXES
 from shared import image_parquet
 from shared.archives import FILES, Inside
 from shared.errors import SourceError
@@ -22,38 +24,57 @@ from shared.paths import ARCHIVE_SUFFIXES, member_text
 _ROWS: Final = 1_024
 
 
-def images_in(archive: str, left_out: Counter[str]) -> Iterator[Listed]:
+def images_in(archive: str, sieve: Sieve, place: str = "") -> Iterator[Listed]:
     """The images of the tar, zip or Parquet file at `archive`, a text as `to_text` makes it or a URL.
 
-    Only headers, texts beside the images and columns beside their bytes are read. Raises SourceError when the archive
-    can't be read to its end: what it should hold is not known then.
+    `place` is where it lies in the source, which a person's patterns see before the names in it. Only headers, texts
+    beside the images and columns beside their bytes are read. Raises SourceError when the archive can't be read to its
+    end: what it should hold is not known then.
     """
     if suffix_of(archive) == ".parquet":
-        return _in_parquet(archive, left_out)
-    return _in_files(archive, suffix_of(archive), left_out)
+        return _in_parquet(archive, sieve.left_out)
+    return _in_files(archive, suffix_of(archive), sieve, place)
 
 
-def images_in_all(archives: Iterable[str], left_out: Counter[str]) -> Iterator[Listed]:
-    """The images of several archives, one after the other.
+def images_in_all(archives: Iterable[tuple[str, str]], sieve: Sieve) -> Iterator[Listed]:
+    """The images of several archives, one after the other; each comes with where it lies in the source.
 
     A Parquet file without images among them, as img2dataset writes one beside each tar, is counted as left out.
     """
-    for archive in archives:
+    for archive, place in archives:
         if suffix_of(archive) == ".parquet" and not holds_images(archive):
-            left_out["Parquet file without images"] += 1
+            sieve.leave_out("Parquet file without images")
         else:
-            yield from images_in(archive, left_out)
+            yield from images_in(archive, sieve, place)
 
 
-def images_of(file: str, left_out: Counter[str]) -> Iterator[Listed]:
-    """What a file that a pattern matches gives: itself, where it is an image, or the images in it."""
+def fixed_folder(pattern: str) -> str:
+    """The folder below which all lies that a glob matches."""
+    parts = pattern.split("/")
+    # A part that is no last one is a folder; of the last one, the folder before it.
+    fixed = next((at for at, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
+    return "/".join(parts[:fixed]) or "/"
+
+
+def place_below(base: str, path: str) -> str:
+    """Where `path` lies below the folder `base`, as patterns see it."""
+    return path.removeprefix(base.rstrip("/") + "/")
+
+
+def images_of(file: str, sieve: Sieve, place: str) -> Iterator[Listed]:
+    """What a file that a glob matches gives: itself, where it is an image, or the images in it.
+
+    `place` is where it lies below what the glob has no wildcards for.
+    """
     suffix = suffix_of(file)
-    if suffix in IMAGE_SUFFIXES:
+    if (why := sieve.why_not(place)) is not None:
+        sieve.left_out[why] += 1
+    elif suffix in IMAGE_SUFFIXES:
         yield Listed(file)
     elif suffix in ARCHIVE_SUFFIXES:
-        yield from images_in_all([file], left_out)
+        yield from images_in_all([(file, place)], sieve)
     else:
-        count_left_out(left_out, suffix or "without suffix")
+        sieve.leave_out(suffix or "without suffix")
 
 
 def holds_images(archive: str) -> bool:
@@ -62,7 +83,7 @@ def holds_images(archive: str) -> bool:
         return image_parquet.image_column(file.schema_arrow) is not None
 
 
-def _in_files(archive: str, suffix: str, left_out: Counter[str]) -> Iterator[Listed]:
+def _in_files(archive: str, suffix: str, sieve: Sieve, place: str) -> Iterator[Listed]:
     with opened(archive) as file:
 
         def read_at(start: int, length: int) -> bytes:
@@ -77,7 +98,7 @@ def _in_files(archive: str, suffix: str, left_out: Counter[str]) -> Iterator[Lis
             # Its directory was read a moment ago.
             return read_zip_member(read_at, inside.member, inside.name, lambda offset: inside.name)
 
-        yield from samples(archive, FILES[suffix](file, archive), read, left_out)
+        yield from samples(archive, FILES[suffix](file, archive), read, sieve, place)
 
 
 def _in_parquet(archive: str, left_out: Counter[str]) -> Iterator[Listed]:

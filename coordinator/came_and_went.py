@@ -3,7 +3,6 @@
 import os
 import shlex
 from array import array
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from itertools import chain
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coordinator.archive_images import holds_images
+from coordinator.choosing import Sieve, choice_of
 from coordinator.folders import walk
 from coordinator.sources import open_source
 from shared import path_list
@@ -65,14 +65,15 @@ def _archives(manifest: Manifest, listed: dict[str, FileState]) -> tuple[int, in
     went = sum(not os.path.lexists(to_os_path(path)) for path in listed)
     if manifest.source.kind != "folder":
         return 0, went
-    found = walk(os.fsencode(to_os_path(manifest.source.location)), Counter(), ARCHIVE_SUFFIXES)
+    sieve = Sieve(choice_of(manifest.source))
+    found = walk(os.fsencode(to_os_path(manifest.source.location)), sieve, ARCHIVE_SUFFIXES)
     new = [path for path in found if path not in listed]
     return sum(suffix_of(path) != ".parquet" or holds_images(path) for path in new), went
 
 
 def _images(source: str, job: JobDir, manifest: Manifest) -> tuple[int, int]:
     """How many images came to a folder or a glob, and how many went."""
-    images = open_source(source).images
+    images = open_source(source, choice=choice_of(manifest.source)).images
     first = next(images, None)
     # Where there are archives alone now, their images are none of those that were listed.
     paths: Iterable[str] = (

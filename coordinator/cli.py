@@ -24,11 +24,12 @@ from coordinator import (
     upkeep,
 )
 from coordinator.came_and_went import told_since_listed
+from coordinator.choosing import EVERYTHING, Choice
 from coordinator.demo import cut_photos, find_again
 from coordinator.indexing import LOOK_SECONDS, STORE_LOOK_SECONDS, run_job
 from coordinator.making import accept_failures, make_or_open, require_sizes
 from coordinator.progress import Progress, ProgressReader
-from coordinator.terminal import Broker, Engine, IndexMemory, IndexName, Job, Json, Recall, err, out
+from coordinator.terminal import Broker, Engine, Exclude, Include, IndexMemory, IndexName, Job, Json, Recall, err, out
 from coordinator.wishes import Typed
 from coordinator.workforce import client_for_search, workers_for_index
 from shared.errors import UsageError
@@ -106,6 +107,8 @@ def index(
             "--accept-failures", help="Images that are gone or cut short become failed rows, however many they are."
         ),
     ] = False,
+    exclude: Exclude = None,
+    include: Include = None,
 ) -> None:
     """Embed all images of SOURCE into JOB and build its index; the same command again goes on where it stood."""
     directory = JobDir.at(job)
@@ -120,7 +123,9 @@ def index(
         chunk_size=chunk_size,
     )
     typed = Typed(index, recall, index_memory)
-    index_job(source, directory, settings, workers, (partition_size, chunk_size), typed, accepted=accepted)
+    choice = Choice(tuple(exclude or ()), tuple(include or ()))
+    sizes = (partition_size, chunk_size)
+    index_job(source, directory, settings, workers, sizes, typed, accepted, choice)
 
 
 def index_job(
@@ -131,11 +136,12 @@ def index_job(
     sizes: tuple[int | None, int | None] = (None, None),
     typed: Typed | None = None,
     accepted: bool = False,
+    choice: Choice = EVERYTHING,
 ) -> Progress:
     """What `index` does, also for the demo; returns the progress at the end.
 
     `sizes` are the partition and chunk size that were typed, `typed` what was typed about the index, `accepted` whether
-    images that seem lost are to be failed rows.
+    images that seem lost are to be failed rows, `choice` what was typed about the files of the source.
     """
     with terminal.interruptible(job):
         resumed = job.spec.is_file()
@@ -145,6 +151,7 @@ def index_job(
                 job,
                 settings,
                 lambda count: status.update(f"Listing images … {count:,} so far"),
+                choice,
             )
         require_sizes(job, manifest, *sizes)
         accept_failures(job, accepted)

@@ -2,16 +2,14 @@
 
 import errno
 import os
-from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
+from coordinator.choosing import UNUSUAL_BEGINNINGS, Sieve, by_default
 from shared.errors import SourceError
 from shared.paths import to_text
 
 _DIRECTORY = "directory"
-# Suffixes that are counted apart. Those such as `.20240131` could be as many as there are files.
-_SUFFIXES = 40
 # What can be wrong with one folder alone. Any other failure is that of the disk, and would leave out half a source.
 _FOLDER_REASONS = {
     errno.EACCES: "folder without permission",
@@ -32,70 +30,82 @@ class _Folder:
     folders: frozenset[bytes]
 
 
-def walk(root: bytes, left_out: Counter[str], wanted: Collection[str]) -> Iterator[str]:
+def walk(root: bytes, sieve: Sieve, wanted: Collection[str], base: bytes | None = None) -> Iterator[str]:
     """The files under `root` whose suffix, in small letters, is one of `wanted`: as texts, depth first, each
-    folder in the byte order of its names. `left_out` counts the others by the reason.
+    folder in the byte order of its names. `sieve` says which are looked at, and counts the others by the reason.
 
-    Linked folders are followed, except into one of those above, by device and inode, which would never end.
+    Linked folders are followed, except into one of those above, by device and inode, which would never end. `base` is
+    the folder that a person's patterns are relative to, `root` where it is left out.
     """
-    above: list[_Folder] = []  # A list and no recursion: folders may be nested deeper than Python calls.
-    try:
-        found: _Folder | None = _listed_folder(root, left_out, wanted)
-    except OSError as error:
-        raise _unlistable(root, error) from None
-    while found is not None or above:
-        if found is not None:
-            above.append(found)
-            found = None
-        name = next(above[-1].names, None)
-        if name is None:
-            above.pop()
-            continue
-        path = os.path.join(above[-1].path, name)
-        if name in above[-1].folders:
-            found = _folder_below(above, path, left_out, wanted)
-        else:
-            yield to_text(os.fsdecode(path))
+    return _Walk(sieve, wanted, os.path.join(root if base is None else base, b"")).files(root)
 
 
-def _folder_below(above: list[_Folder], path: bytes, left_out: Counter[str], wanted: Collection[str]) -> _Folder | None:
-    """The folder at `path`; None when it is left out, and is counted."""
-    try:
-        if _identity(path) in [folder.identity for folder in above]:
-            left_out["link to a folder above itself"] += 1
-            return None
-        return _listed_folder(path, left_out, wanted)
-    except OSError as error:
-        reason = _FOLDER_REASONS.get(error.errno or 0)
-        # A folder that is not there any more was deleted, or the whole source went away with its mount.
-        if reason is None or (error.errno in (errno.ENOENT, errno.ENOTDIR) and not _are_there(above)):
-            raise _unlistable(path, error) from None
-        left_out[reason] += 1
-        return None
+class _Walk:
+    """A walk through the folders of a source."""
 
+    def __init__(self, sieve: Sieve, wanted: Collection[str], base: bytes) -> None:
+        self._sieve = sieve
+        self._wanted = wanted
+        self._base = base  # It ends with a slash.
 
-def _listed_folder(path: bytes, left_out: Counter[str], wanted: Collection[str]) -> _Folder:
-    folders: set[bytes] = set()
-    listed: list[bytes] = []  # Names alone: a folder of two million images takes a hundred megabytes so.
-    identity = _identity(path)
-    with os.scandir(path) as entries:
-        for entry in entries:
-            reason = _reason_to_leave_out(entry, wanted)
-            if reason == _DIRECTORY:
-                folders.add(entry.name)
-            if reason in (None, _DIRECTORY):
-                listed.append(entry.name)
+    def files(self, root: bytes) -> Iterator[str]:
+        above: list[_Folder] = []  # A list and no recursion: folders may be nested deeper than Python calls.
+        try:
+            found: _Folder | None = self._listed_folder(root)
+        except OSError as error:
+            raise _unlistable(root, error) from None
+        while found is not None or above:
+            if found is not None:
+                above.append(found)
+                found = None
+            name = next(above[-1].names, None)
+            if name is None:
+                above.pop()
+                continue
+            path = os.path.join(above[-1].path, name)
+            if name in above[-1].folders:
+                found = self._folder_below(above, path)
             else:
-                count_left_out(left_out, reason)
-    listed.sort()
-    return _Folder(path, identity, iter(listed), frozenset(folders))
+                yield to_text(os.fsdecode(path))
 
+    def _folder_below(self, above: list[_Folder], path: bytes) -> _Folder | None:
+        """The folder at `path`; None when it is left out, and is counted."""
+        try:
+            if _identity(path) in [folder.identity for folder in above]:
+                self._sieve.leave_out("link to a folder above itself")
+                return None
+            return self._listed_folder(path)
+        except OSError as error:
+            reason = _FOLDER_REASONS.get(error.errno or 0)
+            # A folder that is not there any more was deleted, or the whole source went away with its mount.
+            if reason is None or (error.errno in (errno.ENOENT, errno.ENOTDIR) and not _are_there(above)):
+                raise _unlistable(path, error) from None
+            self._sieve.leave_out(reason)
+            return None
 
-def count_left_out(left_out: Counter[str], reason: str) -> None:
-    """Count a file that is not listed; of suffixes, only so many apart."""
-    if reason.startswith(".") and reason not in left_out and sum(r.startswith(".") for r in left_out) >= _SUFFIXES:
-        reason = "other"
-    left_out[reason] += 1
+    def _listed_folder(self, path: bytes) -> _Folder:
+        folders: set[bytes] = set()
+        listed: list[bytes] = []  # Names alone: a folder of two million images takes a hundred megabytes so.
+        identity = _identity(path)
+        with os.scandir(path) as entries:
+            for entry in entries:
+                reason = _reason_to_leave_out(entry, self._wanted)
+                if (why := self._why_not(entry, reason == _DIRECTORY)) is not None:
+                    self._sieve.left_out[why] += 1
+                elif reason in (None, _DIRECTORY):
+                    if reason == _DIRECTORY:
+                        folders.add(entry.name)
+                    listed.append(entry.name)
+                else:
+                    self._sieve.leave_out(reason)
+        listed.sort()
+        return _Folder(path, identity, iter(listed), frozenset(folders))
+
+    def _why_not(self, entry: "os.DirEntry[bytes]", is_folder: bool) -> str | None:
+        if not self._sieve.has_patterns:
+            # Two million names are looked at, and nearly all of them begin with a letter or a digit.
+            return by_default(os.fsdecode(entry.name)) if entry.name[:1] in UNUSUAL_BEGINNINGS else None
+        return self._sieve.why_not(os.fsdecode(entry.path).removeprefix(os.fsdecode(self._base)), is_folder)
 
 
 def _identity(path: bytes) -> tuple[int, int]:

@@ -12,8 +12,9 @@ from typing import IO, Any, BinaryIO, Final
 
 from coordinator.json_values import values_of
 from coordinator.list_text import LINE_BYTES, separator, text_of_list, utf8_lines
-from coordinator.listing import IMAGE_SUFFIXES, Listed
+from coordinator.listing import Listed
 from coordinator.plain_values import is_plain, plain_rows, require_distinct
+from coordinator.suffixes import IMAGE_SUFFIXES
 from coordinator.written import number as number_of
 from shared import image_parquet
 from shared.errors import SourceError

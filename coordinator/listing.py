@@ -7,13 +7,6 @@ from typing import Any, Final
 
 from shared.members import Member
 
-# What OpenCV decodes and cameras, browsers and archives write. Other files are counted, not listed.
-IMAGE_SUFFIXES: Final = frozenset(
-    [
-        ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".avif", ".jp2",
-        ".pbm", ".pgm", ".ppm", ".pnm",
-    ]
-)  # fmt: skip
 _NOTHING: Final[Mapping[str, Any]] = {}  # One for all: two million of them would be a hundred megabytes.
 
 

@@ -2,12 +2,14 @@
 
 import fcntl
 import os
+import shlex
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 
+from coordinator.choosing import EVERYTHING, Choice, choice_of
 from coordinator.creation_object import creation_object
 from coordinator.known_columns import KnownColumns
 from coordinator.listed_archives import ListedArchives
@@ -24,12 +26,15 @@ from shared.settings import Settings
 _REPORT_EVERY = 1_000
 
 
-def make_or_open(source: str, job: JobDir, settings: Settings, listed: Callable[[int], None]) -> Manifest:
+def make_or_open(
+    source: str, job: JobDir, settings: Settings, listed: Callable[[int], None], choice: Choice = EVERYTHING
+) -> Manifest:
     """The manifest of `job`: the one on disk if the job exists, else made from `source`.
 
-    `listed` is told the number of paths while they are listed. Raises JobMismatch when the job on disk was made from
-    another source or with another model, naming both; SourceError when there is nothing to list; JobBusy when another
-    coordinator is making the same job.
+    `listed` is told the number of paths while they are listed. `choice` is what was typed about the files of the
+    source; a job that is there goes on with its own, unless another one was typed. Raises JobMismatch when the job on
+    disk was made from another source, with another model or another choice, naming both; SourceError when there is
+    nothing to list; JobBusy when another coordinator is making the same job.
     """
     if not job.spec.is_file():
         with creation_lock(job):
@@ -40,9 +45,9 @@ def make_or_open(source: str, job: JobDir, settings: Settings, listed: Callable[
                     settings.precision or "f32",
                     settings.decode or REDUCED,
                 )
-                return _make(open_source(source), job, model, settings, listed)
+                return _make(open_source(source, choice=choice), job, model, settings, listed, choice)
     manifest = load_manifest(job)
-    _require_same(manifest, source, job, settings)
+    _require_same(manifest, source, job, settings, choice)
     return manifest
 
 
@@ -71,6 +76,7 @@ def _make(
     model: ModelSpec,
     settings: Settings,
     listed: Callable[[int], None],
+    choice: Choice,
 ) -> Manifest:
     digest, known, archives = PathDigest(), KnownColumns(), ListedArchives()
     # A kill during an earlier listing may have left path files of a longer list behind.
@@ -89,6 +95,8 @@ def _make(
             digest.hexdigest(),
             dict(sorted(listing.left_out.items())),
             known=known.types,
+            exclude=list(choice.exclude),
+            include=list(choice.include),
         ),
         model=model,
         listed=digest.count,
@@ -142,12 +150,13 @@ def _keep_weights(job: JobDir, model: ModelSpec, settings: Settings) -> None:
         shutil.copyfile(os.path.expanduser(given), aside)
 
 
-def _require_same(manifest: Manifest, source: str, job: JobDir, settings: Settings) -> None:
+def _require_same(manifest: Manifest, source: str, job: JobDir, settings: Settings, choice: Choice) -> None:
     if manifest.model.is_imported:
         raise JobMismatch(
             f"{job.path} holds vectors that were imported from {manifest.source.location}, which no `lookalike index` "
             "can embed: go on with `lookalike import`, or name another JOB for images."
         )
+    _require_same_choice(choice, choice_of(manifest.source), job)
     listing = open_source(source)
     if listing.kind != manifest.source.kind or (
         not listing.changes_in_place and listing.location != manifest.source.location
@@ -190,6 +199,22 @@ def _require_same(manifest: Manifest, source: str, job: JobDir, settings: Settin
                 f"{job.path} was made with the model {manifest.model.fingerprint}, not with {asked.fingerprint}: "
                 "embeddings of two models can't be compared. Leave --model out to go on, or name another JOB."
             )
+
+
+def _require_same_choice(typed: Choice, made: Choice, job: JobDir) -> None:
+    for option, asked, kept in (
+        ("--exclude", typed.exclude, made.exclude),
+        ("--include", typed.include, made.include),
+    ):
+        if asked and asked != kept:
+            raise JobMismatch(
+                f"The images of {job.path} were listed with {_said(option, kept)}, not with {_said(option, asked)}, "
+                f"and stay as they were listed: leave {option} out, or name another JOB."
+            )
+
+
+def _said(option: str, patterns: Sequence[str]) -> str:
+    return " ".join(f"{option} {shlex.quote(pattern)}" for pattern in patterns) or f"no {option}"
 
 
 def _is_gone(given: Path, kept: Path) -> bool:

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from urllib.parse import quote_from_bytes
 
-from coordinator.listing import IMAGE_SUFFIXES
+from coordinator.suffixes import IMAGE_SUFFIXES
 from shared.paths import to_os_path
 
 _MARK = "%"

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from coordinator.choosing import choice_of
 from coordinator.findings import Checked, Finding
 from coordinator.known_columns import KnownColumns
 from coordinator.listing import Listing
@@ -158,7 +159,7 @@ def _why_not_the_same(manifest: Manifest) -> str:
 
 
 def _listing(manifest: Manifest) -> Listing:
-    return open_source(to_os_path(manifest.source.location))
+    return open_source(to_os_path(manifest.source.location), choice=choice_of(manifest.source))
 
 
 def _written_from_source(job: JobDir, manifest: Manifest, wanted: set[int | None]) -> str:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from typing import Any, Final
 
-from coordinator.folders import count_left_out
+from coordinator.choosing import Sieve
 from coordinator.json_values import values_of
-from coordinator.listing import IMAGE_SUFFIXES, Listed
+from coordinator.listing import Listed
+from coordinator.suffixes import IMAGE_SUFFIXES
 from coordinator.written import number
 from shared.archives import Inside
 from shared.errors import ImageError
@@ -20,29 +21,31 @@ _TEXT_BYTES: Final = 1 << 20
 
 
 def samples(
-    archive: str, files: Iterable[Inside], read: Callable[[Inside], bytes], left_out: Counter[str]
+    archive: str, files: Iterable[Inside], read: Callable[[Inside], bytes], sieve: Sieve, place: str = ""
 ) -> Iterator[Listed]:
     """The images among `files` of `archive`, in their order, each with what the texts of its sample say.
 
     A sample is what lies next to each other and has one name up to its first dot. The plain values of a JSON object
-    become columns of their own. `read` gives the bytes of a file.
+    become columns of their own. `read` gives the bytes of a file, and `place` is where the archive lies in its source.
     """
     for _, sample in groupby(files, lambda file: _key(file.name)):
         images: list[Inside] = []
         texts: list[Inside] = []
         for file in sample:
             suffix = posixpath.splitext(file.name)[1].lower()
-            if reason := _reason_to_leave_out(file, suffix):
-                count_left_out(left_out, reason)
+            if why := sieve.why_not(posixpath.join(place, file.name)):
+                sieve.left_out[why] += 1
+            elif reason := _reason_to_leave_out(file, suffix):
+                sieve.leave_out(reason)
             else:
                 (images if suffix in IMAGE_SUFFIXES else texts).append(file)
         if not images:
             for file in texts:
-                count_left_out(left_out, posixpath.splitext(file.name)[1].lower())
+                sieve.leave_out(posixpath.splitext(file.name)[1].lower())
             continue
         known: dict[str, Any] = {}
         for file in sorted(texts, key=lambda file: not file.name.lower().endswith(".json")):
-            known |= _known(file, archive, read, left_out)
+            known |= _known(file, archive, read, sieve.left_out)
         for file in images:
             yield Listed(member_text(archive, file.name), file.member, known)
 
@@ -58,8 +61,6 @@ def _reason_to_leave_out(file: Inside, suffix: str) -> str | None:
         return file.why
     if file.name.startswith("/") or ".." in parts:
         return "name that leads out of its archive"
-    if parts[0] == "__MACOSX":  # What the Finder adds to a zip: a shadow of each image, by the same name.
-        return "__MACOSX"
     if suffix in ARCHIVE_SUFFIXES:
         return "archive inside an archive"
     return None if suffix in IMAGE_SUFFIXES or suffix in _TEXTS else suffix or "without suffix"

@@ -86,6 +86,22 @@ IndexMemory = Annotated[
     str | None,
     typer.Option("--index-memory", metavar="SIZE", help="What the index may take, such as 500MB; left out: no limit."),
 ]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--exclude",
+        metavar="PATTERN",
+        help="Leave out files and folders below SOURCE that match, as in a .gitignore; may be given again.",
+    ),
+]
+Include = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--include",
+        metavar="PATTERN",
+        help="Take what matches although an --exclude or the default leaves it out; may be given again.",
+    ),
+]
 _LINE_SECONDS = 10.0
 
 

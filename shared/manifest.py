@@ -1,7 +1,7 @@
 """The manifest: a job's spec and its partitions, written once, then read-only."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -32,7 +32,8 @@ class Source:
     `kind` is folder, list, stdin, archive or glob, or embeddings for vectors that were imported; `location` what was
     typed, absolute; `digest` the hex SHA-256 over the listed paths in order; `left_out` counts the files that were not
     listed, by the reason. `content` is only there for embeddings, and tells one file of vectors from another. `known`
-    are the columns that the source has beside the paths, each with its type, one of KNOWN_TYPES.
+    are the columns that the source has beside the paths, each with its type, one of KNOWN_TYPES. `exclude` and
+    `include` are the patterns that a person typed when it was listed.
     """
 
     kind: str
@@ -41,6 +42,8 @@ class Source:
     left_out: Mapping[str, int] = field(default_factory=dict)
     content: str | None = None
     known: Mapping[str, str] = field(default_factory=dict)
+    exclude: Sequence[str] = field(default_factory=list)
+    include: Sequence[str] = field(default_factory=list)
 
     @property
     def known_schema(self) -> pa.Schema:
@@ -133,7 +136,9 @@ class Manifest:
                 "left_out": dict(self.source.left_out),
             }
             | ({} if self.source.content is None else {"content": self.source.content})
-            | ({"known": dict(self.source.known)} if self.source.known else {}),
+            | ({"known": dict(self.source.known)} if self.source.known else {})
+            | ({"exclude": list(self.source.exclude)} if self.source.exclude else {})
+            | ({"include": list(self.source.include)} if self.source.include else {}),
             "model": self.model.to_json(),
             "fingerprint": self.model.fingerprint,
             "listed": self.listed,
@@ -178,6 +183,9 @@ def load_manifest(job: JobDir) -> Manifest:
         )
         if len(manifest.source.known_schema.names) != len(set(manifest.source.known_schema.names)):
             raise ValueError("two columns have one name")
+        patterns = (manifest.source.exclude, manifest.source.include)
+        if not all(isinstance(p, list) and all(isinstance(one, str) for one in p) for p in patterns):
+            raise ValueError("exclude and include are not lists of patterns")
         if manifest.dtype != DTYPE:
             raise ValueError(f"dtype is {manifest.dtype!r}, not {DTYPE}")
         fingerprint = table["fingerprint"]

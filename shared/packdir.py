@@ -120,6 +120,9 @@ class PackSpec:
     def to_json(self) -> dict[str, Any]:
         table = asdict(self)
         del table["source"]["content"]  # Of vectors alone.
+        for patterns in ("exclude", "include"):  # Not there in packs that were begun before there were any.
+            if not table["source"][patterns]:
+                del table["source"][patterns]
         return {"format": FORMAT} | table
 
 

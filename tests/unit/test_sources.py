@@ -59,7 +59,7 @@ def test_the_reasons_stay_few_whatever_the_suffixes(tmp_path: Path) -> None:
     listing = open_source(str(tmp_path))
     assert list(listing) == []
     assert sum(listing.left_out.values()) == 200
-    assert listing.left_out["other"] == 160
+    assert listing.left_out["of 160 other kinds"] == 160
     assert len(listing.left_out) == 41
 
 
@@ -218,7 +218,7 @@ def test_what_is_wrong_with_a_folder_is_counted_however_many_suffixes_there_are(
     listing = open_source(str(tmp_path))
     assert list(listing) == []
     assert listing.left_out["folder without permission"] == 1
-    assert listing.left_out["other"] == 10
+    assert listing.left_out["of 10 other kinds"] == 10
 
 
 def step(into: list[int], name: str) -> None:

@@ -1,0 +1,138 @@
+"""Choosing: which files below a source are looked at, by their names and by patterns; the others are counted."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from pathspec import GitIgnoreSpec
+
+from coordinator.suffixes import PICTURE_SUFFIXES
+from shared.errors import UsageError
+from shared.manifest import Source
+
+# What file systems, desktops and storage boxes keep beside people's files, as it is counted; `*` is any ending.
+_LEFT_OUT: Final = (
+    "@eaDir", ".@__thumb", ".thumb", ".thumbnails", "@Recycle", "#recycle", "#snapshot", "$RECYCLE.BIN",
+    "System Volume Information", "lost+found", "__MACOSX", ".AppleDouble", ".DS_Store", "Thumbs.db", "._*", ".Trash*",
+)  # fmt: skip
+_WHOLE: Final = {name.lower(): name for name in _LEFT_OUT if not name.endswith("*")}
+_BEGINNINGS: Final = {name.lower()[:-1]: name for name in _LEFT_OUT if name.endswith("*")}
+_BEGINS: Final = tuple(_BEGINNINGS)
+UNUSUAL_BEGINNINGS: Final = frozenset(
+    letter.encode() for name in _LEFT_OUT for letter in (name[0].lower(), name[0].upper())
+)
+"""With what a name begins that may be left out by default: a quick look at most names is enough."""
+
+# Suffixes that are counted apart. Those such as `.20240131` could be as many as there are files.
+_SUFFIXES: Final = 40
+_MOST_KINDS: Final = 10_000
+_OTHER: Final = "other"
+_Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a person typed about the files of a source: patterns as in a .gitignore, relative to the source."""
+
+    exclude: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return self != Choice()
+
+
+EVERYTHING: Final = Choice()
+"""What is chosen where nobody typed anything: everything but what is left out by default."""
+
+
+def choice_of(source: Source) -> Choice:
+    """What was chosen when the images of a job were listed."""
+    return Choice(tuple(source.exclude), tuple(source.include))
+
+
+class Sieve:
+    """Says of each file below a source whether it is looked at, and counts in `left_out`, by reason, what is not.
+
+    Raises UsageError for a pattern that can't be one.
+    """
+
+    def __init__(self, choice: Choice = EVERYTHING) -> None:
+        self.left_out: Counter[str] = Counter()
+        self.has_patterns = bool(choice.exclude or choice.include)
+        self._exclude = _compiled("--exclude", choice.exclude)
+        self._include = _compiled("--include", choice.include)
+        self._patterns = choice.exclude
+        self._apart: set[str] = set()
+        self._others: set[str] = set()
+
+    def why_not(self, path: str, is_folder: bool = False) -> str | None:
+        """Why the file at `path`, relative to the source, is not looked at; None where it is.
+
+        Nor is what lies below a folder for which there is a reason. What an --include matches is looked at, though what
+        is left out by default only where more than a folder above it is matched.
+        """
+        if is_folder and self._include is not None:
+            return None  # Something in it may be meant.
+        parts = path.split("/")
+        for depth, part in enumerate(parts):
+            if reason := by_default(part):
+                above = "/".join(parts[:depth])
+                if not self._is_included(path) or (above and self._is_included(f"{above}/")):
+                    return reason
+        if self._exclude is not None and not self._is_included(path):
+            found = self._exclude.check_file(f"{path}/" if is_folder else path)
+            if found.include and found.index is not None:
+                return f"excluded by {self._patterns[found.index]}"
+        return None
+
+    def _is_included(self, path: str) -> bool:
+        return self._include is not None and self._include.match_file(path)
+
+    def leave_out(self, reason: str) -> None:
+        """Count a file that is not listed: a suffix of pictures by its name, of other suffixes only so many apart."""
+        if reason.startswith(".") and reason not in PICTURE_SUFFIXES and reason not in self._apart:
+            if len(self._apart) >= _SUFFIXES:
+                if len(self._others) <= _MOST_KINDS:
+                    self._others.add(reason)
+                reason = _OTHER
+            else:
+                self._apart.add(reason)
+        self.left_out[reason] += 1
+
+    def through(self, items: Iterator[_Item]) -> Iterator[_Item]:
+        """`items`; when they have ended, the counts are complete, and say how many kinds were not counted apart."""
+        yield from items
+        if others := self.left_out.pop(_OTHER, 0):
+            kinds = len(self._others)
+            said = f"over {_MOST_KINDS:,}" if kinds > _MOST_KINDS else f"{kinds:,}"
+            self.left_out[f"of {said} other kind{'s' if kinds > 1 else ''}"] = others
+
+
+def by_default(name: str) -> str | None:
+    """The reason that a file or folder of this name is left out by default, or None."""
+    lower = name.lower()
+    if lower.startswith(_BEGINS):
+        return next(reason for begin, reason in _BEGINNINGS.items() if lower.startswith(begin))
+    return _WHOLE.get(lower)
+
+
+def _compiled(option: str, patterns: Sequence[str]) -> GitIgnoreSpec | None:
+    """The patterns of an option, or None for none."""
+    for pattern in patterns:
+        try:
+            made = GitIgnoreSpec.from_lines([_literal(pattern)]).patterns
+        except ValueError:
+            made = []
+        if not made or made[0].include is None:
+            raise UsageError(
+                f"{option} {pattern!r} is no pattern: name files or folders as a .gitignore does, such as '*.png', "
+                "'raw/' or '/2019/**/small'."
+            )
+    return GitIgnoreSpec.from_lines(map(_literal, patterns)) if patterns else None
+
+
+def _literal(pattern: str) -> str:
+    """A pattern from the command line: there are no comments there, and a storage box has a folder `#recycle`."""
+    return re.sub(r"^#", r"\\#", pattern)

@@ -1,0 +1,30 @@
+"""Suffixes: by which a file is listed as an image, and by which one that is not listed is counted by its own name."""
+
+from typing import Final
+
+# What is decoded, and cameras, browsers and archives write. Other files are counted, not listed.
+IMAGE_SUFFIXES: Final = frozenset(
+    [
+        ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".jfi", ".jps", ".mpo", ".png", ".apng", ".webp", ".bmp", ".dib",
+        ".tif", ".tiff", ".gif", ".avif", ".avifs", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".pbm", ".pgm",
+        ".ppm", ".pnm",
+    ]
+)  # fmt: skip
+
+PICTURE_SUFFIXES: Final = frozenset(
+    [
+        # Pictures that are not decoded here.
+        ".heic", ".heif", ".hif", ".heics", ".jxl", ".jxr", ".wdp", ".hdp", ".psd", ".psb", ".tga", ".dds", ".pcx",
+        ".qoi", ".ico", ".icns", ".cur", ".pam", ".pfm", ".exr", ".hdr", ".pic", ".svg", ".svgz", ".eps", ".ai", ".pdf",
+        ".djvu", ".xcf", ".kra", ".ora", ".xbm", ".xpm", ".sgi", ".rgb", ".ras", ".sun", ".wmf", ".emf", ".flif",
+        ".bpg", ".jng", ".mng", ".dpx", ".cin", ".fits", ".fit", ".dcm", ".nii", ".jls", ".j2p", ".jpm", ".jph", ".iff",
+        # Camera RAW.
+        ".3fr", ".ari", ".arw", ".bay", ".cap", ".cr2", ".cr3", ".crw", ".dcr", ".dcs", ".dng", ".drf", ".erf", ".fff",
+        ".gpr", ".iiq", ".k25", ".kdc", ".mdc", ".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".ptx", ".r3d",
+        ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
+        # Moving pictures.
+        ".3g2", ".3gp", ".asf", ".avi", ".flv", ".insv", ".lrv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg",
+        ".mpg", ".mts", ".mxf", ".ogv", ".vob", ".webm", ".wmv",
+    ]
+)  # fmt: skip
+"""Files that show something, and that no listing takes: each kind is counted by its name, however many there are."""
