@@ -31,7 +31,7 @@ from coordinator.making import accept_failures, make_or_open, require_sizes
 from coordinator.progress import Progress, ProgressReader
 from coordinator.terminal import Broker, Engine, Exclude, Include, IndexMemory, IndexName, Job, Json, Recall, err, out
 from coordinator.wishes import Typed
-from coordinator.workforce import client_for_search, workers_for_index
+from coordinator.workforce import client_for_search, named_broker, workers_for_index
 from shared.errors import UsageError
 from shared.jobdir import JobDir
 from shared.manifest import load_manifest
@@ -125,7 +125,7 @@ def index(
     typed = Typed(index, recall, index_memory)
     choice = Choice(tuple(exclude or ()), tuple(include or ()))
     sizes = (partition_size, chunk_size)
-    index_job(source, directory, settings, workers, sizes, typed, accepted, choice)
+    index_job(source, directory, settings, workers, sizes, typed, accepted, choice, broker)
 
 
 def index_job(
@@ -137,11 +137,13 @@ def index_job(
     typed: Typed | None = None,
     accepted: bool = False,
     choice: Choice = EVERYTHING,
+    typed_broker: str | None = None,
 ) -> Progress:
     """What `index` does, also for the demo; returns the progress at the end.
 
     `sizes` are the partition and chunk size that were typed, `typed` what was typed about the index, `accepted` whether
-    images that seem lost are to be failed rows, `choice` what was typed about the files of the source.
+    images that seem lost are to be failed rows, `choice` what was typed about the files of the source, `typed_broker`
+    the --broker of the command.
     """
     with terminal.interruptible(job):
         resumed = job.spec.is_file()
@@ -165,9 +167,10 @@ def index_job(
             err.print(f"not listed: {left_out}")
         progress = ProgressReader(job, manifest).read()
         if not progress.index_is_current:
+            shown = named_broker(settings, typed_broker)
             with ExitStack() as stack:
                 settings, children = workers_for_index(stack, job, settings, progress, workers)
-                progress = terminal.show_until_done(run_job(job, manifest, settings, children))
+                progress = terminal.show_until_done(run_job(job, manifest, settings, children), shown)
         for line in display.finished_lines(progress, str(job.path)):
             err.print(line)
         if resumed:  # Last of all, as it may take as long as the listing did.

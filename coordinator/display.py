@@ -34,20 +34,24 @@ def partitions_line(progress: Progress) -> str:
     return f"{parts['sealed']} sealed, {parts['started']} started, {parts['waiting']} waiting"
 
 
-def activity(look: Look) -> str:
-    """What goes on while no rate is known."""
+def activity(look: Look, broker: str = "") -> str:
+    """What goes on while no rate is known; `broker` names the one that was given, and by what.
+
+    It is named at each wait: a REDIS_URL may be that of another project, whose broker answers, and nobody comes.
+    """
     if look.broker_error is not None:
-        return f"the broker does not answer ({look.broker_error}); waiting for it"
+        which = f"the broker {broker}" if broker else "the broker"
+        return f"{which} does not answer ({look.broker_error}); waiting for it"
+    waits = "" if look.holders or not broker else f": waiting for a worker at {broker}"
     if look.progress.complete:
-        return (
-            "building the index" if look.progress.copies_done else "embedding altered copies, to measure the index by"
-        )
+        copies_done = look.progress.copies_done
+        return f"{'building the index' if copies_done else 'embedding altered copies, to measure the index by'}{waits}"
     if not look.progress.pending:
-        return "all embedded; sealing"
+        return f"all embedded; sealing{waits}"
     if look.holders:
         at_work = "1 partition" if len(look.holders) == 1 else f"{len(look.holders):,} partitions"
         return f"{at_work} at work; the rate shows with the first checkpoints"
-    return "waiting for a worker"
+    return f"waiting for a worker at {broker}" if broker else "waiting for a worker"
 
 
 def rate_line(progress: Progress) -> str:

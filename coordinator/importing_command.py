@@ -14,7 +14,7 @@ from coordinator.progress import Progress, ProgressReader
 from coordinator.terminal import Broker, IndexMemory, IndexName, Recall, err
 from coordinator.vectors import Vectors, open_vectors
 from coordinator.wishes import Typed
-from coordinator.workforce import workers_for_index
+from coordinator.workforce import named_broker, workers_for_index
 from shared.jobdir import JobDir
 from shared.settings import load_settings
 
@@ -70,9 +70,10 @@ def import_(
         progress = ProgressReader(directory, manifest).read()
         err.print(f"{_imported(progress, directory)}; model {manifest.model.fingerprint}")
         if not progress.index_is_current:
+            shown = named_broker(settings, broker)
             with ExitStack() as stack:
                 settings, children = workers_for_index(stack, directory, settings, progress, 0)
-                progress = terminal.show_until_done(run_job(directory, manifest, settings, children))
+                progress = terminal.show_until_done(run_job(directory, manifest, settings, children), shown)
         for line in _finished(progress, directory, vectors):
             err.print(line)
 

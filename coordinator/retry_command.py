@@ -10,7 +10,7 @@ from coordinator.indexing import run_job
 from coordinator.progress import ProgressReader
 from coordinator.retrying import by_status, failed_images, is_under_way, take_back
 from coordinator.terminal import Broker, Engine, Job, err
-from coordinator.workforce import workers_for_index
+from coordinator.workforce import named_broker, workers_for_index
 from shared.jobdir import JobDir
 from shared.manifest import load_manifest
 from shared.settings import load_settings
@@ -51,9 +51,10 @@ def retry(
             how = f" as {' or '.join(status)}" if status else ""
             err.print(f"No other image of {directory.path} failed{how}; the job is not done, and goes on.")
         if not progress.index_is_current:
+            shown = named_broker(settings, broker)
             with ExitStack() as stack:
                 settings, children = workers_for_index(stack, directory, settings, progress, workers)
-                progress = terminal.show_until_done(run_job(directory, manifest, settings, children))
+                progress = terminal.show_until_done(run_job(directory, manifest, settings, children), shown)
         if taken and was_whole:
             left = failed_images(directory, manifest) - (before - taken)
             still = f"{left.total():,} still fail: {by_status(left)}" if left else "none of them fails any more"

@@ -176,8 +176,11 @@ def columns() -> int | None:
     return out.width if out.is_terminal else None
 
 
-def show_until_done(steps: Iterator[Step]) -> Progress:
-    """Show each step, live on a terminal and as a line every ten seconds elsewhere; returns the last progress."""
+def show_until_done(steps: Iterator[Step], broker: str = "") -> Progress:
+    """Show each step, live on a terminal and as a line every ten seconds elsewhere; returns the last progress.
+
+    `broker` names the one that was given, as `display.activity` does.
+    """
     progress: Progress | None = None
     shown = -_LINE_SECONDS
     live = Live(console=err, auto_refresh=False, transient=True) if err.is_terminal else None
@@ -187,7 +190,7 @@ def show_until_done(steps: Iterator[Step]) -> Progress:
                 progress = step.look.progress
                 for notice in step.notices:
                     err.print(notice, style="yellow")
-                doing = display.activity(step.look)
+                doing = display.activity(step.look, broker)
                 if live is not None:
                     live.update(display.live_view(progress, doing), refresh=True)
                 elif time.monotonic() - shown >= _LINE_SECONDS:

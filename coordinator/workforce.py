@@ -8,8 +8,19 @@ from coordinator.embedded_broker import EmbeddedBroker
 from coordinator.local import CHILD_PREFIX, LocalWorkers
 from coordinator.progress import Progress
 from shared.broker import require_working_broker
+from shared.broker_url import redacted
 from shared.jobdir import JobDir
-from shared.settings import Settings
+from shared.settings import Settings, broker_origin
+
+
+def named_broker(settings: Settings, typed: str | None) -> str:
+    """The broker of `settings` without its secrets, and what names it: "redis://HOST/0 (from REDIS_URL)".
+
+    `typed` is the --broker of the command. "" where no broker is given, and an embedded one serves.
+    """
+    if not settings.broker_url:
+        return ""
+    return f"{redacted(settings.broker_url)} (from {'--broker' if typed else broker_origin()})"
 
 
 def workers_for_index(

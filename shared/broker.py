@@ -131,7 +131,7 @@ def require_broker(settings: Settings) -> None:
             raise refused(settings, reason) from None
         raise BrokerUnreachable(
             f"No broker answers at {redacted(settings.broker_url or '')} ({error}): start Redis there, correct the "
-            "address, or leave --broker and CELERY_BROKER_URL out to use an embedded one."
+            "address, or leave --broker and what names it in the environment out to use an embedded one."
         ) from None
 
 

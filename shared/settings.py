@@ -237,7 +237,22 @@ def load_settings(environ: Mapping[str, str] | None = None, directory: Path | No
     is one. Raises SettingsError on an unknown key or a value that does not fit.
     """
     environ = os.environ if environ is None else environ
+    path = _file(environ, directory)
+    return Settings(**((_from_file(path) if path is not None else {}) | _from_environment(environ)))
+
+
+def _file(environ: Mapping[str, str], directory: Path | None) -> Path | None:
+    """The file of settings, None where there is none; one that is named need not be there."""
     named = environ.get(CONFIG_VARIABLE)
     path = Path(os.path.expanduser(named)) if named else (directory or Path.cwd()) / "lookalike.toml"
-    from_file = _from_file(path) if named or path.is_file() else {}
-    return Settings(**(from_file | _from_environment(environ)))
+    return path if named or path.is_file() else None
+
+
+def broker_origin(environ: Mapping[str, str] | None = None, directory: Path | None = None) -> str | None:
+    """The variable or the file that `load_settings` takes the broker from; None where none names one."""
+    environ = os.environ if environ is None else environ
+    for variable in BROKER_VARIABLES:
+        if environ.get(variable):
+            return variable
+    path = _file(environ, directory)
+    return str(path) if path is not None and _from_file(path).get("broker_url") else None

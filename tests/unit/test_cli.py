@@ -620,7 +620,8 @@ def test_index_shows_progress_and_notices_and_ends_well(
     assert ran.status == 0
     assert given[0].broker_url == "redis://:pw@host"
     assert "3 images in 2 partitions" in ran.err
-    assert "0/3 images · 0 failed · waiting for a worker · partitions: 0 sealed, 0 started, 2 waiting" in ran.err
+    waits = "waiting for a worker at redis://**@host (from --broker)"
+    assert f"0/3 images · 0 failed · {waits} · partitions: 0 sealed, 0 started, 2 waiting" in ran.err
     assert "embed1@here: [red]The disk[/x] is full :dog:." in ran.err
     assert "3 of 3 images embedded" in ran.err
 

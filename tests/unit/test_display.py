@@ -79,6 +79,26 @@ def test_what_goes_on_is_said_in_words(look: Look, text: str) -> None:
     assert text in shown(display.live_view(look.progress, display.activity(look)))
 
 
+BROKER = "redis://**@host:6379/0 (from REDIS_URL)"
+
+
+@pytest.mark.parametrize(
+    ("look", "text"),
+    [
+        (Look(NEW), f"waiting for a worker at {BROKER}"),
+        (Look(EMBEDDED), f"all embedded; sealing: waiting for a worker at {BROKER}"),
+        (Look(replace(SEALED, copies_done=True)), f"building the index: waiting for a worker at {BROKER}"),
+        (Look(SEALED), f"embedding altered copies, to measure the index by: waiting for a worker at {BROKER}"),
+        (Look(NEW, HELD, broker_error="refused"), f"the broker {BROKER} does not answer (refused); waiting for it"),
+        (Look(NEW, HELD), "1 partition at work; the rate shows with the first checkpoints"),
+        (Look(EMBEDDED, HELD), "all embedded; sealing"),
+        (Look(replace(SEALED, copies_done=True), HELD), "building the index"),
+    ],
+)
+def test_whoever_waits_for_a_worker_or_a_broker_names_the_broker_and_what_named_it(look: Look, text: str) -> None:
+    assert display.activity(look, BROKER) == text
+
+
 def test_one_line_holds_the_counts_the_rate_and_the_partitions() -> None:
     assert display.one_line(UNDER_WAY, "waiting for a worker") == (
         "17,500/100,000 images · 100 failed · 454 img/s · 3 min 02 s left · partitions: 0 sealed, 1 started, 1 waiting"

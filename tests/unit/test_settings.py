@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import SettingsError
-from shared.settings import BROKER_VARIABLES, PREFIX, Settings, load_settings, without_settings
+from shared.settings import BROKER_VARIABLES, PREFIX, Settings, broker_origin, load_settings, without_settings
 
 
 def write(path: Path, text: str) -> Path:
@@ -185,3 +185,18 @@ def test_a_child_finds_relative_paths_wherever_it_starts(tmp_path: Path, monkeyp
 def test_a_childs_environment_starts_without_ours() -> None:
     ours = {"LOOKALIKE_CHUNK_SIZE": "5", "LOOKALIKE_CONFIG": "x", "CELERY_BROKER_URL": "x", "REDIS_URL": "x"}
     assert without_settings(ours | {"PATH": "/bin", "LK_PARENT_PIPE": "3"}) == {"PATH": "/bin", "LK_PARENT_PIPE": "3"}
+
+
+@pytest.mark.parametrize("environ", [{}, *({name: "redis://h/1", "OTHER_URL": "x"} for name in BROKER_VARIABLES)])
+def test_what_names_the_broker_is_what_the_broker_is_taken_from(environ: dict[str, str], tmp_path: Path) -> None:
+    assert broker_origin({}, tmp_path) is None
+    file = write(tmp_path / "lookalike.toml", 'broker_url = "redis://of-the-file/0"')
+    named = next(iter(environ), str(file))
+    assert broker_origin(environ, tmp_path) == named
+    assert load_settings(environ, tmp_path).broker_url == ("redis://h/1" if environ else "redis://of-the-file/0")
+
+
+def test_of_several_variables_the_one_that_is_believed_is_named(tmp_path: Path) -> None:
+    environ = {"REDIS_URL": "redis://r/0", "CELERY_BROKER_URL": "redis://c/0", "LOOKALIKE_BROKER_URL": ""}
+    assert load_settings(environ, tmp_path).broker_url == "redis://c/0"
+    assert broker_origin(environ, tmp_path) == "CELERY_BROKER_URL"

@@ -42,3 +42,13 @@ def test_who_is_started_is_who_has_something_to_do(started: Started) -> None:
     assert started(SEALED) == ["embed", "merge"], "the altered copies are still to be embedded"
     assert started(replace(SEALED, copies_done=True)) == ["merge"]
     assert DONE.index_is_current
+
+
+@pytest.mark.parametrize(("typed", "by"), [(None, "REDIS_URL"), ("redis://:s3cr3t@h/0", "--broker")])
+def test_a_broker_is_named_with_what_gave_it_and_without_its_secrets(
+    typed: str | None, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://:s3cr3t@h/0")
+    settings = Settings(broker_url="redis://:s3cr3t@h/0")
+    assert workforce.named_broker(settings, typed) == f"redis://**@h/0 (from {by})"
+    assert workforce.named_broker(Settings(), None) == ""
