@@ -11,12 +11,15 @@ _SCHEMES = {"redis", "rediss", SOCKET_SCHEME, "unix"}
 # Options of a URL that name its database, and those that name its user and password, in this order.
 _DATABASE_OPTIONS = ("db", "virtual_host")
 _USER_OPTIONS = ("username", "password")
+# Options of rediss:// that Celery's queues, its results and redis-py all take, and take alike.
+_TLS_OPTIONS = ("ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname")
+_TLS_VALUES = {"ssl_cert_reqs": ("required", "optional", "none"), "ssl_check_hostname": ("true", "false")}
 _USER_OF_A_URL = re.compile(r"(\b[a-z+]+://)[^\s/@'\"]*@", re.IGNORECASE)
 
 
 def celery_url(url: str | None) -> str:
-    """`url` as Celery spells it; raises SettingsError for none, for one that is not Redis, and for one that names two
-    databases or two passwords.
+    """`url` as Celery spells it; raises SettingsError for none, for one that is not Redis, for one that names two
+    databases or two passwords, and for an option that is not read alike.
 
     Celery's queues, its results and redis-py each look for the database and the password in another place of a URL, so
     all spellings become the one that they read alike: `redis://USER:PASSWORD@HOST/DATABASE`, and for a socket
@@ -45,8 +48,11 @@ def celery_url(url: str | None) -> str:
     options = parse_qsl(parts.query, keep_blank_values=True)
     rest = dict(option for option in options if option[0] not in _DATABASE_OPTIONS + _USER_OPTIONS)
     if scheme == "rediss":
+        if "ssl_check_hostname" in rest:
+            rest["ssl_check_hostname"] = rest["ssl_check_hostname"].lower()
         # Celery knows "CERT_REQUIRED" and "required", redis-py the latter only; Celery takes no URL that says neither.
         rest["ssl_cert_reqs"] = rest.get("ssl_cert_reqs", "required").lower().removeprefix("cert_")
+    _require_known(url, scheme, options, rest)
     if scheme != "rediss" and len(rest) == len(options):  # Nothing to change: not even how a character is escaped.
         return scheme + url[len(parts.scheme) :]
     database = _database(parts, options)
@@ -57,6 +63,33 @@ def celery_url(url: str | None) -> str:
         path = f"/{database}"
     query = f"?{urlencode(rest)}" if rest else ""
     return f"{scheme}://{_user(parts, options)}{parts.netloc.rpartition('@')[2]}{path}{query}"
+
+
+def _require_known(url: str, scheme: str, options: list[tuple[str, str]], rest: dict[str, str]) -> None:
+    """Raise SettingsError for an option of `url` that no library, or not each, would take, and for a value of none.
+
+    Queues would end in a TypeError at `socket_timeout=5`, results take it, and either undo what lookalike sets.
+    """
+    known = _TLS_OPTIONS if scheme == "rediss" else ()
+    every = ", ".join(_DATABASE_OPTIONS + _USER_OPTIONS + known)
+    unknown = next((name for name in rest if name not in known), None)
+    if unknown is not None:
+        # What stands behind a "?" may be the end of a password that was not escaped: only a plain name is repeated.
+        which = f"the option {unknown}" if re.fullmatch("[a-z_]+", unknown) and "@" not in url else "an option"
+        tls = " Options of TLS, ssl_..., go with rediss://." if unknown.startswith("ssl_") and not known else ""
+        raise SettingsError(
+            f"The broker {redacted(url)} has {which}, which it can't have here: lookalike sets timeouts, retries and "
+            f"connections itself. Leave it out; a {scheme}:// address takes {every}.{tls}"
+        )
+    names = [name for name, _ in options if name in rest]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise SettingsError(f"The broker {redacted(url)} has the option {twice} twice: write it once.")
+    for name, value in rest.items():
+        allowed = _TLS_VALUES.get(name)
+        if not value or (allowed is not None and value not in allowed):
+            expected = " or ".join(allowed) if allowed else "the path of a file"
+            raise SettingsError(f"The broker {redacted(url)} has a value of {name} that is none: give {expected}.")
 
 
 def _database(parts: SplitResult, options: list[tuple[str, str]]) -> str | None:

@@ -21,8 +21,8 @@ from shared.settings import Settings
         ("unix:///run/b.sock", "redis+socket:///run/b.sock", "unix:///run/b.sock"),
         ("redis+socket:///run/b.sock", "redis+socket:///run/b.sock", "unix:///run/b.sock"),
         ("rediss://h:1/0", "rediss://h:1/0?ssl_cert_reqs=required", "rediss://h:1/0?ssl_cert_reqs=required"),
-        ("rediss://h?ssl_cert_reqs=CERT_NONE&a=b", "rediss://h?ssl_cert_reqs=none&a=b",
-         "rediss://h?ssl_cert_reqs=none&a=b"),
+        ("rediss://h?ssl_cert_reqs=CERT_NONE&ssl_ca_certs=b", "rediss://h?ssl_cert_reqs=none&ssl_ca_certs=b",
+         "rediss://h?ssl_cert_reqs=none&ssl_ca_certs=b"),
     ],
 )  # fmt: skip
 def test_a_url_is_spelled_as_celery_and_as_redis_py_take_it(url: str, celery: str, plain: str) -> None:
@@ -92,16 +92,20 @@ class _UnspokenTo:
         self.default_port = 6379
 
 
-def _as_read(url: str) -> dict[str, dict[str, Any]]:
-    """What queues (kombu), results (Celery) and leases (redis-py) would connect to."""
+def _parameters(url: str) -> dict[str, dict[str, Any]]:
+    """What queues (kombu), results (Celery) and leases (redis-py) would give to a connection of redis-py."""
     app = make_app(Settings(broker_url=url))
     channel: Any = object.__new__(app.connection_for_write().transport.Channel)
     channel.connection = _UnspokenTo(app)
-    read = {
+    return {
         "queues": channel._connparams(),
         "results": app.backend.connparams,
         "leases": redis.ConnectionPool.from_url(redis_url(url)).connection_kwargs,
     }
+
+
+def _as_read(url: str) -> dict[str, dict[str, Any]]:
+    """Where queues, results and leases would connect to, and as whom."""
     return {
         who: {
             "db": int(found.get("db") or 0),
@@ -109,7 +113,7 @@ def _as_read(url: str) -> dict[str, dict[str, Any]]:
             "username": found.get("username"),
             "password": found.get("password"),
         }
-        for who, found in read.items()
+        for who, found in _parameters(url).items()
     }
 
 
@@ -187,3 +191,59 @@ def test_a_user_that_the_server_names_is_not_shown() -> None:
     text = "User watcher has no permissions to run the 'set' command; ask the watcher of redis://watcher:x@h"
     shown = without_secrets(text, "redis://watcher:x@h")
     assert shown == text.replace("User watcher", "User **").replace("watcher:x@", "**@")
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["socket_timeout=5", "socket_connect_timeout=5", "health_check_interval=3", "max_connections=4", "protocol=3",
+     "retry_on_timeout=true", "decode_responses=true", "client_name=x", "visibility_timeout=9", "socket_keepalive=1",
+     "timeout=5", "host=elsewhere", "port=1", "transport=memory", "heartbeat=3", "nonsense=1", "ssl=true"],
+)  # fmt: skip
+@pytest.mark.parametrize("address", ["redis://h/0?", "rediss://h/0?ssl_cert_reqs=none&", "unix:///run/b.sock?db=1&"])
+def test_an_option_that_lookalike_sets_or_does_not_know_is_refused_by_its_name(address: str, option: str) -> None:
+    for make in (celery_url, redis_url):
+        with pytest.raises(SettingsError) as refused:
+            make(address + option)
+        assert f"has the option {option.partition('=')[0]}, which it can't have here" in str(refused.value)
+        assert "db, virtual_host, username, password" in str(refused.value)
+
+
+def test_an_option_of_tls_goes_with_tls_alone() -> None:
+    for address in ("redis://h/0", "unix:///run/b.sock"):
+        with pytest.raises(SettingsError, match=r"the option ssl_ca_certs.* ssl_\.\.\., go with rediss://"):
+            celery_url(f"{address}?ssl_ca_certs=/ca.pem")
+
+
+def test_an_option_that_may_be_the_end_of_a_password_is_not_shown() -> None:
+    with pytest.raises(SettingsError, match=r"redis://\*\*@host:1/0 has an option, which") as refused:
+        celery_url("redis://h:1?secret=x@host:1/0")
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ("ssl_cert_reqs=maybe", "a value of ssl_cert_reqs that is none: give required or optional or none"),
+        ("ssl_cert_reqs=", "a value of ssl_cert_reqs"),
+        ("ssl_check_hostname=0", "a value of ssl_check_hostname that is none: give true or false"),
+        ("ssl_ca_certs=", "a value of ssl_ca_certs that is none: give the path of a file"),
+        ("ssl_ca_certs=a&ssl_ca_certs=b", "the option ssl_ca_certs twice"),
+    ],
+)
+def test_a_value_that_libraries_would_read_differently_is_refused(options: str, sentence: str) -> None:
+    with pytest.raises(SettingsError, match=sentence):
+        celery_url(f"rediss://h/0?{options}")
+
+
+@pytest.mark.parametrize(
+    ("check", "reqs", "expected"),
+    [("True", "required", True), ("false", "CERT_NONE", False), ("FALSE", "optional", False)],
+)
+def test_options_of_tls_are_read_alike_by_queues_results_and_leases(check: str, reqs: str, expected: bool) -> None:
+    url = f"rediss://h/0?ssl_ca_certs=/a/ca.pem&ssl_certfile=/c&ssl_keyfile=/k&ssl_check_hostname={check}"
+    for found in _parameters(f"{url}&ssl_cert_reqs={reqs}").values():
+        files = [found[name] for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")]
+        assert files == ["/a/ca.pem", "/c", "/k"]
+        assert found["ssl_check_hostname"] is expected
+        given = found["ssl_cert_reqs"]
+        assert getattr(given, "name", str(given)).lower().removeprefix("cert_") == reqs.lower().removeprefix("cert_")
