@@ -104,7 +104,7 @@ def index(
     accepted: Annotated[
         bool,
         typer.Option(
-            "--accept-failures", help="Images that are gone or cut short become failed rows, however many they are."
+            "--accept-failures", help="Images that are gone, cut short or no images become failed rows, however many."
         ),
     ] = False,
     exclude: Exclude = None,

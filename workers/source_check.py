@@ -1,6 +1,7 @@
 """Whether the images of a chunk are those that were listed, before those that failed are written down as lost."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Final
@@ -12,6 +13,7 @@ from shared.jobdir import JobDir
 from shared.locations import Location, read_bytes, suffix_of
 from shared.manifest import Chunk, Manifest
 from shared.paths import is_url, split_member, to_os_path
+from shared.retry import read_retry
 from shared.source_files import FileState, difference, read_source_files, state_of
 from workers.reach import away
 
@@ -39,8 +41,9 @@ class SourceCheck:
         """Raise SourceError when `rows` must not be committed as they are.
 
         That is when an archive in which some of them failed is not the one that was listed; when a Parquet file is not,
-        whose rows have no names, whether they failed or not; and when many more are lost than before, and nobody has
-        said that this is right. `location` says where an image of an id lies.
+        whose rows have no names, whether they failed or not; and, unless somebody has said that this is right, when
+        many more are lost than before, and when all failed and none of the job was embedded before. `location` says
+        where an image of an id lies.
         """
         failed: dict[str, list[ImageRow]] = {}
         loose: list[ImageRow] = []  # Lost, and in no archive that is known to be the listed one.
@@ -57,6 +60,8 @@ class SourceCheck:
             self._require_archive(archive, bad_rows, location)
         if len(loose) >= _MANY and not self._is_accepted():
             self._require_share(chunk, rows, loose)
+        if len(chunk) == len(rows) >= _MANY and all(row.status != "ok" for row in rows) and not self._is_accepted():
+            self._require_any(chunk.partition, rows)
 
     def _is_accepted(self) -> bool:
         return self._job.accepted_failures.is_file()
@@ -102,6 +107,34 @@ class SourceCheck:
             f"{lost[0].image_path}: {lost[0].error_message} Put them back, or wait until they are copied. "
             "Nothing was written down as lost, and the same `lookalike index` goes on where it stands. If they are "
             "gone for good, type it with --accept-failures, and they become failed rows."
+        )
+
+    def _require_any(self, partition: int, rows: Sequence[ImageRow]) -> None:
+        """Raise SourceError for a whole chunk of failed `rows`, unless an image of the job is embedded already.
+
+        The column of a list that holds no images, or a folder of something else, would fail to its last file.
+        """
+        # What a retry tries again has been written down as failed before, and its good images are kept elsewhere.
+        is_retried = read_retry(self._job, partition) is not None or self._job.retry_chunk_numbers(partition)
+        if is_retried or self._is_anything_embedded():
+            return
+        counts = Counter(row.status for row in rows)
+        statuses = ", ".join(f"{count:,} {status}" for status, count in counts.most_common())
+        first = next(row for row in rows if row.status == counts.most_common(1)[0][0])
+        raise SourceError(
+            f"All {len(rows):,} images of one chunk failed, and none was embedded before ({statuses}), such as "
+            f"{first.image_path}: {first.error_message} Nothing was written down as failed. If the source names "
+            "something else than images, as another column of a list would, make a new job from the right one. If "
+            "these are the images, type the same `lookalike index` with --accept-failures, and they become failed rows."
+        )
+
+    def _is_anything_embedded(self) -> bool:
+        if any(ledger.read_seal(self._job, number).embedded for number in self._job.sealed_numbers()):
+            return True
+        return any(
+            checkpoint.chunk_summary(self._job, partition, number).embedded
+            for partition in range(self._manifest.partition_count)
+            for number in self._job.chunk_numbers(partition)
         )
 
     def _take_back_the_edge(self, chunk: Chunk) -> None:

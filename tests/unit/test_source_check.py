@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from coordinator.making import accept_failures, make_or_open
+from coordinator.retrying import take_back
 from shared.errors import CorruptFile, ImageError, SourceError
 from shared.jobdir import JobDir
 from shared.locations import read_bytes
@@ -320,6 +321,63 @@ def test_a_list_of_which_many_paths_lead_nowhere_is_embedded_as_it_is(tmp_path: 
     manifest = made(listed_paths(tmp_path, lambda number: number % 3 == 0), job)
     seal = embed(job, manifest, embedder=AnyModel(manifest))
     assert (seal.embedded, seal.failed) == (20, 40)
+
+
+# Files that are there and are no images, each with the status that one of them has.
+NO_IMAGES = {"not-an-image": b"Label,Price\n", "empty": b"", "truncated": IMAGES["000.bmp"][:300]}
+
+
+@pytest.mark.parametrize("status", NO_IMAGES)
+@pytest.mark.parametrize("kind", ["list", "folder", "tar"])
+def test_a_source_of_which_nothing_is_an_image_is_noticed_after_a_chunk(tmp_path: Path, status: str, kind: str) -> None:
+    files = dict.fromkeys(IMAGES, NO_IMAGES[status])
+    folder = write_folder(tmp_path / "photos", files)
+    (tmp_path / "list.txt").write_text("".join(f"{folder}/{name}\n" for name in files))
+    source = {"list": tmp_path / "list.txt", "folder": folder, "tar": write_tar(tmp_path / "x.tar", files)}[kind]
+    job = JobDir(tmp_path / "job")
+    manifest = made(source, job)
+    said = rf"All 30 images of one chunk failed, and none was embedded before \(30 {status}\), such as .*000.bmp: "
+    if kind == "folder" and status == "truncated":  # What the listing of a folder saw may still be on its way.
+        said = "30 of 30 images of one chunk are not there, or not whole"
+    refused(job, manifest, rf"{said}.* --accept-failures")
+    assert job.chunk_numbers(0) == []
+    accept_failures(job, True)
+    seal = embed(job, manifest, embedder=AnyModel(manifest))
+    assert (seal.embedded, seal.failed) == (0, 60)
+    assert set(pq.read_table(job.errors(0))["status"].to_pylist()) == {status}
+
+
+@pytest.mark.parametrize("good", [0, 29])
+def test_one_image_that_is_embedded_makes_the_others_failed_rows(tmp_path: Path, good: int) -> None:
+    files = {name: IMAGES[name] if number == good else b"none" for number, name in enumerate(IMAGES)}
+    job = JobDir(tmp_path / "job")
+    manifest = made(write_folder(tmp_path / "photos", files), job)
+    seal = embed(job, manifest, embedder=AnyModel(manifest))
+    assert (seal.embedded, seal.failed) == (1, 59)
+
+
+def test_an_image_that_another_partition_has_embedded_counts(tmp_path: Path) -> None:
+    files = {name: IMAGES[name] if number < 30 else b"none" for number, name in enumerate(IMAGES)}
+    job = JobDir(tmp_path / "job")
+    settings = Settings(partition_size=30, chunk_size=30)
+    manifest = make_or_open(str(write_folder(tmp_path / "photos", files)), job, settings, lambda count: None)
+    with pytest.raises(SourceError, match="All 30 images of one chunk failed"):
+        embed(job, manifest, 1, embedder=AnyModel(manifest))
+    embed(job, manifest, 0, embedder=AnyModel(manifest))
+    assert embed(job, manifest, 1, embedder=AnyModel(manifest)).failed == 30
+
+
+def test_a_chunk_that_fails_otherwise_when_it_is_tried_again_is_failed_rows_again(tmp_path: Path) -> None:
+    files = {name: IMAGES[name] if number >= 30 else b"none" for number, name in enumerate(IMAGES)}
+    job = JobDir(tmp_path / "job")
+    manifest = made(write_folder(tmp_path / "photos", files), job)
+    accept_failures(job, True)
+    assert embed(job, manifest, embedder=AnyModel(manifest)).failed == 30
+    accept_failures(job, False)
+    assert take_back(job, manifest) == {"not-an-image": 30}
+    write_folder(tmp_path / "photos", {name: b"" if data == b"none" else data for name, data in files.items()})
+    assert embed(job, manifest, embedder=AnyModel(manifest)).failed == 30
+    assert set(pq.read_table(job.errors(0))["status"].to_pylist()) == {"empty"}
 
 
 LONG = "d" * 90 + "/" + "n" * 90
