@@ -32,9 +32,11 @@ from coordinator.progress import Progress, ProgressReader
 from coordinator.terminal import Broker, Engine, Exclude, Include, IndexMemory, IndexName, Job, Json, Recall, err, out
 from coordinator.wishes import Typed
 from coordinator.workforce import client_for_search, named_broker, workers_for_index
+from shared import home
 from shared.errors import UsageError
 from shared.jobdir import JobDir
 from shared.manifest import load_manifest
+from shared.paths import expanded
 from shared.settings import Settings, load_settings
 
 app = typer.Typer(
@@ -58,6 +60,8 @@ def options(
     ] = False,
 ) -> None:
     """Find, among millions of images, the ones that match. Run the same command again to resume."""
+    if (sentence := home.lend()) is not None:
+        err.print(sentence)
 
 
 @app.command()
@@ -232,7 +236,7 @@ def demo(
     ] = Path("lookalike-demo"),
 ) -> None:
     """Index about a thousand real photographs, find them again from altered copies, and show what came out."""
-    directory = directory.expanduser().resolve()
+    directory = expanded(directory).resolve()
     with err.status("Cutting photographs that scikit-image and scikit-learn carry …"):
         cut = cut_photos(directory)
     err.print(f"{cut.photos:,} photos, cut from {cut.photographs} photographs, in {cut.folder}")

@@ -26,10 +26,12 @@ from coordinator.checks import Check, Verdict, ok, problem, warning, within
 from coordinator.sampling import Sample
 from coordinator.source_sample import Listed
 from coordinator.terminal import Engine, Json
+from shared import home
 from shared.errors import JobError, ModelError, SourceError
 from shared.jobdir import JobDir
 from shared.manifest import Manifest, load_manifest
 from shared.models import DEFAULT_MODEL, REDUCED, ModelSpec, resolve_model
+from shared.paths import expanded
 from shared.settings import Settings, load_settings, without_settings
 
 LIST_SECONDS = 120.0
@@ -110,6 +112,8 @@ class _Visit:
         self.tell(*machine_checks.software(machine_checks.installed_packages(wanted), wanted))
         self.tell(machine_checks.processor(cpu), machine_checks.cores(cpu, threads))
         self.tell(machine_checks.load(cpu, os.getloadavg()[0]))
+        if (without_home := home.lent()) is not None:
+            self.tell(warning("home", without_home))
         spec, model_dir = self._model(job)
         environment = without_settings(os.environ) | replace(self.settings, broker_url=None).to_environment()
         if model_checks.can_embed():
@@ -158,7 +162,7 @@ class _Visit:
         except ModelError as error:
             self.tell(problem("model", str(error)))
             return None, Path()
-        return spec, (settings.weights or Path(settings.model or "")).expanduser().absolute().parent
+        return spec, expanded(settings.weights or Path(settings.model or "")).absolute().parent
 
     def _broker(self, job: JobDir | None) -> None:
         self.doing("Asking the broker …")

@@ -16,6 +16,7 @@ from coordinator import broker_guard
 from shared import scratch
 from shared.broker import connect
 from shared.errors import BrokerUnreachable
+from shared.paths import expanded
 from shared.settings import Settings
 from shared.stores import any_path
 
@@ -165,7 +166,7 @@ def runtime_directory(jobs_root: Path, *, make: bool = True) -> Path:
     Its name is short: the path of a unix socket may have about 100 bytes. Where TMPDIR is too long for that, it lies in
     XDG_RUNTIME_DIR or /tmp. Raises BrokerUnreachable when somebody else owns it.
     """
-    root = hashlib.sha256(os.fsencode(str(any_path(jobs_root).expanduser().resolve()))).hexdigest()[:12]
+    root = hashlib.sha256(os.fsencode(str(expanded(any_path(jobs_root)).resolve()))).hexdigest()[:12]
     mine = _short_enough(root)
     directory = mine / root
     if not make and not mine.exists():

@@ -15,6 +15,7 @@ from shared import builds, files
 from shared.errors import JobError, UsageError
 from shared.jobdir import JobDir
 from shared.manifest import load_manifest
+from shared.paths import expanded
 
 
 def evaluate(
@@ -50,7 +51,7 @@ def evaluate(
 
 
 def _checked_plot(plot: Path) -> Path:
-    path = plot.expanduser().absolute()
+    path = expanded(plot).absolute()
     if path.suffix.lower() != ".png":
         raise UsageError(f"The plot is written as PNG, and {plot} does not end in .png: give it such a name.")
     if not path.parent.is_dir():

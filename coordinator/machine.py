@@ -7,6 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from shared.paths import expanded
+
 ROOT = Path("/")
 
 # What the kernel calls the instructions that decide how fast a model runs: x86, then ARM.
@@ -107,7 +109,7 @@ def read_memory(root: Path = ROOT) -> Memory:
 
 def read_disk(path: Path) -> Disk:
     """The disk that `path` lies on, or would; raises OSError when it does not answer."""
-    at = path.expanduser().absolute()
+    at = expanded(path).absolute()
     while not at.exists() and at != at.parent:
         at = at.parent
     status = os.statvfs(at)

@@ -22,6 +22,7 @@ from shared.filter import Filter
 from shared.jobdir import JobDir
 from shared.manifest import load_manifest
 from shared.messages import MAX_K, Answer
+from shared.paths import expanded
 from shared.settings import Settings, load_settings
 
 
@@ -133,7 +134,7 @@ def answers_of(
 def vectors_in(path: Path) -> list[tuple[str, Queryable]]:
     """The vectors of a .npy file with a name for each; raises QueryError when it holds something else."""
     try:
-        with open(path.expanduser(), "rb") as file:
+        with open(expanded(path), "rb") as file:
             array = np.lib.format.read_array(file, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise QueryError(f"The query vectors {path} can't be read as .npy: {error}.") from None
@@ -149,7 +150,7 @@ def vectors_in(path: Path) -> list[tuple[str, Queryable]]:
 def ids_in(path: Path) -> np.ndarray:
     """The image ids of a text file, one a line, int64 [n]; raises QueryError for a line that is none."""
     try:
-        lines = path.expanduser().read_text("utf-8").split("\n")
+        lines = expanded(path).read_text("utf-8").split("\n")
     except (OSError, ValueError) as error:
         raise QueryError(f"The list of image ids {path} can't be read: {error}.") from None
     found = []

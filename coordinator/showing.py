@@ -18,7 +18,7 @@ from shared.jobdir import JobDir
 from shared.locations import Location, read_bytes
 from shared.manifest import Manifest, load_manifest
 from shared.parquet import read_table
-from shared.paths import is_url, member_text, shown_path, split_member, to_os_path, to_text
+from shared.paths import expanded, is_url, member_text, shown_path, split_member, to_os_path, to_text
 
 
 def show(
@@ -49,7 +49,7 @@ def show(
             if value is not None:
                 out.print(f"{name:<14} {shown_path(value) if name == 'image_path' else value}")
     if output is not None:
-        with written_aside(output.expanduser()) as aside:
+        with written_aside(expanded(output)) as aside:
             aside.write_bytes(read_bytes(location.path, manifest.max_image_bytes, location.member))
         err.print(f"written to {output}")
     if open_it:

@@ -10,6 +10,7 @@ from typing import Any
 
 from shared import files
 from shared.errors import FingerprintMismatch, ModelError
+from shared.paths import expanded
 from shared.stores import any_path
 
 DEFAULT_MODEL = "efficientnet-lite0"
@@ -201,7 +202,7 @@ def resolve_model(
     if name_or_path.endswith(".keras"):
         if weights is not None:
             raise ModelError(f"{name_or_path} carries its own weights; leave {weights} out.")
-        return _custom(any_path(name_or_path).expanduser(), precision, decode)
+        return _custom(expanded(any_path(name_or_path)), precision, decode)
     if name_or_path not in _MODELS:
         known = ", ".join(MODEL_NAMES)
         raise ModelError(f"There is no model {name_or_path!r}; expected one of {known}, or the path of a .keras file.")
@@ -216,7 +217,7 @@ def resolve_model(
             raise ModelError(f"The weights {weights} were expected in Keras' HDF5 layout, in a file that ends in .h5.")
         source, digest, file_name = (
             "file",
-            weights_sha256(weights.expanduser()),
+            weights_sha256(expanded(weights)),
             weights.name,
         )
     return ModelSpec(

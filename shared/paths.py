@@ -2,6 +2,7 @@
 
 import os
 import re
+from pathlib import Path
 from typing import Final
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
@@ -12,6 +13,17 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 ARCHIVE_SUFFIXES: Final = (".tar", ".zip", ".parquet")
 """Files that hold images which have a path of their own each, `ARCHIVE::MEMBER`."""
 _MEMBER = re.compile(rf"(.+?(?:{'|'.join(map(re.escape, ARCHIVE_SUFFIXES))}))::(.+)", re.IGNORECASE | re.DOTALL)
+
+
+def expanded(path: Path) -> Path:
+    """`path` with the home for its "~"; as it stands where nobody has such a name, or no home is known.
+
+    `Path.expanduser` would raise RuntimeError there, and a folder may well be called "~old".
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
 
 
 def to_text(path: str) -> str:

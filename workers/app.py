@@ -1,12 +1,13 @@
 """The one place that builds the Celery app at import, for `workers.worker_process` and for `celery -A workers.app`."""
 
+import logging
 import os
 from contextlib import suppress
 from typing import Any
 
 from celery import signals
 
-from shared import parquet
+from shared import home, parquet
 from shared.broker import CONNECTION_ERRORS, make_app
 from shared.lease import release_owner
 from shared.settings import load_settings
@@ -14,6 +15,8 @@ from workers import envelopes, logs, self_report
 from workers.runtime import Runtime, follow_parent
 
 parquet.without_pandas()
+if (without_home := home.lend()) is not None:
+    logging.getLogger("lookalike.worker").warning(without_home)
 settings = load_settings()
 app = make_app(
     settings,

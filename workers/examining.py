@@ -12,6 +12,7 @@ from typing import Any
 
 from shared.errors import ModelError
 from shared.models import LITE0_FILE, LITE0_PACKAGE, ModelSpec, imagenet_file, weights_sha256
+from shared.paths import expanded
 from shared.settings import Settings, load_settings
 from workers import engines, exports
 from workers.stage_output import exit_status, say
@@ -43,8 +44,8 @@ def weights_at_hand(spec: ModelSpec, model_dir: Path) -> dict[str, Any]:
 def keras_home() -> Path:
     """The directory in which Keras keeps what it downloads."""
     if os.environ.get("KERAS_HOME"):
-        return Path(os.environ["KERAS_HOME"]).expanduser()
-    home = Path.home()
+        return expanded(Path(os.environ["KERAS_HOME"]))
+    home = expanded(Path("~"))  # There is one: `shared.home` lends it where the user has none.
     return (home if os.access(home, os.W_OK) else Path("/tmp")) / ".keras"
 
 
