@@ -27,15 +27,18 @@ from shared.errors import (
     NoWorker,
     QueryError,
     ReplyTimeout,
+    UsageError,
     WorkerFailed,
 )
 from shared.filter import Filter
 from shared.jobdir import JobDir, check_job_id
+from shared.manifest import load_manifest
 from shared.messages import (
     MAX_K,
     QUERY_QUEUE,
     SEARCH_TASK,
     Answer,
+    AnsweredBy,
     Hit,
     Query,
     SearchJob,
@@ -69,24 +72,37 @@ class PendingReply:
         """The hits, best first, waiting up to `timeout` seconds.
 
         Raises what kept this query from its hits: ImageError for an image that can't be decoded, QueryError for a
-        vector that does not fit, NoIndexYet for a job without an index, NoWorker when no query worker runs,
-        ReplyTimeout when one runs but was too slow, BrokerUnreachable when the broker went away.
+        vector that does not fit, NoIndexYet for a job without an index, AnotherJob from a worker whose job of that name
+        is not the client's, NoWorker when no query worker runs, ReplyTimeout when one runs but was too slow,
+        BrokerUnreachable when the broker went away.
         """
         return list(self.answer(timeout).hits)
+
+    @property
+    def answered_by(self) -> AnsweredBy | None:
+        """The worker that answered and the job it answered from; None before the reply was awaited, or for an error
+        that concerned no job."""
+        return self._sent.answered_by
 
 
 class Client:
     """Searches a job through the query workers behind a broker.
 
     `job` is a job's directory, its URL or its id; `broker` a redis:// URL, by default the one of the settings
-    (environment or lookalike.toml). One client serves one thread; make one for each.
+    (environment or lookalike.toml). A directory or URL that can be read here means the job in it and no other of its
+    name: `identity` is that job's. An id, or a directory that is not here, means any job of that name that a worker
+    has, `identity` is None, and `PendingReply.answered_by` says which one answered. One client serves one thread; make
+    one for each.
     """
 
     def __init__(self, job: str | os.PathLike[str], broker: str | None = None) -> None:
-        """Raises BrokerUnreachable when nothing answers, SettingsError when no broker is known, JobError for an id."""
+        """Raises BrokerUnreachable when nothing answers, SettingsError when no broker is known, JobError for an id, and
+        as `load_manifest` does for the directory of a job that is not whole."""
         self._settings = load_settings().changed(broker_url=broker)
         text = str(job) if isinstance(job, Path) else os.fspath(job)
-        self.job_id = JobDir.at(Path(text)).job_id if os.sep in text else check_job_id(text)
+        directory = JobDir.at(Path(text)) if os.sep in text else None
+        self.job_id = check_job_id(text) if directory is None else directory.job_id
+        self.identity = None if directory is None else _identity_of(directory)
         self._app = make_app(self._settings)
         self._out: set[_Sent] = set()
         require_broker(self._settings)
@@ -149,7 +165,7 @@ class Client:
             raise QueryError(f"k is {k!r}; a search gives 1 to {MAX_K} hits.")
         replies: list[PendingReply] = []
         for group in groups(queries, min(_QUERIES_PER_TASK, self._settings.max_queries)):
-            sent = self._send(SearchJob(self.job_id, tuple(group), k, exact, filter))
+            sent = self._send(SearchJob(self.job_id, tuple(group), k, exact, filter, self.identity))
             replies += [PendingReply(self, sent, position) for position in range(len(group))]
         return replies
 
@@ -233,6 +249,14 @@ class Client:
         self._out.discard(sent)
 
 
+def _identity_of(job: JobDir) -> str | None:
+    """The identity of a job that can be read on this machine; None where only the workers can."""
+    try:
+        return load_manifest(job).identity if job.spec.is_file() else None
+    except (OSError, UsageError):  # No access, or no library for the store: a client need not have either.
+        return None
+
+
 class _Sent:
     """One task under way, shared by the replies of its queries."""
 
@@ -256,6 +280,10 @@ class _Sent:
         if not self._answers:
             raise ReplyTimeout("This reply was given up when its client was closed: await replies before that.")
         return self._answers
+
+    @property
+    def answered_by(self) -> AnsweredBy | None:
+        return self._answers[0].answered_by if self._answers else None
 
     def give_up(self) -> None:
         """Drop the result while its broker is there: Celery's result complains at exit if it outlives it."""

@@ -190,9 +190,19 @@ def _search_object(query: str, answer: Answer) -> dict[str, object]:
         "hits": [hit.to_json() for hit in answer.hits],
         "milliseconds": round(answer.milliseconds, 3),
     }
+    if answer.answered_by is not None:
+        found["answered_by"] = answer.answered_by.to_json()
     if isinstance(answer.error, LookalikeError):
         found["error"] = str(answer.error)
     return found
+
+
+def by_name_line(answers: Sequence[Answer]) -> str:
+    """Which job answered, for a search that knew only the job's name; "" when no answer says it."""
+    found = sorted({f"{one.job} (by {one.worker})" for answer in answers if (one := answer.answered_by) is not None})
+    if not found:
+        return ""
+    return f"The job is not on this machine, so any of its name could answer: {', '.join(found)} did."
 
 
 def demo_view(cut: DemoPhotos, result: DemoResult, progress: Progress) -> RenderableType:

@@ -10,13 +10,13 @@ import numpy as np
 import pyarrow as pa
 
 from coordinator.directions import to_directions
-from coordinator.making import creation_lock, remove_path_lists, require_sizes
+from coordinator.making import creation_lock, remove_path_lists, require_sizes, write_first
 from coordinator.partition import PathDigest
 from coordinator.vectors import Vectors
 from shared import ledger, path_list
 from shared.errors import CorruptFile, JobMismatch
 from shared.jobdir import JobDir
-from shared.manifest import Manifest, Partition, Source, load_manifest, write_manifest
+from shared.manifest import Manifest, Partition, Source, load_manifest
 from shared.models import IMPORTED_MODEL, imported_model
 from shared.settings import Settings
 
@@ -81,8 +81,7 @@ def _make(vectors: Vectors, job: JobDir, settings: Settings, model_name: str, re
         max_image_bytes=settings.max_image_bytes,
         made_by=f"lookalike {version('lookalike')}",
     )
-    write_manifest(job, manifest)
-    return manifest
+    return write_first(job, manifest)
 
 
 def _require_same(manifest: Manifest, vectors: Vectors, job: JobDir, model_name: str | None) -> None:

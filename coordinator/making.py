@@ -106,8 +106,17 @@ def _make(
         max_image_bytes=settings.max_image_bytes,
         made_by=f"lookalike {version('lookalike')}",
     )
-    write_manifest(job, manifest)
-    return manifest
+    return write_first(job, manifest)
+
+
+def write_first(job: JobDir, manifest: Manifest) -> Manifest:
+    """Write job.json and return what is there then: the manifest of another coordinator, if that was first.
+
+    That can be where mounts know no locks, and of the two only one identity must reach the workers.
+    """
+    if not job.spec.is_file():
+        write_manifest(job, manifest)
+    return load_manifest(job)
 
 
 def remove_path_lists(job: JobDir) -> None:

@@ -80,6 +80,8 @@ def search(
         for name, answer in zip(names, answers, strict=True):
             if answer.error is None:
                 out.print(display.hits_table(name, answer))
+    if client.identity is None and (line := display.by_name_line(answers)):
+        err.print(line, markup=False)
     if fewer := display.fewer_line(answers, k, filtered=filter is not None):
         err.print(fewer)
     failed = [(name, answer.error) for name, answer in zip(names, answers, strict=True) if answer.error is not None]

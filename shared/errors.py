@@ -11,6 +11,7 @@
     ├── JobError                    the job directory can't serve what was asked
     │   ├── JobNotFound
     │   ├── JobMismatch             the job was made from another source, model or version
+    │   │   └── AnotherJob          a job of that name lies there, and it is not the one that was meant
     │   ├── JobBusy                 another coordinator is creating the same job right now
     │   ├── NoIndexYet              nothing to search yet
     │   └── CorruptFile             a checksum, a size or a shape disagrees
@@ -81,6 +82,10 @@ class JobNotFound(JobError):
 
 class JobMismatch(JobError):
     """The job was made from another source, with another model, or by another format version."""
+
+
+class AnotherJob(JobMismatch):
+    """A job of that name lies there, and it is not the one that was meant."""
 
 
 class JobBusy(JobError):

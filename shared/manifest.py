@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from shared import files
 from shared.errors import CorruptFile, JobError, JobMismatch, ModelError
+from shared.identity import identity_of_bytes, is_identity, new_identity
 from shared.jobdir import JobDir
 from shared.models import ModelSpec
 
@@ -85,7 +86,10 @@ class Partition:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a job is: source, model, sizes. Everything that changes the bytes of its embeddings is in here."""
+    """What a job is: source, model, sizes. Everything that changes the bytes of its embeddings is in here.
+
+    `identity` tells the job from others of its name, wherever it is mounted; 16 hex digits, new unless given.
+    """
 
     source: Source
     model: ModelSpec
@@ -96,6 +100,7 @@ class Manifest:
     max_image_bytes: int
     made_by: str = "lookalike"
     dtype: str = DTYPE
+    identity: str = field(default_factory=new_identity)
 
     @property
     def partitions(self) -> list[Partition]:
@@ -148,6 +153,7 @@ class Manifest:
             "max_image_bytes": self.max_image_bytes,
             "dtype": self.dtype,
             "made_by": self.made_by,
+            "identity": self.identity,
         }
 
 
@@ -164,7 +170,8 @@ def load_manifest(job: JobDir) -> Manifest:
     """
     job.require()
     try:
-        table = json.loads(files.read_marker(job.spec))
+        read = files.read_marker(job.spec)
+        table = json.loads(read)
         if table["format"] != FORMAT:
             raise JobMismatch(
                 f"{job.spec} has format {table['format']}, and this version of lookalike reads format {FORMAT}: "
@@ -180,6 +187,7 @@ def load_manifest(job: JobDir) -> Manifest:
             max_image_bytes=_count(table, "max_image_bytes"),
             made_by=table["made_by"],
             dtype=table["dtype"],
+            identity=table["identity"] if "identity" in table else identity_of_bytes(read),
         )
         if len(manifest.source.known_schema.names) != len(set(manifest.source.known_schema.names)):
             raise ValueError("two columns have one name")
@@ -188,6 +196,8 @@ def load_manifest(job: JobDir) -> Manifest:
             raise ValueError("exclude and include are not lists of patterns")
         if manifest.dtype != DTYPE:
             raise ValueError(f"dtype is {manifest.dtype!r}, not {DTYPE}")
+        if not is_identity(manifest.identity):
+            raise ValueError(f"identity is {manifest.identity!r:.80}, not 16 hex digits")
         fingerprint = table["fingerprint"]
     except (ValueError, KeyError, TypeError, AttributeError, ModelError) as error:
         raise CorruptFile(f"{job.spec} is not a whole manifest ({error!r}): restore it from a copy.") from None

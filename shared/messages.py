@@ -3,13 +3,14 @@
 import base64
 import binascii
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from shared.errors import JobError, LookalikeError, MessageError, error_from
 from shared.filter import Filter
+from shared.identity import is_identity
 from shared.jobdir import check_job_id
 
 VERSION = 1
@@ -61,6 +62,15 @@ def _job(value: Any) -> str:
         return check_job_id(value)
     except JobError as error:
         raise MessageError(str(error)) from None
+
+
+def _identity(values: Mapping[str, Any]) -> str | None:
+    """Which job of its name a message is about; None where it does not say."""
+    if "identity" not in values:
+        return None
+    if not is_identity(values["identity"]):
+        raise MessageError(f"identity must be 16 hex digits, not {values['identity']!r:.80}.")
+    return str(values["identity"])
 
 
 def _integer(value: Any, name: str, least: int, most: int) -> int:
@@ -166,7 +176,8 @@ class SearchJob:
     """Many queries to one job's index, answered in one reply in the same order.
 
     `exact` compares with every embedding of the job instead of the index's candidates: the truth, at its price. A
-    `filter` limits the hits; a message without one is as it was before there were filters.
+    `filter` limits the hits; a message without one is as it was before there were filters. Without an `identity` any
+    job of the name answers.
     """
 
     job: str
@@ -174,22 +185,27 @@ class SearchJob:
     k: int = 10
     exact: bool = False
     filter: Filter | None = None
+    identity: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         queries = [query.to_json() for query in self.queries]
-        return {
-            "version": VERSION,
-            "job": self.job,
-            "k": self.k,
-            "exact": self.exact,
-            "queries": queries,
-        } | ({} if self.filter is None else {"filter": self.filter.to_json()})
+        return (
+            {
+                "version": VERSION,
+                "job": self.job,
+                "k": self.k,
+                "exact": self.exact,
+                "queries": queries,
+            }
+            | ({} if self.filter is None else {"filter": self.filter.to_json()})
+            | ({} if self.identity is None else {"identity": self.identity})
+        )
 
     @classmethod
     def from_json(cls, table: Any, max_queries: int = 1_024, max_image_bytes: int = MAX_IMAGE_BYTES) -> Self:
         """Raises MessageError for anything but what `to_json` gives, for more than `max_queries` queries, or for an
         image of over `max_image_bytes`."""
-        values = _fields(table, "search", {"job", "k", "exact", "queries"}, frozenset({"filter"}))
+        values = _fields(table, "search", {"job", "k", "exact", "queries"}, frozenset({"filter", "identity"}))
         queries = values["queries"]
         if not isinstance(queries, list) or not 1 <= len(queries) <= max_queries:
             found = len(queries) if isinstance(queries, list) else type(queries).__name__
@@ -202,6 +218,7 @@ class SearchJob:
             _integer(values["k"], "k", 1, MAX_K),
             values["exact"],
             Filter.from_json(values["filter"]) if "filter" in values else None,
+            _identity(values),
         )
 
 
@@ -232,12 +249,38 @@ def _hit(table: Any) -> Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class AnsweredBy:
+    """Who answered: the node name of the worker, and the directory or URL of the job as that worker sees it."""
+
+    worker: str
+    job: str
+
+    def to_json(self) -> dict[str, str]:
+        return {"worker": self.worker, "job": self.job}
+
+    @classmethod
+    def from_json(cls, table: Any) -> Self:
+        """Raises MessageError for anything but what `to_json` gives."""
+        if (
+            not isinstance(table, Mapping)
+            or set(table) != {"worker", "job"}
+            or not all(isinstance(text, str) for text in table.values())
+        ):
+            raise MessageError(f"answered_by must hold the texts worker and job, not {table!r:.200}.")
+        return cls(table["worker"], table["job"])
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of one query: its hits and the worker's milliseconds, or the error that kept it from them."""
+    """What became of one query: its hits and the worker's milliseconds, or the error that kept it from them.
+
+    `answered_by` is known of an answer that came in a reply which says it.
+    """
 
     hits: tuple[Hit, ...] = ()
     milliseconds: float = 0.0
     error: LookalikeError | None = None
+    answered_by: AnsweredBy | None = None
 
     def to_json(self) -> dict[str, Any]:
         if self.error is not None:
@@ -260,13 +303,15 @@ class Answer:
             ) from None
 
 
-def reply_to_json(answers: list[Answer]) -> dict[str, Any]:
-    return {"version": VERSION, "answers": [answer.to_json() for answer in answers]}
+def reply_to_json(answers: list[Answer], answered_by: AnsweredBy | None = None) -> dict[str, Any]:
+    table = {"version": VERSION, "answers": [answer.to_json() for answer in answers]}
+    return table if answered_by is None else table | {"answered_by": answered_by.to_json()}
 
 
 def reply_from_json(table: Any) -> list[Answer]:
     """The answers of a reply, in the order of the queries; raises MessageError when it is none."""
-    values = _fields(table, "reply", {"answers"})
+    values = _fields(table, "reply", {"answers"}, frozenset({"answered_by"}))
     if not isinstance(values["answers"], list):
         raise MessageError("A reply must carry a list of answers.")
-    return [Answer.from_json(answer) for answer in values["answers"]]
+    answered_by = AnsweredBy.from_json(values["answered_by"]) if "answered_by" in values else None
+    return [replace(Answer.from_json(answer), answered_by=answered_by) for answer in values["answers"]]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from celery import Task, shared_task
 
 from shared.errors import LookalikeError, MessageError
-from shared.messages import SEARCH_TASK, Answer, SearchJob, reply_to_json
+from shared.messages import SEARCH_TASK, Answer, AnsweredBy, SearchJob, reply_to_json
 from workers.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ _making = threading.Lock()
 def search(task: Task, table: dict[str, Any]) -> dict[str, Any]:
     """Answer the queries of one message; an error travels in the reply, as its kind and its sentence.
 
+    A message that means another job of that name is answered with AnotherJob: whether another worker of the queue has
+    the right one, nobody here knows.
+
     Acknowledged at once, unlike the other tasks: by the time a dead worker's query came back, nobody waits for it.
     """
     runtime: Runtime = task.app.lookalike
@@ -32,7 +35,9 @@ def search(task: Task, table: dict[str, Any]) -> dict[str, Any]:
         log.error("Refused a message: %s", error)
         return reply_to_json([Answer(error=error)] * _queries_in(table, runtime.settings.max_queries))
     try:
-        return reply_to_json(_the_answerer(runtime).answer(runtime.job(message.job), message))
+        job = runtime.job(message.job, message.identity)
+        answers = _the_answerer(runtime).answer(job, message)
+        return reply_to_json(answers, AnsweredBy(task.request.hostname, str(job.path)))
     except LookalikeError as error:
         log.error("%s: %s", message.job, error)
         return reply_to_json([Answer(error=error)] * len(message.queries))

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import platform
 import signal
 import threading
 from collections.abc import Callable
@@ -10,10 +11,11 @@ from typing import Any
 import redis
 
 from shared.broker import connect
-from shared.errors import SettingsError
+from shared.errors import AnotherJob, SettingsError
 from shared.jobdir import JobDir
 from shared.lease import wait_seconds
 from shared.settings import PARENT_PIPE, Settings
+from workers.identities import Identities
 
 log = logging.getLogger("lookalike.worker")
 
@@ -26,6 +28,7 @@ class Runtime:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.stopping = threading.Event()
+        self._identities = Identities()
         self._client: redis.Redis | None = None
         self._lock = threading.Lock()
 
@@ -37,14 +40,26 @@ class Runtime:
                 self._client = connect(self.settings, wait_seconds(self.settings.lease_seconds))
             return self._client
 
-    def job(self, job_id: str) -> JobDir:
-        """The job of a message under this worker's root; raises JobError for an id that leads elsewhere."""
+    def job(self, job_id: str, identity: str | None = None) -> JobDir:
+        """The job of a message under this worker's root; raises JobError for an id that leads elsewhere.
+
+        With the `identity` that the message carries, raises AnotherJob when the job of that name is not the one meant,
+        and what `load_manifest` raises.
+        """
         if self.settings.jobs_root is None:
             raise SettingsError(
                 "This worker does not know where the jobs lie: start it with --jobs-root DIR, or set "
                 "LOOKALIKE_JOBS_ROOT."
             )
-        return JobDir.under(self.settings.jobs_root, job_id)
+        job = JobDir.under(self.settings.jobs_root, job_id)
+        if identity is not None and self._identities.of(job) != identity:
+            raise AnotherJob(
+                f"The job {job_id} that was asked for is not the one at {job.path}, which a worker on "
+                f"{platform.node()} serves: it lies under another jobs root, or was made anew since. Workers of "
+                "several jobs roots can't share one database of a broker: give each root a database number of its "
+                "own, as in redis://HOST:6379/1, for its workers and for whoever asks."
+            )
+        return job
 
     @property
     def decode_threads(self) -> int:

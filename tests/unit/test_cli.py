@@ -27,7 +27,7 @@ from coordinator.reconcile import Look
 from shared.errors import BrokerUnreachable, NoWorker, QueryError, WorkerFailed
 from shared.filter import Filter
 from shared.lease import Holder, Trouble
-from shared.messages import Answer, Hit, Query
+from shared.messages import Answer, AnsweredBy, Hit, Query
 from shared.settings import Settings, load_settings
 from tests.unit.conftest import Ran, Run
 from tests.unit.make_job import MadeJob, make_job
@@ -374,6 +374,8 @@ class FakeClient:
         self.asked: list[tuple[int, bool, float]] = []
         self.sent: list[Query] = []
         self.filter: Filter | None = None
+        self.identity: str | None = "0" * 16
+        self.answered_by: AnsweredBy | None = None
 
     def enqueue_queries(self, queries: list[Query], k: int, *, exact: bool, filter: Filter | None) -> "list[FakeReply]":
         self.sent = queries
@@ -392,7 +394,9 @@ class FakeReply:
         self.client.asked.append((self.k, self.exact, timeout))
         if self.image in self.client.errors:
             raise self.client.errors[self.image]
-        return Answer((Hit(1, len(self.image), f"/photos/{self.image.decode()}.jpg", 0.75),), 1.25)
+        return Answer(
+            (Hit(1, len(self.image), f"/photos/{self.image.decode()}.jpg", 0.75),), 1.25, None, self.client.answered_by
+        )
 
 
 @pytest.fixture
@@ -424,6 +428,21 @@ def test_search_json_is_a_list_of_queries_and_hits(
         for path in (one, three)
     ]
     assert client.asked == [(1, True, 9.0)] * 2
+
+
+def test_a_search_by_name_alone_says_which_job_answered(
+    run: Run, finished: MadeJob, client: FakeClient, tmp_path: Path
+) -> None:
+    client.answered_by = AnsweredBy("query1@gpu0", "/mnt/b/photos")
+    known = run("search", finished.job.path, *queries(tmp_path, "a"), "-k", "1", "--json")
+    assert (known.status, known.err) == (0, "")
+    assert json.loads(known.out)[0]["answered_by"] == {"worker": "query1@gpu0", "job": "/mnt/b/photos"}
+    client.identity = None
+    by_name = run("search", finished.job.path, *queries(tmp_path, "a"), "-k", "1", "--json")
+    assert (by_name.status, by_name.out) == (0, known.out)
+    assert " ".join(by_name.err.split()) == (
+        "The job is not on this machine, so any of its name could answer: /mnt/b/photos (by query1@gpu0) did."
+    )
 
 
 def test_search_is_a_table_for_people(run: Run, finished: MadeJob, client: FakeClient, tmp_path: Path) -> None:

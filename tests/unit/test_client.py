@@ -15,6 +15,7 @@ from coordinator import client as client_module
 from coordinator.client import Client
 from shared.errors import (
     BrokerUnreachable,
+    CorruptFile,
     ImageError,
     JobError,
     LookalikeError,
@@ -24,9 +25,13 @@ from shared.errors import (
     QueryError,
     ReplyTimeout,
     SettingsError,
+    StoreError,
+    UsageError,
     WorkerFailed,
 )
-from shared.messages import QUERY_QUEUE, SEARCH_TASK, Answer, Hit, Query, SearchJob, reply_to_json
+from shared.jobdir import JobDir
+from shared.messages import QUERY_QUEUE, SEARCH_TASK, Answer, AnsweredBy, Hit, Query, SearchJob, reply_to_json
+from tests.unit.make_job import make_job
 
 URL = "redis://:secret@host:6379/0"
 
@@ -125,6 +130,45 @@ def test_a_job_is_given_by_its_id_or_its_directory(app: FakeApp, tmp_path: Path)
     for bad in ("..", "", "my:job", f"{tmp_path}/my:job"):
         with pytest.raises(JobError, match="can't name a job"):
             Client(bad, URL)
+
+
+def test_a_job_that_is_here_is_meant_and_no_other_of_its_name(app: FakeApp, tmp_path: Path) -> None:
+    made = make_job(tmp_path / "root" / "job", listed=2, sealed=[])
+    for given, identity in (
+        (made.job.path, made.manifest.identity),
+        (f"{made.job.path}/", made.manifest.identity),
+        ("job", None),
+        (tmp_path / "elsewhere" / "job", None),
+    ):
+        with Client(given, URL) as client:
+            client.enqueue([vector(1)])
+            assert (client.identity, app.messages[-1].identity) == (identity, identity)
+    made.job.spec.write_text("{")
+    with pytest.raises(CorruptFile, match="not a whole manifest"):
+        Client(made.job.path, URL)
+
+
+@pytest.mark.parametrize(
+    "error", [StoreError("No access.", refused=True), PermissionError(13, "no"), UsageError("No library.")], ids=repr
+)
+def test_a_client_needs_no_access_to_the_job(
+    app: FakeApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(job: JobDir) -> None:
+        raise error
+
+    made = make_job(tmp_path / "job", listed=2, sealed=[])
+    monkeypatch.setattr(client_module, "load_manifest", fail)
+    assert Client(made.job.path, URL).identity is None
+
+
+def test_a_reply_tells_which_job_answered(client: Client, app: FakeApp) -> None:
+    by = AnsweredBy("query1@gpu0", "/mnt/b/job")
+    app.worker = lambda message: [reply_to_json(answers(message), by)]
+    first, second = client.enqueue([vector(1), vector(2)])
+    assert first.answered_by is None, "nobody has awaited it"
+    assert first.result()[0].id == 1
+    assert (first.answered_by, second.answered_by) == (by, by)
 
 
 def test_without_a_broker_there_is_no_client() -> None:

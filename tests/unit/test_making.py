@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from coordinator import making
 from coordinator.making import make_or_open, require_sizes
 from shared import path_list
 from shared.errors import JobBusy, JobMismatch, ModelError, SourceError
@@ -308,6 +309,25 @@ def test_a_file_system_without_locks_is_no_obstacle(
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     assert make(photos(tmp_path / "photos"), job).listed == 7
+
+
+def test_of_two_coordinators_that_make_one_job_where_there_are_no_locks_both_go_on_with_the_first_ones_identity(
+    tmp_path: Path, job: JobDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(38, "Function not implemented")
+
+    source, resolve, made = photos(tmp_path / "photos"), resolve_model, []
+
+    def meanwhile(*asked: Any) -> Any:
+        if not made:
+            made.append(None)
+            made.append(make(source, job))
+        return resolve(*asked)
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    monkeypatch.setattr(making, "resolve_model", meanwhile)
+    assert make(source, job) == made[1] == load_manifest(job)
 
 
 def test_a_disk_that_is_full_leaves_no_job(tmp_path: Path, job: JobDir, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,3 +1,4 @@
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,8 +31,9 @@ def manifest(listed: int = 60, partition_size: int = 25, chunk_size: int = 10) -
 
 def test_a_manifest_comes_back_as_it_was_written(tmp_path: Path) -> None:
     job = JobDir(tmp_path / "job")
-    write_manifest(job, manifest())
-    assert load_manifest(job) == manifest()
+    made = manifest()
+    write_manifest(job, made)
+    assert load_manifest(job) == made
     assert [path.name for path in job.path.iterdir()] == ["job.json"]
 
 
@@ -166,3 +168,32 @@ def test_a_manifest_is_no_place_for_changes() -> None:
     with pytest.raises(AttributeError):
         manifest().listed = 5
     assert replace(manifest(), listed=5).partition_count == 1
+
+
+def test_each_job_that_is_made_has_an_identity_of_its_own_that_goes_where_it_goes(tmp_path: Path) -> None:
+    jobs = [JobDir(tmp_path / root / "job") for root in ("a", "b")]
+    for job in jobs:
+        write_manifest(job, manifest())
+    identities = [load_manifest(job).identity for job in jobs]
+    assert len(set(identities)) == 2
+    jobs[0].path.rename(tmp_path / "elsewhere")
+    assert load_manifest(JobDir(tmp_path / "elsewhere")).identity == identities[0]
+    assert json.loads((tmp_path / "elsewhere" / "job.json").read_text())["identity"] == identities[0]
+
+
+def test_a_job_that_was_made_without_an_identity_has_the_digest_of_its_manifest(tmp_path: Path) -> None:
+    job = JobDir(tmp_path / "job")
+    write_manifest(job, manifest())
+    table = json.loads(job.spec.read_text())
+    del table["identity"]
+    job.spec.write_text(json.dumps(table, indent=2) + "\n")
+    assert load_manifest(job).identity == hashlib.sha256(job.spec.read_bytes()).hexdigest()[:16]
+
+
+@pytest.mark.parametrize("identity", [None, "", 5, "0123456789ABCDEF", "0" * 17, "../../../../../.."])
+def test_an_identity_that_is_none_is_damage(tmp_path: Path, identity: object) -> None:
+    job = JobDir(tmp_path / "job")
+    write_manifest(job, manifest())
+    job.spec.write_text(json.dumps(json.loads(job.spec.read_text()) | {"identity": identity}) + "\n")
+    with pytest.raises(CorruptFile, match="not 16 hex digits"):
+        load_manifest(job)

@@ -21,6 +21,7 @@ from shared.messages import (
     QUEUES,
     TASK_QUEUES,
     Answer,
+    AnsweredBy,
     EmbedCopies,
     EmbedPartition,
     Hit,
@@ -336,3 +337,31 @@ def test_a_search_carries_its_filter() -> None:
         SearchJob.from_json(search_table(filter=None))
     with pytest.raises(MessageError, match="must hold"):
         SearchJob.from_json(search_table(filters={"where": "true"}))
+
+
+IDENTITY = "0123456789abcdef"
+
+
+def test_a_search_carries_which_job_of_the_name_is_meant() -> None:
+    message = SearchJob("job", (Query(vector=np.ones(2, np.float32)),), identity=IDENTITY)
+    assert wire(message.to_json())["identity"] == IDENTITY
+    assert SearchJob.from_json(wire(message.to_json())).identity == IDENTITY
+    assert SearchJob.from_json(search_table()).identity is None
+
+
+@pytest.mark.parametrize("identity", [None, "", "0123456789ABCDEF", IDENTITY + "0", IDENTITY + "\n", 7, ["a" * 16]])
+def test_an_identity_is_16_hex_digits(identity: object) -> None:
+    with pytest.raises(MessageError, match="identity must be 16 hex digits, not"):
+        SearchJob.from_json(search_table(identity=identity))
+
+
+def test_a_reply_says_who_answered_where_it_is_known() -> None:
+    by = AnsweredBy("query1@gpu0", "/mnt/jobs/job")
+    hits = Answer((Hit(1, 2, "a.jpg", 0.5),), 1.0)
+    found = reply_from_json(wire(reply_to_json([hits, Answer(error=QueryError("No."))], by)))
+    assert [answer.answered_by for answer in found] == [by, by]
+    assert found[0].hits == hits.hits
+    assert reply_from_json(wire(reply_to_json([hits]))) == [hits]
+    for strange in (None, {}, {"worker": "a"}, {"worker": "a", "job": 5}, ["worker", "job"]):
+        with pytest.raises(MessageError, match="answered_by must hold the texts worker and job"):
+            reply_from_json(reply_to_json([hits]) | {"answered_by": strange})
