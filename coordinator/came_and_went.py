@@ -19,6 +19,7 @@ from shared.errors import SourceError
 from shared.jobdir import JobDir
 from shared.locations import suffix_of
 from shared.manifest import Manifest
+from shared.moved import Moved, read_moved
 from shared.paths import ARCHIVE_SUFFIXES, is_url, to_os_path
 from shared.source_files import FileState, difference, read_source_files
 
@@ -32,20 +33,21 @@ def since_listed(source: str, job: JobDir, manifest: Manifest) -> list[str]:
     with what the job keeps of it. What a list names is the list's, and what lies behind a URL costs too much: neither
     is looked at. Raises SourceError when the folder can't be listed, CorruptFile when a path list can't be read.
     """
-    location = manifest.source.location
+    moved = read_moved(job)
+    location = moved.now(manifest.source.location)
     if is_url(location) or manifest.model.is_imported:
         return []
-    archives = {path: state for path, state in read_source_files(job).items() if not is_url(path)}
+    archives = {moved.now(path): state for path, state in read_source_files(job).items() if not is_url(path)}
     said = []
     if archives:
-        came, went = _archives(manifest, archives)
+        came, went = _archives(manifest, location, archives)
         said += _counted(came, went, "archive", location)
         changed = [f"{path} changed: {found}" for path, state in archives.items() if (found := difference(path, state))]
         said += [f"{line}." for line in changed[:_NAMED]]
         if len(changed) > _NAMED:
             said.append(f"So did {len(changed) - _NAMED:,} more.")
     elif manifest.source.kind in ("folder", "glob"):
-        said += _counted(*_images(source, job, manifest), "image", location)
+        said += _counted(*_images(source, job, manifest, moved), "image", location)
     if said:
         typed = f"lookalike index {shlex.quote(source)} NEW-JOB"
         said.append(f"This job holds what was listed when it was made. A job of what is there now:  {typed}")
@@ -60,18 +62,18 @@ def _counted(came: int, went: int, what: str, location: str) -> list[str]:
     return [f"{location} has {came:,} {what}{plural} that this job does not hold, and lacks {went:,} that it holds."]
 
 
-def _archives(manifest: Manifest, listed: dict[str, FileState]) -> tuple[int, int]:
+def _archives(manifest: Manifest, location: str, listed: dict[str, FileState]) -> tuple[int, int]:
     """How many archives of a folder came, and how many of any source went."""
     went = sum(not os.path.lexists(to_os_path(path)) for path in listed)
     if manifest.source.kind != "folder":
         return 0, went
     sieve = Sieve(choice_of(manifest.source))
-    found = walk(os.fsencode(to_os_path(manifest.source.location)), sieve, ARCHIVE_SUFFIXES)
+    found = walk(os.fsencode(to_os_path(location)), sieve, ARCHIVE_SUFFIXES)
     new = [path for path in found if path not in listed]
     return sum(suffix_of(path) != ".parquet" or holds_images(path) for path in new), went
 
 
-def _images(source: str, job: JobDir, manifest: Manifest) -> tuple[int, int]:
+def _images(source: str, job: JobDir, manifest: Manifest, moved: Moved) -> tuple[int, int]:
     """How many images came to a folder or a glob, and how many went."""
     images = open_source(source, choice=choice_of(manifest.source)).images
     first = next(images, None)
@@ -83,7 +85,7 @@ def _images(source: str, job: JobDir, manifest: Manifest) -> tuple[int, int]:
     held = np.zeros(len(there), bool)
     went = 0
     for partition in manifest.partitions:
-        listed = path_list.read_paths(job, partition)
+        listed = [moved.now(path) for path in path_list.read_paths(job, partition)]
         keys = _keys(listed)
         places = np.searchsorted(there, keys)
         known = np.zeros(len(keys), bool)

@@ -15,6 +15,7 @@ from coordinator import (
     doctor,
     evaluating,
     importing_command,
+    moving,
     packing_command,
     retry_command,
     searching,
@@ -113,6 +114,12 @@ def index(
     ] = False,
     exclude: Exclude = None,
     include: Include = None,
+    moved: Annotated[
+        bool,
+        typer.Option(
+            "--moved", help="SOURCE is where the images of JOB lie now: compared, and nothing embedded again."
+        ),
+    ] = False,
 ) -> None:
     """Embed all images of SOURCE into JOB and build its index; the same command again goes on where it stood."""
     directory = JobDir.at(job)
@@ -129,7 +136,7 @@ def index(
     typed = Typed(index, recall, index_memory)
     choice = Choice(tuple(exclude or ()), tuple(include or ()))
     sizes = (partition_size, chunk_size)
-    index_job(source, directory, settings, workers, sizes, typed, accepted, choice, broker)
+    index_job(source, directory, settings, workers, sizes, typed, accepted, choice, broker, moved)
 
 
 def index_job(
@@ -142,15 +149,22 @@ def index_job(
     accepted: bool = False,
     choice: Choice = EVERYTHING,
     typed_broker: str | None = None,
+    moved: bool = False,
 ) -> Progress:
     """What `index` does, also for the demo; returns the progress at the end.
 
     `sizes` are the partition and chunk size that were typed, `typed` what was typed about the index, `accepted` whether
     images that seem lost are to be failed rows, `choice` what was typed about the files of the source, `typed_broker`
-    the --broker of the command.
+    the --broker of the command, `moved` whether `source` is where the images of the job moved to.
     """
     with terminal.interruptible(job):
         resumed = job.spec.is_file()
+        if moved:
+            with terminal.waiting("Looking for the images …") as status:
+                news = moving.move(
+                    source, job, lambda count: status.update(f"Looking for the images … {count:,} so far")
+                )
+            err.print(f"{job.path} finds its images there" + (" now." if news else ", as it did."))
         with terminal.waiting("Listing images …") as status:
             manifest = make_or_open(
                 source,

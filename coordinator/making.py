@@ -21,6 +21,7 @@ from shared.errors import JobBusy, JobMismatch, SourceError
 from shared.jobdir import JobDir
 from shared.manifest import Manifest, Partition, Source, load_manifest, write_manifest
 from shared.models import DEFAULT_MODEL, REDUCED, ModelSpec, resolve_model
+from shared.moved import read_moved
 from shared.settings import Settings
 
 _REPORT_EVERY = 1_000
@@ -167,12 +168,14 @@ def _require_same(manifest: Manifest, source: str, job: JobDir, settings: Settin
         )
     _require_same_choice(choice, choice_of(manifest.source), job)
     listing = open_source(source)
-    if listing.kind != manifest.source.kind or (
-        not listing.changes_in_place and listing.location != manifest.source.location
-    ):
+    kind, location = manifest.source.kind, read_moved(job).now(manifest.source.location)
+    if listing.kind != kind or (not listing.changes_in_place and listing.location != location):
+        made = f"was made from the {kind} {manifest.source.location}"
+        made += f", which moved to {location}" if location != manifest.source.location else ""
+        moved = "" if listing.changes_in_place or listing.kind != kind else " If its images moved there, add --moved."
         raise JobMismatch(
-            f"{job.path} was made from the {manifest.source.kind} {manifest.source.location}, not from the "
-            f"{listing.kind} {listing.location}: name another JOB for another source."
+            f"{job.path} {made}, not from the {listing.kind} {listing.location}: name another JOB for another source."
+            f"{moved}"
         )
     if listing.changes_in_place:  # A list is read again in no time.
         digest = PathDigest()

@@ -1,7 +1,7 @@
 """Repair: take back what is bad in a job directory, so that the next `index` does it again; nothing good is touched."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from shared import builds, files, ledger, path_list
 from shared.errors import JobError, SourceError
 from shared.jobdir import JobDir
 from shared.manifest import Manifest, Partition, load_manifest
+from shared.moved import read_moved
 from shared.parquet import read_table
 from shared.paths import to_os_path
 
@@ -132,7 +133,7 @@ def _relisted_from_source(job: JobDir, findings: list[Finding], dry_run: bool) -
     """Write path lists anew by listing the source again, if it still holds just the images that the job is made of."""
     manifest = load_manifest(job)
     try:
-        reason = _why_not_the_same(manifest)
+        reason = _why_not_the_same(job, manifest)
         if not reason and not dry_run:
             reason = _written_from_source(job, manifest, {finding.relist for finding in findings})
     except (SourceError, OSError) as error:
@@ -141,31 +142,36 @@ def _relisted_from_source(job: JobDir, findings: list[Finding], dry_run: bool) -
         if reason:
             yield _not_written(finding, reason)
         else:
-            yield _anew(finding, f"the {manifest.source.kind} {manifest.source.location}", dry_run)
+            place = read_moved(job).now(manifest.source.location)
+            yield _anew(finding, f"the {manifest.source.kind} {place}", dry_run)
 
 
-def _why_not_the_same(manifest: Manifest) -> str:
+def _why_not_the_same(job: JobDir, manifest: Manifest) -> str:
     """Why the source can't give the path lists again; empty when it can."""
     if manifest.source.kind == "stdin":
         return "the list came from standard input, and is gone"
     if manifest.model.is_imported:
         return "the next `lookalike import` does that where the partition is not sealed"
     digest = PathDigest()
-    for _ in digest.feed(_listing(manifest)):
+    for _ in digest.feed(_listing(job, manifest)):
         pass
     if (digest.count, digest.hexdigest()) != (manifest.listed, manifest.source.digest):
         return f"{manifest.source.location} does not hold just the images that the job was made of any more"
     return ""
 
 
-def _listing(manifest: Manifest) -> Listing:
-    return open_source(to_os_path(manifest.source.location), choice=choice_of(manifest.source))
+def _listing(job: JobDir, manifest: Manifest) -> Listing:
+    """The source as it lies now, its images named as they were listed."""
+    moved = read_moved(job)
+    listing = open_source(to_os_path(moved.now(manifest.source.location)), choice=choice_of(manifest.source))
+    listing.images = (replace(image, path=moved.listed(image.path)) for image in listing.images)
+    return listing
 
 
 def _written_from_source(job: JobDir, manifest: Manifest, wanted: set[int | None]) -> str:
     """Write the path lists `wanted` anew; returns why they could not be, with nothing written then."""
     digest = PathDigest()
-    for partition, images in partitions_of(digested(_listing(manifest), digest), manifest.partition_size):
+    for partition, images in partitions_of(digested(_listing(job, manifest), digest), manifest.partition_size):
         if partition.number in wanted:
             write_path_list(job, partition, images, KnownColumns())
     if digest.hexdigest() == manifest.source.digest:

@@ -17,6 +17,7 @@ from shared.files import written_aside
 from shared.jobdir import JobDir
 from shared.locations import Location, read_bytes
 from shared.manifest import Manifest, load_manifest
+from shared.moved import read_moved
 from shared.parquet import read_table
 from shared.paths import expanded, is_url, member_text, shown_path, split_member, to_os_path, to_text
 
@@ -40,7 +41,7 @@ def show(
     image_id, location = _found(directory, manifest, image)
     facts = _facts(directory, manifest, image_id)
     if output == Path("-"):
-        terminal.write_bytes(read_bytes(location.path, manifest.max_image_bytes, location.member))
+        terminal.write_bytes(read_bytes(location.place, manifest.max_image_bytes, location.member))
         return
     if as_json:
         terminal.show_json(facts)
@@ -50,23 +51,26 @@ def show(
                 out.print(f"{name:<14} {shown_path(value) if name == 'image_path' else value}")
     if output is not None:
         with written_aside(expanded(output)) as aside:
-            aside.write_bytes(read_bytes(location.path, manifest.max_image_bytes, location.member))
+            aside.write_bytes(read_bytes(location.place, manifest.max_image_bytes, location.member))
         err.print(f"written to {output}")
     if open_it:
         _open(location, manifest)
 
 
 def _found(job: JobDir, manifest: Manifest, image: str) -> tuple[int, Location]:
-    """The id of an image and where it lies; `image` is its id, or its path."""
+    """The id of an image and where it lies; `image` is its id, its path, or what that was before the source moved."""
     if is_image_id(image):
         image_id = require_image_id(job, manifest, image)
         partition = manifest.partition(image_id // manifest.partition_size)
         return image_id, path_list.read_locations(job, partition)[image_id - partition.start]
-    wanted = {image, _as_listed(image)}
-    for partition in manifest.partitions:
-        for place, path in enumerate(path_list.read_paths(job, partition)):
-            if path in wanted:
-                return partition.start + place, path_list.read_locations(job, partition)[place]
+    moved = read_moved(job)
+    typed = (image, _as_listed(image))
+    # What hits say now comes first: the old and the new place may lie in each other.
+    for wanted in dict.fromkeys((frozenset(map(moved.listed, typed)), frozenset(typed))):
+        for partition in manifest.partitions:
+            for place, path in enumerate(path_list.read_paths(job, partition)):
+                if path in wanted:
+                    return partition.start + place, path_list.read_locations(job, partition, moved)[place]
     raise QueryError(f"{job.path} lists no image {image}: give its id, or its path as the hits of a search give it.")
 
 
@@ -84,23 +88,24 @@ def _facts(job: JobDir, manifest: Manifest, image_id: int) -> dict[str, Any]:
     """What the job knows of an image: its row of the sealed metadata or errors, or that it is not embedded yet."""
     partition = manifest.partition(image_id // manifest.partition_size)
     known = path_list.read_known(job, manifest, partition).slice(image_id - partition.start, 1).to_pylist()
-    facts = {"id": image_id, "image_path": path_list.read_paths(job, partition)[image_id - partition.start]}
+    listed = path_list.read_paths(job, partition)[image_id - partition.start]
+    facts: dict[str, Any] = {"id": image_id, "image_path": read_moved(job).now(listed)}
     if not ledger.is_sealed(job, partition.number):
         return facts | {"status": "not sealed yet"} | (known[0] if known else {})
     for path in (job.metadata(partition.number), job.errors(partition.number)):
         table = read_table(path)
         rows = table.filter(pc.equal(table["id"], image_id)).to_pylist()
         if rows:
-            row: dict[str, Any] = rows[0]
+            row: dict[str, Any] = rows[0] | {"image_path": facts["image_path"]}
             return {"status": "embedded"} | row if path == job.metadata(partition.number) else row
     return facts
 
 
 def _open(location: Location, manifest: Manifest) -> None:
     """Open an image with the program that this machine has for it; where there is no screen, say where it lies."""
-    path = Path(to_os_path(location.path))
-    if is_url(location.path) or split_member(location.path):
-        data = read_bytes(location.path, manifest.max_image_bytes, location.member)
+    path = Path(to_os_path(location.place))
+    if is_url(location.place) or split_member(location.place):
+        data = read_bytes(location.place, manifest.max_image_bytes, location.member)
         suffix = PurePosixPath(location.path).suffix
         # It has to outlive this command: a viewer opens it afterwards.
         handle, name = tempfile.mkstemp(suffix, "lookalike-")
@@ -108,6 +113,6 @@ def _open(location: Location, manifest: Manifest) -> None:
             file.write(data)
         path = Path(name)
     elif not path.is_file():
-        raise ImageError(f"The image {location.path} is no longer there.", "vanished")
+        raise ImageError(f"The image {location.place} is no longer there.", "vanished")
     if typer.launch(str(path)):
         err.print(f"No program opened it here; the image is {path}")

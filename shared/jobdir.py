@@ -19,7 +19,7 @@ _OURS = re.compile(
     r"img_emb/img_emb_\d{4,9}\.npy|chunks/\d{4,9}/((retry_)?\d{4,9}\.parquet|attempt_\w+\.txt)|"
     r"ledger/\d{4,9}(\.retry)?\.json|"
     r"index/(CURRENT|wish\.json|\d{4,9}-[^/]+/(index\.faiss|images\.arrow|index\.json|filling\.(faiss|json)))|"
-    r"copies\.parquet|model/[^/]+|source_files\.json|accepted_failures",
+    r"copies\.parquet|model/[^/]+|source_files\.json|moved\.json|accepted_failures",
     re.ASCII,
 )
 # What shared/files.py calls a file that is being written aside.
@@ -138,6 +138,11 @@ class JobDir:
     def source_files(self) -> Path:
         """What the archives of the source were when they were listed; there is none where it has no archives."""
         return self.path / "source_files.json"
+
+    @property
+    def moved(self) -> Path:
+        """Where the source moved to after it was listed; there is none where it lies where it lay."""
+        return self.path / "moved.json"
 
     @property
     def accepted_failures(self) -> Path:

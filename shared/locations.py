@@ -23,11 +23,18 @@ _READ_BYTES = 65_536
 class Location:
     """Where the bytes of an image lie: its `path`, the text of a job's list, and for an image in an archive `member`.
 
-    Without `member` such an image is looked for in its archive, from its beginning.
+    Without `member` such an image is looked for in its archive, from its beginning. `moved` is the path that it has
+    now, where its source moved since it was listed.
     """
 
     path: str
     member: Member | None = None
+    moved: str | None = None
+
+    @property
+    def place(self) -> str:
+        """The path at which its bytes are read."""
+        return self.path if self.moved is None else self.moved
 
 
 def read_bytes(path: str, max_bytes: int, member: Member | None = None) -> bytes:

@@ -13,6 +13,7 @@ from shared.known_text import text_of
 from shared.locations import Location
 from shared.manifest import Manifest, Partition
 from shared.members import Member
+from shared.moved import Moved, read_moved
 from shared.parquet import read_table
 
 PATHS_SCHEMA = pa.schema([("id", pa.int64()), ("image_path", pa.string())])
@@ -62,21 +63,30 @@ def read_paths(job: JobDir, partition: Partition) -> list[str]:
     return paths
 
 
-def read_locations(job: JobDir, partition: Partition) -> list[Location]:
-    """Where the images of a partition lie, in the order of their ids; raises CorruptFile as `read_paths`."""
+def read_locations(job: JobDir, partition: Partition, moved: Moved | None = None) -> list[Location]:
+    """Where the images of a partition lie, in the order of their ids; raises CorruptFile as `read_paths`.
+
+    `moved` is where their source moved to, unless given what the job says of that now.
+    """
     table = _read(job, partition)
     paths = table["image_path"].to_pylist()
+    moved = read_moved(job) if moved is None else moved
     found = table.schema.field(MEMBER.name) if MEMBER.name in table.schema.names else None
     if found is None or not (found.equals(MEMBER) or found.equals(_BEFORE_AHEAD)):
-        return [Location(path) for path in paths]
+        return [_location(path, None, moved) for path in paths]
     children = table[MEMBER.name].combine_chunks()
     present = children.is_valid().to_pylist()
     named = fields(Member)[: found.type.num_fields]
     values = zip(*(children.field(field.name).to_pylist() for field in named), strict=True)
     return [
-        Location(path, Member(*value) if there else None)
+        _location(path, Member(*value) if there else None, moved)
         for path, value, there in zip(paths, values, present, strict=True)
     ]
+
+
+def _location(path: str, member: Member | None, moved: Moved) -> Location:
+    now = moved.now(path)
+    return Location(path, member, None if now == path else now)
 
 
 def read_known(job: JobDir, manifest: Manifest, partition: Partition) -> pa.Table:

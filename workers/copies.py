@@ -18,6 +18,7 @@ from shared.ledger import Seal
 from shared.locations import read_bytes
 from shared.manifest import Manifest, Partition
 from shared.members import Member
+from shared.moved import read_moved
 from shared.parquet import read_table
 from shared.paths import split_member
 from workers.alterations import ALTERATIONS, MEASURED
@@ -35,7 +36,10 @@ _GROUP = 8
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """An embedded image as its partition's metadata has it, with its stored embedding, float16 [d]."""
+    """An embedded image as its partition's metadata has it, with its stored embedding, float16 [d].
+
+    `path` is where it lies now.
+    """
 
     id: int
     path: str
@@ -133,6 +137,7 @@ def drawn(job: JobDir, seals: Sequence[Seal]) -> list[Original]:
     """The images of a job that copies are made of, by id; the same for the same seals. All where they are few."""
     total = sum(seal.embedded for seal in seals)
     chosen = np.sort(np.random.default_rng(SEED).choice(total, size=min(copies.IMAGES, total), replace=False))
+    moved = read_moved(job)
     found: list[Original] = []
     first = 0
     for seal in seals:
@@ -150,7 +155,7 @@ def drawn(job: JobDir, seals: Sequence[Seal]) -> list[Original]:
         images = table.take(rows).to_pylist()
         members = _members(job, seal) if any(split_member(row["image_path"]) for row in images) else {}
         found += [
-            Original(row["id"], row["image_path"], row["sha256"], embedding, members.get(row["id"]))
+            Original(row["id"], moved.now(row["image_path"]), row["sha256"], embedding, members.get(row["id"]))
             for row, embedding in zip(images, embeddings, strict=True)
         ]
     return found

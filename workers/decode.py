@@ -225,7 +225,7 @@ def read_image(
     began = time.perf_counter()
     read = None
     try:
-        data = read_bytes(path, max_bytes, location.member)
+        data = read_bytes(location.place, max_bytes, location.member)
         size, sha256 = len(data), hashlib.sha256(data).hexdigest()
         read = time.perf_counter()
         if known(sha256):

@@ -15,6 +15,7 @@ from shared.jobdir import JobDir
 from shared.ledger import Seal
 from shared.locations import Location
 from shared.manifest import Chunk, Manifest, Partition
+from shared.moved import Moved, read_moved
 from shared.paths import is_url
 from shared.stage_load import StageLoad
 from workers.attempts import Attempt
@@ -92,12 +93,13 @@ def embed_partition(
     SourceError when its images' did, or are other ones than were listed.
     """
     locations: list[Location] = []
+    moved = read_moved(job)  # Once: what is compared with the source must be the place that is read from.
     while not ledger.is_sealed(job, partition.number):
-        locations = locations or path_list.read_locations(job, partition)
+        locations = locations or path_list.read_locations(job, partition, moved)
         missing = checkpoint.missing_chunks(job, manifest, partition)
         if missing:
-            check = SourceCheck(job, manifest)
-            _Work(job, manifest, partition, locations, embedder, keep_going, may_commit, report, check).run(
+            check = SourceCheck(job, manifest, moved)
+            _Work(job, manifest, partition, locations, embedder, keep_going, may_commit, report, check, moved).run(
                 missing, threads or reading_threads(locations)
             )
         if not may_commit():
@@ -140,6 +142,7 @@ class _Work:
     may_commit: Callable[[], bool]
     report: Callable[[PartitionProgress], None]
     source_check: SourceCheck
+    moved: Moved
     _started: float = 0.0
     _done_before: int = 0
     _done_here: int = 0
@@ -240,7 +243,7 @@ class _Work:
     ) -> None:
         news = kept.news(work.rows)
         self.source_check.require(chunk, news, self._location)
-        require_source(self.manifest, news)
+        require_source(self.manifest, news, self.moved)
         if not self.may_commit():
             raise Stopped
         self.job.require()

@@ -56,7 +56,7 @@ class IsolatedReaders:
             except TimeoutError:
                 process.end()
                 raise SourceError(
-                    f"A process of its own did not read {location.path} within {_SECONDS:.0f} s: see whether its disk "
+                    f"A process of its own did not read {location.place} within {_SECONDS:.0f} s: see whether its disk "
                     "answers."
                 ) from None
         reason = f"Each process that read this image alone came to its end by it ({', '.join(ends)}), as a worker had."
@@ -91,7 +91,8 @@ def _unpacked(data: bytes, image_size: int) -> ReadImage:
 
 
 def _location(table: dict[str, Any]) -> Location:
-    return Location(table["path"], None if table["member"] is None else Member(**table["member"]))
+    member = None if table["member"] is None else Member(**table["member"])
+    return Location(table["path"], member, table["moved"])
 
 
 def main(arguments: list[str]) -> None:

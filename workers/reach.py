@@ -7,15 +7,19 @@ from shared import remote
 from shared.checkpoint import ImageRow
 from shared.errors import ImageError, SourceError
 from shared.manifest import Manifest
+from shared.moved import Moved
 from shared.paths import is_url, split_member, to_os_path
 
 # Failures that say more of the place than of the image.
 _OUT_OF_REACH = ("vanished", "unreadable")
+_NOT_MOVED = Moved()
 _GONE_FOR_GOOD = "and the job goes on where it stands. If its images are gone for good, make a new job without them."
 
 
-def require_source(manifest: Manifest, rows: Sequence[ImageRow]) -> None:
+def require_source(manifest: Manifest, rows: Sequence[ImageRow], moved: Moved = _NOT_MOVED) -> None:
     """Raise SourceError when images of `rows` seem lost because their place is, or was for a moment, out of reach.
+
+    They were read where they `moved` to since they were listed.
 
     A mount that goes away, as a Drive does in the night, makes every image behind it vanish. Committed as failed rows
     they would stay lost when it is back.
@@ -27,13 +31,13 @@ def require_source(manifest: Manifest, rows: Sequence[ImageRow]) -> None:
     there = {_place(row.image_path) for row in rows if row.status not in _OUT_OF_REACH}
     for archive in _distinct(inside[0] for row in lost if (inside := split_member(row.image_path))):
         if archive not in there:
-            _raise_for_archive(archive)
+            _raise_for_archive(moved.now(archive))
     for row in lost:
         path = row.image_path
         if is_url(path) and not split_member(path) and row.status == "unreadable" and _place(path) not in there:
             _raise_for_server(path)
             there.add(_place(path))
-    _require_files(manifest, [row.image_path for row in lost])
+    _require_files(manifest, [moved.now(row.image_path) for row in lost], moved)
 
 
 def _distinct(archives: Iterable[str]) -> list[str]:
@@ -79,11 +83,11 @@ def _raise_for_server(url: str) -> None:
     raise SourceError(f"{remote.redacted(url)} was out of reach for a moment and is back: its chunk is embedded again.")
 
 
-def _require_files(manifest: Manifest, lost: Sequence[str]) -> None:
+def _require_files(manifest: Manifest, lost: Sequence[str], moved: Moved) -> None:
     paths = [to_os_path(path) for path in lost if not is_url(path) and not split_member(path)]
     if not paths:
         return
-    folder = to_os_path(manifest.source.location) if manifest.source.kind == "folder" else None
+    folder = to_os_path(moved.now(manifest.source.location)) if manifest.source.kind == "folder" else None
     folder = folder or os.path.commonpath([os.path.dirname(path) for path in paths])
     reason = out_of_reach(folder)
     if reason is not None:

@@ -18,6 +18,7 @@ from shared.filter import Filter
 from shared.jobdir import JobDir
 from shared.manifest import load_manifest
 from shared.messages import MAX_K, Hit
+from shared.moved import read_moved
 from workers import index, recall
 from workers.filters import Chosen, Filters
 from workers.job_cache import Held
@@ -103,7 +104,7 @@ class Searcher:
                 if seal.embedded
             )
         faiss_index = index.load(paths[0], ntotal=info.ntotal, dim=info.dim)
-        images = Images.open(paths[1])
+        images = Images.open(paths[1], read_moved(job))
         stored = StoredEmbeddings.open(job, seals, ids=images.ids, held=held)
         stored.expect_scattered_reads()
         return cls(

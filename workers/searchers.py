@@ -1,6 +1,7 @@
 """The searchers kept open: one for each of the jobs last asked for, anew when a newer build is promoted."""
 
 import logging
+import os
 import threading
 import time
 from collections import OrderedDict
@@ -35,8 +36,8 @@ class _Open:
 class SearcherPool:
     """The searchers of the jobs last asked for, at most `open_jobs`; several threads may ask at once.
 
-    A newer promoted build is noticed at the next query, by one stat of CURRENT; in a store, within two seconds, and one
-    that does not answer leaves what is open at work.
+    A newer promoted build is noticed at the next query, by a stat of CURRENT, and a source that moved by one of
+    moved.json; in a store, within two seconds, and one that does not answer leaves what is open at work.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -77,7 +78,7 @@ class SearcherPool:
             return searcher, manifest
 
     def _stamp(self, job: JobDir) -> object:
-        """What changes when CURRENT is replaced, as far as need be known."""
+        """`_stamp`, as far as need be known."""
         if not job.in_store:
             return _stamp(job)
         with self._lock:
@@ -107,13 +108,21 @@ class SearcherPool:
 
 
 def _stamp(job: JobDir) -> object:
-    """What changes when CURRENT is replaced."""
+    """What changes when CURRENT is replaced, or what the job says of where its source moved to."""
     try:
         status = job.current.stat()
     except FileNotFoundError:
         job.require()
         raise _no_index(job) from None
-    return status.st_ino, status.st_mtime_ns, status.st_size
+    try:
+        moved = job.moved.stat()
+    except FileNotFoundError:
+        moved = None
+    return _changes(status), _changes(moved)
+
+
+def _changes(status: os.stat_result | None) -> object:
+    return status and (status.st_ino, status.st_mtime_ns, status.st_size)
 
 
 def _no_index(job: JobDir) -> NoIndexYet:

@@ -12,6 +12,7 @@ from shared.errors import ImageError, SourceError
 from shared.jobdir import JobDir
 from shared.locations import Location, read_bytes, suffix_of
 from shared.manifest import Chunk, Manifest
+from shared.moved import Moved
 from shared.paths import is_url, split_member, to_os_path
 from shared.retry import read_retry
 from shared.source_files import FileState, difference, read_source_files, state_of
@@ -19,6 +20,7 @@ from workers.reach import away
 
 # What becomes of images whose files are not, or not yet, there again.
 _LOST: Final = ("vanished", "truncated")
+_NOT_MOVED: Final = Moved()
 _MANY: Final = 20
 _LARGE_SHARE: Final = 0.2
 _FAR_ABOVE: Final = 10
@@ -30,8 +32,9 @@ _NOTHING_LOST: Final = "Nothing of it was written down as lost, and the same `lo
 class SourceCheck:
     """Compares what a chunk's rows were read from with what the job knows of its source."""
 
-    def __init__(self, job: JobDir, manifest: Manifest) -> None:
-        self._job, self._manifest = job, manifest
+    def __init__(self, job: JobDir, manifest: Manifest, moved: Moved = _NOT_MOVED) -> None:
+        """`moved` is where the rows were read, if that is not where they were listed."""
+        self._job, self._manifest, self._moved = job, manifest, moved
 
     @cached_property
     def _states(self) -> dict[str, FileState]:
@@ -68,6 +71,7 @@ class SourceCheck:
 
     def _require_archive(self, archive: str, bad: list[ImageRow], location: Callable[[int], Location]) -> None:
         listed = self._states[archive]
+        archive = self._moved.now(archive)
         is_parquet = suffix_of(archive) == ".parquet"
         if bad and not is_url(archive) and not os.path.isfile(to_os_path(archive)):
             raise away(archive)
@@ -101,10 +105,11 @@ class SourceCheck:
         if self._manifest.source.kind not in ("folder", "glob") and not _is_far_above(before, share, rows):
             return
         self._take_back_the_edge(chunk)
+        such_as = self._moved.now(lost[0].image_path)
         said = "nothing was read before" if before is None else f"{before:.1%} of those before"
         raise SourceError(
             f"{len(lost):,} of {len(rows):,} images of one chunk are not there, or not whole ({said}), such as "
-            f"{lost[0].image_path}: {lost[0].error_message} Put them back, or wait until they are copied. "
+            f"{such_as}: {lost[0].error_message} Put them back, or wait until they are copied. "
             "Nothing was written down as lost, and the same `lookalike index` goes on where it stands. If they are "
             "gone for good, type it with --accept-failures, and they become failed rows."
         )
@@ -164,7 +169,7 @@ def _is_far_above(before: float | None, share: float, rows: Sequence[ImageRow]) 
 
 def _is_readable(location: Location, max_bytes: int) -> bool:
     try:
-        read_bytes(location.path, max_bytes, location.member)
+        read_bytes(location.place, max_bytes, location.member)
     except ImageError:
         return False
     return True

@@ -18,12 +18,14 @@ from shared.errors import CorruptFile, QueryError
 from shared.half import widen
 from shared.jobdir import JobDir
 from shared.ledger import Seal
+from shared.moved import Moved
 from shared.parquet import read_table
 from workers.job_cache import Held
 
 Half = npt.NDArray[np.float16]
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
+_NOT_MOVED: Final = Moved()
 
 BLOCK_ROWS: Final = 8_192
 """Rows that a stage holds as float32 at once: 59 MB at 1,792 dimensions."""
@@ -261,19 +263,21 @@ class _SomeEmbeddings(StoredEmbeddings):
 class Images:
     """The image of each row of a build: ids int64 [N], and image paths that stay on disk until one is asked for."""
 
-    def __init__(self, batches: Sequence[pa.RecordBatch]) -> None:
+    def __init__(self, batches: Sequence[pa.RecordBatch], moved: Moved = _NOT_MOVED) -> None:
+        """`batches` hold the paths that were listed; `moved` is where their source moved to since."""
+        self._moved = moved
         self._paths = [batch.column("image_path") for batch in batches]
         self._starts = np.concatenate([[0], np.cumsum([len(batch) for batch in batches])]).astype(np.int64)
         self.ids: Rows = np.concatenate([np.empty(0, np.int64), *(batch.column("id").to_numpy() for batch in batches)])
 
     @classmethod
-    def open(cls, path: Path) -> "Images":
+    def open(cls, path: Path, moved: Moved = _NOT_MOVED) -> "Images":
         """Map a file that `write_images` wrote; raises CorruptFile when it is something else."""
         try:
             reader = pa.ipc.open_file(pa.memory_map(str(path)))
             if not reader.schema.equals(IMAGES_SCHEMA):
                 raise ValueError(f"its columns are {reader.schema.names}")
-            return cls([reader.get_batch(number) for number in range(reader.num_record_batches)])
+            return cls([reader.get_batch(number) for number in range(reader.num_record_batches)], moved)
         except (OSError, ValueError, pa.ArrowException) as error:
             raise CorruptFile(
                 f"{path} is not the list of images of an index ({error}): `lookalike repair JOB` removes the build, "
@@ -281,10 +285,10 @@ class Images:
             ) from None
 
     def paths(self, rows: Rows) -> list[str]:
-        """The image paths of the given rows, int64 [n]."""
+        """Where the images of the given rows lie now, int64 [n]."""
         numbers = np.searchsorted(self._starts, rows, side="right") - 1
         places = zip(numbers.tolist(), (rows - self._starts[numbers]).tolist(), strict=True)
-        return [self._paths[number][place].as_py() for number, place in places]
+        return [self._moved.now(self._paths[number][place].as_py()) for number, place in places]
 
 
 def write_images(path: Path, batches: Iterable[pa.RecordBatch]) -> None:

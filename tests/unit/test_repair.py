@@ -226,8 +226,8 @@ def test_a_source_that_changes_while_it_is_listed_gives_no_path_list(
     photos = tmp_path / "photos.txt"
     real = room._why_not_the_same
 
-    def then_changed(manifest: Any) -> str:
-        reason = real(manifest)
+    def then_changed(job: JobDir, manifest: Any) -> str:
+        reason = real(job, manifest)
         photos.write_text("a.jpg\n" * 60)
         return reason
 

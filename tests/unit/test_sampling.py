@@ -259,7 +259,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *answers: Any) -> tuple[command.Sample 
 
     def result_of(module: str, arguments: list[str], told: Callable[[Any], None], **options: Any) -> Any:
         assert module == "workers.sampling"
-        assert options["request"]["images"] == [{"path": "/photos/a.jpg", "member": None}]
+        assert options["request"]["images"] == [{"path": "/photos/a.jpg", "member": None, "moved": None}]
         assert options["request"]["alone"] == (len(left) < len(answers)), "all are read alone the second time"
         assert options["seconds"] == command.LOAD_SECONDS + 20 + 60
         answer = left.pop(0)

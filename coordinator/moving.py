@@ -1,0 +1,218 @@
+"""Moving: a job's source lies elsewhere now; whether it is the same is looked at before the job is told."""
+
+import glob
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any, Final
+
+from coordinator.listing import Listing
+from coordinator.sources import open_source
+from shared import ledger, path_list
+from shared.errors import ImageError, JobMismatch, SourceError
+from shared.jobdir import JobDir
+from shared.locations import Location, read_bytes
+from shared.manifest import Manifest, Partition, Source, load_manifest
+from shared.moved import Moved, read_moved, write_moved
+from shared.parquet import read_table
+from shared.paths import is_url, split_member, to_os_path, to_text
+from shared.retry import read_retry
+from shared.source_files import FileState, read_source_files, state_of
+
+# Their files were not there, or could not be read, when they were to be embedded: nothing is lost if they are not now.
+_NOT_EXPECTED: Final = ("vanished", "unreadable")
+_NAMED: Final = 3
+# Names and sizes tell nothing where all files have the same, as pictures without compression do. So many are read.
+_READ: Final = 32
+_THREADS: Final = 16
+_COLUMNS: Final = ["id", "bytes", "sha256"]
+
+
+@dataclass(slots=True)
+class _Found:
+    """What was looked at, files or archives, and which of them are missing or others than those of the job."""
+
+    looked_at: int = 0
+    missing: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+
+    @property
+    def fits(self) -> bool:
+        return not self.missing and not self.others
+
+
+def move(source: str, job: JobDir, told: Callable[[int], None]) -> bool:
+    """Have a job that was made from a folder, an archive or a glob find its images in `source`, where they moved to.
+
+    Each file has to lie there under the same name below the folder, and to be as large as when it was embedded; an
+    archive has to be the one that was listed. Some images are read, and their SHA-256 compared. Ids, path lists and all
+    that is embedded stay as they are. `told` hears how many images were looked at. Returns whether this is news to the
+    job. Raises JobNotFound without a job, JobMismatch for a source that can't move so, and SourceError, with nothing
+    changed, when a file is missing or another one.
+    """
+    manifest = load_manifest(job.require())
+    listing = open_source(source)
+    _require_movable(job, manifest, listing)
+    if read_moved(job).now(manifest.source.location) == listing.location:
+        return False
+    differences = []
+    for moved in _ways(job, manifest.source, listing.location):
+        found = _compared(job, manifest, moved, told)
+        if found.fits:
+            write_moved(job, moved)
+            return True
+        differences.append(found)
+    fewest = min(differences, key=lambda one: len(one.missing) + len(one.others))
+    raise SourceError(
+        f"{listing.location} is not what {job.path} was made of: of {fewest.looked_at:,} files that the job has from "
+        f"there, {_said(fewest)}. Nothing was changed. Put them there under the names that they had, or make a job of "
+        "what is there now under another name."
+    )
+
+
+def _require_movable(job: JobDir, manifest: Manifest, listing: Listing) -> None:
+    made = manifest.source
+    if manifest.model.is_imported:
+        raise JobMismatch(
+            f"{job.path} holds vectors that were imported, and none of its images is read: leave --moved out."
+        )
+    if made.kind not in ("folder", "archive", "glob") or is_url(made.location):
+        what = "a list names each of its files" if made.kind in ("list", "stdin") else "a URL is no place on a disk"
+        raise JobMismatch(
+            f"--moved is for the images of a folder, an archive or a pattern on a disk, and {job.path} was made from "
+            f"the {made.kind} {made.location}; {what}: make another JOB of where they are now."
+        )
+    if listing.kind != made.kind or is_url(listing.location):
+        raise JobMismatch(
+            f"{job.path} was made from the {made.kind} {made.location}, and {listing.location} is the "
+            f"{'URL of a ' if is_url(listing.location) else ''}{listing.kind}: give the {made.kind} on a disk to which "
+            "that moved."
+        )
+
+
+def _ways(job: JobDir, made: Source, location: str) -> list[Moved]:
+    """In what ways the source can have moved to `location`, the likelier first."""
+    if made.kind == "folder":
+        return [Moved(made.location, location)]
+    old, new = to_os_path(made.location), to_os_path(location)
+    if made.kind == "glob":
+        (old, old_rest), (new, new_rest) = _fixed(old), _fixed(new)
+        if old_rest != new_rest:
+            raise JobMismatch(
+                f"{job.path} was made from the pattern {made.location}, and {location} differs from it in more than "
+                f"the folder: type that folder and behind it {old_rest}, in quotes."
+            )
+        return [Moved(to_text(old), to_text(new))]
+    ways = [Moved(made.location, location)]
+    if os.path.basename(old) == os.path.basename(new):
+        # The rows of a Parquet file may name files beside it.
+        ways.append(Moved(to_text(os.path.dirname(old)), to_text(os.path.dirname(new))))
+    return ways
+
+
+def _fixed(pattern: str) -> tuple[str, str]:
+    """The folder that a pattern begins with, and the pattern below it."""
+    parts = PurePosixPath(pattern).parts
+    count = next((place for place, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+    return str(PurePosixPath(*parts[:count])), str(PurePosixPath(*parts[count:]))
+
+
+def _compared(job: JobDir, manifest: Manifest, moved: Moved, told: Callable[[int], None]) -> _Found:
+    """Look for every file of the job where it lies by `moved`."""
+    found = _Found()
+    archives: set[str] = set()
+    states = read_source_files(job)
+    to_read = {manifest.listed * turn // _READ for turn in range(_READ)}
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="look") as pool:  # On a mount most of the time is waiting.
+        for partition in manifest.partitions:
+            locations = path_list.read_locations(job, partition, moved)
+            rows = _known(job, partition)
+            files: list[tuple[str, int | None]] = []
+            for image_id, location in enumerate(locations, partition.start):
+                inside = split_member(location.path)
+                if inside is None:
+                    if is_url(location.path) or rows.get(image_id, {}).get("status") in _NOT_EXPECTED:
+                        continue
+                    files.append((location.place, rows.get(image_id, {}).get("bytes")))
+                elif inside[0] not in archives and not is_url(inside[0]):
+                    archives.add(inside[0])
+                    _note_archive(found, moved.now(inside[0]), states.get(inside[0]))
+            for (path, size), now in zip(files, pool.map(lambda one: _size(one[0]), files), strict=True):
+                _note_file(found, path, size, now)
+            if found.fits:
+                for image_id in sorted(to_read & rows.keys()):
+                    location = locations[image_id - partition.start]
+                    _note_bytes(found, location, rows[image_id].get("sha256"), manifest.max_image_bytes)
+            told(partition.stop)
+    return found
+
+
+def _known(job: JobDir, partition: Partition) -> dict[int, dict[str, Any]]:
+    """What the job has written down of the images of a partition so far, by their id: bytes and SHA-256, or status."""
+    number = partition.number
+    tables = []
+    if ledger.is_sealed(job, number) or read_retry(job, number) is not None:
+        tables.append(read_table(job.metadata(number), _COLUMNS))
+        tables.append(read_table(job.errors(number), ["id", "status"]))
+    chunks = [job.retry_chunk(number, chunk) for chunk in job.retry_chunk_numbers(number)]
+    chunks += [job.chunk(number, chunk) for chunk in job.chunk_numbers(number)]
+    tables += [read_table(path, [*_COLUMNS, "status"]) for path in chunks]
+    return {row["id"]: row for table in tables for row in table.to_pylist()}
+
+
+def _size(path: str) -> int | None:
+    """The bytes of a file; None when there is none, -1 for a link to nothing, as listings hold some."""
+    try:
+        found = os.stat(to_os_path(path))
+        return found.st_size if stat.S_ISREG(found.st_mode) else None
+    except (OSError, ValueError):
+        return -1 if os.path.islink(to_os_path(path)) else None
+
+
+def _note_file(found: _Found, path: str, size: int | None, now: int | None) -> None:
+    found.looked_at += 1
+    if now is None or (now < 0 and size is not None):
+        found.missing.append(path)
+    elif size is not None and now != size:
+        found.others.append(f"{path} has {now:,} bytes instead of {size:,}")
+
+
+def _note_archive(found: _Found, path: str, listed: FileState | None) -> None:
+    found.looked_at += 1
+    now = state_of(path)
+    if now is None:
+        found.missing.append(path)
+    elif listed is not None and now.size != listed.size:
+        found.others.append(f"{path} has {now.size:,} bytes instead of {listed.size:,}")
+    elif listed is not None and listed.digest is not None and now.digest != listed.digest:
+        found.others.append(f"{path} has as many bytes, but others at its beginning, its end or in its table")
+
+
+def _note_bytes(found: _Found, location: Location, sha256: str | None, max_bytes: int) -> None:
+    """Compare what an image holds with what was embedded of it, if anything was."""
+    if sha256 is None or is_url(location.place):
+        return
+    try:
+        same = hashlib.sha256(read_bytes(location.place, max_bytes, location.member)).hexdigest() == sha256
+    except ImageError as error:
+        found.others.append(f"{location.place}: {error}")
+        return
+    if not same:
+        found.others.append(f"{location.place} has as many bytes, but others than those that were embedded")
+
+
+def _said(found: _Found) -> str:
+    parts = []
+    if found.missing:
+        parts.append(f"{len(found.missing):,} are missing ({_named(found.missing)})")
+    if found.others:
+        parts.append(f"{len(found.others):,} are others ({_named(found.others)})")
+    return " and ".join(parts)
+
+
+def _named(found: Sequence[str]) -> str:
+    return ", ".join([*found[:_NAMED], *(["…"] if len(found) > _NAMED else [])])

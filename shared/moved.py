@@ -1,0 +1,76 @@
+"""Moved sources: where the files that a job lists lie now; the job itself goes on naming them as they were listed."""
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+from shared import files
+from shared.errors import CorruptFile
+from shared.jobdir import JobDir
+from shared.paths import is_url, split_member, to_os_path, to_text
+
+_FORMAT: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """That what lay at `old` when it was listed lies at `new` now: a file, or a folder with all that is in it.
+
+    Both are texts as `to_text` makes them. Where they are the same, as without any, nothing moved. A path is carried
+    over once and from what was listed, so that the new place may lie in the old one, or the other way round.
+    """
+
+    old: str = ""
+    new: str = ""
+
+    def now(self, path: str) -> str:
+        """Where the image, archive or folder lies that the job lists as `path`; the same where it did not move."""
+        return _carried(path, self.old, self.new)
+
+    def listed(self, path: str) -> str:
+        """As what the job lists the image, archive or folder that lies at `path` now: the inverse of `now`."""
+        return _carried(path, self.new, self.old)
+
+
+def _carried(path: str, source: str, target: str) -> str:
+    if source == target or is_url(path):
+        return path
+    inside = split_member(path)
+    archive = path if inside is None else inside[0]
+    os_path, root = to_os_path(archive), to_os_path(source)
+    above = root.rstrip("/")
+    if os_path != root and not os_path.startswith(f"{above}/"):
+        return path
+    there = to_os_path(target).rstrip("/") + os_path[len(above) :].rstrip("/" if os_path == root else "")
+    return to_text(there or "/") + path[len(archive) :]
+
+
+def read_moved(job: JobDir) -> Moved:
+    """Where the source of a job moved to; a `Moved` that changes no path where it did not.
+
+    Raises CorruptFile when the file is not what `write_moved` writes, OSError as the file system gives it.
+    """
+    try:
+        table: dict[str, Any] = json.loads(files.read_marker(job.moved))
+        if table["format"] != _FORMAT:
+            raise ValueError(f"its format is {table['format']!r}, and this version of lookalike knows {_FORMAT}")
+        (move,) = table["moves"]
+        if not (isinstance(move["old"], str) and isinstance(move["new"], str)):
+            raise TypeError("its places are no texts")
+        return Moved(move["old"], move["new"])
+    except FileNotFoundError:
+        return Moved()
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptFile(
+            f"{job.moved} does not say where the source of the job moved to ({error!r}): restore it from a copy, or "
+            "remove it and type `lookalike index NEWPLACE JOB --moved` again."
+        ) from None
+
+
+def write_moved(job: JobDir, moved: Moved) -> None:
+    """Say in a job where its source moved to, in place of what was said before; nothing is said once it is back."""
+    if moved.old == moved.new:
+        job.moved.unlink(missing_ok=True)
+        return
+    table = {"format": _FORMAT, "moves": [{"old": moved.old, "new": moved.new}]}
+    files.write_bytes(job.moved, (json.dumps(table, indent=1, ensure_ascii=False) + "\n").encode())
