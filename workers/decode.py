@@ -18,7 +18,7 @@ from shared.errors import ImageError, SettingsError
 from shared.locations import Location, read_bytes
 from shared.models import REDUCED, REDUCED_OPAQUE, STRICT, STRICT_OPAQUE
 from workers.header import JPEGS, is_cut_short, read_header, require_honest
-from workers.pillow_decode import SECOND_TRY, counts_otherwise, is_misread, pillow_pixels
+from workers.pillow_decode import ADDED, SECOND_TRY, counts_otherwise, is_misread, pillow_pixels
 from workers.png_still import still
 from workers.structure import require_structure
 from workers.transparency import may_be_transparent
@@ -162,6 +162,8 @@ def _shown(
         require_written(data)
     if kind == "PNG":
         data = still(data, older=how in (REDUCED_OPAQUE, STRICT_OPAQUE))
+    if kind in ADDED:  # OpenCV reads none of these, and older versions read none of them at all.
+        return pillow_pixels(data, kind, what)
     if how in (REDUCED_OPAQUE, STRICT_OPAQUE):
         if kind == "PPM" and counts_otherwise(data):  # Older versions refused these.
             return pillow_pixels(data, kind, what)

@@ -13,10 +13,17 @@ from workers.pillow_decode import exif_orientation, without_texts
 Image.MAX_IMAGE_PIXELS = None
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
-# What both Pillow knows by its header and OpenCV decodes, less what this build of Pillow leaves out.
 Image.init()
+# HEIC is Pillow's by a plugin of its own, which an older install may lack. The worker's threads share the cores.
+with suppress(ImportError):
+    import pi_heif
+
+    pi_heif.register_heif_opener(decode_threads=1, thumbnails=False, depth_images=False, aux_images=False)
+# What is decoded here and Pillow knows by its header, less what this build of Pillow leaves out.
 FORMATS = tuple(
-    name for name in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "PPM", "AVIF") if name in Image.OPEN
+    name
+    for name in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "PPM", "AVIF", "HEIF")
+    if name in Image.OPEN
 )
 JPEGS = ("JPEG", "MPO")  # A JPEG with further pictures behind it is an MPO to Pillow.
 # Formats that people keep photographs in, and that no build of OpenCV decodes, or not every one.
@@ -64,8 +71,13 @@ def _unidentified(data: bytes) -> ImageError:
     found = next((what for at, magic, what in _NOT_DECODED if data.startswith(magic, at)), None)
     if data[4:8] == b"ftyp" and any(brand in data[8:48] for brand in _HEIC_BRANDS):
         found = "a HEIC image"
+        if "HEIF" not in FORMATS:
+            return ImageError(
+                "The file is a HEIC image, for which pi-heif is needed and not installed: pip install "
+                "'lookalike[worker]', or convert it to JPEG."
+            )
     begins = next((name for name in FORMATS if _begins_as(name, data[:16])), None)
-    if begins is not None and found != "a HEIC image":
+    if begins is not None:
         return ImageError(f"The file begins like {begins}, but its header is damaged or unusual.")
     if found is not None:
         return ImageError(f"The file is {found}, which is not decoded here ({known}): convert it to one of these.")

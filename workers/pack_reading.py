@@ -37,6 +37,7 @@ _SUFFIXES = {
     "JPEG2000": ".jp2",
     "PPM": ".ppm",
     "AVIF": ".avif",
+    "HEIF": ".heic",
 }
 
 

@@ -20,6 +20,8 @@ _PPM_HEADER = re.compile(rb"P[2356](?:(?:\s|#[^\n]*\n)+(\d{1,9})){3}\s")
 _PILLOW_ALONE = ("GIF", "AVIF")
 # Where OpenCV refuses a file of these, Pillow is asked; not of JPEG, which it reads where half is missing.
 SECOND_TRY = ("PNG", "TIFF", "JPEG2000", "BMP", "PPM")
+# What only Pillow reads, on white in every job.
+ADDED = ("HEIF",)
 _SIGNED, _FLOAT, _COMPLEX = 2, 3, (5, 6)
 _OLD_JPEG, _LAB = 6, 8  # A compression and a photometric interpretation of TIFF.
 

