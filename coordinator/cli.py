@@ -164,7 +164,7 @@ def index_job(
                 news = moving.move(
                     source, job, lambda count: status.update(f"Looking for the images … {count:,} so far")
                 )
-            err.print(f"{job.path} finds its images there" + (" now." if news else ", as it did."))
+            err.print(moving.said(job, news))
         with terminal.waiting("Listing images …") as status:
             manifest = make_or_open(
                 source,

@@ -6,11 +6,12 @@ import os
 import stat
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any, Final
 
 from coordinator.listing import Listing
+from coordinator.renamed import MOST, Lost, found_again
 from coordinator.sources import open_source
 from shared import ledger, path_list
 from shared.errors import ImageError, JobMismatch, SourceError
@@ -34,44 +35,50 @@ _COLUMNS: Final = ["id", "bytes", "sha256"]
 
 @dataclass(slots=True)
 class _Found:
-    """What was looked at, files or archives, and which of them are missing or others than those of the job."""
+    """How many files were looked at, images or archives, and which of them are missing or other ones."""
 
     looked_at: int = 0
-    missing: list[str] = field(default_factory=list)
-    others: list[str] = field(default_factory=list)
-
-    @property
-    def fits(self) -> bool:
-        return not self.missing and not self.others
+    lost: list[Lost] = field(default_factory=list)
 
 
 def move(source: str, job: JobDir, told: Callable[[int], None]) -> bool:
     """Have a job that was made from a folder, an archive or a glob find its images in `source`, where they moved to.
 
     Each file has to lie there under the same name below the folder, and to be as large as when it was embedded; an
-    archive has to be the one that was listed. Some images are read, and their SHA-256 compared. Ids, path lists and all
-    that is embedded stay as they are. `told` hears how many images were looked at. Returns whether this is news to the
+    archive has to be the one that was listed. Some images are read, and their SHA-256 compared. Below a folder, up to
+    10,000 files that have other names now are found by their size and SHA-256. Ids, path lists and all that is embedded
+    stay as they are. `told` hears how many images were looked at. Returns whether this is news to the
     job. Raises JobNotFound without a job, JobMismatch for a source that can't move so, and SourceError, with nothing
     changed, when a file is missing or another one.
     """
     manifest = load_manifest(job.require())
     listing = open_source(source)
     _require_movable(job, manifest, listing)
-    if read_moved(job).now(manifest.source.location) == listing.location:
-        return False
-    differences = []
+    closest: _Found | None = None
     for moved in _ways(job, manifest.source, listing.location):
         found = _compared(job, manifest, moved, told)
-        if found.fits:
+        if found.lost and manifest.source.kind != "archive" and len(found.lost) <= MOST:
+            moved = replace(moved, renamed=found_again(job, manifest, moved, found.lost))
+            found.lost = [one for one in found.lost if one.listed not in moved.renamed]
+        if not found.lost:
+            before = read_moved(job)
             write_moved(job, moved)
-            return True
-        differences.append(found)
-    fewest = min(differences, key=lambda one: len(one.missing) + len(one.others))
+            return read_moved(job) != before
+        if closest is None or len(found.lost) < len(closest.lost):
+            closest = found
+    assert closest is not None
     raise SourceError(
-        f"{listing.location} is not what {job.path} was made of: of {fewest.looked_at:,} files that the job has from "
-        f"there, {_said(fewest)}. Nothing was changed. Put them there under the names that they had, or make a job of "
-        "what is there now under another name."
+        f"{listing.location} is not what {job.path} was made of: of {closest.looked_at:,} files that the job has from "
+        f"there, {_said(closest.lost)}. Nothing was changed. Put them there under the names that they had, or make a "
+        "job of what is there now under another name."
     )
+
+
+def said(job: JobDir, news: bool) -> str:
+    """The line that says what `move` found, with what it returned."""
+    count = len(read_moved(job).renamed)
+    names = f", {count:,} of its files under other names" if count else ""
+    return f"{job.path} finds its images there {'now' if news else 'as before'}{names}."
 
 
 def _require_movable(job: JobDir, manifest: Manifest, listing: Listing) -> None:
@@ -131,22 +138,22 @@ def _compared(job: JobDir, manifest: Manifest, moved: Moved, told: Callable[[int
         for partition in manifest.partitions:
             locations = path_list.read_locations(job, partition, moved)
             rows = _known(job, partition)
-            files: list[tuple[str, int | None]] = []
+            files: list[tuple[Location, dict[str, Any]]] = []
             for image_id, location in enumerate(locations, partition.start):
                 inside = split_member(location.path)
                 if inside is None:
-                    if is_url(location.path) or rows.get(image_id, {}).get("status") in _NOT_EXPECTED:
-                        continue
-                    files.append((location.place, rows.get(image_id, {}).get("bytes")))
+                    row = rows.get(image_id, {})
+                    if not is_url(location.path) and row.get("status") not in _NOT_EXPECTED:
+                        files.append((location, row))
                 elif inside[0] not in archives and not is_url(inside[0]):
                     archives.add(inside[0])
-                    _note_archive(found, moved.now(inside[0]), states.get(inside[0]))
-            for (path, size), now in zip(files, pool.map(lambda one: _size(one[0]), files), strict=True):
-                _note_file(found, path, size, now)
-            if found.fits:
+                    _note_archive(found, inside[0], moved.now(inside[0]), states.get(inside[0]))
+            for (location, row), now in zip(files, pool.map(lambda one: _size(one[0].place), files), strict=True):
+                _note_file(found, location, row, now)
+            if not found.lost:
                 for image_id in sorted(to_read & rows.keys()):
                     location = locations[image_id - partition.start]
-                    _note_bytes(found, location, rows[image_id].get("sha256"), manifest.max_image_bytes)
+                    _note_bytes(found, location, rows[image_id], manifest.max_image_bytes)
             told(partition.stop)
     return found
 
@@ -173,44 +180,47 @@ def _size(path: str) -> int | None:
         return -1 if os.path.islink(to_os_path(path)) else None
 
 
-def _note_file(found: _Found, path: str, size: int | None, now: int | None) -> None:
+def _note_file(found: _Found, location: Location, row: dict[str, Any], now: int | None) -> None:
     found.looked_at += 1
+    size = row.get("bytes")
     if now is None or (now < 0 and size is not None):
-        found.missing.append(path)
+        found.lost.append(Lost(location.path, location.place, True, size, row.get("sha256")))
     elif size is not None and now != size:
-        found.others.append(f"{path} has {now:,} bytes instead of {size:,}")
+        said = f"{location.place} has {now:,} bytes instead of {size:,}"
+        found.lost.append(Lost(location.path, said, False, size, row.get("sha256")))
 
 
-def _note_archive(found: _Found, path: str, listed: FileState | None) -> None:
+def _note_archive(found: _Found, listed: str, path: str, was: FileState | None) -> None:
     found.looked_at += 1
     now = state_of(path)
+    size, digest = (None, None) if was is None else (was.size, was.digest)
     if now is None:
-        found.missing.append(path)
-    elif listed is not None and now.size != listed.size:
-        found.others.append(f"{path} has {now.size:,} bytes instead of {listed.size:,}")
-    elif listed is not None and listed.digest is not None and now.digest != listed.digest:
-        found.others.append(f"{path} has as many bytes, but others at its beginning, its end or in its table")
+        found.lost.append(Lost(listed, path, True, size, digest))
+    elif size is not None and now.size != size:
+        found.lost.append(Lost(listed, f"{path} has {now.size:,} bytes instead of {size:,}", False, size, digest))
+    elif digest is not None and now.digest != digest:
+        said = f"{path} has as many bytes, but others at its beginning, its end or in its table"
+        found.lost.append(Lost(listed, said, False, size, digest))
 
 
-def _note_bytes(found: _Found, location: Location, sha256: str | None, max_bytes: int) -> None:
+def _note_bytes(found: _Found, location: Location, row: dict[str, Any], max_bytes: int) -> None:
     """Compare what an image holds with what was embedded of it, if anything was."""
+    sha256 = row.get("sha256")
     if sha256 is None or is_url(location.place):
         return
     try:
         same = hashlib.sha256(read_bytes(location.place, max_bytes, location.member)).hexdigest() == sha256
+        said = f"{location.place} has as many bytes, but others than those that were embedded"
     except ImageError as error:
-        found.others.append(f"{location.place}: {error}")
-        return
+        same, said = False, f"{location.place}: {error}"
     if not same:
-        found.others.append(f"{location.place} has as many bytes, but others than those that were embedded")
+        found.lost.append(Lost(location.path, said, False, row.get("bytes"), sha256))
 
 
-def _said(found: _Found) -> str:
-    parts = []
-    if found.missing:
-        parts.append(f"{len(found.missing):,} are missing ({_named(found.missing)})")
-    if found.others:
-        parts.append(f"{len(found.others):,} are others ({_named(found.others)})")
+def _said(lost: Sequence[Lost]) -> str:
+    missing, others = [one.said for one in lost if one.missing], [one.said for one in lost if not one.missing]
+    parts = [f"{len(missing):,} are missing ({_named(missing)})"] if missing else []
+    parts += [f"{len(others):,} are others ({_named(others)})"] if others else []
     return " and ".join(parts)
 
 

@@ -181,6 +181,88 @@ def test_a_place_that_lacks_an_image_or_has_another_is_refused(
     assert state(job) == before
 
 
+def _in_another_folder(folder: Path) -> dict[str, str]:
+    (folder / "c" / "d").mkdir(parents=True)
+    (folder / NAMES[4]).rename(folder / "c" / "d" / "4.png")
+    return {NAMES[4]: "c/d/4.png"}
+
+
+def _all_of_a_folder(folder: Path) -> dict[str, str]:
+    (folder / "a").rename(folder / "2020")
+    return {name: name.replace("a/", "2020/") for name in NAMES[:6]}
+
+
+def _swapped(folder: Path) -> dict[str, str]:
+    (folder / NAMES[2]).rename(folder / "x")
+    (folder / NAMES[3]).rename(folder / NAMES[2])
+    (folder / "x").rename(folder / NAMES[3])
+    return {NAMES[2]: NAMES[3], NAMES[3]: NAMES[2]}
+
+
+def _an_odd_name(folder: Path) -> dict[str, str]:
+    (folder / NAMES[0]).rename(folder / "line\nend.png")
+    return {NAMES[0]: "line%0Aend.png"}
+
+
+def _beside_another_of_its_size(folder: Path) -> dict[str, str]:
+    data = (folder / NAMES[7]).read_bytes()
+    (folder / "0.jpg").write_bytes(data[:-3] + b"xyz")
+    (folder / NAMES[7]).rename(folder / "1.jpg")
+    return {NAMES[7]: "1.jpg"}
+
+
+@pytest.mark.parametrize(
+    "renamed", [_in_another_folder, _all_of_a_folder, _swapped, _an_odd_name, _beside_another_of_its_size]
+)
+@pytest.mark.parametrize("stays", [True, False])
+def test_files_of_another_name_are_found_by_their_size_and_sha256(
+    job: JobDir, tmp_path: Path, renamed: Callable[[Path], dict[str, str]], stays: bool
+) -> None:
+    before = state(job)
+    new = tmp_path / ("photos" if stays else "new")
+    (tmp_path / "photos").rename(new)
+    names = renamed(new)
+    assert moved(new, job)
+    assert not moved(new, job)
+    assert embedded_now(job) == 0
+    assert state(job) == before
+    places = [one for partition in load_manifest(job).partitions for one in path_list.read_locations(job, partition)]
+    contents = [read_bytes(one.place, 10**6) for one in places]
+    expected = [CONTENTS[name] for name in NAMES]
+    assert contents == expected
+    assert {one.path for one in places if one.place.endswith(tuple(f"/{name}" for name in names.values()))} == {
+        f"{tmp_path}/photos/{name}" for name in names
+    }
+    assert all(read_moved(job).listed(one.place) == one.path for one in places)
+    new.rename(tmp_path / "again")
+    assert moved(tmp_path / "again", job)
+    places = [one for partition in load_manifest(job).partitions for one in path_list.read_locations(job, partition)]
+    assert [read_bytes(one.place, 10**6) for one in places] == expected
+
+
+def test_a_copy_that_is_an_image_of_its_own_is_not_taken_for_one_that_is_gone(job: JobDir, tmp_path: Path) -> None:
+    assert CONTENTS[NAMES[5]] == CONTENTS[NAMES[1]]
+    (tmp_path / "photos").rename(tmp_path / "new")
+    (tmp_path / "new" / NAMES[5]).unlink()
+    with pytest.raises(SourceError, match=rf"1 are missing \({tmp_path}/new/{NAMES[5]}\)"):
+        moved(tmp_path / "new", job)
+
+
+def test_a_shard_of_another_name_is_found_by_its_size_and_digest(tmp_path: Path) -> None:
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    write_tar(shards / "0.tar", half(first=True))
+    write_zip(shards / "1.zip", half(first=False))
+    job = JobDir(tmp_path / "job")
+    manifest = sealed(str(shards), job)
+    shards.rename(tmp_path / "new")
+    (tmp_path / "new" / "1.zip").rename(tmp_path / "new" / "second.zip")
+    assert moved(tmp_path / "new", job)
+    places = [one for partition in manifest.partitions for one in path_list.read_locations(job, partition)]
+    assert [read_bytes(one.place, 10**6, one.member) for one in places] == [CONTENTS[name] for name in NAMES]
+    assert places[-1].place == f"{tmp_path}/new/second.zip::{NAMES[-1]}"
+
+
 @pytest.mark.parametrize("write", [write_tar, write_zip])
 def test_another_archive_is_refused(tmp_path: Path, write: Callable[..., Path]) -> None:
     suffix = ".tar" if write is write_tar else ".zip"
@@ -281,6 +363,32 @@ def test_hits_and_copies_and_show_name_the_new_place(run: Run, job: JobDir, tmp_
         facts = json.loads(run("show", job.path, typed, "--json", "-o", tmp_path / "out.jpg").out)
         assert (facts["id"], facts["image_path"]) == (after[3].id, after[3].image_path)
         assert (tmp_path / "out.jpg").read_bytes() == Path(after[3].image_path).read_bytes()
+
+
+def test_index_says_that_it_finds_the_images_and_takes_the_new_place_from_then_on(
+    run: Run, job: JobDir, tmp_path: Path
+) -> None:
+    merge(job, load_manifest(job), Settings(recall_target=0.01), lambda *_: None)
+    before = state(job)
+    new = (tmp_path / "photos").rename(tmp_path / "new")
+    (new / NAMES[0]).rename(new / "first.png")
+    refused = run("index", new, job.path)
+    assert (refused.status, "add --moved" in refused.err) == (1, True)
+    ran = run("index", new, job.path, "--moved")
+    assert ran.status == 0
+    assert f"{job.path} finds its images there now, 1 of its files under other names.\n" in ran.err
+    assert "as before, 1 of its files" in run("index", new, job.path, "--moved").err
+    again = run("index", new, job.path)
+    assert again.status == 0
+    assert "does not hold" not in again.err
+    shutil.copytree(new, tmp_path / "photos")
+    assert "which moved to" in run("index", tmp_path / "photos", job.path).err
+    assert state(job) == before
+    (new / NAMES[1]).unlink()
+    new.rename(tmp_path / "third")
+    lacks = run("index", tmp_path / "third", job.path, "--moved")
+    assert (lacks.status, "1 are missing" in lacks.err) == (1, True)
+    assert run("index", new, tmp_path / "none", "--moved").status == 1
 
 
 def test_path_lists_are_written_anew_from_where_the_source_is_now(run: Run, job: JobDir, tmp_path: Path) -> None:
