@@ -167,8 +167,13 @@ def _require_same(manifest: Manifest, source: str, job: JobDir, settings: Settin
             "can embed: go on with `lookalike import`, or name another JOB for images."
         )
     _require_same_choice(choice, choice_of(manifest.source), job)
-    listing = open_source(source)
     kind, location = manifest.source.kind, read_moved(job).now(manifest.source.location)
+    try:
+        listing = open_source(source)
+    except SourceError as error:
+        if location == manifest.source.location:
+            raise
+        raise SourceError(f"{error} The images of {job.path} moved to {location}.") from None
     if listing.kind != kind or (not listing.changes_in_place and listing.location != location):
         made = f"was made from the {kind} {manifest.source.location}"
         made += f", which moved to {location}" if location != manifest.source.location else ""

@@ -61,6 +61,8 @@ def test_an_image_read_alone_is_what_it_is_read_in_company(tmp_path: Path, how: 
             assert (alone.path, alone.status, alone.bytes, alone.sha256) == (path, "ok", here.bytes, here.sha256)
             assert (alone.width, alone.height) == (30, 40)
             np.testing.assert_array_equal(alone.pixels, here.pixels)
+        moved = readers.read(Location("/listed/there.jpg", moved=path))
+        assert (moved.path, moved.sha256) == ("/listed/there.jpg", here.sha256)
         gone = readers.read(Location(str(tmp_path / "gone.jpg")))
         assert (gone.status, gone.pixels) == ("vanished", None)
         assert len(readers._all) == 1, "one process reads them all"

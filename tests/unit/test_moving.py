@@ -381,6 +381,8 @@ def test_index_says_that_it_finds_the_images_and_takes_the_new_place_from_then_o
     again = run("index", new, job.path)
     assert again.status == 0
     assert "does not hold" not in again.err
+    gone = run("index", tmp_path / "photos", job.path)
+    assert (gone.status, f"The images of {job.path} moved to {new}." in gone.err) == (1, True)
     shutil.copytree(new, tmp_path / "photos")
     assert "which moved to" in run("index", tmp_path / "photos", job.path).err
     assert state(job) == before
