@@ -18,6 +18,7 @@ from shared.errors import ImageError, SettingsError
 from shared.locations import Location, read_bytes
 from shared.models import REDUCED, REDUCED_OPAQUE, STRICT, STRICT_OPAQUE
 from workers.header import JPEGS, is_cut_short, read_header, require_honest
+from workers.icons import picture_of
 from workers.pillow_decode import ADDED, SECOND_TRY, counts_otherwise, is_misread, pillow_pixels
 from workers.png_still import still
 from workers.structure import require_structure
@@ -90,6 +91,7 @@ def decode(data: bytes, image_size: int, max_pixels: int, how: str = REDUCED) ->
     with the status empty, not-an-image, oversized, truncated or undecodable, the last also for a file that is made to
     take long.
     """
+    data = picture_of(data)
     width, height, kind, orientation = checked_header(data, max_pixels)
     flag = cv2.IMREAD_COLOR
     # Of any other format OpenCV decodes all, and drops pixels instead of averaging them.
@@ -109,6 +111,7 @@ def decode_photo(data: bytes, longest: int, max_pixels: int, how: str = REDUCED)
     What is longer than `longest` pixels on a side is shrunk to that. Of `how` only that counts which `decode` does to
     transparency. Raises ImageError as `decode` does.
     """
+    data = picture_of(data)
     width, height, kind, orientation = checked_header(data, max_pixels)
     flag = cv2.IMREAD_COLOR
     if kind in JPEGS:
@@ -130,6 +133,7 @@ def checked_header(data: bytes, max_pixels: int) -> tuple[int, int, str, int | N
     """
     if not data:
         raise ImageError("The file is empty.", "empty")
+    data = picture_of(data)
     if is_cut_short(data):
         raise ImageError(f"The file is cut short after {len(data):,} bytes: its end is missing.", "truncated")
     require_structure(data, max_pixels)

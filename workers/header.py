@@ -8,6 +8,7 @@ from PIL import Image, UnidentifiedImageError
 
 from shared.errors import ImageError
 from workers.pillow_decode import exif_orientation, without_texts
+from workers.structure_more import is_pcx, is_tga
 
 # Pillow reads headers here, never pixels, so its guard against decompression bombs is ours to keep (`max_pixels`).
 Image.MAX_IMAGE_PIXELS = None
@@ -22,9 +23,27 @@ with suppress(ImportError):
 # What is decoded here and Pillow knows by its header, less what this build of Pillow leaves out.
 FORMATS = tuple(
     name
-    for name in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "PPM", "AVIF", "HEIF")
+    for name in (
+        "JPEG",
+        "PNG",
+        "WEBP",
+        "GIF",
+        "BMP",
+        "TIFF",
+        "JPEG2000",
+        "PPM",
+        "AVIF",
+        "HEIF",
+        "PSD",
+        "QOI",
+        "DDS",
+        "ICO",
+        "ICNS",
+    )
     if name in Image.OPEN
 )
+# What Pillow would see in other files, too, is told by its structure first.
+_TOLD = {"PCX": is_pcx, "TGA": is_tga}
 JPEGS = ("JPEG", "MPO")  # A JPEG with further pictures behind it is an MPO to Pillow.
 # Formats that people keep photographs in, and that no build of OpenCV decodes, or not every one.
 _NOT_DECODED = (
@@ -35,7 +54,6 @@ _NOT_DECODED = (
     (4, b"JXL ", "a JPEG XL image"),
     (0, b"\xff\x0a", "a JPEG XL image"),
     (4, b"ftypmif1", "a HEIF image"),
-    (0, b"8BPS", "a Photoshop document"),
     (0, b"\x76\x2f\x31\x01", "an OpenEXR image"),
     (0, b"P7\n", "a PAM image"),
     (0, b"PF\n", "a PFM image"),
@@ -51,7 +69,8 @@ _PNG_SLACK = 65_536
 def read_header(data: bytes) -> tuple[int, int, str, int | None]:
     """Width, height and format by the header alone, and the orientation where OpenCV does not see to it."""
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        told = tuple(name for name, is_one in _TOLD.items() if is_one(data))
+        with Image.open(io.BytesIO(data), formats=told or FORMATS) as image:
             # An AVIF is turned by its container, which Pillow gives as the EXIF orientation and OpenCV leaves alone.
             orientation = image.getexif().get(_EXIF_ORIENTATION, 1) if image.format == "AVIF" else None
             # OpenCV overlooks an orientation whose block begins with the name of EXIF, as libvips and others write it.
@@ -67,7 +86,7 @@ def read_header(data: bytes) -> tuple[int, int, str, int | None]:
 
 
 def _unidentified(data: bytes) -> ImageError:
-    known = ", ".join(FORMATS)
+    known = ", ".join((*FORMATS, *_TOLD))
     found = next((what for at, magic, what in _NOT_DECODED if data.startswith(magic, at)), None)
     if data[4:8] == b"ftyp" and any(brand in data[8:48] for brand in _HEIC_BRANDS):
         found = "a HEIC image"

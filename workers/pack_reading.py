@@ -17,6 +17,7 @@ from shared.packdir import PackSpec
 from shared.paths import to_os_path
 from workers.decode import checked_header
 from workers.header import read_header
+from workers.icons import icon_suffix
 from workers.reach import out_of_reach
 from workers.shrinking import shrunk, shrunk_alone
 
@@ -38,6 +39,11 @@ _SUFFIXES = {
     "PPM": ".ppm",
     "AVIF": ".avif",
     "HEIF": ".heic",
+    "PSD": ".psd",
+    "QOI": ".qoi",
+    "DDS": ".dds",
+    "PCX": ".pcx",
+    "TGA": ".tga",
 }
 
 
@@ -146,6 +152,8 @@ class PackReader:
 
 def _suffix_of(data: bytes) -> str:
     """The suffix for the bytes of an image whose name has none; "" for what is no image, as no name makes it one."""
+    if icon := icon_suffix(data):
+        return icon
     try:
         return _SUFFIXES[read_header(data)[2]]
     except (ImageError, KeyError):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from shared.errors import ImageError
+from workers.structure_more import plain_psd
 from workers.transparency import on_white, png_key
 
 ImageFile.LOAD_TRUNCATED_IMAGES = False  # Half an image is none.
@@ -21,7 +22,7 @@ _PILLOW_ALONE = ("GIF", "AVIF")
 # Where OpenCV refuses a file of these, Pillow is asked; not of JPEG, which it reads where half is missing.
 SECOND_TRY = ("PNG", "TIFF", "JPEG2000", "BMP", "PPM")
 # What only Pillow reads, on white in every job.
-ADDED = ("HEIF",)
+ADDED = ("HEIF", "PSD", "PCX", "QOI", "TGA", "DDS", "ICO", "ICNS")
 _SIGNED, _FLOAT, _COMPLEX = 2, 3, (5, 6)
 _OLD_JPEG, _LAB = 6, 8  # A compression and a photometric interpretation of TIFF.
 
@@ -92,11 +93,12 @@ def pillow_pixels(data: bytes, kind: str, what: str) -> tuple[NDArray[np.uint8],
             image.load()
             # What else Pillow turns, it has turned as it loaded.
             orientation = exif_orientation(image.info.get("exif")) if kind in ("PNG", "WEBP", "AVIF") else 1
-            return _converted(image, bare), orientation
+            return _converted(_without_false_alpha(image, data), bare), orientation
     except ImageError as error:
         raise ImageError(f"The {what} can't be decoded: {error}", error.status) from error
     except Exception as error:  # Pillow's readers let much escape on damaged data: SyntaxError, struct.error, ...
-        cut = kind == "GIF" and ("truncated" in str(error) or isinstance(error, EOFError))
+        cut = "truncated" in str(error) or "not enough image data" in str(error) or isinstance(error, EOFError)
+        cut = cut and kind in ("GIF", *ADDED)
         reason = str(error) or type(error).__name__
         raise ImageError(f"Pillow can't decode the {what}: {reason}.", "truncated" if cut else "undecodable") from error
 
@@ -118,10 +120,12 @@ def _for_pillow(data: bytes, kind: str) -> bytes:
     """The bytes that Pillow gets.
 
     An animated WebP says that it has alpha: only then does Pillow tell the canvas beside its first frame. A PNG is
-    without its texts, for the length of which Pillow may refuse it.
+    without its texts, for the length of which Pillow may refuse it, and a PSD has its colours alone.
     """
     if kind == "PNG":
         return without_texts(data)
+    if kind == "PSD":
+        return plain_psd(data)
     if kind == "WEBP" and data[12:16] == b"VP8X" and data[20] & 0x02:
         return data[:20] + bytes([data[20] | 0x10]) + data[21:]
     return data
@@ -144,6 +148,16 @@ def _jp2_bits(data: bytes) -> int:
     """The bits of the first sample of a JPEG 2000 code stream."""
     start = data.find(b"\xff\x4f\xff\x51")
     return (data[start + 42] & 0x7F) + 1 if 0 <= start < len(data) - 42 else 0
+
+
+def _without_false_alpha(image: Image.Image, data: bytes) -> Image.Image:
+    """An image without a fourth sample that is no transparency.
+
+    A TGA says by four bits of its header how many of a pixel's bits are alpha.
+    """
+    if image.format == "TGA" and not data[17] & 15 and image.mode in ("RGBA", "LA", "P"):
+        return image.convert("RGBA").convert("RGB")
+    return image
 
 
 def _frame(image: Image.Image) -> tuple[int, int, int, int] | None:

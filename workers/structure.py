@@ -8,6 +8,7 @@ from shared.errors import ImageError
 from workers.claims import DEFLATE_RATIO, LZW_RATIO, cut_short, require_data, require_pixels
 from workers.structure_boxes import CODESTREAM, JP2, require_avif, require_jpeg_2000
 from workers.structure_heif import is_heif, require_heif
+from workers.structure_more import require_more
 from workers.structure_raster import is_ppm, require_bmp, require_ppm, require_tiff
 
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
@@ -50,6 +51,8 @@ def require_structure(data: bytes, max_pixels: int) -> None:
         require_heif(data, max_pixels)
     elif data[4:12] in _AVIF:
         require_avif(data, max_pixels)
+    else:
+        require_more(data, max_pixels)
 
 
 def _require_png(data: bytes, max_pixels: int) -> None:
