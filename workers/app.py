@@ -27,6 +27,7 @@ app.amqp.Connection = envelopes.GuardedConnection
 app.conf.broker_transport_options["search_body"] = envelopes.longest_body(
     settings.max_query_bytes, settings.max_queries
 )
+app.conf.worker_consumer = "workers.refused:Consumer"
 app.steps["consumer"].add(logs.BrokerSeen)
 logs.install(settings.broker_url)
 assert self_report.self_report  # Its import has taught the worker to answer.

@@ -12,6 +12,7 @@ from shared.broker import CONNECTION_ERRORS
 from shared.errors import JobError, JobNotFound, LookalikeError, MessageError
 from shared.jobdir import check_job_id
 from shared.lease import Lease, report_trouble
+from workers.refused import end_if_refused
 from workers.runtime import LatestEvent, Runtime
 from workers.stopping import Stopped
 
@@ -38,6 +39,7 @@ def leased(task: Task, job_id: str, what: int | str, shown: str) -> Iterator[Lea
     try:
         taken = lease.acquire()
     except CONNECTION_ERRORS as error:
+        end_if_refused(task.app, error)  # Or the message would come and go here without end.
         _give_back(f"{shown}: the broker does not answer ({error}).")
     if not taken:
         log.info("%s: another worker holds it; asking again later.", shown)

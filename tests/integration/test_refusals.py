@@ -5,7 +5,17 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.integration.processes import environment, free_port, make_photos, redis_server, run, valkey_binary
+from tests.integration.processes import (
+    LOOKALIKE,
+    Process,
+    environment,
+    free_port,
+    make_photos,
+    redis_server,
+    run,
+    valkey_binary,
+    wait_until,
+)
 
 pytestmark = pytest.mark.timeout(300)
 ALL = "~* &* +@all"
@@ -54,3 +64,31 @@ def test_a_replica_ends_index_and_worker_at_once(tmp_path: Path) -> None:
             ended = run(*command, env=env, timeout=60)
             assert ended.returncode == 1
             assert "it is a replica, which takes no writes: give the address of its primary" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (("ACL", "SETUSER", "narrow-7", "-brpop"), "its user lacks a permission"),
+        (("ACL", "DELUSER", "narrow-7"), "it does not take this user and password"),
+    ],
+)
+def test_a_worker_that_loses_its_permission_ends_and_says_so(
+    tmp_path: Path, change: tuple[str, ...], what: str
+) -> None:
+    port = free_port()
+    with redis_server(valkey_binary(), tmp_path / "valkey", port), redis.Redis(port=port) as client:
+        client.execute_command("ACL", "SETUSER", "narrow-7", "on", ">s3cr3t-pw", *ALL.split())
+        env = environment(CELERY_BROKER_URL=f"redis://narrow-7:s3cr3t-pw@127.0.0.1:{port}/0")
+        command = [LOOKALIKE, "worker", "embed", "--jobs-root", str(tmp_path)]
+        worker = Process(command, tmp_path / "worker.log", env)
+        try:
+            wait_until(lambda: " ready." in worker.output, "the worker is ready")
+            client.execute_command(*change)
+            assert worker.wait(60) == 1
+        finally:
+            worker.stop()
+    assert f"The broker redis://**@127.0.0.1:{port}/0 can't be used: {what}" in worker.output
+    assert "This worker ends; what is committed is safe." in worker.output
+    assert "Traceback" not in worker.output
+    assert "narrow-7" not in worker.output
