@@ -3,13 +3,14 @@
 import hashlib
 import os
 import stat
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from coordinator.choosing import Sieve, choice_of
 from coordinator.folders import walk
-from coordinator.listing import IMAGE_SUFFIXES
+from coordinator.suffixes import IMAGE_SUFFIXES
 from shared import path_list
 from shared.errors import ImageError
 from shared.jobdir import JobDir
@@ -50,7 +51,9 @@ def found_again(job: JobDir, manifest: Manifest, moved: Moved, lost: Sequence[Lo
             wanted[one.size].append(one)
     if not wanted:
         return {}
-    there = walk(os.fsencode(to_os_path(moved.new)), Counter(), (*IMAGE_SUFFIXES, *ARCHIVE_SUFFIXES))
+    there = walk(
+        os.fsencode(to_os_path(moved.new)), Sieve(choice_of(manifest.source)), (*IMAGE_SUFFIXES, *ARCHIVE_SUFFIXES)
+    )
     sizes = ((path, _size(path)) for path in there)
     candidates = {path: size for path, size in sizes if size is not None and size in wanted}
     kept = _in_place(job, manifest, moved, candidates, {one.listed for one in lost})

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from coordinator.listing import IMAGE_SUFFIXES
+from coordinator.suffixes import IMAGE_SUFFIXES
 from shared.errors import ImageError
 from shared.models import REDUCED, REDUCED_OPAQUE
 from tests.strange_images import encoded, patched
