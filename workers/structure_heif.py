@@ -46,6 +46,7 @@ def require_heif(data: bytes, max_pixels: int) -> None:
             wide = 2 * data[start] - 2
             item = int.from_bytes(data[start + 4 : start + 4 + wide], "big")
             kinds[item] = data[start + 6 + wide : start + 10 + wide]
+            _require_words(kinds[item], data[start + 10 + wide : end])
         elif kind == b"idat":
             held = (start, end)
         elif kind == b"iloc":
@@ -76,6 +77,15 @@ def _properties(data: bytes) -> Iterator[tuple[bytes, int, int]]:
                 waiting.append((start + (6 if data[start : start + 1] == b"\0" else 8), end))
             else:
                 yield kind, start, end
+
+
+def _require_words(kind: bytes, rest: bytes) -> None:
+    """Raise ImageError for what is no text where an item has its kind and names: pi-heif ends the process by it."""
+    try:
+        kind.decode("ascii")
+        rest.decode("utf-8")
+    except UnicodeDecodeError:
+        raise ImageError("The HEIC is damaged: the kind or the name of a part of it is no text.") from None
 
 
 def _number(data: bytes, at: int, size: int = 4) -> int:

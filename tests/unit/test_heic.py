@@ -181,6 +181,15 @@ def test_tiles_put_together_to_too_many_pixels_are_refused(kind: bytes, body: by
     assert caught.value.status == "oversized"
 
 
+@pytest.mark.parametrize("offset", range(4))
+@pytest.mark.parametrize("byte", [128, 195, 255])
+def test_a_part_whose_kind_is_no_text_is_refused_and_ends_no_process(offset: int, byte: int) -> None:
+    data = patched(FILES["turned"], b"Exif", offset, "<B", byte)
+    with pytest.raises(ImageError, match="is no text") as caught:
+        decode(data, 32, ROOMY)
+    assert caught.value.status == "undecodable"
+
+
 def test_an_avif_is_no_heic_whatever_its_first_brand() -> None:
     assert is_heif(box(b"ftyp", b"mif1" + bytes(4) + b"mif1heic"))
     assert not is_heif(box(b"ftyp", b"mif1" + bytes(4) + b"mif1avif"))
