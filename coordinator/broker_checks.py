@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from coordinator.checks import Check, ok, problem, warning, within
 from coordinator.embedded_broker import EmbeddedBroker
 from coordinator.report import size
-from shared.broker import CONNECTION_ERRORS, connect, require_broker
+from shared.broker import CONNECTION_ERRORS, connect, require_working_broker
 from shared.broker_url import redacted, redis_url, without_secrets
 from shared.errors import LookalikeError
 from shared.lease import wait_seconds
@@ -65,8 +65,9 @@ def given(settings: Settings, jobs_root: Path | None, stack: ExitStack) -> tuple
 
 
 def ask(settings: Settings, clock: Callable[[], float] = time.time) -> Broker:
-    """Ask the broker of `settings`; raises BrokerUnreachable when it is away, and one of CONNECTION_ERRORS."""
-    require_broker(settings)
+    """Ask the broker of `settings`; raises BrokerUnreachable when it is away, BrokerRefuses when it does not do what
+    queues and leases need, and one of CONNECTION_ERRORS."""
+    require_working_broker(settings)  # As `index` and `worker` do before they begin.
     with connect(settings) as client:
         spent = []
         for _ in range(_ROUND_TRIPS):

@@ -17,10 +17,12 @@ from shared.broker import (
     RESULT_EXPIRES_SECONDS,
     connect,
     make_app,
+    refused,
     require_broker,
 )
 from shared.broker_url import redacted
 from shared.errors import (
+    BrokerError,
     BrokerUnreachable,
     LookalikeError,
     MessageError,
@@ -45,6 +47,7 @@ from shared.messages import (
     reply_from_json,
 )
 from shared.queues import queued_tasks
+from shared.refusals import permanent
 from shared.settings import load_settings
 
 # How long a reply may stay out before somebody looks whether there is any worker to give it.
@@ -74,7 +77,7 @@ class PendingReply:
         Raises what kept this query from its hits: ImageError for an image that can't be decoded, QueryError for a
         vector that does not fit, NoIndexYet for a job without an index, AnotherJob from a worker whose job of that name
         is not the client's, NoWorker when no query worker runs, ReplyTimeout when one runs but was too slow,
-        BrokerUnreachable when the broker went away.
+        BrokerUnreachable when the broker went away, BrokerRefuses when it lacks a permission or a setting.
         """
         return list(self.answer(timeout).hits)
 
@@ -184,7 +187,10 @@ class Client:
         self._out.add(sent)
         return sent
 
-    def _unreachable(self, error: Exception) -> BrokerUnreachable:
+    def _unreachable(self, error: Exception) -> BrokerError:
+        """What to raise for an error of the broker: BrokerRefuses where waiting would change nothing."""
+        if (reason := permanent(error)) is not None:
+            return refused(self._settings, reason)
         return BrokerUnreachable(
             f"The broker {redacted(self._settings.broker_url or '')} does not answer ({error}): "
             "start it again; nothing of the job is lost."

@@ -114,7 +114,7 @@ class FakeRedis:
 @pytest.fixture
 def answering(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
     def answer(info: Any) -> None:
-        monkeypatch.setattr(broker_checks, "require_broker", lambda settings: None)
+        monkeypatch.setattr(broker_checks, "require_working_broker", lambda settings: None)
         monkeypatch.setattr(broker_checks, "connect", lambda settings: FakeRedis(info))
 
     return answer
@@ -148,16 +148,40 @@ def test_a_broker_that_is_away_is_a_problem_in_its_own_words(monkeypatch: pytest
     def away(settings: Settings) -> None:
         raise BrokerUnreachable("No broker answers at redis://user:p%40ss@host:6380/1 (p@ss).")
 
-    monkeypatch.setattr(broker_checks, "require_broker", away)
+    monkeypatch.setattr(broker_checks, "require_working_broker", away)
     found, (check,) = look(GIVEN)
     assert found is None
     assert told(check) == ("problem", "No broker answers at redis://**@host:6380/1 (**).")
 
 
+def test_a_broker_that_refuses_what_queues_need_is_a_problem_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Narrow:
+        """A broker whose user may do all but what brings a message."""
+
+        def __enter__(self) -> Self:
+            return self
+
+        def __exit__(self, *raised: object) -> None: ...
+
+        def __getattr__(self, command: str) -> Callable[..., None]:
+            def ask(*arguments: Any, **options: Any) -> None:
+                if command == "brpop":
+                    raise redis.exceptions.NoPermissionError("User user has no permissions to run the 'brpop' command")
+
+            return ask
+
+    monkeypatch.setattr("shared.broker.connect", lambda settings: Narrow())
+    found, (check,) = look(GIVEN)
+    assert found is None
+    assert check.verdict == "problem"
+    assert check.sentence.startswith("The broker redis://**@host:6380/1 can't be used: its user lacks a permission")
+    assert "'brpop'" in check.sentence
+
+
 def test_doctor_waits_for_no_broker_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     hung = threading.Event()
     monkeypatch.setattr(broker_checks, "ASK_SECONDS", 0.05)
-    monkeypatch.setattr(broker_checks, "require_broker", lambda settings: hung.wait(60))
+    monkeypatch.setattr(broker_checks, "require_working_broker", lambda settings: hung.wait(60))
     found, (check,) = look(GIVEN)
     hung.set()
     assert found is None

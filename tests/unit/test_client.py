@@ -14,6 +14,7 @@ from celery.exceptions import TimeoutError as CeleryTimeout
 from coordinator import client as client_module
 from coordinator.client import Client
 from shared.errors import (
+    BrokerRefuses,
     BrokerUnreachable,
     CorruptFile,
     ImageError,
@@ -263,6 +264,15 @@ def test_a_connection_that_was_dropped_is_made_anew_once(client: Client, app: Fa
     with pytest.raises(BrokerUnreachable, match=r"redis://\*\*@host:6379/0 does not answer \(still down\)") as raised:
         client.search(vector(4))
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("sent", [True, False])
+def test_a_client_is_told_what_its_broker_will_never_do(client: Client, app: FakeApp, sent: bool) -> None:
+    error = redis.exceptions.NoPermissionError("User pw has no permissions to run the 'lpush' command")
+    app.worker = lambda message: [error]
+    app.failures = [] if sent else [error, error]
+    with pytest.raises(BrokerRefuses, match=r"redis://\*\*@host:6379/0 can't be used: its user lacks .*'lpush'"):
+        client.search(vector(1))
 
 
 def test_a_broker_that_goes_away_while_we_wait_is_named(client: Client, app: FakeApp) -> None:
