@@ -1,6 +1,5 @@
 """The images inside archives: a tar, a zip or a Parquet file -> its images in order, and where in it each lies."""
 
-import glob
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import repeat
@@ -13,13 +12,12 @@ from coordinator.list_files import beside_source
 from coordinator.listing import Listed
 from coordinator.plain_values import is_plain, plain_rows, require_distinct
 from coordinator.samples import samples
-from coordinator.suffixes import IMAGE_SUFFIXES
 from shared import image_parquet
 from shared.archives import FILES, Inside
 from shared.errors import SourceError
 from shared.locations import opened, suffix_of
 from shared.members import Member, read_tar_member, read_zip_member
-from shared.paths import ARCHIVE_SUFFIXES, member_text
+from shared.paths import member_text
 
 _ROWS: Final = 1_024
 
@@ -46,35 +44,6 @@ def images_in_all(archives: Iterable[tuple[str, str]], sieve: Sieve) -> Iterator
             sieve.leave_out("Parquet file without images")
         else:
             yield from images_in(archive, sieve, place)
-
-
-def fixed_folder(pattern: str) -> str:
-    """The folder below which all lies that a glob matches."""
-    parts = pattern.split("/")
-    # A part that is no last one is a folder; of the last one, the folder before it.
-    fixed = next((at for at, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
-    return "/".join(parts[:fixed]) or "/"
-
-
-def place_below(base: str, path: str) -> str:
-    """Where `path` lies below the folder `base`, as patterns see it."""
-    return path.removeprefix(base.rstrip("/") + "/")
-
-
-def images_of(file: str, sieve: Sieve, place: str) -> Iterator[Listed]:
-    """What a file that a glob matches gives: itself, where it is an image, or the images in it.
-
-    `place` is where it lies below what the glob has no wildcards for.
-    """
-    suffix = suffix_of(file)
-    if (why := sieve.why_not(place)) is not None:
-        sieve.left_out[why] += 1
-    elif suffix in IMAGE_SUFFIXES:
-        yield Listed(file)
-    elif suffix in ARCHIVE_SUFFIXES:
-        yield from images_in_all([(file, place)], sieve)
-    else:
-        sieve.leave_out(suffix or "without suffix")
 
 
 def holds_images(archive: str) -> bool:

@@ -5,22 +5,21 @@ import shlex
 from array import array
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
-from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
-from coordinator.archive_images import holds_images
+from coordinator.archive_images import images_in_all
 from coordinator.choosing import Sieve, choice_of
 from coordinator.folders import walk
+from coordinator.gathering import place_below
 from coordinator.sources import open_source
 from shared import path_list
 from shared.errors import SourceError
 from shared.jobdir import JobDir
-from shared.locations import suffix_of
 from shared.manifest import Manifest
 from shared.moved import Moved, read_moved
-from shared.paths import ARCHIVE_SUFFIXES, is_url, to_os_path
+from shared.paths import ARCHIVE_SUFFIXES, is_url, split_member, to_os_path
 from shared.source_files import FileState, difference, read_source_files
 
 _NAMED = 3
@@ -46,7 +45,7 @@ def since_listed(source: str, job: JobDir, manifest: Manifest) -> list[str]:
         said += [f"{line}." for line in changed[:_NAMED]]
         if len(changed) > _NAMED:
             said.append(f"So did {len(changed) - _NAMED:,} more.")
-    elif manifest.source.kind in ("folder", "glob"):
+    if manifest.source.kind in ("folder", "glob"):
         said += _counted(*_images(source, job, manifest, moved), "image", location)
     if said:
         typed = f"lookalike index {shlex.quote(source)} NEW-JOB"
@@ -67,25 +66,22 @@ def _archives(manifest: Manifest, location: str, listed: dict[str, FileState]) -
     went = sum(not os.path.lexists(to_os_path(path)) for path in listed)
     if manifest.source.kind != "folder":
         return 0, went
-    sieve = Sieve(choice_of(manifest.source))
-    found = walk(os.fsencode(to_os_path(location)), sieve, ARCHIVE_SUFFIXES)
-    new = [path for path in found if path not in listed]
-    return sum(suffix_of(path) != ".parquet" or holds_images(path) for path in new), went
+    root, sieve = to_os_path(location), Sieve(choice_of(manifest.source), texts=False)
+    new = [path for path, _ in walk(os.fsencode(root), sieve, ARCHIVE_SUFFIXES) if path not in listed]
+    # One without images was not listed either; the first image tells.
+    places = [(path, place_below(root, to_os_path(path))) for path in new]
+    return sum(next(images_in_all([one], sieve), None) is not None for one in places), went
 
 
 def _images(source: str, job: JobDir, manifest: Manifest, moved: Moved) -> tuple[int, int]:
     """How many images came to a folder or a glob, and how many went."""
-    images = open_source(source, choice=choice_of(manifest.source)).images
-    first = next(images, None)
-    # Where there are archives alone now, their images are none of those that were listed.
-    paths: Iterable[str] = (
-        () if first is None or first.member is not None else chain([first.path], (i.path for i in images))
-    )
-    there = np.unique(_keys(paths))
+    choice = choice_of(manifest.source)
+    there = np.unique(_keys(open_source(source, choice=choice, texts=False, archives=False)))
     held = np.zeros(len(there), bool)
     went = 0
     for partition in manifest.partitions:
-        listed = [moved.now(path) for path in path_list.read_paths(job, partition)]
+        paths = (path for path in path_list.read_paths(job, partition) if split_member(path) is None)
+        listed = [moved.now(path) for path in paths]
         keys = _keys(listed)
         places = np.searchsorted(there, keys)
         known = np.zeros(len(keys), bool)

@@ -55,11 +55,16 @@ def choice_of(source: Source) -> Choice:
 class Sieve:
     """Says of each file below a source whether it is looked at, and counts in `left_out`, by reason, what is not.
 
-    Raises UsageError for a pattern that can't be one.
+    `notes` counts, in words, what was taken for something else than an image. Without `texts` what lies beside images
+    is counted and not read, without `archives` no archive is opened where a folder or a glob holds some. Raises
+    UsageError for a pattern that can't be one.
     """
 
-    def __init__(self, choice: Choice = EVERYTHING) -> None:
+    def __init__(self, choice: Choice = EVERYTHING, *, texts: bool = True, archives: bool = True) -> None:
         self.left_out: Counter[str] = Counter()
+        self.notes: Counter[str] = Counter()
+        self.reads_texts = texts
+        self.opens_archives = archives
         self.has_patterns = bool(choice.exclude or choice.include)
         self._exclude = _compiled("--exclude", choice.exclude)
         self._include = _compiled("--include", choice.include)

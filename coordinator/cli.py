@@ -183,6 +183,8 @@ def index_job(
         )
         if left_out:
             err.print(f"not listed: {left_out}")
+        if manifest.source.notes:
+            err.print("noted: " + ", ".join(f"{count:,} {what}" for what, count in manifest.source.notes.items()))
         progress = ProgressReader(job, manifest).read()
         if not progress.index_is_current:
             shown = named_broker(settings, typed_broker)

@@ -2,12 +2,13 @@
 
 import errno
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from coordinator.choosing import UNUSUAL_BEGINNINGS, Sieve, by_default
+from coordinator.sidecars import TEXTS, Sidecars
 from shared.errors import SourceError
-from shared.paths import to_text
+from shared.paths import ARCHIVE_SUFFIXES, to_text
 
 _DIRECTORY = "directory"
 # What can be wrong with one folder alone. Any other failure is that of the disk, and would leave out half a source.
@@ -28,11 +29,20 @@ class _Folder:
     identity: tuple[int, int]
     names: Iterator[bytes]
     folders: frozenset[bytes]
+    sidecars: Sidecars | None = None
+
+    def texts(self, name: bytes) -> list[str]:
+        """The texts that belong to the image `name`, as `to_text` makes their paths."""
+        own = [] if self.sidecars is None else self.sidecars.of(os.fsdecode(name))
+        return [to_text(os.path.join(os.fsdecode(self.path), text)) for text in own]
 
 
-def walk(root: bytes, sieve: Sieve, wanted: Collection[str], base: bytes | None = None) -> Iterator[str]:
+def walk(
+    root: bytes, sieve: Sieve, wanted: Collection[str], base: bytes | None = None
+) -> Iterator[tuple[str, Sequence[str]]]:
     """The files under `root` whose suffix, in small letters, is one of `wanted`: as texts, depth first, each
-    folder in the byte order of its names. `sieve` says which are looked at, and counts the others by the reason.
+    folder in the byte order of its names, each with the texts beside it. `sieve` says which are looked at, and counts
+    the others by the reason.
 
     Linked folders are followed, except into one of those above, by device and inode, which would never end. `base` is
     the folder that a person's patterns are relative to, `root` where it is left out.
@@ -48,7 +58,7 @@ class _Walk:
         self._wanted = wanted
         self._base = base  # It ends with a slash.
 
-    def files(self, root: bytes) -> Iterator[str]:
+    def files(self, root: bytes) -> Iterator[tuple[str, Sequence[str]]]:
         above: list[_Folder] = []  # A list and no recursion: folders may be nested deeper than Python calls.
         try:
             found: _Folder | None = self._listed_folder(root)
@@ -66,7 +76,7 @@ class _Walk:
             if name in above[-1].folders:
                 found = self._folder_below(above, path)
             else:
-                yield to_text(os.fsdecode(path))
+                yield to_text(os.fsdecode(path)), above[-1].texts(name) if above[-1].sidecars is not None else ()
 
     def _folder_below(self, above: list[_Folder], path: bytes) -> _Folder | None:
         """The folder at `path`; None when it is left out, and is counted."""
@@ -86,6 +96,7 @@ class _Walk:
     def _listed_folder(self, path: bytes) -> _Folder:
         folders: set[bytes] = set()
         listed: list[bytes] = []  # Names alone: a folder of two million images takes a hundred megabytes so.
+        texts: set[str] = set()
         identity = _identity(path)
         with os.scandir(path) as entries:
             for entry in entries:
@@ -96,10 +107,22 @@ class _Walk:
                     if reason == _DIRECTORY:
                         folders.add(entry.name)
                     listed.append(entry.name)
+                elif reason in TEXTS and self._sieve.reads_texts:
+                    texts.add(os.fsdecode(entry.name))
                 else:
                     self._sieve.leave_out(reason)
         listed.sort()
-        return _Folder(path, identity, iter(listed), frozenset(folders))
+        sidecars = (
+            self._sidecars({os.fsdecode(name) for name in listed if name not in folders}, texts) if texts else None
+        )
+        return _Folder(path, identity, iter(listed), frozenset(folders), sidecars)
+
+    def _sidecars(self, files: set[str], texts: set[str]) -> Sidecars:
+        images = {name for name in files if not name.lower().endswith(ARCHIVE_SUFFIXES)}
+        sidecars = Sidecars(images, texts, self._sieve.notes)
+        for text in sidecars.orphans:
+            self._sieve.leave_out(os.path.splitext(text)[1].lower())
+        return sidecars
 
     def _why_not(self, entry: "os.DirEntry[bytes]", is_folder: bool) -> str | None:
         if not self._sieve.has_patterns:

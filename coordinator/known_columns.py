@@ -57,7 +57,7 @@ class KnownColumns:
             if len(self._columns) >= _MOST_COLUMNS:
                 raise SourceError(
                     f"The source has over {_MOST_COLUMNS} columns beside the paths, {name!r:.60} among them: leave out "
-                    "what is not for every image."
+                    "what is not for every image; texts beside images by --exclude, such as '*.json'."
                 )
             column = text_of(name).strip() or "unnamed"
             # SQL, which filters speak, does not tell a from A.

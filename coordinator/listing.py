@@ -24,7 +24,8 @@ class Listing:
     """A source that is being listed: `images` in the order that gives the image ids, once; iterating gives their paths.
 
     `kind` is folder, list, stdin, archive or glob; `location` what identifies it to a person. `left_out` counts, by
-    reason, what was seen and not listed; it is complete when the iteration has ended. A source that `changes_in_place`
+    reason, what was seen and not listed, `notes`, in words, what was taken for something else than an image; they are
+    complete when the iteration has ended. A source that `changes_in_place`
     may be another one under the same name, and is compared path by path.
     """
 
@@ -32,6 +33,7 @@ class Listing:
     location: str
     images: Iterator[Listed]
     left_out: Counter[str] = field(default_factory=Counter)
+    notes: Counter[str] = field(default_factory=Counter)
 
     @property
     def changes_in_place(self) -> bool:

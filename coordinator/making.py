@@ -98,6 +98,7 @@ def _make(
             known=known.types,
             exclude=list(choice.exclude),
             include=list(choice.include),
+            notes=dict(sorted(listing.notes.items())),
         ),
         model=model,
         listed=digest.count,

@@ -56,7 +56,7 @@ def make_or_open(
         )
     if asked.quality is not None and asked.longest is None:
         raise UsageError("--quality is that of resized images: give --longest as well, or leave it out.")
-    return _make(open_source(source), directory, asked, settings, listed)
+    return _make(open_source(source, texts=False), directory, asked, settings, listed)
 
 
 def _make(

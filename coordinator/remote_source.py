@@ -1,12 +1,13 @@
 """Remote sources: what lies behind a URL that fsspec opens, a folder or what a pattern matches -> ordered images."""
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from coordinator.archive_images import fixed_folder, images_in_all, images_of, place_below
 from coordinator.choosing import Sieve
+from coordinator.gathering import fixed_folder, images_in_folder, images_of, place_below, texts_among
 from coordinator.listing import Listed
+from coordinator.sidecars import TEXTS, Sidecars
 from coordinator.suffixes import IMAGE_SUFFIXES
 from shared import remote
 from shared.errors import SourceError
@@ -27,23 +28,12 @@ def is_folder(url: str) -> bool:
 def folder(url: str, sieve: Sieve) -> Iterator[Listed]:
     """The images under the folder `url`, depth first, each folder in the order of its names.
 
-    A folder without images gives those of the archives in it. Raises SourceError when it can't be listed.
+    Each comes with what the texts beside it say; those in the archives of the folder come last. Raises SourceError when
+    it can't be listed.
     """
-    archives: list[tuple[str, str]] = []
-    images = 0
-    for file, place in _walk(url, sieve):
-        suffix = posixpath.splitext(remote.redacted(file))[1].lower()
-        if suffix in IMAGE_SUFFIXES:
-            images += 1
-            yield Listed(file)
-        elif suffix in ARCHIVE_SUFFIXES and not images:
-            archives.append((file, place))
-        else:
-            sieve.leave_out(suffix or "without suffix")
-    if not images:
-        yield from images_in_all(archives, sieve)
-    for archive, _ in archives if images else ():
-        sieve.leave_out(posixpath.splitext(archive)[1].lower())
+    with remote.listing(url):
+        _, root = remote.filesystem(url)
+    yield from images_in_folder(_walk(url, sieve), lambda file: place_below(root, remote.filesystem(file)[1]), sieve)
 
 
 def matches(url: str, sieve: Sieve) -> Iterator[Listed]:
@@ -54,29 +44,58 @@ def matches(url: str, sieve: Sieve) -> Iterator[Listed]:
     if not found:
         raise SourceError(f"Nothing matches {remote.redacted(url)}.")
     base = fixed_folder(path)
-    for match in found:
-        yield from images_of(fs.unstrip_protocol(match), sieve, place_below(base, match))
+    places = {place_below(base, match): fs.unstrip_protocol(match) for match in found}
+    files = [(file, place) for place, file in places.items()]
+    yield from images_of(files, places, texts_among(places, sieve), sieve)
 
 
-def _walk(url: str, sieve: Sieve) -> Iterator[tuple[str, str]]:
-    """The URLs of the files under `url` that `sieve` lets through, each with its place below `url`."""
+def _walk(url: str, sieve: Sieve) -> Iterator[tuple[str, Sequence[str]]]:
+    """The URLs of images and archives under `url` that `sieve` lets through, with those of the texts beside each."""
     with remote.listing(url):
         fs, root = remote.filesystem(url)
-    above = [_listed(fs, root, url)]
+
+    def looked_at(folder: str) -> Iterator[tuple[str, bool, Sequence[str]]]:
+        return _looked_at(_listed(fs, folder, url), lambda path: place_below(root, path), sieve)
+
+    above = [looked_at(root)]
     seen = {root}
     while above:
         entry = next(above[-1], None)
         if entry is None:
             above.pop()
-        elif why := sieve.why_not(place_below(root, entry[0]), entry[1]):
-            sieve.left_out[why] += 1
         elif entry[1]:
             # The links of a web page may lead back up.
             if entry[0] not in seen and entry[0].startswith(root.rstrip("/")):
                 seen.add(entry[0])
-                above.append(_listed(fs, entry[0], url))
+                above.append(looked_at(entry[0]))
         else:
-            yield fs.unstrip_protocol(entry[0]), place_below(root, entry[0])
+            yield fs.unstrip_protocol(entry[0]), [fs.unstrip_protocol(text) for text in entry[2]]
+
+
+def _looked_at(
+    entries: Iterator[tuple[str, bool]], place: Callable[[str], str], sieve: Sieve
+) -> Iterator[tuple[str, bool, Sequence[str]]]:
+    """Of the entries of a folder the folders, images and archives, with the texts beside each; others are counted."""
+    chosen: list[tuple[str, bool]] = []
+    images: set[str] = set()
+    texts: set[str] = set()
+    for path, is_folder in entries:
+        suffix = "" if is_folder else posixpath.splitext(path.partition("?")[0])[1].lower()
+        if why := sieve.why_not(place(path), is_folder):
+            sieve.left_out[why] += 1
+        elif is_folder or suffix in IMAGE_SUFFIXES or suffix in ARCHIVE_SUFFIXES:
+            chosen.append((path, is_folder))
+            if suffix in IMAGE_SUFFIXES:
+                images.add(path)
+        elif suffix in TEXTS and sieve.reads_texts:
+            texts.add(path)
+        else:
+            sieve.leave_out(suffix or "without suffix")
+    sidecars = Sidecars(images, texts, sieve.notes) if texts else None
+    for text in sidecars.orphans if sidecars is not None else ():
+        sieve.leave_out(posixpath.splitext(text)[1].lower())
+    for path, is_folder in chosen:
+        yield path, is_folder, sidecars.of(path) if sidecars is not None and path in images else ()
 
 
 def _listed(fs: Any, path: str, url: str) -> Iterator[tuple[str, bool]]:

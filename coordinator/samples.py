@@ -1,36 +1,36 @@
-"""Samples: files of an archive that belong together, as webdataset has it; a text beside an image is its metadata."""
+"""Samples: the files of an archive that belong together; a text beside an image is its metadata."""
 
 import posixpath
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any, Final
 
 from coordinator.choosing import Sieve
-from coordinator.json_values import values_of
 from coordinator.listing import Listed
+from coordinator.sidecars import TEXTS, Sidecars
 from coordinator.suffixes import IMAGE_SUFFIXES
-from coordinator.written import number
+from coordinator.text_values import TEXT_BYTES, joined, said_by
 from shared.archives import Inside
 from shared.errors import ImageError
 from shared.paths import ARCHIVE_SUFFIXES, member_text
 
-# What is known of a sample by the files beside its image, under the name that the field has for each.
-_TEXTS: Final = {".json": "json", ".txt": "txt", ".cls": "cls"}
-_TEXT_BYTES: Final = 1 << 20
+# Files among which a text finds its image: an archive may hold millions.
+_AT_ONCE: Final = 50_000
 
 
 def samples(
     archive: str, files: Iterable[Inside], read: Callable[[Inside], bytes], sieve: Sieve, place: str = ""
 ) -> Iterator[Listed]:
-    """The images among `files` of `archive`, in their order, each with what the texts of its sample say.
+    """The images among `files` of `archive`, in their order, each with what the texts say that belong to it.
 
-    A sample is what lies next to each other and has one name up to its first dot. The plain values of a JSON object
-    become columns of their own. `read` gives the bytes of a file, and `place` is where the archive lies in its source.
+    The plain values of a JSON object become columns of their own. `read` gives the bytes of a file, and `place` is
+    where the archive lies in its source.
     """
+    images: list[Inside] = []
+    texts: list[Inside] = []
+    # What is one sample to webdataset lies next to each other, and is kept together.
     for _, sample in groupby(files, lambda file: _key(file.name)):
-        images: list[Inside] = []
-        texts: list[Inside] = []
         for file in sample:
             suffix = posixpath.splitext(file.name)[1].lower()
             if why := sieve.why_not(posixpath.join(place, file.name)):
@@ -39,15 +39,10 @@ def samples(
                 sieve.leave_out(reason)
             else:
                 (images if suffix in IMAGE_SUFFIXES else texts).append(file)
-        if not images:
-            for file in texts:
-                sieve.leave_out(posixpath.splitext(file.name)[1].lower())
-            continue
-        known: dict[str, Any] = {}
-        for file in sorted(texts, key=lambda file: not file.name.lower().endswith(".json")):
-            known |= _known(file, archive, read, sieve.left_out)
-        for file in images:
-            yield Listed(member_text(archive, file.name), file.member, known)
+        if len(images) + len(texts) >= _AT_ONCE:
+            yield from _matched(archive, images, texts, read, sieve)
+            images, texts = [], []
+    yield from _matched(archive, images, texts, read, sieve)
 
 
 def _key(name: str) -> str:
@@ -63,23 +58,56 @@ def _reason_to_leave_out(file: Inside, suffix: str) -> str | None:
         return "name that leads out of its archive"
     if suffix in ARCHIVE_SUFFIXES:
         return "archive inside an archive"
-    return None if suffix in IMAGE_SUFFIXES or suffix in _TEXTS else suffix or "without suffix"
+    return None if suffix in IMAGE_SUFFIXES or suffix in TEXTS else suffix or "without suffix"
 
 
-def _known(file: Inside, archive: str, read: Callable[[Inside], bytes], left_out: Counter[str]) -> dict[str, Any]:
-    """What a text says: the values of a JSON object by their keys, anything else under the name of its kind."""
-    suffix = posixpath.splitext(file.name)[1].lower()
-    assert file.member is not None
-    if file.member.size > _TEXT_BYTES:
-        left_out[f"{suffix} of over {_TEXT_BYTES:,} bytes"] += 1
-        return {}
-    try:
-        text = read(file).decode("utf-8-sig", "replace").strip()
-    except ImageError:
-        left_out[f"{suffix} that can't be read"] += 1
-        return {}
-    if suffix == ".json":
-        values = values_of(text)
-        return {_TEXTS[suffix]: text} if values is None else values
-    value = number(text) if suffix == ".cls" else None
-    return {_TEXTS[suffix]: text if value is None else value}
+def _matched(
+    archive: str, images: list[Inside], texts: list[Inside], read: Callable[[Inside], bytes], sieve: Sieve
+) -> Iterator[Listed]:
+    if not sieve.reads_texts or not images:
+        for text in texts:
+            sieve.leave_out(posixpath.splitext(text.name)[1].lower())
+        texts = []
+    if not texts:
+        yield from (Listed(member_text(archive, image.name), image.member) for image in images)
+        return
+    sidecars = Sidecars({image.name for image in images}, {text.name for text in texts}, sieve.notes)
+    places: dict[str, list[Inside]] = {}
+    for text in texts:
+        places.setdefault(text.name, []).append(text)
+    for orphan in sidecars.orphans:
+        for _ in places[orphan]:
+            sieve.leave_out(posixpath.splitext(orphan)[1].lower())
+    counts = Counter(image.name for image in images)
+    seen: Counter[str] = Counter()
+    said: dict[Inside, Mapping[str, Any]] = {}
+    for image in images:
+        turn = seen[image.name]
+        seen[image.name] += 1
+        own = [_of_turn(places[text], turn, counts[image.name], image) for text in sidecars.of(image.name)]
+        said = {text: said[text] for text in own if text in said}
+        for text in own:
+            if text not in said:
+                said[text] = _said(text, read, sieve.left_out)
+        yield Listed(member_text(archive, image.name), image.member, joined(said[text] for text in own))
+
+
+def _of_turn(texts: list[Inside], turn: int, images: int, image: Inside) -> Inside:
+    """Of texts of one name the one for an image whose own name stands `images` times in the archive, and now again.
+
+    So it is in tars that were put end to end.
+    """
+    if len(texts) == images:
+        return texts[turn]
+    assert image.member is not None
+    offset = image.member.offset
+    return min(texts, key=lambda text: abs(offset - (text.member.offset if text.member else 0)))
+
+
+def _said(text: Inside, read: Callable[[Inside], bytes], left_out: Counter[str]) -> Mapping[str, Any]:
+    def data() -> bytes:
+        if text.member is not None and text.member.size > TEXT_BYTES:
+            raise ImageError("The text is too large.", "oversized")
+        return read(text)
+
+    return said_by(text.name, data, left_out)

@@ -5,13 +5,15 @@ import os
 import stat
 import sys
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from coordinator import list_files, remote_source
-from coordinator.archive_images import fixed_folder, holds_images, images_in, images_in_all, images_of, place_below
+from coordinator.archive_images import holds_images, images_in
 from coordinator.choosing import EVERYTHING, Choice, Sieve
 from coordinator.folders import walk
+from coordinator.gathering import fixed_folder, images_in_folder, images_of, place_below, texts_among
 from coordinator.list_files import LISTS, beside
 from coordinator.listing import Listed, Listing
 from coordinator.suffixes import IMAGE_SUFFIXES
@@ -28,22 +30,30 @@ _SOURCES: Final = (
 _COMPRESSED: Final = (".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
 
-def open_source(source: str, stdin: BinaryIO | None = None, choice: Choice = EVERYTHING) -> Listing:
+def open_source(
+    source: str,
+    stdin: BinaryIO | None = None,
+    choice: Choice = EVERYTHING,
+    *,
+    texts: bool = True,
+    archives: bool = True,
+) -> Listing:
     """The listing of SOURCE: a folder (recursive), an archive, a list of paths, a glob, or `-` for a list on stdin.
 
-    A folder without images gives those of the archives in it. Relative paths in a list file are relative to the list,
-    those on standard input to the working directory. `choice` says what is left out of folders, globs, tars and zips.
-    Raises SourceError when there is no such source; while it is iterated, when a part of it can't be listed; UsageError
-    when `choice` can't be meant.
+    A folder gives the images in it, with what the texts beside them say, and then those in its archives. Relative paths
+    in a list file are relative to the list, those on standard input to the working directory. `choice` says what is
+    left out of folders, globs, tars and zips. Without `texts` those beside images are not read, without `archives`
+    those of a folder or a glob are not opened. Raises SourceError when there is no such source; while it is iterated,
+    when a part of it can't be listed; UsageError when `choice` can't be meant.
     """
-    sieve = Sieve(choice)
+    sieve = Sieve(choice, texts=texts, archives=archives)
     listing = _opened(source, stdin, sieve)
     if choice and (listing.kind in ("list", "stdin") or suffix_of(listing.location) == ".parquet"):
         raise UsageError(
             f"{source} names its images itself, and no pattern chooses among them: leave --exclude and --include out, "
             "or take rows out of it."
         )
-    listing.images = sieve.through(listing.images)
+    listing.images, listing.notes = sieve.through(listing.images), sieve.notes
     return listing
 
 
@@ -102,21 +112,9 @@ def _of_file(text: str, is_regular: bool, sieve: Sieve) -> Listing:
 
 def _of_folder(root: bytes, sieve: Sieve, base: bytes | None = None) -> Iterator[Listed]:
     """The images under `root`; a person's patterns are relative to `base`, or to `root` where it is left out."""
-    archives: list[str] = []
-    images = 0
-    for path in walk(root, sieve, IMAGE_SUFFIXES | set(ARCHIVE_SUFFIXES), base):
-        if path.lower().endswith(ARCHIVE_SUFFIXES):
-            archives.append(path)
-        else:
-            images += 1
-            yield Listed(path)
-    if images:
-        for archive in archives:
-            sieve.leave_out(suffix_of(archive))
-        return
     above = os.fsdecode(root if base is None else base)
-    # Shards, as people keep two million images.
-    yield from images_in_all(((path, place_below(above, to_os_path(path))) for path in archives), sieve)
+    files = walk(root, sieve, IMAGE_SUFFIXES | set(ARCHIVE_SUFFIXES), base)
+    yield from images_in_folder(files, lambda archive: place_below(above, to_os_path(archive)), sieve)
 
 
 def _of_glob(pattern: Path, sieve: Sieve) -> Listing:
@@ -130,13 +128,21 @@ def _of_glob(pattern: Path, sieve: Sieve) -> Listing:
 
 def _of_matches(found: Iterable[str], sieve: Sieve, base: str) -> Iterator[Listed]:
     """The images that the matches of a pattern give, which lie below the folder `base`."""
-    for match in found:
-        if not os.path.isdir(match):
-            yield from images_of(to_text(match), sieve, place_below(base, match))
-        elif why := sieve.why_not(place_below(base, match), True):
-            sieve.left_out[why] += 1
-        else:
-            yield from _of_folder(os.fsencode(match), sieve, os.fsencode(base))
+    places: dict[str, str] = {}
+    runs = [(is_folder, list(run)) for is_folder, run in groupby(found, os.path.isdir)]
+    for is_folder, run in runs:
+        if not is_folder:
+            places |= {place_below(base, match): to_text(match) for match in run}
+    sidecars = texts_among(places, sieve)
+    for is_folder, run in runs:
+        if not is_folder:
+            yield from images_of([(to_text(match), place_below(base, match)) for match in run], places, sidecars, sieve)
+            continue
+        for match in run:
+            if why := sieve.why_not(place_below(base, match), True):
+                sieve.left_out[why] += 1
+            else:
+                yield from _of_folder(os.fsencode(match), sieve, os.fsencode(base))
 
 
 def _of_url(url: str, sieve: Sieve) -> Listing:

@@ -34,7 +34,8 @@ class Source:
     typed, absolute; `digest` the hex SHA-256 over the listed paths in order; `left_out` counts the files that were not
     listed, by the reason. `content` is only there for embeddings, and tells one file of vectors from another. `known`
     are the columns that the source has beside the paths, each with its type, one of KNOWN_TYPES. `exclude` and
-    `include` are the patterns that a person typed when it was listed.
+    `include` are the patterns that a person typed when it was listed, `notes` counts, in words, what was
+    taken for something else than an image.
     """
 
     kind: str
@@ -45,6 +46,7 @@ class Source:
     known: Mapping[str, str] = field(default_factory=dict)
     exclude: Sequence[str] = field(default_factory=list)
     include: Sequence[str] = field(default_factory=list)
+    notes: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def known_schema(self) -> pa.Schema:
@@ -143,7 +145,8 @@ class Manifest:
             | ({} if self.source.content is None else {"content": self.source.content})
             | ({"known": dict(self.source.known)} if self.source.known else {})
             | ({"exclude": list(self.source.exclude)} if self.source.exclude else {})
-            | ({"include": list(self.source.include)} if self.source.include else {}),
+            | ({"include": list(self.source.include)} if self.source.include else {})
+            | ({"notes": dict(self.source.notes)} if self.source.notes else {}),
             "model": self.model.to_json(),
             "fingerprint": self.model.fingerprint,
             "listed": self.listed,

@@ -120,9 +120,9 @@ class PackSpec:
     def to_json(self) -> dict[str, Any]:
         table = asdict(self)
         del table["source"]["content"]  # Of vectors alone.
-        for patterns in ("exclude", "include"):  # Not there in packs that were begun before there were any.
-            if not table["source"][patterns]:
-                del table["source"][patterns]
+        for optional in ("exclude", "include", "notes"):  # Not there in packs that were begun before there were any.
+            if not table["source"][optional]:
+                del table["source"][optional]
         return {"format": FORMAT} | table
 
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from coordinator.choosing import Choice
 from coordinator.listing import Listed
 from coordinator.sources import open_source
 from shared.errors import ImageError, SourceError
@@ -254,12 +255,35 @@ def test_an_archive_that_became_something_else_is_no_source_of_bytes(tmp_path: P
     assert raised.value.status == "unreadable"
 
 
-def test_a_folder_with_images_does_not_look_into_its_archives(tmp_path: Path) -> None:
-    write_tar(tmp_path / "backup.tar")
+def test_a_stray_image_does_not_hide_the_shards_of_a_folder(tmp_path: Path) -> None:
+    write_tar(tmp_path / "0.tar", {"x.jpg": b"1", "x.json": b'{"n": 7}'})
+    (tmp_path / "sub").mkdir()
+    write_zip(tmp_path / "sub/1.zip", {"y.jpg": b"2"})
+    (tmp_path / "stray.jpg").write_bytes(b"0")
+    write_zip(tmp_path / "documents.zip", {"letter.md": b"3"})
+    pq.write_table(pa.table({"caption": ["x"]}), tmp_path / "table.parquet")
+    listing = open_source(str(tmp_path))
+    images = list(listing.images)
+    assert [image.path for image in images] == [
+        f"{tmp_path}/stray.jpg", f"{tmp_path}/0.tar::x.jpg", f"{tmp_path}/sub/1.zip::y.jpg"
+    ]  # fmt: skip
+    assert [dict(image.known) for image in images] == [{}, {"n": 7}, {}]
+    assert [read_bytes(image.path, ROOMY, image.member) for image in images] == [b"0", b"1", b"2"]
+    assert listing.left_out == {"zip without images": 1, "Parquet file without images": 1, ".md": 1}
+    assert listing.notes == {
+        ".tar beside images, read as an archive of them": 1, ".zip beside images, read as an archive of them": 1,
+        ".json taken as metadata": 1,
+    }  # fmt: skip
+    without = open_source(str(tmp_path), choice=Choice(("*.tar", "*.zip")))
+    assert list(without) == [f"{tmp_path}/stray.jpg"]
+
+
+def test_an_archive_beside_images_that_can_not_be_read_is_refused_as_among_shards(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").touch()
-    images, left_out = listed(tmp_path)
-    assert [image.path for image in images] == [str(tmp_path / "a.jpg")]
-    assert left_out == {".tar": 1}
+    (tmp_path / "0.zip").write_bytes(b"half of a download")
+    with pytest.raises(SourceError, match=r"The zip .*/0\.zip can't be read"):
+        list(open_source(str(tmp_path)))
+    assert list(open_source(str(tmp_path), choice=Choice(("0.zip",)))) == [f"{tmp_path}/a.jpg"]
 
 
 def test_a_plain_file_that_is_named_like_a_member_is_itself(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from coordinator.came_and_went import since_listed, told_since_listed
+from coordinator.choosing import Choice
 from coordinator.making import make_or_open
 from shared.jobdir import JobDir
 from shared.manifest import Manifest
@@ -100,6 +101,25 @@ def test_archives_that_came_went_or_changed_are_counted(tmp_path: Path, job: Job
     )
     assert [line.partition("/")[2].rpartition("/")[2][:5] for line in found[1:4]] == ["b.tar", "c.tar", "d.tar"]
     assert found[4:] == ["So did 2 more.", NEW.format(folder)]
+
+
+def test_images_beside_archives_are_compared_too_and_what_holds_none_did_not_come(tmp_path: Path, job: JobDir) -> None:
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    write_tar(folder / "a.tar", IMAGES)
+    write_zip(folder / "documents.zip", {"letter.md": b"x"})
+    for name in ("1.jpg", "2.jpg", "@eaDir.jpg"):
+        (folder / name).touch()
+    manifest = make_or_open(str(folder), job, Settings(partition_size=5), lambda count: None, Choice(("2.*",)))
+    assert (manifest.listed, since_listed(str(folder), job, manifest)) == (14, [])
+    for name in ("1.jpg", "a.tar"):
+        (folder / name).unlink()
+    for name in ("3.jpg", "4.jpg", "1.json"):
+        (folder / name).touch()
+    assert since_listed(str(folder), job, manifest)[:2] == [
+        f"{folder} has 0 archives that this job does not hold, and lacks 1 that it holds.",
+        f"{folder} has 2 images that this job does not hold, and lacks 1 that it holds.",
+    ]
 
 
 def test_one_archive_that_changed_is_said(tmp_path: Path, job: JobDir) -> None:
