@@ -52,7 +52,9 @@ def found_again(job: JobDir, manifest: Manifest, moved: Moved, lost: Sequence[Lo
     if not wanted:
         return {}
     there = walk(
-        os.fsencode(to_os_path(moved.new)), Sieve(choice_of(manifest.source), texts=False), (*IMAGE_SUFFIXES, *ARCHIVE_SUFFIXES)
+        os.fsencode(to_os_path(moved.new)),
+        Sieve(choice_of(manifest.source), texts=False),
+        (*IMAGE_SUFFIXES, *ARCHIVE_SUFFIXES),
     )
     sizes = ((path, _size(path)) for path, _ in there)
     candidates = {path: size for path, size in sizes if size is not None and size in wanted}
