@@ -134,7 +134,7 @@ def test_paths_with_a_nul_behind_each_are_read_as_find_writes_them(tmp_path: Pat
     assert len(listed(tmp_path, "list.txt", b"a.jpg\0b\nc.jpg\0")) == 2
 
 
-@given(st.lists(st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=2, max_size=9), min_size=2))
+@given(st.lists(st.text(st.characters(exclude_characters="\0/", codec="utf-8"), min_size=2, max_size=9), min_size=2))
 def test_any_names_come_back_from_a_list_with_nuls(some: list[str]) -> None:
     found = stdin(b"/p/first.jpg\0" + b"".join(b"/p/" + name.encode() + b".jpg\0" for name in some))
     assert len(found) == 1 + len(some)
