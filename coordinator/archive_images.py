@@ -15,7 +15,9 @@ from coordinator.samples import samples
 from shared import image_parquet
 from shared.archives import FILES, Inside
 from shared.errors import SourceError
+from shared.image_kinds import HEAD_BYTES
 from shared.locations import opened, suffix_of
+from shared.member_heads import tar_head, zip_head
 from shared.members import Member, read_tar_member, read_zip_member
 from shared.paths import member_text
 
@@ -67,7 +69,11 @@ def _in_files(archive: str, suffix: str, sieve: Sieve, place: str) -> Iterator[L
             # Its directory was read a moment ago.
             return read_zip_member(read_at, inside.member, inside.name, lambda offset: inside.name)
 
-        yield from samples(archive, FILES[suffix](file, archive), read, sieve, place)
+        def head(inside: Inside) -> bytes:
+            assert inside.member is not None
+            return (tar_head if suffix == ".tar" else zip_head)(read_at, inside.member, HEAD_BYTES)
+
+        yield from samples(archive, FILES[suffix](file, archive), read, head, sieve, place)
 
 
 def _in_parquet(archive: str, left_out: Counter[str]) -> Iterator[Listed]:

@@ -4,6 +4,7 @@ import os
 import shlex
 from array import array
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from hashlib import blake2b
 
 import numpy as np
@@ -66,7 +67,8 @@ def _archives(manifest: Manifest, location: str, listed: dict[str, FileState]) -
     went = sum(not os.path.lexists(to_os_path(path)) for path in listed)
     if manifest.source.kind != "folder":
         return 0, went
-    root, sieve = to_os_path(location), Sieve(choice_of(manifest.source), texts=False)
+    sieve = Sieve(replace(choice_of(manifest.source), sniff=False), texts=False)
+    root = to_os_path(location)
     new = [path for path, _ in walk(os.fsencode(root), sieve, ARCHIVE_SUFFIXES) if path not in listed]
     # One without images was not listed either; the first image tells.
     places = [(path, place_below(root, to_os_path(path))) for path in new]

@@ -2,14 +2,15 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from pathspec import GitIgnoreSpec
 
-from coordinator.suffixes import PICTURE_SUFFIXES
-from shared.errors import UsageError
+from coordinator.suffixes import IMAGE_SUFFIXES, PICTURE_SUFFIXES
+from shared.errors import ImageError, UsageError
+from shared.image_kinds import is_image
 from shared.manifest import Source
 
 # What file systems, desktops and storage boxes keep beside people's files, as it is counted; `*` is any ending.
@@ -29,15 +30,19 @@ UNUSUAL_BEGINNINGS: Final = frozenset(
 _SUFFIXES: Final = 40
 _MOST_KINDS: Final = 10_000
 _OTHER: Final = "other"
+WITHOUT_SUFFIX: Final = "without suffix"
 _Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What a person typed about the files of a source: patterns as in a .gitignore, relative to the source."""
+    """What a person typed about the files of a source: patterns as in a .gitignore, relative to the source, and
+    whether files without suffix are looked into (`sniff`).
+    """
 
     exclude: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
+    sniff: bool = False
 
     def __bool__(self) -> bool:
         return self != Choice()
@@ -49,7 +54,7 @@ EVERYTHING: Final = Choice()
 
 def choice_of(source: Source) -> Choice:
     """What was chosen when the images of a job were listed."""
-    return Choice(tuple(source.exclude), tuple(source.include))
+    return Choice(tuple(source.exclude), tuple(source.include), source.sniff)
 
 
 class Sieve:
@@ -65,6 +70,7 @@ class Sieve:
         self.notes: Counter[str] = Counter()
         self.reads_texts = texts
         self.opens_archives = archives
+        self.sniffs = choice.sniff
         self.has_patterns = bool(choice.exclude or choice.include)
         self._exclude = _compiled("--exclude", choice.exclude)
         self._include = _compiled("--include", choice.include)
@@ -95,8 +101,22 @@ class Sieve:
     def _is_included(self, path: str) -> bool:
         return self._include is not None and self._include.match_file(path)
 
+    def takes(self, suffix: str, head: Callable[[], bytes]) -> bool:
+        """Whether a file with this suffix, in small letters, is an image; `head` gives its first bytes.
+
+        What has no suffix is looked into where a person asked for that.
+        """
+        if suffix or not self.sniffs:
+            return suffix in IMAGE_SUFFIXES
+        try:
+            return is_image(head())
+        except ImageError:
+            return False
+
     def leave_out(self, reason: str) -> None:
         """Count a file that is not listed: a suffix of pictures by its name, of other suffixes only so many apart."""
+        if reason == WITHOUT_SUFFIX and self.sniffs:
+            reason = f"{WITHOUT_SUFFIX} and no image"
         if reason.startswith(".") and reason not in PICTURE_SUFFIXES and reason not in self._apart:
             if len(self._apart) >= _SUFFIXES:
                 if len(self._others) <= _MOST_KINDS:

@@ -28,6 +28,7 @@ from coordinator.came_and_went import told_since_listed
 from coordinator.choosing import EVERYTHING, Choice
 from coordinator.demo import cut_photos, find_again
 from coordinator.indexing import LOOK_SECONDS, STORE_LOOK_SECONDS, run_job
+from coordinator.listing import SNIFF_HINT
 from coordinator.making import accept_failures, make_or_open, require_sizes
 from coordinator.progress import Progress, ProgressReader
 from coordinator.terminal import Broker, Engine, Exclude, Include, IndexMemory, IndexName, Job, Json, Recall, err, out
@@ -120,6 +121,9 @@ def index(
             "--moved", help="SOURCE is where the images of JOB lie now: compared, and nothing embedded again."
         ),
     ] = False,
+    sniff: Annotated[
+        bool, typer.Option("--sniff", help="Take files without suffix whose first bytes are an image's.")
+    ] = False,
 ) -> None:
     """Embed all images of SOURCE into JOB and build its index; the same command again goes on where it stood."""
     directory = JobDir.at(job)
@@ -134,7 +138,7 @@ def index(
         chunk_size=chunk_size,
     )
     typed = Typed(index, recall, index_memory)
-    choice = Choice(tuple(exclude or ()), tuple(include or ()))
+    choice = Choice(tuple(exclude or ()), tuple(include or ()), sniff)
     sizes = (partition_size, chunk_size)
     index_job(source, directory, settings, workers, sizes, typed, accepted, choice, broker, moved)
 
@@ -183,6 +187,8 @@ def index_job(
         )
         if left_out:
             err.print(f"not listed: {left_out}")
+        if "without suffix" in manifest.source.left_out:
+            err.print(SNIFF_HINT)
         if manifest.source.notes:
             err.print("noted: " + ", ".join(f"{count:,} {what}" for what, count in manifest.source.notes.items()))
         progress = ProgressReader(job, manifest).read()

@@ -5,9 +5,11 @@ import os
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from coordinator.choosing import UNUSUAL_BEGINNINGS, Sieve, by_default
+from coordinator.choosing import UNUSUAL_BEGINNINGS, WITHOUT_SUFFIX, Sieve, by_default
 from coordinator.sidecars import TEXTS, Sidecars
 from shared.errors import SourceError
+from shared.image_kinds import HEAD_BYTES
+from shared.locations import read_head
 from shared.paths import ARCHIVE_SUFFIXES, to_text
 
 _DIRECTORY = "directory"
@@ -109,6 +111,8 @@ class _Walk:
                     listed.append(entry.name)
                 elif reason in TEXTS and self._sieve.reads_texts:
                     texts.add(os.fsdecode(entry.name))
+                elif reason == WITHOUT_SUFFIX and self._is_image(entry.path):
+                    listed.append(entry.name)
                 else:
                     self._sieve.leave_out(reason)
         listed.sort()
@@ -116,6 +120,9 @@ class _Walk:
             self._sidecars({os.fsdecode(name) for name in listed if name not in folders}, texts) if texts else None
         )
         return _Folder(path, identity, iter(listed), frozenset(folders), sidecars)
+
+    def _is_image(self, path: bytes) -> bool:
+        return self._sieve.takes("", lambda: read_head(to_text(os.fsdecode(path)), HEAD_BYTES))
 
     def _sidecars(self, files: set[str], texts: set[str]) -> Sidecars:
         images = {name for name in files if not name.lower().endswith(ARCHIVE_SUFFIXES)}
@@ -170,4 +177,4 @@ def _reason_to_leave_out(entry: "os.DirEntry[bytes]", wanted: Collection[str]) -
     if suffix in wanted:
         # So is a link to nothing: the image was meant to be there, and its error row says that it is not.
         return None
-    return "link to nothing" if broken else suffix or "without suffix"
+    return "link to nothing" if broken else suffix or WITHOUT_SUFFIX

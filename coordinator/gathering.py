@@ -3,14 +3,15 @@
 import glob
 import posixpath
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 
 from coordinator.archive_images import images_in_all
-from coordinator.choosing import Sieve
+from coordinator.choosing import WITHOUT_SUFFIX, Sieve
 from coordinator.listing import Listed
 from coordinator.sidecars import TEXTS, Sidecars
-from coordinator.suffixes import IMAGE_SUFFIXES
 from coordinator.text_values import with_texts
-from shared.locations import suffix_of
+from shared.image_kinds import HEAD_BYTES
+from shared.locations import read_head, suffix_of
 from shared.paths import ARCHIVE_SUFFIXES
 
 
@@ -54,7 +55,8 @@ def texts_among(places: Mapping[str, str], sieve: Sieve) -> Sidecars | None:
     texts = {place for place in chosen if _kind(place) in TEXTS}
     if not texts or not sieve.reads_texts:
         return None
-    sidecars = Sidecars({place for place in chosen if _kind(place) in IMAGE_SUFFIXES}, texts, sieve.notes)
+    images = {place for place in chosen if sieve.takes(_kind(place), partial(read_head, places[place], HEAD_BYTES))}
+    sidecars = Sidecars(images, texts, sieve.notes)
     for text in sidecars.orphans:
         sieve.leave_out(_kind(text))
     return sidecars
@@ -72,7 +74,7 @@ def images_of(
         suffix = suffix_of(file)
         if (why := sieve.why_not(place)) is not None:
             sieve.left_out[why] += 1
-        elif suffix in IMAGE_SUFFIXES:
+        elif sieve.takes(suffix, partial(read_head, file, HEAD_BYTES)):
             texts = sidecars.of(place) if sidecars is not None else ()
             run.append((file, [places[text] for text in texts]))
         elif suffix in ARCHIVE_SUFFIXES:
@@ -81,7 +83,7 @@ def images_of(
             if sieve.opens_archives:
                 yield from images_in_all([(file, place)], sieve)
         elif sidecars is None or suffix not in TEXTS:
-            sieve.leave_out(suffix or "without suffix")
+            sieve.leave_out(suffix or WITHOUT_SUFFIX)
     yield from with_texts(iter(run), sieve.left_out)
 
 

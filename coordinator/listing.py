@@ -43,6 +43,9 @@ class Listing:
         return (image.path for image in self.images)
 
 
+SNIFF_HINT: Final = "--sniff looks into files without suffix whether they are images."
+
+
 def most_left_out(left_out: Counter[str]) -> str:
     """What was left out most often: "12 .txt, 3 .pdf"; "" for nothing."""
     return ", ".join(f"{count:,} {reason}" for reason, count in left_out.most_common(5))
@@ -51,4 +54,5 @@ def most_left_out(left_out: Counter[str]) -> str:
 def no_images(location: str, left_out: Counter[str]) -> str:
     """What to tell whoever named a source in which there is no image."""
     among = f" (left out: {most_left_out(left_out)})" if left_out else ""
-    return f"{location} holds no images{among}: name a folder with images in it, or a list that names some."
+    sniff = f" {SNIFF_HINT}" if left_out["without suffix"] else ""
+    return f"{location} holds no images{among}: name a folder with images in it, or a list that names some.{sniff}"

@@ -98,6 +98,7 @@ def _make(
             known=known.types,
             exclude=list(choice.exclude),
             include=list(choice.include),
+            sniff=choice.sniff,
             notes=dict(sorted(listing.notes.items())),
         ),
         model=model,
@@ -229,6 +230,12 @@ def _require_same_choice(typed: Choice, made: Choice, job: JobDir) -> None:
                 f"The images of {job.path} were listed with {_said(option, kept)}, not with {_said(option, asked)}, "
                 f"and stay as they were listed: leave {option} out, or name another JOB."
             )
+
+    if typed.sniff and not made.sniff:
+        raise JobMismatch(
+            f"The images of {job.path} were listed without --sniff, and stay as they were listed: leave it out, or "
+            "name another JOB."
+        )
 
 
 def _said(option: str, patterns: Sequence[str]) -> str:

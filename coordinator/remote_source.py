@@ -2,15 +2,16 @@
 
 import posixpath
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
-from coordinator.choosing import Sieve
+from coordinator.choosing import WITHOUT_SUFFIX, Sieve
 from coordinator.gathering import fixed_folder, images_in_folder, images_of, place_below, texts_among
 from coordinator.listing import Listed
 from coordinator.sidecars import TEXTS, Sidecars
-from coordinator.suffixes import IMAGE_SUFFIXES
 from shared import remote
 from shared.errors import SourceError
+from shared.image_kinds import HEAD_BYTES
 from shared.paths import ARCHIVE_SUFFIXES
 
 
@@ -55,7 +56,10 @@ def _walk(url: str, sieve: Sieve) -> Iterator[tuple[str, Sequence[str]]]:
         fs, root = remote.filesystem(url)
 
     def looked_at(folder: str) -> Iterator[tuple[str, bool, Sequence[str]]]:
-        return _looked_at(_listed(fs, folder, url), lambda path: place_below(root, path), sieve)
+        return _looked_at(_listed(fs, folder, url), lambda path: place_below(root, path), head, sieve)
+
+    def head(path: str) -> bytes:
+        return remote.read_at(fs.unstrip_protocol(path), 0, HEAD_BYTES)
 
     above = [looked_at(root)]
     seen = {root}
@@ -73,7 +77,7 @@ def _walk(url: str, sieve: Sieve) -> Iterator[tuple[str, Sequence[str]]]:
 
 
 def _looked_at(
-    entries: Iterator[tuple[str, bool]], place: Callable[[str], str], sieve: Sieve
+    entries: Iterator[tuple[str, bool]], place: Callable[[str], str], head: Callable[[str], bytes], sieve: Sieve
 ) -> Iterator[tuple[str, bool, Sequence[str]]]:
     """Of the entries of a folder the folders, images and archives, with the texts beside each; others are counted."""
     chosen: list[tuple[str, bool]] = []
@@ -83,14 +87,15 @@ def _looked_at(
         suffix = "" if is_folder else posixpath.splitext(path.partition("?")[0])[1].lower()
         if why := sieve.why_not(place(path), is_folder):
             sieve.left_out[why] += 1
-        elif is_folder or suffix in IMAGE_SUFFIXES or suffix in ARCHIVE_SUFFIXES:
+        elif is_folder or suffix in ARCHIVE_SUFFIXES:
             chosen.append((path, is_folder))
-            if suffix in IMAGE_SUFFIXES:
-                images.add(path)
+        elif sieve.takes(suffix, partial(head, path)):
+            chosen.append((path, False))
+            images.add(path)
         elif suffix in TEXTS and sieve.reads_texts:
             texts.add(path)
         else:
-            sieve.leave_out(suffix or "without suffix")
+            sieve.leave_out(suffix or WITHOUT_SUFFIX)
     sidecars = Sidecars(images, texts, sieve.notes) if texts else None
     for text in sidecars.orphans if sidecars is not None else ():
         sieve.leave_out(posixpath.splitext(text)[1].lower())

@@ -3,13 +3,13 @@
 import posixpath
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import groupby
 from typing import Any, Final
 
-from coordinator.choosing import Sieve
+from coordinator.choosing import WITHOUT_SUFFIX, Sieve
 from coordinator.listing import Listed
 from coordinator.sidecars import TEXTS, Sidecars
-from coordinator.suffixes import IMAGE_SUFFIXES
 from coordinator.text_values import TEXT_BYTES, joined, said_by
 from shared.archives import Inside
 from shared.errors import ImageError
@@ -20,12 +20,17 @@ _AT_ONCE: Final = 50_000
 
 
 def samples(
-    archive: str, files: Iterable[Inside], read: Callable[[Inside], bytes], sieve: Sieve, place: str = ""
+    archive: str,
+    files: Iterable[Inside],
+    read: Callable[[Inside], bytes],
+    head: Callable[[Inside], bytes],
+    sieve: Sieve,
+    place: str = "",
 ) -> Iterator[Listed]:
     """The images among `files` of `archive`, in their order, each with what the texts say that belong to it.
 
-    The plain values of a JSON object become columns of their own. `read` gives the bytes of a file, and `place` is
-    where the archive lies in its source.
+    The plain values of a JSON object become columns of their own. `read` gives the bytes of a file, `head` the first
+    ones, and `place` is where the archive lies in its source.
     """
     images: list[Inside] = []
     texts: list[Inside] = []
@@ -37,8 +42,12 @@ def samples(
                 sieve.left_out[why] += 1
             elif reason := _reason_to_leave_out(file, suffix):
                 sieve.leave_out(reason)
+            elif sieve.takes(suffix, partial(head, file)):
+                images.append(file)
+            elif suffix in TEXTS:
+                texts.append(file)
             else:
-                (images if suffix in IMAGE_SUFFIXES else texts).append(file)
+                sieve.leave_out(suffix or WITHOUT_SUFFIX)
         if len(images) + len(texts) >= _AT_ONCE:
             yield from _matched(archive, images, texts, read, sieve)
             images, texts = [], []
@@ -56,9 +65,7 @@ def _reason_to_leave_out(file: Inside, suffix: str) -> str | None:
         return file.why
     if file.name.startswith("/") or ".." in parts:
         return "name that leads out of its archive"
-    if suffix in ARCHIVE_SUFFIXES:
-        return "archive inside an archive"
-    return None if suffix in IMAGE_SUFFIXES or suffix in TEXTS else suffix or "without suffix"
+    return "archive inside an archive" if suffix in ARCHIVE_SUFFIXES else None
 
 
 def _matched(

@@ -48,6 +48,11 @@ def read_bytes(path: str, max_bytes: int, member: Member | None = None) -> bytes
     return remote.read(path, max_bytes) if is_url(path) else _read_file(path, max_bytes)
 
 
+def read_head(path: str, length: int) -> bytes:
+    """The first `length` bytes of the file at `path`, a text as `to_text` makes it or a URL; raises as read_bytes."""
+    return remote.read_at(path, 0, length) if is_url(path) else _read_at(path, 0, length)
+
+
 def _read_member(archive: str, name: str, member: Member | None, max_bytes: int) -> bytes:
     suffix = suffix_of(archive)
     if suffix == ".parquet":

@@ -34,8 +34,8 @@ class Source:
     typed, absolute; `digest` the hex SHA-256 over the listed paths in order; `left_out` counts the files that were not
     listed, by the reason. `content` is only there for embeddings, and tells one file of vectors from another. `known`
     are the columns that the source has beside the paths, each with its type, one of KNOWN_TYPES. `exclude` and
-    `include` are the patterns that a person typed when it was listed, `notes` counts, in words, what was
-    taken for something else than an image.
+    `include` are the patterns that a person typed when it was listed, `sniff` says whether files without suffix were
+    looked into, and `notes` counts, in words, what was taken for something else than an image.
     """
 
     kind: str
@@ -46,6 +46,7 @@ class Source:
     known: Mapping[str, str] = field(default_factory=dict)
     exclude: Sequence[str] = field(default_factory=list)
     include: Sequence[str] = field(default_factory=list)
+    sniff: bool = False
     notes: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -146,6 +147,7 @@ class Manifest:
             | ({"known": dict(self.source.known)} if self.source.known else {})
             | ({"exclude": list(self.source.exclude)} if self.source.exclude else {})
             | ({"include": list(self.source.include)} if self.source.include else {})
+            | ({"sniff": True} if self.source.sniff else {})
             | ({"notes": dict(self.source.notes)} if self.source.notes else {}),
             "model": self.model.to_json(),
             "fingerprint": self.model.fingerprint,
@@ -197,6 +199,8 @@ def load_manifest(job: JobDir) -> Manifest:
         patterns = (manifest.source.exclude, manifest.source.include)
         if not all(isinstance(p, list) and all(isinstance(one, str) for one in p) for p in patterns):
             raise ValueError("exclude and include are not lists of patterns")
+        if type(manifest.source.sniff) is not bool:
+            raise ValueError("sniff is neither true nor false")
         if manifest.dtype != DTYPE:
             raise ValueError(f"dtype is {manifest.dtype!r}, not {DTYPE}")
         if not is_identity(manifest.identity):

@@ -120,7 +120,12 @@ class PackSpec:
     def to_json(self) -> dict[str, Any]:
         table = asdict(self)
         del table["source"]["content"]  # Of vectors alone.
-        for optional in ("exclude", "include", "notes"):  # Not there in packs that were begun before there were any.
+        for optional in (
+            "exclude",
+            "include",
+            "sniff",
+            "notes",
+        ):  # Not there in packs that were begun before there were any.
             if not table["source"][optional]:
                 del table["source"][optional]
         return {"format": FORMAT} | table

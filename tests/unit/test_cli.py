@@ -585,6 +585,23 @@ def test_index_on_a_finished_job_needs_no_broker_and_says_how_to_search(
     assert ran.err.endswith(f"Search it:  lookalike search {tmp_path}/jobs/job IMAGE\n")
 
 
+def test_index_says_what_was_taken_as_metadata_and_what_sniffing_would_do(
+    run: Run, photos: Path, steps: list[Any]
+) -> None:
+    image = next(photos.rglob("*.jpg"))
+    image.with_suffix(".json").write_text('{"n": 1}')
+    (photos / "IMG_0001").touch()
+    steps.append(lambda job, manifest, settings: finish(job, manifest))
+    ran = run("index", photos, "jobs/job", "--broker", "redis://host")
+    assert "noted: 1 .json taken as metadata\n" in ran.err
+    assert "not listed: 1 .txt, 1 without suffix\n--sniff looks into files without suffix whether" in ran.err
+    steps[:] = [lambda job, manifest, settings: finish(job, manifest)]
+    ran = run("index", photos, "jobs/sniffed", "--broker", "redis://host", "--sniff", "--exclude", "*.json")
+    assert "not listed: 1 .txt, 1 excluded by *.json, 1 without suffix and no image\n" in ran.err
+    assert "noted" not in ran.err
+    assert "--sniff looks" not in ran.err
+
+
 def test_index_on_a_finished_job_says_what_came_and_went(
     run: Run, photos: Path, tmp_path: Path, steps: list[Any]
 ) -> None:
