@@ -31,13 +31,13 @@ SNIFF = Choice(sniff=True)
 PIXELS = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 30, 3)).astype(np.uint8))
 KINDS: dict[str, dict[str, Any]] = {
     "JPEG": {}, "MPO": {}, "PNG": {}, "WEBP": {}, "GIF": {}, "BMP": {}, "TIFF": {}, "JPEG2000": {}, "AVIF": {},
-    "PPM": {}, "JPEG2000 stream": {"no_jp2": True},
+    "PPM": {}, "DDS": {}, "JPEG2000 stream": {"no_jp2": True},
 }  # fmt: skip
 NO_IMAGES = {
     "text": b"PNG is a format", "letters": b"BM, the two of us, and a long sentence", "netpbm": b"P5 is not a header",
     "canon raw": b"II*\0\x10\0\0\0CR\x02\0" + bytes(40), "riff": b"RIFF\x10\0\0\0WAVEfmt " + bytes(20), "empty": b"",
-    "heic": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40), "mp4": b"\0\0\0\x18ftypmp42" + bytes(40),
-    "gif": b"GIF8", "zip": b"PK\3\4" + bytes(40), "elf": b"\x7fELF" + bytes(40), "psd": b"8BPS\0\1" + bytes(40),
+    "heif of another kind": b"\0\0\0\x18ftypmif1\0\0\0\0mif1unci" + bytes(40), "mp4": b"\0\0\0\x18ftypmp42" + bytes(40),
+    "gif": b"GIF8", "zip": b"PK\3\4" + bytes(40), "elf": b"\x7fELF" + bytes(40), "psb": b"8BPS\0\2" + bytes(40),
 }  # fmt: skip
 
 
@@ -54,6 +54,17 @@ def test_what_begins_as_an_image_is_one_that_can_be_decoded(kind: str) -> None:
     assert decode(data, 64, 10**6).pixels.shape == (64, 64, 3)
     if kind == "TIFF":
         assert is_image(b"MM\0*\0\0\0\x08" + bytes(24))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", b"\0\0\0\x1cftypmif1\0\0\0\0mif1heicmiaf", b"8BPS\0\1\0\0\0\0\0\0",
+        b"qoif\0\0\0\x1e",
+    ],
+)  # fmt: skip
+def test_what_telephones_and_painters_write_begins_as_an_image(head: bytes) -> None:
+    assert is_image(head)
 
 
 @pytest.mark.parametrize("kind", NO_IMAGES)
