@@ -110,7 +110,7 @@ def _embed_again(scene: Scene, planned: Planned) -> Strike | None:
         return None
     partition = held[int(planned.pick * len(held))]
     try:
-        send_embed(scene.app, scene.watch.job.job_id, partition, partition + 1)
+        send_embed(scene.app, scene.watch.job.job_id, scene.watch.identity, partition, partition + 1)
     except CONNECTION_ERRORS:
         return None
     return _strike(planned, f"partition {partition}")
@@ -120,7 +120,7 @@ def _merge_again(scene: Scene, planned: Planned) -> Strike | None:
     if scene.broker.out:
         return None
     try:
-        send_merge(scene.app, scene.watch.job.job_id)
+        send_merge(scene.app, scene.watch.job.job_id, scene.watch.identity)
     except CONNECTION_ERRORS:
         return None
     return _strike(planned, MERGE)

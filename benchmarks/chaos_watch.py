@@ -8,6 +8,7 @@ import redis
 
 from shared import builds, checkpoint
 from shared.errors import LookalikeError
+from shared.identity import known_as
 from shared.jobdir import JobDir
 from shared.lease import MERGE, holders
 from shared.manifest import Manifest, load_manifest
@@ -45,6 +46,11 @@ class Watch:
     _damaged: set[Path] = field(default_factory=set)
 
     @property
+    def identity(self) -> str:
+        """Which job of its name it is; for when it is made."""
+        return load_manifest(self.job).identity if self._manifest is None else self._manifest.identity
+
+    @property
     def share(self) -> float:
         """How much of the job is committed, 0 to 1, by chunks."""
         if self._manifest is None:
@@ -72,8 +78,10 @@ class Watch:
 
     def look_at_leases(self, client: redis.Redis, now: float) -> None:
         """Read who holds what; while the broker is away, what was known stays so."""
+        if self._manifest is None:
+            return  # Nobody can hold what is not made.
         try:
-            found = holders(client, self.job.job_id)
+            found = holders(client, known_as(self.job.job_id, self._manifest.identity))
         except redis.exceptions.RedisError:
             return
         held: dict[int | str, Held] = {}

@@ -9,6 +9,7 @@ from shared import lease
 from shared.broker import CONNECTION_ERRORS, connect
 from shared.broker_url import redacted, without_secrets
 from shared.errors import LookalikeError
+from shared.identity import known_as
 from shared.jobdir import JobDir
 from shared.lease import Holder, Trouble
 from shared.messages import EMBED_QUEUE, MERGE_QUEUE
@@ -46,24 +47,28 @@ class AtWork:
         }
 
 
-def look(job: JobDir, settings: Settings) -> AtWork:
+def look(job: JobDir, identity: str, settings: Settings) -> AtWork:
     """Ask the broker of `settings`, or the embedded one of the job's root if that is up; none is started.
+
+    What is told is of the job of that `identity`, not of another one of its name.
 
     Whatever hangs, a name server too, is waited for ASK_SECONDS at most.
     """
     answers: list[AtWork] = []
-    asking = threading.Thread(target=lambda: answers.append(_ask(job, settings)), name="ask the broker", daemon=True)
+    asking = threading.Thread(
+        target=lambda: answers.append(_ask(job, identity, settings)), name="ask the broker", daemon=True
+    )
     asking.start()
     asking.join(ASK_SECONDS)
     return answers[0] if answers else AtWork(error=f"{_named(settings)} gave no answer within {ASK_SECONDS:g} s")
 
 
-def _ask(job: JobDir, settings: Settings) -> AtWork:
+def _ask(job: JobDir, identity: str, settings: Settings) -> AtWork:
     try:
         if settings.broker_url:
-            return _asked(job, settings)
+            return _asked(job, identity, settings)
         with EmbeddedBroker(job.jobs_root, start=False) as broker:
-            return _asked(job, settings.changed(broker_url=broker.url))
+            return _asked(job, identity, settings.changed(broker_url=broker.url))
     except LookalikeError as error:
         return AtWork(error=str(error).rstrip("."))
     except _FAILURES as error:
@@ -74,15 +79,19 @@ def _ask(job: JobDir, settings: Settings) -> AtWork:
         )
 
 
-def _asked(job: JobDir, settings: Settings) -> AtWork:
+def _asked(job: JobDir, identity: str, settings: Settings) -> AtWork:
+    name = known_as(job.job_id, identity)
     with connect(settings) as client:
         messages = [table for queue in (EMBED_QUEUE, MERGE_QUEUE) for table in queued_messages(client, queue)]
         return AtWork(
-            holders=lease.holders(client, job.job_id),
-            waiting=sum(isinstance(table, dict) and table.get("job") == job.job_id for table in messages),
+            holders=lease.holders(client, name),
+            waiting=sum(
+                isinstance(table, dict) and (table.get("job"), table.get("identity")) == (job.job_id, identity)
+                for table in messages
+            ),
             troubles=[
                 Trouble(trouble.owner, without_secrets(trouble.sentence, settings.broker_url), trouble.times)
-                for trouble in lease.troubles(client, job.job_id)
+                for trouble in lease.troubles(client, name)
             ],
         )
 

@@ -225,7 +225,7 @@ def status(
     reader = ProgressReader(directory, load_manifest(directory))
     if watch:
         terminal.watch(_frames(directory, reader, settings), STORE_LOOK_SECONDS if directory.in_store else LOOK_SECONDS)
-    progress, found = reader.read(), at_work.look(directory, settings)
+    progress, found = reader.read(), at_work.look(directory, reader.manifest.identity, settings)
     if as_json:
         terminal.show_json(progress.to_json() | {"broker": found.to_json()})
         return
@@ -236,7 +236,9 @@ def status(
 def _frames(job: JobDir, reader: ProgressReader, settings: Settings) -> Iterator[tuple[RenderableType, str]]:
     """What `status --watch` shows, a view and a line, until the job is done."""
     while not (progress := reader.read()).index_is_current:
-        lines = display.at_work_lines(at_work.look(job, settings), reader.manifest.partition_count)
+        lines = display.at_work_lines(
+            at_work.look(job, reader.manifest.identity, settings), reader.manifest.partition_count
+        )
         line = " · ".join([display.one_line(progress), *(" ".join(line.split()) for line in lines)])
         yield display.live_view(progress, display.rate_line(progress), lines), line
 

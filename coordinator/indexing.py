@@ -13,6 +13,7 @@ from coordinator.reconcile import Look, Reconciler
 from shared.broker import CONNECTION_ERRORS, connect, make_app, refused
 from shared.builds import IndexInfo
 from shared.errors import BrokerRefuses, JobError, StoreError, WorkerFailed
+from shared.identity import known_as
 from shared.jobdir import JobDir
 from shared.lease import clear_troubles
 from shared.manifest import Manifest
@@ -74,7 +75,7 @@ def run_job(
                 # An earlier run's complaints are not this one's.
                 look = Look(look.progress, look.holders)
                 with suppress(*CONNECTION_ERRORS):
-                    clear_troubles(client, job.job_id)
+                    clear_troubles(client, known_as(job.job_id, manifest.identity))
                     first = False
             fresh = [f"{trouble.owner}: {trouble.sentence}" for trouble in look.troubles]
             notices = [sentence for sentence in fresh if sentence not in told]

@@ -12,6 +12,7 @@ from coordinator.progress import Progress, ProgressReader
 from shared import lease
 from shared.broker import CONNECTION_ERRORS, in_words
 from shared.errors import BrokerRefuses, MessageError
+from shared.identity import known_as
 from shared.lease import COPIES, MERGE, Holder, Trouble
 from shared.messages import EMBED_QUEUE, MERGE_QUEUE, EmbedCopies, EmbedPartition, MergeJob
 from shared.outage import Outage
@@ -57,6 +58,8 @@ class Reconciler:
         self._reader = reader
         self._clock = clock
         self._job_id = reader.job.job_id
+        self._identity = reader.manifest.identity
+        self._known_as = known_as(self._job_id, self._identity)
         self._without_grace = True
         self._outage = Outage(log, f"{self._job_id}: the broker does not answer", "looking again until it does")
         self._unaccounted_since: dict[int | str, float] = {}
@@ -81,8 +84,8 @@ class Reconciler:
         """
         progress = self._reader.read()
         try:
-            holders = lease.holders(self._client, self._job_id)
-            troubles = lease.troubles(self._client, self._job_id)
+            holders = lease.holders(self._client, self._known_as)
+            troubles = lease.troubles(self._client, self._known_as)
             if not progress.complete:
                 self._send_missing(holders)
             elif not progress.index_is_current and progress.refused is None:
@@ -109,20 +112,19 @@ class Reconciler:
                 message = EmbedPartition.from_json(table)
             except MessageError:
                 continue
-            if message.job == self._job_id:
+            if message.known_as == self._known_as:
                 queued.add(message.partition)
         for number in sorted(int(what) for what in self._due(missing - held - queued)):
-            send_embed(self._app, self._job_id, number, manifest.partition_count)
+            send_embed(self._app, self._job_id, self._identity, number, manifest.partition_count)
 
     def _send_copies(self, holders: list[Holder]) -> None:
-        asked = any(
-            table == EmbedCopies(self._job_id).to_json() for table in queued_messages(self._client, EMBED_QUEUE)
-        )
+        message = EmbedCopies(self._job_id, self._identity).to_json()
+        asked = message in queued_messages(self._client, EMBED_QUEUE)
         held = any(holder.what == COPIES for holder in holders)
         if asked and not held and self._nobody_embeds():
             self._send_merge(holders)
         elif self._due(set() if asked or held else {COPIES}):
-            send_copies(self._app, self._job_id)
+            send_copies(self._app, self._job_id, self._identity)
         if held or not asked:
             self._copies_wait_since = None
 
@@ -139,10 +141,11 @@ class Reconciler:
         return True
 
     def _send_merge(self, holders: list[Holder]) -> None:
-        asked = any(table == MergeJob(self._job_id).to_json() for table in queued_messages(self._client, MERGE_QUEUE))
+        message = MergeJob(self._job_id, self._identity).to_json()
+        asked = message in queued_messages(self._client, MERGE_QUEUE)
         held = any(holder.what == MERGE for holder in holders)
         if self._due(set() if asked or held else {MERGE}):
-            send_merge(self._app, self._job_id)
+            send_merge(self._app, self._job_id, self._identity)
 
     def _due(self, unaccounted: set[int] | set[str]) -> set[int | str]:
         """Those of `unaccounted` that have been so for long enough; all where no grace is due, as at the first look."""

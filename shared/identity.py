@@ -24,3 +24,11 @@ def identity_of_bytes(manifest: bytes) -> str:
 
 def is_identity(value: Any) -> bool:
     return isinstance(value, str) and _SPELLED.fullmatch(value) is not None
+
+
+def known_as(job_id: str, identity: str | None) -> str:
+    """What leases and troubles of a job are kept under in the broker; the name alone where nothing more is known.
+
+    No job's name holds a colon, so the two parts can be told apart.
+    """
+    return job_id if identity is None else f"{job_id}:{identity}"

@@ -1,4 +1,7 @@
-"""Leases: who works on a partition (or merges a job) now, in Redis, gone by themselves when their holder is."""
+"""Leases: who works on a partition (or merges a job) now, in Redis, gone by themselves when their holder is.
+
+A `job` here is what `shared.identity.known_as` gives for it, so that two jobs of one name do not share leases.
+"""
 
 import logging
 import threading
@@ -200,17 +203,23 @@ def report_trouble(client: redis.Redis, job: str, owner: str, sentence: str) -> 
 
 def troubles(client: redis.Redis, job: str) -> list[Trouble]:
     """What the workers of a job have reported in the last minute, by worker."""
-    sentences, counts = _trouble_keys(job)
-    times = client.hgetall(counts)
-    return [
-        Trouble(str(owner), str(sentence), int(times.get(owner, 1)))
-        for owner, sentence in sorted(client.hgetall(sentences).items())
-    ]
+    found: dict[str, Trouble] = {}
+    for name in _names(job):
+        sentences, counts = _trouble_keys(name)
+        times = client.hgetall(counts)
+        for owner, sentence in client.hgetall(sentences).items():
+            found[str(owner)] = Trouble(str(owner), str(sentence), int(times.get(owner, 1)))
+    return [found[owner] for owner in sorted(found)]
 
 
 def clear_troubles(client: redis.Redis, job: str) -> None:
     """Forget what workers reported, as a new run does at its start."""
-    client.delete(*_trouble_keys(job))
+    client.delete(*(key for name in _names(job) for key in _trouble_keys(name)))
+
+
+def _names(job: str) -> list[str]:
+    """What troubles of a job may be reported under: a worker that can't read a message may know but the job's name."""
+    return list(dict.fromkeys((job.partition(":")[0], job)))
 
 
 def _trouble_keys(job: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from shared.errors import JobError, LookalikeError, MessageError, error_from
 from shared.filter import Filter
-from shared.identity import is_identity
+from shared.identity import is_identity, known_as
 from shared.jobdir import check_job_id
 
 VERSION = 1
@@ -81,39 +81,55 @@ def _integer(value: Any, name: str, least: int, most: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class EmbedPartition:
-    """Embed what is missing of one partition of a job, and seal it."""
+    """Embed what is missing of one partition of a job, and seal it; without an `identity`, of any job of that name."""
 
     job: str
     partition: int
+    identity: str | None = None
+
+    @property
+    def known_as(self) -> str:
+        """What the leases of the job are kept under."""
+        return known_as(self.job, self.identity)
 
     def to_json(self) -> dict[str, Any]:
-        return {"version": VERSION, "job": self.job, "partition": self.partition}
+        table = {"version": VERSION, "job": self.job, "partition": self.partition}
+        return table if self.identity is None else table | {"identity": self.identity}
 
     @classmethod
     def from_json(cls, table: Any) -> Self:
         """Raises MessageError for anything but what `to_json` gives."""
-        values = _fields(table, "embed", {"job", "partition"})
+        values = _fields(table, "embed", {"job", "partition"}, frozenset({"identity"}))
         return cls(
             _job(values["job"]),
             _integer(values["partition"], "partition", 0, MAX_PARTITION),
+            _identity(values),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class _AboutJob:
-    """What is asked of a whole job."""
+    """What is asked of a whole job; without an `identity`, of any job of that name."""
 
     job: str
+    identity: str | None = None
 
     kind: ClassVar[str]
 
+    @property
+    def known_as(self) -> str:
+        """What the leases of the job are kept under."""
+        return known_as(self.job, self.identity)
+
     def to_json(self) -> dict[str, Any]:
-        return {"version": VERSION, "job": self.job}
+        table = {"version": VERSION, "job": self.job}
+        return table if self.identity is None else table | {"identity": self.identity}
 
     @classmethod
     def from_json(cls, table: Any) -> Self:
         """Raises MessageError for anything but what `to_json` gives."""
-        return cls(_job(_fields(table, cls.kind, {"job"})["job"]))
+        values = _fields(table, cls.kind, {"job"}, frozenset({"identity"}))
+        return cls(_job(values["job"]), _identity(values))
 
 
 class EmbedCopies(_AboutJob):

@@ -55,19 +55,19 @@ def queued_tasks(client: redis.Redis, queue: str) -> list[str]:
     return found
 
 
-def send_embed(app: Celery, job_id: str, partition: int, count: int) -> None:
-    """Ask for one partition. Raises one of CONNECTION_ERRORS when the broker is away."""
-    _send(app, EMBED_TASK, EmbedPartition(job_id, partition), f"{job_id} partition {partition + 1}/{count}")
+def send_embed(app: Celery, job_id: str, identity: str, partition: int, count: int) -> None:
+    """Ask for one partition of the job of that identity. Raises one of CONNECTION_ERRORS when the broker is away."""
+    _send(app, EMBED_TASK, EmbedPartition(job_id, partition, identity), f"{job_id} partition {partition + 1}/{count}")
 
 
-def send_copies(app: Celery, job_id: str) -> None:
+def send_copies(app: Celery, job_id: str, identity: str) -> None:
     """Ask for the altered copies of a job. Raises one of CONNECTION_ERRORS when the broker is away."""
-    _send(app, COPIES_TASK, EmbedCopies(job_id), f"{job_id} copies")
+    _send(app, COPIES_TASK, EmbedCopies(job_id, identity), f"{job_id} copies")
 
 
-def send_merge(app: Celery, job_id: str) -> None:
+def send_merge(app: Celery, job_id: str, identity: str) -> None:
     """Ask for the index of a job. Raises one of CONNECTION_ERRORS when the broker is away."""
-    _send(app, MERGE_TASK, MergeJob(job_id), f"{job_id} merge")
+    _send(app, MERGE_TASK, MergeJob(job_id, identity), f"{job_id} merge")
 
 
 def _send(app: Celery, task: str, message: EmbedPartition | EmbedCopies | MergeJob, shown: str) -> None:

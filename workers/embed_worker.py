@@ -44,10 +44,10 @@ def embed_partition(task: Task, table: dict[str, Any]) -> str:
         refuse(error)
     shown = str(task.request.argsrepr or message)
     with (
-        leased(task, message.job, message.partition, shown) as lease,
+        leased(task, message.known_as, message.partition, shown) as lease,
         progress_events(task) as report,
     ):
-        job = runtime.job(message.job)
+        job = runtime.job(message.job, message.identity)
         manifest = load_manifest(job)
         if message.partition >= manifest.partition_count:
             refuse(
@@ -66,7 +66,7 @@ def embed_partition(task: Task, table: dict[str, Any]) -> str:
         )
         seconds = time.monotonic() - started
     if len(job.sealed_numbers()) == manifest.partition_count:
-        _ask(task, job.job_id, send_merge if manifest.model.is_imported else send_copies)
+        _ask(task, job, manifest, send_merge if manifest.model.is_imported else send_copies)
     told = ["sealed", f"{seal.embedded:,} embedded", f"{seal.failed:,} failed", embedding.duration(seconds)]
     load = StageLoad.from_json(seal.load)
     return " · ".join([*told, str(load)] if load else told)
@@ -82,12 +82,13 @@ def embed_copies(task: Task, table: dict[str, Any]) -> str:
         refuse(error)
     shown = str(task.request.argsrepr or message)
     with (
-        leased(task, message.job, COPIES, shown) as lease,
+        leased(task, message.known_as, COPIES, shown) as lease,
         progress_events(task) as report,
     ):
-        job = runtime.job(message.job)
-        copies = _copies(task, job, load_manifest(job), lease, report)
-    _ask(task, job.job_id, send_merge)
+        job = runtime.job(message.job, message.identity)
+        manifest = load_manifest(job)
+        copies = _copies(task, job, manifest, lease, report)
+    _ask(task, job, manifest, send_merge)
     return f"{len(copies)} copies of {copies.images} images" if len(copies) else f"no copies: {copies.reason}"
 
 
@@ -115,7 +116,7 @@ def _copies(task: Task, job: JobDir, manifest: Manifest, lease: Lease, report: C
         return copies.give_up(job, manifest, str(error))
 
 
-def _ask(task: Task, job_id: str, send: Callable[[Celery, str], None]) -> None:
+def _ask(task: Task, job: JobDir, manifest: Manifest, send: Callable[[Celery, str, str], None]) -> None:
     """Whoever did the last of one stage asks for the next; none does anything twice, and the coordinator asks too."""
     with suppress(*CONNECTION_ERRORS):  # The coordinator sees the same on disk, and asks when the broker is back.
-        send(task.app, job_id)
+        send(task.app, job.job_id, manifest.identity)

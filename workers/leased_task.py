@@ -9,7 +9,8 @@ from celery import Task, current_task
 from celery.exceptions import Reject, Retry
 
 from shared.broker import CONNECTION_ERRORS
-from shared.errors import JobError, JobNotFound, LookalikeError, MessageError
+from shared.errors import AnotherJob, JobError, JobNotFound, LookalikeError, MessageError
+from shared.identity import is_identity, known_as
 from shared.jobdir import check_job_id
 from shared.lease import Lease, report_trouble
 from workers.refused import end_if_refused
@@ -20,13 +21,16 @@ log = logging.getLogger("lookalike.worker")
 
 # A task that this worker could not do is offered again, to this worker or another, after this share of a lease: 10 s.
 _TROUBLE_LEASES = 0.5
-# A message of a job that was deleted must not go round for ever. Where its disk comes back, the coordinator asks again.
+# A message of a job that was deleted, or lies under a root that no worker serves, must not go round for ever. Where its
+# disk comes back, the coordinator asks again.
 _OFFERS_OF_A_LOST_JOB = 60
 
 
 @contextmanager
-def leased(task: Task, job_id: str, what: int | str, shown: str) -> Iterator[Lease]:
+def leased(task: Task, job: str, what: int | str, shown: str) -> Iterator[Lease]:
     """Hold the lease on `what` (a partition number or MERGE) of a job while the block does the work.
+
+    `job` is what its leases are kept under, as the message's `known_as` says.
 
     Whatever ends the block early gives the message back instead of losing it: a stop and a broker that went away put
     it back at once, a failure tells the coordinator why and offers it again in a few seconds. When another worker
@@ -35,7 +39,7 @@ def leased(task: Task, job_id: str, what: int | str, shown: str) -> Iterator[Lea
     """
     runtime: Runtime = task.app.lookalike
     owner = task.request.hostname
-    lease = Lease(runtime.client, job_id, what, owner, runtime.settings.lease_seconds, shown)
+    lease = Lease(runtime.client, job, what, owner, runtime.settings.lease_seconds, shown)
     try:
         taken = lease.acquire()
     except CONNECTION_ERRORS as error:
@@ -55,14 +59,14 @@ def leased(task: Task, job_id: str, what: int | str, shown: str) -> Iterator[Lea
             _give_back(f"{shown}: the broker does not answer ({error}).")
         except (LookalikeError, OSError) as error:
             log.error("%s: %s", shown, error)
-            report_trouble(runtime.client, job_id, owner, str(error))
-            if isinstance(error, JobNotFound) and task.request.retries >= _OFFERS_OF_A_LOST_JOB:
-                log.error("%s: offered %d times for a job that is not there; dropped.", shown, task.request.retries)
+            report_trouble(runtime.client, job, owner, str(error))
+            if isinstance(error, JobNotFound | AnotherJob) and task.request.retries >= _OFFERS_OF_A_LOST_JOB:
+                log.error("%s: offered %d times for a job that is not here; dropped.", shown, task.request.retries)
                 raise Reject(str(error), requeue=False) from None
             _offer_again(task, runtime.settings.lease_seconds * _TROUBLE_LEASES, shown)
         except Exception as error:
             log.exception("%s failed in a way that lookalike has no sentence for.", shown)
-            report_trouble(runtime.client, job_id, owner, _unforeseen(error))
+            report_trouble(runtime.client, job, owner, _unforeseen(error))
             _offer_again(task, runtime.settings.lease_seconds * _TROUBLE_LEASES, shown)
 
 
@@ -92,18 +96,19 @@ def refuse(error: MessageError) -> NoReturn:
     Whoever coordinates the job that it names is told too, or would send it for ever without saying why.
     """
     request = current_task.request
-    job_id = _named_job(request.args)
-    log.error("Refused a message for %s: %s", job_id or "no job", error)
-    if job_id is not None:
-        report_trouble(current_task.app.lookalike.client, job_id, request.hostname, str(error))
+    job = _named_job(request.args)
+    log.error("Refused a message for %s: %s", job or "no job", error)
+    if job is not None:
+        report_trouble(current_task.app.lookalike.client, job, request.hostname, str(error))
     raise Reject(str(error), requeue=False)
 
 
 def _named_job(arguments: Any) -> str | None:
-    """The job id in the arguments of a task, of whatever version; None when there is no valid one."""
+    """What the job in the arguments of a task, of whatever version, is known as; None when no valid one is named."""
     try:
-        return check_job_id(arguments[0]["job"])
-    except (JobError, LookupError, TypeError):
+        identity = arguments[0].get("identity")
+        return known_as(check_job_id(arguments[0]["job"]), identity if is_identity(identity) else None)
+    except (JobError, LookupError, TypeError, AttributeError):
         return None
 
 

@@ -27,7 +27,7 @@ def merge_job(task: Task, table: dict[str, Any]) -> str:
         refuse(error)
     shown = str(task.request.argsrepr or message)
     with (
-        leased(task, message.job, MERGE, shown) as lease,
+        leased(task, message.known_as, MERGE, shown) as lease,
         progress_events(task) as report,
     ):
 
@@ -36,6 +36,6 @@ def merge_job(task: Task, table: dict[str, Any]) -> str:
                 raise Stopped
             report(f"{phase} · {share:.0%}")
 
-        job = runtime.job(message.job)
+        job = runtime.job(message.job, message.identity)
         info = merging.merge(job, load_manifest(job), runtime.settings, step)
     return f"{info.type} · {info.ntotal:,} embeddings · {info.recall_text} · {info.p50_ms:.2f} ms"

@@ -20,6 +20,8 @@ from shared.settings import Settings
 
 GIVEN = Settings(broker_url="redis://user:p%40ss@host:1/0")
 
+IDENTITY = "0" * 16
+
 
 @pytest.fixture
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> JobDir:
@@ -38,8 +40,13 @@ class FakeRedis:
 
 def queued(client: FakeRedis, queue: str) -> list[Any]:
     messages: dict[str, list[Any]] = {
-        EMBED_QUEUE: [{"job": "photos", "partition": 1}, {"job": "others", "partition": 1}, ["strange"]],
-        MERGE_QUEUE: [{"job": "photos"}],
+        EMBED_QUEUE: [
+            {"job": "photos", "partition": 1, "identity": IDENTITY},
+            {"job": "photos", "partition": 1, "identity": "f" * 16},
+            {"job": "others", "partition": 1, "identity": IDENTITY},
+            ["strange"],
+        ],
+        MERGE_QUEUE: [{"job": "photos", "identity": IDENTITY}, {"job": "photos"}],
     }
     return messages[queue]
 
@@ -57,10 +64,10 @@ def test_holders_messages_and_troubles_of_the_job_are_told(job: JobDir, monkeypa
     monkeypatch.setattr(lease, "holders", held)
     sentence = "No broker at redis://user:p%40ss@host:1/0: p@ss is wrong."
     monkeypatch.setattr(lease, "troubles", lambda client, job_id: [Trouble("embed2@host", sentence, 3)])
-    assert at_work.look(job, GIVEN) == AtWork(
+    assert at_work.look(job, IDENTITY, GIVEN) == AtWork(
         holders, 2, [Trouble("embed2@host", "No broker at redis://**@host:1/0: ** is wrong.", 3)]
     )
-    assert asked == ["photos"]
+    assert asked == [f"photos:{IDENTITY}"]
 
 
 @pytest.mark.parametrize(
@@ -74,7 +81,7 @@ def test_a_broker_that_fails_is_an_answer_without_its_password(
         raise failure
 
     monkeypatch.setattr(at_work, "connect", fail)
-    found = at_work.look(job, GIVEN)
+    found = at_work.look(job, IDENTITY, GIVEN)
     assert found.error is not None
     assert found.error.startswith("redis://**@host:1/0: ")
     assert "ss" not in found.error.replace("redis://", "").removeprefix("**@host:1/0: ")
@@ -82,7 +89,7 @@ def test_a_broker_that_fails_is_an_answer_without_its_password(
 
 
 def test_a_url_that_is_none_is_an_answer(job: JobDir) -> None:
-    found = at_work.look(job, Settings(broker_url="http://user:secret@host"))
+    found = at_work.look(job, IDENTITY, Settings(broker_url="http://user:secret@host"))
     assert found.error is not None
     assert "http://**@host" in found.error
     assert "secret" not in found.error
@@ -93,14 +100,14 @@ def test_a_broker_that_hangs_is_not_waited_for(job: JobDir, monkeypatch: pytest.
     monkeypatch.setattr(at_work, "connect", lambda settings: hung.wait(60))
     monkeypatch.setattr(at_work, "ASK_SECONDS", 0.05)
     began = time.monotonic()
-    found = at_work.look(job, GIVEN)
+    found = at_work.look(job, IDENTITY, GIVEN)
     hung.set()
     assert time.monotonic() - began < 10
     assert found.error == "redis://**@host:1/0 gave no answer within 0.05 s"
 
 
 def test_without_a_broker_an_embedded_one_is_joined_and_none_is_started(job: JobDir, tmp_path: Path) -> None:
-    found = at_work.look(job, Settings())
+    found = at_work.look(job, IDENTITY, Settings())
     assert found.error == f"No embedded broker runs here for the jobs in {tmp_path}/jobs"
     assert list(tmp_path.iterdir()) == []
 

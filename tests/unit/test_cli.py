@@ -232,7 +232,7 @@ def test_status_json_is_one_object(run: Run, half: MadeJob, finished: MadeJob, t
 def test_status_says_who_is_at_work(run: Run, half: MadeJob, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[Path, str | None]] = []
 
-    def look(job: Any, settings: Settings) -> AtWork:
+    def look(job: Any, identity: str, settings: Settings) -> AtWork:
         asked.append((job.path, settings.broker_url))
         return AtWork(
             [Holder("embed1@host", "2"), Holder("merge1@host", "merge")],

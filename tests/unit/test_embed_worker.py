@@ -28,8 +28,8 @@ def made(tmp_path: Path) -> MadeJob:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is sent: "copies" or "merge"."""
     sent: list[str] = []
-    monkeypatch.setattr(embed_worker, "send_copies", lambda app, job: sent.append("copies"))
-    monkeypatch.setattr(embed_worker, "send_merge", lambda app, job: sent.append("merge"))
+    monkeypatch.setattr(embed_worker, "send_copies", lambda app, *job: sent.append("copies"))
+    monkeypatch.setattr(embed_worker, "send_merge", lambda app, *job: sent.append("merge"))
     monkeypatch.setattr(embed_worker, "leased", lambda *a: nullcontext(SimpleNamespace(held=lambda: True)))
     monkeypatch.setattr(embed_worker, "progress_events", lambda task: nullcontext(lambda text: None))
     monkeypatch.setattr(loaded_models, "loaded_embedder", lambda *a: None)
@@ -40,7 +40,7 @@ def call(task: Any, made: MadeJob, message: EmbedPartition | EmbedCopies, retrie
     """Run a task's body as Celery does, its message offered so many times before."""
     settings = SimpleNamespace(batch_size=8, decode_threads=1)
     runtime = SimpleNamespace(
-        settings=settings, stopping=threading.Event(), decode_threads=1, job=lambda job_id: made.job
+        settings=settings, stopping=threading.Event(), decode_threads=1, job=lambda job_id, identity: made.job
     )
     request = SimpleNamespace(argsrepr="shown", id="id", retries=retries)
     bound = SimpleNamespace(app=SimpleNamespace(lookalike=runtime), request=request)

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from celery.exceptions import Reject
 
-from shared.errors import JobNotFound, MessageError
+from shared.errors import AnotherJob, JobNotFound, MessageError
 from workers import embed_worker, leased_task, merge_worker
 from workers.leased_task import leased, refuse
 
@@ -31,6 +31,14 @@ def test_the_coordinator_of_the_job_is_told_of_a_refused_message(monkeypatch: py
         refuse(MessageError("Another version."))
     assert not rejected.value.requeue
     assert told == [("clothes", "embed@a", "Another version.")]
+
+
+def test_the_coordinator_of_no_other_job_of_the_name_is_told(monkeypatch: pytest.MonkeyPatch, told: Told) -> None:
+    for identity, known in (("0" * 16, f"clothes:{'0' * 16}"), ("no identity", "clothes"), (5, "clothes")):
+        handling(monkeypatch, {"version": 0, "job": "clothes", "identity": identity})
+        with pytest.raises(Reject):
+            refuse(MessageError("Another version."))
+        assert told.pop() == (known, "embed@a", "Another version.")
 
 
 @pytest.mark.parametrize("arguments", [(), (None,), ([],), ("text",), ({},), ({"job": "../a"},), ({"job": ["a"]},)])
@@ -87,11 +95,14 @@ def test_what_could_not_be_done_is_told_and_offered_again(
     assert [(job, owner) for job, owner, _ in told] == [("clothes", "embed@a")]
 
 
-def test_a_message_of_a_job_that_stays_away_is_dropped_in_the_end(monkeypatch: pytest.MonkeyPatch, told: Told) -> None:
+@pytest.mark.parametrize("error", [JobNotFound("There is no job."), AnotherJob("It is another one.")], ids=repr)
+def test_a_message_of_a_job_that_stays_away_is_dropped_in_the_end(
+    monkeypatch: pytest.MonkeyPatch, told: Told, error: Exception
+) -> None:
     monkeypatch.setattr(leased_task, "Lease", FreeLease)
     task: Any = FakeTask(retries=60)
     with pytest.raises(Reject) as rejected, leased(task, "clothes", 3, "clothes partition 4/9"):
-        raise JobNotFound("There is no job.")
+        raise error
     assert not rejected.value.requeue
     assert task.countdowns == []
 

@@ -1,6 +1,7 @@
 import base64
 import json
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -347,6 +348,15 @@ def test_a_search_carries_which_job_of_the_name_is_meant() -> None:
     assert wire(message.to_json())["identity"] == IDENTITY
     assert SearchJob.from_json(wire(message.to_json())).identity == IDENTITY
     assert SearchJob.from_json(search_table()).identity is None
+
+
+def test_what_is_asked_of_workers_carries_which_job_of_the_name_is_meant() -> None:
+    for message in (EmbedPartition("job", 3, IDENTITY), EmbedCopies("job", IDENTITY), MergeJob("job", IDENTITY)):
+        assert type(message).from_json(wire(message.to_json())) == message
+        assert message.known_as == f"job:{IDENTITY}"
+        assert replace(message, identity=None).known_as == "job"
+        with pytest.raises(MessageError, match="identity must be 16 hex digits, not"):
+            type(message).from_json(message.to_json() | {"identity": "x"})
 
 
 @pytest.mark.parametrize("identity", [None, "", "0123456789ABCDEF", IDENTITY + "0", IDENTITY + "\n", 7, ["a" * 16]])

@@ -2,6 +2,7 @@ import base64
 import fnmatch
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,12 +16,15 @@ from coordinator.reconcile import COPIES_SECONDS, GRACE_SECONDS, Reconciler
 from shared import builds, copies, ledger
 from shared.builds import IndexInfo
 from shared.errors import BrokerRefuses
+from shared.identity import known_as
 from shared.jobdir import JobDir
 from shared.lease import COPIES, MERGE, lease_key
 from shared.manifest import Manifest, load_manifest
 from shared.messages import COPIES_TASK, EMBED_QUEUE, MERGE_QUEUE, TASK_QUEUES, EmbedCopies, EmbedPartition, MergeJob
 from tests.unit.make_job import make_job
 from tests.unit.test_progress import build
+
+IDENTITY, OTHER = "0123456789abcdef", "fedcba9876543210"
 
 
 class FakeBroker:
@@ -84,13 +88,15 @@ class FakeBroker:
     def take(self, queue: str, owner: str = "embed1@here") -> None:
         """A worker takes the oldest message of a queue, and its lease."""
         table = json.loads(base64.b64decode(json.loads(self.queues[queue].pop(0))["body"]))[0][0]
-        self.hold(table["job"], table.get("partition", COPIES if queue == EMBED_QUEUE else MERGE), owner)
+        self.hold(
+            table["job"], table.get("partition", COPIES if queue == EMBED_QUEUE else MERGE), owner, table["identity"]
+        )
 
-    def hold(self, job: str, what: int | str, owner: str = "embed1@here") -> None:
-        self.keys[lease_key(job, what)] = f"{owner}|token"
+    def hold(self, job: str, what: int | str, owner: str = "embed1@here", identity: str = IDENTITY) -> None:
+        self.keys[lease_key(known_as(job, identity), what)] = f"{owner}|token"
 
-    def lose(self, job: str, what: int | str) -> None:
-        del self.keys[lease_key(job, what)]
+    def lose(self, job: str, what: int | str, identity: str = IDENTITY) -> None:
+        del self.keys[lease_key(known_as(job, identity), what)]
 
     def taken(self) -> list[Any]:
         sent, self.sent = self.sent, []
@@ -130,7 +136,7 @@ def reconciler(tmp_path: Path, broker: FakeBroker, clock: Clock) -> Make:
         made = make_job(tmp_path / "job", listed=100, sealed=[] if sealed is None else sealed)
         if has_copies:
             without_copies(made.job, made.manifest)
-        return Reconciler(broker, broker, ProgressReader(made.job, made.manifest), clock)  # type: ignore[arg-type]
+        return Reconciler(broker, broker, ProgressReader(made.job, replace(made.manifest, identity=IDENTITY)), clock)  # type: ignore[arg-type]
 
     return make
 
@@ -144,7 +150,7 @@ def test_the_first_look_asks_for_each_missing_partition_once(reconciler: Make, b
     assert look.progress.partitions["sealed"] == 1
     messages = [json.loads(base64.b64decode(json.loads(raw)["body"]))[0][0] for raw in broker.queues[EMBED_QUEUE]]
     assert [EmbedPartition.from_json(message) for message in messages] == [
-        EmbedPartition("job", number) for number in (0, 2, 3)
+        EmbedPartition("job", number, IDENTITY) for number in (0, 2, 3)
     ]
 
 
@@ -178,6 +184,25 @@ def test_what_other_jobs_hold_and_ask_for_is_not_ours(reconciler: Make, broker: 
     broker.taken()
     reconciler().look()
     assert broker.sent == [0, 1, 2, 3]
+
+
+def test_what_a_job_of_the_same_name_under_another_root_holds_and_asks_for_is_not_ours(
+    reconciler: Make, broker: FakeBroker
+) -> None:
+    broker.hold("job", 0, identity=OTHER)
+    table = EmbedPartition("job", 3, OTHER).to_json()
+    broker.send_task("lookalike.embed_partition", [table], "", ignore_result=True, retry=False)
+    broker.taken()
+    look = reconciler().look()
+    assert (broker.taken(), look.holders) == ([0, 1, 2, 3], [])
+    for task, message, expected, has_copies in (
+        ("lookalike.embed_copies", EmbedCopies("job", OTHER), COPIES, False),
+        ("lookalike.merge_job", MergeJob("job", OTHER), MERGE, True),
+    ):
+        broker.send_task(task, [message.to_json()], "", ignore_result=True, retry=False)
+        broker.taken()
+        reconciler(sealed=[0, 1, 2, 3], has_copies=has_copies).look()
+        assert broker.taken() == [expected]
 
 
 def test_strange_messages_in_the_queue_are_passed_over(reconciler: Make, broker: FakeBroker) -> None:
@@ -300,7 +325,9 @@ def test_before_the_merge_the_altered_copies_are_asked_for_once(
     assert not look.progress.copies_done
     assert (broker.sent, broker.shown) == ([COPIES], ["job copies"])
     (raw,) = broker.queues[EMBED_QUEUE]
-    assert EmbedCopies.from_json(json.loads(base64.b64decode(json.loads(raw)["body"]))[0][0]) == EmbedCopies("job")
+    assert EmbedCopies.from_json(json.loads(base64.b64decode(json.loads(raw)["body"]))[0][0]) == EmbedCopies(
+        "job", IDENTITY
+    )
     broker.take(EMBED_QUEUE)
     for _ in range(30):
         reconciling.look()
@@ -459,12 +486,18 @@ def test_a_broker_that_comes_back_empty_is_filled_again(reconciler: Make, broker
 
 def test_troubles_of_the_workers_are_in_the_look(reconciler: Make, broker: FakeBroker) -> None:
     broker.hashes = {
-        "lookalike:trouble:job": {"embed1@here": "The disk is full.", "embed0@here": "No weights."},
-        "lookalike:trouble-times:job": {"embed1@here": "2"},
+        f"lookalike:trouble:job:{IDENTITY}": {"embed1@here": "The disk is full.", "embed0@here": "No weights."},
+        f"lookalike:trouble-times:job:{IDENTITY}": {"embed1@here": "2"},
+        "lookalike:trouble:job": {"embed2@here": "It speaks another version."},
         "lookalike:trouble:other": {"embed9@here": "Not ours."},
+        f"lookalike:trouble:job:{OTHER}": {"embed8@here": "Not ours."},
     }
     found = [(trouble.owner, trouble.sentence, trouble.times) for trouble in reconciler().look().troubles]
-    assert found == [("embed0@here", "No weights.", 1), ("embed1@here", "The disk is full.", 2)]
+    assert found == [
+        ("embed0@here", "No weights.", 1),
+        ("embed1@here", "The disk is full.", 2),
+        ("embed2@here", "It speaks another version.", 1),
+    ]
 
 
 @pytest.mark.parametrize(

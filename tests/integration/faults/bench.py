@@ -11,6 +11,7 @@ import redis
 from coordinator.local import worker_command
 from shared import builds, ledger
 from shared.broker import make_app
+from shared.identity import known_as
 from shared.jobdir import JobDir
 from shared.lease import holders
 from shared.manifest import Manifest
@@ -92,14 +93,19 @@ class Bench:
         """`lookalike index PHOTOS JOB`."""
         return self.start("index", self.photos, self.job.path, *options, faults=faults)
 
+    @property
+    def known_as(self) -> str:
+        """What the job's leases are kept under."""
+        return known_as(self.job.job_id, self.manifest.identity)
+
     def ask(self, partition: int = 0) -> None:
-        send_embed(self.app, self.job.job_id, partition, self.manifest.partition_count)
+        send_embed(self.app, self.job.job_id, self.manifest.identity, partition, self.manifest.partition_count)
 
     def ask_copies(self) -> None:
-        send_copies(self.app, self.job.job_id)
+        send_copies(self.app, self.job.job_id, self.manifest.identity)
 
     def ask_merge(self) -> None:
-        send_merge(self.app, self.job.job_id)
+        send_merge(self.app, self.job.job_id, self.manifest.identity)
 
     def committed(self, partition: int = 0) -> list[int]:
         return self.job.chunk_numbers(partition)
@@ -115,7 +121,7 @@ class Bench:
 
     def holder(self, what: int | str = 0) -> str | None:
         """The node name of who holds the lease on a partition, or on COPIES or MERGE."""
-        held = holders(self.redis, self.job.job_id)
+        held = holders(self.redis, self.known_as)
         return next((holder.owner for holder in held if holder.what == str(what)), None)
 
     def sealed(self, partition: int = 0) -> bool:

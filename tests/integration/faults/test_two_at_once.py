@@ -66,7 +66,7 @@ def test_of_two_workers_with_other_bytes_that_commit_a_chunk_at_the_same_instant
         bench.begin_worker("embed", name="cpu", faults=cpu), bench.begin_worker("embed", name="gpu", faults=gpu)
     )
     bench.ask()
-    robbed, key = bench.at(both), lease_key(bench.job.job_id, 0)
+    robbed, key = bench.at(both), lease_key(bench.known_as, 0)
     # The first loses its lease to somebody, and that one to the second: so both stand before the same commit.
     bench.redis.set(key, "nobody|token")
     wait_until(lambda: "its lease went to another worker" in robbed.output, "the first knows that it has lost it")
