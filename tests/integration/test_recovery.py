@@ -37,7 +37,7 @@ def test_what_waits_in_a_queue_is_read_as_it_was_sent(bench: Bench) -> None:
     # The coordinator sends again what it does not find here, so the envelope that Celery writes must be understood.
     bench.ask()
     send_merge(bench.app, "other", "0" * 16)
-    assert queued_messages(bench.redis, "embed") == [EmbedPartition("job", 0, bench.manifest.identity).to_json()]
+    assert queued_messages(bench.redis, "embed") == [EmbedPartition("job", 0, bench.identity).to_json()]
     assert queued_messages(bench.redis, "merge") == [MergeJob("other", "0" * 16).to_json()]
     task_id = bench.app.send_task("lookalike.search", args=[{}]).id
     assert queued_tasks(bench.redis, "query") == [task_id]

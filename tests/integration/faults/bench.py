@@ -14,7 +14,7 @@ from shared.broker import make_app
 from shared.identity import known_as
 from shared.jobdir import JobDir
 from shared.lease import holders
-from shared.manifest import Manifest
+from shared.manifest import Manifest, load_manifest
 from shared.queues import send_copies, send_embed, send_merge
 from shared.settings import Settings
 from tests.integration.faults.faults import Fault, Faults
@@ -94,18 +94,23 @@ class Bench:
         return self.start("index", self.photos, self.job.path, *options, faults=faults)
 
     @property
+    def identity(self) -> str:
+        """That of the job as it lies on disk: a test may have copied another one there."""
+        return load_manifest(self.job).identity
+
+    @property
     def known_as(self) -> str:
         """What the job's leases are kept under."""
-        return known_as(self.job.job_id, self.manifest.identity)
+        return known_as(self.job.job_id, self.identity)
 
     def ask(self, partition: int = 0) -> None:
-        send_embed(self.app, self.job.job_id, self.manifest.identity, partition, self.manifest.partition_count)
+        send_embed(self.app, self.job.job_id, self.identity, partition, self.manifest.partition_count)
 
     def ask_copies(self) -> None:
-        send_copies(self.app, self.job.job_id, self.manifest.identity)
+        send_copies(self.app, self.job.job_id, self.identity)
 
     def ask_merge(self) -> None:
-        send_merge(self.app, self.job.job_id, self.manifest.identity)
+        send_merge(self.app, self.job.job_id, self.identity)
 
     def committed(self, partition: int = 0) -> list[int]:
         return self.job.chunk_numbers(partition)

@@ -113,7 +113,7 @@ def test_embed_workers_killed_at_each_step_of_the_altered_copies_leave_none_or_w
     assert not list(sealed.job.path.glob(".copies*"))
     # More than once, as a message whose worker was killed comes again.
     asked = sealed.until(lambda: queued_messages(sealed.redis, "merge"), "the merge is asked for")
-    assert all(message == MergeJob("job", sealed.manifest.identity).to_json() for message in asked)
+    assert all(message == MergeJob("job", sealed.identity).to_json() for message in asked)
     assert not sealed.tracebacks(), sealed.tracebacks()[0]
 
 
