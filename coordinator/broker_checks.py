@@ -13,12 +13,12 @@ from urllib.parse import urlsplit
 
 from coordinator.checks import Check, ok, problem, warning, within
 from coordinator.embedded_broker import EmbeddedBroker
-from coordinator.report import size
 from shared.broker import CONNECTION_ERRORS, connect, require_working_broker
 from shared.broker_url import redacted, redis_url, without_secrets
 from shared.errors import LookalikeError
 from shared.lease import wait_seconds
 from shared.settings import Settings
+from shared.text import size
 
 # What a connection waits for at most, and a little: the sentence of a broker that is away says more than ours.
 ASK_SECONDS = 12.0

@@ -16,16 +16,7 @@ from shared.errors import LookalikeError
 from shared.lease import COPIES
 from shared.messages import Answer, Hit
 from shared.paths import shown_path
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: 42 s, 1 min 11 s, 3 h 05 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+from shared.text import duration
 
 
 def partitions_line(progress: Progress) -> str:

@@ -8,11 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from coordinator.checks import Check, Verdict
-from coordinator.display import duration
 from coordinator.predictions import SESSION_SECONDS, Prediction
-from coordinator.report import size
 from coordinator.sampling import Sample
 from coordinator.source_sample import Listed
+from shared.text import duration, size
 
 _STYLES = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.PROBLEM: "bold red"}
 _VERDICT, _SUBJECT = 9, 12

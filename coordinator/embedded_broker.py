@@ -1,7 +1,6 @@
 """The embedded broker: one Valkey server a jobs root, shared by this user's processes, gone with the last of them."""
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import subprocess
@@ -16,6 +15,7 @@ from coordinator import broker_guard
 from shared import scratch
 from shared.broker import connect
 from shared.errors import BrokerUnreachable
+from shared.lock import lock
 from shared.paths import expanded
 from shared.settings import Settings
 from shared.stores import any_path
@@ -55,8 +55,8 @@ class EmbeddedBroker:
             if not self._join():
                 raise BrokerUnreachable(f"No embedded broker runs here for the jobs in {jobs_root}.")
             return
-        with open(self._lock, "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with open(self._lock, "w") as file:
+            lock(file)
             self.started_here = not self._join()
             if self.started_here:
                 self._start()

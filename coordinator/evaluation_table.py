@@ -7,8 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from coordinator.display import duration
-from coordinator.report import size
+from shared.text import duration, size
 
 _NOT_KNOWN = "not recorded"
 # The claims of the article that the project grew from; it states them for 2,000,000 images, and not for which machine.

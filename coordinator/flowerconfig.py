@@ -3,7 +3,7 @@
 Read by Flower as a plain file (`--conf`), which takes every name below that it knows as an option.
 """
 
-# `result` is where a running embed task shows "35% · 17,500/50,000 · 454 img/s · 1m11s left".
+# `result` is where a running embed task shows "35% · 17,500/50,000 · 454 img/s · 1 min 11 s left".
 tasks_columns = "name,state,args,result,worker,started,runtime"
 auto_refresh = True
 max_tasks = 10_000

@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 
 from coordinator.checks import Check, ok, problem, warning, within
 from coordinator.machine import Cpu, Disk, Memory, read_disk
-from coordinator.report import size
+from shared.text import size
 
 # Those whose versions people ask for; `--json` has them all.
 _SHOWN = {

@@ -1,6 +1,5 @@
 """Making a job: source -> paths and manifest, or the job that is already there, if it is the same one."""
 
-import fcntl
 import os
 import shlex
 import shutil
@@ -19,6 +18,7 @@ from coordinator.sources import open_source
 from shared import files, path_list
 from shared.errors import JobBusy, JobMismatch, SourceError
 from shared.jobdir import JobDir
+from shared.lock import open_locked
 from shared.manifest import Manifest, Partition, Source, load_manifest, write_manifest
 from shared.models import DEFAULT_MODEL, REDUCED, ModelSpec, resolve_model
 from shared.moved import read_moved
@@ -253,7 +253,14 @@ def creation_lock(job: JobDir) -> Iterator[None]:
         with creation_object(job):
             yield
         return
-    handle = _locked(job)
+    # Drive mounts know no locks. The path files of one source are the same whoever writes them.
+    locked = open_locked(job.creation_lock)
+    if locked is None:
+        raise JobBusy(
+            f"Another `lookalike index` is listing the images of {job.path} right now, or `lookalike import` its "
+            "vectors: wait until it shows its progress, then run the same command to watch along."
+        )
+    handle, _ = locked
     try:
         yield
     finally:
@@ -262,24 +269,3 @@ def creation_lock(job: JobDir) -> Iterator[None]:
         for directory in (job.paths_dir, job.path):
             with suppress(OSError):
                 directory.rmdir()  # Only an empty one goes: a source without images leaves nothing behind.
-
-
-def _locked(job: JobDir) -> int:
-    while True:
-        job.path.mkdir(parents=True, exist_ok=True)
-        handle = os.open(job.creation_lock, os.O_CREAT | os.O_RDWR, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(handle)
-            raise JobBusy(
-                f"Another `lookalike index` is listing the images of {job.path} right now, or `lookalike import` its "
-                "vectors: wait until it shows its progress, then run the same command to watch along."
-            ) from None
-        except OSError:
-            return handle  # Drive mounts know no locks. The path files of one source are the same whoever writes them.
-        # The holder before us may have removed the file between our open and our lock: then it keeps nobody out.
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(handle), os.stat(job.creation_lock)):
-                return handle
-        os.close(handle)

@@ -7,9 +7,9 @@ from typing import Any
 from coordinator import stage_process
 from coordinator.checks import Check, ok, problem, warning
 from coordinator.machine_checks import cache_disk
-from coordinator.report import size
 from shared.errors import LookalikeError
 from shared.models import ModelSpec, imagenet_file
+from shared.text import size
 
 # Loading TensorFlow takes seconds, and its first look at a GPU may take a minute.
 EXAMINE_SECONDS = 90.0

@@ -1,6 +1,5 @@
 """The process that makes the tars of a pack: started, heard and ended by the coordinator, one in a directory."""
 
-import fcntl
 import os
 import signal
 import struct
@@ -13,6 +12,7 @@ from typing import IO, Any
 from coordinator.stage_process import speaking
 from shared import pack_rows
 from shared.errors import PackError
+from shared.lock import open_locked
 from shared.packdir import PackDir
 
 LOCK_SECONDS = 5.0
@@ -43,28 +43,17 @@ def _locked(directory: PackDir) -> tuple[int, bool]:
     deadline = time.monotonic() + LOCK_SECONDS
     while True:
         try:
-            directory.path.mkdir(parents=True, exist_ok=True)
+            locked = open_locked(directory.lock)
         except (FileExistsError, NotADirectoryError):
             raise PackError(f"{directory.path} is no directory, nor can it be made: name another one.") from None
-        handle = os.open(directory.lock, os.O_CREAT | os.O_RDWR, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(handle)
-            if time.monotonic() < deadline:
-                time.sleep(0.1)
-                continue
+        if locked is not None:
+            return locked
+        if time.monotonic() > deadline:
             raise PackError(
                 f"Another `lookalike pack` is at work in {directory.path}, or one that was killed still waits for its "
                 "mount: wait for it, then run the same command."
-            ) from None
-        except OSError:
-            return handle, False
-        # Whoever held it before may have removed the file between our open and our lock: then it keeps nobody out.
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(handle), os.stat(directory.lock)):
-                return handle, True
-        os.close(handle)
+            )
+        time.sleep(0.1)
 
 
 @contextmanager

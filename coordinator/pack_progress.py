@@ -5,8 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from coordinator.display import duration
-from coordinator.report import size
+from shared.text import duration, size
 
 _RATE_SECONDS = 60.0
 

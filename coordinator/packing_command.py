@@ -15,13 +15,12 @@ from coordinator import terminal
 from coordinator.pack_process import packer, packing_lock
 from coordinator.pack_progress import PackPace, PackProgress
 from coordinator.packing import IMAGES_PER_TAR, QUALITY, TAR_BYTES, Asked, make_or_open
-from coordinator.report import size
 from coordinator.terminal import err
-from coordinator.wishes import size_of
 from shared import pack_rows
 from shared.errors import UsageError
 from shared.packdir import LEAST_TAR_BYTES, PackDir, PackSpec, load_spec
 from shared.settings import load_settings
+from shared.text import size, size_of
 
 
 def pack(

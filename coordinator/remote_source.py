@@ -13,6 +13,7 @@ from shared import remote
 from shared.errors import SourceError
 from shared.image_kinds import HEAD_BYTES
 from shared.paths import ARCHIVE_SUFFIXES
+from shared.text import without_secrets
 
 
 def is_folder(url: str) -> bool:
@@ -21,7 +22,7 @@ def is_folder(url: str) -> bool:
         fs, path = remote.filesystem(url)
         if url.lower().startswith("http"):
             # A web server does not tell a page from a folder: what has no suffix is taken for one.
-            return not posixpath.splitext(remote.redacted(url))[1]
+            return not posixpath.splitext(without_secrets(url))[1]
         kind: str = fs.info(path)["type"]
         return kind == "directory"
 
@@ -43,7 +44,7 @@ def matches(url: str, sieve: Sieve) -> Iterator[Listed]:
         fs, path = remote.filesystem(url)
         found = sorted(fs.glob(path))
     if not found:
-        raise SourceError(f"Nothing matches {remote.redacted(url)}.")
+        raise SourceError(f"Nothing matches {without_secrets(url)}.")
     base = fixed_folder(path)
     places = {place_below(base, match): fs.unstrip_protocol(match) for match in found}
     files = [(file, place) for place, file in places.items()]

@@ -3,18 +3,8 @@
 import shlex
 from collections.abc import Sequence
 
-from coordinator.display import duration
 from coordinator.findings import Checked, Finding, Kind
-
-
-def size(count: int) -> str:
-    """Bytes as people say them: 512 B, 1.5 kB, 3.2 GB."""
-    amount, unit = float(count), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if amount < 1000:
-            break
-        amount, unit = amount / 1000, larger
-    return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+from shared.text import duration, size
 
 
 def checked_line(checked: Checked) -> str:

@@ -9,12 +9,12 @@ from typing import Any, Final
 from coordinator import stage_process
 from coordinator.checks import Check, ok, problem, warning
 from coordinator.predictions import Prediction, predict
-from coordinator.report import size
 from coordinator.source_sample import Listed, shown
 from shared.errors import LookalikeError, WorkerFailed
 from shared.models import ModelSpec
 from shared.settings import Settings
 from shared.stage_load import StageLoad
+from shared.text import size
 
 LOAD_SECONDS: Final = 300.0
 """What loading the model may take. The first time it is exported, which takes minutes with the largest."""

@@ -13,7 +13,7 @@ from coordinator.listing import most_left_out, no_images
 from coordinator.sources import open_source
 from shared.locations import Location
 from shared.paths import is_url
-from shared.remote import redacted
+from shared.text import without_secrets
 
 RUN = 32
 """Images in a run. A worker reads neighbours one after the other, off one place of the disk or archive; a sample of
@@ -151,7 +151,7 @@ class _Listing:
 
 def shown(path: str) -> str:
     """A path as people may see it: of a URL without user, password and signature."""
-    return redacted(path) if is_url(path) else path
+    return without_secrets(path) if is_url(path) else path
 
 
 def check(found: Listed, seconds: float) -> Check:

@@ -1,15 +1,11 @@
 """Wishes: what is typed about the index of a job becomes the wish that lies in it."""
 
-import re
 from dataclasses import dataclass
 
-from shared.errors import UsageError
 from shared.jobdir import JobDir
 from shared.settings import Settings
+from shared.text import size_of
 from shared.wish import AUTO, Wish, read_wish, write_wish
-
-_SIZE = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>[kMGT]?B)?", re.ASCII)
-_UNITS = {None: 1, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +43,3 @@ class Typed:
         if asked != known:
             write_wish(job, asked)
         return asked
-
-
-def size_of(text: str) -> int:
-    """Bytes of a size as people type it: 800MB, 1.5GB, 150000000."""
-    match = _SIZE.fullmatch(text.strip())
-    if match is None:
-        raise UsageError(f"{text!r} is no size: type bytes, or a number with kB, MB, GB or TB, such as 800MB.")
-    return int(float(match["number"]) * _UNITS[match["unit"]])

@@ -15,6 +15,7 @@ from shared import archives, remote
 from shared.errors import ImageError, SourceError
 from shared.members import Member, read_tar_member, read_zip_member
 from shared.paths import is_url, split_member, to_os_path
+from shared.text import without_secrets
 
 _READ_BYTES = 65_536
 
@@ -102,7 +103,7 @@ def _found(archive: str, suffix: str, name: str) -> Member:
 
 def suffix_of(path: str) -> str:
     """The suffix of a path or URL in small letters, `.tar`."""
-    return PurePosixPath(remote.redacted(path) if is_url(path) else path).suffix.lower()
+    return PurePosixPath(without_secrets(path) if is_url(path) else path).suffix.lower()
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import IO, Any, Final, TypeVar
 
 from shared.errors import ImageError, SourceError
+from shared.text import without_secrets
 
 _TRIES: Final = 3
 _PAUSE_SECONDS: Final = 0.5
@@ -39,7 +40,7 @@ def filesystem(url: str) -> tuple[Any, str]:
         raise SourceError(f"To read {protocol}:// URLs, a package is missing: {remedy}.") from None
     except ValueError as error:
         raise SourceError(
-            f"No file system is known for {redacted(url)} ({error}): see fsspec's list of them."
+            f"No file system is known for {without_secrets(url)} ({error}): see fsspec's list of them."
         ) from None
     return fs, str(path)
 
@@ -60,13 +61,6 @@ def options(protocol: str) -> dict[str, Any]:
         seconds = {"connect_timeout": _TIMEOUT_SECONDS, "read_timeout": _TIMEOUT_SECONDS}
         return {"config_kwargs": seconds, "use_listings_cache": False}
     return {}
-
-
-def redacted(url: str) -> str:
-    """`url` without what may be a secret in it: a user and password, a signed query."""
-    scheme, _, rest = url.partition("://")
-    place, slash, path = rest.partition("/")
-    return f"{scheme}://{place.rpartition('@')[2]}{slash}{path.partition('?')[0]}"
 
 
 def read(url: str, max_bytes: int) -> bytes:
@@ -127,7 +121,9 @@ def _asked(once: Callable[[], _Value], url: str) -> _Value:
                 raise ImageError(*_refusal(status)) from None
             if not left:
                 said = str(error).strip() or type(error).__name__
-                raise OutOfReach(f"{redacted(url)} can't be reached now ({said}), after {_TRIES} tries.") from None
+                raise OutOfReach(
+                    f"{without_secrets(url)} can't be reached now ({said}), after {_TRIES} tries."
+                ) from None
         time.sleep(_PAUSE_SECONDS * (_TRIES - left))
     raise AssertionError("the last try raises")
 
@@ -168,12 +164,12 @@ def listing(url: str) -> Iterator[None]:
     except FileNotFoundError as error:
         # The file system of the web says so of whatever it is refused.
         if (status := _status(error.__cause__)) not in (None, 404, 410):
-            raise SourceError(f"{redacted(url)} can't be read: it answers {status}.") from None
-        raise SourceError(f"There is nothing at {redacted(url)}: see whether the address is right.") from None
+            raise SourceError(f"{without_secrets(url)} can't be read: it answers {status}.") from None
+        raise SourceError(f"There is nothing at {without_secrets(url)}: see whether the address is right.") from None
     except PermissionError:
-        raise SourceError(f"{redacted(url)} may not be read: give this machine access to it.") from None
+        raise SourceError(f"{without_secrets(url)} may not be read: give this machine access to it.") from None
     except (ArithmeticError, AssertionError, LookupError, TypeError, ValueError):
         raise
     except Exception as error:  # Each file system has exceptions of its own, and they share no base.
         said = str(error).strip() or type(error).__name__
-        raise SourceError(f"{redacted(url)} can't be read ({said}): see whether it answers.") from None
+        raise SourceError(f"{without_secrets(url)} can't be read ({said}): see whether it answers.") from None

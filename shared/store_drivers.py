@@ -1,7 +1,6 @@
 """Drivers of stores: the library behind a URL through fsspec, and what its errors become, without secrets."""
 
 import logging
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -9,20 +8,13 @@ from typing import Any, Final
 
 from shared import remote
 from shared.errors import StoreError, UsageError
+from shared.text import without_secrets
 
 # What to install for a URL; the names are those of our extras.
 _EXTRAS: Final = {"s3": "lookalike[s3]", "s3a": "lookalike[s3]", "gs": "lookalike[gcs]", "gcs": "lookalike[gcs]"}
 WHOLE_OBJECTS: Final = {*_EXTRAS, "memory", "abfs", "abfss", "az", "oss", "r2"}
 """Schemes whose stores take a whole object in one request, so that it is there as a whole or not at all. Other file
 systems write in place."""
-
-# What libraries put into their messages, and people into URLs, that nobody should read in a log.
-_SECRETS: Final = re.compile(r"(?<=:/)(/*)[^\s/@'\"]*@|\?[^\s'\"]*")
-
-
-def without_secrets(text: str) -> str:
-    """`text` less what stands in its URLs before `@` and behind `?`."""
-    return _SECRETS.sub(r"\1", text)
 
 
 @contextmanager

@@ -13,7 +13,8 @@ from pathlib import Path, PosixPath
 from typing import Any, BinaryIO, Final, Self, cast
 
 from shared.errors import UsageError
-from shared.store_drivers import WHOLE_OBJECTS, asking, without_secrets
+from shared.store_drivers import WHOLE_OBJECTS, asking
+from shared.text import without_secrets
 
 # pathlib takes two slashes for one, and may have had the URL before us. One letter would be a drive of Windows.
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+):/+(?P<rest>.*)", re.DOTALL)

@@ -5,10 +5,10 @@ import logging
 import os
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Sequence
 
 import numpy as np
+from cachetools import LRUCache
 
 from shared.errors import ImageError, LookalikeError, QueryError
 from shared.jobdir import JobDir
@@ -42,7 +42,7 @@ class Answerer:
             settings.decode_seconds,
             settings.decode_memory_bytes,
         )
-        self._embedded: OrderedDict[bytes, Vector] = OrderedDict()
+        self._embedded: LRUCache[bytes, Vector] = LRUCache(settings.query_cache_size)
         self._lock = threading.Lock()
         self._embedding = threading.Lock()
 
@@ -111,15 +111,12 @@ class Answerer:
 
     def _remembered(self, key: bytes) -> Vector | None:
         with self._lock:
-            if key in self._embedded:
-                self._embedded.move_to_end(key)
             return self._embedded.get(key)
 
     def _remember(self, key: bytes, vector: Vector) -> None:
-        with self._lock:
-            self._embedded[key] = vector
-            while len(self._embedded) > self._settings.query_cache_size:
-                self._embedded.popitem(last=False)
+        if self._embedded.maxsize:
+            with self._lock:
+                self._embedded[key] = vector
 
 
 def _of_place(error: ImageError, job: JobDir, place: int, count: int) -> ImageError:

@@ -18,6 +18,7 @@ from shared.manifest import Manifest, load_manifest
 from shared.messages import COPIES_TASK, EMBED_TASK, EmbedCopies, EmbedPartition
 from shared.queues import send_copies, send_merge
 from shared.stage_load import StageLoad
+from shared.text import duration
 from workers.leased_task import leased, progress_events, refuse
 from workers.runtime import Runtime
 from workers.stopping import Stopped
@@ -67,7 +68,7 @@ def embed_partition(task: Task, table: dict[str, Any]) -> str:
         seconds = time.monotonic() - started
     if len(job.sealed_numbers()) == manifest.partition_count:
         _ask(task, job, manifest, send_merge if manifest.model.is_imported else send_copies)
-    told = ["sealed", f"{seal.embedded:,} embedded", f"{seal.failed:,} failed", embedding.duration(seconds)]
+    told = ["sealed", f"{seal.embedded:,} embedded", f"{seal.failed:,} failed", duration(seconds)]
     load = StageLoad.from_json(seal.load)
     return " · ".join([*told, str(load)] if load else told)
 

@@ -18,6 +18,7 @@ from shared.manifest import Chunk, Manifest, Partition
 from shared.moved import Moved, read_moved
 from shared.paths import is_url
 from shared.stage_load import StageLoad
+from shared.text import duration
 from workers.attempts import Attempt
 from workers.chunk_work import ChunkWork
 from workers.chunk_writer import ChunkWriter
@@ -58,16 +59,6 @@ class PartitionProgress:
         if self.load is not None:
             text += f" · {self.load}"
         return text
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: 42s, 1m11s, 3h05m."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}s"
-    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
 
 
 def embed_partition(

@@ -1,6 +1,5 @@
 """The exports: models that OpenVINO reads, each made from Keras once, checked, and kept in the user's cache."""
 
-import fcntl
 import json
 import logging
 import os
@@ -20,6 +19,7 @@ import platformdirs
 from shared import files
 from shared.endings import ending
 from shared.errors import EngineError, ModelError
+from shared.lock import lock
 from shared.models import OPAQUE_PREPROCESSING, ModelSpec
 
 log = logging.getLogger("lookalike.worker")
@@ -141,13 +141,8 @@ def _trouble(directory: Path) -> str:
 @contextmanager
 def _alone(directory: Path) -> Iterator[bool]:
     """Wait until no other process makes this export; gives whether that is certain."""
-    with open(directory.parent / f"{directory.name}.lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        except OSError:  # Some mounts know no locks; then two may do the same work.
-            yield False
-        else:
-            yield True
+    with open(directory.parent / f"{directory.name}.lock", "w") as file:
+        yield lock(file) is not None  # Some mounts know no locks; then two may do the same work.
 
 
 def _made(spec: ModelSpec, weights: Path | None, directory: Path) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import json
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
+from cachetools import LRUCache
 
 from shared.errors import QueryError
 from shared.filter import Filter
@@ -54,7 +54,7 @@ class Filters:
         """`ids` are the embedded images, int64 ascending; `metadata` the Parquet files that have a row for each."""
         self._ids = ids
         self._metadata = metadata
-        self._kept: OrderedDict[bytes, Chosen] = OrderedDict()
+        self._kept: LRUCache[bytes, Chosen] = LRUCache(_KEPT)
         self._lock = threading.Lock()
 
     def chosen(self, filter: Filter) -> Chosen:
@@ -66,14 +66,11 @@ class Filters:
         """
         key = filter.key
         with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
+            if (known := self._kept.get(key)) is not None:
+                return known
         chosen = Chosen(self._known(filter.ids) if filter.ids is not None else self._where(str(filter.where)))
         with self._lock:
             self._kept[key] = chosen
-            while len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
         return chosen
 
     def _known(self, ids: Rows) -> Rows:

@@ -1,6 +1,5 @@
 """The job cache: copies on this machine's disk of files of jobs in stores, by their checksums; workers share them."""
 
-import fcntl
 import hashlib
 import logging
 import os
@@ -15,6 +14,7 @@ from typing import Any, BinaryIO
 from shared import files
 from shared.errors import CorruptFile, JobError, StoreError
 from shared.jobdir import JobDir
+from shared.lock import is_at, lock
 from shared.settings import Settings
 from shared.stores import StorePath
 
@@ -57,8 +57,8 @@ class JobCache:
         """Keep others from adding, holding and removing for a moment."""
         self._copies.mkdir(parents=True, exist_ok=True)
         self._holds.mkdir(exist_ok=True)
-        with open(self.directory / ".lock", "w") as lock:
-            _locked(lock)
+        with open(self.directory / ".lock", "w") as file:
+            lock(file)
             yield
 
     def _make_room(self, coming: int) -> None:
@@ -84,7 +84,7 @@ class JobCache:
         held: set[str] = set()
         for path in self._holds.iterdir():
             with suppress(FileNotFoundError), open(path, "r+") as file:  # One that is given up this moment.
-                taken = _locked(file, wait=False)
+                taken = lock(file, wait=False)
                 if taken is None:
                     return None
                 if taken:
@@ -163,7 +163,7 @@ class Held:
         if self._note is None:
             self._note = open(self._cache._holds / uuid.uuid4().hex, "w")  # noqa: SIM115
             weakref.finalize(self, _give_up, self._note)
-            _locked(self._note)
+            lock(self._note)
         self._note.write(f"{name}\n")
         self._note.flush()
 
@@ -171,8 +171,8 @@ class Held:
         """Bring a copy, or wait for whoever is bringing it; it may be gone again by the time that this returns."""
         part = copy.with_name(f".{copy.name}.part")
         with open(part, "ab") as file:
-            _locked(file)
-            if not _is_at(file, part):
+            lock(file)
+            if not is_at(file, part):
                 return
             if copy.exists():
                 part.unlink()  # It was another's, and has got its name while we waited; this one is new, and empty.
@@ -213,27 +213,9 @@ def _is_coming(path: Path) -> bool:
         return False
     try:
         with open(path, "rb") as file:
-            return not _locked(file, wait=False)
+            return not lock(file, wait=False)
     except FileNotFoundError:
         return True
-
-
-def _is_at(file: BinaryIO, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
-
-
-def _locked(file: Any, *, wait: bool = True) -> bool | None:
-    """Lock an open file for as long as it stays open; False when another has it, None where the disk knows no locks."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None
-    return True
 
 
 def _give_up(note: Any) -> None:

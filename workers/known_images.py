@@ -1,10 +1,10 @@
 """Images of a partition that are embedded already: identical bytes, by their SHA-256, go through the model once."""
 
-from collections import OrderedDict
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow.compute as pc
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from shared import checkpoint
@@ -37,7 +37,7 @@ class KnownImages:
         self._job, self._manifest = job, manifest
         self._chunks = {chunk.number: chunk for chunk in manifest.chunks(partition)}
         self._known: dict[bytes, Known] = {}
-        self._embeddings: OrderedDict[int, dict[str, NDArray[np.float16]]] = OrderedDict()
+        self._embeddings: LRUCache[int, dict[str, NDArray[np.float16]]] = LRUCache(_CHUNKS_IN_MEMORY)
 
     def find(self, sha256: str | None) -> Known | None:
         """The embedded image with these bytes. May be asked from any thread."""
@@ -73,7 +73,6 @@ class KnownImages:
                 return None
             good = table.filter(pc.equal(table["status"], "ok"))
             self._keep(known.chunk, good["sha256"].to_pylist(), embeddings)
-        self._embeddings.move_to_end(known.chunk)
         return self._embeddings[known.chunk].get(sha256)
 
     def _note(self, sha256: str | None, known: Known) -> None:
@@ -84,5 +83,3 @@ class KnownImages:
         self._embeddings[chunk] = {
             digest: embedding for digest, embedding in zip(digests, embeddings, strict=True) if digest is not None
         }
-        while len(self._embeddings) > _CHUNKS_IN_MEMORY:
-            self._embeddings.popitem(last=False)

@@ -2,8 +2,9 @@
 
 import logging
 import threading
-from collections import OrderedDict
 from pathlib import Path
+
+from cachetools import LRUCache
 
 from shared.errors import CorruptFile, ModelError
 from shared.models import ModelSpec
@@ -15,7 +16,7 @@ from workers.job_cache import Held, JobCache
 log = logging.getLogger("lookalike.worker")
 
 _KEPT = 2
-_loaded: OrderedDict[tuple[str, int | None, str], Embedder] = OrderedDict()
+_loaded: LRUCache[tuple[str, int | None, str], Embedder] = LRUCache(_KEPT)
 _lock = threading.Lock()
 
 
@@ -34,9 +35,6 @@ def loaded_embedder(spec: ModelSpec, model_dir: Path, settings: Settings) -> Emb
                 cache_dir=settings.cache_dir,
                 weights=None if held is None else _fetched(held, spec, model_dir),
             )
-        _loaded.move_to_end(key)
-        while len(_loaded) > _KEPT:
-            _loaded.popitem(last=False)
         return _loaded[key]
 
 

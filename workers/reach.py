@@ -9,6 +9,7 @@ from shared.errors import ImageError, SourceError
 from shared.manifest import Manifest
 from shared.moved import Moved
 from shared.paths import is_url, split_member, to_os_path
+from shared.text import without_secrets
 
 # Failures that say more of the place than of the image.
 _OUT_OF_REACH = ("vanished", "unreadable")
@@ -80,7 +81,7 @@ def _raise_for_server(url: str) -> None:
         raise SourceError(f"The images' server does not answer, or not well: {error}") from None
     except ImageError:
         return  # It does, and says no: that is of the image.
-    raise SourceError(f"{remote.redacted(url)} was out of reach for a moment and is back: its chunk is embedded again.")
+    raise SourceError(f"{without_secrets(url)} was out of reach for a moment and is back: its chunk is embedded again.")
 
 
 def _require_files(manifest: Manifest, lost: Sequence[str], moved: Moved) -> None:

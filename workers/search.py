@@ -4,13 +4,13 @@ import hashlib
 import math
 import os
 import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from cachetools import LRUCache
 
 from shared import builds, ledger
 from shared.errors import CorruptFile, FingerprintMismatch, QueryError
@@ -256,26 +256,19 @@ class _Answers:
     """The answers given last, by query; an answer that is asked for again moves to the front."""
 
     def __init__(self, size: int) -> None:
-        self._size = size
-        self._answers: OrderedDict[bytes, tuple[Hit, ...]] = OrderedDict()
+        self._answers: LRUCache[bytes, tuple[Hit, ...]] = LRUCache(size)
         self._lock = threading.Lock()
 
     def key(self, unit: Floats, how: bytes) -> bytes:
-        if not self._size:
+        if not self._answers.maxsize:
             return b""
         return hashlib.blake2b(unit.tobytes() + how, digest_size=32).digest()
 
     def get(self, key: bytes) -> Sequence[Hit] | None:
         with self._lock:
-            if key in self._answers:
-                self._answers.move_to_end(key)
             return self._answers.get(key)
 
     def put(self, key: bytes, hits: tuple[Hit, ...]) -> None:
-        if not self._size:
-            return
-        with self._lock:
-            self._answers[key] = hits
-            self._answers.move_to_end(key)
-            if len(self._answers) > self._size:
-                self._answers.popitem(last=False)
+        if self._answers.maxsize:
+            with self._lock:
+                self._answers[key] = hits

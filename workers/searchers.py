@@ -4,9 +4,10 @@ import logging
 import os
 import threading
 import time
-from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
+
+from cachetools import LRUCache
 
 from shared import builds
 from shared.errors import NoIndexYet, StoreError
@@ -42,7 +43,7 @@ class SearcherPool:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._open: OrderedDict[Path, _Open] = OrderedDict()
+        self._open: LRUCache[Path, _Open] = LRUCache(settings.open_jobs)
         self._lock = threading.Lock()
         self._opening = threading.Lock()
         self._outage = Outage(log, "The store of a job that is open does not answer", "searching what was promoted")
@@ -72,9 +73,6 @@ class SearcherPool:
             searcher = Searcher.open(job, build, self._settings.query_cache_size, held)
             with self._lock:
                 self._open[job.path] = _Open(searcher, manifest, stamp, time.monotonic())
-                self._open.move_to_end(job.path)
-                if len(self._open) > self._settings.open_jobs:
-                    self._open.popitem(last=False)
             return searcher, manifest
 
     def _stamp(self, job: JobDir) -> object:
@@ -103,7 +101,6 @@ class SearcherPool:
             known = self._open.get(job.path)
             if known is None or known.stamp != stamp:
                 return None
-            self._open.move_to_end(job.path)
             return known
 
 

@@ -51,15 +51,6 @@ def shown(thing: RenderableType, width: int = 200) -> str:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, "0 s"), (0.4, "0 s"), (42, "42 s"), (59.6, "1 min 00 s"), (60, "1 min 00 s"), (71, "1 min 11 s"),
-     (3599, "59 min 59 s"), (3599.7, "1 h 00 min"), (11_100, "3 h 05 min"), (360_000, "100 h 00 min")],
-)  # fmt: skip
-def test_durations_are_said_as_people_say_them(seconds: float, text: str) -> None:
-    assert display.duration(seconds) == text
-
-
-@pytest.mark.parametrize(
     ("look", "text"),
     [
         (Look(NEW), "waiting for a worker"),
@@ -228,14 +219,6 @@ def test_who_is_at_work_is_a_line_each() -> None:
     away = AtWork(error="refused")
     assert display.at_work_lines(away, 40) == ["broker      refused; what workers hold is not known"]
     assert "merge: merge1@here" in shown(display.live_view(UNDER_WAY, "", display.at_work_lines(busy, 40)))
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [(0, "0 B"), (999, "999 B"), (1_000, "1.0 kB"), (3_210_000_000, "3.2 GB"), (10**16, "10000.0 TB")],
-)
-def test_sizes_are_said_as_people_say_them(count: int, text: str) -> None:
-    assert report.size(count) == text
 
 
 def test_a_verification_ends_in_a_verdict() -> None:

@@ -21,7 +21,6 @@ from PIL import Image
 from coordinator import pack_process
 from coordinator.pack_process import packing_lock
 from coordinator.packing import Asked, make_or_open
-from coordinator.report import size
 from coordinator.sources import open_source
 from shared import files, pack_rows
 from shared.errors import ImageError, PackError, SourceError, UsageError
@@ -30,6 +29,7 @@ from shared.members import Member
 from shared.pack_rows import Packed
 from shared.packdir import PackDir, PackSpec, load_spec
 from shared.settings import Settings
+from shared.text import size
 from tests.integration.processes import make_photos
 from tests.unit.conftest import Run
 from workers import pack_reading, packing

@@ -22,6 +22,7 @@ from shared.jobdir import JobDir
 from shared.locations import read_bytes
 from shared.manifest import Manifest
 from shared.settings import Settings
+from shared.text import without_secrets
 from tests.unit.image_forms import CONTENTS, FORMS, NAMES, write_folder, write_tar
 from tests.unit.test_embedding import FakeEmbedder, embed
 
@@ -234,7 +235,7 @@ def test_a_secret_in_a_url_is_in_no_sentence(site: Site) -> None:
     with pytest.raises(SourceError) as raised:
         list(open_source(url))
     assert "hunter" not in str(raised.value)
-    assert remote.redacted(url) == f"{site.url}/photos.tar"
+    assert without_secrets(url) == f"{site.url}/photos.tar"
 
 
 def test_a_place_that_nobody_knows_or_that_needs_a_package_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

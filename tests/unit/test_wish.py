@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.wishes import Typed, size_of
+from coordinator.wishes import Typed
 from shared.errors import CorruptFile, SettingsError, UsageError
 from shared.jobdir import JobDir
 from shared.settings import Settings
@@ -57,13 +57,6 @@ def test_families_are_known_in_capitals_and_factory_strings_stay_as_they_are(job
     assert Typed(index="HNSW").wish(job, Settings()) == Wish("hnsw")
     assert Typed(index="IVF-PQ").wish(job, Settings()) == Wish("ivf-pq")
     assert Typed(index="PCAR16,IVF32,PQ4x4fs").wish(job, Settings()) == Wish("PCAR16,IVF32,PQ4x4fs")
-
-
-@pytest.mark.parametrize(
-    ("text", "size"), [("5", 5), ("800MB", 800_000_000), ("1.5 GB", 1_500_000_000), ("2kB", 2_000), (" 3B ", 3)]
-)
-def test_sizes_are_read_as_people_type_them(text: str, size: int) -> None:
-    assert size_of(text) == size
 
 
 @pytest.mark.parametrize("text", ["", "lots", "5 XB", "-3MB", "1,5GB", "MB"])

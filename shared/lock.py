@@ -1,0 +1,48 @@
+"""Locks between processes on files, which end with whoever holds them, however that is."""
+
+import fcntl
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+
+def lock(file: int | IO[bytes] | IO[str], *, wait: bool = True) -> bool | None:
+    """Lock an open file for as long as it is open in any process.
+
+    False when another holds it and `wait` is False. None where the file system has no locks, as on the mounts that
+    docs/operations.md names: there nothing keeps two out, and the caller says what that means.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def is_at(file: int | IO[bytes] | IO[str], path: Path) -> bool:
+    """Whether an open file is still the one at `path`: a holder before may have removed it."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(file if isinstance(file, int) else file.fileno()), os.stat(path))
+    return False
+
+
+def open_locked(path: Path) -> tuple[int, bool] | None:
+    """Open the lock file `path`, made where there is none, and lock it: the descriptor and whether it is locked.
+
+    None when another process holds it. Holders may remove the file while they hold it. The directory of `path` is made
+    each time, as the holder before may have removed that too.
+    """
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
+        taken = lock(handle, wait=False)
+        if taken is None:
+            return handle, False
+        if taken and is_at(handle, path):
+            return handle, True
+        os.close(handle)
+        if not taken:
+            return None
