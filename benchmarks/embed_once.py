@@ -119,6 +119,7 @@ def lookalike(source: str, folder: Path, asked: Asked) -> dict[str, Any]:
 
 
 def _embed(job: JobDir, manifest: Manifest, embedder: Embedder) -> None:
+    from workers.control import Control
     from workers.embedding import embed_partition
 
     for partition in manifest.partitions:
@@ -127,10 +128,8 @@ def _embed(job: JobDir, manifest: Manifest, embedder: Embedder) -> None:
             manifest,
             partition,
             embedder,
+            Control(lambda: True, lambda: True, lambda progress: None),
             threads=cores(),
-            keep_going=lambda: True,
-            may_commit=lambda: True,
-            report=lambda progress: None,
         )
 
 

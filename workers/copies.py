@@ -1,7 +1,7 @@
 """Altered copies of some images of a job: drawn, changed, embedded, and written for whoever measures its index."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
@@ -22,9 +22,9 @@ from shared.moved import read_moved
 from shared.parquet import read_table
 from shared.paths import split_member
 from workers.alterations import ALTERATIONS, MEASURED
+from workers.control import Control
 from workers.decode import decode, decode_photo
 from workers.embedder import Embedder, has_direction
-from workers.stopping import Stopped
 
 SEED: Final = 0
 LONGEST: Final = 1_024
@@ -68,18 +68,15 @@ def embed_copies(
     job: JobDir,
     manifest: Manifest,
     embedder: Embedder,
-    *,
+    control: Control[str],
     threads: int,
-    keep_going: Callable[[], bool],
-    may_commit: Callable[[], bool],
-    report: Callable[[str], None],
 ) -> Copies:
     """Embed altered copies of up to 48 images of a job whose partitions are all sealed, and write copies.parquet.
 
     Copies that are there for these very embeddings stay as they are. An image that can't be read or decoded now, or
     whose bytes are not those that were embedded, is left out; where that befalls them all, the file holds no copies and
-    the reason, so that nobody waits for it. `keep_going` is asked before every batch, `may_commit` before the file is
-    written; when one says no, Stopped is raised. `report` is told how far it is.
+    the reason, so that nobody waits for it. Whether to go on is asked before every batch, whether to commit before the
+    file is written; when one says no, Stopped is raised.
 
     Raises JobError when a partition is not sealed, CorruptFile when its files are not what its seal says, OSError when
     the disk does not answer, ModelError when the model is at fault, JobNotFound when the job went away.
@@ -92,7 +89,7 @@ def embed_copies(
     rows: list[_Embedded] = []
     reasons: list[str] = []
     originals = drawn(job, seals)
-    report("copies · 0 %")
+    control.report("copies · 0 %")
     with ThreadPoolExecutor(threads, thread_name_prefix="copies") as pool:
         for start in range(0, len(originals), _GROUP):
             group: list[_Copy] = []
@@ -104,10 +101,9 @@ def embed_copies(
                     reasons.append(found)
                 else:
                     group += found
-            rows += _embedded(group, embedder, keep_going)
-            report(f"copies · {min(1.0, (start + _GROUP) / len(originals)):.0%}".replace("%", " %"))
-    if not may_commit():
-        raise Stopped
+            rows += _embedded(group, embedder, control)
+            control.report(f"copies · {min(1.0, (start + _GROUP) / len(originals)):.0%}".replace("%", " %"))
+    control.require_commit()
     job.require()
     result = _result(rows, embedder, digest) if rows else _nothing(originals, reasons, embedder.fingerprint, digest)
     copies.write_copies(job, result)
@@ -188,10 +184,9 @@ def _copies_of(original: Original, manifest: Manifest, image_size: int) -> list[
         return f"{original.path}: {error}"
 
 
-def _embedded(group: list[_Copy], embedder: Embedder, keep_going: Callable[[], bool]) -> Iterator[_Embedded]:
+def _embedded(group: list[_Copy], embedder: Embedder, control: Control[str]) -> Iterator[_Embedded]:
     for start in range(0, len(group), embedder.batch_size):
-        if not keep_going():
-            raise Stopped
+        control.require_going()
         batch = group[start : start + embedder.batch_size]
         embeddings = embedder.embed(np.stack([copy.pixels for copy in batch]))
         for copy, embedding, good in zip(batch, embeddings, has_direction(embeddings), strict=True):

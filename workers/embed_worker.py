@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from celery import Celery, Task, shared_task
@@ -19,9 +20,9 @@ from shared.messages import COPIES_TASK, EMBED_TASK, EmbedCopies, EmbedPartition
 from shared.queues import send_copies, send_merge
 from shared.stage_load import StageLoad
 from shared.text import duration
+from workers.control import Control, Stopped
 from workers.leased_task import leased, progress_events, refuse
 from workers.runtime import Runtime
-from workers.stopping import Stopped
 
 log = logging.getLogger("lookalike.worker")
 
@@ -60,10 +61,8 @@ def embed_partition(task: Task, table: dict[str, Any]) -> str:
             manifest,
             manifest.partition(message.partition),
             loaded_embedder(manifest.model, job.model_dir, runtime.settings),
-            threads=runtime.settings.decode_threads,
-            keep_going=lambda: not runtime.stopping.is_set() and task.request.id not in state.revoked,
-            may_commit=lease.held,
-            report=report,
+            Control(partial(_keep_going, task), lease.held, report),
+            runtime.settings.decode_threads,
         )
         seconds = time.monotonic() - started
     if len(job.sealed_numbers()) == manifest.partition_count:
@@ -93,6 +92,11 @@ def embed_copies(task: Task, table: dict[str, Any]) -> str:
     return f"{len(copies)} copies of {copies.images} images" if len(copies) else f"no copies: {copies.reason}"
 
 
+def _keep_going(task: Task) -> bool:
+    runtime: Runtime = task.app.lookalike
+    return not runtime.stopping.is_set() and task.request.id not in state.revoked
+
+
 def _copies(task: Task, job: JobDir, manifest: Manifest, lease: Lease, report: Callable[[str], None]) -> Copies:
     from workers import copies
     from workers.loaded_models import loaded_embedder
@@ -103,10 +107,8 @@ def _copies(task: Task, job: JobDir, manifest: Manifest, lease: Lease, report: C
             job,
             manifest,
             loaded_embedder(manifest.model, job.model_dir, runtime.settings),
-            threads=runtime.decode_threads,
-            keep_going=lambda: not runtime.stopping.is_set() and task.request.id not in state.revoked,
-            may_commit=lease.held,
-            report=report,
+            Control(partial(_keep_going, task), lease.held, report),
+            runtime.decode_threads,
         )
     except _NOT_FOR_COPIES:
         raise

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -22,6 +22,7 @@ from shared.text import duration
 from workers.attempts import Attempt
 from workers.chunk_work import ChunkWork
 from workers.chunk_writer import ChunkWriter
+from workers.control import Control
 from workers.decode import ReadImage, read_image, stream_images
 from workers.embedder import Embedder
 from workers.isolated import IsolatedReaders
@@ -31,7 +32,6 @@ from workers.overlap import Overlap
 from workers.reach import require_source
 from workers.source_check import SourceCheck
 from workers.stage_clock import StageClock
-from workers.stopping import Stopped
 
 # Decoded images that wait for the model, in batches: enough to ride out a slow file, little in memory.
 _BATCHES_AHEAD = 4
@@ -66,22 +66,19 @@ def embed_partition(
     manifest: Manifest,
     partition: Partition,
     embedder: Embedder,
-    *,
+    control: Control[PartitionProgress],
     threads: int | None,
-    keep_going: Callable[[], bool],
-    may_commit: Callable[[], bool],
-    report: Callable[[PartitionProgress], None],
 ) -> Seal:
     """Embed the chunks of `partition` that are not committed yet, commit each, and seal the partition.
 
-    `threads` is how many read and decode, None for one a core, and more for images behind URLs. `keep_going` is asked
-    at least every `batch_size` images, also when none of them can be read, and `may_commit` before every commit; when
-    one says no, Stopped is raised and only the chunk under way is lost. A thread of its own commits a chunk while the
-    next one is embedded. Images of the same bytes go through the model once. Committed chunks that turn out damaged at
-    the seal are embedded again. A partition that is sealed already, also by another worker meanwhile, stays as it is.
-    Raises OSError when the disk does not answer or takes no commit, CorruptFile when the path list is damaged,
-    FingerprintMismatch when another model made one of the chunks, JobNotFound when the job's directory went away,
-    SourceError when its images' did, or are other ones than were listed.
+    `threads` is how many read and decode, None for one a core, and more for images behind URLs. Whether to go on is
+    asked at least every `batch_size` images, also when none of them can be read, and whether to commit before every
+    commit; when one says no, Stopped is raised and only the chunk under way is lost. A thread of its own commits a
+    chunk while the next one is embedded. Images of the same bytes go through the model once. Committed chunks that
+    turn out damaged at the seal are embedded again. A partition that is sealed already, also by another worker
+    meanwhile, stays as it is. Raises OSError when the disk does not answer or takes no commit, CorruptFile when the
+    path list is damaged, FingerprintMismatch when another model made one of the chunks, JobNotFound when the job's
+    directory went away, SourceError when its images' did, or are other ones than were listed.
     """
     locations: list[Location] = []
     moved = read_moved(job)  # Once: what is compared with the source must be the place that is read from.
@@ -90,11 +87,10 @@ def embed_partition(
         missing = checkpoint.missing_chunks(job, manifest, partition)
         if missing:
             check = SourceCheck(job, manifest, moved)
-            _Work(job, manifest, partition, locations, embedder, keep_going, may_commit, report, check, moved).run(
+            _Work(job, manifest, partition, locations, embedder, control, check, moved).run(
                 missing, threads or reading_threads(locations)
             )
-        if not may_commit():
-            raise Stopped
+        control.require_commit()
         job.require()
         try:
             return ledger.seal_partition(job, manifest, partition)
@@ -129,9 +125,7 @@ class _Work:
     partition: Partition
     locations: list[Location]
     embedder: Embedder
-    keep_going: Callable[[], bool]
-    may_commit: Callable[[], bool]
-    report: Callable[[PartitionProgress], None]
+    control: Control[PartitionProgress]
     source_check: SourceCheck
     moved: Moved
     _started: float = 0.0
@@ -198,8 +192,7 @@ class _Work:
             ready = work.batch_is_full or len(work.rows) == len(chunk)
             if not ready and len(work.rows) - asked < self.embedder.batch_size:
                 continue
-            if not self.keep_going():
-                raise Stopped
+            self.control.require_going()
             writer.require()
             asked = len(work.rows)
             if ready:
@@ -235,8 +228,7 @@ class _Work:
         news = kept.news(work.rows)
         self.source_check.require(chunk, news, self._location)
         require_source(self.manifest, news, self.moved)
-        if not self.may_commit():
-            raise Stopped
+        self.control.require_commit()
         self.job.require()
         checkpoint.commit_chunk(self.job, self.manifest, chunk, work.rows, embeddings, seconds, load)
 
@@ -244,4 +236,4 @@ class _Work:
         here = self._done_here + in_chunk
         seconds = time.monotonic() - self._started
         rate = here / seconds if seconds > 0 else None
-        self.report(PartitionProgress(self._done_before + here, len(self.partition), rate, clock.recent()))
+        self.control.report(PartitionProgress(self._done_before + here, len(self.partition), rate, clock.recent()))

@@ -13,9 +13,9 @@ from shared.errors import AnotherJob, JobError, JobNotFound, LookalikeError, Mes
 from shared.identity import is_identity, known_as
 from shared.jobdir import check_job_id
 from shared.lease import Lease, report_trouble
+from workers.control import Stopped
 from workers.refused import end_if_refused
 from workers.runtime import LatestEvent, Runtime
-from workers.stopping import Stopped
 
 log = logging.getLogger("lookalike.worker")
 

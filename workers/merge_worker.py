@@ -8,9 +8,9 @@ from shared.errors import MessageError
 from shared.lease import MERGE
 from shared.manifest import load_manifest
 from shared.messages import MERGE_TASK, MergeJob
+from workers.control import Stopped
 from workers.leased_task import leased, progress_events, refuse
 from workers.runtime import Runtime
-from workers.stopping import Stopped
 
 
 @shared_task(name=MERGE_TASK, bind=True, ignore_result=True, max_retries=None)

@@ -21,9 +21,9 @@ from shared.models import STRICT_PREPROCESSING
 from tests.unit.make_job import model_spec
 from tests.unit.test_embedding import BATCH, DIM, FakeEmbedder, embed, no_after, yes
 from workers.alterations import MEASURED
+from workers.control import Control, Stopped
 from workers.copies import drawn, embed_copies, give_up, sealed_whole
 from workers.decode import DecodedImage, decode
-from workers.stopping import Stopped
 
 COUNT = 60
 
@@ -76,10 +76,8 @@ def make(
         job,
         manifest_of(job),
         embedder or FakeEmbedder(),
+        Control(keep_going, may_commit, report),
         threads=2,
-        keep_going=keep_going,
-        may_commit=may_commit,
-        report=report,
     )
 
 
@@ -346,9 +344,7 @@ def test_copies_of_a_strict_job_are_decoded_strictly(job: JobDir, monkeypatch: p
         job,
         strict,
         FakeEmbedder(),
+        Control(yes, yes, lambda text: None),
         threads=2,
-        keep_going=yes,
-        may_commit=yes,
-        report=lambda text: None,
     )
     assert ways == ["strict"] * 288

@@ -16,7 +16,7 @@ from shared.messages import EmbedCopies, EmbedPartition
 from tests.unit.make_job import MadeJob, make_job
 from workers import copies as stage
 from workers import embed_worker, embedding, loaded_models
-from workers.stopping import Stopped
+from workers.control import Stopped
 
 
 @pytest.fixture

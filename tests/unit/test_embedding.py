@@ -21,11 +21,11 @@ from shared.models import STRICT_PREPROCESSING
 from shared.paths import to_text
 from shared.stage_load import StageLoad
 from tests.unit.make_job import model_spec
+from workers.control import Control, Stopped
 from workers.decode import ReadImage, read_image
 from workers.embedding import PartitionProgress, embed_partition
 from workers.isolated import IsolatedReaders
 from workers.known_images import KnownImages
-from workers.stopping import Stopped
 
 SIZE, DIM, BATCH = 8, 12, 4
 
@@ -118,10 +118,8 @@ def embed(
         manifest,
         manifest.partition(number),
         embedder or FakeEmbedder(),
-        threads=threads,
-        keep_going=keep_going,
-        may_commit=may_commit,
-        report=report,
+        Control(keep_going, may_commit, report),
+        threads,
     )
 
 

@@ -8,9 +8,9 @@ import pytest
 from shared import builds
 from tests.unit.make_job import clustered
 from workers import filling, index
+from workers.control import Stopped
 from workers.filling import filled, train_rows
 from workers.plan import IndexPlan
-from workers.stopping import Stopped
 from workers.stored import StoredEmbeddings
 
 N, D = 5_000, 24

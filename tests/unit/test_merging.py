@@ -14,11 +14,11 @@ from shared.settings import Settings
 from shared.wish import Wish, write_wish
 from tests.unit.make_job import MadeJob, clustered, make_job, model_spec
 from workers import index, merging, recall, tuning
+from workers.control import Stopped
 from workers.index import IndexPlan, choose_index, plan_from_factory
 from workers.merging import merge
 from workers.search import Searcher, width_of
 from workers.searchers import SearcherPool
-from workers.stopping import Stopped
 
 PHASES = ("checking", "training", "adding", "measuring")
 

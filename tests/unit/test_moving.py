@@ -26,10 +26,10 @@ from tests.unit.conftest import Run
 from tests.unit.image_forms import CONTENTS, FORMS, NAMES, half, write_folder, write_tar, write_zip
 from tests.unit.test_embedding import embed, no_after, yes
 from tests.unit.test_source_forms import AnyModel, made, sealed
+from workers.control import Stopped
 from workers.copies import drawn, sealed_whole
 from workers.merging import merge
 from workers.searchers import SearcherPool
-from workers.stopping import Stopped
 
 
 def moved(source: Path | str, job: JobDir) -> bool:

@@ -33,8 +33,8 @@ from shared.text import size
 from tests.integration.processes import make_photos
 from tests.unit.conftest import Run
 from workers import pack_reading, packing
+from workers.control import Stopped
 from workers.packing import Count
-from workers.stopping import Stopped
 
 SIZE = (60, 80)
 

@@ -31,7 +31,7 @@ from tests.unit.conftest import Run
 from tests.unit.make_job import model_spec
 from tests.unit.test_embedding import DIM, FakeEmbedder, embed, no_after, sealed_bytes
 from tests.unit.test_progress import build
-from workers.stopping import Stopped
+from workers.control import Stopped
 
 FAILED = {3: "empty", 20: "not-an-image", 21: "truncated", 30: "vanished", 33: "truncated"}
 COUNTS = Counter({"truncated": 2, "empty": 1, "not-an-image": 1, "vanished": 1})
