@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from coordinator import stage_process, terminal
+from coordinator import terminal
 from coordinator.evaluation_table import evaluation_view
 from coordinator.terminal import Job, Json, err, out
-from shared import builds, files
+from shared import builds, files, processes
 from shared.errors import JobError, UsageError
 from shared.jobdir import JobDir
 from shared.manifest import load_manifest
@@ -82,7 +82,7 @@ def run_evaluation(job: JobDir, queries: int, plot: Path | None, told: Callable[
     `told` gets each phase and how much of it is done. Raises the error that the process names, or JobError with the
     end of what it said where it ended without.
     """
-    return stage_process.result_of(
+    return processes.result_of(
         "workers.evaluating",
         [str(job.path), "--queries", str(queries), *([] if plot is None else ["--plot", str(plot)])],
         lambda said: told(said["phase"], said["share"]),

@@ -15,9 +15,9 @@ import redis
 
 from shared import lease
 from shared.broker import connect
-from shared.endings import ending
 from shared.errors import WorkerFailed
 from shared.messages import QUEUES
+from shared.processes import ending
 from shared.settings import PARENT_PIPE, Settings, without_settings
 
 # Begins the names of workers that end with the command that started them: nobody else should count on one.

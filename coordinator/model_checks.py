@@ -4,9 +4,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from coordinator import stage_process
 from coordinator.checks import Check, ok, problem, warning
 from coordinator.machine_checks import cache_disk
+from shared import processes
 from shared.errors import LookalikeError
 from shared.models import ModelSpec, imagenet_file
 from shared.text import size
@@ -27,7 +27,7 @@ def look(spec: ModelSpec | None, model_dir: Path, environment: dict[str, str]) -
     said: dict[str, Any] = {}
     request = {"spec": None if spec is None else spec.to_json(), "model_dir": str(model_dir)}
     try:
-        stage_process.result_of(
+        processes.result_of(
             "workers.examining",
             [],
             said.update,

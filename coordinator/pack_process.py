@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, Any
 
-from coordinator.stage_process import speaking
 from shared import pack_rows
 from shared.errors import PackError
 from shared.lock import open_locked
 from shared.packdir import PackDir
+from shared.processes import speaking
 
 LOCK_SECONDS = 5.0
 _PATIENCE_SECONDS = 15.0
@@ -108,7 +108,7 @@ def _one_packer(
             patience=_PATIENCE_SECONDS,
             ended=PackError,
             keep=[hand.fileno(), *([] if lock is None else [lock])],
-            epitaph=last_words,
+            on_exit=last_words,
         ) as said:
             yield said
 

@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from coordinator import stage_process
 from coordinator.checks import Check, ok, problem, warning
 from coordinator.predictions import Prediction, predict
 from coordinator.source_sample import Listed, shown
+from shared import processes
 from shared.errors import LookalikeError, WorkerFailed
 from shared.models import ModelSpec
 from shared.settings import Settings
@@ -67,7 +67,7 @@ def run(
             told(f"{words['images']:,} images read")
 
         told("loading the model")
-        return stage_process.result_of(
+        return processes.result_of(
             "workers.sampling",
             [],
             said,

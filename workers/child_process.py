@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final, TypeAlias
 
-from shared.endings import ending
+from shared.processes import ending
 
 Piece: TypeAlias = "bytes | bytearray | memoryview"
 

@@ -17,12 +17,12 @@ from shared.copies import usable_copies
 from shared.jobdir import JobDir
 from shared.ledger import Seal
 from shared.manifest import Manifest, load_manifest
+from shared.processes import exit_status, say
 from shared.settings import load_settings
 from workers import accuracy, memory, recall
 from workers.job_cache import held_for
 from workers.recall import Width, Yardstick
 from workers.search import Searcher, width_of
-from workers.stage_output import exit_status, say
 from workers.stored import Floats
 
 Report = Callable[[str, float], None]

@@ -13,9 +13,9 @@ from typing import Any
 from shared.errors import ModelError
 from shared.models import LITE0_FILE, LITE0_PACKAGE, ModelSpec, imagenet_file, weights_sha256
 from shared.paths import expanded
+from shared.processes import exit_status, say
 from shared.settings import Settings, load_settings
 from workers import engines, exports
-from workers.stage_output import exit_status, say
 
 _DRIVER_SECONDS = 20.0
 _ASKED = "name,memory.total,memory.free,driver_version"

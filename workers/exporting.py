@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import threading
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.errors import EngineError, ModelError
+from shared import processes
+from shared.errors import EngineError
 from shared.models import ModelSpec
 from workers.exports import MODEL
 from workers.openvino_embedder import OpenVinoBackbone, openvino
@@ -86,35 +86,22 @@ def _compared(name: str, keras: NDArray[np.float32], found: NDArray[np.float32])
     return {"made_with": made_with, "checked": {"images": _IMAGES, "least_cosine": cosine, "most_apart": apart}}
 
 
-def _end_with_parent() -> None:
-    """End this process when whoever asked for the export is gone, killed or not: its end of the pipe closes then."""
-
-    def wait() -> None:
-        os.read(0, 1)
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
 def main() -> None:
-    """Make the export that a line of JSON on standard input asks for, and answer with one on standard output."""
-    # Nothing that a library prints may get between.
+    """Make the export that the argument asks for in JSON, and say how far it is from Keras."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    request = json.loads(sys.stdin.readline())
-    _end_with_parent()
-    answer: dict[str, Any]
-    try:
+    os.dup2(2, 1)  # Nothing that a library prints may get between.
+    sys.stdout = answers
+    request = json.loads(sys.argv[1])
+    processes.end_with_parent()
+
+    def run() -> None:
         weights = request["weights"]
-        answer = export(ModelSpec.from_json(request["spec"]), weights and Path(weights), Path(request["directory"]))
-    except EngineError as error:
-        answer = {"engine_error": str(error)}
-    except ModelError as error:
-        answer = {"model_error": str(error)}
-    answers.write(json.dumps(answer))
-    answers.close()
+        made = export(ModelSpec.from_json(request["spec"]), weights and Path(weights), Path(request["directory"]))
+        processes.say(result=made)
+
+    status = processes.exit_status(run)
     sys.stderr.flush()
-    os._exit(0)  # Nothing is left to do, and TensorFlow's threads take long to end.
+    os._exit(status)  # Nothing is left to do, and TensorFlow's threads take long to end.
 
 
 if __name__ == "__main__":

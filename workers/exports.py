@@ -4,11 +4,9 @@ import json
 import logging
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -16,8 +14,7 @@ from typing import Any
 
 import platformdirs
 
-from shared import files
-from shared.endings import ending
+from shared import files, processes
 from shared.errors import EngineError, ModelError
 from shared.lock import lock
 from shared.models import OPAQUE_PREPROCESSING, ModelSpec
@@ -154,43 +151,11 @@ def _made(spec: ModelSpec, weights: Path | None, directory: Path) -> dict[str, A
     request = {"spec": spec.to_json(), "weights": weights and str(weights.absolute()), "directory": str(directory)}
     # What exports needs no GPU, and must not take its memory from those who do.
     environment = os.environ | {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
-    with (
-        tempfile.TemporaryFile() as said,
-        # In a session of its own, as Ctrl-C is for the worker. It ends when its input does, and so with its worker.
-        subprocess.Popen(
-            [sys.executable, "-P", "-m", "workers.exporting"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=said,
-            env=environment,
-            start_new_session=True,
-            bufsize=0,  # What a process that has ended did not take is not tried again when its pipe is closed.
-        ) as process,
-    ):
-        assert process.stdin is not None
-        assert process.stdout is not None
-        with suppress(BrokenPipeError):
-            process.stdin.write(json.dumps(request).encode() + b"\n")
-        answer = process.stdout.read()
-        code = process.wait()
-        said.seek(0)
-        last = said.read().decode(errors="replace").strip().rpartition("\n")[2]
-    told = _told(answer)
-    if told is None:
-        raise EngineError(
-            f"The process that was to make the model for OpenVINO ended with {ending(code)} ({last or 'no word'})."
-        )
-    if "model_error" in told:
-        raise ModelError(told["model_error"])
-    if "engine_error" in told:
-        raise EngineError(told["engine_error"])
-    return told
-
-
-def _told(answer: bytes) -> dict[str, Any] | None:
-    """The line of JSON that the process answers with; None for one that it did not come to the end of."""
-    try:
-        told = json.loads(answer)
-    except ValueError:
-        return None
-    return told if isinstance(told, dict) else None
+    with processes.speaking(
+        "workers.exporting",
+        [json.dumps(request)],
+        what="The process that was to make the model for OpenVINO",
+        environment=environment,
+        ended=EngineError,
+    ) as said:
+        return next(answer["result"] for answer in said)

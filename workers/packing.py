@@ -16,10 +16,10 @@ from shared import files, pack_rows
 from shared.errors import PackError
 from shared.pack_rows import Block, Packed, PackRow
 from shared.packdir import PackDir, PackSpec, load_spec
+from shared.processes import exit_status, say
 from workers.control import Stopped
 from workers.decode import stream_images
 from workers.pack_reading import PackImage, PackReader
-from workers.stage_output import exit_status, say
 from workers.tar_file import TarFile
 
 SAY_SECONDS: Final = 0.5

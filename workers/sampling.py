@@ -19,6 +19,7 @@ from shared.errors import SourceError
 from shared.locations import Location
 from shared.members import Member
 from shared.models import REDUCED, ModelSpec
+from shared.processes import exit_status, say, say_error
 from shared.settings import Settings, load_settings
 from shared.stage_load import StageLoad
 from shared.wish import Wish
@@ -30,7 +31,6 @@ from workers.loaded_models import loaded_embedder
 from workers.memory import largest_resident
 from workers.plan import choose_index
 from workers.stage_clock import StageClock
-from workers.stage_output import exit_status, say, say_error
 
 _IO = Path("/proc/self/io")
 # As many as an embed worker lets wait for the model, in batches.

@@ -5,8 +5,8 @@ import subprocess
 import sys
 from typing import Final
 
-from shared.endings import ending
 from shared.errors import ImageError
+from shared.processes import ending
 from workers.alterations import encode_jpeg
 from workers.decode import decode_photo
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from shared.endings import ending
+from shared.processes import ending
 
 
 @pytest.mark.parametrize(

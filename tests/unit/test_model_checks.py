@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from coordinator import model_checks, stage_process
+from coordinator import model_checks
 from coordinator.checks import Check
 from coordinator.model_checks import engine, gpu, look, weights
+from shared import processes
 from shared.errors import LookalikeError
 from shared.models import resolve_model
 
@@ -115,7 +116,7 @@ def process(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
                 raise LookalikeError(error)
             return {}
 
-        monkeypatch.setattr(stage_process, "result_of", result_of)
+        monkeypatch.setattr(processes, "result_of", result_of)
 
     return says
 

@@ -16,10 +16,10 @@ import pytest
 from numpy.typing import NDArray
 
 from coordinator import sampling as command
-from coordinator import stage_process
 from coordinator.checks import Check
 from coordinator.sampling import disk_felt, readable, sample_of, slowest, to_json
 from coordinator.source_sample import Listed, list_source
+from shared import processes
 from shared.errors import LookalikeError, WorkerFailed
 from shared.locations import Location
 from shared.models import resolve_model
@@ -270,7 +270,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *answers: Any) -> tuple[command.Sample 
             raise answer
         return answer
 
-    monkeypatch.setattr(stage_process, "result_of", result_of)
+    monkeypatch.setattr(processes, "result_of", result_of)
     found, checks = command.run(LISTED, SPEC, Path(), Settings(), seconds=20, environment={}, told=doing.append)
     assert not left
     return found, checks, doing

@@ -1,6 +1,7 @@
-"""A stage of the workers in a process of its own: what it says, one JSON object a line, and why it ended."""
+"""A stage in a process of its own: it is run, says one JSON object a line, the last its result or error, and ends."""
 
 import json
+import os
 import queue
 import signal
 import subprocess
@@ -12,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, Any
 
-from shared.endings import ending
 from shared.errors import LookalikeError, error_from
 
 _LOG_LINES = 12
@@ -60,13 +60,13 @@ def speaking(
     ended: type[LookalikeError] = LookalikeError,
     patience: float = 0.0,
     keep: Sequence[int] = (),
-    epitaph: Callable[[int], str] = lambda signal: "",
+    on_exit: Callable[[int], str] = lambda signal: "",
 ) -> Iterator[Iterator[dict[str, Any]]]:
     """Run `python -m MODULE ARGUMENTS` for the time of the block, and yield the objects that it says as they come.
 
     Raises the error that it says under "error", and `ended` with its last words where it ended without an object that
     holds a "result", or was ended because it took more than `seconds`; `what` begins that sentence, as in "The
-    evaluation of JOB". Where a signal ended it, `epitaph` is given its number and asked what else is known.
+    evaluation of JOB". Where a signal ended it, `on_exit` is given its number and asked what else is known.
 
     `request` is a JSON object on its standard input; without one that stays open until the end of the block, and the
     process is to end with it: it has `patience` seconds, and is killed then. The open files `keep` stay open in it.
@@ -91,7 +91,7 @@ def speaking(
             start_new_session=True,  # Ctrl-C reaches this process alone, which ends the other.
         )
         try:
-            yield _said(child, log, what, seconds, ended, epitaph)
+            yield _said(child, log, what, seconds, ended, on_exit)
         finally:
             _end(child, patience)
 
@@ -115,7 +115,7 @@ def _said(
     what: str,
     seconds: float | None,
     ended: type[LookalikeError],
-    epitaph: Callable[[int], str],
+    on_exit: Callable[[int], str],
 ) -> Iterator[dict[str, Any]]:
     assert child.stdout is not None
     deadline = None if seconds is None else time.monotonic() + seconds
@@ -133,7 +133,7 @@ def _said(
         raise ended(f"{what} took longer than {seconds:g} s and was ended.{_last_words(log)}") from None
     code = child.returncode
     memory = ", as by a system that is out of memory" if code == -signal.SIGKILL else ""
-    words = (epitaph(-code) if code < 0 else "") + _last_words(log)
+    words = (on_exit(-code) if code < 0 else "") + _last_words(log)
     raise ended(f"{what} ended with {ending(code)}{memory}.{words or ' It said nothing.'}")
 
 
@@ -154,7 +154,8 @@ def _lines(stream: IO[str]) -> "queue.SimpleQueue[str | None]":
     def read() -> None:
         with stream, suppress(OSError, ValueError):
             for line in stream:
-                said.put(line)
+                if line.endswith("\n"):  # One that ends half a line says why by how it ended.
+                    said.put(line)
         said.put(None)
 
     threading.Thread(target=read, name="reading a stage", daemon=True).start()
@@ -176,3 +177,50 @@ def _last_words(log: IO[bytes]) -> str:
     log.seek(0)
     tail = log.read().decode(errors="replace").splitlines()[-_LOG_LINES:]
     return "\n".join([" Its last words:", *(f"  {line}" for line in tail)]) if tail else ""
+
+
+def ending(code: int) -> str:
+    """What a process ended with: "exit status 3", or "signal SIGSEGV" where its status is the negative of a signal."""
+    if code >= 0:
+        return f"exit status {code}"
+    try:
+        return f"signal {signal.Signals(-code).name}"
+    except ValueError:  # Most real-time signals have no name.
+        return f"signal {-code}"
+
+
+def say(**line: Any) -> None:
+    """Say an object on stdout; whoever started this process reads it at once."""
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+
+
+def say_error(error: LookalikeError) -> None:
+    """Say why nothing comes of it, so that who started this process can raise the same error."""
+    say(error={"kind": type(error).__name__, "message": str(error)})
+
+
+def exit_status(run: Callable[[], None]) -> int:
+    """The exit status of a process that does `run`: 0, or 1 once it has said what was wrong."""
+    try:
+        run()
+    except BrokenPipeError:  # Whoever listened is gone; Python's own flush at exit must not complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except LookalikeError as error:
+        say_error(error)
+        return 1
+    except OSError as error:
+        say_error(LookalikeError(f"The system refused: {error}."))
+        return 1
+    return 0
+
+
+def end_with_parent() -> None:
+    """End this process when whoever started it is gone, killed or not: its end of standard input closes then."""
+
+    def wait() -> None:
+        os.read(0, 1)
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
