@@ -1,14 +1,17 @@
 """What the benchmark of damaged files takes for wrong: each check finds what it is there for."""
 
+import copy
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks import fuzz_index
+from benchmarks import fuzz_index, fuzz_tables
 from benchmarks.fuzz_cases import TAR, kind_of, name_of, write_cases
 from benchmarks.fuzz_files import FORMATS, mutated, seeds
 from benchmarks.fuzz_index import Ended, counts_of, finds_itself, in_tar_as_in_folder, rows_of, said_wrong, sampled
+from benchmarks.tables import fill_in
 from coordinator.sources import open_source
 from shared.jobdir import JobDir
 from tests.unit.make_job import make_job
@@ -97,3 +100,37 @@ def test_a_failed_image_is_answered_with_a_sentence_and_its_status(
     counts, found, _ = fuzz_index.search(JobDir.at(tmp_path / "job"), ["a"], {"a": "truncated"}, tmp_path, {})
     assert len(found) == problems
     assert counts == {"embedded": 0, "found": 0, "failed": 1, "answered": 1 - problems}
+
+
+@pytest.fixture
+def results() -> Any:
+    return json.loads(fuzz_index.RESULTS.read_text())
+
+
+def test_the_page_quotes_the_figures_of_the_damaged_files(results: Any) -> None:
+    page = fuzz_index.PAGE.read_text()
+    assert fill_in(page, fuzz_tables.all_tables(results)) == page
+    for change in ("images", "problems", "statuses", "searched", "peak_bytes"):
+        other = copy.deepcopy(results)
+        if change == "problems":
+            other["problems"].append("It crashed.")
+        elif change == "images":
+            other["images"] += 1
+        elif change == "peak_bytes":
+            other["peak_bytes"]["index"]["embed"] += 1_000_000
+        else:
+            inner = other[change]["HEIC"]
+            inner[next(iter(inner))] += 1
+        assert fill_in(page, fuzz_tables.all_tables(other)) != page
+
+
+def test_the_committed_figures_are_of_every_format_and_add_up(results: Any) -> None:
+    assert results["problems"] == []
+    assert results["statuses"].keys() >= set(FORMATS)
+    totals = {kind: sum(statuses.values()) for kind, statuses in results["statuses"].items()}
+    assert min(totals[kind] for kind in FORMATS) > 1_000
+    assert sum(totals.values()) == results["images"] == results["embedded"] + results["failed"]
+    assert sum(statuses.get("ok", 0) for statuses in results["statuses"].values()) == results["embedded"]
+    for searched in results["searched"].values():
+        assert (searched["found"], searched["answered"]) == (searched["embedded"], searched["failed"])
+    assert "/" not in json.dumps({key: value for key, value in results.items() if key not in ("command", "machine")})
