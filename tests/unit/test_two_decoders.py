@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from shared.errors import ImageError
+from shared.models import REDUCED, STRICT
 from tests.strange_images import encoded
 from workers.decode import decode_photo
 from workers.header import FORMATS
@@ -160,3 +161,46 @@ def test_a_grey_avif_goes_from_black_to_white(range_: str) -> None:
     data = encoded(Image.fromarray(GREY), "AVIF", range=range_, quality=95)
     assert np.abs(decode_photo(data, 1000, ROOMY).astype(int) - rgb(GREY)).mean() < 2
     assert Image.open(io.BytesIO(data)).size == (WIDTH, HEIGHT)
+
+
+def pixels_first(data: bytes) -> bytes:
+    """An AVIF whose pixels come first in its data, and what is said of them behind; libavif writes it before."""
+    at = data.index(b"iloc") + 4  # Version 0: offsets and lengths of 4 bytes, and no bases.
+    assert data[at : at + 6] == b"\0\0\0\0\x44\0"
+    items = []
+    for number in range(int.from_bytes(data[at + 6 : at + 8], "big")):
+        place = at + 8 + 14 * number
+        item, _, pieces, offset, length = struct.unpack(">3H2I", data[place : place + 14])
+        assert pieces == 1
+        items.append((item != 1, item, place, data[offset : offset + length]))
+    start = data.index(b"mdat") + 4
+    made = bytearray(data[:start])
+    for _, _, place, body in sorted(items):
+        made[place + 6 : place + 10] = struct.pack(">I", len(made))
+        made += body
+    assert len(made) == len(data)
+    return bytes(made)
+
+
+@pytest.mark.skipif("AVIF" not in FORMATS, reason="this build of Pillow has no AVIF")
+@pytest.mark.parametrize("xmp", [b"", b"<x:xmpmeta/>" * 50])
+@pytest.mark.parametrize("orientation", [None, 1, 6])
+@pytest.mark.parametrize("how", [REDUCED, STRICT])
+def test_what_is_said_behind_the_pixels_of_an_avif_changes_none_of_them(
+    how: str, orientation: int | None, xmp: bytes
+) -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "made by a test"
+    if orientation is not None:
+        exif[0x0112] = orientation
+    before = encoded(Image.fromarray(COLOUR), "AVIF", quality=95, exif=exif, xmp=xmp)
+    behind = pixels_first(before)
+    assert before.index(b"made by a test") < before.index(b"mdat") + 100 < behind.index(b"made by a test")
+    shown = decode_photo(behind, 1000, ROOMY, how)
+    np.testing.assert_array_equal(shown, decode_photo(before, 1000, ROOMY, how))
+    truth = np.rot90(COLOUR, -1) if orientation == 6 else COLOUR
+    assert np.abs(shown.astype(int) - truth).mean() < 4
+    # What lies there is a part of the file as any other: without it the file is not whole.
+    with pytest.raises(ImageError) as caught:
+        decode_photo(behind[:-20], 1000, ROOMY, how)
+    assert caught.value.status == "truncated"
