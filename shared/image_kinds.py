@@ -13,7 +13,7 @@ _BEGINNINGS: Final = (
 )  # fmt: skip
 # A TIFF, and not the camera's RAW that begins as one: Canon's says so in the next bytes.
 _TIFF: Final = re.compile(rb"(?:II\*\0|MM\0\*)(?!....CR)", re.DOTALL)
-_NETPBM: Final = re.compile(rb"P[1-6][ \t\r\n]+[0-9#]")
+_NETPBM: Final = re.compile(rb"P(?:[1-6][ \t\r\n]+[0-9#]|[Ff][ \t\r\n]+[0-9])")
 # The size of the file, two fields that are 0, where the pixels begin, and the size of a header that is known.
 _BMP: Final = re.compile(rb"BM.{4}\0{4}.{4}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", re.DOTALL)
 _AVIF: Final = re.compile(rb".{4}ftyp(?:avif|avis|mif1.*avif|miaf.*avif|msf1.*avis)", re.DOTALL)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from shared.errors import ImageError, SettingsError
 from shared.locations import Location, read_bytes
 from shared.models import REDUCED, REDUCED_OPAQUE, STRICT, STRICT_OPAQUE
+from workers.floats import float_pixels, float_samples
 from workers.header import JPEGS, is_cut_short, read_header, require_honest
 from workers.icons import picture_of
 from workers.pillow_decode import ADDED, SECOND_TRY, counts_otherwise, is_misread, pillow_pixels
@@ -98,7 +99,7 @@ def decode(data: bytes, image_size: int, max_pixels: int, how: str = REDUCED) ->
     if kind in JPEGS and how in (REDUCED, REDUCED_OPAQUE):
         short = min(width, height)
         flag = next((f for by, f in _REDUCED if short // by >= _REDUCED_MARGIN * image_size), flag)
-    with _alone(width, height, flag):
+    with _alone(data, kind, width, height, flag):
         what = f"{kind} data of {width} x {height} pixels"
         pixels, orientation = _shown(data, kind, flag, orientation, how, what)
         square = _square(pixels, image_size, how)
@@ -116,7 +117,7 @@ def decode_photo(data: bytes, longest: int, max_pixels: int, how: str = REDUCED)
     flag = cv2.IMREAD_COLOR
     if kind in JPEGS:
         flag = next((f for by, f in _REDUCED if max(width, height) // by >= longest), flag)
-    with _alone(width, height, flag):
+    with _alone(data, kind, width, height, flag):
         what = f"{kind} data of {width} x {height} pixels"
         pixels, orientation = _shown(data, kind, flag, orientation, how, what)
         scale = longest / max(pixels.shape[:2])
@@ -153,8 +154,9 @@ def decode_large_under(lock: AbstractContextManager[object]) -> None:
     _one_large = lock
 
 
-def _alone(width: int, height: int, flag: int) -> AbstractContextManager[object]:
+def _alone(data: bytes, kind: str, width: int, height: int, flag: int) -> AbstractContextManager[object]:
     weight = width * height if flag == cv2.IMREAD_COLOR else width * height // 4
+    weight *= 4 if float_samples(data, kind) else 1
     return _one_large if weight > _LARGE else nullcontext()
 
 
@@ -168,6 +170,10 @@ def _shown(
         data = still(data, older=how in (REDUCED_OPAQUE, STRICT_OPAQUE))
     if kind in ADDED:  # OpenCV reads none of these, and older versions read none of them at all.
         return pillow_pixels(data, kind, what)
+    samples = float_samples(data, kind)
+    # Older versions made black of a grey PFM, and refused the others.
+    if samples and not (kind == "PFM" and samples == 1 and how in (REDUCED_OPAQUE, STRICT_OPAQUE)):
+        return float_pixels(data, kind, what), None
     if how in (REDUCED_OPAQUE, STRICT_OPAQUE):
         if kind == "PPM" and counts_otherwise(data):  # Older versions refused these.
             return pillow_pixels(data, kind, what)
