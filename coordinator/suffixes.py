@@ -8,13 +8,14 @@ IMAGE_SUFFIXES: Final = frozenset(
         ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".jfi", ".jps", ".mpo", ".png", ".apng", ".webp", ".bmp", ".dib",
         ".tif", ".tiff", ".gif", ".avif", ".avifs", ".heic", ".heif", ".hif", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf",
         ".jpx", ".pbm", ".pgm", ".ppm", ".pnm", ".pfm", ".psd", ".tga", ".dds", ".pcx", ".qoi", ".ico", ".icns",
+        ".jxl",
     ]
 )  # fmt: skip
 
 PICTURE_SUFFIXES: Final = frozenset(
     [
         # Pictures that are not decoded here.
-        ".heics", ".jxl", ".jxr", ".wdp", ".hdp", ".psb",
+        ".heics", ".jxr", ".wdp", ".hdp", ".psb",
         ".cur", ".pam", ".exr", ".hdr", ".pic", ".svg", ".svgz", ".eps", ".ai", ".pdf",
         ".djvu", ".xcf", ".kra", ".ora", ".xbm", ".xpm", ".sgi", ".rgb", ".ras", ".sun", ".wmf", ".emf", ".flif",
         ".bpg", ".jng", ".mng", ".dpx", ".cin", ".fits", ".fit", ".dcm", ".nii", ".jls", ".j2p", ".jpm", ".jph", ".iff",

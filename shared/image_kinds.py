@@ -10,7 +10,9 @@ _JP2: Final = b"\0\0\0\x0cjP  \r\n\x87\n"
 _J2K: Final = b"\xff\x4f\xff\x51\0"
 _BEGINNINGS: Final = (
     b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", _JP2, _J2K, b"8BPS\0\1", b"qoif", b"DDS |\0\0\0",
+    b"\0\0\0\x0cJXL \r\n\x87\n",
 )  # fmt: skip
+_JXL: Final = b"\xff\x0a"
 # A TIFF, and not the camera's RAW that begins as one: Canon's says so in the next bytes.
 _TIFF: Final = re.compile(rb"(?:II\*\0|MM\0\*)(?!....CR)", re.DOTALL)
 _NETPBM: Final = re.compile(rb"P(?:[1-6][ \t\r\n]+[0-9#]|[Ff][ \t\r\n]+[0-9])")
@@ -25,5 +27,7 @@ def is_image(head: bytes) -> bool:
     if head.startswith(_BEGINNINGS):
         return True
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return True
+    if head.startswith(_JXL):
         return True
     return any(kind.match(head) for kind in (_TIFF, _NETPBM, _BMP, _AVIF, _HEIF))

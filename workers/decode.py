@@ -20,6 +20,7 @@ from shared.models import REDUCED, REDUCED_OPAQUE, STRICT, STRICT_OPAQUE
 from workers.floats import float_pixels, float_samples
 from workers.header import JPEGS, is_cut_short, read_header, require_honest
 from workers.icons import picture_of
+from workers.jpeg_xl import jpeg_xl_pixels
 from workers.pillow_decode import ADDED, SECOND_TRY, counts_otherwise, is_misread, pillow_pixels
 from workers.png_still import still
 from workers.structure import require_structure
@@ -170,6 +171,8 @@ def _shown(
         data = still(data, older=how in (REDUCED_OPAQUE, STRICT_OPAQUE))
     if kind in ADDED:  # OpenCV reads none of these, and older versions read none of them at all.
         return pillow_pixels(data, kind, what)
+    if kind == "JPEG XL":
+        return jpeg_xl_pixels(data, what), None
     samples = float_samples(data, kind)
     # Older versions made black of a grey PFM, and refused the others.
     if samples and not (kind == "PFM" and samples == 1 and how in (REDUCED_OPAQUE, STRICT_OPAQUE)):

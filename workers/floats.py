@@ -126,13 +126,25 @@ def _require_usual(tags: dict[int, list[int]], what: str) -> int | None:
             "or 16 bits."
         )
     width, height = (next(iter(tags.get(tag, ())), 0) for tag in (256, 257))
-    if (taken := width * height * samples * bits[0] // 8) > _MOST_BYTES:
+    _require_bytes(width * height * samples * bits[0] // 8, what)
+    return extra
+
+
+def float_samples_shown(samples: NDArray[Any], what: str) -> NDArray[np.uint8]:
+    """Floats [h, w, 1 to 4], grey or RGB and alpha last, as `float_pixels` shows those of a PFM or TIFF."""
+    channels = samples.shape[2]
+    order = {1: [0], 2: [0, 0, 0, 1], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[channels]
+    _require_bytes(samples.nbytes, what)
+    return _shown(samples[..., order], _STRAIGHT if channels in (2, 4) else None, what)
+
+
+def _require_bytes(taken: int, what: str) -> None:
+    if taken > _MOST_BYTES:
         raise ImageError(
             f"The floats of the {what} take {taken:,} bytes; at most {_MOST_BYTES:,} are decoded: make it smaller, or "
             "convert it to 8 or 16 bits.",
             "oversized",
         )
-    return extra
 
 
 def _shown(samples: NDArray[np.floating[Any]], extra: int | None, what: str) -> NDArray[np.uint8]:

@@ -9,6 +9,7 @@ from PIL import Image, UnidentifiedImageError
 from shared.errors import ImageError
 from workers.floats import float_tiff_size, is_pfm, pfm_size
 from workers.pillow_decode import exif_orientation, without_texts
+from workers.structure_jxl import is_jxl, jxl_header
 from workers.structure_more import is_pcx, is_tga
 from workers.structure_raster import TIFFS, unusual_numbers
 
@@ -46,7 +47,7 @@ FORMATS = tuple(
 )
 # What Pillow would see in other files, too, is told by its structure first.
 _TOLD = {"PCX": is_pcx, "TGA": is_tga}
-_OURS = ("PFM",)  # What no library is asked about.
+_OURS = ("PFM", "JPEG XL")  # What Pillow is not asked about.
 JPEGS = ("JPEG", "MPO")  # A JPEG with further pictures behind it is an MPO to Pillow.
 # Formats that people keep photographs in, and that no build of OpenCV decodes, or not every one.
 _NOT_DECODED = (
@@ -54,8 +55,6 @@ _NOT_DECODED = (
     (8, b"WEBP", "a WebP image"),
     (4, b"jP  ", "a JPEG 2000 image"),
     (0, b"\xff\x4f\xff\x51", "a JPEG 2000 image"),
-    (4, b"JXL ", "a JPEG XL image"),
-    (0, b"\xff\x0a", "a JPEG XL image"),
     (4, b"ftypmif1", "a HEIF image"),
     (0, b"\x76\x2f\x31\x01", "an OpenEXR image"),
     (0, b"P7\n", "a PAM image"),
@@ -72,6 +71,9 @@ def read_header(data: bytes) -> tuple[int, int, str, int | None]:
     """Width, height and format by the header alone, and the orientation where OpenCV does not see to it."""
     if is_pfm(data):
         return *pfm_size(data), "PFM", None
+    if is_jxl(data):
+        header = jxl_header(data)
+        return header.width, header.height, "JPEG XL", None
     if (size := float_tiff_size(data)) is not None:
         return *size, "TIFF", None
     try:

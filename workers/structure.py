@@ -9,6 +9,7 @@ from workers.claims import DEFLATE_RATIO, LZW_RATIO, cut_short, require_data, re
 from workers.floats import is_pfm, require_pfm
 from workers.structure_boxes import CODESTREAM, JP2, require_avif, require_jpeg_2000
 from workers.structure_heif import is_heif, require_heif
+from workers.structure_jxl import is_jxl, require_jxl
 from workers.structure_more import require_more
 from workers.structure_raster import TIFFS, is_ppm, require_bmp, require_ppm, require_tiff
 
@@ -49,6 +50,8 @@ def require_structure(data: bytes, max_pixels: int) -> None:
         require_tiff(data, max_pixels)
     elif data.startswith((JP2, CODESTREAM)):
         require_jpeg_2000(data, max_pixels)
+    elif is_jxl(data):
+        require_jxl(data, max_pixels)
     elif is_heif(data):
         require_heif(data, max_pixels)
     elif data[4:12] in _AVIF:
