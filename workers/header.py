@@ -93,6 +93,14 @@ def read_header(data: bytes) -> tuple[int, int, str, int | None]:
         raise ImageError(f"The header of the image is damaged: {error}.") from error
 
 
+def own_orientation(jpeg: bytes) -> int:
+    """The orientation, 1 to 8, that a JPEG says of itself; 1 without any."""
+    with suppress(Exception), Image.open(io.BytesIO(jpeg), formats=("JPEG", "MPO")) as image:
+        value = image.getexif().get(_EXIF_ORIENTATION, 1)
+        return value if value in range(1, 9) else 1
+    return 1  # Whoever decodes it says what is wrong with it.
+
+
 def _unidentified(data: bytes) -> ImageError:
     known = ", ".join((*FORMATS, *_TOLD, *_OURS))
     found = next((what for at, magic, what in _NOT_DECODED if data.startswith(magic, at)), None)

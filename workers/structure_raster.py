@@ -109,15 +109,18 @@ def require_tiff(data: bytes, max_pixels: int) -> None:
     _require_tiff_pixels(data, tiff_tags(data), max_pixels)
 
 
-def tiff_tags(data: bytes) -> dict[int, list[int]]:
-    """The whole numbers in the first directory of a TIFF by their tags; ImageError where it ends behind the file."""
+def tiff_tags(data: bytes, begins: int | None = None) -> dict[int, list[int]]:
+    """The whole numbers in the first directory of a TIFF, or in that which `begins` there, by their tags.
+
+    Raises ImageError where it ends behind the file.
+    """
     order: Literal["little", "big"] = "little" if data[:2] == b"II" else "big"
     big = int.from_bytes(data[2:4], order) == 43
     word, entry, counted = (8, 20, 8) if big else (4, 12, 2)
     first = 8 if big else 4
     if len(data) < first + word:
         raise cut_short(data, "its header is not whole")
-    start = int.from_bytes(data[first : first + word], order)
+    start = int.from_bytes(data[first : first + word], order) if begins is None else begins
     if start + counted > len(data):
         raise cut_short(data, f"its directory begins at byte {start:,}")
     tags = int.from_bytes(data[start : start + counted], order)
