@@ -14,6 +14,7 @@ from coordinator import (
     display,
     doctor,
     evaluating,
+    extras,
     importing_command,
     moving,
     packing_command,
@@ -202,6 +203,8 @@ def index_job(
             err.print(SNIFF_HINT)
         if manifest.source.notes:
             err.print("noted: " + ", ".join(f"{count:,} {what}" for what, count in manifest.source.notes.items()))
+        if (hint := extras.hint(manifest.source.notes)) is not None:
+            err.print(hint)
         progress = ProgressReader(job, manifest).read()
         if not progress.index_is_current:
             shown = named_broker(settings, typed_broker)

@@ -5,17 +5,21 @@ The files are DNGs made here, tag by tag: a grid of samples behind red, green an
 
 import struct
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from coordinator import extras
+from coordinator.sources import open_source
 from coordinator.suffixes import IMAGE_SUFFIXES, PICTURE_SUFFIXES, RAW_SUFFIXES
 from shared.errors import ImageError
 from shared.image_kinds import HEAD_BYTES, is_image
 from shared.models import REDUCED, REDUCED_OPAQUE, STRICT
 from tests.strange_images import encoded
+from tests.unit.image_forms import write_tar
 from workers import camera_raw
 from workers.decode import checked_header, decode, decode_photo
 from workers.structure_raw import is_raw
@@ -51,11 +55,14 @@ def jpeg(size: tuple[int, int], turned: np.ndarray[Any, Any] | None = None, **op
 
 
 def dng(
-    preview: bytes | None = None, orientation: int = 1, size: tuple[int, int] = (WIDTH, HEIGHT), **claims: int
+    preview: bytes | None = None,
+    orientation: int = 1,
+    size: tuple[int, int] = (WIDTH, HEIGHT),
+    claims: dict[int, int] | None = None,
 ) -> bytes:
     """A DNG of 16 bits; with a preview its samples lie in a table below the first, as cameras have it.
 
-    `claims` are other values than the right ones: t256=40_000 for the width of the samples, say.
+    `claims` are other values than the right ones: {256: 40_000} for the width of the samples, say.
     """
     width, height = size
     light = (quarters(size).astype(np.float64) / 255) ** 2.2 * 40_000
@@ -76,8 +83,8 @@ def dng(
         273: (4, [8]), 277: (3, [1]), 278: (4, [height]), 279: (4, [samples.nbytes]), 33421: (3, [2, 2]),
         33422: (1, [0, 1, 1, 2]), 50714: (4, [0]), 50717: (4, [65_535]),
     }  # fmt: skip
-    for tag, value in claims.items():
-        sensor[int(tag[1:])] = (4, [value])
+    for tag, value in (claims or {}).items():
+        sensor[tag] = (4, [value])
     start = 8 + len(body)
     if preview is None:
         return b"II*\0" + struct.pack("<I", start) + body + table(camera | sensor, start)
@@ -158,7 +165,7 @@ def test_a_raw_that_is_cut_anywhere_is_truncated(form: str) -> None:
 
 
 def test_samples_of_a_camera_whose_tables_lie_before_them_are_truncated_where_they_end() -> None:
-    data = dng(jpeg(LARGE), t273=1 << 20)
+    data = dng(jpeg(LARGE), claims={273: 1 << 20})
     with pytest.raises(ImageError, match=r"153,600 bytes of its samples are to lie at byte 1,048,576") as refused:
         decode(data, 8, ROOMY)
     assert refused.value.status == "truncated"
@@ -174,9 +181,9 @@ def test_samples_of_a_camera_whose_tables_lie_before_them_are_truncated_where_th
 @pytest.mark.parametrize("preview", [None, jpeg(LARGE)])
 def test_a_claim_of_a_raw_is_refused_before_it_is_read(preview: bytes | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(camera_raw, "_library", None)
-    for claims in ({"t256": 60_000, "t257": 60_000}, {"t256": 2**31, "t257": 2**31}):
+    for claims in ({256: 60_000, 257: 60_000}, {256: 2**31, 257: 2**31}):
         with pytest.raises(ImageError) as refused:
-            decode(dng(preview, **claims), 8, ROOMY)
+            decode(dng(preview, claims=claims), 8, ROOMY)
         assert refused.value.status == "oversized"
     with pytest.raises(ImageError, match="at most 76,799 are decoded"):
         decode(dng(preview), 8, WIDTH * HEIGHT - 1)
@@ -209,6 +216,24 @@ def test_a_job_that_is_older_goes_on_with_the_first_picture_of_a_raw_that_begins
     assert is_raw(data)
     shown = decode_photo(data, 1000, ROOMY, REDUCED_OPAQUE)
     np.testing.assert_array_equal(shown, quarters(SMALL))
+
+
+def test_images_that_take_the_extra_are_counted_and_a_missing_one_is_named_when_they_are_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.jpg", "b.NEF", "c.jxl", "d.dng"):
+        (tmp_path / name).touch()
+    write_tar(tmp_path / "e.tar", {"f.cr2": b"1", "g.png": b"2"})
+    listing = open_source(str(tmp_path))
+    assert len(list(listing)) == 6
+    assert listing.notes[extras.FORMATS_NOTE] == 4
+    assert extras.hint(listing.notes) is None
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "rawpy" else name)
+    said = extras.hint(listing.notes)
+    assert said is not None
+    assert said.startswith("rawpy is not installed here")
+    assert said.endswith("pip install 'lookalike[formats]'")
+    assert extras.hint({}) is None
 
 
 def test_a_folder_lists_the_raw_of_cameras() -> None:
