@@ -495,12 +495,12 @@ from workers.decode import decode
 def peak():
     return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) // 1024
 for size in json.loads(sys.argv[1]):
-    data, before, began = sys.stdin.buffer.read(size), peak(), time.perf_counter()
+    data, before, began = sys.stdin.buffer.read(size), peak(), time.process_time()
     try:
         outcome = decode(data, 224, 178_956_970).pixels.mean(axis=(0, 1)).tolist()
     except ImageError as error:
         outcome = error.status
-    print(json.dumps([outcome, peak() - before, time.perf_counter() - began]))
+    print(json.dumps([outcome, peak() - before, time.process_time() - began]))
 """
 
 
