@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, features
 
+from benchmarks import fuzz_more
+
 _OPTIONS: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "JPEG": [("RGB", {}), ("L", {"progressive": True}), ("CMYK", {})],
     "PNG": [
@@ -35,9 +37,19 @@ _OPTIONS: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "JPEG2000": [("RGB", {}), ("RGBA", {}), ("L", {"no_jp2": True}), ("RGB", {"tile_size": (16, 16)})],
     "PPM": [("RGB", {}), ("L", {}), ("1", {})],
     "AVIF": [("RGB", {}), ("RGBA", {}), ("L", {})],
+    "TGA": [("RGB", {}), ("RGBA", {"compression": "tga_rle"}), ("L", {}), ("P", {})],
+    "PCX": [("RGB", {}), ("L", {}), ("P", {}), ("1", {})],
+    "DDS": [("RGB", {}), ("RGBA", {}), ("RGBA", {"pixel_format": "DXT1"}), ("RGBA", {"pixel_format": "DXT5"})],
+    "ICO": [("RGBA", {}), ("RGBA", {"bitmap_format": "bmp"}), ("RGB", {"bitmap_format": "bmp", "sizes": [(32, 24)]})],
+    "QOI": [("RGB", {}), ("RGBA", {})],
 }
 _NEEDED = {"WEBP": "webp", "JPEG2000": "jpg_2000", "AVIF": "avif"}
-FORMATS = tuple(kind for kind in _OPTIONS if kind not in _NEEDED or features.check(_NEEDED[kind]))
+_MADE: dict[str, Callable[[Image.Image], list[bytes]]] = {
+    "PSD": fuzz_more.psd,
+    "ICNS": fuzz_more.icns,
+    **({"HEIC": lambda image: fuzz_more.heic()} if fuzz_more.HAS_HEIC else {}),
+}
+FORMATS = (*(kind for kind in _OPTIONS if kind not in _NEEDED or features.check(_NEEDED[kind])), *_MADE)
 _NUMBERS = (0, 1, 3, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 _HEAD = 200  # Most of what a library believes lies there.
 
@@ -47,6 +59,8 @@ def seeds(kind: str) -> list[bytes]:
     rng = np.random.default_rng(1)
     image = Image.fromarray(rng.integers(0, 256, (36, 48, 4), dtype=np.uint8))
     ImageDraw.Draw(image).ellipse((4, 4, 40, 30), fill=(200, 30, 60, 255))
+    if kind in _MADE:
+        return _MADE[kind](image)
     made = []
     for mode, options in _OPTIONS[kind]:
         first = image.convert("RGB").convert(mode) if mode != "RGBA" else image

@@ -7,19 +7,25 @@ an image that ends its processes keeps its caller waiting, and what memory the p
 
 import argparse
 import io
+import json
 import statistics
 import sys
 import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from benchmarks import machine
 from shared.errors import ImageError
 from shared.settings import Settings
 from workers.decode import decode
 from workers.decoding_processes import DecodingProcesses
 
 SIZES = ((400, 600), (1080, 1440), (3000, 4000))
+RESULTS = Path(__file__).parent / "results" / "query_decode.json"
 IMAGE_SIZE, MOST_PIXELS, HOW = 224, 178_956_970, "reduced"
 # Ends its process on what begins with a word that no image begins with.
 ENDING = """
@@ -55,40 +61,73 @@ def memory(pid: int) -> float:
         return next(int(line.split()[1]) / 1000 for line in file if line.startswith("RssAnon:"))
 
 
-def main() -> None:
+def pairs_of(decoders: DecodingProcesses, data: bytes, rounds: int) -> dict[str, Any]:
+    """Milliseconds of an image decoded here and there in turn; what is added is the difference of each pair."""
+    both = [(timed(decode, data), timed(decoders.decode, data)) for _ in range(rounds)][rounds // 10 :]
+    here, there = (statistics.median(each) for each in zip(*both, strict=True))
+    added = sorted(alone - own for own, alone in both)
+    return {
+        "bytes": len(data),
+        "here_p50_ms": round(here, 2),
+        "there_p50_ms": round(there, 2),
+        "added_p50_ms": round(statistics.median(added), 2),
+        "added_p95_ms": round(added[len(added) * 95 // 100], 2),
+    }
+
+
+def crash_seconds(settings: Settings, data: bytes) -> list[float]:
+    """How long each of five images that end their processes keeps its caller waiting."""
+    decoders = DecodingProcesses(2, settings.decode_seconds, settings.decode_memory_bytes)
+    decoders._command[1:4] = ["-P", "-c", ENDING]
+    decoders.start()
+    timed(decoders.decode, data)
+    waits = []
+    for _ in range(5):
+        began = time.perf_counter()
+        try:
+            decoders.decode(b"crash", IMAGE_SIZE, MOST_PIXELS, HOW)
+        except ImageError:
+            waits.append(round(time.perf_counter() - began, 2))
+    decoders.close()
+    return waits
+
+
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=300)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--runs", type=int, default=5, help="repetitions, of which the result has each")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="where the results go, as JSON")
+    arguments = parser.parse_args()
     settings, random = Settings(), np.random.default_rng(0)
     decoders = DecodingProcesses(2, settings.decode_seconds, settings.decode_memory_bytes)
     decoders.start()
     began = time.perf_counter()
     timed(decoders.decode, photo(64, 64, random))
-    print(f"until the first answer of a process that was just started: {(time.perf_counter() - began) * 1000:.0f} ms")
-    for size in SIZES:
-        data = photo(*size, random)
-        pairs = [(timed(decode, data), timed(decoders.decode, data)) for _ in range(rounds)][rounds // 10 :]
-        here, there = (statistics.median(each) for each in zip(*pairs, strict=True))
-        added = sorted(alone - own for own, alone in pairs)
-        print(
-            f"{size[0]} x {size[1]}, {len(data):,} bytes: here {here:.2f} ms, there {there:.2f} ms; added "
-            f"{statistics.median(added):.2f} ms at p50, {added[len(added) * 95 // 100]:.2f} ms at p95"
-        )
-    print("memory of each process:", ", ".join(f"{memory(pid):.0f} MB" for pid in decoders.pids))
+    first = round((time.perf_counter() - began) * 1000)
+    images = {f"{height} x {width}": photo(width, height, random) for width, height in SIZES}
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in images}
+    for _ in range(arguments.runs):
+        for name, data in images.items():
+            runs[name].append(pairs_of(decoders, data, arguments.rounds))
+            print(name, json.dumps(runs[name][-1]), flush=True)
+    held = [round(memory(pid)) for pid in decoders.pids]
     decoders.close()
-    ending = DecodingProcesses(2, settings.decode_seconds, settings.decode_memory_bytes)
-    ending._command[1:4] = ["-P", "-c", ENDING]
-    ending.start()
-    timed(ending.decode, data)
-    waits = []
-    for _ in range(5):
-        began = time.perf_counter()
-        try:
-            ending.decode(b"crash", IMAGE_SIZE, MOST_PIXELS, HOW)
-        except ImageError:
-            waits.append(time.perf_counter() - began)
-    print(f"until an image that ends its process is an error: {max(waits):.2f} s at most of {len(waits)}")
-    ending.close()
+    results = {
+        "benchmark": "query_decode",
+        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": f"python -m benchmarks.query_decode --rounds {arguments.rounds} --runs {arguments.runs}",
+        "machine": machine.machine(),
+        "versions": machine.versions((*machine.PACKAGES, "pillow")),
+        "added_p50_ms": {name: statistics.median(run["added_p50_ms"] for run in all_) for name, all_ in runs.items()},
+        "runs": runs,
+        "first_answer_ms": first,
+        "private_megabytes": held,
+        "crash_seconds": crash_seconds(settings, images["600 x 400"]),
+    }
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")
+    print(json.dumps({key: results[key] for key in ("added_p50_ms", "first_answer_ms", "crash_seconds")}))
+    return 0
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from coordinator import (
     display,
     doctor,
     evaluating,
+    extras,
     importing_command,
     moving,
     packing_command,
@@ -31,7 +32,20 @@ from coordinator.indexing import LOOK_SECONDS, STORE_LOOK_SECONDS, run_job
 from coordinator.listing import SNIFF_HINT
 from coordinator.making import accept_failures, make_or_open, require_sizes
 from coordinator.progress import Progress, ProgressReader
-from coordinator.terminal import Broker, Engine, Exclude, Include, IndexMemory, IndexName, Job, Json, Recall, err, out
+from coordinator.terminal import (
+    Broker,
+    Engine,
+    Exclude,
+    Include,
+    IndexMemory,
+    IndexName,
+    Job,
+    Json,
+    Recall,
+    Sniff,
+    err,
+    out,
+)
 from coordinator.wishes import Typed
 from coordinator.workforce import client_for_search, named_broker, workers_for_index
 from shared import home
@@ -121,9 +135,7 @@ def index(
             "--moved", help="SOURCE is where the images of JOB lie now: compared, and nothing embedded again."
         ),
     ] = False,
-    sniff: Annotated[
-        bool, typer.Option("--sniff", help="Take files without suffix whose first bytes are an image's.")
-    ] = False,
+    sniff: Sniff = False,
 ) -> None:
     """Embed all images of SOURCE into JOB and build its index; the same command again goes on where it stood."""
     directory = JobDir.at(job)
@@ -191,6 +203,8 @@ def index_job(
             err.print(SNIFF_HINT)
         if manifest.source.notes:
             err.print("noted: " + ", ".join(f"{count:,} {what}" for what, count in manifest.source.notes.items()))
+        if (hint := extras.hint(manifest.source.notes)) is not None:
+            err.print(hint)
         progress = ProgressReader(job, manifest).read()
         if not progress.index_is_current:
             shown = named_broker(settings, typed_broker)

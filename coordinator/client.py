@@ -11,6 +11,7 @@ import numpy.typing as npt
 from celery.exceptions import TimeoutError as CeleryTimeout
 from celery.result import AsyncResult
 
+from coordinator.lost_query import is_lost
 from coordinator.queries import Queryable, as_query, groups
 from shared.broker import (
     CONNECTION_ERRORS,
@@ -76,8 +77,9 @@ class PendingReply:
 
         Raises what kept this query from its hits: ImageError for an image that can't be decoded, QueryError for a
         vector that does not fit, NoIndexYet for a job without an index, AnotherJob from a worker whose job of that name
-        is not the client's, NoWorker when no query worker runs, ReplyTimeout when one runs but was too slow,
-        BrokerUnreachable when the broker went away, BrokerRefuses when it lacks a permission or a setting.
+        is not the client's, NoWorker when no query worker runs, WorkerFailed when the one that took the query ended,
+        which is seen after some seconds, ReplyTimeout when one runs but was too slow, BrokerUnreachable when the
+        broker went away, BrokerRefuses when it lacks a permission or a setting.
         """
         return list(self.answer(timeout).hits)
 
@@ -221,6 +223,12 @@ class Client:
             raise self._unreachable(error) from None
         return waits and not self.has_worker()
 
+    def _is_lost(self, sent: "_Sent") -> bool:
+        try:
+            return is_lost(self._app, self._settings, sent.task_id)
+        except CONNECTION_ERRORS as error:
+            raise self._unreachable(error) from None
+
     def wait(self, sent: "_Sent", result: "AsyncResult[Any]", timeout: float) -> Any:
         """What the task of `sent` returned; looks for a worker when it takes long."""
         deadline = time.monotonic() + timeout
@@ -235,6 +243,11 @@ class Client:
                     nobody = self._nobody_takes(sent) and self._nobody_takes(sent)
                     if left <= _PATIENCE_SECONDS:
                         break
+                    if not nobody and self._is_lost(sent) and not result.ready():
+                        raise WorkerFailed(
+                            "The query worker that took these queries ended, or was cut off from the broker, before it "
+                            "answered: ask again. Its log says more, if it ends each time."
+                        ) from None
         except CONNECTION_ERRORS as error:
             raise self._unreachable(error) from None
         except LookalikeError:

@@ -12,7 +12,7 @@ from coordinator.at_work import AtWork
 from coordinator.demo import DemoPhotos, DemoResult
 from coordinator.progress import Progress
 from coordinator.reconcile import Look
-from shared.errors import LookalikeError
+from shared.errors import ImageError, LookalikeError
 from shared.lease import COPIES
 from shared.messages import Answer, Hit
 from shared.paths import shown_path
@@ -185,6 +185,8 @@ def _search_object(query: str, answer: Answer) -> dict[str, object]:
         found["answered_by"] = answer.answered_by.to_json()
     if isinstance(answer.error, LookalikeError):
         found["error"] = str(answer.error)
+    if isinstance(answer.error, ImageError):
+        found["status"] = answer.error.status
     return found
 
 

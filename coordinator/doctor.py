@@ -23,11 +23,12 @@ from coordinator import (
     worker_checks,
 )
 from coordinator.checks import Check, Verdict, ok, problem, warning, within
+from coordinator.choosing import EVERYTHING, Choice
 from coordinator.sampling import Sample
 from coordinator.source_sample import Listed
-from coordinator.terminal import Engine, Json
+from coordinator.terminal import Engine, Exclude, Include, Json, Sniff
 from shared import home
-from shared.errors import JobError, ModelError, SourceError
+from shared.errors import JobError, ModelError, SourceError, UsageError
 from shared.jobdir import JobDir
 from shared.manifest import Manifest, load_manifest
 from shared.models import DEFAULT_MODEL, REDUCED, ModelSpec, resolve_model
@@ -70,14 +71,22 @@ def doctor(
     seconds: Annotated[
         float, typer.Option(min=1, max=3600, help="Seconds that the sample of SOURCE is timed for, at most.")
     ] = 20,
+    exclude: Exclude = None,
+    include: Include = None,
+    sniff: Sniff = False,
     as_json: Json = False,
 ) -> None:
     """Say whether a job would run here, and what SOURCE would take: a line for each thing that is looked at."""
+    choice = Choice(tuple(exclude or ()), tuple(include or ()), sniff)
+    if choice and source is None:
+        raise UsageError(
+            "--exclude, --include and --sniff choose among the files of SOURCE: name one, or leave them out."
+        )
     settings = load_settings().changed(
         broker_url=broker, model=model, weights=weights, engine=engine, precision=precision, decode=decode
     )
     with terminal.telling("Looking around …", silent=as_json) as (say, doing):
-        visit = _Visit(settings, say, doing)
+        visit = _Visit(settings, say, doing, choice)
         visit.look(source, None if job is None else JobDir.at(job), seconds)
     if as_json:
         terminal.show_json(visit.to_json())
@@ -92,6 +101,7 @@ class _Visit:
     settings: Settings
     say: Callable[[RenderableType], None]
     doing: Callable[[str], None]
+    choice: Choice = EVERYTHING
     checks: list[Check] = field(default_factory=list)
     listed: Listed | None = None
     sample: Sample | None = None
@@ -184,7 +194,7 @@ class _Visit:
         self.doing("Listing images …")
         try:
             self.listed = source_sample.list_source(
-                source, LIST_SECONDS, lambda count: self.doing(f"Listing images … {count:,} so far")
+                source, LIST_SECONDS, lambda count: self.doing(f"Listing images … {count:,} so far"), self.choice
             )
         except (SourceError, OSError) as error:
             self.tell(problem("source", str(error)))

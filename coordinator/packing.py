@@ -1,6 +1,7 @@
 """Packing: a source becomes the list of what is to be packed, or goes on with the one that is there already."""
 
 import os
+import shlex
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -8,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from coordinator.choosing import EVERYTHING, Choice, choice_of
 from coordinator.listing import Listing, no_images
 from coordinator.making import digested
 from coordinator.member_names import MemberNames
@@ -39,16 +41,23 @@ class Asked:
 
 
 def make_or_open(
-    source: str, directory: PackDir, asked: Asked, settings: Settings, listed: Callable[[int], None]
+    source: str,
+    directory: PackDir,
+    asked: Asked,
+    settings: Settings,
+    listed: Callable[[int], None],
+    choice: Choice = EVERYTHING,
 ) -> PackSpec:
     """The spec of the pack in `directory`: the one that is there, else a new one, once `source` is listed.
 
-    `listed` is told the number of paths meanwhile. Raises PackError when the directory holds a pack of another source
-    or with other parameters, naming both, or something else; SourceError when there is nothing to list.
+    `listed` is told the number of paths meanwhile. `choice` is what was typed about the files of the source; a pack
+    that is there goes on with its own, unless another one was typed. Raises PackError when the directory holds a pack
+    of another source, with other parameters or with another choice, naming both, or something else; SourceError when
+    there is nothing to list.
     """
     if directory.spec.is_file():
         spec = load_spec(directory)
-        _require_same(spec, source, directory, asked)
+        _require_same(spec, source, directory, asked, choice)
         return spec
     if (strange := directory.strange()) is not None:
         raise PackError(
@@ -56,11 +65,16 @@ def make_or_open(
         )
     if asked.quality is not None and asked.longest is None:
         raise UsageError("--quality is that of resized images: give --longest as well, or leave it out.")
-    return _make(open_source(source, texts=False), directory, asked, settings, listed)
+    return _make(open_source(source, choice=choice, texts=False), directory, asked, settings, listed, choice)
 
 
 def _make(
-    listing: Listing, directory: PackDir, asked: Asked, settings: Settings, listed: Callable[[int], None]
+    listing: Listing,
+    directory: PackDir,
+    asked: Asked,
+    settings: Settings,
+    listed: Callable[[int], None],
+    choice: Choice,
 ) -> PackSpec:
     digest, root = PathDigest(), _Root(listing)
     known: set[str] = set()
@@ -86,7 +100,15 @@ def _make(
     listing.left_out.update(f"column {name:.60}, which is not packed" for name in known)
     left_out_counts = dict(sorted(listing.left_out.items()))
     spec = PackSpec(
-        source=Source(listing.kind, listing.location, digest.hexdigest(), left_out_counts),
+        source=Source(
+            listing.kind,
+            listing.location,
+            digest.hexdigest(),
+            left_out_counts,
+            exclude=list(choice.exclude),
+            include=list(choice.include),
+            sniff=choice.sniff,
+        ),
         root=root.text,
         listed=digest.count,
         images_per_tar=asked.images_per_tar or IMAGES_PER_TAR,
@@ -134,7 +156,7 @@ class _Root:
         return None if self._found is None else to_text(self._found)
 
 
-def _require_same(spec: PackSpec, source: str, directory: PackDir, asked: Asked) -> None:
+def _require_same(spec: PackSpec, source: str, directory: PackDir, asked: Asked, choice: Choice) -> None:
     listing = open_source(source)
     made = spec.source
     if listing.kind != made.kind or (not listing.changes_in_place and listing.location != made.location):
@@ -151,7 +173,11 @@ def _require_same(spec: PackSpec, source: str, directory: PackDir, asked: Asked)
                 f"{directory.path} is a pack of a {made.kind} of {spec.listed:,} paths ({made.location}), and the one "
                 f"given now differs from it ({digest.count:,} paths): give the same list, or name another directory."
             )
+    kept = choice_of(made)
     for option, wanted, is_made in (
+        ("--exclude", choice.exclude or None, kept.exclude),
+        ("--include", choice.include or None, kept.include),
+        ("--sniff", choice.sniff or None, kept.sniff),
         ("--longest", asked.longest, spec.longest),
         ("--quality", asked.quality, spec.quality),
         ("--images-per-tar", asked.images_per_tar, spec.images_per_tar),
@@ -168,4 +194,6 @@ def _require_same(spec: PackSpec, source: str, directory: PackDir, asked: Asked)
 def _told(option: str, value: Any) -> str:
     if isinstance(value, bool):
         return f"with {option}" if value else f"without {option}"
+    if isinstance(value, tuple):
+        return "with " + " ".join(f"{option} {shlex.quote(each)}" for each in value) if value else f"without {option}"
     return f"without {option}" if value is None else f"with {option} {value}"

@@ -12,10 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from coordinator import terminal
+from coordinator.choosing import WITHOUT_SUFFIX, Choice
+from coordinator.listing import SNIFF_HINT
 from coordinator.pack_process import packer, packing_lock
 from coordinator.pack_progress import PackPace, PackProgress
 from coordinator.packing import IMAGES_PER_TAR, QUALITY, TAR_BYTES, Asked, make_or_open
-from coordinator.terminal import err
+from coordinator.terminal import Exclude, Include, Sniff, err
 from shared import pack_rows
 from shared.errors import UsageError
 from shared.packdir import LEAST_TAR_BYTES, PackDir, PackSpec, load_spec
@@ -53,10 +55,14 @@ def pack(
     threads: Annotated[
         int, typer.Option(min=1, max=512, help="Images that are read at once: as many as a slow mount takes.")
     ] = 16,
+    exclude: Exclude = None,
+    include: Include = None,
+    sniff: Sniff = False,
 ) -> None:
     """Pack the images of SOURCE into a few tars in DIR; the same command again goes on after the last whole tar."""
     place = PackDir.at(directory)
     asked = Asked(longest, quality, images_per_tar, None if tar_bytes is None else _tar_bytes(tar_bytes), webdataset)
+    choice = Choice(tuple(exclude or ()), tuple(include or ()), sniff)
     result: dict[str, Any] = {}
     with terminal.ending_in_order(lambda: _interrupted(place)), packing_lock(place) as lock:
         with err.status("Listing images …") as status:
@@ -66,11 +72,14 @@ def pack(
                 asked,
                 load_settings(),
                 lambda count: status.update(f"Listing images … {count:,} so far"),
+                choice,
             )
         err.print(f"{spec.listed:,} images; {_how(spec)}")
         if spec.source.left_out:
             left_out = ", ".join(f"{count:,} {reason}" for reason, count in spec.source.left_out.items())
             err.print(f"not listed: {left_out}")
+        if WITHOUT_SUFFIX in spec.source.left_out:
+            err.print(SNIFF_HINT)
         with packer(place, threads, lock) as said:
             terminal.follow(_frames(spec, said, result), "Stopping; the tar under way is dropped …")
         place.lock.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from coordinator.checks import Check, ok, problem, warning
+from coordinator.choosing import EVERYTHING, Choice
 from coordinator.listing import most_left_out, no_images
 from coordinator.sources import open_source
 from shared.locations import Location
@@ -88,12 +89,13 @@ class Listed:
         return self.path_bytes / self.count if self.count else 0.0
 
 
-def list_source(source: str, seconds: float, told: Callable[[int], None]) -> Listed:
+def list_source(source: str, seconds: float, told: Callable[[int], None], choice: Choice = EVERYTHING) -> Listed:
     """List `source` for `seconds` at most, in a thread, as a mount that went away may hold who looks at it for good.
 
-    `told` is called with the number of images now and then. Raises SourceError when the source can't be listed.
+    `told` is called with the number of images now and then. `choice` is what was typed about the files of the source.
+    Raises SourceError when the source can't be listed, UsageError when `choice` can't be meant.
     """
-    listing = _Listing(source)
+    listing = _Listing(source, choice)
     thread = threading.Thread(target=listing.run, name="listing the source", daemon=True)
     thread.start()
     deadline = time.monotonic() + seconds
@@ -106,8 +108,9 @@ def list_source(source: str, seconds: float, told: Callable[[int], None]) -> Lis
 class _Listing:
     """The listing that goes on in a thread; whoever takes what there is ends it."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, choice: Choice) -> None:
         self.found = Listed("source", shown(source))
+        self._choice = choice
         self._source = source
         self._runs = SpreadRuns()
         self._error: BaseException | None = None
@@ -119,7 +122,7 @@ class _Listing:
         try:
             # A reader of its own: Python's must not be in a thread's hands when the interpreter ends.
             with open(0, "rb", closefd=False) if self._source == "-" else nullcontext() as stdin:
-                listing = open_source(self._source, stdin)
+                listing = open_source(self._source, stdin, self._choice)
                 self.found.kind, self.found.location = listing.kind, shown(listing.location)
                 for image in listing.images:
                     with self._lock:

@@ -12,6 +12,7 @@ from typing import BinaryIO, Final
 from coordinator import list_files, remote_source
 from coordinator.archive_images import holds_images, images_in
 from coordinator.choosing import EVERYTHING, Choice, Sieve
+from coordinator.extras import noted
 from coordinator.folders import walk
 from coordinator.gathering import fixed_folder, images_in_folder, images_of, place_below, texts_among
 from coordinator.list_files import LISTS, beside
@@ -53,7 +54,7 @@ def open_source(
             f"{source} names its images itself, and no pattern chooses among them: leave --exclude, --include "
             "and --sniff out, or take rows out of it."
         )
-    listing.images, listing.notes = sieve.through(listing.images), sieve.notes
+    listing.images, listing.notes = sieve.through(noted(listing.images, sieve.notes)), sieve.notes
     return listing
 
 

@@ -102,6 +102,7 @@ Include = Annotated[
         help="Take what matches although an --exclude or the default leaves it out; may be given again.",
     ),
 ]
+Sniff = Annotated[bool, typer.Option("--sniff", help="Take files without suffix whose first bytes are an image's.")]
 _LINE_SECONDS = 10.0
 
 

@@ -26,7 +26,8 @@
         ├── ReplyTimeout            somebody does, but no reply came in time
         └── WorkerFailed            a worker says why the job can't go on
 
-A reply carries an error as its class name and its sentence; `error_from` makes the same class of it again.
+A reply carries an error as its class name and its sentence, and that of an image its status; `error_from` makes the
+same error of it again.
 """
 
 import errno
@@ -157,9 +158,13 @@ def _tree(root: type[LookalikeError]) -> dict[str, type[LookalikeError]]:
     return found
 
 
-def error_from(kind: str, message: str) -> LookalikeError:
+def error_from(kind: str, message: str, status: str | None = None) -> LookalikeError:
     """Rebuild the error that a reply carries as `kind` (a class name of this tree) and its sentence.
 
-    A kind that this version does not know, as a newer worker may send it, becomes a plain `LookalikeError`.
+    A kind that this version does not know, as a newer worker may send it, becomes a plain `LookalikeError`. `status` is
+    that of an ImageError; with None, as from an older worker, it is what the class has by itself.
     """
-    return _tree(LookalikeError).get(kind, LookalikeError)(message)
+    error = _tree(LookalikeError).get(kind, LookalikeError)(message)
+    if isinstance(error, ImageError) and status is not None:
+        error.status = status
+    return error

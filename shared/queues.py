@@ -55,6 +55,32 @@ def queued_tasks(client: redis.Redis, queue: str) -> list[str]:
     return found
 
 
+def held_tasks(client: redis.Redis) -> list[str]:
+    """The ids of the tasks whose messages workers hold unacknowledged; those of another form are left out."""
+    found = []
+    for raw in client.hvals(Channel.unacked_key):
+        with suppress(ValueError, KeyError, TypeError):
+            envelope, _, _ = json.loads(raw)
+            found.append(str(envelope["headers"]["id"]))
+    return found
+
+
+def listeners(client: redis.Redis) -> int | None:
+    """How many connections listen as a worker does to what all are asked; None where the broker does not tell.
+
+    A worker has one, which ends with its process, however busy that is.
+    """
+    try:
+        own, clients = client.client_id(), client.client_list()
+    except redis.exceptions.ResponseError:  # CLIENT is not among what queues need, and may be forbidden or renamed.
+        return None
+    by_id = {one.get("id"): one for one in clients}
+    if str(own) not in by_id or "psub" not in by_id[str(own)] or "db" not in by_id[str(own)]:
+        return None
+    # Workers listen to patterns; who waits for a reply listens to a channel.
+    return sum(one["db"] == by_id[str(own)]["db"] and int(one["psub"]) > 0 for one in clients)
+
+
 def send_embed(app: Celery, job_id: str, identity: str, partition: int, count: int) -> None:
     """Ask for one partition of the job of that identity. Raises one of CONNECTION_ERRORS when the broker is away."""
     _send(app, EMBED_TASK, EmbedPartition(job_id, partition, identity), f"{job_id} partition {partition + 1}/{count}")

@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Final, TypeAlias
 
 from shared.processes import ending
+from workers.memory_file import MemoryFile, read_piece
 
 Piece: TypeAlias = "bytes | bytearray | memoryview"
 
@@ -21,6 +22,9 @@ _LENGTH_BYTES: Final = 8
 _END_SECONDS: Final = 5.0
 # What a pipe holds. With the system's 64 kB an image of a few megabytes takes as many turns of two processes.
 _PIPE_BYTES: Final = 1 << 20
+# A longer piece goes through memory that both processes hold open, where the system has such: it takes one turn.
+_PIECE_BYTES: Final = 1 << 16
+_IN_MEMORY: Final = 1 << 63  # Added to the length of such a piece.
 
 
 class ChildProcess:
@@ -31,15 +35,20 @@ class ChildProcess:
 
     def __init__(self, command: Sequence[str], keep: Sequence[int] = ()) -> None:
         """Start it; the open files `keep` stay open in it. It is not waited for."""
+        self._memory = MemoryFile()
         # In a session of its own: Ctrl-C is for the worker, and must not count against an image.
-        self._process = subprocess.Popen(
-            [*command],
-            bufsize=0,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            pass_fds=tuple(keep),
-            start_new_session=True,
-        )
+        try:
+            self._process = subprocess.Popen(
+                [*command],
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                pass_fds=(*keep, *self._memory.files),
+                start_new_session=True,
+            )
+        except BaseException:
+            self._memory.close()
+            raise
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._in, self._out = self._process.stdin.fileno(), self._process.stdout.fileno()
@@ -62,14 +71,19 @@ class ChildProcess:
         TimeoutError when the answer takes more than `seconds`. Either way it is to be ended.
         """
         deadline = time.monotonic() + seconds
-        lengths = (len(request), *map(len, request))
-        self._write(b"".join(length.to_bytes(_LENGTH_BYTES, "big") for length in lengths), deadline)
-        for piece in request:
-            self._write(piece, deadline)
+        kept = self._memory.keep([piece for piece in request if len(piece) > _PIECE_BYTES])
+        lengths = [len(piece) + (_IN_MEMORY if kept and len(piece) > _PIECE_BYTES else 0) for piece in request]
+        head = (len(request), self._memory.number, *lengths)
+        self._write(b"".join(number.to_bytes(_LENGTH_BYTES, "big") for number in head), deadline)
+        for piece, length in zip(request, lengths, strict=True):
+            if length < _IN_MEMORY:
+                self._write(piece, deadline)
         length = int.from_bytes(self._read(_LENGTH_BYTES, deadline), "big")
         if length > most:
             raise EOFError
-        return self._read(length, deadline)
+        answer = self._read(length, deadline)
+        self._memory.trim()
+        return answer
 
     def end(self) -> str:
         """End the process, if it has not ended by itself, and say how it did."""
@@ -90,6 +104,7 @@ class ChildProcess:
         assert self._process.stdout is not None
         self._process.stdin.close()  # It ends by itself when it has nothing more to read.
         self._process.stdout.close()
+        self._memory.close()
 
     def _killed(self) -> int:
         self._process.kill()
@@ -138,8 +153,8 @@ def serve(answer: Callable[[list[bytes]], Sequence[Piece]], seconds: float) -> N
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
     with suppress(BrokenPipeError, EOFError):  # Whoever asked is gone.
         while True:
-            lengths = [_number() for _ in range(_number())]
-            request = [_exactly(length) for length in lengths]
+            count, memory = _number(), _number()
+            request = _pieces([_number() for _ in range(count)], memory)
             signal.setitimer(signal.ITIMER_REAL, seconds)
             pieces = [memoryview(piece).cast("B") for piece in answer(request)]
             signal.setitimer(signal.ITIMER_REAL, 0)
@@ -150,6 +165,17 @@ def serve(answer: Callable[[list[bytes]], Sequence[Piece]], seconds: float) -> N
 
 def _number() -> int:
     return int.from_bytes(_exactly(_LENGTH_BYTES), "big")
+
+
+def _pieces(lengths: list[int], memory: int) -> list[bytes]:
+    pieces, place = [], 0
+    for length in lengths:
+        if length < _IN_MEMORY:
+            pieces.append(_exactly(length))
+        else:
+            pieces.append(read_piece(memory, length - _IN_MEMORY, place))
+            place += len(pieces[-1])
+    return pieces
 
 
 def _exactly(length: int) -> bytes:

@@ -17,11 +17,16 @@ from numpy.typing import NDArray
 from shared.errors import ImageError, SettingsError
 from shared.locations import Location, read_bytes
 from shared.models import REDUCED, REDUCED_OPAQUE, STRICT, STRICT_OPAQUE
+from workers.camera_raw import RawPicture, raw_picture
+from workers.floats import float_pixels, float_samples
 from workers.header import JPEGS, is_cut_short, read_header, require_honest
 from workers.icons import picture_of
+from workers.jpeg_xl import jpeg_xl_pixels
 from workers.pillow_decode import ADDED, SECOND_TRY, counts_otherwise, is_misread, pillow_pixels
 from workers.png_still import still
 from workers.structure import require_structure
+from workers.structure_raster import TIFFS
+from workers.structure_raw import is_raw
 from workers.transparency import may_be_transparent
 from workers.webp_tail import require_written
 
@@ -92,13 +97,20 @@ def decode(data: bytes, image_size: int, max_pixels: int, how: str = REDUCED) ->
     take long.
     """
     data = picture_of(data)
-    width, height, kind, orientation = checked_header(data, max_pixels)
+    if _is_read_as_raw(data, how):
+        raw = _raw_picture(data, max_pixels)
+        if raw.jpeg is None:
+            square = _square(raw.shown, image_size, how)
+        else:
+            square = decode(raw.jpeg, image_size, max_pixels, how).pixels
+        return DecodedImage(_upright(square, raw.orientation), raw.width, raw.height)
+    width, height, kind, orientation = checked_header(data, max_pixels, how)
     flag = cv2.IMREAD_COLOR
     # Of any other format OpenCV decodes all, and drops pixels instead of averaging them.
     if kind in JPEGS and how in (REDUCED, REDUCED_OPAQUE):
         short = min(width, height)
         flag = next((f for by, f in _REDUCED if short // by >= _REDUCED_MARGIN * image_size), flag)
-    with _alone(width, height, flag):
+    with _alone(data, kind, width, height, flag):
         what = f"{kind} data of {width} x {height} pixels"
         pixels, orientation = _shown(data, kind, flag, orientation, how, what)
         square = _square(pixels, image_size, how)
@@ -112,28 +124,52 @@ def decode_photo(data: bytes, longest: int, max_pixels: int, how: str = REDUCED)
     transparency. Raises ImageError as `decode` does.
     """
     data = picture_of(data)
-    width, height, kind, orientation = checked_header(data, max_pixels)
+    if _is_read_as_raw(data, how):
+        raw = _raw_picture(data, max_pixels)
+        if raw.jpeg is not None:
+            return _upright(decode_photo(raw.jpeg, longest, max_pixels, how), raw.orientation)
+        shrunk = np.asarray(cv2.cvtColor(_shrunk(raw.shown, longest), cv2.COLOR_BGR2RGB), np.uint8)
+        return _upright(shrunk, raw.orientation)
+    width, height, kind, orientation = checked_header(data, max_pixels, how)
     flag = cv2.IMREAD_COLOR
     if kind in JPEGS:
         flag = next((f for by, f in _REDUCED if max(width, height) // by >= longest), flag)
-    with _alone(width, height, flag):
+    with _alone(data, kind, width, height, flag):
         what = f"{kind} data of {width} x {height} pixels"
         pixels, orientation = _shown(data, kind, flag, orientation, how, what)
-        scale = longest / max(pixels.shape[:2])
-        if scale < 1:
-            size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
-            pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+        pixels = _shrunk(pixels, longest)
     return _upright(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8), orientation)
 
 
-def checked_header(data: bytes, max_pixels: int) -> tuple[int, int, str, int | None]:
+def _shrunk(pixels: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
+    scale = longest / max(pixels.shape[:2])
+    if scale >= 1:
+        return pixels
+    size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _is_read_as_raw(data: bytes, how: str) -> bool:
+    """Whether a file is read as a camera's RAW; older versions read those that begin as a TIFF as one."""
+    return is_raw(data) and not (how in (REDUCED_OPAQUE, STRICT_OPAQUE) and data.startswith(TIFFS))
+
+
+def _raw_picture(data: bytes, max_pixels: int) -> RawPicture:
+    with _one_large if len(data) > _LARGE else nullcontext():
+        return raw_picture(data, max_pixels)
+
+
+def checked_header(data: bytes, max_pixels: int, how: str = REDUCED) -> tuple[int, int, str, int | None]:
     """Width, height, kind and orientation of an image file; ImageError for what had better not be decoded.
 
-    The orientation is one of EXIF's, 1 to 8, where OpenCV does not see to it, else None.
+    `how` is as for `decode`. The orientation is one of EXIF's, 1 to 8, where OpenCV does not see to it, else None.
     """
     if not data:
         raise ImageError("The file is empty.", "empty")
     data = picture_of(data)
+    if _is_read_as_raw(data, how):
+        raw = _raw_picture(data, max_pixels)
+        return raw.width, raw.height, "RAW", None
     if is_cut_short(data):
         raise ImageError(f"The file is cut short after {len(data):,} bytes: its end is missing.", "truncated")
     require_structure(data, max_pixels)
@@ -153,8 +189,9 @@ def decode_large_under(lock: AbstractContextManager[object]) -> None:
     _one_large = lock
 
 
-def _alone(width: int, height: int, flag: int) -> AbstractContextManager[object]:
+def _alone(data: bytes, kind: str, width: int, height: int, flag: int) -> AbstractContextManager[object]:
     weight = width * height if flag == cv2.IMREAD_COLOR else width * height // 4
+    weight *= 4 if float_samples(data, kind) else 1
     return _one_large if weight > _LARGE else nullcontext()
 
 
@@ -168,6 +205,12 @@ def _shown(
         data = still(data, older=how in (REDUCED_OPAQUE, STRICT_OPAQUE))
     if kind in ADDED:  # OpenCV reads none of these, and older versions read none of them at all.
         return pillow_pixels(data, kind, what)
+    if kind == "JPEG XL":
+        return jpeg_xl_pixels(data, what), None
+    samples = float_samples(data, kind)
+    # Older versions made black of a grey PFM, and refused the others.
+    if samples and not (kind == "PFM" and samples == 1 and how in (REDUCED_OPAQUE, STRICT_OPAQUE)):
+        return float_pixels(data, kind, what), None
     if how in (REDUCED_OPAQUE, STRICT_OPAQUE):
         if kind == "PPM" and counts_otherwise(data):  # Older versions refused these.
             return pillow_pixels(data, kind, what)

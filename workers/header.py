@@ -7,8 +7,11 @@ from contextlib import suppress
 from PIL import Image, UnidentifiedImageError
 
 from shared.errors import ImageError
+from workers.floats import float_tiff_size, is_pfm, pfm_size
 from workers.pillow_decode import exif_orientation, without_texts
+from workers.structure_jxl import is_jxl, jxl_header
 from workers.structure_more import is_pcx, is_tga
+from workers.structure_raster import TIFFS, unusual_numbers
 
 # Pillow reads headers here, never pixels, so its guard against decompression bombs is ours to keep (`max_pixels`).
 Image.MAX_IMAGE_PIXELS = None
@@ -44,6 +47,7 @@ FORMATS = tuple(
 )
 # What Pillow would see in other files, too, is told by its structure first.
 _TOLD = {"PCX": is_pcx, "TGA": is_tga}
+_OURS = ("PFM", "JPEG XL")  # What Pillow is not asked about.
 JPEGS = ("JPEG", "MPO")  # A JPEG with further pictures behind it is an MPO to Pillow.
 # Formats that people keep photographs in, and that no build of OpenCV decodes, or not every one.
 _NOT_DECODED = (
@@ -51,12 +55,9 @@ _NOT_DECODED = (
     (8, b"WEBP", "a WebP image"),
     (4, b"jP  ", "a JPEG 2000 image"),
     (0, b"\xff\x4f\xff\x51", "a JPEG 2000 image"),
-    (4, b"JXL ", "a JPEG XL image"),
-    (0, b"\xff\x0a", "a JPEG XL image"),
     (4, b"ftypmif1", "a HEIF image"),
     (0, b"\x76\x2f\x31\x01", "an OpenEXR image"),
     (0, b"P7\n", "a PAM image"),
-    (0, b"PF\n", "a PFM image"),
 )
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
 _EXIF_ORIENTATION = 0x0112
@@ -68,6 +69,13 @@ _PNG_SLACK = 65_536
 
 def read_header(data: bytes) -> tuple[int, int, str, int | None]:
     """Width, height and format by the header alone, and the orientation where OpenCV does not see to it."""
+    if is_pfm(data):
+        return *pfm_size(data), "PFM", None
+    if is_jxl(data):
+        header = jxl_header(data)
+        return header.width, header.height, "JPEG XL", None
+    if (size := float_tiff_size(data)) is not None:
+        return *size, "TIFF", None
     try:
         told = tuple(name for name, is_one in _TOLD.items() if is_one(data))
         with Image.open(io.BytesIO(data), formats=told or FORMATS) as image:
@@ -85,8 +93,16 @@ def read_header(data: bytes) -> tuple[int, int, str, int | None]:
         raise ImageError(f"The header of the image is damaged: {error}.") from error
 
 
+def own_orientation(jpeg: bytes) -> int:
+    """The orientation, 1 to 8, that a JPEG says of itself; 1 without any."""
+    with suppress(Exception), Image.open(io.BytesIO(jpeg), formats=("JPEG", "MPO")) as image:
+        value = image.getexif().get(_EXIF_ORIENTATION, 1)
+        return value if value in range(1, 9) else 1
+    return 1  # Whoever decodes it says what is wrong with it.
+
+
 def _unidentified(data: bytes) -> ImageError:
-    known = ", ".join((*FORMATS, *_TOLD))
+    known = ", ".join((*FORMATS, *_TOLD, *_OURS))
     found = next((what for at, magic, what in _NOT_DECODED if data.startswith(magic, at)), None)
     if data[4:8] == b"ftyp" and any(brand in data[8:48] for brand in _HEIC_BRANDS):
         found = "a HEIC image"
@@ -95,6 +111,11 @@ def _unidentified(data: bytes) -> ImageError:
                 "The file is a HEIC image, for which pi-heif is needed and not installed: pip install "
                 "'lookalike[worker]', or convert it to JPEG."
             )
+    if data.startswith(TIFFS) and (numbers := unusual_numbers(data)):
+        return ImageError(
+            f"The TIFF holds {numbers}, which is unusual: they have no defined black and white. Convert it to 8 or 16 "
+            "bits."
+        )
     begins = next((name for name in FORMATS if _begins_as(name, data[:16])), None)
     if begins is not None:
         return ImageError(f"The file begins like {begins}, but its header is damaged or unusual.")

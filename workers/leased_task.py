@@ -1,6 +1,7 @@
 """What the embed and merge tasks share around their work: the lease, the stop, the trouble, the progress events."""
 
 import logging
+import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -19,8 +20,10 @@ from workers.runtime import LatestEvent, Runtime
 
 log = logging.getLogger("lookalike.worker")
 
-# A task that this worker could not do is offered again, to this worker or another, after this share of a lease: 10 s.
-_TROUBLE_LEASES = 0.5
+# A task that this worker could not do is offered again, to this worker or another, after this share of a lease: 5 to
+# 15 s. At no steady pace: workers look into their queues once a second, and of two that do, the one that refuses what
+# it takes could come first every time.
+_TROUBLE_LEASES = 0.25, 0.75
 # A message of a job that was deleted, or lies under a root that no worker serves, must not go round for ever. Where its
 # disk comes back, the coordinator asks again.
 _OFFERS_OF_A_LOST_JOB = 60
@@ -63,11 +66,11 @@ def leased(task: Task, job: str, what: int | str, shown: str) -> Iterator[Lease]
             if isinstance(error, JobNotFound | AnotherJob) and task.request.retries >= _OFFERS_OF_A_LOST_JOB:
                 log.error("%s: offered %d times for a job that is not here; dropped.", shown, task.request.retries)
                 raise Reject(str(error), requeue=False) from None
-            _offer_again(task, runtime.settings.lease_seconds * _TROUBLE_LEASES, shown)
+            _offer_again(task, runtime.settings.lease_seconds * random.uniform(*_TROUBLE_LEASES), shown)
         except Exception as error:
             log.exception("%s failed in a way that lookalike has no sentence for.", shown)
             report_trouble(runtime.client, job, owner, _unforeseen(error))
-            _offer_again(task, runtime.settings.lease_seconds * _TROUBLE_LEASES, shown)
+            _offer_again(task, runtime.settings.lease_seconds * random.uniform(*_TROUBLE_LEASES), shown)
 
 
 def _unforeseen(error: Exception) -> str:

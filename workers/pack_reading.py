@@ -44,6 +44,8 @@ _SUFFIXES = {
     "DDS": ".dds",
     "PCX": ".pcx",
     "TGA": ".tga",
+    "PFM": ".pfm",
+    "JPEG XL": ".jxl",
 }
 
 

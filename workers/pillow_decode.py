@@ -23,7 +23,7 @@ _PILLOW_ALONE = ("GIF", "AVIF")
 SECOND_TRY = ("PNG", "TIFF", "JPEG2000", "BMP", "PPM")
 # What only Pillow reads, on white in every job.
 ADDED = ("HEIF", "PSD", "PCX", "QOI", "TGA", "DDS", "ICO", "ICNS")
-_SIGNED, _FLOAT, _COMPLEX = 2, 3, (5, 6)
+_SIGNED, _COMPLEX = 2, (5, 6)
 _OLD_JPEG, _LAB = 6, 8  # A compression and a photometric interpretation of TIFF.
 
 
@@ -39,8 +39,6 @@ def is_misread(data: bytes, kind: str, what: str) -> bool:
         # Runs, masks and palettes are Pillow's; OpenCV takes what it does not know for something else.
         return data[14:18] == b"\x0c\0\0\0" or data[28:30] != b"\x18\0" or data[30:34] != bytes(4)
     if kind == "PPM":
-        if data[:2] in (b"Pf", b"PF"):
-            raise ImageError("The file is a PFM image, whose floats have no defined white: convert it to PNG or TIFF.")
         return counts_otherwise(data)
     return kind == "TIFF" and _is_unusual_tiff(data, what)
 
@@ -59,8 +57,8 @@ def _is_unusual_tiff(data: bytes, what: str) -> bool:
             compression, photometric = tags.get(259), tags.get(262)
     except Exception:  # Whoever decodes it says what is wrong with it.
         return False
-    if meaning in (_SIGNED, _FLOAT, *_COMPLEX):
-        numbers = {_SIGNED: "signed numbers", _FLOAT: "floats"}.get(meaning, "complex numbers")
+    if meaning in (_SIGNED, *_COMPLEX):
+        numbers = "signed numbers" if meaning == _SIGNED else "complex numbers"
         raise ImageError(
             f"The {what} holds {numbers}, which is unusual: they have no defined black and white. Convert it to 8 or "
             "16 bits."

@@ -6,10 +6,12 @@ from typing import Final
 
 from shared.errors import ImageError
 from workers.claims import DEFLATE_RATIO, LZW_RATIO, cut_short, require_data, require_pixels
+from workers.floats import is_pfm, require_pfm
 from workers.structure_boxes import CODESTREAM, JP2, require_avif, require_jpeg_2000
 from workers.structure_heif import is_heif, require_heif
+from workers.structure_jxl import is_jxl, require_jxl
 from workers.structure_more import require_more
-from workers.structure_raster import is_ppm, require_bmp, require_ppm, require_tiff
+from workers.structure_raster import TIFFS, is_ppm, require_bmp, require_ppm, require_tiff
 
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _GIF: Final = (b"GIF87a", b"GIF89a")
@@ -21,7 +23,6 @@ _SLACK: Final = 1_024
 _GIF_BLOCK: Final = re.compile(rb"[!,;]")
 _MOST_GIF_BLOCKS: Final = 100_000  # Comments and the like: an encoder writes a handful before the first frame.
 _HUFFMAN_FRAMES: Final = (0xC0, 0xC1, 0xC2)
-_TIFF: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _AVIF: Final = (b"ftypavif", b"ftypavis")
 
 
@@ -43,10 +44,14 @@ def require_structure(data: bytes, max_pixels: int) -> None:
         require_bmp(data, max_pixels)
     elif is_ppm(data):
         require_ppm(data, max_pixels)
-    elif data.startswith(_TIFF):
+    elif is_pfm(data):
+        require_pfm(data, max_pixels)
+    elif data.startswith(TIFFS):
         require_tiff(data, max_pixels)
     elif data.startswith((JP2, CODESTREAM)):
         require_jpeg_2000(data, max_pixels)
+    elif is_jxl(data):
+        require_jxl(data, max_pixels)
     elif is_heif(data):
         require_heif(data, max_pixels)
     elif data[4:12] in _AVIF:

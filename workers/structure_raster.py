@@ -7,6 +7,9 @@ from typing import Literal
 from shared.errors import ImageError
 from workers.claims import DEFLATE_RATIO, LZW_RATIO, cut_short, require_data, require_pixels
 
+TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""With what a TIFF begins."""
+
 _PPM_BEGINS = re.compile(rb"P[1-6](?:\s|#)")
 _PPM_NUMBER = re.compile(rb"(?:\s|#[^\r\n]*(?:[\r\n]|$))*(\d*)")
 _PPM_DIGITS = 10
@@ -20,6 +23,9 @@ _PLACES, _COUNTS = (273, 324), (279, 325)
 _TILE = (322, 323)
 # How many bytes one byte of each compression gives at most; of others, such as zstd, there is no such number.
 _RATIOS = {1: 1, 5: LZW_RATIO, 8: DEFLATE_RATIO, 32946: DEFLATE_RATIO, 32773: 64}
+_MEANING, _FLOATS = 339, 3
+_NUMBERS = {2: "signed numbers", 4: "numbers of no known meaning", 5: "complex numbers", 6: "complex numbers"}
+_MOST_BITS = 16
 _MOST_TAGS = 4_096
 _MOST_SAMPLES = 32
 
@@ -100,13 +106,21 @@ def require_ppm(data: bytes, max_pixels: int) -> None:
 
 def require_tiff(data: bytes, max_pixels: int) -> None:
     """Raise ImageError for a TIFF whose first directory, or whose pixels by it, end behind the file."""
+    _require_tiff_pixels(data, tiff_tags(data), max_pixels)
+
+
+def tiff_tags(data: bytes, begins: int | None = None) -> dict[int, list[int]]:
+    """The whole numbers in the first directory of a TIFF, or in that which `begins` there, by their tags.
+
+    Raises ImageError where it ends behind the file.
+    """
     order: Literal["little", "big"] = "little" if data[:2] == b"II" else "big"
     big = int.from_bytes(data[2:4], order) == 43
     word, entry, counted = (8, 20, 8) if big else (4, 12, 2)
     first = 8 if big else 4
     if len(data) < first + word:
         raise cut_short(data, "its header is not whole")
-    start = int.from_bytes(data[first : first + word], order)
+    start = int.from_bytes(data[first : first + word], order) if begins is None else begins
     if start + counted > len(data):
         raise cut_short(data, f"its directory begins at byte {start:,}")
     tags = int.from_bytes(data[start : start + counted], order)
@@ -126,7 +140,16 @@ def require_tiff(data: bytes, max_pixels: int) -> None:
             raise cut_short(data, f"its tag {tag} has {length:,} bytes at byte {place:,}")
         if kind in _WHOLE_NUMBERS:
             values[tag] = (data[place : place + length], _WHOLE_NUMBERS[kind])
-    _require_tiff_pixels(data, {tag: _numbers(*value, order) for tag, value in values.items()}, max_pixels)
+    return {tag: _numbers(*value, order) for tag, value in values.items()}
+
+
+def unusual_numbers(data: bytes) -> str:
+    """What the samples of a TIFF are where they have no defined black and white; "" for all others."""
+    tags = tiff_tags(data)
+    meaning, bits = max(tags.get(_MEANING, [1])), max(tags.get(_BITS, [1]))
+    if meaning in _NUMBERS:
+        return _NUMBERS[meaning]
+    return f"whole numbers of {bits} bits" if bits > _MOST_BITS and meaning != _FLOATS else ""
 
 
 def _numbers(data: bytes, size: int, order: Literal["little", "big"]) -> list[int]:

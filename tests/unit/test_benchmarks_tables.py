@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import embed_tables, index_tables, parts_tables, query_tables, tables
+from benchmarks import embed_tables, fuzz_tables, index_tables, parts_tables, query_tables, tables
 from benchmarks.index_queries import COSINES
 from benchmarks.timing import percentiles_of_runs
 
@@ -23,6 +23,7 @@ MADE = {
     "parts": parts_tables.all_tables,
     "embed": embed_tables.all_tables,
     "embed_gpu": embed_tables.all_tables,
+    "fuzz_index": fuzz_tables.all_tables,
 }
 
 QUOTED = [name for name in MADE if (RESULTS / f"{name}.json").is_file()]
@@ -163,6 +164,7 @@ def test_every_block_of_the_page_belongs_to_a_benchmark(
         query_tables.all_tables(query_results),
         parts_tables.all_tables(HEADER | {"dim": 8, "sizes": []}),
         *(embed_tables.all_tables({"device": device}) for device in ("cpu", "gpu")),
+        fuzz_tables.all_tables(json.loads((RESULTS / "fuzz_index.json").read_text())),
     ]
     assert set(tables.block_names(PAGE.read_text())) <= {name for one in made for name in one}
 

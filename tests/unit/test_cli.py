@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from coordinator import at_work, cli, searching, workforce
+from coordinator import at_work, cli, extras, searching, workforce
 from coordinator.at_work import AtWork
 from coordinator.indexing import Step
 from coordinator.progress import ProgressReader
@@ -600,6 +600,18 @@ def test_index_says_what_was_taken_as_metadata_and_what_sniffing_would_do(
     assert "not listed: 1 .txt, 1 excluded by *.json, 1 without suffix and no image\n" in ran.err
     assert "noted" not in ran.err
     assert "--sniff looks" not in ran.err
+
+
+def test_index_says_before_it_works_that_images_take_an_extra_that_is_missing(
+    run: Run, photos: Path, steps: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (photos / "x.nef").touch()
+    steps.append(lambda job, manifest, settings: finish(job, manifest))
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+    ran = run("index", photos, "jobs/job", "--broker", "redis://host")
+    assert "noted: 1 of JPEG XL or camera RAW, which take the extra formats\nimagecodecs and rawpy are not" in ran.err
+    monkeypatch.setattr(extras, "find_spec", lambda name: name)
+    assert "not installed" not in run("index", photos, "jobs/job", "--broker", "redis://host").err
 
 
 def test_index_on_a_finished_job_says_what_came_and_went(

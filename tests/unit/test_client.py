@@ -45,6 +45,10 @@ class FakeResult:
         self.outcomes = outcomes
         self.forgotten = 0
         self.timeouts: list[float] = []
+        self.is_there = False
+
+    def ready(self) -> bool:
+        return self.is_there
 
     def get(self, timeout: float) -> Any:
         self.timeouts.append(timeout)
@@ -66,6 +70,7 @@ class FakeApp:
         self.failures: list[Exception] = []
         self.queues: dict[str, list[dict[str, str]]] = {"query1@here": [{"name": QUERY_QUEUE}]}
         self.waiting: set[str] = set()
+        self.lost: set[str] = set()
         self.worker: Callable[[SearchJob], list[Any]] = lambda message: [reply_to_json(answers(message))]
         self.closed = False
         self.control = self
@@ -108,6 +113,7 @@ def app(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeApp:
     monkeypatch.setattr(client_module, "require_broker", lambda settings: None)
     monkeypatch.setattr(client_module, "connect", lambda settings: nullcontext())
     monkeypatch.setattr(client_module, "queued_tasks", lambda redis, queue: list(fake.waiting))
+    monkeypatch.setattr(client_module, "is_lost", lambda app, settings, task: task in fake.lost)
     return fake
 
 
@@ -289,6 +295,22 @@ def test_when_nobody_takes_the_message_there_is_no_worker(client: Client, app: F
     with pytest.raises(NoWorker, match=r"No query worker runs behind redis://\*\*@host:6379/0: start one with"):
         reply.result(timeout=100)
     assert len(app.results[0].timeouts) < 5
+
+
+def test_a_query_that_was_lost_with_its_worker_is_told_long_before_the_timeout(client: Client, app: FakeApp) -> None:
+    app.worker = lambda message: [CeleryTimeout()]
+    (reply,) = client.enqueue([vector(1)])
+    app.lost = {app.results[0].id}
+    with pytest.raises(WorkerFailed, match="The query worker that took these queries ended, or was cut off"):
+        reply.result(timeout=100)
+    assert len(app.results[0].timeouts) == 1
+
+
+def test_a_reply_that_came_meanwhile_is_not_lost(client: Client, app: FakeApp) -> None:
+    app.worker = lambda message: [CeleryTimeout(), reply_to_json(answers(message))]
+    (reply,) = client.enqueue([vector(6)])
+    app.lost, app.results[0].is_there = {app.results[0].id}, True
+    assert reply.result(timeout=60)[0].id == 6
 
 
 def test_a_worker_that_is_too_slow_is_not_a_missing_one(client: Client, app: FakeApp) -> None:

@@ -186,12 +186,15 @@ def test_a_tiff_of_many_pages_gives_its_first() -> None:
     np.testing.assert_allclose(corners(decode(data, SIZE, ROOMY).pixels).astype(int), COLOURS, atol=2)
 
 
-@pytest.mark.parametrize("scale", [1, 1 / 255])
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_a_tiff_of_floats_is_a_failure_that_names_it(mode: str, scale: float) -> None:
-    done, data = cv2.imencode(".tiff", np.asarray(quadrants(mode=mode)).astype(np.float32) * scale)
+def test_a_tiff_of_floats_is_decoded_from_0_to_1_and_else_a_failure_that_names_it(mode: str) -> None:
+    pixels = np.asarray(quadrants(mode=mode))
+    expected = decode(encoded(quadrants(mode=mode), "TIFF"), SIZE, ROOMY).pixels
+    done, data = cv2.imencode(".tiff", pixels.reshape(*pixels.shape[:2], -1)[..., ::-1].astype(np.float32) / 255)
     assert done
-    with pytest.raises(ImageError, match=r"TIFF.*unusual") as caught:
+    np.testing.assert_array_equal(decode(data.tobytes(), SIZE, ROOMY).pixels, expected)
+    done, data = cv2.imencode(".tiff", pixels.astype(np.float32))
+    with pytest.raises(ImageError, match=r"TIFF.*holds floats from \d+ to \d+; expected are samples") as caught:
         decode(data.tobytes(), SIZE, ROOMY)
     assert caught.value.status == "undecodable"
 
@@ -240,8 +243,6 @@ def test_white_is_white_in_a_ppm_whatever_number_it_counts_to(most: int, kind: s
 @pytest.mark.parametrize(
     ("data", "name"),
     [
-        (b"\xff\x0a" + bytes(99), "JPEG XL"),
-        (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(99), "JPEG XL"),
         (b"P7\nWIDTH 1\n", "PAM"),
         (b"\x76\x2f\x31\x01" + bytes(99), "OpenEXR"),
     ],
@@ -494,12 +495,12 @@ from workers.decode import decode
 def peak():
     return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) // 1024
 for size in json.loads(sys.argv[1]):
-    data, before, began = sys.stdin.buffer.read(size), peak(), time.perf_counter()
+    data, before, began = sys.stdin.buffer.read(size), peak(), time.process_time()
     try:
         outcome = decode(data, 224, 178_956_970).pixels.mean(axis=(0, 1)).tolist()
     except ImageError as error:
         outcome = error.status
-    print(json.dumps([outcome, peak() - before, time.perf_counter() - began]))
+    print(json.dumps([outcome, peak() - before, time.process_time() - began]))
 """
 
 

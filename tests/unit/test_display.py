@@ -10,7 +10,7 @@ from coordinator.at_work import AtWork
 from coordinator.findings import Checked, Kind
 from coordinator.progress import Progress
 from coordinator.reconcile import Look
-from shared.errors import QueryError
+from shared.errors import ImageError, QueryError
 from shared.lease import Holder, Trouble
 from shared.messages import Answer, Hit
 from shared.stage_load import StageLoad
@@ -182,7 +182,8 @@ def test_fewer_hits_than_were_asked_for_are_said_with_their_reason() -> None:
 
 
 def test_search_json_is_the_documented_one() -> None:
-    table = display.search_json(["a.jpg", "b.jpg"], [ANSWER, Answer(error=QueryError("No."))])
+    crashed = Answer(error=ImageError("It crashed.", "quarantined"))
+    table = display.search_json(["a.jpg", "b.jpg", "c.jpg"], [ANSWER, Answer(error=QueryError("No.")), crashed])
     assert json.loads(json.dumps(table)) == [
         {
             "query": "a.jpg",
@@ -193,6 +194,7 @@ def test_search_json_is_the_documented_one() -> None:
             "milliseconds": 12.345,
         },
         {"query": "b.jpg", "hits": [], "milliseconds": 0.0, "error": "No."},
+        {"query": "c.jpg", "hits": [], "milliseconds": 0.0, "error": "It crashed.", "status": "quarantined"},
     ]
 
 

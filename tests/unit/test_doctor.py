@@ -108,6 +108,24 @@ def test_a_program_reads_one_object(run: Run, asked: Asked, photos: Path) -> Non
     assert (nothing["source"], nothing["measured"], nothing["prediction"]) == (None, None, None)
 
 
+def test_what_is_timed_is_chosen_as_index_chooses(run: Run, asked: Asked, photos: Path) -> None:
+    (photos / "keep").mkdir()
+    (photos / "keep" / "0000.jpg").touch()
+    (photos / "scan").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (photos / "LICENSE").write_text("no image")
+    found = json.loads(run("doctor", photos, "--json", "--exclude", "00*.jpg", "--include", "keep/", "--sniff").out)[
+        "source"
+    ]
+    assert found["listed"] == 1_000 - 100 + 1 + 1
+    assert found["left_out"] == {"excluded by 00*.jpg": 100, "without suffix and no image": 1}
+    # What a list names, and what nobody named, can't be chosen from.
+    ran = run("doctor", "--exclude", "*.png")
+    assert (ran.status, "name one, or leave them out" in ran.err) == (2, True)
+    (photos / "list.txt").write_text("0000.jpg\n")
+    ran = run("doctor", photos / "list.txt", "--sniff")
+    assert (ran.status, "names its images itself" in ran.err) == (2, True)
+
+
 def test_a_problem_ends_with_1_also_for_programs(run: Run, asked: Asked, photos: Path) -> None:
     asked.sample, asked.sample_checks = None, [problem("sample", "It ended.")]
     ran = run("doctor", photos)

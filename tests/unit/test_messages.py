@@ -32,6 +32,7 @@ from shared.messages import (
     reply_from_json,
     reply_to_json,
 )
+from shared.remote import OutOfReach
 
 job_ids = st.from_regex(r"[A-Za-z0-9_-][A-Za-z0-9_-]{0,63}", fullmatch=True).map(check_job_id)
 vectors = npst.arrays(np.float32, st.integers(1, 40), elements=st.floats(width=32))
@@ -108,9 +109,32 @@ def test_an_error_travels_as_its_class_and_its_sentence(error: LookalikeError) -
     assert good.error is None
 
 
+@pytest.mark.parametrize("status", ["quarantined", "truncated", "oversized", "not-an-image", "undecodable", "new-one"])
+def test_the_status_of_an_image_travels_with_its_error(status: str) -> None:
+    (answer,) = reply_from_json(wire(reply_to_json([Answer(error=ImageError("No.", status))])))
+    assert isinstance(answer.error, ImageError)
+    assert (answer.error.status, str(answer.error)) == (status, "No.")
+
+
+def test_an_image_out_of_reach_is_unreadable_on_the_other_side_too() -> None:
+    (answer,) = reply_from_json(wire(reply_to_json([Answer(error=OutOfReach("Down."))])))
+    assert isinstance(answer.error, OutOfReach)
+    assert (answer.error.status, str(answer.error)) == ("unreadable", "Down.")
+
+
+def test_a_reply_of_a_worker_that_says_no_status_is_read_and_a_client_that_knows_none_reads_this_one() -> None:
+    old = {"version": 1, "answers": [{"error": {"kind": "ImageError", "message": "Cut."}}]}
+    (answer,) = reply_from_json(old)
+    assert isinstance(answer.error, ImageError)
+    assert (answer.error.status, str(answer.error)) == ("undecodable", "Cut.")
+    for error in (QueryError("k is 0."), NoIndexYet("None yet.")):  # Nothing new for what is no image.
+        (said,) = reply_to_json([Answer(error=error)])["answers"]
+        assert said == {"error": {"kind": type(error).__name__, "message": str(error)}}
+
+
 def test_an_error_of_a_newer_version_keeps_its_sentence() -> None:
     (answer,) = reply_from_json(
-        {"version": 1, "answers": [{"error": {"kind": "NotInventedYet", "message": "Tomorrow."}}]}
+        {"version": 1, "answers": [{"error": {"kind": "NotInventedYet", "message": "Tomorrow.", "status": "x"}}]}
     )
     assert type(answer.error) is LookalikeError
     assert str(answer.error) == "Tomorrow."
@@ -264,6 +288,8 @@ def test_any_json_is_a_message_or_a_message_error(table: Any) -> None:
         {"error": "text"},
         {"error": {"kind": ["QueryError"], "message": "x"}},
         {"error": {"message": "x"}},
+        {"error": {"kind": "ImageError", "message": "x", "status": 5}},
+        {"error": {"kind": "ImageError", "message": "x", "status": ["quarantined"]}},
     ],
 )
 def test_an_answer_that_is_none_is_refused(answer: Any) -> None:

@@ -92,7 +92,7 @@ def test_a_light_install_names_no_heavy_package(project: dict[str, Any]) -> None
 
 def test_each_role_can_be_installed_on_cpu_and_gpu(project: dict[str, Any]) -> None:
     extras = project["project"]["optional-dependencies"]
-    assert set(extras) == {"worker", "gpu", "monitor", "demo", "plot", "annoy", "s3", "gcs", "http"}
+    assert set(extras) == {"worker", "gpu", "monitor", "demo", "plot", "annoy", "formats", "s3", "gcs", "http"}
     for machine in ({"sys_platform": "linux", "platform_machine": "x86_64"},
                     {"sys_platform": "linux", "platform_machine": "aarch64"},
                     {"sys_platform": "darwin", "platform_machine": "arm64"}):  # fmt: skip

@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from coordinator import pack_process
+from coordinator.choosing import Choice
 from coordinator.pack_process import packing_lock
 from coordinator.packing import Asked, make_or_open
 from coordinator.sources import open_source
@@ -358,6 +359,58 @@ def test_other_parameters_are_refused_and_both_are_named(
     with pytest.raises(PackError, match=words):
         made(photos, tmp_path / "pack", **asked)
     assert made(photos, tmp_path / "pack")[1].images_per_tar == 8, "what is not typed is as it was"
+
+
+def test_what_is_packed_is_chosen_as_index_chooses(run: Run, photos: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    for name, photo in {"a.jpg": 0, "b": 1, "old/c.jpg": 2, "old/keep/d.jpg": 3}.items():
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_bytes((photos / f"photo_{photo:05d}.jpg").read_bytes())
+    (source / "LICENSE").write_text("no image")
+    chosen = ("--exclude", "/old", "--include", "keep/", "--sniff")
+    ran = run("pack", source, tmp_path / "pack", *chosen)
+    assert ran.status == 0, ran.err
+    assert "not listed: 1 excluded by /old, 1 without suffix and no image" in ran.err
+    assert [name for _, name in members(tmp_path / "pack")] == ["a.jpg", "%1/b.jpg", "old/keep/d.jpg"]
+    spec = load_spec(PackDir.at(tmp_path / "pack"))
+    assert (spec.source.exclude, spec.source.include, spec.source.sniff) == (["/old"], ["keep/"], True)
+    for again in ((), chosen):
+        assert run("pack", source, tmp_path / "pack", *again).status == 0, "what is not typed is as it was"
+    without = run("pack", source, tmp_path / "all")
+    assert "not listed: 2 without suffix" in without.err
+    assert "--sniff looks into files without suffix whether they are images." in without.err
+
+
+@pytest.mark.parametrize(
+    ("begun", "typed", "words"),
+    [
+        (Choice(), Choice(exclude=("more/",)), "begun without --exclude, not with --exclude more/, and stays"),
+        (
+            Choice(exclude=("b c", "d")),
+            Choice(exclude=("d",)),
+            "with --exclude 'b c' --exclude d, not with --exclude d,",
+        ),
+        (
+            Choice(include=("x",)),
+            Choice(include=("y",)),
+            "with --include x, not with --include y,.*leave --include out",
+        ),
+        (Choice(), Choice(sniff=True), "begun without --sniff, not with --sniff,"),
+    ],
+)
+def test_another_choice_is_refused_and_both_are_named(
+    photos: Path, tmp_path: Path, begun: Choice, typed: Choice, words: str
+) -> None:
+    directory = PackDir.at(tmp_path / "pack")
+    make_or_open(str(photos), directory, Asked(), Settings(), lambda count: None, begun)
+    with pytest.raises(PackError, match=words):
+        make_or_open(str(photos), directory, Asked(), Settings(), lambda count: None, typed)
+
+
+def test_a_list_that_is_packed_is_no_place_for_patterns(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("a.jpg\n")
+    ran = run("pack", tmp_path / "list.txt", tmp_path / "pack", "--exclude", "*.png")
+    assert (ran.status, "names its images itself" in ran.err) == (2, True)
 
 
 def test_another_source_is_refused_and_both_are_named(photos: Path, tmp_path: Path) -> None:

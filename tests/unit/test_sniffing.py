@@ -35,7 +35,7 @@ KINDS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 NO_IMAGES = {
     "text": b"PNG is a format", "letters": b"BM, the two of us, and a long sentence", "netpbm": b"P5 is not a header",
-    "canon raw": b"II*\0\x10\0\0\0CR\x02\0" + bytes(40), "riff": b"RIFF\x10\0\0\0WAVEfmt " + bytes(20), "empty": b"",
+    "riff": b"RIFF\x10\0\0\0WAVEfmt " + bytes(20), "empty": b"",
     "heif of another kind": b"\0\0\0\x18ftypmif1\0\0\0\0mif1unci" + bytes(40), "mp4": b"\0\0\0\x18ftypmp42" + bytes(40),
     "gif": b"GIF8", "zip": b"PK\3\4" + bytes(40), "elf": b"\x7fELF" + bytes(40), "psb": b"8BPS\0\2" + bytes(40),
 }  # fmt: skip
@@ -60,7 +60,9 @@ def test_what_begins_as_an_image_is_one_that_can_be_decoded(kind: str) -> None:
     "head",
     [
         b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", b"\0\0\0\x1cftypmif1\0\0\0\0mif1heicmiaf", b"8BPS\0\1\0\0\0\0\0\0",
-        b"qoif\0\0\0\x1e",
+        b"qoif\0\0\0\x1e", b"\xff\x0a\x7f", b"\0\0\0\x0cJXL \r\n\x87\n", b"II*\0\x10\0\0\0CR\x02\0",
+        b"FUJIFILMCCD-RAW 02", b"\0\0\0\x18ftypcrx \0\0\0\1crx isom", b"IIRO\x08\0\0\0", b"\0MRM\0\0",
+        b"IIU\0\x18\0\0\0", b"FOVb\0\0",
     ],
 )  # fmt: skip
 def test_what_telephones_and_painters_write_begins_as_an_image(head: bytes) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from shared.errors import ImageError
+from shared.models import REDUCED, STRICT
 from tests.strange_images import encoded
 from workers.decode import decode_photo
 from workers.header import FORMATS
@@ -38,6 +39,20 @@ def tiff(data: bytes, bits: int, photometric: int = 1, meaning: int = 1) -> byte
     data += bytes(len(data) % 2)
     fields = b"".join(struct.pack("<HHII", tag, 4 if tag in (273, 279) else 3, 1, tags[tag]) for tag in sorted(tags))
     return b"II*\0" + struct.pack("<I", 8 + len(data)) + data + struct.pack("<H", len(tags)) + fields + bytes(4)
+
+
+def old_jpeg(pixels: NDArray[np.uint8]) -> bytes:
+    """A TIFF of the first kind of JPEG in it: a whole JPEG, whose place a tag of its own says."""
+    jpeg = encoded(Image.fromarray(pixels), "JPEG", quality=95, subsampling=2)
+    scan = jpeg.index(b"\xff\xda")
+    scan += 2 + int.from_bytes(jpeg[scan + 2 : scan + 4], "big")
+    start = 8 + len(jpeg) + len(jpeg) % 2
+    shorts = {258: (3, start), 259: (1, 6), 262: (1, 6), 277: (1, 3), 512: (1, 1), 530: (2, 0x20002)}
+    longs = {256: WIDTH, 257: HEIGHT, 273: 8 + scan, 278: HEIGHT, 279: len(jpeg) - scan, 513: 8, 514: len(jpeg)}
+    tags = {tag: (3, *value) for tag, value in shorts.items()} | {tag: (4, 1, value) for tag, value in longs.items()}
+    fields = b"".join(struct.pack("<HHII", tag, *tags[tag]) for tag in sorted(tags))
+    head = b"II*\0" + struct.pack("<I", start + 6) + jpeg.ljust(start - 8, b"\0") + struct.pack("<3H", 8, 8, 8)
+    return head + struct.pack("<H", len(tags)) + fields + bytes(4)
 
 
 def bmp(rows: bytes, bits: int, compression: int, after: bytes) -> bytes:
@@ -95,6 +110,14 @@ def test_each_kind_of_file_is_decoded_by_a_decoder_that_gets_it_right(form: str)
     assert away.mean() <= (2.5 if form == "bmp of 16 bits" else 0.05)
 
 
+def test_a_tiff_of_the_older_jpeg_is_decoded_and_cut_short_truncated() -> None:
+    data = old_jpeg(COLOUR)
+    assert np.abs(decode_photo(data, 1000, ROOMY).astype(int) - COLOUR).mean() < 2.5
+    with pytest.raises(ImageError) as caught:
+        decode_photo(data[: len(data) // 2], 1000, ROOMY)
+    assert caught.value.status == "truncated"
+
+
 @pytest.mark.parametrize("form", [form for form in RIGHT if "padded True" not in form])
 def test_what_both_decoders_open_they_agree_on(form: str) -> None:
     """Padded runs of eight bits are the difference: OpenCV skips every second row there, and Pillow is right."""
@@ -108,10 +131,7 @@ def test_what_both_decoders_open_they_agree_on(form: str) -> None:
 REFUSED = {
     "signed tiff of 8 bits": tiff(GREY.tobytes(), 8, meaning=2),
     "signed tiff of 16 bits": tiff((GREY.astype("<i2") - 128).tobytes(), 16, meaning=2),
-    "tiff of floats": tiff((GREY.astype("<f4") / 255).tobytes(), 32, meaning=3),
     "tiff of 32 bits": tiff(GREY.astype("<u4").tobytes(), 32),
-    "pfm": b"Pf\n62 48\n-1.0\n" + (GREY.astype("<f4") / 255).tobytes(),
-    "pfm of colours": b"PF\n62 48\n-1.0\n" + (COLOUR.astype("<f4") / 255).tobytes(),
     "bmp of odd masks": bmp(bytes(4 * WIDTH * HEIGHT), 32, 3, struct.pack("<3I", 0x3FF << 20, 0x3FF << 10, 0x3FF)),
 }
 
@@ -160,3 +180,46 @@ def test_a_grey_avif_goes_from_black_to_white(range_: str) -> None:
     data = encoded(Image.fromarray(GREY), "AVIF", range=range_, quality=95)
     assert np.abs(decode_photo(data, 1000, ROOMY).astype(int) - rgb(GREY)).mean() < 2
     assert Image.open(io.BytesIO(data)).size == (WIDTH, HEIGHT)
+
+
+def pixels_first(data: bytes) -> bytes:
+    """An AVIF whose pixels come first in its data, and what is said of them behind; libavif writes it before."""
+    at = data.index(b"iloc") + 4  # Version 0: offsets and lengths of 4 bytes, and no bases.
+    assert data[at : at + 6] == b"\0\0\0\0\x44\0"
+    items = []
+    for number in range(int.from_bytes(data[at + 6 : at + 8], "big")):
+        place = at + 8 + 14 * number
+        item, _, pieces, offset, length = struct.unpack(">3H2I", data[place : place + 14])
+        assert pieces == 1
+        items.append((item != 1, item, place, data[offset : offset + length]))
+    start = data.index(b"mdat") + 4
+    made = bytearray(data[:start])
+    for _, _, place, body in sorted(items):
+        made[place + 6 : place + 10] = struct.pack(">I", len(made))
+        made += body
+    assert len(made) == len(data)
+    return bytes(made)
+
+
+@pytest.mark.skipif("AVIF" not in FORMATS, reason="this build of Pillow has no AVIF")
+@pytest.mark.parametrize("xmp", [b"", b"<x:xmpmeta/>" * 50])
+@pytest.mark.parametrize("orientation", [None, 1, 6])
+@pytest.mark.parametrize("how", [REDUCED, STRICT])
+def test_what_is_said_behind_the_pixels_of_an_avif_changes_none_of_them(
+    how: str, orientation: int | None, xmp: bytes
+) -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "made by a test"
+    if orientation is not None:
+        exif[0x0112] = orientation
+    before = encoded(Image.fromarray(COLOUR), "AVIF", quality=95, exif=exif, xmp=xmp)
+    behind = pixels_first(before)
+    assert before.index(b"made by a test") < before.index(b"mdat") + 100 < behind.index(b"made by a test")
+    shown = decode_photo(behind, 1000, ROOMY, how)
+    np.testing.assert_array_equal(shown, decode_photo(before, 1000, ROOMY, how))
+    truth = np.rot90(COLOUR, -1) if orientation == 6 else COLOUR
+    assert np.abs(shown.astype(int) - truth).mean() < 4
+    # What lies there is a part of the file as any other: without it the file is not whole.
+    with pytest.raises(ImageError) as caught:
+        decode_photo(behind[:-20], 1000, ROOMY, how)
+    assert caught.value.status == "truncated"
