@@ -1,54 +1,36 @@
 """Client: programs enqueue queries and await hits."""
 
-import contextlib
 import os
-import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy.typing as npt
-from celery.exceptions import TimeoutError as CeleryTimeout
-from celery.result import AsyncResult
 
-from coordinator.lost_query import is_lost
 from coordinator.queries import Queryable, as_query, groups
+from coordinator.sent_queries import QueryBroker, SentQueries
 from shared.broker import (
     CONNECTION_ERRORS,
     RESULT_EXPIRES_SECONDS,
-    connect,
     make_app,
-    refused,
     require_broker,
 )
-from shared.broker_url import redacted
 from shared.errors import (
-    BrokerError,
-    BrokerUnreachable,
-    LookalikeError,
-    MessageError,
-    NoWorker,
     QueryError,
-    ReplyTimeout,
     UsageError,
-    WorkerFailed,
 )
 from shared.filter import Filter
 from shared.jobdir import JobDir, check_job_id
 from shared.manifest import load_manifest
 from shared.messages import (
     MAX_K,
-    QUERY_QUEUE,
     SEARCH_TASK,
     Answer,
     AnsweredBy,
     Hit,
     Query,
     SearchJob,
-    reply_from_json,
 )
-from shared.queues import queued_tasks
-from shared.refusals import permanent
 from shared.settings import load_settings
 
 # How long a reply may stay out before somebody looks whether there is any worker to give it.
@@ -60,14 +42,13 @@ _QUERIES_PER_TASK = 64
 class PendingReply:
     """The reply to one query that was enqueued. `result()` waits for it."""
 
-    def __init__(self, client: "Client", sent: "_Sent", position: int) -> None:
-        self._client = client
+    def __init__(self, sent: SentQueries, position: int) -> None:
         self._sent = sent
         self._position = position
 
     def answer(self, timeout: float = 30.0) -> Answer:
         """Hits with the worker's milliseconds; raises as `result` does."""
-        answer = self._sent.answers(self._client, timeout)[self._position]
+        answer = self._sent.answers(timeout)[self._position]
         if answer.error is not None:
             raise answer.error
         return answer
@@ -109,7 +90,8 @@ class Client:
         self.job_id = check_job_id(text) if directory is None else directory.job_id
         self.identity = None if directory is None else _identity_of(directory)
         self._app = make_app(self._settings)
-        self._out: set[_Sent] = set()
+        self._broker = QueryBroker(self._app, self._settings)
+        self._out: set[SentQueries] = set()
         require_broker(self._settings)
 
     def __enter__(self) -> Self:
@@ -171,10 +153,17 @@ class Client:
         replies: list[PendingReply] = []
         for group in groups(queries, min(_QUERIES_PER_TASK, self._settings.max_queries)):
             sent = self._send(SearchJob(self.job_id, tuple(group), k, exact, filter, self.identity))
-            replies += [PendingReply(self, sent, position) for position in range(len(group))]
+            replies += [PendingReply(sent, position) for position in range(len(group))]
         return replies
 
-    def _send(self, message: SearchJob) -> "_Sent":
+    def has_worker(self, node: str | None = None, *, passing: tuple[str, ...] = ()) -> bool:
+        """Whether a worker that consumes the query queue answers within 1.5 seconds; `node` asks that one alone.
+
+        Workers whose node name begins like one of `passing` do not count.
+        """
+        return self._broker.has_worker(node, passing=passing)
+
+    def _send(self, message: SearchJob) -> SentQueries:
         shown = f"{self.job_id} {len(message.queries)} queries, k={message.k}"
         options = {"args": [message.to_json()], "argsrepr": shown, "retry": False, "expires": RESULT_EXPIRES_SECONDS}
         try:
@@ -184,88 +173,10 @@ class Client:
             try:
                 result = self._app.send_task(SEARCH_TASK, **options)
             except CONNECTION_ERRORS as error:
-                raise self._unreachable(error) from None
-        sent = _Sent(result, len(message.queries))
+                raise self._broker.unreachable(error) from None
+        sent = SentQueries(self._broker, result, len(message.queries), self._out.discard)
         self._out.add(sent)
         return sent
-
-    def _unreachable(self, error: Exception) -> BrokerError:
-        """What to raise for an error of the broker: BrokerRefuses where waiting would change nothing."""
-        if (reason := permanent(error)) is not None:
-            return refused(self._settings, reason)
-        return BrokerUnreachable(
-            f"The broker {redacted(self._settings.broker_url or '')} does not answer ({error}): "
-            "start it again; nothing of the job is lost."
-        )
-
-    def has_worker(self, node: str | None = None, *, passing: tuple[str, ...] = ()) -> bool:
-        """Whether a worker that consumes the query queue answers within 1.5 seconds; `node` asks that one alone.
-
-        Workers whose node name begins like one of `passing` do not count.
-        """
-        asked = {"destination": [node], "limit": 1} if node else {}
-        try:
-            found = self._app.control.inspect(timeout=_PING_SECONDS, **asked).active_queues() or {}
-        except CONNECTION_ERRORS as error:
-            raise self._unreachable(error) from None
-        staying = [queues for name, queues in found.items() if not name.startswith(passing)]
-        return any(queue["name"] == QUERY_QUEUE for queues in staying for queue in queues)
-
-    def _nobody_takes(self, sent: "_Sent") -> bool:
-        """Whether the message of `sent` still waits and no worker says that it will come to it.
-
-        A worker that has taken it may be too busy to answer: loading a model keeps Python's lock for seconds.
-        """
-        try:
-            with connect(self._settings) as client:
-                waits = any(task == sent.task_id for task in queued_tasks(client, QUERY_QUEUE))
-        except CONNECTION_ERRORS as error:
-            raise self._unreachable(error) from None
-        return waits and not self.has_worker()
-
-    def _is_lost(self, sent: "_Sent") -> bool:
-        try:
-            return is_lost(self._app, self._settings, sent.task_id)
-        except CONNECTION_ERRORS as error:
-            raise self._unreachable(error) from None
-
-    def wait(self, sent: "_Sent", result: "AsyncResult[Any]", timeout: float) -> Any:
-        """What the task of `sent` returned; looks for a worker when it takes long."""
-        deadline = time.monotonic() + timeout
-        nobody = False
-        try:
-            while not nobody:
-                left = deadline - time.monotonic()
-                try:
-                    return result.get(timeout=max(0.01, min(left, _PATIENCE_SECONDS)))
-                except CeleryTimeout:
-                    # Asked twice: a worker that reads a very large message does not answer meanwhile.
-                    nobody = self._nobody_takes(sent) and self._nobody_takes(sent)
-                    if left <= _PATIENCE_SECONDS:
-                        break
-                    if not nobody and self._is_lost(sent) and not result.ready():
-                        raise WorkerFailed(
-                            "The query worker that took these queries ended, or was cut off from the broker, before it "
-                            "answered: ask again. Its log says more, if it ends each time."
-                        ) from None
-        except CONNECTION_ERRORS as error:
-            raise self._unreachable(error) from None
-        except LookalikeError:
-            raise
-        except Exception as error:  # What the task raised, as Celery rebuilds it: any class at all.
-            raise WorkerFailed(f"The query worker failed: {error}. Its log says where.") from None
-        if nobody:
-            raise NoWorker(
-                f"No query worker runs behind {redacted(self._settings.broker_url or '')}: "
-                "start one with `lookalike worker query`."
-            )
-        raise ReplyTimeout(
-            f"A query worker is there, but the reply did not come within {timeout:g} s: "
-            "it may be loading its model or have many queries to answer; allow a longer timeout."
-        )
-
-    def forget(self, sent: "_Sent") -> None:
-        self._out.discard(sent)
 
 
 def _identity_of(job: JobDir) -> str | None:
@@ -274,39 +185,3 @@ def _identity_of(job: JobDir) -> str | None:
         return load_manifest(job).identity if job.spec.is_file() else None
     except (OSError, UsageError):  # No access, or no library for the store: a client need not have either.
         return None
-
-
-class _Sent:
-    """One task under way, shared by the replies of its queries."""
-
-    def __init__(self, result: "AsyncResult[Any]", queries: int) -> None:
-        self.task_id = str(result.id)
-        self._queries = queries
-        self._result: AsyncResult[Any] | None = result
-        self._answers: list[Answer] = []
-
-    def answers(self, client: Client, timeout: float) -> list[Answer]:
-        """The answers, awaited by the first who asks."""
-        if self._result is not None:
-            answers = reply_from_json(client.wait(self, self._result, timeout))
-            if len(answers) != self._queries:
-                raise MessageError(
-                    f"A worker gave {len(answers)} answers to {self._queries} queries: run the same version everywhere."
-                )
-            self._answers = answers
-            self.give_up()
-            client.forget(self)
-        if not self._answers:
-            raise ReplyTimeout("This reply was given up when its client was closed: await replies before that.")
-        return self._answers
-
-    @property
-    def answered_by(self) -> AnsweredBy | None:
-        return self._answers[0].answered_by if self._answers else None
-
-    def give_up(self) -> None:
-        """Drop the result while its broker is there: Celery's result complains at exit if it outlives it."""
-        if self._result is not None:
-            with contextlib.suppress(*CONNECTION_ERRORS, RuntimeError):
-                self._result.forget()
-            self._result = None

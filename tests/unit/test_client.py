@@ -12,6 +12,7 @@ from celery.exceptions import TaskRevokedError
 from celery.exceptions import TimeoutError as CeleryTimeout
 
 from coordinator import client as client_module
+from coordinator import sent_queries
 from coordinator.client import Client
 from shared.errors import (
     BrokerRefuses,
@@ -111,9 +112,9 @@ def app(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeApp:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(client_module, "make_app", lambda settings: fake)
     monkeypatch.setattr(client_module, "require_broker", lambda settings: None)
-    monkeypatch.setattr(client_module, "connect", lambda settings: nullcontext())
-    monkeypatch.setattr(client_module, "queued_tasks", lambda redis, queue: list(fake.waiting))
-    monkeypatch.setattr(client_module, "is_lost", lambda app, settings, task: task in fake.lost)
+    monkeypatch.setattr(sent_queries, "connect", lambda settings: nullcontext())
+    monkeypatch.setattr(sent_queries, "queued_tasks", lambda redis, queue: list(fake.waiting))
+    monkeypatch.setattr(sent_queries, "is_lost", lambda app, settings, task: task in fake.lost)
     return fake
 
 
