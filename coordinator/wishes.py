@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from typing import Final
 
 from shared.errors import UsageError
 from shared.jobdir import JobDir
@@ -47,6 +48,9 @@ class Typed:
         if asked != known:
             write_wish(job, asked)
         return asked
+
+
+NOTHING_TYPED: Final = Typed()
 
 
 def size_of(text: str) -> int:

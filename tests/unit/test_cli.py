@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from coordinator import at_work, cli, searching, workforce
+from coordinator import at_work, indexing, searching, workforce
 from coordinator.at_work import AtWork
 from coordinator.indexing import Step
 from coordinator.progress import ProgressReader
@@ -566,7 +566,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             notices = act(job, manifest, settings) or []
             yield Step(Look(reader.read()), notices)
 
-    monkeypatch.setattr(cli, "run_job", run_job)
+    monkeypatch.setattr(indexing, "run_job", run_job)
     monkeypatch.setattr(workforce, "require_working_broker", lambda settings: None)
     return script
 
@@ -717,7 +717,7 @@ def test_an_interrupted_listing_has_begun_nothing(run: Run, photos: Path, monkey
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "make_or_open", interrupted)
+    monkeypatch.setattr(indexing, "make_or_open", interrupted)
     ran = run("index", photos, "job")
     assert ran.status == 130
     assert ran.err == "Interrupted while the images were being listed; nothing was begun.\n"
