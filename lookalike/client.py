@@ -1,0 +1,72 @@
+"""The client, whose hits give and show their images."""
+
+import os
+from typing import TYPE_CHECKING
+
+from coordinator import client
+from lookalike.hits import Hit, Hits
+from shared import messages
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from coordinator.queries import Queryable
+
+
+PendingReply = client.PendingReply
+
+
+class Client(client.Client):
+    """Searches a job through the query workers behind a broker; use it as a context manager, in one thread.
+
+    Parameters
+    ----------
+    job
+        The id of a job, which any worker that serves one of that name answers, or its directory or URL, which means the
+        job in it and no other.
+    broker
+        A redis:// or rediss:// URL; left out: the one of the environment or of lookalike.toml.
+    """
+
+    def __init__(self, job: str | os.PathLike[str], broker: str | None = None) -> None:
+        """Raises BrokerUnreachable when nothing answers, SettingsError when no broker is known, JobError for an id."""
+        super().__init__(job, broker)
+
+    def search(
+        self,
+        query: "Queryable",
+        k: int = 10,
+        *,
+        exact: bool = False,
+        ids: "npt.ArrayLike | None" = None,
+        where: str | None = None,
+        timeout: float = 30.0,
+    ) -> Hits:
+        """The images most like a query.
+
+        Parameters
+        ----------
+        query
+            The path or URL of an image, `ARCHIVE::NAME` for one in an archive, its encoded bytes, an RGB array uint8
+            [h, w, 3], or a vector float [d] of the job's model.
+        k
+            How many, 1 to 1,000; a job of fewer embedded images gives as many as it has.
+        exact
+            Compare with every embedding, without the index.
+        ids
+            The image ids that alone may be found, up to 1,000,000.
+        where
+            An SQL expression over the metadata that alone may be found, such as "width >= 1000"; not beside `ids`.
+        timeout
+            Seconds to wait.
+
+        Returns the hits, best first. Raises ImageError, QueryError, NoIndexYet, NoWorker, ReplyTimeout,
+        BrokerUnreachable and their like, each a LookalikeError with a sentence.
+        """
+        found = super().search(query, k, exact=exact, ids=ids, where=where, timeout=timeout)
+        assert isinstance(found, Hits)
+        return found
+
+    def hits(self, answer: messages.Answer) -> Hits:
+        """The hits of an answer, which give their images."""
+        return Hits(Hit(hit.rank, hit.id, hit.image_path, hit.similarity) for hit in answer.hits)
