@@ -27,7 +27,7 @@ COPY pyproject.toml README.md LICENSE constraints.txt ./
 RUN for room in lookalike coordinator shared workers; do mkdir $room && touch $room/__init__.py; done
 
 FROM empty AS coordinator
-RUN pip install -c constraints.txt .
+RUN pip install -c constraints.txt ".[coordinator]"
 RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel pip install --no-deps --force-reinstall /wheel/*.whl
 WORKDIR /home/lookalike
 USER lookalike

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
 from pathlib import Path
@@ -57,7 +58,10 @@ def is_installed_in(folder: Path) -> bool:
 def _place(name: str) -> Path | None:
     """The folder or file that Python has taken, or would take, for the package of this name."""
     module = sys.modules.get(name)
-    spec = getattr(module, "__spec__", None) or (find_spec(name) if module is None else None)
+    spec = getattr(module, "__spec__", None)
+    if module is None:
+        with suppress(ModuleNotFoundError):  # From a finder that says so of what it knows to be missing.
+            spec = find_spec(name)
     return None if spec is None else _of_spec(spec)
 
 

@@ -53,7 +53,8 @@ def software(installed: Mapping[str, str], requirements: Iterable[str]) -> list[
     them."""
     wanted = [Requirement(text) for text in requirements]
     gpu = "faiss-gpu" in installed
-    light = [one for one in wanted if one.marker is None or one.marker.evaluate({"extra": ""})]
+    wanted = [one for one in wanted if one.name != "lookalike"]  # An extra of ours that brings another one.
+    light = [one for one in wanted if one.marker is None or _of_extra(one, "coordinator")]
     heavy = [one for one in wanted if one not in light and _of_extra(one, "gpu" if gpu else "worker")]
     where = f"{platform.system()} {platform.machine()}"
     version = platform.python_version()

@@ -26,6 +26,6 @@ def needed(what: str) -> Iterator[None]:
             raise
         from shared.errors import UsageError
 
-        raise UsageError(
-            f"{what} takes {error.name}, which is not installed: pip install 'lookalike[{extra}]'."
-        ) from None
+        library = (error.name or "").partition(".")[0]
+
+        raise UsageError(f"{what} takes {library}, which is not installed: pip install 'lookalike[{extra}]'.") from None

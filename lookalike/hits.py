@@ -47,9 +47,10 @@ class Hit(messages.Hit):
 
         Raises ImageError when it is no longer there or can't be read.
         """
-        if self._read is not None:
-            return self._read(self.id, self.image_path)
-        return read_bytes(self.image_path, Settings().max_image_bytes)
+        with extras.needed("To read an image of a Parquet file"):
+            if self._read is not None:
+                return self._read(self.id, self.image_path)
+            return read_bytes(self.image_path, Settings().max_image_bytes)
 
     def image(self) -> "NDArray[np.uint8]":
         """The image as an array uint8 [h, w, 3], RGB, upright; what is transparent is put on white.

@@ -3,6 +3,7 @@
 import os
 import threading
 import weakref
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from coordinator.queries import Queryable
-    from coordinator.workforce import QueryService
     from lookalike.status import Status
     from shared.locations import Location
 
@@ -78,12 +78,12 @@ class Job:
         """
         with self._lock:
             try:
-                found = self._service().client.search(query, k, exact=exact, ids=ids, where=where, timeout=timeout)
+                found = self._client().search(query, k, exact=exact, ids=ids, where=where, timeout=timeout)
             except (NoWorker, BrokerUnreachable):
                 if self._settings.broker_url:
                     raise
                 self.close()  # What served us was another program's, and ended with it.
-                found = self._service().client.search(query, k, exact=exact, ids=ids, where=where, timeout=timeout)
+                found = self._client().search(query, k, exact=exact, ids=ids, where=where, timeout=timeout)
         return Hits(Hit(hit.rank, hit.id, hit.image_path, hit.similarity, self._images.read) for hit in found)
 
     def status(self) -> "Status":
@@ -100,20 +100,26 @@ class Job:
             at_work.look(self._job, self._manifest.identity, self._settings),
         )
 
-    def _service(self) -> "QueryService":
+    def _client(self) -> Client:
+        """A client with a worker behind it, started at the first search where there is no broker."""
         if self._running is not None and self._running.pid != os.getpid():
             self._running = None  # Of the process that this one was forked from, which still needs it.
-        if self._running is None:
-            with extras.needed("To search without a broker of your own"):
+        if self._running is not None:
+            self._running.revive()
+            return self._running.client
+        with ExitStack() as stack:
+            if self._settings.broker_url:
+                client = stack.enter_context(Client(self._job.path, self._settings.broker_url))
+                self._running = _Running(self, client, lambda: None, stack.pop_all())
+                return client
+            with extras.needed("To search without a broker"):
                 from coordinator.workforce import service_for_search
                 from shared import builds
             builds.require_promoted(self._job)
-            with ExitStack() as stack:
-                service = service_for_search(stack, self._job, self._settings, Client)
-                self._running = _Running(self, service, stack.pop_all())
-        else:
-            self._running.service.revive()
-        return self._running.service
+            service = service_for_search(stack, self._job, self._settings, Client)
+            assert isinstance(service.client, Client)
+            self._running = _Running(self, service.client, service.revive, stack.pop_all())
+            return service.client
 
 
 class _Images:
@@ -140,8 +146,9 @@ class _Images:
 class _Running:
     """What searches have started; ends with its job, or with the program."""
 
-    def __init__(self, job: Job, service: "QueryService", stack: ExitStack) -> None:
-        self.service = service
+    def __init__(self, job: Job, client: Client, revive: Callable[[], None], stack: ExitStack) -> None:
+        self.client = client
+        self.revive = revive
         self.pid = os.getpid()
         # At the end of the program too. Where that is killed, worker and broker notice by themselves.
         self.end = weakref.finalize(job, _end, stack, self.pid)

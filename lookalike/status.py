@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from coordinator.at_work import AtWork
-from coordinator.progress import Progress
+if TYPE_CHECKING:
+    from coordinator.at_work import AtWork
+    from coordinator.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class Status:
         return self.embedded + self.failed
 
     @classmethod
-    def of(cls, progress: Progress, at_work: AtWork) -> "Status":
+    def of(cls, progress: "Progress", at_work: "AtWork") -> "Status":
         table = progress.to_json()
         index = table.pop("index")
         return cls(

@@ -165,7 +165,7 @@ def test_the_python_example_runs_as_it_stands(indexed: Path, query_worker: int) 
     for package in ("shared", "workers"):
         (project / package).mkdir(parents=True)
         (project / package / "__init__.py").touch()
-        (project / package / "settings.py").write_text(f"NAME = 'the user's {package}'\n")
+        (project / package / "settings.py").write_text(f"NAME = 'their {package}'\n")
     (project / "celery.py").write_text("raise SystemExit('the file of the user ran')\n")
     for name in ("query.jpg", "a.jpg", "b.jpg"):
         shutil.copy(indexed / "query.jpg", project / name)
@@ -177,6 +177,6 @@ def test_the_python_example_runs_as_it_stands(indexed: Path, query_worker: int) 
     assert done.returncode == 0, done.stderr
     *_, embedded, reply, other, values, names = done.stdout.splitlines()
     assert values == "1 True 3"
-    assert names == "the user's shared the user's workers"
+    assert names == "their shared their workers"
     assert re.fullmatch(r"\d+ images are embedded", embedded)
     assert all("Hit(rank=1" in line and "Hit(rank=10" in line for line in (reply, other))

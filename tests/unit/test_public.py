@@ -131,8 +131,12 @@ def service(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Stands for broker, worker and client: `raises` is what the next searches raise, first to last."""
     found = SimpleNamespace(started=0, ended=0, revived=0, raises=[])
 
-    class Client:
-        def search(self, query: Any, k: int, **options: Any) -> lookalike.Hits:
+    class Client(public_client.Client):
+        def __init__(self, job: object = None, broker: object = None) -> None: ...
+
+        def close(self) -> None: ...
+
+        def search(self, query: Any, k: int = 10, **options: Any) -> lookalike.Hits:
             if found.raises and (error := found.raises.pop(0)) is not None:
                 raise error
             return lookalike.Hits([lookalike.Hit(1, 3, "photos/a.jpg", 0.9)])
@@ -141,12 +145,13 @@ def service(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         found.ended += 1
 
     def start(stack: ExitStack, job: JobDir, settings: Settings, client_class: type) -> SimpleNamespace:
-        assert client_class is public_client.Client
+        assert client_class is Client
         found.started += 1
         stack.callback(end)
         return SimpleNamespace(client=Client(), revive=lambda: setattr(found, "revived", found.revived + 1))
 
     monkeypatch.setattr(workforce, "service_for_search", start)
+    monkeypatch.setattr("lookalike.job.Client", Client)
     return found
 
 
@@ -314,3 +319,88 @@ def test_index_refuses_what_can_not_be_meant(steps: list[Any], options: dict[str
     with pytest.raises(UsageError, match=said):
         lookalike.index("photos", "jobs/photos", **options)
     assert not Path("jobs").exists()
+
+
+# A client's install.
+
+BLOCKED = """
+import sys
+import lookalike
+from lookalike import extras
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in MISSING:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+MISSING = {*extras.COORDINATOR - {"packaging"}, *extras.WORKER}  # Kombu needs packaging as well.
+sys.meta_path.insert(0, Missing())
+"""
+
+
+def without_extras(program: str, cwd: Path) -> str:
+    """What a program prints where only a client is installed."""
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCKED + program], capture_output=True, text=True, check=False, cwd=cwd
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_a_client_needs_neither_arrow_nor_the_libraries_of_the_commands(made: Path, tmp_path: Path) -> None:
+    said = without_extras(
+        f"""
+for name in lookalike.__all__:
+    getattr(lookalike, name)
+for job in ("photos", {str(made)!r}):
+    try:
+        lookalike.connect(job, broker="redis://127.0.0.1:1/0")
+    except lookalike.BrokerUnreachable:
+        print("told")
+job = lookalike.open({str(made)!r})
+try:
+    lookalike.open({str(made)!r}, broker="redis://127.0.0.1:1/0").search("a.jpg")
+except lookalike.BrokerUnreachable:
+    print("told")
+for call in (job.status, lambda: job.search("a.jpg"), lambda: lookalike.index("photos", "new"),
+             lambda: lookalike.Hit(1, 1, {placed(tmp_path, "parquet")!r}, 1.0).read(),
+             lambda: lookalike.Hit(1, 1, "https://127.0.0.1:1/a.jpg", 1.0).read()):
+    try:
+        call()
+    except lookalike.LookalikeError as error:
+        print(error)
+""",
+        tmp_path,
+    )
+    assert said.splitlines()[:3] == ["told"] * 3
+    status, search, index, parquet, url = said.splitlines()[3:]
+    missing = "takes pyarrow, which is not installed: pip install 'lookalike[coordinator]'."
+    assert status == f"To read the status of a job {missing}"
+    assert search == f"To search without a broker {missing}"
+    assert index == "To index takes pathspec, which is not installed: pip install 'lookalike[coordinator]'."
+    assert parquet == f"To read an image of a Parquet file {missing}"
+    assert "install lookalike[http]" in url
+
+
+@pytest.mark.parametrize("command", ["--help", "index", "doctor"])
+def test_a_command_of_a_clients_install_says_what_to_install(tmp_path: Path, command: str) -> None:
+    said = without_extras(
+        f"""
+from lookalike.__main__ import main
+sys.argv = ["lookalike", {command!r}]
+sys.stderr = sys.stdout
+try:
+    main()
+except SystemExit as end:
+    print(end.code)
+sys.argv = ["lookalike", "--version"]
+main()
+""",
+        tmp_path,
+    )
+    refused, status, told = said.splitlines()
+    assert refused.startswith("lookalike: This is the client alone, for `import lookalike` in programs, without ")
+    assert "pip install 'lookalike[coordinator]'" in refused
+    assert "'lookalike[worker]'" in refused
+    assert (status, told) == ("2", f"lookalike {lookalike.__version__}")
