@@ -98,6 +98,9 @@ class Client:
     one for each.
     """
 
+    reply: type[PendingReply] = PendingReply
+    """What `enqueue` gives for each query."""
+
     def __init__(self, job: str | os.PathLike[str], broker: str | None = None) -> None:
         """Raises BrokerUnreachable when nothing answers, SettingsError when no broker is known, JobError for an id, and
         as `load_manifest` does for the directory of a job that is not whole."""
@@ -150,7 +153,7 @@ class Client:
         exact: bool = False,
         ids: npt.ArrayLike | None = None,
         where: str | None = None,
-    ) -> list[PendingReply]:
+    ) -> Sequence[PendingReply]:
         """Send `queries` and return at once, a pending reply for each in the same order; `search` says what they are.
 
         Many queries share a task. Raises ImageError for a file that can't be read, QueryError for what can't be a
@@ -162,14 +165,14 @@ class Client:
 
     def enqueue_queries(
         self, queries: Sequence[Query], k: int = 10, *, exact: bool = False, filter: Filter | None = None
-    ) -> list[PendingReply]:
+    ) -> Sequence[PendingReply]:
         """`enqueue` for queries that `as_query` has made already."""
         if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= MAX_K:
             raise QueryError(f"k is {k!r}; a search gives 1 to {MAX_K} hits.")
         replies: list[PendingReply] = []
         for group in groups(queries, min(_QUERIES_PER_TASK, self._settings.max_queries)):
             sent = self._send(SearchJob(self.job_id, tuple(group), k, exact, filter, self.identity))
-            replies += [PendingReply(self, sent, position) for position in range(len(group))]
+            replies += [self.reply(self, sent, position) for position in range(len(group))]
         return replies
 
     def _send(self, message: SearchJob) -> "_Sent":

@@ -1,6 +1,7 @@
 """The client, whose hits give and show their images."""
 
 import os
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from coordinator import client
@@ -13,7 +14,15 @@ if TYPE_CHECKING:
     from coordinator.queries import Queryable
 
 
-PendingReply = client.PendingReply
+class PendingReply(client.PendingReply):
+    """The reply to one query that was enqueued; `result` waits for it."""
+
+    def result(self, timeout: float = 30.0) -> Hits:
+        """The hits, best first, waiting up to `timeout` seconds; raises as `Client.search` does. It may be asked again
+        after a ReplyTimeout."""
+        found = super().result(timeout)
+        assert isinstance(found, Hits)
+        return found
 
 
 class Client(client.Client):
@@ -27,6 +36,8 @@ class Client(client.Client):
     broker
         A redis:// or rediss:// URL; left out: the one of the environment or of lookalike.toml.
     """
+
+    reply = PendingReply
 
     def __init__(self, job: str | os.PathLike[str], broker: str | None = None) -> None:
         """Raises BrokerUnreachable when nothing answers, SettingsError when no broker is known, JobError for an id."""
@@ -66,6 +77,23 @@ class Client(client.Client):
         found = super().search(query, k, exact=exact, ids=ids, where=where, timeout=timeout)
         assert isinstance(found, Hits)
         return found
+
+    def enqueue(
+        self,
+        queries: "Iterable[Queryable]",
+        k: int = 10,
+        *,
+        exact: bool = False,
+        ids: "npt.ArrayLike | None" = None,
+        where: str | None = None,
+    ) -> Sequence[PendingReply]:
+        """Send many queries and return at once, with a pending reply for each in the same order.
+
+        The parameters are those of `search`. Raises ImageError for a file that can't be read, QueryError for what can't
+        be a query, BrokerUnreachable when the broker does not take them; then nothing more is sent.
+        """
+        replies = super().enqueue(queries, k, exact=exact, ids=ids, where=where)
+        return [reply for reply in replies if isinstance(reply, PendingReply)]
 
     def hits(self, answer: messages.Answer) -> Hits:
         """The hits of an answer, which give their images."""

@@ -240,6 +240,7 @@ def test_a_client_gives_hits_that_give_their_images(monkeypatch: pytest.MonkeyPa
         hits = client.hits(Answer((Hit(1, 2, "a.jpg", 0.5),)))
     assert hits == [lookalike.Hit(1, 2, "a.jpg", 0.5)]
     assert type(hits) is lookalike.Hits
+    assert client.reply is lookalike.PendingReply
 
 
 # index.
