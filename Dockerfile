@@ -13,6 +13,7 @@ WORKDIR /home/lookalike
 FROM base AS wheel
 WORKDIR /source
 COPY pyproject.toml README.md LICENSE ./
+COPY lookalike lookalike
 COPY coordinator coordinator
 COPY shared shared
 COPY workers workers
@@ -23,10 +24,10 @@ RUN pip wheel --no-deps --wheel-dir /wheel .
 FROM base AS empty
 WORKDIR /source
 COPY pyproject.toml README.md LICENSE constraints.txt ./
-RUN for room in coordinator shared workers; do mkdir $room && touch $room/__init__.py; done
+RUN for room in lookalike coordinator shared workers; do mkdir $room && touch $room/__init__.py; done
 
 FROM empty AS coordinator
-RUN pip install -c constraints.txt .
+RUN pip install -c constraints.txt ".[coordinator]"
 RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel pip install --no-deps --force-reinstall /wheel/*.whl
 WORKDIR /home/lookalike
 USER lookalike

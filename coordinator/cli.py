@@ -14,9 +14,8 @@ from coordinator import (
     display,
     doctor,
     evaluating,
-    extras,
     importing_command,
-    moving,
+    indexing,
     packing_command,
     retry_command,
     searching,
@@ -25,12 +24,9 @@ from coordinator import (
     terminal,
     upkeep,
 )
-from coordinator.came_and_went import told_since_listed
 from coordinator.choosing import EVERYTHING, Choice
 from coordinator.demo import cut_photos, find_again
-from coordinator.indexing import LOOK_SECONDS, STORE_LOOK_SECONDS, run_job
-from coordinator.listing import SNIFF_HINT
-from coordinator.making import accept_failures, make_or_open, require_sizes
+from coordinator.indexing import LOOK_SECONDS, STORE_LOOK_SECONDS, Asked
 from coordinator.progress import Progress, ProgressReader
 from coordinator.terminal import (
     Broker,
@@ -46,8 +42,8 @@ from coordinator.terminal import (
     err,
     out,
 )
-from coordinator.wishes import Typed
-from coordinator.workforce import client_for_search, named_broker, workers_for_index
+from coordinator.wishes import NOTHING_TYPED, Typed
+from coordinator.workforce import client_for_search, named_broker
 from shared import home
 from shared.errors import UsageError
 from shared.jobdir import JobDir
@@ -169,56 +165,11 @@ def index_job(
 ) -> Progress:
     """What `index` does, also for the demo; returns the progress at the end.
 
-    `sizes` are the partition and chunk size that were typed, `typed` what was typed about the index, `accepted` whether
-    images that seem lost are to be failed rows, `choice` what was typed about the files of the source, `typed_broker`
-    the --broker of the command, `moved` whether `source` is where the images of the job moved to.
+    The arguments are those of `indexing.Asked`; `typed_broker` is the --broker of the command.
     """
-    with terminal.interruptible(job):
-        resumed = job.spec.is_file()
-        if moved:
-            with terminal.waiting("Looking for the images …") as status:
-                news = moving.move(
-                    source, job, lambda count: status.update(f"Looking for the images … {count:,} so far")
-                )
-            err.print(moving.said(job, news))
-        with terminal.waiting("Listing images …") as status:
-            manifest = make_or_open(
-                source,
-                job,
-                settings,
-                lambda count: status.update(f"Listing images … {count:,} so far"),
-                choice,
-            )
-        require_sizes(job, manifest, *sizes)
-        accept_failures(job, accepted)
-        (typed or Typed()).wish(job, settings)
-        left_out = ", ".join(f"{count:,} {reason}" for reason, count in manifest.source.left_out.items())
-        err.print(
-            f"{manifest.listed:,} images in {manifest.partition_count:,} "
-            f"partition{'s' if manifest.partition_count > 1 else ''}; model {manifest.model.fingerprint}"
-        )
-        if left_out:
-            err.print(f"not listed: {left_out}")
-        if "without suffix" in manifest.source.left_out:
-            err.print(SNIFF_HINT)
-        if manifest.source.notes:
-            err.print("noted: " + ", ".join(f"{count:,} {what}" for what, count in manifest.source.notes.items()))
-        if (hint := extras.hint(manifest.source.notes)) is not None:
-            err.print(hint)
-        progress = ProgressReader(job, manifest).read()
-        if not progress.index_is_current:
-            shown = named_broker(settings, typed_broker)
-            with ExitStack() as stack:
-                settings, children = workers_for_index(stack, job, settings, progress, workers)
-                progress = terminal.show_until_done(run_job(job, manifest, settings, children), shown)
-        for line in display.finished_lines(progress, str(job.path)):
-            err.print(line)
-        if resumed:  # Last of all, as it may take as long as the listing did.
-            with err.status("Comparing the source with what was listed …"):
-                came_and_went = told_since_listed(source, job, manifest)
-            for line in came_and_went:
-                err.print(line)
-        return progress
+    asked = Asked(source, job, settings, workers, sizes, typed or NOTHING_TYPED, accepted, choice, moved)
+    with terminal.interruptible(job), terminal.IndexView(job, named_broker(settings, typed_broker)) as view:
+        return indexing.index(asked, view.tell)
 
 
 @app.command()

@@ -42,7 +42,8 @@ _QUERIES_PER_TASK = 64
 class PendingReply:
     """The reply to one query that was enqueued. `result()` waits for it."""
 
-    def __init__(self, sent: SentQueries, position: int) -> None:
+    def __init__(self, client: "Client", sent: SentQueries, position: int) -> None:
+        self._client = client
         self._sent = sent
         self._position = position
 
@@ -53,7 +54,7 @@ class PendingReply:
             raise answer.error
         return answer
 
-    def result(self, timeout: float = 30.0) -> list[Hit]:
+    def result(self, timeout: float = 30.0) -> Sequence[Hit]:
         """The hits, best first, waiting up to `timeout` seconds.
 
         Raises what kept this query from its hits: ImageError for an image that can't be decoded, QueryError for a
@@ -62,7 +63,7 @@ class PendingReply:
         which is seen after some seconds, ReplyTimeout when one runs but was too slow, BrokerUnreachable when the
         broker went away, BrokerRefuses when it lacks a permission or a setting.
         """
-        return list(self.answer(timeout).hits)
+        return self._client.hits(self.answer(timeout))
 
     @property
     def answered_by(self) -> AnsweredBy | None:
@@ -80,6 +81,9 @@ class Client:
     has, `identity` is None, and `PendingReply.answered_by` says which one answered. One client serves one thread; make
     one for each.
     """
+
+    reply: type[PendingReply] = PendingReply
+    """What `enqueue` gives for each query."""
 
     def __init__(self, job: str | os.PathLike[str], broker: str | None = None) -> None:
         """Raises BrokerUnreachable when nothing answers, SettingsError when no broker is known, JobError for an id, and
@@ -116,7 +120,7 @@ class Client:
         ids: npt.ArrayLike | None = None,
         where: str | None = None,
         timeout: float = 30.0,
-    ) -> list[Hit]:
+    ) -> Sequence[Hit]:
         """The `k` images of the job most like `query`, best first; raises as `PendingReply.result` does.
 
         `query` is the path of an image, its encoded bytes, an RGB array uint8 [h, w, 3], or a vector float [d]. With
@@ -134,7 +138,7 @@ class Client:
         exact: bool = False,
         ids: npt.ArrayLike | None = None,
         where: str | None = None,
-    ) -> list[PendingReply]:
+    ) -> Sequence[PendingReply]:
         """Send `queries` and return at once, a pending reply for each in the same order; `search` says what they are.
 
         Many queries share a task. Raises ImageError for a file that can't be read, QueryError for what can't be a
@@ -146,14 +150,14 @@ class Client:
 
     def enqueue_queries(
         self, queries: Sequence[Query], k: int = 10, *, exact: bool = False, filter: Filter | None = None
-    ) -> list[PendingReply]:
+    ) -> Sequence[PendingReply]:
         """`enqueue` for queries that `as_query` has made already."""
         if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= MAX_K:
             raise QueryError(f"k is {k!r}; a search gives 1 to {MAX_K} hits.")
         replies: list[PendingReply] = []
         for group in groups(queries, min(_QUERIES_PER_TASK, self._settings.max_queries)):
             sent = self._send(SearchJob(self.job_id, tuple(group), k, exact, filter, self.identity))
-            replies += [PendingReply(sent, position) for position in range(len(group))]
+            replies += [self.reply(self, sent, position) for position in range(len(group))]
         return replies
 
     def has_worker(self, node: str | None = None, *, passing: tuple[str, ...] = ()) -> bool:
@@ -177,6 +181,10 @@ class Client:
         sent = SentQueries(self._broker, result, len(message.queries), self._out.discard)
         self._out.add(sent)
         return sent
+
+    def hits(self, answer: Answer) -> Sequence[Hit]:
+        """The hits of an answer, as callers get them."""
+        return list(answer.hits)
 
 
 def _identity_of(job: JobDir) -> str | None:

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from shared.errors import CorruptFile, SourceError
 from shared.jobdir import JobDir
 from shared.manifest import load_manifest
 from shared.messages import Answer, Hit
+from shared.own_process import module_command
 from shared.paths import to_os_path
 
 K = 10
@@ -71,7 +71,7 @@ def cut_photos(directory: Path) -> DemoPhotos:
     A process of its own does it: the coordinator opens no image. Raises SourceError with the reason it gives.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-P", "-m", "workers.demo_photos", str(directory), "--json"]
+    command = module_command("workers.demo_photos", directory, "--json")
     made = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, cwd=directory, check=False)
     if made.returncode != 0:
         raise SourceError(f"The demo's photos could not be made: {made.stderr.strip()}")

@@ -14,6 +14,7 @@ from rich.console import RenderableType
 from coordinator import (
     broker_checks,
     doctor_view,
+    hidden,
     machine,
     machine_checks,
     model_checks,
@@ -120,6 +121,7 @@ class _Visit:
         cpu, threads = machine.read_cpu(), sampling.threads_of(self.settings)
         wanted = metadata.requires("lookalike") or []
         self.tell(*machine_checks.software(machine_checks.installed_packages(wanted), wanted))
+        self.tell(machine_checks.names(hidden.same_names()))
         self.tell(machine_checks.processor(cpu), machine_checks.cores(cpu, threads))
         self.tell(machine_checks.load(cpu, os.getloadavg()[0]))
         if (without_home := home.lent()) is not None:

@@ -1,45 +1,71 @@
-"""Own packages: whether Python finds lookalike's and Celery's, or others of the same names that hide them."""
+"""Own packages: whether Python finds lookalike's and the libraries they need, or others that hide them."""
 
 import os
 import sys
-from importlib.machinery import PathFinder
+from contextlib import suppress
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import find_spec
 from pathlib import Path
 
 # What the wheel brings, and what it stands on. Only the standard library is imported here: it runs before all of them.
 _OURS = ("coordinator", "shared", "workers")
 _NEEDED = ("celery", "fsspec", "kombu", "numpy", "packaging", "pyarrow", "redis", "rich", "typer")
+# "lookalike." in a program that imports lookalike, where ours are found below it (lookalike/finding.py).
+_BELOW = __name__.removesuffix(f"{_OURS[0]}.hidden")
 
 
 def hiding() -> str | None:
     """A sentence that names the file or folder that Python takes for one of our packages; None where none is hidden.
 
-    `shared` and `workers` are to lie beside this package. Another library counts as hidden when a folder of PYTHONPATH
-    has its name without being where it was installed.
+    `shared` and `workers` are to lie beside this package. Another library counts as hidden when a folder where nothing
+    is installed has its name, and one where packages are installed has it too.
     """
     root = Path(__file__).resolve().parent.parent
     for name in _OURS:
-        found = _place(name, sys.path)
+        found = _place(f"{_BELOW}{name}")
         if found is not None and found.resolve() != root / name:
             return _sentence(found, f"lookalike's own package {name!r}")
-    entries = [entry or os.curdir for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-    theirs = {os.path.realpath(entry) for entry in entries} if os.environ.get("PYTHONPATH") else set()
-    for name in _NEEDED if theirs else ():
-        found = _place(name, sys.path)
-        if found is None or os.path.realpath(found.parent) not in theirs:
+    for name in _NEEDED:
+        found = _place(name)
+        if found is None or is_installed_in(found.parent):
             continue
-        installed = any(found.parent.glob(f"{name}-*.dist-info")) or any(found.parent.glob(f"{name}-*.egg-info"))
-        others = [entry for entry in sys.path if os.path.realpath(entry or os.curdir) not in theirs]
-        if not installed and _place(name, others) is not None:
+        others = [entry for entry in sys.path if os.path.realpath(entry or os.curdir) != os.path.realpath(found.parent)]
+        other = PathFinder.find_spec(name, others)
+        if other is not None and other.origin is not None:
             return _sentence(found, f"the library {name!r}, which lookalike needs")
     return None
 
 
-def _place(name: str, path: list[str]) -> Path | None:
-    """The folder or file that Python has taken, or would take from `path`, for the package of this name."""
+def same_names() -> list[Path]:
+    """What has the name of a package of ours on the path, without being ours: nothing that lookalike minds, but
+    programs that import our packages by their own names, and not `lookalike`, would get these."""
+    root = Path(__file__).resolve().parent.parent
+    entries = {os.path.realpath(entry or os.curdir) for entry in sys.path} - {str(root)}
+    specs = [PathFinder.find_spec(name, [entry]) for entry in sorted(entries) for name in _OURS]
+    return [_of_spec(spec) for spec in specs if spec is not None and spec.origin is not None]
+
+
+def is_installed_in(folder: Path) -> bool:
+    """Whether packages are installed in a folder, as pip and its like leave behind."""
+    if folder.name in ("site-packages", "dist-packages"):
+        return True
+    try:
+        return any(name.endswith((".dist-info", ".egg-info")) for name in os.listdir(folder))
+    except OSError:
+        return False
+
+
+def _place(name: str) -> Path | None:
+    """The folder or file that Python has taken, or would take, for the package of this name."""
     module = sys.modules.get(name)
-    spec = getattr(module, "__spec__", None) or PathFinder.find_spec(name, path)
-    if spec is None:
-        return None
+    spec = getattr(module, "__spec__", None)
+    if module is None:
+        with suppress(ModuleNotFoundError):  # From a finder that says so of what it knows to be missing.
+            spec = find_spec(name)
+    return None if spec is None else _of_spec(spec)
+
+
+def _of_spec(spec: ModuleSpec) -> Path:
     if spec.origin is None:  # A folder without __init__.py.
         return Path(next(iter(spec.submodule_search_locations or [""])))
     origin = Path(spec.origin)
@@ -49,16 +75,13 @@ def _place(name: str, path: list[str]) -> Path | None:
 def _sentence(found: Path, what: str) -> str:
     return (
         f"{found} hides {what}: take {found.parent} out of PYTHONPATH and of where Python looks, or give what lies "
-        "there another name."
+        "there another name. The command `lookalike` and programs that import `lookalike` alone do not mind it, unless "
+        "it was imported before."
     )
 
 
 def refuse() -> None:
-    """End the command `lookalike` with exit status 2, and any other import with an ImportError, when we are hidden."""
+    """Raise ImportError when we are hidden."""
     sentence = hiding()
-    if sentence is None:
-        return
-    if Path((getattr(sys, "argv", None) or [""])[0]).name == "lookalike":
-        sys.stderr.write(f"lookalike: {sentence}\n")
-        raise SystemExit(2)
-    raise ImportError(sentence)
+    if sentence is not None:
+        raise ImportError(sentence)

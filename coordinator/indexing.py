@@ -1,15 +1,22 @@
-"""Running a job to its end: look, send what is missing, watch the workers, until the promoted index covers it all."""
+"""Running a job to its end: list the images, send what is missing, watch the workers, until the index covers it all."""
 
 import random
 import shlex
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
+from coordinator import extras, moving
+from coordinator.came_and_went import told_since_listed
+from coordinator.choosing import EVERYTHING, Choice
+from coordinator.listing import SNIFF_HINT
 from coordinator.local import LocalWorkers
-from coordinator.progress import ProgressReader
+from coordinator.making import accept_failures, make_or_open, require_sizes
+from coordinator.progress import Progress, ProgressReader
 from coordinator.reconcile import Look, Reconciler
+from coordinator.wishes import NOTHING_TYPED, Typed
+from coordinator.workforce import workers_for_index
 from shared.broker import CONNECTION_ERRORS, connect, make_app, refused
 from shared.builds import IndexInfo
 from shared.errors import BrokerRefuses, JobError, StoreError, WorkerFailed
@@ -20,6 +27,7 @@ from shared.manifest import Manifest
 from shared.messages import EMBED_QUEUE, MERGE_QUEUE
 from shared.settings import Settings
 
+STOPPING = "Stopping; the batch under way ends first …"
 LOOK_SECONDS = 1.0
 # A look at a store is some ten requests, which take their time and may cost money.
 STORE_LOOK_SECONDS = 4.0
@@ -33,6 +41,108 @@ class Step:
 
     look: Look
     notices: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Doing:
+    """What goes on now, to be shown until something else does."""
+
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A sentence to keep."""
+
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The index covers the job."""
+
+    progress: Progress
+
+
+Event = Doing | Said | Step | Finished
+"""What is told of a run, in the order in which it happens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What `index` is asked to do.
+
+    `workers` are to embed, where no broker is given. `sizes` are the partition and chunk size, and `wanted` what the
+    index is to be, where they were given; `accepted` is whether images that seem lost are to be failed rows, `choice`
+    which files of the source count, `moved` whether `source` is where the images of the job moved to.
+    """
+
+    source: str
+    job: JobDir
+    settings: Settings
+    workers: int = 1
+    sizes: tuple[int | None, int | None] = (None, None)
+    wanted: Typed = NOTHING_TYPED
+    accepted: bool = False
+    choice: Choice = EVERYTHING
+    moved: bool = False
+
+
+def index(asked: Asked, tell: Callable[[Event], None]) -> Progress:
+    """Embed all images of a source into a job and build its index, or go on where that stood; prints nothing.
+
+    `tell` is given each event in this thread. What it raises ends the run, as KeyboardInterrupt does at any moment:
+    the workers end, what is committed stays, and the same call goes on. Raises as `make_or_open` and `run_job` do.
+    """
+    job = asked.job
+    resumed = job.spec.is_file()
+    if asked.moved:
+        news = moving.move(asked.source, job, _counting("Looking for the images", tell))
+        tell(Said(moving.said(job, news)))
+    manifest = make_or_open(asked.source, job, asked.settings, _counting("Listing images", tell), asked.choice)
+    require_sizes(job, manifest, *asked.sizes)
+    accept_failures(job, asked.accepted)
+    asked.wanted.wish(job, asked.settings)
+    for sentence in _listed(manifest):
+        tell(Said(sentence))
+    progress = ProgressReader(job, manifest).read()
+    if not progress.index_is_current:
+        with ExitStack() as stack:
+            settings, children = workers_for_index(stack, job, asked.settings, progress, asked.workers)
+            try:
+                for step in run_job(job, manifest, settings, children):
+                    progress = step.look.progress
+                    tell(step)
+            except KeyboardInterrupt:
+                tell(Said(STOPPING))
+                raise
+    tell(Finished(progress))
+    if resumed:  # Last of all, as it may take as long as the listing did.
+        tell(Doing("Comparing the source with what was listed …"))
+        for line in told_since_listed(asked.source, job, manifest):
+            tell(Said(line))
+    return progress
+
+
+def _counting(what: str, tell: Callable[[Event], None]) -> Callable[[int], None]:
+    tell(Doing(f"{what} …"))
+    return lambda count: tell(Doing(f"{what} … {count:,} so far"))
+
+
+def _listed(manifest: Manifest) -> Iterator[str]:
+    """What was listed, and what was not."""
+    yield (
+        f"{manifest.listed:,} images in {manifest.partition_count:,} "
+        f"partition{'s' if manifest.partition_count > 1 else ''}; model {manifest.model.fingerprint}"
+    )
+    if manifest.source.left_out:
+        yield "not listed: " + ", ".join(f"{count:,} {reason}" for reason, count in manifest.source.left_out.items())
+    if "without suffix" in manifest.source.left_out:
+        yield SNIFF_HINT
+    if manifest.source.notes:
+        yield "noted: " + ", ".join(f"{count:,} {what}" for what, count in manifest.source.notes.items())
+    if (missing := extras.hint(manifest.source.notes)) is not None:
+        yield missing
 
 
 def run_job(

@@ -9,7 +9,7 @@ import pyarrow as pa
 from coordinator.written import Real
 from shared.errors import SourceError
 from shared.known_text import text_of
-from shared.manifest import KNOWN_TYPES
+from shared.manifest import arrow_type
 from shared.path_list import MEMBER
 from shared.sealing import METADATA_SCHEMA
 
@@ -81,7 +81,7 @@ def _array(values: Sequence[Any], kind: str) -> pa.Array:
     """`values` as one of KNOWN_TYPES: `kind`, or as text where their text must not be lost."""
     if kind == "string" or any(isinstance(value, Real) for value in values):
         return pa.array([None if value is None else text_of(value) for value in values], pa.string())
-    return pa.array(values, KNOWN_TYPES[kind])
+    return pa.array(values, arrow_type(kind))
 
 
 def _kind(value: Any) -> str:

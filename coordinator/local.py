@@ -4,7 +4,6 @@ import contextlib
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from shared import lease
 from shared.broker import connect
 from shared.errors import WorkerFailed
 from shared.messages import QUEUES
+from shared.own_process import module_command
 from shared.processes import ending
 from shared.settings import PARENT_PIPE, Settings, without_settings
 
@@ -37,8 +37,7 @@ def worker_command(
     events and quietly: both double its latency.
     """
     quiet = roles == ["query"]
-    # -P: nothing that lies in the working directory is taken for a module.
-    command = [sys.executable, "-P", "-m", "workers.worker_process"]
+    command = module_command("workers.worker_process")
     command += ["--queues", ",".join(QUEUES[role] for role in roles), "--name", node_name(name)]
     command += ["--threads", str(query_threads or os.cpu_count() or 1) if quiet else "1"]
     command += ["--loglevel", loglevel or ("WARNING" if quiet else "INFO")]
@@ -53,7 +52,7 @@ def node_name(name: str) -> str:
 def flower_command(address: str, port: int) -> list[str]:
     """The command line of Flower with our columns."""
     configuration = Path(__file__).parent / "flowerconfig.py"
-    command = [sys.executable, "-P", "-m", "workers.flower_process", f"--conf={configuration}"]
+    command = module_command("workers.flower_process", f"--conf={configuration}")
     return [*command, f"--address={address}", f"--port={port}"]
 
 

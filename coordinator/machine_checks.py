@@ -3,7 +3,7 @@
 import math
 import platform
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -53,7 +53,8 @@ def software(installed: Mapping[str, str], requirements: Iterable[str]) -> list[
     them."""
     wanted = [Requirement(text) for text in requirements]
     gpu = "faiss-gpu" in installed
-    light = [one for one in wanted if one.marker is None or one.marker.evaluate({"extra": ""})]
+    wanted = [one for one in wanted if one.name != "lookalike"]  # An extra of ours that brings another one.
+    light = [one for one in wanted if one.marker is None or _of_extra(one, "coordinator")]
     heavy = [one for one in wanted if one not in light and _of_extra(one, "gpu" if gpu else "worker")]
     where = f"{platform.system()} {platform.machine()}"
     version = platform.python_version()
@@ -76,6 +77,19 @@ def software(installed: Mapping[str, str], requirements: Iterable[str]) -> list[
     named = ", ".join(f"{one.name}{one.specifier} ({_found(one, installed) or 'missing'})" for one in wrong)
     sentence = f"Not what lookalike is tested with: {named}. pip install 'lookalike[{'gpu' if gpu else 'worker'}]'."
     return [first, warning("packages", sentence, versions=versions)]
+
+
+def names(others: Sequence[Path]) -> Check:
+    """Whether anything else on the path has the name of a package of ours; `others` is what has."""
+    facts = {"others": [str(path) for path in others]}
+    if not others:
+        return ok("names", "Nothing else on the path is called as a package of lookalike's.", **facts)
+    named = ", ".join(facts["others"])
+    sentence = (
+        f"{named}: called as a package of lookalike's. Commands, workers and programs that import lookalike alone take "
+        "the right one; one that imports ours by its own name gets this."
+    )
+    return ok("names", sentence, **facts)
 
 
 def _of_extra(one: Requirement, extra: str) -> bool:

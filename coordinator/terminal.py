@@ -7,11 +7,11 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import typer
 from rich.console import Console, RenderableType
@@ -21,7 +21,7 @@ from rich.text import Text
 
 from coordinator import display, report
 from coordinator.findings import Checked
-from coordinator.indexing import Step
+from coordinator.indexing import STOPPING, Doing, Event, Said, Step
 from coordinator.progress import Progress, ProgressReader
 from coordinator.waiting import Waiting
 from shared.broker_url import redacted
@@ -183,25 +183,84 @@ def show_until_done(steps: Iterator[Step], broker: str = "") -> Progress:
     `broker` names the one that was given, as `display.activity` does.
     """
     progress: Progress | None = None
-    shown = -_LINE_SECONDS
-    live = Live(console=err, auto_refresh=False, transient=True) if err.is_terminal else None
     try:
-        with live or nullcontext():
+        with _Steps(broker) as shown:
             for step in steps:
                 progress = step.look.progress
-                for notice in step.notices:
-                    err.print(notice, style="yellow")
-                doing = display.activity(step.look, broker)
-                if live is not None:
-                    live.update(display.live_view(progress, doing), refresh=True)
-                elif time.monotonic() - shown >= _LINE_SECONDS:
-                    shown = time.monotonic()
-                    err.print(display.one_line(progress, doing))
+                shown.show(step)
     except KeyboardInterrupt:
-        err.print("Stopping; the batch under way ends first …")
+        err.print(STOPPING)
         raise
     assert progress is not None
     return progress
+
+
+class _Steps:
+    """Steps as they are shown: live on a terminal, as a line every ten seconds elsewhere."""
+
+    def __init__(self, broker: str) -> None:
+        self._broker = broker
+        self._shown = -_LINE_SECONDS
+        self._live = Live(console=err, auto_refresh=False, transient=True) if err.is_terminal else None
+
+    def __enter__(self) -> Self:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def show(self, step: Step) -> None:
+        progress = step.look.progress
+        for notice in step.notices:
+            err.print(notice, style="yellow")
+        doing = display.activity(step.look, self._broker)
+        if self._live is not None:
+            self._live.update(display.live_view(progress, doing), refresh=True)
+        elif time.monotonic() - self._shown >= _LINE_SECONDS:
+            self._shown = time.monotonic()
+            err.print(display.one_line(progress, doing))
+
+
+class IndexView:
+    """What `indexing.index` tells, as it is shown; `broker` names the one that was given. Use as a context manager."""
+
+    def __init__(self, job: JobDir, broker: str) -> None:
+        self._job = str(job.path)
+        self._broker = broker
+        self._shown = ExitStack()
+        self._doing: Status | Waiting | None = None
+        self._steps: _Steps | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._end()
+
+    def tell(self, event: Event) -> None:
+        if isinstance(event, Step):
+            if self._steps is None:
+                self._end()
+                self._steps = self._shown.enter_context(_Steps(self._broker))
+            self._steps.show(event)
+        elif isinstance(event, Doing):
+            if self._doing is None:
+                self._end()
+                self._doing = waiting(event.what)
+                self._shown.enter_context(self._doing)
+            self._doing.update(event.what)
+        else:
+            self._end()
+            lines = [event.sentence] if isinstance(event, Said) else display.finished_lines(event.progress, self._job)
+            for line in lines:
+                err.print(line)
+
+    def _end(self) -> None:
+        self._shown.close()
+        self._doing = self._steps = None
 
 
 def watch(frames: Iterator[tuple[RenderableType, str]], seconds: float) -> None:

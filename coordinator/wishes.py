@@ -1,6 +1,7 @@
 """Wishes: what is typed about the index of a job becomes the wish that lies in it."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from shared.jobdir import JobDir
 from shared.settings import Settings
@@ -43,3 +44,6 @@ class Typed:
         if asked != known:
             write_wish(job, asked)
         return asked
+
+
+NOTHING_TYPED: Final = Typed()

@@ -2,6 +2,7 @@
 
 import os
 from contextlib import ExitStack
+from dataclasses import dataclass
 
 from coordinator.client import Client
 from coordinator.embedded_broker import EmbeddedBroker
@@ -40,19 +41,44 @@ def workers_for_index(
     return settings, stack.enter_context(LocalWorkers(roles, settings, broker.directory))
 
 
+@dataclass(frozen=True, slots=True)
+class QueryService:
+    """A client, and the query worker that was started for it, if it is one of our own."""
+
+    client: Client
+    workers: LocalWorkers | None = None
+
+    def ready(self) -> None:
+        """Wait until a worker of our own answers, started anew where it died. Raises WorkerFailed when it keeps
+        dying."""
+        if self.workers is not None:
+            self.workers.watch()
+            while not self.client.has_worker(self.workers.nodes[0]):
+                self.workers.watch()
+
+    def revive(self) -> None:
+        """Start a worker of our own anew where it died, and wait for it then."""
+        if self.workers is not None and self.workers.watch():
+            self.ready()
+
+
 def client_for_search(stack: ExitStack, job: JobDir, settings: Settings) -> Client:
     """A client with a query worker behind it: a running one where there is one, else one of our own."""
+    return service_for_search(stack, job, settings, Client).client
+
+
+def service_for_search(stack: ExitStack, job: JobDir, settings: Settings, client_class: type[Client]) -> QueryService:
+    """`client_for_search`, of any class of clients, with the worker that was started for it."""
     if settings.broker_url:
-        return stack.enter_context(Client(job.path, settings.broker_url))
+        return QueryService(stack.enter_context(client_class(job.path, settings.broker_url)))
     settings = settings.changed(jobs_root=job.jobs_root)
     broker = stack.enter_context(EmbeddedBroker(job.jobs_root))
     settings = settings.changed(broker_url=broker.url)
-    client = stack.enter_context(Client(job.path, broker.url))
+    service = QueryService(client := stack.enter_context(client_class(job.path, broker.url)))
     if broker.started_here or not client.has_worker(passing=(CHILD_PREFIX,)):
-        workers = stack.enter_context(LocalWorkers(["query"], settings, broker.directory))
-        while not client.has_worker(workers.nodes[0]):
-            workers.watch()  # Raises when it can't be kept alive.
-    return client
+        service = QueryService(client, stack.enter_context(LocalWorkers(["query"], settings, broker.directory)))
+        service.ready()
+    return service
 
 
 def broker_for_exec(settings: Settings) -> Settings:

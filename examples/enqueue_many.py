@@ -11,8 +11,7 @@ import sys
 from collections import deque
 from pathlib import Path
 
-from coordinator.client import Client, PendingReply
-from shared.errors import ImageError, LookalikeError
+import lookalike
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 GROUP = 64  # What one task carries.
@@ -27,9 +26,9 @@ def main() -> int:
     parser.add_argument("-k", type=int, default=10, help="hits wanted (10)")
     typed = parser.parse_args()
     paths = sorted(path for path in typed.folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    waiting: deque[tuple[Path, PendingReply]] = deque()
+    waiting: deque[tuple[Path, lookalike.PendingReply]] = deque()
     try:
-        with Client(typed.job, broker=typed.broker) as client:
+        with lookalike.connect(typed.job, broker=typed.broker) as client:
             for start in range(0, len(paths), GROUP):
                 group = paths[start : start + GROUP]
                 waiting.extend(zip(group, client.enqueue(group, k=typed.k), strict=True))
@@ -37,17 +36,17 @@ def main() -> int:
                     print(line(*waiting.popleft()))
             while waiting:
                 print(line(*waiting.popleft()))
-    except LookalikeError as error:  # No worker, no broker, no index: the rest would fare no better.
+    except lookalike.LookalikeError as error:  # No worker, no broker, no index: the rest would fare no better.
         print(error, file=sys.stderr)
         return 1
     return 0
 
 
-def line(path: Path, reply: PendingReply) -> str:
+def line(path: Path, reply: lookalike.PendingReply) -> str:
     """The hits of one query as a line of JSON, or why it has none."""
     try:
         hits = reply.result(timeout=120)
-    except ImageError as error:
+    except lookalike.ImageError as error:
         return json.dumps({"query": str(path), "error": str(error)})
     return json.dumps({"query": str(path), "hits": [hit.to_json() for hit in hits]})
 

@@ -6,8 +6,7 @@ python examples/search.py photos query.jpg --broker redis://127.0.0.1:6379/0
 import argparse
 import sys
 
-from coordinator.client import Client
-from shared.errors import LookalikeError
+import lookalike
 
 
 def main() -> int:
@@ -18,10 +17,10 @@ def main() -> int:
     parser.add_argument("-k", type=int, default=10, help="hits wanted (10)")
     typed = parser.parse_args()
     try:
-        with Client(typed.job, broker=typed.broker) as client:
+        with lookalike.connect(typed.job, broker=typed.broker) as client:
             for hit in client.search(typed.image, k=typed.k):
                 print(f"{hit.rank:>3}  {hit.similarity:.4f}  {hit.id:>8}  {hit.image_path}")
-    except LookalikeError as error:  # Each is a sentence: what was found, and what to do.
+    except lookalike.LookalikeError as error:  # Each is a sentence: what was found, and what to do.
         print(error, file=sys.stderr)
         return 1
     return 0

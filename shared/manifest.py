@@ -3,9 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any, Final
 
 from shared import files
 from shared.errors import CorruptFile, JobError, JobMismatch, ModelError
@@ -13,17 +11,27 @@ from shared.identity import identity_of_bytes, is_identity, new_identity
 from shared.jobdir import JobDir
 from shared.models import ModelSpec
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 FORMAT = 1
 DTYPE = "float16"
-KNOWN_TYPES: Final[Mapping[str, pa.DataType]] = {
-    "bool": pa.bool_(),
-    "int64": pa.int64(),
-    "double": pa.float64(),
-    "string": pa.string(),
-    "date": pa.date32(),
-    "timestamp": pa.timestamp("us"),
-}
+KNOWN_TYPES: Final = ("bool", "int64", "double", "string", "date", "timestamp")
 """What is known of an image besides its path is one of these."""
+
+
+def arrow_type(kind: str) -> "pa.DataType":
+    """The type of Arrow's that one of KNOWN_TYPES is. Raises KeyError for any other."""
+    import pyarrow as pa  # Not at the top: a client reads manifests, and is installed without Arrow.
+
+    return {
+        "bool": pa.bool_(),
+        "int64": pa.int64(),
+        "double": pa.float64(),
+        "string": pa.string(),
+        "date": pa.date32(),
+        "timestamp": pa.timestamp("us"),
+    }[kind]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +58,11 @@ class Source:
     notes: Mapping[str, int] = field(default_factory=dict)
 
     @property
-    def known_schema(self) -> pa.Schema:
+    def known_schema(self) -> "pa.Schema":
         """The columns of `known`, as they lie in the metadata. Raises KeyError for a type that is none of ours."""
-        return pa.schema([(name, KNOWN_TYPES[kind]) for name, kind in self.known.items()])
+        import pyarrow as pa
+
+        return pa.schema([(name, arrow_type(kind)) for name, kind in self.known.items()])
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +204,8 @@ def load_manifest(job: JobDir) -> Manifest:
             dtype=table["dtype"],
             identity=table["identity"] if "identity" in table else identity_of_bytes(read),
         )
-        if len(manifest.source.known_schema.names) != len(set(manifest.source.known_schema.names)):
-            raise ValueError("two columns have one name")
+        if unknown := sorted({str(kind) for kind in manifest.source.known.values()}.difference(KNOWN_TYPES)):
+            raise ValueError(f"no column can be of the type {unknown[0]}")
         patterns = (manifest.source.exclude, manifest.source.include)
         if not all(isinstance(p, list) and all(isinstance(one, str) for one in p) for p in patterns):
             raise ValueError("exclude and include are not lists of patterns")

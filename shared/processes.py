@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, Any
 
 from shared.errors import LookalikeError, error_from
+from shared.own_process import module_command
 
 _LOG_LINES = 12
 _ENDING_SECONDS = 5.0
@@ -71,8 +72,7 @@ def speaking(
     `request` is a JSON object on its standard input; without one that stays open until the end of the block, and the
     process is to end with it: it has `patience` seconds, and is killed then. The open files `keep` stay open in it.
     """
-    # -P: nothing that lies in the working directory is taken for a module.
-    command = [sys.executable, "-P", "-m", module, *arguments]
+    command = module_command(module, *arguments)
     with ExitStack() as stack:
         log = stack.enter_context(tempfile.TemporaryFile())
         asked: IO[bytes] | int = subprocess.PIPE

@@ -29,10 +29,10 @@ class _NoSuchRange(ImageError):
 
 def filesystem(url: str) -> tuple[Any, str]:
     """The file system of fsspec that `url` belongs to, and the path in it. Raises SourceError when none knows it."""
-    import fsspec  # Not at the top: most jobs lie on disks, and it takes a tenth of a second.
-
     protocol = url.partition("://")[0].lower()
     try:
+        import fsspec  # Not at the top: most jobs lie on disks, and it takes a tenth of a second.
+
         fs, path = fsspec.core.url_to_fs(url, **options(protocol))
     except ImportError as error:
         extra = _EXTRAS.get(protocol)

@@ -38,11 +38,11 @@ def asking(scheme: str, url: str) -> Iterator[Any]:
 @lru_cache
 def file_system(scheme: str) -> Any:
     """The file system of a scheme, one for all threads; UsageError when its library is not installed."""
-    import fsspec  # Half a second that local jobs need not wait.
-
     # It logs what it raises, with tracebacks as long as a page.
     logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
     try:
+        import fsspec  # Half a second that local jobs need not wait.
+
         # A listing that is remembered would hide what other machines commit.
         chosen = remote.options(scheme) | {"use_listings_cache": False}
         return fsspec.filesystem(scheme, skip_instance_cache=scheme != "memory", **chosen)

@@ -132,11 +132,6 @@ class ChildProcess:
         return data
 
 
-def command_of(module: str, *arguments: object) -> list[str]:
-    """The command of a module that calls `serve`. Nothing that lies in the working directory is taken for a module."""
-    return [sys.executable, "-P", "-m", module, *map(str, arguments)]
-
-
 def serve(answer: Callable[[list[bytes]], Sequence[Piece]], seconds: float) -> None:
     """Answer what comes on standard input, until it ends: `answer` gets the pieces of a request, and gives its own.
 

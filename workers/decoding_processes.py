@@ -17,7 +17,8 @@ from typing import IO, Final
 import numpy as np
 
 from shared.errors import ImageError, WorkerFailed
-from workers.child_process import ChildProcess, Piece, command_of, serve
+from shared.own_process import module_command
+from workers.child_process import ChildProcess, Piece, serve
 from workers.decode import DecodedImage, decode, decode_large_under
 
 # A process may also be ended by chance. An image is given up at the second time.
@@ -40,7 +41,7 @@ class DecodingProcesses:
     def __init__(self, count: int, seconds: float, memory_bytes: int) -> None:
         """`seconds` and `memory_bytes` are the most that one image may take; the bytes are a bound on Linux alone."""
         self._seconds, self._memory_bytes = seconds, memory_bytes
-        self._command = command_of("workers.decoding_processes", seconds, memory_bytes)
+        self._command = module_command("workers.decoding_processes", seconds, memory_bytes)
         # What they lock while they decode a large image, so that memory must have one at a time.
         self._large = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as this object.
         self._all: set[ChildProcess] = set()

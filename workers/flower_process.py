@@ -1,6 +1,6 @@
 """Flower's process: Celery's command line with our app, whatever lies in the working directory.
 
-python -P -m workers.flower_process --conf=FILE --address=ADDRESS --port=PORT
+python -P lookalike/finding.py workers.flower_process --conf=FILE --address=ADDRESS --port=PORT
 """
 
 import sys

@@ -12,7 +12,8 @@ from shared.errors import SourceError
 from shared.locations import Location
 from shared.members import Member
 from shared.models import REDUCED
-from workers.child_process import ChildProcess, Piece, command_of, serve
+from shared.own_process import module_command
+from workers.child_process import ChildProcess, Piece, serve
 from workers.decode import ReadImage, read_image
 
 # A process may also be ended by chance, or for want of memory at a bad moment. An image is given up at the second time.
@@ -28,7 +29,7 @@ class IsolatedReaders:
     """
 
     def __init__(self, image_size: int, max_pixels: int, max_bytes: int, how: str = REDUCED) -> None:
-        self._command = command_of("workers.isolated", image_size, max_pixels, max_bytes, how)
+        self._command = module_command("workers.isolated", image_size, max_pixels, max_bytes, how)
         self._image_size = image_size
         self._own = threading.local()
         self._all: list[ChildProcess] = []

@@ -6,6 +6,7 @@ import sys
 from typing import Final
 
 from shared.errors import ImageError
+from shared.own_process import module_command
 from shared.processes import ending
 from workers.alterations import encode_jpeg
 from workers.decode import decode_photo
@@ -29,7 +30,7 @@ def shrunk_alone(data: bytes, longest: int, quality: int, most_pixels: int) -> b
 
     One that ends two of them raises ImageError with the status "quarantined".
     """
-    command = [sys.executable, "-P", "-m", "workers.shrinking", str(longest), str(quality), str(most_pixels)]
+    command = module_command("workers.shrinking", longest, quality, most_pixels)
     ends: list[str] = []
     while len(ends) < _TRIES:
         try:

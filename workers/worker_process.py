@@ -1,6 +1,7 @@
 """A worker process: Celery's worker without Celery's command line, which would load Flower and a shell's libraries.
 
-python -P -m workers.worker_process --queues embed,merge --name NAME@HOST [--threads 1] [--loglevel INFO] [--events]
+python -P lookalike/finding.py workers.worker_process --queues embed,merge --name NAME@HOST [--threads 1]
+    [--loglevel INFO] [--events]
 """
 
 import argparse

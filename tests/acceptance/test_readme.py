@@ -157,15 +157,26 @@ def query_worker(indexed: Path) -> Iterator[int]:
 
 
 def test_the_python_example_runs_as_it_stands(indexed: Path, query_worker: int) -> None:
+    """In a project with packages of the names of ours, whose modules have names of ours too."""
     wait_until(lambda: (indexed / "jobs" / "photos" / "index" / "CURRENT").is_file(), "the job has an index")
     program = block_under("From Python", "python").replace(":6379/", f":{query_worker}/")
     assert str(query_worker) in program
-    for name in ("a.jpg", "b.jpg"):
-        shutil.copy(indexed / "query.jpg", indexed / name)
-    (indexed / "program.py").write_text(program + "\nprint(hits[0].rank, hits[0].similarity > 0.999)\n")
-    done = typed("python program.py", indexed, indexed)
+    project = indexed / "project"
+    for package in ("shared", "workers"):
+        (project / package).mkdir(parents=True)
+        (project / package / "__init__.py").touch()
+        (project / package / "settings.py").write_text(f"NAME = 'their {package}'\n")
+    (project / "celery.py").write_text("raise SystemExit('the file of the user ran')\n")
+    for name in ("query.jpg", "a.jpg", "b.jpg"):
+        shutil.copy(indexed / "query.jpg", project / name)
+    before = "from shared.settings import NAME as first\n"
+    after = "from workers.settings import NAME as second\nprint(first, second)\n"
+    values = "print(hits[0].rank, hits[0].similarity > 0.999, pixels.shape[2])\n"
+    (project / "program.py").write_text(f"{before}{program}\n{values}{after}")
+    done = typed("python program.py", project, indexed)
     assert done.returncode == 0, done.stderr
-    *replies, last = done.stdout.splitlines()
-    assert last == "1 True"
-    assert len(replies) == 2
-    assert all("Hit(rank=1" in line and "Hit(rank=10" in line for line in replies)
+    *_, embedded, reply, other, values, names = done.stdout.splitlines()
+    assert values == "1 True 3"
+    assert names == "their shared their workers"
+    assert re.fullmatch(r"\d+ images are embedded", embedded)
+    assert all("Hit(rank=1" in line and "Hit(rank=10" in line for line in (reply, other))

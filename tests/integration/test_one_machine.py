@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -340,3 +341,38 @@ def test_failed_images_that_were_mended_are_tried_again_and_found(
     found = run("search", job, photos / "photo_00007.jpg", "-k", "1", "--json")
     assert "photo_00007.jpg" in found.stdout
     assert run("verify", job).returncode == 0
+
+
+@pytest.mark.parametrize("ends", ["pass", "os.kill(os.getpid(), signal.SIGKILL)", "raise KeyboardInterrupt"])
+def test_a_program_that_searches_leaves_nothing_behind_however_it_ends(
+    finished: Path, few_photos: Path, tmp_path: Path, ends: str
+) -> None:
+    """The user's project has packages of our names, and a script called as Celery is."""
+    for package in ("shared", "workers"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").touch()
+    (tmp_path / "shared" / "settings.py").write_text("K = 3")
+    (tmp_path / "celery.py").write_text("raise SystemExit('the file of the user ran')")
+    (tmp_path / "program.py").write_text(
+        f"""
+import os, signal, sys
+import lookalike
+from shared.settings import K
+job = lookalike.open({str(finished)!r})
+for name in ("photo_00007.jpg", "photo_00042.jpg"):
+    hits = job.search({str(few_photos)!r} + "/" + name, k=K)
+    shown = "data:image/jpeg" in hits._repr_html_()
+    print(os.path.basename(hits[0].image_path), len(hits), hits[0].image().shape, shown)
+print(job.status().broker.reachable, flush=True)
+{ends}
+"""
+    )
+    done = subprocess.run(
+        [sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, env=environment(), check=False
+    )
+    assert done.stdout.splitlines() == [
+        "photo_00007.jpg 3 (240, 320, 3) True",
+        "photo_00042.jpg 3 (240, 320, 3) True",
+        "True",
+    ], done.stderr
+    wait_until(lambda: not leftovers(finished.parent), "broker and workers have ended")

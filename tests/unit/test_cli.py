@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from coordinator import at_work, cli, extras, searching, workforce
+from coordinator import at_work, extras, indexing, searching, workforce
 from coordinator.at_work import AtWork
 from coordinator.indexing import Step
 from coordinator.progress import ProgressReader
@@ -28,6 +28,7 @@ from shared.errors import BrokerUnreachable, NoWorker, QueryError, WorkerFailed
 from shared.filter import Filter
 from shared.lease import Holder, Trouble
 from shared.messages import Answer, AnsweredBy, Hit, Query
+from shared.own_process import module_command
 from shared.settings import Settings, load_settings
 from tests.unit.conftest import Ran, Run
 from tests.unit.make_job import MadeJob, make_job
@@ -566,7 +567,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             notices = act(job, manifest, settings) or []
             yield Step(Look(reader.read()), notices)
 
-    monkeypatch.setattr(cli, "run_job", run_job)
+    monkeypatch.setattr(indexing, "run_job", run_job)
     monkeypatch.setattr(workforce, "require_working_broker", lambda settings: None)
     return script
 
@@ -729,7 +730,7 @@ def test_an_interrupted_listing_has_begun_nothing(run: Run, photos: Path, monkey
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "make_or_open", interrupted)
+    monkeypatch.setattr(indexing, "make_or_open", interrupted)
     ran = run("index", photos, "job")
     assert ran.status == 130
     assert ran.err == "Interrupted while the images were being listed; nothing was begun.\n"
@@ -755,7 +756,7 @@ def test_a_worker_becomes_a_process_with_its_roles_and_settings(
     ran = run("worker", "embed", "merge", "embed", "--broker", "redis://host", "--jobs-root", ".", "--name", "w1")
     assert ran.status == 0
     ((command, environ),) = executed
-    assert command[:4] == [sys.executable, "-P", "-m", "workers.worker_process"]
+    assert command[:4] == module_command("workers.worker_process")
     assert command[command.index("--queues") + 1] == "embed,merge"
     assert command[command.index("--name") + 1].startswith("w1@")
     assert command[command.index("--threads") + 1] == "1"
@@ -799,7 +800,7 @@ def test_flower_becomes_celery_on_this_machine_alone(run: Run, executed: list[An
     ran = run("flower", "--broker", "redis://host", "--port", "5556")
     assert ran.status == 0
     ((command, environ),) = executed
-    assert command[1:4] == ["-P", "-m", "workers.flower_process"]
+    assert command[:4] == module_command("workers.flower_process")
     assert {"--address=127.0.0.1", "--port=5556"} <= set(command)
     assert environ["LOOKALIKE_BROKER_URL"] == "redis://host"
     assert "http://127.0.0.1:5556" in ran.err

@@ -184,11 +184,12 @@ def test_the_dockerfile_has_each_target_and_none_runs_as_root(compose: dict[str,
 
 
 @pytest.mark.parametrize(
-    ("target", "extra"), [("coordinator", None), ("worker", "worker"), ("worker-gpu", "gpu"), ("monitor", "monitor")]
+    ("target", "extra"),
+    [("coordinator", "coordinator"), ("worker", "worker"), ("worker-gpu", "gpu"), ("monitor", "monitor")],
 )
-def test_each_image_installs_its_extra(target: str, extra: str | None) -> None:
+def test_each_image_installs_its_extra(target: str, extra: str) -> None:
     (install,) = [line for line in dockerfile_stages()[target] if line.startswith("RUN pip install -c")]
-    assert install.split()[-1] == (f'".[{extra}]"' if extra else ".")
+    assert install.split()[-1] == f'".[{extra}]"'
 
 
 def test_the_dockerfile_copies_only_what_dockerignore_lets_through() -> None:

@@ -20,7 +20,7 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from coordinator import client as client_module
+import lookalike
 from coordinator.cli import app
 from shared import checkpoint, errors, pack_rows, path_list, sealing
 from shared.checkpoint import ImageRow
@@ -114,7 +114,7 @@ def test_every_module_has_one_line_in_the_architecture() -> None:
     described = [row[0] for row in rows((ROOT / "docs" / "architecture.md").read_text()) if row[0].endswith(".py")]
     modules = [
         name_of(path)
-        for room in ("shared", "coordinator", "workers")
+        for room in ("lookalike", "shared", "coordinator", "workers")
         for path in (ROOT / room).glob("*.py")
         if path.name != "__init__.py"
     ]
@@ -351,7 +351,7 @@ class FakeClient:
 @pytest.fixture
 def run_example(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int | str | None]:
     """Run an example as `python examples/NAME ARGUMENTS` does, with FakeClient as the client; its exit status."""
-    monkeypatch.setattr(client_module, "Client", FakeClient)
+    monkeypatch.setattr(lookalike, "connect", FakeClient)
 
     def run(name: str, *arguments: str) -> int | str | None:
         monkeypatch.setattr(sys, "argv", [name, *arguments])

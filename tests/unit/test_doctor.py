@@ -76,7 +76,7 @@ def test_with_nothing_given_a_line_for_each_thing_and_no_problem(run: Run, asked
     *lines, empty, last = ran.out.splitlines()
     assert ran.status == 0
     subjects = [line[9:21].strip() for line in lines]
-    assert subjects == ["python", "packages", "cpu", "cores", "load", "gpu", "broker", "memory"]
+    assert subjects == ["python", "packages", "names", "cpu", "cores", "load", "gpu", "broker", "memory"]
     assert {line[:9].strip() for line in lines} == {"ok"}
     assert (empty, last) == ("", "All is well.")
     assert asked.spec is not None

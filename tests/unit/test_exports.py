@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from shared.errors import EngineError, ModelError
 from shared.models import ModelSpec, resolve_model
+from shared.own_process import module_command
 from workers import exporting, exports
 from workers.decode import decode
 from workers.embedder import Embedder, load_embedder
@@ -347,8 +348,8 @@ def exporting_process(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
     real = subprocess.Popen
 
     def start(command: list[str], **options: Any) -> Any:
-        assert command[1:4] == ["-P", "-m", "workers.exporting"]
-        return real([sys.executable, "-c", program, *command[4:]], **options)
+        assert command[: len(module_command("workers.exporting"))] == module_command("workers.exporting")
+        return real([sys.executable, "-c", program, command[-1]], **options)
 
     monkeypatch.setattr(subprocess, "Popen", start)
 

@@ -3,11 +3,15 @@
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+import lookalike
 from coordinator.local import flower_command, worker_command
+from shared import errors
+from shared.own_process import module_command
 from shared.settings import without_settings
 from workers.isolated import IsolatedReaders
 
@@ -41,7 +45,7 @@ def theirs(tmp_path: Path) -> Path:
         [*worker_command(["merge"], "here"), "--help"],
         [*flower_command("127.0.0.1", 0), "--help"],
         [*IsolatedReaders(8, 100, 100)._command],
-        [sys.executable, "-P", "-m", "workers.shrinking", "--help"],
+        module_command("workers.shrinking", "x"),
     ],
 )
 def test_nothing_in_the_working_directory_is_taken_for_ours(theirs: Path, command: list[str]) -> None:
@@ -57,35 +61,51 @@ def test_flower_is_flower_where_the_working_directory_has_a_celery_and_workers(t
     assert (done.returncode, "TORNADO_ARGV" in done.stdout) == (0, True), done.stderr
 
 
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [("shared/__init__.py", ""), ("workers/__init__.py", ""), ("shared/__init__.py", RAN), ("shared.py", ""),
-     ("workers.py", RAN), ("celery.py", ""), ("redis/__init__.py", ""), ("kombu.py", RAN)],
-)  # fmt: skip
-@pytest.mark.parametrize("arguments", [["--version"], ["index", "x", "y"], ["worker", "embed"], ["flower"]])
-def test_a_folder_of_pythonpath_that_hides_ours_is_named(
-    tmp_path: Path, name: str, text: str, arguments: list[str]
+@pytest.mark.parametrize("command", [[LOOKALIKE], [sys.executable, "-m", "lookalike"]])
+def test_a_folder_of_pythonpath_or_of_python_m_does_not_hide_ours_from_the_commands(
+    theirs: Path, tmp_path: Path, command: list[str]
 ) -> None:
-    folder = tmp_path / "their folder"
-    (folder / name).parent.mkdir(parents=True)
-    (folder / name).write_text(text)
-    done = run([LOOKALIKE, *arguments], tmp_path, PYTHONPATH=f"{tmp_path}{os.pathsep}{folder}")
-    assert done.returncode == 2, done.stderr
-    assert done.stdout == ""
-    hides = folder / name.removesuffix("/__init__.py")
-    assert done.stderr.startswith(f"lookalike: {hides} hides ")
-    assert f"take {folder} out of PYTHONPATH" in done.stderr
+    done = run([*command, "--version"], theirs, PYTHONPATH=f"{tmp_path}{os.pathsep}{theirs}")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"lookalike {version('lookalike')}\n", "")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        [*worker_command(["merge"], "here"), "--help"],
+        [*flower_command("127.0.0.1", 0), "--help"],
+        module_command("workers.shrinking", "x"),
+    ],
+)
+def test_a_folder_of_pythonpath_does_not_hide_ours_from_the_processes_that_commands_start(
+    theirs: Path, command: list[str]
+) -> None:
+    done = run(command, theirs, PYTHONPATH=str(theirs), LOOKALIKE_BROKER_URL="redis://127.0.0.1:1")
+    assert "the file of the user ran" not in done.stdout + done.stderr
+    assert "ImportError" not in done.stderr
+    assert "ModuleNotFoundError" not in done.stderr
+
+
+def test_what_was_imported_before_a_command_began_is_named(tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "__init__.py").touch()
+    (tmp_path / "usercustomize.py").touch()
+    (tmp_path / "sitecustomize.py").write_text("import shared")
+    done = run([LOOKALIKE, "--version"], tmp_path, PYTHONPATH=str(tmp_path))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"lookalike: {tmp_path / 'shared'} hides lookalike's own package 'shared'")
     assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("name", ["shared", "workers"])
-def test_a_program_beside_a_folder_that_hides_ours_is_told_which(tmp_path: Path, name: str) -> None:
+def test_a_program_that_imports_our_packages_by_their_names_is_told_what_hides_them(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
     (tmp_path / name / "__init__.py").touch()
     (tmp_path / "program.py").write_text("from coordinator.client import Client\n")
     done = run([sys.executable, "program.py"], tmp_path)
     assert done.returncode == 1
     assert f"ImportError: {tmp_path / name} hides lookalike's own package {name!r}" in done.stderr
+    assert "programs that import `lookalike` alone do not mind it" in done.stderr
 
 
 def test_what_hides_nothing_on_pythonpath_is_no_reason_to_refuse(tmp_path: Path) -> None:
@@ -95,7 +115,98 @@ def test_what_hides_nothing_on_pythonpath_is_no_reason_to_refuse(tmp_path: Path)
     (tmp_path / "typer.py").write_text("raise SystemExit('an installed library of another place')")
     (tmp_path / "typer-9.dist-info").mkdir()  # Installed there, as modules of a cluster are: theirs to choose.
     done = run([LOOKALIKE, "--version"], tmp_path, PYTHONPATH=str(tmp_path))
-    assert "hides" not in done.stderr
+    assert (done.returncode, done.stderr) == (1, "an installed library of another place\n")
     (tmp_path / "typer.py").unlink()
     done = run([LOOKALIKE, "--version"], tmp_path, PYTHONPATH=str(tmp_path))
     assert (done.returncode, done.stderr) == (0, "")
+
+
+# A program of the user's.
+
+
+def program(folder: Path, text: str) -> "subprocess.CompletedProcess[str]":
+    (folder / "program.py").write_text(text)
+    return run([sys.executable, "program.py"], folder)
+
+
+@pytest.fixture
+def their_project(tmp_path: Path) -> Path:
+    """A project of the user's with packages of our names, modules of ours in them, and a script `celery.py`."""
+    for package in ("shared", "workers", "coordinator"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").write_text(f"NAME = 'their {package}'\n")
+        for module in ("errors", "settings", "app", "client"):
+            (tmp_path / package / f"{module}.py").write_text(f"NAME = 'their {package}.{module}'\n")
+    for library in ("celery", "redis", "numpy", "kombu"):
+        (tmp_path / f"{library}.py").write_text(RAN)
+    return tmp_path
+
+
+USES_LOOKALIKE = """
+import lookalike
+try:
+    lookalike.connect("photos", broker="redis://127.0.0.1:1/0")
+except lookalike.BrokerUnreachable as error:
+    assert isinstance(error, lookalike.LookalikeError)
+    print("told")
+"""
+USES_THEIRS = """
+import coordinator.client, shared.errors, workers
+from shared import settings
+from workers.app import NAME
+print(shared.NAME, shared.errors.NAME, settings.NAME, workers.NAME, NAME, coordinator.client.NAME, sep=", ")
+"""
+THEIRS = ", ".join(
+    ["their shared", "their shared.errors", "their shared.settings", "their workers", "their workers.app",
+     "their coordinator.client"]
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", [USES_LOOKALIKE + USES_THEIRS, USES_THEIRS + USES_LOOKALIKE])
+def test_a_program_has_its_own_packages_of_our_names_beside_lookalike(their_project: Path, text: str) -> None:
+    done = program(their_project, text)
+    assert (done.returncode, set(done.stdout.splitlines())) == (0, {"told", THEIRS}), done.stderr
+
+
+def test_a_library_that_a_script_hid_before_lookalike_was_imported_is_named(their_project: Path) -> None:
+    (their_project / "celery.py").write_text("")
+    done = program(their_project, "import celery\n" + USES_LOOKALIKE)
+    assert done.returncode == 1
+    assert (
+        f"ImportError: {their_project / 'celery.py'} hides the library 'celery', which lookalike needs" in done.stderr
+    )
+
+
+def test_hits_and_errors_of_a_program_travel_to_its_other_processes(their_project: Path) -> None:
+    done = program(
+        their_project,
+        """
+import multiprocessing, lookalike
+def kind(error):
+    return type(error) is lookalike.QueryError, str(error)
+if __name__ == "__main__":
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        print(pool.map_async(kind, [lookalike.QueryError("k is 0.")]).get(60))
+""",
+    )
+    assert (done.returncode, done.stdout) == (0, "[(True, 'k is 0.')]\n"), done.stderr
+
+
+def test_importing_lookalike_loads_nothing_and_says_what_it_has() -> None:
+    text = """
+import sys, lookalike
+assert not {"numpy", "celery", "redis", "shared", "lookalike.shared"} & set(sys.modules)
+assert set(lookalike.__all__) <= set(dir(lookalike))
+for name in lookalike.__all__:
+    assert getattr(lookalike, name) is not None
+try:
+    lookalike.nothing
+except AttributeError as error:
+    print(error)
+"""
+    done = run([sys.executable, "-c", text], Path.cwd())
+    assert (done.returncode, done.stdout) == (0, "module 'lookalike' has no attribute 'nothing'\n"), done.stderr
+
+
+def test_a_process_that_knows_our_packages_by_their_names_has_each_class_once() -> None:
+    assert lookalike.LookalikeError is errors.LookalikeError

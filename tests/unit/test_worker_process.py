@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from coordinator.local import worker_command
+from shared.own_process import module_command
 from workers import worker_process
 
 COMMAND_LINE = ("celery.bin", "flower", "tornado", "prompt_toolkit")
@@ -38,7 +39,7 @@ def test_it_is_the_worker_that_its_command_line_asks_for(
     stand_in: Any = SimpleNamespace(app=SimpleNamespace(Worker=worker))
     monkeypatch.setitem(sys.modules, "workers.app", stand_in)
     command = worker_command(roles, "here", loglevel, query_threads=3)
-    assert command[1:4] == ["-P", "-m", worker_process.__name__]
+    assert command[:4] == module_command(worker_process.__name__)
     monkeypatch.setattr(sys, "argv", command[3:])
     assert worker_process.main() == 70
     (options,) = asked

@@ -1,0 +1,105 @@
+"""Hits: what a search found; a notebook shows them with their images, and each gives its image."""
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from html import escape
+from typing import TYPE_CHECKING, Any, Final
+
+from lookalike import extras
+from shared import messages
+from shared.errors import LookalikeError
+from shared.locations import read_bytes
+from shared.paths import shown_path
+from shared.settings import Settings
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_PIXELS: Final = 160
+_MOST_SHOWN: Final = 50
+# What a browser shows as it is, where nothing is installed that could make a thumbnail of it.
+_SMALL_BYTES: Final = 100_000
+_SHOWN_AS_THEY_ARE: Final = {b"\xff\xd8\xff": "jpeg", b"\x89PNG": "png", b"GIF8": "gif"}
+
+
+@dataclass(frozen=True, slots=True)
+class Hit(messages.Hit):
+    """An image that was found.
+
+    Attributes
+    ----------
+    rank
+        From 1, the best first.
+    id
+        The image's number in the job.
+    image_path
+        Where it is now: a path, a URL, or `ARCHIVE::NAME` for an image in an archive or a Parquet file.
+    similarity
+        The cosine between it and the query, at most 1.
+    """
+
+    _read: Callable[[int, str], bytes] | None = field(default=None, repr=False, compare=False)
+
+    def read(self) -> bytes:
+        """The encoded bytes of the image, from its file, archive, Parquet file or URL.
+
+        Raises ImageError when it is no longer there or can't be read.
+        """
+        with extras.needed("To read an image of a Parquet file"):
+            if self._read is not None:
+                return self._read(self.id, self.image_path)
+            return read_bytes(self.image_path, Settings().max_image_bytes)
+
+    def image(self) -> "NDArray[np.uint8]":
+        """The image as an array uint8 [h, w, 3], RGB, upright; what is transparent is put on white.
+
+        `PIL.Image.fromarray` takes it. Raises ImageError as `read` does, or when it can't be decoded, and UsageError
+        where `lookalike[worker]`, which decodes, is not installed.
+        """
+        with extras.needed("To decode an image"):
+            from workers.viewing import pixels
+        return pixels(self.read(), Settings().max_image_pixels)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # It travels to other processes, without the job that it came from.
+        return Hit, (self.rank, self.id, self.image_path, self.similarity)
+
+    def _repr_html_(self) -> str:
+        path = escape(shown_path(self.image_path))
+        name = escape(shown_path(self.image_path).replace("\\", "/").rpartition("/")[2])
+        return (
+            f'<figure title="{path}" style="margin:0;width:{_PIXELS}px;font-size:12px;overflow-wrap:anywhere">'
+            f"{_picture(self)}<figcaption>{self.rank} · {self.similarity:.4f}<br>{name}</figcaption></figure>"
+        )
+
+
+class Hits(list[Hit]):
+    """The hits of one query, best first: a list that a notebook shows as a row of images."""
+
+    def _repr_html_(self) -> str:
+        if not self:
+            return "<p>No hits.</p>"
+        shown = "".join(hit._repr_html_() for hit in self[:_MOST_SHOWN])
+        more = f"<p>… and {len(self) - _MOST_SHOWN:,} more.</p>" if len(self) > _MOST_SHOWN else ""
+        return f'<div style="display:flex;flex-wrap:wrap;gap:12px">{shown}</div>{more}'
+
+
+def _picture(hit: Hit) -> str:
+    """The thumbnail of a hit as HTML, or why there is none."""
+    try:
+        data = hit.read()
+        try:
+            with extras.needed("To show an image"):
+                from workers.viewing import thumbnail
+            kind, small = "jpeg", thumbnail(data, _PIXELS, Settings().max_image_pixels)
+        except LookalikeError:
+            known = next((kind for start, kind in _SHOWN_AS_THEY_ARE.items() if data.startswith(start)), None)
+            if known is None or len(data) > _SMALL_BYTES:
+                raise
+            kind, small = known, data
+    except (LookalikeError, OSError) as error:
+        return f"<em>{escape(str(error))}</em>"
+    encoded = base64.b64encode(small).decode()
+    return f'<img src="data:image/{kind};base64,{encoded}" alt="" style="max-width:100%;max-height:{_PIXELS}px">'

@@ -1,0 +1,159 @@
+"""The job: a directory of embeddings and an index, searched without a broker of the user's."""
+
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Self
+
+from lookalike import extras
+from lookalike.client import Client
+from lookalike.hits import Hit, Hits
+from shared.errors import BrokerUnreachable, NoWorker
+from shared.jobdir import JobDir
+from shared.locations import read_bytes
+from shared.manifest import Manifest, load_manifest
+from shared.settings import load_settings
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from coordinator.queries import Queryable
+    from lookalike.status import Status
+    from shared.locations import Location
+
+
+class Job:
+    """A job on this machine, a mount or in a bucket, as `lookalike.open` gives it.
+
+    The first search starts what `lookalike search` starts, a broker on a private socket and a query worker, and keeps
+    it for the next ones. It ends with `close`, with the `with` block, or with the program, however that ends.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], broker: str | None = None) -> None:
+        self._job = JobDir.at(os.fspath(path))
+        self._settings = load_settings().changed(broker_url=broker)
+        with extras.needed("To open a job"):
+            self._manifest = load_manifest(self._job)
+        self._lock = threading.RLock()
+        self._running: _Running | None = None
+        self._images = _Images(self._job, self._manifest)
+
+    @property
+    def path(self) -> str:
+        """Its directory or URL."""
+        return str(self._job.path)
+
+    def __repr__(self) -> str:
+        return f"<lookalike.Job {self.path}: {self._manifest.listed:,} images, {self._manifest.model.fingerprint}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End what the searches started. A search after that starts it again."""
+        with self._lock:
+            if self._running is not None:
+                running, self._running = self._running, None
+                running.end()
+
+    def search(
+        self,
+        query: "Queryable",
+        k: int = 10,
+        *,
+        exact: bool = False,
+        ids: "npt.ArrayLike | None" = None,
+        where: str | None = None,
+        timeout: float = 120.0,
+    ) -> Hits:
+        """The images of the job most like a query; the first search takes seconds, as it loads the model.
+
+        The parameters are those of `Client.search`. Raises NoIndexYet before the job has an index, and what
+        `Client.search` raises. Threads that search the same job wait for each other.
+        """
+        with self._lock:
+            try:
+                found = self._client().search(query, k, exact=exact, ids=ids, where=where, timeout=timeout)
+            except (NoWorker, BrokerUnreachable):
+                if self._settings.broker_url:
+                    raise
+                self.close()  # What served us was another program's, and ended with it.
+                found = self._client().search(query, k, exact=exact, ids=ids, where=where, timeout=timeout)
+        return Hits(Hit(hit.rank, hit.id, hit.image_path, hit.similarity, self._images.read) for hit in found)
+
+    def status(self) -> "Status":
+        """How far the job is and who works on it: what `lookalike status --json` says, as an object.
+
+        Raises CorruptFile when a file of the job is not right.
+        """
+        with extras.needed("To read the status of a job"):
+            from coordinator import at_work
+            from coordinator.progress import ProgressReader
+            from lookalike.status import Status
+        return Status.of(
+            ProgressReader(self._job, self._manifest).read(),
+            at_work.look(self._job, self._manifest.identity, self._settings),
+        )
+
+    def _client(self) -> Client:
+        """A client with a worker behind it, started at the first search where there is no broker."""
+        if self._running is not None and self._running.pid != os.getpid():
+            self._running = None  # Of the process that this one was forked from, which still needs it.
+        if self._running is not None:
+            self._running.revive()
+            return self._running.client
+        with ExitStack() as stack:
+            if self._settings.broker_url:
+                client = stack.enter_context(Client(self._job.path, self._settings.broker_url))
+                self._running = _Running(self, client, lambda: None, stack.pop_all())
+                return client
+            with extras.needed("To search without a broker"):
+                from coordinator.workforce import service_for_search
+                from shared import builds
+            builds.require_promoted(self._job)
+            service = service_for_search(stack, self._job, self._settings, Client)
+            assert isinstance(service.client, Client)
+            self._running = _Running(self, service.client, service.revive, stack.pop_all())
+            return service.client
+
+
+class _Images:
+    """The images of a job, as its hits read them: apart from the job, so that hits keep no worker running."""
+
+    def __init__(self, job: JobDir, manifest: Manifest) -> None:
+        self._job = job
+        self._manifest = manifest
+        self._lock = threading.Lock()
+        self._located: tuple[int, list[Location]] = (-1, [])
+
+    def read(self, image_id: int, path: str) -> bytes:
+        """The bytes of an image; one in an archive is read where the job knows that it is."""
+        from shared import path_list
+
+        partition = self._manifest.partition(image_id // self._manifest.partition_size)
+        with self._lock:
+            if self._located[0] != partition.number:
+                self._located = (partition.number, path_list.read_locations(self._job, partition))
+            location = self._located[1][image_id - partition.start]
+        return read_bytes(location.place, self._manifest.max_image_bytes, location.member)
+
+
+class _Running:
+    """What searches have started; ends with its job, or with the program."""
+
+    def __init__(self, job: Job, client: Client, revive: Callable[[], None], stack: ExitStack) -> None:
+        self.client = client
+        self.revive = revive
+        self.pid = os.getpid()
+        # At the end of the program too. Where that is killed, worker and broker notice by themselves.
+        self.end = weakref.finalize(job, _end, stack, self.pid)
+
+
+def _end(stack: ExitStack, pid: int) -> None:
+    if os.getpid() == pid:  # A forked process that ends must not end what its parent uses.
+        stack.close()

@@ -1,0 +1,193 @@
+"""What a program calls first: open a job, index images, connect to those who search elsewhere."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lookalike import extras
+from lookalike.client import Client
+from lookalike.job import Job
+from shared.errors import UsageError
+from shared.jobdir import JobDir
+from shared.settings import load_settings
+
+if TYPE_CHECKING:
+    from coordinator import indexing
+
+
+def open(job: str | os.PathLike[str], broker: str | None = None) -> Job:
+    """Open a job, to be searched and asked how far it is.
+
+    Parameters
+    ----------
+    job
+        Its directory, or its URL in a bucket.
+    broker
+        A redis:// URL behind which query workers run; left out: the one of the environment or of lookalike.toml, and
+        where there is none either, the first search starts a broker and a worker that end with this program.
+
+    Raises JobNotFound where there is no job, CorruptFile or JobMismatch for one that this version can't read.
+    """
+    return Job(job, broker)
+
+
+def connect(job: str | os.PathLike[str], broker: str | None = None) -> Client:
+    """A client of the query workers behind a broker, for a job whose files need not be on this machine.
+
+    Parameters
+    ----------
+    job
+        The id of a job, or its directory or URL.
+    broker
+        A redis:// URL; left out: the one of the environment or of lookalike.toml.
+
+    Raises BrokerUnreachable when nothing answers, SettingsError when no broker is known.
+    """
+    return Client(job, broker)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What `index` tells of its work; as text a sentence.
+
+    Attributes
+    ----------
+    sentence
+        What happens, for a person.
+    done, listed
+        How many images are embedded or failed, of how many; None while that is not known.
+    images_per_second, eta_seconds
+        Of all workers; None while nothing is being committed.
+    """
+
+    sentence: str
+    done: int | None = None
+    listed: int | None = None
+    images_per_second: float | None = None
+    eta_seconds: float | None = None
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+def index(
+    source: str | os.PathLike[str],
+    job: str | os.PathLike[str],
+    *,
+    progress: Callable[[Event], object] | None = None,
+    every: float = 10.0,
+    model: str | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    engine: str | None = None,
+    precision: str | None = None,
+    decode: str | None = None,
+    broker: str | None = None,
+    workers: int = 1,
+    partition_size: int | None = None,
+    chunk_size: int | None = None,
+    index: str | None = None,
+    recall: float | None = None,
+    index_memory: str | None = None,
+    accept_failures: bool = False,
+    exclude: Sequence[str] = (),
+    include: Sequence[str] = (),
+    sniff: bool = False,
+    moved: bool = False,
+) -> Job:
+    """Embed all images of a source into a job and build its index, as `lookalike index` does; the same call goes on.
+
+    Ctrl-C, or whatever `progress` raises, ends it: the workers end after the batch under way, what is committed stays,
+    and the same call goes on from there. It may be called in any thread.
+
+    Parameters
+    ----------
+    source
+        A folder, an archive, a list of paths, a glob, or a URL of these.
+    job
+        The directory or URL of the job: made, or gone on with.
+    progress
+        Called in this thread with each `Event`; `print` will do.
+    every
+        Seconds between two events that only count on; 0 for each look, about one a second.
+    workers
+        Embed workers to start, where there is no broker.
+    model, weights, engine, precision, decode, broker, partition_size, chunk_size, index, recall, index_memory,
+    accept_failures, exclude, include, sniff, moved
+        As the options of `lookalike index` (docs/cli.md).
+
+    Returns the job, open. Raises SourceError when the images can't be listed, JobMismatch when the job is another
+    one's, WorkerFailed when the workers can't go on, and their like: each a LookalikeError with a sentence.
+    """
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+        raise UsageError(f"workers is {workers!r}; at least one has to embed.")
+    for name, patterns in (("exclude", exclude), ("include", include)):
+        if isinstance(patterns, str):
+            raise UsageError(f"{name} is a list of patterns, as in {name}=[{patterns!r}], and not one text.")
+    with extras.needed("To index"):
+        from coordinator import indexing
+        from coordinator.choosing import Choice
+        from coordinator.wishes import Typed
+    directory = JobDir.at(os.fspath(job))
+    settings = load_settings().changed(
+        broker_url=broker,
+        model=model,
+        weights=None if weights is None else Path(weights),
+        engine=engine,
+        precision=precision,
+        decode=decode,
+        partition_size=partition_size,
+        chunk_size=chunk_size,
+    )
+    asked = indexing.Asked(
+        os.fspath(source),
+        directory,
+        settings,
+        workers,
+        (partition_size, chunk_size),
+        Typed(index, recall, index_memory),
+        accept_failures,
+        Choice(tuple(exclude), tuple(include), sniff),
+        moved,
+    )
+    with extras.needed("To index"):
+        indexing.index(asked, _Telling(progress, every).tell)
+    return Job(job, broker)
+
+
+class _Telling:
+    """Tells a program's callback what happens: each sentence, and what only counts on every so many seconds."""
+
+    def __init__(self, progress: Callable[[Event], object] | None, every: float) -> None:
+        self._progress = progress
+        self._every = every
+        self._kind: type[object] | None = None
+        self._last = 0.0
+
+    def tell(self, event: "indexing.Event") -> None:
+        if self._progress is None:
+            return
+        from coordinator import display, indexing
+
+        now = time.monotonic()
+        counts = isinstance(event, indexing.Doing | indexing.Step)
+        due = not counts or type(event) is not self._kind or now - self._last >= self._every
+        if isinstance(event, indexing.Step):
+            for notice in event.notices:
+                self._progress(Event(notice))
+        if not due:
+            return
+        self._kind, self._last = type(event), now
+        if isinstance(event, indexing.Doing):
+            self._progress(Event(event.what))
+        elif isinstance(event, indexing.Said):
+            self._progress(Event(event.sentence))
+        else:
+            found = event.look.progress if isinstance(event, indexing.Step) else event.progress
+            if isinstance(event, indexing.Step):
+                sentence = display.one_line(found, display.activity(event.look))
+            else:
+                sentence = "\n".join(display.finished_lines(found, found.job)[:2])
+            self._progress(Event(sentence, found.done, found.listed, found.images_per_second, found.eta_seconds))

@@ -1,0 +1,87 @@
+"""The status of a job: what `lookalike status --json` says, as an object."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from coordinator.at_work import AtWork
+    from coordinator.progress import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class IndexStatus:
+    """The index that serves: its build, how many embeddings it has, its type, and what it was measured to do."""
+
+    build: str
+    ntotal: int
+    type: str
+    recall_at_10: float | None
+    p50_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerStatus:
+    """What the broker knows of a job: who works on it (`worker`, `what`), how many messages wait, who complains
+    (`worker`, `sentence`, `times`); `error` says why it knows nothing."""
+
+    reachable: bool
+    holders: list[dict[str, str]]
+    waiting: int
+    troubles: list[dict[str, Any]]
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How far a job is.
+
+    Attributes
+    ----------
+    job, model
+        Its directory or URL, and the fingerprint of its model.
+    listed, embedded, failed, pending
+        Images.
+    partitions
+        How many are `sealed`, `started` and `waiting`.
+    images_per_second, eta_seconds
+        Of all workers together; None while nothing is being committed.
+    bottleneck, busy
+        The stage that the others wait for, and the share of the time, 0 to 1, in which each is at work; None as well.
+    index
+        The index that serves; None before the first.
+    refused
+        Why the index that was asked for last does not serve; None where it does.
+    broker
+        Who is at work.
+    """
+
+    job: str
+    model: str
+    listed: int
+    embedded: int
+    failed: int
+    pending: int
+    partitions: Mapping[str, int]
+    images_per_second: float | None
+    eta_seconds: int | None
+    bottleneck: str | None
+    busy: Mapping[str, float] | None
+    index: IndexStatus | None
+    refused: str | None
+    broker: BrokerStatus
+
+    @property
+    def done(self) -> int:
+        """Images that are embedded or failed."""
+        return self.embedded + self.failed
+
+    @classmethod
+    def of(cls, progress: "Progress", at_work: "AtWork") -> "Status":
+        table = progress.to_json()
+        index = table.pop("index")
+        return cls(
+            **table,
+            index=None if index is None else IndexStatus(**index),
+            broker=BrokerStatus(**at_work.to_json()),
+        )
