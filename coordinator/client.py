@@ -48,6 +48,7 @@ from shared.messages import (
 )
 from shared.queues import queued_tasks
 from shared.refusals import permanent
+from shared.remedy import Remedy
 from shared.settings import load_settings
 
 # How long a reply may stay out before somebody looks whether there is any worker to give it.
@@ -243,8 +244,8 @@ class Client:
             raise WorkerFailed(f"The query worker failed: {error}. Its log says where.") from None
         if nobody:
             raise NoWorker(
-                f"No query worker runs behind {redacted(self._settings.broker_url or '')}: "
-                "start one with `lookalike worker query`."
+                f"No query worker runs behind {redacted(self._settings.broker_url or '')}",
+                remedy=Remedy("worker", does="start one with {}", given={"role": "query"}),
             )
         raise ReplyTimeout(
             f"A query worker is there, but the reply did not come within {timeout:g} s: "

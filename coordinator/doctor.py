@@ -23,6 +23,7 @@ from coordinator import (
     worker_checks,
 )
 from coordinator.checks import Check, Verdict, ok, problem, warning, within
+from coordinator.remedies import typed
 from coordinator.sampling import Sample
 from coordinator.source_sample import Listed
 from coordinator.terminal import Engine, Json
@@ -138,7 +139,7 @@ class _Visit:
         try:
             manifest = None if job is None else within(_JOB_SECONDS, lambda: _manifest(job))
         except (JobError, ModelError, OSError) as error:
-            self.tell(problem("job", f"{job.path if job else ''} can't be read: {error}"))
+            self.tell(problem("job", f"{job.path if job else ''} can't be read: {typed(error)}"))
             return None, Path()
         if job is not None and manifest is not None:
             self.settings = settings.changed(
@@ -160,7 +161,7 @@ class _Visit:
                 settings.decode or REDUCED,
             )
         except ModelError as error:
-            self.tell(problem("model", str(error)))
+            self.tell(problem("model", typed(error)))
             return None, Path()
         return spec, expanded(settings.weights or Path(settings.model or "")).absolute().parent
 
@@ -187,7 +188,7 @@ class _Visit:
                 source, LIST_SECONDS, lambda count: self.doing(f"Listing images … {count:,} so far")
             )
         except (SourceError, OSError) as error:
-            self.tell(problem("source", str(error)))
+            self.tell(problem("source", typed(error)))
         else:
             self.tell(source_sample.check(self.listed, LIST_SECONDS))
 

@@ -87,8 +87,8 @@ def _make(vectors: Vectors, job: JobDir, settings: Settings, model_name: str, re
 def _require_same(manifest: Manifest, vectors: Vectors, job: JobDir, model_name: str | None) -> None:
     if not manifest.model.is_imported:
         raise JobMismatch(
-            f"{job.path} was made from the {manifest.source.kind} {manifest.source.location} by `lookalike index`, not "
-            "by `lookalike import`: name another JOB for vectors that were made elsewhere."
+            f"{job.path} was made from the {manifest.source.kind} {manifest.source.location} by embedding "
+            "images, not by importing vectors: name another JOB for vectors that were made elsewhere."
         )
     # Not by their place: a folder that was moved or mounted elsewhere holds the same vectors.
     if manifest.source.content != vectors.content:

@@ -22,6 +22,7 @@ from shared.jobdir import JobDir
 from shared.manifest import Manifest, Partition, Source, load_manifest, write_manifest
 from shared.models import DEFAULT_MODEL, REDUCED, ModelSpec, resolve_model
 from shared.moved import read_moved
+from shared.remedy import Remedy
 from shared.settings import Settings
 
 _REPORT_EVERY = 1_000
@@ -66,7 +67,7 @@ def require_sizes(job: JobDir, manifest: Manifest, partition_size: int | None, c
 def accept_failures(job: JobDir, accepted: bool) -> None:
     """Say, or no longer say, to the workers of `job` that images which seem lost are to be failed rows."""
     if accepted:
-        files.write_bytes(job.accepted_failures, b"A person said so: `lookalike index --accept-failures`.\n")
+        files.write_bytes(job.accepted_failures, b"A person said so: accept_failures.\n")
     elif job.accepted_failures.is_file():
         job.accepted_failures.unlink(missing_ok=True)
 
@@ -165,8 +166,9 @@ def _keep_weights(job: JobDir, model: ModelSpec, settings: Settings) -> None:
 def _require_same(manifest: Manifest, source: str, job: JobDir, settings: Settings, choice: Choice) -> None:
     if manifest.model.is_imported:
         raise JobMismatch(
-            f"{job.path} holds vectors that were imported from {manifest.source.location}, which no `lookalike index` "
-            "can embed: go on with `lookalike import`, or name another JOB for images."
+            f"{job.path} holds vectors that were imported from {manifest.source.location}, which can't be "
+            "embedded as images are",
+            remedy=Remedy("import", str(job.path), "go on with {}, or name another JOB for images"),
         )
     _require_same_choice(choice, choice_of(manifest.source), job)
     kind, location = manifest.source.kind, read_moved(job).now(manifest.source.location)
@@ -273,8 +275,8 @@ def _locked(job: JobDir) -> int:
         except BlockingIOError:
             os.close(handle)
             raise JobBusy(
-                f"Another `lookalike index` is listing the images of {job.path} right now, or `lookalike import` its "
-                "vectors: wait until it shows its progress, then run the same command to watch along."
+                f"Another process is listing the images of {job.path} right now, or importing its vectors: "
+                "wait until it shows its progress, then run the same command to watch along."
             ) from None
         except OSError:
             return handle  # Drive mounts know no locks. The path files of one source are the same whoever writes them.

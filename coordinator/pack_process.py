@@ -55,7 +55,7 @@ def _locked(directory: PackDir) -> tuple[int, bool]:
                 time.sleep(0.1)
                 continue
             raise PackError(
-                f"Another `lookalike pack` is at work in {directory.path}, or one that was killed still waits for its "
+                f"Another process is packing into {directory.path}, or one that was killed still waits for its "
                 "mount: wait for it, then run the same command."
             ) from None
         except OSError:

@@ -21,6 +21,7 @@ from shared.errors import PackError, SourceError, UsageError
 from shared.locations import suffix_of
 from shared.packdir import PackDir, load_spec
 from shared.paths import ARCHIVE_SUFFIXES, is_url, to_os_path, to_text
+from shared.remedy import Remedy
 
 _SOURCES: Final = (
     "a folder of images, a .tar, .zip or .parquet of them, a list of their paths (.txt, .csv, .tsv, .jsonl or "
@@ -90,7 +91,8 @@ def _require_packed(folder: Path) -> None:
     except PackError:
         return  # Somebody else's file of that name.
     raise SourceError(
-        f"{folder} is a pack of {spec.listed:,} images that is not finished: `lookalike pack` goes on with it."
+        f"{folder} is a pack of {spec.listed:,} images that is not finished",
+        remedy=Remedy("pack", str(folder), "goes on with it"),
     )
 
 

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, Any
 
 from shared.endings import ending
-from shared.errors import LookalikeError, error_from
+from shared.errors import LookalikeError, error_from_json
 
 _LOG_LINES = 12
 _ENDING_SECONDS = 5.0
@@ -124,7 +124,7 @@ def _said(
         while (line := _next(lines, deadline)) is not None:
             said = _object(line, what, ended)
             if "error" in said:
-                raise error_from(said["error"]["kind"], said["error"]["message"])
+                raise error_from_json(said["error"])
             has_result = has_result or "result" in said
             yield said
         if child.wait(_left(deadline)) == 0 and has_result:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from shared.errors import JobError, LookalikeError, MessageError, error_from
+from shared.errors import JobError, LookalikeError, MessageError, error_from_json, error_to_json
 from shared.filter import Filter
 from shared.identity import is_identity, known_as
 from shared.jobdir import check_job_id
@@ -300,7 +300,7 @@ class Answer:
 
     def to_json(self) -> dict[str, Any]:
         if self.error is not None:
-            return {"error": {"kind": type(self.error).__name__, "message": str(self.error)}}
+            return {"error": error_to_json(self.error)}
         return {
             "hits": [hit.to_json() for hit in self.hits],
             "milliseconds": self.milliseconds,
@@ -311,7 +311,7 @@ class Answer:
         """Raises MessageError for anything but what `to_json` gives."""
         try:
             if "error" in table:
-                return cls(error=error_from(table["error"]["kind"], table["error"]["message"]))
+                return cls(error=error_from_json(table["error"]))
             return cls(tuple(_hit(hit) for hit in table["hits"]), float(table["milliseconds"]))
         except (KeyError, TypeError, ValueError) as error:
             raise MessageError(

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from shared.errors import LookalikeError
+from shared.errors import LookalikeError, error_to_json
 
 
 def say(**line: Any) -> None:
@@ -17,7 +17,7 @@ def say(**line: Any) -> None:
 
 def say_error(error: LookalikeError) -> None:
     """Say why nothing comes of it, so that who started this process can raise the same error."""
-    say(error={"kind": type(error).__name__, "message": str(error)})
+    say(error=error_to_json(error))
 
 
 def exit_status(run: Callable[[], None]) -> int:

@@ -435,7 +435,9 @@ def test_what_cannot_move_is_refused_in_a_sentence(job: JobDir, tmp_path: Path) 
 )
 def test_a_damaged_file_of_what_moved_is_named(job: JobDir, data: bytes) -> None:
     files.write_bytes(job.moved, data)
-    with pytest.raises(CorruptFile, match=r"moved\.json does not say where the source .* --moved` again"):
+    with pytest.raises(
+        CorruptFile, match=r"moved\.json does not say where .* indexing NEWPLACE with moved says it again"
+    ):
         read_moved(job)
 
 

@@ -148,7 +148,7 @@ def test_an_image_larger_than_a_tar_may_be_has_one_of_its_own(tmp_path: Path) ->
 
 def test_a_pack_is_a_source_once_it_is_finished(photos: Path, tmp_path: Path) -> None:
     directory, _ = made(photos, tmp_path / "pack", images_per_tar=5)
-    with pytest.raises(SourceError, match="a pack of 24 images that is not finished: `lookalike pack` goes on"):
+    with pytest.raises(SourceError, match="a pack of 24 images that is not finished: packing goes on"):
         open_source(str(directory.path))
     packed(directory)
     assert len(list(open_source(str(directory.path)))) == 23
@@ -567,7 +567,7 @@ def test_one_at_a_time(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert lock is not None
         # A process that was given the lock keeps it when whoever gave it is gone.
         child = subprocess.Popen(["sleep", "60"], pass_fds=[lock])
-        with pytest.raises(PackError, match="Another `lookalike pack` is at work"), packing_lock(directory):
+        with pytest.raises(PackError, match="Another process is packing into"), packing_lock(directory):
             pass
     try:
         with pytest.raises(PackError, match="one that was killed still waits"), packing_lock(directory):
