@@ -18,6 +18,7 @@ from shared.errors import CorruptFile, JobMismatch
 from shared.jobdir import JobDir
 from shared.manifest import Manifest, Partition, Source, load_manifest
 from shared.models import IMPORTED_MODEL, imported_model
+from shared.remedy import left_out
 from shared.settings import Settings
 
 KIND: Final = "embeddings"
@@ -99,8 +100,8 @@ def _require_same(manifest: Manifest, vectors: Vectors, job: JobDir, model_name:
         )
     if model_name is not None and model_name != manifest.model.name:
         raise JobMismatch(
-            f"{job.path} holds vectors of the model {manifest.model.name!r}, not of {model_name!r}: leave --model-name "
-            "out, or name another JOB."
+            f"{job.path} holds vectors of the model {manifest.model.name!r}, not of {model_name!r}",
+            remedy=left_out("model_name", "name another JOB"),
         )
 
 

@@ -22,10 +22,11 @@ from shared.jobdir import JobDir
 from shared.manifest import Manifest, Partition, Source, load_manifest, write_manifest
 from shared.models import DEFAULT_MODEL, REDUCED, ModelSpec, resolve_model
 from shared.moved import read_moved
-from shared.remedy import Remedy
+from shared.remedy import Remedy, left_out
 from shared.settings import Settings
 
 _REPORT_EVERY = 1_000
+_ANOTHER = "name another JOB"
 
 
 def make_or_open(
@@ -60,7 +61,8 @@ def require_sizes(job: JobDir, manifest: Manifest, partition_size: int | None, c
         if size is not None and size != made:
             raise JobMismatch(
                 f"{job.path} was made with {what}s of {made:,} images, not of {size:,}, and they are fixed, so that "
-                f"what is committed keeps its place: leave --{what}-size out, or name another JOB."
+                "what is committed keeps its place",
+                remedy=left_out(f"{what}_size", _ANOTHER),
             )
 
 
@@ -181,10 +183,10 @@ def _require_same(manifest: Manifest, source: str, job: JobDir, settings: Settin
     if listing.kind != kind or (not listing.changes_in_place and listing.location != location):
         made = f"was made from the {kind} {manifest.source.location}"
         made += f", which moved to {location}" if location != manifest.source.location else ""
-        moved = "" if listing.changes_in_place or listing.kind != kind else " If its images moved there, add --moved."
+        moved = Remedy("option", does="if its images moved there, add {}", given={"moved": ""})
         raise JobMismatch(
-            f"{job.path} {made}, not from the {listing.kind} {listing.location}: name another JOB for another source."
-            f"{moved}"
+            f"{job.path} {made}, not from the {listing.kind} {listing.location}: name another JOB for another source.",
+            remedy=None if listing.changes_in_place or listing.kind != kind else moved,
         )
     if listing.changes_in_place:  # A list is read again in no time.
         digest = PathDigest()
@@ -199,12 +201,14 @@ def _require_same(manifest: Manifest, source: str, job: JobDir, settings: Settin
     if settings.precision not in (None, manifest.model.precision):
         raise JobMismatch(
             f"{job.path} was made in {manifest.model.precision}, not in {settings.precision}, and stays with what it "
-            "was begun in: leave --precision out, or name another JOB."
+            "was begun in",
+            remedy=left_out("precision", _ANOTHER),
         )
     if settings.decode is not None and settings.decode != manifest.model.asked_decode:
         raise JobMismatch(
-            f"The images of {job.path} are decoded as --decode {manifest.model.asked_decode} says, not "
-            f"{settings.decode}, and embeddings of the two can't be compared: leave --decode out, or name another JOB."
+            f"The images of {job.path} are decoded in the mode {manifest.model.asked_decode}, not {settings.decode}, "
+            "and embeddings of the two can't be compared",
+            remedy=left_out("decode", _ANOTHER),
         )
     if settings.model is not None or settings.weights is not None:
         model, weights = settings.model or manifest.model.name, settings.weights
@@ -218,25 +222,28 @@ def _require_same(manifest: Manifest, source: str, job: JobDir, settings: Settin
         if asked.fingerprint != manifest.model.fingerprint:
             raise JobMismatch(
                 f"{job.path} was made with the model {manifest.model.fingerprint}, not with {asked.fingerprint}: "
-                "embeddings of two models can't be compared. Leave --model out to go on, or name another JOB."
+                "embeddings of two models can't be compared.",
+                remedy=Remedy("option", does=f"leave {{}} out to go on, or {_ANOTHER}", given={"model": ""}),
             )
 
 
 def _require_same_choice(typed: Choice, made: Choice, job: JobDir) -> None:
     for option, asked, kept in (
-        ("--exclude", typed.exclude, made.exclude),
-        ("--include", typed.include, made.include),
+        ("exclude", typed.exclude, made.exclude),
+        ("include", typed.include, made.include),
     ):
         if asked and asked != kept:
             raise JobMismatch(
                 f"The images of {job.path} were listed with {_said(option, kept)}, not with {_said(option, asked)}, "
-                f"and stay as they were listed: leave {option} out, or name another JOB."
+                "and stay as they were listed",
+                remedy=left_out(option, _ANOTHER),
             )
 
     if typed.sniff and not made.sniff:
         raise JobMismatch(
-            f"The images of {job.path} were listed without --sniff, and stay as they were listed: leave it out, or "
-            "name another JOB."
+            f"The images of {job.path} were listed without a look into files without suffix, and stay as they were "
+            "listed",
+            remedy=left_out("sniff", _ANOTHER),
         )
 
 

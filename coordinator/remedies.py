@@ -18,13 +18,13 @@ def typed(error: Exception | str) -> str:
 
 def command(remedy: Remedy) -> str:
     """What to type for the action of a remedy, as it stands in a sentence."""
-    options = " ".join(
+    options = (" and " if remedy.action == "option" else " ").join(
         " ".join([f"--{name.replace('_', '-')}", *([_word(value)] if value else [])])
         for name, value in remedy.given.items()
         if name not in ("source", "role", "build")
     )
     if remedy.action == "option":
-        return f"`{options}`"
+        return options
     if remedy.action == "make":
         return "the command that made the job"
     words = ["lookalike", remedy.action, *_arguments(remedy), *([options] if options else [])]

@@ -51,8 +51,12 @@ def open_source(
     listing = _opened(source, stdin, sieve)
     if choice and (listing.kind in ("list", "stdin") or suffix_of(listing.location) == ".parquet"):
         raise UsageError(
-            f"{source} names its images itself, and no pattern chooses among them: leave --exclude, --include "
-            "and --sniff out, or take rows out of it."
+            f"{source} names its images itself, and no pattern chooses among them",
+            remedy=Remedy(
+                "option",
+                does="leave {} out, or take rows out of it",
+                given={"exclude": "", "include": "", "sniff": ""},
+            ),
         )
     listing.images, listing.notes = sieve.through(listing.images), sieve.notes
     return listing

@@ -95,6 +95,11 @@ def with_remedy(found: str, remedy: Remedy | None, named: Callable[[Remedy], str
     return f"{found} {said[:1].upper()}{said[1:]}." if found.endswith((".", "!", "?")) else f"{found}: {said}."
 
 
+def left_out(option: str, otherwise: str) -> Remedy:
+    """To ask again without an option, or to do what the half-sentence `otherwise` says."""
+    return Remedy("option", does=f"leave {{}} out, or {otherwise}", given={option: ""})
+
+
 def _in_words(remedy: Remedy) -> str:
     given = {name: value for name, value in remedy.given.items() if name not in ("source", "role", "build")}
     options = " and ".join(f"{name}={value}" if value else name for name, value in given.items())

@@ -76,7 +76,7 @@ def test_each_form_of_a_source_is_found_where_it_moved_to_or_refused_in_a_senten
         with pytest.raises(JobMismatch, match="a list names each of its files: make another JOB"):
             moved(source, job)
         return
-    with pytest.raises(JobMismatch, match=r"name another JOB.* If its images moved there, add --moved\."):
+    with pytest.raises(JobMismatch, match=r"name another JOB.* If its images moved there, add the option moved\."):
         made(source, job)
     assert moved(source, job)
     assert made(source, job) == manifest

@@ -344,11 +344,11 @@ def test_quality_is_that_of_the_jpegs(photos: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
-        ({"longest": 100}, "begun without --longest, not with --longest 100.*leave --longest out"),
-        ({"images_per_tar": 9}, "with --images-per-tar 8, not with --images-per-tar 9"),
-        ({"tar_bytes": 10**6}, "with --tar-bytes 1000000000, not with --tar-bytes 1000000,"),
-        ({"webdataset": True}, "without --webdataset, not with --webdataset,"),
-        ({"quality": 80}, "without --quality, not with --quality 80"),
+        ({"longest": 100}, "begun without longest, not with longest 100.*leave the option longest out"),
+        ({"images_per_tar": 9}, "with images_per_tar 8, not with images_per_tar 9"),
+        ({"tar_bytes": 10**6}, "with tar_bytes 1000000000, not with tar_bytes 1000000,"),
+        ({"webdataset": True}, "without webdataset, not with webdataset,"),
+        ({"quality": 80}, "without quality, not with quality 80"),
     ],
 )
 def test_other_parameters_are_refused_and_both_are_named(
@@ -399,7 +399,7 @@ def test_what_is_no_directory_is_refused(run: Run, photos: Path, tmp_path: Path)
 
 
 def test_a_quality_without_a_size_is_refused(photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="give --longest as well"):
+    with pytest.raises(UsageError, match="give the option longest as well"):
         made(photos, tmp_path / "pack", quality=80)
 
 
