@@ -111,4 +111,4 @@ def test_an_import_on_one_machine_needs_nothing_running_and_index_leaves_its_job
     assert "are not the same files or columns" in other.stderr
     slip = run("import", tmp_path / "clip", job, "--column", "emb")
     assert slip.returncode == 2
-    assert "--column is for Parquet" in slip.stderr
+    assert "leave --column out" in slip.stderr
