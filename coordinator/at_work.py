@@ -1,7 +1,7 @@
 """At work: what the broker knows of a job, its holders, messages and troubles, within two seconds or not at all."""
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from coordinator.embedded_broker import EmbeddedBroker
@@ -41,6 +41,7 @@ class AtWork:
             "waiting": self.waiting,
             "troubles": [
                 {"worker": trouble.owner, "sentence": trouble.sentence, "times": trouble.times}
+                | ({} if trouble.remedy is None else {"remedy": trouble.remedy.to_json()})
                 for trouble in self.troubles
             ],
             "error": self.error,
@@ -90,7 +91,11 @@ def _asked(job: JobDir, identity: str, settings: Settings) -> AtWork:
                 for table in messages
             ),
             troubles=[
-                Trouble(trouble.owner, without_secrets(trouble.sentence, settings.broker_url), trouble.times)
+                replace(
+                    trouble,
+                    sentence=without_secrets(trouble.sentence, settings.broker_url),
+                    found=without_secrets(trouble.found, settings.broker_url),
+                )
                 for trouble in lease.troubles(client, name)
             ],
         )

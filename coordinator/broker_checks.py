@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from coordinator.checks import Check, ok, problem, warning, within
 from coordinator.embedded_broker import EmbeddedBroker
+from coordinator.remedies import typed
 from shared.broker import CONNECTION_ERRORS, connect, require_working_broker
 from shared.broker_url import redacted, redis_url, without_secrets
 from shared.errors import LookalikeError
@@ -90,7 +91,7 @@ def look(settings: Settings) -> tuple[Broker | None, list[Check]]:
         sentence = f"{redacted(settings.broker_url or '')} gives {error}: start it again, or pass another --broker."
         return None, [problem("broker", sentence)]
     except LookalikeError as error:
-        return None, [problem("broker", without_secrets(str(error), settings.broker_url))]
+        return None, [problem("broker", without_secrets(typed(error), settings.broker_url))]
     except _FAILURES as error:
         sentence = f"{redacted(settings.broker_url or '')} refuses to say how it is ({error}): allow INFO and TIME."
         return None, [warning("broker", without_secrets(sentence, settings.broker_url))]

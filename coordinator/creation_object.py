@@ -58,7 +58,7 @@ def _take(job: JobDir, mine: dict[str, object], text: bytes) -> None:
             break
         job.creation_lock.unlink(missing_ok=True)
     raise JobBusy(
-        f"Another `lookalike index` is listing the images of {job.path} right now, or `lookalike import` its vectors: "
+        f"Another process is listing the images of {job.path} right now, or importing its vectors: "
         "wait until it shows its progress, then run the same command to watch along. If it was killed, wait for "
         f"{STALE_SECONDS:g} seconds."
     )

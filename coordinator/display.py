@@ -12,6 +12,7 @@ from coordinator.at_work import AtWork
 from coordinator.demo import DemoPhotos, DemoResult
 from coordinator.progress import Progress
 from coordinator.reconcile import Look
+from coordinator.remedies import command, typed
 from shared.errors import ImageError, LookalikeError
 from shared.lease import COPIES
 from shared.messages import Answer, Hit
@@ -106,7 +107,7 @@ def at_work_lines(at_work: AtWork, partitions: int) -> list[str]:
         return [f"broker      {at_work.error}; what workers hold is not known"]
     held = [f"{_held(holder.what, partitions)}: {holder.owner}" for holder in at_work.holders]
     waiting = "1 message" if at_work.waiting == 1 else f"{at_work.waiting:,} messages"
-    troubles = [f"trouble     {trouble.owner}: {trouble.sentence}" for trouble in at_work.troubles]
+    troubles = [f"trouble     {trouble.owner}: {typed(trouble.error)}" for trouble in at_work.troubles]
     return [*(f"at work     {line}" for line in held or ["nobody"]), f"waiting     {waiting}", *troubles]
 
 
@@ -126,7 +127,7 @@ def index_line(progress: Progress) -> str:
     told = [size, index.recall_text, index.accuracy_text, f"{index.p50_ms:.2f} ms a query (p50)"]
     line = ", ".join(part for part in told if part)
     if progress.index_is_current:
-        return f"{line}; {index.shortfall}" if index.shortfall else line
+        return f"{line}; {index.shortfall}: {index.farther.sentence(command)}" if index.shortfall else line
     return f"{line}; " + (
         progress.refused.refused if progress.refused else "older than the embeddings, or than what was asked for"
     )
@@ -185,6 +186,8 @@ def _search_object(query: str, answer: Answer) -> dict[str, object]:
         found["answered_by"] = answer.answered_by.to_json()
     if isinstance(answer.error, LookalikeError):
         found["error"] = str(answer.error)
+        if answer.error.remedy is not None:
+            found["remedy"] = answer.error.remedy.to_json()
     if isinstance(answer.error, ImageError):
         found["status"] = answer.error.status
     return found

@@ -25,6 +25,7 @@ from coordinator import (
 )
 from coordinator.checks import Check, Verdict, ok, problem, warning, within
 from coordinator.choosing import EVERYTHING, Choice
+from coordinator.remedies import typed
 from coordinator.sampling import Sample
 from coordinator.source_sample import Listed
 from coordinator.terminal import Engine, Exclude, Include, Json, Sniff
@@ -150,7 +151,7 @@ class _Visit:
         try:
             manifest = None if job is None else within(_JOB_SECONDS, lambda: _manifest(job))
         except (JobError, ModelError, OSError) as error:
-            self.tell(problem("job", f"{job.path if job else ''} can't be read: {error}"))
+            self.tell(problem("job", f"{job.path if job else ''} can't be read: {typed(error)}"))
             return None, Path()
         if job is not None and manifest is not None:
             self.settings = settings.changed(
@@ -172,7 +173,7 @@ class _Visit:
                 settings.decode or REDUCED,
             )
         except ModelError as error:
-            self.tell(problem("model", str(error)))
+            self.tell(problem("model", typed(error)))
             return None, Path()
         return spec, expanded(settings.weights or Path(settings.model or "")).absolute().parent
 
@@ -199,7 +200,7 @@ class _Visit:
                 source, LIST_SECONDS, lambda count: self.doing(f"Listing images … {count:,} so far"), self.choice
             )
         except (SourceError, OSError) as error:
-            self.tell(problem("source", str(error)))
+            self.tell(problem("source", typed(error)))
         else:
             self.tell(source_sample.check(self.listed, LIST_SECONDS))
 

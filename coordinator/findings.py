@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from shared.errors import LookalikeError
 from shared.jobdir import JobDir
+from shared.remedy import Remedy, with_remedy
 
 # What is younger and unfinished may be somebody's who is still at it. A merge trains for a while without a sign.
 FRESH_SECONDS = 3_600.0
@@ -26,9 +28,10 @@ class Finding:
     """One thing that is wrong, at `path` inside the job (relative).
 
     `wrong` is a sentence. `remedy` says, as in "it is …", what repair does about it; empty where repair can't do, or
-    must not do, anything. Repair makes `promote` the promoted build, if it is given, then removes `remove` in its order
-    (files, and directories if they are empty by then; markers stand first, so that a kill between two of them leaves
-    nothing that looks whole), and writes the path list of the partition `relist` anew.
+    must not do, anything. `then` is what does anew what is lost with it. Repair makes `promote` the promoted build, if
+    it is given, then removes `remove` in its order (files, and directories if they are empty by then; markers stand
+    first, so that a kill between two of them leaves nothing that looks whole), and writes the path list of the
+    partition `relist` anew.
     """
 
     path: str
@@ -38,19 +41,28 @@ class Finding:
     remove: tuple[Path, ...] = ()
     promote: str | None = None
     relist: int | None = None
+    then: Remedy | None = None
+
+    @property
+    def mends(self) -> Remedy | None:
+        """What mends it, None where nothing of ours does."""
+        if not self.remedy:
+            return self.then
+        return Remedy("repair", does=f"with {{}} it is {self.remedy}", then=self.then)
 
     @property
     def sentence(self) -> str:
-        """What is wrong, and what repair does about it."""
-        return f"{self.wrong} With `lookalike repair` it is {self.remedy}." if self.remedy else self.wrong
+        """What is wrong, and what is done about it, in plain words."""
+        return with_remedy(self.wrong, self.mends)
 
     @property
     def bad(self) -> bool:
         """Whether the job is not whole for it, or could not be seen to be."""
         return self.kind in (Kind.DAMAGE, Kind.UNREAD)
 
-    def to_json(self) -> dict[str, str]:
-        return {"path": self.path, "kind": str(self.kind), "sentence": self.sentence}
+    def to_json(self) -> dict[str, object]:
+        table: dict[str, object] = {"path": self.path, "kind": str(self.kind), "sentence": self.sentence}
+        return table if self.mends is None else table | {"remedy": self.mends.to_json()}
 
 
 @dataclass(slots=True)
@@ -91,10 +103,9 @@ def unread(job: JobDir, path: Path, error: OSError) -> Finding:
     return Finding(inside(job, path), Kind.UNREAD, wrong)
 
 
-def without_advice(error: Exception) -> str:
+def without_advice(error: LookalikeError) -> str:
     """The sentence of an error less what it tells people to do, which a finding says in its own words."""
-    found, advice, _ = str(error).partition(": `lookalike ")
-    return f"{found}." if advice else found
+    return error.found if error.found.endswith(".") else f"{error.found}."
 
 
 def is_fresh(path: Path) -> bool:

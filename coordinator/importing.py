@@ -18,6 +18,7 @@ from shared.errors import CorruptFile, JobMismatch
 from shared.jobdir import JobDir
 from shared.manifest import Manifest, Partition, Source, load_manifest
 from shared.models import IMPORTED_MODEL, imported_model
+from shared.remedy import left_out
 from shared.settings import Settings
 
 KIND: Final = "embeddings"
@@ -87,8 +88,8 @@ def _make(vectors: Vectors, job: JobDir, settings: Settings, model_name: str, re
 def _require_same(manifest: Manifest, vectors: Vectors, job: JobDir, model_name: str | None) -> None:
     if not manifest.model.is_imported:
         raise JobMismatch(
-            f"{job.path} was made from the {manifest.source.kind} {manifest.source.location} by `lookalike index`, not "
-            "by `lookalike import`: name another JOB for vectors that were made elsewhere."
+            f"{job.path} was made from the {manifest.source.kind} {manifest.source.location} by embedding "
+            "images, not by importing vectors: name another JOB for vectors that were made elsewhere."
         )
     # Not by their place: a folder that was moved or mounted elsewhere holds the same vectors.
     if manifest.source.content != vectors.content:
@@ -99,8 +100,8 @@ def _require_same(manifest: Manifest, vectors: Vectors, job: JobDir, model_name:
         )
     if model_name is not None and model_name != manifest.model.name:
         raise JobMismatch(
-            f"{job.path} holds vectors of the model {manifest.model.name!r}, not of {model_name!r}: leave --model-name "
-            "out, or name another JOB."
+            f"{job.path} holds vectors of the model {manifest.model.name!r}, not of {model_name!r}",
+            remedy=left_out("model_name", "name another JOB"),
         )
 
 

@@ -1,11 +1,11 @@
 """Running a job to its end: list the images, send what is missing, watch the workers, until the index covers it all."""
 
 import random
-import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import reduce
 
 from coordinator import extras, moving
 from coordinator.came_and_went import told_since_listed
@@ -19,12 +19,13 @@ from coordinator.wishes import NOTHING_TYPED, Typed
 from coordinator.workforce import workers_for_index
 from shared.broker import CONNECTION_ERRORS, connect, make_app, refused
 from shared.builds import IndexInfo
-from shared.errors import BrokerRefuses, JobError, StoreError, WorkerFailed
+from shared.errors import BrokerRefuses, JobError, LookalikeError, StoreError, WorkerFailed
 from shared.identity import known_as
 from shared.jobdir import JobDir
-from shared.lease import clear_troubles
+from shared.lease import Trouble, clear_troubles
 from shared.manifest import Manifest
 from shared.messages import EMBED_QUEUE, MERGE_QUEUE
+from shared.remedy import Remedy
 from shared.settings import Settings
 
 STOPPING = "Stopping; the batch under way ends first …"
@@ -37,10 +38,10 @@ _HOPELESS_TIMES = 3
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One turn of the loop: what was found, and sentences about workers that died or complain."""
+    """One turn of the loop: what was found, and sentences about workers that died, or errors that they complain of."""
 
     look: Look
-    notices: list[str]
+    notices: Sequence[str | LookalikeError]
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,12 +188,12 @@ def run_job(
                 with suppress(*CONNECTION_ERRORS):
                     clear_troubles(client, known_as(job.job_id, manifest.identity))
                     first = False
-            fresh = [f"{trouble.owner}: {trouble.sentence}" for trouble in look.troubles]
-            notices = [sentence for sentence in fresh if sentence not in told]
+            fresh = {f"{trouble.owner}: {trouble.sentence}": trouble for trouble in look.troubles}
+            notices = [_notice(said, trouble) for said, trouble in fresh.items() if said not in told]
             told.update(fresh)
             deaths = workers.watch() if workers is not None else []
             if deaths:
-                notices += deaths
+                notices += deaths  # What they say of themselves has no remedy.
                 reconciler.resend_at_once()
             yield Step(look, notices)
             if look.progress.index_is_current:
@@ -206,10 +207,27 @@ def run_job(
 
 
 def _refused(info: IndexInfo, job: str) -> JobError:
-    typed = shlex.quote(job)
-    return JobError(
-        f"{info.refused} `lookalike rollback {typed}` forgets the request and keeps what serves; "
-        f"`lookalike rollback {typed} {info.build}` promotes it all the same."
+    promoted = Remedy("rollback", job, "promotes it all the same", {"build": info.build})
+    forgotten = Remedy("rollback", job, "forgets the request and keeps what serves", otherwise=promoted)
+    return JobError(info.refused, remedy=forgotten)
+
+
+def _notice(said: str, trouble: Trouble) -> str | LookalikeError:
+    if trouble.remedy is None:
+        return said
+    return LookalikeError(f"{trouble.owner}: {trouble.found}", remedy=trouble.remedy)
+
+
+def _hopeless(job: str, troubles: Sequence[Trouble]) -> WorkerFailed:
+    """What to raise for troubles that no waiting ends, with the remedies of all of them."""
+    reasons = {trouble.sentence: trouble.error for trouble in troubles}
+    found = [reasons[sentence].found for sentence in sorted(reasons)]
+    remedies = [error.remedy for error in reasons.values() if error.remedy is not None]
+    distinct = [remedy for place, remedy in enumerate(remedies) if remedy not in remedies[:place]]
+    return WorkerFailed(
+        f"No worker can go on with {job}: {' '.join(said if said.endswith('.') else f'{said}.' for said in found)} "
+        "What is committed is safe; run the same command again when that is mended.",
+        remedy=reduce(Remedy.followed_by, distinct) if distinct else None,
     )
 
 
@@ -237,8 +255,4 @@ class _Patience:
             if self._others_consume(MERGE_QUEUE if look.progress.copies_done else EMBED_QUEUE, set(times)):
                 self._times_before = times
                 return
-            reasons = sorted({trouble.sentence for trouble in look.troubles})
-            raise WorkerFailed(
-                f"No worker can go on with {look.progress.job}: {' '.join(reasons)} "
-                "What is committed is safe; run the same command again when that is mended."
-            )
+            raise _hopeless(look.progress.job, look.troubles)

@@ -22,9 +22,11 @@ from shared.lock import open_locked
 from shared.manifest import Manifest, Partition, Source, load_manifest, write_manifest
 from shared.models import DEFAULT_MODEL, REDUCED, ModelSpec, resolve_model
 from shared.moved import read_moved
+from shared.remedy import Remedy, left_out
 from shared.settings import Settings
 
 _REPORT_EVERY = 1_000
+_ANOTHER = "name another JOB"
 
 
 def make_or_open(
@@ -59,14 +61,15 @@ def require_sizes(job: JobDir, manifest: Manifest, partition_size: int | None, c
         if size is not None and size != made:
             raise JobMismatch(
                 f"{job.path} was made with {what}s of {made:,} images, not of {size:,}, and they are fixed, so that "
-                f"what is committed keeps its place: leave --{what}-size out, or name another JOB."
+                "what is committed keeps its place",
+                remedy=left_out(f"{what}_size", _ANOTHER),
             )
 
 
 def accept_failures(job: JobDir, accepted: bool) -> None:
     """Say, or no longer say, to the workers of `job` that images which seem lost are to be failed rows."""
     if accepted:
-        files.write_bytes(job.accepted_failures, b"A person said so: `lookalike index --accept-failures`.\n")
+        files.write_bytes(job.accepted_failures, b"A person said so: accept_failures.\n")
     elif job.accepted_failures.is_file():
         job.accepted_failures.unlink(missing_ok=True)
 
@@ -165,8 +168,9 @@ def _keep_weights(job: JobDir, model: ModelSpec, settings: Settings) -> None:
 def _require_same(manifest: Manifest, source: str, job: JobDir, settings: Settings, choice: Choice) -> None:
     if manifest.model.is_imported:
         raise JobMismatch(
-            f"{job.path} holds vectors that were imported from {manifest.source.location}, which no `lookalike index` "
-            "can embed: go on with `lookalike import`, or name another JOB for images."
+            f"{job.path} holds vectors that were imported from {manifest.source.location}, which can't be "
+            "embedded as images are",
+            remedy=Remedy("import", str(job.path), "go on with {}, or name another JOB for images"),
         )
     _require_same_choice(choice, choice_of(manifest.source), job)
     kind, location = manifest.source.kind, read_moved(job).now(manifest.source.location)
@@ -179,10 +183,10 @@ def _require_same(manifest: Manifest, source: str, job: JobDir, settings: Settin
     if listing.kind != kind or (not listing.changes_in_place and listing.location != location):
         made = f"was made from the {kind} {manifest.source.location}"
         made += f", which moved to {location}" if location != manifest.source.location else ""
-        moved = "" if listing.changes_in_place or listing.kind != kind else " If its images moved there, add --moved."
+        moved = Remedy("option", does="if its images moved there, add {}", given={"moved": ""})
         raise JobMismatch(
-            f"{job.path} {made}, not from the {listing.kind} {listing.location}: name another JOB for another source."
-            f"{moved}"
+            f"{job.path} {made}, not from the {listing.kind} {listing.location}: name another JOB for another source.",
+            remedy=None if listing.changes_in_place or listing.kind != kind else moved,
         )
     if listing.changes_in_place:  # A list is read again in no time.
         digest = PathDigest()
@@ -197,12 +201,14 @@ def _require_same(manifest: Manifest, source: str, job: JobDir, settings: Settin
     if settings.precision not in (None, manifest.model.precision):
         raise JobMismatch(
             f"{job.path} was made in {manifest.model.precision}, not in {settings.precision}, and stays with what it "
-            "was begun in: leave --precision out, or name another JOB."
+            "was begun in",
+            remedy=left_out("precision", _ANOTHER),
         )
     if settings.decode is not None and settings.decode != manifest.model.asked_decode:
         raise JobMismatch(
-            f"The images of {job.path} are decoded as --decode {manifest.model.asked_decode} says, not "
-            f"{settings.decode}, and embeddings of the two can't be compared: leave --decode out, or name another JOB."
+            f"The images of {job.path} are decoded in the mode {manifest.model.asked_decode}, not {settings.decode}, "
+            "and embeddings of the two can't be compared",
+            remedy=left_out("decode", _ANOTHER),
         )
     if settings.model is not None or settings.weights is not None:
         model, weights = settings.model or manifest.model.name, settings.weights
@@ -216,25 +222,28 @@ def _require_same(manifest: Manifest, source: str, job: JobDir, settings: Settin
         if asked.fingerprint != manifest.model.fingerprint:
             raise JobMismatch(
                 f"{job.path} was made with the model {manifest.model.fingerprint}, not with {asked.fingerprint}: "
-                "embeddings of two models can't be compared. Leave --model out to go on, or name another JOB."
+                "embeddings of two models can't be compared.",
+                remedy=Remedy("option", does=f"leave {{}} out to go on, or {_ANOTHER}", given={"model": ""}),
             )
 
 
 def _require_same_choice(typed: Choice, made: Choice, job: JobDir) -> None:
     for option, asked, kept in (
-        ("--exclude", typed.exclude, made.exclude),
-        ("--include", typed.include, made.include),
+        ("exclude", typed.exclude, made.exclude),
+        ("include", typed.include, made.include),
     ):
         if asked and asked != kept:
             raise JobMismatch(
                 f"The images of {job.path} were listed with {_said(option, kept)}, not with {_said(option, asked)}, "
-                f"and stay as they were listed: leave {option} out, or name another JOB."
+                "and stay as they were listed",
+                remedy=left_out(option, _ANOTHER),
             )
 
     if typed.sniff and not made.sniff:
         raise JobMismatch(
-            f"The images of {job.path} were listed without --sniff, and stay as they were listed: leave it out, or "
-            "name another JOB."
+            f"The images of {job.path} were listed without a look into files without suffix, and stay as they were "
+            "listed",
+            remedy=left_out("sniff", _ANOTHER),
         )
 
 
@@ -257,8 +266,8 @@ def creation_lock(job: JobDir) -> Iterator[None]:
     locked = open_locked(job.creation_lock)
     if locked is None:
         raise JobBusy(
-            f"Another `lookalike index` is listing the images of {job.path} right now, or `lookalike import` its "
-            "vectors: wait until it shows its progress, then run the same command to watch along."
+            f"Another process is listing the images of {job.path} right now, or importing its vectors: "
+            "wait until it shows its progress, then run the same command to watch along."
         )
     handle, _ = locked
     try:

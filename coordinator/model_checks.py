@@ -6,6 +6,7 @@ from typing import Any
 
 from coordinator.checks import Check, ok, problem, warning
 from coordinator.machine_checks import cache_disk
+from coordinator.remedies import typed
 from shared import processes
 from shared.errors import LookalikeError
 from shared.models import ModelSpec, imagenet_file
@@ -38,7 +39,7 @@ def look(spec: ModelSpec | None, model_dir: Path, environment: dict[str, str]) -
         )
         trouble = ""
     except LookalikeError as error:
-        trouble = str(error)
+        trouble = typed(error)
     checks = []
     if spec is not None and "weights" in said:
         checks.append(weights(spec, said["weights"], said.get("engine")))

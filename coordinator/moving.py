@@ -21,6 +21,7 @@ from shared.manifest import Manifest, Partition, Source, load_manifest
 from shared.moved import Moved, read_moved, write_moved
 from shared.parquet import read_table
 from shared.paths import is_url, split_member, to_os_path, to_text
+from shared.remedy import Remedy
 from shared.retry import read_retry
 from shared.source_files import FileState, read_source_files, state_of
 
@@ -85,12 +86,13 @@ def _require_movable(job: JobDir, manifest: Manifest, listing: Listing) -> None:
     made = manifest.source
     if manifest.model.is_imported:
         raise JobMismatch(
-            f"{job.path} holds vectors that were imported, and none of its images is read: leave --moved out."
+            f"{job.path} holds vectors that were imported, and none of its images is read",
+            remedy=Remedy("option", does="leave {} out", given={"moved": ""}),
         )
     if made.kind not in ("folder", "archive", "glob") or is_url(made.location):
         what = "a list names each of its files" if made.kind in ("list", "stdin") else "a URL is no place on a disk"
         raise JobMismatch(
-            f"--moved is for the images of a folder, an archive or a pattern on a disk, and {job.path} was made from "
+            f"Only the images of a folder, an archive or a pattern on a disk can move, and {job.path} was made from "
             f"the {made.kind} {made.location}; {what}: make another JOB of where they are now."
         )
     if listing.kind != made.kind or is_url(listing.location):

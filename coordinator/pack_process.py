@@ -50,7 +50,7 @@ def _locked(directory: PackDir) -> tuple[int, bool]:
             return locked
         if time.monotonic() > deadline:
             raise PackError(
-                f"Another `lookalike pack` is at work in {directory.path}, or one that was killed still waits for its "
+                f"Another process is packing into {directory.path}, or one that was killed still waits for its "
                 "mount: wait for it, then run the same command."
             )
         time.sleep(0.1)

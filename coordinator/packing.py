@@ -20,6 +20,7 @@ from shared.errors import PackError, SourceError, UsageError
 from shared.manifest import Source
 from shared.packdir import PackDir, PackSpec, load_spec, write_spec
 from shared.paths import to_os_path, to_text
+from shared.remedy import Remedy, left_out
 from shared.settings import Settings
 
 IMAGES_PER_TAR = 10_000
@@ -64,7 +65,8 @@ def make_or_open(
             f"{directory.path} holds no pack.json, but {strange}: name a directory that is empty, or a new one."
         )
     if asked.quality is not None and asked.longest is None:
-        raise UsageError("--quality is that of resized images: give --longest as well, or leave it out.")
+        longest = Remedy("option", does="give {} as well, or leave it out", given={"longest": ""})
+        raise UsageError("The quality is that of resized images", remedy=longest)
     return _make(open_source(source, choice=choice, texts=False), directory, asked, settings, listed, choice)
 
 
@@ -175,19 +177,20 @@ def _require_same(spec: PackSpec, source: str, directory: PackDir, asked: Asked,
             )
     kept = choice_of(made)
     for option, wanted, is_made in (
-        ("--exclude", choice.exclude or None, kept.exclude),
-        ("--include", choice.include or None, kept.include),
-        ("--sniff", choice.sniff or None, kept.sniff),
-        ("--longest", asked.longest, spec.longest),
-        ("--quality", asked.quality, spec.quality),
-        ("--images-per-tar", asked.images_per_tar, spec.images_per_tar),
-        ("--tar-bytes", asked.tar_bytes, spec.tar_bytes),
-        ("--webdataset", asked.webdataset or None, spec.webdataset),
+        ("exclude", choice.exclude or None, kept.exclude),
+        ("include", choice.include or None, kept.include),
+        ("sniff", choice.sniff or None, kept.sniff),
+        ("longest", asked.longest, spec.longest),
+        ("quality", asked.quality, spec.quality),
+        ("images_per_tar", asked.images_per_tar, spec.images_per_tar),
+        ("tar_bytes", asked.tar_bytes, spec.tar_bytes),
+        ("webdataset", asked.webdataset or None, spec.webdataset),
     ):
         if wanted is not None and wanted != is_made:
             raise PackError(
                 f"{directory.path} was begun {_told(option, is_made)}, not {_told(option, wanted)}, and stays as it "
-                f"was begun, so that what is packed keeps its place: leave {option} out, or name another directory."
+                f"was begun, so that what is packed keeps its place",
+                remedy=left_out(option, "name another directory"),
             )
 
 

@@ -13,9 +13,12 @@ import pyarrow.parquet as pq
 from coordinator.plain_values import require_distinct
 from coordinator.vector_files import Raw, readable
 from shared.errors import SourceError
+from shared.remedy import Remedy
 
 _BUFFER = 1 << 20
 _BATCH_ROWS = 1_024
+
+VECTORS = Remedy("option", does="name the one that holds the vectors with {}", given={"column": ""})
 
 
 @dataclass(slots=True)
@@ -113,8 +116,8 @@ class ParquetFile:
         table = ParquetRows.open(path)
         if column not in table.schema.names:
             raise SourceError(
-                f"{path} has no column {column!r}; its columns are {', '.join(table.schema.names) or 'none'}: name the "
-                "one that holds the vectors with --column."
+                f"{path} has no column {column!r}; its columns are {', '.join(table.schema.names) or 'none'}",
+                remedy=VECTORS,
             )
         kind = table.schema.field(column).type
         listed = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)

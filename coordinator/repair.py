@@ -22,15 +22,25 @@ from shared.manifest import Manifest, Partition, load_manifest
 from shared.moved import read_moved
 from shared.parquet import read_table
 from shared.paths import to_os_path
+from shared.remedy import Remedy, with_remedy
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What repair did about a finding, in a sentence; `mended` is whether the finding is gone, or would be."""
+    """What repair did about a finding, and `then` what does anew what is lost with it.
+
+    `mended` is whether the finding is gone, or would be.
+    """
 
     finding: Finding
-    sentence: str
+    done: str
     mended: bool
+    then: Remedy | None = None
+
+    @property
+    def sentence(self) -> str:
+        """What was wrong, what was done and what is left to do, in plain words."""
+        return with_remedy(self.done, self.then)
 
 
 def repair(job: JobDir, checked: Checked, *, dry_run: bool = False) -> Iterator[Outcome]:
@@ -49,7 +59,7 @@ def repair(job: JobDir, checked: Checked, *, dry_run: bool = False) -> Iterator[
             else:
                 yield outcome
         elif finding.remove and finding.remove in done:
-            yield Outcome(finding, _said(finding, dry_run), True)  # With another file of its partition.
+            yield _done(finding, dry_run)  # With another file of its partition.
         else:
             yield _mended(job, finding, dry_run)
             done.add(finding.remove)
@@ -57,13 +67,14 @@ def repair(job: JobDir, checked: Checked, *, dry_run: bool = False) -> Iterator[
         yield from _relisted_from_source(job, unlisted, dry_run)
 
 
-def _said(finding: Finding, dry_run: bool) -> str:
-    return f"{finding.wrong} It {'would be' if dry_run else 'is'} {finding.remedy}."
+def _done(finding: Finding, dry_run: bool) -> Outcome:
+    done = f"{finding.wrong} It {'would be' if dry_run else 'is'} {finding.remedy}."
+    return Outcome(finding, done, True, finding.then)
 
 
 def _mended(job: JobDir, finding: Finding, dry_run: bool) -> Outcome:
     if not finding.remedy:
-        return Outcome(finding, finding.wrong, False)
+        return Outcome(finding, finding.wrong, False, finding.then)
     outside = [path for path in finding.remove if not path.parent.resolve().is_relative_to(job.path)]
     if outside:
         wrong = f"{finding.wrong} It lies behind a link that leads out of the job, to {outside[0].parent.resolve()}"
@@ -75,7 +86,7 @@ def _mended(job: JobDir, finding: Finding, dry_run: bool) -> Outcome:
             _remove(finding.remove)
         except (OSError, JobError) as error:
             return Outcome(finding, f"{finding.wrong} It could not be {finding.remedy}: {error}.", False)
-    return Outcome(finding, _said(finding, dry_run), True)
+    return _done(finding, dry_run)
 
 
 def _remove(paths: tuple[Path, ...]) -> None:
@@ -151,7 +162,7 @@ def _why_not_the_same(job: JobDir, manifest: Manifest) -> str:
     if manifest.source.kind == "stdin":
         return "the list came from standard input, and is gone"
     if manifest.model.is_imported:
-        return "the next `lookalike import` does that where the partition is not sealed"
+        return "importing again does that where the partition is not sealed"
     digest = PathDigest()
     for _ in digest.feed(_listing(job, manifest)):
         pass

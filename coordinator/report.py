@@ -1,9 +1,11 @@
 """What a person, or a program, reads of a verification and of a repair: lines and one JSON object."""
 
-import shlex
 from collections.abc import Sequence
+from typing import Literal
 
 from coordinator.findings import Checked, Finding, Kind
+from coordinator.remedies import command
+from shared.remedy import Remedy
 from shared.text import duration, size
 
 
@@ -17,7 +19,7 @@ def verdict_line(checked: Checked, job: str) -> str:
     """What `verify` says at its end."""
     counts = [f"{checked.found[kind]:,} {kind}" for kind in (Kind.DAMAGE, Kind.UNREAD, Kind.LEFTOVER)]
     told = ", ".join(text for text in counts if not text.startswith("0 "))
-    mend = f"; mend it with `lookalike repair {shlex.quote(job)}`" if checked.mendable and not checked.whole else ""
+    mend = f"; mend it with {command(Remedy('repair', job))}" if checked.mendable and not checked.whole else ""
     return f"{checked_line(checked)}: {'nothing is damaged' if checked.whole else 'not whole'}" + (
         f" ({told})" if told else "") + mend  # fmt: skip
 
@@ -35,12 +37,13 @@ def verify_json(job: str, checked: Checked, findings: Sequence[Finding]) -> dict
 
 
 def repaired_line(
-    mended: int, left: int, checked: Checked, job: str, *, dry_run: bool, command: str = "index SOURCE"
+    mended: int, left: int, checked: Checked, job: str, *, dry_run: bool, maker: Literal["import", "index"] = "index"
 ) -> str:
-    """What `repair` says at its end; `command` made the job."""
+    """What `repair` says at its end; `maker` made the job."""
     if not mended and not left:
         return f"{checked_line(checked)}: there is nothing to mend"
     what = f"{mended:,} {'would be ' if dry_run else ''}mended"
     rest = f", {left:,} left as {'it is' if left == 1 else 'they are'}" if left else ""
-    again = f"; the next `lookalike {command} {shlex.quote(job)}` does again what is missing" if mended else ""
+    made = Remedy(maker, job, given={"source": "EMBEDDINGS" if maker == "import" else "SOURCE"})
+    again = f"; the next {command(made)} does again what is missing" if mended else ""
     return f"{checked_line(checked)}: {what}{rest}{again}"

@@ -13,6 +13,7 @@ from shared.jobdir import JobDir
 from shared.ledger import Seal
 from shared.manifest import Chunk, Manifest, Partition
 from shared.parquet import read_table
+from shared.remedy import Remedy
 from shared.retry import Retry, read_retry, take_back_seal
 
 _COLUMNS = ["id", "status"]
@@ -67,8 +68,12 @@ def take_back(
     unknown = sorted(set(statuses) - set(failed))
     if unknown and failed and not going_on:
         raise JobError(
-            f"No image of {job.path} failed as {' or '.join(unknown)}; its failed images are {by_status(failed)}: "
-            "give one of these to --status, or leave it out to try all of them again."
+            f"No image of {job.path} failed as {' or '.join(unknown)}; its failed images are {by_status(failed)}",
+            remedy=Remedy(
+                "option",
+                does="give one of these to {}, or leave it out to try all of them again",
+                given={"status": ""},
+            ),
         )
     taken: Counter[str] = Counter()
     for place in _places(job, manifest):
@@ -136,17 +141,18 @@ def _sealed(job: JobDir, seal: Seal) -> dict[int, str]:
     for path in job.sealed_files(seal.partition):
         size = path.stat().st_size if path.is_file() else None
         if size != seal.entry(job, path)["bytes"]:
-            raise CorruptFile(_damaged(job, seal))
+            raise _damaged(job, seal)
     failed = _failed(read_table(job.errors(seal.partition), _COLUMNS))
     if len(failed) != seal.failed or not all(seal.start <= image_id < seal.stop for image_id in failed):
-        raise CorruptFile(_damaged(job, seal))
+        raise _damaged(job, seal)
     return failed
 
 
-def _damaged(job: JobDir, seal: Seal) -> str:
-    return (
-        f"The files of partition {seal.partition} of {job.path} are not what its seal says: `lookalike repair "
-        f"{job.path}` takes the partition back, and the next `lookalike index` embeds it again."
+def _damaged(job: JobDir, seal: Seal) -> CorruptFile:
+    again = Remedy("index", str(job.path), "the next {} embeds it again")
+    return CorruptFile(
+        f"The files of partition {seal.partition} of {job.path} are not what its seal says",
+        remedy=Remedy("repair", str(job.path), "takes the partition back", then=again),
     )
 
 

@@ -6,7 +6,8 @@ from shared import builds, ledger
 from shared.builds import IndexInfo
 from shared.errors import CorruptFile, JobError, NoIndexYet
 from shared.jobdir import JobDir
-from shared.manifest import command_of, load_manifest
+from shared.manifest import load_manifest, maker_of
+from shared.remedy import Remedy
 from shared.wish import Wish, read_wish, write_wish
 
 
@@ -32,7 +33,8 @@ def rollback(job: JobDir, build: str | None = None) -> RolledBack:
     current = builds.current_build(job)
     if current is None:
         raise NoIndexYet(
-            f"{job.path} has no index yet, so there is nothing to go back from: {manifest.command} builds it."
+            f"{job.path} has no index yet, so there is nothing to go back from",
+            remedy=Remedy(manifest.maker, str(job.path), "builds it"),
         )
     if build is None:
         refused = builds.refused_build(job, digest, read_wish(job))
@@ -58,8 +60,8 @@ def _named(job: JobDir, build: str, digest: str) -> IndexInfo:
         raise JobError(f"{job.path} has no whole build {build!r}; those that there are: {known}.")
     if whole[build].ledger_digest != digest:
         raise JobError(
-            f"The build {build} of {job.path} covers other embeddings than those sealed now, so it can't serve: "
-            f"{command_of(job)} builds one that does."
+            f"The build {build} of {job.path} covers other embeddings than those sealed now, so it can't serve",
+            remedy=Remedy(maker_of(job), str(job.path), "builds one that does"),
         )
     return whole[build]
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from coordinator.checks import Check, ok, problem, warning
 from coordinator.predictions import Prediction, predict
+from coordinator.remedies import typed
 from coordinator.source_sample import Listed, shown
 from shared import processes
 from shared.errors import LookalikeError, WorkerFailed
@@ -100,7 +101,7 @@ def run(
             except WorkerFailed as error:
                 raise WorkerFailed(f"{error}\nNo image ended it: each was read in a process of its own.") from None
     except LookalikeError as error:
-        return None, [problem("sample", str(error))]
+        return None, [problem("sample", typed(error))]
     return found, [check for check in (readable(found), slowest(found, listed), disk_felt(found)) if check is not None]
 
 

@@ -12,6 +12,7 @@ import typer
 from coordinator import display, terminal
 from coordinator.client import Client
 from coordinator.queries import Queryable, as_query
+from coordinator.remedies import typed
 from coordinator.stored_query import is_image_id, stored_embedding
 from coordinator.terminal import Broker, Job, err, out
 from coordinator.workforce import client_for_search
@@ -86,7 +87,7 @@ def search(
         err.print(fewer)
     failed = [(name, answer.error) for name, answer in zip(names, answers, strict=True) if answer.error is not None]
     for name, error in failed:
-        err.print(f"lookalike: {name}: {error}", markup=False)
+        err.print(f"lookalike: {name}: {typed(error)}", markup=False)
     if failed:
         raise SystemExit(1)
 

@@ -23,6 +23,7 @@ from shared.errors import (
 from shared.messages import QUERY_QUEUE, Answer, AnsweredBy, reply_from_json
 from shared.queues import queued_tasks
 from shared.refusals import permanent
+from shared.remedy import Remedy
 from shared.settings import Settings
 
 # How long a reply may stay out before somebody looks whether there is any worker to give it.
@@ -148,7 +149,8 @@ class SentQueries:
             raise WorkerFailed(f"The query worker failed: {error}. Its log says where.") from None
         if nobody:
             raise NoWorker(
-                f"No query worker runs behind {self._broker.shown}: start one with `lookalike worker query`."
+                f"No query worker runs behind {self._broker.shown}",
+                remedy=Remedy("worker", does="start one with {}", given={"role": "query"}),
             )
         raise ReplyTimeout(
             f"A query worker is there, but the reply did not come within {timeout:g} s: "

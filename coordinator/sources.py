@@ -22,6 +22,7 @@ from shared.errors import PackError, SourceError, UsageError
 from shared.locations import suffix_of
 from shared.packdir import PackDir, load_spec
 from shared.paths import ARCHIVE_SUFFIXES, is_url, to_os_path, to_text
+from shared.remedy import Remedy
 
 _SOURCES: Final = (
     "a folder of images, a .tar, .zip or .parquet of them, a list of their paths (.txt, .csv, .tsv, .jsonl or "
@@ -51,8 +52,12 @@ def open_source(
     listing = _opened(source, stdin, sieve)
     if choice and (listing.kind in ("list", "stdin") or suffix_of(listing.location) == ".parquet"):
         raise UsageError(
-            f"{source} names its images itself, and no pattern chooses among them: leave --exclude, --include "
-            "and --sniff out, or take rows out of it."
+            f"{source} names its images itself, and no pattern chooses among them",
+            remedy=Remedy(
+                "option",
+                does="leave {} out, or take rows out of it",
+                given={"exclude": "", "include": "", "sniff": ""},
+            ),
         )
     listing.images, listing.notes = sieve.through(noted(listing.images, sieve.notes)), sieve.notes
     return listing
@@ -91,7 +96,8 @@ def _require_packed(folder: Path) -> None:
     except PackError:
         return  # Somebody else's file of that name.
     raise SourceError(
-        f"{folder} is a pack of {spec.listed:,} images that is not finished: `lookalike pack` goes on with it."
+        f"{folder} is a pack of {spec.listed:,} images that is not finished",
+        remedy=Remedy("pack", str(folder), "goes on with it"),
     )
 
 

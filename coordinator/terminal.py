@@ -23,6 +23,7 @@ from coordinator import display, report
 from coordinator.findings import Checked
 from coordinator.indexing import STOPPING, Doing, Event, Said, Step
 from coordinator.progress import Progress, ProgressReader
+from coordinator.remedies import typed
 from coordinator.waiting import Waiting
 from shared.broker_url import redacted
 from shared.errors import LookalikeError, UsageError
@@ -215,7 +216,7 @@ class _Steps:
     def show(self, step: Step) -> None:
         progress = step.look.progress
         for notice in step.notices:
-            err.print(notice, style="yellow")
+            err.print(typed(notice), style="yellow")
         doing = display.activity(step.look, self._broker)
         if self._live is not None:
             self._live.update(display.live_view(progress, doing), refresh=True)
@@ -337,10 +338,10 @@ def run(app: Callable[..., Any]) -> None:
         # Typer turns Ctrl-C, like the end that `--help` makes, into the status that it returns.
         status = app(prog_name="lookalike", standalone_mode=False)
     except UsageError as error:
-        err.print(f"lookalike: {error}", markup=False)
+        err.print(f"lookalike: {typed(error)}", markup=False)
         raise SystemExit(2) from None
     except LookalikeError as error:
-        err.print(f"lookalike: {error}", markup=False)
+        err.print(f"lookalike: {typed(error)}", markup=False)
         raise SystemExit(1) from None
     except (KeyboardInterrupt, typer.Abort):
         err.print("Interrupted.")

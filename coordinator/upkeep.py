@@ -6,13 +6,14 @@ import typer
 
 from coordinator import report, terminal
 from coordinator.findings import Checked
+from coordinator.remedies import command
 from coordinator.repair import repair as repaired
 from coordinator.rollback import rollback as rolled_back
 from coordinator.terminal import Job, Json, out
 from coordinator.verify import verify as verified
-from shared.errors import JobError
 from shared.jobdir import JobDir
-from shared.manifest import load_manifest
+from shared.manifest import maker_of
+from shared.remedy import with_remedy
 
 
 def verify(job: Job, as_json: Json = False) -> None:
@@ -24,7 +25,7 @@ def verify(job: Job, as_json: Json = False) -> None:
             if as_json:
                 found.append(finding)
             else:
-                say(f"{finding.path}: {finding.sentence}")
+                say(f"{finding.path}: {with_remedy(finding.wrong, finding.mends, command)}")
     if as_json:
         terminal.show_json(report.verify_json(str(directory.path), checked, found))
     else:
@@ -44,10 +45,8 @@ def repair(
         for outcome in repaired(directory, checked, dry_run=dry_run):
             mended, left = mended + outcome.mended, left + (not outcome.mended)
             bad += outcome.finding.bad and not outcome.mended
-            say(f"{outcome.finding.path}: {outcome.sentence}")
-    line = report.repaired_line(
-        mended, left, checked, str(directory.path), dry_run=dry_run, command=_command_of(directory)
-    )
+            say(f"{outcome.finding.path}: {with_remedy(outcome.done, outcome.then, command)}")
+    line = report.repaired_line(mended, left, checked, str(directory.path), dry_run=dry_run, maker=maker_of(directory))
     out.print(line)
     if bad:
         raise SystemExit(1)
@@ -71,11 +70,3 @@ def rollback(
         out.print(f"{what} serves already")
     else:
         out.print(f"{what} serves now, in place of {done.before}")
-
-
-def _command_of(job: JobDir) -> str:
-    """The command that made a job, as far as its manifest can be read."""
-    try:
-        return "import EMBEDDINGS" if load_manifest(job).model.is_imported else "index SOURCE"
-    except (JobError, OSError):
-        return "index SOURCE"

@@ -11,6 +11,7 @@ from coordinator.plain_values import values_in
 from coordinator.vector_files import VectorFile
 from shared.errors import SourceError, UsageError
 from shared.known_text import text_of
+from shared.remedy import Remedy
 from shared.sealing import METADATA_SCHEMA
 
 PATH_COLUMN: Final = "image_path"
@@ -37,15 +38,18 @@ def path_column_of(tables: Sequence[ParquetRows | None], asked: str | None, root
     """
     given = [table for table in tables if table is not None]
     if asked is not None and not given:
-        raise UsageError(f"--path-column is for metadata, and {root} has none: leave it out.")
+        given_column = Remedy("option", does="leave {} out", given={"path_column": ""})
+        raise UsageError(f"The paths are a column of metadata, and {root} has none", remedy=given_column)
     column = asked or PATH_COLUMN
     for table in given:
         if column not in table.schema.names:
             if asked is None and all(column not in other.schema.names for other in given):
                 return None
             raise SourceError(
-                f"{table.path} has no column {column!r}; its columns are {', '.join(table.schema.names) or 'none'}: "
-                "name the one that holds the image paths with --path-column."
+                f"{table.path} has no column {column!r}; its columns are {', '.join(table.schema.names) or 'none'}",
+                remedy=Remedy(
+                    "option", does="name the one that holds the image paths with {}", given={"path_column": ""}
+                ),
             )
         kind = table.schema.field(column).type
         if not _is_text(kind) and not pa.types.is_integer(kind):

@@ -10,13 +10,14 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from coordinator.parquet_vectors import ParquetFile, ParquetRows
+from coordinator.parquet_vectors import VECTORS, ParquetFile, ParquetRows
 from coordinator.vector_columns import PATH_COLUMN, held_as, path_column_of, require_rows, schema_of
 from coordinator.vector_files import FvecsFile, NpyFile, Raw, VectorFile
 from coordinator.vector_layout import files_of
 from shared.errors import SourceError, UsageError
 from shared.models import MOST_DIMENSIONS
 from shared.paths import to_text
+from shared.remedy import Remedy
 
 BLOCK_VALUES: Final = 1 << 22
 """Values that are held at once: 16 MB as float32."""
@@ -149,10 +150,11 @@ def _opened(path: Path, column: str | None) -> VectorFile:
     if path.suffix.lower() == ".parquet":
         if column is None:
             names = ", ".join(ParquetRows.open(path).schema.names)
-            raise UsageError(f"{path} has the columns {names}: name the one that holds the vectors with --column.")
+            raise UsageError(f"{path} has the columns {names}", remedy=VECTORS)
         return ParquetFile.open(path, column)
     if column is not None:
-        raise UsageError(f"--column is for Parquet, and {path} is none: leave it out.")
+        given = Remedy("option", does="leave {} out", given={"column": ""})
+        raise UsageError(f"A column is chosen in Parquet, and {path} is none", remedy=given)
     return NpyFile.open(path) if path.suffix.lower() == ".npy" else FvecsFile.open(path)
 
 

@@ -9,10 +9,11 @@ from shared.errors import CorruptFile, JobMismatch
 from shared.jobdir import JobDir
 from shared.ledger import Seal
 from shared.manifest import Manifest
+from shared.remedy import Remedy
 
 
-def _anew(manifest: Manifest) -> str:
-    return f"the next {manifest.command} builds the index anew from the sealed partitions"
+def _anew(manifest: Manifest, unless: str = "") -> Remedy:
+    return Remedy(manifest.maker, does=f"the next {{}} builds the index anew from the sealed partitions{unless}")
 
 
 def build_findings(
@@ -73,8 +74,8 @@ def _judge(
                 )
         if not wrong:
             return info
-    remedy = f"removed; {_anew(manifest)} unless another build is whole"
-    return Finding(path, Kind.DAMAGE, wrong, remedy, job.build_files(build))
+    then = _anew(manifest, " unless another build is whole")
+    return Finding(path, Kind.DAMAGE, wrong, "removed", job.build_files(build), then=then)
 
 
 def _unfinished(job: JobDir, build: str) -> Finding | None:
@@ -118,14 +119,11 @@ def _current(
         if inside(job, job.build_dir(current)) in damaged:
             wrong = f"It names the build {current}, which is damaged."
         elif digest is not None and current in whole and whole[current].ledger_digest != digest:
-            wrong = (
-                f"The build {current} that it names covers other embeddings than those that are sealed now: "
-                f"{_anew(manifest)}."
-            )
-            yield Finding(path, Kind.LEFTOVER, wrong)
+            wrong = f"The build {current} that it names covers other embeddings than those that are sealed now."
+            yield Finding(path, Kind.LEFTOVER, wrong, then=_anew(manifest))
             return
     if wrong and fallback:
         remedy = f"made to name {fallback[0]}, which is whole and covers the same embeddings"
         yield Finding(path, Kind.DAMAGE, wrong, remedy, promote=fallback[0])
     elif wrong:
-        yield Finding(path, Kind.DAMAGE, wrong, f"removed, and {_anew(manifest)}", (job.current,))
+        yield Finding(path, Kind.DAMAGE, wrong, "removed", (job.current,), then=_anew(manifest))

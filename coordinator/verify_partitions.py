@@ -65,12 +65,11 @@ class PartitionFindings:
 
     def _judge(self, partition: Partition, remove: tuple[Path, ...]) -> list[Finding]:
         """What is wrong with a sealed partition, all of it at once: the first finding may lead to its removal."""
-        remedy = f"taken back with its whole partition, whose {len(partition):,} images the next "
-        remedy += f"{self.manifest.again} again"
+        remedy, then = "taken back with its whole partition", self.manifest.again(f"its {len(partition):,} images")
         found: list[Finding] = []
 
         def damaged(path: Path, wrong: str) -> None:
-            found.append(Finding(inside(self.job, path), Kind.DAMAGE, wrong, remedy, remove))
+            found.append(Finding(inside(self.job, path), Kind.DAMAGE, wrong, remedy, remove, then=then))
 
         marker = self.job.seal(partition.number)
         try:
@@ -147,14 +146,12 @@ class PartitionFindings:
                     yield self.beyond(marker, (marker,))
                 elif self.job.seal(number).exists():
                     if not is_fresh(marker):
-                        wrong = (
-                            f"Partition {number} is sealed: a `lookalike retry` was killed before it took that back."
-                        )
+                        wrong = f"Partition {number} is sealed: a retry was killed before it took that back."
                         yield Finding(inside(self.job, marker), Kind.LEFTOVER, wrong, "removed", (marker,))
                 elif wrong := self._not_kept(self.manifest.partition(number)):
-                    remedy = f"removed, and the {len(self.manifest.partition(number)):,} images of its partition, but "
-                    remedy += f"for its committed chunks, the next {self.manifest.again} again"
-                    yield Finding(inside(self.job, marker), Kind.DAMAGE, wrong, remedy, (marker,))
+                    images = f"the {len(self.manifest.partition(number)):,} images of its partition"
+                    then = self.manifest.again(f"{images} that are in no committed chunk")
+                    yield Finding(inside(self.job, marker), Kind.DAMAGE, wrong, "removed", (marker,), then=then)
             except FileNotFoundError:
                 continue  # Sealed this moment.
             except OSError as error:
@@ -217,8 +214,9 @@ class PartitionFindings:
                 continue  # Sealed away this moment.
             except (CorruptFile, FingerprintMismatch) as error:
                 if path.exists():
-                    remedy = f"taken back, and its {len(chunks[number]):,} images the next {self.manifest.again} again"
-                    yield Finding(inside(self.job, path), Kind.DAMAGE, without_advice(error), remedy, (path,))
+                    then = self.manifest.again(f"its {len(chunks[number]):,} images")
+                    wrong = without_advice(error)
+                    yield Finding(inside(self.job, path), Kind.DAMAGE, wrong, "taken back", (path,), then=then)
             except OSError as error:
                 yield unread(self.job, path, error)
 

@@ -176,7 +176,7 @@ class _Telling:
         due = not counts or type(event) is not self._kind or now - self._last >= self._every
         if isinstance(event, indexing.Step):
             for notice in event.notices:
-                self._progress(Event(notice))
+                self._progress(Event(str(notice)))
         if not due:
             return
         self._kind, self._last = type(event), now

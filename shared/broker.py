@@ -14,6 +14,7 @@ from shared.errors import BrokerRefuses, BrokerUnreachable
 from shared.keep_alive import KeepAlive
 from shared.messages import QUEUES, TASK_QUEUES
 from shared.refusals import permanent
+from shared.remedy import Remedy
 from shared.settings import Settings
 
 RESULT_EXPIRES_SECONDS = 3600
@@ -130,8 +131,13 @@ def require_broker(settings: Settings) -> None:
         if (reason := permanent(error)) is not None:
             raise refused(settings, reason) from None
         raise BrokerUnreachable(
-            f"No broker answers at {redacted(settings.broker_url or '')} ({error}): start Redis there, correct the "
-            "address, or leave --broker and what names it in the environment out to use an embedded one."
+            f"No broker answers at {redacted(settings.broker_url or '')} ({error})",
+            remedy=Remedy(
+                "option",
+                does="start Redis there, correct the address, or leave {} and what names it in the environment out to "
+                "use an embedded one",
+                given={"broker": ""},
+            ),
         ) from None
 
 
@@ -166,8 +172,8 @@ def require_working_broker(settings: Settings) -> None:
             raise refused(settings, reason) from None
         raise BrokerUnreachable(
             without_secrets(
-                f"The broker {redacted(settings.broker_url or '')} does not do what it is asked ({in_words(error)}): "
-                "mend it, or pass another --broker.",
+                f"The broker {redacted(settings.broker_url or '')} does not do what it is asked ({in_words(error)})",
                 settings.broker_url,
-            )
+            ),
+            remedy=Remedy("option", does="mend it, or name another one with {}", given={"broker": ""}),
         ) from None

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from shared.errors import SettingsError
+from shared.remedy import Remedy
 
 SOCKET_SCHEME = "redis+socket"
 _SCHEMES = {"redis", "rediss", SOCKET_SCHEME, "unix"}
@@ -28,7 +29,12 @@ def celery_url(url: str | None) -> str:
     """
     if not url:
         raise SettingsError(
-            "No broker is set: pass --broker redis://HOST:6379/0, or set CELERY_BROKER_URL or REDIS_URL."
+            "No broker is set",
+            remedy=Remedy(
+                "option",
+                does="pass {}, or set CELERY_BROKER_URL or REDIS_URL",
+                given={"broker": "redis://HOST:6379/0"},
+            ),
         )
     try:
         parts = urlsplit(url)

@@ -12,7 +12,8 @@ from shared import files
 from shared.errors import CorruptFile, JobMismatch, NoIndexYet
 from shared.jobdir import JobDir
 from shared.ledger import Seal
-from shared.manifest import command_of
+from shared.manifest import maker_of
+from shared.remedy import Remedy
 from shared.wish import Wish
 
 FORMAT = 1
@@ -92,15 +93,18 @@ class IndexInfo:
 
     @property
     def shortfall(self) -> str:
-        """That the recall asked for was out of reach, and what to do, or "" where it was reached."""
+        """That the recall asked for was out of reach, or "" where it was reached; `farther` is what to do."""
         asked = (self.wish or {}).get("recall")
         if asked is None or self.recall_at_10 is None or self.recall_at_10 >= asked:
             return ""
+        return f"short of the recall@10 of {asked:g} that was asked for, however widely it is searched"
+
+    @property
+    def farther(self) -> Remedy:
+        """What to do about a shortfall."""
         other = "ivf-pq" if self.type == "IVF-RaBitQ" else "rabitq"
-        return (
-            f"short of the recall@10 of {asked:g} that was asked for, however widely it is searched: `--index {other}` "
-            "may find more, and `--recall` asks for less"
-        )
+        less = Remedy("option", does="{} asks for less", given={"recall": ""})
+        return Remedy("option", does="may find more", given={"index": other}, then=less)
 
     @property
     def accuracy_text(self) -> str:
@@ -157,8 +161,8 @@ def current_build(job: JobDir) -> str | None:
         return None
     if not _NUMBERED.fullmatch(name) or name not in build_names(job):
         raise CorruptFile(
-            f"{job.current} holds {name[:80]!r}, which is no build in {job.index_dir}: `lookalike repair {job.path}` "
-            f"takes it back, and {command_of(job)} builds the index anew where no other build covers the embeddings."
+            f"{job.current} holds {name[:80]!r}, which is no build in {job.index_dir}",
+            remedy=_repaired(job, "takes it back", "builds the index anew where no other build covers the embeddings"),
         )
     return name
 
@@ -180,7 +184,8 @@ def read_info(job: JobDir, build: str) -> IndexInfo:
         if table["format"] != FORMAT:
             raise JobMismatch(
                 f"{path} has format {table['format']}, and this version of lookalike reads format {FORMAT}. Use the "
-                f"version that built the index, or remove {job.build_dir(build)}, and {command_of(job)} builds it anew."
+                f"version that built the index, or remove {job.build_dir(build)}.",
+                remedy=Remedy(maker_of(job), str(job.path), "once it is removed, {} builds it anew"),
             )
         info = IndexInfo(**{key: value for key, value in table.items() if key != "bytes"})
         if info.build != build or table["bytes"] != info.bytes:
@@ -188,7 +193,9 @@ def read_info(job: JobDir, build: str) -> IndexInfo:
         _require_types(info)
         return info
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CorruptFile(f"{path} is not a whole description of an index ({error!r}): {_anew(job)}") from None
+        raise CorruptFile(
+            f"{path} is not a whole description of an index ({error!r})", remedy=built_anew(job)
+        ) from None
 
 
 def _require_types(info: IndexInfo) -> None:
@@ -202,12 +209,14 @@ def _require_types(info: IndexInfo) -> None:
             raise ValueError(f"the entry of {name} is {entry!r}")
 
 
-def _anew(job: JobDir) -> str:
-    """What a person does about a build that can't be used."""
-    return (
-        f"`lookalike repair {job.path}` removes it, and {command_of(job)} builds the index anew from the sealed "
-        "partitions."
-    )
+def built_anew(job: JobDir) -> Remedy:
+    """What is done about a build that can't be used."""
+    return _repaired(job, "removes it", "builds the index anew from the sealed partitions")
+
+
+def _repaired(job: JobDir, does: str, made: str) -> Remedy:
+    path = str(job.path)
+    return Remedy("repair", path, does, then=Remedy(maker_of(job), path, made))
 
 
 def whole_builds(job: JobDir) -> Iterator[IndexInfo]:
@@ -229,7 +238,9 @@ def refused_build(job: JobDir, digest: str, wish: Wish | None) -> IndexInfo | No
 def require_promoted(job: JobDir) -> None:
     """Raise NoIndexYet where nothing was ever promoted."""
     if not job.current.is_file():
-        raise NoIndexYet(f"{job.path} has no index yet: {command_of(job)} builds it, `lookalike status` says how far.")
+        path = str(job.path)
+        built = Remedy(maker_of(job), path, "builds it", then=Remedy("status", path, "says how far that is"))
+        raise NoIndexYet(f"{job.path} has no index yet", remedy=built)
 
 
 def current_info(job: JobDir) -> IndexInfo | None:
@@ -250,8 +261,8 @@ def check_files(job: JobDir, info: IndexInfo, *, checksums: bool) -> None:
         else:
             continue
         raise CorruptFile(
-            f"{path} {what}; {INFO_FILE} says {expected['bytes']} bytes with the SHA-256 {expected['sha256'][:12]}: "
-            f"{_anew(job)}"
+            f"{path} {what}; {INFO_FILE} says {expected['bytes']} bytes with the SHA-256 {expected['sha256'][:12]}",
+            remedy=built_anew(job),
         )
 
 

@@ -17,6 +17,7 @@ from shared.errors import CorruptFile, FingerprintMismatch
 from shared.jobdir import JobDir
 from shared.manifest import Chunk, Manifest, Partition
 from shared.parquet import read_schema, read_table
+from shared.remedy import Remedy
 from shared.stage_load import StageLoad
 
 _SUMMARY_KEY = b"lookalike.chunk"
@@ -155,8 +156,8 @@ def _read(job: JobDir, manifest: Manifest, chunk: Chunk, path: Path) -> tuple[pa
     if summary.fingerprint != manifest.model.fingerprint:
         raise FingerprintMismatch(
             f"The chunk {path} was embedded by the model {summary.fingerprint}, but the job is made for "
-            f"{manifest.model.fingerprint}: `lookalike repair {job.path}` takes it back, and `lookalike index` embeds "
-            "it again."
+            f"{manifest.model.fingerprint}",
+            remedy=Remedy("repair", str(job.path), "takes it back", then=manifest.again()),
         )
     table = read_table(path)
     if not table.schema.equals(CHUNK_SCHEMA, check_metadata=False):

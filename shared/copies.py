@@ -12,11 +12,13 @@ from shared import files, parquet
 from shared.errors import CorruptFile, FingerprintMismatch
 from shared.jobdir import JobDir
 from shared.manifest import load_manifest
+from shared.remedy import Remedy
 
 IMAGES = 48
 """Images of a job that altered copies are made of: their shares are told to about two in a hundred."""
 
 _KEY = b"lookalike.copies"
+_ANEW = "and they are made anew for the next build of an index"
 SCHEMA = pa.schema(
     [
         pa.field("id", pa.int64(), nullable=False),
@@ -125,15 +127,15 @@ def read_copies(job: JobDir) -> Copies | None:
         if isinstance(error, CorruptFile) and not job.copies.is_file():
             return None  # Removed this moment, as repair does.
         raise CorruptFile(
-            f"{job.copies} does not hold the altered copies that were written ({error}): `lookalike repair "
-            f"{job.path}` removes it, and they are made anew for the next build of an index."
+            f"{job.copies} does not hold the altered copies that were written ({error})",
+            remedy=Remedy("repair", str(job.path), f"removes it, {_ANEW}"),
         ) from None
     ours = load_manifest(job).model.fingerprint
     if copies.fingerprint != ours:
         raise FingerprintMismatch(
             f"The altered copies {job.copies} were embedded by the model {copies.fingerprint}, but the job is made for "
-            f"{ours}: `lookalike repair {job.path}` removes them, and they are made anew for the next build of an "
-            "index."
+            f"{ours}",
+            remedy=Remedy("repair", str(job.path), f"removes them, {_ANEW}"),
         )
     return copies
 

@@ -26,15 +26,36 @@
         ├── ReplyTimeout            somebody does, but no reply came in time
         └── WorkerFailed            a worker says why the job can't go on
 
-A reply carries an error as its class name and its sentence, and that of an image its status; `error_from` makes the
-same error of it again.
+Where an action of lookalike's own mends what is wrong, the error has a `Remedy`; the sentence for who types commands
+is made of it in `coordinator.remedies`. A reply carries an error as `error_to_json` writes it, with the status of an
+image, and `error_from_json` makes the same error of it again.
 """
 
 import errno
+from collections.abc import Mapping
+from typing import Any
+
+from shared.remedy import Remedy, with_remedy
 
 
 class LookalikeError(Exception):
-    """Root of the tree. `str(error)` is a whole sentence: what was found, what was expected, what to do."""
+    """Root of the tree. `str(error)` is a whole sentence: what was found, what was expected, what to do.
+
+    With a `remedy`, the message that is given is the facts alone, `found`, and the sentence ends with the remedy in
+    words that are nobody's command. Without a full stop at its end, a colon stands between the two.
+    """
+
+    def __init__(self, *message: object, remedy: Remedy | None = None) -> None:
+        super().__init__(*message)
+        self.remedy = remedy
+
+    @property
+    def found(self) -> str:
+        """The facts, without the remedy; without one the whole sentence."""
+        return super().__str__()
+
+    def __str__(self) -> str:
+        return with_remedy(self.found, self.remedy)
 
 
 class UsageError(LookalikeError):
@@ -56,8 +77,8 @@ class ImageError(LookalikeError):
     damaged, undecodable, no-direction or quarantined.
     """
 
-    def __init__(self, message: str, status: str = "undecodable") -> None:
-        super().__init__(message)
+    def __init__(self, message: str, status: str = "undecodable", *, remedy: Remedy | None = None) -> None:
+        super().__init__(message, remedy=remedy)
         self.status = status
 
 
@@ -119,11 +140,12 @@ class StoreError(LookalikeError, OSError):
     `refused` is whether it did answer, and won't let us: waiting does not help then.
     """
 
-    def __init__(self, message: str, *, refused: bool = False) -> None:
-        super().__init__(errno.EACCES if refused else errno.EIO, message)
+    def __init__(self, message: str, *, refused: bool = False, remedy: Remedy | None = None) -> None:
+        super().__init__(errno.EACCES if refused else errno.EIO, message, remedy=remedy)
         self.refused = refused
 
-    def __str__(self) -> str:
+    @property
+    def found(self) -> str:
         return str(self.strerror)
 
 
@@ -158,13 +180,31 @@ def _tree(root: type[LookalikeError]) -> dict[str, type[LookalikeError]]:
     return found
 
 
-def error_from(kind: str, message: str, status: str | None = None) -> LookalikeError:
-    """Rebuild the error that a reply carries as `kind` (a class name of this tree) and its sentence.
+def error_to_json(error: LookalikeError) -> dict[str, Any]:
+    """What carries an error to another process: `kind`, a class name of this tree, and the sentence, `message`.
 
-    A kind that this version does not know, as a newer worker may send it, becomes a plain `LookalikeError`. `status` is
-    that of an ImageError; with None, as from an older worker, it is what the class has by itself.
+    With a remedy also `found`, the facts alone, and `remedy`, and of an image its `status`: a version that does not
+    know them leaves them unread.
     """
-    error = _tree(LookalikeError).get(kind, LookalikeError)(message)
+    table: dict[str, Any] = {"kind": type(error).__name__, "message": str(error)}
+    if isinstance(error, ImageError):
+        table["status"] = error.status
+    return table if error.remedy is None else table | {"found": error.found, "remedy": error.remedy.to_json()}
+
+
+def error_from_json(table: Mapping[str, Any]) -> LookalikeError:
+    """The inverse of `error_to_json`; KeyError, TypeError or ValueError where `table` is no such thing.
+
+    A kind that this version does not know, as a newer worker may send it, becomes a plain `LookalikeError`; a remedy
+    that it does not know stays in the sentence. Without a status, as from an older worker, that of an ImageError is
+    what its class has by itself.
+    """
+    kind = _tree(LookalikeError).get(table["kind"], LookalikeError)
+    remedy = Remedy.from_json(table["remedy"]) if "remedy" in table else None
+    error = kind(table["message"]) if remedy is None else kind(str(table["found"]), remedy=remedy)
+    status = table.get("status")
     if isinstance(error, ImageError) and status is not None:
+        if not isinstance(status, str):
+            raise TypeError(f"the status {status!r} is no text")
         error.status = status
     return error

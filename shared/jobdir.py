@@ -10,6 +10,7 @@ from pathlib import Path
 
 from shared import files, scratch
 from shared.errors import JobError, JobNotFound, UsageError
+from shared.remedy import Remedy
 from shared.stores import StorePath, any_path
 
 _MOST_CHARACTERS = 64
@@ -288,15 +289,17 @@ class JobDir:
             return self
         if self.in_store:
             raise JobNotFound(
-                f"There is no job at {self.path}: look for a slip in bucket and folder, or make one with "
-                f"`lookalike index PHOTOS {self.path}`."
+                f"There is no job at {self.path}",
+                remedy=self._made("look for a slip in bucket and folder, or make one"),
             )
         if not self.path.exists():
             raise JobNotFound(
-                f"There is no job at {self.path}: mount the disk that it lies on, or "
-                f"make one with `lookalike index PHOTOS {self.path}`."
+                f"There is no job at {self.path}", remedy=self._made("mount the disk that it lies on, or make one")
             )
         raise JobNotFound(
-            f"{self.path} exists but holds no job.json, so it is no job yet: "
-            f"mount the disk that it lies on, or make one there with `lookalike index PHOTOS {self.path}`."
+            f"{self.path} exists but holds no job.json, so it is no job yet",
+            remedy=self._made("mount the disk that it lies on, or make one there"),
         )
+
+    def _made(self, advice: str) -> Remedy:
+        return Remedy("index", str(self.path), f"{advice} with {{}}", {"source": "PHOTOS"})

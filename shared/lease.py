@@ -3,6 +3,7 @@
 A `job` here is what `shared.identity.known_as` gives for it, so that two jobs of one name do not share leases.
 """
 
+import json
 import logging
 import threading
 import time
@@ -13,7 +14,9 @@ from typing import Self
 
 import redis
 
+from shared.errors import LookalikeError, error_from_json, error_to_json
 from shared.outage import Outage
+from shared.remedy import Remedy
 
 log = logging.getLogger("lookalike.lease")
 
@@ -180,22 +183,34 @@ def release_owner(client: redis.Redis, owner: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Why a worker could not do what it was asked, and how often it has said so with no minute of silence between."""
+    """Why a worker could not do what it was asked, and how often it has said so with no minute of silence between.
+
+    Where it told a `remedy`, `sentence` ends with it in plain words, and `found` is the sentence without.
+    """
 
     owner: str
     sentence: str
     times: int
+    found: str = ""
+    remedy: Remedy | None = None
+
+    @property
+    def error(self) -> LookalikeError:
+        """The error that the worker met, of which only the sentence and the remedy are known."""
+        return LookalikeError(self.found or self.sentence, remedy=self.remedy)
 
 
-def report_trouble(client: redis.Redis, job: str, owner: str, sentence: str) -> None:
+def report_trouble(client: redis.Redis, job: str, owner: str, trouble: Exception | str) -> None:
     """Tell the job's coordinator why this worker can't do what it was asked; forgotten a minute after the last."""
-    sentences, counts = _trouble_keys(job)
+    sentences, counts, errors = keys = _trouble_keys(job)
     try:
         pipeline = client.pipeline()
-        pipeline.hset(sentences, owner, sentence)
+        pipeline.hset(sentences, owner, str(trouble))
         pipeline.hincrby(counts, owner, 1)
-        pipeline.expire(sentences, _TROUBLE_SECONDS)
-        pipeline.expire(counts, _TROUBLE_SECONDS)
+        if isinstance(trouble, LookalikeError) and trouble.remedy is not None:
+            pipeline.hset(errors, owner, json.dumps(error_to_json(trouble)))
+        for key in keys:
+            pipeline.expire(key, _TROUBLE_SECONDS)
         pipeline.execute()
     except redis.exceptions.RedisError as error:
         log.warning("%s: its coordinator could not be told of the trouble (%s).", job, error)
@@ -205,11 +220,21 @@ def troubles(client: redis.Redis, job: str) -> list[Trouble]:
     """What the workers of a job have reported in the last minute, by worker."""
     found: dict[str, Trouble] = {}
     for name in _names(job):
-        sentences, counts = _trouble_keys(name)
-        times = client.hgetall(counts)
-        for owner, sentence in client.hgetall(sentences).items():
-            found[str(owner)] = Trouble(str(owner), str(sentence), int(times.get(owner, 1)))
+        sentences, counts, errors = map(client.hgetall, _trouble_keys(name))
+        for owner, sentence in sentences.items():
+            facts, remedy = _told(errors.get(owner), str(sentence))
+            found[str(owner)] = Trouble(str(owner), str(sentence), int(counts.get(owner, 1)), facts, remedy)
     return [found[owner] for owner in sorted(found)]
+
+
+def _told(error: str | bytes | None, sentence: str) -> tuple[str, Remedy | None]:
+    """The facts and the remedy of a trouble; none where the worker told of another one last, which had none."""
+    try:
+        table = {} if error is None else json.loads(error)
+        told = error_from_json(table) if table and table["message"] == sentence else None
+    except (ValueError, KeyError, TypeError):
+        told = None
+    return ("", None) if told is None or told.remedy is None else (told.found, told.remedy)
 
 
 def clear_troubles(client: redis.Redis, job: str) -> None:
@@ -222,5 +247,5 @@ def _names(job: str) -> list[str]:
     return list(dict.fromkeys((job.partition(":")[0], job)))
 
 
-def _trouble_keys(job: str) -> tuple[str, str]:
-    return f"{_TROUBLE}:{job}", f"{_TROUBLE}-times:{job}"
+def _trouble_keys(job: str) -> tuple[str, str, str]:
+    return f"{_TROUBLE}:{job}", f"{_TROUBLE}-times:{job}", f"{_TROUBLE}-errors:{job}"

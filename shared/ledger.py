@@ -17,6 +17,7 @@ from shared.errors import CorruptFile, FingerprintMismatch
 from shared.jobdir import JobDir
 from shared.manifest import Manifest, Partition
 from shared.parquet import read_table
+from shared.remedy import Remedy
 from shared.stage_load import StageLoad
 
 
@@ -196,8 +197,10 @@ def read_seal(job: JobDir, partition: int) -> Seal:
         return Seal(**json.loads(files.read_marker(path)))
     except (FileNotFoundError, ValueError, TypeError) as error:
         raise CorruptFile(
-            f"The seal marker {path} can't be read ({error}): `lookalike repair {job.path}` takes it back, and the "
-            "command that made the job does the partition again."
+            f"The seal marker {path} can't be read ({error})",
+            remedy=Remedy(
+                "repair", str(job.path), "takes it back", then=Remedy("make", does="{} does the partition again")
+            ),
         ) from None
 
 
@@ -214,14 +217,15 @@ def sealed(job: JobDir, manifest: Manifest) -> Iterator[Seal]:
         if seal.fingerprint != manifest.model.fingerprint:
             raise FingerprintMismatch(
                 f"Partition {number} of {job.path} was embedded by the model {seal.fingerprint}, but the job is made "
-                f"for {manifest.model.fingerprint}: `lookalike repair {job.path}` takes it back, and the next "
-                f"{manifest.again} it again."
+                f"for {manifest.model.fingerprint}",
+                remedy=Remedy("repair", str(job.path), "takes it back", then=manifest.again()),
             )
         marked = Partition(seal.partition, seal.start, seal.stop)
         if number >= manifest.partition_count or marked != manifest.partition(number):
             raise CorruptFile(
                 f"{job.seal(number)} seals the ids {seal.start} to {seal.stop - 1} as partition {seal.partition}, "
-                f"which is not partition {number} of the job: `lookalike repair {job.path}` takes it back."
+                f"which is not partition {number} of the job",
+                remedy=Remedy("repair", str(job.path), "takes it back"),
             )
         yield seal
 
@@ -247,8 +251,10 @@ def check_ids(job: JobDir, seal: Seal) -> np.ndarray:
         raise CorruptFile(
             f"Partition {seal.partition} of {job.path} lists {seal.listed:,} images, {seal.embedded:,} of them "
             f"embedded, and its files hold {len(ids):,} embedded and {len(failed):,} failed ids, which do not cover "
-            f"them once each{named}: `lookalike repair {job.path}` takes the partition back, and the command that made "
-            "the job does it again."
+            f"them once each{named}",
+            remedy=Remedy(
+                "repair", str(job.path), "takes the partition back", then=Remedy("make", does="does it again")
+            ),
         )
     return ids
 

@@ -3,13 +3,14 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from shared import files
 from shared.errors import CorruptFile, JobError, JobMismatch, ModelError
 from shared.identity import identity_of_bytes, is_identity, new_identity
 from shared.jobdir import JobDir
 from shared.models import ModelSpec
+from shared.remedy import Remedy
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -121,14 +122,13 @@ class Manifest:
         return [self.partition(number) for number in range(self.partition_count)]
 
     @property
-    def again(self) -> str:
-        """What does a partition again that was taken back, as in "the next … again"."""
-        return f"{self.command} {'reads' if self.model.is_imported else 'embeds'}"
+    def maker(self) -> Literal["import", "index"]:
+        """The action that made the job and goes on with it; the other one refuses it."""
+        return "import" if self.model.is_imported else "index"
 
-    @property
-    def command(self) -> str:
-        """The command that made the job and goes on with it, as it stands in a sentence; the other one refuses it."""
-        return "`lookalike import`" if self.model.is_imported else "`lookalike index`"
+    def again(self, what: str = "it") -> Remedy:
+        """What does again `what` was taken back: "the next … embeds it again"."""
+        return Remedy(self.maker, does=f"the next {{}} {'reads' if self.model.is_imported else 'embeds'} {what} again")
 
     @property
     def partition_count(self) -> int:
@@ -226,12 +226,12 @@ def load_manifest(job: JobDir) -> Manifest:
     return manifest
 
 
-def command_of(job: JobDir) -> str:
-    """`Manifest.command` of a job, for a sentence about it; that of images where its manifest can't be read."""
+def maker_of(job: JobDir) -> Literal["import", "index"]:
+    """`Manifest.maker` of a job, for a remedy; that of images where its manifest can't be read."""
     try:
-        return load_manifest(job).command
+        return load_manifest(job).maker
     except (JobError, OSError):
-        return "`lookalike index`"
+        return "index"
 
 
 def _count(table: Mapping[str, Any], key: str) -> int:

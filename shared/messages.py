@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from shared.errors import ImageError, JobError, LookalikeError, MessageError, error_from
+from shared.errors import JobError, LookalikeError, MessageError, error_from_json, error_to_json
 from shared.filter import Filter
 from shared.identity import is_identity, known_as
 from shared.jobdir import check_job_id
@@ -264,14 +264,6 @@ def _hit(table: Any) -> Hit:
     return hit
 
 
-def _error(table: Any) -> LookalikeError:
-    """The error of an answer; an earlier version sends none of an image's status."""
-    status = table.get("status") if isinstance(table, Mapping) else None
-    if status is not None and not isinstance(status, str):
-        raise TypeError(f"the status {status!r:.80} of an image")
-    return error_from(table["kind"], table["message"], status)
-
-
 @dataclass(frozen=True, slots=True)
 class AnsweredBy:
     """Who answered: the node name of the worker, and the directory or URL of the job as that worker sees it."""
@@ -308,9 +300,7 @@ class Answer:
 
     def to_json(self) -> dict[str, Any]:
         if self.error is not None:
-            said = {"kind": type(self.error).__name__, "message": str(self.error)}
-            # A client of an earlier version reads the two and passes over the third.
-            return {"error": said | ({"status": self.error.status} if isinstance(self.error, ImageError) else {})}
+            return {"error": error_to_json(self.error)}
         return {
             "hits": [hit.to_json() for hit in self.hits],
             "milliseconds": self.milliseconds,
@@ -321,7 +311,7 @@ class Answer:
         """Raises MessageError for anything but what `to_json` gives."""
         try:
             if "error" in table:
-                return cls(error=_error(table["error"]))
+                return cls(error=error_from_json(table["error"]))
             return cls(tuple(_hit(hit) for hit in table["hits"]), float(table["milliseconds"]))
         except (KeyError, TypeError, ValueError) as error:
             raise MessageError(

@@ -9,6 +9,7 @@ from shared import files
 from shared.errors import CorruptFile
 from shared.jobdir import JobDir
 from shared.paths import is_url, split_member, to_os_path, to_text
+from shared.remedy import Remedy
 
 _FORMAT: Final = 1
 
@@ -72,8 +73,13 @@ def read_moved(job: JobDir) -> Moved:
         return Moved()
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CorruptFile(
-            f"{job.moved} does not say where the source of the job moved to ({error!r}): restore it from a copy, or "
-            "remove it and type `lookalike index NEWPLACE JOB --moved` again."
+            f"{job.moved} does not say where the source of the job moved to ({error!r})",
+            remedy=Remedy(
+                "index",
+                str(job.path),
+                "restore it from a copy, or remove it, and {} says it again",
+                {"source": "NEWPLACE", "moved": ""},
+            ),
         ) from None
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, Any
 
-from shared.errors import LookalikeError, error_from
+from shared.errors import LookalikeError, error_from_json, error_to_json
 from shared.own_process import module_command
 
 _LOG_LINES = 12
@@ -124,7 +124,7 @@ def _said(
         while (line := _next(lines, deadline)) is not None:
             said = _object(line, what, ended)
             if "error" in said:
-                raise error_from(said["error"]["kind"], said["error"]["message"])
+                raise error_from_json(said["error"])
             has_result = has_result or "result" in said
             yield said
         if child.wait(_left(deadline)) == 0 and has_result:
@@ -197,7 +197,7 @@ def say(**line: Any) -> None:
 
 def say_error(error: LookalikeError) -> None:
     """Say why nothing comes of it, so that who started this process can raise the same error."""
-    say(error={"kind": type(error).__name__, "message": str(error)})
+    say(error=error_to_json(error))
 
 
 def exit_status(run: Callable[[], None]) -> int:

@@ -10,6 +10,7 @@ from shared.errors import CorruptFile
 from shared.jobdir import JobDir
 from shared.ledger import Seal
 from shared.manifest import Chunk
+from shared.remedy import Remedy
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,11 @@ def read_retry(job: JobDir, partition: int) -> Retry | None:
         return None
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CorruptFile(
-            f"The retry marker {path} can't be read ({error}): `lookalike repair {job.path}` removes it, and the next "
-            "`lookalike index` embeds its partition again."
+            f"The retry marker {path} can't be read ({error})",
+            remedy=Remedy(
+                "repair",
+                str(job.path),
+                "removes it",
+                then=Remedy("index", str(job.path), "the next {} embeds its partition again"),
+            ),
         ) from None

@@ -120,7 +120,7 @@ class Settings:
     query_threads: int | None = _setting(None, "queries that a query worker answers at once; unset: one a core", 1)
     query_cache_size: int = _setting(1_024, "answers that a query worker remembers; 0: none", 0)
     open_jobs: int = _setting(4, "jobs whose index a query worker keeps open", 1)
-    flower_port: int = _setting(5555, "port of `lookalike flower` on 127.0.0.1", 0, 65_535)
+    flower_port: int = _setting(5555, "port of Flower on 127.0.0.1", 0, 65_535)
 
     def __post_init__(self) -> None:
         for key in fields(self):

@@ -8,6 +8,7 @@ from typing import Any, Final, Self
 from shared import files
 from shared.errors import CorruptFile, SettingsError
 from shared.jobdir import JobDir
+from shared.remedy import Remedy
 
 AUTO: Final = "auto"
 FAMILIES: Final = (AUTO, "flat", "ivf-pq", "rabitq", "hnsw", "annoy")
@@ -53,7 +54,8 @@ def read_wish(job: JobDir) -> Wish | None:
         return None
     except (ValueError, TypeError, SettingsError) as error:
         raise CorruptFile(
-            f"{job.wish} does not say which index is wished ({error}): remove it, or ask again with `--index`."
+            f"{job.wish} does not say which index is wished ({error})",
+            remedy=Remedy("option", does="remove it, or ask again with {}", given={"index": ""}),
         ) from None
 
 

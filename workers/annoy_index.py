@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.errors import SettingsError
+from shared.remedy import Remedy
 
 _MAGIC = b"lookalike annoy 1\n"
 _PIECE = 1 << 24
@@ -123,7 +124,12 @@ def _annoy() -> Any:
         import annoy
     except ImportError:
         raise SettingsError(
-            "The index 'annoy' needs the package annoy, which is not installed where the index is built or searched: "
-            "install it with pip install 'lookalike[annoy]', which compiles it, or ask for another index with --index."
+            "The index 'annoy' needs the package annoy, which is not installed where the index is built or searched",
+            remedy=Remedy(
+                "option",
+                does="install it with pip install 'lookalike[annoy]', which compiles it, or ask for another index "
+                "with {}",
+                given={"index": "FAMILY"},
+            ),
         ) from None
     return annoy

@@ -21,6 +21,7 @@ from shared.members import Member
 from shared.moved import read_moved
 from shared.parquet import read_table
 from shared.paths import split_member
+from shared.remedy import Remedy
 from workers.alterations import ALTERATIONS, MEASURED
 from workers.control import Control
 from workers.decode import decode, decode_photo
@@ -124,7 +125,8 @@ def sealed_whole(job: JobDir, manifest: Manifest) -> list[Seal]:
     if len(seals) != manifest.partition_count:
         raise JobError(
             f"{len(seals)} of the {manifest.partition_count} partitions of {job.path} are sealed, and altered copies "
-            "are made once all of them are: run `lookalike index` until then."
+            "are made once all of them are",
+            remedy=Remedy("index", str(job.path), "{} goes on until then"),
         )
     return seals
 
@@ -144,8 +146,13 @@ def drawn(job: JobDir, seals: Sequence[Seal]) -> list[Original]:
         table = read_table(job.metadata(seal.partition), ["id", "image_path", "sha256"])
         if len(table) != seal.embedded:
             raise CorruptFile(
-                f"{job.metadata(seal.partition)} has {len(table)} rows, and its seal says {seal.embedded}: `lookalike "
-                f"repair {job.path}` takes the partition back, and `lookalike index` embeds it again."
+                f"{job.metadata(seal.partition)} has {len(table)} rows, and its seal says {seal.embedded}",
+                remedy=Remedy(
+                    "repair",
+                    str(job.path),
+                    "takes the partition back",
+                    then=Remedy("index", str(job.path), "embeds it again"),
+                ),
             )
         embeddings = sealing.read_embeddings(job.img_emb(seal.partition), seal.embedded, seal.dim, rows.tolist())
         images = table.take(rows).to_pylist()

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from shared import files
 from shared.errors import CorruptFile, SettingsError
+from shared.remedy import Remedy
 from shared.wish import FAMILIES, Wish
 from workers import annoy_index, gpu_lists, lists
 from workers.layers import bare_ivf, graph_of, ivf_of, pca_to_train
@@ -277,8 +278,8 @@ def load(path: Path, *, ntotal: int | None, dim: int) -> Any:
         reason = str(error).splitlines()[0]
         count = "the" if ntotal is None else ntotal
         raise CorruptFile(
-            f"{path} is not the index of {count} vectors of {dim} dimensions that its index.json describes "
-            f"({reason}): `lookalike repair JOB` removes the build, and the command that made JOB builds it anew."
+            f"{path} is not the index of {count} vectors of {dim} dimensions that its index.json describes ({reason})",
+            remedy=Remedy("repair", does="removes the build", then=Remedy("make", does="builds it anew")),
         ) from None
     return index
 

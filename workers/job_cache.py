@@ -15,6 +15,7 @@ from shared import files
 from shared.errors import CorruptFile, JobError, StoreError
 from shared.jobdir import JobDir
 from shared.lock import is_at, lock
+from shared.remedy import Remedy
 from shared.settings import Settings
 from shared.stores import StorePath
 
@@ -182,8 +183,12 @@ class Held:
             try:
                 if wrong := _filled(file, path, entry):
                     raise CorruptFile(
-                        f"{path} {wrong}: `lookalike repair JOB` takes back what it belongs to, and the command that "
-                        "made the job does it again."
+                        f"{path} {wrong}",
+                        remedy=Remedy(
+                            "repair",
+                            does="takes back what it belongs to",
+                            then=Remedy("make", does="does it again"),
+                        ),
                     )
                 os.replace(part, copy)
             except BaseException:

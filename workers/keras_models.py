@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from shared.errors import ModelError
 from shared.models import CUSTOM_MODEL, DEFAULT_MODEL, ModelSpec, imagenet_file
+from shared.remedy import Remedy
 from workers.torch_weights import read_state_dict
 
 # EfficientNet-Lite0 as its authors publish it: repeats, kernel, stride, expansion, filters.
@@ -157,8 +158,12 @@ def _application(spec: ModelSpec, weights: Path | None) -> Any:
             return make(include_top=False, weights="imagenet", pooling="avg", input_shape=shape)
         except Exception as error:  # Keras raises a bare Exception when a download fails.
             raise ModelError(
-                f"Keras could not download the ImageNet weights of {spec.name} ({first_line(error)}): download "
-                f"{file_name} on a machine that can, and make the job with --weights PATH."
+                f"Keras could not download the ImageNet weights of {spec.name} ({first_line(error)})",
+                remedy=Remedy(
+                    "option",
+                    does=f"download {file_name} on a machine that can, and make the job with {{}}",
+                    given={"weights": "PATH"},
+                ),
             ) from error
     model = make(include_top=False, weights=None, pooling="avg", input_shape=shape)
     try:

@@ -62,7 +62,7 @@ def leased(task: Task, job: str, what: int | str, shown: str) -> Iterator[Lease]
             _give_back(f"{shown}: the broker does not answer ({error}).")
         except (LookalikeError, OSError) as error:
             log.error("%s: %s", shown, error)
-            report_trouble(runtime.client, job, owner, str(error))
+            report_trouble(runtime.client, job, owner, error)
             if isinstance(error, JobNotFound | AnotherJob) and task.request.retries >= _OFFERS_OF_A_LOST_JOB:
                 log.error("%s: offered %d times for a job that is not here; dropped.", shown, task.request.retries)
                 raise Reject(str(error), requeue=False) from None
@@ -102,7 +102,7 @@ def refuse(error: MessageError) -> NoReturn:
     job = _named_job(request.args)
     log.error("Refused a message for %s: %s", job or "no job", error)
     if job is not None:
-        report_trouble(current_task.app.lookalike.client, job, request.hostname, str(error))
+        report_trouble(current_task.app.lookalike.client, job, request.hostname, error)
     raise Reject(str(error), requeue=False)
 
 

@@ -16,7 +16,8 @@ from shared.copies import Copies, usable_copies
 from shared.errors import CorruptFile, JobError
 from shared.jobdir import JobDir
 from shared.ledger import Seal
-from shared.manifest import Manifest, command_of, load_manifest
+from shared.manifest import Manifest, load_manifest, maker_of
+from shared.remedy import Remedy
 from shared.settings import Settings
 from shared.wish import Wish, read_wish
 from workers import build_dirs, filling, index, memory, recall, tuning
@@ -146,7 +147,10 @@ def _built(
     write_images(directory / builds.IMAGES_FILE, sealed_images(job, seals))
     images = Images.open(directory / builds.IMAGES_FILE)
     if not np.array_equal(images.ids, stored.ids):
-        raise CorruptFile(f"The metadata of {job.path} changed while it was read: run {command_of(job)} again.")
+        raise CorruptFile(
+            f"The metadata of {job.path} changed while it was read",
+            remedy=Remedy(maker_of(job), str(job.path), "{} reads it again"),
+        )
     queries = recall.drawn(stored, QUERIES, SEED)
     with memory.Peak() as peak:
         faiss_index = filling.filled(directory, plan, stored, queries, SEED, report, seconds)
@@ -235,8 +239,8 @@ def _entry(path: Path) -> dict[str, Any]:
         return {"bytes": path.stat().st_size, "sha256": files.sha256_of(path)}
     except FileNotFoundError:
         raise JobError(
-            f"{path} was removed while the index was built, as another merge of the job does that starts meanwhile: "
-            "the command that made the job builds the index again where that one did not."
+            f"{path} was removed while the index was built, as another merge of the job does that starts meanwhile",
+            remedy=Remedy("make", does="builds the index again where that one did not"),
         ) from None
 
 
@@ -245,7 +249,8 @@ def _require_all(job: JobDir, manifest: Manifest, seals: Sequence[Seal]) -> None
     if absent:
         raise JobError(
             f"{len(absent)} of the {manifest.partition_count} partitions of {job.path} are not sealed (the first is "
-            f"{absent[0]}), and an index covers all of them: run {manifest.command} until they are."
+            f"{absent[0]}), and an index covers all of them",
+            remedy=Remedy(manifest.maker, str(job.path), "{} goes on until they are"),
         )
     if not sum(seal.embedded for seal in seals):
         failed = sum(seal.failed for seal in seals)
@@ -262,8 +267,8 @@ def _check_bytes(job: JobDir, seal: Seal, held: Held | None) -> None:
             held.file(path, seal.entry(job, path), check=True)
         elif not path.is_file() or files.sha256_of(path) != seal.entry(job, path)["sha256"]:
             raise CorruptFile(
-                f"{path} is missing or has another checksum than its seal says: `lookalike repair {job.path}` takes "
-                f"the partition back, and {load_manifest(job).again} it again."
+                f"{path} is missing or has another checksum than its seal says",
+                remedy=Remedy("repair", str(job.path), "takes the partition back", then=load_manifest(job).again()),
             )
 
 

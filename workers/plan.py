@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from shared.errors import SettingsError
+from shared.remedy import Remedy
 from shared.wish import AUTO, Wish
 
 FLAT_MOST: Final = 20_000
@@ -78,7 +79,13 @@ def choose_index(n: int, d: int, wish: Wish | None = None) -> IndexPlan:
         least = min(plan.bytes for plan in plans)
         raise SettingsError(
             f"No {family} index of {n:,} embeddings of {d} dimensions fits into {wish.memory_bytes:,} bytes: the "
-            f"smallest takes about {least:,}. Ask for more with --index-memory, or for another family with --index."
+            f"smallest takes about {least:,}",
+            remedy=Remedy(
+                "option",
+                does="{} allows more",
+                given={"index_memory": "SIZE"},
+                otherwise=Remedy("option", does="{} asks for another family", given={"index": "FAMILY"}),
+            ),
         )
     return fitting[0]
 

@@ -14,6 +14,7 @@ from shared.broker import connect
 from shared.errors import AnotherJob, SettingsError
 from shared.jobdir import JobDir
 from shared.lease import wait_seconds
+from shared.remedy import Remedy
 from shared.settings import PARENT_PIPE, Settings
 from workers.identities import Identities
 
@@ -48,8 +49,10 @@ class Runtime:
         """
         if self.settings.jobs_root is None:
             raise SettingsError(
-                "This worker does not know where the jobs lie: start it with --jobs-root DIR, or set "
-                "LOOKALIKE_JOBS_ROOT."
+                "This worker does not know where the jobs lie",
+                remedy=Remedy(
+                    "option", does="start it with {}, or set LOOKALIKE_JOBS_ROOT", given={"jobs_root": "DIR"}
+                ),
             )
         job = JobDir.under(self.settings.jobs_root, job_id)
         if identity is not None and self._identities.of(job) != identity:

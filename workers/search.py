@@ -19,6 +19,7 @@ from shared.jobdir import JobDir
 from shared.manifest import load_manifest
 from shared.messages import MAX_K, Hit
 from shared.moved import read_moved
+from shared.remedy import Remedy
 from workers import index, recall
 from workers.filters import Chosen, Filters
 from workers.job_cache import Held
@@ -83,14 +84,14 @@ class Searcher:
         if info.fingerprint != manifest.model.fingerprint:
             raise FingerprintMismatch(
                 f"The index {build} of {job.path} was built for the model {info.fingerprint}, but the job is made for "
-                f"{manifest.model.fingerprint}: `lookalike repair {job.path}` removes it, and {manifest.command} "
-                "builds it anew."
+                f"{manifest.model.fingerprint}",
+                remedy=builds.built_anew(job),
             )
         seals = list(ledger.sealed(job, manifest))
         if builds.ledger_digest(seals) != info.ledger_digest:
             raise CorruptFile(
-                f"The index {build} of {job.path} covers {info.ntotal} embeddings that are not those sealed now: run "
-                f"{manifest.command} again, which builds the index anew."
+                f"The index {build} of {job.path} covers {info.ntotal} embeddings that are not those sealed now",
+                remedy=Remedy(manifest.maker, str(job.path), "builds the index anew"),
             )
         paths = [job.build_dir(build) / name for name in (builds.INDEX_FILE, builds.IMAGES_FILE)]
         metadata = [job.metadata(seal.partition) for seal in seals if seal.embedded]

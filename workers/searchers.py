@@ -12,8 +12,9 @@ from cachetools import LRUCache
 from shared import builds
 from shared.errors import NoIndexYet, StoreError
 from shared.jobdir import JobDir
-from shared.manifest import Manifest, command_of, load_manifest
+from shared.manifest import Manifest, load_manifest, maker_of
 from shared.outage import Outage
+from shared.remedy import Remedy
 from shared.settings import Settings
 from workers.job_cache import held_for
 from workers.search import Searcher
@@ -124,5 +125,6 @@ def _changes(status: os.stat_result | None) -> object:
 
 def _no_index(job: JobDir) -> NoIndexYet:
     return NoIndexYet(
-        f"The job {job.path} has no index yet: {command_of(job)} builds one once all its partitions are sealed."
+        f"The job {job.path} has no index yet",
+        remedy=Remedy(maker_of(job), str(job.path), "builds one once all its partitions are sealed"),
     )

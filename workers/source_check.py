@@ -14,6 +14,7 @@ from shared.locations import Location, read_bytes, suffix_of
 from shared.manifest import Chunk, Manifest
 from shared.moved import Moved
 from shared.paths import is_url, split_member, to_os_path
+from shared.remedy import Remedy
 from shared.retry import read_retry
 from shared.source_files import FileState, difference, read_source_files, state_of
 from workers.reach import away
@@ -26,7 +27,7 @@ _LARGE_SHARE: Final = 0.2
 _FAR_ABOVE: Final = 10
 _HALF: Final = 0.5
 _SEALS_ASKED: Final = 20
-_NOTHING_LOST: Final = "Nothing of it was written down as lost, and the same `lookalike index` goes on where it stands."
+_GOES_ON: Final = "the same {} goes on where it stands"
 
 
 class SourceCheck:
@@ -89,10 +90,11 @@ class SourceCheck:
         if reason is None:
             return
         image_parquet.forget(archive)
-        accept = "" if is_parquet else ", or type --accept-failures to go on with what can be read of it"
+        accepted = _accepted("{} goes on with what can be read of it, if it changed for good")
         raise SourceError(
             f"The archive {archive} is not the one that was listed: {reason}. Put that one back, or wait until its "
-            f"copy is complete. {_NOTHING_LOST} If it changed for good, make a new job of it{accept}."
+            "copy is complete; nothing of it was written down as lost. If it changed for good, make a new job of it.",
+            remedy=self._goes_on(None if is_parquet else accepted),
         )
 
     def _require_share(self, chunk: Chunk, rows: Sequence[ImageRow], lost: list[ImageRow]) -> None:
@@ -110,8 +112,8 @@ class SourceCheck:
         raise SourceError(
             f"{len(lost):,} of {len(rows):,} images of one chunk are not there, or not whole ({said}), such as "
             f"{such_as}: {lost[0].error_message} Put them back, or wait until they are copied. "
-            "Nothing was written down as lost, and the same `lookalike index` goes on where it stands. If they are "
-            "gone for good, type it with --accept-failures, and they become failed rows."
+            "Nothing was written down as lost.",
+            remedy=self._goes_on(_accepted("if they are gone for good, {} makes failed rows of them")),
         )
 
     def _require_any(self, partition: int, rows: Sequence[ImageRow]) -> None:
@@ -129,9 +131,12 @@ class SourceCheck:
         raise SourceError(
             f"All {len(rows):,} images of one chunk failed, and none was embedded before ({statuses}), such as "
             f"{first.image_path}: {first.error_message} Nothing was written down as failed. If the source names "
-            "something else than images, as another column of a list would, make a new job from the right one. If "
-            "these are the images, type the same `lookalike index` with --accept-failures, and they become failed rows."
+            "something else than images, as another column of a list would, make a new job from the right one.",
+            remedy=_accepted("if these are the images, {} makes failed rows of them"),
         )
+
+    def _goes_on(self, otherwise: Remedy | None) -> Remedy:
+        return Remedy("index", str(self._job.path), _GOES_ON, otherwise=otherwise)
 
     def _is_anything_embedded(self) -> bool:
         if any(ledger.read_seal(self._job, number).embedded for number in self._job.sealed_numbers()):
@@ -158,6 +163,10 @@ class SourceCheck:
             seals = [ledger.read_seal(self._job, number) for number in self._job.sealed_numbers()[-_SEALS_ASKED:]]
             counts = [(seal.embedded, seal.failed) for seal in seals]
         return sum(embedded for embedded, _ in counts), sum(failed for _, failed in counts)
+
+
+def _accepted(does: str) -> Remedy:
+    return Remedy("option", does=does, given={"accept_failures": ""})
 
 
 def _is_far_above(before: float | None, share: float, rows: Sequence[ImageRow]) -> bool:

@@ -20,6 +20,7 @@ from shared.jobdir import JobDir
 from shared.ledger import Seal
 from shared.moved import Moved
 from shared.parquet import read_table
+from shared.remedy import Remedy
 from workers.job_cache import Held
 
 Half = npt.NDArray[np.float16]
@@ -280,8 +281,8 @@ class Images:
             return cls([reader.get_batch(number) for number in range(reader.num_record_batches)], moved)
         except (OSError, ValueError, pa.ArrowException) as error:
             raise CorruptFile(
-                f"{path} is not the list of images of an index ({error}): `lookalike repair JOB` removes the build, "
-                "and the command that made JOB builds it anew."
+                f"{path} is not the list of images of an index ({error})",
+                remedy=Remedy("repair", does="removes the build", then=Remedy("make", does="builds it anew")),
             ) from None
 
     def paths(self, rows: Rows) -> list[str]:

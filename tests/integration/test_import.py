@@ -105,10 +105,10 @@ def test_an_import_on_one_machine_needs_nothing_running_and_index_leaves_its_job
     assert "index 0001-" in again.stderr
     refused = run("index", tmp_path / "clip", job)
     assert refused.returncode == 1
-    assert "which no `lookalike index` can embed" in refused.stderr
+    assert "can't be embedded as images are: go on with `lookalike import`" in refused.stderr
     other = run("import", tmp_path / "clip", job)
     assert other.returncode == 1
     assert "are not the same files or columns" in other.stderr
     slip = run("import", tmp_path / "clip", job, "--column", "emb")
     assert slip.returncode == 2
-    assert "--column is for Parquet" in slip.stderr
+    assert "leave --column out" in slip.stderr

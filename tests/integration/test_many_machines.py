@@ -140,7 +140,7 @@ def test_a_job_without_an_index_says_so(indexed: Cluster) -> None:
     bare.path.mkdir()
     bare.spec.write_bytes(JobDir.at(indexed.job).spec.read_bytes())
     assert load_manifest(bare).listed == 160
-    with Client("bare", indexed.url) as client, pytest.raises(NoIndexYet, match="lookalike index"):
+    with Client("bare", indexed.url) as client, pytest.raises(NoIndexYet, match="no index yet: indexing builds one"):
         client.search(np.ones(1280, dtype=np.float32), timeout=30)
 
 
@@ -157,7 +157,7 @@ def test_messages_that_make_no_sense_are_answered_and_the_worker_lives(client: C
 
 
 def test_no_worker_and_no_broker_are_told_apart(broker_url: str, indexed: Cluster) -> None:
-    with Client(indexed.job, broker_url) as alone, pytest.raises(NoWorker, match="lookalike worker query"):
+    with Client(indexed.job, broker_url) as alone, pytest.raises(NoWorker, match="start one with a query worker"):
         alone.search(np.ones(1280, dtype=np.float32), timeout=20)
     with pytest.raises(BrokerUnreachable, match=r"127\.0\.0\.1"):
         Client(indexed.job, f"redis://127.0.0.1:{free_port()}/0")

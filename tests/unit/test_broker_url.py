@@ -34,7 +34,7 @@ def test_a_url_is_spelled_as_celery_and_as_redis_py_take_it(url: str, celery: st
 
 @pytest.mark.parametrize("url", [None, ""])
 def test_no_broker_is_a_sentence(url: str | None) -> None:
-    with pytest.raises(SettingsError, match="No broker is set: pass --broker"):
+    with pytest.raises(SettingsError, match="No broker is set: pass the option broker=redis://HOST:6379/0, or set"):
         celery_url(url)
 
 

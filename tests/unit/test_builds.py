@@ -69,8 +69,8 @@ def test_recall_is_told_with_its_queries_and_not_made_up(job: JobDir) -> None:
 @pytest.mark.parametrize(
     ("reached", "asked", "type", "says"),
     [
-        (0.984, 0.99, "IVF-PQ", "recall@10 of 0.99 that was asked for, .*--index rabitq"),
-        (0.984, 0.99, "IVF-RaBitQ", "--index ivf-pq"),
+        (0.984, 0.99, "IVF-PQ", "recall@10 of 0.99 that was asked for, .*searched$"),
+        (0.984, 0.99, "IVF-RaBitQ", "^short of the recall@10"),
         (0.99, 0.99, "IVF-PQ", "^$"),
         (None, 0.99, "Flat", "^$"),
         (0.5, None, "IVF-PQ", "^$"),
@@ -82,6 +82,13 @@ def test_a_build_says_when_it_is_short_of_the_recall_asked_for(
     wish = None if asked is None else {"index": "auto", "recall": asked, "memory_bytes": 0}
     info = replace(info_of("0001-x", recall=reached), type=type, wish=wish)
     assert re.search(says, info.shortfall)
+
+
+@pytest.mark.parametrize(("type", "other"), [("IVF-PQ", "rabitq"), ("IVF-RaBitQ", "ivf-pq")])
+def test_what_finds_more_than_a_build_that_is_short_of_its_recall_is_another_family(type: str, other: str) -> None:
+    farther = replace(info_of("0001-x"), type=type).farther
+    assert (farther.action, farther.given) == ("option", {"index": other})
+    assert str(farther) == f"the option index={other} may find more, and the option recall asks for less"
 
 
 def test_nothing_is_promoted_in_a_new_job(job: JobDir) -> None:
@@ -112,7 +119,7 @@ def test_a_build_that_is_not_whole_is_not_promoted(job: JobDir, damage: str) -> 
         index_file.unlink()
     else:
         index_file.write_bytes(b"an i")
-    with pytest.raises(CorruptFile, match=r"0002-bbbb.*lookalike index"):
+    with pytest.raises(CorruptFile, match=r"0002-bbbb.*: a repair removes it, and indexing builds"):
         builds.promote(job, "0002-bbbb")
     assert builds.current_build(job) == "0001-aaaa"
 
@@ -121,7 +128,7 @@ def test_a_build_that_is_not_whole_is_not_promoted(job: JobDir, damage: str) -> 
 def test_a_current_that_names_no_build_says_what_to_do(job: JobDir, content: bytes) -> None:
     whole_build(job, "0001-aaaa")
     job.current.write_bytes(content)
-    with pytest.raises(CorruptFile, match=r"lookalike repair .*holidays"):
+    with pytest.raises(CorruptFile, match="a repair takes it back, and indexing builds the index anew"):
         builds.current_build(job)
 
 
@@ -148,7 +155,7 @@ def test_an_info_with_values_of_another_type_is_refused(job: JobDir, change: dic
     whole_build(job, "0001-aaaa")
     path = job.build_dir("0001-aaaa") / builds.INFO_FILE
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(CorruptFile, match="lookalike repair"):
+    with pytest.raises(CorruptFile, match="a repair removes it"):
         builds.read_info(job, "0001-aaaa")
 
 

@@ -3,6 +3,7 @@ import os
 import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from coordinator.findings import Checked
 from coordinator.importing import import_vectors
 from coordinator.making import creation_lock, make_or_open
 from coordinator.progress import ProgressReader
+from coordinator.remedies import typed
 from coordinator.repair import repair
 from coordinator.rollback import rollback
 from coordinator.vectors import open_vectors
@@ -24,6 +26,7 @@ from shared import builds, ledger, path_list
 from shared.errors import CorruptFile, FingerprintMismatch, JobBusy, JobError, JobMismatch, ModelError, SourceError
 from shared.jobdir import JobDir
 from shared.manifest import Manifest, load_manifest
+from shared.remedy import Remedy
 from shared.sealing import open_embeddings
 from shared.settings import Settings
 from tests.unit.make_job import make_job, unit
@@ -256,19 +259,18 @@ def test_a_job_of_images_takes_no_vectors_and_a_job_of_vectors_no_images(
     source: Path, job: JobDir, tmp_path: Path
 ) -> None:
     made = make_job(tmp_path / "jobs" / "images")
-    with pytest.raises(JobMismatch, match="by `lookalike index`, not by `lookalike import`"):
+    with pytest.raises(JobMismatch, match="by embedding images, not by importing vectors"):
         imported(source, made.job)
     imported(source, job)
     (tmp_path / "photos").mkdir()
     for given in (str(tmp_path / "photos"), str(source), "-"):
-        with pytest.raises(
-            JobMismatch, match=r"imported from .*clip, which no `lookalike index` can embed: go on with"
-        ):
+        with pytest.raises(JobMismatch, match=r"imported from .*clip, which can't be embedded as images are: ") as said:
             make_or_open(given, job, SMALL, lambda count: None)
+        assert "go on with `lookalike import`, or name another JOB for images." in typed(said.value)
 
 
 def test_two_imports_of_one_job_at_once_are_one(source: Path, job: JobDir) -> None:
-    with creation_lock(job), pytest.raises(JobBusy, match="or `lookalike import` its vectors"):
+    with creation_lock(job), pytest.raises(JobBusy, match="or importing its vectors"):
         imported(source, job)
 
 
@@ -365,8 +367,8 @@ def test_a_damaged_partition_is_taken_back_by_repair_and_read_again_by_import(so
     data[-5] ^= 4
     job.img_emb(1).write_bytes(data)
     job.paths(2).unlink()
-    sentences = [finding.sentence for finding in verify(job, Checked())]
-    assert any("whose 10 images the next `lookalike import` reads again" in sentence for sentence in sentences)
+    after = [finding.then for finding in verify(job, Checked()) if finding.then is not None]
+    assert [(then.action, str(then)) for then in after] == [("import", "the next importing reads its 10 images again")]
     assert all(outcome.mended for outcome in repair(job, Checked()))
     assert job.sealed_numbers() == [0, 2]
     imported(source, job)
@@ -385,7 +387,7 @@ def test_a_path_list_that_is_lost_before_its_partition_is_sealed_is_written_anew
     job.paths(1).unlink()
     (outcome,) = repair(job, Checked())
     assert not outcome.mended
-    assert "the next `lookalike import` does that where the partition is not sealed" in outcome.sentence
+    assert "importing again does that where the partition is not sealed" in outcome.sentence
     imported(source, job)
     assert job.paths(1).read_bytes() == listed
     assert list(verify(job, Checked())) == []
@@ -395,8 +397,11 @@ def test_a_seal_of_another_model_is_refused_with_the_command_that_mends_it(sourc
     manifest = imported(source, job)
     table = json.loads(job.seal(1).read_text())
     job.seal(1).write_text(json.dumps(table | {"fingerprint": "other@0"}))
-    with pytest.raises(FingerprintMismatch, match="the next `lookalike import` reads it again"):
+    with pytest.raises(FingerprintMismatch, match="was embedded by the model other@0") as said:
         list(ledger.sealed(job, manifest))
+    assert typed(said.value).endswith(
+        f": `lookalike repair {job.path}` takes it back, and the next `lookalike import` reads it again."
+    )
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="Root reads everything.")
@@ -437,8 +442,8 @@ def rolled_back(job: JobDir) -> None:
 
 
 def verified(job: JobDir) -> None:
-    sentences = [finding.sentence for finding in verify(job, Checked()) if finding.bad]
-    raise CorruptFile(" ".join(sentences))
+    first, *others = [finding.mends for finding in verify(job, Checked()) if finding.bad if finding.mends is not None]
+    raise CorruptFile("The index is not whole", remedy=reduce(Remedy.followed_by, others, first))
 
 
 DAMAGE: dict[str, Callable[[JobDir, Path], object]] = {
@@ -481,6 +486,9 @@ def test_what_is_wrong_with_the_index_of_imported_vectors_names_the_command_that
     imported(source, job)
     merged_again(job)
     DAMAGE[damage](job, job.build_dir(str(builds.current_build(job))))
-    with pytest.raises((JobError, FingerprintMismatch), match="`lookalike import`") as said:
+    with pytest.raises((JobError, FingerprintMismatch)) as said:
         asked(job)
-    assert "lookalike index" not in str(said.value)
+    sentence = typed(said.value)
+    assert "`lookalike import`" in sentence or "the command that made the job" in sentence
+    assert "lookalike index" not in sentence
+    assert "lookalike" not in str(said.value).replace(str(job.path), "")

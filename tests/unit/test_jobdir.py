@@ -152,8 +152,12 @@ def test_files_that_are_named_otherwise_have_no_number(tmp_path: Path) -> None:
 
 def test_a_job_that_is_not_there_says_how_to_make_one(tmp_path: Path) -> None:
     job = JobDir(tmp_path / "job")
-    with pytest.raises(JobNotFound, match=r"There is no job at .*lookalike index PHOTOS"):
+    with pytest.raises(
+        JobNotFound, match=r"no job at .*: mount the disk .*, or make one with indexing PHOTOS\."
+    ) as said:
         job.require()
+    assert said.value.remedy is not None
+    assert (said.value.remedy.action, said.value.remedy.job) == ("index", str(job.path))
     job.path.mkdir()
     with pytest.raises(JobNotFound, match=r"exists but holds no job\.json"):
         job.require()

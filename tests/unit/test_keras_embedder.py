@@ -202,7 +202,7 @@ def test_a_download_that_fails_names_the_file_to_fetch(monkeypatch: pytest.Monke
 
     monkeypatch.setattr("keras.src.utils.file_utils.get_file", offline)
     for name in ("efficientnet-b0", "efficientnetv2-b0"):
-        with pytest.raises(ModelError, match=r"no network.*--weights PATH") as caught:
+        with pytest.raises(ModelError, match=r"no network.*the option weights=PATH") as caught:
             load_embedder(resolve_model(name), NOWHERE)
         assert asked[-1] in str(caught.value)
     assert asked == ["efficientnetb0_notop.h5", "efficientnetv2-b0_notop.h5"]

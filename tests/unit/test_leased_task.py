@@ -14,7 +14,7 @@ Told = list[tuple[str, str, str]]
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> Told:
     found: Told = []
-    monkeypatch.setattr(leased_task, "report_trouble", lambda client, *told: found.append(told))
+    monkeypatch.setattr(leased_task, "report_trouble", lambda client, *told: found.append((*told[:2], str(told[2]))))
     return found
 
 

@@ -88,9 +88,9 @@ def test_sizes_that_differ_from_the_jobs_are_refused_and_both_are_named(tmp_path
     manifest = make(photos(tmp_path / "photos"), job)
     require_sizes(job, manifest, None, None)
     require_sizes(job, manifest, 3, 2)
-    with pytest.raises(JobMismatch, match=r"partitions of 3 images, not of 50,000.*--partition-size"):
+    with pytest.raises(JobMismatch, match=r"partitions of 3 images, not of 50,000.*the option partition_size"):
         require_sizes(job, manifest, 50_000, 2)
-    with pytest.raises(JobMismatch, match=r"chunks of 2 images, not of 1,000.*--chunk-size"):
+    with pytest.raises(JobMismatch, match=r"chunks of 2 images, not of 1,000.*the option chunk_size"):
         require_sizes(job, manifest, None, 1_000)
 
 
@@ -121,8 +121,8 @@ def test_another_model_is_refused_and_both_are_named(tmp_path: Path, job: JobDir
 @pytest.mark.parametrize(
     ("made", "other", "named"),
     [
-        ({}, {"decode": "strict"}, "as --decode reduced says, not strict"),
-        ({"decode": "strict"}, {"decode": "reduced"}, "as --decode strict says, not reduced"),
+        ({}, {"decode": "strict"}, "in the mode reduced, not strict"),
+        ({"decode": "strict"}, {"decode": "reduced"}, "in the mode strict, not reduced"),
         ({}, {"precision": "bf16"}, "made in f32, not in bf16"),
         ({"precision": "bf16"}, {"precision": "f32"}, "made in bf16, not in f32"),
     ],
@@ -134,7 +134,7 @@ def test_decode_mode_and_precision_are_the_jobs_own(
     manifest = make(source, job, Settings(**made))
     for settings in (Settings(), Settings(**made), Settings(model="efficientnet-lite0")):
         assert make(source, job, settings) == manifest
-    with pytest.raises(JobMismatch, match=rf"{named}.*leave --{next(iter(other))} out, or name another JOB"):
+    with pytest.raises(JobMismatch, match=rf"{named}.*leave the option {next(iter(other))} out, or name another JOB"):
         make(source, job, Settings(**other))
     assert load_manifest(job) == manifest
 

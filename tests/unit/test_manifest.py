@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from shared.errors import CorruptFile, JobMismatch, JobNotFound
 from shared.jobdir import JobDir
-from shared.manifest import FORMAT, Chunk, Manifest, Partition, Source, command_of, load_manifest, write_manifest
+from shared.manifest import FORMAT, Chunk, Manifest, Partition, Source, load_manifest, maker_of, write_manifest
 from shared.models import imported_model
 from tests.unit.make_job import model_spec
 
@@ -54,17 +54,20 @@ def test_only_imported_vectors_have_a_content_and_say_which_command_reads_them_a
     write_manifest(job, imported)
     assert load_manifest(job) == imported
     assert load_manifest(job).source.content == "1" * 64
-    assert (imported.again, manifest().again) == ("`lookalike import` reads", "`lookalike index` embeds")
-    assert command_of(job) == "`lookalike import`"
+    assert (str(imported.again()), str(manifest().again("all"))) == (
+        "the next importing reads it again",
+        "the next indexing embeds all again",
+    )
+    assert maker_of(job) == "import"
 
 
 @pytest.mark.parametrize("content", [None, "{"])
 def test_a_job_that_can_not_be_read_is_taken_to_be_one_of_images(tmp_path: Path, content: str | None) -> None:
     job = JobDir(tmp_path / "job")
     write_manifest(job, manifest())
-    assert command_of(job) == "`lookalike index`"
+    assert maker_of(job) == "index"
     job.spec.unlink() if content is None else job.spec.write_text(content)
-    assert command_of(job) == "`lookalike index`"
+    assert maker_of(job) == "index"
 
 
 @given(st.integers(1, 5_000), st.integers(1, 2_000), st.integers(1, 700))

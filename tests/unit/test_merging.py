@@ -241,7 +241,7 @@ def test_a_flipped_bit_in_the_embeddings_stops_the_merge(tmp_path: Path) -> None
     content = bytearray(path.read_bytes())
     content[-100] ^= 1
     path.write_bytes(content)
-    with pytest.raises(CorruptFile, match=r"img_emb_0001.*another checksum.*lookalike repair"):
+    with pytest.raises(CorruptFile, match=r"img_emb_0001.*another checksum.*a repair takes the partition back"):
         merged(made)
     assert builds.build_names(made.job) == []
 

@@ -76,7 +76,7 @@ def test_each_form_of_a_source_is_found_where_it_moved_to_or_refused_in_a_senten
         with pytest.raises(JobMismatch, match="a list names each of its files: make another JOB"):
             moved(source, job)
         return
-    with pytest.raises(JobMismatch, match=r"name another JOB.* If its images moved there, add --moved\."):
+    with pytest.raises(JobMismatch, match=r"name another JOB.* If its images moved there, add the option moved\."):
         made(source, job)
     assert moved(source, job)
     assert made(source, job) == manifest
@@ -435,7 +435,9 @@ def test_what_cannot_move_is_refused_in_a_sentence(job: JobDir, tmp_path: Path) 
 )
 def test_a_damaged_file_of_what_moved_is_named(job: JobDir, data: bytes) -> None:
     files.write_bytes(job.moved, data)
-    with pytest.raises(CorruptFile, match=r"moved\.json does not say where the source .* --moved` again"):
+    with pytest.raises(
+        CorruptFile, match=r"moved\.json does not say where .* indexing NEWPLACE with moved says it again"
+    ):
         read_moved(job)
 
 

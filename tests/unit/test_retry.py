@@ -307,7 +307,7 @@ def test_where_what_is_kept_is_damaged_its_partition_is_embedded_again(
 
 def test_a_seal_whose_files_are_damaged_is_not_taken_back(job: tuple[JobDir, Manifest]) -> None:
     job[0].img_emb(0).write_bytes(b"short")
-    with pytest.raises(CorruptFile, match=r"partition 0 .* are not what its seal says: `lookalike repair"):
+    with pytest.raises(CorruptFile, match=r"partition 0 .* are not what its seal says: a repair takes"):
         take_back(*job)
     assert job[0].sealed_numbers() == [0, 1]
 
@@ -346,7 +346,7 @@ def test_a_damaged_retry_marker_is_named_and_costs_no_more_than_its_partition(
     mend(photos)
     take_back(*job)
     job[0].retry(0).write_text('{"again": []}\n')
-    with pytest.raises(CorruptFile, match=r"0000\.retry\.json can't be read .*`lookalike repair"):
+    with pytest.raises(CorruptFile, match=r"0000\.retry\.json can't be read .*: a repair removes it, and the next"):
         ProgressReader(*job).read()
     assert verified(*job, Kind.DAMAGE) == ["ledger/0000.retry.json"]
     job[0].retry(0).unlink()

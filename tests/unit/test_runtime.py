@@ -166,7 +166,7 @@ def test_a_job_that_was_made_anew_is_another_one(tmp_path: Path) -> None:
 
 
 def test_a_worker_that_knows_no_root_says_how_to_give_one() -> None:
-    with pytest.raises(SettingsError, match="--jobs-root DIR, or set LOOKALIKE_JOBS_ROOT"):
+    with pytest.raises(SettingsError, match="the option jobs_root=DIR, or set LOOKALIKE_JOBS_ROOT"):
         Runtime(Settings()).job("clothes")
 
 

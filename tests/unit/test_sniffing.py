@@ -171,7 +171,7 @@ def test_sniffing_is_the_jobs_and_is_hinted_at(tmp_path: Path) -> None:
     assert since_listed(source, job, manifest)[0].startswith(f"{source} has 1 image that this job does not hold")
     made(plain, Choice())
     assert "sniff" not in json.loads(plain.spec.read_text())["source"]
-    with pytest.raises(JobMismatch, match="were listed without --sniff"):
+    with pytest.raises(JobMismatch, match="leave the option sniff out"):
         made(plain, SNIFF)
     (tmp_path / "photos/b/d.jpg").unlink()
     with pytest.raises(SourceError, match=r"--sniff looks into files without suffix whether they are images\.$"):
@@ -182,5 +182,5 @@ def test_sniffing_is_the_jobs_and_is_hinted_at(tmp_path: Path) -> None:
     with pytest.raises(CorruptFile, match="not a whole manifest"):
         load_manifest(job)
     (tmp_path / "list.txt").write_text("a\n")
-    with pytest.raises(UsageError, match="leave --exclude, --include and --sniff out"):
+    with pytest.raises(UsageError, match="leave the option exclude and include and sniff out"):
         open_source(str(tmp_path / "list.txt"), choice=SNIFF)

@@ -273,7 +273,7 @@ def test_a_folder_that_is_not_whole_yet_loses_nothing(tmp_path: Path, there: int
     copied_folder(tmp_path, names[:there])
     if there == 9:  # The one that is being written has a part of its bytes.
         (tmp_path / "photos" / names[there]).write_bytes(IMAGES[names[there]][:500])
-    refused(job, manifest, r"of 30 images of one chunk are not there, or not whole .* --accept-failures")
+    refused(job, manifest, r"of 30 images of one chunk are not there, or not whole .* the option accept_failures")
     assert job.chunk_numbers(0) == ([0] if there > 30 else [])
     copied_folder(tmp_path, names)
     np.testing.assert_array_equal(embedded(job, manifest), undisturbed)
@@ -297,7 +297,7 @@ def test_photos_that_a_person_says_are_gone_are_failed_rows_until_the_command_is
     copied_folder(tmp_path, names[:5])
     accept_failures(job, True)
     accept_failures(job, False)
-    refused(job, manifest, "--accept-failures")
+    refused(job, manifest, "the option accept_failures")
     accept_failures(job, True)
     seal = embed(job, manifest, embedder=AnyModel(manifest))
     assert (seal.embedded, seal.failed) == (5, 55)
@@ -339,7 +339,7 @@ def test_a_source_of_which_nothing_is_an_image_is_noticed_after_a_chunk(tmp_path
     said = rf"All 30 images of one chunk failed, and none was embedded before \(30 {status}\), such as .*000.bmp: "
     if kind == "folder" and status == "truncated":  # What the listing of a folder saw may still be on its way.
         said = "30 of 30 images of one chunk are not there, or not whole"
-    refused(job, manifest, rf"{said}.* --accept-failures")
+    refused(job, manifest, rf"{said}.* the option accept_failures")
     assert job.chunk_numbers(0) == []
     accept_failures(job, True)
     seal = embed(job, manifest, embedder=AnyModel(manifest))

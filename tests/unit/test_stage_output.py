@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from shared.errors import PackError, error_from
+from shared.errors import PackError, error_from_json
 from shared.processes import exit_status, say
 
 
@@ -31,7 +31,7 @@ def test_an_error_is_said_so_that_it_can_be_raised_again(
 ) -> None:
     assert exit_status(lambda: failing(error)) == 1
     said = json.loads(capsys.readouterr().out)["error"]
-    again = error_from(said["kind"], said["message"])
+    again = error_from_json(said)
     assert (type(again).__name__, str(again)) == (kind, message)
 
 

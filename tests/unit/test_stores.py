@@ -16,7 +16,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from shared import files, parquet, scratch, store_drivers, stores
-from shared.errors import CorruptFile, JobError, JobNotFound, LookalikeError, StoreError, UsageError, error_from
+from shared.errors import CorruptFile, JobError, JobNotFound, LookalikeError, StoreError, UsageError, error_from_json
 from shared.jobdir import JobDir
 from shared.stores import StorePath, any_path
 
@@ -264,7 +264,7 @@ def test_a_job_that_is_not_there_is_said_to_be_so(root: StorePath) -> None:
 
 
 def test_a_store_error_survives_the_way_in_a_reply() -> None:
-    found = error_from("StoreError", "The store does not answer.")
+    found = error_from_json({"kind": "StoreError", "message": "The store does not answer."})
     assert isinstance(found, StoreError)
     assert str(found) == "The store does not answer."
 

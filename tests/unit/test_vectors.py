@@ -283,9 +283,9 @@ def test_columns_that_are_asked_for_and_not_there_are_named_with_those_that_are(
         open_vectors(str(path), "emb", "url")
     with pytest.raises(SourceError, match=r"The column 'caption' of .* is of type list.*expected text"):
         open_vectors(str(tmp_path / "clip"), None, "caption")
-    with pytest.raises(UsageError, match="--column is for Parquet"):
+    with pytest.raises(UsageError, match="A column is chosen in Parquet"):
         open_vectors(str(tmp_path / "clip"), "emb")
-    with pytest.raises(UsageError, match="--path-column is for metadata"):
+    with pytest.raises(UsageError, match="The paths are a column of metadata"):
         open_vectors(str(tmp_path / "clip" / "img_emb"), None, "url")
 
 

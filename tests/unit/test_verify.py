@@ -166,7 +166,7 @@ def test_a_damaged_sealed_file_is_named_and_leads_to_its_partition(finished: Job
     assert finding.remove == (finished.seal(1), *finished.sealed_files(1))
     said = {"flipped": "another checksum", "deleted": "is missing"}.get(damage, "bytes, and its seal says")
     assert said in finding.sentence
-    assert "25 images the next `lookalike index` embeds again" in finding.sentence
+    assert "with its whole partition, and the next indexing embeds its 25 images again." in finding.sentence
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty"])
@@ -231,7 +231,7 @@ def test_a_damaged_chunk_is_named(half: JobDir, damage: str) -> None:
     (finding,) = verify(half, Checked())
     assert (finding.path, finding.kind) == ("chunks/0001/0002.parquet", Kind.DAMAGE)
     assert finding.remove == (half.chunk(1, 2),)
-    assert "its 5 images the next `lookalike index` embeds again" in finding.sentence
+    assert "With a repair it is taken back, and the next indexing embeds its 5 images again." in finding.sentence
 
 
 def test_a_chunk_of_another_size_or_model_is_named(half: JobDir, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def test_of_two_coordinators_that_make_one_job_the_second_says_so_and_both_watch
     bench.at(hold)
     second = bench.coordinator("--chunk-size", "25")
     assert second.wait() == 1
-    assert "Another `lookalike index` is listing the images" in second.output
+    assert "Another process is listing the images" in second.output
     hold.lift()
     wait_until(bench.job.spec.is_file, "the job is made")
     third = bench.coordinator()

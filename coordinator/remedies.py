@@ -1,0 +1,46 @@
+"""What people type to mend something: remedies of errors as commands of the shell, and the sentences with them."""
+
+import shlex
+from collections.abc import Mapping
+from typing import Final
+
+from shared.errors import LookalikeError
+from shared.remedy import Remedy, with_remedy
+
+# What stands where a command needs a word that is not known.
+_JOB: Final = "JOB"
+
+
+def typed(error: Exception | str) -> str:
+    """The sentence of an error for who types commands; a text, and what an error of others says, stay as they are."""
+    return with_remedy(error.found, error.remedy, command) if isinstance(error, LookalikeError) else str(error)
+
+
+def command(remedy: Remedy) -> str:
+    """What to type for the action of a remedy, as it stands in a sentence."""
+    options = (" and " if remedy.action == "option" else " ").join(
+        " ".join([f"--{name.replace('_', '-')}", *([_word(value)] if value else [])])
+        for name, value in remedy.given.items()
+        if name not in ("source", "role", "build")
+    )
+    if remedy.action == "option":
+        return options
+    if remedy.action == "make":
+        return "the command that made the job"
+    words = ["lookalike", remedy.action, *_arguments(remedy), *([options] if options else [])]
+    return f"`{' '.join(words)}`"
+
+
+def _arguments(remedy: Remedy) -> list[str]:
+    job = _word(remedy.job) if remedy.job else _JOB
+    given: Mapping[str, str] = remedy.given
+    if remedy.action in ("index", "import", "pack"):
+        # The same command as before goes on; who typed it has it.
+        return [_word(given["source"]), job] if "source" in given else []
+    if remedy.action == "worker":
+        return [given["role"]] if "role" in given else []
+    return [job, *([_word(given["build"])] if "build" in given else [])]
+
+
+def _word(text: str) -> str:
+    return shlex.quote(text)
