@@ -11,13 +11,12 @@ import hypothesis
 import pytest
 
 from shared.settings import PREFIX, without_settings
+from tests.once import RUN_CACHE
 
 # A busy machine is no failure. In CI the same examples run each time: what fails there can be run again anywhere.
 hypothesis.settings.register_profile("local", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 
-# Names the cache of one test run, for all its processes: one of them makes a model for OpenVINO, and all run it.
-RUN_CACHE = "LK_TEST_CACHE"
 _made_here: list[str] = []
 
 
