@@ -17,6 +17,8 @@ from workers import decoding_processes
 from workers.decode import decode
 from workers.decoding_processes import DecodingProcesses
 
+pytestmark = pytest.mark.slow
+
 LIMITS = (16, 10**8)
 MEMORY = 300_000_000
 linux = pytest.mark.skipif(sys.platform != "linux", reason="Only Linux counts what a process takes by itself.")

@@ -31,6 +31,7 @@ from workers.openvino_embedder import OpenVinoBackbone, capabilities, openvino
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"),
     pytest.mark.timeout(600),  # TensorFlow alone takes a while on a busy machine.
+    pytest.mark.slow,
 ]
 
 SPEC = resolve_model("efficientnet-lite0")

@@ -13,6 +13,8 @@ from workers.plan import IndexPlan
 from workers.stopping import Stopped
 from workers.stored import StoredEmbeddings
 
+pytestmark = pytest.mark.slow
+
 N, D = 5_000, 24
 
 

@@ -29,6 +29,7 @@ from workers.embedder import Embedder, OverlappingEmbedder
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"),
     pytest.mark.timeout(600),  # TensorFlow alone takes a while on a busy machine.
+    pytest.mark.slow,
 ]
 
 if TYPE_CHECKING:

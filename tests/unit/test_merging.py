@@ -20,6 +20,8 @@ from workers.search import Searcher, width_of
 from workers.searchers import SearcherPool
 from workers.stopping import Stopped
 
+pytestmark = pytest.mark.slow
+
 PHASES = ("checking", "training", "adding", "measuring")
 
 

@@ -31,6 +31,8 @@ from workers.merging import merge
 from workers.searchers import SearcherPool
 from workers.stopping import Stopped
 
+pytestmark = pytest.mark.slow
+
 
 def moved(source: Path | str, job: JobDir) -> bool:
     return move(str(source), job, lambda count: None)
