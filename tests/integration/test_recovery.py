@@ -67,7 +67,7 @@ def test_a_task_longer_than_the_visibility_timeout_runs_once_and_a_second_messag
 
 def test_a_killed_workers_partition_is_taken_up_by_another_where_it_stood_without_a_coordinator(bench: Bench) -> None:
     at_the_third = bench.faults.on_file("link", "*/chunks/0000/0003.parquet", do="wait", times=1)
-    before_seal = bench.faults.on_call("shared.ledger:seal_partition", do="wait")
+    before_seal = bench.faults.on_step("seal_partition", do="wait")
     first = embed_worker(bench, "first", seconds_per_batch=0.15)
     bench.ask()
     bench.reached(at_the_third)

@@ -230,7 +230,7 @@ def test_whatever_lies_in_a_folder_is_embedded_or_explained_and_the_job_is_searc
     faults = Faults(tmp_path / "faults")
     faults.on_file("listdir", str(folder / "no entry"), error="EACCES")  # Root may do all, so chmod would not do.
     faults.on_file("open-read", str(folder / "locked.jpg"), error="EACCES")
-    begin = faults.on_call("workers.embedding:embed_partition", do="wait")
+    begin = faults.on_step("embed_partition", do="wait")
     env = environment(**QUICK) | faults.environment(light=True)
 
     coordinator = start("index", folder, job.path, "--chunk-size", "16", env=env)

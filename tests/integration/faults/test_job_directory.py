@@ -34,7 +34,7 @@ def test_a_disk_that_is_full_for_a_moment_leaves_nothing_half_and_costs_no_image
         bench.faults.on_file("write", "*/ledger/*", do="half", error="EIO", times=1),
         bench.faults.on_file("fsync", "*/metadata/*", error="EIO", times=1),
     ]
-    again = bench.faults.on_call("shared.path_list:read_locations", do="wait", after=1)
+    again = bench.faults.on_step("embed_partition", do="wait", after=1)
     worker = bench.worker("embed")
     bench.ask()
     bench.reached(faults[0])
@@ -56,7 +56,7 @@ def test_a_disk_that_does_not_answer_for_a_moment_costs_no_committed_chunk(
     """EIO on reading at the seal, and on the path list: tried again, and not taken for damage."""
     bench.faults.on_file("read", "*/paths/*", error="EIO", times=1)
     seal = bench.faults.on_file("read", "*/chunks/0000/0007.parquet", error="EIO", times=1)
-    commits = bench.faults.on_call("shared.checkpoint:commit_chunk", do="sleep", seconds=0.0)
+    commits = bench.faults.on_step("commit_chunk", do="sleep", seconds=0.0)
     worker = bench.worker("embed")
     bench.ask()
     wait_until(bench.sealed, "the partition is sealed")
@@ -69,8 +69,8 @@ def test_a_disk_that_does_not_answer_for_a_moment_costs_no_committed_chunk(
 def test_chunks_damaged_before_the_seal_are_embedded_again_and_no_others(
     bench: Bench, undisturbed: dict[str, str]
 ) -> None:
-    before_seal = bench.faults.on_call("shared.ledger:seal_partition", do="wait")
-    commits = bench.faults.on_call("shared.checkpoint:commit_chunk", do="sleep", seconds=0.0)
+    before_seal = bench.faults.on_step("seal_partition", do="wait")
+    commits = bench.faults.on_step("commit_chunk", do="sleep", seconds=0.0)
     worker = bench.worker("embed")
     bench.ask()
     bench.reached(before_seal)

@@ -195,7 +195,7 @@ def find_itself(client: Client, photo: Path, timeout: float = 90.0) -> None:
 def begun_query(bench: Bench, client: Client) -> tuple[Fault, Process, Callable[..., None]]:
     """A query that a worker is about to answer, with a second worker there; gives the rule that holds it as well."""
     workers(bench, "query", 2)
-    hold = bench.faults.on_call("workers.answering:Answerer.answer", do="wait", times=1)
+    hold = bench.faults.on_step("answer", do="wait", times=1)
     photo = bench.photos / "photo_00007.jpg"
     (reply,) = client.enqueue([photo], k=3)
 
