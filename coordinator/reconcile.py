@@ -12,6 +12,7 @@ from coordinator.progress import Progress, ProgressReader
 from shared import lease
 from shared.broker import CONNECTION_ERRORS, in_words
 from shared.errors import BrokerRefuses, MessageError
+from shared.failpoints import failpoint
 from shared.identity import known_as
 from shared.lease import COPIES, MERGE, Holder, Trouble
 from shared.messages import EMBED_QUEUE, MERGE_QUEUE, EmbedCopies, EmbedPartition, MergeJob
@@ -82,6 +83,7 @@ class Reconciler:
 
         Raises BrokerRefuses, with the reason alone, when it says what no waiting will change.
         """
+        failpoint("look")
         progress = self._reader.read()
         try:
             holders = lease.holders(self._client, self._known_as)

@@ -10,6 +10,7 @@ from typing import Any
 
 from shared import files
 from shared.errors import CorruptFile, JobMismatch, NoIndexYet
+from shared.failpoints import failpoint
 from shared.jobdir import JobDir
 from shared.ledger import Seal
 from shared.manifest import maker_of
@@ -271,5 +272,6 @@ def promote(job: JobDir, build: str) -> None:
 
     Raises CorruptFile, with CURRENT as it was, when the build is not whole.
     """
+    failpoint("promote_build")
     check_files(job, read_info(job, build), checksums=False)
     files.write_bytes(job.current, f"{build}\n".encode())

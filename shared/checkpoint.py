@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from shared import files
 from shared.errors import CorruptFile, FingerprintMismatch
+from shared.failpoints import failpoint
 from shared.jobdir import JobDir
 from shared.manifest import Chunk, Manifest, Partition
 from shared.parquet import read_schema, read_table
@@ -88,6 +89,7 @@ def commit_chunk(
     `rows` hold each id of the chunk once, in order; `embeddings` is float16 [rows with status "ok", d], L2-normalised,
     in the order of those rows. Raises ValueError when they disagree and OSError when the disk does not take it.
     """
+    failpoint("commit_chunk")
     ok = np.array([row.status == "ok" for row in rows], dtype=bool)
     if [row.id for row in rows] != list(range(chunk.start, chunk.stop)):
         raise ValueError(f"Chunk {chunk} needs each of its ids once, in order.")

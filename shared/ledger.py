@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from shared import checkpoint, files, path_list, sealing
 from shared.errors import CorruptFile, FingerprintMismatch
+from shared.failpoints import failpoint
 from shared.jobdir import JobDir
 from shared.manifest import Manifest, Partition
 from shared.parquet import read_table
@@ -60,6 +61,7 @@ def seal_partition(job: JobDir, manifest: Manifest, partition: Partition) -> Sea
     else lies there. One that is sealed already stays as it is. Raises CorruptFile (with the chunk still in place) when
     a chunk is missing or fails its checks, FingerprintMismatch when another model made one.
     """
+    failpoint("seal_partition")
     if is_sealed(job, partition.number):
         remove_chunks(job, partition.number)
         return read_seal(job, partition.number)

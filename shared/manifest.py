@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from shared import files
 from shared.errors import CorruptFile, JobError, JobMismatch, ModelError
+from shared.failpoints import failpoint
 from shared.identity import identity_of_bytes, is_identity, new_identity
 from shared.jobdir import JobDir
 from shared.models import ModelSpec
@@ -174,6 +175,7 @@ class Manifest:
 
 def write_manifest(job: JobDir, manifest: Manifest) -> None:
     """Write job.json, the last file of a job's making: with it the job exists."""
+    failpoint("write_manifest")
     files.write_bytes(job.spec, (json.dumps(manifest.to_json(), indent=2) + "\n").encode())
 
 

@@ -9,6 +9,7 @@ import redis
 from celery import Celery
 from kombu.transport.redis import Channel
 
+from shared.failpoints import failpoint
 from shared.messages import COPIES_TASK, EMBED_TASK, MERGE_TASK, EmbedCopies, EmbedPartition, MergeJob
 
 
@@ -83,6 +84,7 @@ def listeners(client: redis.Redis) -> int | None:
 
 def send_embed(app: Celery, job_id: str, identity: str, partition: int, count: int) -> None:
     """Ask for one partition of the job of that identity. Raises one of CONNECTION_ERRORS when the broker is away."""
+    failpoint("send_embed")
     _send(app, EMBED_TASK, EmbedPartition(job_id, partition, identity), f"{job_id} partition {partition + 1}/{count}")
 
 

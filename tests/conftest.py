@@ -1,6 +1,7 @@
 """What every test shares: an environment without settings, and what to do about a service that is not there."""
 
 import os
+import re
 import shutil
 import signal
 import tempfile
@@ -11,14 +12,17 @@ import hypothesis
 import pytest
 
 from shared.settings import PREFIX, without_settings
+from tests.once import RUN_CACHE
 
 # A busy machine is no failure. In CI the same examples run each time: what fails there can be run again anywhere.
 hypothesis.settings.register_profile("local", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 
-# Names the cache of one test run, for all its processes: one of them makes a model for OpenVINO, and all run it.
-RUN_CACHE = "LK_TEST_CACHE"
 _made_here: list[str] = []
+
+UNIT = Path(__file__).parent / "unit"
+# `pytestmark` of a file whose tests are all slow, alone or in a list.
+_ALL_SLOW = re.compile(r"^(pytestmark = |    )pytest\.mark\.slow\b", re.MULTILINE)
 
 
 def in_ci() -> bool:
@@ -44,11 +48,37 @@ def pytest_configure() -> None:
         _made_here.append(os.environ[RUN_CACHE])
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """`-m fast` does not even import what holds no fast test: TensorFlow alone takes longer than many of them."""
+    if config.option.markexpr != "fast" or collection_path.suffix != ".py":
+        return None
+    return not _may_be_fast(collection_path) or _ALL_SLOW.search(collection_path.read_text()) is not None or None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as `fast` every unit test that is not `slow`: one that takes a second, starts processes or TensorFlow."""
+    for item in items:
+        if _may_be_fast(item.path) and item.get_closest_marker("slow") is None:
+            item.add_marker(pytest.mark.fast)
+
+
+def _may_be_fast(path: Path) -> bool:
+    return UNIT in path.parents
+
+
 def pytest_unconfigure() -> None:
     """Remove the run's cache where it was made, which is not in the processes that xdist starts."""
     while _made_here:
         shutil.rmtree(_made_here.pop(), ignore_errors=True)
         del os.environ[RUN_CACHE]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are cores: while tests of processes wait for a timeout, another one can work."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores + 1
 
 
 def pytest_report_header() -> str:

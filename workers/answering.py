@@ -11,6 +11,7 @@ import numpy as np
 from cachetools import LRUCache
 
 from shared.errors import ImageError, LookalikeError, QueryError
+from shared.failpoints import failpoint
 from shared.jobdir import JobDir
 from shared.manifest import Manifest
 from shared.messages import Answer, Hit, Query, SearchJob
@@ -51,6 +52,7 @@ class Answerer:
 
         Raises what concerns them all: JobNotFound, NoIndexYet, CorruptFile, ModelError, and QueryError for a filter.
         """
+        failpoint("answer")
         searcher, manifest = self._pool.opened(job)
         if any(query.image is not None for query in message.queries) and not manifest.model.is_imported:
             self._decoders.start()  # They are ready before the model is.

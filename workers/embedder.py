@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import FingerprintMismatch, ImageError, ModelError
+from shared.failpoints import failpoint
 from shared.models import LITE0_FILE, LITE0_PACKAGE, ModelSpec, weights_sha256
 from workers import engines
 from workers.backbone import Backbone, Builder, DeviceBackbone
@@ -140,6 +141,7 @@ class _BatchedEmbedder:
         self.batch_size = backbone.batch_size
 
     def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        failpoint("embed_batch")
         self._require_images(images)
         return self._directions(self._features(len(images), self._batches(images)))
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from shared import checkpoint, ledger, path_list
 from shared.errors import CorruptFile
+from shared.failpoints import failpoint
 from shared.jobdir import JobDir
 from shared.ledger import Seal
 from shared.locations import Location
@@ -80,6 +81,7 @@ def embed_partition(
     path list is damaged, FingerprintMismatch when another model made one of the chunks, JobNotFound when the job's
     directory went away, SourceError when its images' did, or are other ones than were listed.
     """
+    failpoint("embed_partition")
     locations: list[Location] = []
     moved = read_moved(job)  # Once: what is compared with the source must be the place that is read from.
     while not ledger.is_sealed(job, partition.number):

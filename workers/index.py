@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from shared import files
 from shared.errors import CorruptFile, SettingsError
+from shared.failpoints import failpoint
 from shared.remedy import Remedy
 from shared.wish import FAMILIES, Wish
 from workers import annoy_index, gpu_lists, lists
@@ -75,6 +76,7 @@ def train(plan: IndexPlan, sample: Iterable[Floats] | None, seed: int = 0) -> An
     The same sample and seed make the same index. FAISS uses the threads that OMP_NUM_THREADS allows, else all cores,
     and a GPU for the lists where faiss-gpu is installed and finds one.
     """
+    failpoint("train_index")
     if plan.type == "Annoy":
         return annoy_index.AnnoyIndex(plan.dim, plan.factory, seed)
     index = _empty(plan.factory, plan.dim)
@@ -144,6 +146,7 @@ def adding(index: Any) -> AbstractContextManager[None]:
 
 def add(index: Any, ids: Ids, block: Floats) -> None:
     """Add embeddings, float32 [n, d], under their image ids, int64 [n]; duplicates are not looked for."""
+    failpoint("add_to_index")
     faiss.omp_set_num_threads(_ALL_THREADS)
     # Never add_core with assignments made beforehand: on these codes it stores garbage without an error.
     index.add_with_ids(np.ascontiguousarray(block, dtype=np.float32), np.ascontiguousarray(ids, dtype=np.int64))
@@ -255,6 +258,7 @@ def _parameters(index: Any, depth: int, nprobe: int) -> Any:
 
 def save(index: Any, path: Path) -> None:
     """Write an index to `path`, whole or not at all."""
+    failpoint("write_index")
     with files.written_aside(path) as aside:
         if isinstance(index, annoy_index.AnnoyIndex):
             index.write(aside)

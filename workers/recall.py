@@ -7,6 +7,7 @@ from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 
+from shared.failpoints import failpoint
 from shared.half import unit, widen
 from shared.messages import Hit
 from workers.stored import BLOCK_ROWS, Floats, Rows, StoredEmbeddings
@@ -164,6 +165,7 @@ def measure_against(searcher: Searches, measured: Yardstick, between: Callable[[
     The first time brings the rows of the ten into memory, where a worker that has served for a while has them; after
     each ten, `between` is called. A searcher that remembers answers would be measured by its memory.
     """
+    failpoint("measure_index")
     k = measured.k
     ids = np.full((len(measured.ids), k + 1), -1, dtype=np.int64)
     similarities = np.full((len(measured.ids), k + 1), -np.inf, dtype=np.float32)

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from shared import files, ledger, sealing
 from shared.errors import CorruptFile, QueryError
+from shared.failpoints import failpoint
 from shared.half import widen
 from shared.jobdir import JobDir
 from shared.ledger import Seal
@@ -305,6 +306,7 @@ def write_images(path: Path, batches: Iterable[pa.RecordBatch]) -> None:
 
 def sealed_images(job: JobDir, seals: Iterable[Seal]) -> Iterator[pa.RecordBatch]:
     """Id and image path of the embedded images, one batch a partition, pages checked; CorruptFile when unreadable."""
+    failpoint("check_sealed")
     for seal in seals:
         table = read_table(job.metadata(seal.partition), IMAGES_SCHEMA.names).cast(IMAGES_SCHEMA)
         yield (table.combine_chunks().to_batches()[0] if len(table) else pa.RecordBatch.from_pylist([], IMAGES_SCHEMA))

@@ -51,8 +51,12 @@ def typed(command: str, cwd: Path, home: Path, seconds: float = PATIENCE_SECONDS
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("home")
+def home(tmp_path_factory: pytest.TempPathFactory, run_cache: Path) -> Path:
+    """A home directory in which nothing was done yet, but that the run's exports of models lie where its own would."""
+    home = tmp_path_factory.mktemp("home")
+    (home / ".cache").mkdir()
+    (home / ".cache" / "lookalike").symlink_to(run_cache)
+    return home
 
 
 @pytest.fixture(scope="module")

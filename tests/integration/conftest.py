@@ -19,28 +19,29 @@ from tests.integration.processes import (
     redis_server,
     valkey_binary,
 )
+from tests.once import made_once
 
 
 @pytest.fixture(scope="session")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of 600 photographs: about ten seconds of embedding."""
-    folder = tmp_path_factory.mktemp("photos") / "photos"
-    make_photos(folder, 600)
-    return folder
+def photos() -> Path:
+    """A folder of 600 photographs, about ten seconds of embedding; leave it as it is."""
+    return made_once("photos", lambda folder: make_photos(folder, 600))
 
 
 @pytest.fixture(scope="session")
-def few_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of 60 photographs and five files that are none, for tests that are not about time."""
-    folder = tmp_path_factory.mktemp("few") / "photos"
-    make_photos(folder, 60)
-    (folder / "empty.jpg").write_bytes(b"")
-    (folder / "text.jpg").write_text("this is no image\n")
-    whole = (folder / "photo_00000.jpg").read_bytes()
-    (folder / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
-    (folder / "vanished.jpg").symlink_to(folder / "never-there.jpg")
-    (folder / "notes.txt").write_text("not listed\n")
-    return folder
+def few_photos() -> Path:
+    """A folder of 60 photographs and five files that are none, for tests that are not about time; leave it so."""
+
+    def make(folder: Path) -> None:
+        make_photos(folder, 60)
+        (folder / "empty.jpg").write_bytes(b"")
+        (folder / "text.jpg").write_text("this is no image\n")
+        whole = (folder / "photo_00000.jpg").read_bytes()
+        (folder / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
+        (folder / "vanished.jpg").symlink_to(folder / "never-there.jpg")
+        (folder / "notes.txt").write_text("not listed\n")
+
+    return made_once("few photos", make)
 
 
 @pytest.fixture

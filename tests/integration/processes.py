@@ -17,6 +17,7 @@ import numpy as np
 import redis
 
 from shared.settings import without_settings
+from tests.once import RUN_CACHE
 
 LOOKALIKE = str(Path(sys.executable).with_name("lookalike"))
 # Longer than anything here takes on a machine that does ten other things: what fails does so by its own assertion.
@@ -31,7 +32,7 @@ def environment(**extra: str) -> dict[str, str]:
     Processes start by the hundred here, so what one has compiled or exported the next may use.
     """
     kept = {variable: value for variable, value in os.environ.items() if variable != "PYTHONDONTWRITEBYTECODE"}
-    shared = {"LOOKALIKE_CACHE_DIR": os.environ["LK_TEST_CACHE"], "TF_CPP_MIN_LOG_LEVEL": "2", "COLUMNS": "200"}
+    shared = {"LOOKALIKE_CACHE_DIR": os.environ[RUN_CACHE], "TF_CPP_MIN_LOG_LEVEL": "2", "COLUMNS": "200"}
     return without_settings(kept) | shared | extra
 
 

@@ -17,6 +17,7 @@ import pytest
 from coordinator import embedded_broker
 from coordinator.embedded_broker import EmbeddedBroker, runtime_directory
 from shared.jobdir import JobDir
+from tests.integration.faults.faults import Fault, Faults
 from tests.integration.processes import (
     LOOKALIKE,
     PATIENCE_SECONDS,
@@ -24,6 +25,7 @@ from tests.integration.processes import (
     children_of,
     commands_with,
     environment,
+    make_photos,
     run,
     wait_until,
 )
@@ -193,32 +195,42 @@ def bytes_of(job: Path) -> dict[str, bytes]:
 
 
 def test_killed_workers_and_a_killed_coordinator_leave_the_bytes_of_an_undisturbed_run(
-    photos: Path, tmp_path: Path, start: Callable[..., Process]
+    tmp_path: Path, start: Callable[..., Process]
 ) -> None:
-    sizes = ["--partition-size", "300", "--chunk-size", "50"]
+    photos = tmp_path / "photos"
+    make_photos(photos, 120)
+    sizes = ["--partition-size", "60", "--chunk-size", "10"]
     undisturbed, disturbed = tmp_path / "a" / "job", tmp_path / "b" / "job"
     done = run("index", photos, undisturbed, *sizes)
     assert done.returncode == 0, done.stderr
 
-    def committed() -> int:
-        return sum(len(JobDir(disturbed).chunk_numbers(partition)) for partition in (0, 1)) + 6 * len(
-            JobDir(disturbed).sealed_numbers()
-        )
+    faults = Faults(tmp_path / "faults")
 
-    coordinator = start("index", photos, disturbed, *sizes)
+    def at_the_third_commit_from_now() -> Fault:
+        return faults.on_file("link", "*/chunks/*/*.parquet", do="wait", after=2, times=1)
+
+    def committed() -> int:
+        job = JobDir(disturbed)
+        return sum(len(job.chunk_numbers(partition)) for partition in (0, 1)) + 6 * len(job.sealed_numbers())
+
+    held = at_the_third_commit_from_now()
+    coordinator = start("index", photos, disturbed, *sizes, env=environment() | faults.environment())
     for kills in (1, 2):
-        wait_until(lambda kills=kills: committed() >= 2 * kills, "another two chunks are committed")
-        (worker,) = wait_until(lambda: embed_workers(disturbed.parent), "the embed worker is there")
+        wait_until(lambda held=held: held.reached, "another two chunks are committed")
+        assert (committed(), embed_workers(disturbed.parent)) == (2 * kills, held.pids)
+        worker, held = held.pids[0], at_the_third_commit_from_now()
         os.kill(worker, signal.SIGKILL)
         wait_until(
             lambda kills=kills: coordinator.output.count("ended with signal SIGKILL") == kills,
             "its death is noticed",
         )
-    wait_until(lambda: committed() >= 6, "the new worker has gone on")
+    wait_until(lambda: held.reached, "the new worker has gone on")
     assert coordinator.popen.poll() is None
     coordinator.kill()
+    coordinator.wait()
+    held.lift()
     wait_until(lambda: not leftovers(disturbed.parent), "orphaned workers and broker have ended")
-    assert committed() < 12
+    assert 6 <= committed() < 12
 
     again = run("index", photos, disturbed, *sizes)
     assert again.returncode == 0, again.stderr

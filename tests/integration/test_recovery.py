@@ -1,14 +1,11 @@
 """What the transport must do when workers and brokers die: each trap that was found with Celery on Redis, once."""
 
 import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from shared import ledger
-from shared.jobdir import JobDir
 from shared.messages import EmbedPartition, MergeJob
 from shared.queues import queued_messages, queued_tasks, send_merge
 from tests.integration.faults.bench import Bench
@@ -17,10 +14,7 @@ from tests.integration.processes import (
     QUICK,
     Process,
     environment,
-    free_port,
-    redis_server,
     run,
-    valkey_binary,
     wait_until,
 )
 
@@ -73,7 +67,7 @@ def test_a_task_longer_than_the_visibility_timeout_runs_once_and_a_second_messag
 
 def test_a_killed_workers_partition_is_taken_up_by_another_where_it_stood_without_a_coordinator(bench: Bench) -> None:
     at_the_third = bench.faults.on_file("link", "*/chunks/0000/0003.parquet", do="wait", times=1)
-    before_seal = bench.faults.on_call("shared.ledger:seal_partition", do="wait")
+    before_seal = bench.faults.on_step("seal_partition", do="wait")
     first = embed_worker(bench, "first", seconds_per_batch=0.15)
     bench.ask()
     bench.reached(at_the_third)
@@ -89,68 +83,6 @@ def test_a_killed_workers_partition_is_taken_up_by_another_where_it_stood_withou
     before_seal.lift()
     wait_until(bench.sealed, "the partition is sealed")
     assert "Traceback" not in second.output
-
-
-def test_a_stopped_worker_gives_its_partition_back_within_a_batch(bench: Bench) -> None:
-    first, second = embed_worker(bench, "first", seconds_per_batch=0.15), None
-    bench.ask()
-    wait_until(lambda: len(bench.committed()) >= 2, "two chunks are committed")
-    first.kill(signal.SIGTERM)
-    assert first.wait() == 0
-    bench.free()  # Where the broker does not answer at once, the lease ends by itself.
-    assert bench.redis.llen("embed") == 1, "the message is back in the queue"
-    before = bench.commit_times()
-    second = embed_worker(bench, "second", seconds_per_batch=0.02)
-    wait_until(bench.sealed, "the partition is sealed by another")
-    assert "Traceback" not in first.output + second.output
-    assert len(before) < 24
-
-
-def test_a_worker_frozen_for_longer_than_its_lease_writes_nothing_after_it_wakes(bench: Bench) -> None:
-    at_the_third = bench.faults.on_file("link", "*/chunks/0000/0003.parquet", do="wait", times=1)
-    before_seal = bench.faults.on_call("shared.ledger:seal_partition", do="wait")
-    first = embed_worker(bench, "first", seconds_per_batch=0.15)
-    bench.ask()
-    bench.reached(at_the_third)
-    second = embed_worker(bench, "second", seconds_per_batch=0.02)
-    first.kill(signal.SIGSTOP)
-    at_the_third.lift()
-    assert bench.at(before_seal) is second, "the second worker has taken over"
-    owned = bench.commit_times()
-    assert len(owned) == 24
-    first.kill(signal.SIGCONT)
-    wait_until(lambda: "its lease went to another worker" in first.output, "the first knows that it has lost it")
-    assert bench.commit_times() == owned, "the first wrote what was no longer its own"
-    before_seal.lift()
-    wait_until(bench.sealed, "the partition is sealed")
-    seal = ledger.read_seal(bench.job, 0)
-    assert (seal.embedded, seal.failed) == (600, 0)
-    assert len(ledger.check_ids(bench.job, seal)) == 600
-    assert "Traceback" not in first.output + second.output
-
-
-def test_a_broker_that_comes_back_empty_while_a_task_runs_costs_nothing_and_the_next_task_runs(
-    photos: Path, tmp_path: Path, start: Callable[..., Process]
-) -> None:
-    port = free_port()
-    url = f"redis://127.0.0.1:{port}/0"
-    job = JobDir.at(tmp_path / "jobs" / "job")
-    job.jobs_root.mkdir()
-    env = environment(CELERY_BROKER_URL=url, LOOKALIKE_JOBS_ROOT=str(job.jobs_root), **QUICK)
-    env |= Faults(tmp_path / "faults").environment(light=True, seconds_per_batch=0.05)
-    with redis_server(valkey_binary(), tmp_path / "one", port) as server:
-        workers = [start("worker", role, "--name", role, env=env) for role in ("embed", "merge")]
-        coordinator = start("index", photos, job.path, "--partition-size", "300", "--chunk-size", "25", env=env)
-        wait_until(lambda: len(job.chunk_numbers(0)) >= 2, "two chunks are committed")
-        server.kill()
-        server.wait()
-        before = job.chunk_numbers(0)
-        wait_until(lambda: len(job.chunk_numbers(0)) > len(before) or ledger.is_sealed(job, 0), "work goes on")
-    with redis_server(valkey_binary(), tmp_path / "two", port):
-        assert coordinator.wait() == 0, coordinator.output
-    assert all(worker.popen.poll() is None for worker in workers)
-    assert [ledger.read_seal(job, number).embedded for number in (0, 1)] == [300, 300]
-    assert "Traceback" not in coordinator.output
 
 
 def test_a_coordinator_without_any_worker_waits_and_goes_on_when_one_comes(

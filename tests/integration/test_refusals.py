@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 import redis
 
+from shared.broker import require_working_broker
+from shared.errors import BrokerRefuses
+from shared.settings import Settings
 from tests.integration.processes import (
     LOOKALIKE,
     Process,
@@ -32,24 +35,32 @@ ALL = "~* &* +@all"
         ("~lookalike:* &* +@all", "ACL SETUSER"),
     ],
 )
-def test_a_permission_that_is_missing_ends_index_and_worker_at_once_and_is_named(
-    tmp_path: Path, rules: str, what: str
+def test_a_permission_that_is_missing_is_named_by_what_index_and_worker_ask_before_they_begin(
+    broker_url: str, rules: str, what: str
 ) -> None:
-    port = free_port()
+    with redis.Redis.from_url(broker_url) as client:
+        client.execute_command("ACL", "SETUSER", "narrow-7", "on", ">s3cr3t-pw", *rules.split())
+    with pytest.raises(BrokerRefuses, match="its user lacks a permission") as refused:
+        require_working_broker(Settings(broker_url=broker_url.replace("//", "//narrow-7:s3cr3t-pw@")))
+    assert what in str(refused.value)
+    assert "narrow-7" not in str(refused.value)
+
+
+def test_a_permission_that_is_missing_ends_index_and_worker_at_once_and_is_named(
+    broker_url: str, tmp_path: Path
+) -> None:
     make_photos(tmp_path / "photos", 1)
-    with redis_server(valkey_binary(), tmp_path / "valkey", port):
-        with redis.Redis(port=port) as client:
-            client.execute_command("ACL", "SETUSER", "narrow-7", "on", ">s3cr3t-pw", *rules.split())
-        env = environment(CELERY_BROKER_URL=f"redis://narrow-7:s3cr3t-pw@127.0.0.1:{port}/0")
-        for command in (("index", tmp_path / "photos", tmp_path / "job"), ("worker", "embed", "--jobs-root", tmp_path)):
-            ended = run(*command, env=env, timeout=60)
-            assert ended.returncode == 1
-            assert (
-                f"The broker redis://**@127.0.0.1:{port}/0 can't be used: its user lacks a permission" in ended.stderr
-            )
-            assert what in ended.stderr
-            assert "Traceback" not in ended.stderr
-            assert "narrow-7" not in ended.stderr
+    with redis.Redis.from_url(broker_url) as client:
+        client.execute_command("ACL", "SETUSER", "narrow-7", "on", ">s3cr3t-pw", *f"{ALL} -brpop".split())
+    env = environment(CELERY_BROKER_URL=broker_url.replace("//", "//narrow-7:s3cr3t-pw@"))
+    shown = broker_url.replace("//", "//**@")
+    for command in (("index", tmp_path / "photos", tmp_path / "job"), ("worker", "embed", "--jobs-root", tmp_path)):
+        ended = run(*command, env=env, timeout=60)
+        assert ended.returncode == 1
+        assert f"The broker {shown} can't be used: its user lacks a permission" in ended.stderr
+        assert "'brpop'" in ended.stderr
+        assert "Traceback" not in ended.stderr
+        assert "narrow-7" not in ended.stderr
 
 
 def test_a_replica_ends_index_and_worker_at_once(tmp_path: Path) -> None:

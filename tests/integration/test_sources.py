@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from shared.jobdir import JobDir
+from tests.integration.faults.faults import Faults
 from tests.integration.processes import Process, environment, make_photos, run, wait_until
 
 pytestmark = pytest.mark.timeout(600)
@@ -39,17 +40,18 @@ def test_a_job_over_tars_is_killed_resumed_searched_and_shown(
     photos, tars = shards
     root = tmp_path / "jobs"
     root.mkdir()
-    env = environment(CELERY_BROKER_URL=broker_url, LOOKALIKE_JOBS_ROOT=str(root))
+    faults = Faults(tmp_path / "faults")
+    env = environment(CELERY_BROKER_URL=broker_url, LOOKALIKE_JOBS_ROOT=str(root)) | faults.environment(light=True)
+    third = faults.on_file("link", "*/chunks/*/0002.parquet", do="wait", times=1)
     worker = start("worker", "embed", "--name", "first", env=env)
     job = JobDir(root / "tars")
     sizes = ("--partition-size", "80", "--chunk-size", "10")
     coordinator = start("index", tars, job.path, *sizes, env=env)
-    wait_until(lambda: job.chunk_numbers(0) or job.chunk_numbers(1), "a chunk is committed")
+    wait_until(lambda: third.reached, "two chunks are committed")
     worker.kill()
     coordinator.kill()
     coordinator.wait()
-    for role in ("embed", "merge", "query"):
-        start("worker", role, "--name", f"second-{role}", env=env)
+    start("worker", "embed", "merge", "query", "--name", "second", env=env)
     done = run("index", tars, job.path, env=env)
     assert done.returncode == 0, done.stderr
     assert "160 of 160 images embedded" in done.stderr

@@ -64,7 +64,7 @@ def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
 def test_a_job_in_a_bucket_survives_a_kill_and_is_searched_from_copies(bucket: Bucket, tmp_path: Path) -> None:
     photos = make_photos(tmp_path / "photos", 40, (48, 64))
     faults = Faults(tmp_path / "faults")
-    killed = faults.on_call("shared.checkpoint:commit_chunk", do="kill", after=2, times=1)
+    killed = faults.on_step("commit_chunk", do="kill", after=2, times=1)
     env = bucket.env | faults.environment(light=True)
     url = "s3://bucket/jobs/photos"
     job = JobDir.at(url)

@@ -25,6 +25,8 @@ from workers.decode import decode
 from workers.decoding_processes import DecodingProcesses
 from workers.merging import merge
 
+pytestmark = pytest.mark.slow
+
 DIM = 16
 
 

@@ -20,6 +20,8 @@ from workers.recall import exact_search
 from workers.search import Searcher
 from workers.stored import StoredEmbeddings
 
+pytestmark = pytest.mark.slow
+
 VECTORS = clustered(130, 24, seed=5)
 
 

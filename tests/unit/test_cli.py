@@ -825,6 +825,7 @@ def test_flower_says_in_a_sentence_that_its_port_is_taken_or_its_address_not_our
 # A light install.
 
 
+@pytest.mark.slow
 def test_the_coordinator_starts_without_the_libraries_of_the_workers() -> None:
     program = """
 import sys

@@ -381,6 +381,7 @@ def test_the_strict_way_is_that_of_the_article(kind: str, size: tuple[int, int],
 
 @pytest.mark.parametrize("how", DECODES)
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "WEBP"])
+@pytest.mark.slow
 def test_the_pixels_of_a_file_are_in_memory_once(kind: str, how: str, tmp_path: Path) -> None:
     width, height = 1600, 1200
     path = tmp_path / "photo"
@@ -565,6 +566,7 @@ def bombs() -> dict[str, tuple[bytes, set[str]]]:
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="the system does not tell a process's peak memory")
+@pytest.mark.slow
 def test_bombs_of_every_format_are_refused_or_harmless_in_bounded_memory_and_time() -> None:
     files = bombs()
     assert max(len(data) for data, _ in files.values()) < 1_500_000

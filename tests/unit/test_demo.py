@@ -12,6 +12,8 @@ from shared.errors import SourceError
 from shared.messages import Answer, Hit
 from tests.unit.make_job import make_job
 
+pytestmark = pytest.mark.slow
+
 
 class FakeReply:
     def __init__(self, answer: Answer) -> None:

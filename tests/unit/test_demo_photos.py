@@ -12,6 +12,8 @@ from workers import demo_photos
 from workers.alterations import ALTERATIONS, alter, encode_jpeg
 from workers.demo_photos import DemoPhotos, installed_photographs, main, make_demo_photos
 
+pytestmark = pytest.mark.slow
+
 
 def scene(seed: int, height: int = 300, width: int = 400) -> np.ndarray:
     """Blobs of random colours, a few in each tile: RGB uint8 [height, width, 3]."""

@@ -469,6 +469,7 @@ def left_in_hand(job: JobDir, *images: int) -> None:
     path.write_text("".join(f"{image:<19}\n" for image in images))
 
 
+@pytest.mark.slow
 def test_images_that_were_in_hand_when_a_worker_died_are_read_alone_and_nothing_is_lost(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -682,6 +683,7 @@ def test_chunks_and_seals_say_what_held_them_up(make: Make) -> None:
 
 
 @pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.slow
 def test_a_strict_job_is_embedded_from_strictly_decoded_images(
     make: Make, photos: list[Path], alone: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

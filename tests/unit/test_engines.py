@@ -1,9 +1,11 @@
 """Who runs the model: the choice by what is installed and plugged in, what the log says of it, what is refused."""
 
 import logging
+import sys
+from collections.abc import Callable
 from importlib.metadata import distributions
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from packaging.utils import canonicalize_name
 
 from shared.errors import EngineError, ModelError
 from shared.models import ModelSpec, resolve_model
-from workers import engines, exports, keras_embedder
+from workers import engines, exports
 
 SPEC = resolve_model("efficientnet-lite0")
 ALMOST = resolve_model("efficientnet-lite0", precision="bf16")
@@ -26,8 +28,15 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogC
     monkeypatch.setattr(engines, "_tensorflow_is_for_cpus", lambda: False)
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(keras_embedder, "build", lambda *_: "keras")
+    keras_builds(monkeypatch, lambda *_: "keras")
     return tmp_path
+
+
+def keras_builds(monkeypatch: pytest.MonkeyPatch, build: Callable[..., Any]) -> None:
+    """Has `build` in the place of what builds models in Keras, without the seconds that TensorFlow takes to load."""
+    module: Any = ModuleType("workers.keras_embedder")
+    module.build = build
+    monkeypatch.setitem(sys.modules, module.__name__, module)
 
 
 @pytest.fixture
@@ -117,7 +126,7 @@ def test_a_model_that_keras_can_not_build_is_not_tried_twice(monkeypatch: pytest
         raise ModelError("x.h5 does not hold the weights.")
 
     monkeypatch.setattr(exports, "find_or_make", refuse)
-    monkeypatch.setattr(keras_embedder, "build", lambda *_: pytest.fail("it was built again"))
+    keras_builds(monkeypatch, lambda *_: pytest.fail("it was built again"))
     with pytest.raises(ModelError, match=r"x\.h5"):
         run_by("auto")
 

@@ -29,6 +29,8 @@ from tests.unit.test_progress import build
 from workers import evaluating, merging, plotting
 from workers.recall import Width
 
+pytestmark = pytest.mark.slow
+
 COUNT, DIM = 400, 32
 Said = list[tuple[str, float]]
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -31,6 +32,7 @@ from workers.openvino_embedder import OpenVinoBackbone, capabilities, openvino
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"),
     pytest.mark.timeout(600),  # TensorFlow alone takes a while on a busy machine.
+    pytest.mark.slow,
 ]
 
 SPEC = resolve_model("efficientnet-lite0")
@@ -57,7 +59,7 @@ def cache(tmp_path: Path, lite0: Embedder, run_cache: Path) -> Path:
 
 
 @pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch, run_cache: Path) -> list[ModelSpec]:
+def made(monkeypatch: pytest.MonkeyPatch, lite0: Embedder, run_cache: Path) -> list[ModelSpec]:
     """What is asked of the exporting process, which here copies the files of the export that is there."""
     asked: list[ModelSpec] = []
 
@@ -69,6 +71,19 @@ def made(monkeypatch: pytest.MonkeyPatch, run_cache: Path) -> list[ModelSpec]:
 
     monkeypatch.setattr(exports, "_made", copy)
     return asked
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exports are made in this process, which has loaded TensorFlow already; that takes each of its own seconds."""
+    import tensorflow
+
+    def made_here(spec: ModelSpec, weights: Path | None, directory: Path) -> dict[str, Any]:
+        with tensorflow.device("CPU"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # As in a process of their own, whose warnings are nobody's.
+            return exporting.export(spec, weights, directory)
+
+    monkeypatch.setattr(exports, "_made", made_here)
 
 
 def test_openvino_gives_the_features_of_keras(lite0: Embedder, photos: NDArray[np.uint8]) -> None:
@@ -250,22 +265,21 @@ def test_what_a_killed_process_left_half_written_is_removed(
     assert sorted(path.name for path in folder.parent.glob(".*")) == [another.name]
 
 
+class Wrong(OpenVinoBackbone):
+    """Comes out otherwise than Keras in one value of each image."""
+
+    def forward(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        found = super().forward(batch)
+        found[:, 0] += 0.02 * abs(found).max()
+        return found
+
+
+@pytest.mark.usefixtures("here")
 def test_an_export_that_disagrees_with_keras_is_refused_and_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tiny_file(tmp_path)
-    # The real process, whose OpenVINO comes out otherwise than Keras in one value of each image.
-    program = """
-from workers import exporting
-right = exporting.OpenVinoBackbone.forward
-def wrong(self, batch):
-    found = right(self, batch)
-    found[:, 0] += 0.02 * abs(found).max()
-    return found
-exporting.OpenVinoBackbone.forward = wrong
-exporting.main()
-"""
-    exporting_process(monkeypatch, program)
+    monkeypatch.setattr(exporting, "OpenVinoBackbone", Wrong)
     spec, caches = resolve_model(str(path)), tmp_path / "cache"
     with pytest.raises(EngineError, match=r"other features for the model custom than Keras \(cosine 0\.99.*0\.99999"):
         load_embedder(spec, tmp_path, engine="openvino", cache_dir=caches)
@@ -280,6 +294,7 @@ exporting.main()
     np.testing.assert_array_equal(serving.embed(images), by_keras.embed(images))
 
 
+@pytest.mark.usefixtures("here")
 @pytest.mark.parametrize("engine", ["auto", "openvino", "keras"])
 def test_code_in_a_keras_file_is_run_by_no_engine(engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from keras import layers
@@ -400,6 +415,28 @@ exporting.main()
         assert process.wait(30) == 1
 
 
+@pytest.mark.parametrize("error", [EngineError, ModelError])
+def test_an_error_of_the_exporting_process_is_raised_by_who_asked(
+    error: type[EngineError | ModelError], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = f"""
+import sys, types
+sys.modules["workers.keras_embedder"] = keras = types.ModuleType("workers.keras_embedder")
+import workers; workers.keras_embedder = keras
+from shared.errors import {error.__name__}
+def build_model(*_):
+    raise {error.__name__}("No such layer: take another model.")
+keras.build_model = build_model
+from workers import exporting
+exporting.main()
+"""
+    exporting_process(monkeypatch, program)
+    with pytest.raises(error, match="No such layer: take another model") as caught:
+        exports.find_or_make(SPEC, None, tmp_path)
+    assert type(caught.value) is error
+
+
+@pytest.mark.usefixtures("here")
 def test_what_keras_can_not_build_is_its_own_error(tmp_path: Path) -> None:
     path = tmp_path / "other.h5"
     path.write_bytes(b"no weights")
@@ -421,6 +458,7 @@ def test_other_features_than_those_of_keras_are_refused() -> None:
         exporting._compared("m", good, good[:, :15])
 
 
+@pytest.mark.usefixtures("here")
 def test_the_outputs_that_swish_leaks_are_pruned(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Every swish of an EfficientNet turns up as an output of its own, at the cost of gigabytes."""
     import keras

@@ -13,6 +13,8 @@ from workers.filling import filled, train_rows
 from workers.plan import IndexPlan
 from workers.stored import StoredEmbeddings
 
+pytestmark = pytest.mark.slow
+
 N, D = 5_000, 24
 
 

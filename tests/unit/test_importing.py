@@ -190,6 +190,7 @@ def test_a_kill_while_the_paths_are_listed_begins_anew(
     assert list(verify(job, Checked())) == []
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_source(tmp_path: Path, job: JobDir) -> None:
     rows, dim = 60_000, 1_024
     path = tmp_path / "sparse.npy"

@@ -15,6 +15,8 @@ from workers import child_process, isolated
 from workers.decode import read_image
 from workers.isolated import IsolatedReaders
 
+pytestmark = pytest.mark.slow
+
 LIMITS = (16, 10**6, 10**6)
 # Reading processes of tests: one that reads as the real one does, but ends itself at some paths.
 PROGRAM = """

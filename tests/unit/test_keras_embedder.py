@@ -12,20 +12,16 @@ from dataclasses import replace
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 import pytest
-from keras import layers
 from numpy.typing import NDArray
 from PIL import Image
 
 from shared.errors import ModelError
 from shared.models import LITE0_FILE, LITE0_PACKAGE, MODEL_NAMES, ModelSpec, resolve_model
 from workers import embedder as registry
-from workers import keras_embedder as room
-from workers import keras_models
 from workers.decode import decode
 from workers.embedder import Embedder, OverlappingEmbedder
 
@@ -33,7 +29,15 @@ from workers.embedder import Embedder, OverlappingEmbedder
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"),
     pytest.mark.timeout(600),  # TensorFlow alone takes a while on a busy machine.
+    pytest.mark.slow,
 ]
+
+if TYPE_CHECKING:
+    import keras
+    from keras import layers
+
+    from workers import keras_embedder as room
+    from workers import keras_models
 
 # Photographs inside scikit-image, and the ImageNet classes that a person would allow for each.
 CLASSES = {
@@ -43,6 +47,17 @@ CLASSES = {
     "motorcycle_left.png": {665, 670},  # moped, motor scooter
 }
 NOWHERE = Path("no-model-directory")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def loaded() -> None:
+    """TensorFlow, once the first of these tests runs: loading it here would cost every process that collects tests."""
+    global keras, layers, room, keras_models
+    import keras
+    from keras import layers
+
+    from workers import keras_embedder as room
+    from workers import keras_models
 
 
 def load_embedder(spec: ModelSpec, model_dir: Path, batch_size: int | None = None) -> Embedder:

@@ -20,6 +20,8 @@ from workers.merging import merge
 from workers.search import Searcher, width_of
 from workers.searchers import SearcherPool
 
+pytestmark = pytest.mark.slow
+
 PHASES = ("checking", "training", "adding", "measuring")
 
 

@@ -31,6 +31,8 @@ from workers.copies import drawn, sealed_whole
 from workers.merging import merge
 from workers.searchers import SearcherPool
 
+pytestmark = pytest.mark.slow
+
 
 def moved(source: Path | str, job: JobDir) -> bool:
     return move(str(source), job, lambda count: None)

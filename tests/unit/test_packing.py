@@ -632,6 +632,7 @@ def test_one_at_a_time(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
         pass
 
 
+@pytest.mark.slow
 def test_the_command_packs_says_what_it_did_and_finds_it_done(run: Run, photos: Path, tmp_path: Path) -> None:
     ran = run("pack", photos, tmp_path / "pack", "--images-per-tar", "10", "--tar-bytes", "1MB", "--threads", "2")
     assert ran.status == 0, ran.err

@@ -18,6 +18,8 @@ from shared.settings import Settings
 from tests.unit.test_verify import DAMAGES, age, all_paths, commit, cut, flip, job_of_a_list, snapshot
 from workers import merging
 
+pytestmark = pytest.mark.slow
+
 JobOf = Callable[..., JobDir]
 
 

@@ -33,6 +33,8 @@ from tests.unit.test_embedding import DIM, FakeEmbedder, embed, no_after, sealed
 from tests.unit.test_progress import build
 from workers.control import Stopped
 
+pytestmark = pytest.mark.slow
+
 FAILED = {3: "empty", 20: "not-an-image", 21: "truncated", 30: "vanished", 33: "truncated"}
 COUNTS = Counter({"truncated": 2, "empty": 1, "not-an-image": 1, "vanished": 1})
 

@@ -13,6 +13,8 @@ from tests.unit.make_job import MadeJob, clustered, make_job
 from workers import tuning
 from workers.merging import merge
 
+pytestmark = pytest.mark.slow
+
 POOR = Wish("PCAR16,IVF32,PQ4x4fs")
 
 

@@ -23,6 +23,8 @@ from workers.recall import Width
 from workers.search import Searcher
 from workers.stored import IMAGES_SCHEMA, Images, StoredEmbeddings
 
+pytestmark = pytest.mark.slow
+
 FAILED = {0, 3, *range(500, 520), 1199}
 
 

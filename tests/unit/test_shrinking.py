@@ -19,6 +19,8 @@ from shared.settings import Settings
 from tests.integration.processes import make_photos
 from workers import pack_reading, packing, shrinking
 
+pytestmark = pytest.mark.slow
+
 SIZE = (60, 80)
 # What each process of a pack runs instead of its module: the same, with a decoder that crashes over some images.
 STAND_IN = """

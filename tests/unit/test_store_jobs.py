@@ -41,6 +41,8 @@ from workers.attempts import Attempt
 from workers.evaluating import evaluate
 from workers.searchers import SearcherPool
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def url() -> str:

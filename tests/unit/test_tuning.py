@@ -14,6 +14,8 @@ from workers.search import Searcher
 from workers.stored import IMAGES_SCHEMA, Images, StoredEmbeddings
 from workers.tuning import Tuned, tune
 
+pytestmark = pytest.mark.slow
+
 N, D = 3_000, 24
 
 

@@ -26,6 +26,8 @@ from shared.settings import Settings
 from tests.unit.make_job import make_job, unit
 from workers import merging
 
+pytestmark = pytest.mark.slow
+
 FAILED = (3, 40)
 LISTED = 60
 

@@ -10,26 +10,25 @@ from shared.jobdir import JobDir
 from shared.settings import Settings
 from tests.integration.faults.bench import CHUNK_SIZE, bytes_of
 from tests.integration.faults.faults import Faults
-from tests.integration.processes import (
-    QUICK,
-    environment,
-    run,
-)
+from tests.integration.processes import QUICK, environment, run
+from tests.once import made_once
 
 
 @pytest.fixture(scope="session")
-def undisturbed_job(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> JobDir:
+def undisturbed_job(photos: Path) -> JobDir:
     """The bench's job as `lookalike index` makes it without faults, its index built; leave it as it is."""
-    base = tmp_path_factory.mktemp("undisturbed")
-    job = JobDir.at(base / "jobs" / "job")
-    job.jobs_root.mkdir()
-    make_or_open(str(photos), job, Settings(chunk_size=CHUNK_SIZE), lambda count: None)
-    env = environment(LOOKALIKE_JOBS_ROOT=str(job.jobs_root), **QUICK) | Faults(base / "faults").environment(light=True)
-    done = run("index", photos, job.path, env=env)
-    assert done.returncode == 0, done.stderr
-    seal = ledger.read_seal(job, 0)
-    assert (seal.embedded, seal.failed) == (600, 0)
-    return job
+
+    def make(base: Path) -> None:
+        job = JobDir.at(base / "jobs" / "job")
+        job.jobs_root.mkdir()
+        make_or_open(str(photos), job, Settings(chunk_size=CHUNK_SIZE), lambda count: None)
+        light = Faults(base / "faults").environment(light=True)
+        done = run("index", photos, job.path, env=environment(LOOKALIKE_JOBS_ROOT=str(job.jobs_root), **QUICK) | light)
+        assert done.returncode == 0, done.stderr
+        seal = ledger.read_seal(job, 0)
+        assert (seal.embedded, seal.failed) == (600, 0)
+
+    return JobDir.at(made_once("undisturbed", make) / "jobs" / "job")
 
 
 @pytest.fixture(scope="session")

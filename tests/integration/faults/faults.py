@@ -1,13 +1,14 @@
 """Faults for processes under test: rules that a test writes and lifts while unmodified `lookalike` commands run.
 
 A `Faults` directory holds rules, one JSON file each. Child processes get `layer/` on their PYTHONPATH, so that Python
-imports layer/sitecustomize.py at their start; it patches the file operations of `os` and `open`, and the functions that
-rules name, and looks at the directory every 20 ms or so. A rule counts over all processes together: `times=2` kills two
-workers, whoever they are. What C++ does to a file by its path (FAISS) goes past the layer.
+imports layer/sitecustomize.py at their start; it patches the file operations of `os` and `open`, and looks at the
+directory every 20 ms or so. The steps that the product names with `failpoint("...")` meet the rules through
+shared/failpoints.py, without the layer. A rule counts over all processes together: `times=2` kills two workers, whoever
+they are. What C++ does to a file by its path (FAISS) goes past the layer.
 
     faults = Faults(tmp_path / "faults")
     fault = faults.on_file("write", "*/chunks/*", do="half", error="ENOSPC", after=3, times=1)
-    held = faults.on_call("shared.builds:promote", do="wait")
+    held = faults.on_step("promote_build", do="wait")
     worker = start("worker", "embed", env=environment(...) | faults.environment(light=True))
     wait_until(lambda: held.reached, "the worker is about to promote")
     held.lift()
@@ -17,6 +18,7 @@ import builtins
 import errno
 import json
 import os
+import re
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -28,6 +30,13 @@ FILE_OPS = (
     *("open-read", "open-write", "read", "write", "link", "replace"),
     *("listdir", "fsync", "unlink", "mkdir", "stat"),
 )
+STEPS = {
+    step
+    for package in ("coordinator", "workers", "shared")
+    for path in (Path(__file__).parents[3] / package).rglob("*.py")
+    for step in re.findall(r"\bfailpoint\(\"(\w+)\"\)", path.read_text())
+}
+"""What the product calls the steps at which it asks whether a rule is for it."""
 _ANYWHERE = {"error", "kill", "abort", "wait", "sleep"}
 # What is done by doing the operation itself differently.
 _BY_OP = {"write": {"half"}, "link": {"copy"}, "replace": {"copy"}, "listdir": {"lag"}}
@@ -91,9 +100,9 @@ class Faults:
             raise ValueError(f"There is no fault {do!r} of the operation {op!r}.")
         return self._add(op, pattern, do, error, after, times, seconds)
 
-    def on_call(
+    def on_step(
         self,
-        target: str,
+        step: str,
         *,
         do: str = "error",
         error: str = "EIO",
@@ -101,13 +110,13 @@ class Faults:
         times: int | None = None,
         seconds: float = 0.0,
     ) -> Fault:
-        """A fault at the entry of `package.module:function` (or `:Class.method`) of coordinator, workers or shared.
+        """A fault where the product says `failpoint(step)`.
 
-        As `on_file`; `error` may also be the name of a built-in exception.
+        As `on_file`; `do` may also be "freeze", and `error` the name of a built-in exception.
         """
-        if ":" not in target or do not in _ANYWHERE:
-            raise ValueError(f"There is no fault {do!r} of a call of {target!r}.")
-        return self._add("call", target, do, error, after, times, seconds)
+        if step not in STEPS or do not in _ANYWHERE | {"freeze"}:
+            raise ValueError(f"There is no fault {do!r} of the step {step!r}.")
+        return self._add("failpoint", step, do, error, after, times, seconds)
 
     def _add(self, op: str, pattern: str, do: str, error: str, after: int, times: int | None, seconds: float) -> Fault:
         if not hasattr(errno, error) and not hasattr(builtins, error):
@@ -152,4 +161,5 @@ class Faults:
             "fingerprint_of_another": fingerprint_of_another,
             "message_version": message_version,
         }
-        return {"PYTHONPATH": path, "LK_FAULTS": str(self.directory), "LK_MODEL": json.dumps(model)}
+        directory = str(self.directory)
+        return {"PYTHONPATH": path, "LK_FAULTS": directory, "LK_FAILPOINTS": directory, "LK_MODEL": json.dumps(model)}

@@ -12,8 +12,8 @@ Step = Callable[[Faults, str], Fault]
 SHORT_LEASE: dict[str, Any] = {"LOOKALIKE_LEASE_SECONDS": "1"}
 
 
-def call(target: str, *, after: int = 0) -> Step:
-    return lambda faults, do: faults.on_call(target, do=do, after=after, times=1)
+def step(name: str, *, after: int = 0) -> Step:
+    return lambda faults, do: faults.on_step(name, do=do, after=after, times=1)
 
 
 def file(op: str, pattern: str, *, after: int = 0) -> Step:
@@ -21,7 +21,7 @@ def file(op: str, pattern: str, *, after: int = 0) -> Step:
 
 
 EMBED = {
-    "in the model": call("workers.embedder:_BatchedEmbedder.embed", after=10),
+    "in the model": step("embed_batch", after=10),
     "in the middle of writing a chunk": file("write", "*/chunks/0000/.0004.*", after=1),
     "before a chunk is synced": file("fsync", "*/chunks/0000/.0006.*"),
     "before a chunk gets its name": file("link", "*/chunks/0000/0008.parquet"),
@@ -32,25 +32,25 @@ EMBED = {
     "while the chunks of a sealed partition are removed": file("unlink", "*/chunks/0000/0012.parquet"),
 }
 COPIES = {
-    "while the images are read": call("workers.decode:decode_photo", after=5),
-    "in the model": call("workers.embedder:_BatchedEmbedder.embed", after=3),
+    "while the images are read": file("open-read", "*.jpg", after=5),
+    "in the model": step("embed_batch", after=3),
     "in the middle of writing the copies": file("write", "*/.copies.parquet.*", after=1),
     "before the copies get their name": file("replace", "*/copies.parquet"),
 }
 MERGE = {
-    "while the sealed files are checked": call("workers.merging:sealed_images"),
-    "in training": call("workers.index:train"),
-    "in adding": call("workers.index:add"),
-    "before the index is written": call("workers.index:save"),
-    "in measuring": call("workers.recall:measure_against"),
-    "before index.json is written": call("shared.builds:write_info"),
+    "while the sealed files are checked": step("check_sealed"),
+    "in training": step("train_index"),
+    "in adding": step("add_to_index"),
+    "before the index is written": step("write_index"),
+    "in measuring": step("measure_index"),
+    "before index.json is written": file("open-write", "*/.index.json.*"),
     "before index.json gets its name": file("replace", "*/index.json"),
-    "between index.json and CURRENT": call("shared.builds:promote"),
+    "between index.json and CURRENT": step("promote_build"),
     "before CURRENT is synced": file("fsync", "*/.CURRENT.*"),
     "before CURRENT gets its name": file("replace", "*/CURRENT"),
 }
 COORDINATOR = {
-    "before the manifest is written": call("shared.manifest:write_manifest"),
-    "before it asks for a partition": call("shared.queues:send_embed"),
-    "while it looks": call("coordinator.reconcile:Reconciler.look", after=1),
+    "before the manifest is written": step("write_manifest"),
+    "before it asks for a partition": step("send_embed"),
+    "while it looks": step("look", after=1),
 }

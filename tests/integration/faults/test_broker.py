@@ -76,7 +76,7 @@ def all_is_well(bench: Bench, worker: Process, client: Client, undisturbed: dict
 def test_a_killed_broker_costs_the_reconnect_whether_it_comes_back_empty_or_with_its_data(
     bench: Bench, server: Server, undisturbed: dict[str, str]
 ) -> None:
-    held = bench.faults.on_call("shared.checkpoint:commit_chunk", do="wait", after=5)
+    held = bench.faults.on_step("commit_chunk", do="wait", after=5)
     worker = bench.worker("embed", "merge", "query")
     coordinator = bench.coordinator()
     bench.reached(held)
@@ -94,7 +94,7 @@ def test_a_killed_broker_costs_the_reconnect_whether_it_comes_back_empty_or_with
 def test_a_broker_that_hangs_stops_no_commit_and_no_progress_event_kills_a_task(
     bench: Bench, server: Server, undisturbed: dict[str, str]
 ) -> None:
-    held = bench.faults.on_call("shared.checkpoint:commit_chunk", do="wait", after=2)
+    held = bench.faults.on_step("commit_chunk", do="wait", after=2)
     worker = bench.worker("embed", "merge", "query")
     bench.ask()
     bench.reached(held)
@@ -114,7 +114,7 @@ def test_a_broker_that_hangs_stops_no_commit_and_no_progress_event_kills_a_task(
 def test_a_broker_that_is_killed_while_a_task_finishes_costs_nothing_and_the_same_worker_does_the_next(
     bench: Bench, server: Server, undisturbed: dict[str, str]
 ) -> None:
-    held = bench.faults.on_call("shared.ledger:seal_partition", do="wait")
+    held = bench.faults.on_step("seal_partition", do="wait")
     worker = bench.worker("embed", "merge", "query")
     bench.ask()
     bench.reached(held)
@@ -132,7 +132,7 @@ def test_a_broker_that_is_killed_while_a_task_finishes_costs_nothing_and_the_sam
 def test_a_full_broker_is_named_and_the_job_ends_whole_when_there_is_room_again(
     bench: Bench, undisturbed: dict[str, str]
 ) -> None:
-    held = bench.faults.on_call("shared.checkpoint:commit_chunk", do="wait", after=3)
+    held = bench.faults.on_step("commit_chunk", do="wait", after=3)
     worker = bench.worker("embed", "merge", "query")
     coordinator = bench.coordinator()
     bench.reached(held)
@@ -154,7 +154,7 @@ def listening(bench: Bench, seen: int) -> int:
 
 
 def test_connections_that_are_cut_again_and_again_are_made_anew(bench: Bench, undisturbed: dict[str, str]) -> None:
-    held = bench.faults.on_call("shared.checkpoint:commit_chunk", do="wait", after=3)
+    held = bench.faults.on_step("commit_chunk", do="wait", after=3)
     worker = bench.worker("embed", "merge", "query")
     coordinator = bench.coordinator()
     bench.reached(held)

@@ -1,4 +1,4 @@
-"""Rounds of the chaos harness, as CI plays them, and those that failed once: the promise holds under any faults."""
+"""A round of the chaos harness, one that failed once: the promise holds under random faults, several at a time."""
 
 import json
 import subprocess
@@ -17,7 +17,6 @@ pytestmark = pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("which", "rounds"),
     [
-        (["--rounds", "3", "--seed", "318"], [1, 2, 3]),
         # A broker killed soon after its connections were cut: kombu's farewell over the lost one ended a worker.
         (["--round", "7", "--seed", "1"], [7]),
     ],

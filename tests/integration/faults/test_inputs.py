@@ -230,7 +230,7 @@ def test_whatever_lies_in_a_folder_is_embedded_or_explained_and_the_job_is_searc
     faults = Faults(tmp_path / "faults")
     faults.on_file("listdir", str(folder / "no entry"), error="EACCES")  # Root may do all, so chmod would not do.
     faults.on_file("open-read", str(folder / "locked.jpg"), error="EACCES")
-    begin = faults.on_call("workers.embedding:embed_partition", do="wait")
+    begin = faults.on_step("embed_partition", do="wait")
     env = environment(**QUICK) | faults.environment(light=True)
 
     coordinator = start("index", folder, job.path, "--chunk-size", "16", env=env)
@@ -265,10 +265,10 @@ def test_whatever_lies_in_a_folder_is_embedded_or_explained_and_the_job_is_searc
             assert file.read(3) == b"\xff\xd8\xff"
 
 
-def test_ten_thousand_files_of_one_byte_are_ten_thousand_rows(tmp_path: Path) -> None:
+def test_two_thousand_files_of_one_byte_are_two_thousand_rows(tmp_path: Path) -> None:
     folder, job = tmp_path / "photos", JobDir.at(tmp_path / "jobs" / "job")
     make_photos(folder, 3, (90, 120))
-    for number in range(10_000):
+    for number in range(2_000):
         (folder / f"{number:05d}.jpg").write_bytes(struct.pack("B", number % 256))
     env = environment(**QUICK) | Faults(tmp_path / "faults").environment(light=True)
     done = run("index", folder, job.path, env=env)
@@ -277,6 +277,6 @@ def test_ten_thousand_files_of_one_byte_are_ten_thousand_rows(tmp_path: Path) ->
     done = run("index", folder, job.path, "--accept-failures", env=env)
     assert done.returncode == 0, done.stderr
     errors = rows_of(job, "errors")
-    assert Counter(row["status"] for row in errors) == {"not-an-image": 10_000}
-    assert [row["image_path"] for row in errors] == [str(folder / f"{number:05d}.jpg") for number in range(10_000)]
+    assert Counter(row["status"] for row in errors) == {"not-an-image": 2_000}
+    assert [row["image_path"] for row in errors] == [str(folder / f"{number:05d}.jpg") for number in range(2_000)]
     assert len(rows_of(job, "metadata")) == 3

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,7 +34,7 @@ def test_a_disk_that_is_full_for_a_moment_leaves_nothing_half_and_costs_no_image
         bench.faults.on_file("write", "*/ledger/*", do="half", error="EIO", times=1),
         bench.faults.on_file("fsync", "*/metadata/*", error="EIO", times=1),
     ]
-    again = bench.faults.on_call("shared.path_list:read_locations", do="wait", after=1)
+    again = bench.faults.on_step("embed_partition", do="wait", after=1)
     worker = bench.worker("embed")
     bench.ask()
     bench.reached(faults[0])
@@ -57,7 +56,7 @@ def test_a_disk_that_does_not_answer_for_a_moment_costs_no_committed_chunk(
     """EIO on reading at the seal, and on the path list: tried again, and not taken for damage."""
     bench.faults.on_file("read", "*/paths/*", error="EIO", times=1)
     seal = bench.faults.on_file("read", "*/chunks/0000/0007.parquet", error="EIO", times=1)
-    commits = bench.faults.on_call("shared.checkpoint:commit_chunk", do="sleep", seconds=0.0)
+    commits = bench.faults.on_step("commit_chunk", do="sleep", seconds=0.0)
     worker = bench.worker("embed")
     bench.ask()
     wait_until(bench.sealed, "the partition is sealed")
@@ -70,8 +69,8 @@ def test_a_disk_that_does_not_answer_for_a_moment_costs_no_committed_chunk(
 def test_chunks_damaged_before_the_seal_are_embedded_again_and_no_others(
     bench: Bench, undisturbed: dict[str, str]
 ) -> None:
-    before_seal = bench.faults.on_call("shared.ledger:seal_partition", do="wait")
-    commits = bench.faults.on_call("shared.checkpoint:commit_chunk", do="sleep", seconds=0.0)
+    before_seal = bench.faults.on_step("seal_partition", do="wait")
+    commits = bench.faults.on_step("commit_chunk", do="sleep", seconds=0.0)
     worker = bench.worker("embed")
     bench.ask()
     bench.reached(before_seal)
@@ -144,24 +143,16 @@ def test_on_a_mount_without_hard_links_atomic_renames_and_prompt_listings_nothin
         assert "Traceback" not in process.output
 
 
-@pytest.mark.parametrize(
-    ("harm", "what"),
-    [
-        (flip_a_bit, "img_emb/img_emb_0000.npy"),
-        (cut_short, "ledger/0000.json"),
-    ],
-)
 def test_verify_names_the_damage_repair_takes_it_back_and_index_does_it_again(
     bench: Bench,
     photos: Path,
     undisturbed_job: JobDir,
     undisturbed: dict[str, str],
-    harm: Callable[[Path], None],
-    what: str,
 ) -> None:
     copy_of(undisturbed_job, bench.job)
+    what = "img_emb/img_emb_0000.npy"
     env = environment(**QUICK) | bench.faults.environment(light=True)
-    harm(bench.job.path / what)
+    flip_a_bit(bench.job.path / what)
     found = run("verify", bench.job.path, env=env)
     assert found.returncode == 1
     assert what in found.stdout

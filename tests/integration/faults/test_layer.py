@@ -70,17 +70,17 @@ def test_an_operation_fails_with_the_error_that_was_asked_for_and_a_lifted_fault
     assert "Stale file handle" in done.stderr
     assert done.returncode == 1
     assert fault.reached == 1
-    fault.lift()
-    done = child(faults, folder, OPERATIONS[op])
+
+
+def test_operations_on_other_paths_and_of_lifted_faults_are_left_alone(faults: Faults, folder: Path) -> None:
+    others = [faults.on_file(op, f"{folder}/nothing/*") for op in OPERATIONS]
+    lifted = [faults.on_file(op, f"{folder}*") for op in OPERATIONS]
+    for fault in lifted:
+        fault.lift()
+    again = "open(f'{d}/full', 'wb').write(b'0123456789')"  # After the operation that moves it away.
+    done = child(faults, folder, "\n".join(line for code in OPERATIONS.values() for line in (again, code)))
     assert (done.returncode, done.stderr) == (0, "")
-    assert fault.reached == 1
-
-
-@pytest.mark.parametrize("op", OPERATIONS)
-def test_an_operation_on_other_paths_is_left_alone(op: str, faults: Faults, folder: Path) -> None:
-    fault = faults.on_file(op, f"{folder}/nothing/*")
-    assert child(faults, folder, OPERATIONS[op]).returncode == 0
-    assert fault.reached == 0
+    assert [fault.reached for fault in others + lifted] == [0] * 2 * len(OPERATIONS)
 
 
 @pytest.mark.parametrize(("do", "number"), [("kill", signal.SIGKILL), ("abort", signal.SIGABRT)])
@@ -161,33 +161,66 @@ def test_a_fault_passes_the_first_matches_and_happens_so_often_over_all_processe
     assert fault.reached == 2
 
 
-@pytest.mark.parametrize(
-    ("target", "code"),
-    [
-        ("shared.files:sha256_of", "from shared import files; files.sha256_of(f'{d}/full')"),
-        ("shared.files:sha256_of", "from shared.files import sha256_of; sha256_of(f'{d}/full')"),
-        ("shared.jobdir:JobDir.require", "from shared.jobdir import JobDir; JobDir(pathlib.Path(d)).require()"),
-        ("shared.jobdir:JobDir.under", "from shared.jobdir import JobDir; JobDir.under(pathlib.Path(d), 'job')"),
-    ],
-)
-def test_a_call_of_a_function_meets_its_fault(target: str, code: str, faults: Faults, folder: Path) -> None:
-    fault = faults.on_call(target, error="MemoryError")
-    assert "MemoryError: a fault of the tests" in child(faults, folder, code).stderr
-    fault.lift()
-    assert "MemoryError" not in child(faults, folder, code).stderr
+STEP = "from shared.failpoints import failpoint; failpoint('commit_chunk')"
 
 
-def test_a_function_that_was_imported_before_the_rule_was_made_meets_its_fault(
-    faults: Faults, folder: Path, tmp_path: Path
+@pytest.mark.parametrize(("error", "said"), [("ENOSPC", "No space left on device"), ("MemoryError", "MemoryError: a")])
+def test_a_step_of_the_product_fails_with_the_error_that_was_asked_for_and_others_do_not(
+    error: str, said: str, faults: Faults, folder: Path
 ) -> None:
-    code = "from shared.files import sha256_of\nfrom shared import models\nopen(f'{d}/ready', 'w').close()\n"
-    process = watched(faults, folder, code + "while True: models.weights_sha256(pathlib.Path(f'{d}/full'))", tmp_path)
+    other = faults.on_step("promote_build")
+    fault = faults.on_step("commit_chunk", error=error)
+    assert said in child(faults, folder, STEP).stderr
+    assert (fault.reached, other.reached) == (1, 0)
+    fault.lift()
+    done = child(faults, folder, STEP)
+    assert (done.returncode, done.stderr, fault.reached) == (0, "", 1)
+
+
+@pytest.mark.parametrize(("do", "number"), [("kill", signal.SIGKILL), ("abort", signal.SIGABRT)])
+def test_a_process_dies_at_the_step_as_often_as_was_asked_for(
+    do: str, number: int, faults: Faults, folder: Path
+) -> None:
+    fault = faults.on_step("commit_chunk", do=do, after=1, times=1)
+    assert [child(faults, folder, STEP).returncode for _ in range(3)] == [0, -number, 0]
+    assert fault.reached == 1
+
+
+@pytest.mark.parametrize("do", ["wait", "freeze"])
+def test_a_process_stands_at_the_step_until_it_may_go_on(do: str, faults: Faults, folder: Path, tmp_path: Path) -> None:
+    process = watched(faults, folder, f"open(f'{{d}}/ready', 'w').close()\nwhile True: {STEP}", tmp_path)
     try:
-        wait_until((folder / "ready").exists, "the modules are imported")
-        faults.on_call("shared.models:weights_sha256", do="kill")
+        wait_until((folder / "ready").exists, "the process is at work")
+        fault = faults.on_step("commit_chunk", do=do, times=1)
+        wait_until(lambda: fault.reached, "the process stands at the step")
+        if do == "freeze":
+            wait_until(lambda: " T" in state_of(process), "it is frozen")
+            process.kill(signal.SIGCONT)
+        faults.on_step("commit_chunk", do="kill")
+        fault.lift()
         assert process.wait() == -signal.SIGKILL, process.output
     finally:
         process.stop()
+
+
+def state_of(process: Process) -> str:
+    found = subprocess.run(
+        ["ps", "-o", "stat=", "-p", str(process.popen.pid)], capture_output=True, text=True, check=True
+    )
+    return f" {found.stdout.strip()}"
+
+
+def test_a_step_of_a_process_that_nobody_asked_for_faults_costs_nothing_and_does_nothing(
+    faults: Faults, folder: Path
+) -> None:
+    fault = faults.on_step("commit_chunk", do="kill")
+    done = subprocess.run(command(folder, STEP), cwd=Path(__file__).parents[3], env=environment(), check=False)
+    assert (done.returncode, fault.reached) == (0, 0)
+
+
+def test_a_step_that_the_product_does_not_name_is_refused(faults: Faults) -> None:
+    with pytest.raises(ValueError, match="There is no fault 'kill' of the step 'comit_chunk'"):
+        faults.on_step("comit_chunk", do="kill")
 
 
 def test_an_unfaulted_process_is_as_it_would_be_without_the_layer(faults: Faults, folder: Path) -> None:
@@ -249,6 +282,6 @@ def test_a_fault_that_can_not_be_is_refused(op: str, do: str, faults: Faults) ->
 
 
 def test_a_fault_that_nobody_met_was_reached_by_nobody(faults: Faults) -> None:
-    fault = faults.on_call("shared.files:write_bytes")
+    fault = faults.on_step("commit_chunk")
     assert isinstance(fault, Fault)
     assert (fault.reached, fault.pids) == (0, [])

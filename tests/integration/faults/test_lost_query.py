@@ -37,7 +37,7 @@ def test_a_query_whose_worker_is_killed_is_told_so_whoever_else_runs(
 ) -> None:
     job, drawn = vectors
     faults = Faults(tmp_path / "faults")
-    killed = faults.on_call("workers.answering:Answerer.answer", do="kill", times=1)
+    killed = faults.on_step("answer", do="kill", times=1)
     env = environment(CELERY_BROKER_URL=broker_url, LOOKALIKE_JOBS_ROOT=str(job.parent))
     workers = [
         start("worker", role, "--loglevel", "INFO", env=env | faults.environment()) for role in ["query", *others]
@@ -56,7 +56,7 @@ def test_a_query_whose_worker_is_busy_is_not_lost(
 ) -> None:
     job, drawn = vectors
     faults = Faults(tmp_path / "faults")
-    held = faults.on_call("workers.answering:Answerer.answer", do="wait")
+    held = faults.on_step("answer", do="wait")
     env = environment(CELERY_BROKER_URL=broker_url, LOOKALIKE_JOBS_ROOT=str(job.parent))
     worker = start("worker", "query", "--loglevel", "INFO", env=env | faults.environment())
     wait_until(lambda: is_ready(worker), "the worker is ready")

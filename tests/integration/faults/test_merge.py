@@ -15,22 +15,17 @@ from tests.integration.faults.bench import Bench, bytes_of
 pytestmark = pytest.mark.timeout(600)
 
 
-@pytest.mark.parametrize(("before", "since"), [(False, 0), (True, 6)], ids=["no index before", "an index before"])
 def test_merges_killed_at_each_step_one_after_another_leave_current_whole_and_the_next_ends_it(
-    before: bool, since: int, bench: Bench, undisturbed_job: JobDir, undisturbed: dict[str, str]
+    bench: Bench, undisturbed_job: JobDir, undisturbed: dict[str, str]
 ) -> None:
     shutil.copytree(undisturbed_job.path, bench.job.path, dirs_exist_ok=True)
     earlier = bench.promoted()
     assert earlier is not None
-    if before:
-        # It covers other embeddings, as when a partition was repaired since: the next merge must replace it.
-        info = builds.read_info(bench.job, earlier)
-        table = info.to_json() | {"ledger_digest": "0" * 64}
-        builds.write_info(bench.job, builds.IndexInfo(**{key: table[key] for key in table if key != "bytes"}))
-    else:
-        shutil.rmtree(bench.job.index_dir)
-        earlier = None
-    kills = [step(bench.faults, "kill") for step in [*steps.MERGE.values()][since:]]
+    # It covers other embeddings, as when a partition was repaired since: the next merge must replace it.
+    info = builds.read_info(bench.job, earlier)
+    table = info.to_json() | {"ledger_digest": "0" * 64}
+    builds.write_info(bench.job, builds.IndexInfo(**{key: table[key] for key in table if key != "bytes"}))
+    kills = [step(bench.faults, "kill") for step in steps.MERGE.values()]
     merges = [
         bench.begin_worker("merge", name=f"merge{number}", **steps.SHORT_LEASE) for number in range(len(kills) + 1)
     ]

@@ -3,6 +3,7 @@
 import shutil
 import signal
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -194,7 +195,7 @@ def find_itself(client: Client, photo: Path, timeout: float = 90.0) -> None:
 def begun_query(bench: Bench, client: Client) -> tuple[Fault, Process, Callable[..., None]]:
     """A query that a worker is about to answer, with a second worker there; gives the rule that holds it as well."""
     workers(bench, "query", 2)
-    hold = bench.faults.on_call("workers.answering:Answerer.answer", do="wait", times=1)
+    hold = bench.faults.on_step("answer", do="wait", times=1)
     photo = bench.photos / "photo_00007.jpg"
     (reply,) = client.enqueue([photo], k=3)
 
@@ -265,16 +266,20 @@ def ends_well(bench: Bench, coordinator: Process, undisturbed: dict[str, str]) -
     assert not bench.tracebacks(), bench.tracebacks()[0]
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 130)])
 def test_a_coordinator_that_ends_at_any_step_leaves_what_the_same_command_goes_on_with(
-    number: int, status: int, unmade: Bench, undisturbed: dict[str, str]
+    unmade: Bench, undisturbed: dict[str, str]
 ) -> None:
-    for hold in rules(unmade, [*steps.COORDINATOR.values()], "wait"):
+    held = unmade.faults.on_file("link", "*/chunks/0000/0001.parquet", do="wait")  # There is work left for each.
+    ends = ((signal.SIGTERM, 130), (signal.SIGKILL, -signal.SIGKILL))
+    for step, (number, status) in product(steps.COORDINATOR.values(), ends):
+        (hold,) = rules(unmade, [step], "wait")
         coordinator = unmade.coordinator("--chunk-size", "25")
         assert unmade.at(hold) is coordinator
         coordinator.kill(number)
         assert coordinator.wait() == status, coordinator.output
         assert ("Interrupted" in coordinator.output) == (number == signal.SIGTERM)
+        hold.lift()
+    held.lift()
     ends_well(unmade, unmade.coordinator("--chunk-size", "25"), undisturbed)
 
 

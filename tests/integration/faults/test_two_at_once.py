@@ -21,7 +21,7 @@ def test_of_two_coordinators_that_make_one_job_the_second_says_so_and_both_watch
 ) -> None:
     bench.job.spec.unlink()
     bench.worker("embed", "merge", name="both")
-    hold = bench.faults.on_call("shared.manifest:write_manifest", do="wait")
+    hold = bench.faults.on_step("write_manifest", do="wait")
     first = bench.coordinator("--chunk-size", "25")
     bench.at(hold)
     second = bench.coordinator("--chunk-size", "25")
@@ -76,7 +76,7 @@ def test_of_two_workers_with_other_bytes_that_commit_a_chunk_at_the_same_instant
     assert len(set(both.pids)) == 2
     versions = [path.read_bytes() for path in sorted(bench.job.chunk_dir(0).glob(".0003.parquet.*.tmp"))]
     assert len(set(versions)) == 2, "the two were to have bytes of their own"
-    seal = bench.faults.on_call("shared.ledger:seal_partition", do="wait")
+    seal = bench.faults.on_step("seal_partition", do="wait")
     both.lift()
     # Without hard links the later of the two may take the earlier one's place: a whole chunk for a whole chunk.
     wait_until(lambda: seal.reached, "the partition is about to be sealed")

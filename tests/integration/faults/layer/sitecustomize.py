@@ -290,82 +290,12 @@ def _fault_layer() -> None:
     opened.__name__ = opened.__qualname__ = "open"
     builtins.open = io.open = opened
 
-    # --- functions of modules
-
-    wrapped: set[str] = set()
-
-    def wrap(module, target: str) -> None:
-        """Put a wrapper around `package.module:function`, also where other modules have imported it by its name."""
-        import functools
-        import inspect
-
-        *holders, name = target.partition(":")[2].split(".")
-        holder = module
-        for part in holders:
-            holder = getattr(holder, part)
-        raw = inspect.getattr_static(holder, name)
-        if isinstance(raw, type):
-            return wrap(module, f"{target}.__init__")
-        function = raw.__func__ if isinstance(raw, staticmethod | classmethod) else raw
-
-        @functools.wraps(function)
-        def call(*arguments, **options):
-            for rule in rules_of("call"):
-                if rule["pattern"] == target and due(rule):
-                    happen(rule, None)
-            return function(*arguments, **options)
-
-        setattr(holder, name, type(raw)(call) if function is not raw else call)
-        wrapped.add(target)
-        for other in list(sys.modules.values()):
-            if getattr(other, "__name__", "").partition(".")[0] in ("coordinator", "workers", "shared"):
-                for known, value in list(vars(other).items()):
-                    if value is raw:
-                        setattr(other, known, call)
-
-    def wrap_in(module) -> None:
-        for rule in rules_of("call"):
-            target = rule["pattern"]
-            if target.partition(":")[0] == module.__name__ and target not in wrapped:
-                wrap(module, target)
-
-    def watch() -> None:
-        """See rules on functions of modules that were imported before the rule was made."""
-        while True:
-            time.sleep(0.03)
-            refresh(0.0)
-            for rule in rules_of("call"):
-                module = sys.modules.get(rule["pattern"].partition(":")[0])
-                # A module that is just being imported is wrapped at the end of its import.
-                spec = getattr(module, "__spec__", None)
-                if module is not None and not getattr(spec, "_initializing", False):
-                    wrap_in(module)
-
-    watching = []
-
-    def imported(module) -> None:
-        refresh(0.0)
-        wrap_in(module)
-        if not watching:
-            import threading
-
-            watching.append(threading.Thread(target=watch, name="fault-layer", daemon=True))
-            watching[0].start()
-
-    _after_import(imported)
     refresh(0.0)
-
-
-_HOOKS: list = []
 
 
 def _after_import(hook) -> None:
     """Call `hook(module)` after each import of a module of coordinator, workers and shared."""
     import importlib.machinery
-
-    _HOOKS.append(hook)
-    if len(_HOOKS) > 1:
-        return
 
     class Finder:
         @staticmethod
@@ -384,8 +314,7 @@ def _after_import(hook) -> None:
 
                 def exec_module(module):
                     execute(module)
-                    for each in _HOOKS:
-                        each(module)
+                    hook(module)
 
                 spec.loader.exec_module = exec_module
             return spec
