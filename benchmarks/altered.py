@@ -12,18 +12,18 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from coordinator.client import Client
-from coordinator.embedded_broker import EmbeddedBroker
-from coordinator.local import LocalWorkers
-from coordinator.queries import Queryable
-from shared import ledger, sealing
+from coordinator.client.client import Client
+from coordinator.client.queries import Queryable
+from coordinator.local.broker import EmbeddedBroker
+from coordinator.local.workers import LocalWorkers
 from shared.errors import ImageError, UsageError
-from shared.jobdir import JobDir
-from shared.manifest import load_manifest
-from shared.messages import Answer
-from shared.paths import to_os_path
+from shared.images.paths import to_os_path
+from shared.job.directory import JobDir
+from shared.job.manifest import load_manifest
+from shared.job.partition import ledger, sealing
+from shared.messages.tasks import Answer
 from shared.settings import Settings
-from workers.alterations import ALTERATIONS
+from workers.images.alterations import ALTERATIONS
 
 REQUIRED = ("jpeg quality 20", "half size", "flip", "brightness", "crop 20 %", "grey")
 """The alterations that the target counts; the others are measured beside them."""

@@ -10,12 +10,14 @@ import faiss
 import numpy as np
 
 from benchmarks.processes import LOOKALIKE, environment
-from shared import builds, files, ledger, path_list
 from shared.errors import LookalikeError
-from shared.jobdir import JobDir
-from shared.manifest import Manifest, load_manifest
-from workers import index
-from workers.stored import Images
+from shared.job import builds, path_list
+from shared.job.directory import JobDir
+from shared.job.manifest import Manifest, load_manifest
+from shared.job.partition import ledger
+from shared.storage import files
+from workers.vectors.ann import faiss_index
+from workers.vectors.embeddings import Images
 
 Sums = Mapping[str, str]
 _SEALED_FOLDERS = ("img_emb", "metadata", "errors")
@@ -77,7 +79,7 @@ def _index_promises(job: JobDir, ids: "np.ndarray[Any, Any]") -> list[str]:
         return ["CURRENT names no build."]
     builds.check_files(job, info, checksums=True)
     directory = job.build_dir(info.build)
-    loaded = index.load(directory / builds.INDEX_FILE, ntotal=info.ntotal, dim=info.dim)
+    loaded = faiss_index.load(directory / builds.INDEX_FILE, ntotal=info.ntotal, dim=info.dim)
     said = missing_or_double(Images.open(directory / builds.IMAGES_FILE).ids, ids, "The list of images")
     return said + missing_or_double(ids_of(loaded), ids, "The index")
 

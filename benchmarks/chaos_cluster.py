@@ -13,7 +13,7 @@ from pathlib import Path
 import redis
 
 from benchmarks.processes import fields_of
-from coordinator.embedded_broker import _server_binary
+from coordinator.local.broker import _server_binary
 
 WORKER_RESTART_SECONDS = 0.5
 """How soon a container's restart policy starts a worker again."""

@@ -10,9 +10,9 @@ from pathlib import Path
 from benchmarks.chaos_cluster import Member
 from benchmarks.chaos_outcome import Strike
 from benchmarks.chaos_scene import Planned, Scene
-from shared.broker import CONNECTION_ERRORS
-from shared.lease import MERGE
-from shared.queues import send_embed, send_merge
+from shared.broker.connection import CONNECTION_ERRORS
+from shared.broker.lease import MERGE
+from shared.broker.queues import send_embed, send_merge
 
 _MOST_FAULTS = 4
 _LATE = 0.95

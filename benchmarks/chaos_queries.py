@@ -8,13 +8,13 @@ from typing import Any, Self
 
 import numpy as np
 
-from coordinator.client import Client
-from shared import ledger
+from coordinator.client.client import Client
 from shared.errors import LookalikeError
-from shared.jobdir import JobDir
-from shared.manifest import load_manifest
-from shared.paths import to_os_path
-from shared.sealing import open_embeddings
+from shared.images.paths import to_os_path
+from shared.job.directory import JobDir
+from shared.job.manifest import load_manifest
+from shared.job.partition import ledger
+from shared.job.partition.sealing import open_embeddings
 
 _EVERY_SECONDS = 0.5
 # Short, as a search whose worker was killed is lost, and until it is given up nothing can be seen.

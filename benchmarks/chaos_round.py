@@ -18,11 +18,11 @@ from benchmarks.chaos_queries import Asker
 from benchmarks.chaos_scene import Planned, Scene, is_due
 from benchmarks.chaos_watch import Watch
 from benchmarks.processes import LOOKALIKE
-from shared.broker import make_app
+from shared.broker.connection import make_app
+from shared.broker.lease import MERGE
+from shared.broker.queues import queued_messages
 from shared.errors import LookalikeError
-from shared.jobdir import JobDir
-from shared.lease import MERGE
-from shared.queues import queued_messages
+from shared.job.directory import JobDir
 from shared.settings import Settings
 
 _POLL_SECONDS = 0.02

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import redis
 
-from shared import builds, checkpoint
+from shared.broker.lease import MERGE, holders
 from shared.errors import LookalikeError
-from shared.identity import known_as
-from shared.jobdir import JobDir
-from shared.lease import MERGE, holders
-from shared.manifest import Manifest, load_manifest
+from shared.job import builds
+from shared.job.directory import JobDir
+from shared.job.identity import known_as
+from shared.job.manifest import Manifest, load_manifest
+from shared.job.partition import checkpoint
 
 
 @dataclass(frozen=True, slots=True)

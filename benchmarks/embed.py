@@ -22,10 +22,10 @@ if __name__ == "__main__":  # Started as a file, Python looks for modules beside
 from benchmarks import embed_costs, embed_listing, embed_sources, embed_tables, machine, tables
 from benchmarks.embed_once import Asked
 from benchmarks.processes import LOOKALIKE, REPOSITORY, measured, require_linux, run_module
-from coordinator.sources import open_source
+from coordinator.sources.resolve import open_source
 from shared.errors import LookalikeError, UsageError
+from shared.images.paths import to_os_path
 from shared.models import DEFAULT_MODEL
-from shared.paths import to_os_path
 from shared.settings import without_settings
 
 RESULTS = REPOSITORY / "benchmarks" / "results"

@@ -11,18 +11,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-from coordinator.embedded_broker import EmbeddedBroker
-from coordinator.making import make_or_open
-from coordinator.progress import ProgressReader
-from coordinator.reconcile import Reconciler
-from shared.broker import connect, make_app
+from coordinator.jobs.create import make_or_open
+from coordinator.jobs.progress import ProgressReader
+from coordinator.jobs.reconcile import Reconciler
+from coordinator.local.broker import EmbeddedBroker
+from shared.broker.connection import connect, make_app
+from shared.broker.queues import queued_messages
 from shared.errors import JobError
-from shared.jobdir import JobDir
-from shared.manifest import load_manifest
-from shared.messages import EMBED_QUEUE
-from shared.queues import queued_messages
+from shared.job.directory import JobDir
+from shared.job.manifest import load_manifest
+from shared.messages.tasks import EMBED_QUEUE
+from shared.processes.memory import Peak
 from shared.settings import Settings
-from workers.memory import Peak
 
 _IN_A_FOLDER = 1_000
 _REPEATS = 3

@@ -21,7 +21,7 @@ def load_as_published(name: str, weights: str | None) -> tuple[Any, int]:
     """The Keras model of a name, its BatchNormalization layers in place, and its image size in pixels."""
     size = resolve_model(name, Path(weights) if weights else None).image_size
     if name == DEFAULT_MODEL:
-        from workers.keras_embedder import lite0
+        from workers.models.keras_backbone import lite0
 
         return lite0(_packaged(), size), size
     model = _application(name, size, None if weights else "imagenet")
@@ -57,7 +57,7 @@ def facts() -> dict[str, Any]:
     """What can embed here: the precisions of OpenVINO on this CPU; Keras' backend and the devices that it sees."""
     found: dict[str, Any] = {"precisions": ["f32"], "backend": os.environ.get("KERAS_BACKEND", "tensorflow")}
     if os.environ.get("CUDA_VISIBLE_DEVICES") == "-1":
-        from workers.openvino_embedder import capabilities
+        from workers.models.openvino_backbone import capabilities
 
         return found | {"precisions": ["f32", "bf16"] if "BF16" in capabilities() else ["f32"], "devices": ["cpu"]}
     if found["backend"] == "torch":  # Keras does not tell what PyTorch sees.
@@ -69,7 +69,7 @@ def facts() -> dict[str, Any]:
 
 def export(asked: dict[str, Any]) -> None:
     """Make the export that OpenVINO reads, where the benchmark keeps them; Keras builds it in a process of its own."""
-    from workers import exports
+    from workers.models import exports
 
     weights = Path(asked["weights"]) if asked["weights"] else None
     spec = resolve_model(asked["model"], weights)

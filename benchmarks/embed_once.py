@@ -24,13 +24,14 @@ from numpy.typing import NDArray
 
 from benchmarks.embed_models import load_as_published
 from benchmarks.machine import cores
-from shared import parquet, path_list
 from shared.errors import UsageError
-from shared.jobdir import JobDir
-from shared.manifest import Manifest
+from shared.job import path_list
+from shared.job.directory import JobDir
+from shared.job.manifest import Manifest
+from shared.processes.memory import Peak
 from shared.settings import Settings
-from workers.embedder import Embedder
-from workers.memory import Peak
+from shared.storage import parquet
+from workers.models.embedder import Embedder
 
 EMBEDDINGS = "embeddings.npy"
 _ARTICLE_BATCH = 128
@@ -95,8 +96,8 @@ def _cpu_seconds() -> float:
 
 def lookalike(source: str, folder: Path, asked: Asked) -> dict[str, Any]:
     """The embed worker's stage without Celery around it: read, decode, embed, commit chunks, seal."""
-    from coordinator.making import make_or_open
-    from workers.embedder import load_embedder
+    from coordinator.jobs.create import make_or_open
+    from workers.models.embedder import load_embedder
 
     parquet.without_pandas()  # As a worker does.
     job, settings = JobDir.at(folder / "job"), asked.settings()
@@ -119,8 +120,8 @@ def lookalike(source: str, folder: Path, asked: Asked) -> dict[str, Any]:
 
 
 def _embed(job: JobDir, manifest: Manifest, embedder: Embedder) -> None:
-    from workers.control import Control
-    from workers.embedding import embed_partition
+    from shared.processes.control import Control
+    from workers.embed.partition import embed_partition
 
     for partition in manifest.partitions:
         embed_partition(
@@ -135,7 +136,7 @@ def _embed(job: JobDir, manifest: Manifest, embedder: Embedder) -> None:
 
 def _embed_noise(folder: Path, settings: Settings, embedder: Embedder) -> None:
     """Embed a batch of noise from its files to its seal, so that all that a process does only once has been done."""
-    from coordinator.making import make_or_open
+    from coordinator.jobs.create import make_or_open
 
     (folder / "noise").mkdir()
     random = np.random.default_rng(0)
@@ -147,7 +148,7 @@ def _embed_noise(folder: Path, settings: Settings, embedder: Embedder) -> None:
 
 def _parts(job: JobDir, manifest: Manifest, embed: Callable[[Images], Any], batch_size: int) -> dict[str, Any]:
     """What reading and decoding take alone, on as many threads as a worker has, and what the model takes alone."""
-    from workers.decode import read_image, stream_images
+    from workers.images.decode import read_image, stream_images
 
     model_spec = manifest.model
     how = (model_spec.image_size, manifest.max_image_pixels, manifest.max_image_bytes, model_spec.decode)

@@ -6,9 +6,9 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from coordinator.sources import open_source
+from coordinator.sources.resolve import open_source
 from shared.errors import SourceError
-from shared.paths import to_os_path
+from shared.images.paths import to_os_path
 
 
 def pack(paths: Sequence[str], folder: Path) -> dict[str, Path]:

@@ -4,7 +4,7 @@ celery -A benchmarks.empty_worker worker -P threads -c 1 -Q empty
 """
 
 from benchmarks.query_load import EMPTY_TASK
-from shared.broker import make_app
+from shared.broker.connection import make_app
 from shared.settings import load_settings
 
 app = make_app(load_settings())

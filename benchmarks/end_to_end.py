@@ -22,10 +22,11 @@ import pyarrow.parquet as pq
 from benchmarks import altered, machine, tables
 from benchmarks.processes import LOOKALIKE, REPOSITORY, measured, require_linux
 from benchmarks.resume import resume_check
-from shared import builds, ledger
 from shared.errors import JobError, LookalikeError
-from shared.jobdir import JobDir
-from shared.manifest import load_manifest
+from shared.job import builds
+from shared.job.directory import JobDir
+from shared.job.manifest import load_manifest
+from shared.job.partition import ledger
 from shared.settings import without_settings
 
 RESULTS = REPOSITORY / "benchmarks" / "results" / "end_to_end.json"

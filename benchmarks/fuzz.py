@@ -22,7 +22,7 @@ from benchmarks.fuzz_files import FORMATS
 from benchmarks.fuzz_once import MAX_PIXELS
 from benchmarks.processes import REPOSITORY, require_linux
 from shared.errors import LookalikeError
-from shared.processes import ending
+from shared.processes.stage import ending
 
 RESULTS = REPOSITORY / "benchmarks" / "results" / "fuzz.json"
 # A process that decodes so many small files and is not done by then hangs over one of them.

@@ -27,11 +27,11 @@ from benchmarks import fuzz_tables, machine
 from benchmarks.fuzz_cases import TAR, kind_of, name_of, write_cases
 from benchmarks.processes import LOOKALIKE, REPOSITORY, children_of, environment, require_linux, role_of
 from benchmarks.tables import fill_in
-from coordinator.embedded_broker import EmbeddedBroker
+from coordinator.local.broker import EmbeddedBroker
 from shared.errors import LookalikeError, WorkerFailed
-from shared.jobdir import JobDir
-from shared.manifest import load_manifest
-from shared.processes import ending
+from shared.job.directory import JobDir
+from shared.job.manifest import load_manifest
+from shared.processes.stage import ending
 
 RESULTS = REPOSITORY / "benchmarks" / "results" / "fuzz_index.json"
 PAGE = REPOSITORY / "docs" / "benchmarks.md"

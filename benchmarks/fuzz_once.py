@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.fuzz_files import mutated, seeds
 from shared.errors import ImageError
 from shared.models import REDUCED, REDUCED_OPAQUE
-from workers.decode import decode
+from workers.images.decode import decode
 
 # What a damage may turn into a picture, at most. The memory for one of this size is part of the bound.
 MAX_PIXELS = 1_000_000

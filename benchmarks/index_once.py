@@ -20,20 +20,23 @@ import numpy as np
 from benchmarks.index_queries import K, Queries
 from benchmarks.processes import own_memory
 from benchmarks.timing import percentiles_of_runs
-from coordinator.importing import import_vectors
-from coordinator.vectors import open_vectors
-from shared import builds, ledger
-from shared.half import widen
-from shared.jobdir import JobDir
-from shared.manifest import load_manifest
+from coordinator.jobs.from_vectors import import_vectors
+from coordinator.sources.vectors.vectors import open_vectors
+from shared.job import builds
+from shared.job.directory import JobDir
+from shared.job.index_request import Wish, write_wish
+from shared.job.manifest import load_manifest
+from shared.job.partition import ledger
+from shared.processes.memory import Peak
 from shared.settings import Settings
-from shared.wish import Wish, write_wish
-from workers import index, merging, recall
-from workers.memory import Peak
-from workers.plan import IndexPlan
-from workers.recall import Width
-from workers.search import Searcher
-from workers.stored import Images, StoredEmbeddings
+from shared.vectors import widen
+from workers.evaluate import recall
+from workers.evaluate.recall import Width
+from workers.merge import build as merging
+from workers.search.searcher import Searcher
+from workers.vectors.ann import faiss_index
+from workers.vectors.ann.plan import IndexPlan
+from workers.vectors.embeddings import Images, StoredEmbeddings
 
 RUNS = 3
 _BATCH = 64
@@ -127,11 +130,11 @@ def _article(job: JobDir, build: str, path: str) -> dict[str, Any]:
     plan = IndexPlan("IVF-PQ", f"IVF{_ARTICLE_NLIST},PQ8x8np", stored.dim, _ARTICLE_NLIST, 1, 8, 8, _ARTICLE_TRAIN_ROWS)
     seconds, started = {}, time.perf_counter()
     drawn = np.random.default_rng(0).choice(len(stored), min(_ARTICLE_TRAIN_ROWS, len(stored)), replace=False)
-    made = index.train(plan, [widen(stored.rows(np.sort(drawn)))])
+    made = faiss_index.train(plan, [widen(stored.rows(np.sort(drawn)))])
     seconds["training"] = round(time.perf_counter() - started, 1)
     started = time.perf_counter()
     for first, block in stored.blocks():
-        index.add(made, stored.ids[first : first + len(block)], widen(block))
+        faiss_index.add(made, stored.ids[first : first + len(block)], widen(block))
     seconds["adding"] = round(time.perf_counter() - started, 1)
     images = Images.open(job.build_dir(build) / builds.IMAGES_FILE)
     stored.expect_scattered_reads()
@@ -150,7 +153,7 @@ def _article(job: JobDir, build: str, path: str) -> dict[str, Any]:
 
 def _bare(made: Any, nprobe: int, vectors: Any, k: int) -> Any:
     """What the index itself calls the nearest, of one vector or of many."""
-    return index.candidates(made, np.atleast_2d(vectors), k, nprobe)
+    return faiss_index.candidates(made, np.atleast_2d(vectors), k, nprobe)
 
 
 def _stored(job: JobDir) -> StoredEmbeddings:

@@ -14,7 +14,7 @@ from benchmarks.index_queries import Queries
 from benchmarks.peers import PEERS
 from benchmarks.processes import run_module
 from shared.errors import LookalikeError, UsageError
-from shared.jobdir import JobDir
+from shared.job.directory import JobDir
 
 FILE_BLOCKS: Final = 12
 FRESH: Final = 800

@@ -23,12 +23,14 @@ from benchmarks.index_queries import Floats, K, Queries, recall_at_10
 from benchmarks.machine import cores
 from benchmarks.timing import percentiles_of_runs
 from shared.errors import UsageError
-from shared.jobdir import JobDir
-from workers import index, lists, rerank, stored
-from workers.layers import bare_ivf
-from workers.recall import Width
-from workers.search import Searcher
-from workers.stored import StoredEmbeddings
+from shared.job.directory import JobDir
+from workers.evaluate.recall import Width
+from workers.search.searcher import Searcher
+from workers.vectors import embeddings, rerank
+from workers.vectors.ann import faiss_index
+from workers.vectors.ann import ivf as lists
+from workers.vectors.ann.layers import bare_ivf
+from workers.vectors.embeddings import StoredEmbeddings
 
 PARTS: Final = ("reduce", "lists", "scan", "copy rows", "compare")
 """The parts that are timed: fewer dimensions, choosing lists, reading their codes, the candidates' rows, cosines."""
@@ -41,13 +43,13 @@ RUNS = 3
 _READ_BYTES = 1 << 30
 # Where each part begins and ends in the real search.
 _JOINTS: tuple[tuple[str, Any, str], ...] = (
-    ("reduce", index, "_reduced"),
+    ("reduce", faiss_index, "_reduced"),
     ("lists", lists, "nearest"),
     ("scan", lists, "search"),
     ("copy rows", StoredEmbeddings, "gathered"),
     ("compare", rerank, "_simd"),
     ("compare", rerank, "cosines"),
-    ("compare", stored, "cosines"),
+    ("compare", embeddings, "cosines"),
 )
 
 Heard = Callable[[str, Sequence[Any], Any, float], None]
@@ -64,7 +66,7 @@ def measured(job: JobDir, build: str, queries: Queries) -> dict[str, Any]:
     `queries` have their truth; the new images among them are asked. Raises UsageError for an index without lists.
     """
     searcher = Searcher.open(job, build)
-    opened = index.load(job.build_dir(build) / "index.faiss", ntotal=None, dim=searcher.stored.dim)
+    opened = faiss_index.load(job.build_dir(build) / "index.faiss", ntotal=None, dim=searcher.stored.dim)
     bare = bare_ivf(opened)
     if bare is None:
         raise UsageError("The index has no lists, so its search has none of these parts: measure more embeddings.")
@@ -169,7 +171,7 @@ def _asked(searcher: Searcher, vectors: Floats, batch: int, times: list[float] |
 def _narrower(opened: Any, vectors: Floats, tuned: Width, nprobe: int) -> Width:
     """The tuned width with the margin at which `nprobe` lists are read on average."""
     most = min(tuned.nprobe, 3 * nprobe)
-    return Width(most, tuned.depth, index.list_margin(opened, vectors, nprobe, most), tuned.depth_ratio)
+    return Width(most, tuned.depth, faiss_index.list_margin(opened, vectors, nprobe, most), tuned.depth_ratio)
 
 
 @contextmanager

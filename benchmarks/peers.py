@@ -22,11 +22,11 @@ from benchmarks.features import Floats
 from benchmarks.index_queries import K, Queries
 from benchmarks.processes import own_memory
 from benchmarks.timing import percentiles_of_runs
-from shared import ledger
-from shared.half import widen
-from shared.jobdir import JobDir
-from shared.manifest import load_manifest
-from workers.stored import StoredEmbeddings
+from shared.job.directory import JobDir
+from shared.job.manifest import load_manifest
+from shared.job.partition import ledger
+from shared.vectors import widen
+from workers.vectors.embeddings import StoredEmbeddings
 
 RUNS = 3
 _DEPTH = 1_000

@@ -21,12 +21,12 @@ if __name__ == "__main__":  # Started as a file, Python looks for modules beside
 from benchmarks import altered, index_size, machine, query_load, query_tables, tables
 from benchmarks.features import Features
 from benchmarks.processes import LOOKALIKE, REPOSITORY, children_of, measured, own_memory, require_linux, run_module
-from coordinator.client import Client
-from coordinator.embedded_broker import EmbeddedBroker
-from coordinator.local import LocalWorkers
-from coordinator.queries import Queryable
+from coordinator.client.client import Client
+from coordinator.client.queries import Queryable
+from coordinator.local.broker import EmbeddedBroker
+from coordinator.local.workers import LocalWorkers
 from shared.errors import LookalikeError
-from shared.jobdir import JobDir
+from shared.job.directory import JobDir
 from shared.settings import Settings, without_settings
 
 RESULTS = REPOSITORY / "benchmarks" / "results" / "query.json"

@@ -21,8 +21,8 @@ from PIL import Image
 from benchmarks import machine
 from shared.errors import ImageError
 from shared.settings import Settings
-from workers.decode import decode
-from workers.decoding_processes import DecodingProcesses
+from workers.images.decode import decode
+from workers.search.decoding import DecodingProcesses
 
 SIZES = ((400, 600), (1080, 1440), (3000, 4000))
 RESULTS = Path(__file__).parent / "results" / "query_decode.json"
@@ -30,7 +30,7 @@ IMAGE_SIZE, MOST_PIXELS, HOW = 224, 178_956_970, "reduced"
 # Ends its process on what begins with a word that no image begins with.
 ENDING = """
 import os, signal, sys
-from workers import decoding_processes as real
+from workers.search import decoding as real
 whole = real.decode
 def decode(data, *how):
     if data[:5] == b"crash": os.kill(os.getpid(), signal.SIGSEGV)

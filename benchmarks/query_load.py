@@ -11,9 +11,9 @@ from typing import Any
 
 from benchmarks.processes import REPOSITORY
 from benchmarks.timing import percentiles_of_runs
-from coordinator.client import Client, PendingReply
-from coordinator.queries import Queryable
-from shared.broker import connect, make_app
+from coordinator.client.client import Client, PendingReply
+from coordinator.client.queries import Queryable
+from shared.broker.connection import connect, make_app
 from shared.settings import Settings, without_settings
 
 RUNS = 3

@@ -12,8 +12,8 @@ from typing import Any, Self
 
 from benchmarks.processes import LOOKALIKE, begin, children_of
 from shared.errors import WorkerFailed
-from shared.jobdir import JobDir
-from shared.manifest import load_manifest
+from shared.job.directory import JobDir
+from shared.job.manifest import load_manifest
 
 # After which share of the chunks each is killed.
 KILLS = (("embed worker", 0.2), ("embed worker", 0.45), ("coordinator", 0.7))

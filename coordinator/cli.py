@@ -9,26 +9,12 @@ from typing import Annotated
 import typer
 from rich.console import RenderableType
 
-from coordinator import (
-    at_work,
-    display,
-    doctor,
-    evaluating,
-    importing_command,
-    indexing,
-    packing_command,
-    retry_command,
-    searching,
-    services,
-    showing,
-    terminal,
-    upkeep,
-)
-from coordinator.choosing import EVERYTHING, Choice
-from coordinator.demo import cut_photos, find_again
-from coordinator.indexing import LOOK_SECONDS, STORE_LOOK_SECONDS, Asked
-from coordinator.progress import Progress, ProgressReader
-from coordinator.terminal import (
+from coordinator.commands import evaluate, import_vectors, pack, search, services, show
+from coordinator.commands.demo import cut_photos, find_again
+from coordinator.commands.upkeep import integrity, retry
+from coordinator.display import job as display
+from coordinator.display import terminal
+from coordinator.display.terminal import (
     Broker,
     Engine,
     Exclude,
@@ -42,14 +28,19 @@ from coordinator.terminal import (
     err,
     out,
 )
-from coordinator.wishes import NOTHING_TYPED, Typed
-from coordinator.workforce import client_for_search, named_broker
-from shared import home
+from coordinator.doctor import visit
+from coordinator.jobs import activity, run
+from coordinator.jobs.index_request import NOTHING_TYPED, Typed
+from coordinator.jobs.progress import Progress, ProgressReader
+from coordinator.jobs.run import LOOK_SECONDS, STORE_LOOK_SECONDS, Asked
+from coordinator.local.resources import client_for_search, named_broker
+from coordinator.sources.choosing import EVERYTHING, Choice
 from shared.errors import UsageError
-from shared.jobdir import JobDir
-from shared.manifest import load_manifest
-from shared.paths import expanded
+from shared.images.paths import expanded
+from shared.job.directory import JobDir
+from shared.job.manifest import load_manifest
 from shared.settings import Settings, load_settings
+from shared.storage import home
 
 app = typer.Typer(
     add_completion=False,
@@ -165,11 +156,11 @@ def index_job(
 ) -> Progress:
     """What `index` does, also for the demo; returns the progress at the end.
 
-    The arguments are those of `indexing.Asked`; `typed_broker` is the --broker of the command.
+    The arguments are those of `run.Asked`; `typed_broker` is the --broker of the command.
     """
     asked = Asked(source, job, settings, workers, sizes, typed or NOTHING_TYPED, accepted, choice, moved)
     with terminal.interruptible(job), terminal.IndexView(job, named_broker(settings, typed_broker)) as view:
-        return indexing.index(asked, view.tell)
+        return run.index(asked, view.tell)
 
 
 @app.command()
@@ -190,7 +181,7 @@ def status(
     reader = ProgressReader(directory, load_manifest(directory))
     if watch:
         terminal.watch(_frames(directory, reader, settings), STORE_LOOK_SECONDS if directory.in_store else LOOK_SECONDS)
-    progress, found = reader.read(), at_work.look(directory, reader.manifest.identity, settings)
+    progress, found = reader.read(), activity.look(directory, reader.manifest.identity, settings)
     if as_json:
         terminal.show_json(progress.to_json() | {"broker": found.to_json()})
         return
@@ -202,19 +193,19 @@ def _frames(job: JobDir, reader: ProgressReader, settings: Settings) -> Iterator
     """What `status --watch` shows, a view and a line, until the job is done."""
     while not (progress := reader.read()).index_is_current:
         lines = display.at_work_lines(
-            at_work.look(job, reader.manifest.identity, settings), reader.manifest.partition_count
+            activity.look(job, reader.manifest.identity, settings), reader.manifest.partition_count
         )
         line = " · ".join([display.one_line(progress), *(" ".join(line.split()) for line in lines)])
         yield display.live_view(progress, display.rate_line(progress), lines), line
 
 
 for command in (
-    searching.search, evaluating.evaluate, upkeep.verify, upkeep.repair, upkeep.rollback, retry_command.retry,
-    services.worker, services.flower, showing.show, doctor.doctor,
+    search.search, evaluate.evaluate, integrity.verify, integrity.repair, integrity.rollback, retry.retry,
+    services.worker, services.flower, show.show, visit.doctor,
 ):  # fmt: skip
     app.command()(command)
-app.command("import")(importing_command.import_)
-app.command()(packing_command.pack)
+app.command("import")(import_vectors.import_)
+app.command()(pack.pack)
 
 
 @app.command()

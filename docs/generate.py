@@ -121,8 +121,16 @@ def _default(default: object) -> str:
 
 
 def _modules(words: list[str]) -> str:
-    rows = [[f"`{word}`", _sentence(ROOT / word)] for word in words]
-    return _table(["module", "what room it is"], rows)
+    """The folders of a package, each with what it is and a table of its modules."""
+    package = ROOT / words[0]
+    parts = []
+    for start in sorted(package.rglob("__init__.py"), key=lambda path: path.parent.parts):
+        folder = start.parent
+        paths = [path for path in sorted(folder.glob("*.py")) if path != start]
+        rows = [[f"`{path.relative_to(ROOT)}`", _sentence(path)] for path in paths]
+        head = "" if folder == package else f"**`{folder.relative_to(ROOT)}/`** {_sentence(start)}\n\n"
+        parts.append(head + _table(["module", "what it does"], rows))
+    return "\n\n".join(parts)
 
 
 def _sentence(path: Path) -> str:

@@ -4,14 +4,14 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from coordinator import client
+from coordinator.client import client
 from lookalike.hits import Hit, Hits
-from shared import messages
+from shared.messages import tasks
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from coordinator.queries import Queryable
+    from coordinator.client.queries import Queryable
 
 
 class PendingReply(client.PendingReply):
@@ -95,6 +95,6 @@ class Client(client.Client):
         replies = super().enqueue(queries, k, exact=exact, ids=ids, where=where)
         return [reply for reply in replies if isinstance(reply, PendingReply)]
 
-    def hits(self, answer: messages.Answer) -> Hits:
+    def hits(self, answer: tasks.Answer) -> Hits:
         """The hits of an answer, which give their images."""
         return Hits(Hit(hit.rank, hit.id, hit.image_path, hit.similarity) for hit in answer.hits)

@@ -7,10 +7,10 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 from lookalike import extras
-from shared import messages
 from shared.errors import LookalikeError
-from shared.locations import read_bytes
-from shared.paths import shown_path
+from shared.images.location import read_bytes
+from shared.images.paths import shown_path
+from shared.messages import tasks
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _SHOWN_AS_THEY_ARE: Final = {b"\xff\xd8\xff": "jpeg", b"\x89PNG": "png", b"GIF8"
 
 
 @dataclass(frozen=True, slots=True)
-class Hit(messages.Hit):
+class Hit(tasks.Hit):
     """An image that was found.
 
     Attributes
@@ -59,7 +59,7 @@ class Hit(messages.Hit):
         where `lookalike[worker]`, which decodes, is not installed.
         """
         with extras.needed("To decode an image"):
-            from workers.viewing import pixels
+            from workers.images.viewing import pixels
         return pixels(self.read(), Settings().max_image_pixels)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -92,7 +92,7 @@ def _picture(hit: Hit) -> str:
         data = hit.read()
         try:
             with extras.needed("To show an image"):
-                from workers.viewing import thumbnail
+                from workers.images.viewing import thumbnail
             kind, small = "jpeg", thumbnail(data, _PIXELS, Settings().max_image_pixels)
         except LookalikeError:
             known = next((kind for start, kind in _SHOWN_AS_THEY_ARE.items() if data.startswith(start)), None)

@@ -11,17 +11,17 @@ from lookalike import extras
 from lookalike.client import Client
 from lookalike.hits import Hit, Hits
 from shared.errors import BrokerUnreachable, NoWorker
-from shared.jobdir import JobDir
-from shared.locations import read_bytes
-from shared.manifest import Manifest, load_manifest
+from shared.images.location import read_bytes
+from shared.job.directory import JobDir
+from shared.job.manifest import Manifest, load_manifest
 from shared.settings import load_settings
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from coordinator.queries import Queryable
+    from coordinator.client.queries import Queryable
     from lookalike.status import Status
-    from shared.locations import Location
+    from shared.images.location import Location
 
 
 class Job:
@@ -92,12 +92,12 @@ class Job:
         Raises CorruptFile when a file of the job is not right.
         """
         with extras.needed("To read the status of a job"):
-            from coordinator import at_work
-            from coordinator.progress import ProgressReader
+            from coordinator.jobs import activity
+            from coordinator.jobs.progress import ProgressReader
             from lookalike.status import Status
         return Status.of(
             ProgressReader(self._job, self._manifest).read(),
-            at_work.look(self._job, self._manifest.identity, self._settings),
+            activity.look(self._job, self._manifest.identity, self._settings),
         )
 
     def _client(self) -> Client:
@@ -113,8 +113,8 @@ class Job:
                 self._running = _Running(self, client, lambda: None, stack.pop_all())
                 return client
             with extras.needed("To search without a broker"):
-                from coordinator.workforce import service_for_search
-                from shared import builds
+                from coordinator.local.resources import service_for_search
+                from shared.job import builds
             builds.require_promoted(self._job)
             service = service_for_search(stack, self._job, self._settings, Client)
             assert isinstance(service.client, Client)
@@ -133,7 +133,7 @@ class _Images:
 
     def read(self, image_id: int, path: str) -> bytes:
         """The bytes of an image; one in an archive is read where the job knows that it is."""
-        from shared import path_list
+        from shared.job import path_list
 
         partition = self._manifest.partition(image_id // self._manifest.partition_size)
         with self._lock:

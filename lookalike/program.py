@@ -11,11 +11,11 @@ from lookalike import extras
 from lookalike.client import Client
 from lookalike.job import Job
 from shared.errors import UsageError
-from shared.jobdir import JobDir
+from shared.job.directory import JobDir
 from shared.settings import load_settings
 
 if TYPE_CHECKING:
-    from coordinator import indexing
+    from coordinator.jobs import run
 
 
 def open(job: str | os.PathLike[str], broker: str | None = None) -> Job:
@@ -127,9 +127,9 @@ def index(
         if isinstance(patterns, str):
             raise UsageError(f"{name} is a list of patterns, as in {name}=[{patterns!r}], and not one text.")
     with extras.needed("To index"):
-        from coordinator import indexing
-        from coordinator.choosing import Choice
-        from coordinator.wishes import Typed
+        from coordinator.jobs import run
+        from coordinator.jobs.index_request import Typed
+        from coordinator.sources.choosing import Choice
     directory = JobDir.at(os.fspath(job))
     settings = load_settings().changed(
         broker_url=broker,
@@ -141,7 +141,7 @@ def index(
         partition_size=partition_size,
         chunk_size=chunk_size,
     )
-    asked = indexing.Asked(
+    asked = run.Asked(
         os.fspath(source),
         directory,
         settings,
@@ -153,7 +153,7 @@ def index(
         moved,
     )
     with extras.needed("To index"):
-        indexing.index(asked, _Telling(progress, every).tell)
+        run.index(asked, _Telling(progress, every).tell)
     return Job(job, broker)
 
 
@@ -166,27 +166,28 @@ class _Telling:
         self._kind: type[object] | None = None
         self._last = 0.0
 
-    def tell(self, event: "indexing.Event") -> None:
+    def tell(self, event: "run.Event") -> None:
         if self._progress is None:
             return
-        from coordinator import display, indexing
+        from coordinator.display import job as display
+        from coordinator.jobs import run
 
         now = time.monotonic()
-        counts = isinstance(event, indexing.Doing | indexing.Step)
+        counts = isinstance(event, run.Doing | run.Step)
         due = not counts or type(event) is not self._kind or now - self._last >= self._every
-        if isinstance(event, indexing.Step):
+        if isinstance(event, run.Step):
             for notice in event.notices:
                 self._progress(Event(str(notice)))
         if not due:
             return
         self._kind, self._last = type(event), now
-        if isinstance(event, indexing.Doing):
+        if isinstance(event, run.Doing):
             self._progress(Event(event.what))
-        elif isinstance(event, indexing.Said):
+        elif isinstance(event, run.Said):
             self._progress(Event(event.sentence))
         else:
-            found = event.look.progress if isinstance(event, indexing.Step) else event.progress
-            if isinstance(event, indexing.Step):
+            found = event.look.progress if isinstance(event, run.Step) else event.progress
+            if isinstance(event, run.Step):
                 sentence = display.one_line(found, display.activity(event.look))
             else:
                 sentence = "\n".join(display.finished_lines(found, found.job)[:2])

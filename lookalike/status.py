@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from coordinator.at_work import AtWork
-    from coordinator.progress import Progress
+    from coordinator.jobs.activity import AtWork
+    from coordinator.jobs.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,8 @@
         └── WorkerFailed            a worker says why the job can't go on
 
 Where an action of lookalike's own mends what is wrong, the error has a `Remedy`; the sentence for who types commands
-is made of it in `coordinator.remedies`. A reply carries an error as `error_to_json` writes it, with the status of an
-image, and `error_from_json` makes the same error of it again.
+is made of it in `coordinator.display.remedies`. A reply carries an error as `error_to_json` writes it, with the status
+of an image, and `error_from_json` makes the same error of it again.
 """
 
 import errno

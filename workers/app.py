@@ -1,4 +1,4 @@
-"""The one place that builds the Celery app at import, for `workers.worker_process` and for `celery -A workers.app`."""
+"""The one place that builds the Celery app at import, for `python -m workers` and for `celery -A workers.app`."""
 
 import logging
 import os
@@ -7,12 +7,12 @@ from typing import Any
 
 from celery import signals
 
-from shared import home, parquet
-from shared.broker import CONNECTION_ERRORS, make_app
-from shared.lease import release_owner
+from shared.broker.connection import CONNECTION_ERRORS, make_app
+from shared.broker.lease import release_owner
 from shared.settings import load_settings
-from workers import envelopes, logs, self_report
-from workers.runtime import Runtime, follow_parent
+from shared.storage import home, parquet
+from workers.tasks import logs, self_report, transport
+from workers.tasks.runtime import Runtime, follow_parent
 
 parquet.without_pandas()
 if (without_home := home.lend()) is not None:
@@ -20,14 +20,14 @@ if (without_home := home.lend()) is not None:
 settings = load_settings()
 app = make_app(
     settings,
-    include=["workers.embed_worker", "workers.merge_worker", "workers.query_worker"],
+    include=["workers.tasks.embed", "workers.tasks.merge", "workers.tasks.search"],
 )
 app.lookalike = Runtime(settings)
-app.amqp.Connection = envelopes.GuardedConnection
-app.conf.broker_transport_options["search_body"] = envelopes.longest_body(
+app.amqp.Connection = transport.GuardedConnection
+app.conf.broker_transport_options["search_body"] = transport.longest_body(
     settings.max_query_bytes, settings.max_queries
 )
-app.conf.worker_consumer = "workers.refused:Consumer"
+app.conf.worker_consumer = "workers.tasks.refused:Consumer"
 app.steps["consumer"].add(logs.BrokerSeen)
 logs.install(settings.broker_url)
 assert self_report.self_report  # Its import has taught the worker to answer.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.client import Client
+from coordinator.client.client import Client
 from tests.integration.processes import (
     PATIENCE_SECONDS,
     Process,

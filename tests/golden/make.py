@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from shared import checkpoint
-from shared.checkpoint import ImageRow
-from shared.manifest import FORMAT
+from shared.job.manifest import FORMAT
+from shared.job.partition import checkpoint
+from shared.job.partition.checkpoint import ImageRow
 from shared.settings import Settings
 from tests.unit.make_job import image_path, make_job
-from workers.merging import merge
+from workers.merge.build import merge
 
 HERE = Path(__file__).parent
 

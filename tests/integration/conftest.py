@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.making import make_or_open
-from shared.jobdir import JobDir
+from coordinator.jobs.create import make_or_open
+from shared.job.directory import JobDir
 from shared.settings import Settings
 from tests.integration.faults.bench import CHUNK_SIZE, Bench
 from tests.integration.faults.faults import Faults

@@ -121,7 +121,7 @@ def free_port() -> int:
 
 
 def valkey_binary() -> str:
-    from coordinator.embedded_broker import _server_binary
+    from coordinator.local.broker import _server_binary
 
     return str(_server_binary())
 

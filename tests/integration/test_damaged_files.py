@@ -8,13 +8,13 @@ import pytest
 from benchmarks.fuzz_cases import write_cases
 from benchmarks.fuzz_files import FORMATS
 from benchmarks.fuzz_index import command, counts_of, in_tar_as_in_folder, rows_of, said_wrong, sampled, search
-from shared.jobdir import JobDir
+from shared.job.directory import JobDir
 from tests.integration.faults.faults import Faults
 from tests.integration.processes import environment
 
 pytestmark = pytest.mark.timeout(300)
 
-MOST_BYTES = {"embed": 600 << 20, "query": 600 << 20, "workers.decoding_processes": 200 << 20}
+MOST_BYTES = {"embed": 600 << 20, "query": 600 << 20, "workers.search.decoding": 200 << 20}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process's peak memory")

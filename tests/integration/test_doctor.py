@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import redis
 
-from coordinator import worker_checks
-from coordinator.worker_checks import Worker
+from coordinator.doctor import check_workers
+from coordinator.doctor.check_workers import Worker
 from shared.settings import Settings
 from tests.integration.processes import Process, environment, run, wait_until
 
@@ -68,7 +68,7 @@ def test_a_password_is_shown_nowhere(broker_url: str) -> None:
 
 
 def answering(settings: Settings, count: int) -> list[Worker]:
-    return wait_until(lambda: len(found := worker_checks.ask(settings)) == count and found, f"{count} workers answer")
+    return wait_until(lambda: len(found := check_workers.ask(settings)) == count and found, f"{count} workers answer")
 
 
 def answered(broker_url: str, count: int) -> dict[str, Any]:

@@ -6,12 +6,12 @@ from pathlib import Path
 import cv2
 import pytest
 
-from shared import builds
-from shared.copies import read_copies
-from shared.jobdir import JobDir
+from shared.job import builds
+from shared.job.altered_copies import read_copies
+from shared.job.directory import JobDir
 from tests.integration.faults.faults import Faults
 from tests.integration.processes import environment, run
-from workers.alterations import MEASURED
+from workers.images.alterations import MEASURED
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from coordinator.client import Client
+from coordinator.client.client import Client
 from shared.errors import QueryError
 from tests.integration.faults.faults import Faults
 from tests.integration.processes import Process, environment, make_photos, run, wait_until

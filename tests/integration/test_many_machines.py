@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 import pytest
 
-from coordinator.client import Client
+from coordinator.client.client import Client
 from shared.errors import BrokerUnreachable, ImageError, NoIndexYet, NoWorker, QueryError
-from shared.jobdir import JobDir
-from shared.ledger import read_seal
-from shared.manifest import load_manifest
+from shared.job.directory import JobDir
+from shared.job.manifest import load_manifest
+from shared.job.partition.ledger import read_seal
 from tests.conftest import require_service
 from tests.integration.faults.bench import is_ready
 from tests.integration.processes import (

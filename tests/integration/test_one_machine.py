@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from coordinator import embedded_broker
-from coordinator.embedded_broker import EmbeddedBroker, runtime_directory
-from shared.jobdir import JobDir
+from coordinator.local import broker as embedded_broker
+from coordinator.local.broker import EmbeddedBroker, runtime_directory
+from shared.job.directory import JobDir
 from tests.integration.faults.faults import Fault, Faults
 from tests.integration.processes import (
     LOOKALIKE,
@@ -65,7 +65,7 @@ def ended(server: str) -> bool:
 def leftovers(root: Path) -> list[str]:
     """What still runs for a jobs root: its broker, or workers."""
     broker = [args for _, args in commands_with(str(runtime_directory(root)))]
-    return broker + [args for pid, args in commands_with("workers.worker_process") if runs_for(root, pid)]
+    return broker + [args for pid, args in commands_with("finding.py workers --queues") if runs_for(root, pid)]
 
 
 def test_index_embeds_what_it_can_and_lists_the_rest_with_a_reason(finished: Path) -> None:
@@ -280,7 +280,7 @@ def test_stdin_and_list_files_are_sources_too(few_photos: Path, tmp_path: Path) 
 
 def test_an_embedded_broker_is_shared_and_ends_with_its_last_user(tmp_path: Path) -> None:
     holder = (
-        "import sys; from pathlib import Path; from coordinator.embedded_broker import EmbeddedBroker; "
+        "import sys; from pathlib import Path; from coordinator.local.broker import EmbeddedBroker; "
         f"EmbeddedBroker(Path({str(tmp_path)!r})); print('up', flush=True); sys.stdin.read()"
     )
     server = str(runtime_directory(tmp_path))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from coordinator.sources import open_source
+from coordinator.sources.resolve import open_source
 from tests.integration.faults.faults import Faults
 from tests.integration.processes import Process, children_of, commands_with, environment, make_photos, run, wait_until
 

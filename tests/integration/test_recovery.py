@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.messages import EmbedPartition, MergeJob
-from shared.queues import queued_messages, queued_tasks, send_merge
+from shared.broker.queues import queued_messages, queued_tasks, send_merge
+from shared.messages.tasks import EmbedPartition, MergeJob
 from tests.integration.faults.bench import Bench
 from tests.integration.faults.faults import Faults
 from tests.integration.processes import (

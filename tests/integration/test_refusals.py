@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from shared.broker import require_working_broker
+from shared.broker.connection import require_working_broker
 from shared.errors import BrokerRefuses
 from shared.settings import Settings
 from tests.integration.processes import (

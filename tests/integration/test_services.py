@@ -13,7 +13,7 @@ from urllib.request import urlopen
 import pytest
 from ruamel.yaml import YAML
 
-from coordinator.client import Client
+from coordinator.client.client import Client
 from tests.integration.processes import Process, answers, environment, free_port, valkey_binary, wait_until
 
 pytestmark = pytest.mark.timeout(600)

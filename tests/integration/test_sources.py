@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.jobdir import JobDir
+from shared.job.directory import JobDir
 from tests.integration.faults.faults import Faults
 from tests.integration.processes import Process, environment, make_photos, run, wait_until
 

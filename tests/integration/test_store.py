@@ -9,12 +9,12 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from coordinator.findings import Checked
-from coordinator.progress import ProgressReader
-from coordinator.verify import verify
-from shared import store_drivers
-from shared.jobdir import JobDir
-from shared.manifest import load_manifest
+from coordinator.integrity.findings import Checked
+from coordinator.integrity.verify import verify
+from coordinator.jobs.progress import ProgressReader
+from shared.job.directory import JobDir
+from shared.job.manifest import load_manifest
+from shared.storage import drivers
 from tests.integration.faults.bench import bytes_of
 from tests.integration.faults.faults import Faults
 from tests.integration.processes import Process, environment, free_port, make_photos, run, wait_until
@@ -49,7 +49,7 @@ def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
     }
     for name, value in keys.items():
         monkeypatch.setenv(name, value)
-    store_drivers.file_system.cache_clear()
+    drivers.file_system.cache_clear()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     server = Process(command, tmp_path / "s3.log", environment())
     try:
@@ -58,7 +58,7 @@ def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
         yield Bucket(server, environment(LOOKALIKE_JOB_CACHE_DIR=str(tmp_path / "cache")))
     finally:
         server.stop()
-        store_drivers.file_system.cache_clear()
+        drivers.file_system.cache_clear()
 
 
 def test_a_job_in_a_bucket_survives_a_kill_and_is_searched_from_copies(bucket: Bucket, tmp_path: Path) -> None:

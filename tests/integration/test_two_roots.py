@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 import redis
 
-from coordinator.client import Client
-from shared import ledger
+from coordinator.client.client import Client
 from shared.errors import AnotherJob
-from shared.jobdir import JobDir
-from shared.manifest import load_manifest
-from shared.messages import EMBED_QUEUE
+from shared.job.directory import JobDir
+from shared.job.manifest import load_manifest
+from shared.job.partition import ledger
+from shared.messages.tasks import EMBED_QUEUE
 from tests.integration.faults.bench import is_ready
 from tests.integration.faults.faults import Faults
 from tests.integration.processes import QUICK, Process, environment, make_photos, run, wait_until

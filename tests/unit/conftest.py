@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from coordinator import cli
-from shared import files
-from shared.stores import StorePath
+from shared.storage import files
+from shared.storage.stores import StorePath
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy machine may take a while to ask who is at work."""
-    monkeypatch.setattr("coordinator.at_work.ASK_SECONDS", 60.0)
+    monkeypatch.setattr("coordinator.jobs.activity.ASK_SECONDS", 60.0)
 
 
 @pytest.fixture

@@ -2,12 +2,12 @@
 
 import sys
 
-from workers.decoding_processes import DecodingProcesses
+from workers.search.decoding import DecodingProcesses
 
 PROGRAM = """
 import os, signal, sys, threading
 import numpy as np
-from workers import decoding_processes as real
+from workers.search import decoding as real
 def decode(data, *how):
     word, _, rest = bytes(data[:200]).partition(b" ")
     if word == b"crash": os.kill(os.getpid(), signal.SIGSEGV)

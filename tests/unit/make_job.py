@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from shared import checkpoint, ledger, path_list
-from shared.checkpoint import ImageRow
-from shared.jobdir import JobDir
-from shared.manifest import Manifest, Source, write_manifest
+from shared.job import path_list
+from shared.job.directory import JobDir
+from shared.job.manifest import Manifest, Source, write_manifest
+from shared.job.partition import checkpoint, ledger
+from shared.job.partition.checkpoint import ImageRow
 from shared.models import PREPROCESSING, ModelSpec
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from shared.copies import Copies, none_of
-from shared.messages import Hit
-from workers.accuracy import K, accuracy_at_10, by_alteration, found, queries_of
+from shared.job.altered_copies import Copies, none_of
+from shared.messages.tasks import Hit
+from workers.evaluate.accuracy import K, accuracy_at_10, by_alteration, found, queries_of
 
 
 def copies(ids: Sequence[int], names: Sequence[str], similarities: Sequence[float]) -> Copies:

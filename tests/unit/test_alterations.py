@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import ImageError, UsageError
-from workers.alterations import ALTERATIONS, QUALITY, Alteration, alter, encode_jpeg
+from workers.images.alterations import ALTERATIONS, QUALITY, Alteration, alter, encode_jpeg
 
 
 def picture(height: int = 120, width: int = 160, seed: int = 1) -> np.ndarray:

@@ -13,17 +13,18 @@ import numpy as np
 import pytest
 
 from shared.errors import ImageError, QueryError
-from shared.filter import Filter
-from shared.messages import Query, SearchJob
+from shared.messages.filter import Filter
+from shared.messages.tasks import Query, SearchJob
 from shared.models import DECODES, imported_model, resolve_model
 from shared.settings import Settings
 from tests.unit.ending_decoders import ending
 from tests.unit.make_job import make_job
-from workers import answering, searchers
-from workers.answering import Answerer
-from workers.decode import decode
-from workers.decoding_processes import DecodingProcesses
-from workers.merging import merge
+from workers.images.decode import decode
+from workers.merge.build import merge
+from workers.search import answer as answering
+from workers.search import pool
+from workers.search.answer import Answerer
+from workers.search.decoding import DecodingProcesses
 
 pytestmark = pytest.mark.slow
 
@@ -104,7 +105,7 @@ def test_a_query_image_is_decoded_in_the_way_of_its_job(
     made = make_job(tmp_path / "job", listed=30, dim=DIM, partition_size=30)
     merge(made.job, made.manifest, Settings(), lambda phase, share: None)
     spec = replace(made.manifest.model, preprocessing=resolve_model("efficientnet-b0", decode=how).preprocessing)
-    monkeypatch.setattr(searchers, "load_manifest", lambda job: replace(made.manifest, model=spec))
+    monkeypatch.setattr(pool, "load_manifest", lambda job: replace(made.manifest, model=spec))
     seen: list[np.ndarray] = []
 
     class Seeing(FakeEmbedder):
@@ -128,7 +129,7 @@ def test_an_image_can_not_be_asked_of_vectors_that_were_imported(
     made = make_job(tmp_path / "job", listed=30, dim=DIM, partition_size=30)
     merge(made.job, made.manifest, Settings(), lambda phase, share: None)
     imported = replace(made.manifest, model=imported_model("theirs", DIM))
-    monkeypatch.setattr(searchers, "load_manifest", lambda job: imported)
+    monkeypatch.setattr(pool, "load_manifest", lambda job: imported)
     own = made.embeddings[7].astype(np.float32)
     message = SearchJob("job", (Query(image=png((9, 8, 7))), Query(vector=own)), k=1)
     image, vector = Answerer(Settings()).answer(made.job, message)

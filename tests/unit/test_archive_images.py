@@ -15,12 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from coordinator.choosing import Choice
-from coordinator.listing import Listed
-from coordinator.sources import open_source
+from coordinator.sources.choosing import Choice
+from coordinator.sources.listing import Listed
+from coordinator.sources.resolve import open_source
 from shared.errors import ImageError, SourceError
-from shared.locations import read_bytes
-from shared.members import Member
+from shared.images.location import read_bytes
+from shared.images.members import Member
 from tests.unit.image_forms import CONTENTS, NAMES, write_tar, write_zip
 
 ROOMY = 1 << 20

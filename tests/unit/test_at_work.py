@@ -8,14 +8,15 @@ from typing import Any, Self
 import pytest
 import redis
 
-from coordinator import at_work, embedded_broker
-from coordinator.at_work import AtWork
-from coordinator.embedded_broker import EmbeddedBroker
-from shared import lease
+from coordinator.jobs import activity
+from coordinator.jobs.activity import AtWork
+from coordinator.local import broker
+from coordinator.local.broker import EmbeddedBroker
+from shared.broker import lease
+from shared.broker.lease import Holder, Trouble
 from shared.errors import BrokerUnreachable
-from shared.jobdir import JobDir
-from shared.lease import Holder, Trouble
-from shared.messages import EMBED_QUEUE, MERGE_QUEUE
+from shared.job.directory import JobDir
+from shared.messages.tasks import EMBED_QUEUE, MERGE_QUEUE
 from shared.settings import Settings
 
 GIVEN = Settings(broker_url="redis://user:p%40ss@host:1/0")
@@ -59,12 +60,12 @@ def test_holders_messages_and_troubles_of_the_job_are_told(job: JobDir, monkeypa
         asked.append(job_id)
         return holders
 
-    monkeypatch.setattr(at_work, "connect", lambda settings: FakeRedis())
-    monkeypatch.setattr(at_work, "queued_messages", queued)
+    monkeypatch.setattr(activity, "connect", lambda settings: FakeRedis())
+    monkeypatch.setattr(activity, "queued_messages", queued)
     monkeypatch.setattr(lease, "holders", held)
     sentence = "No broker at redis://user:p%40ss@host:1/0: p@ss is wrong."
     monkeypatch.setattr(lease, "troubles", lambda client, job_id: [Trouble("embed2@host", sentence, 3)])
-    assert at_work.look(job, IDENTITY, GIVEN) == AtWork(
+    assert activity.look(job, IDENTITY, GIVEN) == AtWork(
         holders, 2, [Trouble("embed2@host", "No broker at redis://**@host:1/0: ** is wrong.", 3)]
     )
     assert asked == [f"photos:{IDENTITY}"]
@@ -80,8 +81,8 @@ def test_a_broker_that_fails_is_an_answer_without_its_password(
     def fail(settings: Settings) -> None:
         raise failure
 
-    monkeypatch.setattr(at_work, "connect", fail)
-    found = at_work.look(job, IDENTITY, GIVEN)
+    monkeypatch.setattr(activity, "connect", fail)
+    found = activity.look(job, IDENTITY, GIVEN)
     assert found.error is not None
     assert found.error.startswith("redis://**@host:1/0: ")
     assert "ss" not in found.error.replace("redis://", "").removeprefix("**@host:1/0: ")
@@ -89,7 +90,7 @@ def test_a_broker_that_fails_is_an_answer_without_its_password(
 
 
 def test_a_url_that_is_none_is_an_answer(job: JobDir) -> None:
-    found = at_work.look(job, IDENTITY, Settings(broker_url="http://user:secret@host"))
+    found = activity.look(job, IDENTITY, Settings(broker_url="http://user:secret@host"))
     assert found.error is not None
     assert "http://**@host" in found.error
     assert "secret" not in found.error
@@ -97,17 +98,17 @@ def test_a_url_that_is_none_is_an_answer(job: JobDir) -> None:
 
 def test_a_broker_that_hangs_is_not_waited_for(job: JobDir, monkeypatch: pytest.MonkeyPatch) -> None:
     hung = threading.Event()
-    monkeypatch.setattr(at_work, "connect", lambda settings: hung.wait(60))
-    monkeypatch.setattr(at_work, "ASK_SECONDS", 0.05)
+    monkeypatch.setattr(activity, "connect", lambda settings: hung.wait(60))
+    monkeypatch.setattr(activity, "ASK_SECONDS", 0.05)
     began = time.monotonic()
-    found = at_work.look(job, IDENTITY, GIVEN)
+    found = activity.look(job, IDENTITY, GIVEN)
     hung.set()
     assert time.monotonic() - began < 10
     assert found.error == "redis://**@host:1/0 gave no answer within 0.05 s"
 
 
 def test_without_a_broker_an_embedded_one_is_joined_and_none_is_started(job: JobDir, tmp_path: Path) -> None:
-    found = at_work.look(job, IDENTITY, Settings())
+    found = activity.look(job, IDENTITY, Settings())
     assert found.error == f"No embedded broker runs here for the jobs in {tmp_path}/jobs"
     assert list(tmp_path.iterdir()) == []
 
@@ -115,7 +116,7 @@ def test_without_a_broker_an_embedded_one_is_joined_and_none_is_started(job: Job
 def test_a_socket_directory_that_others_can_enter_is_not_joined(
     job: JobDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded_broker, "_SOCKET_BYTES", 1_000)  # However long the path of a test's folder is.
+    monkeypatch.setattr(broker, "_SOCKET_BYTES", 1_000)  # However long the path of a test's folder is.
     with pytest.raises(BrokerUnreachable, match="No embedded broker"):
         EmbeddedBroker(job.jobs_root, start=False)
     mine = tmp_path / f"lookalike-{os.getuid()}"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.jobdir import JobDir
-from workers.attempts import Attempt, _ids_in
+from shared.job.directory import JobDir
+from workers.embed.attempts import Attempt, _ids_in
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_what_ends_in_order_leaves_no_suspect(job: JobDir) -> None:
 def test_a_process_that_is_ended_leaves_the_image_that_it_had_in_hand(job: JobDir) -> None:
     program = (
         "import os, sys; from pathlib import Path\n"
-        "from shared.jobdir import JobDir; from workers.attempts import Attempt\n"
+        "from shared.job.directory import JobDir; from workers.embed.attempts import Attempt\n"
         "with Attempt(JobDir(Path(sys.argv[1])), 3) as attempt:\n"
         "    with attempt.in_hand(41): pass\n"
         "    with attempt.in_hand(42): os.abort()\n"

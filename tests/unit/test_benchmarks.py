@@ -10,12 +10,12 @@ import pytest
 
 from benchmarks import altered, machine, processes, tables
 from benchmarks.resume import Chunks
-from coordinator.local import worker_command
+from coordinator.local.workers import worker_command
 from shared.errors import UsageError
-from shared.jobdir import JobDir
-from shared.messages import Answer, Hit
+from shared.job.directory import JobDir
+from shared.messages.tasks import Answer, Hit
 from tests.unit.make_job import image_path, make_job
-from workers.alterations import ALTERATIONS
+from workers.images.alterations import ALTERATIONS
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "benchmarks.md"

@@ -13,9 +13,9 @@ from PIL import Image
 
 from benchmarks import embed, embed_costs, embed_listing, embed_once, embed_sources, embed_tables, processes
 from benchmarks.embed_once import Asked
-from coordinator.making import make_or_open
-from coordinator.sources import open_source
-from shared.jobdir import JobDir
+from coordinator.jobs.create import make_or_open
+from coordinator.sources.resolve import open_source
+from shared.job.directory import JobDir
 from shared.settings import Settings
 from tests.unit.test_benchmarks_tables import HEADER, lines
 

@@ -12,8 +12,8 @@ from benchmarks.fuzz_cases import TAR, kind_of, name_of, write_cases
 from benchmarks.fuzz_files import FORMATS, mutated, seeds
 from benchmarks.fuzz_index import Ended, counts_of, finds_itself, in_tar_as_in_folder, rows_of, said_wrong, sampled
 from benchmarks.tables import fill_in
-from coordinator.sources import open_source
-from shared.jobdir import JobDir
+from coordinator.sources.resolve import open_source
+from shared.job.directory import JobDir
 from tests.unit.make_job import make_job
 
 

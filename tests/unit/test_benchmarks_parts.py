@@ -10,15 +10,17 @@ from benchmarks import parts_once, parts_tables
 from benchmarks.index_queries import K, Queries
 from benchmarks.parts_once import BATCH, PARTS, counted, cpu_parts, measured
 from shared.errors import UsageError
+from shared.job.index_request import Wish, write_wish
 from shared.settings import Settings
-from shared.wish import Wish, write_wish
 from tests.unit.make_job import MadeJob, clustered, make_job
-from workers import index, lists, rerank, stored
-from workers.layers import bare_ivf
-from workers.merging import merge
-from workers.recall import exact_search
-from workers.search import Searcher
-from workers.stored import StoredEmbeddings
+from workers.evaluate.recall import exact_search
+from workers.merge.build import merge
+from workers.search.searcher import Searcher
+from workers.vectors import embeddings, rerank
+from workers.vectors.ann import faiss_index
+from workers.vectors.ann import ivf as lists
+from workers.vectors.ann.layers import bare_ivf
+from workers.vectors.embeddings import StoredEmbeddings
 
 pytestmark = pytest.mark.slow
 
@@ -56,7 +58,7 @@ def test_what_is_counted_is_what_the_search_reads(made: MadeJob, build: str) -> 
     near = lists.nearest(ivf, pca.apply(VECTORS), width.nprobe, width.list_margin).lists
     read = [row[row >= 0] for row in near]
     candidates = [
-        index.candidates(
+        faiss_index.candidates(
             searcher._index,
             vector[None],
             width.depth,
@@ -80,7 +82,14 @@ def test_each_part_takes_time_and_the_clock_changes_no_answer(
 ) -> None:
     searcher = Searcher.open(made.job, build)
     before = searcher.search_many(VECTORS[:BATCH], K)
-    functions = [index._reduced, lists.nearest, lists.search, StoredEmbeddings.gathered, rerank._simd, stored.cosines]
+    functions = [
+        faiss_index._reduced,
+        lists.nearest,
+        lists.search,
+        StoredEmbeddings.gathered,
+        rerank._simd,
+        embeddings.cosines,
+    ]
     asked: list[Any] = []
     search_many = Searcher.search_many
 
@@ -94,7 +103,14 @@ def test_each_part_takes_time_and_the_clock_changes_no_answer(
     assert set(parts) == {*PARTS, "rest", "all"}
     assert all(parts[part] > 0 for part in PARTS)
     assert parts["rest"] == pytest.approx(parts["all"] - sum(parts[part] for part in PARTS), abs=0.001)
-    after = [index._reduced, lists.nearest, lists.search, StoredEmbeddings.gathered, rerank._simd, stored.cosines]
+    after = [
+        faiss_index._reduced,
+        lists.nearest,
+        lists.search,
+        StoredEmbeddings.gathered,
+        rerank._simd,
+        embeddings.cosines,
+    ]
     assert after == functions
 
 

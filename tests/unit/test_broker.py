@@ -1,11 +1,11 @@
 import pytest
 import redis
 
-from shared import broker
-from shared.broker import make_app, transport_options
+from shared.broker import connection
+from shared.broker.connection import make_app, transport_options
+from shared.broker.keepalive import KeepAlive
 from shared.errors import BrokerUnreachable
-from shared.keep_alive import KeepAlive
-from shared.messages import TASK_QUEUES
+from shared.messages.tasks import TASK_QUEUES
 from shared.settings import Settings
 
 TCP = Settings(broker_url="redis://host:6379/0")
@@ -17,7 +17,7 @@ def test_a_secure_url_is_taken_by_celery_and_by_redis_py_and_checks_certificates
     app = make_app(Settings(broker_url=url))
     assert app.backend.connparams["ssl_cert_reqs"].name == "CERT_REQUIRED"
     assert app.connection().ssl["ssl_cert_reqs"].name == "CERT_REQUIRED"
-    with broker.connect(Settings(broker_url=url)) as client:
+    with connection.connect(Settings(broker_url=url)) as client:
         assert client.connection_pool.connection_kwargs["ssl_cert_reqs"] == "required"
 
 
@@ -79,8 +79,8 @@ class Redis:
 def test_a_broker_that_does_not_answer_is_named_without_its_password(
     monkeypatch: pytest.MonkeyPatch, error: Exception, sentence: str
 ) -> None:
-    monkeypatch.setattr(broker, "connect", lambda settings: Redis(error=error))
+    monkeypatch.setattr(connection, "connect", lambda settings: Redis(error=error))
     with pytest.raises(BrokerUnreachable, match=sentence):
-        broker.require_broker(Settings(broker_url="redis://:pw@host:1"))
-    monkeypatch.setattr(broker, "connect", lambda settings: Redis())
-    broker.require_broker(TCP)
+        connection.require_broker(Settings(broker_url="redis://:pw@host:1"))
+    monkeypatch.setattr(connection, "connect", lambda settings: Redis())
+    connection.require_broker(TCP)

@@ -8,9 +8,9 @@ from typing import Any, Self
 import pytest
 import redis
 
-from coordinator import broker_checks
-from coordinator.broker_checks import Broker, given, look, mend, policy, reached, room
-from coordinator.checks import Check
+from coordinator.doctor import check_broker
+from coordinator.doctor.check_broker import Broker, given, look, mend, policy, reached, room
+from coordinator.doctor.checks import Check
 from shared.errors import BrokerUnreachable
 from shared.settings import Settings
 
@@ -114,8 +114,8 @@ class FakeRedis:
 @pytest.fixture
 def answering(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
     def answer(info: Any) -> None:
-        monkeypatch.setattr(broker_checks, "require_working_broker", lambda settings: None)
-        monkeypatch.setattr(broker_checks, "connect", lambda settings: FakeRedis(info))
+        monkeypatch.setattr(check_broker, "require_working_broker", lambda settings: None)
+        monkeypatch.setattr(check_broker, "connect", lambda settings: FakeRedis(info))
 
     return answer
 
@@ -123,7 +123,7 @@ def answering(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
 def test_its_clock_is_compared_with_the_middle_of_the_round_trip(answering: Callable[[Any], None]) -> None:
     answering({"redis_version": "7"})
     times = iter([1_000.0, 1_001.0])
-    found = broker_checks.ask(GIVEN, lambda: next(times))
+    found = check_broker.ask(GIVEN, lambda: next(times))
     assert (found.ahead, found.clock_error) == (3.0, 0.5)
     assert 0 <= found.round_trip < 1
 
@@ -148,7 +148,7 @@ def test_a_broker_that_is_away_is_a_problem_in_its_own_words(monkeypatch: pytest
     def away(settings: Settings) -> None:
         raise BrokerUnreachable("No broker answers at redis://user:p%40ss@host:6380/1 (p@ss).")
 
-    monkeypatch.setattr(broker_checks, "require_working_broker", away)
+    monkeypatch.setattr(check_broker, "require_working_broker", away)
     found, (check,) = look(GIVEN)
     assert found is None
     assert told(check) == ("problem", "No broker answers at redis://**@host:6380/1 (**).")
@@ -170,7 +170,7 @@ def test_a_broker_that_refuses_what_queues_need_is_a_problem_that_names_it(monke
 
             return ask
 
-    monkeypatch.setattr("shared.broker.connect", lambda settings: Narrow())
+    monkeypatch.setattr("shared.broker.connection.connect", lambda settings: Narrow())
     found, (check,) = look(GIVEN)
     assert found is None
     assert check.verdict == "problem"
@@ -180,8 +180,8 @@ def test_a_broker_that_refuses_what_queues_need_is_a_problem_that_names_it(monke
 
 def test_doctor_waits_for_no_broker_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     hung = threading.Event()
-    monkeypatch.setattr(broker_checks, "ASK_SECONDS", 0.05)
-    monkeypatch.setattr(broker_checks, "require_working_broker", lambda settings: hung.wait(60))
+    monkeypatch.setattr(check_broker, "ASK_SECONDS", 0.05)
+    monkeypatch.setattr(check_broker, "require_working_broker", lambda settings: hung.wait(60))
     found, (check,) = look(GIVEN)
     hung.set()
     assert found is None
@@ -205,7 +205,7 @@ def test_without_one_none_is_started_and_that_is_well(tmp_path: Path, monkeypatc
 
 
 def test_without_one_and_without_the_embedded_one_there_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(broker_checks, "find_spec", lambda name: None)
+    monkeypatch.setattr(check_broker, "find_spec", lambda name: None)
     settings, (check,) = given(Settings(), None, ExitStack())
     assert settings is None
     assert check.verdict == "problem"

@@ -6,8 +6,8 @@ from celery import Celery
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.broker import make_app
-from shared.broker_url import celery_url, redacted, redis_url, without_secrets
+from shared.broker.connection import make_app
+from shared.broker.url import celery_url, redacted, redis_url, without_secrets
 from shared.errors import SettingsError
 from shared.settings import Settings
 

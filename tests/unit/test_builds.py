@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from shared import builds, files, ledger
-from shared.builds import IndexInfo
 from shared.errors import CorruptFile, JobMismatch
-from shared.jobdir import JobDir
-from shared.ledger import Seal
+from shared.job import builds
+from shared.job.builds import IndexInfo
+from shared.job.directory import JobDir
+from shared.job.partition import ledger
+from shared.job.partition.ledger import Seal
+from shared.storage import files
 from tests.unit.make_job import make_job
 
 DIGEST = "ab12cd34" + "0" * 56

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.came_and_went import since_listed, told_since_listed
-from coordinator.choosing import Choice
-from coordinator.making import make_or_open
-from shared.jobdir import JobDir
-from shared.manifest import Manifest
+from coordinator.jobs.create import make_or_open
+from coordinator.jobs.source.changes import since_listed, told_since_listed
+from coordinator.sources.choosing import Choice
+from shared.job.directory import JobDir
+from shared.job.manifest import Manifest
 from shared.settings import Settings
 from tests.unit.image_forms import write_tar, write_zip
 

@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from coordinator import extras
-from coordinator.sources import open_source
-from coordinator.suffixes import IMAGE_SUFFIXES, PICTURE_SUFFIXES, RAW_SUFFIXES
+from coordinator.sources import resolve
+from coordinator.sources.choosing import IMAGE_SUFFIXES, PICTURE_SUFFIXES, RAW_SUFFIXES
+from coordinator.sources.resolve import open_source
 from shared.errors import ImageError
-from shared.image_kinds import HEAD_BYTES, is_image
+from shared.images.kinds import HEAD_BYTES, is_image
 from shared.models import REDUCED, REDUCED_OPAQUE, STRICT
 from tests.strange_images import encoded
 from tests.unit.image_forms import write_tar
-from workers import camera_raw
-from workers.decode import checked_header, decode, decode_photo
-from workers.structure_raw import is_raw
+from workers.images.decode import checked_header, decode, decode_photo
+from workers.images.formats import camera_raw
+from workers.images.structure.raw import is_raw
 
 ROOMY = 10**7
 WIDTH, HEIGHT = 320, 240
@@ -226,14 +226,14 @@ def test_images_that_take_the_extra_are_counted_and_a_missing_one_is_named_when_
     write_tar(tmp_path / "e.tar", {"f.cr2": b"1", "g.png": b"2"})
     listing = open_source(str(tmp_path))
     assert len(list(listing)) == 6
-    assert listing.notes[extras.FORMATS_NOTE] == 4
-    assert extras.hint(listing.notes) is None
-    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "rawpy" else name)
-    said = extras.hint(listing.notes)
+    assert listing.notes[resolve.FORMATS_NOTE] == 4
+    assert resolve.hint(listing.notes) is None
+    monkeypatch.setattr(resolve, "find_spec", lambda name: None if name == "rawpy" else name)
+    said = resolve.hint(listing.notes)
     assert said is not None
     assert said.startswith("rawpy is not installed here")
     assert said.endswith("pip install 'lookalike[formats]'")
-    assert extras.hint({}) is None
+    assert resolve.hint({}) is None
 
 
 def test_a_folder_lists_the_raw_of_cameras() -> None:

@@ -13,13 +13,14 @@ from benchmarks import chaos_check, chaos_table
 from benchmarks.chaos_faults import FAULTS, cut_short, delete, draw, flip_bit
 from benchmarks.chaos_scene import Planned, Scene, is_due
 from benchmarks.chaos_watch import Held, Watch
-from shared import builds, checkpoint
+from shared.broker.lease import MERGE
 from shared.errors import CorruptFile, UsageError
-from shared.jobdir import JobDir
-from shared.lease import MERGE
+from shared.job import builds
+from shared.job.directory import JobDir
+from shared.job.partition import checkpoint
 from shared.settings import Settings
 from tests.unit.make_job import MadeJob, make_job
-from workers.merging import merge
+from workers.merge.build import merge
 
 ROOT = Path(__file__).parents[2]
 

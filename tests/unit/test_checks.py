@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from coordinator.checks import Check, Verdict, ok, problem, warning, within
+from coordinator.doctor.checks import Check, Verdict, ok, problem, warning, within
 
 
 def test_a_check_is_a_verdict_and_a_sentence_with_its_numbers() -> None:

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from workers.child_process import ChildProcess
+from shared.processes.child import ChildProcess
 
 # Answers with the length and a digest of each piece.
 PROGRAM = """
 import hashlib, json, os
-from workers.child_process import serve
+from shared.processes.child import serve
 def answer(pieces):
     return [json.dumps([[len(piece), hashlib.sha256(piece).hexdigest()] for piece in pieces]).encode()]
 serve(answer, 60.0)

@@ -11,15 +11,14 @@ import fsspec
 import pytest
 from typer.testing import CliRunner
 
-from coordinator.choosing import Choice, choice_of
 from coordinator.cli import app
-from coordinator.making import make_or_open
-from coordinator.sources import open_source
-from coordinator.suffixes import IMAGE_SUFFIXES, PICTURE_SUFFIXES
+from coordinator.jobs.create import make_or_open
+from coordinator.sources.choosing import IMAGE_SUFFIXES, PICTURE_SUFFIXES, Choice, choice_of
+from coordinator.sources.resolve import open_source
 from shared.errors import CorruptFile, JobMismatch, UsageError
-from shared.jobdir import JobDir
-from shared.manifest import Manifest, load_manifest
-from shared.paths import split_member
+from shared.images.paths import split_member
+from shared.job.directory import JobDir
+from shared.job.manifest import Manifest, load_manifest
 from shared.settings import Settings
 from tests.unit.image_forms import write_tar, write_zip
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from workers.chunk_writer import ChunkWriter
-from workers.stage_clock import StageClock
+from workers.embed.clock import StageClock
+from workers.embed.writer import ChunkWriter
 
 SECONDS = 30.0
 

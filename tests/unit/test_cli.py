@@ -19,16 +19,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from coordinator import at_work, extras, indexing, searching, workforce
-from coordinator.at_work import AtWork
-from coordinator.indexing import Step
-from coordinator.progress import ProgressReader
-from coordinator.reconcile import Look
+from coordinator.commands import search
+from coordinator.jobs import activity
+from coordinator.jobs import run as indexing
+from coordinator.jobs.activity import AtWork
+from coordinator.jobs.progress import ProgressReader
+from coordinator.jobs.reconcile import Look
+from coordinator.jobs.run import Step
+from coordinator.local import resources
+from coordinator.sources import resolve
+from shared.broker.lease import Holder, Trouble
 from shared.errors import BrokerUnreachable, NoWorker, QueryError, WorkerFailed
-from shared.filter import Filter
-from shared.lease import Holder, Trouble
-from shared.messages import Answer, AnsweredBy, Hit, Query
-from shared.own_process import module_command
+from shared.messages.filter import Filter
+from shared.messages.tasks import Answer, AnsweredBy, Hit, Query
+from shared.processes.own import module_command
 from shared.settings import Settings, load_settings
 from tests.unit.conftest import Ran, Run
 from tests.unit.make_job import MadeJob, make_job
@@ -241,7 +245,7 @@ def test_status_says_who_is_at_work(run: Run, half: MadeJob, monkeypatch: pytest
             [Trouble("embed2@host", "The disk is full.", 4)],
         )
 
-    monkeypatch.setattr(at_work, "look", look)
+    monkeypatch.setattr(activity, "look", look)
     ran = run("status", half.job.path, "--broker", "redis://:secret@host")
     assert ran.status == 0
     assert ran.out.splitlines()[6:] == [
@@ -267,8 +271,8 @@ def test_status_waits_for_no_broker_that_hangs_and_tells_no_password(
     run: Run, half: MadeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hung = threading.Event()
-    monkeypatch.setattr(at_work, "connect", lambda settings: hung.wait(60))
-    monkeypatch.setattr(at_work, "ASK_SECONDS", 0.05)
+    monkeypatch.setattr(activity, "connect", lambda settings: hung.wait(60))
+    monkeypatch.setattr(activity, "ASK_SECONDS", 0.05)
     began = time.monotonic()
     for options in ([], ["--json"]):
         ran = run("status", half.job.path, "--broker", "redis://user:secret@host:1/0", *options)
@@ -403,7 +407,7 @@ class FakeReply:
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> FakeClient:
     fake = FakeClient()
-    monkeypatch.setattr(searching, "client_for_search", lambda stack, job, settings: fake)
+    monkeypatch.setattr(search, "client_for_search", lambda stack, job, settings: fake)
     return fake
 
 
@@ -539,7 +543,7 @@ def test_with_a_broker_the_client_uses_it_and_the_job_need_not_be_here(
         made.append(arguments)
         return nullcontext(FakeClient())
 
-    monkeypatch.setattr(workforce, "Client", connect)
+    monkeypatch.setattr(resources, "Client", connect)
     assert run("search", tmp_path / "far", *queries(tmp_path, "a"), "--broker", "redis://host").status == 0
     assert made == [(tmp_path / "far", "redis://host")]
 
@@ -568,7 +572,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             yield Step(Look(reader.read()), notices)
 
     monkeypatch.setattr(indexing, "run_job", run_job)
-    monkeypatch.setattr(workforce, "require_working_broker", lambda settings: None)
+    monkeypatch.setattr(resources, "require_working_broker", lambda settings: None)
     return script
 
 
@@ -608,10 +612,10 @@ def test_index_says_before_it_works_that_images_take_an_extra_that_is_missing(
 ) -> None:
     (photos / "x.nef").touch()
     steps.append(lambda job, manifest, settings: finish(job, manifest))
-    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+    monkeypatch.setattr(resolve, "find_spec", lambda name: None)
     ran = run("index", photos, "jobs/job", "--broker", "redis://host")
     assert "noted: 1 of JPEG XL or camera RAW, which take the extra formats\nimagecodecs and rawpy are not" in ran.err
-    monkeypatch.setattr(extras, "find_spec", lambda name: name)
+    monkeypatch.setattr(resolve, "find_spec", lambda name: name)
     assert "not installed" not in run("index", photos, "jobs/job", "--broker", "redis://host").err
 
 
@@ -696,7 +700,7 @@ def test_a_broker_that_does_not_answer_is_status_1(run: Run, photos: Path, monke
     def refuse(settings: Settings) -> None:
         raise BrokerUnreachable(f"No broker answers at {settings.broker_url}: start Redis there.")
 
-    monkeypatch.setattr(workforce, "require_working_broker", refuse)
+    monkeypatch.setattr(resources, "require_working_broker", refuse)
     ran = run("index", photos, "job", "--broker", "redis://host:1")
     assert ran.status == 1
     assert ran.err.endswith("lookalike: No broker answers at redis://host:1: start Redis there.\n")
@@ -743,7 +747,7 @@ def test_an_interrupted_listing_has_begun_nothing(run: Run, photos: Path, monkey
 def executed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], dict[str, str]]]:
     """The commands that this process would become, with their environments."""
     commands: list[tuple[list[str], dict[str, str]]] = []
-    monkeypatch.setattr(workforce, "require_working_broker", lambda settings: None)
+    monkeypatch.setattr(resources, "require_working_broker", lambda settings: None)
     monkeypatch.setattr(os, "execve", lambda path, command, environ: commands.append((command, environ)))
     return commands
 
@@ -756,7 +760,7 @@ def test_a_worker_becomes_a_process_with_its_roles_and_settings(
     ran = run("worker", "embed", "merge", "embed", "--broker", "redis://host", "--jobs-root", ".", "--name", "w1")
     assert ran.status == 0
     ((command, environ),) = executed
-    assert command[:4] == module_command("workers.worker_process")
+    assert command[:4] == module_command("workers")
     assert command[command.index("--queues") + 1] == "embed,merge"
     assert command[command.index("--name") + 1].startswith("w1@")
     assert command[command.index("--threads") + 1] == "1"
@@ -800,7 +804,7 @@ def test_flower_becomes_celery_on_this_machine_alone(run: Run, executed: list[An
     ran = run("flower", "--broker", "redis://host", "--port", "5556")
     assert ran.status == 0
     ((command, environ),) = executed
-    assert command[:4] == module_command("workers.flower_process")
+    assert command[:4] == module_command("workers.tasks.flower")
     assert {"--address=127.0.0.1", "--port=5556"} <= set(command)
     assert environ["LOOKALIKE_BROKER_URL"] == "redis://host"
     assert "http://127.0.0.1:5556" in ran.err
@@ -840,13 +844,14 @@ sys.meta_path.insert(0, Missing())
 import pkgutil, importlib
 import coordinator, shared
 for room in (coordinator, shared):
-    for module in pkgutil.iter_modules(room.__path__):
-        if module.name != "flowerconfig":
-            importlib.import_module(f"{room.__name__}.{module.name}")
+    for module in pkgutil.walk_packages(room.__path__, room.__name__ + "."):
+        if not module.name.endswith(".flowerconfig"):
+            importlib.import_module(module.name)
             print(module.name)
 print(sorted(name for name in sys.modules if name == "workers" or name.startswith("workers.")))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
-    assert {"cli", "client", "local", "embedded_broker", "broker", "ledger"} <= set(done.stdout.split())
+    named = {"coordinator.cli", "coordinator.local.broker", "shared.broker.connection", "shared.job.partition.ledger"}
+    assert named <= set(done.stdout.split())
     assert done.stdout.splitlines()[-1] == "[]"

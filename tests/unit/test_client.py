@@ -11,9 +11,9 @@ import redis
 from celery.exceptions import TaskRevokedError
 from celery.exceptions import TimeoutError as CeleryTimeout
 
-from coordinator import client as client_module
-from coordinator import sent_queries
-from coordinator.client import Client
+from coordinator.client import client as client_module
+from coordinator.client import sent_queries
+from coordinator.client.client import Client
 from shared.errors import (
     BrokerRefuses,
     BrokerUnreachable,
@@ -31,8 +31,8 @@ from shared.errors import (
     UsageError,
     WorkerFailed,
 )
-from shared.jobdir import JobDir
-from shared.messages import QUERY_QUEUE, SEARCH_TASK, Answer, AnsweredBy, Hit, Query, SearchJob, reply_to_json
+from shared.job.directory import JobDir
+from shared.messages.tasks import QUERY_QUEUE, SEARCH_TASK, Answer, AnsweredBy, Hit, Query, SearchJob, reply_to_json
 from tests.unit.make_job import make_job
 
 URL = "redis://:secret@host:6379/0"

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from typer.main import get_command
 
 from coordinator.cli import app
-from shared.messages import QUEUES
+from shared.messages.tasks import QUEUES
 from shared.settings import BROKER_VARIABLES, PREFIX, load_settings
 
 ROOT = Path(__file__).parents[2]

@@ -11,19 +11,20 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 import pytest
 
-from shared import builds, copies, ledger, path_list
-from shared.copies import Copies, read_copies, usable_copies, write_copies
 from shared.errors import CorruptFile, FingerprintMismatch, JobError, JobNotFound
-from shared.jobdir import JobDir
-from shared.locations import read_bytes
-from shared.manifest import Manifest, Source, load_manifest, write_manifest
+from shared.images.location import read_bytes
+from shared.job import altered_copies, builds, path_list
+from shared.job.altered_copies import Copies, read_copies, usable_copies, write_copies
+from shared.job.directory import JobDir
+from shared.job.manifest import Manifest, Source, load_manifest, write_manifest
+from shared.job.partition import ledger
 from shared.models import STRICT_PREPROCESSING
+from shared.processes.control import Control, Stopped
 from tests.unit.make_job import model_spec
 from tests.unit.test_embedding import BATCH, DIM, FakeEmbedder, embed, no_after, yes
-from workers.alterations import MEASURED
-from workers.control import Control, Stopped
-from workers.copies import drawn, embed_copies, give_up, sealed_whole
-from workers.decode import DecodedImage, decode
+from workers.evaluate.altered_copies import drawn, embed_copies, give_up, sealed_whole
+from workers.images.alterations import MEASURED
+from workers.images.decode import DecodedImage, decode
 
 COUNT = 60
 
@@ -111,9 +112,9 @@ def same(one: Copies, other: Copies) -> bool:
 def test_each_of_the_drawn_images_has_its_copy_by_each_alteration(job: JobDir) -> None:
     made = make(job)
     originals = drawn(job, sealed_whole(job, manifest_of(job)))
-    assert len(originals) == copies.IMAGES
+    assert len(originals) == altered_copies.IMAGES
     assert made.ids.tolist() == [original.id for original in originals for _ in MEASURED]
-    assert made.alterations == MEASURED * copies.IMAGES
+    assert made.alterations == MEASURED * altered_copies.IMAGES
     assert (made.images, len(made), made.reason) == (48, 288, "")
     assert 7 not in made.ids
     assert np.allclose(np.linalg.norm(made.embeddings.astype(np.float32), axis=1), 1, atol=2e-3)
@@ -179,7 +180,7 @@ def test_images_that_changed_or_went_are_left_out(job: JobDir, monkeypatch: pyte
             return read_bytes(path + ".gone", most)
         return read_bytes(path, most) + (b"\0" if path == changed.path else b"")
 
-    monkeypatch.setattr("workers.copies.read_bytes", read)
+    monkeypatch.setattr("workers.evaluate.altered_copies.read_bytes", read)
     made = make(job)
     assert made.images == 46
     assert {gone.id, changed.id}.isdisjoint(made.ids.tolist())
@@ -188,7 +189,9 @@ def test_images_that_changed_or_went_are_left_out(job: JobDir, monkeypatch: pyte
 def test_where_all_images_are_gone_the_file_says_why_and_nobody_waits(
     job: JobDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.copies.read_bytes", lambda path, most, member: read_bytes(path + ".gone", most))
+    monkeypatch.setattr(
+        "workers.evaluate.altered_copies.read_bytes", lambda path, most, member: read_bytes(path + ".gone", most)
+    )
     made = make(job)
     assert len(made) == 0
     assert made.reason.startswith("None of 48 images can be read as it was embedded. The first is ")
@@ -262,7 +265,7 @@ def test_the_file_is_the_same_for_the_same_job(job: JobDir, tmp_path: Path) -> N
 
 def test_what_is_written_is_read(job: JobDir) -> None:
     assert read_copies(job) is None
-    for written in (some(), some(1), copies.none_of(model_spec(dim=DIM).fingerprint, "d" * 64, 0, "Gone.")):
+    for written in (some(), some(1), altered_copies.none_of(model_spec(dim=DIM).fingerprint, "d" * 64, 0, "Gone.")):
         write_copies(job, written)
         read = read_copies(job)
         assert read is not None
@@ -320,7 +323,7 @@ def test_copies_and_a_reason_exclude_each_other() -> None:
     with pytest.raises(ValueError, match="none at all"):
         replace(some(), reason="Gone.")
     with pytest.raises(ValueError, match="none at all"):
-        copies.none_of("x", "d", 0, "")
+        altered_copies.none_of("x", "d", 0, "")
     with pytest.raises(ValueError, match="as many"):
         replace(some(), alterations=("flip",))
 
@@ -332,14 +335,14 @@ def test_copies_of_a_strict_job_are_decoded_strictly(job: JobDir, monkeypatch: p
         ways.append(how)
         return decode(data, image_size, max_pixels, how)
 
-    monkeypatch.setattr("workers.copies.decode", noting)
+    monkeypatch.setattr("workers.evaluate.altered_copies.decode", noting)
     make(job)
     assert set(ways) == {"reduced"}
     ways.clear()
     manifest = manifest_of(job)
     strict = replace(manifest, model=replace(manifest.model, preprocessing=STRICT_PREPROCESSING))
     job.copies.unlink()
-    monkeypatch.setattr("workers.copies.sealed_whole", lambda *_: sealed_whole(job, manifest))
+    monkeypatch.setattr("workers.evaluate.altered_copies.sealed_whole", lambda *_: sealed_whole(job, manifest))
     embed_copies(
         job,
         strict,

@@ -8,8 +8,8 @@ from PIL import Image
 
 from shared.errors import ImageError
 from tests.strange_images import encoded
-from workers.decode import decode
-from workers.header import FORMATS
+from workers.images.decode import decode
+from workers.images.header import FORMATS
 
 SIZE, ROOMY = 8, 10**6
 WIDTH, HEIGHT = 80, 60

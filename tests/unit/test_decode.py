@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, PngImagePlugin
 
 from shared.errors import ImageError, SettingsError
-from shared.locations import Location
+from shared.images.location import Location
+from shared.images.paths import to_text
 from shared.models import DECODES
-from shared.paths import to_text
 from tests.strange_images import (
     SIDE,
     apng_frame,
@@ -47,10 +47,10 @@ from tests.strange_images import (
     webp_canvas,
     ycck,
 )
-from workers import decode as room
-from workers import header
-from workers.decode import ReadImage, decode, decode_photo, read_image, stream_images
-from workers.header import FORMATS
+from workers.images import decode as room
+from workers.images import header
+from workers.images.decode import ReadImage, decode, decode_photo, read_image, stream_images
+from workers.images.header import FORMATS
 
 SIZE = 32
 ROOMY = 10**8
@@ -492,7 +492,7 @@ def test_a_damaged_image_gives_pixels_or_an_image_error(data: bytes, flips: list
 IMPATIENT = """
 import json, sys, time
 from shared.errors import ImageError
-from workers.decode import decode
+from workers.images.decode import decode
 def peak():
     return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) // 1024
 for size in json.loads(sys.argv[1]):

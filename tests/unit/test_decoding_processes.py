@@ -13,9 +13,9 @@ import pytest
 from shared.errors import ImageError, WorkerFailed
 from shared.models import DECODES
 from tests.unit.ending_decoders import ending
-from workers import decoding_processes
-from workers.decode import decode
-from workers.decoding_processes import DecodingProcesses
+from workers.images.decode import decode
+from workers.search import decoding
+from workers.search.decoding import DecodingProcesses
 
 pytestmark = pytest.mark.slow
 
@@ -90,7 +90,7 @@ def test_a_process_that_is_ended_by_chance_costs_no_query(decoders: DecodingProc
 
 @pytest.mark.parametrize("word", [b"hang", b"stop"])
 def test_an_image_without_end_is_ended_when_its_time_is_up(monkeypatch: pytest.MonkeyPatch, word: bytes) -> None:
-    monkeypatch.setattr(decoding_processes, "_GRACE_SECONDS", 1.0)
+    monkeypatch.setattr(decoding, "_GRACE_SECONDS", 1.0)
     decoders = ending(DecodingProcesses(1, 0.5, MEMORY))
     try:
         decoders.start()  # And no more: on a busy machine half a second is too little for a photo as well.
@@ -172,7 +172,7 @@ def test_none_outlives_a_worker_that_is_killed(word: str, tmp_path: Path) -> Non
 import os, signal, sys, threading
 from pathlib import Path
 from tests.unit.ending_decoders import ending
-from workers.decoding_processes import DecodingProcesses
+from workers.search.decoding import DecodingProcesses
 decoders = ending(DecodingProcesses(2, 2.0, {MEMORY}))
 decoders.start()
 decoders.decode(Path(sys.argv[1], "photo").read_bytes(), 16, 10**8, "reduced")

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from coordinator.demo import DemoPhotos, DemoQuery, cut_photos, find_again
-from coordinator.progress import ProgressReader
+from coordinator.commands.demo import DemoPhotos, DemoQuery, cut_photos, find_again
+from coordinator.jobs.progress import ProgressReader
 from shared.errors import SourceError
-from shared.messages import Answer, Hit
+from shared.messages.tasks import Answer, Hit
 from tests.unit.make_job import make_job
 
 pytestmark = pytest.mark.slow

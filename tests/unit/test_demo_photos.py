@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from shared.errors import SourceError, UsageError
-from workers import demo_photos
-from workers.alterations import ALTERATIONS, alter, encode_jpeg
-from workers.demo_photos import DemoPhotos, installed_photographs, main, make_demo_photos
+from workers.evaluate import demo_photos
+from workers.evaluate.demo_photos import DemoPhotos, installed_photographs, main, make_demo_photos
+from workers.images.alterations import ALTERATIONS, alter, encode_jpeg
 
 pytestmark = pytest.mark.slow
 

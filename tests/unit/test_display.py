@@ -5,15 +5,16 @@ from dataclasses import replace
 import pytest
 from rich.console import Console, RenderableType
 
-from coordinator import display, report
-from coordinator.at_work import AtWork
-from coordinator.findings import Checked, Kind
-from coordinator.progress import Progress
-from coordinator.reconcile import Look
+from coordinator.display import integrity
+from coordinator.display import job as display
+from coordinator.integrity.findings import Checked, Kind
+from coordinator.jobs.activity import AtWork
+from coordinator.jobs.progress import Progress
+from coordinator.jobs.reconcile import Look
+from shared.broker.lease import Holder, Trouble
 from shared.errors import ImageError, QueryError
-from shared.lease import Holder, Trouble
-from shared.messages import Answer, Hit
-from shared.stage_load import StageLoad
+from shared.messages.tasks import Answer, Hit
+from shared.processes.load import StageLoad
 from tests.unit.test_builds import info_of
 
 NEW = Progress(
@@ -225,14 +226,14 @@ def test_who_is_at_work_is_a_line_each() -> None:
 
 def test_a_verification_ends_in_a_verdict() -> None:
     checked = Checked(files=1, bytes=512)
-    assert report.verdict_line(checked, "job") == "1 file, 512 B, in 0 s: nothing is damaged"
+    assert integrity.verdict_line(checked, "job") == "1 file, 512 B, in 0 s: nothing is damaged"
     checked.found[Kind.LEFTOVER] = 2
-    assert report.verdict_line(checked, "job").endswith(": nothing is damaged (2 left over)")
+    assert integrity.verdict_line(checked, "job").endswith(": nothing is damaged (2 left over)")
     checked.found[Kind.UNREAD] = 1
-    assert report.verdict_line(checked, "job").endswith(": not whole (1 unread, 2 left over)")
+    assert integrity.verdict_line(checked, "job").endswith(": not whole (1 unread, 2 left over)")
     checked.found[Kind.DAMAGE] = 1_000
     checked.mendable = 3
-    assert report.verdict_line(checked, "my job").endswith(
+    assert integrity.verdict_line(checked, "my job").endswith(
         ": not whole (1,000 damaged, 1 unread, 2 left over); mend it with `lookalike repair 'my job'`"
     )
 

@@ -22,13 +22,17 @@ from typer.testing import CliRunner
 
 import lookalike
 from coordinator.cli import app
-from shared import checkpoint, errors, pack_rows, path_list, sealing
-from shared.checkpoint import ImageRow
+from shared import errors
 from shared.errors import ImageError, LookalikeError, NoWorker
-from shared.messages import Hit
+from shared.job import path_list
+from shared.job.partition import checkpoint, sealing
+from shared.job.partition.checkpoint import ImageRow
+from shared.messages.tasks import Hit
+from shared.pack import tables
 from shared.settings import BROKER_VARIABLES, Settings
 from tests.unit.make_job import image_path, make_job, unit
-from workers import merging, stored
+from workers.merge import build
+from workers.vectors import embeddings
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -115,7 +119,7 @@ def test_every_module_has_one_line_in_the_architecture() -> None:
     modules = [
         name_of(path)
         for room in ("lookalike", "shared", "coordinator", "workers")
-        for path in (ROOT / room).glob("*.py")
+        for path in (ROOT / room).rglob("*.py")
         if path.name != "__init__.py"
     ]
     assert sorted(described) == sorted(modules)
@@ -135,7 +139,7 @@ def test_every_error_is_in_the_tree_of_the_operations_page() -> None:
         ("chunks/NNNN/NNNN.parquet", checkpoint.CHUNK_SCHEMA),
         ("metadata/metadata_NNNN.parquet", sealing.METADATA_SCHEMA),
         ("errors/errors_NNNN.parquet", sealing.ERRORS_SCHEMA),
-        ("pack.parquet", pack_rows.PACK_SCHEMA),
+        ("pack.parquet", tables.PACK_SCHEMA),
     ],
 )
 def test_the_columns_of_each_parquet_file_are_described(heading: str, schema: pa.Schema) -> None:
@@ -149,7 +153,7 @@ def test_the_other_files_are_described_by_their_names_and_keys(tmp_path: Path) -
     made = make_job(tmp_path / "job", listed=20, sealed=[0])
     keys = {*json.loads(made.job.spec.read_text()), *json.loads(made.job.seal(0).read_text())}
     assert [key for key in sorted(keys) if f"`{key}`" not in page] == []
-    for column in stored.IMAGES_SCHEMA:
+    for column in embeddings.IMAGES_SCHEMA:
         assert f"`{column.name}` {column.type}" in page
 
 
@@ -265,7 +269,7 @@ def test_python_in_the_pages_names_what_there_is(page: Path) -> None:
 def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the jobs that docs/formats.md reads: `photos`, finished, and `unfinished`."""
     photos = make_job(tmp_path / "photos", failed={3, 30})
-    merging.merge(photos.job, photos.manifest, Settings(), lambda phase, share: None)
+    build.merge(photos.job, photos.manifest, Settings(), lambda phase, share: None)
     unfinished = make_job(tmp_path / "unfinished", sealed=[0])
     chunk = unfinished.manifest.chunks(unfinished.manifest.partition(1))[0]
     span = range(chunk.start, chunk.stop)

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from coordinator import broker_checks, machine, model_checks, sampling, source_sample, worker_checks
-from coordinator.broker_checks import Broker
-from coordinator.checks import Check, ok, problem, warning
-from coordinator.doctor_view import check_text, sample_view, verdict_line
-from coordinator.machine import Cpu, Memory
-from coordinator.sampling import Sample
+from coordinator.doctor import check_broker, check_model, check_workers, machine, source_sample, timing
+from coordinator.doctor.check_broker import Broker
+from coordinator.doctor.checks import Check, ok, problem, warning
+from coordinator.doctor.machine import Cpu, Memory
+from coordinator.doctor.timing import Sample
+from coordinator.doctor.view import check_text, sample_view, verdict_line
 from shared.errors import SourceError
 from shared.models import ModelSpec
 from shared.settings import Settings
@@ -52,12 +52,12 @@ class Asked:
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
     found = Asked()
-    monkeypatch.setattr(model_checks, "look", found.look)
-    monkeypatch.setattr(sampling, "run", found.time)
+    monkeypatch.setattr(check_model, "look", found.look)
+    monkeypatch.setattr(timing, "run", found.time)
     # A machine that is well, whatever this one is.
     monkeypatch.setattr(machine, "read_cpu", lambda: Cpu("Xeon", frozenset({"avx2"}), 2, 2, None))
     monkeypatch.setattr(machine, "read_memory", lambda: Memory(16 * 10**9, 9 * 10**9, None))
-    monkeypatch.setattr(sampling, "threads_of", lambda settings: 2)
+    monkeypatch.setattr(timing, "threads_of", lambda settings: 2)
     monkeypatch.setattr(os, "getloadavg", lambda: (0.5, 0.5, 0.5))
     return found
 
@@ -165,7 +165,7 @@ def test_a_disk_that_fails_while_it_is_listed_is_a_problem(
 def test_without_the_packages_of_a_worker_none_is_timed(
     run: Run, asked: Asked, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_checks, "find_spec", lambda name: None)
+    monkeypatch.setattr(check_model, "find_spec", lambda name: None)
     ran = run("doctor", photos)
     assert ran.status == 0
     assert "None is timed: a worker's packages are not installed here." in ran.out
@@ -213,9 +213,9 @@ def test_the_broker_and_its_workers_are_asked_and_no_password_is_shown(
     run: Run, asked: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     info = {"redis_version": "7.2", "maxmemory_policy": "allkeys-lru"}
-    monkeypatch.setattr(broker_checks, "ask", lambda settings: Broker(settings.broker_url, info, 0.001, 0.0, 0.01))
+    monkeypatch.setattr(check_broker, "ask", lambda settings: Broker(settings.broker_url, info, 0.001, 0.0, 0.01))
     workers: list[Any] = []
-    monkeypatch.setattr(worker_checks, "ask", lambda settings: workers)
+    monkeypatch.setattr(check_workers, "ask", lambda settings: workers)
     for more in ([], ["--json"]):
         ran = run("doctor", "--broker", SECRET, *more)
         assert ran.status == 0

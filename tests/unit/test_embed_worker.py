@@ -9,14 +9,17 @@ from typing import Any
 
 import pytest
 
-from shared import builds, copies, ledger
-from shared.copies import usable_copies
 from shared.errors import CorruptFile, ModelError
-from shared.messages import EmbedCopies, EmbedPartition
+from shared.job import altered_copies, builds
+from shared.job.altered_copies import usable_copies
+from shared.job.partition import ledger
+from shared.messages.tasks import EmbedCopies, EmbedPartition
+from shared.processes.control import Stopped
 from tests.unit.make_job import MadeJob, make_job
-from workers import copies as stage
-from workers import embed_worker, embedding, loaded_models
-from workers.control import Stopped
+from workers.embed import partition
+from workers.evaluate import altered_copies as stage
+from workers.models import loaded
+from workers.tasks import embed
 
 
 @pytest.fixture
@@ -28,11 +31,11 @@ def made(tmp_path: Path) -> MadeJob:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is sent: "copies" or "merge"."""
     sent: list[str] = []
-    monkeypatch.setattr(embed_worker, "send_copies", lambda app, *job: sent.append("copies"))
-    monkeypatch.setattr(embed_worker, "send_merge", lambda app, *job: sent.append("merge"))
-    monkeypatch.setattr(embed_worker, "leased", lambda *a: nullcontext(SimpleNamespace(held=lambda: True)))
-    monkeypatch.setattr(embed_worker, "progress_events", lambda task: nullcontext(lambda text: None))
-    monkeypatch.setattr(loaded_models, "loaded_embedder", lambda *a: None)
+    monkeypatch.setattr(embed, "send_copies", lambda app, *job: sent.append("copies"))
+    monkeypatch.setattr(embed, "send_merge", lambda app, *job: sent.append("merge"))
+    monkeypatch.setattr(embed, "leased", lambda *a: nullcontext(SimpleNamespace(held=lambda: True)))
+    monkeypatch.setattr(embed, "progress_events", lambda task: nullcontext(lambda text: None))
+    monkeypatch.setattr(loaded, "loaded_embedder", lambda *a: None)
     return sent
 
 
@@ -62,20 +65,20 @@ def digest_of(made: MadeJob) -> str:
 def test_who_seals_the_last_partition_asks_for_the_copies(
     made: MadeJob, asked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedding, "embed_partition", lambda job, *a, **o: ledger.read_seal(job, 0))
-    call(embed_worker.embed_partition, made, EmbedPartition("job", 0))
+    monkeypatch.setattr(partition, "embed_partition", lambda job, *a, **o: ledger.read_seal(job, 0))
+    call(embed.embed_partition, made, EmbedPartition("job", 0))
     assert asked == ["copies"]
     made.job.seal(1).unlink()
-    call(embed_worker.embed_partition, made, EmbedPartition("job", 0))
+    call(embed.embed_partition, made, EmbedPartition("job", 0))
     assert asked == ["copies"], "while a partition is missing nobody is asked"
 
 
 def test_whoever_made_the_copies_asks_for_the_merge(
     made: MadeJob, asked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    none = copies.none_of(made.manifest.model.fingerprint, digest_of(made), 0, "The photos are gone.")
+    none = altered_copies.none_of(made.manifest.model.fingerprint, digest_of(made), 0, "The photos are gone.")
     monkeypatch.setattr(stage, "embed_copies", lambda *a, **o: none)
-    assert call(embed_worker.embed_copies, made, EmbedCopies("job")) == "no copies: The photos are gone."
+    assert call(embed.embed_copies, made, EmbedCopies("job")) == "no copies: The photos are gone."
     assert asked == ["merge"]
 
 
@@ -85,10 +88,10 @@ def test_copies_that_fail_three_times_do_not_hold_up_the_index(
     monkeypatch.setattr(stage, "embed_copies", raising(ModelError("No weights.")))
     for retries in (0, 1):
         with pytest.raises(ModelError):
-            call(embed_worker.embed_copies, made, EmbedCopies("job"), retries)
+            call(embed.embed_copies, made, EmbedCopies("job"), retries)
         assert not made.job.copies.exists()
     assert asked == []
-    assert call(embed_worker.embed_copies, made, EmbedCopies("job"), 2) == "no copies: No weights."
+    assert call(embed.embed_copies, made, EmbedCopies("job"), 2) == "no copies: No weights."
     assert asked == ["merge"]
     there = usable_copies(made.job, digest_of(made))
     assert there is not None
@@ -101,6 +104,6 @@ def test_a_stop_a_disk_and_damage_are_not_given_up_on(
 ) -> None:
     monkeypatch.setattr(stage, "embed_copies", raising(error))
     with pytest.raises(type(error)):
-        call(embed_worker.embed_copies, made, EmbedCopies("job"), 50)
+        call(embed.embed_copies, made, EmbedCopies("job"), 50)
     assert asked == []
     assert not made.job.copies.exists()

@@ -11,8 +11,15 @@ from numpy.typing import NDArray
 
 from shared.errors import FingerprintMismatch, ModelError
 from shared.models import STRICT_PREPROCESSING, ModelSpec, resolve_model
-from workers import embedder
-from workers.embedder import Embedder, OverlappingEmbedder, has_direction, load_embedder, no_direction, register_builder
+from workers.models import embedder
+from workers.models.embedder import (
+    Embedder,
+    OverlappingEmbedder,
+    has_direction,
+    load_embedder,
+    no_direction,
+    register_builder,
+)
 
 SIZE = 4
 Images = NDArray[np.uint8]
@@ -246,7 +253,7 @@ def test_a_missing_weights_package_is_answered_with_the_extra_that_brings_it(
 def test_a_missing_keras_is_answered_with_the_extra_that_brings_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "workers.keras_embedder", None)
+    monkeypatch.setitem(sys.modules, "workers.models.keras_backbone", None)
     with pytest.raises(ModelError, match=r"needs Keras.*lookalike\[worker\]"):
         load_embedder(resolve_model("efficientnet-b0"), tmp_path, engine="keras")
 

@@ -11,21 +11,22 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 import pytest
 
-from shared import checkpoint, ledger, path_list
 from shared.errors import CorruptFile, FingerprintMismatch, JobNotFound, ModelError, SourceError
-from shared.jobdir import JobDir
-from shared.ledger import Seal
-from shared.locations import Location
-from shared.manifest import Chunk, Manifest, Source, write_manifest
+from shared.images.location import Location
+from shared.images.paths import to_text
+from shared.job import path_list
+from shared.job.directory import JobDir
+from shared.job.manifest import Chunk, Manifest, Source, write_manifest
+from shared.job.partition import checkpoint, ledger
+from shared.job.partition.ledger import Seal
 from shared.models import STRICT_PREPROCESSING
-from shared.paths import to_text
-from shared.stage_load import StageLoad
+from shared.processes.control import Control, Stopped
+from shared.processes.load import StageLoad
 from tests.unit.make_job import model_spec
-from workers.control import Control, Stopped
-from workers.decode import ReadImage, read_image
-from workers.embedding import PartitionProgress, embed_partition
-from workers.isolated import IsolatedReaders
-from workers.known_images import KnownImages
+from workers.embed.dedup import KnownImages
+from workers.embed.partition import PartitionProgress, embed_partition
+from workers.images.decode import ReadImage, read_image
+from workers.images.isolated import IsolatedReaders
 
 SIZE, DIM, BATCH = 8, 12, 4
 
@@ -692,7 +693,7 @@ def test_a_strict_job_is_embedded_from_strictly_decoded_images(
         reduced, model=dataclasses.replace(reduced.model, preprocessing=STRICT_PREPROCESSING)
     )
     # As if a worker had come to its end over each of them.
-    monkeypatch.setattr("workers.attempts.Attempt.suspects", lambda self, image_id: alone)
+    monkeypatch.setattr("workers.embed.attempts.Attempt.suspects", lambda self, image_id: alone)
     embed(job, manifest)
     vectors = np.load(job.img_emb(0)).astype(np.float32)
     ways = {

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from shared.processes import ending
+from shared.processes.stage import ending
 
 
 @pytest.mark.parametrize(

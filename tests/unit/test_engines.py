@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 
 from shared.errors import EngineError, ModelError
 from shared.models import ModelSpec, resolve_model
-from workers import engines, exports
+from workers.models import engines, exports
 
 SPEC = resolve_model("efficientnet-lite0")
 ALMOST = resolve_model("efficientnet-lite0", precision="bf16")
@@ -34,7 +34,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogC
 
 def keras_builds(monkeypatch: pytest.MonkeyPatch, build: Callable[..., Any]) -> None:
     """Has `build` in the place of what builds models in Keras, without the seconds that TensorFlow takes to load."""
-    module: Any = ModuleType("workers.keras_embedder")
+    module: Any = ModuleType("workers.models.keras_backbone")
     module.build = build
     monkeypatch.setitem(sys.modules, module.__name__, module)
 
@@ -134,7 +134,7 @@ def test_a_model_that_keras_can_not_build_is_not_tried_twice(monkeypatch: pytest
 def test_a_cpu_without_bfloat16_computes_in_float32_and_says_so(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from workers import openvino_embedder
+    from workers.models import openvino_backbone
 
     asked: list[str] = []
 
@@ -142,11 +142,11 @@ def test_a_cpu_without_bfloat16_computes_in_float32_and_says_so(
         asked.append(precision)
         return SimpleNamespace(batch_size=8)
 
-    monkeypatch.setattr(openvino_embedder, "OpenVinoBackbone", backbone)
+    monkeypatch.setattr(openvino_backbone, "OpenVinoBackbone", backbone)
     for known in (["FP32"], ["FP32", "BF16", "FP16"]):
-        monkeypatch.setattr(openvino_embedder, "capabilities", lambda known=known: known)
+        monkeypatch.setattr(openvino_backbone, "capabilities", lambda known=known: known)
         for spec in (SPEC, ALMOST, resolve_model("efficientnet-lite0", precision="f16")):
-            openvino_embedder.build(spec, Path("model.xml"), None)
+            openvino_backbone.build(spec, Path("model.xml"), None)
     assert asked == ["f32", "f32", "f32", "f32", "bf16", "f32"]
     assert caplog.text.count("does not compute in bf16 on a CPU like this") == 1
     assert caplog.text.count("does not compute in f16 on a CPU like this") == 2

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kombu.exceptions import DecodeError
 
-from shared.messages import EMBED_TASK, TASK_QUEUES
-from workers.envelopes import GuardedConnection, _Channel, _Message, _QoS, longest_body, refusal
+from shared.messages.tasks import EMBED_TASK, TASK_QUEUES
+from workers.tasks.transport import GuardedConnection, _Channel, _Message, _QoS, longest_body, refusal
 
 MOST = 1_000
 

@@ -15,19 +15,21 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from coordinator import evaluating as command
-from coordinator.evaluation_table import evaluation_view, share
-from shared import builds, copies, ledger
-from shared.builds import IndexInfo
-from shared.copies import Copies
+from coordinator.commands import evaluate as command
+from coordinator.display.evaluation import evaluation_view, share
 from shared.errors import CorruptFile, JobError, LookalikeError, NoIndexYet
-from shared.jobdir import JobDir
+from shared.job import altered_copies, builds
+from shared.job.altered_copies import Copies
+from shared.job.builds import IndexInfo
+from shared.job.directory import JobDir
+from shared.job.partition import ledger
 from shared.settings import Settings
 from tests.unit.conftest import Run
 from tests.unit.make_job import MadeJob, clustered, make_job
 from tests.unit.test_progress import build
-from workers import evaluating, merging, plotting
-from workers.recall import Width
+from workers.evaluate import plot, report
+from workers.evaluate.recall import Width
+from workers.merge import build as merging
 
 pytestmark = pytest.mark.slow
 
@@ -51,7 +53,7 @@ def said() -> Said:
 
 @pytest.fixture(scope="module")
 def evaluation(made: MadeJob, said: Said) -> dict[str, Any]:
-    found: dict[str, Any] = evaluating.evaluate(made.job, 100, lambda phase, part: said.append((phase, part)))
+    found: dict[str, Any] = report.evaluate(made.job, 100, lambda phase, part: said.append((phase, part)))
     return found
 
 
@@ -121,20 +123,20 @@ def info_like(**changes: Any) -> IndexInfo:
 
 
 def test_the_widths_lie_around_the_promoted_one() -> None:
-    found = evaluating.widths(info_like())
+    found = report.widths(info_like())
     assert found == [Width(nprobe, depth) for depth in (50, 200, 800) for nprobe in (4, 8, 16, 32, 64, 128)]
-    assert evaluating.widths(info_like(nprobe=512))[-1] == Width(512, 800)
+    assert report.widths(info_like(nprobe=512))[-1] == Width(512, 800)
     bounded = info_like(list_margin=0.2, depth_ratio=1.3)
-    assert {width.depth_ratio for width in evaluating.widths(bounded)} == {1.3}
-    margins = {width.nprobe: width.list_margin for width in evaluating.widths(bounded)}
+    assert {width.depth_ratio for width in report.widths(bounded)} == {1.3}
+    margins = {width.nprobe: width.list_margin for width in report.widths(bounded)}
     assert margins[32] == 0.2
     assert list(margins.values()) == sorted(margins.values())
     assert margins[16] == pytest.approx(0.2 * 0.5**0.42)
-    assert sum(width == Width(32, 200, 0.2, 1.3) for width in evaluating.widths(bounded)) == 1
-    assert len(evaluating.widths(info_like(nprobe=1, rerank_depth=10))) >= 6
-    graph = evaluating.widths(info_like(nlist=0, nprobe=64))
+    assert sum(width == Width(32, 200, 0.2, 1.3) for width in report.widths(bounded)) == 1
+    assert len(report.widths(info_like(nprobe=1, rerank_depth=10))) >= 6
+    graph = report.widths(info_like(nlist=0, nprobe=64))
     assert max(width.nprobe for width in graph) == 256, "the width of a graph is not bounded by lists"
-    flat = evaluating.widths(info_like(nlist=0, nprobe=0, rerank_depth=30))
+    flat = report.widths(info_like(nlist=0, nprobe=0, rerank_depth=30))
     assert [width.depth for width in flat] == [10, 20, 30, 50, 100, 200, 400, 800, 1_600]
     assert {width.nprobe for width in flat} == {0}
 
@@ -142,8 +144,8 @@ def test_the_widths_lie_around_the_promoted_one() -> None:
 def test_accuracy_comes_from_the_altered_copies(made: MadeJob, tmp_path: Path) -> None:
     here = JobDir(tmp_path / "job")
     shutil.copytree(made.job.path, here.path)
-    copies.write_copies(here, copies_of(made, right=5))
-    found = evaluating.evaluate(here, 20, lambda phase, part: None)["accuracy"]
+    altered_copies.write_copies(here, copies_of(made, right=5))
+    found = report.evaluate(here, 20, lambda phase, part: None)["accuracy"]
     assert (found["copies"], found["images"], found["reason"]) == (8, 4, "")
     assert (found["at_10"], found["exact_at_10"]) == (5 / 8, 5 / 8)
     assert [(row["alteration"], row["copies"], row["at_10"]) for row in found["by_alteration"]] == [
@@ -151,9 +153,11 @@ def test_accuracy_comes_from_the_altered_copies(made: MadeJob, tmp_path: Path) -
         ("grey", 4, 2 / 4),
     ]
     assert found["alike"] == {"similarity": 0.94, "copies": 5, "at_10": 1.0}
-    none = copies.none_of(made.manifest.model.fingerprint, copies_of(made, 5).ledger_digest, 0, "The photos are gone.")
-    copies.write_copies(here, none)
-    assert evaluating.evaluate(here, 20, lambda phase, part: None)["accuracy"]["reason"] == "The photos are gone."
+    none = altered_copies.none_of(
+        made.manifest.model.fingerprint, copies_of(made, 5).ledger_digest, 0, "The photos are gone."
+    )
+    altered_copies.write_copies(here, none)
+    assert report.evaluate(here, 20, lambda phase, part: None)["accuracy"]["reason"] == "The photos are gone."
 
 
 def test_without_copies_it_says_so(evaluation: dict[str, Any]) -> None:
@@ -210,7 +214,7 @@ def test_shares_are_percentages(value: float, text: str) -> None:
 @pytest.mark.parametrize("nprobe", [0, 16])
 def test_the_plot_is_a_picture_of_the_sweep(evaluation: dict[str, Any], tmp_path: Path, nprobe: int) -> None:
     def drawn(name: str, points: list[dict[str, Any]]) -> Any:
-        plotting.draw_sweep(evaluation | {"sweep": points}, tmp_path / name)
+        plot.draw_sweep(evaluation | {"sweep": points}, tmp_path / name)
         return cv2.imread(str(tmp_path / name))
 
     points = [
@@ -231,7 +235,7 @@ def test_the_plot_is_a_picture_of_the_sweep(evaluation: dict[str, Any], tmp_path
 
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Has the command's process be a script given here instead of `workers.evaluating`."""
+    """Has the command's process be a script given here instead of `workers.evaluate.report`."""
 
     def instead(script: str) -> None:
         real = subprocess.Popen
@@ -354,7 +358,7 @@ def test_a_job_without_an_index_has_nothing_to_measure(run: Run, tmp_path: Path)
     ran = run("evaluate", made.job.path)
     assert (ran.status, "has no index yet" in ran.err) == (1, True)
     with pytest.raises(NoIndexYet):
-        evaluating.evaluate(made.job, 10, lambda phase, part: None)
+        report.evaluate(made.job, 10, lambda phase, part: None)
 
 
 def test_a_damaged_build_is_a_sentence(run: Run, tmp_path: Path) -> None:

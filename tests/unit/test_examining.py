@@ -11,8 +11,9 @@ import pytest
 
 from shared.models import ModelSpec, resolve_model
 from shared.settings import Settings
-from workers import engines, examining, exports
-from workers.examining import engine_here, gpus_by_driver, keras_home, weights_at_hand
+from workers.doctor import examine
+from workers.doctor.examine import engine_here, gpus_by_driver, keras_home, weights_at_hand
+from workers.models import engines, exports
 
 LITE0 = resolve_model("efficientnet-lite0")
 B4 = resolve_model("efficientnet-b4")
@@ -32,7 +33,7 @@ def test_the_packaged_weights_are_here() -> None:
 def test_a_package_that_is_missing_or_holds_others_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     other = replace(LITE0, weights_sha256="0" * 64)
     assert weights_at_hand(other, Path())["why"] == "another checksum than the model's"
-    monkeypatch.setattr(examining, "find_spec", lambda name: None)
+    monkeypatch.setattr(examine, "find_spec", lambda name: None)
     assert weights_at_hand(LITE0, Path()) == {"source": "packaged", "found": False, "where": None, "why": "missing"}
 
 
@@ -87,7 +88,7 @@ def test_keras_has_its_reasons(no_gpu: None, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     assert engine_here(LITE0, Settings())["why"] == "KERAS_BACKEND is jax"
     monkeypatch.delenv("KERAS_BACKEND")
-    monkeypatch.setattr(examining, "find_spec", lambda name: None)
+    monkeypatch.setattr(examine, "find_spec", lambda name: None)
     assert engine_here(LITE0, Settings())["why"] == "OpenVINO is not installed"
 
 
@@ -130,7 +131,7 @@ def test_the_driver_names_gpus_and_their_memory(driver: Path) -> None:
 def test_a_driver_that_fails_or_hangs_is_said_to(
     driver: Path, script: str, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(examining, "_DRIVER_SECONDS", 0.5 if "sleep" in script else 60)
+    monkeypatch.setattr(examine, "_DRIVER_SECONDS", 0.5 if "sleep" in script else 60)
     command(driver, script)
     assert gpus_by_driver() == {"gpus": [], "why": why}
 
@@ -147,7 +148,7 @@ def test_no_driver_and_no_gpu_are_told_apart(driver: Path, monkeypatch: pytest.M
 
 def said(request: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> list[Any]:
     monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(request)))
-    examining.main()
+    examine.main()
     return [json.loads(line) for line in capfd.readouterr().out.splitlines()]
 
 

@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 
 from shared.errors import EngineError, ModelError
 from shared.models import ModelSpec, resolve_model
-from shared.own_process import module_command
-from workers import exporting, exports
-from workers.decode import decode
-from workers.embedder import Embedder, load_embedder
-from workers.openvino_embedder import OpenVinoBackbone, capabilities, openvino
+from shared.processes.own import module_command
+from workers.images.decode import decode
+from workers.models import export_process, exports
+from workers.models.embedder import Embedder, load_embedder
+from workers.models.openvino_backbone import OpenVinoBackbone, capabilities, openvino
 
 # Keras asks TensorFlow's arrays for a copy in a way that NumPy 2 wants put otherwise.
 pytestmark = [
@@ -81,7 +81,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
     def made_here(spec: ModelSpec, weights: Path | None, directory: Path) -> dict[str, Any]:
         with tensorflow.device("CPU"), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # As in a process of their own, whose warnings are nobody's.
-            return exporting.export(spec, weights, directory)
+            return export_process.export(spec, weights, directory)
 
     monkeypatch.setattr(exports, "_made", made_here)
 
@@ -132,7 +132,7 @@ def test_a_worker_with_an_export_imports_no_tensorflow_and_takes_little_memory(c
     program = """
 import sys, pathlib, numpy as np
 from shared.models import resolve_model
-from workers.embedder import load_embedder
+from workers.models.embedder import load_embedder
 embedder = load_embedder(resolve_model("efficientnet-lite0"), pathlib.Path("x"), cache_dir=pathlib.Path(sys.argv[1]))
 embedder.embed(np.zeros((9, 224, 224, 3), np.uint8) + 9)
 assert type(embedder._backbone).__name__ == "OpenVinoBackbone"
@@ -149,7 +149,7 @@ if sys.platform == "linux":
     assert done.stdout == "[]\n"
 
 
-@pytest.mark.parametrize("room", ["workers.openvino_embedder", "workers.exporting"])
+@pytest.mark.parametrize("room", ["workers.models.openvino_backbone", "workers.models.export_process"])
 def test_openvino_reports_nothing_to_its_makers(room: str, tmp_path: Path) -> None:
     program = f"import {room}, sys; print(*(name for name in sys.modules if name.startswith('openvino_telemetry.')))"
     done = subprocess.run(
@@ -279,12 +279,12 @@ def test_an_export_that_disagrees_with_keras_is_refused_and_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tiny_file(tmp_path)
-    monkeypatch.setattr(exporting, "OpenVinoBackbone", Wrong)
+    monkeypatch.setattr(export_process, "OpenVinoBackbone", Wrong)
     spec, caches = resolve_model(str(path)), tmp_path / "cache"
     with pytest.raises(EngineError, match=r"other features for the model custom than Keras \(cosine 0\.99.*0\.99999"):
         load_embedder(spec, tmp_path, engine="openvino", cache_dir=caches)
     assert [found.suffix for found in (caches / "exports").iterdir()] == [".lock"]
-    monkeypatch.setattr("workers.engines.has_gpu", lambda: False)
+    monkeypatch.setattr("workers.models.engines.has_gpu", lambda: False)
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
     caplog.set_level(logging.INFO, "lookalike.worker")
     serving = load_embedder(spec, tmp_path, engine="auto", cache_dir=caches)
@@ -299,7 +299,7 @@ def test_an_export_that_disagrees_with_keras_is_refused_and_not_kept(
 def test_code_in_a_keras_file_is_run_by_no_engine(engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from keras import layers
 
-    monkeypatch.setattr("workers.engines.has_gpu", lambda: False)
+    monkeypatch.setattr("workers.models.engines.has_gpu", lambda: False)
     path = tiny_file(tmp_path, layers.Lambda(lambda x: x * 2))
     with pytest.raises(ModelError, match=r"mine\.keras can't be loaded.*code in a file is never run") as caught:
         load_embedder(resolve_model(str(path)), tmp_path, engine=engine, cache_dir=tmp_path / "cache")
@@ -363,7 +363,9 @@ def exporting_process(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
     real = subprocess.Popen
 
     def start(command: list[str], **options: Any) -> Any:
-        assert command[: len(module_command("workers.exporting"))] == module_command("workers.exporting")
+        assert command[: len(module_command("workers.models.export_process"))] == module_command(
+            "workers.models.export_process"
+        )
         return real([sys.executable, "-c", program, command[-1]], **options)
 
     monkeypatch.setattr(subprocess, "Popen", start)
@@ -392,13 +394,13 @@ def test_the_exporting_process_ends_with_who_asked(tmp_path: Path) -> None:
     # In place of a model whose download hangs.
     program = """
 import sys, threading, types
-sys.modules["workers.keras_embedder"] = keras = types.ModuleType("workers.keras_embedder")
-import workers; workers.keras_embedder = keras
+sys.modules["workers.models.keras_backbone"] = keras = types.ModuleType("workers.models.keras_backbone")
+import workers.models; workers.models.keras_backbone = keras
 def build_model(*_):
     sys.stderr.write("building\\n"); sys.stderr.flush()
     threading.Event().wait()
 keras.build_model = build_model
-from workers import exporting
+from workers.models import export_process as exporting
 exporting.main()
 """
     process = subprocess.Popen(
@@ -421,13 +423,13 @@ def test_an_error_of_the_exporting_process_is_raised_by_who_asked(
 ) -> None:
     program = f"""
 import sys, types
-sys.modules["workers.keras_embedder"] = keras = types.ModuleType("workers.keras_embedder")
-import workers; workers.keras_embedder = keras
+sys.modules["workers.models.keras_backbone"] = keras = types.ModuleType("workers.models.keras_backbone")
+import workers.models; workers.models.keras_backbone = keras
 from shared.errors import {error.__name__}
 def build_model(*_):
     raise {error.__name__}("No such layer: take another model.")
 keras.build_model = build_model
-from workers import exporting
+from workers.models import export_process as exporting
 exporting.main()
 """
     exporting_process(monkeypatch, program)
@@ -447,15 +449,15 @@ def test_what_keras_can_not_build_is_its_own_error(tmp_path: Path) -> None:
 
 def test_other_features_than_those_of_keras_are_refused() -> None:
     good = np.random.default_rng(0).normal(size=(8, 16)).astype(np.float32)
-    assert exporting._compared("m", good, good * 3)["checked"]["least_cosine"] == pytest.approx(1)
+    assert export_process._compared("m", good, good * 3)["checked"]["least_cosine"] == pytest.approx(1)
     off, wild = good.copy(), good.copy()
     off[3, 5] += 0.05
     wild[2] = 0
     for bad in (off, wild, good * np.float32("nan")):
         with pytest.raises(EngineError, match="other features for the model m than Keras"):
-            exporting._compared("m", good, bad)
+            export_process._compared("m", good, bad)
     with pytest.raises(EngineError, match=r"gives \[8, 15\] for the model m, and Keras \[8, 16\]"):
-        exporting._compared("m", good, good[:, :15])
+        export_process._compared("m", good, good[:, :15])
 
 
 @pytest.mark.usefixtures("here")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shared import files
+from shared.storage import files
 
 
 class Crash(BaseException):

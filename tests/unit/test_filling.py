@@ -5,13 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shared import builds
+from shared.job import builds
+from shared.processes.control import Stopped
 from tests.unit.make_job import clustered
-from workers import filling, index
-from workers.control import Stopped
-from workers.filling import filled, train_rows
-from workers.plan import IndexPlan
-from workers.stored import StoredEmbeddings
+from workers.merge import fill as filling
+from workers.merge.fill import filled, train_rows
+from workers.vectors.ann import faiss_index
+from workers.vectors.ann.plan import IndexPlan
+from workers.vectors.embeddings import StoredEmbeddings
 
 pytestmark = pytest.mark.slow
 
@@ -28,7 +29,7 @@ PLANS = ("PCAR16,IVF32,PQ4x4fs", "IDMap2,Flat", "IDMap2,PCAR16,HNSW8_SQ8")
 
 
 def plan_of(factory: str) -> IndexPlan:
-    return index.plan_from_factory(factory, N, D)
+    return faiss_index.plan_from_factory(factory, N, D)
 
 
 class Ending:
@@ -53,13 +54,13 @@ def fill(directory: Path, plan: IndexPlan, stored: StoredEmbeddings, report: Any
 def saving_each_block(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of 700 rows, each of which takes as long as it takes until the next is saved."""
     clock = [0.0]
-    add = index.add
+    add = faiss_index.add
 
     def slowly(*arguments: Any) -> None:
         add(*arguments)
         clock[0] += filling.SAVE_SECONDS
 
-    monkeypatch.setattr(index, "add", slowly)
+    monkeypatch.setattr(faiss_index, "add", slowly)
     monkeypatch.setattr(filling, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     blocks = StoredEmbeddings.blocks
     monkeypatch.setattr(StoredEmbeddings, "blocks", lambda self, size=700, begin=0: blocks(self, 700, begin))
@@ -90,8 +91,8 @@ def test_what_is_whole_is_not_filled_again(
 ) -> None:
     plan = plan_of(PLANS[0])
     fill(tmp_path / "build", plan, stored)
-    monkeypatch.setattr(index, "train", None)
-    monkeypatch.setattr(index, "add", None)
+    monkeypatch.setattr(faiss_index, "train", None)
+    monkeypatch.setattr(faiss_index, "add", None)
     again = fill(tmp_path / "build", plan, stored)
     assert again.ntotal == N
 
@@ -110,7 +111,7 @@ def test_what_was_left_cut_short_is_made_anew(tmp_path: Path, stored: StoredEmbe
 
 def test_an_index_of_a_graph_is_filled_in_pieces_too(tmp_path: Path, stored: StoredEmbeddings) -> None:
     made = fill(tmp_path / "build", plan_of(PLANS[2]), stored)
-    found = index.candidates(made, clustered(N, D)[:50], 10, 64)
+    found = faiss_index.candidates(made, clustered(N, D)[:50], 10, 64)
     assert np.mean(found[:, 0] == np.arange(50) * 3) > 0.95
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from shared.errors import MessageError, QueryError
-from shared.filter import MAX_IDS, MAX_WHERE, Filter
+from shared.messages.filter import MAX_IDS, MAX_WHERE, Filter
 
 
 def test_ids_come_back_ascending_and_once() -> None:

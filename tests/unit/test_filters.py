@@ -6,11 +6,11 @@ import pyarrow as pa
 import pytest
 
 from shared.errors import CorruptFile, QueryError
-from shared.filter import Filter
-from shared.parquet import read_table
+from shared.messages.filter import Filter
+from shared.storage.parquet import read_table
 from tests.unit.make_job import MadeJob, make_job
-from workers import filters
-from workers.filters import Filters
+from workers.search import filters
+from workers.search.filters import Filters
 
 FAILED = {2, 30}
 

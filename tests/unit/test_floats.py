@@ -10,10 +10,10 @@ import pytest
 from numpy.typing import NDArray
 
 from shared.errors import ImageError
-from shared.image_kinds import HEAD_BYTES, is_image
+from shared.images.kinds import HEAD_BYTES, is_image
 from shared.models import REDUCED, REDUCED_OPAQUE, STRICT
-from workers import floats
-from workers.decode import decode, decode_photo
+from workers.images.decode import decode, decode_photo
+from workers.images.formats import floats
 
 ROOMY = 10**6
 WIDTH, HEIGHT = 62, 48

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from coordinator.progress import ProgressReader
-from shared import builds, checkpoint, ledger, path_list, sealing
+from coordinator.jobs.progress import ProgressReader
 from shared.errors import JobMismatch
-from shared.jobdir import JobDir
-from shared.manifest import FORMAT, load_manifest
-from workers.search import Searcher
+from shared.job import builds, path_list
+from shared.job.directory import JobDir
+from shared.job.manifest import FORMAT, load_manifest
+from shared.job.partition import checkpoint, ledger, sealing
+from workers.search.searcher import Searcher
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 VERSIONS = sorted(path.name for path in GOLDEN.glob("format_*"))

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tests.unit.make_job import clustered
-from workers import gpu_lists, index
-from workers.layers import ivf_of
+from workers.vectors.ann import faiss_index, gpu_lists
+from workers.vectors.ann.layers import ivf_of
 
 FACTORIES = ["PCAR16,IVF16,PQ8x4fs", "IVF16,PQ8x4", "IVF16_HNSW8,RaBitQ", "IVF16,Flat"]
 needs_gpu = pytest.mark.skipif(not gpu_lists.is_there(), reason="FAISS finds no GPU.")
@@ -42,8 +42,8 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> type[Resources]:
 
 
 def made(factory: str, vectors: np.ndarray) -> Any:
-    plan = index.plan_from_factory(factory, len(vectors), vectors.shape[1])
-    return index.train(plan, [vectors], seed=3)
+    plan = faiss_index.plan_from_factory(factory, len(vectors), vectors.shape[1])
+    return faiss_index.train(plan, [vectors], seed=3)
 
 
 def lists_of(whole: Any) -> Any:
@@ -52,11 +52,11 @@ def lists_of(whole: Any) -> Any:
 
 def fill(to: Any, vectors: np.ndarray) -> None:
     for start in range(0, len(vectors), 500):
-        index.add(to, np.arange(start, min(start + 500, len(vectors))), vectors[start : start + 500])
+        faiss_index.add(to, np.arange(start, min(start + 500, len(vectors))), vectors[start : start + 500])
 
 
 def found(by: Any, vectors: np.ndarray) -> np.ndarray:
-    return index.search(by, vectors[::40], 10, nprobe=4).ids
+    return faiss_index.search(by, vectors[::40], 10, nprobe=4).ids
 
 
 @pytest.mark.parametrize("factory", FACTORIES)
@@ -69,14 +69,14 @@ def test_lists_are_trained_and_chosen_on_the_gpu_and_the_index_is_its_own_again(
     ivf = lists_of(by_gpu)
     assert ivf.clustering_index is None
     quantizer = ivf.quantizer.this
-    with index.adding(by_gpu):
+    with faiss_index.adding(by_gpu):
         assert stand_in.copies == [0, 16]
         assert isinstance(faiss.downcast_index(ivf.quantizer), faiss.IndexFlat)
         assert ivf.quantizer.this != quantizer
         fill(by_gpu, vectors)
     assert ivf.quantizer.this == quantizer
-    index.save(by_gpu, tmp_path / "index.faiss")
-    again = index.load(tmp_path / "index.faiss", ntotal=2_000, dim=24)
+    faiss_index.save(by_gpu, tmp_path / "index.faiss")
+    again = faiss_index.load(tmp_path / "index.faiss", ntotal=2_000, dim=24)
     np.testing.assert_array_equal(found(again, vectors), found(by_gpu, vectors))
     assert np.mean(found(by_gpu, vectors)[:, 0] == np.arange(0, 2_000, 40)) > 0.8
 
@@ -85,7 +85,7 @@ def test_lists_are_trained_and_chosen_on_the_gpu_and_the_index_is_its_own_again(
 def test_what_the_gpu_assigns_lies_where_the_cpu_would_have_put_it(factory: str, stand_in: type[Resources]) -> None:
     vectors = clustered(2_000, 24, seed=6)
     by_gpu, by_cpu = made(factory, vectors), made(factory, vectors)
-    with index.adding(by_gpu):
+    with faiss_index.adding(by_gpu):
         fill(by_gpu, vectors)
     fill(by_cpu, vectors)
     assert stand_in.copies == [0, 0, 16]
@@ -95,7 +95,7 @@ def test_what_the_gpu_assigns_lies_where_the_cpu_would_have_put_it(factory: str,
 def test_an_error_leaves_the_index_its_own_quantizer(stand_in: type[Resources]) -> None:
     vectors = clustered(1_000, 24, seed=7)
     whole = made("IVF16_HNSW8,Flat", vectors)
-    with pytest.raises(ZeroDivisionError), index.adding(whole):
+    with pytest.raises(ZeroDivisionError), faiss_index.adding(whole):
         raise ZeroDivisionError
     assert isinstance(faiss.downcast_index(lists_of(whole).quantizer), faiss.IndexHNSW)
     fill(whole, vectors)
@@ -106,7 +106,7 @@ def test_an_error_leaves_the_index_its_own_quantizer(stand_in: type[Resources]) 
 def test_an_index_without_lists_asks_for_no_gpu(factory: str, stand_in: type[Resources]) -> None:
     vectors = clustered(500, 24, seed=8)
     whole = made(factory, vectors)
-    with index.adding(whole):
+    with faiss_index.adding(whole):
         fill(whole, vectors)
     assert stand_in.copies == []
     assert whole.ntotal == 500
@@ -118,7 +118,7 @@ def test_without_a_gpu_nothing_changes() -> None:
     vectors = clustered(1_000, 24, seed=9)
     whole = made("IVF16,Flat", vectors)
     before = lists_of(whole).quantizer.this
-    with index.adding(whole):
+    with faiss_index.adding(whole):
         assert lists_of(whole).quantizer.this == before
 
 
@@ -127,6 +127,6 @@ def test_without_a_gpu_nothing_changes() -> None:
 def test_a_gpu_makes_as_good_an_index(factory: str) -> None:
     vectors = clustered(20_000, 24, seed=10)
     whole = made(factory, vectors)
-    with index.adding(whole):
+    with faiss_index.adding(whole):
         fill(whole, vectors)
     assert np.mean(found(whole, vectors)[:, 0] == np.arange(0, 20_000, 40)) > 0.8

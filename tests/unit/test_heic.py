@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from shared.errors import ImageError
 from shared.models import REDUCED, REDUCED_OPAQUE, STRICT, STRICT_OPAQUE
 from tests.strange_images import patched
-from workers import header
-from workers.decode import decode, decode_photo
-from workers.structure_heif import is_heif, require_heif
+from workers.images import header
+from workers.images.decode import decode, decode_photo
+from workers.images.structure.heif import is_heif, require_heif
 
 ROOMY = 10**8
 RED, BLUE, WHITE = (200, 40, 30), (20, 60, 180), (255, 255, 255)
@@ -120,7 +120,7 @@ def test_a_heic_whose_pixels_were_never_written_is_truncated() -> None:
 
 def test_a_heic_of_too_many_pixels_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     data = patched(FILES["plain"], b"ispe", 8, ">II", 20_000, 20_000)
-    monkeypatch.setattr("workers.decode.pillow_pixels", lambda *_: pytest.fail("it was decoded"))
+    monkeypatch.setattr("workers.images.decode.pillow_pixels", lambda *_: pytest.fail("it was decoded"))
     with pytest.raises(ImageError, match="400,000,000 pixels") as caught:
         decode(data, 32, ROOMY)
     assert caught.value.status == "oversized"

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 import lookalike
-from coordinator.local import flower_command, worker_command
+from coordinator.local.workers import flower_command, worker_command
 from shared import errors
-from shared.own_process import module_command
+from shared.processes.own import module_command
 from shared.settings import without_settings
-from workers.isolated import IsolatedReaders
+from workers.images.isolated import IsolatedReaders
 
 LOOKALIKE = str(Path(sys.executable).with_name("lookalike"))
 RAN = "raise SystemExit('the file of the user ran')\n"
@@ -45,7 +45,7 @@ def theirs(tmp_path: Path) -> Path:
         [*worker_command(["merge"], "here"), "--help"],
         [*flower_command("127.0.0.1", 0), "--help"],
         [*IsolatedReaders(8, 100, 100)._command],
-        module_command("workers.shrinking", "x"),
+        module_command("workers.pack.shrink", "x"),
     ],
 )
 def test_nothing_in_the_working_directory_is_taken_for_ours(theirs: Path, command: list[str]) -> None:
@@ -74,7 +74,7 @@ def test_a_folder_of_pythonpath_or_of_python_m_does_not_hide_ours_from_the_comma
     [
         [*worker_command(["merge"], "here"), "--help"],
         [*flower_command("127.0.0.1", 0), "--help"],
-        module_command("workers.shrinking", "x"),
+        module_command("workers.pack.shrink", "x"),
     ],
 )
 def test_a_folder_of_pythonpath_does_not_hide_ours_from_the_processes_that_commands_start(
@@ -101,7 +101,7 @@ def test_what_was_imported_before_a_command_began_is_named(tmp_path: Path) -> No
 def test_a_program_that_imports_our_packages_by_their_names_is_told_what_hides_them(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
     (tmp_path / name / "__init__.py").touch()
-    (tmp_path / "program.py").write_text("from coordinator.client import Client\n")
+    (tmp_path / "program.py").write_text("from coordinator.client.client import Client\n")
     done = run([sys.executable, "program.py"], tmp_path)
     assert done.returncode == 1
     assert f"ImportError: {tmp_path / name} hides lookalike's own package {name!r}" in done.stderr
@@ -151,14 +151,14 @@ except lookalike.BrokerUnreachable as error:
     print("told")
 """
 USES_THEIRS = """
-import coordinator.client, shared.errors, workers
+import coordinator.client.client, shared.errors, workers
 from shared import settings
 from workers.app import NAME
-print(shared.NAME, shared.errors.NAME, settings.NAME, workers.NAME, NAME, coordinator.client.NAME, sep=", ")
+print(shared.NAME, shared.errors.NAME, settings.NAME, workers.NAME, NAME, coordinator.client.client.NAME, sep=", ")
 """
 THEIRS = ", ".join(
     ["their shared", "their shared.errors", "their shared.settings", "their workers", "their workers.app",
-     "their coordinator.client"]
+     "their coordinator.client.client"]
 )  # fmt: skip
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from shared import home, scratch
-from shared.paths import expanded
+from shared.images.paths import expanded
+from shared.storage import home, scratch
 
 
 @pytest.fixture(autouse=True)

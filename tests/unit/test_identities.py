@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from shared.errors import JobNotFound, StoreError
-from shared.jobdir import JobDir
-from shared.manifest import Manifest, load_manifest
+from shared.job.directory import JobDir
+from shared.job.manifest import Manifest, load_manifest
 from tests.unit.make_job import make_job
-from workers import identities
-from workers.identities import Identities
+from workers.tasks import identities
+from workers.tasks.identities import Identities
 
 
 class Reading:

@@ -12,27 +12,29 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from coordinator import importing, making, vectors
-from coordinator.findings import Checked
-from coordinator.importing import import_vectors
-from coordinator.making import creation_lock, make_or_open
-from coordinator.progress import ProgressReader
-from coordinator.remedies import typed
-from coordinator.repair import repair
-from coordinator.rollback import rollback
-from coordinator.vectors import open_vectors
-from coordinator.verify import verify
-from shared import builds, ledger, path_list
+from coordinator.display.remedies import typed
+from coordinator.integrity.findings import Checked
+from coordinator.integrity.repair import repair
+from coordinator.integrity.verify import verify
+from coordinator.jobs import create, from_vectors
+from coordinator.jobs.create import creation_lock, make_or_open
+from coordinator.jobs.from_vectors import import_vectors
+from coordinator.jobs.progress import ProgressReader
+from coordinator.jobs.rollback import rollback
+from coordinator.sources.vectors import vectors
+from coordinator.sources.vectors.vectors import open_vectors
 from shared.errors import CorruptFile, FingerprintMismatch, JobBusy, JobError, JobMismatch, ModelError, SourceError
-from shared.jobdir import JobDir
-from shared.manifest import Manifest, load_manifest
+from shared.job import builds, path_list
+from shared.job.directory import JobDir
+from shared.job.manifest import Manifest, load_manifest
+from shared.job.partition import ledger
+from shared.job.partition.sealing import open_embeddings
 from shared.remedy import Remedy
-from shared.sealing import open_embeddings
 from shared.settings import Settings
 from tests.unit.make_job import make_job, unit
-from workers.embedder import load_embedder
-from workers.merging import merge
-from workers.searchers import SearcherPool
+from workers.merge.build import merge
+from workers.models.embedder import load_embedder
+from workers.search.pool import SearcherPool
 
 SMALL = Settings(partition_size=10)
 BAD = (3, 17, 18)
@@ -155,9 +157,9 @@ def test_a_kill_anywhere_leaves_nothing_half_and_the_same_command_ends_as_if_the
                 raise KeyboardInterrupt
             yield block
 
-    blocks = importing._blocks
+    blocks = from_vectors._blocks
     monkeypatch.setattr(vectors, "BLOCK_VALUES", 5 * 16)
-    monkeypatch.setattr(importing, "_blocks", dies)
+    monkeypatch.setattr(from_vectors, "_blocks", dies)
     with pytest.raises(KeyboardInterrupt):
         imported(source, job)
     assert job.sealed_numbers() == [0]
@@ -181,7 +183,7 @@ def test_a_kill_while_the_paths_are_listed_begins_anew(
     source: Path, job: JobDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(making, "write_manifest", fails)
+        patch.setattr(create, "write_manifest", fails)
         with pytest.raises(OSError, match="disk"):
             imported(source, job, Settings(partition_size=5))
     assert len(job.paths_numbers()) == 5
@@ -214,7 +216,7 @@ def test_memory_does_not_grow_with_the_source(tmp_path: Path, job: JobDir) -> No
 def test_what_is_done_is_reported_and_the_wish_comes_before_the_work(
     source: Path, job: JobDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importing, "_REPORT_SECONDS", 0.0)
+    monkeypatch.setattr(from_vectors, "_REPORT_SECONDS", 0.0)
     monkeypatch.setattr(vectors, "BLOCK_VALUES", 5 * 16)
     said: list[Any] = []
     import_vectors(

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 import redis
 
-from coordinator import indexing
-from coordinator.indexing import STOPPING, Asked, Doing, Event, Finished, Said, Step, run_job
-from coordinator.progress import Progress
-from coordinator.reconcile import Look
+from coordinator.jobs import run as indexing
+from coordinator.jobs.progress import Progress
+from coordinator.jobs.reconcile import Look
+from coordinator.jobs.run import STOPPING, Asked, Doing, Event, Finished, Said, Step, run_job
+from shared.broker.lease import Holder, Trouble
 from shared.errors import BrokerRefuses, StoreError, WorkerFailed
-from shared.jobdir import JobDir
-from shared.lease import Holder, Trouble
-from shared.manifest import Manifest
+from shared.job.directory import JobDir
+from shared.job.manifest import Manifest
 from shared.settings import Settings
 from tests.unit.make_job import MadeJob, make_job
 from tests.unit.test_display import DONE, NEW, UNDER_WAY

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from shared.errors import SourceError
-from shared.locations import Location
+from shared.images.location import Location
+from shared.images.paths import to_text
 from shared.models import DECODES
-from shared.paths import to_text
-from workers import child_process, isolated
-from workers.decode import read_image
-from workers.isolated import IsolatedReaders
+from shared.processes import child
+from workers.images import isolated
+from workers.images.decode import read_image
+from workers.images.isolated import IsolatedReaders
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +22,7 @@ LIMITS = (16, 10**6, 10**6)
 # Reading processes of tests: one that reads as the real one does, but ends itself at some paths.
 PROGRAM = """
 import os, signal, sys, threading
-from workers import isolated
+from workers.images import isolated
 def read(location, *limits):
     path = location.path
     if "abort" in path: os.abort()
@@ -74,7 +75,7 @@ def test_an_image_read_alone_is_what_it_is_read_in_company(tmp_path: Path, how: 
 def test_an_image_that_ends_its_process_twice_is_quarantined_and_the_next_is_read(
     readers: IsolatedReaders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, end: str
 ) -> None:
-    monkeypatch.setattr(child_process, "_END_SECONDS", 60.0)  # To be told how it ended, however slowly it does.
+    monkeypatch.setattr(child, "_END_SECONDS", 60.0)  # To be told how it ended, however slowly it does.
     bad, good = photo(tmp_path, name), photo(tmp_path, "good.png")
     with readers:
         assert readers.read(Location(good)).status == "ok"

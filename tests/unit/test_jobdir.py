@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import JobError, JobNotFound
-from shared.jobdir import JobDir, check_job_id
+from shared.job.directory import JobDir, check_job_id
 
 HOSTILE_IDS = [
     "", ".", "..", "a..b", "../a", "a/b", "/a", "a\\b", " a", "a ", "a\n", "a\t", "a\0", "x" * 65, "~a",

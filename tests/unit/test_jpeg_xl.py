@@ -10,14 +10,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from coordinator.suffixes import IMAGE_SUFFIXES
+from coordinator.sources.choosing import IMAGE_SUFFIXES
 from shared.errors import ImageError
-from shared.image_kinds import HEAD_BYTES, is_image
+from shared.images.kinds import HEAD_BYTES, is_image
 from shared.models import REDUCED, REDUCED_OPAQUE, STRICT
 from tests.strange_images import encoded
-from workers import jpeg_xl
-from workers.decode import decode, decode_photo
-from workers.structure_jxl import JxlHeader, jxl_header
+from workers.images.decode import decode, decode_photo
+from workers.images.formats import jpeg_xl
+from workers.images.structure.jxl import JxlHeader, jxl_header
 
 ROOMY = 10**6
 WIDTH, HEIGHT = 62, 48

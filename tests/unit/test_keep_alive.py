@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from celery.worker import state
 
-from shared.keep_alive import held_tags, stamp
+from shared.broker.keepalive import held_tags, stamp
 
 
 class Redis:

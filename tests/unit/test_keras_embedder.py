@@ -21,9 +21,9 @@ from PIL import Image
 
 from shared.errors import ModelError
 from shared.models import LITE0_FILE, LITE0_PACKAGE, MODEL_NAMES, ModelSpec, resolve_model
-from workers import embedder as registry
-from workers.decode import decode
-from workers.embedder import Embedder, OverlappingEmbedder
+from workers.images.decode import decode
+from workers.models import embedder as registry
+from workers.models.embedder import Embedder, OverlappingEmbedder
 
 # Keras asks TensorFlow's arrays for a copy in a way that NumPy 2 wants put otherwise.
 pytestmark = [
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     import keras
     from keras import layers
 
-    from workers import keras_embedder as room
-    from workers import keras_models
+    from workers.models import keras_backbone as room
+    from workers.models import keras_models
 
 # Photographs inside scikit-image, and the ImageNet classes that a person would allow for each.
 CLASSES = {
@@ -56,8 +56,8 @@ def loaded() -> None:
     import keras
     from keras import layers
 
-    from workers import keras_embedder as room
-    from workers import keras_models
+    from workers.models import keras_backbone as room
+    from workers.models import keras_models
 
 
 def load_embedder(spec: ModelSpec, model_dir: Path, batch_size: int | None = None) -> Embedder:
@@ -600,7 +600,7 @@ def embedded_elsewhere(environment: dict[str, str], images: NDArray[np.uint8], f
 import os, pathlib, sys
 import numpy as np
 from shared.models import resolve_model
-from workers.embedder import load_embedder
+from workers.models.embedder import load_embedder
 folder = pathlib.Path(sys.argv[1])
 embedder = load_embedder(resolve_model("efficientnet-lite0"), folder, engine="keras")
 import keras

@@ -4,7 +4,7 @@ import datetime
 
 import pytest
 
-from coordinator.known_columns import KnownColumns
+from coordinator.sources.metadata.columns import KnownColumns
 from shared.errors import SourceError
 
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import redis
 
-from shared import lease as lease_module
-from shared.lease import Lease, Trouble, lease_key, report_trouble, troubles, wait_seconds
+from shared.broker import lease as lease_module
+from shared.broker.lease import Lease, Trouble, lease_key, report_trouble, troubles, wait_seconds
 
 SECONDS = 20.0
 

@@ -5,8 +5,9 @@ import pytest
 from celery.exceptions import Reject
 
 from shared.errors import AnotherJob, JobNotFound, MessageError
-from workers import embed_worker, leased_task, merge_worker
-from workers.leased_task import leased, refuse
+from workers.tasks import embed, merge
+from workers.tasks import leased as leased_task
+from workers.tasks.leased import leased, refuse
 
 Told = list[tuple[str, str, str]]
 
@@ -129,6 +130,6 @@ def test_offers_come_at_no_steady_pace_so_that_no_worker_takes_them_first_each_t
     assert {int(countdown % 1 * 4) for countdown in task.countdowns} == {0, 1, 2, 3}
 
 
-@pytest.mark.parametrize("task", [embed_worker.embed_partition, merge_worker.merge_job])
+@pytest.mark.parametrize("task", [embed.embed_partition, merge.merge_job])
 def test_no_number_of_offers_ends_a_task(task: Any) -> None:
     assert task.max_retries is None

@@ -16,11 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared import checkpoint, files, ledger, path_list
-from shared.checkpoint import ImageRow
 from shared.errors import CorruptFile, FingerprintMismatch
-from shared.jobdir import JobDir
-from shared.manifest import Chunk, Manifest, Partition
+from shared.job import path_list
+from shared.job.directory import JobDir
+from shared.job.manifest import Chunk, Manifest, Partition
+from shared.job.partition import checkpoint, ledger
+from shared.job.partition.checkpoint import ImageRow
+from shared.storage import files
 from tests.unit.make_job import image_path, make_job, model_spec, unit
 
 DIM = 16

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from coordinator.sources import open_source
+from coordinator.sources.resolve import open_source
 from shared.errors import SourceError
-from shared.locations import read_bytes
+from shared.images.location import read_bytes
 
 
 def csv(folder: Path, text: str | bytes) -> str:

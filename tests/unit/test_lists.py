@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from tests.unit.make_job import clustered
-from workers import index, layers, lists
-from workers.lists import NearLists
+from workers.vectors.ann import faiss_index, layers
+from workers.vectors.ann import ivf as lists
+from workers.vectors.ann.ivf import NearLists
 
 N, D, NLIST = 4_000, 24, 64
 FACTORIES = [
@@ -24,9 +25,9 @@ def vectors() -> np.ndarray:
 
 @pytest.fixture(scope="module", params=FACTORIES)
 def made(request: pytest.FixtureRequest, vectors: np.ndarray) -> Any:
-    plan = index.plan_from_factory(request.param, N, D)
-    made = index.train(plan, [vectors])
-    index.add(made, np.arange(N) + 7, vectors)
+    plan = faiss_index.plan_from_factory(request.param, N, D)
+    made = faiss_index.train(plan, [vectors])
+    faiss_index.add(made, np.arange(N) + 7, vectors)
     return made
 
 
@@ -111,20 +112,20 @@ def test_where_all_lists_are_asked_for_the_margin_takes_them_all(made: Any, vect
 def test_an_index_prunes_where_it_has_lists_under_the_image_ids(
     vectors: np.ndarray, factory: str, prunes: bool
 ) -> None:
-    made = index.train(index.plan_from_factory(factory, N, D), [vectors])
-    assert index.prunes(made) == prunes
+    made = faiss_index.train(faiss_index.plan_from_factory(factory, N, D), [vectors])
+    assert faiss_index.prunes(made) == prunes
     if not prunes:
         with pytest.raises(ValueError, match="without lists"):
-            index.list_margin(made, vectors[:3], 1, 1)
+            faiss_index.list_margin(made, vectors[:3], 1, 1)
 
 
 def test_a_margin_leaves_lists_out_and_a_ratio_candidates(made: Any, vectors: np.ndarray) -> None:
     queries = vectors[:50]
-    margin = index.list_margin(made, queries, 8, 24)
-    every = index.search(made, queries, 400, 24)
-    some = index.search(made, queries, 400, 24, list_margin=margin)
+    margin = faiss_index.list_margin(made, queries, 8, 24)
+    every = faiss_index.search(made, queries, 400, 24)
+    some = faiss_index.search(made, queries, 400, 24, list_margin=margin)
     assert np.count_nonzero(some.ids >= 0) < np.count_nonzero(every.ids >= 0)
-    pruned = index.candidates(made, queries, 400, 24, list_margin=margin, depth_ratio=1.5, k=10)
+    pruned = faiss_index.candidates(made, queries, 400, 24, list_margin=margin, depth_ratio=1.5, k=10)
     counts = (pruned >= 0).sum(axis=1)
     assert counts.min() >= 10
     for row, ids, distances in zip(pruned, some.ids, some.distances, strict=True):
@@ -135,6 +136,8 @@ def test_a_margin_leaves_lists_out_and_a_ratio_candidates(made: Any, vectors: np
 
 def test_where_the_last_hit_is_no_distance_away_every_candidate_is_kept() -> None:
     distances = np.array([[0.0, 0.0, 0.5, 3.4e38], [0.1, 0.2, 0.25, 0.5], [-0.1, -0.05, 1.0, 2.0]], dtype=np.float32)
-    assert index.farthest(distances, 1.5, 2).tolist() == [np.inf, pytest.approx(0.3), np.inf]
-    assert index.farthest(distances, 1.5, 9)[1] == pytest.approx(0.75)
-    assert np.isfinite(index.farthest(distances, 2.0, 4)).all(), "FAISS's 'nothing there' times two is no overflow"
+    assert faiss_index.farthest(distances, 1.5, 2).tolist() == [np.inf, pytest.approx(0.3), np.inf]
+    assert faiss_index.farthest(distances, 1.5, 9)[1] == pytest.approx(0.75)
+    assert np.isfinite(faiss_index.farthest(distances, 2.0, 4)).all(), (
+        "FAISS's 'nothing there' times two is no overflow"
+    )

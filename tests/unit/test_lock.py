@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.lock import is_at, lock, open_locked
+from shared.storage.lock import is_at, lock, open_locked
 
 
 def test_a_lock_keeps_others_out_for_as_long_as_its_file_is_open(tmp_path: Path) -> None:

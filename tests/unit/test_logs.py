@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kombu.exceptions import ContentDisallowed, OperationalError
 
-from shared.outage import Outage
-from workers import logs
-from workers.logs import OneLine, bounded, one_line, secrets_of
+from shared.processes.outage import Outage
+from workers.tasks import logs
+from workers.tasks.logs import OneLine, bounded, one_line, secrets_of
 
 URL = "redis://watcher:s3cr3t%2Fpw@host:6379/0"
 

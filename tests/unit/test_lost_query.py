@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 
-from coordinator import lost_query
+from coordinator.client import lost_query
 
 TASK = "5c1f"
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.machine import read_cpu, read_disk, read_memory
+from coordinator.doctor.machine import read_cpu, read_disk, read_memory
 
 X86 = (
     "processor\t: 0\nmodel name\t: Xeon\nflags\t\t: fpu avx2 avx512f amx_tile amx_bf16\n\n"

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from coordinator import hidden, machine_checks
-from coordinator.checks import Check
-from coordinator.machine import Cpu, Disk, Memory
-from coordinator.machine_checks import (
+from coordinator import hidden
+from coordinator.doctor import check_machine
+from coordinator.doctor.check_machine import (
     cache_disk,
     cores,
     installed_packages,
@@ -19,6 +18,8 @@ from coordinator.machine_checks import (
     processor,
     software,
 )
+from coordinator.doctor.checks import Check
+from coordinator.doctor.machine import Cpu, Disk, Memory
 
 GB = 10**9
 WANTED = [
@@ -151,9 +152,7 @@ def test_memory(found: Memory, needed: int | None, verdict: str, words: str) -> 
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def set_disk(free: int, writable: bool = True) -> None:
-        monkeypatch.setattr(
-            machine_checks, "read_disk", lambda path: Disk(path, Path("/mnt"), free, 100 * GB, writable)
-        )
+        monkeypatch.setattr(check_machine, "read_disk", lambda path: Disk(path, Path("/mnt"), free, 100 * GB, writable))
 
     return set_disk
 
@@ -191,14 +190,14 @@ def test_a_disk_that_hangs_or_fails_is_a_problem(monkeypatch: pytest.MonkeyPatch
     def fail(path: Path) -> Disk:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(machine_checks, "read_disk", fail)
+    monkeypatch.setattr(check_machine, "read_disk", fail)
     assert told(job_disk(JOB, None)) == (
         "problem",
         "/mnt/job does not answer (Input/output error): mount it again, or name another JOB.",
     )
     hung = threading.Event()
-    monkeypatch.setattr(machine_checks, "_DISK_SECONDS", 0.05)
-    monkeypatch.setattr(machine_checks, "read_disk", lambda path: hung.wait(60))
+    monkeypatch.setattr(check_machine, "_DISK_SECONDS", 0.05)
+    monkeypatch.setattr(check_machine, "read_disk", lambda path: hung.wait(60))
     assert "does not answer (no answer within 0.05 s)" in job_disk(JOB, None).sentence
     hung.set()
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from coordinator import making
-from coordinator.making import make_or_open, require_sizes
-from shared import path_list
+from coordinator.jobs import create
+from coordinator.jobs.create import make_or_open, require_sizes
 from shared.errors import JobBusy, JobMismatch, ModelError, SourceError
-from shared.jobdir import JobDir
-from shared.manifest import Manifest, load_manifest
+from shared.images.paths import to_os_path
+from shared.job import path_list
+from shared.job.directory import JobDir
+from shared.job.manifest import Manifest, load_manifest
 from shared.models import resolve_model
-from shared.paths import to_os_path
 from shared.settings import Settings
 
 SMALL = Settings(partition_size=3, chunk_size=2)
@@ -326,7 +326,7 @@ def test_of_two_coordinators_that_make_one_job_where_there_are_no_locks_both_go_
         return resolve(*asked)
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    monkeypatch.setattr(making, "resolve_model", meanwhile)
+    monkeypatch.setattr(create, "resolve_model", meanwhile)
     assert make(source, job) == made[1] == load_manifest(job)
 
 

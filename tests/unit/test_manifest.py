@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import CorruptFile, JobMismatch, JobNotFound
-from shared.jobdir import JobDir
-from shared.manifest import FORMAT, Chunk, Manifest, Partition, Source, load_manifest, maker_of, write_manifest
+from shared.job.directory import JobDir
+from shared.job.manifest import FORMAT, Chunk, Manifest, Partition, Source, load_manifest, maker_of, write_manifest
 from shared.models import imported_model
 from tests.unit.make_job import model_spec
 

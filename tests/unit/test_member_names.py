@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.member_names import MemberNames
-from shared.paths import to_text
+from coordinator.pack.member_names import MemberNames
+from shared.images.paths import to_text
 
 BASE = b"/data/photos"
 # How webdataset cuts a name into the key of its sample and a field; what it can't cut, it leaves out without a word.

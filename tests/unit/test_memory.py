@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from workers import memory
+from shared.processes import memory
 
 MEGABYTE = 1 << 20
 
@@ -15,7 +15,7 @@ MEGABYTE = 1 << 20
 HOLDER = """
 import time
 import numpy as np
-from workers import memory
+from shared.processes import memory
 before = memory.own_bytes()
 with memory.Peak() as peak:
     held = np.ones(100 << 20, np.uint8)

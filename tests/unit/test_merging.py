@@ -7,18 +7,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shared import builds, ledger
 from shared.errors import CorruptFile, FingerprintMismatch, JobError, SettingsError
-from shared.jobdir import JobDir
+from shared.job import builds
+from shared.job.directory import JobDir
+from shared.job.index_request import Wish, write_wish
+from shared.job.partition import ledger
+from shared.processes.control import Stopped
 from shared.settings import Settings
-from shared.wish import Wish, write_wish
 from tests.unit.make_job import MadeJob, clustered, make_job, model_spec
-from workers import index, merging, recall, tuning
-from workers.control import Stopped
-from workers.index import IndexPlan, choose_index, plan_from_factory
-from workers.merging import merge
-from workers.search import Searcher, width_of
-from workers.searchers import SearcherPool
+from workers.evaluate import recall
+from workers.merge import build, tune
+from workers.merge.build import merge
+from workers.search.pool import SearcherPool
+from workers.search.searcher import Searcher, width_of
+from workers.vectors.ann import faiss_index
+from workers.vectors.ann.faiss_index import IndexPlan, choose_index, plan_from_factory
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +30,7 @@ PHASES = ("checking", "training", "adding", "measuring")
 
 @pytest.fixture(autouse=True)
 def _few_queries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(merging, "QUERIES", 100)
+    monkeypatch.setattr(build, "QUERIES", 100)
 
 
 def quiet(phase: str, share: float) -> None:
@@ -48,7 +51,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[MadeJob, builds.Ind
     path = tmp_path_factory.mktemp("large") / "job"
     made = make_job(path, clustered(30_000, 64), failed=range(0, 30_000, 1_111), partition_size=7_000, chunk_size=7_000)
     reports: list[tuple[str, float]] = []
-    assert merging.QUERIES == 500
+    assert build.QUERIES == 500
     info = merge(made.job, made.manifest, Settings(), lambda *report: reports.append(report))
     return made, info, reports
 
@@ -154,7 +157,7 @@ def test_another_wish_is_another_build_and_the_same_wish_is_none(tmp_path: Path)
 
 
 def test_a_build_that_finds_less_is_kept_and_not_promoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tuning, "DEPTHS", (20,))
+    monkeypatch.setattr(tune, "DEPTHS", (20,))
     made = make_job(tmp_path / "job", clustered(1_500, 24), partition_size=600, chunk_size=600)
     first = merged(made)
     write_wish(made.job, Wish("PCAR16,IVF32,PQ4x4fs"))
@@ -173,7 +176,7 @@ def test_a_build_that_finds_less_is_kept_and_not_promoted(tmp_path: Path, monkey
 def test_a_refused_build_does_not_stand_in_for_one_that_nobody_asked_to_be_like_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tuning, "DEPTHS", (20,))
+    monkeypatch.setattr(tune, "DEPTHS", (20,))
     made = make_job(tmp_path / "job", clustered(1_500, 24), partition_size=600, chunk_size=600)
     first = merged(made)
     write_wish(made.job, Wish("PCAR16,IVF32,PQ4x4fs"))
@@ -273,10 +276,10 @@ def reseal(made: MadeJob, other: MadeJob, partition: int) -> None:
 
 
 WHERE: dict[str, tuple[object, str]] = {
-    "listing the images": (merging, "write_images"),
-    "training": (index, "train"),
-    "adding": (index, "add"),
-    "saving": (index, "save"),
+    "listing the images": (build, "write_images"),
+    "training": (faiss_index, "train"),
+    "adding": (faiss_index, "add"),
+    "saving": (faiss_index, "save"),
     "the truth": (recall, "yardstick"),
     "measuring": (recall, "measure_against"),
     "describing": (builds, "write_info"),

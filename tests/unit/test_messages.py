@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from shared.errors import ImageError, LookalikeError, MessageError, NoIndexYet, QueryError
-from shared.filter import Filter
-from shared.jobdir import check_job_id
-from shared.messages import (
+from shared.job.directory import check_job_id
+from shared.messages.filter import Filter
+from shared.messages.tasks import (
     EMBED_QUEUE,
     MAX_K,
     MAX_PARTITION,
@@ -32,7 +32,7 @@ from shared.messages import (
     reply_from_json,
     reply_to_json,
 )
-from shared.remote import OutOfReach
+from shared.storage.remote import OutOfReach
 
 job_ids = st.from_regex(r"[A-Za-z0-9_-][A-Za-z0-9_-]{0,63}", fullmatch=True).map(check_job_id)
 vectors = npst.arrays(np.float32, st.integers(1, 40), elements=st.floats(width=32))

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from coordinator import model_checks
-from coordinator.checks import Check
-from coordinator.model_checks import engine, gpu, look, weights
-from shared import processes
+from coordinator.doctor import check_model
+from coordinator.doctor.check_model import engine, gpu, look, weights
+from coordinator.doctor.checks import Check
 from shared.errors import LookalikeError
 from shared.models import resolve_model
+from shared.processes import stage
 
 LITE0 = resolve_model("efficientnet-lite0")
 B4 = resolve_model("efficientnet-b4")
@@ -108,15 +108,15 @@ def test_gpus(driver: dict[str, Any], keras: list[str] | None, trouble: str, ver
 def process(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def says(*lines: dict[str, Any], error: str = "") -> None:
         def result_of(module: str, arguments: list[str], told: Callable[[Any], None], **options: Any) -> Any:
-            assert module == "workers.examining"
-            assert options["seconds"] == model_checks.EXAMINE_SECONDS
+            assert module == "workers.doctor.examine"
+            assert options["seconds"] == check_model.EXAMINE_SECONDS
             for line in lines:
                 told(line)
             if error:
                 raise LookalikeError(error)
             return {}
 
-        monkeypatch.setattr(processes, "result_of", result_of)
+        monkeypatch.setattr(stage, "result_of", result_of)
 
     return says
 

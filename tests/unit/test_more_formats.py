@@ -7,12 +7,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from coordinator.suffixes import IMAGE_SUFFIXES
+from coordinator.sources.choosing import IMAGE_SUFFIXES
 from shared.errors import ImageError
 from shared.models import REDUCED, REDUCED_OPAQUE
 from tests.strange_images import encoded, patched
-from workers.decode import checked_header, decode_photo
-from workers.icons import icon_suffix
+from workers.images.decode import checked_header, decode_photo
+from workers.images.formats.icons import icon_suffix
 
 ROOMY = 10**8
 WIDTH, HEIGHT = 62, 48
@@ -187,7 +187,7 @@ def test_what_is_cut_of_these_formats_is_truncated_or_gives_the_pixels_of_the_wh
 def test_too_many_pixels_of_these_formats_are_refused_before_they_are_decoded(
     form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.decode.pillow_pixels", lambda *_: pytest.fail("it was decoded"))
+    monkeypatch.setattr("workers.images.decode.pillow_pixels", lambda *_: pytest.fail("it was decoded"))
     with pytest.raises(ImageError, match=f"{WIDTH} x {HEIGHT}") as caught:
         decode_photo(RIGHT[form][0], 1000, WIDTH * HEIGHT - 1)
     assert caught.value.status == "oversized"
@@ -209,7 +209,7 @@ def test_too_many_pixels_of_these_formats_are_refused_before_they_are_decoded(
 def test_more_pixels_than_the_file_can_hold_are_refused_before_they_are_decoded(
     data: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.decode.pillow_pixels", lambda *_: pytest.fail("it was decoded"))
+    monkeypatch.setattr("workers.images.decode.pillow_pixels", lambda *_: pytest.fail("it was decoded"))
     with pytest.raises(ImageError) as caught:
         decode_photo(data, 1000, ROOMY)
     assert caught.value.status == "truncated"

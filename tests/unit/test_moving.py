@@ -9,27 +9,28 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from coordinator.came_and_went import since_listed
-from coordinator.findings import Checked
-from coordinator.moving import move
-from coordinator.retrying import take_back
-from coordinator.verify import verify
-from shared import files, path_list
+from coordinator.integrity.findings import Checked
+from coordinator.integrity.verify import verify
+from coordinator.jobs.retry import take_back
+from coordinator.jobs.source.changes import since_listed
+from coordinator.jobs.source.move import move
 from shared.errors import CorruptFile, JobMismatch, JobNotFound, SourceError
-from shared.jobdir import JobDir
-from shared.locations import read_bytes
-from shared.manifest import load_manifest
-from shared.moved import Moved, read_moved
-from shared.paths import to_text
+from shared.images.location import read_bytes
+from shared.images.paths import to_text
+from shared.job import path_list
+from shared.job.directory import JobDir
+from shared.job.manifest import load_manifest
+from shared.job.source.moved import Moved, read_moved
+from shared.processes.control import Stopped
 from shared.settings import Settings
+from shared.storage import files
 from tests.unit.conftest import Run
 from tests.unit.image_forms import CONTENTS, FORMS, NAMES, half, write_folder, write_tar, write_zip
 from tests.unit.test_embedding import embed, no_after, yes
 from tests.unit.test_source_forms import AnyModel, made, sealed
-from workers.control import Stopped
-from workers.copies import drawn, sealed_whole
-from workers.merging import merge
-from workers.searchers import SearcherPool
+from workers.evaluate.altered_copies import drawn, sealed_whole
+from workers.merge.build import merge
+from workers.search.pool import SearcherPool
 
 pytestmark = pytest.mark.slow
 

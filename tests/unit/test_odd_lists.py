@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.listing import Listed
-from coordinator.sources import open_source
+from coordinator.sources.listing import Listed
+from coordinator.sources.resolve import open_source
 from shared.errors import SourceError
-from shared.locations import read_bytes
-from shared.paths import to_os_path
+from shared.images.location import read_bytes
+from shared.images.paths import to_os_path
 from tests.unit.image_forms import write_tar
 
 NAMES = [f"img{number}.jpg" for number in range(3)]

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from shared.outage import Outage
+from shared.processes.outage import Outage
 
 LOG = logging.getLogger("lookalike.test")
 

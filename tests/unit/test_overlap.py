@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from workers.overlap import Overlap
-from workers.stage_clock import StageClock
+from workers.embed.clock import StageClock
+from workers.embed.pipeline import Overlap
 
 SECONDS = 30  # The most that a test waits for what must happen at once.
 Images = NDArray[np.uint8]

@@ -1,6 +1,6 @@
 """How far a pack is, in one line: its rate is that of the last minute."""
 
-from coordinator.pack_progress import PackPace, PackProgress
+from coordinator.display.pack import PackPace, PackProgress
 
 
 def test_the_rate_is_that_of_the_last_minute_and_not_of_what_was_there_before() -> None:

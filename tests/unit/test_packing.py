@@ -18,24 +18,25 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from coordinator import pack_process
-from coordinator.choosing import Choice
-from coordinator.pack_process import packing_lock
-from coordinator.packing import Asked, make_or_open
-from coordinator.sources import open_source
-from shared import files, pack_rows
+from coordinator.pack import process
+from coordinator.pack.create import Asked, make_or_open
+from coordinator.pack.process import packing_lock
+from coordinator.sources.choosing import Choice
+from coordinator.sources.resolve import open_source
 from shared.errors import ImageError, PackError, SourceError, UsageError
-from shared.locations import read_bytes
-from shared.members import Member
-from shared.pack_rows import Packed
-from shared.packdir import PackDir, PackSpec, load_spec
+from shared.images.location import read_bytes
+from shared.images.members import Member
+from shared.pack import tables
+from shared.pack.directory import PackDir, PackSpec, load_spec
+from shared.pack.tables import Packed
+from shared.processes.control import Stopped
 from shared.settings import Settings
+from shared.storage import files
 from shared.text import size
 from tests.integration.processes import make_photos
 from tests.unit.conftest import Run
-from workers import pack_reading, packing
-from workers.control import Stopped
-from workers.packing import Count
+from workers.pack import reader, writer
+from workers.pack.writer import Count
 
 SIZE = (60, 80)
 
@@ -59,7 +60,7 @@ def made(source: str | Path, path: Path, **asked: Any) -> tuple[PackDir, PackSpe
 def packed(
     directory: PackDir, told: Callable[[Count], None] = lambda count: None, stop: threading.Event | None = None
 ) -> Packed:
-    return packing.pack(directory, 4, stop or threading.Event(), told)
+    return writer.pack(directory, 4, stop or threading.Event(), told)
 
 
 def pack(source: str | Path, path: Path, **asked: Any) -> Packed:
@@ -208,7 +209,7 @@ def test_what_is_packed_is_not_read_again(photos: Path, tmp_path: Path, monkeypa
         read.append(path)
         return read_bytes(path, max_bytes)
 
-    monkeypatch.setattr(pack_reading, "read_bytes", reading)
+    monkeypatch.setattr(reader, "read_bytes", reading)
     packed(directory)
     assert len(set(read)) == 16
     read.clear()
@@ -227,10 +228,10 @@ def test_a_tar_that_is_full_is_whole_before_the_next_image_is_waited_for(
             raise SourceError("The mount is gone.")
         return b"data"
 
-    monkeypatch.setattr(pack_reading, "read_bytes", reading)
+    monkeypatch.setattr(reader, "read_bytes", reading)
     with pytest.raises(SourceError, match="The mount is gone"):
-        packing.pack(directory, 1, threading.Event(), lambda count: None)
-    assert pack_rows.done(directory, load_spec(directory)) == 5
+        writer.pack(directory, 1, threading.Event(), lambda count: None)
+    assert tables.done(directory, load_spec(directory)) == 5
 
 
 def test_a_tar_without_its_rows_is_written_again(photos: Path, tmp_path: Path) -> None:
@@ -251,7 +252,7 @@ def test_several_images_are_read_at_once(photos: Path, tmp_path: Path, monkeypat
         together.wait()  # Nobody gets on unless four read at the same time.
         return b"data"
 
-    monkeypatch.setattr(pack_reading, "read_bytes", reading)
+    monkeypatch.setattr(reader, "read_bytes", reading)
     assert packed(directory).packed == 24
 
 
@@ -494,9 +495,9 @@ def test_what_a_kill_cut_off_on_a_mount_that_renames_by_copying_is_written_again
     pack(photos, tmp_path / "whole", images_per_tar=6)
     directory = stopped_midway(photos, tmp_path / "pack")
     spec = load_spec(directory)
-    assert pack_rows.done(directory, spec) == 12
+    assert tables.done(directory, spec) == 12
     cut(directory.block(1))
-    assert pack_rows.done(directory, spec) == 6
+    assert tables.done(directory, spec) == 6
     directory.table.write_bytes((tmp_path / "whole" / "pack.parquet").read_bytes()[:-50])
     packed(directory)
     assert everything(directory.path) == everything(tmp_path / "whole")
@@ -530,7 +531,7 @@ def test_counts_that_do_not_add_up_are_never_joined(photos: Path, tmp_path: Path
     directory = stopped_midway(photos, tmp_path / "pack")
     spec = load_spec(directory)
     with pytest.raises(PackError, match="11 images packed and 1 failed are not the 24 listed"):
-        pack_rows.join(directory, spec, pack_rows.committed_blocks(directory, spec))
+        tables.join(directory, spec, tables.committed_blocks(directory, spec))
     assert not directory.table.exists()
 
 
@@ -544,7 +545,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, number: int, times: int, name: str)
             raise ImageError(f"The file can't be read: {os.strerror(number)}.", "unreadable") from OSError(number, "")
         return read_bytes(path, max_bytes)
 
-    monkeypatch.setattr(pack_reading, "read_bytes", reading)
+    monkeypatch.setattr(reader, "read_bytes", reading)
     return tried
 
 
@@ -556,7 +557,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, number: int, times: int, name: str)
 def test_an_image_that_a_slow_mount_fails_to_give_is_read_again(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, times: int, tries: int
 ) -> None:
-    monkeypatch.setattr(pack_reading, "PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(reader, "PAUSES", (0.0, 0.0, 0.0))
     tried = failing(monkeypatch, number, times, "photo_00004.jpg")
     assert pack(photos, tmp_path / "pack").packed == 23
     assert tried.count("photo_00004.jpg") == tries
@@ -567,7 +568,7 @@ def test_an_image_that_a_slow_mount_fails_to_give_is_read_again(
 def test_an_image_that_can_not_be_read_at_all_is_a_row(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    monkeypatch.setattr(pack_reading, "PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(reader, "PAUSES", (0.0, 0.0, 0.0))
     tried = failing(monkeypatch, number, 99, "photo_00004.jpg")
     assert pack(photos, tmp_path / "pack").packed == 22
     assert tried.count("photo_00004.jpg") == (5 if number == errno.EIO else 2)
@@ -583,7 +584,7 @@ def test_a_mount_that_goes_away_ends_the_pack_and_loses_no_image(tmp_path: Path)
             (tmp_path / "mount").rename(tmp_path / "away")
 
     with pytest.raises(SourceError, match=r"photos is out of reach .*mount it again"):
-        packing.pack(directory, 1, threading.Event(), told)
+        writer.pack(directory, 1, threading.Event(), told)
     (tmp_path / "away").rename(tmp_path / "mount")
     assert packed(directory).packed == 12
 
@@ -592,7 +593,7 @@ def full(monkeypatch: pytest.MonkeyPatch) -> None:
     def add(self: Any, name: str, data: bytes) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("workers.tar_file.TarFile.add", add)
+    monkeypatch.setattr("workers.pack.tar.TarFile.add", add)
 
 
 def test_a_full_disk_is_a_sentence(
@@ -602,7 +603,7 @@ def test_a_full_disk_is_a_sentence(
     full(monkeypatch)
     nobody, somebody = os.pipe()  # Standard input, which stays open.
     monkeypatch.setattr(os, "read", lambda handle, size, read=os.read: read(nobody if handle == 0 else handle, size))
-    assert packing.main([str(directory.path)]) == 1
+    assert writer.main([str(directory.path)]) == 1
     os.close(somebody)
     said = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert said["error"]["kind"] == "PackError"
@@ -614,7 +615,7 @@ def test_a_full_disk_is_a_sentence(
 
 
 def test_one_at_a_time(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pack_process, "LOCK_SECONDS", 0.0)
+    monkeypatch.setattr(process, "LOCK_SECONDS", 0.0)
     directory, _ = made(photos, tmp_path / "pack")
     with packing_lock(directory) as lock:
         assert lock is not None
@@ -668,7 +669,7 @@ def test_what_can_not_be_meant_is_said_before_anything_is_done(
 
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Has the command's process be a script given here instead of `workers.packing`."""
+    """Has the command's process be a script given here instead of `workers.pack.writer`."""
     real = subprocess.Popen
 
     def instead(script: str) -> None:
@@ -696,7 +697,7 @@ def test_a_process_that_fails_is_a_sentence(
     in_this_process(script)
     with (
         pytest.raises(error, match=f"(?s){words}"),
-        pack_process.packer(PackDir.at(tmp_path), 1, None) as said,
+        process.packer(PackDir.at(tmp_path), 1, None) as said,
     ):
         assert list(said) == []
 
@@ -708,8 +709,8 @@ def test_the_images_that_were_being_decoded_when_a_process_was_killed_are_named(
     in_this_process(
         "import signal, sys, threading\n"
         "from pathlib import Path\n"
-        "from shared.packdir import PackDir\n"
-        "from workers import packing, shrinking\n"
+        "from shared.pack.directory import PackDir\n"
+        "from workers.pack import writer as packing, shrink as shrinking\n"
         "def kill(data, longest, most):\n"
         "    signal.raise_signal(signal.SIGKILL)\n"
         "shrinking.decode_photo = kill\n"
@@ -718,7 +719,7 @@ def test_the_images_that_were_being_decoded_when_a_process_was_killed_are_named(
     first = photos / "more" / "photo_00000.jpg"
     with (
         pytest.raises(PackError, match=rf"signal SIGKILL, .*\. It was decoding {first}: .* pack a list without"),
-        pack_process.packer(directory, 1, None) as said,
+        process.packer(directory, 1, None) as said,
     ):
         list(said)
 
@@ -728,17 +729,17 @@ def test_a_process_is_asked_to_end_and_given_time_for_it(
 ) -> None:
     ended = tmp_path / "ended"
     in_this_process(f"import sys; print('{{}}', flush=True); sys.stdin.read(); open({str(ended)!r}, 'w').close()")
-    with pack_process.packer(PackDir.at(tmp_path), 1, None) as said:
+    with process.packer(PackDir.at(tmp_path), 1, None) as said:
         assert next(said) == {}
         assert not ended.exists()
     assert ended.exists()
 
 
 def test_rows_that_are_not_those_of_a_block_are_never_committed(tmp_path: Path) -> None:
-    row = pack_rows.PackRow(3, "a.jpg", None, None, None, None, None, "vanished", "Gone.")
-    block = pack_rows.Block(0, 0, 1, None, 0, 0, 0, 1)
+    row = tables.PackRow(3, "a.jpg", None, None, None, None, None, "vanished", "Gone.")
+    block = tables.Block(0, 0, 1, None, 0, 0, 0, 1)
     with pytest.raises(ValueError, match="each of its ids once"):
-        pack_rows.commit_block(PackDir.at(tmp_path), block, [row])
+        tables.commit_block(PackDir.at(tmp_path), block, [row])
     assert files.TEMPORARY_SUFFIX == ".tmp"
 
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.partition import PathDigest, partitions_of
-from shared.manifest import Partition
+from coordinator.sources.listing import PathDigest, partitions_of
+from shared.job.manifest import Partition
 
 path_lists = st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), max_size=60)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.paths import is_file_uri, printable, shown_path, to_os_path, to_text
+from shared.images.paths import is_file_uri, printable, shown_path, to_os_path, to_text
 
 names = st.binary(min_size=1, max_size=40).map(lambda raw: raw.replace(b"\0", b""))
 

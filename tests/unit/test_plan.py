@@ -6,8 +6,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.errors import SettingsError
-from shared.wish import FAMILIES, Wish
-from workers.plan import choose_index
+from shared.job.index_request import FAMILIES, Wish
+from workers.vectors.ann.plan import choose_index
 
 
 @pytest.mark.parametrize(

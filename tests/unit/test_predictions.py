@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from coordinator import predictions
-from coordinator.predictions import merge_memory, predict, quarter_rates
+from coordinator.doctor import estimate
+from coordinator.doctor.estimate import merge_memory, predict, quarter_rates
 
 MEASURED = Path(__file__).parents[2] / "benchmarks" / "results" / "index.json"
 
 
-def two_million(**changes: Any) -> predictions.Prediction:
+def two_million(**changes: Any) -> estimate.Prediction:
     known: dict[str, Any] = {
         "images": 2_000_000,
         "marks": [(250, 2.5), (500, 5.0), (1_000, 10.0)],

@@ -7,15 +7,16 @@ from types import ModuleType
 
 import pytest
 
-from coordinator.progress import Progress, ProgressReader
-from shared import builds, checkpoint, copies, ledger
-from shared.builds import IndexInfo
-from shared.checkpoint import ImageRow
+from coordinator.jobs.progress import Progress, ProgressReader
 from shared.errors import CorruptFile, FingerprintMismatch
-from shared.jobdir import JobDir
-from shared.manifest import Manifest
+from shared.job import altered_copies, builds
+from shared.job.builds import IndexInfo
+from shared.job.directory import JobDir
+from shared.job.manifest import Manifest
+from shared.job.partition import checkpoint, ledger
+from shared.job.partition.checkpoint import ImageRow
 from shared.models import ModelSpec
-from shared.stage_load import STAGES, StageLoad
+from shared.processes.load import STAGES, StageLoad
 from tests.unit.make_job import image_path, make_job, model_spec, unit
 
 DIM = 16
@@ -243,13 +244,15 @@ def test_copies_are_done_when_those_of_what_is_sealed_are_there_or_none_are_need
     job, manifest = made
     reader = ProgressReader(job, manifest)
     seal(job, manifest, 0)
-    none = copies.none_of(manifest.model.fingerprint, builds.ledger_digest(ledger.sealed(job, manifest)), 0, "Gone.")
-    copies.write_copies(job, none)
+    none = altered_copies.none_of(
+        manifest.model.fingerprint, builds.ledger_digest(ledger.sealed(job, manifest)), 0, "Gone."
+    )
+    altered_copies.write_copies(job, none)
     assert not reader.read().copies_done, "not all is sealed"
     seal(job, manifest, 1)
     assert not reader.read().copies_done, "they are of other embeddings"
     digest = builds.ledger_digest(ledger.sealed(job, manifest))
-    copies.write_copies(job, replace(none, ledger_digest=digest))
+    altered_copies.write_copies(job, replace(none, ledger_digest=digest))
     assert reader.read().copies_done
     job.copies.write_bytes(b"damaged")
     assert not reader.read().copies_done
@@ -264,10 +267,10 @@ def test_copies_are_read_once(made: tuple[JobDir, Manifest], monkeypatch: pytest
     seal(job, manifest, 0)
     seal(job, manifest, 1)
     digest = builds.ledger_digest(ledger.sealed(job, manifest))
-    copies.write_copies(job, copies.none_of(manifest.model.fingerprint, digest, 0, "Gone."))
+    altered_copies.write_copies(job, altered_copies.none_of(manifest.model.fingerprint, digest, 0, "Gone."))
     reader = ProgressReader(job, manifest)
     assert reader.read().copies_done
-    monkeypatch.setattr("coordinator.progress.usable_copies", None)
+    monkeypatch.setattr("coordinator.jobs.progress.usable_copies", None)
     assert reader.read().copies_done
 
 

@@ -22,14 +22,15 @@ import pyarrow.parquet as pq
 import pytest
 
 import lookalike
-from coordinator import indexing, workforce
-from coordinator.indexing import Step
-from coordinator.reconcile import Look
+from coordinator.jobs import run as indexing
+from coordinator.jobs.reconcile import Look
+from coordinator.jobs.run import Step
+from coordinator.local import resources
 from lookalike import client as public_client
 from lookalike.job import Job
 from shared.errors import JobNotFound, NoIndexYet, NoWorker, UsageError
-from shared.jobdir import JobDir
-from shared.messages import Answer, Hit
+from shared.job.directory import JobDir
+from shared.messages.tasks import Answer, Hit
 from shared.settings import Settings
 from tests.unit.conftest import Run
 from tests.unit.make_job import make_job
@@ -91,10 +92,10 @@ def test_without_what_decodes_small_files_are_shown_and_an_image_names_what_to_i
 ) -> None:
     class Without:
         def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-            if name == "workers.viewing":
+            if name == "workers.images.viewing":
                 raise ModuleNotFoundError("No module named 'cv2'", name="cv2")
 
-    monkeypatch.delitem(sys.modules, "workers.viewing", raising=False)
+    monkeypatch.delitem(sys.modules, "workers.images.viewing", raising=False)
     monkeypatch.setattr("sys.meta_path", [Without(), *sys.meta_path])
     hit = lookalike.Hit(1, 7, placed(tmp_path, "file"), 0.5)
     assert "data:image/png;base64," in hit._repr_html_()
@@ -108,7 +109,7 @@ def test_looking_at_an_image_leaves_opencv_as_the_program_has_it() -> None:
     program = """
 import cv2
 cv2.setNumThreads(3)
-from workers import viewing
+from workers.images import viewing
 print(cv2.getNumThreads())
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -150,7 +151,7 @@ def service(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         stack.callback(end)
         return SimpleNamespace(client=Client(), revive=lambda: setattr(found, "revived", found.revived + 1))
 
-    monkeypatch.setattr(workforce, "service_for_search", start)
+    monkeypatch.setattr(resources, "service_for_search", start)
     monkeypatch.setattr("lookalike.job.Client", Client)
     return found
 
@@ -234,7 +235,7 @@ def test_a_hit_of_a_job_is_read_where_the_job_says_that_it_is(
 
 
 def test_a_client_gives_hits_that_give_their_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("coordinator.client.require_broker", lambda settings: None)
+    monkeypatch.setattr("coordinator.client.client.require_broker", lambda settings: None)
     with lookalike.connect("photos", broker="redis://127.0.0.1:1/0") as client:
         assert isinstance(client, lookalike.Client)
         hits = client.hits(Answer((Hit(1, 2, "a.jpg", 0.5),)))

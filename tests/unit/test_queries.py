@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from coordinator.queries import as_query
+from coordinator.client.queries import as_query
 from shared.errors import ImageError, QueryError
 
 

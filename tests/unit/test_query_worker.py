@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from shared.errors import AnotherJob
-from shared.jobdir import JobDir
-from shared.messages import Answer, AnsweredBy, Hit, Query, SearchJob, reply_from_json
+from shared.job.directory import JobDir
+from shared.messages.tasks import Answer, AnsweredBy, Hit, Query, SearchJob, reply_from_json
 from shared.settings import Settings
 from tests.unit.make_job import MadeJob, make_job
-from workers import query_worker
-from workers.runtime import Runtime
+from workers.tasks import search as query_worker
+from workers.tasks.runtime import Runtime
 
 QUERIES = (Query(vector=np.ones(2, np.float32)), Query(vector=np.ones(2, np.float32)))
 

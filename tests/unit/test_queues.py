@@ -2,7 +2,7 @@ import base64
 import json
 from typing import Any
 
-from shared.queues import queued_messages, queued_tasks
+from shared.broker.queues import queued_messages, queued_tasks
 
 
 class Redis:

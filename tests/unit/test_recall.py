@@ -3,11 +3,11 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from shared.messages import Hit
+from shared.messages.tasks import Hit
 from tests.unit.make_job import clustered, unit
-from workers import recall
-from workers.recall import Neighbours
-from workers.stored import StoredEmbeddings
+from workers.evaluate import recall
+from workers.evaluate.recall import Neighbours
+from workers.vectors.embeddings import StoredEmbeddings
 
 
 def stored_of(vectors: np.ndarray, ids: np.ndarray | None = None, parts: Sequence[int] = ()) -> StoredEmbeddings:

@@ -11,16 +11,25 @@ import kombu.exceptions
 import pytest
 import redis
 
-from coordinator.progress import ProgressReader
-from coordinator.reconcile import COPIES_SECONDS, GRACE_SECONDS, Reconciler
-from shared import builds, copies, ledger
-from shared.builds import IndexInfo
+from coordinator.jobs.progress import ProgressReader
+from coordinator.jobs.reconcile import COPIES_SECONDS, GRACE_SECONDS, Reconciler
+from shared.broker.lease import COPIES, MERGE, lease_key
 from shared.errors import BrokerRefuses
-from shared.identity import known_as
-from shared.jobdir import JobDir
-from shared.lease import COPIES, MERGE, lease_key
-from shared.manifest import Manifest, load_manifest
-from shared.messages import COPIES_TASK, EMBED_QUEUE, MERGE_QUEUE, TASK_QUEUES, EmbedCopies, EmbedPartition, MergeJob
+from shared.job import altered_copies, builds
+from shared.job.builds import IndexInfo
+from shared.job.directory import JobDir
+from shared.job.identity import known_as
+from shared.job.manifest import Manifest, load_manifest
+from shared.job.partition import ledger
+from shared.messages.tasks import (
+    COPIES_TASK,
+    EMBED_QUEUE,
+    MERGE_QUEUE,
+    TASK_QUEUES,
+    EmbedCopies,
+    EmbedPartition,
+    MergeJob,
+)
 from tests.unit.make_job import make_job
 from tests.unit.test_progress import build
 
@@ -127,7 +136,9 @@ Make = Callable[..., Reconciler]
 def without_copies(job: JobDir, manifest: Manifest) -> None:
     """Have it said of what is sealed now that no altered copies can be made."""
     digest = builds.ledger_digest(ledger.sealed(job, manifest))
-    copies.write_copies(job, copies.none_of(manifest.model.fingerprint, digest, 0, "The photos are gone."))
+    altered_copies.write_copies(
+        job, altered_copies.none_of(manifest.model.fingerprint, digest, 0, "The photos are gone.")
+    )
 
 
 @pytest.fixture

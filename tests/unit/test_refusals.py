@@ -4,7 +4,7 @@ import pytest
 import redis
 from kombu.exceptions import OperationalError
 
-from shared.refusals import permanent
+from shared.broker.refusals import permanent
 
 ERRORS = redis.exceptions
 

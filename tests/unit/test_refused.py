@@ -7,8 +7,8 @@ import redis
 from celery.worker import state
 
 from shared.settings import Settings
-from workers import refused
-from workers.runtime import Runtime
+from workers.tasks import refused
+from workers.tasks.runtime import Runtime
 
 URL = "redis://narrow-7:s3cr3t-pw@host:1/0"
 
@@ -17,7 +17,7 @@ URL = "redis://narrow-7:s3cr3t-pw@host:1/0"
 def app(monkeypatch: pytest.MonkeyPatch) -> Any:
     """An app whose worker is asked to end by nothing yet, and which no timer ends."""
     monkeypatch.setattr(state, "should_stop", None)
-    monkeypatch.setattr("workers.refused.threading.Timer", lambda *arguments: SimpleNamespace(start=lambda: None))
+    monkeypatch.setattr("workers.tasks.refused.threading.Timer", lambda *arguments: SimpleNamespace(start=lambda: None))
     return SimpleNamespace(lookalike=Runtime(Settings(broker_url=URL)))
 
 

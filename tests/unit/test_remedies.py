@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 import typer
 
-from coordinator import cli, display, remedies, terminal
-from coordinator.at_work import AtWork
-from coordinator.findings import Finding, Kind
-from coordinator.indexing import _hopeless
-from coordinator.remedies import typed
-from shared import lease
+from coordinator import cli
+from coordinator.display import job, remedies, terminal
+from coordinator.display.remedies import typed
+from coordinator.integrity.findings import Finding, Kind
+from coordinator.jobs.activity import AtWork
+from coordinator.jobs.run import _hopeless
+from shared.broker import lease
+from shared.broker.lease import Trouble
 from shared.errors import (
     CorruptFile,
     ImageError,
@@ -27,9 +29,8 @@ from shared.errors import (
     error_from_json,
     error_to_json,
 )
-from shared.lease import Trouble
-from shared.messages import Answer
-from shared.processes import result_of
+from shared.messages.tasks import Answer
+from shared.processes.stage import result_of
 from shared.remedy import ACTIONS, Action, Remedy, with_remedy
 
 ROOT = Path(__file__).parents[2]
@@ -153,7 +154,7 @@ def test_a_reply_carries_the_remedy_beside_the_message() -> None:
 
 def test_the_json_of_a_search_and_of_a_finding_has_it_too() -> None:
     answer = Answer(error=NoIndexYet("No index", remedy=AGAIN))
-    (row,) = display.search_json(["a.jpg"], [answer])
+    (row,) = job.search_json(["a.jpg"], [answer])
     assert (row["error"], row["remedy"]) == ("No index: the next indexing embeds it again.", AGAIN.to_json())
     found = Finding("ledger/0001.json", Kind.DAMAGE, "It is cut short.", "removed", then=AGAIN).to_json()
     assert found["sentence"] == "It is cut short. With a repair it is removed, and the next indexing embeds it again."
@@ -164,7 +165,7 @@ def test_the_json_of_a_search_and_of_a_finding_has_it_too() -> None:
 STAGE = """
 from shared.errors import CorruptFile
 from shared.remedy import Remedy
-from shared.processes import exit_status
+from shared.processes.stage import exit_status
 def fail():
     raise CorruptFile("It is cut short", remedy=Remedy("repair", "/j", "removes it"))
 raise SystemExit(exit_status(fail))
@@ -216,7 +217,7 @@ def test_a_trouble_has_its_remedy_until_its_worker_tells_of_another_one() -> Non
     (trouble,) = lease.troubles(client, "clothes")
     assert trouble.sentence == "It is cut short: a repair takes it back, and the next indexing embeds it again."
     assert (trouble.error.found, trouble.error.remedy) == ("It is cut short", REPAIR)
-    assert "`lookalike repair" in display.at_work_lines(AtWork(troubles=[trouble]), 1)[-1]
+    assert "`lookalike repair" in job.at_work_lines(AtWork(troubles=[trouble]), 1)[-1]
     lease.report_trouble(client, "clothes", "embed1@a", OSError("The disk is full."))
     (trouble,) = lease.troubles(client, "clothes")
     assert (trouble.sentence, trouble.times, trouble.remedy) == ("The disk is full.", 2, None)

@@ -13,15 +13,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from coordinator.making import make_or_open
-from coordinator.queries import as_query
-from coordinator.sources import open_source
-from shared import remote
+from coordinator.client.queries import as_query
+from coordinator.jobs.create import make_or_open
+from coordinator.sources.resolve import open_source
 from shared.errors import ImageError, SourceError
-from shared.jobdir import JobDir
-from shared.locations import read_bytes
-from shared.manifest import Manifest
+from shared.images.location import read_bytes
+from shared.job.directory import JobDir
+from shared.job.manifest import Manifest
 from shared.settings import Settings
+from shared.storage import remote
 from shared.text import without_secrets
 from tests.unit.image_forms import CONTENTS, FORMS, NAMES, write_folder, write_tar
 from tests.unit.test_embedding import FakeEmbedder, embed

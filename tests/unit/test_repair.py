@@ -7,16 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from coordinator import repair as room
-from coordinator.findings import Checked, Kind
-from coordinator.repair import Outcome, repair
-from coordinator.verify import verify
-from shared import builds, checkpoint, copies, ledger, path_list
-from shared.jobdir import JobDir
-from shared.manifest import load_manifest
+from coordinator.integrity import repair as room
+from coordinator.integrity.findings import Checked, Kind
+from coordinator.integrity.repair import Outcome, repair
+from coordinator.integrity.verify import verify
+from shared.job import altered_copies, builds, path_list
+from shared.job.directory import JobDir
+from shared.job.manifest import load_manifest
+from shared.job.partition import checkpoint, ledger
 from shared.settings import Settings
 from tests.unit.test_verify import DAMAGES, age, all_paths, commit, cut, flip, job_of_a_list, snapshot
-from workers import merging
+from workers.merge import build as merging
 
 pytestmark = pytest.mark.slow
 
@@ -112,7 +113,7 @@ def with_copies(job: JobDir, fingerprint: str | None = None) -> bytes:
     """Write altered copies as an embed worker does; returns the file's bytes."""
     manifest = load_manifest(job)
     digest = builds.ledger_digest(ledger.sealed(job, manifest))
-    made = copies.Copies(
+    made = altered_copies.Copies(
         ids=np.arange(6, dtype=np.int64),
         alterations=("flip",) * 6,
         similarities=np.ones(6, dtype=np.float32),
@@ -121,7 +122,7 @@ def with_copies(job: JobDir, fingerprint: str | None = None) -> bytes:
         ledger_digest=digest,
         seed=0,
     )
-    copies.write_copies(job, made)
+    altered_copies.write_copies(job, made)
     return job.copies.read_bytes()
 
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.make_job import clustered, unit
-from workers import rerank
-from workers.rerank import nearest
-from workers.stored import Floats, Rows, StoredEmbeddings
+from workers.vectors import rerank
+from workers.vectors.embeddings import Floats, Rows, StoredEmbeddings
+from workers.vectors.rerank import nearest
 
 
 def settled(stored: StoredEmbeddings, rows: Rows, query: Floats, k: int) -> tuple[list[int], list[float]]:

@@ -13,25 +13,27 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from coordinator import retry_command, workforce
-from coordinator.findings import Checked, Kind
-from coordinator.indexing import Step
-from coordinator.progress import ProgressReader
-from coordinator.reconcile import Look
-from coordinator.retrying import failed_images, is_under_way, take_back
-from coordinator.verify_partitions import PartitionFindings
-from shared import ledger, path_list
+from coordinator.commands.upkeep import retry
+from coordinator.integrity.findings import Checked, Kind
+from coordinator.integrity.partitions import PartitionFindings
+from coordinator.jobs.progress import ProgressReader
+from coordinator.jobs.reconcile import Look
+from coordinator.jobs.retry import failed_images, is_under_way, take_back
+from coordinator.jobs.run import Step
+from coordinator.local import resources
 from shared.errors import CorruptFile, JobError, JobMismatch, SourceError
-from shared.jobdir import JobDir
-from shared.manifest import Manifest, Source, write_manifest
-from shared.paths import to_text
-from shared.retry import read_retry
+from shared.images.paths import to_text
+from shared.job import path_list
+from shared.job.directory import JobDir
+from shared.job.manifest import Manifest, Source, write_manifest
+from shared.job.partition import ledger
+from shared.job.partition.retry import read_retry
+from shared.processes.control import Stopped
 from shared.settings import Settings
 from tests.unit.conftest import Run
 from tests.unit.make_job import model_spec
 from tests.unit.test_embedding import DIM, FakeEmbedder, embed, no_after, sealed_bytes
 from tests.unit.test_progress import build
-from workers.control import Stopped
 
 pytestmark = pytest.mark.slow
 
@@ -395,8 +397,8 @@ def command(job: tuple[JobDir, Manifest], monkeypatch: pytest.MonkeyPatch) -> tu
         build(job, manifest, f"{len(list(job.index_dir.glob('0*'))) + 1:04d}-ab12cd34")
         yield Step(Look(ProgressReader(job, manifest).read()), [])
 
-    monkeypatch.setattr(retry_command, "run_job", run_job)
-    monkeypatch.setattr(workforce, "require_working_broker", lambda settings: None)
+    monkeypatch.setattr(retry, "run_job", run_job)
+    monkeypatch.setattr(resources, "require_working_broker", lambda settings: None)
     return job
 
 

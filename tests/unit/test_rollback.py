@@ -2,16 +2,16 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.progress import ProgressReader
-from coordinator.rollback import rollback
-from shared import builds
-from shared.builds import IndexInfo
+from coordinator.jobs.progress import ProgressReader
+from coordinator.jobs.rollback import rollback
 from shared.errors import CorruptFile, JobError, NoIndexYet
+from shared.job import builds
+from shared.job.builds import IndexInfo
+from shared.job.index_request import Wish, read_wish, write_wish
 from shared.settings import Settings
-from shared.wish import Wish, read_wish, write_wish
 from tests.unit.make_job import MadeJob, clustered, make_job
-from workers import tuning
-from workers.merging import merge
+from workers.merge import tune
+from workers.merge.build import merge
 
 pytestmark = pytest.mark.slow
 
@@ -56,7 +56,7 @@ def test_any_build_is_promoted_by_its_name(made: MadeJob) -> None:
 def test_a_build_that_was_refused_is_forgotten_or_promoted_all_the_same(
     made: MadeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tuning, "DEPTHS", (20,))
+    monkeypatch.setattr(tune, "DEPTHS", (20,))
     first, refused = built(made, None), built(made, POOR)
     progress = ProgressReader(made.job, made.manifest).read()
     assert (progress.index, progress.refused, progress.index_is_current) == (first, refused, False)

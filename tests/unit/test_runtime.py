@@ -11,8 +11,8 @@ import pytest
 from shared.errors import AnotherJob, JobError, JobNotFound, SettingsError
 from shared.settings import PARENT_PIPE, Settings
 from tests.unit.make_job import make_job
-from workers import runtime as runtime_module
-from workers.runtime import LatestEvent, Runtime, follow_parent
+from workers.tasks import runtime as runtime_module
+from workers.tasks.runtime import LatestEvent, Runtime, follow_parent
 
 TICK = 0.005
 LONG = 60.0
@@ -185,7 +185,7 @@ def test_redis_is_connected_to_once(monkeypatch: pytest.MonkeyPatch) -> None:
         made.append(wait)
         return object()
 
-    monkeypatch.setattr("workers.runtime.connect", connect)
+    monkeypatch.setattr("workers.tasks.runtime.connect", connect)
     runtime = Runtime(Settings(broker_url="redis://host", lease_seconds=40, visibility_timeout=50))
     assert made == []
     assert runtime.client is runtime.client

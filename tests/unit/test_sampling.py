@@ -15,19 +15,20 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from coordinator import sampling as command
-from coordinator.checks import Check
-from coordinator.sampling import disk_felt, readable, sample_of, slowest, to_json
-from coordinator.source_sample import Listed, list_source
-from shared import processes
+from coordinator.doctor import timing as command
+from coordinator.doctor.checks import Check
+from coordinator.doctor.source_sample import Listed, list_source
+from coordinator.doctor.timing import disk_felt, readable, sample_of, slowest, to_json
 from shared.errors import LookalikeError, WorkerFailed
-from shared.locations import Location
+from shared.images.location import Location
 from shared.models import resolve_model
+from shared.processes import stage
 from shared.settings import Settings
-from workers import embedding, sampling
-from workers.isolated import IsolatedReaders
-from workers.runtime import Runtime
-from workers.sampling import sample
+from workers.doctor import sample as sampling
+from workers.doctor.sample import sample
+from workers.embed import partition
+from workers.images.isolated import IsolatedReaders
+from workers.tasks.runtime import Runtime
 
 SPEC = resolve_model("efficientnet-lite0")
 LIMITS = (10**8, 10**8)
@@ -133,7 +134,7 @@ def test_an_image_in_an_archive_is_read_by_its_place(
     }  # fmt: skip
     measured = sampling.run(json.loads(json.dumps(request)), Settings())
     assert (measured["embedded"], measured["failed"]) == (3, {})
-    assert measured["threads"] == embedding.reading_threads(listed.sample)
+    assert measured["threads"] == partition.reading_threads(listed.sample)
 
 
 def test_the_process_says_what_the_command_needs(
@@ -258,7 +259,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *answers: Any) -> tuple[command.Sample 
     left = list(answers)
 
     def result_of(module: str, arguments: list[str], told: Callable[[Any], None], **options: Any) -> Any:
-        assert module == "workers.sampling"
+        assert module == "workers.doctor.sample"
         assert options["request"]["images"] == [{"path": "/photos/a.jpg", "member": None, "moved": None}]
         assert options["request"]["alone"] == (len(left) < len(answers)), "all are read alone the second time"
         assert options["seconds"] == command.LOAD_SECONDS + 20 + 60
@@ -270,7 +271,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *answers: Any) -> tuple[command.Sample 
             raise answer
         return answer
 
-    monkeypatch.setattr(processes, "result_of", result_of)
+    monkeypatch.setattr(stage, "result_of", result_of)
     found, checks = command.run(LISTED, SPEC, Path(), Settings(), seconds=20, environment={}, told=doing.append)
     assert not left
     return found, checks, doing
@@ -317,7 +318,7 @@ def test_images_that_are_read_alone_and_end_their_process_are_rows_as_index_has_
 ) -> None:
     program = """
 import os, signal, sys
-from workers import isolated
+from workers.images import isolated
 def read(location, *limits):
     if "bad" in location.path: os.kill(os.getpid(), signal.SIGSEGV)
     return real(location, *limits)
@@ -353,4 +354,4 @@ def test_it_decodes_in_as_many_threads_as_an_embed_worker(given: int | None) -> 
 
 
 def test_what_is_read_ahead_is_what_an_embed_worker_reads_ahead() -> None:
-    assert sampling._BATCHES_AHEAD == embedding._BATCHES_AHEAD
+    assert sampling._BATCHES_AHEAD == partition._BATCHES_AHEAD

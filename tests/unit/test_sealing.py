@@ -6,11 +6,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from shared import files, sealing
-from shared.checkpoint import CHUNK_SCHEMA
 from shared.errors import CorruptFile
-from shared.jobdir import JobDir
-from shared.sealing import HEADER_BYTES, npy_header, open_embeddings, write_sealed_files
+from shared.job.directory import JobDir
+from shared.job.partition import sealing
+from shared.job.partition.checkpoint import CHUNK_SCHEMA
+from shared.job.partition.sealing import HEADER_BYTES, npy_header, open_embeddings, write_sealed_files
+from shared.storage import files
 from tests.unit.make_job import image_path, make_job
 
 

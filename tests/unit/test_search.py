@@ -8,20 +8,21 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from shared import builds
 from shared.errors import CorruptFile, FingerprintMismatch, QueryError
-from shared.filter import Filter
-from shared.jobdir import JobDir
-from shared.manifest import write_manifest
+from shared.job import builds
+from shared.job.directory import JobDir
+from shared.job.index_request import Wish
+from shared.job.manifest import write_manifest
+from shared.messages.filter import Filter
 from shared.settings import Settings
-from shared.wish import Wish
 from tests.unit.make_job import MadeJob, clustered, image_path, make_job, model_spec, unit
-from workers import index, search
-from workers.index import IndexPlan, plan_from_factory
-from workers.merging import merge
-from workers.recall import Width
-from workers.search import Searcher
-from workers.stored import IMAGES_SCHEMA, Images, StoredEmbeddings
+from workers.evaluate.recall import Width
+from workers.merge.build import merge
+from workers.search import searcher as search
+from workers.search.searcher import Searcher
+from workers.vectors.ann import faiss_index as index
+from workers.vectors.ann.faiss_index import IndexPlan, plan_from_factory
+from workers.vectors.embeddings import IMAGES_SCHEMA, Images, StoredEmbeddings
 
 pytestmark = pytest.mark.slow
 

@@ -3,13 +3,14 @@ from pathlib import Path
 
 import pytest
 
-from shared import builds, files
 from shared.errors import JobNotFound, NoIndexYet
-from shared.jobdir import JobDir
+from shared.job import builds
+from shared.job.directory import JobDir
 from shared.settings import Settings
+from shared.storage import files
 from tests.unit.make_job import MadeJob, make_job
-from workers.merging import merge
-from workers.searchers import SearcherPool
+from workers.merge.build import merge
+from workers.search.pool import SearcherPool
 
 
 def merged(made: MadeJob) -> str:

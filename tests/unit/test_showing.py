@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.queries import as_query
-from shared.jobdir import JobDir
+from coordinator.client.queries import as_query
+from shared.job.directory import JobDir
 from tests.unit.conftest import Run
 from tests.unit.image_forms import CAPTIONS, CONTENTS, FORMS, NAMES
 from tests.unit.test_source_forms import sealed

@@ -11,13 +11,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from coordinator import pack_process
-from coordinator.packing import Asked, make_or_open
+from coordinator.pack import process
+from coordinator.pack.create import Asked, make_or_open
 from shared.errors import ImageError, PackError
-from shared.packdir import PackDir
+from shared.pack.directory import PackDir
 from shared.settings import Settings
 from tests.integration.processes import make_photos
-from workers import pack_reading, packing, shrinking
+from workers.pack import reader, writer
+from workers.pack import shrink as shrinking
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +27,7 @@ SIZE = (60, 80)
 STAND_IN = """
 import hashlib, signal, subprocess, sys
 from pathlib import Path
-from workers import packing, shrinking
+from workers.pack import writer as packing, shrink as shrinking
 
 real, run = shrinking.decode_photo, subprocess.run
 
@@ -83,7 +84,7 @@ def test_an_image_that_crashes_the_decoder_is_a_row_and_the_pack_goes_on(
 ) -> None:
     directory = made(photos, tmp_path / "pack")
     log = crashing(monkeypatch, tmp_path, [photos[place] for place in lost])
-    with pack_process.packer(directory, 3, None) as said:
+    with process.packer(directory, 3, None) as said:
         result = [told["result"] for told in said if "result" in told]
     assert [(whole["packed"], whole["failed"]) for whole in result] == [(20 - len(lost), len(lost))]
     errors = pq.read_table(directory.errors).to_pylist()
@@ -110,10 +111,10 @@ def test_what_an_innocent_suspect_becomes_is_what_it_would_have_been(
         alone.append(data)
         return shrinking.shrunk_alone(data, longest, quality, most_pixels)
 
-    monkeypatch.setattr(pack_reading, "shrunk_alone", noted)
-    packing.pack(plain, 2, threading.Event(), lambda count: None)
+    monkeypatch.setattr(reader, "shrunk_alone", noted)
+    writer.pack(plain, 2, threading.Event(), lambda count: None)
     assert not alone
-    packing.pack(suspected, 2, threading.Event(), lambda count: None, suspects=[2, 3])
+    writer.pack(suspected, 2, threading.Event(), lambda count: None, suspects=[2, 3])
     assert sorted(alone) == sorted(photos[place].read_bytes() for place in (2, 3))
     assert everything(suspected) == everything(plain)
     assert len(everything(plain)) == 4
@@ -132,7 +133,7 @@ def test_a_pack_that_crashes_over_nothing_it_can_name_is_not_begun_again(
     monkeypatch.setattr(subprocess, "Popen", start)
     with (
         pytest.raises(PackError, match="SIGABRT"),
-        pack_process.packer(made(photos, tmp_path / "pack"), 1, None) as said,
+        process.packer(made(photos, tmp_path / "pack"), 1, None) as said,
     ):
         list(said)
     assert len(started) == 1

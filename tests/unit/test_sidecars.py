@@ -15,15 +15,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator import samples
-from coordinator.choosing import Choice
-from coordinator.listing import Listing
-from coordinator.making import make_or_open
-from coordinator.sidecars import Sidecars
-from coordinator.sources import open_source
-from shared.jobdir import JobDir
-from shared.manifest import load_manifest
-from shared.paths import split_member
+from coordinator.jobs.create import make_or_open
+from coordinator.sources import webdataset
+from coordinator.sources.choosing import Choice
+from coordinator.sources.listing import Listing
+from coordinator.sources.metadata.sidecars import Sidecars
+from coordinator.sources.resolve import open_source
+from shared.images.paths import split_member
+from shared.job.directory import JobDir
+from shared.job.manifest import load_manifest
 from shared.settings import Settings
 from tests.unit.image_forms import write_tar, write_zip
 
@@ -195,7 +195,7 @@ def test_samples_of_one_name_in_tars_put_end_to_end_keep_their_own_texts(tmp_pat
 def test_an_archive_of_more_files_than_are_matched_at_once_loses_no_text_of_a_sample(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(samples, "_AT_ONCE", 5)
+    monkeypatch.setattr(webdataset, "_AT_ONCE", 5)
     files = {f"{number}.{kind}": caption(str(number)) for number in range(20) for kind in ("json", "jpg")}
     listing = open_source(tar(tmp_path, files))
     assert known(listing) == {f"{number}.jpg": {"caption": str(number)} for number in range(20)}

@@ -13,19 +13,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from coordinator.came_and_went import since_listed
-from coordinator.choosing import Choice, choice_of
-from coordinator.making import make_or_open
-from coordinator.sources import open_source
+from coordinator.jobs.create import make_or_open
+from coordinator.jobs.source.changes import since_listed
+from coordinator.sources.choosing import Choice, choice_of
+from coordinator.sources.resolve import open_source
 from shared.errors import CorruptFile, JobMismatch, SourceError, UsageError
-from shared.image_kinds import HEAD_BYTES, is_image
-from shared.jobdir import JobDir
-from shared.locations import read_bytes
-from shared.manifest import load_manifest
-from shared.paths import split_member
+from shared.images.kinds import HEAD_BYTES, is_image
+from shared.images.location import read_bytes
+from shared.images.paths import split_member
+from shared.job.directory import JobDir
+from shared.job.manifest import load_manifest
 from shared.settings import Settings
 from tests.unit.image_forms import write_tar, write_zip
-from workers.decode import decode
+from workers.images.decode import decode
 
 SNIFF = Choice(sniff=True)
 PIXELS = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 30, 3)).astype(np.uint8))

@@ -15,15 +15,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from coordinator.making import accept_failures, make_or_open
-from coordinator.retrying import take_back
+from coordinator.jobs.create import accept_failures, make_or_open
+from coordinator.jobs.retry import take_back
 from shared.errors import CorruptFile, ImageError, SourceError
-from shared.jobdir import JobDir
-from shared.locations import read_bytes
-from shared.manifest import Manifest
-from shared.path_list import read_locations
+from shared.images.location import read_bytes
+from shared.job.directory import JobDir
+from shared.job.manifest import Manifest
+from shared.job.path_list import read_locations
+from shared.job.source.files import read_source_files
 from shared.settings import Settings
-from shared.source_files import read_source_files
 from tests.unit.image_forms import write_folder, write_tar, write_zip
 from tests.unit.test_embedding import FakeEmbedder, embed
 

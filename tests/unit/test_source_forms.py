@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from coordinator.making import make_or_open
-from shared import path_list
+from coordinator.jobs.create import make_or_open
 from shared.errors import JobMismatch, SourceError
-from shared.jobdir import JobDir
-from shared.manifest import Manifest, load_manifest
+from shared.job import path_list
+from shared.job.directory import JobDir
+from shared.job.manifest import Manifest, load_manifest
 from shared.settings import Settings
 from tests.unit.image_forms import CONTENTS, FORMS, NAMES, Form, half, write_folder, write_tar, write_zip
 from tests.unit.test_embedding import FakeEmbedder, embed
@@ -144,7 +144,7 @@ def test_a_tar_is_scanned_once_however_many_partitions_read_from_it(
     def scan(*_: object) -> None:
         raise AssertionError("the tar is scanned again")
 
-    monkeypatch.setattr("shared.archives.FILES", {".tar": scan})
+    monkeypatch.setattr("shared.images.archives.FILES", {".tar": scan})
     for partition in manifest.partitions:
         embed(job, manifest, partition.number, embedder=AnyModel(manifest))
     assert job.sealed_numbers() == [0, 1, 2]

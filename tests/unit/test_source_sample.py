@@ -9,12 +9,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from coordinator import listing, source_sample
-from coordinator.checks import Verdict
-from coordinator.listing import Listing
-from coordinator.source_sample import Listed, SpreadRuns, check, list_source, shown
+from coordinator.doctor import source_sample
+from coordinator.doctor.checks import Verdict
+from coordinator.doctor.source_sample import Listed, SpreadRuns, check, list_source, shown
+from coordinator.sources import listing
+from coordinator.sources.listing import Listing
 from shared.errors import SourceError
-from shared.locations import Location
+from shared.images.location import Location
 
 
 def numbers(count: int, run: int = 4, least: int = 8) -> list[int]:

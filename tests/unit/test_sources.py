@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.listing import Listing
-from coordinator.sources import open_source
+from coordinator.sources.listing import Listing
+from coordinator.sources.resolve import open_source
 from shared.errors import SourceError
-from shared.paths import to_os_path
+from shared.images.paths import to_os_path
 
 
 def touch(folder: Path, *names: str) -> None:

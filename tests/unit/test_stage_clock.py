@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from shared.stage_load import STAGES, StageLoad
-from workers.stage_clock import StageClock
+from shared.processes.load import STAGES, StageLoad
+from workers.embed.clock import StageClock
 
 
 class Time:

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from shared.errors import PackError, error_from_json
-from shared.processes import exit_status, say
+from shared.processes.stage import exit_status, say
 
 
 def failing(error: Exception) -> None:
@@ -42,7 +42,7 @@ def test_an_error_of_ours_is_no_sentence() -> None:
 
 def test_a_stage_whose_listener_is_gone_ends_without_a_word() -> None:
     run = "exit_status(lambda: [say(n=n) for n in range(10**6)])"
-    program = f"import sys; from shared.processes import exit_status, say; sys.exit({run})"
+    program = f"import sys; from shared.processes.stage import exit_status, say; sys.exit({run})"
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as stage:
         assert stage.stdout is not None
         assert stage.stderr is not None

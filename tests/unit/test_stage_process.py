@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from shared import processes
 from shared.errors import BrokerError, LookalikeError, SourceError
-from shared.processes import result_of
+from shared.processes import stage
+from shared.processes.stage import result_of
 
 Told = list[dict[str, Any]]
 
@@ -86,7 +86,7 @@ def test_one_that_hangs_is_ended_and_what_it_said_before_was_told(
     script('print(json.dumps({"phase": 1}), flush=True); import time; time.sleep(600)')
     told: Told = []
     # The time is up as soon as it has said the one thing that it says.
-    monkeypatch.setattr(processes, "time", SimpleNamespace(monotonic=lambda: 1_000.0 if told else 0.0))
+    monkeypatch.setattr(stage, "time", SimpleNamespace(monotonic=lambda: 1_000.0 if told else 0.0))
     with pytest.raises(LookalikeError, match="The process took longer than 300 s and was ended"):
         result_of("any", [], told.append, what="The process", seconds=300)
     assert told == [{"phase": 1}]

@@ -13,33 +13,40 @@ from typing import Any
 import numpy as np
 import pytest
 
-from coordinator import embedded_broker, services
-from coordinator.creation_object import creation_object
-from coordinator.embedded_broker import runtime_directory
-from coordinator.findings import Checked, Kind
-from coordinator.importing import import_vectors
-from coordinator.making import creation_lock, make_or_open
-from coordinator.partition import PathDigest
-from coordinator.progress import ProgressReader
-from coordinator.repair import repair
-from coordinator.rollback import rollback
-from coordinator.vectors import open_vectors
-from coordinator.verify import verify
-from shared import builds, checkpoint, files, ledger
-from shared.builds import IndexInfo
+from coordinator.commands import services
+from coordinator.integrity.findings import Checked, Kind
+from coordinator.integrity.repair import repair
+from coordinator.integrity.verify import verify
+from coordinator.jobs.create import creation_lock, make_or_open
+from coordinator.jobs.from_vectors import import_vectors
+from coordinator.jobs.lock import creation_object
+from coordinator.jobs.progress import ProgressReader
+from coordinator.jobs.rollback import rollback
+from coordinator.local import broker
+from coordinator.local.broker import runtime_directory
+from coordinator.sources.listing import PathDigest
+from coordinator.sources.vectors.vectors import open_vectors
 from shared.errors import CorruptFile, JobBusy, ModelError, SettingsError, StoreError
-from shared.filter import Filter
-from shared.jobdir import JobDir
-from shared.manifest import load_manifest, write_manifest
+from shared.job import builds
+from shared.job.builds import IndexInfo
+from shared.job.directory import JobDir
+from shared.job.index_request import Wish, write_wish
+from shared.job.manifest import load_manifest, write_manifest
+from shared.job.partition import checkpoint, ledger
+from shared.messages.filter import Filter
 from shared.models import ModelSpec
 from shared.settings import Settings, load_settings
-from shared.stores import StorePath, any_path
-from shared.wish import Wish, write_wish
+from shared.storage import files
+from shared.storage.stores import StorePath, any_path
 from tests.unit.make_job import MadeJob, image_path, make_job
-from workers import build_dirs, copies, index, loaded_models, merging
-from workers.attempts import Attempt
-from workers.evaluating import evaluate
-from workers.searchers import SearcherPool
+from workers.embed.attempts import Attempt
+from workers.evaluate import altered_copies
+from workers.evaluate.report import evaluate
+from workers.merge import build as merging
+from workers.merge import directories
+from workers.models import loaded
+from workers.search.pool import SearcherPool
+from workers.vectors.ann import faiss_index
 
 pytestmark = pytest.mark.slow
 
@@ -193,7 +200,7 @@ def test_a_killed_coordinators_lock_keeps_nobody_out_for_long(
         holder["host"] = socket.gethostname()
     files.write_bytes(job.creation_lock, (json.dumps(holder, indent=2) + "\n").encode())
     now = time.time()
-    monkeypatch.setattr("coordinator.creation_object.time.time", lambda: now + age)
+    monkeypatch.setattr("coordinator.jobs.lock.time.time", lambda: now + age)
     if busy:
         with pytest.raises(JobBusy), creation_object(job):
             pass
@@ -257,13 +264,13 @@ def test_a_new_build_and_an_earlier_one_are_noticed_in_a_store(
     made = whole_job(url)
     first = merged(made, settings)
     pool = SearcherPool(settings)
-    monkeypatch.setattr("workers.searchers._STORE_SECONDS", 3_600.0)
+    monkeypatch.setattr("workers.search.pool._STORE_SECONDS", 3_600.0)
     opened = pool.searcher(made.job)
     write_wish(made.job, Wish(index="hnsw", recall=0.9))
     second = merged(made, settings)
     assert first.build != second.build == builds.current_build(made.job)
     assert pool.searcher(made.job) is opened  # It was looked at just now.
-    monkeypatch.setattr("workers.searchers._STORE_SECONDS", 0.0)
+    monkeypatch.setattr("workers.search.pool._STORE_SECONDS", 0.0)
     newer = pool.searcher(made.job)
     assert newer is not opened
     assert rollback(made.job).now.build == first.build
@@ -285,7 +292,7 @@ def test_a_job_that_is_open_is_searched_while_its_store_is_away(
     monkeypatch.setattr(StorePath, "read_bytes", away)
     now = time.monotonic()
     for seconds in (5, 10):
-        monkeypatch.setattr("workers.searchers.time.monotonic", lambda seconds=seconds: now + seconds)
+        monkeypatch.setattr("workers.search.pool.time.monotonic", lambda seconds=seconds: now + seconds)
         assert pool.searcher(made.job) is opened
     assert len(caplog.messages) == 1
     with pytest.raises(StoreError):
@@ -323,13 +330,13 @@ def test_a_killed_merge_goes_on_on_its_machine_and_is_begun_anew_on_another(
     assert not builds.is_whole(made.job, left)
     monkeypatch.undo()
     trained: list[object] = []
-    train = index.train
+    train = faiss_index.train
 
     def noted(*arguments: Any) -> Any:
         trained.append(arguments)
         return train(*arguments)
 
-    monkeypatch.setattr(index, "train", noted)
+    monkeypatch.setattr(faiss_index, "train", noted)
     assert merged(made, settings).build == left
     assert trained == []
 
@@ -346,20 +353,20 @@ def test_a_killed_merge_goes_on_on_its_machine_and_is_begun_anew_on_another(
 
 def test_two_merges_at_once_never_take_one_name(url: str, settings: Settings, tmp_path: Path) -> None:
     job, made_of = whole_job(url).job, {"digest": "ab" * 32}
-    one = build_dirs.claim(job, "ab" * 32, made_of, tmp_path / "one")
-    two = build_dirs.claim(job, "ab" * 32, made_of, tmp_path / "two")
+    one = directories.claim(job, "ab" * 32, made_of, tmp_path / "one")
+    two = directories.claim(job, "ab" * 32, made_of, tmp_path / "two")
     assert (one, two) == ("0001-abababab", "0002-abababab")
-    assert build_dirs.claim(job, "ab" * 32, made_of, tmp_path / "one") == one
-    build_dirs.remove_stale(job, two)  # As the other merge does; its number is to stay the highest.
-    assert build_dirs.claim(job, "ab" * 32, made_of, tmp_path / "one") == "0003-abababab"
+    assert directories.claim(job, "ab" * 32, made_of, tmp_path / "one") == one
+    directories.remove_stale(job, two)  # As the other merge does; its number is to stay the highest.
+    assert directories.claim(job, "ab" * 32, made_of, tmp_path / "one") == "0003-abababab"
 
 
 def test_altered_copies_are_drawn_without_fetching_the_embeddings(url: str, fetched: list[str], tmp_path: Path) -> None:
     there, here = whole_job(url, listed=200), make_job(tmp_path / "photos", listed=200)
     seals = [*ledger.sealed(there.job, load_manifest(there.job))]
-    found = copies.drawn(there.job, seals)
+    found = altered_copies.drawn(there.job, seals)
     assert fetched == []
-    expected = copies.drawn(here.job, [*ledger.sealed(here.job, load_manifest(here.job))])
+    expected = altered_copies.drawn(here.job, [*ledger.sealed(here.job, load_manifest(here.job))])
     assert [one.id for one in found] == [one.id for one in expected]
     assert all(np.array_equal(one.embedding, other.embedding) for one, other in zip(found, expected, strict=True))
 
@@ -425,14 +432,14 @@ def test_weights_in_a_store_are_copied_to_be_loaded_and_outlive_the_original(
         assert weights.read_bytes() == b"weights"
         return "embedder"
 
-    monkeypatch.setattr(loaded_models, "load_embedder", load)
-    monkeypatch.setattr(loaded_models, "_loaded", OrderedDict())
-    loaded_models.loaded_embedder(manifest.model, job.model_dir, settings)
+    monkeypatch.setattr(loaded, "load_embedder", load)
+    monkeypatch.setattr(loaded, "_loaded", OrderedDict())
+    loaded.loaded_embedder(manifest.model, job.model_dir, settings)
     assert [path.suffix for path in given] == [".h5"]
-    monkeypatch.setattr(loaded_models, "_loaded", OrderedDict())
+    monkeypatch.setattr(loaded, "_loaded", OrderedDict())
     (job.model_dir / "b0_notop.h5").unlink()
     with pytest.raises(ModelError, match=r"b0_notop\.h5 are missing"):
-        loaded_models.loaded_embedder(manifest.model, job.model_dir, settings)
+        loaded.loaded_embedder(manifest.model, job.model_dir, settings)
 
 
 def test_a_worker_is_started_for_a_jobs_root_in_a_store(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -467,7 +474,7 @@ def test_a_cache_lies_on_this_machine(name: str) -> None:
 def test_the_embedded_broker_of_a_jobs_root_in_a_store_lies_on_this_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded_broker, "_SOCKET_BYTES", 1_000)  # However long the path of a test's folder is.
+    monkeypatch.setattr(broker, "_SOCKET_BYTES", 1_000)  # However long the path of a test's folder is.
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     one, other = (runtime_directory(Path(f"s3://{bucket}/jobs")) for bucket in ("one", "other"))
     assert one != other

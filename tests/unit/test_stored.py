@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from shared import ledger
 from shared.errors import CorruptFile, QueryError
-from shared.half import widen
+from shared.job.partition import ledger
+from shared.vectors import widen
 from tests.unit.make_job import MadeJob, image_path, make_job, unit
-from workers import stored as stored_module
-from workers.stored import IMAGES_SCHEMA, Images, StoredEmbeddings, sealed_images, write_images
+from workers.vectors import embeddings as stored_module
+from workers.vectors.embeddings import IMAGES_SCHEMA, Images, StoredEmbeddings, sealed_images, write_images
 
 FAILED = {0, 7, 24, *range(25, 50), 59}  # The first and last image, and a whole partition.
 

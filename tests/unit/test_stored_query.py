@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from coordinator.stored_query import is_image_id, stored_embedding
+from coordinator.client.stored_query import is_image_id, stored_embedding
 from shared.errors import QueryError
 from tests.unit.make_job import make_job
 

@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from shared import files, parquet, scratch, store_drivers, stores
 from shared.errors import CorruptFile, JobError, JobNotFound, LookalikeError, StoreError, UsageError, error_from_json
-from shared.jobdir import JobDir
-from shared.stores import StorePath, any_path
+from shared.job.directory import JobDir
+from shared.storage import drivers, files, parquet, scratch, stores
+from shared.storage.stores import StorePath, any_path
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def scheme() -> Iterator[Callable[[type[MemoryFileSystem]], str]]:
         return name
 
     yield register
-    store_drivers.file_system.cache_clear()
+    drivers.file_system.cache_clear()
 
 
 @pytest.fixture
@@ -273,13 +273,13 @@ def test_a_library_that_is_missing_is_named_by_the_extra_that_brings_it(monkeypa
     def missing(scheme: str, **options: Any) -> None:
         raise ImportError(f"Please install {scheme}")
 
-    store_drivers.file_system.cache_clear()
+    drivers.file_system.cache_clear()
     monkeypatch.setattr(fsspec, "filesystem", missing)
     with pytest.raises(UsageError, match=r"pip install 'lookalike\[gcs\]'"):
         JobDir.at("gs://bucket/photos").require()
     with pytest.raises(UsageError, match=r"pip install 'lookalike\[s3\]'"):
         JobDir.at("s3://bucket/photos").require()
-    store_drivers.file_system.cache_clear()
+    drivers.file_system.cache_clear()
 
 
 def test_an_unknown_scheme_is_named() -> None:

@@ -12,9 +12,9 @@ from PIL import Image
 
 from shared.errors import ImageError
 from tests.strange_images import encoded, jpeg_of_another_size, png_chunk
-from workers.decode import decode
-from workers.png_still import still
-from workers.structure import require_structure
+from workers.images.decode import decode
+from workers.images.formats.png_still import still
+from workers.images.structure.check import require_structure
 
 MOST = 178_956_970
 SIDE = 8
@@ -135,7 +135,7 @@ CHILD = """
 import resource, sys
 from pathlib import Path
 from shared.errors import ImageError
-from workers.decode import decode
+from workers.images.decode import decode
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for path in sorted(Path(sys.argv[1]).iterdir()):
     try:
@@ -232,7 +232,7 @@ def test_a_part_in_the_midst_of_an_animation_is_harmless(kind: bytes) -> None:
     more = png_chunk(kind, body.get(kind, struct.pack(">7I", 0, *[4000] * 6)[:26]))
     places = [at - 4 for at in range(len(data)) if data[at : at + 4] in (b"fcTL", b"fdAT", b"IEND")]
     program = (
-        "import sys\nfrom shared.errors import ImageError\nfrom workers.decode import decode\n"
+        "import sys\nfrom shared.errors import ImageError\nfrom workers.images.decode import decode\n"
         "for line in sys.stdin:\n"
         "    try: decode(bytes.fromhex(line), 8, 10**6)\n"
         "    except ImageError: pass\n"

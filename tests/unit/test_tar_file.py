@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.tar_file import TarFile
+from workers.pack.tar import TarFile
 
 NAMES = ["a.jpg", "b/" + "long/" * 60 + "name.jpg", "é/" + "ü" * 90 + ".png", "x" * 100, "y" * 101, "new\nline.jpg"]
 

@@ -19,9 +19,9 @@ from shared.models import (
     resolve_model,
 )
 from tests.strange_images import encoded, png, png_16_bit, png_chunk
-from workers.decode import decode, decode_photo
-from workers.header import FORMATS
-from workers.transparency import may_be_transparent, on_white
+from workers.images.decode import decode, decode_photo
+from workers.images.formats.transparency import may_be_transparent, on_white
+from workers.images.header import FORMATS
 
 SIZE = 32
 ROOMY = 10**8

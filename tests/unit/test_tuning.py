@@ -7,12 +7,14 @@ import pyarrow as pa
 import pytest
 
 from tests.unit.make_job import clustered
-from workers import index, recall, tuning
-from workers.plan import IndexPlan
-from workers.recall import Measurement, Width, Yardstick
-from workers.search import Searcher
-from workers.stored import IMAGES_SCHEMA, Images, StoredEmbeddings
-from workers.tuning import Tuned, tune
+from workers.evaluate import recall
+from workers.evaluate.recall import Measurement, Width, Yardstick
+from workers.merge import tune as tuning
+from workers.merge.tune import Tuned, tune
+from workers.search.searcher import Searcher
+from workers.vectors.ann import faiss_index
+from workers.vectors.ann.plan import IndexPlan
+from workers.vectors.embeddings import IMAGES_SCHEMA, Images, StoredEmbeddings
 
 pytestmark = pytest.mark.slow
 
@@ -31,10 +33,10 @@ class Bench:
         self.stored = stored_of(vectors)
         rows = [{"id": number, "image_path": f"{number}.jpg"} for number in self.stored.ids.tolist()]
         self.images = Images([pa.RecordBatch.from_pylist(rows, IMAGES_SCHEMA)])
-        self.plan: IndexPlan = index.plan_from_factory(factory, *vectors.shape)
+        self.plan: IndexPlan = faiss_index.plan_from_factory(factory, *vectors.shape)
         block = self.stored.rows(np.arange(len(vectors))).astype(np.float32)
-        self.index: Any = index.train(self.plan, [block] if self.plan.train_rows else None)
-        index.add(self.index, self.stored.ids, block)
+        self.index: Any = faiss_index.train(self.plan, [block] if self.plan.train_rows else None)
+        faiss_index.add(self.index, self.stored.ids, block)
         self.yardstick = recall.yardstick(self.stored, queries=queries)
         self.asked: list[tuple[Width, int]] = []
         self.reports: list[float] = []
@@ -152,10 +154,10 @@ def test_easy_queries_read_fewer_lists_and_compare_less(coarse: Bench) -> None:
     assert without.recall is not None
     assert tuned.measured.recall is not None
     assert without.recall >= tuned.measured.recall - 0.001, "the bounds only leave out"
-    narrow = index.search(
+    narrow = faiss_index.search(
         coarse.index, coarse.yardstick.vectors, N, tuned.width.nprobe, list_margin=tuned.width.list_margin
     )
-    wide = index.search(coarse.index, coarse.yardstick.vectors, N, tuned.width.nprobe)
+    wide = faiss_index.search(coarse.index, coarse.yardstick.vectors, N, tuned.width.nprobe)
     read, all_read = ((found.ids >= 0).sum(axis=1) for found in (narrow, wide))
     assert (read <= all_read).all()
     assert read.mean() < 0.6 * all_read.mean()

@@ -13,8 +13,8 @@ from PIL import Image, PngImagePlugin
 from shared.errors import ImageError
 from shared.models import REDUCED, STRICT
 from tests.strange_images import encoded
-from workers.decode import decode_photo
-from workers.header import FORMATS
+from workers.images.decode import decode_photo
+from workers.images.header import FORMATS
 
 ROOMY = 10**8
 WIDTH, HEIGHT = 62, 48

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from coordinator.json_values import values_of
-from coordinator.known_columns import KnownColumns
-from coordinator.making import make_or_open
-from coordinator.written import number
-from shared import path_list
+from coordinator.jobs.create import make_or_open
+from coordinator.sources.metadata.columns import KnownColumns
+from coordinator.sources.metadata.json_values import values_of
+from coordinator.sources.metadata.numbers import number
 from shared.errors import SourceError
-from shared.jobdir import JobDir
+from shared.job import path_list
+from shared.job.directory import JobDir
 from shared.settings import Settings
 from tests.unit.image_forms import write_tar
 

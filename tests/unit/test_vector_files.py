@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from coordinator.parquet_vectors import ParquetFile, ParquetRows
-from coordinator.vector_files import FvecsFile, NpyFile
+from coordinator.sources.vectors.parquet_reader import ParquetFile, ParquetRows
+from coordinator.sources.vectors.readers import FvecsFile, NpyFile
 from shared.errors import SourceError
 
 

@@ -6,10 +6,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from coordinator import vectors as room
-from coordinator.vectors import Vectors, open_vectors
+from coordinator.sources.vectors import vectors as room
+from coordinator.sources.vectors.vectors import Vectors, open_vectors
 from shared.errors import SourceError, UsageError
-from shared.sealing import METADATA_SCHEMA
+from shared.job.partition.sealing import METADATA_SCHEMA
 
 
 def drawn(rows: int, dim: int = 4, seed: int = 0) -> np.ndarray:

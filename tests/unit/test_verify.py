@@ -13,18 +13,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from coordinator.findings import Checked, Finding, Kind
-from coordinator.partition import PathDigest, partitions_of
-from coordinator.sources import open_source
-from coordinator.verify import verify
-from shared import builds, checkpoint, files, ledger, path_list
-from shared.checkpoint import ImageRow
+from coordinator.integrity.findings import Checked, Finding, Kind
+from coordinator.integrity.verify import verify
+from coordinator.sources.listing import PathDigest, partitions_of
+from coordinator.sources.resolve import open_source
 from shared.errors import JobNotFound
-from shared.jobdir import JobDir
-from shared.manifest import Manifest, Source, load_manifest, write_manifest
+from shared.job import builds, path_list
+from shared.job.directory import JobDir
+from shared.job.manifest import Manifest, Source, load_manifest, write_manifest
+from shared.job.partition import checkpoint, ledger
+from shared.job.partition.checkpoint import ImageRow
 from shared.settings import Settings
+from shared.storage import files
 from tests.unit.make_job import make_job, unit
-from workers import merging
+from workers.merge import build as merging
 
 pytestmark = pytest.mark.slow
 

@@ -2,7 +2,7 @@
 
 import threading
 
-from coordinator.waiting import SECONDS, Waiting
+from coordinator.display.waiting import SECONDS, Waiting
 
 
 def test_what_is_waited_for_is_said_once_after_a_while() -> None:

@@ -2,11 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.wishes import Typed
+from coordinator.jobs.index_request import Typed
 from shared.errors import CorruptFile, SettingsError, UsageError
-from shared.jobdir import JobDir
+from shared.job.directory import JobDir
+from shared.job.index_request import Wish, read_wish, write_wish
 from shared.settings import Settings
-from shared.wish import Wish, read_wish, write_wish
 
 
 @pytest.fixture

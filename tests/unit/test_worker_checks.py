@@ -4,13 +4,13 @@ from typing import Any
 import pytest
 import redis
 
-from coordinator import worker_checks
-from coordinator.broker_checks import Broker
-from coordinator.checks import Check
-from coordinator.worker_checks import Worker, alike, ask, clocks, look, present
-from shared.messages import SELF_REPORT
+from coordinator.doctor import check_workers
+from coordinator.doctor.check_broker import Broker
+from coordinator.doctor.check_workers import Worker, alike, ask, clocks, look, present
+from coordinator.doctor.checks import Check
+from shared.messages.tasks import SELF_REPORT
 from shared.settings import Settings
-from workers import self_report
+from workers.tasks import self_report
 
 GIVEN = Settings(broker_url="redis://:secret@host/0")
 BROKER = Broker("redis://:secret@host/0", {}, 0.001, 0.25, 0.01)
@@ -31,7 +31,7 @@ def test_what_a_worker_tells_is_what_the_checks_read() -> None:
         consumer=SimpleNamespace(task_consumer=SimpleNamespace(queues=[SimpleNamespace(name="embed")])),
     )
     said = self_report.self_report(state, more="than was asked")
-    found = worker_checks._worker("embed@a", said, said["time"] - 2, said["time"])
+    found = check_workers._worker("embed@a", said, said["time"] - 2, said["time"])
     assert found.ahead == pytest.approx(1.0)
     assert (found.clock_error, found.queues) == (1.0, ("embed",))
     assert (found.lease_seconds, found.visibility_timeout) == (9, 45)
@@ -39,7 +39,7 @@ def test_what_a_worker_tells_is_what_the_checks_read() -> None:
 
 @pytest.mark.parametrize("said", [{"error": "KeyError('lookalike_self_report')"}, None, [], {"time": "noon"}])
 def test_a_worker_of_another_version_says_nothing_but_its_name(said: Any) -> None:
-    found = worker_checks._worker("embed@a", said, 10.0, 12.0)
+    found = check_workers._worker("embed@a", said, 10.0, 12.0)
     assert (found.name, found.ahead, found.version) == ("embed@a", None, None)
 
 
@@ -53,7 +53,7 @@ def test_each_answer_is_timed_as_it_comes(monkeypatch: pytest.MonkeyPatch) -> No
         callback({"embed@a": {"time": 101.0} | rest})
 
     app = SimpleNamespace(control=SimpleNamespace(broadcast=broadcast), close=lambda: closed.append(True))
-    monkeypatch.setattr(worker_checks, "make_app", lambda settings: app)
+    monkeypatch.setattr(check_workers, "make_app", lambda settings: app)
     times = iter([100.0, 102.0, 104.0])
     found = ask(GIVEN, lambda: next(times))
     assert [(one.name, one.ahead, one.clock_error) for one in found] == [("embed@a", -1.0, 2.0), ("embed@b", 10.0, 1.0)]
@@ -64,17 +64,17 @@ def test_workers_that_could_not_be_asked_are_a_warning_without_the_password(monk
     def fail(settings: Settings) -> list[Worker]:
         raise redis.exceptions.ConnectionError("redis://:secret@host/0 reset")
 
-    monkeypatch.setattr(worker_checks, "ask", fail)
+    monkeypatch.setattr(check_workers, "ask", fail)
     (check,) = look(GIVEN, BROKER, "0.1.0")
     assert told(check) == ("warning", "They could not be asked (redis://**@host/0 reset): run doctor again.")
 
 
 def test_nobody_and_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_checks, "ask", lambda settings: [])
+    monkeypatch.setattr(check_workers, "ask", lambda settings: [])
     (check,) = look(GIVEN, BROKER, "0.1.0")
     assert (check.subject, str(check.verdict)) == ("workers", "warning")
     assert "`lookalike worker embed --jobs-root DIR`" in check.sentence
-    monkeypatch.setattr(worker_checks, "ask", lambda settings: [worker("a@h")])
+    monkeypatch.setattr(check_workers, "ask", lambda settings: [worker("a@h")])
     assert [check.subject for check in look(GIVEN, BROKER, "0.1.0")] == ["workers", "versions", "clocks"]
 
 

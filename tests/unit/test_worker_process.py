@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from coordinator.local import worker_command
-from shared.own_process import module_command
-from workers import worker_process
+from coordinator.local.workers import worker_command
+from shared.processes.own import module_command
+from workers import __main__ as worker_process
 
 COMMAND_LINE = ("celery.bin", "flower", "tornado", "prompt_toolkit")
 MODELS = ("pandas", "tensorflow", "keras", "openvino", "faiss", "cv2")
@@ -39,7 +39,7 @@ def test_it_is_the_worker_that_its_command_line_asks_for(
     stand_in: Any = SimpleNamespace(app=SimpleNamespace(Worker=worker))
     monkeypatch.setitem(sys.modules, "workers.app", stand_in)
     command = worker_command(roles, "here", loglevel, query_threads=3)
-    assert command[:4] == module_command(worker_process.__name__)
+    assert command[:4] == module_command("workers")
     monkeypatch.setattr(sys, "argv", command[3:])
     assert worker_process.main() == 70
     (options,) = asked
@@ -51,12 +51,12 @@ def test_it_is_the_worker_that_its_command_line_asks_for(
 def test_it_loads_nothing_that_it_does_not_need_to_wait_for_a_task() -> None:
     program = f"""
 import sys
-from workers import worker_process
+from workers import __main__ as worker_process
 from workers.app import app
 app.Worker.start = lambda worker: None
 sys.argv = {worker_command(["embed", "merge", "query"], "here")[3:]!r}
 assert worker_process.main() == 0
-assert "workers.embed_worker" in sys.modules, "the tasks are there"
+assert "workers.tasks.embed" in sys.modules, "the tasks are there"
 print([name for name in {COMMAND_LINE + MODELS!r} if name in sys.modules])
 """
     environment = os.environ | {"LOOKALIKE_BROKER_URL": "redis://127.0.0.1:1"}  # It is not spoken to.

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from coordinator import workforce
-from coordinator.progress import Progress
-from shared.jobdir import JobDir
+from coordinator.jobs.progress import Progress
+from coordinator.local import resources
+from shared.job.directory import JobDir
 from shared.settings import Settings
 from tests.unit.test_display import DONE, NEW, SEALED, UNDER_WAY
 
@@ -20,18 +20,18 @@ def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Started:
     """The roles that are started for a job that is so far, with two embed workers asked for."""
     roles: list[str] = []
     broker = SimpleNamespace(url="redis://x", directory=tmp_path)
-    monkeypatch.setattr(workforce, "EmbeddedBroker", lambda root: nullcontext(broker))
+    monkeypatch.setattr(resources, "EmbeddedBroker", lambda root: nullcontext(broker))
 
     def workers(chosen: list[str], settings: Settings, directory: Path) -> nullcontext[None]:
         roles.extend(chosen)
         return nullcontext()
 
-    monkeypatch.setattr(workforce, "LocalWorkers", workers)
+    monkeypatch.setattr(resources, "LocalWorkers", workers)
 
     def start(progress: Progress) -> list[str]:
         roles.clear()
         with ExitStack() as stack:
-            workforce.workers_for_index(stack, JobDir(tmp_path / "job"), Settings(), progress, 2)
+            resources.workers_for_index(stack, JobDir(tmp_path / "job"), Settings(), progress, 2)
         return list(roles)
 
     return start
@@ -50,5 +50,5 @@ def test_a_broker_is_named_with_what_gave_it_and_without_its_secrets(
 ) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://:s3cr3t@h/0")
     settings = Settings(broker_url="redis://:s3cr3t@h/0")
-    assert workforce.named_broker(settings, typed) == f"redis://**@h/0 (from {by})"
-    assert workforce.named_broker(Settings(), None) == ""
+    assert resources.named_broker(settings, typed) == f"redis://**@h/0 (from {by})"
+    assert resources.named_broker(Settings(), None) == ""

@@ -8,14 +8,15 @@ from typing import Any
 
 import redis
 
-from coordinator.local import worker_command
-from shared import builds, ledger
-from shared.broker import make_app
-from shared.identity import known_as
-from shared.jobdir import JobDir
-from shared.lease import holders
-from shared.manifest import Manifest, load_manifest
-from shared.queues import send_copies, send_embed, send_merge
+from coordinator.local.workers import worker_command
+from shared.broker.connection import make_app
+from shared.broker.lease import holders
+from shared.broker.queues import send_copies, send_embed, send_merge
+from shared.job import builds
+from shared.job.directory import JobDir
+from shared.job.identity import known_as
+from shared.job.manifest import Manifest, load_manifest
+from shared.job.partition import ledger
 from shared.settings import Settings
 from tests.integration.faults.faults import Fault, Faults
 from tests.integration.processes import QUICK, Process, environment, wait_until

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.making import make_or_open
-from shared import ledger
-from shared.jobdir import JobDir
+from coordinator.jobs.create import make_or_open
+from shared.job.directory import JobDir
+from shared.job.partition import ledger
 from shared.settings import Settings
 from tests.integration.faults.bench import CHUNK_SIZE, bytes_of
 from tests.integration.faults.faults import Faults

@@ -3,8 +3,8 @@
 A `Faults` directory holds rules, one JSON file each. Child processes get `layer/` on their PYTHONPATH, so that Python
 imports layer/sitecustomize.py at their start; it patches the file operations of `os` and `open`, and looks at the
 directory every 20 ms or so. The steps that the product names with `failpoint("...")` meet the rules through
-shared/failpoints.py, without the layer. A rule counts over all processes together: `times=2` kills two workers, whoever
-they are. What C++ does to a file by its path (FAISS) goes past the layer.
+shared/processes/failpoints.py, without the layer. A rule counts over all processes together: `times=2` kills two
+workers, whoever they are. What C++ does to a file by its path (FAISS) goes past the layer.
 
     faults = Faults(tmp_path / "faults")
     fault = faults.on_file("write", "*/chunks/*", do="half", error="ENOSPC", after=3, times=1)

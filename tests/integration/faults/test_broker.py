@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from coordinator.client import Client
-from shared.messages import EMBED_QUEUE
+from coordinator.client.client import Client
+from shared.messages.tasks import EMBED_QUEUE
 from tests.integration.faults.bench import Bench
 from tests.integration.processes import Process, answers, free_port, valkey_binary, wait_until
 

@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from shared.jobdir import JobDir
-from shared.manifest import load_manifest
-from shared.paths import to_os_path
+from shared.images.paths import to_os_path
+from shared.job.directory import JobDir
+from shared.job.manifest import load_manifest
 from tests.integration.faults.faults import Faults
 from tests.integration.processes import QUICK, Process, children_of, environment, make_photos, run, wait_until
 from tests.strange_images import (

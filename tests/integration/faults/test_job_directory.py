@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from shared import builds
-from shared.jobdir import JobDir
+from shared.job import builds
+from shared.job.directory import JobDir
 from tests.integration.faults.bench import Bench, bytes_of
 from tests.integration.processes import QUICK, environment, run, wait_until
 

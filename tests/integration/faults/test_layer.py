@@ -161,7 +161,7 @@ def test_a_fault_passes_the_first_matches_and_happens_so_often_over_all_processe
     assert fault.reached == 2
 
 
-STEP = "from shared.failpoints import failpoint; failpoint('commit_chunk')"
+STEP = "from shared.processes.failpoints import failpoint; failpoint('commit_chunk')"
 
 
 @pytest.mark.parametrize(("error", "said"), [("ENOSPC", "No space left on device"), ("MemoryError", "MemoryError: a")])
@@ -242,7 +242,7 @@ with tempfile.TemporaryDirectory() as made:
 LIGHT = """
 import hashlib
 import numpy as np
-from workers.embedder import load_embedder
+from workers.models.embedder import load_embedder
 from shared.models import resolve_model
 embedder = load_embedder(resolve_model("efficientnet-lite0"), pathlib.Path(d))
 images = np.random.default_rng(0).integers(0, 256, (20, 224, 224, 3), dtype=np.uint8)
@@ -267,7 +267,8 @@ def test_the_light_models_bytes_depend_on_the_image_alone_and_noise_makes_others
 def test_another_version_computes_another_fingerprint_or_speaks_another_message_version(
     faults: Faults, folder: Path
 ) -> None:
-    code = "from shared import messages, models; print(models.resolve_model('efficientnet-b0').fingerprint)\n"
+    code = "from shared.messages import tasks as messages; from shared import models\n"
+    code += "print(models.resolve_model('efficientnet-b0').fingerprint)\n"
     code += "print(messages.MergeJob('job').to_json()['version'])"
     own = child(faults, folder, code).stdout.split()
     other = child(faults, folder, code, fingerprint_of_another=True, message_version=7).stdout.split()

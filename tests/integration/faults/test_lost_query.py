@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from coordinator.client import Client
-from coordinator.lost_query import is_lost
+from coordinator.client.client import Client
+from coordinator.client.lost_query import is_lost
 from shared.errors import WorkerFailed
 from shared.settings import Settings
 from tests.integration.faults.bench import is_ready

@@ -5,10 +5,10 @@ import signal
 
 import pytest
 
-from shared import builds
+from shared.broker.lease import MERGE as MERGE_LEASE
 from shared.errors import CorruptFile
-from shared.jobdir import JobDir
-from shared.lease import MERGE as MERGE_LEASE
+from shared.job import builds
+from shared.job.directory import JobDir
 from tests.integration.faults import steps
 from tests.integration.faults.bench import Bench, bytes_of
 

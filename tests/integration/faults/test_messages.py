@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import redis
 
-from coordinator.client import Client
-from shared.broker import make_app
+from coordinator.client.client import Client
+from shared.broker.connection import make_app
+from shared.broker.lease import clear_troubles, troubles
 from shared.errors import ImageError, JobError, LookalikeError, MessageError, NoIndexYet, QueryError
-from shared.jobdir import JobDir
-from shared.lease import clear_troubles, troubles
-from shared.messages import (
+from shared.job.directory import JobDir
+from shared.messages.tasks import (
     EMBED_QUEUE,
     EMBED_TASK,
     MERGE_QUEUE,

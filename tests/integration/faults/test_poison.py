@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from shared import ledger
-from shared.jobdir import JobDir
+from shared.job.directory import JobDir
+from shared.job.partition import ledger
 from tests.integration.faults.bench import Bench
 from tests.integration.processes import environment, run, wait_until
 

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.client import Client
-from shared import builds
+from coordinator.client.client import Client
+from shared.broker.lease import COPIES as COPIES_LEASE
+from shared.broker.lease import MERGE as MERGE_LEASE
+from shared.broker.queues import queued_messages
 from shared.errors import NoWorker, ReplyTimeout, WorkerFailed
-from shared.jobdir import JobDir
-from shared.lease import COPIES as COPIES_LEASE
-from shared.lease import MERGE as MERGE_LEASE
-from shared.messages import MergeJob
-from shared.queues import queued_messages
+from shared.job import builds
+from shared.job.directory import JobDir
+from shared.messages.tasks import MergeJob
 from tests.integration.faults import steps
 from tests.integration.faults.bench import Bench, bytes_of
 from tests.integration.faults.faults import Fault

@@ -6,9 +6,10 @@ import signal
 import numpy as np
 import pytest
 
-from shared import builds, checkpoint, ledger, sealing
-from shared.jobdir import JobDir
-from shared.lease import MERGE, lease_key
+from shared.broker.lease import MERGE, lease_key
+from shared.job import builds
+from shared.job.directory import JobDir
+from shared.job.partition import checkpoint, ledger, sealing
 from tests.integration.faults import steps
 from tests.integration.faults.bench import Bench
 from tests.integration.processes import wait_until

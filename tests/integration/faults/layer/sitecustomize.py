@@ -358,12 +358,12 @@ def _light_model() -> None:
             return features.astype(np.float32)
 
     def imported(module) -> None:
-        if module.__name__ == "workers.embedder" and options["light"]:
+        if module.__name__ == "workers.models.embedder" and options["light"]:
             module.register_builder("efficientnet", lambda spec, weights, batch_size: Light(batch_size))
         if module.__name__ == "shared.models" and options["fingerprint_of_another"]:
             own = module.ModelSpec.fingerprint
             module.ModelSpec.fingerprint = property(lambda spec: own.__get__(spec)[:-4] + "0ldr")
-        if module.__name__ == "shared.messages" and options["message_version"] is not None:
+        if module.__name__ == "shared.messages.tasks" and options["message_version"] is not None:
             module.VERSION = options["message_version"]
 
     _after_import(imported)

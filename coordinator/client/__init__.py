@@ -1,0 +1,1 @@
+"""The client: programs enqueue queries and await hits, and what can be a query."""

@@ -1,0 +1,195 @@
+"""Client: programs enqueue queries and await hits."""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy.typing as npt
+
+from coordinator.client.queries import Queryable, as_query, groups
+from coordinator.client.sent_queries import QueryBroker, SentQueries
+from shared.broker.connection import (
+    CONNECTION_ERRORS,
+    RESULT_EXPIRES_SECONDS,
+    make_app,
+    require_broker,
+)
+from shared.errors import (
+    QueryError,
+    UsageError,
+)
+from shared.job.directory import JobDir, check_job_id
+from shared.job.manifest import load_manifest
+from shared.messages.filter import Filter
+from shared.messages.tasks import (
+    MAX_K,
+    SEARCH_TASK,
+    Answer,
+    AnsweredBy,
+    Hit,
+    Query,
+    SearchJob,
+)
+from shared.settings import load_settings
+
+# How long a reply may stay out before somebody looks whether there is any worker to give it.
+_PATIENCE_SECONDS = 3.0
+_PING_SECONDS = 1.5
+_QUERIES_PER_TASK = 64
+
+
+class PendingReply:
+    """The reply to one query that was enqueued. `result()` waits for it."""
+
+    def __init__(self, client: "Client", sent: SentQueries, position: int) -> None:
+        self._client = client
+        self._sent = sent
+        self._position = position
+
+    def answer(self, timeout: float = 30.0) -> Answer:
+        """Hits with the worker's milliseconds; raises as `result` does."""
+        answer = self._sent.answers(timeout)[self._position]
+        if answer.error is not None:
+            raise answer.error
+        return answer
+
+    def result(self, timeout: float = 30.0) -> Sequence[Hit]:
+        """The hits, best first, waiting up to `timeout` seconds.
+
+        Raises what kept this query from its hits: ImageError for an image that can't be decoded, QueryError for a
+        vector that does not fit, NoIndexYet for a job without an index, AnotherJob from a worker whose job of that name
+        is not the client's, NoWorker when no query worker runs, WorkerFailed when the one that took the query ended,
+        which is seen after some seconds, ReplyTimeout when one runs but was too slow, BrokerUnreachable when the
+        broker went away, BrokerRefuses when it lacks a permission or a setting.
+        """
+        return self._client.hits(self.answer(timeout))
+
+    @property
+    def answered_by(self) -> AnsweredBy | None:
+        """The worker that answered and the job it answered from; None before the reply was awaited, or for an error
+        that concerned no job."""
+        return self._sent.answered_by
+
+
+class Client:
+    """Searches a job through the query workers behind a broker.
+
+    `job` is a job's directory, its URL or its id; `broker` a redis:// URL, by default the one of the settings
+    (environment or lookalike.toml). A directory or URL that can be read here means the job in it and no other of its
+    name: `identity` is that job's. An id, or a directory that is not here, means any job of that name that a worker
+    has, `identity` is None, and `PendingReply.answered_by` says which one answered. One client serves one thread; make
+    one for each.
+    """
+
+    reply: type[PendingReply] = PendingReply
+    """What `enqueue` gives for each query."""
+
+    def __init__(self, job: str | os.PathLike[str], broker: str | None = None) -> None:
+        """Raises BrokerUnreachable when nothing answers, SettingsError when no broker is known, JobError for an id, and
+        as `load_manifest` does for the directory of a job that is not whole."""
+        self._settings = load_settings().changed(broker_url=broker)
+        text = str(job) if isinstance(job, Path) else os.fspath(job)
+        directory = JobDir.at(Path(text)) if os.sep in text else None
+        self.job_id = check_job_id(text) if directory is None else directory.job_id
+        self.identity = None if directory is None else _identity_of(directory)
+        self._app = make_app(self._settings)
+        self._broker = QueryBroker(self._app, self._settings)
+        self._out: set[SentQueries] = set()
+        require_broker(self._settings)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the connections back; replies that are still out are given up."""
+        for sent in self._out:
+            sent.give_up()
+        self._out.clear()
+        self._app.close()
+
+    def search(
+        self,
+        query: Queryable,
+        k: int = 10,
+        *,
+        exact: bool = False,
+        ids: npt.ArrayLike | None = None,
+        where: str | None = None,
+        timeout: float = 30.0,
+    ) -> Sequence[Hit]:
+        """The `k` images of the job most like `query`, best first; raises as `PendingReply.result` does.
+
+        `query` is the path of an image, its encoded bytes, an RGB array uint8 [h, w, 3], or a vector float [d]. With
+        `exact` it is compared with every embedding of the job, without the index. Hits are limited by one of `ids`,
+        the image ids that alone may be found (up to 1,000,000), and `where`, an SQL expression over the metadata of an
+        image such as "width >= 1000 and image_path like '%/cats/%'".
+        """
+        return self.enqueue([query], k, exact=exact, ids=ids, where=where)[0].result(timeout)
+
+    def enqueue(
+        self,
+        queries: Iterable[Queryable],
+        k: int = 10,
+        *,
+        exact: bool = False,
+        ids: npt.ArrayLike | None = None,
+        where: str | None = None,
+    ) -> Sequence[PendingReply]:
+        """Send `queries` and return at once, a pending reply for each in the same order; `search` says what they are.
+
+        Many queries share a task. Raises ImageError for a file that can't be read, QueryError for what can't be a
+        query or a filter or a `k` out of range, BrokerUnreachable when the broker does not take them.
+        """
+        most = self._settings.max_query_bytes
+        made = [as_query(query, most) for query in queries]
+        return self.enqueue_queries(made, k, exact=exact, filter=Filter.of(ids, where))
+
+    def enqueue_queries(
+        self, queries: Sequence[Query], k: int = 10, *, exact: bool = False, filter: Filter | None = None
+    ) -> Sequence[PendingReply]:
+        """`enqueue` for queries that `as_query` has made already."""
+        if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= MAX_K:
+            raise QueryError(f"k is {k!r}; a search gives 1 to {MAX_K} hits.")
+        replies: list[PendingReply] = []
+        for group in groups(queries, min(_QUERIES_PER_TASK, self._settings.max_queries)):
+            sent = self._send(SearchJob(self.job_id, tuple(group), k, exact, filter, self.identity))
+            replies += [self.reply(self, sent, position) for position in range(len(group))]
+        return replies
+
+    def has_worker(self, node: str | None = None, *, passing: tuple[str, ...] = ()) -> bool:
+        """Whether a worker that consumes the query queue answers within 1.5 seconds; `node` asks that one alone.
+
+        Workers whose node name begins like one of `passing` do not count.
+        """
+        return self._broker.has_worker(node, passing=passing)
+
+    def _send(self, message: SearchJob) -> SentQueries:
+        shown = f"{self.job_id} {len(message.queries)} queries, k={message.k}"
+        options = {"args": [message.to_json()], "argsrepr": shown, "retry": False, "expires": RESULT_EXPIRES_SECONDS}
+        try:
+            result = self._app.send_task(SEARCH_TASK, **options)
+        except CONNECTION_ERRORS:
+            # A pooled connection that the broker has dropped since only shows on use; a second try makes a new one.
+            try:
+                result = self._app.send_task(SEARCH_TASK, **options)
+            except CONNECTION_ERRORS as error:
+                raise self._broker.unreachable(error) from None
+        sent = SentQueries(self._broker, result, len(message.queries), self._out.discard)
+        self._out.add(sent)
+        return sent
+
+    def hits(self, answer: Answer) -> Sequence[Hit]:
+        """The hits of an answer, as callers get them."""
+        return list(answer.hits)
+
+
+def _identity_of(job: JobDir) -> str | None:
+    """The identity of a job that can be read on this machine; None where only the workers can."""
+    try:
+        return load_manifest(job).identity if job.spec.is_file() else None
+    except (OSError, UsageError):  # No access, or no library for the store: a client need not have either.
+        return None

@@ -1,0 +1,31 @@
+"""A lost query: one that was taken from its queue, and that no worker which the broker is connected to has."""
+
+from typing import Any
+
+from shared.broker.connection import connect
+from shared.broker.queues import held_tasks, listeners, queued_tasks
+from shared.messages.tasks import QUERY_QUEUE
+from shared.settings import Settings
+
+_ASK_SECONDS = 1.5
+
+
+def is_lost(app: Any, settings: Settings, task_id: str) -> bool:
+    """Whether no worker will answer the query of a task, unless its reply is there already: look for that afterwards.
+
+    A worker may be too busy to say anything, as while it loads a model. But its connection ends with it, and the
+    broker knows how many there are: only where just as many workers answer, and none has the task, is it lost. A
+    message that its worker had not begun comes back to the queue by itself, and is not lost. Where the broker does not
+    say who is connected, or somebody else listens as workers do, nothing is known, and nothing lost. `app` is Celery's.
+    Raises one of CONNECTION_ERRORS when the broker is away.
+    """
+    with connect(settings) as client:
+        if task_id in queued_tasks(client, QUERY_QUEUE) or task_id in held_tasks(client):
+            return False
+        connected = listeners(client)
+    if connected is None:
+        return False
+    # Only now: a worker that was just taking the message from the queue comes to this question after it.
+    limit = {"limit": connected} if connected else {}
+    told = app.control.inspect(timeout=_ASK_SECONDS, **limit).query_task(task_id) or {}
+    return len(told) == connected and not any(told.values())

@@ -1,0 +1,44 @@
+"""A query that names an image of the job by its id: the embedding that the job has of it."""
+
+import numpy as np
+import pyarrow.compute as pc
+
+from shared.errors import QueryError
+from shared.job.directory import JobDir
+from shared.job.manifest import Manifest
+from shared.job.partition import ledger, sealing
+from shared.storage.parquet import read_table
+
+
+def is_image_id(text: str) -> bool:
+    """Whether `text` is an image id as it is typed: ASCII digits."""
+    return text.isascii() and text.isdecimal()
+
+
+def require_image_id(job: JobDir, manifest: Manifest, text: str) -> int:
+    """The image id that `text` is; QueryError when the job has none of that number."""
+    if len(text) > 18 or int(text) >= manifest.listed:
+        raise QueryError(f"{job.path} has the image ids 0 to {manifest.listed - 1:,}, and none is {text:.40}.")
+    return int(text)
+
+
+def stored_embedding(job: JobDir, manifest: Manifest, text: str) -> np.ndarray:
+    """The embedding of the image whose id is `text`, float32 [d].
+
+    Raises QueryError when the job has no such image, has not sealed it yet, or could not embed it; CorruptFile when a
+    file of the job is damaged.
+    """
+    image_id = require_image_id(job, manifest, text)
+    partition = manifest.partition(image_id // manifest.partition_size).number
+    if not ledger.is_sealed(job, partition):
+        raise QueryError(f"The image {image_id:,} of {job.path} is not sealed yet: search with the image itself.")
+    seal = ledger.read_seal(job, partition)
+    ids = read_table(job.metadata(partition), ["id"])["id"].to_numpy()
+    row = int(np.searchsorted(ids, image_id))
+    if row == len(ids) or ids[row] != image_id:
+        errors = read_table(job.errors(partition))
+        why = errors.filter(pc.equal(errors["id"], image_id)).to_pylist()
+        reason = f"{why[0]['status']}: {why[0]['error_message']}" if why else "its row is missing"
+        raise QueryError(f"The image {image_id:,} of {job.path} has no embedding to search with ({reason})")
+    vectors = sealing.read_embeddings(job.img_emb(partition), seal.embedded, seal.dim, [row])
+    return np.asarray(vectors[0], np.float32)

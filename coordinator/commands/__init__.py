@@ -1,0 +1,1 @@
+"""The commands: one file for each, which parses, calls and shows."""

@@ -1,0 +1,163 @@
+"""The demo: real photographs from installed packages, indexed, then found again from altered copies."""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from coordinator.client.client import Client
+from coordinator.display.contact_sheet import SheetHit, SheetRow, write_contact_sheet
+from coordinator.jobs.progress import Progress
+from shared.errors import CorruptFile, SourceError
+from shared.images.paths import to_os_path
+from shared.job.directory import JobDir
+from shared.job.manifest import load_manifest
+from shared.job.partition import ledger
+from shared.messages.tasks import Answer, Hit
+from shared.processes.own import module_command
+
+K = 10
+_SHEET_ROWS = 40
+_WAIT_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class DemoPhotos:
+    """What was cut: photos in `folder`, from how many photographs, and queries with the original of each."""
+
+    folder: Path
+    photos: int
+    photographs: int
+    queries: list["DemoQuery"]
+
+
+@dataclass(frozen=True, slots=True)
+class DemoQuery:
+    """An altered copy, the alteration's name, and the photo that it was made of."""
+
+    path: Path
+    alteration: str
+    original: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """How often an alteration's copies found their original first, and among the first ten."""
+
+    alteration: str
+    queries: int
+    first: int
+    in_ten: int
+
+
+@dataclass(frozen=True, slots=True)
+class DemoResult:
+    """What the demo measured. `recall_at_10` compares the index with exact search, for the altered copies."""
+
+    found: list[Found]
+    recall_at_10: float
+    milliseconds: float
+    images_per_second: float
+    example: DemoQuery
+    hits: tuple[Hit, ...]
+    sheet: Path
+
+
+def cut_photos(directory: Path) -> DemoPhotos:
+    """Make the demo's photos and queries under `directory`, or check that they are there.
+
+    A process of its own does it: the coordinator opens no image. Raises SourceError with the reason it gives.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    command = module_command("workers.evaluate.demo_photos", directory, "--json")
+    made = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, cwd=directory, check=False)
+    if made.returncode != 0:
+        raise SourceError(f"The demo's photos could not be made: {made.stderr.strip()}")
+    summary = json.loads(made.stdout)
+    queries = [
+        DemoQuery(directory / row["query"], row["alteration"], directory / row["original"])
+        for row in json.loads((directory / "queries.json").read_text())
+    ]
+    return DemoPhotos(directory / "photos", summary["photos"], len(summary["by_source"]), queries)
+
+
+def find_again(
+    directory: Path, job: JobDir, cut: DemoPhotos, client: Client, progress: Progress, searched: Callable[[int], None]
+) -> DemoResult:
+    """Search with every altered copy, measure, and write the contact sheet. `searched` is told how many are done."""
+    answers = _answers(client, cut.queries, exact=False, searched=searched)
+    truth = _answers(client, cut.queries, exact=True, searched=lambda count: None)
+    agreed = sum(len(_ids(answer) & _ids(exact)) for answer, exact in zip(answers, truth, strict=True))
+    wanted = sum(len(exact.hits) for exact in truth)
+    result = DemoResult(
+        found=_by_alteration(cut.queries, answers),
+        recall_at_10=agreed / wanted,
+        milliseconds=sum(answer.milliseconds for answer in answers) / len(answers),
+        images_per_second=_images_per_second(job),
+        example=cut.queries[0],
+        hits=answers[0].hits[:5],
+        sheet=directory / "contact-sheet.html",
+    )
+    rows = [_row(query, answer) for query, answer in zip(cut.queries, answers, strict=True)][:_SHEET_ROWS]
+    write_contact_sheet(result.sheet, "lookalike demo", rows, _summary(cut, result, progress))
+    return result
+
+
+def _answers(
+    client: Client, queries: Sequence[DemoQuery], *, exact: bool, searched: Callable[[int], None]
+) -> list[Answer]:
+    answers = []
+    for reply in client.enqueue([query.path for query in queries], K, exact=exact):
+        answers.append(reply.answer(_WAIT_SECONDS))
+        searched(len(answers))
+    return answers
+
+
+def _ids(answer: Answer) -> set[int]:
+    return {hit.id for hit in answer.hits}
+
+
+def _is_original(hit: Hit, query: DemoQuery) -> bool:
+    return os.path.samefile(to_os_path(hit.image_path), query.original)
+
+
+def _by_alteration(queries: Sequence[DemoQuery], answers: Sequence[Answer]) -> list[Found]:
+    ranks: dict[str, list[int]] = {}
+    for query, answer in zip(queries, answers, strict=True):
+        rank = next((hit.rank for hit in answer.hits if _is_original(hit, query)), 0)
+        ranks.setdefault(query.alteration, []).append(rank)
+    return [
+        Found(alteration, len(found), sum(rank == 1 for rank in found), sum(rank > 0 for rank in found))
+        for alteration, found in ranks.items()
+    ]
+
+
+def _images_per_second(job: JobDir) -> float:
+    """Images a second of one embed worker, from reading to checkpoint, as the seals record it."""
+    seals = list(ledger.sealed(job, load_manifest(job)))
+    if not seals:
+        raise CorruptFile(f"{job.path} has no sealed partition, though its index is built: use a new folder.")
+    return sum(seal.listed for seal in seals) / sum(seal.seconds for seal in seals)
+
+
+def _row(query: DemoQuery, answer: Answer) -> SheetRow:
+    hits = tuple(
+        SheetHit(Path(to_os_path(hit.image_path)), hit.similarity, hit.rank, _is_original(hit, query))
+        for hit in answer.hits
+    )
+    return SheetRow(query.path, query.alteration, hits)
+
+
+def _summary(cut: DemoPhotos, result: DemoResult, progress: Progress) -> list[tuple[str, str]]:
+    total = sum(found.queries for found in result.found)
+    index = progress.index
+    return [
+        ("photos indexed", f"{progress.embedded:,}"),
+        ("altered copies searched", f"{total:,}"),
+        ("original found first", f"{sum(found.first for found in result.found) / total:.1%}"),
+        ("accuracy@10", f"{sum(found.in_ten for found in result.found) / total:.1%}"),
+        ("recall@10 against exact search", f"{result.recall_at_10:.3f}"),
+        ("index", "none" if index is None else index.type),
+    ]

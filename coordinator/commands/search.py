@@ -1,0 +1,167 @@
+"""The command `lookalike search`: images or vectors become queries, and the hits of each are shown."""
+
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from coordinator.client.client import Client
+from coordinator.client.queries import Queryable, as_query
+from coordinator.client.stored_query import is_image_id, stored_embedding
+from coordinator.display import job as display
+from coordinator.display import terminal
+from coordinator.display.remedies import typed
+from coordinator.display.terminal import Broker, Job, err, out
+from coordinator.local.resources import client_for_search
+from shared.broker.url import redacted
+from shared.errors import ImageError, LookalikeError, QueryError, UsageError
+from shared.images.paths import expanded
+from shared.job import builds
+from shared.job.directory import JobDir
+from shared.job.manifest import load_manifest
+from shared.messages.filter import Filter
+from shared.messages.tasks import MAX_K, Answer
+from shared.settings import Settings, load_settings
+
+
+def search(
+    job: Job,
+    images: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="IMAGE",
+            help="Query images: files, URLs, images in an archive, photos.tar::a/b.jpg, or ids of images of the job.",
+        ),
+    ] = None,
+    k: Annotated[int, typer.Option("-k", min=1, max=MAX_K, help="Hits for each query.")] = 10,
+    exact: Annotated[
+        bool,
+        typer.Option("--exact", help="Compare with every embedding, without the index."),
+    ] = False,
+    where: Annotated[
+        str | None,
+        typer.Option(metavar="EXPRESSION", help='Only images whose metadata fits: "width >= 1000 and bytes < 100000".'),
+    ] = None,
+    ids: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Only images whose ids are in FILE, one a line."),
+    ] = None,
+    vector: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.npy", help="Query vectors, one or a row each, beside or instead of images."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON list instead of tables.")] = False,
+    broker: Broker = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for the answers.")] = 120.0,
+) -> None:
+    """Find the images of JOB most like each IMAGE."""
+    if not images and vector is None:
+        raise UsageError("There is nothing to search for: name an IMAGE, or --vector FILE.npy.")
+    if ids is not None and where is not None:
+        raise UsageError("--ids and --where don't go together: write the ids into the expression, id IN (3, 5, 8).")
+    settings = load_settings().changed(broker_url=broker)
+    directory = JobDir.at(job)
+    if not settings.broker_url or directory.spec.is_file():
+        load_manifest(directory)
+        builds.require_promoted(directory)
+    asked: list[tuple[str, Queryable]] = [(image, _queryable(directory, image)) for image in images or ()]
+    asked += [] if vector is None else vectors_in(vector)
+    names = [name for name, _ in asked]
+    filter = Filter.of(None if ids is None else ids_in(ids), where)
+    with ExitStack() as stack, terminal.waiting(_whom_for(settings)) as waiting:
+        client = client_for_search(stack, directory, settings)
+        waiting.update("Waiting for the answers of the query worker; the first ones load the model …")
+        answers = answers_of(client, [query for _, query in asked], k, exact, filter, timeout)
+    if as_json:
+        terminal.show_json(display.search_json(names, answers))
+    else:
+        for name, answer in zip(names, answers, strict=True):
+            if answer.error is None:
+                out.print(display.hits_table(name, answer))
+    if client.identity is None and (line := display.by_name_line(answers)):
+        err.print(line, markup=False)
+    if fewer := display.fewer_line(answers, k, filtered=filter is not None):
+        err.print(fewer)
+    failed = [(name, answer.error) for name, answer in zip(names, answers, strict=True) if answer.error is not None]
+    for name, error in failed:
+        err.print(f"lookalike: {name}: {typed(error)}", markup=False)
+    if failed:
+        raise SystemExit(1)
+
+
+def _whom_for(settings: Settings) -> str:
+    if settings.broker_url:
+        return f"Waiting for the broker {redacted(settings.broker_url)} …"
+    return "Starting a query worker …"
+
+
+def _queryable(job: JobDir, image: str) -> Queryable:
+    """What was typed as a query image: as `show` does, a number is the id of an image of the job."""
+    if not is_image_id(image):
+        return image
+    if os.path.exists(image):
+        err.print(f"{image} is taken for an image id of the job; the file is ./{image}")
+    if not job.spec.is_file():
+        raise QueryError(
+            f"{image} is an image id, and {job.path} is not on this machine to be asked for its embedding: name the "
+            "image itself, or ./NAME for a file."
+        )
+    return stored_embedding(job, load_manifest(job), image)
+
+
+def answers_of(
+    client: Client, queries: Sequence[Queryable], k: int, exact: bool, filter: Filter | None, timeout: float
+) -> list[Answer]:
+    """An answer for each query in order; one that can't be read or answered has its error in its answer."""
+    answers: list[Answer] = []
+    pending = []
+    for query in queries:
+        try:
+            pending.append(as_query(query))
+            answers.append(Answer())
+        except LookalikeError as error:
+            answers.append(Answer(error=error))
+    replies = iter(client.enqueue_queries(pending, k, exact=exact, filter=filter))
+    for position, answer in enumerate(answers):
+        if answer.error is None:
+            try:
+                answers[position] = next(replies).answer(timeout)
+            except (ImageError, QueryError) as error:
+                answers[position] = Answer(error=error)
+    return answers
+
+
+def vectors_in(path: Path) -> list[tuple[str, Queryable]]:
+    """The vectors of a .npy file with a name for each; raises QueryError when it holds something else."""
+    try:
+        with open(expanded(path), "rb") as file:
+            array = np.lib.format.read_array(file, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise QueryError(f"The query vectors {path} can't be read as .npy: {error}.") from None
+    if array.ndim not in (1, 2) or array.dtype.kind != "f" or not array.size:
+        raise QueryError(
+            f"The query vectors {path} are {array.dtype} {list(array.shape)}; expected a float array [d] or [q, d]."
+        )
+    if array.ndim == 1:
+        return [(str(path), array)]
+    return [(f"{path}[{number}]", row) for number, row in enumerate(array)]
+
+
+def ids_in(path: Path) -> np.ndarray:
+    """The image ids of a text file, one a line, int64 [n]; raises QueryError for a line that is none."""
+    try:
+        lines = expanded(path).read_text("utf-8").split("\n")
+    except (OSError, ValueError) as error:
+        raise QueryError(f"The list of image ids {path} can't be read: {error}.") from None
+    found = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        if not (line.strip().isascii() and line.strip().isdecimal() and len(line.strip()) <= 18):
+            raise QueryError(f"Line {number} of {path} is {line.strip()!r:.80}; each must be one image id, like 4711.")
+        found.append(int(line))
+    return np.array(found, dtype=np.int64)

@@ -1,0 +1,1 @@
+"""The commands that look after a job that is there: verify, repair, rollback, retry."""

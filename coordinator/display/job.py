@@ -1,0 +1,227 @@
+"""What a person sees of a job: lines and a live view, as text and rich objects; printing is the CLI's."""
+
+import shlex
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from coordinator.commands.demo import DemoPhotos, DemoResult
+from coordinator.display.remedies import command, typed
+from coordinator.jobs.activity import AtWork
+from coordinator.jobs.progress import Progress
+from coordinator.jobs.reconcile import Look
+from shared.broker.lease import COPIES
+from shared.errors import ImageError, LookalikeError
+from shared.images.paths import shown_path
+from shared.messages.tasks import Answer, Hit
+from shared.text import duration
+
+
+def partitions_line(progress: Progress) -> str:
+    """The partitions by state, in words."""
+    parts = progress.partitions
+    return f"{parts['sealed']} sealed, {parts['started']} started, {parts['waiting']} waiting"
+
+
+def activity(look: Look, broker: str = "") -> str:
+    """What goes on while no rate is known; `broker` names the one that was given, and by what.
+
+    It is named at each wait: a REDIS_URL may be that of another project, whose broker answers, and nobody comes.
+    """
+    if look.broker_error is not None:
+        which = f"the broker {broker}" if broker else "the broker"
+        return f"{which} does not answer ({look.broker_error}); waiting for it"
+    waits = "" if look.holders or not broker else f": waiting for a worker at {broker}"
+    if look.progress.complete:
+        copies_done = look.progress.copies_done
+        return f"{'building the index' if copies_done else 'embedding altered copies, to measure the index by'}{waits}"
+    if not look.progress.pending:
+        return f"all embedded; sealing{waits}"
+    if look.holders:
+        at_work = "1 partition" if len(look.holders) == 1 else f"{len(look.holders):,} partitions"
+        return f"{at_work} at work; the rate shows with the first checkpoints"
+    return f"waiting for a worker at {broker}" if broker else "waiting for a worker"
+
+
+def rate_line(progress: Progress) -> str:
+    """The rate and the time left, or what happens instead."""
+    if progress.index_is_current:
+        return "done"
+    if not progress.pending:
+        return "all embedded; sealing and building the index"
+    if progress.images_per_second is None or progress.eta_seconds is None:
+        return "no image committed lately"
+    line = f"{progress.images_per_second:,.0f} img/s · {duration(progress.eta_seconds)} left"
+    return f"{line} · {progress.load}" if progress.load else line
+
+
+def one_line(progress: Progress, activity: str | None = None) -> str:
+    """A job's progress in one line, for logs and pipes; `activity` stands in while no rate is known."""
+    state = (
+        activity
+        if activity and progress.images_per_second is None and not progress.index_is_current
+        else rate_line(progress)
+    )
+    return (
+        f"{progress.done:,}/{progress.listed:,} images · {progress.failed:,} failed · {state} · "
+        f"partitions: {partitions_line(progress)}"
+    )
+
+
+def live_view(progress: Progress, doing: str, more: Sequence[str] = ()) -> RenderableType:
+    """The view that `index` and `status --watch` keep on the screen; `doing` stands in while no rate is known.
+
+    `more` are lines below it.
+    """
+    numbers = Table.grid(padding=(0, 2))
+    numbers.add_row(
+        ProgressBar(total=max(progress.listed, 1), completed=progress.done, width=40),
+        Text(f"{progress.done / max(progress.listed, 1):.0%}", style="bold"),
+        f"{progress.done:,}/{progress.listed:,} images",
+        Text(f"{progress.failed:,} failed", style="red" if progress.failed else "dim"),
+    )
+    state = rate_line(progress) if progress.images_per_second or progress.index_is_current else doing
+    detail = Text(f"{state}   ·   partitions: {partitions_line(progress)}", style="dim")
+    return Group(numbers, detail, *(Text(line) for line in more))
+
+
+def status_lines(progress: Progress) -> list[str]:
+    """What `status` says of a job, a line each."""
+    images = f"{progress.listed:,} listed, {progress.embedded:,} embedded, {progress.failed:,} failed"
+    return [
+        f"job         {progress.job}",
+        f"model       {progress.model}",
+        f"images      {images}, {progress.pending:,} pending",
+        f"partitions  {partitions_line(progress)}",
+        f"rate        {rate_line(progress)}",
+        f"index       {index_line(progress)}",
+    ]
+
+
+def at_work_lines(at_work: AtWork, partitions: int) -> list[str]:
+    """What the broker says of a job of so many partitions, a line each; one line when it does not answer."""
+    if at_work.error is not None:
+        return [f"broker      {at_work.error}; what workers hold is not known"]
+    held = [f"{_held(holder.what, partitions)}: {holder.owner}" for holder in at_work.holders]
+    waiting = "1 message" if at_work.waiting == 1 else f"{at_work.waiting:,} messages"
+    troubles = [f"trouble     {trouble.owner}: {typed(trouble.error)}" for trouble in at_work.troubles]
+    return [*(f"at work     {line}" for line in held or ["nobody"]), f"waiting     {waiting}", *troubles]
+
+
+def _held(what: str, partitions: int) -> str:
+    """What a lease is on; a partition as Flower counts it for people, from 1."""
+    if what == COPIES:
+        return "altered copies"
+    return f"partition {int(what) + 1:,} of {partitions:,}" if what.isdigit() else what
+
+
+def index_line(progress: Progress) -> str:
+    """The promoted index, or why there is none."""
+    index = progress.index
+    if index is None:
+        return "none yet: it is built when all partitions are sealed"
+    size = f"{index.build}: {index.type}, {index.ntotal:,} embeddings"
+    told = [size, index.recall_text, index.accuracy_text, f"{index.p50_ms:.2f} ms a query (p50)"]
+    line = ", ".join(part for part in told if part)
+    if progress.index_is_current:
+        return f"{line}; {index.shortfall}: {index.farther.sentence(command)}" if index.shortfall else line
+    return f"{line}; " + (
+        progress.refused.refused if progress.refused else "older than the embeddings, or than what was asked for"
+    )
+
+
+def finished_lines(progress: Progress, job: str) -> list[str]:
+    """What `index` says at its end: what was built, and how to search it."""
+    failed = f", {progress.failed:,} failed (each with its reason in {job}/errors/)" if progress.failed else ""
+    return [
+        f"{progress.embedded:,} of {progress.listed:,} images embedded{failed}",
+        f"index {index_line(progress)}",
+        f"Search it:  lookalike search {shlex.quote(job)} IMAGE",
+    ]
+
+
+def hits_table(query: str, answer: Answer) -> RenderableType:
+    """The hits of one query, best first."""
+    if answer.error is not None:
+        return Text(f"{query}: {answer.error}", style="red")
+    return _lines_of(answer.hits, f"{query}  ·  {answer.milliseconds:.1f} ms in the worker")
+
+
+def _lines_of(hits: Sequence[Hit], title: str) -> Text:
+    # No Table of Rich: where the window is narrow or nobody looks, it would cut a path in two, which nobody could copy.
+    # Text all through: in a plain string, Rich would take a path like `[old]/:dog:.jpg` for its own markup.
+    width = len(str(len(hits)))
+    lines = [Text(title, style="bold"), Text(f"{'#':>{width}}  similarity  image", style="bold")]
+    for hit in hits:
+        lines.append(Text(f"{hit.rank:>{width}}", style="dim"))
+        lines[-1].append(f"  {hit.similarity:>10.4f}  {shown_path(hit.image_path)}", style="not dim")
+    return Text("\n").join(lines)
+
+
+def fewer_line(answers: Sequence[Answer], k: int, filtered: bool) -> str:
+    """That there are fewer hits than the `k` asked for, and why; "" where none was answered with fewer."""
+    fewer = [len(answer.hits) for answer in answers if answer.error is None and len(answer.hits) < k]
+    if not fewer:
+        return ""
+    hits = "hit" if max(fewer) == 1 else "hits"
+    why = "the filter leaves" if filtered else "the job has"
+    return f"{max(fewer):,} {hits} instead of {k:,}: {why} no more embedded images."
+
+
+def search_json(queries: Sequence[str], answers: Sequence[Answer]) -> list[dict[str, object]]:
+    """The `--json` of search: one object a query, in order."""
+    return [_search_object(query, answer) for query, answer in zip(queries, answers, strict=True)]
+
+
+def _search_object(query: str, answer: Answer) -> dict[str, object]:
+    found: dict[str, object] = {
+        "query": query,
+        "hits": [hit.to_json() for hit in answer.hits],
+        "milliseconds": round(answer.milliseconds, 3),
+    }
+    if answer.answered_by is not None:
+        found["answered_by"] = answer.answered_by.to_json()
+    if isinstance(answer.error, LookalikeError):
+        found["error"] = str(answer.error)
+        if answer.error.remedy is not None:
+            found["remedy"] = answer.error.remedy.to_json()
+    if isinstance(answer.error, ImageError):
+        found["status"] = answer.error.status
+    return found
+
+
+def by_name_line(answers: Sequence[Answer]) -> str:
+    """Which job answered, for a search that knew only the job's name; "" when no answer says it."""
+    found = sorted({f"{one.job} (by {one.worker})" for answer in answers if (one := answer.answered_by) is not None})
+    if not found:
+        return ""
+    return f"The job is not on this machine, so any of its name could answer: {', '.join(found)} did."
+
+
+def demo_view(cut: DemoPhotos, result: DemoResult, progress: Progress) -> RenderableType:
+    """What the demo prints at its end."""
+    table = Table(title="Altered copies that found their original", title_justify="left", title_style="bold", box=None)
+    table.add_column("alteration")
+    for heading in ("copies", "found first", "accuracy@10"):
+        table.add_column(heading, justify="right")
+    for found in result.found:
+        shares = (f"{found.first / found.queries:.1%}", f"{found.in_ten / found.queries:.1%}")
+        table.add_row(found.alteration, str(found.queries), *shares)
+    copies = sum(found.queries for found in result.found)
+    first = sum(found.first for found in result.found) / copies
+    in_ten = sum(found.in_ten for found in result.found) / copies
+    table.add_row("all", str(copies), f"{first:.1%}", f"{in_ten:.1%}", style="bold")
+    index = "" if progress.index is None else f"{progress.index.type} index of {progress.index.ntotal:,} embeddings"
+    example = f"Best five hits of one copy ({result.example.alteration}) of {result.example.original.name}"
+    best = _lines_of(result.hits, example)
+    figures = Text(
+        f"embedding   {result.images_per_second:,.0f} images a second in one worker, from file to checkpoint\n"
+        f"index       {index}\n"
+        f"recall@10   {result.recall_at_10:.3f} against exact search, over these {copies} copies\n"
+        f"query       {result.milliseconds:.1f} ms in the worker (mean, in batches; embedding the copy included)"
+    )
+    sheet = Text(f"contact sheet (open it in a browser): {result.sheet}", style="bold")
+    return Group("", table, "", best, "", figures, "", sheet)

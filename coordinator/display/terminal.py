@@ -1,0 +1,363 @@
+"""The terminal: what is typed there, what is shown there, and how a command ends. The only module that prints."""
+
+import json
+import os
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from io import TextIOWrapper
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, Self
+
+import typer
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.status import Status
+from rich.text import Text
+
+from coordinator.display import integrity
+from coordinator.display import job as display
+from coordinator.display.remedies import typed
+from coordinator.display.waiting import Waiting
+from coordinator.integrity.findings import Checked
+from coordinator.jobs.progress import Progress, ProgressReader
+from coordinator.jobs.run import STOPPING, Doing, Event, Said, Step
+from shared.broker.url import redacted
+from shared.errors import LookalikeError, UsageError
+from shared.images.paths import printable
+from shared.job.directory import JobDir
+from shared.job.index_request import FAMILIES
+from shared.job.manifest import load_manifest
+from shared.settings import ENGINES
+
+
+# What is printed holds paths and log lines: nothing in them may be taken for markup or an emoji's name.
+# Nor may a name in it move the cursor or colour the rest.
+class _Console(Console):
+    def print(self, *objects: Any, **options: Any) -> None:
+        super().print(*(_printable(thing) for thing in objects), **options)
+
+
+def _printable(thing: Any) -> Any:
+    if isinstance(thing, str):
+        return printable(thing)
+    if isinstance(thing, Text) and printable(thing.plain) != thing.plain:
+        lines = (Text(printable(line.plain), line.style) for line in thing.split(allow_blank=True))
+        return Text("\n").join(lines)
+    return thing
+
+
+out = _Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+err = _Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+Job = Annotated[Path, typer.Argument(metavar="JOB", help="Directory of the job.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of lines.")]
+Broker = Annotated[
+    str | None,
+    typer.Option(
+        "--broker",
+        metavar="URL",
+        help="Redis that carries the messages; left out: an embedded one is started.",
+    ),
+]
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        metavar="|".join(ENGINES),
+        help="What runs the model; left out: OpenVINO on a CPU, where it is installed, else Keras.",
+    ),
+]
+IndexName = Annotated[
+    str | None,
+    typer.Option(
+        "--index",
+        metavar="INDEX",
+        help=f"{', '.join(FAMILIES)}, or a FAISS factory string; left out: as it was asked for before, or auto.",
+    ),
+]
+Recall = Annotated[
+    float | None,
+    typer.Option("--recall", min=0.0, max=1.0, help="recall@10 that the index is tuned to reach; left out: 0.99."),
+]
+IndexMemory = Annotated[
+    str | None,
+    typer.Option("--index-memory", metavar="SIZE", help="What the index may take, such as 500MB; left out: no limit."),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--exclude",
+        metavar="PATTERN",
+        help="Leave out files and folders below SOURCE that match, as in a .gitignore; may be given again.",
+    ),
+]
+Include = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--include",
+        metavar="PATTERN",
+        help="Take what matches although an --exclude or the default leaves it out; may be given again.",
+    ),
+]
+Sniff = Annotated[bool, typer.Option("--sniff", help="Take files without suffix whose first bytes are an image's.")]
+_LINE_SECONDS = 10.0
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which is to end as orderly as Ctrl-C does."""
+
+
+def show_json(table: Any) -> None:
+    """Print what a program reads, on stdout."""
+    print(json.dumps(table, indent=2, default=str))
+
+
+def write_bytes(data: bytes) -> None:
+    """Write what is no text to stdout."""
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+class _Now:
+    """A text of now, made anew whenever it is shown."""
+
+    def __init__(self, text: Callable[[], str]) -> None:
+        self._text = text
+
+    def __rich__(self) -> Text:
+        return Text(self._text())
+
+
+def waiting(what: str) -> Status | Waiting:
+    """Tell `what` is waited for while the block runs: on a terminal at once, elsewhere in a line after two seconds."""
+    return err.status(what) if err.is_terminal else Waiting(what, err.print)
+
+
+@contextmanager
+def checking(checked: Checked) -> Iterator[Callable[[str], None]]:
+    """Show on a terminal how much is checked while the block runs; yields a function that prints a line on stdout."""
+    status = err.status(_Now(lambda: f"Checking … {integrity.checked_line(checked)}"))
+
+    def say(line: str) -> None:
+        status.stop()  # On a terminal, both streams go to the same lines.
+        out.print(line)
+        status.start()
+
+    with status:
+        yield say
+
+
+def how_to_go_on() -> str:
+    """A line with the command as it was typed, to be typed again; a password in a broker's URL is left out."""
+    typed = shlex.join(["lookalike", *(redacted(word) if "://" in word else word for word in sys.argv[1:])])
+    return f"Go on with:  {typed}"
+
+
+@contextmanager
+def telling(what: str, *, silent: bool) -> Iterator[tuple[Callable[[RenderableType], None], Callable[[str], None]]]:
+    """Show on a terminal what is going on while the block runs; yields a function that prints on stdout, nothing if
+    `silent`, and one that says what is going on now."""
+    status = err.status(what)
+
+    def say(line: RenderableType) -> None:
+        if not silent:
+            status.stop()  # On a terminal, both streams go to the same lines.
+            out.print(line)
+            status.start()
+
+    with status:
+        yield say, status.update
+
+
+def columns() -> int | None:
+    """How wide the terminal is that stdout goes to; None where it goes elsewhere."""
+    return out.width if out.is_terminal else None
+
+
+def show_until_done(steps: Iterator[Step], broker: str = "") -> Progress:
+    """Show each step, live on a terminal and as a line every ten seconds elsewhere; returns the last progress.
+
+    `broker` names the one that was given, as `job.activity` does.
+    """
+    progress: Progress | None = None
+    try:
+        with _Steps(broker) as shown:
+            for step in steps:
+                progress = step.look.progress
+                shown.show(step)
+    except KeyboardInterrupt:
+        err.print(STOPPING)
+        raise
+    assert progress is not None
+    return progress
+
+
+class _Steps:
+    """Steps as they are shown: live on a terminal, as a line every ten seconds elsewhere."""
+
+    def __init__(self, broker: str) -> None:
+        self._broker = broker
+        self._shown = -_LINE_SECONDS
+        self._live = Live(console=err, auto_refresh=False, transient=True) if err.is_terminal else None
+
+    def __enter__(self) -> Self:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def show(self, step: Step) -> None:
+        progress = step.look.progress
+        for notice in step.notices:
+            err.print(typed(notice), style="yellow")
+        doing = display.activity(step.look, self._broker)
+        if self._live is not None:
+            self._live.update(display.live_view(progress, doing), refresh=True)
+        elif time.monotonic() - self._shown >= _LINE_SECONDS:
+            self._shown = time.monotonic()
+            err.print(display.one_line(progress, doing))
+
+
+class IndexView:
+    """What `run.index` tells, as it is shown; `broker` names the one that was given. Use as a context manager."""
+
+    def __init__(self, job: JobDir, broker: str) -> None:
+        self._job = str(job.path)
+        self._broker = broker
+        self._shown = ExitStack()
+        self._doing: Status | Waiting | None = None
+        self._steps: _Steps | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._end()
+
+    def tell(self, event: Event) -> None:
+        if isinstance(event, Step):
+            if self._steps is None:
+                self._end()
+                self._steps = self._shown.enter_context(_Steps(self._broker))
+            self._steps.show(event)
+        elif isinstance(event, Doing):
+            if self._doing is None:
+                self._end()
+                self._doing = waiting(event.what)
+                self._shown.enter_context(self._doing)
+            self._doing.update(event.what)
+        else:
+            self._end()
+            lines = [event.sentence] if isinstance(event, Said) else display.finished_lines(event.progress, self._job)
+            for line in lines:
+                err.print(line)
+
+    def _end(self) -> None:
+        self._shown.close()
+        self._doing = self._steps = None
+
+
+def watch(frames: Iterator[tuple[RenderableType, str]], seconds: float) -> None:
+    """Show each frame: the view on a terminal, every so many `seconds`, or its line every ten seconds elsewhere."""
+    live = Live(console=out, auto_refresh=False) if out.is_terminal else None
+    with live or nullcontext():
+        for view, line in frames:
+            if live is not None:
+                live.update(view, refresh=True)
+                time.sleep(seconds)
+            else:
+                print(line, flush=True)
+                time.sleep(_LINE_SECONDS)
+
+
+def follow(frames: Iterable[tuple[RenderableType, str]], stopping: str) -> None:
+    """Show each frame as it comes: the view on a terminal, its line every ten seconds elsewhere.
+
+    `stopping` is said at Ctrl-C, before the frames end.
+    """
+    shown = -_LINE_SECONDS
+    live = Live(console=err, auto_refresh=False, transient=True) if err.is_terminal else None
+    try:
+        with live or nullcontext():
+            for view, line in frames:
+                if live is not None:
+                    live.update(view, refresh=True)
+                elif time.monotonic() - shown >= _LINE_SECONDS:
+                    shown = time.monotonic()
+                    err.print(line)
+    except KeyboardInterrupt:
+        err.print(stopping)
+        raise
+
+
+@contextmanager
+def ending_in_order(last_words: Callable[[], list[str]]) -> Iterator[None]:
+    """Turn Ctrl-C and SIGTERM into an orderly end that prints `last_words`, asked for then; exit status 130."""
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    except KeyboardInterrupt:
+        for line in last_words():
+            err.print(line)
+        raise SystemExit(130) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def interruptible(job: JobDir) -> Iterator[None]:
+    """Have Ctrl-C and SIGTERM end work on a job in order, saying what is safe and how to go on; exit status 130."""
+
+    def last_words() -> list[str]:
+        if not job.spec.is_file():
+            return ["Interrupted while the images were being listed; nothing was begun."]
+        progress = ProgressReader(job, load_manifest(job)).read()
+        return [f"Interrupted. {progress.done:,} of {progress.listed:,} images are safe in {job.path}.", how_to_go_on()]
+
+    with ending_in_order(last_words):
+        yield
+
+
+def run(app: Callable[..., Any]) -> None:
+    """Run the command that was typed; exit status 0 done, 1 could not be done, 2 wrong usage, 130 interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # A path that the terminal's encoding can't show is no reason to fail.
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        # Typer turns Ctrl-C, like the end that `--help` makes, into the status that it returns.
+        status = app(prog_name="lookalike", standalone_mode=False)
+    except UsageError as error:
+        err.print(f"lookalike: {typed(error)}", markup=False)
+        raise SystemExit(2) from None
+    except LookalikeError as error:
+        err.print(f"lookalike: {typed(error)}", markup=False)
+        raise SystemExit(1) from None
+    except (KeyboardInterrupt, typer.Abort):
+        err.print("Interrupted.")
+        raise SystemExit(130) from None
+    except typer.TyperException as error:  # What the parser refuses; it knows how to say it.
+        error.show()  # type: ignore[attr-defined]  # Typer keeps the class that has it private.
+        raise SystemExit(2) from None
+    except BrokenPipeError:
+        # Whoever read our output has gone, as `head` does; Python's own flush at exit must not complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+    except OSError as error:
+        err.print(f"lookalike: the system refused: {error}.", markup=False)
+        raise SystemExit(1) from None
+    if status == 130:
+        err.print("Interrupted.")
+    if status:
+        raise SystemExit(status)

@@ -1,0 +1,1 @@
+"""What `doctor` checks before a job runs, the sample that it times, and what follows from it."""

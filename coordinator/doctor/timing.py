@@ -1,0 +1,178 @@
+"""A sample of a source, timed by a process of its own as an embed worker would do it, and what follows from it."""
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from coordinator.display.remedies import typed
+from coordinator.doctor.checks import Check, ok, problem, warning
+from coordinator.doctor.estimate import Prediction, predict
+from coordinator.doctor.source_sample import Listed, shown
+from shared.errors import LookalikeError, WorkerFailed
+from shared.models import ModelSpec
+from shared.processes import stage as processes
+from shared.processes.load import StageLoad
+from shared.settings import Settings
+from shared.text import size
+
+LOAD_SECONDS: Final = 300.0
+"""What loading the model may take. The first time it is exported, which takes minutes with the largest."""
+
+_PATIENCE_SECONDS: Final = 60.0
+# From this share of a sample on, somebody should look at what failed before days go into the rest.
+_MANY_FAILED: Final = 0.05
+# Less than this share of the bytes from a disk: the rest was in memory, and says nothing about the disk.
+_CACHED: Final = 0.5
+
+_ADVICE: Final = {
+    "list": "the names come too slowly: give a .txt list of the paths, or copy the images to a local disk first",
+    "read": "the images come too slowly from where they lie: copy them to a local disk first",
+    "decode": "more cores, more machines or smaller images help",
+    "model": "a GPU, --precision bf16 where the CPU has it, more machines or a smaller --model help",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What the process measured, as it says it, and what that means for the whole; None where nothing was timed."""
+
+    measured: dict[str, Any]
+    load: StageLoad | None
+    prediction: Prediction | None
+
+
+def threads_of(settings: Settings) -> int:
+    """In how many threads an embed worker of this machine reads and decodes what lies on disks."""
+    return settings.decode_threads or os.cpu_count() or 1
+
+
+def run(
+    listed: Listed,
+    spec: ModelSpec,
+    model_dir: Path,
+    settings: Settings,
+    *,
+    seconds: float,
+    environment: dict[str, str],
+    told: Callable[[str], None],
+) -> tuple[Sample | None, list[Check]]:
+    """Have the sample of `listed` timed for `seconds`; `told` gets what is going on. Never raises for what it finds."""
+    began = False
+
+    def measured(alone: bool) -> dict[str, Any]:
+        def said(words: dict[str, Any]) -> None:
+            nonlocal began
+            began = True
+            told(f"{words['images']:,} images read")
+
+        told("loading the model")
+        return processes.result_of(
+            "workers.doctor.sample",
+            [],
+            said,
+            what="The process that times a sample",
+            request={
+                "images": [asdict(location) for location in listed.sample],
+                "listed": listed.count,
+                "spec": spec.to_json(),
+                "model_dir": str(model_dir),
+                "threads": settings.decode_threads,
+                "seconds": seconds,
+                "limits": [settings.max_image_pixels, settings.max_image_bytes],
+                "alone": alone,
+            },
+            environment=environment,
+            seconds=LOAD_SECONDS + seconds + _PATIENCE_SECONDS,
+            ended=WorkerFailed,
+        )
+
+    try:
+        try:
+            found = sample_of(listed, measured(alone=False), spec, settings)
+        except WorkerFailed:
+            if not began:
+                raise
+            # An image may have ended it. An embed worker would be started anew, and read that one alone.
+            told("a process was ended; reading each image in one of its own")
+            try:
+                found = sample_of(listed, measured(alone=True), spec, settings)
+            except WorkerFailed as error:
+                raise WorkerFailed(f"{error}\nNo image ended it: each was read in a process of its own.") from None
+    except LookalikeError as error:
+        return None, [problem("sample", typed(error))]
+    return found, [check for check in (readable(found), slowest(found, listed), disk_felt(found)) if check is not None]
+
+
+def sample_of(listed: Listed, measured: dict[str, Any], spec: ModelSpec, settings: Settings) -> Sample:
+    """What the process said, and the prediction from it."""
+    load = StageLoad.from_json(measured["load"])
+    if not measured["embedded"]:
+        return Sample(measured, load, None)
+    prediction = predict(
+        images=listed.count,
+        marks=[(count, at) for count, at in measured["marks"]],
+        dim=measured["dim"],
+        path_bytes=listed.mean_path_bytes,
+        index_bytes=measured["index"]["bytes"],
+        partition_size=settings.partition_size,
+        chunk_size=settings.chunk_size or spec.chunk_size,
+        list_seconds=listed.seconds,
+        model_seconds=measured["model_seconds"],
+        embed_memory=measured["peak_bytes"],
+    )
+    return Sample(measured, load, prediction)
+
+
+def readable(found: Sample) -> Check:
+    """Whether the images can be read and decoded."""
+    read, failed = found.measured["read"], found.measured["failed"]
+    count = sum(failed.values())
+    facts = {"read": read, "failed": failed, "examples": found.measured["examples"]}
+    if not read:
+        sentence = "No image came within the time: the disk does not answer, or takes long. Give it more --seconds."
+        return problem("sample", sentence, **facts)
+    if not count:
+        return ok("sample", f"All {read:,} images that were tried can be read.", **facts)
+    reasons = ", ".join(f"{number:,} {status}" for status, number in sorted(failed.items()))
+    example = found.measured["examples"][0]
+    said = f"{count:,} of {read:,} images failed ({reasons}), such as {shown(example['path'])}: {example['error']}"
+    if count == read:
+        return problem("sample", f"{said} Check that SOURCE names what you mean, and that its disk is there.", **facts)
+    if count > _MANY_FAILED * read:
+        return warning("sample", f"{said} See to it before days go into the rest.", **facts)
+    return ok("sample", f"{said} Each becomes a row with its reason.", **facts)
+
+
+def slowest(found: Sample, listed: Listed) -> Check | None:
+    """Which stage holds up the others; None where nothing went through all of them."""
+    if found.load is None or found.prediction is None:
+        return None
+    # Listing comes before all the others, and once.
+    stage = "list" if listed.seconds > listed.count / found.prediction.rate else found.load.bottleneck
+    rate = f"{found.prediction.rate:,.0f}" if found.prediction.rate >= 10 else f"{found.prediction.rate:.2g}"
+    sentence = f"{stage.capitalize()}, at {rate} images/s in one embed worker: {_ADVICE[stage]}."
+    return ok("bottleneck", sentence, stage=stage, images_per_second=round(found.prediction.rate, 2))
+
+
+def disk_felt(found: Sample) -> Check | None:
+    """A word where the images came out of the system's cache, so that their disk was not measured."""
+    total, fetched = found.measured["bytes"], found.measured["bytes_from_disk"]
+    if fetched is None or not total or fetched >= _CACHED * total:
+        return None
+    sentence = (
+        f"Of {size(total)} the system fetched {size(fetched)} from a disk now, by its own count: the rest was in its "
+        "memory, or on a mount that it does not count. From a cold disk the reading may be slower."
+    )
+    return ok("cold disk", sentence, bytes=total, bytes_from_disk=fetched)
+
+
+def to_json(found: Sample) -> dict[str, Any]:
+    """The sample and its prediction, for programs; a time without end is null."""
+    prediction = None
+    if found.prediction is not None:
+        prediction = asdict(found.prediction) | {"memory": found.prediction.memory}
+        prediction["high"] = None if prediction["high"] == float("inf") else prediction["high"]
+    measured = {key: value for key, value in found.measured.items() if key != "marks"}
+    return {"measured": measured, "prediction": prediction}

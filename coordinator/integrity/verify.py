@@ -1,0 +1,192 @@
+"""Verify: every file of a job directory against its checksums, its seal and the manifest, one finding at a time."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from coordinator.integrity.builds import build_findings
+from coordinator.integrity.findings import Checked, Finding, Kind, inside, is_fresh, unread, without_advice
+from coordinator.integrity.partitions import PartitionFindings
+from coordinator.sources.listing import PathDigest
+from shared.errors import CorruptFile, FingerprintMismatch, JobMismatch
+from shared.job.altered_copies import read_copies
+from shared.job.directory import JobDir
+from shared.job.manifest import Manifest, Partition, load_manifest
+from shared.job.partition import ledger
+from shared.job.path_list import lists_paths
+from shared.storage import files
+from shared.storage.parquet import read_table
+
+_NAMED = 5
+_DISAGREE = "restore the one that is wrong from a copy. Nothing else can be judged until then, nor can repair mend it."
+
+
+def verify(job: JobDir, checked: Checked) -> Iterator[Finding]:
+    """Check everything in a job directory, in memory that does not grow with the job; nothing is changed.
+
+    `checked` counts along. Safe while workers run: what they commit, seal or remove meanwhile is no finding. Raises
+    JobNotFound when no job lies there.
+    """
+    for finding in _findings(job, checked):
+        checked.found[finding.kind] += 1
+        checked.mendable += bool(finding.remedy)
+        yield finding
+
+
+def _findings(job: JobDir, checked: Checked) -> Iterator[Finding]:
+    try:
+        manifest = load_manifest(job)
+        checked.add(job.spec)
+    except OSError as error:
+        yield unread(job, job.spec, error)
+        return
+    except (CorruptFile, JobMismatch) as error:
+        wrong = f"{error} Repair can't make it anew, and nothing else can be judged without it."
+        yield Finding(inside(job, job.spec), Kind.DAMAGE, wrong)
+        return
+    damaged, doubt = _path_lists(job, manifest, checked)
+    if doubt is not None:
+        yield doubt
+        return
+    yield from damaged
+    partitions = PartitionFindings(job, manifest, checked, sure=not damaged)
+    stages: list[Callable[[], Iterator[Finding]]] = [
+        lambda: _weights(job, manifest, checked),
+        lambda: _path_lists_beyond(job, manifest, partitions),
+        partitions.sealed,
+        partitions.unmarked,
+        partitions.retries,
+        partitions.chunks,
+        lambda: _copies(job, checked),
+        lambda: build_findings(job, manifest, partitions.all_seals(), checked),
+        lambda: _strays(job),
+    ]
+    for stage in stages:
+        try:
+            yield from stage()
+        except OSError as error:  # A directory that can't be listed.
+            yield unread(job, Path(error.filename or job.path), error)
+
+
+def _path_lists(job: JobDir, manifest: Manifest, checked: Checked) -> tuple[list[Finding], Finding | None]:
+    """The path lists that are damaged, and the finding, if any, that makes it idle to go on.
+
+    The lists and their digest confirm how many images job.json says there are, and how large a partition is: were one
+    of those numbers damaged, whatever was made with the right ones would look wrong, and repair would take it back.
+    """
+    digest = PathDigest()
+    damaged = []
+    for partition in manifest.partitions:
+        path = job.paths(partition.number)
+        try:
+            checked.add(path)
+            table = read_table(path)
+        except FileNotFoundError:
+            damaged.append(_damaged_list(job, partition, "is missing"))
+            continue
+        except CorruptFile:
+            damaged.append(_damaged_list(job, partition, "fails its checksums"))
+            continue
+        except OSError as error:
+            damaged.append(unread(job, path, error))
+            continue
+        ids = table["id"].to_numpy() if lists_paths(table.schema) else np.empty(0, dtype=np.int64)
+        if not len(ids) or table["image_path"].null_count or not np.array_equal(ids, np.arange(len(ids)) + ids[0]):
+            damaged.append(_damaged_list(job, partition, "does not hold a path for each of its ids in order"))
+            continue
+        if (ids[0], ids[-1] + 1) != (partition.start, partition.stop):
+            wrong = (
+                f"By its sizes, partition {partition.number} has the ids {partition.start} to {partition.stop - 1}, "
+                f"but {inside(job, path)}, which is whole, lists {ids[0]} to {ids[-1]}: {_DISAGREE}"
+            )
+            return damaged, Finding(inside(job, job.spec), Kind.DAMAGE, wrong)
+        for _ in digest.feed(table["image_path"].to_pylist()):
+            pass
+    if not damaged and digest.hexdigest() != manifest.source.digest:
+        wrong = f"The path lists hold other images than those whose digest it has: {_DISAGREE}"
+        return damaged, Finding(inside(job, job.spec), Kind.DAMAGE, wrong)
+    return damaged, None
+
+
+def _damaged_list(job: JobDir, partition: Partition, what: str) -> Finding:
+    needed = (
+        "The partition is sealed, so no work needs it."
+        if ledger.is_sealed(job, partition.number)
+        else "The partition is not sealed, and can't be embedded without it."
+    )
+    return Finding(
+        inside(job, job.paths(partition.number)),
+        Kind.DAMAGE,
+        f"The list of the images of partition {partition.number} {what}. {needed}",
+        "written anew from the sealed metadata and errors, or from the source if that still lists the same images",
+        relist=partition.number,
+    )
+
+
+def _weights(job: JobDir, manifest: Manifest, checked: Checked) -> Iterator[Finding]:
+    if manifest.model.weights_file is None:
+        return
+    path = job.model_dir / manifest.model.weights_file
+    try:
+        checked.add(path)
+        if files.sha256_of(path) == manifest.model.weights_sha256:
+            return
+        what = "has another checksum than job.json says"
+    except FileNotFoundError:
+        what = "is missing"
+    except OSError as error:
+        yield unread(job, path, error)
+        return
+    wrong = f"The job's copy of the model's weights {what}: restore it, as what is not embedded yet needs it."
+    yield Finding(inside(job, path), Kind.DAMAGE, wrong)
+
+
+def _copies(job: JobDir, checked: Checked) -> Iterator[Finding]:
+    try:
+        if job.copies.is_file():
+            checked.add(job.copies)
+            read_copies(job)
+    except (CorruptFile, FingerprintMismatch) as error:
+        remedy = "removed, and made anew before the next index is built"
+        yield Finding(inside(job, job.copies), Kind.DAMAGE, without_advice(error), remedy, (job.copies,))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        yield unread(job, job.copies, error)
+
+
+def _path_lists_beyond(job: JobDir, manifest: Manifest, partitions: PartitionFindings) -> Iterator[Finding]:
+    for number in job.paths_numbers():
+        if number >= manifest.partition_count:
+            yield partitions.beyond(job.paths(number), (job.paths(number),))
+
+
+def _strays(job: JobDir) -> Iterator[Finding]:
+    """What was being written aside, and in one line what is none of ours."""
+    foreign = 0
+    named: list[str] = []
+    for path, ours in job.files():
+        if not ours:
+            foreign += 1
+            if len(named) < _NAMED:
+                named.append(inside(job, path))
+        elif path.name.startswith(".") and path.suffix == files.TEMPORARY_SUFFIX:
+            yield from _aside(job, path)
+    if foreign:
+        more = f" and {foreign - len(named):,} more" if foreign > len(named) else ""
+        what = "1 file here is" if foreign == 1 else f"{foreign:,} files here are"
+        yield Finding(".", Kind.FOREIGN, f"{what} none of lookalike's, and left alone: {', '.join(named)}{more}.")
+
+
+def _aside(job: JobDir, path: Path) -> Iterator[Finding]:
+    try:
+        fresh = is_fresh(path)
+    except FileNotFoundError:
+        return  # It has got its name.
+    if fresh:
+        wrong = "It is being written, or its writer was killed: repair leaves it until it is an hour old."
+        yield Finding(inside(job, path), Kind.LEFTOVER, wrong)
+    else:
+        wrong = "It was being written aside, and its writer was killed."
+        yield Finding(inside(job, path), Kind.LEFTOVER, wrong, "removed", (path,))

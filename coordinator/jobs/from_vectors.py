@@ -1,0 +1,147 @@
+"""Importing: vectors made elsewhere -> a job whose partitions are all sealed, as if they had been embedded."""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from coordinator.jobs.create import creation_lock, remove_path_lists, require_sizes, write_first
+from coordinator.sources.listing import PathDigest
+from coordinator.sources.vectors.unit_vectors import to_directions
+from coordinator.sources.vectors.vectors import Vectors
+from shared.errors import CorruptFile, JobMismatch
+from shared.job import path_list
+from shared.job.directory import JobDir
+from shared.job.manifest import Manifest, Partition, Source, load_manifest
+from shared.job.partition import ledger
+from shared.models import IMPORTED_MODEL, imported_model
+from shared.remedy import left_out
+from shared.settings import Settings
+
+KIND: Final = "embeddings"
+Report = Callable[[str, int], None]
+"""Called with what is done with the rows (listing or importing) and how many are done, of all."""
+
+_NO_DIRECTION = "The vector is zero, null or not finite, so it has no direction."
+_REPORT_SECONDS = 0.1
+
+
+def import_vectors(
+    vectors: Vectors,
+    job: JobDir,
+    settings: Settings,
+    report: Report,
+    *,
+    model_name: str | None = None,
+    partition_size: int | None = None,
+    begun: Callable[[], object] = lambda: None,
+) -> Manifest:
+    """Make `job` from `vectors`, or go on with it: every partition that is not sealed yet is sealed.
+
+    May be killed at any moment: the partition under way is done again. A vector without a direction becomes a failed
+    row. `partition_size` is the one that was typed; `begun` is called when the job is there. Raises JobMismatch when
+    the job on disk was made otherwise, naming both; JobBusy when another coordinator is making the same job;
+    SourceError when the vectors can't be read.
+    """
+    with creation_lock(job):
+        if job.spec.is_file():
+            manifest = load_manifest(job)
+            _require_same(manifest, vectors, job, model_name)
+            require_sizes(job, manifest, partition_size, None)
+        else:
+            manifest = _make(vectors, job, settings, model_name or IMPORTED_MODEL, report)
+        begun()
+        for partition in manifest.partitions:
+            if not ledger.is_sealed(job, partition.number):
+                blocks = _blocks(vectors, partition, _paths(vectors, job, partition), report)
+                ledger.seal_rows(job, manifest, partition, _ahead(blocks), vectors.schema)
+            report("importing", partition.stop)
+    return manifest
+
+
+def _make(vectors: Vectors, job: JobDir, settings: Settings, model_name: str, report: Report) -> Manifest:
+    model = imported_model(model_name, vectors.dim)
+    digest = PathDigest()
+    # A kill during an earlier listing may have left path files of a longer list behind.
+    remove_path_lists(job)
+    size = settings.partition_size
+    for number, start in enumerate(range(0, vectors.rows, size)):
+        partition = Partition(number, start, min(start + size, vectors.rows))
+        path_list.write_paths(job, partition, [*digest.feed(vectors.paths(partition.start, partition.stop))])
+        report("listing", partition.stop)
+    manifest = Manifest(
+        source=Source(KIND, vectors.location, digest.hexdigest(), content=vectors.content),
+        model=model,
+        listed=vectors.rows,
+        partition_size=size,
+        chunk_size=model.chunk_size,
+        max_image_pixels=settings.max_image_pixels,
+        max_image_bytes=settings.max_image_bytes,
+        made_by=f"lookalike {version('lookalike')}",
+    )
+    return write_first(job, manifest)
+
+
+def _require_same(manifest: Manifest, vectors: Vectors, job: JobDir, model_name: str | None) -> None:
+    if not manifest.model.is_imported:
+        raise JobMismatch(
+            f"{job.path} was made from the {manifest.source.kind} {manifest.source.location} by embedding "
+            "images, not by importing vectors: name another JOB for vectors that were made elsewhere."
+        )
+    # Not by their place: a folder that was moved or mounted elsewhere holds the same vectors.
+    if manifest.source.content != vectors.content:
+        raise JobMismatch(
+            f"{job.path} was made from {manifest.listed:,} vectors of {manifest.model.dim} dimensions in "
+            f"{manifest.source.location}, and those given now ({vectors.rows:,} of {vectors.dim} in "
+            f"{vectors.location}) are not the same files or columns: give the same, or name another JOB."
+        )
+    if model_name is not None and model_name != manifest.model.name:
+        raise JobMismatch(
+            f"{job.path} holds vectors of the model {manifest.model.name!r}, not of {model_name!r}",
+            remedy=left_out("model_name", "name another JOB"),
+        )
+
+
+def _paths(vectors: Vectors, job: JobDir, partition: Partition) -> list[str]:
+    """The image paths of a partition, from its list; one that is missing or damaged is written anew."""
+    try:
+        return path_list.read_paths(job, partition)
+    except CorruptFile:
+        paths = vectors.paths(partition.start, partition.stop)
+        path_list.write_paths(job, partition, paths)
+        return paths
+
+
+def _blocks(
+    vectors: Vectors, partition: Partition, paths: list[str], report: Report
+) -> Iterator[tuple[pa.Table, np.ndarray]]:
+    """The rows of a partition as the ledger seals them, a few thousand at once."""
+    said = time.monotonic()
+    for start, raw in vectors.blocks(partition.start, partition.stop):
+        embeddings, good = to_directions(raw)
+        stop = start + len(raw)
+        table = vectors.known(start, stop)
+        columns: dict[str, pa.Array | pa.ChunkedArray] = {name: table[name] for name in table.schema.names}
+        columns["id"] = pa.array(np.arange(start, stop))
+        columns["image_path"] = pa.array(paths[start - partition.start : stop - partition.start], pa.string())
+        columns["status"] = pa.array(np.where(good, "ok", "no-direction"), pa.string())
+        columns["error_message"] = pa.array([None if fine else _NO_DIRECTION for fine in good], pa.string())
+        if time.monotonic() - said >= _REPORT_SECONDS:
+            said = time.monotonic()
+            report("importing", start)
+        yield pa.table(columns), embeddings
+
+
+def _ahead(
+    blocks: Iterator[tuple[pa.Table, np.ndarray]],
+) -> Iterator[tuple[pa.Table, np.ndarray]]:
+    """`blocks`, of which the next is made in a thread while one is written and hashed: that takes as long again."""
+    with ThreadPoolExecutor(1, "vectors") as thread:
+        coming = thread.submit(next, blocks, None)
+        while (block := coming.result()) is not None:
+            coming = thread.submit(next, blocks, None)
+            yield block

@@ -1,0 +1,49 @@
+"""Wishes: what is typed about the index of a job becomes the wish that lies in it."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from shared.job.directory import JobDir
+from shared.job.index_request import AUTO, Wish, read_wish, write_wish
+from shared.settings import Settings
+from shared.text import size_of
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """What was typed about an index: a family or FAISS factory string, a recall@10, a size; None: not typed."""
+
+    index: str | None = None
+    recall: float | None = None
+    memory: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raises SettingsError for what can't be wished, UsageError for what is no size: before anything is done."""
+        self._over(Wish())
+
+    def _over(self, known: Wish) -> Wish:
+        return Wish(
+            index=known.index if self.index is None else self._name(),
+            recall=known.recall if self.recall is None else self.recall,
+            memory_bytes=known.memory_bytes if self.memory is None else size_of(self.memory),
+        )
+
+    def _name(self) -> str:
+        text = (self.index or AUTO).strip()
+        return text.lower() if text.isalpha() or text.lower() == "ivf-pq" else text
+
+    def wish(self, job: JobDir, settings: Settings) -> Wish | None:
+        """The wish that a job has from now on: what was asked before, changed by what was typed.
+
+        What was not typed and never asked for is as the settings have it. Nothing is written where nothing was typed.
+        """
+        known = read_wish(job)
+        if self == Typed():
+            return known
+        asked = self._over(known or Wish(recall=settings.recall_target))
+        if asked != known:
+            write_wish(job, asked)
+        return asked
+
+
+NOTHING_TYPED: Final = Typed()

@@ -1,0 +1,94 @@
+"""The creation lock of a job in a store: an object that says who makes the job, renewed while somebody does."""
+
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from shared.errors import JobBusy, StoreError
+from shared.job.directory import JobDir
+from shared.storage import files
+
+RENEW_SECONDS = 15.0
+STALE_SECONDS = 60.0
+"""Age at which a lock whose holder went silent keeps nobody out any more, by the clocks of store and machine."""
+
+
+@contextmanager
+def creation_object(job: JobDir) -> Iterator[None]:
+    """Keep every other coordinator from making a job in a store; raises JobBusy when one is at it.
+
+    A store knows no locks that end with their holder, so one that was killed keeps others out for a minute, but on its
+    own machine for no longer than it lives. Where a store has no conditional writes, two that begin within the same
+    moment may both go on: the lists of one source are the same whoever writes them.
+    """
+    mine = {"host": socket.gethostname(), "pid": os.getpid(), "token": uuid.uuid4().hex}
+    text = (json.dumps(mine, indent=2) + "\n").encode()
+    _take(job, mine, text)
+    ended = threading.Event()
+
+    def renew() -> None:
+        while not ended.wait(RENEW_SECONDS):
+            with suppress(StoreError):  # Whoever makes the job meets the store by itself, and says so.
+                files.write_bytes(job.creation_lock, text)
+
+    renewing = threading.Thread(target=renew, name="creation lock", daemon=True)
+    renewing.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        renewing.join()
+        with suppress(OSError):
+            if _holder(job) == mine:
+                job.creation_lock.unlink(missing_ok=True)
+
+
+def _take(job: JobDir, mine: dict[str, object], text: bytes) -> None:
+    for _ in range(2):
+        files.write_bytes(job.creation_lock, text, keep_first=True)
+        holder = _holder(job)
+        if holder == mine:
+            return
+        if not _is_over(job, holder):
+            break
+        job.creation_lock.unlink(missing_ok=True)
+    raise JobBusy(
+        f"Another process is listing the images of {job.path} right now, or importing its vectors: "
+        "wait until it shows its progress, then run the same command to watch along. If it was killed, wait for "
+        f"{STALE_SECONDS:g} seconds."
+    )
+
+
+def _holder(job: JobDir) -> object:
+    try:
+        return json.loads(job.creation_lock.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _is_over(job: JobDir, holder: object) -> bool:
+    """Whether nobody is behind a lock any more."""
+    if not isinstance(holder, dict):
+        return True
+    pid = holder.get("pid")
+    if holder.get("host") == socket.gethostname() and isinstance(pid, int) and not _lives(pid):
+        return True
+    try:
+        return time.time() - job.creation_lock.stat().st_mtime > STALE_SECONDS
+    except FileNotFoundError:
+        return True
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

@@ -1,0 +1,158 @@
+"""Reconcile: manifest - ledger - leases - queues -> the messages to send; level-triggered, so none need survive."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import redis
+from celery import Celery
+
+from coordinator.jobs.progress import Progress, ProgressReader
+from shared.broker import lease
+from shared.broker.connection import CONNECTION_ERRORS, in_words
+from shared.broker.lease import COPIES, MERGE, Holder, Trouble
+from shared.broker.queues import queued_messages, send_copies, send_embed, send_merge
+from shared.broker.refusals import permanent
+from shared.errors import BrokerRefuses, MessageError
+from shared.job.identity import known_as
+from shared.messages.tasks import EMBED_QUEUE, MERGE_QUEUE, EmbedCopies, EmbedPartition, MergeJob
+from shared.processes.failpoints import failpoint
+from shared.processes.outage import Outage
+
+log = logging.getLogger("lookalike.reconcile")
+
+# A partition that nobody holds and no queue lists may just be on its way from one to the other, or its live worker
+# may be taking its lease again after Redis forgot it. Only one that stays unaccounted for this long is sent again.
+GRACE_SECONDS = 6.0
+# An index is not held up for its altered copies for longer than this where nobody embeds any more.
+COPIES_SECONDS = 60.0
+_ASK_SECONDS = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look found: progress from disk; from Redis who holds what and what workers report, while it answers."""
+
+    progress: Progress
+    holders: list[Holder] = field(default_factory=list)
+    troubles: list[Trouble] = field(default_factory=list)
+    broker_error: str | None = None
+
+
+class Reconciler:
+    """Compares what a job should be with what is on disk, held and queued, and asks for what is missing.
+
+    Call `look()` again and again; it may be killed and made anew at any moment, as nothing is remembered that
+    matters. A message too many is harmless: leases and idempotent commits see to that.
+    """
+
+    def __init__(
+        self,
+        app: Celery,
+        client: redis.Redis,
+        reader: ProgressReader,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._app = app
+        self._client = client
+        self._reader = reader
+        self._clock = clock
+        self._job_id = reader.job.job_id
+        self._identity = reader.manifest.identity
+        self._known_as = known_as(self._job_id, self._identity)
+        self._without_grace = True
+        self._outage = Outage(log, f"{self._job_id}: the broker does not answer", "looking again until it does")
+        self._unaccounted_since: dict[int | str, float] = {}
+        self._copies_wait_since: float | None = None
+
+    def resend_at_once(self) -> None:
+        """Have the next look send what nobody holds, without the grace: for who has seen a worker die."""
+        self._without_grace = True
+
+    def others_consume(self, queue: str, troubled: set[str]) -> bool:
+        """Whether a worker that is none of `troubled` (node names) says that it takes messages of `queue`."""
+        try:
+            nodes = self._app.control.inspect(timeout=_ASK_SECONDS).active_queues() or {}
+        except CONNECTION_ERRORS:
+            return False
+        return any(taken["name"] == queue for node, queues in nodes.items() if node not in troubled for taken in queues)
+
+    def look(self) -> Look:
+        """Read the ledger, send what is missing, and say what was found. A broker that is away is in the answer.
+
+        Raises BrokerRefuses, with the reason alone, when it says what no waiting will change.
+        """
+        failpoint("look")
+        progress = self._reader.read()
+        try:
+            holders = lease.holders(self._client, self._known_as)
+            troubles = lease.troubles(self._client, self._known_as)
+            if not progress.complete:
+                self._send_missing(holders)
+            elif not progress.index_is_current and progress.refused is None:
+                if progress.copies_done:
+                    self._send_merge(holders)
+                else:
+                    self._send_copies(holders)
+        except CONNECTION_ERRORS as error:
+            if (reason := permanent(error)) is not None:
+                raise BrokerRefuses(reason) from None
+            self._outage.began(in_words(error))
+            return Look(progress, broker_error=in_words(error))
+        self._outage.over()
+        self._without_grace = False
+        return Look(progress, holders, troubles)
+
+    def _send_missing(self, holders: list[Holder]) -> None:
+        manifest, sealed = self._reader.manifest, self._reader.seals()
+        missing = {number for number in range(manifest.partition_count) if number not in sealed}
+        held = {int(holder.what) for holder in holders if holder.what.isdigit()}
+        queued = set()
+        for table in queued_messages(self._client, EMBED_QUEUE):
+            try:
+                message = EmbedPartition.from_json(table)
+            except MessageError:
+                continue
+            if message.known_as == self._known_as:
+                queued.add(message.partition)
+        for number in sorted(int(what) for what in self._due(missing - held - queued)):
+            send_embed(self._app, self._job_id, self._identity, number, manifest.partition_count)
+
+    def _send_copies(self, holders: list[Holder]) -> None:
+        message = EmbedCopies(self._job_id, self._identity).to_json()
+        asked = message in queued_messages(self._client, EMBED_QUEUE)
+        held = any(holder.what == COPIES for holder in holders)
+        if asked and not held and self._nobody_embeds():
+            self._send_merge(holders)
+        elif self._due(set() if asked or held else {COPIES}):
+            send_copies(self._app, self._job_id, self._identity)
+        if held or not asked:
+            self._copies_wait_since = None
+
+    def _nobody_embeds(self) -> bool:
+        """Whether the message for the altered copies has waited for a minute and there is nobody to take it."""
+        now = self._clock()
+        if self._copies_wait_since is None:
+            self._copies_wait_since = now
+        if now - self._copies_wait_since < COPIES_SECONDS:
+            return False
+        if self.others_consume(EMBED_QUEUE, set()):
+            self._copies_wait_since = None
+            return False
+        return True
+
+    def _send_merge(self, holders: list[Holder]) -> None:
+        message = MergeJob(self._job_id, self._identity).to_json()
+        asked = message in queued_messages(self._client, MERGE_QUEUE)
+        held = any(holder.what == MERGE for holder in holders)
+        if self._due(set() if asked or held else {MERGE}):
+            send_merge(self._app, self._job_id, self._identity)
+
+    def _due(self, unaccounted: set[int] | set[str]) -> set[int | str]:
+        """Those of `unaccounted` that have been so for long enough; all where no grace is due, as at the first look."""
+        now = self._clock()
+        since = {what: self._unaccounted_since.get(what, now) for what in unaccounted}
+        due = {what for what, first in since.items() if self._without_grace or now - first >= GRACE_SECONDS}
+        self._unaccounted_since = {what: now if what in due else first for what, first in since.items()}
+        return due

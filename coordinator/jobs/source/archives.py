@@ -1,0 +1,45 @@
+"""The archives of a source while it is listed: what each of them is, for the job to know them by."""
+
+from collections.abc import Iterator
+
+from coordinator.sources.listing import Listed
+from shared.errors import SourceError
+from shared.images.paths import is_url, split_member
+from shared.job.directory import JobDir
+from shared.job.source.files import FileState, state_of, write_source_files
+
+
+class ListedArchives:
+    """Learns what the archives are whose images go by; a list may name images of many, in any order."""
+
+    def __init__(self) -> None:
+        self._states: dict[str, FileState | None] = {}
+
+    def seen(self, images: Iterator[Listed]) -> Iterator[Listed]:
+        """Yield `images` unchanged while their archives are looked at, each when its first image goes by."""
+        last = ""
+        for image in images:
+            # Most come from the archive of the one before, and comparing is many times as fast as taking apart.
+            if "::" in image.path and not (last and image.path.startswith(last)):
+                inside = split_member(image.path)
+                if inside is not None:
+                    last = f"{inside[0]}::"
+                    if inside[0] not in self._states:
+                        self._states[inside[0]] = state_of(inside[0])
+            yield image
+
+    def write(self, job: JobDir) -> None:
+        """Write what they were into the job, if there were any.
+
+        Raises SourceError when one has changed since it was looked at: what lies where in it is not known then.
+        """
+        states = {archive: state for archive, state in self._states.items() if state is not None}
+        for archive, state in states.items():
+            now = None if is_url(archive) else state_of(archive, digest=False)
+            if now is not None and (now.size, now.mtime_ns) != (state.size, state.mtime_ns):
+                raise SourceError(
+                    f"{archive} changed while it was listed ({state.size:,} bytes, then {now.size:,}): wait until it "
+                    "is complete, and type the command again."
+                )
+        if states:
+            write_source_files(job, states)

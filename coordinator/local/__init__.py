@@ -1,0 +1,1 @@
+"""Processes on this machine that a command starts: the embedded broker, workers, Flower."""

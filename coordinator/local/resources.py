@@ -1,0 +1,92 @@
+"""Whoever a command needs to do its work: a broker that answers, and workers of its own where there are no others."""
+
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from coordinator.client.client import Client
+from coordinator.jobs.progress import Progress
+from coordinator.local.broker import EmbeddedBroker
+from coordinator.local.workers import CHILD_PREFIX, LocalWorkers
+from shared.broker.connection import require_working_broker
+from shared.broker.url import redacted
+from shared.job.directory import JobDir
+from shared.settings import Settings, broker_origin
+
+
+def named_broker(settings: Settings, typed: str | None) -> str:
+    """The broker of `settings` without its secrets, and what names it: "redis://HOST/0 (from REDIS_URL)".
+
+    `typed` is the --broker of the command. "" where no broker is given, and an embedded one serves.
+    """
+    if not settings.broker_url:
+        return ""
+    return f"{redacted(settings.broker_url)} (from {'--broker' if typed else broker_origin()})"
+
+
+def workers_for_index(
+    stack: ExitStack, job: JobDir, settings: Settings, progress: Progress, workers: int
+) -> tuple[Settings, LocalWorkers | None]:
+    """The settings with a broker that answers, and the worker processes started for it, if they are ours to start."""
+    if settings.broker_url:
+        require_working_broker(settings)
+        return settings, None
+    settings = settings.changed(jobs_root=job.jobs_root)
+    broker = stack.enter_context(EmbeddedBroker(job.jobs_root))
+    settings = settings.changed(broker_url=broker.url)
+    if not progress.complete:
+        roles = ["embed"] * workers + ["merge"]
+    else:
+        roles = ["merge"] if progress.copies_done else ["embed", "merge"]
+    return settings, stack.enter_context(LocalWorkers(roles, settings, broker.directory))
+
+
+@dataclass(frozen=True, slots=True)
+class QueryService:
+    """A client, and the query worker that was started for it, if it is one of our own."""
+
+    client: Client
+    workers: LocalWorkers | None = None
+
+    def ready(self) -> None:
+        """Wait until a worker of our own answers, started anew where it died. Raises WorkerFailed when it keeps
+        dying."""
+        if self.workers is not None:
+            self.workers.watch()
+            while not self.client.has_worker(self.workers.nodes[0]):
+                self.workers.watch()
+
+    def revive(self) -> None:
+        """Start a worker of our own anew where it died, and wait for it then."""
+        if self.workers is not None and self.workers.watch():
+            self.ready()
+
+
+def client_for_search(stack: ExitStack, job: JobDir, settings: Settings) -> Client:
+    """A client with a query worker behind it: a running one where there is one, else one of our own."""
+    return service_for_search(stack, job, settings, Client).client
+
+
+def service_for_search(stack: ExitStack, job: JobDir, settings: Settings, client_class: type[Client]) -> QueryService:
+    """`client_for_search`, of any class of clients, with the worker that was started for it."""
+    if settings.broker_url:
+        return QueryService(stack.enter_context(client_class(job.path, settings.broker_url)))
+    settings = settings.changed(jobs_root=job.jobs_root)
+    broker = stack.enter_context(EmbeddedBroker(job.jobs_root))
+    settings = settings.changed(broker_url=broker.url)
+    service = QueryService(client := stack.enter_context(client_class(job.path, broker.url)))
+    if broker.started_here or not client.has_worker(passing=(CHILD_PREFIX,)):
+        service = QueryService(client, stack.enter_context(LocalWorkers(["query"], settings, broker.directory)))
+        service.ready()
+    return service
+
+
+def broker_for_exec(settings: Settings) -> Settings:
+    """The settings with a broker that answers; an embedded one stays up as long as the process made by exec runs."""
+    if settings.broker_url:
+        require_working_broker(settings)
+        return settings
+    assert settings.jobs_root is not None
+    broker = EmbeddedBroker(settings.jobs_root)
+    os.set_inheritable(broker.users_fd, True)
+    return settings.changed(broker_url=broker.url)

@@ -1,0 +1,202 @@
+"""Packing: a source becomes the list of what is to be packed, or goes on with the one that is there already."""
+
+import os
+import shlex
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import Any
+
+import pyarrow as pa
+
+from coordinator.jobs.create import digested
+from coordinator.pack.member_names import MemberNames
+from coordinator.sources.choosing import EVERYTHING, Choice, choice_of
+from coordinator.sources.listing import Listing, PathDigest, no_images, partitions_of
+from coordinator.sources.resolve import open_source
+from shared.errors import PackError, SourceError, UsageError
+from shared.images.paths import to_os_path, to_text
+from shared.job.manifest import Source
+from shared.pack import tables
+from shared.pack.directory import PackDir, PackSpec, load_spec, write_spec
+from shared.remedy import Remedy, left_out
+from shared.settings import Settings
+from shared.storage import files, parquet
+
+IMAGES_PER_TAR = 10_000
+TAR_BYTES = 1_000_000_000
+QUALITY = 90
+_ROWS = 50_000  # Of the listing that are held at once.
+_REPORT_EVERY = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was typed about a pack; None, and False for `webdataset`, stand for what was not."""
+
+    longest: int | None = None
+    quality: int | None = None
+    images_per_tar: int | None = None
+    tar_bytes: int | None = None
+    webdataset: bool = False
+
+
+def make_or_open(
+    source: str,
+    directory: PackDir,
+    asked: Asked,
+    settings: Settings,
+    listed: Callable[[int], None],
+    choice: Choice = EVERYTHING,
+) -> PackSpec:
+    """The spec of the pack in `directory`: the one that is there, else a new one, once `source` is listed.
+
+    `listed` is told the number of paths meanwhile. `choice` is what was typed about the files of the source; a pack
+    that is there goes on with its own, unless another one was typed. Raises PackError when the directory holds a pack
+    of another source, with other parameters or with another choice, naming both, or something else; SourceError when
+    there is nothing to list.
+    """
+    if directory.spec.is_file():
+        spec = load_spec(directory)
+        _require_same(spec, source, directory, asked, choice)
+        return spec
+    if (strange := directory.strange()) is not None:
+        raise PackError(
+            f"{directory.path} holds no pack.json, but {strange}: name a directory that is empty, or a new one."
+        )
+    if asked.quality is not None and asked.longest is None:
+        longest = Remedy("option", does="give {} as well, or leave it out", given={"longest": ""})
+        raise UsageError("The quality is that of resized images", remedy=longest)
+    return _make(open_source(source, choice=choice, texts=False), directory, asked, settings, listed, choice)
+
+
+def _make(
+    listing: Listing,
+    directory: PackDir,
+    asked: Asked,
+    settings: Settings,
+    listed: Callable[[int], None],
+    choice: Choice,
+) -> PackSpec:
+    digest, root = PathDigest(), _Root(listing)
+    known: set[str] = set()
+    names = MemberNames(_base(listing), by_stem=asked.longest is not None, webdataset=asked.webdataset)
+    with files.written_aside(directory.listing) as aside, parquet.writer(aside, tables.LISTING_SCHEMA) as into:
+        for part, found in partitions_of(digested(listing, digest), _ROWS):
+            named = []
+            for image, entry in enumerate(found, part.start):
+                named.append(names.name(image, entry.path))
+                root.add(entry.path)
+                known.update(entry.known)
+                if image % _REPORT_EVERY == 0:
+                    listed(image)
+            stems, suffixes = zip(*named, strict=True)
+            members = [None if entry.member is None else asdict(entry.member) for entry in found]
+            columns = [range(part.start, part.stop), [entry.path for entry in found], stems, suffixes, members]
+            table = dict(zip(tables.LISTING_SCHEMA.names, columns, strict=True))
+            into.write_table(pa.table(table, schema=tables.LISTING_SCHEMA))
+    if not digest.count:
+        directory.listing.unlink()
+        raise SourceError(no_images(listing.location, listing.left_out))
+    # What a list or an archive says of its images besides: a pack holds images alone.
+    listing.left_out.update(f"column {name:.60}, which is not packed" for name in known)
+    left_out_counts = dict(sorted(listing.left_out.items()))
+    spec = PackSpec(
+        source=Source(
+            listing.kind,
+            listing.location,
+            digest.hexdigest(),
+            left_out_counts,
+            exclude=list(choice.exclude),
+            include=list(choice.include),
+            sniff=choice.sniff,
+        ),
+        root=root.text,
+        listed=digest.count,
+        images_per_tar=asked.images_per_tar or IMAGES_PER_TAR,
+        tar_bytes=asked.tar_bytes or TAR_BYTES,
+        longest=asked.longest,
+        quality=None if asked.longest is None else asked.quality or QUALITY,
+        webdataset=asked.webdataset,
+        max_image_pixels=settings.max_image_pixels,
+        max_image_bytes=settings.max_image_bytes,
+        made_by=f"lookalike {version('lookalike')}",
+    )
+    write_spec(directory, spec)
+    return spec
+
+
+def _base(listing: Listing) -> bytes:
+    """The folder below which an image keeps its path as its name."""
+    if listing.kind == "stdin":
+        return os.fsencode(os.getcwd())
+    location = os.fsencode(to_os_path(listing.location))
+    return location if listing.kind == "folder" else os.path.dirname(location)
+
+
+class _Root:
+    """The folder that all images of a listing lie in; without one when they do not lie in folders."""
+
+    def __init__(self, listing: Listing) -> None:
+        location = to_os_path(listing.location)
+        self._found = location if listing.kind == "folder" and location.startswith("/") else None
+        self._sought = listing.kind in ("list", "stdin")
+
+    def add(self, path: str) -> None:
+        if not self._sought:
+            return
+        os_path = to_os_path(path)
+        if not os_path.startswith("/"):
+            self._sought, self._found = False, None
+        elif self._found is None:
+            self._found = os.path.dirname(os_path)
+        elif not os_path.startswith(self._found.rstrip("/") + "/"):
+            self._found = os.path.commonpath([self._found, os_path])
+
+    @property
+    def text(self) -> str | None:
+        return None if self._found is None else to_text(self._found)
+
+
+def _require_same(spec: PackSpec, source: str, directory: PackDir, asked: Asked, choice: Choice) -> None:
+    listing = open_source(source)
+    made = spec.source
+    if listing.kind != made.kind or (not listing.changes_in_place and listing.location != made.location):
+        raise PackError(
+            f"{directory.path} is a pack of the {made.kind} {made.location}, not of the {listing.kind} "
+            f"{listing.location}: name another directory for another source."
+        )
+    if listing.changes_in_place:  # It is read again in no time, and may have changed under the same name.
+        digest = PathDigest()
+        for _ in digest.feed(listing):
+            pass
+        if digest.hexdigest() != made.digest:
+            raise PackError(
+                f"{directory.path} is a pack of a {made.kind} of {spec.listed:,} paths ({made.location}), and the one "
+                f"given now differs from it ({digest.count:,} paths): give the same list, or name another directory."
+            )
+    kept = choice_of(made)
+    for option, wanted, is_made in (
+        ("exclude", choice.exclude or None, kept.exclude),
+        ("include", choice.include or None, kept.include),
+        ("sniff", choice.sniff or None, kept.sniff),
+        ("longest", asked.longest, spec.longest),
+        ("quality", asked.quality, spec.quality),
+        ("images_per_tar", asked.images_per_tar, spec.images_per_tar),
+        ("tar_bytes", asked.tar_bytes, spec.tar_bytes),
+        ("webdataset", asked.webdataset or None, spec.webdataset),
+    ):
+        if wanted is not None and wanted != is_made:
+            raise PackError(
+                f"{directory.path} was begun {_told(option, is_made)}, not {_told(option, wanted)}, and stays as it "
+                f"was begun, so that what is packed keeps its place",
+                remedy=left_out(option, "name another directory"),
+            )
+
+
+def _told(option: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return f"with {option}" if value else f"without {option}"
+    if isinstance(value, tuple):
+        return "with " + " ".join(f"{option} {shlex.quote(each)}" for each in value) if value else f"without {option}"
+    return f"without {option}" if value is None else f"with {option} {value}"

@@ -1,0 +1,1 @@
+"""Where images come from: folders, lists, archives, WebDataset samples and URLs, in order."""

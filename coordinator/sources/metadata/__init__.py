@@ -1,0 +1,1 @@
+"""What a source says of its images besides their paths: columns, texts, JSON, numbers."""

@@ -1,0 +1,99 @@
+"""Known columns: what a source says of its images besides their paths, row by row -> columns of one type each."""
+
+import datetime
+from collections.abc import Mapping, Sequence, Set
+from typing import Any, Final
+
+import pyarrow as pa
+
+from coordinator.sources.metadata.numbers import Real
+from shared.errors import SourceError
+from shared.job.manifest import arrow_type
+from shared.job.partition.sealing import METADATA_SCHEMA
+from shared.job.path_list import MEMBER
+from shared.text import text_of
+
+_MOST_COLUMNS: Final = 200
+_DOUBLE_HOLDS: Final = 1 << 53  # Each whole number up to this one.
+_WIDE: Final = "wide"
+_OURS: Final = frozenset((*METADATA_SCHEMA.names, MEMBER.name, "status", "error_message", "embedding"))
+
+
+class KnownColumns:
+    """Learns the columns of a source while its partitions are listed; `types` are those of all so far, by column.
+
+    A column is of the narrowest type that holds all its values, of every partition, exactly; where there is none, it is
+    text, each value as it was written. Whole numbers beside others are doubles where all are at most 2**53. What is no
+    plain value becomes JSON. A name that lookalike has a column of its own for gets `source_` before it.
+    """
+
+    def __init__(self) -> None:
+        self._columns: dict[str, str] = {}
+        self._kinds: dict[str, set[str]] = {}
+
+    @property
+    def types(self) -> dict[str, str]:
+        """The type of each column, one of KNOWN_TYPES, over all partitions so far."""
+        return {column: _joined(kinds) for column, kinds in self._kinds.items()}
+
+    def arrays(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, pa.Array]:
+        """The columns of a partition, a value for each of `rows`, null where a row says nothing.
+
+        A column of numbers whose text is known comes as that text: another partition may make it one of text, while
+        the type that `types` has for it in the end is only known then. Raises SourceError when there are more columns
+        than a table should have.
+        """
+        arrays = {}
+        for name in dict.fromkeys(name for row in rows for name in row):
+            values = [row.get(name) for row in rows]
+            column = self._column(name)
+            if kinds := {_kind(value) for value in values if value is not None}:
+                self._kinds.setdefault(column, set()).update(kinds)
+                arrays[column] = _array(values, _joined(kinds))
+        return arrays
+
+    def _column(self, name: str) -> str:
+        if name not in self._columns:
+            if len(self._columns) >= _MOST_COLUMNS:
+                raise SourceError(
+                    f"The source has over {_MOST_COLUMNS} columns beside the paths, {name!r:.60} among them: leave out "
+                    "what is not for every image; texts beside images by --exclude, such as '*.json'."
+                )
+            column = text_of(name).strip() or "unnamed"
+            # SQL, which filters speak, does not tell a from A.
+            taken = {*_OURS, *(known.lower() for known in self._columns.values())}
+            while column.lower() in taken:
+                column = f"source_{column}"
+            self._columns[name] = column
+        return self._columns[name]
+
+
+def _joined(kinds: Set[str]) -> str:
+    """The type that holds values of all `kinds` exactly."""
+    if kinds <= {_WIDE, "int64"}:
+        return "int64"
+    if kinds <= {"int64", "double"}:
+        return "double"
+    return next(iter(kinds)) if len(kinds) == 1 else "string"
+
+
+def _array(values: Sequence[Any], kind: str) -> pa.Array:
+    """`values` as one of KNOWN_TYPES: `kind`, or as text where their text must not be lost."""
+    if kind == "string" or any(isinstance(value, Real) for value in values):
+        return pa.array([None if value is None else text_of(value) for value in values], pa.string())
+    return pa.array(values, arrow_type(kind))
+
+
+def _kind(value: Any) -> str:
+    """The type for a value alone; _WIDE for a whole number that no double may hold exactly."""
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, int):
+        if abs(value) <= _DOUBLE_HOLDS:
+            return "int64"
+        return _WIDE if -(1 << 63) <= value < 1 << 63 else "string"
+    if isinstance(value, float):
+        return "double"
+    if isinstance(value, datetime.datetime):
+        return "string" if value.tzinfo else "timestamp"
+    return "date" if isinstance(value, datetime.date) else "string"

@@ -1,0 +1,53 @@
+"""JSON beside an image: the values of its object by their keys, with numbers as they were written."""
+
+import json
+from typing import Any, Final
+
+from coordinator.sources.metadata.numbers import number
+
+
+class _Number(str):
+    """A number of a document, by its text; also NaN and Infinity, which JSON has none of and many programs write."""
+
+
+class _Object(list[tuple[str, Any]]):
+    """An object, by its pairs in order: one key may stand twice."""
+
+
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_Object, parse_int=_Number, parse_float=_Number, parse_constant=_Number
+)
+
+
+def values_of(document: str) -> dict[str, Any] | None:
+    """The values of the object that `document` is, by its keys; None where it is no object, or one without a clear
+    value for each key: one key twice, or nested so deep that it can't be read.
+
+    Texts, whole numbers, bools and nulls are Python's. A number with a point or an exponent is a `Real`, one that no
+    column of numbers holds exactly its text. A list or an object in it is its JSON, with numbers as they were written.
+    """
+    try:
+        found = _DECODER.decode(document)
+        if not isinstance(found, _Object):
+            return None
+        values = {key: _value(value) for key, value in found}
+    except (ValueError, RecursionError):
+        return None
+    return values if len(values) == len(found) else None
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, _Number):
+        made = number(value)
+        return str(value) if made is None else made
+    return _json(value) if isinstance(value, list) else value
+
+
+def _json(value: Any) -> str:
+    if isinstance(value, _Number):
+        return str(value)
+    if isinstance(value, _Object):
+        return "{" + ", ".join(f"{json.dumps(key, ensure_ascii=False)}: {_json(one)}" for key, one in value) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_json, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,1 @@
+"""Vectors made elsewhere: their files, layout, columns and length."""

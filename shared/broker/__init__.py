@@ -1,0 +1,1 @@
+"""The broker: connection, address, queues, leases, keep-alive and refusals."""

@@ -1,0 +1,251 @@
+"""Leases: who works on a partition (or merges a job) now, in Redis, gone by themselves when their holder is.
+
+A `job` here is what `shared.job.identity.known_as` gives for it, so that two jobs of one name do not share leases.
+"""
+
+import json
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+
+import redis
+
+from shared.errors import LookalikeError, error_from_json, error_to_json
+from shared.processes.outage import Outage
+from shared.remedy import Remedy
+
+log = logging.getLogger("lookalike.lease")
+
+_PREFIX = "lookalike:lease"
+_TROUBLE = "lookalike:trouble"
+_TROUBLE_SECONDS = 60
+_BEATS_PER_LEASE = 4
+# Whoever waits for Redis on behalf of a lease waits this part of its seconds at most. A beat and two such waits must
+# fit into half a lease: that long `held` believes the thread that renews.
+_WAITS_PER_LEASE = 10
+_LONGEST_WAIT_SECONDS = 2.0
+MERGE = "merge"
+COPIES = "copies"
+
+# Both compare before they touch: a lease that has passed to another holder is neither prolonged nor removed.
+_RENEW = """
+if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('pexpire', KEYS[1], ARGV[2]) end
+if redis.call('set', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
+return 0
+"""
+_RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
+
+
+def lease_key(job: str, what: int | str) -> str:
+    """The Redis key of the lease on a partition number, or on COPIES or MERGE, of a job."""
+    return f"{_PREFIX}:{job}:{what}"
+
+
+def wait_seconds(lease_seconds: float) -> float:
+    """The socket timeout for the connection that leases of so many seconds are renewed over."""
+    return min(_LONGEST_WAIT_SECONDS, lease_seconds / _WAITS_PER_LEASE)
+
+
+def _now() -> tuple[float, float]:
+    """Two clocks: the one can't be set back, the other goes on while a machine sleeps."""
+    return time.monotonic(), time.time()
+
+
+class Lease:
+    """One holder's claim to a partition, renewed by a thread until it is left.
+
+    Use as a context manager after `acquire` said True. `held()` is True also while Redis is away or has forgotten
+    everything and nobody else has taken the lease: then the work goes on, and commits stay idempotent.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        job: str,
+        what: int | str,
+        owner: str,
+        seconds: float,
+        shown: str | None = None,
+        clocks: Callable[[], tuple[float, float]] = _now,
+    ) -> None:
+        """`shown` is what log lines call it.
+
+        `client` should wait no longer than `wait_seconds(seconds)` for an answer, as `held()` may wait that long.
+        """
+        self._client = client
+        self._key = lease_key(job, what)
+        self._token = f"{owner}|{uuid.uuid4().hex}"
+        self._milliseconds = int(seconds * 1000)
+        self._interval = seconds / _BEATS_PER_LEASE
+        self._believed = seconds / 2
+        self._clocks = clocks
+        self._asked = clocks()
+        self._shown = shown or f"{job} {what}"
+        self._outage = Outage(log, f"{self._shown}: its lease could not be renewed", "the work goes on")
+        self._stop = threading.Event()
+        self._lost = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def acquire(self) -> bool:
+        """Take the lease if nobody has it, and renew it from now on. Raises redis.RedisError when Redis is away."""
+        began = self._clocks()
+        if not self._client.set(self._key, self._token, nx=True, px=self._milliseconds):
+            return False
+        self._asked = began
+        self._thread = threading.Thread(target=self._renew_until_left, name=f"lease {self._key}", daemon=True)
+        self._thread.start()
+        return True
+
+    def held(self) -> bool:
+        """Whether the lease is still ours; asked before each commit, as a stopped process may wake up long after.
+
+        The thread that renews is believed for half the lease's time, counted from before it asked: that long nobody
+        else can have got the lease, and a broker that hangs costs a commit nothing. After that, as when the process
+        or its machine was stopped, Redis is asked afresh. One that is away says nothing against us, and one that has
+        come back empty gives the lease to us again.
+        """
+        if not self._lost.is_set() and self._age() > self._believed:
+            self._renew()
+        return not self._lost.is_set()
+
+    def _age(self) -> float:
+        """Seconds since the last question that was answered or given up, by the clock that has gone further."""
+        return max(now - then for now, then in zip(self._clocks(), self._asked, strict=True))
+
+    def _renew(self) -> None:
+        began = self._clocks()
+        try:
+            if self._client.eval(_RENEW, 1, self._key, self._token, self._milliseconds):
+                self._outage.over()
+            else:
+                log.warning("%s: its lease went to another worker while this one was silent.", self._shown)
+                self._lost.set()
+        except redis.exceptions.RedisError as error:
+            self._outage.began(error)
+        self._asked = max(self._asked, began)
+
+    def _renew_until_left(self) -> None:
+        while not self._stop.wait(self._interval) and not self._lost.is_set():
+            self._renew()
+
+    def release(self) -> None:
+        """Stop renewing, and free what is still ours."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        try:
+            self._client.eval(_RELEASE, 1, self._key, self._token)
+        except redis.exceptions.RedisError as error:
+            log.warning("%s: its lease could not be given back (%s); it ends by itself.", self._shown, error)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.release()
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds a lease: the node name of a worker, and the partition number, COPIES or MERGE."""
+
+    owner: str
+    what: str
+
+
+def holders(client: redis.Redis, job: str) -> list[Holder]:
+    """All leases on a job now. Raises redis.RedisError when Redis is away."""
+    prefix = lease_key(job, "")
+    keys = list(client.scan_iter(match=f"{prefix}*", count=500))
+    values = client.mget(keys) if keys else []
+    # A set, as a SCAN may give a key twice.
+    found = {
+        Holder(owner=str(value).rpartition("|")[0], what=str(key).removeprefix(prefix))
+        for key, value in zip(keys, values, strict=True)
+        if value is not None
+    }
+    return sorted(found, key=lambda holder: holder.what.zfill(12))
+
+
+def release_owner(client: redis.Redis, owner: str) -> int:
+    """Free every lease of a worker known to be dead; returns how many. For who has seen the process end."""
+    freed = 0
+    for key in client.scan_iter(match=f"{_PREFIX}:*", count=500):
+        value = client.get(key)
+        if value is not None and str(value).rpartition("|")[0] == owner:
+            freed += int(client.eval(_RELEASE, 1, key, str(value)))
+    return freed
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why a worker could not do what it was asked, and how often it has said so with no minute of silence between.
+
+    Where it told a `remedy`, `sentence` ends with it in plain words, and `found` is the sentence without.
+    """
+
+    owner: str
+    sentence: str
+    times: int
+    found: str = ""
+    remedy: Remedy | None = None
+
+    @property
+    def error(self) -> LookalikeError:
+        """The error that the worker met, of which only the sentence and the remedy are known."""
+        return LookalikeError(self.found or self.sentence, remedy=self.remedy)
+
+
+def report_trouble(client: redis.Redis, job: str, owner: str, trouble: Exception | str) -> None:
+    """Tell the job's coordinator why this worker can't do what it was asked; forgotten a minute after the last."""
+    sentences, counts, errors = keys = _trouble_keys(job)
+    try:
+        pipeline = client.pipeline()
+        pipeline.hset(sentences, owner, str(trouble))
+        pipeline.hincrby(counts, owner, 1)
+        if isinstance(trouble, LookalikeError) and trouble.remedy is not None:
+            pipeline.hset(errors, owner, json.dumps(error_to_json(trouble)))
+        for key in keys:
+            pipeline.expire(key, _TROUBLE_SECONDS)
+        pipeline.execute()
+    except redis.exceptions.RedisError as error:
+        log.warning("%s: its coordinator could not be told of the trouble (%s).", job, error)
+
+
+def troubles(client: redis.Redis, job: str) -> list[Trouble]:
+    """What the workers of a job have reported in the last minute, by worker."""
+    found: dict[str, Trouble] = {}
+    for name in _names(job):
+        sentences, counts, errors = map(client.hgetall, _trouble_keys(name))
+        for owner, sentence in sentences.items():
+            facts, remedy = _told(errors.get(owner), str(sentence))
+            found[str(owner)] = Trouble(str(owner), str(sentence), int(counts.get(owner, 1)), facts, remedy)
+    return [found[owner] for owner in sorted(found)]
+
+
+def _told(error: str | bytes | None, sentence: str) -> tuple[str, Remedy | None]:
+    """The facts and the remedy of a trouble; none where the worker told of another one last, which had none."""
+    try:
+        table = {} if error is None else json.loads(error)
+        told = error_from_json(table) if table and table["message"] == sentence else None
+    except (ValueError, KeyError, TypeError):
+        told = None
+    return ("", None) if told is None or told.remedy is None else (told.found, told.remedy)
+
+
+def clear_troubles(client: redis.Redis, job: str) -> None:
+    """Forget what workers reported, as a new run does at its start."""
+    client.delete(*(key for name in _names(job) for key in _trouble_keys(name)))
+
+
+def _names(job: str) -> list[str]:
+    """What troubles of a job may be reported under: a worker that can't read a message may know but the job's name."""
+    return list(dict.fromkeys((job.partition(":")[0], job)))
+
+
+def _trouble_keys(job: str) -> tuple[str, str, str]:
+    return f"{_TROUBLE}:{job}", f"{_TROUBLE}-times:{job}", f"{_TROUBLE}-errors:{job}"

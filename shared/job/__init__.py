@@ -1,0 +1,1 @@
+"""The files of a job: directory, manifest, path list, index builds, altered copies."""

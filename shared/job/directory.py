@@ -1,0 +1,305 @@
+"""Every file name inside a job; no other module spells one."""
+
+import hashlib
+import os
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.errors import JobError, JobNotFound, UsageError
+from shared.remedy import Remedy
+from shared.storage import files, scratch
+from shared.storage.stores import StorePath, any_path
+
+_MOST_CHARACTERS = 64
+_MOST_BYTES = 200  # A file system takes names of 255 bytes, and `-evaluation.json` stands behind this one.
+_OURS = re.compile(
+    r"job\.json|\.creating\.lock|(paths/paths|metadata/metadata|errors/errors)_\d{4,9}\.parquet|"
+    r"img_emb/img_emb_\d{4,9}\.npy|chunks/\d{4,9}/((retry_)?\d{4,9}\.parquet|attempt_\w+\.txt)|"
+    r"ledger/\d{4,9}(\.retry)?\.json|"
+    r"index/(CURRENT|wish\.json|\d{4,9}-[^/]+/(index\.faiss|images\.arrow|index\.json|filling\.(faiss|json)))|"
+    r"copies\.parquet|model/[^/]+|source_files\.json|moved\.json|accepted_failures",
+    re.ASCII,
+)
+# What shared/storage/files.py calls a file that is being written aside.
+_ASIDE = re.compile(r"(?<![^/])\.([^/]+)\.[0-9a-f]{32}\.tmp$")
+
+
+def check_job_id(job_id: str) -> str:
+    """Return `job_id`, or raise JobError: an id is 1 to 64 letters of any script, digits, spaces and `_.-+,()&@'!`.
+
+    It holds no `..`, is not `.`, begins and ends with no space, and takes at most 200 bytes.
+    """
+    if (
+        not isinstance(job_id, str)
+        or not 1 <= len(job_id) <= _MOST_CHARACTERS
+        or not all(map(_may_name, job_id))
+        or job_id != job_id.strip()
+        or ".." in job_id
+        or job_id == "."
+        or len(job_id.encode()) > _MOST_BYTES
+    ):
+        raise JobError(
+            f"{job_id!r:.80} can't name a job: use 1 to 64 letters, digits, spaces and _.-+,()&@'! without '..' and "
+            "without a space at either end. A job's id is the name of its directory."
+        )
+    return job_id
+
+
+def _may_name(character: str) -> bool:
+    # Neither what a path, a Redis key or pattern, or a URL gives a meaning to, nor what can't be seen. macOS writes an
+    # umlaut as a letter and a mark.
+    return (
+        character.isalpha() or character in "0123456789 _.-+,()&@'!" or unicodedata.category(character) in ("Mn", "Mc")
+    )
+
+
+def _numbers_in(directory: Path, prefix: str, suffix: str) -> list[int]:
+    """The numbers of the files in `directory` that are named as we name them, ascending; any other file has none."""
+    try:
+        names = set(files.names_in(directory))
+    except (FileNotFoundError, NotADirectoryError):  # Also one that a seal removes this moment.
+        return []
+    spelled = re.compile(rf"{prefix}(\d{{4,9}}){re.escape(suffix)}", re.ASCII)
+    numbers = [int(match[1]) for name in names if (match := spelled.fullmatch(name))]
+    return sorted(number for number in numbers if f"{prefix}{number:04d}{suffix}" in names)
+
+
+def _is_ours(inside: str) -> bool:
+    """Whether a path inside a job is called as one of its files, or as one that is being written aside."""
+    return _OURS.fullmatch(_ASIDE.sub(r"\1", inside)) is not None
+
+
+def _raise_unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):  # A directory that a seal removes this moment.
+        raise error
+
+
+def _typed(path: str | Path) -> Path:
+    # os.path leaves `~nobody` as it is, as shells do; pathlib raises a RuntimeError that says little.
+    place = any_path(path)
+    return place if isinstance(place, StorePath) else Path(os.path.expanduser(place)).resolve()
+
+
+@dataclass(frozen=True, slots=True)
+class JobDir:
+    """The directory of one job, on a disk or in a store, as paths. Makes and reads nothing by itself."""
+
+    path: Path
+
+    @classmethod
+    def at(cls, path: str | Path) -> "JobDir":
+        """The job whose directory, or URL, was typed; JobError when its name can't be an id, UsageError for a URL that
+        can't be one of a job."""
+        resolved = _typed(path)
+        if isinstance(resolved, StorePath) and len(resolved.parts) < (2 if resolved.scheme == "memory" else 3):
+            raise UsageError(f"{resolved} names no folder in a bucket: type the job as s3://BUCKET/FOLDER.")
+        check_job_id(resolved.name)
+        return cls(resolved)
+
+    @classmethod
+    def under(cls, jobs_root: str | Path, job_id: str) -> "JobDir":
+        """The job `job_id` of a message, under this worker's own root and nowhere else."""
+        root = _typed(jobs_root)
+        resolved = (root / check_job_id(job_id)).resolve()
+        if not resolved.is_relative_to(root):
+            raise JobError(
+                f"The job {job_id!r} leads out of the jobs root {root}; a worker serves jobs inside it only."
+            )
+        return cls(resolved)
+
+    @property
+    def job_id(self) -> str:
+        return self.path.name
+
+    @property
+    def jobs_root(self) -> Path:
+        return self.path.parent
+
+    @property
+    def in_store(self) -> bool:
+        """Whether the job lies in an object store, not on a disk or mount."""
+        return isinstance(self.path, StorePath)
+
+    def local_dir(self, what: str) -> Path:
+        """Where processes of this machine keep `what` of a job that lies in a store, as long as the machine runs."""
+        return scratch.private_directory() / what / hashlib.sha256(str(self.path).encode()).hexdigest()[:16]
+
+    @property
+    def spec(self) -> Path:
+        return self.path / "job.json"
+
+    @property
+    def creation_lock(self) -> Path:
+        return self.path / ".creating.lock"
+
+    @property
+    def source_files(self) -> Path:
+        """What the archives of the source were when they were listed; there is none where it has no archives."""
+        return self.path / "source_files.json"
+
+    @property
+    def moved(self) -> Path:
+        """Where the source moved to after it was listed; there is none where it lies where it lay."""
+        return self.path / "moved.json"
+
+    @property
+    def accepted_failures(self) -> Path:
+        """Lies there while a person has said that images which seem lost are to be written down as failed."""
+        return self.path / "accepted_failures"
+
+    @property
+    def paths_dir(self) -> Path:
+        return self.path / "paths"
+
+    def paths(self, partition: int) -> Path:
+        return self.paths_dir / f"paths_{partition:04d}.parquet"
+
+    def paths_numbers(self) -> list[int]:
+        """Numbers of the partitions whose path lists lie there, ascending."""
+        return _numbers_in(self.paths_dir, "paths_", ".parquet")
+
+    @property
+    def model_dir(self) -> Path:
+        """Where a copy of weights that a person gave lies, so that a job resumes without the original."""
+        return self.path / "model"
+
+    def chunk_dir(self, partition: int) -> Path:
+        return self.path / "chunks" / f"{partition:04d}"
+
+    def chunk(self, partition: int, chunk: int) -> Path:
+        return self.chunk_dir(partition) / f"{chunk:04d}.parquet"
+
+    def retry_chunk(self, partition: int, chunk: int) -> Path:
+        """What a chunk held that was taken back so that some of its images are tried again."""
+        return self.chunk_dir(partition) / f"retry_{chunk:04d}.parquet"
+
+    def retry_chunk_numbers(self, partition: int) -> list[int]:
+        """Numbers of the chunks of a partition that were taken back to try images again, ascending."""
+        return _numbers_in(self.chunk_dir(partition), "retry_", ".parquet")
+
+    def chunk_numbers(self, partition: int) -> list[int]:
+        """Numbers of the committed chunks of a partition, ascending; sealed partitions have none."""
+        return _numbers_in(self.chunk_dir(partition), "", ".parquet")
+
+    def attempt(self, partition: int, token: str) -> Path:
+        """What one worker has in hand of a partition; lies there only while it works, or when its process was ended.
+
+        Of a job in a store on this machine's disk: it is written to twice for each image.
+        """
+        return self._attempt_dir(partition) / f"attempt_{token}.txt"
+
+    def attempts(self, partition: int) -> list[Path]:
+        """The attempts at a partition that lie there, by name."""
+        return sorted(self._attempt_dir(partition).glob("attempt_*.txt"))
+
+    def _attempt_dir(self, partition: int) -> Path:
+        return self.local_dir("attempts") / f"{partition:04d}" if self.in_store else self.chunk_dir(partition)
+
+    def chunk_partitions(self) -> list[int]:
+        """Numbers of the partitions that have a directory of chunks, ascending."""
+        return _numbers_in(self.path / "chunks", "", "")
+
+    def img_emb(self, partition: int) -> Path:
+        return self.path / "img_emb" / f"img_emb_{partition:04d}.npy"
+
+    def metadata(self, partition: int) -> Path:
+        return self.path / "metadata" / f"metadata_{partition:04d}.parquet"
+
+    def errors(self, partition: int) -> Path:
+        return self.path / "errors" / f"errors_{partition:04d}.parquet"
+
+    def sealed_files(self, partition: int) -> tuple[Path, Path, Path]:
+        """The embeddings, metadata and errors of a partition, once it is sealed."""
+        return self.img_emb(partition), self.metadata(partition), self.errors(partition)
+
+    def sealed_file_numbers(self) -> list[int]:
+        """Numbers of the partitions of which at least one of the sealed files lies there, ascending."""
+        found = set()
+        for path in self.sealed_files(0):
+            found.update(_numbers_in(path.parent, path.stem.removesuffix("0000"), path.suffix))
+        return sorted(found)
+
+    @property
+    def ledger_dir(self) -> Path:
+        return self.path / "ledger"
+
+    def seal(self, partition: int) -> Path:
+        return self.ledger_dir / f"{partition:04d}.json"
+
+    def sealed_numbers(self) -> list[int]:
+        """Numbers of the sealed partitions, ascending."""
+        return _numbers_in(self.ledger_dir, "", ".json")
+
+    def retry(self, partition: int) -> Path:
+        """The seal that a partition had before some of its failed images were to be tried again."""
+        return self.ledger_dir / f"{partition:04d}.retry.json"
+
+    def retry_numbers(self) -> list[int]:
+        """Numbers of the partitions of which failed images are to be tried again, ascending."""
+        return _numbers_in(self.ledger_dir, "", ".retry.json")
+
+    @property
+    def index_dir(self) -> Path:
+        return self.path / "index"
+
+    def build_dir(self, build: str) -> Path:
+        return self.index_dir / check_job_id(build)
+
+    def build_files(self, build: str) -> tuple[Path, ...]:
+        """The files of a build that lie there, index.json first, as with it the build is whole; then its directory."""
+        directory = self.build_dir(build)
+        names = [name for name in files.names_in(directory) if _is_ours(f"index/{build}/{name}")]
+        return (*(directory / name for name in sorted(names, key=lambda name: (name != "index.json", name))), directory)
+
+    @property
+    def current(self) -> Path:
+        return self.index_dir / "CURRENT"
+
+    @property
+    def wish(self) -> Path:
+        """Which index was asked for; there is none where nobody asked."""
+        return self.index_dir / "wish.json"
+
+    @property
+    def copies(self) -> Path:
+        """Embeddings of altered copies of some of the images, by which a build's accuracy is measured."""
+        return self.path / "copies.parquet"
+
+    def files(self) -> Iterator[tuple[Path, bool]]:
+        """Every file that lies in the job, and whether lookalike names its files so; links are not followed.
+
+        Raises OSError where a directory can't be listed.
+        """
+        if isinstance(self.path, StorePath):
+            for found in self.path.find():
+                yield found, _is_ours(found.relative_to(self.path).as_posix())
+            return
+        for directory, _, names in os.walk(self.path, onerror=_raise_unless_gone):
+            for name in names:
+                path = Path(directory, name)
+                inside = path.relative_to(self.path).as_posix()
+                yield path, _is_ours(inside)
+
+    def require(self) -> "JobDir":
+        """Return self when a job lies here; raise JobNotFound otherwise."""
+        if self.spec.is_file():
+            return self
+        if self.in_store:
+            raise JobNotFound(
+                f"There is no job at {self.path}",
+                remedy=self._made("look for a slip in bucket and folder, or make one"),
+            )
+        if not self.path.exists():
+            raise JobNotFound(
+                f"There is no job at {self.path}", remedy=self._made("mount the disk that it lies on, or make one")
+            )
+        raise JobNotFound(
+            f"{self.path} exists but holds no job.json, so it is no job yet",
+            remedy=self._made("mount the disk that it lies on, or make one there"),
+        )
+
+    def _made(self, advice: str) -> Remedy:
+        return Remedy("index", str(self.path), f"{advice} with {{}}", {"source": "PHOTOS"})

@@ -1,0 +1,67 @@
+"""The wish: which index a person asked a job for, in a file of the job, so that whoever merges it knows."""
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Self
+
+from shared.errors import CorruptFile, SettingsError
+from shared.job.directory import JobDir
+from shared.remedy import Remedy
+from shared.storage import files
+
+AUTO: Final = "auto"
+FAMILIES: Final = (AUTO, "flat", "ivf-pq", "rabitq", "hnsw", "annoy")
+"""Indexes that are asked for by name; anything else is a FAISS factory string."""
+
+# FAISS writes the parts of an index with a capital first: "PCAR256,IVF2048,PQ128x4fs". A word without one is a slip.
+_FACTORY = re.compile(r"[A-Z][A-Za-z0-9_,()\[\]=.+-]*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """An index by family or FAISS factory string, the recall@10 to reach, and bytes it may take (0: no limit)."""
+
+    index: str = AUTO
+    recall: float = 0.99
+    memory_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        if self.index not in FAMILIES and not (isinstance(self.index, str) and _FACTORY.fullmatch(self.index)):
+            raise SettingsError(
+                f"There is no index {self.index!r:.80}: name one of {', '.join(FAMILIES)}, or a FAISS factory string "
+                'such as "PCAR256,IVF2048,PQ128x4fs".'
+            )
+        if isinstance(self.recall, bool) or not isinstance(self.recall, int | float) or not 0 <= self.recall <= 1:
+            raise SettingsError(f"The recall@10 to reach is {self.recall!r:.80}; it must be a number from 0 to 1.")
+        if type(self.memory_bytes) is not int or self.memory_bytes < 0:
+            raise SettingsError(f"The memory of an index is {self.memory_bytes!r:.80}; it must be a number of bytes.")
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, table: Any) -> Self:
+        """The inverse of `to_json`; TypeError or SettingsError for anything else."""
+        return cls(**table)
+
+
+def read_wish(job: JobDir) -> Wish | None:
+    """What was asked of a job, or None when nobody asked; CorruptFile when the file is not what `write_wish` writes."""
+    try:
+        return Wish.from_json(json.loads(files.read_marker(job.wish)))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, SettingsError) as error:
+        raise CorruptFile(
+            f"{job.wish} does not say which index is wished ({error})",
+            remedy=Remedy("option", does="remove it, or ask again with {}", given={"index": ""}),
+        ) from None
+
+
+def write_wish(job: JobDir, wish: Wish | None) -> None:
+    """Write what is asked of a job, whole or not at all; None takes the file away: nothing is asked."""
+    if wish is None:
+        job.wish.unlink(missing_ok=True)
+    else:
+        files.write_bytes(job.wish, (json.dumps(wish.to_json(), indent=2) + "\n").encode())

@@ -1,0 +1,233 @@
+"""Checkpoints: a chunk of a partition committed at once, as one Parquet file that carries its own checksums."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from shared.errors import CorruptFile, FingerprintMismatch
+from shared.job.directory import JobDir
+from shared.job.manifest import Chunk, Manifest, Partition
+from shared.processes.failpoints import failpoint
+from shared.processes.load import StageLoad
+from shared.remedy import Remedy
+from shared.storage import files
+from shared.storage.parquet import read_schema, read_table
+
+_SUMMARY_KEY = b"lookalike.chunk"
+_AGAIN_KEY = b"lookalike.again"
+_UNIT_TOLERANCE = 2e-3  # What rounding to float16 does to the length of a vector of up to a few thousand dimensions.
+
+CHUNK_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.int64(), nullable=False),
+        pa.field("image_path", pa.string(), nullable=False),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("bytes", pa.int64()),
+        ("sha256", pa.string()),
+        pa.field("status", pa.string(), nullable=False),
+        ("error_message", pa.string()),
+        ("embedding", pa.list_(pa.float16())),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRow:
+    """One image of a chunk: what was found out about it, or why it failed (`status` other than "ok")."""
+
+    id: int
+    image_path: str
+    width: int | None
+    height: int | None
+    bytes: int | None
+    sha256: str | None
+    status: str
+    error_message: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkSummary:
+    """What a committed chunk says of itself, readable from its footer alone.
+
+    `seconds` is the work that it took, `committed_at` seconds since the epoch, `load` how busy the stages were
+    meanwhile.
+    """
+
+    fingerprint: str
+    partition: int
+    chunk: int
+    start: int
+    stop: int
+    embedded: int
+    failed: int
+    dim: int
+    seconds: float
+    committed_at: float
+    load: dict[str, Any] | None = None
+
+
+def commit_chunk(
+    job: JobDir,
+    manifest: Manifest,
+    chunk: Chunk,
+    rows: Sequence[ImageRow],
+    embeddings: np.ndarray,
+    seconds: float,
+    load: StageLoad | None = None,
+) -> None:
+    """Commit a chunk: after this it is on disk, whole, and stays as it is, also when another worker commits it again.
+
+    `rows` hold each id of the chunk once, in order; `embeddings` is float16 [rows with status "ok", d], L2-normalised,
+    in the order of those rows. Raises ValueError when they disagree and OSError when the disk does not take it.
+    """
+    failpoint("commit_chunk")
+    ok = np.array([row.status == "ok" for row in rows], dtype=bool)
+    if [row.id for row in rows] != list(range(chunk.start, chunk.stop)):
+        raise ValueError(f"Chunk {chunk} needs each of its ids once, in order.")
+    if embeddings.dtype != np.float16 or embeddings.ndim != 2 or len(embeddings) != ok.sum():
+        raise ValueError(
+            f"Chunk {chunk} needs float16 [{ok.sum()}, d], and was given {embeddings.dtype} {list(embeddings.shape)}."
+        )
+    norms = np.linalg.norm(embeddings.astype(np.float32), axis=1)
+    if not np.all(np.abs(norms - 1) <= _UNIT_TOLERANCE):  # NaN is caught too: it compares false.
+        raise ValueError(f"Chunk {chunk} holds an embedding whose length is not 1.")
+    dim = embeddings.shape[1]
+    summary = ChunkSummary(
+        fingerprint=manifest.model.fingerprint,
+        partition=chunk.partition,
+        chunk=chunk.number,
+        start=chunk.start,
+        stop=chunk.stop,
+        embedded=int(ok.sum()),
+        failed=int((~ok).sum()),
+        dim=dim,
+        seconds=round(seconds, 3),
+        committed_at=datetime.now(UTC).timestamp(),
+        load=None if load is None else load.to_json(),
+    )
+    offsets = np.concatenate([[0], np.cumsum(np.where(ok, dim, 0))]).astype(np.int32)
+    vectors = pa.ListArray.from_arrays(
+        pa.array(offsets),
+        pa.array(embeddings.reshape(-1), pa.float16()),
+        mask=pa.array(~ok),
+    )
+    columns = {name: [getattr(row, name) for row in rows] for name in CHUNK_SCHEMA.names if name != "embedding"}
+    table = pa.table(
+        [pa.array(columns[name], CHUNK_SCHEMA.field(name).type) for name in columns] + [vectors],
+        schema=CHUNK_SCHEMA.with_metadata({_SUMMARY_KEY: json.dumps(asdict(summary))}),
+    )
+    with (
+        files.written_aside(job.chunk(chunk.partition, chunk.number), keep_first=True) as aside,
+        open(aside, "wb") as file,
+    ):
+        pq.write_table(table, file, compression="zstd", use_dictionary=["status"], write_page_checksum=True)
+
+
+def chunk_summary(job: JobDir, partition: int, chunk: int) -> ChunkSummary:
+    """What a committed chunk says of itself; CorruptFile when its footer can't be read, OSError as `read_chunk`."""
+    return _summary(job.chunk(partition, chunk))
+
+
+def _summary(path: Path) -> ChunkSummary:
+    try:
+        return ChunkSummary(**json.loads(read_schema(path).metadata[_SUMMARY_KEY]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptFile(f"{path} can't be read ({error}).") from None
+
+
+def read_chunk(job: JobDir, manifest: Manifest, chunk: Chunk) -> tuple[pa.Table, np.ndarray]:
+    """A committed chunk, every page checked: its table, and its embeddings as float16 [embedded, d].
+
+    Raises CorruptFile when a checksum, a count or a boundary disagrees, FingerprintMismatch when another model made it,
+    OSError when the disk does not answer.
+    """
+    return _read(job, manifest, chunk, job.chunk(chunk.partition, chunk.number))
+
+
+def _read(job: JobDir, manifest: Manifest, chunk: Chunk, path: Path) -> tuple[pa.Table, np.ndarray]:
+    summary = _summary(path)
+    if summary.fingerprint != manifest.model.fingerprint:
+        raise FingerprintMismatch(
+            f"The chunk {path} was embedded by the model {summary.fingerprint}, but the job is made for "
+            f"{manifest.model.fingerprint}",
+            remedy=Remedy("repair", str(job.path), "takes it back", then=manifest.again()),
+        )
+    table = read_table(path)
+    if not table.schema.equals(CHUNK_SCHEMA, check_metadata=False):
+        found = ", ".join(f"{field.name} {field.type}" for field in table.schema)
+        raise CorruptFile(f"The chunk {path} has other columns than a chunk has: {found}.")
+    ids = table["id"].to_numpy()
+    vectors = table["embedding"].combine_chunks()
+    values = np.asarray(vectors.flatten())
+    embedded = len(vectors) - vectors.null_count
+    if (
+        not np.array_equal(ids, np.arange(chunk.start, chunk.stop))
+        or (summary.embedded, summary.failed) != (embedded, len(ids) - embedded)
+        or not np.array_equal(np.asarray(pc.equal(table["status"], "ok")), np.asarray(vectors.is_valid()))
+        or len(values) != embedded * summary.dim
+    ):
+        # The pages are checksummed, but the footer, which holds the summary, is not.
+        raise CorruptFile(
+            f"The chunk {path} holds {len(ids)} images and {len(values)} values in {embedded} embeddings; expected the "
+            f"ids {chunk.start} to {chunk.stop - 1}, and {summary.embedded} embeddings of {summary.dim} values."
+        )
+    return table, values.reshape(embedded, summary.dim)
+
+
+def uncommit_chunk(job: JobDir, chunk: Chunk) -> None:
+    """Take a bad chunk back, so that it is embedded again."""
+    job.chunk(chunk.partition, chunk.number).unlink(missing_ok=True)
+
+
+def take_back_chunk(job: JobDir, manifest: Manifest, chunk: Chunk, again: Sequence[int]) -> None:
+    """Take a committed chunk back so that the images `again` of it are read again, and keep its other rows.
+
+    What it held is written aside first: a kill leaves the chunk committed, or that. One that was taken back before and
+    is not committed yet gets more images to read again. Raises as `read_chunk`.
+    """
+    path, wanted = job.chunk(chunk.partition, chunk.number), set(again)
+    if path.is_file():
+        table, _ = read_chunk(job, manifest, chunk)
+    else:
+        path = job.retry_chunk(chunk.partition, chunk.number)
+        table, _, waiting = read_taken_back(job, manifest, chunk)
+        wanted |= waiting
+    noted = dict(read_schema(path).metadata)
+    table = table.replace_schema_metadata(noted | {_AGAIN_KEY: json.dumps(sorted(wanted)).encode()})
+    with files.written_aside(job.retry_chunk(chunk.partition, chunk.number)) as aside, open(aside, "wb") as file:
+        pq.write_table(table, file, compression="zstd", use_dictionary=["status"], write_page_checksum=True)
+    uncommit_chunk(job, chunk)
+    files.sync_directory(job.chunk_dir(chunk.partition))
+
+
+def read_taken_back(job: JobDir, manifest: Manifest, chunk: Chunk) -> tuple[pa.Table, np.ndarray, set[int]]:
+    """What a chunk held that was taken back to try images again, as `read_chunk` gives it, and their ids.
+
+    Raises as `read_chunk` does, CorruptFile also where no chunk was taken back so.
+    """
+    path = job.retry_chunk(chunk.partition, chunk.number)
+    table, embeddings = _read(job, manifest, chunk, path)
+    try:
+        return table, embeddings, set(json.loads(read_schema(path).metadata[_AGAIN_KEY]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptFile(f"{path} can't be read ({error}).") from None
+
+
+def missing_chunks(job: JobDir, manifest: Manifest, partition: Partition) -> list[Chunk]:
+    """The chunks of a partition that are not committed yet, in order."""
+    listed = set(job.chunk_numbers(partition.number))
+    # A mount's listing may lag behind what was just committed; the name itself is asked for, too.
+    return [
+        chunk
+        for chunk in manifest.chunks(partition)
+        if chunk.number not in listed and not job.chunk(partition.number, chunk.number).is_file()
+    ]

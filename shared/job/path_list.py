@@ -1,0 +1,132 @@
+"""The path list: which image has which id and lies where, one Parquet file a partition, written once with the job."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+
+import numpy as np
+import pyarrow as pa
+
+from shared.errors import CorruptFile
+from shared.images.location import Location
+from shared.images.members import Member
+from shared.job.directory import JobDir
+from shared.job.manifest import Manifest, Partition
+from shared.job.source.moved import Moved, read_moved
+from shared.storage import files, parquet
+from shared.storage.parquet import read_table
+from shared.text import text_of
+
+PATHS_SCHEMA = pa.schema([("id", pa.int64()), ("image_path", pa.string())])
+MEMBER = pa.field(
+    "member",
+    pa.struct(
+        [("offset", pa.int64()), ("stored", pa.int64()), ("size", pa.int64()), ("method", pa.int32()),
+         ("crc32", pa.int64()), ("ahead", pa.int32())]
+    ),
+)  # fmt: skip
+"""The column that is there where images lie in archives: where in them."""
+_BEFORE_AHEAD = pa.field(MEMBER.name, pa.struct(list(MEMBER.type)[:-1]))
+"""What that column was in earlier versions, which wrote jobs of the same format."""
+
+
+def write_paths(
+    job: JobDir,
+    partition: Partition,
+    paths: Sequence[str],
+    members: Sequence[Member | None] = (),
+    known: Mapping[str, pa.Array] | None = None,
+) -> None:
+    """Write a partition's part of the path list: id, image_path; for images in archives, where they lie in them.
+
+    `members` has an entry for each path, or none at all. `known` are columns of what the source says of the images, a
+    value each, which the seal puts into the metadata; numbers may be there as the text that they were written as.
+    """
+    columns: dict[str, pa.Array] = {
+        "id": pa.array(range(partition.start, partition.stop), pa.int64()),
+        "image_path": pa.array(paths, pa.string()),
+    }
+    if any(members):
+        columns[MEMBER.name] = pa.array([None if member is None else asdict(member) for member in members], MEMBER.type)
+    table = pa.table(columns | dict(known or {}))
+    with files.written_aside(job.paths(partition.number)) as aside, parquet.writer(aside, table.schema) as into:
+        into.write_table(table)
+
+
+def lists_paths(schema: pa.Schema) -> bool:
+    """Whether a path list has the columns that each one has."""
+    return bool(pa.schema(list(schema)[: len(PATHS_SCHEMA)]).equals(PATHS_SCHEMA))
+
+
+def read_paths(job: JobDir, partition: Partition) -> list[str]:
+    """The image paths of a partition in the order of their ids; raises CorruptFile when they are not all there."""
+    paths: list[str] = _read(job, partition)["image_path"].to_pylist()
+    return paths
+
+
+def read_locations(job: JobDir, partition: Partition, moved: Moved | None = None) -> list[Location]:
+    """Where the images of a partition lie, in the order of their ids; raises CorruptFile as `read_paths`.
+
+    `moved` is where their source moved to, unless given what the job says of that now.
+    """
+    table = _read(job, partition)
+    paths = table["image_path"].to_pylist()
+    moved = read_moved(job) if moved is None else moved
+    found = table.schema.field(MEMBER.name) if MEMBER.name in table.schema.names else None
+    if found is None or not (found.equals(MEMBER) or found.equals(_BEFORE_AHEAD)):
+        return [_location(path, None, moved) for path in paths]
+    children = table[MEMBER.name].combine_chunks()
+    present = children.is_valid().to_pylist()
+    named = fields(Member)[: found.type.num_fields]
+    values = zip(*(children.field(field.name).to_pylist() for field in named), strict=True)
+    return [
+        _location(path, Member(*value) if there else None, moved)
+        for path, value, there in zip(paths, values, present, strict=True)
+    ]
+
+
+def _location(path: str, member: Member | None, moved: Moved) -> Location:
+    now = moved.now(path)
+    return Location(path, member, None if now == path else now)
+
+
+def read_known(job: JobDir, manifest: Manifest, partition: Partition) -> pa.Table:
+    """What the source says of the images of a partition, in the columns of the manifest; null where it says nothing.
+
+    Raises CorruptFile as `read_paths`, also when a column holds what can't be of its type.
+    """
+    table = _read(job, partition)
+    columns = {}
+    for field in manifest.source.known_schema:
+        if field.name not in table.schema.names:
+            columns[field.name] = pa.nulls(len(table), field.type)
+            continue
+        try:
+            columns[field.name] = _as(table[field.name], field.type)
+        except pa.ArrowException as error:
+            raise CorruptFile(
+                f"{job.paths(partition.number)} has a column {field.name} that is no {field.type} ({error}): restore "
+                "it from a copy."
+            ) from None
+    return pa.table(columns, schema=manifest.source.known_schema)
+
+
+def _as(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    """A column as it was known in its partition, in the type that holds those of all partitions."""
+    if pa.types.is_string(kind) and not pa.types.is_string(column.type):
+        # Not as Arrow writes it: a value reads the same whichever partition it is in.
+        return pa.array([None if value is None else text_of(value) for value in column.to_pylist()], kind)
+    return column.cast(kind, safe=False)
+
+
+def _read(job: JobDir, partition: Partition) -> pa.Table:
+    path = job.paths(partition.number)
+    try:
+        table = read_table(path)
+    except CorruptFile as error:
+        raise CorruptFile(f"{error} It lists a partition's images: restore it.") from None
+    expected = np.arange(partition.start, partition.stop)
+    if not lists_paths(table.schema) or not np.array_equal(table["id"].to_numpy(), expected):
+        raise CorruptFile(
+            f"{path} does not hold the ids {partition.start} to {partition.stop - 1} in order: restore it."
+        )
+    return table

@@ -1,0 +1,93 @@
+"""Moved sources: where the files that a job lists lie now; the job itself goes on naming them as they were listed."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from shared.errors import CorruptFile
+from shared.images.paths import is_url, split_member, to_os_path, to_text
+from shared.job.directory import JobDir
+from shared.remedy import Remedy
+from shared.storage import files
+
+_FORMAT: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """That what lay at `old` when it was listed lies at `new` now: a file, or a folder with all that is in it.
+
+    Both are texts as `to_text` makes them. Where they are the same, as without any, nothing moved. A path is carried
+    over once and from what was listed, so that the new place may lie in the old one, or the other way round. Of files
+    that have another name there, `renamed` gives where they lie by what they were listed as.
+    """
+
+    old: str = ""
+    new: str = ""
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    _back: dict[str, str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_back", {new: old for old, new in self.renamed.items()})
+
+    def now(self, path: str) -> str:
+        """Where the image, archive or folder lies that the job lists as `path`; the same where it did not move."""
+        return _carried(path, self.old, self.new, self.renamed)
+
+    def listed(self, path: str) -> str:
+        """As what the job lists the image, archive or folder that lies at `path` now: the inverse of `now`."""
+        return _carried(path, self.new, self.old, self._back)
+
+
+def _carried(path: str, source: str, target: str, renamed: Mapping[str, str]) -> str:
+    if (source == target and not renamed) or is_url(path):
+        return path
+    inside = split_member(path)
+    archive = path if inside is None else inside[0]
+    if archive in renamed:
+        return renamed[archive] + path[len(archive) :]
+    os_path, root = to_os_path(archive), to_os_path(source)
+    above = root.rstrip("/")
+    if os_path != root and not os_path.startswith(f"{above}/"):
+        return path
+    there = to_os_path(target).rstrip("/") + os_path[len(above) :].rstrip("/" if os_path == root else "")
+    return to_text(there or "/") + path[len(archive) :]
+
+
+def read_moved(job: JobDir) -> Moved:
+    """Where the source of a job moved to; a `Moved` that changes no path where it did not.
+
+    Raises CorruptFile when the file is not what `write_moved` writes, OSError as the file system gives it.
+    """
+    try:
+        table: dict[str, Any] = json.loads(files.read_marker(job.moved))
+        if table["format"] != _FORMAT:
+            raise ValueError(f"its format is {table['format']!r}, and this version of lookalike knows {_FORMAT}")
+        (move,) = table["moves"]
+        renamed = dict(move.get("renamed", {}))
+        if not all(isinstance(text, str) for text in (move["old"], move["new"], *renamed, *renamed.values())):
+            raise TypeError("its places are no texts")
+        return Moved(move["old"], move["new"], renamed)
+    except FileNotFoundError:
+        return Moved()
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CorruptFile(
+            f"{job.moved} does not say where the source of the job moved to ({error!r})",
+            remedy=Remedy(
+                "index",
+                str(job.path),
+                "restore it from a copy, or remove it, and {} says it again",
+                {"source": "NEWPLACE", "moved": ""},
+            ),
+        ) from None
+
+
+def write_moved(job: JobDir, moved: Moved) -> None:
+    """Say in a job where its source moved to, in place of what was said before; nothing is said once it is back."""
+    if moved.old == moved.new and not moved.renamed:
+        job.moved.unlink(missing_ok=True)
+        return
+    move = {"old": moved.old, "new": moved.new} | ({"renamed": dict(moved.renamed)} if moved.renamed else {})
+    table = {"format": _FORMAT, "moves": [move]}
+    files.write_bytes(job.moved, (json.dumps(table, indent=1, ensure_ascii=False) + "\n").encode())

@@ -1,0 +1,1 @@
+"""Messages between coordinator, clients and workers: tasks, queries, hits, filters."""

@@ -1,0 +1,1 @@
+"""The files of a pack: its directory and its tables."""

@@ -1,0 +1,1 @@
+"""Processes: how one starts, speaks, is stopped and ends, and how busy and large it is."""

@@ -1,0 +1,1 @@
+"""Files and objects in stores: whole or absent, on disk, in a bucket or behind a URL."""

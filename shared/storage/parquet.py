@@ -1,0 +1,82 @@
+"""Parquet files of a job, written with a checksum on each page and read with each one compared."""
+
+import errno
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shared.errors import CorruptFile
+from shared.storage import files
+
+# Arrow's own allocator keeps 70 MB from the first chunk on that a worker writes, and never gives it back.
+pa.set_memory_pool(pa.system_memory_pool())
+
+
+class _WithoutPandas(MetaPathFinder):
+    """Answers whoever imports pandas that there is none."""
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
+        if fullname == "pandas":
+            raise ModuleNotFoundError("This process does without pandas.", name=fullname)
+
+
+def without_pandas() -> None:
+    """Let this process do without pandas: for programs that are ours alone.
+
+    With the first Python list that becomes an array, Arrow imports pandas where that is installed, only to ask whether
+    the list is one of its series: tens of megabytes, and time, for nothing.
+    """
+    sys.meta_path.insert(0, _WithoutPandas())
+
+
+def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """A Parquet file of a job, each page's checksum compared; raises CorruptFile when it is missing or damaged.
+
+    A disk that does not answer (an OSError with another errno) says nothing about the file, and passes through: a
+    mount that drops out for a moment must not make good chunks look bad.
+    """
+    with _readable(path) as file:
+        return whole_table(file.read(), columns)
+
+
+def whole_table(data: bytes, columns: list[str] | None = None) -> pa.Table:
+    """The bytes of a Parquet file as a table, each page's checksum compared; KeyError for a column that is not there.
+
+    Arrow reads them in this thread alone. One of its own may let go of what belongs to Python only when the
+    interpreter is ending, and that aborts a process whose answer was right.
+    """
+    with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False, page_checksum_verification=True) as parquet:
+        if missing := set(columns or ()).difference(parquet.schema_arrow.names):
+            raise KeyError(f"it has no column {', '.join(sorted(missing))}")
+        return parquet.read(columns=columns, use_threads=False)
+
+
+def read_schema(path: Path) -> pa.Schema:
+    """The columns and the key-value metadata of a Parquet file, from its footer alone; raises as `read_table`."""
+    with _readable(path) as file:
+        return pq.read_schema(file)
+
+
+@contextmanager
+def writer(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
+    """A Parquet file of a job being written, table by table; OSError when the disk does not take it."""
+    with open(path, "wb") as file, pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as into:
+        yield into
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[BinaryIO]:
+    # Opened by Python, also for Arrow, so that all that a job reads and writes passes one door.
+    try:
+        with files.opened(path) as file:
+            yield file
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+            raise
+        raise CorruptFile(f"{path} can't be read ({error}).") from None

@@ -1,0 +1,1 @@
+"""Embedding a partition: from its images to committed chunks and a seal."""

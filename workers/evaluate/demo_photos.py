@@ -1,0 +1,295 @@
+"""The room of the demo's photographs: about a thousand distinct photos, cut out of those that two packages carry."""
+
+import argparse
+import hashlib
+import importlib.util
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from shared.errors import LookalikeError, SourceError, UsageError
+from shared.storage.files import write_bytes
+from workers.images.alterations import ALTERATIONS, Image, encode_jpeg
+
+# Real photographs only: no drawing, no chart, and of the stereo pair one picture. page.png stays out because libpng
+# complains about its colour profile on stderr.
+# Distribution, package, folder inside it, files.
+PHOTOGRAPHS = (
+    (
+        "scikit-image",
+        "skimage",
+        "data",
+        "astronaut.png brick.png camera.png chelsea.png coffee.png coins.png grass.png gravel.png "
+        "hubble_deep_field.jpg ihc.png moon.png motorcycle_left.png retina.jpg rocket.jpg text.png",
+    ),
+    ("scikit-learn", "sklearn", "datasets/images", "china.jpg flower.jpg"),
+)
+
+TILE_SIDES = (256, 128, 80)
+WRITTEN_SIDE = 256
+PHOTO_QUALITY = 92
+THUMBNAIL_SIDE = 16
+FLAT_BELOW = 7.0
+DUPLICATE_ABOVE = 0.95
+SEED = 7
+
+Thumbnail: TypeAlias = npt.NDArray[np.float32]
+Photos: TypeAlias = dict[str, dict[str, bytes]]  # JPEG bytes by source and name
+
+
+@dataclass(frozen=True, slots=True)
+class DemoPhotos:
+    """What lies under `out`: how many photos and queries, and which candidates became none.
+
+    `by_source` counts the photos of each photograph; `too_flat` and `near_duplicates` count the candidates left out;
+    `absent` names photographs that the installed packages do not carry; `written` counts the files that this call
+    had to write (0 when all were there already).
+    """
+
+    out: str
+    photos: int
+    queries: int
+    by_source: dict[str, int]
+    too_flat: int
+    near_duplicates: int
+    absent: tuple[str, ...]
+    written: int
+
+
+def make_demo_photos(
+    out: Path, photographs: Sequence[Path] | None = None, sampled: int = 40, seed: int = SEED
+) -> DemoPhotos:
+    """Write `out`/photos/<source>/<name>.jpg, altered copies under `out`/queries, and last `out`/queries.json.
+
+    Every photograph gives its whole view and square tiles without overlap at each side of `TILE_SIDES` (px), written
+    256 px wide, the size of a catalogue's thumbnail. A side that fits only once is left out: it would be the
+    photograph again, cropped. A tile is kept where its 16 x 16 grey thumbnail, less the plane that fits it best, is
+    not too flat (standard deviation of at least 7 of 255) and correlates by at most 0.95 with that of each photo kept
+    before, mirrored or not.
+
+    `sampled` photos are altered in each of the ways of `workers.images.alterations`. They are taken in turn from the
+    photographs, within one in the order of a hash with `seed`. queries.json is a list of {"query", "alteration",
+    "original"}, its paths relative to `out`, mixed so that its first `sampled` entries show every sampled photo once.
+    It is written last, so where it lies the set is whole. The same photographs give the same bytes, and a file that
+    lies there already with these bytes is not written again.
+
+    `photographs` are image files, by default those of the installed packages. Raises SourceError where a package or
+    a photograph is missing, and UsageError where `out` holds files of another making, two photographs have the same
+    name, or `sampled` is more than there are photos.
+    """
+    absent: tuple[str, ...] = ()
+    if photographs is None:
+        photographs, absent = installed_photographs()
+    photos, left_out = _photos_of(photographs)
+    queries, listing = _queries_of(photos, sampled, seed)
+    files = {_photo_path(source, name): data for source, named in photos.items() for name, data in named.items()}
+    written = _write(out, files | queries, (json.dumps(listing, indent=1) + "\n").encode())
+    return DemoPhotos(
+        out=str(out),
+        photos=len(files),
+        queries=len(queries),
+        by_source={source: len(named) for source, named in photos.items()},
+        too_flat=left_out["flat"],
+        near_duplicates=left_out["duplicate"],
+        absent=absent,
+        written=written,
+    )
+
+
+def installed_photographs() -> tuple[list[Path], tuple[str, ...]]:
+    """The photographs inside the installed packages, and the names of those that they do not carry.
+
+    The packages are located, never imported, and nothing is downloaded. Raises SourceError where one is missing.
+    """
+    found, absent = [], []
+    for distribution, package, folder, names in PHOTOGRAPHS:
+        spec = importlib.util.find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            raise SourceError(
+                f"The demo's photographs lie inside {distribution}, which is not installed; "
+                "install the extra: pip install 'lookalike[demo]'."
+            )
+        for name in names.split():
+            path = Path(spec.submodule_search_locations[0], folder, name)
+            if path.is_file():
+                found.append(path)
+            else:
+                absent.append(f"{distribution}: {name}")
+    return found, tuple(absent)
+
+
+def _photos_of(photographs: Sequence[Path]) -> tuple[Photos, Counter[str]]:
+    photos: Photos = {}
+    left_out: Counter[str] = Counter()
+    kept: list[Thumbnail] = []
+    for photograph in photographs:
+        source = photograph.stem
+        if source in photos:
+            raise UsageError(f"Two photographs are called {source!r}; the second is {photograph}. Rename one of them.")
+        whole = _read(photograph)
+        # The whole view always stays: whoever looks at the results should see what the tiles were cut from.
+        photos[source] = {f"{source}-whole": encode_jpeg(whole, PHOTO_QUALITY)}
+        kept.append(_unit(_thumbnail(whole)))
+        for name, tile in _tiles(source, whole):
+            thumbnail = _thumbnail(tile)
+            if reason := _reason_against(thumbnail, kept):
+                left_out[reason] += 1
+                continue
+            kept.append(_unit(thumbnail))
+            photos[source][name] = encode_jpeg(tile, PHOTO_QUALITY)
+    return photos, left_out
+
+
+def _queries_of(photos: Photos, sampled: int, seed: int) -> tuple[dict[str, bytes], list[dict[str, str]]]:
+    sample = _sample(photos, sampled, seed)
+    alterations = list(ALTERATIONS.values())
+    queries: dict[str, bytes] = {}
+    listing: list[dict[str, str]] = []
+    for shift in range(len(alterations)):
+        for place, (source, name) in enumerate(sample):
+            alteration = alterations[(place + shift) % len(alterations)]
+            path = f"queries/{alteration.slug}/{name}.jpg"
+            # Altered from the written bytes, as a stranger's copy of the file would be.
+            queries[path] = alteration(_decoded(photos[source][name], name))
+            listing.append({"query": path, "alteration": alteration.name, "original": _photo_path(source, name)})
+    return queries, listing
+
+
+def _photo_path(source: str, name: str) -> str:
+    return f"photos/{source}/{name}.jpg"
+
+
+def _read(photograph: Path) -> Image:
+    try:
+        data = photograph.read_bytes()
+    except OSError as error:
+        raise SourceError(f"The photograph {photograph} can't be read: {error.strerror}; install it again.") from error
+    return _decoded(data, str(photograph))
+
+
+def _decoded(data: bytes, name: str) -> Image:
+    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    if bgr is None:
+        raise SourceError(f"The photograph {name} holds no image that OpenCV can decode; install its package again.")
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def _tiles(source: str, photograph: Image) -> Iterator[tuple[str, Image]]:
+    height, width = photograph.shape[:2]
+    for side in TILE_SIDES:
+        rows, columns = height // side, width // side
+        if rows * columns < 2:
+            continue
+        # Centred, so what is lost at the edges is lost evenly.
+        top, left = (height - rows * side) // 2, (width - columns * side) // 2
+        for row in range(rows):
+            for column in range(columns):
+                y, x = top + row * side, left + column * side
+                tile = photograph[y : y + side, x : x + side]
+                if side != WRITTEN_SIDE:
+                    tile = np.asarray(
+                        cv2.resize(tile, (WRITTEN_SIDE, WRITTEN_SIDE), interpolation=cv2.INTER_CUBIC), dtype=np.uint8
+                    )
+                yield f"{source}-{side}px-r{row}c{column}", tile
+
+
+def _thumbnail(image: Image) -> Thumbnail:
+    """16 x 16 grey values less the plane that fits them best: a sky that merely darkens upwards comes out as flat."""
+    small = cv2.resize(image, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
+    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    ramp = np.arange(THUMBNAIL_SIDE, dtype=np.float32) - (THUMBNAIL_SIDE - 1) / 2
+    # On a grid, the constant and the two ramps are orthogonal, so the fit is three means.
+    across, down = (grey * ramp).mean() / (ramp**2).mean(), (grey.T * ramp).mean() / (ramp**2).mean()
+    return np.asarray(grey - grey.mean() - across * ramp - down * ramp[:, None], dtype=np.float32)
+
+
+def _unit(thumbnail: Thumbnail) -> Thumbnail:
+    """At unit length, so that a product of two is their correlation; one without any content becomes zeros."""
+    return np.asarray(thumbnail.ravel() / max(float(np.linalg.norm(thumbnail)), 1e-6), dtype=np.float32)
+
+
+def _reason_against(thumbnail: Thumbnail, kept: Sequence[Thumbnail]) -> str:
+    if float(thumbnail.std()) < FLAT_BELOW:
+        return "flat"
+    # Mirrored too, because "flip" is one of the alterations; and on grey, because "grey" is another.
+    both = np.stack([_unit(thumbnail), _unit(thumbnail[:, ::-1])])
+    return "duplicate" if kept and float((np.stack(kept) @ both.T).max()) > DUPLICATE_ABOVE else ""
+
+
+def _sample(photos: Photos, count: int, seed: int) -> list[tuple[str, str]]:
+    """`count` photos, in turn from the photographs. By hash, so that it depends on no library's random numbers."""
+
+    def lot(name: str) -> str:
+        return hashlib.sha256(f"{seed}:{name}".encode()).hexdigest()
+
+    total = sum(len(names) for names in photos.values())
+    if not 1 <= count <= total:
+        raise UsageError(f"{count} photos to alter were asked for, but there are {total}; ask for 1 to {total}.")
+    in_turn = [
+        (turn, lot(source), source, name)
+        for source, names in photos.items()
+        for turn, name in enumerate(sorted(names, key=lot))
+    ]
+    return [(source, name) for _, _, source, name in sorted(in_turn)[:count]]
+
+
+def _write(out: Path, files: dict[str, bytes], listing: bytes) -> int:
+    there = {
+        path.relative_to(out).as_posix(): path
+        for folder in ("photos", "queries")
+        for path in sorted((out / folder).rglob("*"))
+        if path.is_file()
+    }
+    if strange := [path for name, path in there.items() if name not in files]:
+        raise UsageError(
+            f"{out} holds {len(strange)} files that these demo photos do not have, such as {strange[0]}; "
+            "choose an empty folder, or remove this one."
+        )
+    same = {name for name, path in there.items() if path.read_bytes() == files[name]}
+    missing = {name: data for name, data in files.items() if name not in same}
+    marker = out / "queries.json"
+    if not missing and marker.is_file() and marker.read_bytes() == listing:
+        return 0
+    marker.unlink(missing_ok=True)
+    for folder in {(out / name).parent for name in missing}:
+        folder.mkdir(parents=True, exist_ok=True)
+    for name, data in missing.items():
+        (out / name).write_bytes(data)
+    write_bytes(marker, listing)
+    return len(missing) + 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`python -m workers.evaluate.demo_photos OUT [--json]`: 0 when the photos are there, 1 with a sentence if not."""
+    parser = argparse.ArgumentParser(prog="python -m workers.evaluate.demo_photos", description=__doc__)
+    parser.add_argument("out", type=Path, help="folder to write photos/, queries/ and queries.json to")
+    parser.add_argument("--json", action="store_true", help="print the summary as one JSON object")
+    typed = parser.parse_args(arguments)
+    try:
+        made = make_demo_photos(typed.out)
+    except (LookalikeError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    if typed.json:
+        print(json.dumps(asdict(made)))
+    else:
+        print(
+            f"{made.photos} photos of {len(made.by_source)} photographs and {made.queries} queries lie in {made.out} "
+            f"({made.written} files written; {made.too_flat} candidates were too flat, "
+            f"{made.near_duplicates} too like another)."
+        )
+        if made.absent:
+            print(f"The installed packages do not carry: {', '.join(made.absent)}.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,208 @@
+"""How well and how fast an index answers: exact search as the truth, recall@k and latency against it; no FAISS here."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple, Protocol
+
+import numpy as np
+
+from shared.messages.tasks import Hit
+from shared.processes.failpoints import failpoint
+from shared.vectors import unit, widen
+from workers.vectors.embeddings import BLOCK_ROWS, Floats, Rows, StoredEmbeddings
+
+TIE: Final = 1e-6
+"""Cosine similarities closer than this are one value: float32 sums of the same numbers differ by as much."""
+
+# Kept beyond k while the blocks pass: a matrix product gives equal embeddings values that differ in the last bits.
+_SLACK = 32
+_NOTHING = -2.0  # Below every cosine.
+
+
+class Neighbours(NamedTuple):
+    """The images nearest to each query: ids int64 [q, k] and cosine similarities float32 [q, k], best first.
+
+    Where fewer than k were found, the rest of the row is id -1 with similarity -inf.
+    """
+
+    ids: Rows
+    similarities: Floats
+
+
+class Searches(Protocol):
+    """Anything that answers one query (float32 [d]) with hits, such as `workers.search.searcher.Searcher`."""
+
+    def search(self, vector: Floats, k: int) -> Sequence[Hit]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Width:
+    """How widely a search looks: lists read of the index (0 for a flat one), and candidates compared exactly.
+
+    Both are the most that there may be. With a `list_margin`, a query reads only lists whose centroids are at most so
+    much farther from it, in squared L2, than the nearest one; with a `depth_ratio`, only candidates that the index
+    takes to be at most so many times as far as the k-th are compared. 0 stands for no such bound.
+    """
+
+    nprobe: int
+    depth: int
+    list_margin: float = 0.0
+    depth_ratio: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What was measured: recall@k (None where no query has a neighbour), number of queries, milliseconds a query."""
+
+    recall: float | None
+    queries: int
+    p50_ms: float
+    p99_ms: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Yardstick:
+    """Queries with their truth: `vectors` float32 [q, d] are stored embeddings whose image ids are `ids` int64 [q].
+
+    The truth leaves the query's own image out: that it finds itself is no merit, and would be 1/k of the recall.
+    """
+
+    ids: Rows
+    vectors: Floats
+    truth: Neighbours
+    k: int
+
+    def first(self, count: int) -> "Yardstick":
+        """Its first `count` queries, with their truth."""
+        truth = Neighbours(self.truth.ids[:count], self.truth.similarities[:count])
+        return Yardstick(self.ids[:count], self.vectors[:count], truth, self.k)
+
+
+def exact_search(stored: StoredEmbeddings, queries: Floats, k: int) -> Neighbours:
+    """The k embeddings of highest cosine similarity to each query (float32 [q, d], length 1), all of them compared.
+
+    Ties are ordered by image id. With fewer than k embeddings, there are as many columns as embeddings. One block of
+    embeddings is in memory at a time.
+    """
+    k = min(k, len(stored))
+    keep = min(k + _SLACK, len(stored))
+    best = np.full((len(queries), keep), _NOTHING, dtype=np.float32)
+    rows = np.full((len(queries), keep), -1, dtype=np.int64)
+    for first, half in stored.blocks(BLOCK_ROWS):
+        block = widen(half)
+        similarities = queries @ block.T
+        similarities /= np.sqrt(np.einsum("ij,ij->i", block, block))
+        # Rows come in the order of ids, so a later equal need not be looked at. Most blocks change few queries.
+        for number in np.flatnonzero(similarities.max(axis=1) > best[:, -1]):
+            better = np.flatnonzero(similarities[number] > best[number, -1])
+            values = np.concatenate([best[number], similarities[number, better]])
+            value_rows = np.concatenate([rows[number], first + better])
+            kept = _foremost(values, value_rows, k)[:keep]
+            best[number], rows[number] = values[kept], value_rows[kept]
+    return _settled(stored, queries, rows, k)
+
+
+def _foremost(values: Floats, rows: Rows, k: int) -> Rows:
+    """The order of `values`, highest first, in which all that tie with the k-th are ordered by row."""
+    kth = values[np.lexsort((rows, -values))[k - 1]]
+    return np.lexsort((rows, -np.where(np.abs(values - kth) <= TIE, kth, values)))
+
+
+def _settled(stored: StoredEmbeddings, queries: Floats, rows: Rows, k: int) -> Neighbours:
+    """The first k of `rows`, ordered by the similarity that every answer is given with."""
+    ids = np.empty((len(queries), k), dtype=np.int64)
+    similarities = np.empty((len(queries), k), dtype=np.float32)
+    for number, query in enumerate(queries):
+        ids[number], similarities[number] = ranked(stored, rows[number], query, k)
+        stored.release()  # Each scattered row brings the pages around it.
+    return Neighbours(ids, similarities)
+
+
+def ranked(stored: StoredEmbeddings, rows: Rows, query: Floats, k: int) -> tuple[Rows, Floats]:
+    """Image ids and cosine similarities of the best k of `rows`, best first, ties by id."""
+    cosines = stored.cosines(rows, query)
+    order = np.lexsort((rows, -cosines))[:k]
+    return stored.ids[rows[order]], cosines[order]
+
+
+def recall_at(k: int, found: Neighbours, truth: Neighbours) -> float | None:
+    """The share of the true k nearest that were found, over all queries; None when there is nothing to find.
+
+    Where a query has fewer than k true neighbours, those there are count. A found image that the truth does not name
+    counts when it is as similar as the last that it names: of fifty copies of one photo, any ten are right.
+    """
+    wanted = right = 0
+    for number in range(len(truth.ids)):
+        true = truth.ids[number, :k][truth.ids[number, :k] >= 0]
+        if not len(true):
+            continue
+        last = truth.similarities[number, len(true) - 1]
+        ids = found.ids[number, :k]
+        good = np.isin(ids, true) | ((ids >= 0) & (found.similarities[number, :k] >= last - TIE))
+        wanted += len(true)
+        right += min(len(np.unique(ids[good])), len(true))
+    return right / wanted if wanted else None
+
+
+def drawn(stored: StoredEmbeddings, queries: int, seed: int) -> Rows:
+    """Up to `queries` row numbers, int64, drawn by `seed`: the stored embeddings that a yardstick asks for."""
+    return np.random.default_rng(seed).choice(len(stored), size=min(queries, len(stored)), replace=False)
+
+
+def yardstick(stored: StoredEmbeddings, k: int = 10, queries: int = 500, seed: int = 0) -> Yardstick:
+    """Up to `queries` stored embeddings, drawn by `seed`, with the exact answer to each."""
+    rows = drawn(stored, queries, seed)
+    vectors = unit(stored.rows(rows))
+    ids = stored.ids[rows]
+    found = exact_search(stored, vectors, k + 1)
+    return Yardstick(ids, vectors, _without(found, ids, k), k)
+
+
+def measure_against(searcher: Searches, measured: Yardstick, between: Callable[[], None] = lambda: None) -> Measurement:
+    """Ask the queries of a yardstick one by one, ten at a time and each ten twice: the second time is the latency.
+
+    The first time brings the rows of the ten into memory, where a worker that has served for a while has them; after
+    each ten, `between` is called. A searcher that remembers answers would be measured by its memory.
+    """
+    failpoint("measure_index")
+    k = measured.k
+    ids = np.full((len(measured.ids), k + 1), -1, dtype=np.int64)
+    similarities = np.full((len(measured.ids), k + 1), -np.inf, dtype=np.float32)
+    times = np.empty(len(measured.ids))
+    for start in range(0, len(measured.ids), 10):
+        ten = list(enumerate(measured.vectors[start : start + 10], start))
+        for _, vector in ten:
+            searcher.search(vector, k + 1)
+        for number, vector in ten:
+            started = time.perf_counter()
+            hits = searcher.search(vector, k + 1)
+            times[number] = time.perf_counter() - started
+            ids[number, : len(hits)] = [hit.id for hit in hits]
+            similarities[number, : len(hits)] = [hit.similarity for hit in hits]
+        between()
+    recall = recall_at(k, _without(Neighbours(ids, similarities), measured.ids, k), measured.truth)
+    p50, p99 = np.percentile(times * 1_000, [50, 99])
+    return Measurement(recall, len(times), float(p50), float(p99))
+
+
+def measure(
+    searcher: Searches, stored: StoredEmbeddings, k: int = 10, queries: int = 500, seed: int = 0
+) -> Measurement:
+    """recall@k against exact search, and the latency of one query at a time, on stored embeddings drawn by `seed`.
+
+    The query's own image is left out of the truth and of the hits.
+    """
+    return measure_against(searcher, yardstick(stored, k, queries, seed))
+
+
+def _without(neighbours: Neighbours, own: Rows, k: int) -> Neighbours:
+    """The first k of each row once the query's own image is left out."""
+    width = neighbours.ids.shape[1]
+    # A stable sort of "is it the own image" moves that one to the end and leaves the order of the others.
+    order = np.argsort(neighbours.ids == own[:, None], axis=1, kind="stable")
+    ids = np.take_along_axis(neighbours.ids, order, 1)
+    similarities = np.take_along_axis(neighbours.similarities, order, 1)
+    mine = ids == own[:, None]
+    ids[mine], similarities[mine] = -1, -np.inf
+    return Neighbours(ids[:, : min(k, width)], similarities[:, : min(k, width)])

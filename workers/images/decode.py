@@ -1,0 +1,326 @@
+"""Bytes of an image file to a square of RGB pixels; whatever can't be decoded becomes a failure with its reason."""
+
+import hashlib
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.errors import ImageError, SettingsError
+from shared.images.location import Location, read_bytes
+from shared.models import REDUCED, REDUCED_OPAQUE, STRICT, STRICT_OPAQUE
+from workers.images.formats.camera_raw import RawPicture, raw_picture
+from workers.images.formats.floats import float_pixels, float_samples
+from workers.images.formats.icons import picture_of
+from workers.images.formats.jpeg_xl import jpeg_xl_pixels
+from workers.images.formats.pillow_decode import ADDED, SECOND_TRY, counts_otherwise, is_misread, pillow_pixels
+from workers.images.formats.png_still import still
+from workers.images.formats.transparency import may_be_transparent
+from workers.images.formats.webp_tail import require_written
+from workers.images.header import JPEGS, is_cut_short, read_header, require_honest
+from workers.images.structure.check import require_structure
+from workers.images.structure.raster import TIFFS
+from workers.images.structure.raw import is_raw
+
+Item = TypeVar("Item")
+Read = TypeVar("Read")
+
+# A broken image is a row of the job, not a line on stderr.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+cv2.setNumThreads(1)  # The threads below share the cores; OpenCV's own would only get in their way.
+
+_REDUCED = ((8, cv2.IMREAD_REDUCED_COLOR_8), (4, cv2.IMREAD_REDUCED_COLOR_4), (2, cv2.IMREAD_REDUCED_COLOR_2))
+# What turns an image of each EXIF orientation upright: (transpose, turn upside down, mirror).
+_UPRIGHT = {
+    2: (False, False, True),
+    3: (False, True, True),
+    4: (False, True, False),
+    5: (True, False, False),
+    6: (True, False, True),
+    7: (True, True, True),
+    8: (True, True, False),
+}
+# Larger images are decoded one at a time: one may take 2.5 GB, which memory must have once, and not once a thread. A
+# reduced JPEG takes a fourth or less of what another image of its pixels does.
+_LARGE = 33_554_432
+_one_large: AbstractContextManager[object] = threading.Lock()
+_REDUCED_MARGIN = 2  # The short side stays at least this many times the image size: cosine .9999 to a full decode.
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedImage:
+    """`pixels` is uint8 [s, s, 3], RGB, contiguous; `width` and `height` are the header's, before any orientation."""
+
+    pixels: NDArray[np.uint8]
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReadImage:
+    """One image of a job as it was read: `status` is "ok" and `pixels` are there, or it is that of an ImageError.
+
+    `path` is the text of the job's list, `bytes` the size of the file, `sha256` 64 hex digits over its bytes. None
+    stands for what the reading did not get as far as. An image whose bytes were known is "ok" without being decoded.
+    """
+
+    path: str
+    bytes: int | None
+    sha256: str | None
+    width: int | None
+    height: int | None
+    pixels: NDArray[np.uint8] | None
+    status: str
+    error_message: str | None
+    read_seconds: float = 0.0
+    decode_seconds: float = 0.0
+
+
+def decode(data: bytes, image_size: int, max_pixels: int, how: str = REDUCED) -> DecodedImage:
+    """Decode the bytes of an image file to uint8 [image_size, image_size, 3], RGB, stretched to a square.
+
+    `how` is the model's `decode`: "reduced" decodes a JPEG no larger than it need be and averages pixels, "strict"
+    decodes it whole and resizes linearly, as the article does. Both put what is transparent on white; "reduced-opaque"
+    and "strict-opaque" drop alpha instead, as jobs did that are older.
+
+    `max_pixels` bounds width times height by the header, checked before anything is decoded. Sixteen bits, grey,
+    palettes and CMYK come out as 8-bit RGB; an animation gives its first frame. Raises ImageError
+    with the status empty, not-an-image, oversized, truncated or undecodable, the last also for a file that is made to
+    take long.
+    """
+    data = picture_of(data)
+    if _is_read_as_raw(data, how):
+        raw = _raw_picture(data, max_pixels)
+        if raw.jpeg is None:
+            square = _square(raw.shown, image_size, how)
+        else:
+            square = decode(raw.jpeg, image_size, max_pixels, how).pixels
+        return DecodedImage(_upright(square, raw.orientation), raw.width, raw.height)
+    width, height, kind, orientation = checked_header(data, max_pixels, how)
+    flag = cv2.IMREAD_COLOR
+    # Of any other format OpenCV decodes all, and drops pixels instead of averaging them.
+    if kind in JPEGS and how in (REDUCED, REDUCED_OPAQUE):
+        short = min(width, height)
+        flag = next((f for by, f in _REDUCED if short // by >= _REDUCED_MARGIN * image_size), flag)
+    with _alone(data, kind, width, height, flag):
+        what = f"{kind} data of {width} x {height} pixels"
+        pixels, orientation = _shown(data, kind, flag, orientation, how, what)
+        square = _square(pixels, image_size, how)
+    return DecodedImage(_upright(square, orientation), width, height)
+
+
+def decode_photo(data: bytes, longest: int, max_pixels: int, how: str = REDUCED) -> NDArray[np.uint8]:
+    """Decode the bytes of an image file to uint8 [h, w, 3], RGB, upright, its own shape kept.
+
+    What is longer than `longest` pixels on a side is shrunk to that. Of `how` only that counts which `decode` does to
+    transparency. Raises ImageError as `decode` does.
+    """
+    data = picture_of(data)
+    if _is_read_as_raw(data, how):
+        raw = _raw_picture(data, max_pixels)
+        if raw.jpeg is not None:
+            return _upright(decode_photo(raw.jpeg, longest, max_pixels, how), raw.orientation)
+        shrunk = np.asarray(cv2.cvtColor(_shrunk(raw.shown, longest), cv2.COLOR_BGR2RGB), np.uint8)
+        return _upright(shrunk, raw.orientation)
+    width, height, kind, orientation = checked_header(data, max_pixels, how)
+    flag = cv2.IMREAD_COLOR
+    if kind in JPEGS:
+        flag = next((f for by, f in _REDUCED if max(width, height) // by >= longest), flag)
+    with _alone(data, kind, width, height, flag):
+        what = f"{kind} data of {width} x {height} pixels"
+        pixels, orientation = _shown(data, kind, flag, orientation, how, what)
+        pixels = _shrunk(pixels, longest)
+    return _upright(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8), orientation)
+
+
+def _shrunk(pixels: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
+    scale = longest / max(pixels.shape[:2])
+    if scale >= 1:
+        return pixels
+    size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _is_read_as_raw(data: bytes, how: str) -> bool:
+    """Whether a file is read as a camera's RAW; older versions read those that begin as a TIFF as one."""
+    return is_raw(data) and not (how in (REDUCED_OPAQUE, STRICT_OPAQUE) and data.startswith(TIFFS))
+
+
+def _raw_picture(data: bytes, max_pixels: int) -> RawPicture:
+    with _one_large if len(data) > _LARGE else nullcontext():
+        return raw_picture(data, max_pixels)
+
+
+def checked_header(data: bytes, max_pixels: int, how: str = REDUCED) -> tuple[int, int, str, int | None]:
+    """Width, height, kind and orientation of an image file; ImageError for what had better not be decoded.
+
+    `how` is as for `decode`. The orientation is one of EXIF's, 1 to 8, where OpenCV does not see to it, else None.
+    """
+    if not data:
+        raise ImageError("The file is empty.", "empty")
+    data = picture_of(data)
+    if _is_read_as_raw(data, how):
+        raw = _raw_picture(data, max_pixels)
+        return raw.width, raw.height, "RAW", None
+    if is_cut_short(data):
+        raise ImageError(f"The file is cut short after {len(data):,} bytes: its end is missing.", "truncated")
+    require_structure(data, max_pixels)
+    width, height, kind, orientation = read_header(data)
+    if width * height > max_pixels:
+        raise ImageError(
+            f"The image has {width * height:,} pixels ({width} x {height}); at most {max_pixels:,} are decoded.",
+            "oversized",
+        )
+    require_honest(data, kind, width, height)
+    return width, height, kind, orientation
+
+
+def decode_large_under(lock: AbstractContextManager[object]) -> None:
+    """Decode each large image of this process under `lock`, which other processes may share."""
+    global _one_large
+    _one_large = lock
+
+
+def _alone(data: bytes, kind: str, width: int, height: int, flag: int) -> AbstractContextManager[object]:
+    weight = width * height if flag == cv2.IMREAD_COLOR else width * height // 4
+    weight *= 4 if float_samples(data, kind) else 1
+    return _one_large if weight > _LARGE else nullcontext()
+
+
+def _shown(
+    data: bytes, kind: str, flag: int, orientation: int | None, how: str, what: str
+) -> tuple[NDArray[np.uint8], int | None]:
+    """BGR pixels as they are seen, and the orientation that is ours to apply."""
+    if kind == "WEBP":
+        require_written(data)
+    if kind == "PNG":
+        data = still(data, older=how in (REDUCED_OPAQUE, STRICT_OPAQUE))
+    if kind in ADDED:  # OpenCV reads none of these, and older versions read none of them at all.
+        return pillow_pixels(data, kind, what)
+    if kind == "JPEG XL":
+        return jpeg_xl_pixels(data, what), None
+    samples = float_samples(data, kind)
+    # Older versions made black of a grey PFM, and refused the others.
+    if samples and not (kind == "PFM" and samples == 1 and how in (REDUCED_OPAQUE, STRICT_OPAQUE)):
+        return float_pixels(data, kind, what), None
+    if how in (REDUCED_OPAQUE, STRICT_OPAQUE):
+        if kind == "PPM" and counts_otherwise(data):  # Older versions refused these.
+            return pillow_pixels(data, kind, what)
+        theirs = orientation if kind == "AVIF" else None  # OpenCV saw to all others.
+        return _pixels(data, flag, theirs, what), theirs
+    if is_misread(data, kind, what) or may_be_transparent(data, kind):
+        return pillow_pixels(data, kind, what)
+    try:
+        return _pixels(data, flag, orientation, what), orientation
+    except ImageError:
+        if kind not in SECOND_TRY:
+            raise
+    return pillow_pixels(data, kind, what)
+
+
+def _pixels(data: bytes, flag: int, orientation: int | None, what: str) -> NDArray[np.uint8]:
+    """BGR pixels, turned by OpenCV only where the orientation is not ours to apply."""
+    if orientation is not None:
+        flag |= cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+    except cv2.error as error:
+        raise ImageError(f"OpenCV can't decode the {what}: {error.err or error}.") from error
+    if pixels is None:
+        raise ImageError(f"OpenCV can't decode the {what}; it is damaged or unusual.")
+    return np.asarray(pixels, np.uint8)
+
+
+def _square(pixels: NDArray[np.uint8], image_size: int, how: str) -> NDArray[np.uint8]:
+    grows = pixels.shape[0] < image_size or pixels.shape[1] < image_size
+    interpolation = cv2.INTER_LINEAR if grows or how in (STRICT, STRICT_OPAQUE) else cv2.INTER_AREA
+    square = cv2.resize(pixels, (image_size, image_size), interpolation=interpolation)
+    # Not before: the square is a small part of what was decoded, and this is a copy.
+    return np.asarray(cv2.cvtColor(square, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def _upright(pixels: NDArray[np.uint8], orientation: int | None) -> NDArray[np.uint8]:
+    if orientation in _UPRIGHT:
+        transpose, upside_down, mirror = _UPRIGHT[orientation]
+        pixels = pixels.transpose(1, 0, 2) if transpose else pixels
+        pixels = pixels[:: -1 if upside_down else 1, :: -1 if mirror else 1]
+    return np.ascontiguousarray(pixels, dtype=np.uint8)
+
+
+def read_image(
+    location: Location,
+    image_size: int,
+    max_pixels: int,
+    max_bytes: int,
+    how: str = REDUCED,
+    known: Callable[[str], bool] = lambda sha256: False,
+) -> ReadImage:
+    """Read and decode the image at `location`; a failure is returned, never raised.
+
+    Beyond the statuses of `decode` there are vanished, unreadable, damaged, and oversized for over `max_bytes`.
+    Nothing but a regular file is read, because a FIFO would block and a device may never end. A file that changes
+    meanwhile is what was read of it: `bytes` and `sha256` are of that. Bytes whose sha256 is `known` are not decoded,
+    others in the way `how`.
+    """
+    path, size, sha256 = location.path, None, None
+    began = time.perf_counter()
+    read = None
+    try:
+        data = read_bytes(location.place, max_bytes, location.member)
+        size, sha256 = len(data), hashlib.sha256(data).hexdigest()
+        read = time.perf_counter()
+        if known(sha256):
+            return ReadImage(path, size, sha256, None, None, None, "ok", None, read - began)
+        image = decode(data, image_size, max_pixels, how)
+        found = ReadImage(path, size, sha256, image.width, image.height, image.pixels, "ok", None)
+    except ImageError as error:
+        found = ReadImage(path, size, sha256, None, None, None, error.status, str(error))
+    ended = time.perf_counter()
+    read = ended if read is None else read
+    return replace(found, read_seconds=read - began, decode_seconds=ended - read)
+
+
+def stream_images(
+    locations: Iterable[Item], *, read: Callable[[int, Item], Read], threads: int, ahead: int
+) -> Generator[Read]:
+    """Read and decode the images at `locations` in `threads` threads, and yield the results in that order.
+
+    `read` is called in those threads with the place of an image, from 0, and its location; `read_image` is what it
+    comes to. At most `ahead` images are being decoded or wait for the caller, so memory is bounded and `locations` is
+    pulled lazily.
+    Closing the iterator drops what waits, and returns when the threads have ended. Raises SettingsError for `threads`
+    or `ahead` below 1, and whatever `read` raises.
+    """
+    if threads < 1 or ahead < 1:
+        raise SettingsError(f"Decoding was asked for {threads} threads and {ahead} images ahead; expected at least 1.")
+    return _stream(enumerate(locations), read, threads, ahead)
+
+
+def _stream(
+    locations: Iterator[tuple[int, Item]], read: Callable[[int, Item], Read], threads: int, ahead: int
+) -> Generator[Read]:
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+    waiting: deque[Future[Read]] = deque()
+
+    def pull() -> None:
+        for place, location in locations:
+            waiting.append(pool.submit(read, place, location))
+            if len(waiting) >= ahead:
+                return
+
+    try:
+        pull()
+        while waiting:
+            image = waiting.popleft().result()
+            pull()
+            yield image
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,1 @@
+"""Building an index: train, fill, tune, promote."""

@@ -1,0 +1,284 @@
+"""From the sealed partitions of a job to a promoted index: check, train, add, measure, promote."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from shared.errors import CorruptFile, JobError
+from shared.job import builds
+from shared.job.altered_copies import Copies, usable_copies
+from shared.job.builds import IndexInfo
+from shared.job.cache import Held, JobCache, held_for
+from shared.job.directory import JobDir
+from shared.job.index_request import Wish, read_wish
+from shared.job.manifest import Manifest, load_manifest, maker_of
+from shared.job.partition import ledger
+from shared.job.partition.ledger import Seal
+from shared.processes import memory
+from shared.remedy import Remedy
+from shared.settings import Settings
+from shared.storage import files
+from workers.evaluate import recall
+from workers.evaluate.accuracy import accuracy_at_10
+from workers.evaluate.recall import Width
+from workers.merge import directories, fill, tune
+from workers.merge.fill import Report
+from workers.search.searcher import Searcher
+from workers.vectors.ann import faiss_index as index
+from workers.vectors.ann.plan import IndexPlan
+from workers.vectors.embeddings import Images, StoredEmbeddings, sealed_images, write_images
+
+QUERIES: Final = 500
+SEED: Final = 0
+
+WORSE_BY: Final = 0.01
+"""Recall by which a build may fall short of the promoted one, where it misses what was asked for, and be promoted."""
+
+
+def merge(
+    job: JobDir,
+    manifest: Manifest,
+    settings: Settings,
+    report: Report,
+    choose: Callable[[int, int, Wish], IndexPlan] = index.plan_for,
+) -> IndexInfo:
+    """Build, measure and promote the index over all sealed partitions of a job, in memory that does not grow with it.
+
+    The index is the one that the job's wish asks for. Returns what is promoted already when that is it. A merge that is
+    killed leaves CURRENT as it was, and the next one goes on where it stood, less half a minute. One merge of a job
+    runs at a time: the caller keeps others out. `choose` makes the plan from the number of embeddings, their dimension
+    and the wish. A build that is worse than the promoted one is kept and not promoted; its `refused` says why.
+
+    Raises JobError when a partition is not sealed or no image was embedded, CorruptFile when a sealed file is not what
+    its seal says or `embedded + failed = listed` does not hold by id, FingerprintMismatch for another model,
+    SettingsError for a wish that can't be fulfilled.
+    """
+    seals = list(ledger.sealed(job, manifest))
+    _require_all(job, manifest, seals)
+    left = set(job.chunk_partitions())
+    for seal in seals:
+        if seal.partition in left:  # Of a worker that was killed between its seal and their removal.
+            ledger.remove_chunks(job, seal.partition)
+    digest = builds.ledger_digest(seals)
+    asked = read_wish(job)
+    current = directories.usable(job, digest, asked) or directories.promoted_now(job, digest, asked)
+    if current is not None:
+        directories.remove_stale(job, current.build)
+        return current
+    wish = asked or Wish(recall=settings.recall_target)
+    seconds: dict[str, float] = {}
+    held = held_for(job, settings)
+    with _timed(seconds, "checking"):
+        stored = _checked(job, seals, held, report)
+        copies = _copies(job, digest)
+    plan = choose(len(stored), stored.dim, wish)
+    # Of a job in a store, a build is made on this machine: an index is written, mapped and gone on with in place.
+    work = JobCache.of(settings).build_dir(job) if job.in_store else job.index_dir
+    build = directories.claim(job, digest, {"digest": digest, "plan": asdict(plan), "seed": SEED}, work)
+    directories.remove_stale(job, build)
+    try:
+        info = _built(job, seals, stored, copies, plan, wish, report, work, build, digest, seconds)
+        if held is not None:
+            _send(job, info, work / build, report)
+        report("promoting", 0.0)  # The last moment for the caller to end a merge that lost its claim.
+        builds.write_info(job, info)
+        if not info.refused:
+            builds.promote(job, build)
+        if held is not None:
+            _keep(job, info, work, held)
+        directories.finish(job, build)
+    except (CorruptFile, JobError):
+        directories.give_up(job, build)  # Whatever else ends it, the next merge goes on with what is there.
+        raise
+    return info
+
+
+def _send(job: JobDir, info: IndexInfo, made: Path, report: Report) -> None:
+    """Send the files of a build, but its index.json, to the job's store."""
+    for number, name in enumerate(info.files):
+        report("promoting", number / len(info.files))
+        files.send(made / name, job.build_dir(info.build) / name)
+
+
+def _keep(job: JobDir, info: IndexInfo, work: Path, held: Held) -> None:
+    """Keep the files of a build that was sent as the copies that queries are answered from, and nothing else of it."""
+    for name, entry in info.files.items():
+        held.take(work / info.build / name, job.build_dir(info.build) / name, entry)
+    files.remove_all(work)
+
+
+def _checked(job: JobDir, seals: Sequence[Seal], held: Held | None, report: Report) -> StoredEmbeddings:
+    """The embeddings of all partitions, once each file was compared with its seal."""
+    # Two at a time: hashing leaves the disk waiting, and the disk the hashing.
+    with ThreadPoolExecutor(2, thread_name_prefix="check") as pool:
+        checks = [pool.submit(_check_bytes, job, seal, held) for seal in seals]
+        try:
+            for done, check in enumerate(checks):
+                report("checking", done / len(seals))
+                check.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+    report("checking", 1.0)
+    return StoredEmbeddings.open(job, seals, held=held)
+
+
+def _copies(job: JobDir, digest: str) -> Copies | None:
+    """The altered copies to measure accuracy by, where there are any of these very embeddings' images."""
+    copies = usable_copies(job, digest)
+    return copies if copies is not None and len(copies.ids) else None
+
+
+def _built(
+    job: JobDir,
+    seals: Sequence[Seal],
+    stored: StoredEmbeddings,
+    copies: Copies | None,
+    plan: IndexPlan,
+    wish: Wish,
+    report: Report,
+    work: Path,
+    build: str,
+    digest: str,
+    seconds: dict[str, float],
+) -> IndexInfo:
+    """Write all files of a build but its index.json into its directory in `work`, and say what that must hold."""
+    directory = work / build
+    write_images(directory / builds.IMAGES_FILE, sealed_images(job, seals))
+    images = Images.open(directory / builds.IMAGES_FILE)
+    if not np.array_equal(images.ids, stored.ids):
+        raise CorruptFile(
+            f"The metadata of {job.path} changed while it was read",
+            remedy=Remedy(maker_of(job), str(job.path), "{} reads it again"),
+        )
+    queries = recall.drawn(stored, QUERIES, SEED)
+    with memory.Peak() as peak:
+        faiss_index = fill.filled(directory, plan, stored, queries, SEED, report, seconds)
+        with _timed(seconds, "measuring"):
+            report("measuring", 0.0)
+            truth = recall.yardstick(stored, k=10, queries=QUERIES, seed=SEED)
+            stored.expect_scattered_reads()
+
+            def searcher(width: Width) -> Searcher:
+                # Without a cache: it would be measured instead of the index.
+                return Searcher(faiss_index, stored, images, width=width, nlist=plan.nlist)
+
+            tuned = tune.tune(
+                plan,
+                faiss_index,
+                stored,
+                truth,
+                wish.recall,
+                # Hundreds of scattered rows a query, each with the pages around it, would end as the whole file.
+                lambda width, some: recall.measure_against(searcher(width), some, between=stored.release),
+                lambda share: report("measuring", share),
+            )
+            found = {} if copies is None else accuracy_at_10(searcher(tuned.width), copies)
+    promoted = directories.usable(job, digest)
+    measured = tuned.measured
+    return IndexInfo(
+        build=build,
+        type=plan.type,
+        factory=plan.factory,
+        ntotal=len(stored),
+        dim=stored.dim,
+        fingerprint=seals[0].fingerprint,
+        ledger_digest=digest,
+        nlist=plan.nlist,
+        nprobe=tuned.width.nprobe,
+        m=plan.m,
+        nbits=plan.nbits,
+        rerank_depth=tuned.width.depth,
+        list_margin=tuned.width.list_margin,
+        depth_ratio=tuned.width.depth_ratio,
+        recall_at_10=measured.recall,
+        recall_queries=measured.queries if measured.recall is not None else 0,
+        p50_ms=measured.p50_ms,
+        p99_ms=measured.p99_ms,
+        seconds=seconds,
+        built_at=time.time(),
+        files={name: _entry(directory / name) for name in (builds.INDEX_FILE, builds.IMAGES_FILE)},
+        wish=wish.to_json(),
+        train_rows=plan.train_rows,
+        accuracy_at_10=found,
+        accuracy_copies=0 if copies is None else len(copies.ids) // max(1, len(found)),
+        peak_rss_bytes=peak.bytes(),
+        sweep=[_point(width, found) for width, found in tuned.sweep],
+        former=promoted.build if promoted else "",
+        refused=_why_refused(promoted, measured.recall, wish, build),
+    )
+
+
+def _point(width: Width, found: recall.Measurement) -> dict[str, float]:
+    return {
+        "nprobe": width.nprobe,
+        "depth": width.depth,
+        "list_margin": width.list_margin,
+        "depth_ratio": width.depth_ratio,
+        "recall_at_10": found.recall or 0.0,
+        "p50_ms": found.p50_ms,
+        "p99_ms": found.p99_ms,
+    }
+
+
+def _why_refused(promoted: IndexInfo | None, reached: float | None, wish: Wish, build: str) -> str:
+    """Why a build that reached this recall is not promoted over the one that serves the same embeddings, or ""."""
+    if promoted is None or promoted.recall_at_10 is None or reached is None:
+        return ""
+    if reached >= min(wish.recall, promoted.recall_at_10) - WORSE_BY:
+        return ""
+    return (
+        f"The index asked for ({wish.index}, recall@10 {wish.recall:g}) was built as {build} and finds less: recall@10 "
+        f"{reached:.3f}, where {promoted.build} ({promoted.type}), which serves now, has {promoted.recall_at_10:.3f}. "
+        "It was not promoted."
+    )
+
+
+def _entry(path: Path) -> dict[str, Any]:
+    try:
+        return {"bytes": path.stat().st_size, "sha256": files.sha256_of(path)}
+    except FileNotFoundError:
+        raise JobError(
+            f"{path} was removed while the index was built, as another merge of the job does that starts meanwhile",
+            remedy=Remedy("make", does="builds the index again where that one did not"),
+        ) from None
+
+
+def _require_all(job: JobDir, manifest: Manifest, seals: Sequence[Seal]) -> None:
+    absent = sorted(set(range(manifest.partition_count)) - {seal.partition for seal in seals})
+    if absent:
+        raise JobError(
+            f"{len(absent)} of the {manifest.partition_count} partitions of {job.path} are not sealed (the first is "
+            f"{absent[0]}), and an index covers all of them",
+            remedy=Remedy(manifest.maker, str(job.path), "{} goes on until they are"),
+        )
+    if not sum(seal.embedded for seal in seals):
+        failed = sum(seal.failed for seal in seals)
+        raise JobError(
+            f"None of the {manifest.listed} images of {job.path} could be embedded, {failed} failed, so there is "
+            f"nothing to build an index from: the reason of each is in {job.errors(0).parent}."
+        )
+
+
+def _check_bytes(job: JobDir, seal: Seal, held: Held | None) -> None:
+    """Compare a partition's embeddings and metadata with its seal, so that no flipped bit becomes a wrong answer."""
+    for path in (job.img_emb(seal.partition), job.metadata(seal.partition)):
+        if held is not None:
+            held.file(path, seal.entry(job, path), check=True)
+        elif not path.is_file() or files.sha256_of(path) != seal.entry(job, path)["sha256"]:
+            raise CorruptFile(
+                f"{path} is missing or has another checksum than its seal says",
+                remedy=Remedy("repair", str(job.path), "takes the partition back", then=load_manifest(job).again()),
+            )
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    seconds[phase] = round(time.monotonic() - started, 3)

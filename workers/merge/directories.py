@@ -1,0 +1,136 @@
+"""The directories of builds: one that serves already, a place for a new one, and what killed merges left behind."""
+
+import json
+import shutil
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from shared.errors import CorruptFile, JobMismatch, StoreError
+from shared.job import builds
+from shared.job.builds import IndexInfo
+from shared.job.directory import JobDir
+from shared.job.index_request import Wish
+from shared.storage import files
+
+
+def usable(job: JobDir, digest: str, wish: Wish | None = None) -> IndexInfo | None:
+    """The promoted build, if it is whole and the index of these embeddings that was asked for.
+
+    A broken one is there to be replaced.
+    """
+    try:
+        info = builds.current_info(job)
+        if info is None or not info.covers(digest, wish):
+            return None
+        builds.check_files(job, info, checksums=False)
+    except (CorruptFile, JobMismatch):
+        return None
+    return info
+
+
+def promoted_now(job: JobDir, digest: str, wish: Wish | None = None) -> IndexInfo | None:
+    """The newest whole build that was asked for, promoted: one whose merge was killed just before it could.
+
+    One that was refused is returned as it is, where the very same was asked for again.
+    """
+    for info in builds.whole_builds(job):
+        if info.covers(digest, wish) and (wish is not None or not info.refused):
+            try:
+                builds.check_files(job, info, checksums=True)
+            except CorruptFile:
+                continue
+            if not info.refused:
+                builds.promote(job, info.build)
+            return info
+    return None
+
+
+def is_current(job: JobDir, build: str) -> bool:
+    """Whether `build` is the promoted one; a CURRENT that names no build names this one least."""
+    try:
+        return builds.current_build(job) == build
+    except CorruptFile:
+        return False
+
+
+def claim(job: JobDir, digest: str, made_of: Mapping[str, Any], work: Path) -> str:
+    """The name of a new build, or of one that a killed merge left and that is `made_of` the same.
+
+    A new one's number is above all others, also when two merges ask at once. Its files are to be made in the directory
+    of that name in `work`: the job's own of all builds, or of a job in a store one on this machine.
+    """
+    if job.in_store:
+        return _claim_in_store(job, digest, made_of, work)
+    job.index_dir.mkdir(parents=True, exist_ok=True)
+    for build in reversed(builds.build_names(job)):
+        if not builds.is_whole(job, build) and _claim_of(job.build_dir(build)) == made_of:
+            return build
+    while True:
+        build = builds.next_build_name(job, digest)
+        try:
+            job.build_dir(build).mkdir()
+        except FileExistsError:
+            continue
+        _write_claim(job.build_dir(build), made_of)
+        return build
+
+
+def _claim_in_store(job: JobDir, digest: str, made_of: Mapping[str, Any], work: Path) -> str:
+    """As `claim`. In the store the claim says whose it is: two merges that ask at once may be of the same."""
+    left = sorted(files.directories_in(work), key=builds.build_number, reverse=True)
+    for build in left:
+        # A later merge, of another machine, has removed the claims that it found.
+        claimed = _claim_of(work / build) == made_of and _claim_of(job.build_dir(build)) is not None
+        if claimed and not builds.is_whole(job, build):
+            return build
+    shutil.rmtree(work, ignore_errors=True)
+    build, mine = "", {**made_of, "by": uuid.uuid4().hex}
+    while True:
+        build = builds.next_build_name(job, digest, above=builds.build_number(build))
+        _write_claim(job.build_dir(build), mine, keep_first=True)
+        if _claim_of(job.build_dir(build)) == mine:
+            _write_claim(work / build, made_of)
+            return build
+
+
+def _write_claim(directory: Path, made_of: Mapping[str, Any], *, keep_first: bool = False) -> None:
+    data = (json.dumps(made_of, indent=2) + "\n").encode()
+    files.write_bytes(directory / builds.CLAIM_FILE, data, keep_first=keep_first)
+
+
+def _claim_of(directory: Path) -> Any:
+    try:
+        return json.loads(files.read_marker(directory / builds.CLAIM_FILE))
+    except StoreError:
+        raise
+    except (OSError, ValueError):
+        return None
+
+
+def remove_stale(job: JobDir, build: str) -> None:
+    """Remove what killed merges left: directories without index.json that are older than `build`, a cut CURRENT, and
+    what whole builds were filled from."""
+    files.remove_leftovers(job.current)
+    for name in builds.build_names(job):
+        if builds.is_whole(job, name):
+            finish(job, name)
+        # A merge that should not run at the same time has at worst the higher number, and keeps its directory.
+        elif builds.build_number(name) < builds.build_number(build):
+            files.remove_all(job.build_dir(name))
+
+
+def finish(job: JobDir, build: str) -> None:
+    """Remove from a whole build what was there to be gone on with, and what killed merges were writing."""
+    directory = job.build_dir(build)
+    for name in (builds.FILLING_FILE, builds.CLAIM_FILE):
+        (directory / name).unlink(missing_ok=True)
+    for name in (builds.FILLING_FILE, builds.CLAIM_FILE, builds.INDEX_FILE, builds.IMAGES_FILE, builds.INFO_FILE):
+        files.remove_leftovers(directory / name)
+
+
+def give_up(job: JobDir, build: str) -> None:
+    """Remove a build that came to nothing, unless it is the promoted one."""
+    if not is_current(job, build):
+        files.remove_all(job.build_dir(build))

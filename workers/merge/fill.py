@@ -1,0 +1,140 @@
+"""Filling an index: train it on a sample, add block by block, and leave on disk how far it is for the next merge."""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from shared.errors import CorruptFile
+from shared.job import builds
+from shared.vectors import widen
+from workers.vectors.ann import faiss_index
+from workers.vectors.ann.plan import IndexPlan
+from workers.vectors.embeddings import BLOCK_ROWS, Floats, Rows, StoredEmbeddings
+
+SAVE_SECONDS: Final = 30.0
+"""Time after which the index so far is written, so that a kill costs no more than that; ten times what a write takes,
+where that is longer."""
+
+Report = Callable[[str, float], None]
+"""Called with the phase of a merge (checking, training, adding, measuring or promoting) and how much of it is done,
+0 to 1."""
+
+
+class Sample:
+    """Rows of the stored embeddings in pieces, float32 [n, d]; can be iterated over again and again."""
+
+    def __init__(self, stored: StoredEmbeddings, rows: Rows, seen: Callable[[float], None]) -> None:
+        """`seen` is told which share of two passes is done, and may raise."""
+        self._stored = stored
+        self._rows = rows
+        self._seen = seen
+        self._passes = 0
+
+    def __iter__(self) -> Iterator[Floats]:
+        self._passes += 1
+        for start in range(0, len(self._rows), BLOCK_ROWS):
+            self._seen(min(1.0, (self._passes - 1 + start / len(self._rows)) / 2))
+            yield widen(self._stored.rows(self._rows[start : start + BLOCK_ROWS]))
+            self._stored.release()
+
+
+def train_rows(stored: StoredEmbeddings, size: int, held_out: Rows, seed: int) -> Rows:
+    """Up to `size` row numbers, int64 ascending, drawn across all partitions but for those `held_out`.
+
+    Only where these are most of a small job are they drawn too.
+    """
+    allowed = np.ones(len(stored), dtype=bool)
+    allowed[held_out] = False
+    if np.count_nonzero(allowed) < size / 2:
+        allowed[:] = True
+    among = np.flatnonzero(allowed)
+    return np.sort(np.random.default_rng(seed).choice(among, size=min(size, len(among)), replace=False))
+
+
+def filled(
+    directory: Path,
+    plan: IndexPlan,
+    stored: StoredEmbeddings,
+    held_out: Rows,
+    seed: int,
+    report: Report,
+    seconds: dict[str, float],
+) -> Any:
+    """The index to `plan` over all stored embeddings, saved in `directory` as the file of a build.
+
+    Goes on with what an earlier call for the same plan and the same embeddings left there. `report` may raise to end
+    it, and `seconds` is told how long training and adding took.
+    """
+    made = _left_behind(directory, plan, stored)
+    if made is None:
+        started = time.monotonic()
+        report("training", 0.0)
+        rows = train_rows(stored, plan.train_rows, held_out, seed)
+        # The sample passes twice: once for the principal components, once for the lists.
+        sample = Sample(stored, rows, lambda share: report("training", share / 2))
+        made = faiss_index.train(plan, sample if plan.train_rows else None, seed)
+        _save(directory, made)
+        seconds["training"] = round(time.monotonic() - started, 3)
+    report("training", 1.0)
+    started = time.monotonic()
+    _add_missing(directory, made, stored, report)
+    if not (directory / builds.INDEX_FILE).is_file():
+        faiss_index.save(made, directory / builds.INDEX_FILE)
+    seconds["adding"] = round(time.monotonic() - started, 3)
+    return made
+
+
+def _left_behind(directory: Path, plan: IndexPlan, stored: StoredEmbeddings) -> Any | None:
+    """The index that a killed merge left, as far as it came; None where there is none to this plan."""
+    whole = directory / builds.INDEX_FILE
+    if whole.is_file():
+        try:
+            return faiss_index.load(whole, ntotal=len(stored), dim=plan.dim)
+        except CorruptFile:
+            whole.unlink()
+    try:
+        return faiss_index.load(directory / builds.FILLING_FILE, ntotal=None, dim=plan.dim)
+    except CorruptFile:  # Also where there is none.
+        return None
+
+
+def _save(directory: Path, made: Any) -> None:
+    if faiss_index.grows(made):
+        faiss_index.save(made, directory / builds.FILLING_FILE)
+
+
+def _add_missing(directory: Path, made: Any, stored: StoredEmbeddings, report: Report) -> None:
+    pause = SAVE_SECONDS
+    blocks = _widened(stored, made.ntotal)
+    while made.ntotal < len(stored):
+        begun = time.monotonic()
+        with faiss_index.adding(made):
+            for first, block in blocks:
+                report("adding", first / len(stored))
+                faiss_index.add(made, stored.ids[first : first + len(block)], block)
+                if time.monotonic() - begun >= pause:
+                    break
+        if made.ntotal < len(stored):
+            started = time.monotonic()
+            _save(directory, made)
+            pause = max(SAVE_SECONDS, 10 * (time.monotonic() - started))
+    report("adding", 1.0)
+
+
+def _widened(stored: StoredEmbeddings, begin: int) -> Iterator[tuple[int, Floats]]:
+    """The blocks from row `begin` on as float32, the next one widened while FAISS works on this one."""
+    blocks = stored.blocks(begin=begin)
+
+    def following() -> tuple[int, Floats] | None:
+        found = next(blocks, None)
+        return None if found is None else (found[0], widen(found[1]))
+
+    with ThreadPoolExecutor(1, thread_name_prefix="widen") as ahead:
+        coming = ahead.submit(following)
+        while (block := coming.result()) is not None:
+            coming = ahead.submit(following)
+            yield block

@@ -1,0 +1,1 @@
+"""Models: what computes embeddings, on Keras or OpenVINO, their weights and exports."""

@@ -1,0 +1,49 @@
+"""The models that this process has loaded: loading one takes seconds, so the last used stay."""
+
+import logging
+import threading
+from pathlib import Path
+
+from cachetools import LRUCache
+
+from shared.errors import CorruptFile, ModelError
+from shared.job.cache import Held, JobCache
+from shared.models import ModelSpec
+from shared.settings import Settings
+from shared.storage.stores import StorePath
+from workers.models.embedder import Embedder, load_embedder
+
+log = logging.getLogger("lookalike.worker")
+
+_KEPT = 2
+_loaded: LRUCache[tuple[str, int | None, str], Embedder] = LRUCache(_KEPT)
+_lock = threading.Lock()
+
+
+def loaded_embedder(spec: ModelSpec, model_dir: Path, settings: Settings) -> Embedder:
+    """The embedder of a job's model, loaded at first use; raises ModelError when it can't be."""
+    with _lock:
+        key = (spec.fingerprint, settings.batch_size, settings.engine)
+        if key not in _loaded:
+            log.info("Loading the model %s.", spec.fingerprint)
+            held = JobCache.of(settings).hold() if isinstance(model_dir, StorePath) and spec.weights_file else None
+            _loaded[key] = load_embedder(
+                spec,
+                model_dir,
+                settings.batch_size,
+                engine=settings.engine,
+                cache_dir=settings.cache_dir,
+                weights=None if held is None else _fetched(held, spec, model_dir),
+            )
+        return _loaded[key]
+
+
+def _fetched(held: Held, spec: ModelSpec, model_dir: Path) -> Path:
+    """A copy of a job's weights on this machine; ModelError when they are not those that it was made with."""
+    path = model_dir / str(spec.weights_file)
+    try:
+        return held.file(path, {"bytes": path.stat().st_size, "sha256": spec.weights_sha256}, check=True)
+    except (FileNotFoundError, CorruptFile):
+        raise ModelError(
+            f"The weights {path} are missing, or not those that the job was made with: put these back."
+        ) from None

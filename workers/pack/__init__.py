@@ -1,0 +1,1 @@
+"""Writing a pack: images read, made smaller, put into tars."""

@@ -1,0 +1,130 @@
+"""The searchers kept open: one for each of the jobs last asked for, anew when a newer build is promoted."""
+
+import logging
+import os
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from cachetools import LRUCache
+
+from shared.errors import NoIndexYet, StoreError
+from shared.job import builds
+from shared.job.cache import held_for
+from shared.job.directory import JobDir
+from shared.job.manifest import Manifest, load_manifest, maker_of
+from shared.processes.outage import Outage
+from shared.remedy import Remedy
+from shared.settings import Settings
+from workers.search.searcher import Searcher
+
+log = logging.getLogger("lookalike.query")
+
+# A query must not wait for a store each time: one that was looked at a moment ago is believed.
+_STORE_SECONDS = 2.0
+
+
+@dataclass(slots=True)
+class _Open:
+    """A searcher that is kept open, its job's manifest, the CURRENT that it was opened by, when that was looked at."""
+
+    searcher: Searcher
+    manifest: Manifest
+    stamp: object
+    looked: float
+
+
+class SearcherPool:
+    """The searchers of the jobs last asked for, at most `open_jobs`; several threads may ask at once.
+
+    A newer promoted build is noticed at the next query, by a stat of CURRENT, and a source that moved by one of
+    moved.json; in a store, within two seconds, and one that does not answer leaves what is open at work.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._open: LRUCache[Path, _Open] = LRUCache(settings.open_jobs)
+        self._lock = threading.Lock()
+        self._opening = threading.Lock()
+        self._outage = Outage(log, "The store of a job that is open does not answer", "searching what was promoted")
+
+    def searcher(self, job: JobDir) -> Searcher:
+        """The searcher of a job's promoted build, opened if need be; raises as `opened` does."""
+        return self.opened(job)[0]
+
+    def opened(self, job: JobDir) -> tuple[Searcher, Manifest]:
+        """The searcher of a job's promoted build, opened if need be, and the job's manifest.
+
+        Raises JobNotFound when there is no such job, NoIndexYet when it has no promoted build, and what
+        `Searcher.open` raises.
+        """
+        stamp = self._stamp(job)
+        if (found := self._lookup(job, stamp)) is not None:
+            return found.searcher, found.manifest
+        # Opening takes seconds; queries to the jobs that are open already go on meanwhile.
+        with self._opening:
+            if (found := self._lookup(job, stamp)) is not None:
+                return found.searcher, found.manifest
+            build = builds.current_build(job)
+            if build is None:
+                raise _no_index(job)
+            manifest = load_manifest(job)
+            held = held_for(job, self._settings)
+            searcher = Searcher.open(job, build, self._settings.query_cache_size, held)
+            with self._lock:
+                self._open[job.path] = _Open(searcher, manifest, stamp, time.monotonic())
+            return searcher, manifest
+
+    def _stamp(self, job: JobDir) -> object:
+        """`_stamp`, as far as need be known."""
+        if not job.in_store:
+            return _stamp(job)
+        with self._lock:
+            known = self._open.get(job.path)
+        if known is not None and time.monotonic() - known.looked < _STORE_SECONDS:
+            return known.stamp
+        try:
+            stamp = _stamp(job)
+        except StoreError as error:
+            if known is None:
+                raise
+            self._outage.began(error)
+            stamp = known.stamp
+        else:
+            self._outage.over()
+        if known is not None:
+            known.looked = time.monotonic()
+        return stamp
+
+    def _lookup(self, job: JobDir, stamp: object) -> _Open | None:
+        with self._lock:
+            known = self._open.get(job.path)
+            if known is None or known.stamp != stamp:
+                return None
+            return known
+
+
+def _stamp(job: JobDir) -> object:
+    """What changes when CURRENT is replaced, or what the job says of where its source moved to."""
+    try:
+        status = job.current.stat()
+    except FileNotFoundError:
+        job.require()
+        raise _no_index(job) from None
+    try:
+        moved = job.moved.stat()
+    except FileNotFoundError:
+        moved = None
+    return _changes(status), _changes(moved)
+
+
+def _changes(status: os.stat_result | None) -> object:
+    return status and (status.st_ino, status.st_mtime_ns, status.st_size)
+
+
+def _no_index(job: JobDir) -> NoIndexYet:
+    return NoIndexYet(
+        f"The job {job.path} has no index yet",
+        remedy=Remedy(maker_of(job), str(job.path), "builds one once all its partitions are sealed"),
+    )

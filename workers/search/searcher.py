@@ -1,0 +1,277 @@
+"""From query vectors to hits, one way: the cache of answers, candidates from the index, exact rerank, hits."""
+
+import hashlib
+import math
+import os
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from cachetools import LRUCache
+
+from shared.errors import CorruptFile, FingerprintMismatch, QueryError
+from shared.job import builds
+from shared.job.cache import Held
+from shared.job.directory import JobDir
+from shared.job.manifest import load_manifest
+from shared.job.partition import ledger
+from shared.job.source.moved import read_moved
+from shared.messages.filter import Filter
+from shared.messages.tasks import MAX_K, Hit
+from shared.remedy import Remedy
+from workers.evaluate import recall
+from workers.evaluate.recall import Width
+from workers.search.filters import Chosen, Filters
+from workers.vectors.ann import faiss_index as index
+from workers.vectors.embeddings import Floats, Images, Rows, StoredEmbeddings
+from workers.vectors.rerank import nearest
+
+# Up to here, comparing all that a filter chose takes no longer than an index that is searched widely enough for them.
+_NARROW: Final = 20_000
+_FILTERED_DEPTH: Final = 2
+# Measured on 60,000 features like those of photographs: so recall@100 and recall@1,000 come near that of ten hits.
+_TUNED_HITS: Final = 11  # Ten, and the image that asks, which the measuring leaves out.
+_DEPTH_GROWTH: Final = 0.65
+_NPROBE_GROWTH: Final = 1 / 3
+_MARGIN_GROWTH: Final = 1 / 4  # On two million: recall@100 within .01 of recall@10.
+# From here on, one pass of matrix products over the chosen costs less than a pass for each query.
+_MATRIX_QUERIES: Final = 4
+# Queries of one call from which on they are shared out among threads, each with a slice of them. FAISS would use its
+# own threads, but those wait for each other: where other queries are under way, that takes ten times as long. A slice
+# is as large as one thread answers: FAISS reads a list once for the queries of a slice that want it.
+_SHARED_QUERIES: Final = 8
+_CORES: Final = os.cpu_count() or 1
+_threads = ThreadPoolExecutor(_CORES, thread_name_prefix="search")
+
+
+class Searcher:
+    """Answers queries to one build of one job; several threads may ask at once."""
+
+    def __init__(
+        self,
+        faiss_index: Any,
+        stored: StoredEmbeddings,
+        images: Images,
+        *,
+        width: Width,
+        nlist: int,
+        cache_size: int = 0,
+        filters: Filters | None = None,
+        held: Held | None = None,
+    ) -> None:
+        """`filters` are those over the build's metadata; without, a search is filtered by ids alone. What is `held`
+        stays as long as the searcher does."""
+        self.stored = stored
+        self.width = width
+        self._index = faiss_index
+        self._images = images
+        self._nlist = nlist
+        self._cache = _Answers(cache_size)
+        self._filters = filters or Filters(stored.ids)
+        self._held = held
+
+    @classmethod
+    def open(cls, job: JobDir, build: str, cache_size: int = 0, held: Held | None = None) -> "Searcher":
+        """Open a build: its index in memory, its embeddings and image paths mapped; of a job in a store, from copies
+        that are `held` as long as the searcher lives.
+
+        Raises FingerprintMismatch when another model made it than the job's, and CorruptFile when a file of it is not
+        what its index.json says, or the partitions were sealed anew since it was built.
+        """
+        manifest = load_manifest(job)
+        info = builds.read_info(job, build)
+        if info.fingerprint != manifest.model.fingerprint:
+            raise FingerprintMismatch(
+                f"The index {build} of {job.path} was built for the model {info.fingerprint}, but the job is made for "
+                f"{manifest.model.fingerprint}",
+                remedy=builds.built_anew(job),
+            )
+        seals = list(ledger.sealed(job, manifest))
+        if builds.ledger_digest(seals) != info.ledger_digest:
+            raise CorruptFile(
+                f"The index {build} of {job.path} covers {info.ntotal} embeddings that are not those sealed now",
+                remedy=Remedy(manifest.maker, str(job.path), "builds the index anew"),
+            )
+        paths = [job.build_dir(build) / name for name in (builds.INDEX_FILE, builds.IMAGES_FILE)]
+        metadata = [job.metadata(seal.partition) for seal in seals if seal.embedded]
+        if held is None:
+            builds.check_files(job, info, checksums=True)
+        else:
+            paths = held.files(((path, info.files[path.name]) for path in paths), check=True)
+            metadata = held.files(
+                (job.metadata(seal.partition), seal.entry(job, job.metadata(seal.partition)))
+                for seal in seals
+                if seal.embedded
+            )
+        faiss_index = index.load(paths[0], ntotal=info.ntotal, dim=info.dim)
+        images = Images.open(paths[1], read_moved(job))
+        stored = StoredEmbeddings.open(job, seals, ids=images.ids, held=held)
+        stored.expect_scattered_reads()
+        return cls(
+            faiss_index,
+            stored,
+            images,
+            width=width_of(info),
+            nlist=info.nlist,
+            cache_size=cache_size,
+            filters=Filters(stored.ids, metadata),
+            held=held,
+        )
+
+    @property
+    def ntotal(self) -> int:
+        return len(self.stored)
+
+    def widened(self, width: Width) -> "Searcher":
+        """A searcher of another width that shares everything with this one but the cache, of which it has none."""
+        return Searcher(
+            self._index,
+            self.stored,
+            self._images,
+            width=width,
+            nlist=self._nlist,
+            filters=self._filters,
+            held=self._held,
+        )
+
+    def chosen(self, filter: Filter) -> Chosen:
+        """The images of the build that `filter` chooses; raises as `Filters.chosen`."""
+        return self._filters.chosen(filter)
+
+    def search(
+        self, vector: npt.ArrayLike, k: int = 10, exact: bool = False, filter: Filter | None = None
+    ) -> list[Hit]:
+        """The k images most similar to `vector` ([d], any length but 0): rank from 1, cosine similarity falling.
+
+        Ties are ordered by image id. There are min(k, ntotal) hits, or as many as `filter` chooses. With `exact`, all
+        embeddings are compared instead of the index's candidates. Raises QueryError when the vector has another
+        dimension than the job, a value that is no number or the length 0, k is not 1 to 1,000, or what
+        `Filters.chosen` raises.
+        """
+        one = np.asarray(vector, dtype=np.float32)
+        if one.ndim != 1:
+            raise QueryError(f"A query is one vector of {self.stored.dim} values, not an array of shape {one.shape}.")
+        return self.search_many(one[None], k, exact, filter)[0]
+
+    def search_many(
+        self, vectors: npt.ArrayLike, k: int = 10, exact: bool = False, filter: Filter | None = None
+    ) -> list[list[Hit]]:
+        """As `search`, for many queries [q, d] at once: one pass over the index, or over all embeddings if `exact`."""
+        units = self._units(np.asarray(vectors, dtype=np.float32))
+        if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= MAX_K:
+            raise QueryError(f"k must be a whole number from 1 to {MAX_K}, not {k!r}.")
+        how = f"{k} {exact} ".encode() + (b"" if filter is None else filter.key)
+        keys = [self._cache.key(unit, how) for unit in units]
+        answers = [self._cache.get(key) for key in keys]
+        missing = [number for number, answer in enumerate(answers) if answer is None]
+        if missing:
+            chosen = None if filter is None else self.chosen(filter)
+            for number, hits in zip(missing, self._answered(units[missing], k, exact, chosen), strict=True):
+                answers[number] = hits
+                self._cache.put(keys[number], hits)
+        return [list(answer) for answer in answers if answer is not None]
+
+    def _answered(self, units: Floats, k: int, exact: bool, chosen: Chosen | None) -> list[tuple[Hit, ...]]:
+        narrow = chosen is not None and len(chosen.ids) <= _NARROW
+        if exact or (narrow and len(units) >= _MATRIX_QUERIES):
+            compared = self.stored if chosen is None else self.stored.only(self.stored.rows_of(chosen.ids))
+            found = recall.exact_search(compared, units, k)
+            rows = [self.stored.rows_of(ids) for ids in found.ids]
+            return [self._hits(*one) for one in zip(rows, found.similarities, strict=True)]
+        if len(units) < _SHARED_QUERIES:
+            return self._nearest(units, k, chosen)
+        rounds = math.ceil(len(units) / (_CORES * index.ONE_THREAD_QUERIES))
+        slices = np.array_split(units, min(_CORES * rounds, len(units)))
+        return [hits for some in _threads.map(lambda one: self._nearest(one, k, chosen), slices) for hits in some]
+
+    def _nearest(self, units: Floats, k: int, chosen: Chosen | None) -> list[tuple[Hit, ...]]:
+        if chosen is not None and len(chosen.ids) <= _NARROW:
+            rows = [self.stored.rows_of(chosen.ids)] * len(units)
+        else:
+            rows = self._candidates(units, k, chosen)
+        return [self._hits(*nearest(self.stored, some, unit, k)) for unit, some in zip(units, rows, strict=True)]
+
+    def _candidates(self, units: Floats, k: int, chosen: Chosen | None) -> list[Rows]:
+        """The rows, int64 [n], that are to be compared with each query."""
+        among = self.ntotal if chosen is None else len(chosen.ids)
+        # What a filter leaves lies closer together than the neighbours of all, so the index confuses more of it.
+        filtered = 1 if chosen is None else _FILTERED_DEPTH
+        # The width was tuned for ten hits. More of them lie farther out: in more lists, and behind more candidates.
+        beyond = max(1.0, k / _TUNED_HITS)
+        depth = min(max(math.ceil(self.width.depth * filtered * beyond**_DEPTH_GROWTH), k), among)
+        only = None if chosen is None else chosen.only
+        # A graph reaches what lies farther out only through all that lies between.
+        share = (among / self.ntotal) ** (1 if self._nlist else 2)
+        nprobe = self._wide_enough(share / beyond**_NPROBE_GROWTH)
+        ids = index.candidates(
+            self._index,
+            units,
+            depth,
+            nprobe,
+            only,
+            # Both were tuned for the neighbours among all images; those that a filter leaves lie otherwise.
+            list_margin=self.width.list_margin * beyond**_MARGIN_GROWTH if chosen is None else 0.0,
+            depth_ratio=self.width.depth_ratio if chosen is None else 0.0,
+            k=k,
+        )
+        # Where the lists that were read hold fewer images than hits are asked for, all lists are read.
+        short = np.count_nonzero(ids >= 0, axis=1) < min(k, among)
+        if short.any():
+            ids[short] = index.candidates(self._index, units[short], depth, self._nlist or self.ntotal, only)
+        return [self.stored.rows_of(some[some >= 0]) for some in ids]
+
+    def _wide_enough(self, share: float) -> int:
+        """How widely to search for what lies so many times farther out as `share` is below 1, as the nearest of a share
+        of the images do."""
+        nprobe = math.ceil(self.width.nprobe / share)
+        return min(nprobe, self._nlist or max(self.ntotal, self.width.nprobe))
+
+    def _hits(self, rows: Rows, cosines: Floats) -> tuple[Hit, ...]:
+        answers = zip(self.stored.ids[rows].tolist(), self._images.paths(rows), cosines.tolist(), strict=True)
+        return tuple(Hit(rank, *answer) for rank, answer in enumerate(answers, start=1))
+
+    def _units(self, vectors: Floats) -> Floats:
+        """The queries at length 1; QueryError for one that has no direction or not the job's dimension."""
+        if vectors.ndim != 2 or vectors.shape[1] != self.stored.dim:
+            raise QueryError(
+                f"A query vector has {vectors.shape[-1] if vectors.ndim else 0} values, and this job's embeddings have "
+                f"{self.stored.dim}: embed the query with the model that the job was made with."
+            )
+        # float64, since the squares of large float32 values overflow.
+        lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
+        bad = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))
+        if len(bad):
+            what = "only zeros" if lengths[bad[0]] == 0 else "a value that is not a finite number"
+            raise QueryError(f"Query vector {bad[0] + 1} of {len(vectors)} holds {what}, so nothing is similar to it.")
+        units: Floats = (vectors / lengths[:, None]).astype(np.float32)
+        return units
+
+
+def width_of(info: builds.IndexInfo) -> Width:
+    """How widely a build is searched."""
+    return Width(info.nprobe, info.rerank_depth, info.list_margin, info.depth_ratio)
+
+
+class _Answers:
+    """The answers given last, by query; an answer that is asked for again moves to the front."""
+
+    def __init__(self, size: int) -> None:
+        self._answers: LRUCache[bytes, tuple[Hit, ...]] = LRUCache(size)
+        self._lock = threading.Lock()
+
+    def key(self, unit: Floats, how: bytes) -> bytes:
+        if not self._answers.maxsize:
+            return b""
+        return hashlib.blake2b(unit.tobytes() + how, digest_size=32).digest()
+
+    def get(self, key: bytes) -> Sequence[Hit] | None:
+        with self._lock:
+            return self._answers.get(key)
+
+    def put(self, key: bytes, hits: tuple[Hit, ...]) -> None:
+        if self._answers.maxsize:
+            with self._lock:
+                self._answers[key] = hits

@@ -1,0 +1,125 @@
+"""The embed role: thin Celery tasks around the stages `partition.embed_partition` and `altered_copies.embed_copies`."""
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from celery import Celery, Task, shared_task
+from celery.worker import state
+
+from shared.broker.connection import CONNECTION_ERRORS
+from shared.broker.lease import COPIES, Lease
+from shared.broker.queues import send_copies, send_merge
+from shared.errors import JobError, MessageError
+from shared.job.altered_copies import Copies
+from shared.job.directory import JobDir
+from shared.job.manifest import Manifest, load_manifest
+from shared.messages.tasks import COPIES_TASK, EMBED_TASK, EmbedCopies, EmbedPartition
+from shared.processes.control import Control, Stopped
+from shared.processes.load import StageLoad
+from shared.text import duration
+from workers.tasks.leased import leased, progress_events, refuse
+from workers.tasks.runtime import Runtime
+
+log = logging.getLogger("lookalike.worker")
+
+# Altered copies are only measured by: what still fails at the third time does not hold up the index.
+_TRIES = 3
+# What ends by itself, or would keep the merge from its work as well.
+_NOT_FOR_COPIES: tuple[type[Exception], ...] = (Stopped, JobError, OSError, *CONNECTION_ERRORS)
+
+
+@shared_task(name=EMBED_TASK, bind=True, ignore_result=True, max_retries=None)
+def embed_partition(task: Task, table: dict[str, Any]) -> str:
+    """Embed what is missing of one partition and seal it; returns a summary for Flower."""
+    # Imported here: TensorFlow and OpenCV are for the process that embeds, not for each that knows the task's name.
+    from workers.embed import partition
+    from workers.models.loaded import loaded_embedder
+
+    runtime: Runtime = task.app.lookalike
+    try:
+        message = EmbedPartition.from_json(table)
+    except MessageError as error:
+        refuse(error)
+    shown = str(task.request.argsrepr or message)
+    with (
+        leased(task, message.known_as, message.partition, shown) as lease,
+        progress_events(task) as report,
+    ):
+        job = runtime.job(message.job, message.identity)
+        manifest = load_manifest(job)
+        if message.partition >= manifest.partition_count:
+            refuse(
+                MessageError(f"{message.job} has {manifest.partition_count} partitions, none is {message.partition}.")
+            )
+        started = time.monotonic()
+        seal = partition.embed_partition(
+            job,
+            manifest,
+            manifest.partition(message.partition),
+            loaded_embedder(manifest.model, job.model_dir, runtime.settings),
+            Control(partial(_keep_going, task), lease.held, report),
+            runtime.settings.decode_threads,
+        )
+        seconds = time.monotonic() - started
+    if len(job.sealed_numbers()) == manifest.partition_count:
+        _ask(task, job, manifest, send_merge if manifest.model.is_imported else send_copies)
+    told = ["sealed", f"{seal.embedded:,} embedded", f"{seal.failed:,} failed", duration(seconds)]
+    load = StageLoad.from_json(seal.load)
+    return " · ".join([*told, str(load)] if load else told)
+
+
+@shared_task(name=COPIES_TASK, bind=True, ignore_result=True, max_retries=None)
+def embed_copies(task: Task, table: dict[str, Any]) -> str:
+    """Embed altered copies of some images of a job, and ask for its merge; returns a summary for Flower."""
+    runtime: Runtime = task.app.lookalike
+    try:
+        message = EmbedCopies.from_json(table)
+    except MessageError as error:
+        refuse(error)
+    shown = str(task.request.argsrepr or message)
+    with (
+        leased(task, message.known_as, COPIES, shown) as lease,
+        progress_events(task) as report,
+    ):
+        job = runtime.job(message.job, message.identity)
+        manifest = load_manifest(job)
+        copies = _copies(task, job, manifest, lease, report)
+    _ask(task, job, manifest, send_merge)
+    return f"{len(copies)} copies of {copies.images} images" if len(copies) else f"no copies: {copies.reason}"
+
+
+def _keep_going(task: Task) -> bool:
+    runtime: Runtime = task.app.lookalike
+    return not runtime.stopping.is_set() and task.request.id not in state.revoked
+
+
+def _copies(task: Task, job: JobDir, manifest: Manifest, lease: Lease, report: Callable[[str], None]) -> Copies:
+    from workers.evaluate import altered_copies
+    from workers.models.loaded import loaded_embedder
+
+    runtime: Runtime = task.app.lookalike
+    try:
+        return altered_copies.embed_copies(
+            job,
+            manifest,
+            loaded_embedder(manifest.model, job.model_dir, runtime.settings),
+            Control(partial(_keep_going, task), lease.held, report),
+            runtime.decode_threads,
+        )
+    except _NOT_FOR_COPIES:
+        raise
+    except Exception as error:
+        if task.request.retries + 1 < _TRIES:
+            raise
+        log.error("%s: the index is built without altered copies, as they can't be made: %s", job.job_id, error)
+        return altered_copies.give_up(job, manifest, str(error))
+
+
+def _ask(task: Task, job: JobDir, manifest: Manifest, send: Callable[[Celery, str, str], None]) -> None:
+    """Whoever did the last of one stage asks for the next; none does anything twice, and the coordinator asks too."""
+    with suppress(*CONNECTION_ERRORS):  # The coordinator sees the same on disk, and asks when the broker is back.
+        send(task.app, job.job_id, manifest.identity)

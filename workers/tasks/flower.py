@@ -1,0 +1,21 @@
+"""Flower's process: Celery's command line with our app, whatever lies in the working directory.
+
+python -P lookalike/finding.py workers.tasks.flower --conf=FILE --address=ADDRESS --port=PORT
+"""
+
+import sys
+
+
+def main() -> None:
+    # Celery puts the working directory before everything else while it looks for the app. By then the app is here, and
+    # what it imports, so that a celery.py or a folder `workers` that lies there is not taken for ours.
+    from celery.bin.celery import main as celery
+
+    from workers import app
+
+    sys.argv = ["celery", "-A", app.__name__, "flower", *sys.argv[1:]]
+    celery()
+
+
+if __name__ == "__main__":
+    main()

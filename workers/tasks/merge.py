@@ -1,0 +1,39 @@
+"""The merge role: a thin Celery task around the stage `build.merge`."""
+
+from typing import Any
+
+from celery import Task, shared_task
+
+from shared.broker.lease import MERGE
+from shared.errors import MessageError
+from shared.job.manifest import load_manifest
+from shared.messages.tasks import MERGE_TASK, MergeJob
+from shared.processes.control import Stopped
+from workers.tasks.leased import leased, progress_events, refuse
+from workers.tasks.runtime import Runtime
+
+
+@shared_task(name=MERGE_TASK, bind=True, ignore_result=True, max_retries=None)
+def merge_job(task: Task, table: dict[str, Any]) -> str:
+    """Build, measure and promote the index of a job whose partitions are all sealed; returns a summary for Flower."""
+    from workers.merge import build
+
+    runtime: Runtime = task.app.lookalike
+    try:
+        message = MergeJob.from_json(table)
+    except MessageError as error:
+        refuse(error)
+    shown = str(task.request.argsrepr or message)
+    with (
+        leased(task, message.known_as, MERGE, shown) as lease,
+        progress_events(task) as report,
+    ):
+
+        def step(phase: str, share: float) -> None:
+            if runtime.stopping.is_set() or not lease.held():
+                raise Stopped
+            report(f"{phase} · {share:.0%}")
+
+        job = runtime.job(message.job, message.identity)
+        info = build.merge(job, load_manifest(job), runtime.settings, step)
+    return f"{info.type} · {info.ntotal:,} embeddings · {info.recall_text} · {info.p50_ms:.2f} ms"

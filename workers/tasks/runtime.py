@@ -1,0 +1,123 @@
+"""What every worker process holds, whatever its role: its settings, its stop flag, its line to Redis."""
+
+import logging
+import os
+import platform
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import redis
+
+from shared.broker.connection import connect
+from shared.broker.lease import wait_seconds
+from shared.errors import AnotherJob, SettingsError
+from shared.job.directory import JobDir
+from shared.remedy import Remedy
+from shared.settings import PARENT_PIPE, Settings
+from workers.tasks.identities import Identities
+
+log = logging.getLogger("lookalike.worker")
+
+_ORPHAN_GRACE_SECONDS = 15.0
+
+
+class Runtime:
+    """One a process; made by workers/app.py, handed to the tasks through the Celery app."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.stopping = threading.Event()
+        self._identities = Identities()
+        self._client: redis.Redis | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def client(self) -> redis.Redis:
+        """This process's own connection to Redis, made at first use; a broker that hangs is not waited for."""
+        with self._lock:
+            if self._client is None:
+                self._client = connect(self.settings, wait_seconds(self.settings.lease_seconds))
+            return self._client
+
+    def job(self, job_id: str, identity: str | None = None) -> JobDir:
+        """The job of a message under this worker's root; raises JobError for an id that leads elsewhere.
+
+        With the `identity` that the message carries, raises AnotherJob when the job of that name is not the one meant,
+        and what `load_manifest` raises.
+        """
+        if self.settings.jobs_root is None:
+            raise SettingsError(
+                "This worker does not know where the jobs lie",
+                remedy=Remedy(
+                    "option", does="start it with {}, or set LOOKALIKE_JOBS_ROOT", given={"jobs_root": "DIR"}
+                ),
+            )
+        job = JobDir.under(self.settings.jobs_root, job_id)
+        if identity is not None and self._identities.of(job) != identity:
+            raise AnotherJob(
+                f"The job {job_id} that was asked for is not the one at {job.path}, which a worker on "
+                f"{platform.node()} serves: it lies under another jobs root, or was made anew since. Workers of "
+                "several jobs roots can't share one database of a broker: give each root a database number of its "
+                "own, as in redis://HOST:6379/1, for its workers and for whoever asks."
+            )
+        return job
+
+    @property
+    def decode_threads(self) -> int:
+        """How many threads decode the images whose copies are altered."""
+        return self.settings.decode_threads or os.cpu_count() or 1
+
+
+def follow_parent(environ: "os._Environ[str]") -> None:
+    """When a coordinator started this process, end with it, even if it was killed: its end of the pipe closes then."""
+    number = environ.pop(PARENT_PIPE, None)
+    if number is None:
+        return
+
+    def wait() -> None:
+        os.read(int(number), 1)
+        log.warning("The coordinator is gone; stopping after this batch.")
+        os.kill(os.getpid(), signal.SIGTERM)
+        # With the embedded broker gone too, Celery may wait for it without end. What is committed is on disk.
+        threading.Event().wait(_ORPHAN_GRACE_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=wait, name="follow-parent", daemon=True).start()
+
+
+class LatestEvent:
+    """Sends the latest of many progress texts as a task event, from a thread of its own.
+
+    An event goes out at most once a second and only while there is something new. A broker that is away, or slow,
+    costs the task nothing: the thread waits for it, and what was not sent is overwritten.
+    """
+
+    def __init__(self, send: Callable[[str], Any], seconds: float = 1.0) -> None:
+        self._send = send
+        self._seconds = seconds
+        self._text: str | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="progress-events", daemon=True)
+        self._thread.start()
+
+    def put(self, text: object) -> None:
+        self._text = str(text)
+
+    def _run(self) -> None:
+        sent = None
+        while not self._stop.wait(self._seconds):
+            text = self._text
+            if text is None or text == sent:
+                continue
+            try:
+                self._send(text)
+                sent = text
+            except Exception as error:
+                log.debug("A progress event was not sent (%s).", error)
+
+    def close(self) -> None:
+        """Stop sending: an event after the task's end would overwrite its result in Flower."""
+        self._stop.set()
+        self._thread.join(timeout=0.5)  # What is on its way to a broker that hangs is not waited for.

@@ -1,0 +1,60 @@
+"""The query role: a thin Celery task around `answer.Answerer`."""
+
+import logging
+import threading
+from typing import TYPE_CHECKING, Any
+
+from celery import Task, shared_task
+
+from shared.errors import LookalikeError, MessageError
+from shared.messages.tasks import SEARCH_TASK, Answer, AnsweredBy, SearchJob, reply_to_json
+from workers.tasks.runtime import Runtime
+
+if TYPE_CHECKING:
+    from workers.search.answer import Answerer
+
+log = logging.getLogger("lookalike.query")
+
+_answerer: "Answerer | None" = None
+_making = threading.Lock()
+
+
+@shared_task(name=SEARCH_TASK, bind=True, acks_late=False)
+def search(task: Task, table: dict[str, Any]) -> dict[str, Any]:
+    """Answer the queries of one message; an error travels in the reply, as its kind and its sentence.
+
+    A message that means another job of that name is answered with AnotherJob: whether another worker of the queue has
+    the right one, nobody here knows.
+
+    Acknowledged at once, unlike the other tasks: by the time a dead worker's query came back, nobody waits for it.
+    """
+    runtime: Runtime = task.app.lookalike
+    try:
+        message = SearchJob.from_json(table, runtime.settings.max_queries, runtime.settings.max_query_bytes)
+    except MessageError as error:
+        log.error("Refused a message: %s", error)
+        return reply_to_json([Answer(error=error)] * _queries_in(table, runtime.settings.max_queries))
+    try:
+        job = runtime.job(message.job, message.identity)
+        answers = _the_answerer(runtime).answer(job, message)
+        return reply_to_json(answers, AnsweredBy(task.request.hostname, str(job.path)))
+    except LookalikeError as error:
+        log.error("%s: %s", message.job, error)
+        return reply_to_json([Answer(error=error)] * len(message.queries))
+
+
+def _queries_in(table: Any, most: int) -> int:
+    """How many answers a refused message gets: one for each query of a client, one for what no client sends."""
+    queries = table.get("queries") if isinstance(table, dict) else None
+    return len(queries) if isinstance(queries, list) and 0 < len(queries) <= most else 1
+
+
+def _the_answerer(runtime: Runtime) -> "Answerer":
+    # Imported here: FAISS and OpenCV are for the process that answers, not for each that knows the task's name.
+    from workers.search.answer import Answerer
+
+    global _answerer
+    with _making:
+        if _answerer is None:
+            _answerer = Answerer(runtime.settings)
+        return _answerer

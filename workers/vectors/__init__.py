@@ -1,0 +1,1 @@
+"""Embeddings of a job by row, and the exact similarity between them."""

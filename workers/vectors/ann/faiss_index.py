@@ -1,0 +1,297 @@
+"""The FAISS room: make an index to a plan, train it, fill it, ask it for candidates, write it and read it back."""
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from shared.errors import CorruptFile, SettingsError
+from shared.job.index_request import FAMILIES, Wish
+from shared.processes.failpoints import failpoint
+from shared.remedy import Remedy
+from shared.storage import files
+from workers.vectors.ann import annoy_index, gpu_lists
+from workers.vectors.ann import ivf as lists
+from workers.vectors.ann.layers import bare_ivf, graph_of, ivf_of, pca_to_train
+from workers.vectors.ann.plan import IndexPlan, choose_index, first_nprobe, train_rows
+
+__all__ = ["IndexPlan", "Only", "add", "candidates", "choose_index", "load", "plan_for", "plan_from_factory", "save"]
+
+Floats = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.int64]
+
+# Its stubs lack half of what it has.
+_faiss: Any = faiss
+ONE_THREAD_QUERIES: Final = 32
+"""Queries of one call up to which FAISS answers on one thread: its threads wait for each other longer than they work,
+and on a busy machine one query takes 10 ms instead of 0.3."""
+
+_ALL_THREADS: Final = faiss.omp_get_max_threads()
+_MANY_LISTS = 1_024
+# Some 33 rows for each of 1,792 dimensions.
+_PCA_ROWS = 60_000
+
+
+def plan_for(n: int, d: int, wish: Wish) -> IndexPlan:
+    """What to build for `n` embeddings of `d` dimensions: the family or the FAISS factory string that was wished.
+
+    Raises SettingsError when FAISS does not know the string, or nothing fits into the memory wished.
+    """
+    return choose_index(n, d, wish) if wish.index in FAMILIES else plan_from_factory(wish.index, n, d)
+
+
+def plan_from_factory(factory: str, n: int, d: int) -> IndexPlan:
+    """The plan for a FAISS factory string that a person chose, its width and sample by `workers.vectors.ann.plan`.
+
+    Raises SettingsError when FAISS does not know the string, or it makes an index that takes no image ids.
+    """
+    index = _empty(factory, d)
+    ivf = ivf_of(index)
+    if ivf is None and not isinstance(index, faiss.IndexIDMap | faiss.IndexIDMap2):
+        raise SettingsError(f"The index {factory!r} can't hold image ids: begin it with 'IDMap2,'.")
+    graph = ivf is None and graph_of(index) is not None
+    nlist = 0 if ivf is None else int(ivf.nlist)
+    quantizer = getattr(ivf, "pq", None)
+    return IndexPlan(
+        type=factory if quantizer is None else "IVF-PQ",
+        factory=factory,
+        dim=d,
+        nlist=nlist,
+        nprobe=64 if graph else first_nprobe(nlist),
+        m=0 if quantizer is None else int(quantizer.M),
+        nbits=0 if quantizer is None else int(quantizer.nbits),
+        train_rows=0 if index.is_trained else train_rows(n, nlist),
+        most_nprobe=min(n, 2_048) if graph else nlist,
+    )
+
+
+def train(plan: IndexPlan, sample: Iterable[Floats] | None, seed: int = 0) -> Any:
+    """An empty index, trained on `sample`: blocks float32 [n, d], L2-normalised, `train_rows` rows in all, iterated
+    over twice (None for a plan that trains nothing).
+
+    Distances are L2: PCA moves the centre, and on vectors of length 1 the nearest by L2 are the nearest by cosine.
+    The same sample and seed make the same index. FAISS uses the threads that OMP_NUM_THREADS allows, else all cores,
+    and a GPU for the lists where faiss-gpu is installed and finds one.
+    """
+    failpoint("train_index")
+    if plan.type == "Annoy":
+        return annoy_index.AnnoyIndex(plan.dim, plan.factory, seed)
+    index = _empty(plan.factory, plan.dim)
+    if not plan.train_rows:
+        return index
+    if sample is None:
+        raise ValueError(f"The index {plan.factory} needs {plan.train_rows} rows to train on, and got none.")
+    faiss.omp_set_num_threads(_ALL_THREADS)
+    ivf = ivf_of(index)
+    if ivf is not None:
+        _prepare_lists(ivf, seed)
+    with gpu_lists.training(ivf):
+        _train(index, plan, sample, seed)
+    return index
+
+
+def _train(index: Any, plan: IndexPlan, sample: Iterable[Floats], seed: int) -> None:
+    reducing = pca_to_train(index)
+    if reducing is None:
+        index.train(np.concatenate([np.ascontiguousarray(block, dtype=np.float32) for block in sample]))
+        return
+    outer, transform = reducing
+    _train_pca(transform, sample, seed, step=-(-plan.train_rows // _PCA_ROWS))
+    # From here on the sample takes a seventh of its memory.
+    faiss.downcast_index(outer.index).train(np.concatenate([transform.apply(block) for block in sample]))
+    outer.is_trained = True
+    index.is_trained = True
+
+
+def _prepare_lists(ivf: Any, seed: int) -> None:
+    ivf.cp.seed = seed
+    # Trains thousands of lists in seconds, on a CPU; FAISS has it from 1.15 on, for enough dimensions.
+    if not gpu_lists.is_there() and hasattr(ivf.cp, "use_super_kmeans") and ivf.nlist >= _MANY_LISTS and ivf.d >= 64:
+        ivf.cp.use_super_kmeans = True
+
+
+def _train_pca(transform: Any, sample: Iterable[Floats], seed: int, step: int) -> None:
+    """Principal components, rotated at random, over every `step`-th row of a sample that passes block by block.
+
+    FAISS would hold the whole sample, as float32, and keep a matrix of d x d values in each index file.
+    """
+    d, kept = transform.d_in, transform.d_out
+    count, total, products = 0, np.zeros(d), np.zeros((d, d), dtype=np.float64)
+    for whole in sample:
+        block = whole[::step]
+        count += len(block)
+        total += block.sum(axis=0, dtype=np.float64)
+        products += block.T @ block
+    mean = total / count
+    _, vectors = np.linalg.eigh(products / count - np.outer(mean, mean))
+    matrix = vectors[:, ::-1][:, :kept].T
+    if transform.random_rotation:
+        # Spreads what the first components hold over all parts of a code.
+        rotation, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(kept, kept)))
+        matrix = rotation @ matrix
+    faiss.copy_array_to_vector(np.ascontiguousarray(matrix, dtype=np.float32).ravel(), transform.A)
+    faiss.copy_array_to_vector((-matrix @ mean).astype(np.float32), transform.b)
+    transform.have_bias = True
+    transform.is_trained = True
+
+
+def adding(index: Any) -> AbstractContextManager[None]:
+    """While it lasts, `add` chooses the lists on a GPU where faiss-gpu is installed and finds one, and nothing else may
+    be done with the index."""
+    return gpu_lists.adding(None if isinstance(index, annoy_index.AnnoyIndex) else ivf_of(index))
+
+
+def add(index: Any, ids: Ids, block: Floats) -> None:
+    """Add embeddings, float32 [n, d], under their image ids, int64 [n]; duplicates are not looked for."""
+    failpoint("add_to_index")
+    faiss.omp_set_num_threads(_ALL_THREADS)
+    # Never add_core with assignments made beforehand: on these codes it stores garbage without an error.
+    index.add_with_ids(np.ascontiguousarray(block, dtype=np.float32), np.ascontiguousarray(ids, dtype=np.int64))
+
+
+class Candidates(NamedTuple):
+    """What an index found for each query: image ids int64 [q, n], nearest first, with -1 where it found fewer, and how
+    far it takes them to be, float32 [q, n]: squared L2 between codes, 0 where the index does not say."""
+
+    ids: Ids
+    distances: Floats
+
+
+class Only:
+    """The images that alone may be found: `ids` int64 [n], ascending, and what FAISS needs to look them up."""
+
+    def __init__(self, ids: Ids) -> None:
+        self.ids = ids
+        among = np.zeros(int(ids[-1]) + 1 if len(ids) else 1, dtype=bool)
+        among[ids] = True
+        self._bits = np.packbits(among, bitorder="little")  # FAISS keeps a pointer into it.
+        self.selector = _faiss.IDSelectorBitmap(self._bits)
+
+
+def search(
+    index: Any, queries: Floats, depth: int, nprobe: int, only: Only | None = None, list_margin: float = 0.0
+) -> Candidates:
+    """The `depth` images that the index holds nearest to each query (float32 [q, d]).
+
+    `nprobe` is how widely it looks: lists of an IVF index, efSearch of HNSW, search_k of Annoy, nothing to a flat one.
+    With a `list_margin`, which is for an index that `prunes`, no list is read whose centroid is farther than the
+    nearest one by more than that, in squared L2. With `only`, no other images are found.
+    """
+    if isinstance(index, annoy_index.AnnoyIndex):
+        ids = index.candidates(queries, depth, nprobe, None if only is None else only.ids)
+        return Candidates(ids, np.zeros(ids.shape, dtype=np.float32))
+    # OpenMP keeps this number for each calling thread by itself.
+    faiss.omp_set_num_threads(1 if len(queries) <= ONE_THREAD_QUERIES else _ALL_THREADS)
+    bare = bare_ivf(index) if list_margin and only is None else None
+    if bare is not None:
+        reduced, ivf = _reduced(bare, queries)
+        distances, ids = lists.search(ivf, reduced, depth, lists.nearest(ivf, reduced, nprobe, list_margin))
+        return Candidates(ids, distances)
+    parameters = _parameters(index, depth, nprobe)
+    if only is not None:
+        parameters.sel = only.selector
+    distances, ids = index.search(queries, depth, params=parameters)
+    return Candidates(ids, distances)
+
+
+def candidates(
+    index: Any,
+    queries: Floats,
+    depth: int,
+    nprobe: int,
+    only: Only | None = None,
+    *,
+    list_margin: float = 0.0,
+    depth_ratio: float = 0.0,
+    k: int = 1,
+) -> Ids:
+    """Image ids int64 [q, depth] of what `search` finds, best first; -1 where it found fewer.
+
+    With a `depth_ratio`, what the index takes to be more than so many times as far as the k-th is -1, too.
+    """
+    found = search(index, queries, depth, nprobe, only, list_margin)
+    if depth_ratio and k < depth:
+        found.ids[found.distances > farthest(found.distances, depth_ratio, k)[:, None]] = -1
+    return found.ids
+
+
+def farthest(distances: Floats, depth_ratio: float, k: int) -> npt.NDArray[np.float64]:
+    """The distance [q] up to which candidates at `distances` (float32 [q, n], ascending) are kept; inf for all of them,
+    which is where the k-th is no farther than nothing, as it is among copies of one photo."""
+    kth = distances[:, min(k, distances.shape[1]) - 1].astype(np.float64)
+    return np.where(kth > 0, kth * depth_ratio, np.inf)
+
+
+def prunes(index: Any) -> bool:
+    """Whether a search may leave lists and candidates out by their distance: of an IVF index that gives image ids."""
+    return not isinstance(index, annoy_index.AnnoyIndex) and bare_ivf(index) is not None
+
+
+def list_margin(index: Any, queries: Floats, nprobe: int, most: int) -> float:
+    """The margin at which these queries read `nprobe` lists on average and at most `most`, of an index that prunes."""
+    bare = bare_ivf(index)
+    if bare is None:
+        raise ValueError("An index without lists has no margin between them.")
+    reduced, ivf = _reduced(bare, queries)
+    return lists.margin_for(ivf, reduced, nprobe, most)
+
+
+def _reduced(bare: tuple[list[Any], Any], queries: Floats) -> tuple[Floats, Any]:
+    """The queries as the lists see them, and the lists."""
+    chain, ivf = bare
+    for transform in chain:
+        queries = transform.apply(queries)
+    return queries, ivf
+
+
+def _parameters(index: Any, depth: int, nprobe: int) -> Any:
+    # What wraps the IVF index or the graph hands them on as they are.
+    if ivf_of(index) is not None:
+        return _faiss.SearchParametersIVF(nprobe=nprobe)
+    if graph_of(index) is not None:
+        return _faiss.SearchParametersHNSW(efSearch=max(nprobe, depth))
+    return _faiss.SearchParameters()
+
+
+def save(index: Any, path: Path) -> None:
+    """Write an index to `path`, whole or not at all."""
+    failpoint("write_index")
+    with files.written_aside(path) as aside:
+        if isinstance(index, annoy_index.AnnoyIndex):
+            index.write(aside)
+        else:
+            faiss.write_index(index, str(aside))
+
+
+def grows(index: Any) -> bool:
+    """Whether more can be added to an index that was written and read back."""
+    return not isinstance(index, annoy_index.AnnoyIndex)
+
+
+def load(path: Path, *, ntotal: int | None, dim: int) -> Any:
+    """Read an index into memory; raises CorruptFile when it is cut short, or has another dimension or ntotal (None:
+    any)."""
+    try:
+        index = annoy_index.read(path) if annoy_index.is_one(path) else faiss.read_index(str(path))
+        if index.d != dim or ntotal not in (None, index.ntotal):
+            raise RuntimeError(f"it holds {index.ntotal} vectors of {index.d} dimensions")
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        count = "the" if ntotal is None else ntotal
+        raise CorruptFile(
+            f"{path} is not the index of {count} vectors of {dim} dimensions that its index.json describes ({reason})",
+            remedy=Remedy("repair", does="removes the build", then=Remedy("make", does="builds it anew")),
+        ) from None
+    return index
+
+
+def _empty(factory: str, d: int) -> Any:
+    try:
+        return _faiss.index_factory(d, factory, faiss.METRIC_L2)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise SettingsError(f"FAISS can't make the index {factory!r} for {d} dimensions: {reason}") from None

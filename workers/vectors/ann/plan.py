@@ -1,0 +1,185 @@
+"""Planning an index: from the number of embeddings, their dimension and what was asked for to what is built (pure)."""
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+from shared.errors import SettingsError
+from shared.job.index_request import AUTO, Wish
+from shared.remedy import Remedy
+
+FLAT_MOST: Final = 20_000
+"""Embeddings up to which all of them are compared: below it, training costs more than it saves."""
+
+REDUCED_DIM: Final = 256
+"""Dimensions that are kept for the candidates; the exact rerank sees all of them."""
+
+FINE_DIM: Final = 512
+"""Dimensions that are kept where the recall asked for is FINE_RECALL or more: 256 lose too many near the end."""
+
+FINE_RECALL: Final = 0.995
+
+HNSW_COARSE_FROM: Final = 16_384
+"""Lists from which an HNSW graph finds the nearest lists sooner than comparing all of them does."""
+
+TRAIN_LEAST: Final = 60_000
+TRAIN_PER_LIST: Final = 50
+HNSW_LINKS: Final = 32
+
+_ID_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class IndexPlan:
+    """What to build. `factory` is FAISS's string; `train_rows` 0 says that nothing is trained.
+
+    `nlist`, `m` and `nbits` are 0 where the type has none; `m` counts the parts of a code, of `nbits` bits each.
+    `nprobe` is how widely a search begins to look, and `most_nprobe` how widely at most: lists of an IVF index,
+    efSearch of HNSW, search_k of Annoy, 0 for an index that compares all. `bytes` is about what the index takes.
+    """
+
+    type: str
+    factory: str
+    dim: int
+    nlist: int
+    nprobe: int
+    m: int
+    nbits: int
+    train_rows: int
+    most_nprobe: int = 0
+    bytes: int = 0
+
+
+def choose_index(n: int, d: int, wish: Wish | None = None) -> IndexPlan:
+    """The plan for `n` embeddings of `d` dimensions; the same for the same numbers and the same wish.
+
+    Asked for nothing ("auto"): up to 20,000 every vector as it is (Flat), above that IVF-PQ. Raises SettingsError when
+    no index of the family fits into the memory asked for, ValueError when n or d is below 1 or the wish is a FAISS
+    factory string.
+
+    IVF-PQ: PCA with a random rotation to d' = 256 (512 from a recall of .995 on; at most d, made even), IVF with
+    nlist = 2 ** round(log2(1.4 * sqrt(n))), found through HNSW from 16,384 lists on, and 4-bit product quantization of
+    d' / 2 parts that FAISS scans in SIMD registers, fewer where memory asks for it; trained on max(60,000, 50 * nlist)
+    rows. RaBitQ: the same with one bit a dimension. HNSW: a graph of 32 links over 8-bit values of the d' dimensions.
+    `benchmarks/index.py` measures them beside each other.
+    """
+    wish = wish or Wish()
+    if n < 1 or d < 1:
+        raise ValueError(f"An index needs at least one embedding of one dimension, not {n} of {d}.")
+    family = wish.index
+    if family == AUTO:
+        family = "flat" if n <= FLAT_MOST else "ivf-pq"
+    if d < 2 and family in ("ivf-pq", "rabitq", "hnsw"):
+        family = "flat"  # Codes take pairs of dimensions, and there is nothing to reduce.
+    if family not in _PLANS:
+        raise ValueError(f"{family!r} is not the name of a family of indexes.")
+    plans = _PLANS[family](n, d, wish.recall)
+    fitting = [plan for plan in plans if not wish.memory_bytes or plan.bytes <= wish.memory_bytes]
+    if not fitting:
+        least = min(plan.bytes for plan in plans)
+        raise SettingsError(
+            f"No {family} index of {n:,} embeddings of {d} dimensions fits into {wish.memory_bytes:,} bytes: the "
+            f"smallest takes about {least:,}",
+            remedy=Remedy(
+                "option",
+                does="{} allows more",
+                given={"index_memory": "SIZE"},
+                otherwise=Remedy("option", does="{} asks for another family", given={"index": "FAMILY"}),
+            ),
+        )
+    return fitting[0]
+
+
+def train_rows(n: int, nlist: int) -> int:
+    """How many of `n` embeddings a FAISS index of `nlist` lists is trained on."""
+    return min(n, max(TRAIN_LEAST, TRAIN_PER_LIST * nlist))
+
+
+def first_nprobe(nlist: int) -> int:
+    """The lists that a search begins to look at, before anything is measured."""
+    return min(nlist, max(32, nlist // 8))
+
+
+def _flat(n: int, d: int, recall: float) -> list[IndexPlan]:
+    size = n * (4 * d + _ID_BYTES)
+    return [IndexPlan("Flat", "IDMap2,Flat", d, nlist=0, nprobe=0, m=0, nbits=0, train_rows=0, bytes=size)]
+
+
+def _ivf_pq(n: int, d: int, recall: float) -> list[IndexPlan]:
+    kept, nlist, coarse = _coarse(n, d, recall)
+    # Fewer parts of more dimensions each: half the memory a step, for more candidates to compare exactly.
+    parts = [kept // width for width in (2, 4, 8) if kept % width == 0]
+    return [_ivf("IVF-PQ", n, d, kept, nlist, coarse, f"PQ{m}x4fs", m / 2, m=m, nbits=4) for m in parts]
+
+
+def _rabitq(n: int, d: int, recall: float) -> list[IndexPlan]:
+    kept, nlist, coarse = _coarse(n, d, recall)
+    # One bit a dimension, and two float32 factors a vector.
+    return [_ivf("IVF-RaBitQ", n, d, kept, nlist, coarse, "RaBitQfs", kept / 8 + 8, m=kept, nbits=1)]
+
+
+def _ivf(
+    type: str, n: int, d: int, kept: int, nlist: int, coarse: str, codes: str, code_bytes: float, *, m: int, nbits: int
+) -> IndexPlan:
+    links = nlist * HNSW_LINKS * 2 * 4 if coarse else 0
+    return IndexPlan(
+        type=type,
+        factory=f"PCAR{kept},IVF{nlist}{coarse},{codes}",
+        dim=d,
+        nlist=nlist,
+        nprobe=first_nprobe(nlist),
+        m=m,
+        nbits=nbits,
+        train_rows=train_rows(n, nlist),
+        most_nprobe=nlist,
+        bytes=round(n * (code_bytes + _ID_BYTES)) + nlist * kept * 4 + links + 4 * d * kept,
+    )
+
+
+def _hnsw(n: int, d: int, recall: float) -> list[IndexPlan]:
+    kept = _kept(d, recall)
+    return [
+        IndexPlan(
+            type="HNSW",
+            factory=f"IDMap2,PCAR{kept},HNSW{HNSW_LINKS}_SQ8",
+            dim=d,
+            nlist=0,
+            nprobe=64,
+            m=kept,
+            nbits=8,
+            train_rows=min(n, TRAIN_LEAST),
+            most_nprobe=min(n, 2_048),
+            bytes=n * (kept + 2 * HNSW_LINKS * 4 + _ID_BYTES) + 4 * d * kept,
+        )
+    ]
+
+
+def _annoy(n: int, d: int, recall: float) -> list[IndexPlan]:
+    trees = 50
+    return [
+        IndexPlan(
+            type="Annoy",
+            factory=f"Annoy{trees}",
+            dim=d,
+            nlist=0,
+            nprobe=10_000,
+            m=0,
+            nbits=0,
+            train_rows=0,
+            most_nprobe=max(10_000, min(n, 320_000)),
+            # Each tree has about a split for each vector of a leaf's size, of which each holds a normal.
+            bytes=round(n * (4 * d + 12) * 1.2),
+        )
+    ]
+
+
+def _kept(d: int, recall: float) -> int:
+    return min(FINE_DIM if recall >= FINE_RECALL else REDUCED_DIM, d - d % 2)
+
+
+def _coarse(n: int, d: int, recall: float) -> tuple[int, int, str]:
+    nlist = 2 ** round(math.log2(1.4 * math.sqrt(n)))
+    return _kept(d, recall), nlist, f"_HNSW{HNSW_LINKS}" if nlist >= HNSW_COARSE_FROM else ""
+
+
+_PLANS = {"flat": _flat, "ivf-pq": _ivf_pq, "rabitq": _rabitq, "hnsw": _hnsw, "annoy": _annoy}

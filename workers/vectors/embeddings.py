@@ -1,0 +1,313 @@
+"""The sealed embeddings of a job as one array by row, and the image of each row, mapped and never copied as a whole."""
+
+import mmap
+import resource
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from shared.errors import CorruptFile, QueryError
+from shared.job.cache import Held
+from shared.job.directory import JobDir
+from shared.job.partition import ledger, sealing
+from shared.job.partition.ledger import Seal
+from shared.job.source.moved import Moved
+from shared.processes.failpoints import failpoint
+from shared.remedy import Remedy
+from shared.storage import files
+from shared.storage.parquet import read_table
+from shared.vectors import widen
+
+Half = npt.NDArray[np.float16]
+Floats = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.int64]
+_NOT_MOVED: Final = Moved()
+
+BLOCK_ROWS: Final = 8_192
+"""Rows that a stage holds as float32 at once: 59 MB at 1,792 dimensions."""
+
+IMAGES_SCHEMA = pa.schema(
+    [pa.field("id", pa.int64(), nullable=False), pa.field("image_path", pa.string(), nullable=False)]
+)
+
+# A warm row of 1,792 dimensions is copied in half a microsecond, a cold one in 40 and more.
+_WARM_SECONDS = 5e-6
+_CALL_SECONDS = 100e-6
+_PAGE = mmap.ALLOCATIONGRANULARITY
+# madvise and its advice differ between systems; where there is none, the mapping works without it.
+_ADVISES = hasattr(mmap.mmap, "madvise") and hasattr(mmap, "MADV_WILLNEED") and hasattr(mmap, "MADV_RANDOM")
+
+
+class StoredEmbeddings:
+    """The sealed embeddings of a job: float16 [N, d], row numbers from 0 in the order of the image ids.
+
+    `ids` is int64 [N], ascending, with gaps where images failed. Nothing but the ids is held in memory; several
+    threads may read at once.
+    """
+
+    def __init__(self, parts: Sequence[np.ndarray], ids: Rows, dim: int) -> None:
+        """`parts` are float16 [n, dim] arrays, mapped or not, that together have a row for each of `ids`."""
+        self.ids = ids
+        self.dim = dim
+        self._gapless = len(ids) > 0 and int(ids[-1] - ids[0]) == len(ids) - 1
+        self._cold = True
+        self._parts: list[Half] = [np.ascontiguousarray(part) for part in parts]
+        self._places = _Places(self._parts, dim)
+        self._maps = [part.base if isinstance(part.base, mmap.mmap) else None for part in parts]
+        self._starts = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
+
+    @classmethod
+    def open(
+        cls, job: JobDir, seals: Sequence[Seal], ids: Rows | None = None, held: Held | None = None
+    ) -> "StoredEmbeddings":
+        """Map the embeddings of `seals`, in the order of their partitions; of a job in a store, from copies in `held`.
+
+        `ids` saves reading them from the metadata. Raises CorruptFile when a file has another size than its seal
+        says, when the seals disagree about the dimension, or when ids are missing, double or out of order.
+        """
+        dims = {seal.dim for seal in seals if seal.embedded}
+        if len(dims) > 1:
+            raise CorruptFile(
+                f"The sealed partitions of {job.path} have embeddings of {sorted(dims)} dimensions where one is needed."
+            )
+        paths = [job.img_emb(seal.partition) for seal in seals]
+        if held is not None:
+            paths = held.files((path, seal.entry(job, path)) for path, seal in zip(paths, seals, strict=True))
+        parts = [
+            sealing.open_embeddings(path, seal.embedded, seal.dim) for path, seal in zip(paths, seals, strict=True)
+        ]
+        if ids is None:
+            ids = np.concatenate([np.empty(0, np.int64), *(ledger.check_ids(job, seal) for seal in seals)])
+        if len(ids) != sum(len(part) for part in parts) or not np.all(np.diff(ids) > 0):
+            raise CorruptFile(
+                f"The sealed partitions of {job.path} hold {sum(len(part) for part in parts)} embeddings; their "
+                f"{len(ids)} image ids do not name each once, in ascending order."
+            )
+        return cls(parts, ids, dims.pop() if dims else 0)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def rows_of(self, ids: Rows) -> Rows:
+        """Row numbers int64 of image ids; raises QueryError when one of them has no embedding."""
+        rows: Rows
+        if self._gapless:
+            rows = ids - self.ids[0]
+            known = (rows >= 0) & (rows < len(self))
+        else:
+            rows = np.searchsorted(self.ids, ids)
+            known = rows < len(self)
+            known[known] = self.ids[rows[known]] == ids[known]
+        if not known.all():
+            raise QueryError(
+                f"The image id {int(ids[~known][0])} has no embedding in this job: it failed or was never listed."
+            )
+        return rows
+
+    def rows(self, rows: Rows) -> Half:
+        """A copy of the given rows, float16 [n, d], in the order given; IndexError for a row beyond the last."""
+        if not len(rows):
+            return np.empty((0, self.dim), np.float16)
+        if not (rows.min() >= 0 and rows.max() < len(self)):
+            raise IndexError(f"Rows {rows.min()} to {rows.max()} were asked of {len(self)} embeddings.")
+        numbers = np.searchsorted(self._starts, rows, side="right") - 1
+        return self._places.rows(numbers, rows - self._starts[numbers])
+
+    def gathered(self, rows: Rows) -> Half:
+        """As `rows`, read all at once while the disk is felt, so that cold rows are waited for once and not each."""
+        cold, waits, started = self._cold, _waits(), time.perf_counter()
+        # Asking for each row ahead costs as much as reading it warm.
+        if cold:
+            self._prefetch(np.sort(rows))
+        found = self.rows(rows)
+        slow = time.perf_counter() - started > _CALL_SECONDS + _WARM_SECONDS * len(rows)
+        # Warm rows are slow, too, where others use the processor. What was asked for ahead is waited for uncounted.
+        self._cold = slow and (cold or _waits() != waits)
+        return found
+
+    def _by_part(self, ascending: Rows) -> Iterator[tuple[int, slice]]:
+        """Which of the ascending row numbers lie in which partition."""
+        bounds = np.searchsorted(ascending, self._starts).tolist()
+        for number, (start, stop) in enumerate(pairwise(bounds)):
+            if start < stop:
+                yield number, slice(start, stop)
+
+    def cosines(self, rows: Rows, query: Floats) -> Floats:
+        """Cosine similarity, float32 [n], of `query` (float32 [d], length 1) and each of the given rows.
+
+        Equal embeddings get equal values whatever stands around them, so that ties stay ties.
+        """
+        return cosines(self.gathered(rows), query)
+
+    def blocks(self, size: int = BLOCK_ROWS, begin: int = 0) -> Iterator[tuple[int, Half]]:
+        """The rows from `begin` on, as (first row, float16 [up to `size`, d] view); a view never spans two partitions.
+
+        The pages of a block leave this process's memory when the next one is asked for.
+        """
+        for number, part in enumerate(self._parts):
+            for start in range(max(0, begin - int(self._starts[number])), len(part), size):
+                stop = min(start + size, len(part))
+                self._advise(number, start, stop, "MADV_WILLNEED")
+                yield int(self._starts[number]) + start, part[start:stop]
+                self._advise(number, start, stop, "MADV_DONTNEED")
+
+    def only(self, rows: Rows) -> "StoredEmbeddings":
+        """Some of the rows (int64, ascending) as if there were no others; blocks of them are read together."""
+        return _SomeEmbeddings(self, rows)
+
+    def expect_scattered_reads(self) -> None:
+        """Tell the system that rows will be read here and there: reading ahead would fetch 100 times what is used."""
+        for number, part in enumerate(self._parts):
+            self._advise(number, 0, len(part), "MADV_RANDOM")
+
+    def release(self) -> None:
+        """Let go of the pages that were read so far: they stay in the system's cache, but count for this process."""
+        for number, part in enumerate(self._parts):
+            self._advise(number, 0, len(part), "MADV_DONTNEED")
+
+    def _prefetch(self, ascending: Rows) -> None:
+        """Have the system read these rows all at once, so that a query on a cold disk waits once and not per row."""
+        for number, some in self._by_part(ascending):
+            for row in (ascending[some] - self._starts[number]).tolist():
+                self._advise(number, row, row + 1, "MADV_WILLNEED")
+
+    def _advise(self, number: int, start: int, stop: int, advice: str) -> None:
+        mapped = self._maps[number]
+        if mapped is None or not _ADVISES:
+            return
+        # A mapping begins at the last page boundary at or before the data.
+        before = sealing.HEADER_BYTES % _PAGE
+        first = (before + start * self.dim * 2) // _PAGE * _PAGE
+        mapped.madvise(getattr(mmap, advice), first, before + stop * self.dim * 2 - first)
+
+
+def cosines(rows: Half, query: Floats) -> Floats:
+    """Cosine similarity, float32 [n], of `query` (float32 [d], length 1) and each of `rows`, float16 [n, d].
+
+    Equal rows get equal values whatever stands around them.
+    """
+    vectors = widen(rows)
+    # einsum sums each row by itself in one order; a matrix product sums a row by its place in a tile.
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+    found: Floats = np.clip(np.einsum("ij,j->i", vectors, query) / lengths, -1, 1)
+    return found
+
+
+def _waits() -> float:
+    """How often this thread has waited for the disk to give it a mapped page; never the same twice where the system
+    does not say."""
+    if not hasattr(resource, "RUSAGE_THREAD"):
+        return time.perf_counter()
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_majflt
+
+
+class _Places:
+    """Rows of several arrays, copied in one call, wherever they lie in memory.
+
+    A call for each array would take longer than the copying: two hundred candidates lie in forty partitions.
+    """
+
+    def __init__(self, parts: Sequence[Half], dim: int) -> None:
+        self._dim = dim
+        self._row_bytes = 2 * dim
+        addresses = np.array([part.ctypes.data for part in parts], dtype=np.int64)
+        filled = [part for part in parts if len(part)]
+        first = min((part.ctypes.data for part in filled), default=0)
+        last = max((part.ctypes.data + part.nbytes for part in filled), default=0) - self._row_bytes
+        self._offsets = addresses - first
+        # A row at each byte from the first part's beginning to the last row of the last. Only where a part has a row is
+        # any of it ever read. The parts live as long as the array, and it is no part of itself, which would keep
+        # mappings that nobody uses until Python looks for such rings.
+        described = {
+            "version": 3,
+            "data": (first, True),
+            "typestr": f"|V{self._row_bytes}",
+            "shape": (last - first + 1 if filled else 0,),
+            "strides": (1,),
+        }
+        self._every_byte = np.asarray(SimpleNamespace(__array_interface__=described, parts=parts))
+
+    def rows(self, numbers: Rows, local: Rows) -> Half:
+        """A copy of the rows `local` of the parts `numbers`, both int64 [n], which must be there: float16 [n, d]."""
+        found: Half = self._every_byte[self._offsets[numbers] + local * self._row_bytes].view(np.float16)
+        return found.reshape(-1, self._dim)
+
+
+class _SomeEmbeddings(StoredEmbeddings):
+    """Some rows of stored embeddings, numbered from 0 anew."""
+
+    def __init__(self, stored: StoredEmbeddings, rows: Rows) -> None:
+        super().__init__([], stored.ids[rows], stored.dim)
+        self._stored = stored
+        self._rows = rows
+
+    def rows(self, rows: Rows) -> Half:
+        return self._stored.rows(self._rows[rows])
+
+    def gathered(self, rows: Rows) -> Half:
+        return self._stored.gathered(self._rows[rows])
+
+    def blocks(self, size: int = BLOCK_ROWS, begin: int = 0) -> Iterator[tuple[int, Half]]:
+        for start in range(begin, len(self), size):
+            yield start, self.gathered(np.arange(start, min(start + size, len(self))))
+            self.release()
+
+    def release(self) -> None:
+        self._stored.release()
+
+
+class Images:
+    """The image of each row of a build: ids int64 [N], and image paths that stay on disk until one is asked for."""
+
+    def __init__(self, batches: Sequence[pa.RecordBatch], moved: Moved = _NOT_MOVED) -> None:
+        """`batches` hold the paths that were listed; `moved` is where their source moved to since."""
+        self._moved = moved
+        self._paths = [batch.column("image_path") for batch in batches]
+        self._starts = np.concatenate([[0], np.cumsum([len(batch) for batch in batches])]).astype(np.int64)
+        self.ids: Rows = np.concatenate([np.empty(0, np.int64), *(batch.column("id").to_numpy() for batch in batches)])
+
+    @classmethod
+    def open(cls, path: Path, moved: Moved = _NOT_MOVED) -> "Images":
+        """Map a file that `write_images` wrote; raises CorruptFile when it is something else."""
+        try:
+            reader = pa.ipc.open_file(pa.memory_map(str(path)))
+            if not reader.schema.equals(IMAGES_SCHEMA):
+                raise ValueError(f"its columns are {reader.schema.names}")
+            return cls([reader.get_batch(number) for number in range(reader.num_record_batches)], moved)
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise CorruptFile(
+                f"{path} is not the list of images of an index ({error})",
+                remedy=Remedy("repair", does="removes the build", then=Remedy("make", does="builds it anew")),
+            ) from None
+
+    def paths(self, rows: Rows) -> list[str]:
+        """Where the images of the given rows lie now, int64 [n]."""
+        numbers = np.searchsorted(self._starts, rows, side="right") - 1
+        places = zip(numbers.tolist(), (rows - self._starts[numbers]).tolist(), strict=True)
+        return [self._moved.now(self._paths[number][place].as_py()) for number, place in places]
+
+
+def write_images(path: Path, batches: Iterable[pa.RecordBatch]) -> None:
+    """Write id and image_path of all rows as an Arrow file, uncompressed so that it can be mapped."""
+    with (
+        files.written_aside(path) as aside,
+        pa.OSFile(str(aside), "wb") as sink,
+        pa.ipc.new_file(sink, IMAGES_SCHEMA) as writer,
+    ):
+        for batch in batches:
+            writer.write_batch(batch)
+
+
+def sealed_images(job: JobDir, seals: Iterable[Seal]) -> Iterator[pa.RecordBatch]:
+    """Id and image path of the embedded images, one batch a partition, pages checked; CorruptFile when unreadable."""
+    failpoint("check_sealed")
+    for seal in seals:
+        table = read_table(job.metadata(seal.partition), IMAGES_SCHEMA.names).cast(IMAGES_SCHEMA)
+        yield (table.combine_chunks().to_batches()[0] if len(table) else pa.RecordBatch.from_pylist([], IMAGES_SCHEMA))
