@@ -12,7 +12,7 @@ import hypothesis
 import pytest
 
 from shared.settings import PREFIX, without_settings
-from tests.once import RUN_CACHE
+from tests.support.once import RUN_CACHE
 
 # A busy machine is no failure. In CI the same examples run each time: what fails there can be run again anywhere.
 hypothesis.settings.register_profile("local", deadline=None)

@@ -1,6 +1,6 @@
 """Make the golden jobs of the current format version: `python -m tests.golden.make`. Once a version, then kept.
 
-A job that some release wrote must open for ever; tests/unit/test_golden.py opens what lies here.
+A job that some release wrote must open for ever; tests/unit/project/test_golden.py opens what lies here.
 """
 
 import shutil
@@ -12,7 +12,7 @@ from shared.job.manifest import FORMAT
 from shared.job.partition import checkpoint
 from shared.job.partition.checkpoint import ImageRow
 from shared.settings import Settings
-from tests.unit.make_job import image_path, make_job
+from tests.support.make_job import image_path, make_job
 from workers.merge.build import merge
 
 HERE = Path(__file__).parent

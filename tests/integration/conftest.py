@@ -19,7 +19,7 @@ from tests.integration.processes import (
     redis_server,
     valkey_binary,
 )
-from tests.once import made_once
+from tests.support.once import made_once
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ import numpy as np
 import redis
 
 from shared.settings import without_settings
-from tests.once import RUN_CACHE
+from tests.support.once import RUN_CACHE
 
 LOOKALIKE = str(Path(sys.executable).with_name("lookalike"))
 # Longer than anything here takes on a machine that does ten other things: what fails does so by its own assertion.

@@ -11,7 +11,7 @@ from shared.settings import Settings
 from tests.integration.faults.bench import CHUNK_SIZE, bytes_of
 from tests.integration.faults.faults import Faults
 from tests.integration.processes import QUICK, environment, run
-from tests.once import made_once
+from tests.support.once import made_once
 
 
 @pytest.fixture(scope="session")

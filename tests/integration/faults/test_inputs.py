@@ -19,7 +19,7 @@ from shared.job.directory import JobDir
 from shared.job.manifest import load_manifest
 from tests.integration.faults.faults import Faults
 from tests.integration.processes import QUICK, Process, children_of, environment, make_photos, run, wait_until
-from tests.strange_images import (
+from tests.support.strange_images import (
     SIDE,
     deflated_zeros,
     encoded,

@@ -1,0 +1,39 @@
+"""A query that names an image of the job by its id."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from coordinator.client.stored_query import is_image_id, stored_embedding
+from shared.errors import QueryError
+from tests.support.make_job import make_job
+
+
+def test_an_id_stands_for_the_embedding_that_the_job_has_of_it(tmp_path: Path) -> None:
+    made = make_job(tmp_path / "job", failed=(3, 26))
+    for row in (0, 2, 3, 30, len(made.ids) - 1):
+        found = stored_embedding(made.job, made.manifest, str(made.ids[row]))
+        assert found.dtype == np.float32
+        assert np.array_equal(found, made.embeddings[row].astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        ("60", "has the image ids 0 to 59, and none is 60"),
+        ("9" * 40, "has the image ids 0 to 59, and none is 999"),
+        ("3", r"The image 3 of .* has no embedding to search with \(\S+: .+\)"),
+        ("30", "The image 30 of .* is not sealed yet: search with the image itself"),
+    ],
+)
+def test_an_id_without_an_embedding_says_why(tmp_path: Path, typed: str, sentence: str) -> None:
+    made = make_job(tmp_path / "job", failed=(3,), sealed=[0])
+    with pytest.raises(QueryError, match=sentence):
+        stored_embedding(made.job, made.manifest, typed)
+
+
+def test_only_plain_digits_are_an_id() -> None:
+    assert is_image_id("0")
+    assert is_image_id("4711")
+    assert not any(map(is_image_id, ["", "-1", "+1", "1.0", "5.jpg", "./5", "\u0663", "\u00b2", " 5"]))

@@ -1,0 +1,86 @@
+from pathlib import Path
+
+import pytest
+
+from coordinator.jobs.progress import ProgressReader
+from coordinator.jobs.rollback import rollback
+from shared.errors import CorruptFile, JobError, NoIndexYet
+from shared.job import builds
+from shared.job.builds import IndexInfo
+from shared.job.index_request import Wish, read_wish, write_wish
+from shared.settings import Settings
+from tests.support.make_job import MadeJob, clustered, make_job
+from workers.merge import tune
+from workers.merge.build import merge
+
+pytestmark = pytest.mark.slow
+
+POOR = Wish("PCAR16,IVF32,PQ4x4fs")
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> MadeJob:
+    return make_job(tmp_path / "job", clustered(1_500, 24), partition_size=600, chunk_size=600)
+
+
+def built(made: MadeJob, wish: Wish | None) -> IndexInfo:
+    write_wish(made.job, wish)
+    return merge(made.job, made.manifest, Settings(), lambda phase, share: None)
+
+
+def is_current(made: MadeJob) -> bool:
+    return ProgressReader(made.job, made.manifest).read().index_is_current
+
+
+def test_the_build_before_serves_again_and_the_next_index_leaves_it(made: MadeJob) -> None:
+    first, second, third = built(made, Wish()), built(made, Wish("IVF16,Flat")), built(made, Wish("hnsw"))
+    done = rollback(made.job)
+    assert (done.now, done.before, done.forgotten) == (second, third.build, "")
+    assert builds.current_build(made.job) == second.build
+    assert read_wish(made.job) == Wish("IVF16,Flat")
+    assert is_current(made)
+    assert rollback(made.job).now == first
+    assert is_current(made)
+    with pytest.raises(JobError, match=rf"no build before {first.build} .* nothing to go back to"):
+        rollback(made.job)
+
+
+def test_any_build_is_promoted_by_its_name(made: MadeJob) -> None:
+    first, second = built(made, Wish()), built(made, Wish("IVF16,Flat"))
+    assert rollback(made.job, first.build).now == first
+    done = rollback(made.job, second.build)
+    assert (done.now, done.before) == (second, first.build)
+    assert is_current(made)
+
+
+def test_a_build_that_was_refused_is_forgotten_or_promoted_all_the_same(
+    made: MadeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tune, "DEPTHS", (20,))
+    first, refused = built(made, None), built(made, POOR)
+    progress = ProgressReader(made.job, made.manifest).read()
+    assert (progress.index, progress.refused, progress.index_is_current) == (first, refused, False)
+    done = rollback(made.job)
+    assert (done.now, done.before, done.forgotten) == (first, first.build, refused.build)
+    assert read_wish(made.job) == Wish()
+    progress = ProgressReader(made.job, made.manifest).read()
+    assert (progress.refused, progress.index_is_current) == (None, True)
+    assert rollback(made.job, refused.build).now == refused
+    progress = ProgressReader(made.job, made.manifest).read()
+    assert (progress.index, progress.refused, progress.index_is_current) == (refused, None, True)
+
+
+def test_what_can_not_be_promoted_is_said_and_nothing_changes(made: MadeJob) -> None:
+    with pytest.raises(NoIndexYet, match="nothing to go back from"):
+        rollback(made.job)
+    first, second = built(made, Wish()), built(made, Wish("IVF16,Flat"))
+    with pytest.raises(
+        JobError, match=rf"no whole build '0009-no'; those that there are: {first.build}, {second.build}"
+    ):
+        rollback(made.job, "0009-no")
+    path = made.job.build_dir(first.build) / builds.INDEX_FILE
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(CorruptFile, match="another checksum"):
+        rollback(made.job)
+    assert builds.current_build(made.job) == second.build
+    assert read_wish(made.job) == Wish("IVF16,Flat")

@@ -1,0 +1,66 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from shared.errors import JobNotFound, NoIndexYet
+from shared.job import builds
+from shared.job.directory import JobDir
+from shared.settings import Settings
+from shared.storage import files
+from tests.support.make_job import MadeJob, make_job
+from workers.merge.build import merge
+from workers.search.pool import SearcherPool
+
+
+def merged(made: MadeJob) -> str:
+    return merge(made.job, made.manifest, Settings(recall_target=0.01), lambda *_: None).build
+
+
+def promote_copy(made: MadeJob, build: str, name: str) -> None:
+    """Promote a second build with the files of the first."""
+    source, target = made.job.build_dir(build), made.job.build_dir(name)
+    target.mkdir()
+    for path in source.iterdir():
+        files.write_bytes(target / path.name, path.read_bytes())
+    builds.write_info(made.job, replace(builds.read_info(made.job, build), build=name, rerank_depth=17))
+    builds.promote(made.job, name)
+
+
+def test_the_pool_keeps_a_searcher_until_a_newer_build_is_promoted(tmp_path: Path) -> None:
+    made = make_job(tmp_path / "job")
+    pool = SearcherPool(Settings())
+    build = merged(made)
+    first = pool.searcher(made.job)
+    assert pool.searcher(made.job) is first
+    depth = first.width.depth
+    assert depth != 17
+    promote_copy(made, build, "0002-ab")
+    second = pool.searcher(made.job)
+    assert second is not first
+    assert second.width.depth == 17
+    builds.promote(made.job, build)
+    assert pool.searcher(made.job).width.depth == depth
+
+
+def test_the_pool_keeps_the_jobs_asked_for_last(tmp_path: Path) -> None:
+    one, two, three = (make_job(tmp_path / name, listed=5) for name in ("one", "two", "three"))
+    for made in (one, two, three):
+        merged(made)
+    pool = SearcherPool(Settings(open_jobs=2))
+    first, second = pool.searcher(one.job), pool.searcher(two.job)
+    assert pool.searcher(one.job) is first
+    pool.searcher(three.job)
+    assert pool.searcher(one.job) is first
+    assert pool.searcher(two.job) is not second
+
+
+def test_the_pool_says_when_there_is_nothing_to_search(tmp_path: Path) -> None:
+    pool = SearcherPool(Settings())
+    made = make_job(tmp_path / "job")
+    with pytest.raises(NoIndexYet, match=r"no index yet: indexing builds one"):
+        pool.searcher(made.job)
+    with pytest.raises(JobNotFound, match="no job at"):
+        pool.searcher(JobDir.at(tmp_path / "nowhere"))
+    merged(made)
+    assert pool.searcher(made.job).ntotal == 60

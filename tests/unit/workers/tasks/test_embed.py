@@ -1,0 +1,109 @@
+"""The shell around the altered copies: what is asked for next, and when the index is built without them."""
+
+import threading
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from shared.errors import CorruptFile, ModelError
+from shared.job import altered_copies, builds
+from shared.job.altered_copies import usable_copies
+from shared.job.partition import ledger
+from shared.messages.tasks import EmbedCopies, EmbedPartition
+from shared.processes.control import Stopped
+from tests.support.make_job import MadeJob, make_job
+from workers.embed import partition
+from workers.evaluate import altered_copies as stage
+from workers.models import loaded
+from workers.tasks import embed
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> MadeJob:
+    return make_job(tmp_path / "job")
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is sent: "copies" or "merge"."""
+    sent: list[str] = []
+    monkeypatch.setattr(embed, "send_copies", lambda app, *job: sent.append("copies"))
+    monkeypatch.setattr(embed, "send_merge", lambda app, *job: sent.append("merge"))
+    monkeypatch.setattr(embed, "leased", lambda *a: nullcontext(SimpleNamespace(held=lambda: True)))
+    monkeypatch.setattr(embed, "progress_events", lambda task: nullcontext(lambda text: None))
+    monkeypatch.setattr(loaded, "loaded_embedder", lambda *a: None)
+    return sent
+
+
+def call(task: Any, made: MadeJob, message: EmbedPartition | EmbedCopies, retries: int = 0) -> str:
+    """Run a task's body as Celery does, its message offered so many times before."""
+    settings = SimpleNamespace(batch_size=8, decode_threads=1)
+    runtime = SimpleNamespace(
+        settings=settings, stopping=threading.Event(), decode_threads=1, job=lambda job_id, identity: made.job
+    )
+    request = SimpleNamespace(argsrepr="shown", id="id", retries=retries)
+    bound = SimpleNamespace(app=SimpleNamespace(lookalike=runtime), request=request)
+    result: str = task.run.__func__(bound, message.to_json())
+    return result
+
+
+def raising(error: Exception) -> Callable[..., None]:
+    def fail(*arguments: object, **options: object) -> None:
+        raise error
+
+    return fail
+
+
+def digest_of(made: MadeJob) -> str:
+    return builds.ledger_digest(ledger.sealed(made.job, made.manifest))
+
+
+def test_who_seals_the_last_partition_asks_for_the_copies(
+    made: MadeJob, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partition, "embed_partition", lambda job, *a, **o: ledger.read_seal(job, 0))
+    call(embed.embed_partition, made, EmbedPartition("job", 0))
+    assert asked == ["copies"]
+    made.job.seal(1).unlink()
+    call(embed.embed_partition, made, EmbedPartition("job", 0))
+    assert asked == ["copies"], "while a partition is missing nobody is asked"
+
+
+def test_whoever_made_the_copies_asks_for_the_merge(
+    made: MadeJob, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    none = altered_copies.none_of(made.manifest.model.fingerprint, digest_of(made), 0, "The photos are gone.")
+    monkeypatch.setattr(stage, "embed_copies", lambda *a, **o: none)
+    assert call(embed.embed_copies, made, EmbedCopies("job")) == "no copies: The photos are gone."
+    assert asked == ["merge"]
+
+
+def test_copies_that_fail_three_times_do_not_hold_up_the_index(
+    made: MadeJob, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "embed_copies", raising(ModelError("No weights.")))
+    for retries in (0, 1):
+        with pytest.raises(ModelError):
+            call(embed.embed_copies, made, EmbedCopies("job"), retries)
+        assert not made.job.copies.exists()
+    assert asked == []
+    assert call(embed.embed_copies, made, EmbedCopies("job"), 2) == "no copies: No weights."
+    assert asked == ["merge"]
+    there = usable_copies(made.job, digest_of(made))
+    assert there is not None
+    assert there.reason == "No weights."
+
+
+@pytest.mark.parametrize("error", [Stopped(), OSError(5, "Input/output error"), CorruptFile("Damaged.")], ids=repr)
+def test_a_stop_a_disk_and_damage_are_not_given_up_on(
+    made: MadeJob, asked: list[str], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(stage, "embed_copies", raising(error))
+    with pytest.raises(type(error)):
+        call(embed.embed_copies, made, EmbedCopies("job"), 50)
+    assert asked == []
+    assert not made.job.copies.exists()

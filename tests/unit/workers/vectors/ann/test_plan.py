@@ -1,0 +1,99 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from shared.errors import SettingsError
+from shared.job.index_request import FAMILIES, Wish
+from workers.vectors.ann.plan import choose_index
+
+
+@pytest.mark.parametrize(
+    ("n", "d", "factory", "nprobe", "train_rows"),
+    [
+        (1, 1280, "IDMap2,Flat", 0, 0),
+        (20_000, 1280, "IDMap2,Flat", 0, 0),
+        (20_001, 1280, "PCAR256,IVF256,PQ128x4fs", 32, 20_001),
+        (200_000, 1280, "PCAR256,IVF512,PQ128x4fs", 64, 60_000),
+        (2_000_000, 1792, "PCAR256,IVF2048,PQ128x4fs", 256, 102_400),
+        (10_000_000, 1792, "PCAR256,IVF4096,PQ128x4fs", 512, 204_800),
+        (100_000_000, 1792, "PCAR256,IVF16384_HNSW32,PQ128x4fs", 2_048, 819_200),
+        (50_000, 100, "PCAR100,IVF256,PQ50x4fs", 32, 50_000),
+        (50_000, 33, "PCAR32,IVF256,PQ16x4fs", 32, 50_000),
+        (50_000, 1, "IDMap2,Flat", 0, 0),
+    ],
+)
+def test_the_choice_for_a_size_is_the_documented_one(
+    n: int, d: int, factory: str, nprobe: int, train_rows: int
+) -> None:
+    plan = choose_index(n, d)
+    assert (plan.factory, plan.nprobe, plan.train_rows, plan.dim) == (factory, nprobe, train_rows, d)
+    assert plan.type == ("Flat" if "Flat" in factory else "IVF-PQ")
+
+
+@given(n=st.integers(1, 10**8), d=st.integers(1, 4096), recall=st.floats(0, 1))
+@example(n=20_001, d=2, recall=0.99)
+def test_every_choice_can_be_trained_and_searched(n: int, d: int, recall: float) -> None:
+    plan = choose_index(n, d, Wish(recall=recall))
+    assert 0 <= plan.train_rows <= n
+    assert 0 <= plan.nprobe <= plan.nlist == plan.most_nprobe
+    if plan.nlist:
+        assert plan.train_rows >= min(n, 50 * plan.nlist, 60_000)
+        assert 0.9 * np.sqrt(n) < plan.nlist < 2 * np.sqrt(n)
+        kept = int(plan.factory.removeprefix("PCAR").split(",")[0])
+        assert kept <= d
+        assert kept == 2 * plan.m
+
+
+@pytest.mark.parametrize(
+    ("family", "factory", "type_"),
+    [
+        ("flat", "IDMap2,Flat", "Flat"),
+        ("ivf-pq", "PCAR256,IVF512,PQ128x4fs", "IVF-PQ"),
+        ("rabitq", "PCAR256,IVF512,RaBitQfs", "IVF-RaBitQ"),
+        ("hnsw", "IDMap2,PCAR256,HNSW32_SQ8", "HNSW"),
+        ("annoy", "Annoy50", "Annoy"),
+    ],
+)
+def test_a_family_is_built_at_any_size_when_it_is_named(family: str, factory: str, type_: str) -> None:
+    assert choose_index(200_000, 1280, Wish(family)).factory == factory
+    assert choose_index(100, 1280, Wish(family)).type == type_
+
+
+def test_a_recall_near_one_keeps_more_dimensions() -> None:
+    assert choose_index(200_000, 1280, Wish(recall=0.9949)).factory.startswith("PCAR256,")
+    assert choose_index(200_000, 1280, Wish(recall=0.995)).factory == "PCAR512,IVF512,PQ256x4fs"
+
+
+@pytest.mark.parametrize("n", [200_000, 2_000_000, 10_000_000, 100_000_000])
+def test_the_page_about_the_index_shows_the_plan(n: int) -> None:
+    plan = choose_index(n, 1_792)
+    page = (Path(__file__).parents[5] / "docs" / "index.md").read_text()
+    size = f"{plan.bytes / 1e6:.0f} MB" if plan.bytes < 2e8 else f"{plan.bytes / 1e9:.2g} GB"
+    assert f"| {n:,} | `{plan.factory}` | {plan.train_rows:,} | {size} |" in page
+
+
+def test_less_memory_means_shorter_codes_and_too_little_is_refused() -> None:
+    plans = [choose_index(2_000_000, 1792, Wish(memory_bytes=size)) for size in (0, 100_000_000, 60_000_000)]
+    assert [plan.m for plan in plans] == [128, 64, 32]
+    assert all(plan.bytes <= size for plan, size in zip(plans[1:], (100_000_000, 60_000_000), strict=True))
+    with pytest.raises(SettingsError, match=r"No ivf-pq index of 2,000,000 .* into 1,000,000 bytes: .* about \d\d,"):
+        choose_index(2_000_000, 1792, Wish(memory_bytes=1_000_000))
+
+
+@pytest.mark.parametrize(("n", "d"), [(0, 8), (8, 0), (-1, 8)])
+def test_there_is_no_index_of_nothing(n: int, d: int) -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        choose_index(n, d)
+
+
+def test_a_factory_string_is_not_planned_without_faiss() -> None:
+    with pytest.raises(ValueError, match="not the name of a family"):
+        choose_index(100, 8, Wish("IVF16,Flat"))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_same_wish_makes_the_same_plan(family: str) -> None:
+    assert choose_index(123_456, 640, Wish(family)) == choose_index(123_456, 640, Wish(family))
