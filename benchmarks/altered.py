@@ -21,7 +21,7 @@ from shared.images.paths import to_os_path
 from shared.job.directory import JobDir
 from shared.job.manifest import load_manifest
 from shared.job.partition import ledger, sealing
-from shared.messages.tasks import Answer
+from shared.messages.search import Answer
 from shared.settings import Settings
 from workers.images.alterations import ALTERATIONS
 

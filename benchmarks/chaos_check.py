@@ -17,7 +17,7 @@ from shared.job.manifest import Manifest, load_manifest
 from shared.job.partition import ledger
 from shared.storage import files
 from workers.vectors.ann import faiss_index
-from workers.vectors.embeddings import Images
+from workers.vectors.image_list import Images
 
 Sums = Mapping[str, str]
 _SEALED_FOLDERS = ("img_emb", "metadata", "errors")

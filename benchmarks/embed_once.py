@@ -148,7 +148,8 @@ def _embed_noise(folder: Path, settings: Settings, embedder: Embedder) -> None:
 
 def _parts(job: JobDir, manifest: Manifest, embed: Callable[[Images], Any], batch_size: int) -> dict[str, Any]:
     """What reading and decoding take alone, on as many threads as a worker has, and what the model takes alone."""
-    from workers.images.decode import read_image, stream_images
+    from workers.images.read import read_image
+    from workers.images.stream import stream_images
 
     model_spec = manifest.model
     how = (model_spec.image_size, manifest.max_image_pixels, manifest.max_image_bytes, model_spec.decode)

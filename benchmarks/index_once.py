@@ -30,13 +30,14 @@ from shared.job.partition import ledger
 from shared.processes.memory import Peak
 from shared.settings import Settings
 from shared.vectors import widen
-from workers.evaluate import recall
-from workers.evaluate.recall import Width
 from workers.merge import build as merging
 from workers.search.searcher import Searcher
+from workers.search.width import Width
+from workers.vectors import exact
 from workers.vectors.ann import faiss_index
 from workers.vectors.ann.plan import IndexPlan
-from workers.vectors.embeddings import Images, StoredEmbeddings
+from workers.vectors.embeddings import StoredEmbeddings
+from workers.vectors.image_list import Images
 
 RUNS = 3
 _BATCH = 64
@@ -89,7 +90,7 @@ def _merge(job: JobDir, family: str, recall_wanted: str) -> dict[str, Any]:
 def _truth(job: JobDir, path: str) -> dict[str, Any]:
     queries = Queries.load(Path(path))
     started = time.perf_counter()
-    found = recall.exact_search(_stored(job), queries.vectors, K)
+    found = exact.exact_search(_stored(job), queries.vectors, K)
     seconds = time.perf_counter() - started
     judged = queries.with_truth(found.ids)
     judged.save(Path(path))

@@ -24,8 +24,8 @@ from benchmarks.machine import cores
 from benchmarks.timing import percentiles_of_runs
 from shared.errors import UsageError
 from shared.job.directory import JobDir
-from workers.evaluate.recall import Width
 from workers.search.searcher import Searcher
+from workers.search.width import Width
 from workers.vectors import embeddings, rerank
 from workers.vectors.ann import faiss_index
 from workers.vectors.ann import ivf as lists

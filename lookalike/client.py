@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from coordinator.client import client
 from lookalike.hits import Hit, Hits
-from shared.messages import tasks
+from shared.messages.search import Answer
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -95,6 +95,6 @@ class Client(client.Client):
         replies = super().enqueue(queries, k, exact=exact, ids=ids, where=where)
         return [reply for reply in replies if isinstance(reply, PendingReply)]
 
-    def hits(self, answer: tasks.Answer) -> Hits:
+    def hits(self, answer: Answer) -> Hits:
         """The hits of an answer, which give their images."""
         return Hits(Hit(hit.rank, hit.id, hit.image_path, hit.similarity) for hit in answer.hits)

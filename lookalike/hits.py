@@ -10,7 +10,7 @@ from lookalike import extras
 from shared.errors import LookalikeError
 from shared.images.location import read_bytes
 from shared.images.paths import shown_path
-from shared.messages import tasks
+from shared.messages import search
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _SHOWN_AS_THEY_ARE: Final = {b"\xff\xd8\xff": "jpeg", b"\x89PNG": "png", b"GIF8"
 
 
 @dataclass(frozen=True, slots=True)
-class Hit(tasks.Hit):
+class Hit(search.Hit):
     """An image that was found.
 
     Attributes

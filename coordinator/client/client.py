@@ -22,15 +22,8 @@ from shared.errors import (
 from shared.job.directory import JobDir, check_job_id
 from shared.job.manifest import load_manifest
 from shared.messages.filter import Filter
-from shared.messages.tasks import (
-    MAX_K,
-    SEARCH_TASK,
-    Answer,
-    AnsweredBy,
-    Hit,
-    Query,
-    SearchJob,
-)
+from shared.messages.search import MAX_K, Answer, AnsweredBy, Hit, Query, SearchJob
+from shared.messages.tasks import SEARCH_TASK
 from shared.settings import load_settings
 
 # How long a reply may stay out before somebody looks whether there is any worker to give it.

@@ -22,7 +22,8 @@ from shared.errors import (
     ReplyTimeout,
     WorkerFailed,
 )
-from shared.messages.tasks import QUERY_QUEUE, Answer, AnsweredBy, reply_from_json
+from shared.messages.search import Answer, AnsweredBy, reply_from_json
+from shared.messages.tasks import QUERY_QUEUE
 from shared.remedy import Remedy
 from shared.settings import Settings
 

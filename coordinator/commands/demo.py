@@ -4,19 +4,31 @@ import json
 import os
 import subprocess
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
 
 from coordinator.client.client import Client
+from coordinator.commands.index import index_job
 from coordinator.display.contact_sheet import SheetHit, SheetRow, write_contact_sheet
+from coordinator.display.hits import _lines_of
+from coordinator.display.terminal import err, out
 from coordinator.jobs.progress import Progress
+from coordinator.local.resources import client_for_search
 from shared.errors import CorruptFile, SourceError
-from shared.images.paths import to_os_path
+from shared.images.paths import expanded, to_os_path
 from shared.job.directory import JobDir
 from shared.job.manifest import load_manifest
 from shared.job.partition import ledger
-from shared.messages.tasks import Answer, Hit
+from shared.messages.search import Answer, Hit
 from shared.processes.own import module_command
+from shared.settings import load_settings
 
 K = 10
 _SHEET_ROWS = 40
@@ -161,3 +173,55 @@ def _summary(cut: DemoPhotos, result: DemoResult, progress: Progress) -> list[tu
         ("recall@10 against exact search", f"{result.recall_at_10:.3f}"),
         ("index", "none" if index is None else index.type),
     ]
+
+
+def demo(
+    directory: Annotated[
+        Path,
+        typer.Argument(metavar="DIRECTORY", help="Where photos, job and contact sheet go; left out: ./lookalike-demo."),
+    ] = Path("lookalike-demo"),
+) -> None:
+    """Index about a thousand real photographs, find them again from altered copies, and show what came out."""
+    directory = expanded(directory).resolve()
+    with err.status("Cutting photographs that scikit-image and scikit-learn carry …"):
+        cut = cut_photos(directory)
+    err.print(f"{cut.photos:,} photos, cut from {cut.photographs} photographs, in {cut.folder}")
+    job = JobDir.at(directory / "job")
+    progress = index_job(str(cut.folder), job, load_settings())
+    with ExitStack() as stack, err.status("Starting a query worker …") as status:
+        client = client_for_search(stack, job, load_settings())
+        result = find_again(
+            directory,
+            job,
+            cut,
+            client,
+            progress,
+            lambda count: status.update(f"Searching … {count} of {len(cut.queries)}"),
+        )
+    out.print(demo_view(cut, result, progress))
+
+
+def demo_view(cut: DemoPhotos, result: DemoResult, progress: Progress) -> RenderableType:
+    """What the demo prints at its end."""
+    table = Table(title="Altered copies that found their original", title_justify="left", title_style="bold", box=None)
+    table.add_column("alteration")
+    for heading in ("copies", "found first", "accuracy@10"):
+        table.add_column(heading, justify="right")
+    for found in result.found:
+        shares = (f"{found.first / found.queries:.1%}", f"{found.in_ten / found.queries:.1%}")
+        table.add_row(found.alteration, str(found.queries), *shares)
+    copies = sum(found.queries for found in result.found)
+    first = sum(found.first for found in result.found) / copies
+    in_ten = sum(found.in_ten for found in result.found) / copies
+    table.add_row("all", str(copies), f"{first:.1%}", f"{in_ten:.1%}", style="bold")
+    index = "" if progress.index is None else f"{progress.index.type} index of {progress.index.ntotal:,} embeddings"
+    example = f"Best five hits of one copy ({result.example.alteration}) of {result.example.original.name}"
+    best = _lines_of(result.hits, example)
+    figures = Text(
+        f"embedding   {result.images_per_second:,.0f} images a second in one worker, from file to checkpoint\n"
+        f"index       {index}\n"
+        f"recall@10   {result.recall_at_10:.3f} against exact search, over these {copies} copies\n"
+        f"query       {result.milliseconds:.1f} ms in the worker (mean, in batches; embedding the copy included)"
+    )
+    sheet = Text(f"contact sheet (open it in a browser): {result.sheet}", style="bold")
+    return Group("", table, "", best, "", figures, "", sheet)

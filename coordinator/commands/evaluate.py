@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
+from coordinator.commands.options import Job, Json
 from coordinator.display import terminal
 from coordinator.display.evaluation import evaluation_view
-from coordinator.display.terminal import Job, Json, err, out
+from coordinator.display.terminal import err, out
 from shared.errors import JobError, UsageError
 from shared.images.paths import expanded
 from shared.job import builds

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from coordinator.commands.options import Broker, IndexMemory, IndexName, Recall
 from coordinator.display import job as display
 from coordinator.display import terminal
-from coordinator.display.terminal import Broker, IndexMemory, IndexName, Recall, err
+from coordinator.display.terminal import err
 from coordinator.jobs.from_vectors import import_vectors
 from coordinator.jobs.index_request import Typed
 from coordinator.jobs.progress import Progress, ProgressReader

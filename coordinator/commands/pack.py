@@ -11,9 +11,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from coordinator.commands.options import Exclude, Include, Sniff
 from coordinator.display import terminal
 from coordinator.display.pack import PackPace, PackProgress
-from coordinator.display.terminal import Exclude, Include, Sniff, err
+from coordinator.display.terminal import err
 from coordinator.pack.create import IMAGES_PER_TAR, QUALITY, TAR_BYTES, Asked, make_or_open
 from coordinator.pack.process import packer, packing_lock
 from coordinator.sources.choosing import WITHOUT_SUFFIX, Choice

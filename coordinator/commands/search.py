@@ -12,10 +12,10 @@ import typer
 from coordinator.client.client import Client
 from coordinator.client.queries import Queryable, as_query
 from coordinator.client.stored_query import is_image_id, stored_embedding
-from coordinator.display import job as display
-from coordinator.display import terminal
+from coordinator.commands.options import Broker, Job
+from coordinator.display import hits, terminal
 from coordinator.display.remedies import typed
-from coordinator.display.terminal import Broker, Job, err, out
+from coordinator.display.terminal import err, out
 from coordinator.local.resources import client_for_search
 from shared.broker.url import redacted
 from shared.errors import ImageError, LookalikeError, QueryError, UsageError
@@ -24,7 +24,7 @@ from shared.job import builds
 from shared.job.directory import JobDir
 from shared.job.manifest import load_manifest
 from shared.messages.filter import Filter
-from shared.messages.tasks import MAX_K, Answer
+from shared.messages.search import MAX_K, Answer
 from shared.settings import Settings, load_settings
 
 
@@ -77,14 +77,14 @@ def search(
         waiting.update("Waiting for the answers of the query worker; the first ones load the model …")
         answers = answers_of(client, [query for _, query in asked], k, exact, filter, timeout)
     if as_json:
-        terminal.show_json(display.search_json(names, answers))
+        terminal.show_json(hits.search_json(names, answers))
     else:
         for name, answer in zip(names, answers, strict=True):
             if answer.error is None:
-                out.print(display.hits_table(name, answer))
-    if client.identity is None and (line := display.by_name_line(answers)):
+                out.print(hits.hits_table(name, answer))
+    if client.identity is None and (line := hits.by_name_line(answers)):
         err.print(line, markup=False)
-    if fewer := display.fewer_line(answers, k, filtered=filter is not None):
+    if fewer := hits.fewer_line(answers, k, filtered=filter is not None):
         err.print(fewer)
     failed = [(name, answer.error) for name, answer in zip(names, answers, strict=True) if answer.error is not None]
     for name, error in failed:

@@ -11,7 +11,8 @@ from typing import Annotated
 
 import typer
 
-from coordinator.display.terminal import Broker, Engine, err
+from coordinator.commands.options import Broker, Engine
+from coordinator.display.terminal import err
 from coordinator.local.resources import broker_for_exec
 from coordinator.local.workers import flower_command, worker_command
 from shared.errors import LookalikeError, UsageError

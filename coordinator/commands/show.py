@@ -9,8 +9,9 @@ import pyarrow.compute as pc
 import typer
 
 from coordinator.client.stored_query import is_image_id, require_image_id
+from coordinator.commands.options import Job, Json
 from coordinator.display import terminal
-from coordinator.display.terminal import Job, Json, err, out
+from coordinator.display.terminal import err, out
 from shared.errors import ImageError, QueryError, UsageError
 from shared.images.location import Location, read_bytes
 from shared.images.paths import expanded, is_url, member_text, shown_path, split_member, to_os_path, to_text

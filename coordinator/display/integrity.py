@@ -4,15 +4,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from coordinator.display.remedies import command
-from coordinator.integrity.findings import Checked, Finding, Kind
+from coordinator.integrity.findings import Checked, Finding, Kind, checked_line
 from shared.remedy import Remedy
-from shared.text import duration, size
-
-
-def checked_line(checked: Checked) -> str:
-    """How much was checked: files, bytes, seconds."""
-    files = "1 file" if checked.files == 1 else f"{checked.files:,} files"
-    return f"{files}, {size(checked.bytes)}, in {duration(checked.seconds)}"
 
 
 def verdict_line(checked: Checked, job: str) -> str:

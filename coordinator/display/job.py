@@ -8,15 +8,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from coordinator.commands.demo import DemoPhotos, DemoResult
 from coordinator.display.remedies import command, typed
 from coordinator.jobs.activity import AtWork
 from coordinator.jobs.progress import Progress
 from coordinator.jobs.reconcile import Look
 from shared.broker.lease import COPIES
-from shared.errors import ImageError, LookalikeError
-from shared.images.paths import shown_path
-from shared.messages.tasks import Answer, Hit
 from shared.text import duration
 
 
@@ -141,87 +137,3 @@ def finished_lines(progress: Progress, job: str) -> list[str]:
         f"index {index_line(progress)}",
         f"Search it:  lookalike search {shlex.quote(job)} IMAGE",
     ]
-
-
-def hits_table(query: str, answer: Answer) -> RenderableType:
-    """The hits of one query, best first."""
-    if answer.error is not None:
-        return Text(f"{query}: {answer.error}", style="red")
-    return _lines_of(answer.hits, f"{query}  ·  {answer.milliseconds:.1f} ms in the worker")
-
-
-def _lines_of(hits: Sequence[Hit], title: str) -> Text:
-    # No Table of Rich: where the window is narrow or nobody looks, it would cut a path in two, which nobody could copy.
-    # Text all through: in a plain string, Rich would take a path like `[old]/:dog:.jpg` for its own markup.
-    width = len(str(len(hits)))
-    lines = [Text(title, style="bold"), Text(f"{'#':>{width}}  similarity  image", style="bold")]
-    for hit in hits:
-        lines.append(Text(f"{hit.rank:>{width}}", style="dim"))
-        lines[-1].append(f"  {hit.similarity:>10.4f}  {shown_path(hit.image_path)}", style="not dim")
-    return Text("\n").join(lines)
-
-
-def fewer_line(answers: Sequence[Answer], k: int, filtered: bool) -> str:
-    """That there are fewer hits than the `k` asked for, and why; "" where none was answered with fewer."""
-    fewer = [len(answer.hits) for answer in answers if answer.error is None and len(answer.hits) < k]
-    if not fewer:
-        return ""
-    hits = "hit" if max(fewer) == 1 else "hits"
-    why = "the filter leaves" if filtered else "the job has"
-    return f"{max(fewer):,} {hits} instead of {k:,}: {why} no more embedded images."
-
-
-def search_json(queries: Sequence[str], answers: Sequence[Answer]) -> list[dict[str, object]]:
-    """The `--json` of search: one object a query, in order."""
-    return [_search_object(query, answer) for query, answer in zip(queries, answers, strict=True)]
-
-
-def _search_object(query: str, answer: Answer) -> dict[str, object]:
-    found: dict[str, object] = {
-        "query": query,
-        "hits": [hit.to_json() for hit in answer.hits],
-        "milliseconds": round(answer.milliseconds, 3),
-    }
-    if answer.answered_by is not None:
-        found["answered_by"] = answer.answered_by.to_json()
-    if isinstance(answer.error, LookalikeError):
-        found["error"] = str(answer.error)
-        if answer.error.remedy is not None:
-            found["remedy"] = answer.error.remedy.to_json()
-    if isinstance(answer.error, ImageError):
-        found["status"] = answer.error.status
-    return found
-
-
-def by_name_line(answers: Sequence[Answer]) -> str:
-    """Which job answered, for a search that knew only the job's name; "" when no answer says it."""
-    found = sorted({f"{one.job} (by {one.worker})" for answer in answers if (one := answer.answered_by) is not None})
-    if not found:
-        return ""
-    return f"The job is not on this machine, so any of its name could answer: {', '.join(found)} did."
-
-
-def demo_view(cut: DemoPhotos, result: DemoResult, progress: Progress) -> RenderableType:
-    """What the demo prints at its end."""
-    table = Table(title="Altered copies that found their original", title_justify="left", title_style="bold", box=None)
-    table.add_column("alteration")
-    for heading in ("copies", "found first", "accuracy@10"):
-        table.add_column(heading, justify="right")
-    for found in result.found:
-        shares = (f"{found.first / found.queries:.1%}", f"{found.in_ten / found.queries:.1%}")
-        table.add_row(found.alteration, str(found.queries), *shares)
-    copies = sum(found.queries for found in result.found)
-    first = sum(found.first for found in result.found) / copies
-    in_ten = sum(found.in_ten for found in result.found) / copies
-    table.add_row("all", str(copies), f"{first:.1%}", f"{in_ten:.1%}", style="bold")
-    index = "" if progress.index is None else f"{progress.index.type} index of {progress.index.ntotal:,} embeddings"
-    example = f"Best five hits of one copy ({result.example.alteration}) of {result.example.original.name}"
-    best = _lines_of(result.hits, example)
-    figures = Text(
-        f"embedding   {result.images_per_second:,.0f} images a second in one worker, from file to checkpoint\n"
-        f"index       {index}\n"
-        f"recall@10   {result.recall_at_10:.3f} against exact search, over these {copies} copies\n"
-        f"query       {result.milliseconds:.1f} ms in the worker (mean, in batches; embedding the copy included)"
-    )
-    sheet = Text(f"contact sheet (open it in a browser): {result.sheet}", style="bold")
-    return Group("", table, "", best, "", figures, "", sheet)

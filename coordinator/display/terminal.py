@@ -9,9 +9,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from io import TextIOWrapper
-from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
 import typer
 from rich.console import Console, RenderableType
@@ -19,10 +18,10 @@ from rich.live import Live
 from rich.status import Status
 from rich.text import Text
 
-from coordinator.display import integrity
 from coordinator.display import job as display
 from coordinator.display.remedies import typed
 from coordinator.display.waiting import Waiting
+from coordinator.integrity import findings
 from coordinator.integrity.findings import Checked
 from coordinator.jobs.progress import Progress, ProgressReader
 from coordinator.jobs.run import STOPPING, Doing, Event, Said, Step
@@ -30,9 +29,7 @@ from shared.broker.url import redacted
 from shared.errors import LookalikeError, UsageError
 from shared.images.paths import printable
 from shared.job.directory import JobDir
-from shared.job.index_request import FAMILIES
 from shared.job.manifest import load_manifest
-from shared.settings import ENGINES
 
 
 # What is printed holds paths and log lines: nothing in them may be taken for markup or an emoji's name.
@@ -54,57 +51,6 @@ def _printable(thing: Any) -> Any:
 out = _Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 err = _Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
-Job = Annotated[Path, typer.Argument(metavar="JOB", help="Directory of the job.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of lines.")]
-Broker = Annotated[
-    str | None,
-    typer.Option(
-        "--broker",
-        metavar="URL",
-        help="Redis that carries the messages; left out: an embedded one is started.",
-    ),
-]
-Engine = Annotated[
-    str | None,
-    typer.Option(
-        "--engine",
-        metavar="|".join(ENGINES),
-        help="What runs the model; left out: OpenVINO on a CPU, where it is installed, else Keras.",
-    ),
-]
-IndexName = Annotated[
-    str | None,
-    typer.Option(
-        "--index",
-        metavar="INDEX",
-        help=f"{', '.join(FAMILIES)}, or a FAISS factory string; left out: as it was asked for before, or auto.",
-    ),
-]
-Recall = Annotated[
-    float | None,
-    typer.Option("--recall", min=0.0, max=1.0, help="recall@10 that the index is tuned to reach; left out: 0.99."),
-]
-IndexMemory = Annotated[
-    str | None,
-    typer.Option("--index-memory", metavar="SIZE", help="What the index may take, such as 500MB; left out: no limit."),
-]
-Exclude = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--exclude",
-        metavar="PATTERN",
-        help="Leave out files and folders below SOURCE that match, as in a .gitignore; may be given again.",
-    ),
-]
-Include = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--include",
-        metavar="PATTERN",
-        help="Take what matches although an --exclude or the default leaves it out; may be given again.",
-    ),
-]
-Sniff = Annotated[bool, typer.Option("--sniff", help="Take files without suffix whose first bytes are an image's.")]
 _LINE_SECONDS = 10.0
 
 
@@ -141,7 +87,7 @@ def waiting(what: str) -> Status | Waiting:
 @contextmanager
 def checking(checked: Checked) -> Iterator[Callable[[str], None]]:
     """Show on a terminal how much is checked while the block runs; yields a function that prints a line on stdout."""
-    status = err.status(_Now(lambda: f"Checking … {integrity.checked_line(checked)}"))
+    status = err.status(_Now(lambda: f"Checking … {findings.checked_line(checked)}"))
 
     def say(line: str) -> None:
         status.stop()  # On a terminal, both streams go to the same lines.

@@ -9,6 +9,7 @@ from pathlib import Path
 from shared.errors import LookalikeError
 from shared.job.directory import JobDir
 from shared.remedy import Remedy, with_remedy
+from shared.text import duration, size
 
 # What is younger and unfinished may be somebody's who is still at it. A merge trains for a while without a sign.
 FRESH_SECONDS = 3_600.0
@@ -111,3 +112,9 @@ def without_advice(error: LookalikeError) -> str:
 def is_fresh(path: Path) -> bool:
     """Whether somebody wrote to `path` lately, by the clock of this machine; raises OSError when it is gone."""
     return time.time() - path.stat().st_mtime < FRESH_SECONDS
+
+
+def checked_line(checked: Checked) -> str:
+    """How much was checked: files, bytes, seconds."""
+    files = "1 file" if checked.files == 1 else f"{checked.files:,} files"
+    return f"{files}, {size(checked.bytes)}, in {duration(checked.seconds)}"

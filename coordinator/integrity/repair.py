@@ -9,9 +9,9 @@ import pyarrow as pa
 
 from coordinator.integrity.findings import Checked, Finding
 from coordinator.integrity.verify import verify
-from coordinator.jobs.create import digested, write_path_list
+from coordinator.jobs.create import write_path_list
 from coordinator.sources.choosing import choice_of
-from coordinator.sources.listing import Listing, PathDigest, partitions_of
+from coordinator.sources.listing import Listing, PathDigest, digested, partitions_of
 from coordinator.sources.metadata.columns import KnownColumns
 from coordinator.sources.resolve import open_source
 from shared.errors import JobError, SourceError

@@ -4,17 +4,16 @@ import os
 import shlex
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 
-from coordinator.jobs.lock import creation_object
+from coordinator.jobs.lock import creation_lock
 from coordinator.jobs.source.archives import ListedArchives
 from coordinator.sources.choosing import EVERYTHING, Choice, choice_of
-from coordinator.sources.listing import Listed, Listing, PathDigest, no_images, partitions_of
+from coordinator.sources.listing import Listed, Listing, PathDigest, digested, no_images, partitions_of
 from coordinator.sources.metadata.columns import KnownColumns
 from coordinator.sources.resolve import open_source
-from shared.errors import JobBusy, JobMismatch, SourceError
+from shared.errors import JobMismatch, SourceError
 from shared.job import path_list
 from shared.job.directory import JobDir
 from shared.job.manifest import Manifest, Partition, Source, load_manifest, write_manifest
@@ -23,7 +22,6 @@ from shared.models import DEFAULT_MODEL, REDUCED, ModelSpec, resolve_model
 from shared.remedy import Remedy, left_out
 from shared.settings import Settings
 from shared.storage import files
-from shared.storage.lock import open_locked
 
 _REPORT_EVERY = 1_000
 _ANOTHER = "name another JOB"
@@ -132,13 +130,6 @@ def remove_path_lists(job: JobDir) -> None:
         job.paths(number).unlink(missing_ok=True)
         files.remove_leftovers(job.paths(number))
     job.source_files.unlink(missing_ok=True)
-
-
-def digested(listing: Listing, digest: PathDigest) -> Iterator[Listed]:
-    """The images of `listing`, their paths digested as they go by."""
-    for image in listing.images:
-        digest.add(image.path)
-        yield image
 
 
 def write_path_list(job: JobDir, partition: Partition, images: Sequence[Listed], known: KnownColumns) -> None:
@@ -253,28 +244,3 @@ def _said(option: str, patterns: Sequence[str]) -> str:
 
 def _is_gone(given: Path, kept: Path) -> bool:
     return given.name == kept.name and kept.is_file() and not os.path.exists(os.path.expanduser(given))
-
-
-@contextmanager
-def creation_lock(job: JobDir) -> Iterator[None]:
-    """Keep every other coordinator from making `job`; raises JobBusy when one is at it."""
-    if job.in_store:
-        with creation_object(job):
-            yield
-        return
-    # Drive mounts know no locks. The path files of one source are the same whoever writes them.
-    locked = open_locked(job.creation_lock)
-    if locked is None:
-        raise JobBusy(
-            f"Another process is listing the images of {job.path} right now, or importing its vectors: "
-            "wait until it shows its progress, then run the same command to watch along."
-        )
-    handle, _ = locked
-    try:
-        yield
-    finally:
-        job.creation_lock.unlink(missing_ok=True)
-        os.close(handle)
-        for directory in (job.paths_dir, job.path):
-            with suppress(OSError):
-                directory.rmdir()  # Only an empty one goes: a source without images leaves nothing behind.

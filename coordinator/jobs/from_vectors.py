@@ -9,7 +9,8 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from coordinator.jobs.create import creation_lock, remove_path_lists, require_sizes, write_first
+from coordinator.jobs.create import remove_path_lists, require_sizes, write_first
+from coordinator.jobs.lock import creation_lock
 from coordinator.sources.listing import PathDigest
 from coordinator.sources.vectors.unit_vectors import to_directions
 from coordinator.sources.vectors.vectors import Vectors

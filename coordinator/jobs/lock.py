@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from shared.errors import JobBusy, StoreError
 from shared.job.directory import JobDir
 from shared.storage import files
+from shared.storage.lock import open_locked
 
 RENEW_SECONDS = 15.0
 STALE_SECONDS = 60.0
@@ -92,3 +93,28 @@ def _lives(pid: int) -> bool:
     except OSError:
         return True
     return True
+
+
+@contextmanager
+def creation_lock(job: JobDir) -> Iterator[None]:
+    """Keep every other coordinator from making `job`; raises JobBusy when one is at it."""
+    if job.in_store:
+        with creation_object(job):
+            yield
+        return
+    # Drive mounts know no locks. The path files of one source are the same whoever writes them.
+    locked = open_locked(job.creation_lock)
+    if locked is None:
+        raise JobBusy(
+            f"Another process is listing the images of {job.path} right now, or importing its vectors: "
+            "wait until it shows its progress, then run the same command to watch along."
+        )
+    handle, _ = locked
+    try:
+        yield
+    finally:
+        job.creation_lock.unlink(missing_ok=True)
+        os.close(handle)
+        for directory in (job.paths_dir, job.path):
+            with suppress(OSError):
+                directory.rmdir()  # Only an empty one goes: a source without images leaves nothing behind.

@@ -9,10 +9,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from coordinator.jobs.create import digested
 from coordinator.pack.member_names import MemberNames
 from coordinator.sources.choosing import EVERYTHING, Choice, choice_of
-from coordinator.sources.listing import Listing, PathDigest, no_images, partitions_of
+from coordinator.sources.listing import Listing, PathDigest, digested, no_images, partitions_of
 from coordinator.sources.resolve import open_source
 from shared.errors import PackError, SourceError, UsageError
 from shared.images.paths import to_os_path, to_text

@@ -97,3 +97,10 @@ class PathDigest:
 
     def hexdigest(self) -> str:
         return self._digest.hexdigest()
+
+
+def digested(listing: Listing, digest: PathDigest) -> Iterator[Listed]:
+    """The images of `listing`, their paths digested as they go by."""
+    for image in listing.images:
+        digest.add(image.path)
+        yield image

@@ -1,17 +1,12 @@
 """Frozen messages, task names and queue names; JSON in and out, versioned, never a pickle, an array or a path."""
 
-import base64
-import binascii
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-import numpy as np
-
-from shared.errors import JobError, LookalikeError, MessageError, error_from_json, error_to_json
+from shared.errors import JobError, MessageError
 from shared.job.directory import check_job_id
 from shared.job.identity import is_identity, known_as
-from shared.messages.filter import Filter
 
 VERSION = 1
 
@@ -31,9 +26,6 @@ TASK_QUEUES = {
 }
 
 MAX_PARTITION = 10_000_000
-MAX_K = 1_000
-MAX_IMAGE_BYTES = 32 << 20
-MAX_VECTOR_BYTES = 4 * 65_536
 
 
 def _fields(table: Any, kind: str, names: set[str], optional: frozenset[str] = frozenset()) -> Mapping[str, Any]:
@@ -144,190 +136,3 @@ class MergeJob(_AboutJob):
 
     __slots__ = ()
     kind = "merge"
-
-
-def _decoded_size(text: str) -> int:
-    """Bytes that base64 of this length stands for."""
-    return len(text) // 4 * 3 - text[-2:].count("=")
-
-
-@dataclass(frozen=True, slots=True, eq=False)  # Arrays do not compare to one truth value.
-class Query:
-    """One thing to look for: a vector (float32 [d], any length but 0) or the encoded bytes of an image."""
-
-    vector: np.ndarray | None = None
-    image: bytes | None = None
-
-    def to_json(self) -> dict[str, str]:
-        if self.vector is not None:
-            little = np.ascontiguousarray(self.vector, dtype="<f4")
-            return {"vector": base64.b64encode(little.tobytes()).decode("ascii")}
-        return {"image": base64.b64encode(self.image or b"").decode("ascii")}
-
-    @classmethod
-    def from_json(cls, table: Any, max_image_bytes: int = MAX_IMAGE_BYTES) -> Self:
-        """Raises MessageError for anything but what `to_json` gives, or for an image of over `max_image_bytes`.
-
-        What is too long is refused before it is decoded.
-        """
-        if not isinstance(table, Mapping) or set(table) not in ({"vector"}, {"image"}):
-            raise MessageError('A query must be a JSON object with just "vector" or just "image".')
-        ((kind, text),) = table.items()
-        most = max_image_bytes if kind == "image" else MAX_VECTOR_BYTES
-        if isinstance(text, str) and (size := _decoded_size(text)) > most:
-            raise MessageError(f"The {kind} of a query has {size:,} bytes, and at most {most:,} are read.")
-        try:
-            data = base64.b64decode(text, validate=True)
-        except (binascii.Error, TypeError, ValueError):
-            raise MessageError(f"The {kind} of a query must be base64 text.") from None
-        if kind == "image":
-            return cls(image=data)
-        if len(data) % 4 or not data:
-            raise MessageError(f"The vector of a query has {len(data)} bytes; float32 values take 4 each.")
-        return cls(vector=np.frombuffer(data, dtype="<f4").astype(np.float32))
-
-
-@dataclass(frozen=True, slots=True)
-class SearchJob:
-    """Many queries to one job's index, answered in one reply in the same order.
-
-    `exact` compares with every embedding of the job instead of the index's candidates: the truth, at its price. A
-    `filter` limits the hits; a message without one is as it was before there were filters. Without an `identity` any
-    job of the name answers.
-    """
-
-    job: str
-    queries: tuple[Query, ...]
-    k: int = 10
-    exact: bool = False
-    filter: Filter | None = None
-    identity: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        queries = [query.to_json() for query in self.queries]
-        return (
-            {
-                "version": VERSION,
-                "job": self.job,
-                "k": self.k,
-                "exact": self.exact,
-                "queries": queries,
-            }
-            | ({} if self.filter is None else {"filter": self.filter.to_json()})
-            | ({} if self.identity is None else {"identity": self.identity})
-        )
-
-    @classmethod
-    def from_json(cls, table: Any, max_queries: int = 1_024, max_image_bytes: int = MAX_IMAGE_BYTES) -> Self:
-        """Raises MessageError for anything but what `to_json` gives, for more than `max_queries` queries, or for an
-        image of over `max_image_bytes`."""
-        values = _fields(table, "search", {"job", "k", "exact", "queries"}, frozenset({"filter", "identity"}))
-        queries = values["queries"]
-        if not isinstance(queries, list) or not 1 <= len(queries) <= max_queries:
-            found = len(queries) if isinstance(queries, list) else type(queries).__name__
-            raise MessageError(f"A search message must carry a list of 1 to {max_queries} queries, not {found}.")
-        if not isinstance(values["exact"], bool):
-            raise MessageError(f"exact must be true or false, not {values['exact']!r:.80}.")
-        return cls(
-            _job(values["job"]),
-            tuple(Query.from_json(query, max_image_bytes) for query in queries),
-            _integer(values["k"], "k", 1, MAX_K),
-            values["exact"],
-            Filter.from_json(values["filter"]) if "filter" in values else None,
-            _identity(values),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """One answer to a query: rank from 1, image id, its path as it was listed, cosine similarity."""
-
-    rank: int
-    id: int
-    image_path: str
-    similarity: float
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "rank": self.rank,
-            "id": self.id,
-            "image_path": self.image_path,
-            "similarity": self.similarity,
-        }
-
-
-def _hit(table: Any) -> Hit:
-    hit = Hit(**table)
-    found = (type(hit.rank), type(hit.id), type(hit.image_path))
-    if found != (int, int, str) or type(hit.similarity) not in (int, float):
-        raise TypeError(f"a hit of {table!r:.200}")
-    return hit
-
-
-@dataclass(frozen=True, slots=True)
-class AnsweredBy:
-    """Who answered: the node name of the worker, and the directory or URL of the job as that worker sees it."""
-
-    worker: str
-    job: str
-
-    def to_json(self) -> dict[str, str]:
-        return {"worker": self.worker, "job": self.job}
-
-    @classmethod
-    def from_json(cls, table: Any) -> Self:
-        """Raises MessageError for anything but what `to_json` gives."""
-        if (
-            not isinstance(table, Mapping)
-            or set(table) != {"worker", "job"}
-            or not all(isinstance(text, str) for text in table.values())
-        ):
-            raise MessageError(f"answered_by must hold the texts worker and job, not {table!r:.200}.")
-        return cls(table["worker"], table["job"])
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What became of one query: its hits and the worker's milliseconds, or the error that kept it from them.
-
-    `answered_by` is known of an answer that came in a reply which says it.
-    """
-
-    hits: tuple[Hit, ...] = ()
-    milliseconds: float = 0.0
-    error: LookalikeError | None = None
-    answered_by: AnsweredBy | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        if self.error is not None:
-            return {"error": error_to_json(self.error)}
-        return {
-            "hits": [hit.to_json() for hit in self.hits],
-            "milliseconds": self.milliseconds,
-        }
-
-    @classmethod
-    def from_json(cls, table: Any) -> Self:
-        """Raises MessageError for anything but what `to_json` gives."""
-        try:
-            if "error" in table:
-                return cls(error=error_from_json(table["error"]))
-            return cls(tuple(_hit(hit) for hit in table["hits"]), float(table["milliseconds"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise MessageError(
-                f"A worker's answer can't be read ({error!r}): run the same version everywhere."
-            ) from None
-
-
-def reply_to_json(answers: list[Answer], answered_by: AnsweredBy | None = None) -> dict[str, Any]:
-    table = {"version": VERSION, "answers": [answer.to_json() for answer in answers]}
-    return table if answered_by is None else table | {"answered_by": answered_by.to_json()}
-
-
-def reply_from_json(table: Any) -> list[Answer]:
-    """The answers of a reply, in the order of the queries; raises MessageError when it is none."""
-    values = _fields(table, "reply", {"answers"}, frozenset({"answered_by"}))
-    if not isinstance(values["answers"], list):
-        raise MessageError("A reply must carry a list of answers.")
-    answered_by = AnsweredBy.from_json(values["answered_by"]) if "answered_by" in values else None
-    return [replace(Answer.from_json(answer), answered_by=answered_by) for answer in values["answers"]]

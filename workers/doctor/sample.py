@@ -26,8 +26,9 @@ from shared.processes.stage import exit_status, say, say_error
 from shared.settings import Settings, load_settings
 from workers.embed.clock import StageClock
 from workers.embed.partition import reading_threads
-from workers.images.decode import ReadImage, read_image, stream_images
 from workers.images.isolated import IsolatedReaders
+from workers.images.read import ReadImage, read_image
+from workers.images.stream import stream_images
 from workers.models.embedder import Embedder
 from workers.models.loaded import loaded_embedder
 from workers.vectors.ann.plan import choose_index

@@ -11,7 +11,7 @@ from shared.job.manifest import Chunk
 from shared.job.partition.checkpoint import ImageRow
 from workers.embed.dedup import Known, KnownImages
 from workers.embed.pipeline import Overlap
-from workers.images.decode import ReadImage
+from workers.images.read import ReadImage
 from workers.models.embedder import Embedder, has_direction, no_direction
 
 

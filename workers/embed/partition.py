@@ -30,9 +30,10 @@ from workers.embed.kept_rows import Kept, KeptRows
 from workers.embed.pipeline import Overlap
 from workers.embed.source_check import SourceCheck
 from workers.embed.writer import ChunkWriter
-from workers.images.decode import ReadImage, read_image, stream_images
 from workers.images.isolated import IsolatedReaders
 from workers.images.reach import require_source
+from workers.images.read import ReadImage, read_image
+from workers.images.stream import stream_images
 from workers.models.embedder import Embedder
 
 # Decoded images that wait for the model, in batches: enough to ride out a slow file, little in memory.

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from shared.job.altered_copies import Copies
-from shared.messages.tasks import Hit
+from shared.messages.search import Hit
 from shared.vectors import unit
-from workers.evaluate.recall import TIE, Searches
+from workers.evaluate.recall import Searches
 from workers.vectors.embeddings import Floats
+from workers.vectors.exact import TIE
 
 K: Final = 10
 

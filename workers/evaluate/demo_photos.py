@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 from shared.errors import LookalikeError, SourceError, UsageError
 from shared.storage.files import write_bytes
-from workers.images.alterations import ALTERATIONS, Image, encode_jpeg
+from workers.images.alterations import ALTERATIONS
+from workers.images.encode import Image, encode_jpeg
 
 # Real photographs only: no drawing, no chart, and of the stereo pair one picture. page.png stays out because libpng
 # complains about its colour profile on stderr.

@@ -3,52 +3,21 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from shared.messages.tasks import Hit
+from shared.messages.search import Hit
 from shared.processes.failpoints import failpoint
-from shared.vectors import unit, widen
-from workers.vectors.embeddings import BLOCK_ROWS, Floats, Rows, StoredEmbeddings
-
-TIE: Final = 1e-6
-"""Cosine similarities closer than this are one value: float32 sums of the same numbers differ by as much."""
-
-# Kept beyond k while the blocks pass: a matrix product gives equal embeddings values that differ in the last bits.
-_SLACK = 32
-_NOTHING = -2.0  # Below every cosine.
-
-
-class Neighbours(NamedTuple):
-    """The images nearest to each query: ids int64 [q, k] and cosine similarities float32 [q, k], best first.
-
-    Where fewer than k were found, the rest of the row is id -1 with similarity -inf.
-    """
-
-    ids: Rows
-    similarities: Floats
+from shared.vectors import unit
+from workers.vectors.embeddings import Floats, Rows, StoredEmbeddings
+from workers.vectors.exact import TIE, Neighbours, exact_search
 
 
 class Searches(Protocol):
     """Anything that answers one query (float32 [d]) with hits, such as `workers.search.searcher.Searcher`."""
 
     def search(self, vector: Floats, k: int) -> Sequence[Hit]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Width:
-    """How widely a search looks: lists read of the index (0 for a flat one), and candidates compared exactly.
-
-    Both are the most that there may be. With a `list_margin`, a query reads only lists whose centroids are at most so
-    much farther from it, in squared L2, than the nearest one; with a `depth_ratio`, only candidates that the index
-    takes to be at most so many times as far as the k-th are compared. 0 stands for no such bound.
-    """
-
-    nprobe: int
-    depth: int
-    list_margin: float = 0.0
-    depth_ratio: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,53 +46,6 @@ class Yardstick:
         """Its first `count` queries, with their truth."""
         truth = Neighbours(self.truth.ids[:count], self.truth.similarities[:count])
         return Yardstick(self.ids[:count], self.vectors[:count], truth, self.k)
-
-
-def exact_search(stored: StoredEmbeddings, queries: Floats, k: int) -> Neighbours:
-    """The k embeddings of highest cosine similarity to each query (float32 [q, d], length 1), all of them compared.
-
-    Ties are ordered by image id. With fewer than k embeddings, there are as many columns as embeddings. One block of
-    embeddings is in memory at a time.
-    """
-    k = min(k, len(stored))
-    keep = min(k + _SLACK, len(stored))
-    best = np.full((len(queries), keep), _NOTHING, dtype=np.float32)
-    rows = np.full((len(queries), keep), -1, dtype=np.int64)
-    for first, half in stored.blocks(BLOCK_ROWS):
-        block = widen(half)
-        similarities = queries @ block.T
-        similarities /= np.sqrt(np.einsum("ij,ij->i", block, block))
-        # Rows come in the order of ids, so a later equal need not be looked at. Most blocks change few queries.
-        for number in np.flatnonzero(similarities.max(axis=1) > best[:, -1]):
-            better = np.flatnonzero(similarities[number] > best[number, -1])
-            values = np.concatenate([best[number], similarities[number, better]])
-            value_rows = np.concatenate([rows[number], first + better])
-            kept = _foremost(values, value_rows, k)[:keep]
-            best[number], rows[number] = values[kept], value_rows[kept]
-    return _settled(stored, queries, rows, k)
-
-
-def _foremost(values: Floats, rows: Rows, k: int) -> Rows:
-    """The order of `values`, highest first, in which all that tie with the k-th are ordered by row."""
-    kth = values[np.lexsort((rows, -values))[k - 1]]
-    return np.lexsort((rows, -np.where(np.abs(values - kth) <= TIE, kth, values)))
-
-
-def _settled(stored: StoredEmbeddings, queries: Floats, rows: Rows, k: int) -> Neighbours:
-    """The first k of `rows`, ordered by the similarity that every answer is given with."""
-    ids = np.empty((len(queries), k), dtype=np.int64)
-    similarities = np.empty((len(queries), k), dtype=np.float32)
-    for number, query in enumerate(queries):
-        ids[number], similarities[number] = ranked(stored, rows[number], query, k)
-        stored.release()  # Each scattered row brings the pages around it.
-    return Neighbours(ids, similarities)
-
-
-def ranked(stored: StoredEmbeddings, rows: Rows, query: Floats, k: int) -> tuple[Rows, Floats]:
-    """Image ids and cosine similarities of the best k of `rows`, best first, ties by id."""
-    cosines = stored.cosines(rows, query)
-    order = np.lexsort((rows, -cosines))[:k]
-    return stored.ids[rows[order]], cosines[order]
 
 
 def recall_at(k: int, found: Neighbours, truth: Neighbours) -> float | None:

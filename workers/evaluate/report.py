@@ -23,8 +23,9 @@ from shared.processes import memory
 from shared.processes.stage import exit_status, say
 from shared.settings import load_settings
 from workers.evaluate import accuracy, recall
-from workers.evaluate.recall import Width, Yardstick
-from workers.search.searcher import Searcher, width_of
+from workers.evaluate.recall import Yardstick
+from workers.search.searcher import Searcher
+from workers.search.width import Width, width_of
 from workers.vectors.embeddings import Floats
 
 Report = Callable[[str, float], None]

@@ -4,18 +4,12 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TypeAlias
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from shared.errors import ImageError, UsageError
-
-Image: TypeAlias = npt.NDArray[np.uint8]
-
-QUALITY = 90
-"""JPEG quality of every altered copy whose alteration is not the quality itself."""
+from shared.errors import UsageError
+from workers.images.encode import QUALITY, Image, _checked, encode_jpeg
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +38,6 @@ class Alteration:
         return encode_jpeg(self.change(_checked(image)), self.quality)
 
 
-def encode_jpeg(image: Image, quality: int) -> bytes:
-    """JPEG bytes of an RGB uint8 [h, w, 3] image at `quality` (1-100).
-
-    Raises ImageError where `image` has another shape or dtype, or OpenCV can't write it.
-    """
-    bgr = cv2.cvtColor(_checked(image), cv2.COLOR_RGB2BGR)
-    written, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    if not written:
-        raise ImageError(f"OpenCV could not write an image of shape {image.shape} as JPEG; try another image.")
-    return bytes(data.tobytes())
-
-
 def alter(name: str, image: Image) -> bytes:
     """JPEG bytes of `image` (RGB uint8 [h, w, 3]) after the alteration called `name`.
 
@@ -64,15 +46,6 @@ def alter(name: str, image: Image) -> bytes:
     if name not in ALTERATIONS:
         raise UsageError(f"No alteration is called {name!r}; choose one of: {', '.join(ALTERATIONS)}.")
     return ALTERATIONS[name](image)
-
-
-def _checked(image: Image) -> Image:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        raise ImageError(
-            f"An alteration got an array of dtype {image.dtype} and shape {image.shape}; it needs a decoded image: "
-            "RGB, uint8, [height, width, 3], at least one pixel."
-        )
-    return image
 
 
 def _unchanged(image: Image) -> Image:

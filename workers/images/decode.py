@@ -1,21 +1,14 @@
 """Bytes of an image file to a square of RGB pixels; whatever can't be decoded becomes a failure with its reason."""
 
-import hashlib
 import threading
-import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.errors import ImageError, SettingsError
-from shared.images.location import Location, read_bytes
+from shared.errors import ImageError
 from shared.models import REDUCED, REDUCED_OPAQUE, STRICT, STRICT_OPAQUE
 from workers.images.formats.camera_raw import RawPicture, raw_picture
 from workers.images.formats.floats import float_pixels, float_samples
@@ -30,11 +23,6 @@ from workers.images.structure.check import require_structure
 from workers.images.structure.raster import TIFFS
 from workers.images.structure.raw import is_raw
 
-Item = TypeVar("Item")
-Read = TypeVar("Read")
-
-# A broken image is a row of the job, not a line on stderr.
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 cv2.setNumThreads(1)  # The threads below share the cores; OpenCV's own would only get in their way.
 
 _REDUCED = ((8, cv2.IMREAD_REDUCED_COLOR_8), (4, cv2.IMREAD_REDUCED_COLOR_4), (2, cv2.IMREAD_REDUCED_COLOR_2))
@@ -62,26 +50,6 @@ class DecodedImage:
     pixels: NDArray[np.uint8]
     width: int
     height: int
-
-
-@dataclass(frozen=True, slots=True)
-class ReadImage:
-    """One image of a job as it was read: `status` is "ok" and `pixels` are there, or it is that of an ImageError.
-
-    `path` is the text of the job's list, `bytes` the size of the file, `sha256` 64 hex digits over its bytes. None
-    stands for what the reading did not get as far as. An image whose bytes were known is "ok" without being decoded.
-    """
-
-    path: str
-    bytes: int | None
-    sha256: str | None
-    width: int | None
-    height: int | None
-    pixels: NDArray[np.uint8] | None
-    status: str
-    error_message: str | None
-    read_seconds: float = 0.0
-    decode_seconds: float = 0.0
 
 
 def decode(data: bytes, image_size: int, max_pixels: int, how: str = REDUCED) -> DecodedImage:
@@ -253,74 +221,3 @@ def _upright(pixels: NDArray[np.uint8], orientation: int | None) -> NDArray[np.u
         pixels = pixels.transpose(1, 0, 2) if transpose else pixels
         pixels = pixels[:: -1 if upside_down else 1, :: -1 if mirror else 1]
     return np.ascontiguousarray(pixels, dtype=np.uint8)
-
-
-def read_image(
-    location: Location,
-    image_size: int,
-    max_pixels: int,
-    max_bytes: int,
-    how: str = REDUCED,
-    known: Callable[[str], bool] = lambda sha256: False,
-) -> ReadImage:
-    """Read and decode the image at `location`; a failure is returned, never raised.
-
-    Beyond the statuses of `decode` there are vanished, unreadable, damaged, and oversized for over `max_bytes`.
-    Nothing but a regular file is read, because a FIFO would block and a device may never end. A file that changes
-    meanwhile is what was read of it: `bytes` and `sha256` are of that. Bytes whose sha256 is `known` are not decoded,
-    others in the way `how`.
-    """
-    path, size, sha256 = location.path, None, None
-    began = time.perf_counter()
-    read = None
-    try:
-        data = read_bytes(location.place, max_bytes, location.member)
-        size, sha256 = len(data), hashlib.sha256(data).hexdigest()
-        read = time.perf_counter()
-        if known(sha256):
-            return ReadImage(path, size, sha256, None, None, None, "ok", None, read - began)
-        image = decode(data, image_size, max_pixels, how)
-        found = ReadImage(path, size, sha256, image.width, image.height, image.pixels, "ok", None)
-    except ImageError as error:
-        found = ReadImage(path, size, sha256, None, None, None, error.status, str(error))
-    ended = time.perf_counter()
-    read = ended if read is None else read
-    return replace(found, read_seconds=read - began, decode_seconds=ended - read)
-
-
-def stream_images(
-    locations: Iterable[Item], *, read: Callable[[int, Item], Read], threads: int, ahead: int
-) -> Generator[Read]:
-    """Read and decode the images at `locations` in `threads` threads, and yield the results in that order.
-
-    `read` is called in those threads with the place of an image, from 0, and its location; `read_image` is what it
-    comes to. At most `ahead` images are being decoded or wait for the caller, so memory is bounded and `locations` is
-    pulled lazily.
-    Closing the iterator drops what waits, and returns when the threads have ended. Raises SettingsError for `threads`
-    or `ahead` below 1, and whatever `read` raises.
-    """
-    if threads < 1 or ahead < 1:
-        raise SettingsError(f"Decoding was asked for {threads} threads and {ahead} images ahead; expected at least 1.")
-    return _stream(enumerate(locations), read, threads, ahead)
-
-
-def _stream(
-    locations: Iterator[tuple[int, Item]], read: Callable[[int, Item], Read], threads: int, ahead: int
-) -> Generator[Read]:
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
-    waiting: deque[Future[Read]] = deque()
-
-    def pull() -> None:
-        for place, location in locations:
-            waiting.append(pool.submit(read, place, location))
-            if len(waiting) >= ahead:
-                return
-
-    try:
-        pull()
-        while waiting:
-            image = waiting.popleft().result()
-            pull()
-            yield image
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)

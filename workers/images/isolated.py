@@ -14,7 +14,7 @@ from shared.images.members import Member
 from shared.models import REDUCED
 from shared.processes.child import ChildProcess, Piece, serve
 from shared.processes.own import module_command
-from workers.images.decode import ReadImage, read_image
+from workers.images.read import ReadImage, read_image
 
 # A process may also be ended by chance, or for want of memory at a bad moment. An image is given up at the second time.
 _TRIES = 2

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 # The module of decoding takes OpenCV's threads and its messages away from a process. One of a user's keeps them.
 _threads, _level = cv2.getNumThreads(), cv2.utils.logging.getLogLevel()
 
-from workers.images.alterations import encode_jpeg  # noqa: E402
 from workers.images.decode import decode_photo  # noqa: E402
+from workers.images.encode import encode_jpeg  # noqa: E402
 
 cv2.setNumThreads(_threads)
 cv2.utils.logging.setLogLevel(_level)

@@ -26,13 +26,14 @@ from shared.settings import Settings
 from shared.storage import files
 from workers.evaluate import recall
 from workers.evaluate.accuracy import accuracy_at_10
-from workers.evaluate.recall import Width
 from workers.merge import directories, fill, tune
 from workers.merge.fill import Report
 from workers.search.searcher import Searcher
+from workers.search.width import Width
 from workers.vectors.ann import faiss_index as index
 from workers.vectors.ann.plan import IndexPlan
-from workers.vectors.embeddings import Images, StoredEmbeddings, sealed_images, write_images
+from workers.vectors.embeddings import StoredEmbeddings
+from workers.vectors.image_list import Images, sealed_images, write_images
 
 QUERIES: Final = 500
 SEED: Final = 0

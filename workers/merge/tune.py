@@ -6,10 +6,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from workers.evaluate.recall import TIE, Measurement, Width, Yardstick
+from workers.evaluate.recall import Measurement, Yardstick
+from workers.search.width import Width
 from workers.vectors.ann import faiss_index as index
 from workers.vectors.ann.plan import IndexPlan
 from workers.vectors.embeddings import Rows, StoredEmbeddings
+from workers.vectors.exact import TIE
 
 DEPTHS: Final = (20, 30, 50, 70, 100, 150, 200, 300, 400, 500, 700, 1_000, 1_400, 2_000)
 """Candidates compared exactly, as far as tuning tries."""

@@ -8,8 +8,8 @@ from typing import Final
 from shared.errors import ImageError
 from shared.processes.own import module_command
 from shared.processes.stage import ending
-from workers.images.alterations import encode_jpeg
 from workers.images.decode import decode_photo
+from workers.images.encode import encode_jpeg
 
 # A process may also be ended by chance, or for want of memory at a bad moment.
 _TRIES: Final = 2

@@ -19,7 +19,7 @@ from shared.pack.tables import Block, Packed, PackRow
 from shared.processes.control import Stopped
 from shared.processes.stage import exit_status, say
 from shared.storage import files
-from workers.images.decode import stream_images
+from workers.images.stream import stream_images
 from workers.pack.reader import PackImage, PackReader
 from workers.pack.tar import TarFile
 

@@ -13,7 +13,7 @@ from cachetools import LRUCache
 from shared.errors import ImageError, LookalikeError, QueryError
 from shared.job.directory import JobDir
 from shared.job.manifest import Manifest
-from shared.messages.tasks import Answer, Hit, Query, SearchJob
+from shared.messages.search import Answer, Hit, Query, SearchJob
 from shared.processes.failpoints import failpoint
 from shared.settings import Settings
 from workers.models.embedder import Embedder, has_direction, no_direction

@@ -20,13 +20,14 @@ from shared.job.manifest import load_manifest
 from shared.job.partition import ledger
 from shared.job.source.moved import read_moved
 from shared.messages.filter import Filter
-from shared.messages.tasks import MAX_K, Hit
+from shared.messages.search import MAX_K, Hit
 from shared.remedy import Remedy
-from workers.evaluate import recall
-from workers.evaluate.recall import Width
 from workers.search.filters import Chosen, Filters
+from workers.search.width import Width, width_of
 from workers.vectors.ann import faiss_index as index
-from workers.vectors.embeddings import Floats, Images, Rows, StoredEmbeddings
+from workers.vectors.embeddings import Floats, Rows, StoredEmbeddings
+from workers.vectors.exact import exact_search
+from workers.vectors.image_list import Images
 from workers.vectors.rerank import nearest
 
 # Up to here, comparing all that a filter chose takes no longer than an index that is searched widely enough for them.
@@ -178,7 +179,7 @@ class Searcher:
         narrow = chosen is not None and len(chosen.ids) <= _NARROW
         if exact or (narrow and len(units) >= _MATRIX_QUERIES):
             compared = self.stored if chosen is None else self.stored.only(self.stored.rows_of(chosen.ids))
-            found = recall.exact_search(compared, units, k)
+            found = exact_search(compared, units, k)
             rows = [self.stored.rows_of(ids) for ids in found.ids]
             return [self._hits(*one) for one in zip(rows, found.similarities, strict=True)]
         if len(units) < _SHARED_QUERIES:
@@ -248,11 +249,6 @@ class Searcher:
             raise QueryError(f"Query vector {bad[0] + 1} of {len(vectors)} holds {what}, so nothing is similar to it.")
         units: Floats = (vectors / lengths[:, None]).astype(np.float32)
         return units
-
-
-def width_of(info: builds.IndexInfo) -> Width:
-    """How widely a build is searched."""
-    return Width(info.nprobe, info.rerank_depth, info.list_margin, info.depth_ratio)
 
 
 class _Answers:

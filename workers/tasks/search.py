@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from celery import Task, shared_task
 
 from shared.errors import LookalikeError, MessageError
-from shared.messages.tasks import SEARCH_TASK, Answer, AnsweredBy, SearchJob, reply_to_json
+from shared.messages.search import Answer, AnsweredBy, SearchJob, reply_to_json
+from shared.messages.tasks import SEARCH_TASK
 from workers.tasks.runtime import Runtime
 
 if TYPE_CHECKING:

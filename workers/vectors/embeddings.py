@@ -3,15 +3,13 @@
 import mmap
 import resource
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from shared.errors import CorruptFile, QueryError
 from shared.job.cache import Held
@@ -19,10 +17,6 @@ from shared.job.directory import JobDir
 from shared.job.partition import ledger, sealing
 from shared.job.partition.ledger import Seal
 from shared.job.source.moved import Moved
-from shared.processes.failpoints import failpoint
-from shared.remedy import Remedy
-from shared.storage import files
-from shared.storage.parquet import read_table
 from shared.vectors import widen
 
 Half = npt.NDArray[np.float16]
@@ -33,9 +27,6 @@ _NOT_MOVED: Final = Moved()
 BLOCK_ROWS: Final = 8_192
 """Rows that a stage holds as float32 at once: 59 MB at 1,792 dimensions."""
 
-IMAGES_SCHEMA = pa.schema(
-    [pa.field("id", pa.int64(), nullable=False), pa.field("image_path", pa.string(), nullable=False)]
-)
 
 # A warm row of 1,792 dimensions is copied in half a microsecond, a cold one in 40 and more.
 _WARM_SECONDS = 5e-6
@@ -261,53 +252,3 @@ class _SomeEmbeddings(StoredEmbeddings):
 
     def release(self) -> None:
         self._stored.release()
-
-
-class Images:
-    """The image of each row of a build: ids int64 [N], and image paths that stay on disk until one is asked for."""
-
-    def __init__(self, batches: Sequence[pa.RecordBatch], moved: Moved = _NOT_MOVED) -> None:
-        """`batches` hold the paths that were listed; `moved` is where their source moved to since."""
-        self._moved = moved
-        self._paths = [batch.column("image_path") for batch in batches]
-        self._starts = np.concatenate([[0], np.cumsum([len(batch) for batch in batches])]).astype(np.int64)
-        self.ids: Rows = np.concatenate([np.empty(0, np.int64), *(batch.column("id").to_numpy() for batch in batches)])
-
-    @classmethod
-    def open(cls, path: Path, moved: Moved = _NOT_MOVED) -> "Images":
-        """Map a file that `write_images` wrote; raises CorruptFile when it is something else."""
-        try:
-            reader = pa.ipc.open_file(pa.memory_map(str(path)))
-            if not reader.schema.equals(IMAGES_SCHEMA):
-                raise ValueError(f"its columns are {reader.schema.names}")
-            return cls([reader.get_batch(number) for number in range(reader.num_record_batches)], moved)
-        except (OSError, ValueError, pa.ArrowException) as error:
-            raise CorruptFile(
-                f"{path} is not the list of images of an index ({error})",
-                remedy=Remedy("repair", does="removes the build", then=Remedy("make", does="builds it anew")),
-            ) from None
-
-    def paths(self, rows: Rows) -> list[str]:
-        """Where the images of the given rows lie now, int64 [n]."""
-        numbers = np.searchsorted(self._starts, rows, side="right") - 1
-        places = zip(numbers.tolist(), (rows - self._starts[numbers]).tolist(), strict=True)
-        return [self._moved.now(self._paths[number][place].as_py()) for number, place in places]
-
-
-def write_images(path: Path, batches: Iterable[pa.RecordBatch]) -> None:
-    """Write id and image_path of all rows as an Arrow file, uncompressed so that it can be mapped."""
-    with (
-        files.written_aside(path) as aside,
-        pa.OSFile(str(aside), "wb") as sink,
-        pa.ipc.new_file(sink, IMAGES_SCHEMA) as writer,
-    ):
-        for batch in batches:
-            writer.write_batch(batch)
-
-
-def sealed_images(job: JobDir, seals: Iterable[Seal]) -> Iterator[pa.RecordBatch]:
-    """Id and image path of the embedded images, one batch a partition, pages checked; CorruptFile when unreadable."""
-    failpoint("check_sealed")
-    for seal in seals:
-        table = read_table(job.metadata(seal.partition), IMAGES_SCHEMA.names).cast(IMAGES_SCHEMA)
-        yield (table.combine_chunks().to_batches()[0] if len(table) else pa.RecordBatch.from_pylist([], IMAGES_SCHEMA))

@@ -4,9 +4,10 @@ from typing import Annotated
 
 import typer
 
+from coordinator.commands.options import Job, Json
 from coordinator.display import integrity, terminal
 from coordinator.display.remedies import command
-from coordinator.display.terminal import Job, Json, out
+from coordinator.display.terminal import out
 from coordinator.integrity.findings import Checked
 from coordinator.integrity.repair import repair as repaired
 from coordinator.integrity.verify import verify as verified

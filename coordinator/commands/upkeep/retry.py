@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
+from coordinator.commands.options import Broker, Engine, Job
 from coordinator.display import job as display
 from coordinator.display import terminal
-from coordinator.display.terminal import Broker, Engine, Job, err
+from coordinator.display.terminal import err
 from coordinator.jobs.progress import ProgressReader
 from coordinator.jobs.retry import by_status, failed_images, is_under_way, take_back
 from coordinator.jobs.run import run_job

@@ -19,6 +19,7 @@ from shared.broker.connection import make_app
 from shared.broker.lease import clear_troubles, troubles
 from shared.errors import ImageError, JobError, LookalikeError, MessageError, NoIndexYet, QueryError
 from shared.job.directory import JobDir
+from shared.messages.search import Query, SearchJob, reply_from_json
 from shared.messages.tasks import (
     EMBED_QUEUE,
     EMBED_TASK,
@@ -27,9 +28,6 @@ from shared.messages.tasks import (
     QUERY_QUEUE,
     SEARCH_TASK,
     EmbedPartition,
-    Query,
-    SearchJob,
-    reply_from_json,
 )
 from shared.settings import Settings
 from tests.integration.faults.bench import is_ready

@@ -13,7 +13,7 @@ from benchmarks.resume import Chunks
 from coordinator.local.workers import worker_command
 from shared.errors import UsageError
 from shared.job.directory import JobDir
-from shared.messages.tasks import Answer, Hit
+from shared.messages.search import Answer, Hit
 from tests.support.make_job import image_path, make_job
 from workers.images.alterations import ALTERATIONS
 

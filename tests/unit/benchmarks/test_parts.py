@@ -13,7 +13,6 @@ from shared.errors import UsageError
 from shared.job.index_request import Wish, write_wish
 from shared.settings import Settings
 from tests.support.make_job import MadeJob, clustered, make_job
-from workers.evaluate.recall import exact_search
 from workers.merge.build import merge
 from workers.search.searcher import Searcher
 from workers.vectors import embeddings, rerank
@@ -21,6 +20,7 @@ from workers.vectors.ann import faiss_index
 from workers.vectors.ann import ivf as lists
 from workers.vectors.ann.layers import bare_ivf
 from workers.vectors.embeddings import StoredEmbeddings
+from workers.vectors.exact import exact_search
 
 pytestmark = pytest.mark.slow
 

@@ -31,7 +31,7 @@ from coordinator.sources import resolve
 from shared.broker.lease import Holder, Trouble
 from shared.errors import BrokerUnreachable, NoWorker, QueryError, WorkerFailed
 from shared.messages.filter import Filter
-from shared.messages.tasks import Answer, AnsweredBy, Hit, Query
+from shared.messages.search import Answer, AnsweredBy, Hit, Query
 from shared.processes.own import module_command
 from shared.settings import Settings, load_settings
 from tests.support.make_job import MadeJob, make_job

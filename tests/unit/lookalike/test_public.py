@@ -30,7 +30,7 @@ from lookalike import client as public_client
 from lookalike.job import Job
 from shared.errors import JobNotFound, NoIndexYet, NoWorker, UsageError
 from shared.job.directory import JobDir
-from shared.messages.tasks import Answer, Hit
+from shared.messages.search import Answer, Hit
 from shared.settings import Settings
 from tests.support.make_job import make_job
 from tests.unit.conftest import Run

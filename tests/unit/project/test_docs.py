@@ -27,12 +27,12 @@ from shared.errors import ImageError, LookalikeError, NoWorker
 from shared.job import path_list
 from shared.job.partition import checkpoint, sealing
 from shared.job.partition.checkpoint import ImageRow
-from shared.messages.tasks import Hit
+from shared.messages.search import Hit
 from shared.pack import tables
 from shared.settings import BROKER_VARIABLES, Settings
 from tests.support.make_job import image_path, make_job, unit
 from workers.merge import build
-from workers.vectors import embeddings
+from workers.vectors import image_list
 
 ROOT = Path(__file__).parents[3]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -153,7 +153,7 @@ def test_the_other_files_are_described_by_their_names_and_keys(tmp_path: Path) -
     made = make_job(tmp_path / "job", listed=20, sealed=[0])
     keys = {*json.loads(made.job.spec.read_text()), *json.loads(made.job.seal(0).read_text())}
     assert [key for key in sorted(keys) if f"`{key}`" not in page] == []
-    for column in embeddings.IMAGES_SCHEMA:
+    for column in image_list.IMAGES_SCHEMA:
         assert f"`{column.name}` {column.type}" in page
 
 

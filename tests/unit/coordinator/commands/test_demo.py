@@ -9,7 +9,7 @@ import pytest
 from coordinator.commands.demo import DemoPhotos, DemoQuery, cut_photos, find_again
 from coordinator.jobs.progress import ProgressReader
 from shared.errors import SourceError
-from shared.messages.tasks import Answer, Hit
+from shared.messages.search import Answer, Hit
 from tests.support.make_job import make_job
 
 pytestmark = pytest.mark.slow

@@ -28,8 +28,8 @@ from tests.support.make_job import MadeJob, clustered, make_job
 from tests.unit.conftest import Run
 from tests.unit.coordinator.jobs.test_progress import build
 from workers.evaluate import plot, report
-from workers.evaluate.recall import Width
 from workers.merge import build as merging
+from workers.search.width import Width
 
 pytestmark = pytest.mark.slow
 

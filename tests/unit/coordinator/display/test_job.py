@@ -7,13 +7,14 @@ from rich.console import Console, RenderableType
 
 from coordinator.display import integrity
 from coordinator.display import job as display
+from coordinator.display.hits import fewer_line, hits_table, search_json
 from coordinator.integrity.findings import Checked, Kind
 from coordinator.jobs.activity import AtWork
 from coordinator.jobs.progress import Progress
 from coordinator.jobs.reconcile import Look
 from shared.broker.lease import Holder, Trouble
 from shared.errors import ImageError, QueryError
-from shared.messages.tasks import Answer, Hit
+from shared.messages.search import Answer, Hit
 from shared.processes.load import StageLoad
 from tests.unit.shared.job.test_builds import info_of
 
@@ -146,7 +147,7 @@ ANSWER = Answer((Hit(1, 7, "/photos/[red] :dog: [/x].jpg", 0.98765), Hit(2, 3, "
 
 
 def test_hits_are_a_table_with_paths_as_they_are() -> None:
-    table = shown(display.hits_table("[bold]query[/] :cat:.jpg", ANSWER))
+    table = shown(hits_table("[bold]query[/] :cat:.jpg", ANSWER))
     assert "[bold]query[/] :cat:.jpg  ·  12.3 ms in the worker" in table
     rows = [line.split(maxsplit=2) for line in table.splitlines()[2:]]
     assert [[cell.strip() for cell in row] for row in rows] == [
@@ -158,7 +159,7 @@ def test_hits_are_a_table_with_paths_as_they_are() -> None:
 def test_no_path_is_cut_in_two_where_the_window_is_narrow() -> None:
     path = "/photos" + "/a folder with a long name" * 9 + "/b.jpg"
     hits = tuple(Hit(rank, rank, path, 1 / rank) for rank in range(1, 12))
-    _, heads, *lines = shown(display.hits_table("q.jpg", Answer(hits=hits, milliseconds=1.0)), width=40).splitlines()
+    _, heads, *lines = shown(hits_table("q.jpg", Answer(hits=hits, milliseconds=1.0)), width=40).splitlines()
     assert heads == " #  similarity  image"
     assert len(lines) == 11
     assert lines[0] == f" 1      1.0000  {path}"
@@ -166,25 +167,23 @@ def test_no_path_is_cut_in_two_where_the_window_is_narrow() -> None:
 
 
 def test_an_error_stands_in_the_place_of_the_hits() -> None:
-    assert shown(display.hits_table("q.jpg", Answer(error=QueryError("It has no pixels.")))) == (
-        "q.jpg: It has no pixels.\n"
-    )
+    assert shown(hits_table("q.jpg", Answer(error=QueryError("It has no pixels.")))) == ("q.jpg: It has no pixels.\n")
 
 
 def test_fewer_hits_than_were_asked_for_are_said_with_their_reason() -> None:
     count = len(ANSWER.hits)
     failed = Answer(error=QueryError("No."))
-    assert display.fewer_line([ANSWER, failed], count, filtered=False) == ""
-    assert display.fewer_line([failed], 10, filtered=False) == ""
-    assert display.fewer_line([failed, ANSWER], 1_000, filtered=False) == (
+    assert fewer_line([ANSWER, failed], count, filtered=False) == ""
+    assert fewer_line([failed], 10, filtered=False) == ""
+    assert fewer_line([failed, ANSWER], 1_000, filtered=False) == (
         f"{count} hits instead of 1,000: the job has no more embedded images."
     )
-    assert "the filter leaves no more" in display.fewer_line([ANSWER], 1_000, filtered=True)
+    assert "the filter leaves no more" in fewer_line([ANSWER], 1_000, filtered=True)
 
 
 def test_search_json_is_the_documented_one() -> None:
     crashed = Answer(error=ImageError("It crashed.", "quarantined"))
-    table = display.search_json(["a.jpg", "b.jpg", "c.jpg"], [ANSWER, Answer(error=QueryError("No.")), crashed])
+    table = search_json(["a.jpg", "b.jpg", "c.jpg"], [ANSWER, Answer(error=QueryError("No.")), crashed])
     assert json.loads(json.dumps(table)) == [
         {
             "query": "a.jpg",
@@ -201,7 +200,7 @@ def test_search_json_is_the_documented_one() -> None:
 
 def test_an_answer_for_each_query_is_expected() -> None:
     with pytest.raises(ValueError, match="zip"):
-        display.search_json(["a.jpg"], [])
+        search_json(["a.jpg"], [])
 
 
 def test_who_is_at_work_is_a_line_each() -> None:

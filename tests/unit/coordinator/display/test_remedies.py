@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from coordinator import cli
-from coordinator.display import job, remedies, terminal
+from coordinator.display import hits, job, remedies, terminal
 from coordinator.display.remedies import typed
 from coordinator.integrity.findings import Finding, Kind
 from coordinator.jobs.activity import AtWork
@@ -29,7 +29,7 @@ from shared.errors import (
     error_from_json,
     error_to_json,
 )
-from shared.messages.tasks import Answer
+from shared.messages.search import Answer
 from shared.processes.stage import result_of
 from shared.remedy import ACTIONS, Action, Remedy, with_remedy
 
@@ -154,7 +154,7 @@ def test_a_reply_carries_the_remedy_beside_the_message() -> None:
 
 def test_the_json_of_a_search_and_of_a_finding_has_it_too() -> None:
     answer = Answer(error=NoIndexYet("No index", remedy=AGAIN))
-    (row,) = job.search_json(["a.jpg"], [answer])
+    (row,) = hits.search_json(["a.jpg"], [answer])
     assert (row["error"], row["remedy"]) == ("No index: the next indexing embeds it again.", AGAIN.to_json())
     found = Finding("ledger/0001.json", Kind.DAMAGE, "It is cut short.", "removed", then=AGAIN).to_json()
     assert found["sentence"] == "It is cut short. With a repair it is removed, and the next indexing embeds it again."

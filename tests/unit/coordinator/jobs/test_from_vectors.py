@@ -17,8 +17,9 @@ from coordinator.integrity.findings import Checked
 from coordinator.integrity.repair import repair
 from coordinator.integrity.verify import verify
 from coordinator.jobs import create, from_vectors
-from coordinator.jobs.create import creation_lock, make_or_open
+from coordinator.jobs.create import make_or_open
 from coordinator.jobs.from_vectors import import_vectors
+from coordinator.jobs.lock import creation_lock
 from coordinator.jobs.progress import ProgressReader
 from coordinator.jobs.rollback import rollback
 from coordinator.sources.vectors import vectors

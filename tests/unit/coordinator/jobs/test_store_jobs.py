@@ -17,9 +17,9 @@ from coordinator.commands import services
 from coordinator.integrity.findings import Checked, Kind
 from coordinator.integrity.repair import repair
 from coordinator.integrity.verify import verify
-from coordinator.jobs.create import creation_lock, make_or_open
+from coordinator.jobs.create import make_or_open
 from coordinator.jobs.from_vectors import import_vectors
-from coordinator.jobs.lock import creation_object
+from coordinator.jobs.lock import creation_lock, creation_object
 from coordinator.jobs.progress import ProgressReader
 from coordinator.jobs.rollback import rollback
 from coordinator.local import broker

@@ -227,7 +227,7 @@ def test_patterns_of_a_manifest_that_are_none_are_damage(tmp_path: Path, wrong: 
 
 def test_patterns_are_typed_as_options_of_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[tuple[Any, ...]] = []
-    monkeypatch.setattr("coordinator.cli.index_job", lambda *values: said.append(values))
+    monkeypatch.setattr("coordinator.commands.index.index_job", lambda *values: said.append(values))
     typed = ["index", str(tmp_path), str(tmp_path / "job"), "--exclude", "*.png", "--include", "a", "--exclude", "b/"]
     assert CliRunner().invoke(app, typed).exit_code == 0
     assert Choice(("*.png", "b/"), ("a",)) in said[0]

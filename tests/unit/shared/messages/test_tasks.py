@@ -13,24 +13,17 @@ from hypothesis.extra import numpy as npst
 from shared.errors import ImageError, LookalikeError, MessageError, NoIndexYet, QueryError
 from shared.job.directory import check_job_id
 from shared.messages.filter import Filter
+from shared.messages.search import MAX_K, Answer, AnsweredBy, Hit, Query, SearchJob, reply_from_json, reply_to_json
 from shared.messages.tasks import (
     EMBED_QUEUE,
-    MAX_K,
     MAX_PARTITION,
     MERGE_QUEUE,
     QUERY_QUEUE,
     QUEUES,
     TASK_QUEUES,
-    Answer,
-    AnsweredBy,
     EmbedCopies,
     EmbedPartition,
-    Hit,
     MergeJob,
-    Query,
-    SearchJob,
-    reply_from_json,
-    reply_to_json,
 )
 from shared.storage.remote import OutOfReach
 

@@ -25,8 +25,8 @@ from shared.processes.load import StageLoad
 from tests.support.make_job import model_spec
 from workers.embed.dedup import KnownImages
 from workers.embed.partition import PartitionProgress, embed_partition
-from workers.images.decode import ReadImage, read_image
 from workers.images.isolated import IsolatedReaders
+from workers.images.read import ReadImage, read_image
 
 SIZE, DIM, BATCH = 8, 12, 4
 

@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pytest
 
 from shared.job.altered_copies import Copies, none_of
-from shared.messages.tasks import Hit
+from shared.messages.search import Hit
 from workers.evaluate.accuracy import K, accuracy_at_10, by_alteration, found, queries_of
 
 

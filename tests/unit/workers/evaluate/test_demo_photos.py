@@ -10,7 +10,8 @@ import pytest
 from shared.errors import SourceError, UsageError
 from workers.evaluate import demo_photos
 from workers.evaluate.demo_photos import DemoPhotos, installed_photographs, main, make_demo_photos
-from workers.images.alterations import ALTERATIONS, alter, encode_jpeg
+from workers.images.alterations import ALTERATIONS, alter
+from workers.images.encode import encode_jpeg
 
 pytestmark = pytest.mark.slow
 

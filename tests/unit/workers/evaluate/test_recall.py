@@ -3,11 +3,12 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from shared.messages.tasks import Hit
+from shared.messages.search import Hit
 from tests.support.make_job import clustered, unit
 from workers.evaluate import recall
-from workers.evaluate.recall import Neighbours
+from workers.vectors import exact
 from workers.vectors.embeddings import StoredEmbeddings
+from workers.vectors.exact import Neighbours
 
 
 def stored_of(vectors: np.ndarray, ids: np.ndarray | None = None, parts: Sequence[int] = ()) -> StoredEmbeddings:
@@ -24,12 +25,12 @@ def brute_force(stored: StoredEmbeddings, queries: np.ndarray, k: int) -> tuple[
 
 
 def test_exact_search_is_brute_force(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recall, "BLOCK_ROWS", 64)
+    monkeypatch.setattr(exact, "BLOCK_ROWS", 64)
     vectors = clustered(1_000, 48)
     stored = stored_of(vectors, ids=np.arange(1_000) * 2 + 5, parts=[10, 300, 300, 999])
     queries = unit(vectors[::37] + 0.3 * clustered(1_000, 48, seed=9)[::37])
     for k in (1, 10, 400):
-        ids, similarities = recall.exact_search(stored, queries, k)
+        ids, similarities = exact.exact_search(stored, queries, k)
         true_ids, true_similarities = brute_force(stored, queries, k)
         assert np.allclose(similarities, true_similarities, atol=1e-6)
         # Far down, two images may lie closer than float32 can tell.
@@ -39,26 +40,26 @@ def test_exact_search_is_brute_force(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_exact_search_gives_all_there_are_when_they_are_few() -> None:
     stored = stored_of(clustered(4, 8))
-    found = recall.exact_search(stored, clustered(2, 8, seed=1), 10)
+    found = exact.exact_search(stored, clustered(2, 8, seed=1), 10)
     assert found.ids.shape == found.similarities.shape == (2, 4)
     assert sorted(found.ids[1].tolist()) == [0, 1, 2, 3]
 
 
 def test_ties_are_ordered_by_id_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recall, "BLOCK_ROWS", 50)
+    monkeypatch.setattr(exact, "BLOCK_ROWS", 50)
     rng = np.random.default_rng(2)
     vectors = unit(rng.normal(size=(997, 40)))
     copies = np.sort(rng.permutation(997)[:300])
     vectors[copies] = vectors[copies[0]]
     stored = stored_of(vectors, parts=[333, 334])
-    found = recall.exact_search(stored, unit(vectors[copies[:1]] + 0.1), 100)
+    found = exact.exact_search(stored, unit(vectors[copies[:1]] + 0.1), 100)
     assert np.array_equal(found.ids[0], copies[:100])
     assert len(np.unique(found.similarities)) == 1
 
 
 def test_what_ties_with_the_last_kept_is_ordered_by_row() -> None:
     values = np.array([0.9, 0.5 + 2e-7, 0.5 - 2e-7, 0.5, 0.8, 0.4], dtype=np.float32)
-    order = recall._foremost(values, np.array([50, 30, 20, 10, 60, 5]), 3)
+    order = exact._foremost(values, np.array([50, 30, 20, 10, 60, 5]), 3)
     assert order.tolist() == [0, 4, 3, 2, 1, 5]
 
 

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import ImageError, UsageError
-from workers.images.alterations import ALTERATIONS, QUALITY, Alteration, alter, encode_jpeg
+from workers.images.alterations import ALTERATIONS, Alteration, alter
+from workers.images.encode import QUALITY, encode_jpeg
 
 
 def picture(height: int = 120, width: int = 160, seed: int = 1) -> np.ndarray:

@@ -49,8 +49,11 @@ from tests.support.strange_images import (
 )
 from workers.images import decode as room
 from workers.images import header
-from workers.images.decode import ReadImage, decode, decode_photo, read_image, stream_images
+from workers.images import read as read_module
+from workers.images.decode import decode, decode_photo
 from workers.images.header import FORMATS
+from workers.images.read import ReadImage, read_image
+from workers.images.stream import stream_images
 
 SIZE = 32
 ROOMY = 10**8
@@ -786,7 +789,7 @@ def row(path: str) -> ReadImage:
 
 def stream(paths: Any, threads: int = 2, ahead: int = 4) -> Any:
     def reading(place: int, location: Location) -> ReadImage:
-        return room.read_image(location, SIZE, ROOMY, ROOMY)
+        return read_module.read_image(location, SIZE, ROOMY, ROOMY)
 
     return stream_images(map(Location, paths), read=reading, threads=threads, ahead=ahead)
 
@@ -806,7 +809,7 @@ def test_images_come_in_the_order_of_their_paths_whoever_is_done_first(monkeypat
             second_is_done.set()
         return row(path)
 
-    monkeypatch.setattr(room, "read_image", slow_first)
+    monkeypatch.setattr(read_module, "read_image", slow_first)
     assert [image.path for image in stream(map(str, range(20)))] == [str(number) for number in range(20)]
     assert not decode_threads()
 
@@ -832,7 +835,7 @@ def test_no_more_than_ahead_images_are_in_flight_or_waiting(monkeypatch: pytest.
             pulled += 1
             yield str(number)
 
-    monkeypatch.setattr(room, "read_image", lambda location, *_: row(location.path))
+    monkeypatch.setattr(read_module, "read_image", lambda location, *_: row(location.path))
     images = stream(paths(), threads=3, ahead=ahead)
     assert pulled == 0
     for given_out in range(1, 50):
@@ -852,7 +855,7 @@ def test_closing_early_ends_the_threads_and_drops_what_waits(monkeypatch: pytest
             assert go_on.wait(30)
         return row(path)
 
-    monkeypatch.setattr(room, "read_image", held)
+    monkeypatch.setattr(read_module, "read_image", held)
     images = stream(map(str, itertools.count()), threads=1, ahead=50)
     assert next(images).path == "0"
     assert decode_threads()
@@ -877,7 +880,7 @@ def test_an_unexpected_error_reaches_the_caller_and_leaves_no_thread(monkeypatch
             raise RuntimeError("a bug")
         return row(path)
 
-    monkeypatch.setattr(room, "read_image", fails_at_three)
+    monkeypatch.setattr(read_module, "read_image", fails_at_three)
     seen = []
     with pytest.raises(RuntimeError, match="a bug"):
         seen.extend(image.path for image in stream(map(str, itertools.count())))
@@ -889,7 +892,7 @@ def test_an_error_of_the_path_list_reaches_the_caller(monkeypatch: pytest.Monkey
         yield "0"
         raise OSError("the list is gone")
 
-    monkeypatch.setattr(room, "read_image", lambda location, *_: row(location.path))
+    monkeypatch.setattr(read_module, "read_image", lambda location, *_: row(location.path))
     with pytest.raises(OSError, match="the list is gone"):
         list(stream(paths()))
     assert not decode_threads()

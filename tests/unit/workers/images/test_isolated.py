@@ -13,8 +13,8 @@ from shared.images.paths import to_text
 from shared.models import DECODES
 from shared.processes import child
 from workers.images import isolated
-from workers.images.decode import read_image
 from workers.images.isolated import IsolatedReaders
+from workers.images.read import read_image
 
 pytestmark = pytest.mark.slow
 

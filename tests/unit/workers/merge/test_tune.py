@@ -8,13 +8,15 @@ import pytest
 
 from tests.support.make_job import clustered
 from workers.evaluate import recall
-from workers.evaluate.recall import Measurement, Width, Yardstick
+from workers.evaluate.recall import Measurement, Yardstick
 from workers.merge import tune as tuning
 from workers.merge.tune import Tuned, tune
 from workers.search.searcher import Searcher
+from workers.search.width import Width
 from workers.vectors.ann import faiss_index
 from workers.vectors.ann.plan import IndexPlan
-from workers.vectors.embeddings import IMAGES_SCHEMA, Images, StoredEmbeddings
+from workers.vectors.embeddings import StoredEmbeddings
+from workers.vectors.image_list import IMAGES_SCHEMA, Images
 
 pytestmark = pytest.mark.slow
 

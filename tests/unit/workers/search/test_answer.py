@@ -14,7 +14,7 @@ import pytest
 
 from shared.errors import ImageError, QueryError
 from shared.messages.filter import Filter
-from shared.messages.tasks import Query, SearchJob
+from shared.messages.search import Query, SearchJob
 from shared.models import DECODES, imported_model, resolve_model
 from shared.settings import Settings
 from tests.support.ending_decoders import ending

@@ -16,13 +16,14 @@ from shared.job.manifest import write_manifest
 from shared.messages.filter import Filter
 from shared.settings import Settings
 from tests.support.make_job import MadeJob, clustered, image_path, make_job, model_spec, unit
-from workers.evaluate.recall import Width
 from workers.merge.build import merge
 from workers.search import searcher as search
 from workers.search.searcher import Searcher
+from workers.search.width import Width
 from workers.vectors.ann import faiss_index as index
 from workers.vectors.ann.faiss_index import IndexPlan, plan_from_factory
-from workers.vectors.embeddings import IMAGES_SCHEMA, Images, StoredEmbeddings
+from workers.vectors.embeddings import StoredEmbeddings
+from workers.vectors.image_list import IMAGES_SCHEMA, Images
 
 pytestmark = pytest.mark.slow
 

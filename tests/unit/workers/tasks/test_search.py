@@ -9,7 +9,7 @@ import pytest
 
 from shared.errors import AnotherJob
 from shared.job.directory import JobDir
-from shared.messages.tasks import Answer, AnsweredBy, Hit, Query, SearchJob, reply_from_json
+from shared.messages.search import Answer, AnsweredBy, Hit, Query, SearchJob, reply_from_json
 from shared.settings import Settings
 from tests.support.make_job import MadeJob, make_job
 from workers.tasks import search as query_worker

@@ -14,7 +14,8 @@ from shared.job.partition import ledger
 from shared.vectors import widen
 from tests.support.make_job import MadeJob, image_path, make_job, unit
 from workers.vectors import embeddings as stored_module
-from workers.vectors.embeddings import IMAGES_SCHEMA, Images, StoredEmbeddings, sealed_images, write_images
+from workers.vectors.embeddings import StoredEmbeddings
+from workers.vectors.image_list import IMAGES_SCHEMA, Images, sealed_images, write_images
 
 FAILED = {0, 7, 24, *range(25, 50), 59}  # The first and last image, and a whole partition.
 

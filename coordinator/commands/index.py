@@ -1,0 +1,112 @@
+"""The command `lookalike index`: make a job or go on with one, until its index is promoted."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coordinator.commands.options import Broker, Engine, Exclude, Include, IndexMemory, IndexName, Recall, Sniff
+from coordinator.display import terminal
+from coordinator.jobs import run
+from coordinator.jobs.index_request import NOTHING_TYPED, Typed
+from coordinator.jobs.progress import Progress
+from coordinator.jobs.run import Asked
+from coordinator.local.resources import named_broker
+from coordinator.sources.choosing import EVERYTHING, Choice
+from shared.job.directory import JobDir
+from shared.settings import Settings, load_settings
+
+
+def index(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A folder, a .tar, .zip or .parquet of images, a list of their paths (.txt, .csv, .parquet), a glob "
+            "in quotes, a URL of these, or - for a list on stdin.",
+        ),
+    ],
+    job: Annotated[Path, typer.Argument(metavar="JOB", help="Directory of the job: made, or gone on with.")],
+    model: Annotated[str | None, typer.Option(help="Model name, or the path of a .keras file.")] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Weights file for the model, for machines without a network."),
+    ] = None,
+    engine: Engine = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            metavar="f32|bf16|f16",
+            help="Arithmetic of a new job's model; bf16 is faster on CPUs that have it, f16 on GPUs.",
+        ),
+    ] = None,
+    decode: Annotated[
+        str | None,
+        typer.Option(
+            metavar="reduced|strict",
+            help="How a new job decodes its images; strict: whole and linear, as the article does.",
+        ),
+    ] = None,
+    broker: Broker = None,
+    workers: Annotated[
+        int,
+        typer.Option(min=1, help="Embed workers to start, when no broker is given."),
+    ] = 1,
+    partition_size: Annotated[int | None, typer.Option(min=1, help="Images in one embed task of a new job.")] = None,
+    chunk_size: Annotated[int | None, typer.Option(min=1, help="Images in one checkpoint of a new job.")] = None,
+    index: IndexName = None,
+    recall: Recall = None,
+    index_memory: IndexMemory = None,
+    accepted: Annotated[
+        bool,
+        typer.Option(
+            "--accept-failures", help="Images that are gone, cut short or no images become failed rows, however many."
+        ),
+    ] = False,
+    exclude: Exclude = None,
+    include: Include = None,
+    moved: Annotated[
+        bool,
+        typer.Option(
+            "--moved", help="SOURCE is where the images of JOB lie now: compared, and nothing embedded again."
+        ),
+    ] = False,
+    sniff: Sniff = False,
+) -> None:
+    """Embed all images of SOURCE into JOB and build its index; the same command again goes on where it stood."""
+    directory = JobDir.at(job)
+    settings = load_settings().changed(
+        broker_url=broker,
+        model=model,
+        weights=weights,
+        engine=engine,
+        precision=precision,
+        decode=decode,
+        partition_size=partition_size,
+        chunk_size=chunk_size,
+    )
+    typed = Typed(index, recall, index_memory)
+    choice = Choice(tuple(exclude or ()), tuple(include or ()), sniff)
+    sizes = (partition_size, chunk_size)
+    index_job(source, directory, settings, workers, sizes, typed, accepted, choice, broker, moved)
+
+
+def index_job(
+    source: str,
+    job: JobDir,
+    settings: Settings,
+    workers: int = 1,
+    sizes: tuple[int | None, int | None] = (None, None),
+    typed: Typed | None = None,
+    accepted: bool = False,
+    choice: Choice = EVERYTHING,
+    typed_broker: str | None = None,
+    moved: bool = False,
+) -> Progress:
+    """What `index` does, also for the demo; returns the progress at the end.
+
+    The arguments are those of `run.Asked`; `typed_broker` is the --broker of the command.
+    """
+    asked = Asked(source, job, settings, workers, sizes, typed or NOTHING_TYPED, accepted, choice, moved)
+    with terminal.interruptible(job), terminal.IndexView(job, named_broker(settings, typed_broker)) as view:
+        return run.index(asked, view.tell)

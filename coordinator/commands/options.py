@@ -1,0 +1,61 @@
+"""Options that several commands have."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shared.job.index_request import FAMILIES
+from shared.settings import ENGINES
+
+Job = Annotated[Path, typer.Argument(metavar="JOB", help="Directory of the job.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of lines.")]
+Broker = Annotated[
+    str | None,
+    typer.Option(
+        "--broker",
+        metavar="URL",
+        help="Redis that carries the messages; left out: an embedded one is started.",
+    ),
+]
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        metavar="|".join(ENGINES),
+        help="What runs the model; left out: OpenVINO on a CPU, where it is installed, else Keras.",
+    ),
+]
+IndexName = Annotated[
+    str | None,
+    typer.Option(
+        "--index",
+        metavar="INDEX",
+        help=f"{', '.join(FAMILIES)}, or a FAISS factory string; left out: as it was asked for before, or auto.",
+    ),
+]
+Recall = Annotated[
+    float | None,
+    typer.Option("--recall", min=0.0, max=1.0, help="recall@10 that the index is tuned to reach; left out: 0.99."),
+]
+IndexMemory = Annotated[
+    str | None,
+    typer.Option("--index-memory", metavar="SIZE", help="What the index may take, such as 500MB; left out: no limit."),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--exclude",
+        metavar="PATTERN",
+        help="Leave out files and folders below SOURCE that match, as in a .gitignore; may be given again.",
+    ),
+]
+Include = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--include",
+        metavar="PATTERN",
+        help="Take what matches although an --exclude or the default leaves it out; may be given again.",
+    ),
+]
+Sniff = Annotated[bool, typer.Option("--sniff", help="Take files without suffix whose first bytes are an image's.")]

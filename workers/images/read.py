@@ -1,0 +1,67 @@
+"""Reading one image: its bytes from where they are, and its pixels or why there are none."""
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.errors import ImageError
+from shared.images.location import Location, read_bytes
+from shared.models import REDUCED
+from workers.images.decode import decode
+
+
+@dataclass(frozen=True, slots=True)
+class ReadImage:
+    """One image of a job as it was read: `status` is "ok" and `pixels` are there, or it is that of an ImageError.
+
+    `path` is the text of the job's list, `bytes` the size of the file, `sha256` 64 hex digits over its bytes. None
+    stands for what the reading did not get as far as. An image whose bytes were known is "ok" without being decoded.
+    """
+
+    path: str
+    bytes: int | None
+    sha256: str | None
+    width: int | None
+    height: int | None
+    pixels: NDArray[np.uint8] | None
+    status: str
+    error_message: str | None
+    read_seconds: float = 0.0
+    decode_seconds: float = 0.0
+
+
+def read_image(
+    location: Location,
+    image_size: int,
+    max_pixels: int,
+    max_bytes: int,
+    how: str = REDUCED,
+    known: Callable[[str], bool] = lambda sha256: False,
+) -> ReadImage:
+    """Read and decode the image at `location`; a failure is returned, never raised.
+
+    Beyond the statuses of `decode` there are vanished, unreadable, damaged, and oversized for over `max_bytes`.
+    Nothing but a regular file is read, because a FIFO would block and a device may never end. A file that changes
+    meanwhile is what was read of it: `bytes` and `sha256` are of that. Bytes whose sha256 is `known` are not decoded,
+    others in the way `how`.
+    """
+    path, size, sha256 = location.path, None, None
+    began = time.perf_counter()
+    read = None
+    try:
+        data = read_bytes(location.place, max_bytes, location.member)
+        size, sha256 = len(data), hashlib.sha256(data).hexdigest()
+        read = time.perf_counter()
+        if known(sha256):
+            return ReadImage(path, size, sha256, None, None, None, "ok", None, read - began)
+        image = decode(data, image_size, max_pixels, how)
+        found = ReadImage(path, size, sha256, image.width, image.height, image.pixels, "ok", None)
+    except ImageError as error:
+        found = ReadImage(path, size, sha256, None, None, None, error.status, str(error))
+    ended = time.perf_counter()
+    read = ended if read is None else read
+    return replace(found, read_seconds=read - began, decode_seconds=ended - read)
