@@ -71,7 +71,7 @@ class _Ours(MetaPathFinder):
 
 
 class _Below(MetaPathFinder):
-    """Finds ours below `lookalike`: `lookalike.shared.errors` is the file shared/errors.py."""
+    """Finds ours below `lookalike`: `lookalike.shared.errors` is the file shared/errors/__init__.py."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None

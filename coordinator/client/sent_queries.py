@@ -22,9 +22,9 @@ from shared.errors import (
     ReplyTimeout,
     WorkerFailed,
 )
+from shared.errors.remedy import Remedy
 from shared.messages.search import Answer, AnsweredBy, reply_from_json
 from shared.messages.tasks import QUERY_QUEUE
-from shared.remedy import Remedy
 from shared.settings import Settings
 
 # How long a reply may stay out before somebody looks whether there is any worker to give it.

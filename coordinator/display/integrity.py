@@ -5,7 +5,7 @@ from typing import Literal
 
 from coordinator.display.remedies import command
 from coordinator.integrity.findings import Checked, Finding, Kind, checked_line
-from shared.remedy import Remedy
+from shared.errors.remedy import Remedy
 
 
 def verdict_line(checked: Checked, job: str) -> str:

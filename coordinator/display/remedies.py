@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from shared.errors import LookalikeError
-from shared.remedy import Remedy, with_remedy
+from shared.errors.remedy import Remedy, with_remedy
 
 # What stands where a command needs a word that is not known.
 _JOB: Final = "JOB"

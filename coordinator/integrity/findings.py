@@ -7,8 +7,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from shared.errors import LookalikeError
+from shared.errors.remedy import Remedy, with_remedy
 from shared.job.directory import JobDir
-from shared.remedy import Remedy, with_remedy
 from shared.text import duration, size
 
 # What is younger and unfinished may be somebody's who is still at it. A merge trains for a while without a sign.

@@ -15,13 +15,13 @@ from coordinator.sources.listing import Listing, PathDigest, digested, partition
 from coordinator.sources.metadata.columns import KnownColumns
 from coordinator.sources.resolve import open_source
 from shared.errors import JobError, SourceError
+from shared.errors.remedy import Remedy, with_remedy
 from shared.images.paths import to_os_path
 from shared.job import builds, path_list
 from shared.job.directory import JobDir
 from shared.job.manifest import Manifest, Partition, load_manifest
 from shared.job.partition import ledger
 from shared.job.source.moved import read_moved
-from shared.remedy import Remedy, with_remedy
 from shared.storage import files
 from shared.storage.parquet import read_table
 

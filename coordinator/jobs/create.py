@@ -14,12 +14,12 @@ from coordinator.sources.listing import Listed, Listing, PathDigest, digested, n
 from coordinator.sources.metadata.columns import KnownColumns
 from coordinator.sources.resolve import open_source
 from shared.errors import JobMismatch, SourceError
+from shared.errors.remedy import Remedy, left_out
 from shared.job import path_list
 from shared.job.directory import JobDir
 from shared.job.manifest import Manifest, Partition, Source, load_manifest, write_manifest
 from shared.job.source.moved import read_moved
 from shared.models import DEFAULT_MODEL, REDUCED, ModelSpec, resolve_model
-from shared.remedy import Remedy, left_out
 from shared.settings import Settings
 from shared.storage import files
 

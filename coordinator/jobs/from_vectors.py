@@ -15,12 +15,12 @@ from coordinator.sources.listing import PathDigest
 from coordinator.sources.vectors.unit_vectors import to_directions
 from coordinator.sources.vectors.vectors import Vectors
 from shared.errors import CorruptFile, JobMismatch
+from shared.errors.remedy import left_out
 from shared.job import path_list
 from shared.job.directory import JobDir
 from shared.job.manifest import Manifest, Partition, Source, load_manifest
 from shared.job.partition import ledger
 from shared.models import IMPORTED_MODEL, imported_model
-from shared.remedy import left_out
 from shared.settings import Settings
 
 KIND: Final = "embeddings"

@@ -8,12 +8,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shared.errors import CorruptFile, JobError, JobMismatch
+from shared.errors.remedy import Remedy
 from shared.job.directory import JobDir
 from shared.job.manifest import Chunk, Manifest, Partition
 from shared.job.partition import checkpoint, ledger
 from shared.job.partition.ledger import Seal
 from shared.job.partition.retry import Retry, read_retry, take_back_seal
-from shared.remedy import Remedy
 from shared.storage.parquet import read_table
 
 _COLUMNS = ["id", "status"]

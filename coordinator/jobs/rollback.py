@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 
 from shared.errors import CorruptFile, JobError, NoIndexYet
+from shared.errors.remedy import Remedy
 from shared.job import builds
 from shared.job.builds import IndexInfo
 from shared.job.directory import JobDir
 from shared.job.index_request import Wish, read_wish, write_wish
 from shared.job.manifest import load_manifest, maker_of
 from shared.job.partition import ledger
-from shared.remedy import Remedy
 
 
 @dataclass(frozen=True, slots=True)

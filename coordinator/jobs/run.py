@@ -21,12 +21,12 @@ from coordinator.sources.listing import SNIFF_HINT
 from shared.broker.connection import CONNECTION_ERRORS, connect, make_app, refused
 from shared.broker.lease import Trouble, clear_troubles
 from shared.errors import BrokerRefuses, JobError, LookalikeError, StoreError, WorkerFailed
+from shared.errors.remedy import Remedy
 from shared.job.builds import IndexInfo
 from shared.job.directory import JobDir
 from shared.job.identity import known_as
 from shared.job.manifest import Manifest
 from shared.messages.tasks import EMBED_QUEUE, MERGE_QUEUE
-from shared.remedy import Remedy
 from shared.settings import Settings
 
 STOPPING = "Stopping; the batch under way ends first …"

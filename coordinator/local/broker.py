@@ -15,8 +15,8 @@ import redis
 from coordinator.local import broker_guard
 from shared.broker.connection import connect
 from shared.errors import BrokerUnreachable
+from shared.errors.remedy import Remedy
 from shared.images.paths import expanded
-from shared.remedy import Remedy
 from shared.settings import Settings
 from shared.storage import scratch
 from shared.storage.lock import lock

@@ -14,11 +14,11 @@ from coordinator.sources.choosing import EVERYTHING, Choice, choice_of
 from coordinator.sources.listing import Listing, PathDigest, digested, no_images, partitions_of
 from coordinator.sources.resolve import open_source
 from shared.errors import PackError, SourceError, UsageError
+from shared.errors.remedy import Remedy, left_out
 from shared.images.paths import to_os_path, to_text
 from shared.job.manifest import Source
 from shared.pack import tables
 from shared.pack.directory import PackDir, PackSpec, load_spec, write_spec
-from shared.remedy import Remedy, left_out
 from shared.settings import Settings
 from shared.storage import files, parquet
 

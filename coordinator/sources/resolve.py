@@ -19,10 +19,10 @@ from coordinator.sources.gathering import fixed_folder, images_in_folder, images
 from coordinator.sources.listing import Listed, Listing
 from coordinator.sources.lists import LISTS, beside
 from shared.errors import PackError, SourceError, UsageError
+from shared.errors.remedy import Remedy
 from shared.images.location import suffix_of
 from shared.images.paths import ARCHIVE_SUFFIXES, is_url, to_os_path, to_text
 from shared.pack.directory import PackDir, load_spec
-from shared.remedy import Remedy
 
 _SOURCES: Final = (
     "a folder of images, a .tar, .zip or .parquet of them, a list of their paths (.txt, .csv, .tsv, .jsonl or "

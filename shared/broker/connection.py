@@ -13,8 +13,8 @@ from shared.broker.keepalive import KeepAlive
 from shared.broker.refusals import permanent
 from shared.broker.url import SOCKET_SCHEME, celery_url, redacted, redis_url, without_secrets
 from shared.errors import BrokerRefuses, BrokerUnreachable
+from shared.errors.remedy import Remedy
 from shared.messages.tasks import QUEUES, TASK_QUEUES
-from shared.remedy import Remedy
 from shared.settings import Settings
 
 RESULT_EXPIRES_SECONDS = 3600

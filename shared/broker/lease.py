@@ -15,8 +15,8 @@ from typing import Self
 import redis
 
 from shared.errors import LookalikeError, error_from_json, error_to_json
+from shared.errors.remedy import Remedy
 from shared.processes.outage import Outage
-from shared.remedy import Remedy
 
 log = logging.getLogger("lookalike.lease")
 

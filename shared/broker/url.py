@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from shared.errors import SettingsError
-from shared.remedy import Remedy
+from shared.errors.remedy import Remedy
 
 SOCKET_SCHEME = "redis+socket"
 _SCHEMES = {"redis", "rediss", SOCKET_SCHEME, "unix"}

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shared.errors import CorruptFile, FingerprintMismatch
+from shared.errors.remedy import Remedy
 from shared.job.directory import JobDir
 from shared.job.manifest import load_manifest
-from shared.remedy import Remedy
 from shared.storage import files, parquet
 
 IMAGES = 48

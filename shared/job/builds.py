@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import CorruptFile, JobMismatch, NoIndexYet
+from shared.errors.remedy import Remedy
 from shared.job.directory import JobDir
 from shared.job.index_request import Wish
 from shared.job.manifest import maker_of
 from shared.job.partition.ledger import Seal
 from shared.processes.failpoints import failpoint
-from shared.remedy import Remedy
 from shared.storage import files
 
 FORMAT = 1

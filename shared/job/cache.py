@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from shared.errors import CorruptFile, JobError, StoreError
+from shared.errors.remedy import Remedy
 from shared.job.directory import JobDir
-from shared.remedy import Remedy
 from shared.settings import Settings
 from shared.storage import files
 from shared.storage.lock import is_at, lock

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.errors import JobError, JobNotFound, UsageError
-from shared.remedy import Remedy
+from shared.errors.remedy import Remedy
 from shared.storage import files, scratch
 from shared.storage.stores import StorePath, any_path
 

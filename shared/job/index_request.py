@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final, Self
 
 from shared.errors import CorruptFile, SettingsError
+from shared.errors.remedy import Remedy
 from shared.job.directory import JobDir
-from shared.remedy import Remedy
 from shared.storage import files
 
 AUTO: Final = "auto"

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from shared.errors import CorruptFile, JobError, JobMismatch, ModelError
+from shared.errors.remedy import Remedy
 from shared.job.directory import JobDir
 from shared.job.identity import identity_of_bytes, is_identity, new_identity
 from shared.models import ModelSpec
 from shared.processes.failpoints import failpoint
-from shared.remedy import Remedy
 from shared.storage import files
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Final
 
 from shared.errors import ImageError, SourceError
+from shared.errors.remedy import Remedy
 from shared.images import image_parquet
 from shared.images.location import Location, read_bytes, suffix_of
 from shared.images.paths import is_url, split_member, to_os_path
@@ -17,7 +18,6 @@ from shared.job.partition.checkpoint import ImageRow
 from shared.job.partition.retry import read_retry
 from shared.job.source.files import FileState, difference, read_source_files, state_of
 from shared.job.source.moved import Moved
-from shared.remedy import Remedy
 from workers.images.reach import away
 
 # What becomes of images whose files are not, or not yet, there again.

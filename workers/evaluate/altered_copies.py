@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.errors import CorruptFile, ImageError, JobError
+from shared.errors.remedy import Remedy
 from shared.images.location import read_bytes
 from shared.images.members import Member
 from shared.images.paths import split_member
@@ -21,7 +22,6 @@ from shared.job.partition import ledger, sealing
 from shared.job.partition.ledger import Seal
 from shared.job.source.moved import read_moved
 from shared.processes.control import Control
-from shared.remedy import Remedy
 from shared.storage.parquet import read_table
 from shared.vectors import unit
 from workers.images.alterations import ALTERATIONS, MEASURED

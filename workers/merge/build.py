@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from shared.errors import CorruptFile, JobError
+from shared.errors.remedy import Remedy
 from shared.job import builds
 from shared.job.altered_copies import Copies, usable_copies
 from shared.job.builds import IndexInfo
@@ -21,7 +22,6 @@ from shared.job.manifest import Manifest, load_manifest, maker_of
 from shared.job.partition import ledger
 from shared.job.partition.ledger import Seal
 from shared.processes import memory
-from shared.remedy import Remedy
 from shared.settings import Settings
 from shared.storage import files
 from workers.evaluate import recall

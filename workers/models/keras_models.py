@@ -11,8 +11,8 @@ from keras import layers
 from numpy.typing import NDArray
 
 from shared.errors import ModelError
+from shared.errors.remedy import Remedy
 from shared.models import CUSTOM_MODEL, DEFAULT_MODEL, ModelSpec, imagenet_file
-from shared.remedy import Remedy
 from workers.models.torch_weights import read_state_dict
 
 # EfficientNet-Lite0 as its authors publish it: repeats, kernel, stride, expansion, filters.

@@ -10,12 +10,12 @@ from pathlib import Path
 from cachetools import LRUCache
 
 from shared.errors import NoIndexYet, StoreError
+from shared.errors.remedy import Remedy
 from shared.job import builds
 from shared.job.cache import held_for
 from shared.job.directory import JobDir
 from shared.job.manifest import Manifest, load_manifest, maker_of
 from shared.processes.outage import Outage
-from shared.remedy import Remedy
 from shared.settings import Settings
 from workers.search.searcher import Searcher
 

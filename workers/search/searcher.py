@@ -13,6 +13,7 @@ import numpy.typing as npt
 from cachetools import LRUCache
 
 from shared.errors import CorruptFile, FingerprintMismatch, QueryError
+from shared.errors.remedy import Remedy
 from shared.job import builds
 from shared.job.cache import Held
 from shared.job.directory import JobDir
@@ -21,7 +22,6 @@ from shared.job.partition import ledger
 from shared.job.source.moved import read_moved
 from shared.messages.filter import Filter
 from shared.messages.search import MAX_K, Hit
-from shared.remedy import Remedy
 from workers.search.filters import Chosen, Filters
 from workers.search.width import Width, width_of
 from workers.vectors.ann import faiss_index as index

@@ -13,8 +13,8 @@ import redis
 from shared.broker.connection import connect
 from shared.broker.lease import wait_seconds
 from shared.errors import AnotherJob, SettingsError
+from shared.errors.remedy import Remedy
 from shared.job.directory import JobDir
-from shared.remedy import Remedy
 from shared.settings import PARENT_PIPE, Settings
 from workers.tasks.identities import Identities
 

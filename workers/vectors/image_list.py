@@ -7,11 +7,11 @@ import numpy as np
 import pyarrow as pa
 
 from shared.errors import CorruptFile
+from shared.errors.remedy import Remedy
 from shared.job.directory import JobDir
 from shared.job.partition.ledger import Seal
 from shared.job.source.moved import Moved
 from shared.processes.failpoints import failpoint
-from shared.remedy import Remedy
 from shared.storage import files
 from shared.storage.parquet import read_table
 from workers.vectors.embeddings import _NOT_MOVED, Rows

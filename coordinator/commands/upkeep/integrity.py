@@ -12,9 +12,9 @@ from coordinator.integrity.findings import Checked
 from coordinator.integrity.repair import repair as repaired
 from coordinator.integrity.verify import verify as verified
 from coordinator.jobs.rollback import rollback as rolled_back
+from shared.errors.remedy import with_remedy
 from shared.job.directory import JobDir
 from shared.job.manifest import maker_of
-from shared.remedy import with_remedy
 
 
 def verify(job: Job, as_json: Json = False) -> None:

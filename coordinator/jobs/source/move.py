@@ -14,6 +14,7 @@ from coordinator.jobs.source.renamed import MOST, Lost, found_again
 from coordinator.sources.listing import Listing
 from coordinator.sources.resolve import open_source
 from shared.errors import ImageError, JobMismatch, SourceError
+from shared.errors.remedy import Remedy
 from shared.images.location import Location, read_bytes
 from shared.images.paths import is_url, split_member, to_os_path, to_text
 from shared.job import path_list
@@ -23,7 +24,6 @@ from shared.job.partition import ledger
 from shared.job.partition.retry import read_retry
 from shared.job.source.files import FileState, read_source_files, state_of
 from shared.job.source.moved import Moved, read_moved, write_moved
-from shared.remedy import Remedy
 from shared.storage.parquet import read_table
 
 # Their files were not there, or could not be read, when they were to be embedded: nothing is lost if they are not now.

@@ -10,8 +10,8 @@ from coordinator.sources.metadata.plain_values import values_in
 from coordinator.sources.vectors.parquet_reader import ParquetRows
 from coordinator.sources.vectors.readers import VectorFile
 from shared.errors import SourceError, UsageError
+from shared.errors.remedy import Remedy
 from shared.job.partition.sealing import METADATA_SCHEMA
-from shared.remedy import Remedy
 from shared.text import text_of
 
 PATH_COLUMN: Final = "image_path"

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from coordinator.sources.metadata.plain_values import require_distinct
 from coordinator.sources.vectors.readers import Raw, readable
 from shared.errors import SourceError
-from shared.remedy import Remedy
+from shared.errors.remedy import Remedy
 
 _BUFFER = 1 << 20
 _BATCH_ROWS = 1_024

@@ -15,9 +15,9 @@ from coordinator.sources.vectors.layout import files_of
 from coordinator.sources.vectors.parquet_reader import VECTORS, ParquetFile, ParquetRows
 from coordinator.sources.vectors.readers import FvecsFile, NpyFile, Raw, VectorFile
 from shared.errors import SourceError, UsageError
+from shared.errors.remedy import Remedy
 from shared.images.paths import to_text
 from shared.models import MOST_DIMENSIONS
-from shared.remedy import Remedy
 
 BLOCK_VALUES: Final = 1 << 22
 """Values that are held at once: 16 MB as float32."""

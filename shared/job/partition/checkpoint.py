@@ -13,11 +13,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from shared.errors import CorruptFile, FingerprintMismatch
+from shared.errors.remedy import Remedy
 from shared.job.directory import JobDir
 from shared.job.manifest import Chunk, Manifest, Partition
 from shared.processes.failpoints import failpoint
 from shared.processes.load import StageLoad
-from shared.remedy import Remedy
 from shared.storage import files
 from shared.storage.parquet import read_schema, read_table
 

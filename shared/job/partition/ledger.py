@@ -13,13 +13,13 @@ import numpy as np
 import pyarrow as pa
 
 from shared.errors import CorruptFile, FingerprintMismatch
+from shared.errors.remedy import Remedy
 from shared.job import path_list
 from shared.job.directory import JobDir
 from shared.job.manifest import Manifest, Partition
 from shared.job.partition import checkpoint, sealing
 from shared.processes.failpoints import failpoint
 from shared.processes.load import StageLoad
-from shared.remedy import Remedy
 from shared.storage import files
 from shared.storage.parquet import read_table
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from shared.errors import CorruptFile
+from shared.errors.remedy import Remedy
 from shared.job.directory import JobDir
 from shared.job.manifest import Chunk
 from shared.job.partition.ledger import Seal
-from shared.remedy import Remedy
 from shared.storage import files
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from shared.errors import CorruptFile
+from shared.errors.remedy import Remedy
 from shared.images.paths import is_url, split_member, to_os_path, to_text
 from shared.job.directory import JobDir
-from shared.remedy import Remedy
 from shared.storage import files
 
 _FORMAT: Final = 1

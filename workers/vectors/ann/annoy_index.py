@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.errors import SettingsError
-from shared.remedy import Remedy
+from shared.errors.remedy import Remedy
 
 _MAGIC = b"lookalike annoy 1\n"
 _PIECE = 1 << 24

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.errors import CorruptFile, SettingsError
+from shared.errors.remedy import Remedy
 from shared.job.index_request import FAMILIES, Wish
 from shared.processes.failpoints import failpoint
-from shared.remedy import Remedy
 from shared.storage import files
 from workers.vectors.ann import annoy_index, gpu_lists
 from workers.vectors.ann import ivf as lists

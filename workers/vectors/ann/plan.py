@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from shared.errors import SettingsError
+from shared.errors.remedy import Remedy
 from shared.job.index_request import AUTO, Wish
-from shared.remedy import Remedy
 
 FLAT_MOST: Final = 20_000
 """Embeddings up to which all of them are compared: below it, training costs more than it saves."""

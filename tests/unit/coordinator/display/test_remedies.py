@@ -29,9 +29,9 @@ from shared.errors import (
     error_from_json,
     error_to_json,
 )
+from shared.errors.remedy import ACTIONS, Action, Remedy, with_remedy
 from shared.messages.search import Answer
 from shared.processes.stage import result_of
-from shared.remedy import ACTIONS, Action, Remedy, with_remedy
 
 ROOT = Path(__file__).parents[4]
 AGAIN = Remedy("index", "/jobs/my job", "the next {} embeds it again")
@@ -164,7 +164,7 @@ def test_the_json_of_a_search_and_of_a_finding_has_it_too() -> None:
 
 STAGE = """
 from shared.errors import CorruptFile
-from shared.remedy import Remedy
+from shared.errors.remedy import Remedy
 from shared.processes.stage import exit_status
 def fail():
     raise CorruptFile("It is cut short", remedy=Remedy("repair", "/j", "removes it"))
@@ -264,17 +264,11 @@ NAMES_A_COMMAND = re.compile(rf"\blookalike ({'|'.join(COMMANDS)})\b|`lookalike 
 NAMES_AN_OPTION = re.compile(r"[ `(\"']--[a-z]")
 # Those of the coordinator that talk to who types commands, by name or folder: commands, what they show, and doctor.
 FOR_WHO_TYPES = {
-    "broker_checks",
-    "came_and_went",  # Its last line is a command to copy; it goes to the display with the flow of index.
+    "changes",  # Its last line is a command to copy.
     "cli",
     "commands",
-    "demo",  # The title of its contact sheet.
     "display",
     "doctor",
-    "importing_command",
-    "packing_command",
-    "remedies",
-    "worker_checks",
 }
 ROOMS = [*ROOT.glob("shared/**/*.py"), *ROOT.glob("workers/**/*.py")]
 BELOW = [path for path in ROOT.glob("coordinator/**/*.py") if not FOR_WHO_TYPES & {path.stem, *path.parts}]

@@ -25,12 +25,12 @@ from coordinator.jobs.rollback import rollback
 from coordinator.sources.vectors import vectors
 from coordinator.sources.vectors.vectors import open_vectors
 from shared.errors import CorruptFile, FingerprintMismatch, JobBusy, JobError, JobMismatch, ModelError, SourceError
+from shared.errors.remedy import Remedy
 from shared.job import builds, path_list
 from shared.job.directory import JobDir
 from shared.job.manifest import Manifest, load_manifest
 from shared.job.partition import ledger
 from shared.job.partition.sealing import open_embeddings
-from shared.remedy import Remedy
 from shared.settings import Settings
 from tests.support.make_job import make_job, unit
 from workers.merge.build import merge

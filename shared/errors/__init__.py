@@ -35,7 +35,7 @@ import errno
 from collections.abc import Mapping
 from typing import Any
 
-from shared.remedy import Remedy, with_remedy
+from shared.errors.remedy import Remedy, with_remedy
 
 
 class LookalikeError(Exception):
