@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.fuzz_files import FORMATS, mutated, seeds
 
 TAR = "some.tar"
-_SUFFIXES = {"JPEG": "jpg", "JPEG2000": "jp2", "TIFF": "tif"}
+_SUFFIXES = {"JPEG": "jpg", "JPEG2000": "jp2", "TIFF": "tif", "float TIFF": "tif", "JPEG XL": "jxl", "RAW": "dng"}
 
 
 def write_cases(folder: Path, files: int, *, every: int = 10, kinds: Iterable[str] = FORMATS) -> int:

@@ -47,7 +47,11 @@ _NEEDED = {"WEBP": "webp", "JPEG2000": "jpg_2000", "AVIF": "avif"}
 _MADE: dict[str, Callable[[Image.Image], list[bytes]]] = {
     "PSD": fuzz_more.psd,
     "ICNS": fuzz_more.icns,
+    "float TIFF": fuzz_more.floats,
+    "PFM": fuzz_more.pfm,
     **({"HEIC": lambda image: fuzz_more.heic()} if fuzz_more.HAS_HEIC else {}),
+    **({"JPEG XL": fuzz_more.jpeg_xl} if fuzz_more.HAS_JXL else {}),
+    **({"RAW": fuzz_more.raw} if fuzz_more.HAS_RAW else {}),
 }
 FORMATS = (*(kind for kind in _OPTIONS if kind not in _NEEDED or features.check(_NEEDED[kind])), *_MADE)
 _NUMBERS = (0, 1, 3, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)

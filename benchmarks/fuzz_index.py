@@ -31,6 +31,7 @@ from coordinator.local.broker import EmbeddedBroker
 from shared.errors import LookalikeError, WorkerFailed
 from shared.job.directory import JobDir
 from shared.job.manifest import load_manifest
+from shared.processes.own import LAUNCHER
 from shared.processes.stage import ending
 
 RESULTS = REPOSITORY / "benchmarks" / "results" / "fuzz_index.json"
@@ -92,7 +93,8 @@ def note_peaks(parent: int, peaks: dict[str, int]) -> None:
         if "VmHWM:" in status:
             kind = role_of(arguments)
             if kind == "other":
-                kind = arguments[arguments.index("-m") + 1] if "-m" in arguments[:-1] else Path(arguments[0]).name
+                kind = arguments[arguments.index(LAUNCHER) + 1] if LAUNCHER in arguments[:-1] else arguments[0]
+                kind = kind.rpartition(".")[2].rpartition("/")[2]
             peaks[kind] = max(peaks.get(kind, 0), int(status.split("VmHWM:")[1].split()[0]) * 1024)
         note_peaks(pid, peaks)
 

@@ -1,14 +1,19 @@
-"""Seeds of formats that Pillow does not write, or only with pictures of a megabyte: PSD, ICNS and HEIC."""
+"""Seeds of formats that Pillow does not write as they are needed: PSD, ICNS, HEIC, floats, JPEG XL, a camera's RAW."""
 
 import base64
 import importlib.util
 import io
 import struct
 
+import cv2
 import numpy as np
 from PIL import Image
 
+from benchmarks.fuzz_raw import LARGE, dng
+
 HAS_HEIC = importlib.util.find_spec("pi_heif") is not None
+HAS_JXL = importlib.util.find_spec("imagecodecs") is not None
+HAS_RAW = importlib.util.find_spec("rawpy") is not None
 # 64 x 48 pixels of our own, half red and half blue: pillow_heif.from_bytes(...).save(quality=60) of pillow-heif 1.8.1,
 # which nothing here depends on. The lower half of the second is transparent.
 _HEIC = (
@@ -61,6 +66,39 @@ def icns(image: Image.Image) -> list[bytes]:
     """Icons of PNGs of an image: one, and three of which the second is the largest."""
     small, middle, large = (_png(image.resize((side, side))) for side in (16, 32, 64))
     return [_icns((b"icp5", middle)), _icns((b"icp4", small), (b"icp6", large), (b"icp5", middle))]
+
+
+def floats(image: Image.Image) -> list[bytes]:
+    """TIFFs of floats from 0 to 1 of an RGBA image: grey, and colours of 32 and 64 bits."""
+    samples = np.asarray(image.convert("RGB"), np.float32) / 255
+    return [cv2.imencode(".tiff", pixels)[1].tobytes() for pixels in (samples[..., 0], samples, np.float64(samples))]
+
+
+def pfm(image: Image.Image) -> list[bytes]:
+    """Portable float maps of an RGBA image: grey with the larger byte first, and colours with the smaller."""
+    samples = np.asarray(image, np.float32) / 255
+    head = f"{image.width} {image.height}".encode()
+    return [
+        b"Pf\n" + head + b"\n1.0\n" + samples[..., 0].astype(">f4").tobytes(),
+        b"PF\n" + head + b"\n-1.0\n" + samples[..., :3].astype("<f4").tobytes(),
+    ]
+
+
+def jpeg_xl(image: Image.Image) -> list[bytes]:
+    """JPEG XL of an RGBA image: lossless with transparency, colours at a loss, grey of 16 bits."""
+    from imagecodecs import jpegxl_encode
+
+    samples = np.asarray(image)
+    grey = samples[..., 0].astype(np.uint16) * 257
+    lossless = [jpegxl_encode(samples, lossless=True), jpegxl_encode(grey, lossless=True)]
+    return [*map(bytes, lossless), bytes(jpegxl_encode(samples[..., :3], distance=1.0))]
+
+
+def raw(image: Image.Image) -> list[bytes]:
+    """DNGs whose samples are developed, and whose preview is shown."""
+    preview = io.BytesIO()
+    image.convert("RGB").resize(LARGE).save(preview, "JPEG", quality=30)
+    return [dng(size=(64, 48)), dng(preview.getvalue(), size=(64, 48))]
 
 
 def _icns(*parts: tuple[bytes, bytes]) -> bytes:

@@ -25,7 +25,7 @@ def run_table(results: Results) -> str:
         ["embed worker at its peak", f"{size(peaks['index']['embed'])}, and with whole images alone "
          f"{size(peaks['index of whole images']['embed'])}"],
         ["query worker at its peak", size(peaks["search"]["query"])],
-        ["process that decodes queries at its peak", size(peaks["search"]["workers.search.decoding"])],
+        ["process that decodes queries at its peak", size(peaks["search"]["decoding"])],
         ["tracebacks, hangs, ends of workers and wrong answers", f"{len(results['problems'])}"],
     ]  # fmt: skip
     return header_table(results, rows)

@@ -14,7 +14,7 @@ from tests.integration.processes import environment
 
 pytestmark = pytest.mark.timeout(300)
 
-MOST_BYTES = {"embed": 600 << 20, "query": 600 << 20, "workers.search.decoding": 200 << 20}
+MOST_BYTES = {"embed": 600 << 20, "query": 600 << 20, "decoding": 200 << 20}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process's peak memory")

@@ -57,7 +57,7 @@ def test_flower_shows_progress_inside_a_running_task_and_the_summary_at_its_end(
         return json.loads(table)["data"] if table else []
 
     progress = re.compile(
-        r"^\d+% · \d+/300 · [\d,]+ img/s · (?:\d+m)?\d+s left · bottleneck: (read|decode|model|write) \d+% \(.+\)$"
+        r"^\d+% · \d+/300 · [\d,]+ img/s · (?:\d+ min )?\d+ s left · bottleneck: (read|decode|model|write) \d+% \(.+\)$"
     )
 
     def under_way() -> list[dict[str, str]]:

@@ -148,7 +148,9 @@ def test_an_index_cut_short_is_a_corrupt_file(tmp_path: Path, keep: int) -> None
     path = tmp_path / "index.faiss"
     faiss_index.save(filled(choose_index(2_000, 24), clustered(2_000, 24), np.arange(2_000), block=2_000), path)
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(CorruptFile, match=r"index\.faiss.*2000 vectors of 24 dimensions.*the command that made JOB"):
+    with pytest.raises(
+        CorruptFile, match=r"index\.faiss.*2000 vectors of 24 dimensions.*what made the job builds it anew"
+    ):
         faiss_index.load(path, ntotal=2_000, dim=24)
 
 
