@@ -151,14 +151,14 @@ except lookalike.BrokerUnreachable as error:
     print("told")
 """
 USES_THEIRS = """
-import coordinator.client.client, shared.errors, workers
+import coordinator.client, shared.errors, workers
 from shared import settings
 from workers.app import NAME
-print(shared.NAME, shared.errors.NAME, settings.NAME, workers.NAME, NAME, coordinator.client.client.NAME, sep=", ")
+print(shared.NAME, shared.errors.NAME, settings.NAME, workers.NAME, NAME, coordinator.client.NAME, sep=", ")
 """
 THEIRS = ", ".join(
     ["their shared", "their shared.errors", "their shared.settings", "their workers", "their workers.app",
-     "their coordinator.client.client"]
+     "their coordinator.client"]
 )  # fmt: skip
 
 
