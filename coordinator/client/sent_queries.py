@@ -1,4 +1,4 @@
-"""Queries that were sent in one task: awaited by the first who asks, and by nobody longer than a worker may answer."""
+"""Queries that were sent in one task: the first caller who asks waits for their answers."""
 
 import contextlib
 import time

@@ -1,4 +1,4 @@
-"""The command `lookalike show`: an image of a job, wherever it lies, described and taken out."""
+"""The command `lookalike show`: describe an image of a job, and take it out of its folder, archive or URL."""
 
 import os
 import tempfile

@@ -1,4 +1,4 @@
-"""The room of the contact sheet: queries and their hits on one HTML page that any browser opens from disk."""
+"""Write queries and their hits as one HTML page that any browser opens from disk."""
 
 import os
 from collections.abc import Sequence

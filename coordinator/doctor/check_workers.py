@@ -1,4 +1,4 @@
-"""Checks of the workers behind a broker: who takes which queue, whether they fit together, and how their clocks go."""
+"""Check the workers behind a broker: the queues they take, their versions and their clocks."""
 
 import time
 from collections.abc import Callable, Sequence

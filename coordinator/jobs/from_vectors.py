@@ -1,4 +1,4 @@
-"""Importing: vectors made elsewhere -> a job whose partitions are all sealed, as if they had been embedded."""
+"""Import vectors made elsewhere as a job whose partitions are all sealed, as if they had been embedded."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Wishes: what is typed about the index of a job becomes the wish that lies in it."""
+"""Turn what was typed about the index of a job into its index request."""
 
 from dataclasses import dataclass
 from typing import Final

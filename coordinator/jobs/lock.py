@@ -1,4 +1,4 @@
-"""The creation lock of a job in a store: an object that says who makes the job, renewed while somebody does."""
+"""The lock under which a job is created: a file lock, or in a store an object that its holder renews."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The process that makes the tars of a pack: started, heard and ended by the coordinator, one in a directory."""
+"""Start, read and end the process that writes the tars of a pack; one at a time in a directory."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The images inside archives: a tar, a zip or a Parquet file -> its images in order, and where in it each lies."""
+"""List the images inside a tar, a zip or a Parquet file, in order, with the place of each."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator

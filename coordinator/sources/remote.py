@@ -1,4 +1,4 @@
-"""Remote sources: what lies behind a URL that fsspec opens, a folder or what a pattern matches -> ordered images."""
+"""List the images behind a URL that fsspec opens: a file, a folder or a pattern."""
 
 import posixpath
 from collections.abc import Callable, Iterator, Sequence

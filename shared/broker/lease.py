@@ -1,4 +1,4 @@
-"""Leases: who works on a partition (or merges a job) now, in Redis, gone by themselves when their holder is.
+"""Leases in Redis: which worker holds a partition or the merge of a job; they expire when it stops renewing them.
 
 A `job` here is what `shared.job.identity.known_as` gives for it, so that two jobs of one name do not share leases.
 """

@@ -1,4 +1,4 @@
-"""Archives: what lies in a tar or a zip, in its order, read from its headers alone."""
+"""Read the contents of a tar or a zip in order, from its headers alone."""
 
 import tarfile
 import zipfile

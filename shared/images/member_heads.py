@@ -1,4 +1,4 @@
-"""The first bytes of what lies in a tar or a zip, for whoever asks what it is, without the rest."""
+"""Read the first bytes of each member of a tar or a zip, without the rest."""
 
 import struct
 import tarfile

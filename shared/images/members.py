@@ -1,4 +1,4 @@
-"""Members: where an image lies in a tar or a zip, and how its bytes are taken out at once, without looking for them."""
+"""Members: where an image is in a tar or a zip, and how its bytes are read from there at once."""
 
 import bz2
 import io

@@ -1,4 +1,4 @@
-"""The wish: which index a person asked a job for, in a file of the job, so that whoever merges it knows."""
+"""The index request: which index a person asked a job for, in a file of the job."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The path list: which image has which id and lies where, one Parquet file a partition, written once with the job."""
+"""The path list: the id and place of each image, in one Parquet file a partition, written once with the job."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields

@@ -1,4 +1,4 @@
-"""Locks between processes on files, which end with whoever holds them, however that is."""
+"""Locks between processes on files; a lock ends with its holder, however that ends."""
 
 import fcntl
 import os

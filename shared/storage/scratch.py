@@ -1,4 +1,4 @@
-"""Scratch: what this user's processes keep on this machine while it runs, in a directory that nobody else enters."""
+"""Scratch: a directory of this user's processes on this machine, for as long as it runs."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Altered copies of some images of a job: drawn, changed, embedded, and written for whoever measures its index."""
+"""Draw some images of a job, alter and embed copies of them, and write them for the measurement of its index."""
 
 import hashlib
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""The room of the demo's photographs: about a thousand distinct photos, cut out of those that two packages carry."""
+"""Cut about a thousand distinct photos for the demo out of those that two packages carry."""
 
 import argparse
 import hashlib

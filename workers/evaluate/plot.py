@@ -1,4 +1,4 @@
-"""The sweep of an evaluation as a picture: recall against latency, the width that serves marked. Matplotlib's room."""
+"""Plot the sweep of an evaluation: recall against latency, with the width that serves marked."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The room of altered copies: what happens to a photo between the archive and the query that asks for it."""
+"""Alter a photo as it may be altered between the archive and the query that asks for it."""
 
 import re
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""Exported models as backbones: the only room that runs OpenVINO, without TensorFlow or Keras."""
+"""Run exported models in OpenVINO, without TensorFlow or Keras."""
 
 import logging
 import os

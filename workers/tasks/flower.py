@@ -1,4 +1,4 @@
-"""Flower's process: Celery's command line with our app, whatever lies in the working directory.
+"""Flower's process: Celery's command line with our app, and no other `celery.py`.
 
 python -P lookalike/finding.py workers.tasks.flower --conf=FILE --address=ADDRESS --port=PORT
 """

@@ -1,4 +1,4 @@
-"""What came or went at a job's source since it was listed: counted, for whoever types the same command again."""
+"""Count what came or went at a job's source since it was listed."""
 
 import os
 import shlex

@@ -1,4 +1,4 @@
-"""Moving: a job's source lies elsewhere now; whether it is the same is looked at before the job is told."""
+"""Take another place for a job's source, once it was compared with what was listed."""
 
 import glob
 import hashlib

@@ -1,4 +1,4 @@
-"""The layout of vectors in folders: which files hold them, in which order, and which file is whose metadata."""
+"""Find which files of a folder hold vectors, in which order, and which metadata belongs to which."""
 
 import os
 import re

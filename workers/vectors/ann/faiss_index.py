@@ -1,4 +1,4 @@
-"""The FAISS room: make an index to a plan, train it, fill it, ask it for candidates, write it and read it back."""
+"""FAISS indexes: make one to a plan, train it, fill it, ask it for candidates, write it and read it back."""
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
