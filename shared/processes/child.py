@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final, TypeAlias
 
-from shared.processes.memory_file import MemoryFile, read_piece
+from shared.processes.memory_file import MemoryFile, PieceReader
 from shared.processes.stage import ending
 
 Piece: TypeAlias = "bytes | bytearray | memoryview"
@@ -147,9 +147,10 @@ def serve(answer: Callable[[list[bytes]], Sequence[Piece]], seconds: float) -> N
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
     with suppress(BrokenPipeError, EOFError):  # Whoever asked is gone.
+        reader = PieceReader()
         while True:
             count, memory = _number(), _number()
-            request = _pieces([_number() for _ in range(count)], memory)
+            request = _pieces([_number() for _ in range(count)], memory, reader)
             signal.setitimer(signal.ITIMER_REAL, seconds)
             pieces = [memoryview(piece).cast("B") for piece in answer(request)]
             signal.setitimer(signal.ITIMER_REAL, 0)
@@ -162,13 +163,13 @@ def _number() -> int:
     return int.from_bytes(_exactly(_LENGTH_BYTES), "big")
 
 
-def _pieces(lengths: list[int], memory: int) -> list[bytes]:
+def _pieces(lengths: list[int], memory: int, reader: PieceReader) -> list[bytes]:
     pieces, place = [], 0
     for length in lengths:
         if length < _IN_MEMORY:
             pieces.append(_exactly(length))
         else:
-            pieces.append(read_piece(memory, length - _IN_MEMORY, place))
+            pieces.append(reader.read(memory, length - _IN_MEMORY, place))
             place += len(pieces[-1])
     return pieces
 

@@ -1,5 +1,6 @@
 """A file in memory through which long pieces of a request go to a child process."""
 
+import mmap
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -9,11 +10,14 @@ _KEPT_BYTES: Final = 8 << 20  # What is kept for the next request.
 
 
 class MemoryFile:
-    """Memory that this process writes and its child reads; none where the system has no files in memory."""
+    """Memory that this process writes and its child reads; none where the system has no files in memory.
+
+    Both map it: to copy between mapped memory takes a third of the time of a call that writes or reads as much.
+    """
 
     def __init__(self) -> None:
         self.files: list[int] = []
-        self._size = 0
+        self._map: mmap.mmap | None = None
         with suppress(AttributeError, OSError):  # Not Linux, or a sandbox that forbids it: pipes do as well.
             self.files.append(os.memfd_create("lookalike"))
 
@@ -26,34 +30,54 @@ class MemoryFile:
         """Hold the pieces one behind the other, in place of those before; False where they do not fit."""
         if not self.files or not pieces:
             return False
-        place = 0
         try:
-            for piece in pieces:
-                left = memoryview(piece)
-                while left:
-                    count = os.pwrite(self.files[0], left, place)
-                    place, left = place + count, left[count:]
+            mapped = self._mapped(sum(map(len, pieces)))
         except OSError:  # The machine has no memory left for it.
-            self._size = place
-            self.trim()
             return False
-        self._size = max(self._size, place)
+        place = 0
+        for piece in pieces:
+            mapped[place : place + len(piece)] = piece
+            place += len(piece)
         return True
+
+    def _mapped(self, size: int) -> mmap.mmap:
+        """At least `size` bytes that are there: to touch others of a mapping would end this process."""
+        if self._map is None or len(self._map) < size:
+            self._unmap()
+            os.posix_fallocate(self.files[0], 0, size)
+            self._map = mmap.mmap(self.files[0], size)
+        return self._map
 
     def trim(self) -> None:
         """Give back what one large request took."""
-        if self._size > _KEPT_BYTES:
+        if self._map is not None and len(self._map) > _KEPT_BYTES:
+            self._unmap()
             os.ftruncate(self.files[0], 0)
-            self._size = 0
 
     def close(self) -> None:
+        self._unmap()
         while self.files:
             os.close(self.files.pop())
 
+    def _unmap(self) -> None:
+        if self._map is not None:
+            self._map.close()
+            self._map = None
 
-def read_piece(file: int, length: int, place: int) -> bytes:
-    """`length` bytes from `place`; EOFError where there are fewer."""
-    data = os.pread(file, length, place)
-    if len(data) < length:  # One call of Linux reads at most 2 GB.
-        raise EOFError
-    return data
+
+class PieceReader:
+    """The side of the child: reads pieces out of the file that its parent writes."""
+
+    def __init__(self) -> None:
+        self._map: mmap.mmap | None = None
+
+    def read(self, file: int, length: int, place: int) -> bytes:
+        """`length` bytes from `place`; EOFError where there are fewer."""
+        end = place + length
+        if os.fstat(file).st_size < end:
+            raise EOFError
+        if self._map is None or len(self._map) < end:
+            if self._map is not None:
+                self._map.close()
+            self._map = mmap.mmap(file, end, prot=mmap.PROT_READ)
+        return self._map[place:end]

@@ -66,10 +66,10 @@ def test_pieces_arrive_without_files_in_memory(
         monkeypatch.delattr(os, "memfd_create", raising=False)
     else:
 
-        def full(file: int, data: bytes, place: int) -> int:
+        def full(file: int, offset: int, size: int) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(os, "pwrite", full)
+        monkeypatch.setattr(os, "posix_fallocate", full)
     child = started()
     for request in REQUESTS:
         assert child.ask(request, 60.0, MOST) == digests(*request)
