@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.fuzz_cases import write_cases
-from benchmarks.fuzz_files import FORMATS
-from benchmarks.fuzz_index import command, counts_of, in_tar_as_in_folder, rows_of, said_wrong, sampled, search
+from benchmarks.fuzz.cases import write_cases
+from benchmarks.fuzz.files import FORMATS
+from benchmarks.fuzz.index import command, counts_of, in_tar_as_in_folder, rows_of, said_wrong, sampled, search
 from shared.job.directory import JobDir
 from tests.integration.faults.faults import Faults
 from tests.integration.processes import environment

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.timeout(900)
 )
 def test_rounds_of_random_faults_break_no_promise(tmp_path: Path, which: list[str], rounds: list[int]) -> None:
     out = tmp_path / "chaos.json"
-    command = [sys.executable, "benchmarks/chaos.py", "--quick", "--images", "300", *which, "--out", str(out)]
+    command = [sys.executable, "-m", "benchmarks.chaos", "--quick", "--images", "300", *which, "--out", str(out)]
     done = subprocess.run(
         command,
         cwd=REPOSITORY,

@@ -186,7 +186,7 @@ def test_each_stage_of_the_workers_knows_no_broker(project: dict[str, Any]) -> N
     assert set(contracts["stages"]["source_modules"]) == folders - {"workers.tasks"}
 
 
-@pytest.mark.parametrize("room", ROOMS)
+@pytest.mark.parametrize("room", [*ROOMS, "benchmarks"])
 def test_a_folder_can_be_taken_in_at_a_glance(room: str) -> None:
     folders = [path.parent for path in (ROOT / room).rglob("__init__.py")]
     sizes = {str(folder.relative_to(ROOT)): len(entries(folder)) for folder in folders}

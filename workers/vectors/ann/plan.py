@@ -61,7 +61,7 @@ def choose_index(n: int, d: int, wish: Wish | None = None) -> IndexPlan:
     nlist = 2 ** round(log2(1.4 * sqrt(n))), found through HNSW from 16,384 lists on, and 4-bit product quantization of
     d' / 2 parts that FAISS scans in SIMD registers, fewer where memory asks for it; trained on max(60,000, 50 * nlist)
     rows. RaBitQ: the same with one bit a dimension. HNSW: a graph of 32 links over 8-bit values of the d' dimensions.
-    `benchmarks/index.py` measures them beside each other.
+    `benchmarks/index` measures them beside each other.
     """
     wish = wish or Wish()
     if n < 1 or d < 1:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.fuzz_raw import COLOURS, HEIGHT, LARGE, SMALL, WIDTH, dng, quarters
+from benchmarks.fuzz.raw import COLOURS, HEIGHT, LARGE, SMALL, WIDTH, dng, quarters
 from coordinator.sources import resolve
 from coordinator.sources.choosing import IMAGE_SUFFIXES, PICTURE_SUFFIXES, RAW_SUFFIXES
 from coordinator.sources.resolve import open_source

@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from benchmarks.fuzz import fuzz
-from benchmarks.fuzz_files import FORMATS, mutated, seeds
+from benchmarks.fuzz.files import FORMATS, mutated, seeds
+from benchmarks.fuzz.run import fuzz
 
 STATUSES = {"ok", "empty", "not-an-image", "oversized", "truncated", "undecodable"}
 FILES = 300
@@ -40,7 +40,7 @@ def test_a_file_that_ends_its_process_or_raises_is_counted_and_the_next_are_deco
         asked.append(place)  # type: ignore[arg-type]
         return next(said)
 
-    monkeypatch.setattr("benchmarks.fuzz._one_process", process)
+    monkeypatch.setattr("benchmarks.fuzz.run._one_process", process)
     assert fuzz("GIF", 3) == {
         "files": 3,
         "statuses": {"ok": 1, "raised": 1},

@@ -1,0 +1,1 @@
+"""Random faults against real processes, and after each round what must hold of the job."""

@@ -1,0 +1,1 @@
+"""What embedding costs, beside the article's way and beside the bound that decoding and model set."""

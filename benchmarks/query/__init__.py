@@ -1,0 +1,1 @@
+"""The whole path of a query: client, broker, worker, index and back."""

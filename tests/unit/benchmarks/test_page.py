@@ -1,0 +1,76 @@
+"""docs/benchmarks.md: it quotes the results of every benchmark, and no figure beside its tables."""
+
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from benchmarks.embed import tables as embed
+from benchmarks.end_to_end import tables as end_to_end
+from benchmarks.fuzz import tables as fuzz
+from benchmarks.index import tables as index
+from benchmarks.parts import tables as parts
+from benchmarks.query import tables as query
+from benchmarks.support import tables
+from tests.support.benchmark_tables import HEADER, PAGE, RESULTS
+
+MADE = {
+    "end_to_end": end_to_end.all_tables,
+    "index": index.all_tables,
+    "query": query.all_tables,
+    "parts": parts.all_tables,
+    "embed": embed.all_tables,
+    "embed_gpu": embed.all_tables,
+    "fuzz_index": fuzz.all_tables,
+}
+QUOTED = [name for name in MADE if (RESULTS / f"{name}.json").is_file()]
+"""Of which results lie in the repository; the first are there from the beginning."""
+
+_ALWAYS = ("end_to_end", "index", "query", "fuzz_index")
+
+
+def strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from strings(inner)
+
+
+@pytest.mark.parametrize("name", QUOTED)
+def test_the_page_quotes_the_figures_of_the_results(name: str) -> None:
+    page, results = PAGE.read_text(), json.loads((RESULTS / f"{name}.json").read_text())
+    assert tables.fill_in(page, MADE[name](results)) == page
+
+
+@pytest.mark.parametrize(("name", "device"), [("embed", "cpu"), ("embed_gpu", "gpu")])
+def test_the_page_says_of_what_nobody_has_measured_that_it_is_not(name: str, device: str) -> None:
+    made = embed.all_tables({"device": device})
+    assert set(made.values()) == {embed.NOT_MEASURED}
+    page = PAGE.read_text()
+    assert (tables.fill_in(page, made) == page) == (name not in QUOTED)
+
+
+@pytest.mark.parametrize("name", QUOTED)
+def test_the_results_name_no_place_of_the_machine_that_made_them(name: str) -> None:
+    results = json.loads((RESULTS / f"{name}.json").read_text())
+    words = [word.strip("\"'`") for text in strings(results) for word in text.split()]
+    assert not [word for word in words if os.path.isabs(word) or word.startswith("~")]
+
+
+def test_every_block_of_the_page_belongs_to_a_benchmark() -> None:
+    made = [
+        *(MADE[name](json.loads((RESULTS / f"{name}.json").read_text())) for name in _ALWAYS),
+        parts.all_tables(HEADER | {"dim": 8, "sizes": []}),
+        *(embed.all_tables({"device": device}) for device in ("cpu", "gpu")),
+    ]
+    assert set(tables.block_names(PAGE.read_text())) <= {name for one in made for name in one}
+
+
+def test_the_page_quotes_no_measured_figure_outside_its_tables() -> None:
+    prose = tables._BLOCK.sub("", PAGE.read_text())
+    assert "<!--" not in prose
+    words = prose.replace("(", " ").split()
+    assert not [word for word in words if word[0].isdigit() and "." in word.rstrip(".")]
