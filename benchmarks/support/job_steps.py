@@ -24,7 +24,7 @@ from coordinator.jobs.from_vectors import import_vectors
 from coordinator.sources.vectors.vectors import open_vectors
 from shared.job import builds
 from shared.job.directory import JobDir
-from shared.job.index_request import Wish, write_wish
+from shared.job.index_request import IndexRequest, write_index_request
 from shared.job.manifest import load_manifest
 from shared.job.partition import ledger
 from shared.processes.memory import Peak
@@ -61,7 +61,7 @@ def _import(job: JobDir, folder: str) -> dict[str, Any]:
 
 
 def _merge(job: JobDir, family: str, recall_wanted: str) -> dict[str, Any]:
-    write_wish(job, Wish(index=family, recall=float(recall_wanted)))
+    write_index_request(job, IndexRequest(index=family, recall=float(recall_wanted)))
     started = time.perf_counter()
     info = merging.merge(job, load_manifest(job), Settings(), lambda phase, share: None)
     wall = time.perf_counter() - started

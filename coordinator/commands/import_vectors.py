@@ -66,8 +66,8 @@ def import_(
                 say,
                 model_name=model_name,
                 partition_size=partition_size,
-                # Before the work, so that what can't be wished is said at once, and a kill does not forget it.
-                begun=lambda: typed.wish(directory, settings),
+                # Before the work, so that what can't be asked for is said at once, and a kill does not forget it.
+                begun=lambda: typed.request(directory, settings),
             )
         progress = ProgressReader(directory, manifest).read()
         err.print(f"{_imported(progress, directory)}; model {manifest.model.fingerprint}")

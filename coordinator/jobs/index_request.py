@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from shared.job.directory import JobDir
-from shared.job.index_request import AUTO, Wish, read_wish, write_wish
+from shared.job.index_request import AUTO, IndexRequest, read_index_request, write_index_request
 from shared.settings import Settings
 from shared.text import size_of
 
@@ -18,11 +18,11 @@ class Typed:
     memory: str | None = None
 
     def __post_init__(self) -> None:
-        """Raises SettingsError for what can't be wished, UsageError for what is no size: before anything is done."""
-        self._over(Wish())
+        """Raises SettingsError for what can't be asked for, UsageError for what is no size: before anything is done."""
+        self._over(IndexRequest())
 
-    def _over(self, known: Wish) -> Wish:
-        return Wish(
+    def _over(self, known: IndexRequest) -> IndexRequest:
+        return IndexRequest(
             index=known.index if self.index is None else self._name(),
             recall=known.recall if self.recall is None else self.recall,
             memory_bytes=known.memory_bytes if self.memory is None else size_of(self.memory),
@@ -32,17 +32,17 @@ class Typed:
         text = (self.index or AUTO).strip()
         return text.lower() if text.isalpha() or text.lower() == "ivf-pq" else text
 
-    def wish(self, job: JobDir, settings: Settings) -> Wish | None:
-        """The wish that a job has from now on: what was asked before, changed by what was typed.
+    def request(self, job: JobDir, settings: Settings) -> IndexRequest | None:
+        """The request that a job has from now on: what was asked before, changed by what was typed.
 
         What was not typed and never asked for is as the settings have it. Nothing is written where nothing was typed.
         """
-        known = read_wish(job)
+        known = read_index_request(job)
         if self == Typed():
             return known
-        asked = self._over(known or Wish(recall=settings.recall_target))
+        asked = self._over(known or IndexRequest(recall=settings.recall_target))
         if asked != known:
-            write_wish(job, asked)
+            write_index_request(job, asked)
         return asked
 
 

@@ -10,7 +10,7 @@ from shared.job import builds
 from shared.job.altered_copies import usable_copies
 from shared.job.builds import IndexInfo
 from shared.job.directory import JobDir
-from shared.job.index_request import read_wish
+from shared.job.index_request import read_index_request
 from shared.job.manifest import Manifest
 from shared.job.partition import checkpoint, ledger
 from shared.job.partition.checkpoint import ChunkSummary
@@ -121,10 +121,10 @@ class ProgressReader:
         pending = self.manifest.listed - embedded - failed
         rate, load = self._rate(seals, under_way) if pending else (None, None)
         index = builds.current_info(self.job)
-        wish = read_wish(self.job)
+        request = read_index_request(self.job)
         whole = len(seals) == self.manifest.partition_count
         digest = builds.ledger_digest(list(seals.values())) if whole else ""
-        is_current = whole and index is not None and index.covers(digest, wish)
+        is_current = whole and index is not None and index.covers(digest, request)
         partitions = {
             "sealed": len(seals),
             "started": len(under_way),
@@ -141,7 +141,7 @@ class ProgressReader:
             eta_seconds=pending / rate if rate else None,
             index=index,
             index_is_current=is_current,
-            refused=builds.refused_build(self.job, digest, wish) if whole and not is_current else None,
+            refused=builds.refused_build(self.job, digest, request) if whole and not is_current else None,
             copies_done=whole and (is_current or self.manifest.model.is_imported or self._has_copies(digest)),
             load=load,
         )

@@ -7,7 +7,7 @@ from shared.errors.remedy import Remedy
 from shared.job import builds
 from shared.job.builds import IndexInfo
 from shared.job.directory import JobDir
-from shared.job.index_request import Wish, read_wish, write_wish
+from shared.job.index_request import IndexRequest, read_index_request, write_index_request
 from shared.job.manifest import load_manifest, maker_of
 from shared.job.partition import ledger
 
@@ -25,9 +25,9 @@ def rollback(job: JobDir, build: str | None = None) -> RolledBack:
     """Promote `build`; without one, the newest before the promoted one, or, where the last that was asked for was
     refused, leave the promoted one and forget that request.
 
-    Queries use it from the next one on. The job's wish becomes what the build was asked for, so that the command that
-    made the job leaves it. Raises JobNotFound, NoIndexYet when nothing was ever promoted, JobError when there is no
-    such build or none to go back to, CorruptFile when a file of it is not what it was.
+    Queries use it from the next one on. The job's request becomes what the build was asked for, so that the command
+    that made the job leaves it. Raises JobNotFound, NoIndexYet when nothing was ever promoted, JobError when there is
+    no such build or none to go back to, CorruptFile when a file of it is not what it was.
     """
     manifest = load_manifest(job)
     digest = builds.ledger_digest(list(ledger.sealed(job, manifest)))
@@ -38,7 +38,7 @@ def rollback(job: JobDir, build: str | None = None) -> RolledBack:
             remedy=Remedy(manifest.maker, str(job.path), "builds it"),
         )
     if build is None:
-        refused = builds.refused_build(job, digest, read_wish(job))
+        refused = builds.refused_build(job, digest, read_index_request(job))
         if refused is not None and refused.build != current:
             serving = builds.read_info(job, current)
             _ask_for(job, serving)
@@ -51,7 +51,7 @@ def rollback(job: JobDir, build: str | None = None) -> RolledBack:
 
 
 def _ask_for(job: JobDir, info: IndexInfo) -> None:
-    write_wish(job, None if info.wish is None else Wish.from_json(dict(info.wish)))
+    write_index_request(job, None if info.wish is None else IndexRequest.from_json(dict(info.wish)))
 
 
 def _named(job: JobDir, build: str, digest: str) -> IndexInfo:

@@ -104,7 +104,7 @@ def index(asked: Asked, tell: Callable[[Event], None]) -> Progress:
     manifest = make_or_open(asked.source, job, asked.settings, _counting("Listing images", tell), asked.choice)
     require_sizes(job, manifest, *asked.sizes)
     accept_failures(job, asked.accepted)
-    asked.wanted.wish(job, asked.settings)
+    asked.wanted.request(job, asked.settings)
     for sentence in _listed(manifest):
         tell(Said(sentence))
     progress = ProgressReader(job, manifest).read()

@@ -11,7 +11,7 @@ from typing import Any
 from shared.errors import CorruptFile, JobMismatch, NoIndexYet
 from shared.errors.remedy import Remedy
 from shared.job.directory import JobDir
-from shared.job.index_request import Wish
+from shared.job.index_request import IndexRequest
 from shared.job.manifest import maker_of
 from shared.job.partition.ledger import Seal
 from shared.processes.failpoints import failpoint
@@ -41,13 +41,13 @@ class IndexInfo:
     the last hit; 0 stands for no such bound. `recall_at_10` is None where it can't be measured, since a single image
     has no neighbour; `recall_queries` is how many queries it was measured with. `p50_ms` and `p99_ms` are milliseconds
     of one query at a time, rerank included. `bytes` is the size of all files in `files`, which gives each one's size
-    and SHA-256 by its name; `seconds` is wall time by phase, and `built_at` seconds since the epoch. `wish` is what was
-    asked for, as `Wish.to_json` gives it; `train_rows` how many embeddings it was trained on, `peak_rss_bytes` the most
-    memory that the merge held without mapped files. `accuracy_at_10` is the share of altered copies that find their
-    original among the first ten, by alteration, with `accuracy_copies` copies each (empty and 0 where there were none).
-    `sweep` lists what the tuning measured: objects with nprobe, depth, list_margin, depth_ratio, recall_at_10, p50_ms
-    and p99_ms. `former` is the build that was promoted before this one, and `refused` the sentence that says why this
-    one was not promoted; both are empty where there is none.
+    and SHA-256 by its name; `seconds` is wall time by phase, and `built_at` seconds since the epoch. `wish` is the
+    index request that was asked for, as `IndexRequest.to_json` gives it; `train_rows` how many embeddings it was
+    trained on, `peak_rss_bytes` the most memory that the merge held without mapped files. `accuracy_at_10` is the share
+    of altered copies that find their original among the first ten, by alteration, with `accuracy_copies` copies each
+    (empty and 0 where there were none). `sweep` lists what the tuning measured: objects with nprobe, depth,
+    list_margin, depth_ratio, recall_at_10, p50_ms and p99_ms. `former` is the build that was promoted before this one,
+    and `refused` the sentence that says why this one was not promoted; both are empty where there is none.
     """
 
     build: str
@@ -115,9 +115,9 @@ class IndexInfo:
         mean = sum(self.accuracy_at_10.values()) / len(self.accuracy_at_10)
         return f"accuracy@10 {mean:.3f} ({self.accuracy_copies * len(self.accuracy_at_10)} altered copies)"
 
-    def covers(self, digest: str, wish: Wish | None) -> bool:
+    def covers(self, digest: str, request: IndexRequest | None) -> bool:
         """Whether this is the index of these embeddings that was asked for; nobody asking, any will do."""
-        return self.ledger_digest == digest and (wish is None or self.wish == wish.to_json())
+        return self.ledger_digest == digest and (request is None or self.wish == request.to_json())
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"bytes": self.bytes}
@@ -229,11 +229,11 @@ def whole_builds(job: JobDir) -> Iterator[IndexInfo]:
             continue
 
 
-def refused_build(job: JobDir, digest: str, wish: Wish | None) -> IndexInfo | None:
+def refused_build(job: JobDir, digest: str, request: IndexRequest | None) -> IndexInfo | None:
     """The newest build of these embeddings that was asked for and not promoted, or None where there is none."""
-    if wish is None:
+    if request is None:
         return None
-    return next((info for info in whole_builds(job) if info.refused and info.covers(digest, wish)), None)
+    return next((info for info in whole_builds(job) if info.refused and info.covers(digest, request)), None)
 
 
 def require_promoted(job: JobDir) -> None:

@@ -259,7 +259,7 @@ class JobDir:
         return self.index_dir / "CURRENT"
 
     @property
-    def wish(self) -> Path:
+    def index_request(self) -> Path:
         """Which index was asked for; there is none where nobody asked."""
         return self.index_dir / "wish.json"
 

@@ -19,7 +19,7 @@ _FACTORY = re.compile(r"[A-Z][A-Za-z0-9_,()\[\]=.+-]*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class IndexRequest:
     """An index by family or FAISS factory string, the recall@10 to reach, and bytes it may take (0: no limit)."""
 
     index: str = AUTO
@@ -46,22 +46,22 @@ class Wish:
         return cls(**table)
 
 
-def read_wish(job: JobDir) -> Wish | None:
-    """What was asked of a job, or None when nobody asked; CorruptFile when the file is not what `write_wish` writes."""
+def read_index_request(job: JobDir) -> IndexRequest | None:
+    """What was asked of a job, or None when nobody asked; CorruptFile for a file that is no index request."""
     try:
-        return Wish.from_json(json.loads(files.read_marker(job.wish)))
+        return IndexRequest.from_json(json.loads(files.read_marker(job.index_request)))
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, SettingsError) as error:
         raise CorruptFile(
-            f"{job.wish} does not say which index is wished ({error})",
+            f"{job.index_request} does not say which index is asked for ({error})",
             remedy=Remedy("option", does="remove it, or ask again with {}", given={"index": ""}),
         ) from None
 
 
-def write_wish(job: JobDir, wish: Wish | None) -> None:
+def write_index_request(job: JobDir, request: IndexRequest | None) -> None:
     """Write what is asked of a job, whole or not at all; None takes the file away: nothing is asked."""
-    if wish is None:
-        job.wish.unlink(missing_ok=True)
+    if request is None:
+        job.index_request.unlink(missing_ok=True)
     else:
-        files.write_bytes(job.wish, (json.dumps(wish.to_json(), indent=2) + "\n").encode())
+        files.write_bytes(job.index_request, (json.dumps(request.to_json(), indent=2) + "\n").encode())

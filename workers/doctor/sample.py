@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from shared.errors import SourceError
 from shared.images.location import Location
 from shared.images.members import Member
-from shared.job.index_request import Wish
+from shared.job.index_request import IndexRequest
 from shared.models import REDUCED, ModelSpec
 from shared.processes.load import StageLoad
 from shared.processes.memory import largest_resident
@@ -167,7 +167,7 @@ def run(request: dict[str, Any], settings: Settings) -> dict[str, Any]:
             alone=request["alone"],
         )
     after = _bytes_from_disk()
-    plan = choose_index(max(1, request["listed"]), embedder.dim, Wish(recall=settings.recall_target))
+    plan = choose_index(max(1, request["listed"]), embedder.dim, IndexRequest(recall=settings.recall_target))
     return {
         "read": found.read,
         "embedded": found.embedded,

@@ -17,7 +17,7 @@ from shared.job.altered_copies import Copies, usable_copies
 from shared.job.builds import IndexInfo
 from shared.job.cache import Held, JobCache, held_for
 from shared.job.directory import JobDir
-from shared.job.index_request import Wish, read_wish
+from shared.job.index_request import IndexRequest, read_index_request
 from shared.job.manifest import Manifest, load_manifest, maker_of
 from shared.job.partition import ledger
 from shared.job.partition.ledger import Seal
@@ -47,18 +47,18 @@ def merge(
     manifest: Manifest,
     settings: Settings,
     report: Report,
-    choose: Callable[[int, int, Wish], IndexPlan] = index.plan_for,
+    choose: Callable[[int, int, IndexRequest], IndexPlan] = index.plan_for,
 ) -> IndexInfo:
     """Build, measure and promote the index over all sealed partitions of a job, in memory that does not grow with it.
 
-    The index is the one that the job's wish asks for. Returns what is promoted already when that is it. A merge that is
-    killed leaves CURRENT as it was, and the next one goes on where it stood, less half a minute. One merge of a job
+    The index is the one that the job's request asks for. Returns what is promoted already when that is it. A merge that
+    is killed leaves CURRENT as it was, and the next one goes on where it stood, less half a minute. One merge of a job
     runs at a time: the caller keeps others out. `choose` makes the plan from the number of embeddings, their dimension
-    and the wish. A build that is worse than the promoted one is kept and not promoted; its `refused` says why.
+    and the request. A build that is worse than the promoted one is kept and not promoted; its `refused` says why.
 
     Raises JobError when a partition is not sealed or no image was embedded, CorruptFile when a sealed file is not what
     its seal says or `embedded + failed = listed` does not hold by id, FingerprintMismatch for another model,
-    SettingsError for a wish that can't be fulfilled.
+    SettingsError for a request that can't be fulfilled.
     """
     seals = list(ledger.sealed(job, manifest))
     _require_all(job, manifest, seals)
@@ -67,24 +67,24 @@ def merge(
         if seal.partition in left:  # Of a worker that was killed between its seal and their removal.
             ledger.remove_chunks(job, seal.partition)
     digest = builds.ledger_digest(seals)
-    asked = read_wish(job)
+    asked = read_index_request(job)
     current = directories.usable(job, digest, asked) or directories.promoted_now(job, digest, asked)
     if current is not None:
         directories.remove_stale(job, current.build)
         return current
-    wish = asked or Wish(recall=settings.recall_target)
+    request = asked or IndexRequest(recall=settings.recall_target)
     seconds: dict[str, float] = {}
     held = held_for(job, settings)
     with _timed(seconds, "checking"):
         stored = _checked(job, seals, held, report)
         copies = _copies(job, digest)
-    plan = choose(len(stored), stored.dim, wish)
+    plan = choose(len(stored), stored.dim, request)
     # Of a job in a store, a build is made on this machine: an index is written, mapped and gone on with in place.
     work = JobCache.of(settings).build_dir(job) if job.in_store else job.index_dir
     build = directories.claim(job, digest, {"digest": digest, "plan": asdict(plan), "seed": SEED}, work)
     directories.remove_stale(job, build)
     try:
-        info = _built(job, seals, stored, copies, plan, wish, report, work, build, digest, seconds)
+        info = _built(job, seals, stored, copies, plan, request, report, work, build, digest, seconds)
         if held is not None:
             _send(job, info, work / build, report)
         report("promoting", 0.0)  # The last moment for the caller to end a merge that lost its claim.
@@ -141,7 +141,7 @@ def _built(
     stored: StoredEmbeddings,
     copies: Copies | None,
     plan: IndexPlan,
-    wish: Wish,
+    request: IndexRequest,
     report: Report,
     work: Path,
     build: str,
@@ -174,7 +174,7 @@ def _built(
                 faiss_index,
                 stored,
                 truth,
-                wish.recall,
+                request.recall,
                 # Hundreds of scattered rows a query, each with the pages around it, would end as the whole file.
                 lambda width, some: recall.measure_against(searcher(width), some, between=stored.release),
                 lambda share: report("measuring", share),
@@ -204,14 +204,14 @@ def _built(
         seconds=seconds,
         built_at=time.time(),
         files={name: _entry(directory / name) for name in (builds.INDEX_FILE, builds.IMAGES_FILE)},
-        wish=wish.to_json(),
+        wish=request.to_json(),
         train_rows=plan.train_rows,
         accuracy_at_10=found,
         accuracy_copies=0 if copies is None else len(copies.ids) // max(1, len(found)),
         peak_rss_bytes=peak.bytes(),
         sweep=[_point(width, found) for width, found in tuned.sweep],
         former=promoted.build if promoted else "",
-        refused=_why_refused(promoted, measured.recall, wish, build),
+        refused=_why_refused(promoted, measured.recall, request, build),
     )
 
 
@@ -227,15 +227,16 @@ def _point(width: Width, found: recall.Measurement) -> dict[str, float]:
     }
 
 
-def _why_refused(promoted: IndexInfo | None, reached: float | None, wish: Wish, build: str) -> str:
+def _why_refused(promoted: IndexInfo | None, reached: float | None, request: IndexRequest, build: str) -> str:
     """Why a build that reached this recall is not promoted over the one that serves the same embeddings, or ""."""
     if promoted is None or promoted.recall_at_10 is None or reached is None:
         return ""
-    if reached >= min(wish.recall, promoted.recall_at_10) - WORSE_BY:
+    if reached >= min(request.recall, promoted.recall_at_10) - WORSE_BY:
         return ""
     return (
-        f"The index asked for ({wish.index}, recall@10 {wish.recall:g}) was built as {build} and finds less: recall@10 "
-        f"{reached:.3f}, where {promoted.build} ({promoted.type}), which serves now, has {promoted.recall_at_10:.3f}. "
+        f"The index asked for ({request.index}, recall@10 {request.recall:g}) was built as {build} and finds less: "
+        f"recall@10 {reached:.3f}, where {promoted.build} ({promoted.type}), which serves now, has "
+        f"{promoted.recall_at_10:.3f}. "
         "It was not promoted."
     )
 

@@ -11,18 +11,18 @@ from shared.errors import CorruptFile, JobMismatch, StoreError
 from shared.job import builds
 from shared.job.builds import IndexInfo
 from shared.job.directory import JobDir
-from shared.job.index_request import Wish
+from shared.job.index_request import IndexRequest
 from shared.storage import files
 
 
-def usable(job: JobDir, digest: str, wish: Wish | None = None) -> IndexInfo | None:
+def usable(job: JobDir, digest: str, request: IndexRequest | None = None) -> IndexInfo | None:
     """The promoted build, if it is whole and the index of these embeddings that was asked for.
 
     A broken one is there to be replaced.
     """
     try:
         info = builds.current_info(job)
-        if info is None or not info.covers(digest, wish):
+        if info is None or not info.covers(digest, request):
             return None
         builds.check_files(job, info, checksums=False)
     except (CorruptFile, JobMismatch):
@@ -30,13 +30,13 @@ def usable(job: JobDir, digest: str, wish: Wish | None = None) -> IndexInfo | No
     return info
 
 
-def promoted_now(job: JobDir, digest: str, wish: Wish | None = None) -> IndexInfo | None:
+def promoted_now(job: JobDir, digest: str, request: IndexRequest | None = None) -> IndexInfo | None:
     """The newest whole build that was asked for, promoted: one whose merge was killed just before it could.
 
     One that was refused is returned as it is, where the very same was asked for again.
     """
     for info in builds.whole_builds(job):
-        if info.covers(digest, wish) and (wish is not None or not info.refused):
+        if info.covers(digest, request) and (request is not None or not info.refused):
             try:
                 builds.check_files(job, info, checksums=True)
             except CorruptFile:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from shared.errors import CorruptFile, SettingsError
 from shared.errors.remedy import Remedy
-from shared.job.index_request import FAMILIES, Wish
+from shared.job.index_request import FAMILIES, IndexRequest
 from shared.processes.failpoints import failpoint
 from shared.storage import files
 from workers.vectors.ann import annoy_index, gpu_lists
@@ -36,12 +36,12 @@ _MANY_LISTS = 1_024
 _PCA_ROWS = 60_000
 
 
-def plan_for(n: int, d: int, wish: Wish) -> IndexPlan:
-    """What to build for `n` embeddings of `d` dimensions: the family or the FAISS factory string that was wished.
+def plan_for(n: int, d: int, request: IndexRequest) -> IndexPlan:
+    """What to build for `n` embeddings of `d` dimensions: the family or the FAISS factory string that was asked for.
 
-    Raises SettingsError when FAISS does not know the string, or nothing fits into the memory wished.
+    Raises SettingsError when FAISS does not know the string, or nothing fits into the memory asked for.
     """
-    return choose_index(n, d, wish) if wish.index in FAMILIES else plan_from_factory(wish.index, n, d)
+    return choose_index(n, d, request) if request.index in FAMILIES else plan_from_factory(request.index, n, d)
 
 
 def plan_from_factory(factory: str, n: int, d: int) -> IndexPlan:

@@ -6,7 +6,7 @@ from typing import Final
 
 from shared.errors import SettingsError
 from shared.errors.remedy import Remedy
-from shared.job.index_request import AUTO, Wish
+from shared.job.index_request import AUTO, IndexRequest
 
 FLAT_MOST: Final = 20_000
 """Embeddings up to which all of them are compared: below it, training costs more than it saves."""
@@ -50,11 +50,11 @@ class IndexPlan:
     bytes: int = 0
 
 
-def choose_index(n: int, d: int, wish: Wish | None = None) -> IndexPlan:
-    """The plan for `n` embeddings of `d` dimensions; the same for the same numbers and the same wish.
+def choose_index(n: int, d: int, request: IndexRequest | None = None) -> IndexPlan:
+    """The plan for `n` embeddings of `d` dimensions; the same for the same numbers and the same request.
 
     Asked for nothing ("auto"): up to 20,000 every vector as it is (Flat), above that IVF-PQ. Raises SettingsError when
-    no index of the family fits into the memory asked for, ValueError when n or d is below 1 or the wish is a FAISS
+    no index of the family fits into the memory asked for, ValueError when n or d is below 1 or the request is a FAISS
     factory string.
 
     IVF-PQ: PCA with a random rotation to d' = 256 (512 from a recall of .995 on; at most d, made even), IVF with
@@ -63,22 +63,22 @@ def choose_index(n: int, d: int, wish: Wish | None = None) -> IndexPlan:
     rows. RaBitQ: the same with one bit a dimension. HNSW: a graph of 32 links over 8-bit values of the d' dimensions.
     `benchmarks/index` measures them beside each other.
     """
-    wish = wish or Wish()
+    request = request or IndexRequest()
     if n < 1 or d < 1:
         raise ValueError(f"An index needs at least one embedding of one dimension, not {n} of {d}.")
-    family = wish.index
+    family = request.index
     if family == AUTO:
         family = "flat" if n <= FLAT_MOST else "ivf-pq"
     if d < 2 and family in ("ivf-pq", "rabitq", "hnsw"):
         family = "flat"  # Codes take pairs of dimensions, and there is nothing to reduce.
     if family not in _PLANS:
         raise ValueError(f"{family!r} is not the name of a family of indexes.")
-    plans = _PLANS[family](n, d, wish.recall)
-    fitting = [plan for plan in plans if not wish.memory_bytes or plan.bytes <= wish.memory_bytes]
+    plans = _PLANS[family](n, d, request.recall)
+    fitting = [plan for plan in plans if not request.memory_bytes or plan.bytes <= request.memory_bytes]
     if not fitting:
         least = min(plan.bytes for plan in plans)
         raise SettingsError(
-            f"No {family} index of {n:,} embeddings of {d} dimensions fits into {wish.memory_bytes:,} bytes: the "
+            f"No {family} index of {n:,} embeddings of {d} dimensions fits into {request.memory_bytes:,} bytes: the "
             f"smallest takes about {least:,}",
             remedy=Remedy(
                 "option",

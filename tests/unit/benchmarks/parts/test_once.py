@@ -10,7 +10,7 @@ from benchmarks.parts import once, tables
 from benchmarks.parts.once import BATCH, PARTS, counted, cpu_parts, measured
 from benchmarks.support.queries import K, Queries
 from shared.errors import UsageError
-from shared.job.index_request import Wish, write_wish
+from shared.job.index_request import IndexRequest, write_index_request
 from shared.settings import Settings
 from tests.support.make_job import MadeJob, clustered, make_job
 from workers.merge.build import merge
@@ -27,8 +27,8 @@ pytestmark = pytest.mark.slow
 VECTORS = clustered(130, 24, seed=5)
 
 
-def merged(made: MadeJob, wish: Wish) -> str:
-    write_wish(made.job, wish)
+def merged(made: MadeJob, request: IndexRequest) -> str:
+    write_index_request(made.job, request)
     return merge(made.job, made.manifest, Settings(), lambda phase, share: None).build
 
 
@@ -39,7 +39,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> MadeJob:
 
 @pytest.fixture(scope="module")
 def build(made: MadeJob) -> str:
-    return merged(made, Wish("PCAR16,IVF32,PQ8x4fs", recall=0.9))
+    return merged(made, IndexRequest("PCAR16,IVF32,PQ8x4fs", recall=0.9))
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def test_narrower_searches_read_less_and_each_says_its_recall(
 
 def test_an_index_without_lists_and_too_few_queries_have_no_parts(tmp_path: Path, queries: Queries) -> None:
     flat = make_job(tmp_path / "job", listed=60)
-    build = merged(flat, Wish("flat"))
+    build = merged(flat, IndexRequest("flat"))
     with pytest.raises(UsageError, match="no lists"):
         measured(flat.job, build, queries)
     with pytest.raises(UsageError, match=r"10 queries are no batch of 64"):

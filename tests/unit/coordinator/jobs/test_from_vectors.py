@@ -214,7 +214,7 @@ def test_memory_does_not_grow_with_the_source(tmp_path: Path, job: JobDir) -> No
     assert [seal.embedded for seal in ledger.sealed(job, manifest)] == [1, 1]
 
 
-def test_what_is_done_is_reported_and_the_wish_comes_before_the_work(
+def test_what_is_done_is_reported_and_the_request_comes_before_the_work(
     source: Path, job: JobDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(from_vectors, "_REPORT_SECONDS", 0.0)

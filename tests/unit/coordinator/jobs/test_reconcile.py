@@ -399,7 +399,7 @@ def test_a_build_that_was_refused_is_not_asked_for_again(
         nlist=0, nprobe=0, m=0, nbits=0, rerank_depth=200, recall_at_10=1.0, recall_queries=50, p50_ms=0.25,
         p99_ms=0.5, seconds={}, built_at=0.0, files={}, refused="It is worse.",
     )  # fmt: skip
-    monkeypatch.setattr(builds, "refused_build", lambda job, digest, wish: info)
+    monkeypatch.setattr(builds, "refused_build", lambda job, digest, request: info)
     assert reconciling.look().progress.refused is info
     assert broker.sent == []
 

@@ -7,7 +7,7 @@ from coordinator.jobs.rollback import rollback
 from shared.errors import CorruptFile, JobError, NoIndexYet
 from shared.job import builds
 from shared.job.builds import IndexInfo
-from shared.job.index_request import Wish, read_wish, write_wish
+from shared.job.index_request import IndexRequest, read_index_request, write_index_request
 from shared.settings import Settings
 from tests.support.make_job import MadeJob, clustered, make_job
 from workers.merge import tune
@@ -15,7 +15,7 @@ from workers.merge.build import merge
 
 pytestmark = pytest.mark.slow
 
-POOR = Wish("PCAR16,IVF32,PQ4x4fs")
+POOR = IndexRequest("PCAR16,IVF32,PQ4x4fs")
 
 
 @pytest.fixture
@@ -23,8 +23,8 @@ def made(tmp_path: Path) -> MadeJob:
     return make_job(tmp_path / "job", clustered(1_500, 24), partition_size=600, chunk_size=600)
 
 
-def built(made: MadeJob, wish: Wish | None) -> IndexInfo:
-    write_wish(made.job, wish)
+def built(made: MadeJob, request: IndexRequest | None) -> IndexInfo:
+    write_index_request(made.job, request)
     return merge(made.job, made.manifest, Settings(), lambda phase, share: None)
 
 
@@ -33,11 +33,12 @@ def is_current(made: MadeJob) -> bool:
 
 
 def test_the_build_before_serves_again_and_the_next_index_leaves_it(made: MadeJob) -> None:
-    first, second, third = built(made, Wish()), built(made, Wish("IVF16,Flat")), built(made, Wish("hnsw"))
+    requests = IndexRequest(), IndexRequest("IVF16,Flat"), IndexRequest("hnsw")
+    first, second, third = (built(made, request) for request in requests)
     done = rollback(made.job)
     assert (done.now, done.before, done.forgotten) == (second, third.build, "")
     assert builds.current_build(made.job) == second.build
-    assert read_wish(made.job) == Wish("IVF16,Flat")
+    assert read_index_request(made.job) == IndexRequest("IVF16,Flat")
     assert is_current(made)
     assert rollback(made.job).now == first
     assert is_current(made)
@@ -46,7 +47,7 @@ def test_the_build_before_serves_again_and_the_next_index_leaves_it(made: MadeJo
 
 
 def test_any_build_is_promoted_by_its_name(made: MadeJob) -> None:
-    first, second = built(made, Wish()), built(made, Wish("IVF16,Flat"))
+    first, second = built(made, IndexRequest()), built(made, IndexRequest("IVF16,Flat"))
     assert rollback(made.job, first.build).now == first
     done = rollback(made.job, second.build)
     assert (done.now, done.before) == (second, first.build)
@@ -62,7 +63,7 @@ def test_a_build_that_was_refused_is_forgotten_or_promoted_all_the_same(
     assert (progress.index, progress.refused, progress.index_is_current) == (first, refused, False)
     done = rollback(made.job)
     assert (done.now, done.before, done.forgotten) == (first, first.build, refused.build)
-    assert read_wish(made.job) == Wish()
+    assert read_index_request(made.job) == IndexRequest()
     progress = ProgressReader(made.job, made.manifest).read()
     assert (progress.refused, progress.index_is_current) == (None, True)
     assert rollback(made.job, refused.build).now == refused
@@ -73,7 +74,7 @@ def test_a_build_that_was_refused_is_forgotten_or_promoted_all_the_same(
 def test_what_can_not_be_promoted_is_said_and_nothing_changes(made: MadeJob) -> None:
     with pytest.raises(NoIndexYet, match="nothing to go back from"):
         rollback(made.job)
-    first, second = built(made, Wish()), built(made, Wish("IVF16,Flat"))
+    first, second = built(made, IndexRequest()), built(made, IndexRequest("IVF16,Flat"))
     with pytest.raises(
         JobError, match=rf"no whole build '0009-no'; those that there are: {first.build}, {second.build}"
     ):
@@ -83,4 +84,4 @@ def test_what_can_not_be_promoted_is_said_and_nothing_changes(made: MadeJob) -> 
     with pytest.raises(CorruptFile, match="another checksum"):
         rollback(made.job)
     assert builds.current_build(made.job) == second.build
-    assert read_wish(made.job) == Wish("IVF16,Flat")
+    assert read_index_request(made.job) == IndexRequest("IVF16,Flat")

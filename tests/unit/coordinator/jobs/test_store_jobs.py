@@ -30,7 +30,7 @@ from shared.errors import CorruptFile, JobBusy, ModelError, SettingsError, Store
 from shared.job import builds
 from shared.job.builds import IndexInfo
 from shared.job.directory import JobDir
-from shared.job.index_request import Wish, write_wish
+from shared.job.index_request import IndexRequest, write_index_request
 from shared.job.manifest import load_manifest, write_manifest
 from shared.job.partition import checkpoint, ledger
 from shared.messages.filter import Filter
@@ -266,7 +266,7 @@ def test_a_new_build_and_an_earlier_one_are_noticed_in_a_store(
     pool = SearcherPool(settings)
     monkeypatch.setattr("workers.search.pool._STORE_SECONDS", 3_600.0)
     opened = pool.searcher(made.job)
-    write_wish(made.job, Wish(index="hnsw", recall=0.9))
+    write_index_request(made.job, IndexRequest(index="hnsw", recall=0.9))
     second = merged(made, settings)
     assert first.build != second.build == builds.current_build(made.job)
     assert pool.searcher(made.job) is opened  # It was looked at just now.
@@ -306,7 +306,7 @@ def test_a_damaged_object_stops_a_merge_and_an_opening(url: str, settings: Setti
     flip(made.job.img_emb(1))
     with pytest.raises(CorruptFile, match=r"img_emb_0001\.npy has another checksum"):
         SearcherPool(other).searcher(made.job)
-    write_wish(made.job, Wish(recall=0.5))
+    write_index_request(made.job, IndexRequest(recall=0.5))
     with pytest.raises(CorruptFile, match=r"img_emb_0001\.npy has another checksum"):
         merged(made, other)
     assert builds.build_names(made.job) == [build]

@@ -81,8 +81,8 @@ def test_recall_is_told_with_its_queries_and_not_made_up(job: JobDir) -> None:
 def test_a_build_says_when_it_is_short_of_the_recall_asked_for(
     reached: float | None, asked: float | None, type: str, says: str
 ) -> None:
-    wish = None if asked is None else {"index": "auto", "recall": asked, "memory_bytes": 0}
-    info = replace(info_of("0001-x", recall=reached), type=type, wish=wish)
+    request = None if asked is None else {"index": "auto", "recall": asked, "memory_bytes": 0}
+    info = replace(info_of("0001-x", recall=reached), type=type, wish=request)
     assert re.search(says, info.shortfall)
 
 

@@ -10,7 +10,7 @@ import pytest
 from shared.errors import CorruptFile, FingerprintMismatch, JobError, SettingsError
 from shared.job import builds
 from shared.job.directory import JobDir
-from shared.job.index_request import Wish, write_wish
+from shared.job.index_request import IndexRequest, write_index_request
 from shared.job.partition import ledger
 from shared.processes.control import Stopped
 from shared.settings import Settings
@@ -43,7 +43,7 @@ def merged(made: MadeJob, **values: float) -> builds.IndexInfo:
     return merge(made.job, made.manifest, Settings(**values), quiet)  # type: ignore[arg-type]
 
 
-def poor_ivf(n: int, d: int, wish: Wish) -> IndexPlan:
+def poor_ivf(n: int, d: int, request: IndexRequest) -> IndexPlan:
     return replace(plan_from_factory("PCAR16,IVF32,PQ4x4fs", n, d), nprobe=1)
 
 
@@ -74,7 +74,7 @@ def test_a_large_job_gets_an_ivf_pq_index_that_reaches_its_recall(large: Large) 
     assert {"nprobe": info.nprobe, "depth": info.rerank_depth}.items() <= max(
         info.sweep, key=lambda point: (point["nprobe"], point["depth"]) == (info.nprobe, info.rerank_depth)
     ).items()
-    assert info.wish == Wish().to_json()
+    assert info.wish == IndexRequest().to_json()
     assert (info.former, info.refused) == ("", "")
     assert 0 < info.p50_ms <= info.p99_ms
     assert set(info.seconds) == set(PHASES)
@@ -137,7 +137,7 @@ def test_a_search_is_tuned_to_the_recall_asked_for_and_the_width_is_recorded(tmp
     made = make_job(tmp_path / "job", clustered(1_500, 24), partition_size=600, chunk_size=600)
     found = {}
     for target in (0.2, 0.97):
-        write_wish(made.job, Wish(recall=target))
+        write_index_request(made.job, IndexRequest(recall=target))
         found[target] = merge(made.job, made.manifest, Settings(), quiet, poor_ivf)
     assert found[0.2].rerank_depth < found[0.97].rerank_depth
     assert found[0.97].recall_at_10 >= 0.97  # type: ignore[operator]
@@ -146,14 +146,14 @@ def test_a_search_is_tuned_to_the_recall_asked_for_and_the_width_is_recorded(tmp
     assert opened.width == width_of(found[0.97])
 
 
-def test_another_wish_is_another_build_and_the_same_wish_is_none(tmp_path: Path) -> None:
+def test_another_request_is_another_build_and_the_same_is_none(tmp_path: Path) -> None:
     made = make_job(tmp_path / "job")
     first = merged(made)
-    write_wish(made.job, Wish("hnsw"))
+    write_index_request(made.job, IndexRequest("hnsw"))
     second = merged(made)
     assert (first.type, second.type, second.former) == ("Flat", "HNSW", first.build)
     assert builds.current_info(made.job) == second == merged(made)
-    write_wish(made.job, Wish())
+    write_index_request(made.job, IndexRequest())
     assert merged(made) == first
     assert builds.current_info(made.job) == first
 
@@ -162,14 +162,14 @@ def test_a_build_that_finds_less_is_kept_and_not_promoted(tmp_path: Path, monkey
     monkeypatch.setattr(tune, "DEPTHS", (20,))
     made = make_job(tmp_path / "job", clustered(1_500, 24), partition_size=600, chunk_size=600)
     first = merged(made)
-    write_wish(made.job, Wish("PCAR16,IVF32,PQ4x4fs"))
+    write_index_request(made.job, IndexRequest("PCAR16,IVF32,PQ4x4fs"))
     second = merged(made)
     assert second.recall_at_10 < 0.9  # type: ignore[operator]
     assert re.search(rf"built as {second.build} and finds less: recall@10 0\.\d+, where {first.build}", second.refused)
     assert builds.current_info(made.job) == first
     assert merged(made) == second  # What was refused is not built again.
     assert builds.build_names(made.job) == [first.build, second.build]
-    write_wish(made.job, Wish("PCAR16,IVF32,PQ4x4fs", recall=0.3))
+    write_index_request(made.job, IndexRequest("PCAR16,IVF32,PQ4x4fs", recall=0.3))
     third = merged(made)
     assert third.refused == ""  # Who asks for little gets it.
     assert builds.current_info(made.job) == third
@@ -181,18 +181,18 @@ def test_a_refused_build_does_not_stand_in_for_one_that_nobody_asked_to_be_like_
     monkeypatch.setattr(tune, "DEPTHS", (20,))
     made = make_job(tmp_path / "job", clustered(1_500, 24), partition_size=600, chunk_size=600)
     first = merged(made)
-    write_wish(made.job, Wish("PCAR16,IVF32,PQ4x4fs"))
+    write_index_request(made.job, IndexRequest("PCAR16,IVF32,PQ4x4fs"))
     assert merged(made).refused
-    write_wish(made.job, None)
+    write_index_request(made.job, None)
     shutil.rmtree(made.job.build_dir(first.build))
     last = merged(made)
     assert (last.type, last.refused) == ("Flat", "")
     assert builds.current_info(made.job) == last
 
 
-def test_a_wish_that_faiss_can_not_fulfil_is_said_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_request_that_faiss_can_not_fulfil_is_said_and_leaves_nothing(tmp_path: Path) -> None:
     made = make_job(tmp_path / "job")
-    write_wish(made.job, Wish("IVF16,PQ7x4fs"))
+    write_index_request(made.job, IndexRequest("IVF16,PQ7x4fs"))
     with pytest.raises(SettingsError, match="IVF16,PQ7x4fs"):
         merged(made)
     assert builds.build_names(made.job) == []

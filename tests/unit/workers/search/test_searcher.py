@@ -11,7 +11,7 @@ import pytest
 from shared.errors import CorruptFile, FingerprintMismatch, QueryError
 from shared.job import builds
 from shared.job.directory import JobDir
-from shared.job.index_request import Wish
+from shared.job.index_request import IndexRequest
 from shared.job.manifest import write_manifest
 from shared.messages.filter import Filter
 from shared.settings import Settings
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow
 FAILED = {0, 3, *range(500, 520), 1199}
 
 
-def small_ivf(n: int, d: int, wish: Wish) -> IndexPlan:
+def small_ivf(n: int, d: int, request: IndexRequest) -> IndexPlan:
     return replace(plan_from_factory("PCAR16,IVF16,PQ8x4fs", n, d), nprobe=4)
 
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from shared.errors import CorruptFile, SettingsError
-from shared.job.index_request import Wish
+from shared.job.index_request import IndexRequest
 from tests.support.make_job import clustered
 from workers.vectors.ann import annoy_index, faiss_index
 from workers.vectors.ann.plan import choose_index
 
-PLAN = choose_index(2_000, 24, Wish("annoy"))
+PLAN = choose_index(2_000, 24, IndexRequest("annoy"))
 
 
 def test_without_the_package_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from shared.errors import CorruptFile, SettingsError
-from shared.job.index_request import Wish
+from shared.job.index_request import IndexRequest
 from tests.support.make_job import clustered
 from workers.vectors.ann import faiss_index
 from workers.vectors.ann.faiss_index import IndexPlan, choose_index, plan_for, plan_from_factory
@@ -20,7 +20,7 @@ def small_plan() -> IndexPlan:
 
 def test_the_chosen_factories_say_what_the_plan_says() -> None:
     for family in ("flat", "ivf-pq", "hnsw"):
-        chosen = choose_index(30_000, 64, Wish(family))
+        chosen = choose_index(30_000, 64, IndexRequest(family))
         typed = plan_from_factory(chosen.factory, 30_000, 64)
         assert (typed.nlist, typed.nprobe, typed.most_nprobe) == (chosen.nlist, chosen.nprobe, chosen.most_nprobe)
         assert (typed.dim, typed.train_rows > 0) == (64, chosen.train_rows > 0)
@@ -28,8 +28,8 @@ def test_the_chosen_factories_say_what_the_plan_says() -> None:
 
 
 def test_a_family_is_planned_by_its_name_and_anything_else_by_faiss() -> None:
-    assert plan_for(30_000, 64, Wish("rabitq")) == choose_index(30_000, 64, Wish("rabitq"))
-    assert plan_for(30_000, 64, Wish("PCAR16,IVF32,PQ4x4fs")).nlist == 32
+    assert plan_for(30_000, 64, IndexRequest("rabitq")) == choose_index(30_000, 64, IndexRequest("rabitq"))
+    assert plan_for(30_000, 64, IndexRequest("PCAR16,IVF32,PQ4x4fs")).nlist == 32
 
 
 @pytest.mark.parametrize("factory", ["Flat", "PQ8"])
@@ -59,8 +59,8 @@ def filled(plan: IndexPlan, vectors: np.ndarray, ids: np.ndarray, block: int) ->
 PLANS = {
     "Flat": choose_index(2_000, 24),
     "IVF-PQ": small_plan(),
-    "IVF-RaBitQ": replace(choose_index(2_000, 24, Wish("rabitq")), nprobe=16),
-    "HNSW": choose_index(2_000, 24, Wish("hnsw")),
+    "IVF-RaBitQ": replace(choose_index(2_000, 24, IndexRequest("rabitq")), nprobe=16),
+    "HNSW": choose_index(2_000, 24, IndexRequest("hnsw")),
     "8-bit PQ without PCA": plan_from_factory("IVF16,PQ12np", 2_000, 24),
 }
 every_plan = pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)

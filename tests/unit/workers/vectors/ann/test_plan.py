@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.errors import SettingsError
-from shared.job.index_request import FAMILIES, Wish
+from shared.job.index_request import FAMILIES, IndexRequest
 from workers.vectors.ann.plan import choose_index
 
 
@@ -36,7 +36,7 @@ def test_the_choice_for_a_size_is_the_documented_one(
 @given(n=st.integers(1, 10**8), d=st.integers(1, 4096), recall=st.floats(0, 1))
 @example(n=20_001, d=2, recall=0.99)
 def test_every_choice_can_be_trained_and_searched(n: int, d: int, recall: float) -> None:
-    plan = choose_index(n, d, Wish(recall=recall))
+    plan = choose_index(n, d, IndexRequest(recall=recall))
     assert 0 <= plan.train_rows <= n
     assert 0 <= plan.nprobe <= plan.nlist == plan.most_nprobe
     if plan.nlist:
@@ -58,13 +58,13 @@ def test_every_choice_can_be_trained_and_searched(n: int, d: int, recall: float)
     ],
 )
 def test_a_family_is_built_at_any_size_when_it_is_named(family: str, factory: str, type_: str) -> None:
-    assert choose_index(200_000, 1280, Wish(family)).factory == factory
-    assert choose_index(100, 1280, Wish(family)).type == type_
+    assert choose_index(200_000, 1280, IndexRequest(family)).factory == factory
+    assert choose_index(100, 1280, IndexRequest(family)).type == type_
 
 
 def test_a_recall_near_one_keeps_more_dimensions() -> None:
-    assert choose_index(200_000, 1280, Wish(recall=0.9949)).factory.startswith("PCAR256,")
-    assert choose_index(200_000, 1280, Wish(recall=0.995)).factory == "PCAR512,IVF512,PQ256x4fs"
+    assert choose_index(200_000, 1280, IndexRequest(recall=0.9949)).factory.startswith("PCAR256,")
+    assert choose_index(200_000, 1280, IndexRequest(recall=0.995)).factory == "PCAR512,IVF512,PQ256x4fs"
 
 
 @pytest.mark.parametrize("n", [200_000, 2_000_000, 10_000_000, 100_000_000])
@@ -76,11 +76,11 @@ def test_the_page_about_the_index_shows_the_plan(n: int) -> None:
 
 
 def test_less_memory_means_shorter_codes_and_too_little_is_refused() -> None:
-    plans = [choose_index(2_000_000, 1792, Wish(memory_bytes=size)) for size in (0, 100_000_000, 60_000_000)]
+    plans = [choose_index(2_000_000, 1792, IndexRequest(memory_bytes=size)) for size in (0, 100_000_000, 60_000_000)]
     assert [plan.m for plan in plans] == [128, 64, 32]
     assert all(plan.bytes <= size for plan, size in zip(plans[1:], (100_000_000, 60_000_000), strict=True))
     with pytest.raises(SettingsError, match=r"No ivf-pq index of 2,000,000 .* into 1,000,000 bytes: .* about \d\d,"):
-        choose_index(2_000_000, 1792, Wish(memory_bytes=1_000_000))
+        choose_index(2_000_000, 1792, IndexRequest(memory_bytes=1_000_000))
 
 
 @pytest.mark.parametrize(("n", "d"), [(0, 8), (8, 0), (-1, 8)])
@@ -91,9 +91,9 @@ def test_there_is_no_index_of_nothing(n: int, d: int) -> None:
 
 def test_a_factory_string_is_not_planned_without_faiss() -> None:
     with pytest.raises(ValueError, match="not the name of a family"):
-        choose_index(100, 8, Wish("IVF16,Flat"))
+        choose_index(100, 8, IndexRequest("IVF16,Flat"))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_same_wish_makes_the_same_plan(family: str) -> None:
-    assert choose_index(123_456, 640, Wish(family)) == choose_index(123_456, 640, Wish(family))
+def test_the_same_request_makes_the_same_plan(family: str) -> None:
+    assert choose_index(123_456, 640, IndexRequest(family)) == choose_index(123_456, 640, IndexRequest(family))
