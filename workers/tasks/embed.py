@@ -21,7 +21,7 @@ from shared.messages.tasks import COPIES_TASK, EMBED_TASK, EmbedCopies, EmbedPar
 from shared.processes.control import Control, Stopped
 from shared.processes.load import StageLoad
 from shared.text import duration
-from workers.tasks.leased import leased, progress_events, refuse
+from workers.tasks.leased import leased, progress_events, received, refuse
 from workers.tasks.runtime import Runtime
 
 log = logging.getLogger("lookalike.worker")
@@ -40,10 +40,7 @@ def embed_partition(task: Task, table: dict[str, Any]) -> str:
     from workers.models.loaded import loaded_embedder
 
     runtime: Runtime = task.app.lookalike
-    try:
-        message = EmbedPartition.from_json(table)
-    except MessageError as error:
-        refuse(error)
+    message = received(EmbedPartition.from_json, table)
     shown = str(task.request.argsrepr or message)
     with (
         leased(task, message.known_as, message.partition, shown) as lease,
@@ -76,10 +73,7 @@ def embed_partition(task: Task, table: dict[str, Any]) -> str:
 def embed_copies(task: Task, table: dict[str, Any]) -> str:
     """Embed altered copies of some images of a job, and ask for its merge; returns a summary for Flower."""
     runtime: Runtime = task.app.lookalike
-    try:
-        message = EmbedCopies.from_json(table)
-    except MessageError as error:
-        refuse(error)
+    message = received(EmbedCopies.from_json, table)
     shown = str(task.request.argsrepr or message)
     with (
         leased(task, message.known_as, COPIES, shown) as lease,

@@ -4,7 +4,7 @@ import logging
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from celery import Task, current_task
 from celery.exceptions import Reject, Retry
@@ -19,6 +19,7 @@ from workers.tasks.refused import end_if_refused
 from workers.tasks.runtime import LatestEvent, Runtime
 
 log = logging.getLogger("lookalike.worker")
+Message = TypeVar("Message")
 
 # A task that this worker could not do is offered again, to this worker or another, after this share of a lease: 5 to
 # 15 s. At no steady pace: workers look into their queues once a second, and of two that do, the one that refuses what
@@ -91,6 +92,14 @@ def _offer_again(task: Task, seconds: float, shown: str) -> NoReturn:
     except CONNECTION_ERRORS as error:
         _give_back(f"{shown}: the broker does not answer ({error}).")
     raise retry
+
+
+def received(from_json: Callable[[dict[str, Any]], Message], table: dict[str, Any]) -> Message:
+    """The message that a task was sent, read by its `from_json`; one that makes no sense is refused."""
+    try:
+        return from_json(table)
+    except MessageError as error:
+        refuse(error)
 
 
 def refuse(error: MessageError) -> NoReturn:

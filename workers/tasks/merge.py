@@ -5,11 +5,10 @@ from typing import Any
 from celery import Task, shared_task
 
 from shared.broker.lease import MERGE
-from shared.errors import MessageError
 from shared.job.manifest import load_manifest
 from shared.messages.tasks import MERGE_TASK, MergeJob
 from shared.processes.control import Stopped
-from workers.tasks.leased import leased, progress_events, refuse
+from workers.tasks.leased import leased, progress_events, received
 from workers.tasks.runtime import Runtime
 
 
@@ -19,10 +18,7 @@ def merge_job(task: Task, table: dict[str, Any]) -> str:
     from workers.merge import build
 
     runtime: Runtime = task.app.lookalike
-    try:
-        message = MergeJob.from_json(table)
-    except MessageError as error:
-        refuse(error)
+    message = received(MergeJob.from_json, table)
     shown = str(task.request.argsrepr or message)
     with (
         leased(task, message.known_as, MERGE, shown) as lease,
