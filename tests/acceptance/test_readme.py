@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from coordinator.client.client import Client
-from tests.integration.processes import (
+from tests.support.processes import (
     PATIENCE_SECONDS,
     Process,
     environment,

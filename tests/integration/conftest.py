@@ -10,16 +10,9 @@ from shared.job.directory import JobDir
 from shared.settings import Settings
 from tests.integration.faults.bench import CHUNK_SIZE, Bench
 from tests.integration.faults.faults import Faults
-from tests.integration.processes import (
-    LOOKALIKE,
-    Process,
-    environment,
-    free_port,
-    make_photos,
-    redis_server,
-    valkey_binary,
-)
+from tests.support.images.photographs import make_photos
 from tests.support.once import made_once
+from tests.support.processes import LOOKALIKE, Process, environment, free_port, redis_server, valkey_binary
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from benchmarks.fuzz.files import FORMATS
 from benchmarks.fuzz.index import command, counts_of, in_tar_as_in_folder, rows_of, said_wrong, sampled, search
 from shared.job.directory import JobDir
 from tests.integration.faults.faults import Faults
-from tests.integration.processes import environment
+from tests.support.processes import environment
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -11,7 +11,7 @@ import redis
 from coordinator.doctor import check_workers
 from coordinator.doctor.check_workers import Worker
 from shared.settings import Settings
-from tests.integration.processes import Process, environment, run, wait_until
+from tests.support.processes import Process, environment, run, wait_until
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -10,7 +10,7 @@ from shared.job import builds
 from shared.job.altered_copies import read_copies
 from shared.job.directory import JobDir
 from tests.integration.faults.faults import Faults
-from tests.integration.processes import environment, run
+from tests.support.processes import environment, run
 from workers.images.alterations import MEASURED
 
 pytestmark = pytest.mark.timeout(600)

@@ -13,7 +13,7 @@ import redis
 
 from tests.integration.faults.bench import is_ready
 from tests.integration.faults.faults import Faults
-from tests.integration.processes import (
+from tests.support.processes import (
     Process,
     commands_with,
     environment,

@@ -13,7 +13,8 @@ import pytest
 from coordinator.client.client import Client
 from shared.errors import QueryError
 from tests.integration.faults.faults import Faults
-from tests.integration.processes import Process, environment, make_photos, run, wait_until
+from tests.support.images.photographs import make_photos
+from tests.support.processes import Process, environment, run, wait_until
 
 pytestmark = pytest.mark.timeout(600)
 

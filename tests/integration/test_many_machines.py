@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -14,16 +14,15 @@ from shared.errors import BrokerUnreachable, ImageError, NoIndexYet, NoWorker, Q
 from shared.job.directory import JobDir
 from shared.job.manifest import load_manifest
 from shared.job.partition.ledger import read_seal
-from tests.conftest import require_service
 from tests.integration.faults.bench import is_ready
-from tests.integration.processes import (
+from tests.support.images.photographs import make_photos
+from tests.support.processes import (
     LOOKALIKE,
     PATIENCE_SECONDS,
     Process,
     debian_redis,
     environment,
     free_port,
-    make_photos,
     redis_server,
     run,
     wait_until,
@@ -41,9 +40,9 @@ class Cluster:
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(tmp_path_factory: pytest.TempPathFactory, require: Callable[[object, str], None]) -> Iterator[Cluster]:
     binary = debian_redis()
-    require_service(binary is not None, "redis-server (Debian's package of that name) is not installed")
+    require(binary is not None, "redis-server (Debian's package of that name) is not installed")
     assert binary is not None
     base = tmp_path_factory.mktemp("cluster")
     root, photos, port = base / "jobs", base / "photos", free_port()

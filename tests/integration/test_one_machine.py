@@ -18,14 +18,14 @@ from coordinator.local import broker as embedded_broker
 from coordinator.local.broker import EmbeddedBroker, runtime_directory
 from shared.job.directory import JobDir
 from tests.integration.faults.faults import Fault, Faults
-from tests.integration.processes import (
+from tests.support.images.photographs import make_photos
+from tests.support.processes import (
     LOOKALIKE,
     PATIENCE_SECONDS,
     Process,
     children_of,
     commands_with,
     environment,
-    make_photos,
     run,
     wait_until,
 )

@@ -12,7 +12,8 @@ import pytest
 
 from coordinator.sources.resolve import open_source
 from tests.integration.faults.faults import Faults
-from tests.integration.processes import Process, children_of, commands_with, environment, make_photos, run, wait_until
+from tests.support.images.photographs import make_photos
+from tests.support.processes import Process, children_of, commands_with, environment, run, wait_until
 
 pytestmark = pytest.mark.timeout(600)
 

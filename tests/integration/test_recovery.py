@@ -10,13 +10,7 @@ from shared.broker.queues import queued_messages, queued_tasks, send_merge
 from shared.messages.tasks import EmbedPartition, MergeJob
 from tests.integration.faults.bench import Bench
 from tests.integration.faults.faults import Faults
-from tests.integration.processes import (
-    QUICK,
-    Process,
-    environment,
-    run,
-    wait_until,
-)
+from tests.support.processes import QUICK, Process, environment, run, wait_until
 
 pytestmark = pytest.mark.timeout(600)
 

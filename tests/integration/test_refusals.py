@@ -8,12 +8,12 @@ import redis
 from shared.broker.connection import require_working_broker
 from shared.errors import BrokerRefuses
 from shared.settings import Settings
-from tests.integration.processes import (
+from tests.support.images.photographs import make_photos
+from tests.support.processes import (
     LOOKALIKE,
     Process,
     environment,
     free_port,
-    make_photos,
     redis_server,
     run,
     valkey_binary,

@@ -14,7 +14,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from coordinator.client.client import Client
-from tests.integration.processes import Process, answers, environment, free_port, valkey_binary, wait_until
+from tests.support.processes import Process, answers, environment, free_port, valkey_binary, wait_until
 
 pytestmark = pytest.mark.timeout(600)
 

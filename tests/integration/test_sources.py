@@ -10,7 +10,8 @@ import pytest
 
 from shared.job.directory import JobDir
 from tests.integration.faults.faults import Faults
-from tests.integration.processes import Process, environment, make_photos, run, wait_until
+from tests.support.images.photographs import make_photos
+from tests.support.processes import Process, environment, run, wait_until
 
 pytestmark = pytest.mark.timeout(600)
 SHARDS, EACH = 4, 40

@@ -17,7 +17,8 @@ from shared.job.manifest import load_manifest
 from shared.storage import drivers
 from tests.integration.faults.bench import bytes_of
 from tests.integration.faults.faults import Faults
-from tests.integration.processes import Process, environment, free_port, make_photos, run, wait_until
+from tests.support.images.photographs import make_photos
+from tests.support.processes import Process, environment, free_port, run, wait_until
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -18,7 +18,8 @@ from shared.job.partition import ledger
 from shared.messages.tasks import EMBED_QUEUE
 from tests.integration.faults.bench import is_ready
 from tests.integration.faults.faults import Faults
-from tests.integration.processes import QUICK, Process, environment, make_photos, run, wait_until
+from tests.support.images.photographs import make_photos
+from tests.support.processes import QUICK, Process, environment, run, wait_until
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -2,8 +2,6 @@
 
 import sys
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +10,7 @@ import pytest
 from coordinator import cli
 from shared.storage import files
 from shared.storage.stores import StorePath
-
-
-@dataclass(frozen=True, slots=True)
-class Ran:
-    status: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Ran]
+from tests.support.cli import Ran, Run
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ from shared.job.manifest import Manifest, load_manifest
 from shared.job.partition import ledger
 from shared.settings import Settings
 from tests.integration.faults.faults import Fault, Faults
-from tests.integration.processes import QUICK, Process, environment, wait_until
+from tests.support.processes import QUICK, Process, environment, wait_until
 
 CHUNK_SIZE = 25
 

@@ -10,8 +10,8 @@ from shared.job.partition import ledger
 from shared.settings import Settings
 from tests.integration.faults.bench import CHUNK_SIZE, bytes_of
 from tests.integration.faults.faults import Faults
-from tests.integration.processes import QUICK, environment, run
 from tests.support.once import made_once
+from tests.support.processes import QUICK, environment, run
 
 
 @pytest.fixture(scope="session")

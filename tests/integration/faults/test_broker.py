@@ -11,7 +11,7 @@ import redis
 from coordinator.client.client import Client
 from shared.messages.tasks import EMBED_QUEUE
 from tests.integration.faults.bench import Bench
-from tests.integration.processes import Process, answers, free_port, valkey_binary, wait_until
+from tests.support.processes import Process, answers, free_port, valkey_binary, wait_until
 
 pytestmark = pytest.mark.timeout(600)
 

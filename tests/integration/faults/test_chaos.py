@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.processes import environment
+from tests.support.processes import environment
 
 REPOSITORY = Path(__file__).parents[3]
 

@@ -18,8 +18,8 @@ from shared.images.paths import to_os_path
 from shared.job.directory import JobDir
 from shared.job.manifest import load_manifest
 from tests.integration.faults.faults import Faults
-from tests.integration.processes import QUICK, Process, children_of, environment, make_photos, run, wait_until
-from tests.support.strange_images import (
+from tests.support.images.photographs import make_photos
+from tests.support.images.strange import (
     SIDE,
     deflated_zeros,
     encoded,
@@ -31,6 +31,7 @@ from tests.support.strange_images import (
     tiled_tiff,
     ycck,
 )
+from tests.support.processes import QUICK, Process, children_of, environment, run, wait_until
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -10,7 +10,7 @@ import pytest
 from shared.job import builds
 from shared.job.directory import JobDir
 from tests.integration.faults.bench import Bench, bytes_of
-from tests.integration.processes import QUICK, environment, run, wait_until
+from tests.support.processes import QUICK, environment, run, wait_until
 
 pytestmark = pytest.mark.timeout(600)
 

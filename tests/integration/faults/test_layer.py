@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.faults.faults import Fault, Faults
-from tests.integration.processes import PATIENCE_SECONDS, Process, environment, wait_until
+from tests.support.processes import PATIENCE_SECONDS, Process, environment, wait_until
 
 # Each does one operation on the folder that it is given, as a user of that operation would.
 OPERATIONS = {

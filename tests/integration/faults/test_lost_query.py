@@ -13,7 +13,7 @@ from shared.errors import WorkerFailed
 from shared.settings import Settings
 from tests.integration.faults.bench import is_ready
 from tests.integration.faults.faults import Faults
-from tests.integration.processes import PATIENCE_SECONDS, Process, environment, run, wait_until
+from tests.support.processes import PATIENCE_SECONDS, Process, environment, run, wait_until
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -32,7 +32,7 @@ from shared.messages.tasks import (
 from shared.settings import Settings
 from tests.integration.faults.bench import is_ready
 from tests.integration.faults.faults import Faults
-from tests.integration.processes import (
+from tests.support.processes import (
     LOOKALIKE,
     QUICK,
     Process,

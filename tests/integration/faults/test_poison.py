@@ -10,7 +10,7 @@ import pytest
 from shared.job.directory import JobDir
 from shared.job.partition import ledger
 from tests.integration.faults.bench import Bench
-from tests.integration.processes import environment, run, wait_until
+from tests.support.processes import environment, run, wait_until
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -19,7 +19,7 @@ from shared.messages.tasks import MergeJob
 from tests.integration.faults import steps
 from tests.integration.faults.bench import Bench, bytes_of
 from tests.integration.faults.faults import Fault
-from tests.integration.processes import Process, wait_until
+from tests.support.processes import Process, wait_until
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -12,7 +12,7 @@ from shared.job.directory import JobDir
 from shared.job.partition import checkpoint, ledger, sealing
 from tests.integration.faults import steps
 from tests.integration.faults.bench import Bench
-from tests.integration.processes import wait_until
+from tests.support.processes import wait_until
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -34,10 +34,11 @@ from shared.messages.filter import Filter
 from shared.messages.search import Answer, AnsweredBy, Hit, Query
 from shared.processes.own import module_command
 from shared.settings import Settings, load_settings
+from tests.support.builds import build
+from tests.support.cli import Ran, Run
+from tests.support.damage import cut, snapshot
 from tests.support.make_job import MadeJob, make_job
-from tests.unit.conftest import Ran, Run
-from tests.unit.coordinator.integrity.test_verify import cut, job_of_a_list, snapshot
-from tests.unit.coordinator.jobs.test_progress import build
+from tests.support.source_jobs import job_of_a_list
 
 
 @pytest.fixture

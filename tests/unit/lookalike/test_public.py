@@ -32,10 +32,10 @@ from shared.errors import JobNotFound, NoIndexYet, NoWorker, UsageError
 from shared.job.directory import JobDir
 from shared.messages.search import Answer, Hit
 from shared.settings import Settings
+from tests.support.builds import build
+from tests.support.cli import Run
 from tests.support.make_job import make_job
-from tests.unit.conftest import Run
-from tests.unit.coordinator.display.test_job import DONE, UNDER_WAY
-from tests.unit.coordinator.jobs.test_progress import build
+from tests.support.progress import DONE, UNDER_WAY
 
 RED = (250, 10, 20)
 

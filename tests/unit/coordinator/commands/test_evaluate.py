@@ -24,9 +24,9 @@ from shared.job.builds import IndexInfo
 from shared.job.directory import JobDir
 from shared.job.partition import ledger
 from shared.settings import Settings
+from tests.support.builds import build
+from tests.support.cli import Run
 from tests.support.make_job import MadeJob, clustered, make_job
-from tests.unit.conftest import Run
-from tests.unit.coordinator.jobs.test_progress import build
 from workers.evaluate import plot, report
 from workers.merge import build as merging
 from workers.search.width import Width

@@ -33,8 +33,8 @@ from shared.processes.control import Stopped
 from shared.settings import Settings
 from shared.storage import files
 from shared.text import size
-from tests.integration.processes import make_photos
-from tests.unit.conftest import Run
+from tests.support.cli import Run
+from tests.support.images.photographs import make_photos
 from workers.pack import reader, writer
 from workers.pack.writer import Count
 

@@ -8,9 +8,9 @@ import pytest
 
 from coordinator.client.queries import as_query
 from shared.job.directory import JobDir
-from tests.support.image_forms import CAPTIONS, CONTENTS, FORMS, NAMES
-from tests.unit.conftest import Run
-from tests.unit.coordinator.sources.test_source_forms import sealed
+from tests.support.cli import Run
+from tests.support.images.forms import CAPTIONS, CONTENTS, FORMS, NAMES
+from tests.support.source_jobs import sealed
 
 
 @pytest.fixture

@@ -21,16 +21,15 @@ from coordinator.doctor.source_sample import Listed, list_source
 from coordinator.doctor.timing import disk_felt, readable, sample_of, slowest, to_json
 from shared.errors import LookalikeError, WorkerFailed
 from shared.images.location import Location
-from shared.models import resolve_model
 from shared.processes import stage
 from shared.settings import Settings
+from tests.support.timed_sample import LISTED, MEASURED, SPEC, made
 from workers.doctor import sample as sampling
 from workers.doctor.sample import sample
 from workers.embed import partition
 from workers.images.isolated import IsolatedReaders
 from workers.tasks.runtime import Runtime
 
-SPEC = resolve_model("efficientnet-lite0")
 LIMITS = (10**8, 10**8)
 
 
@@ -183,24 +182,6 @@ def test_a_sample_that_comes_in_time_ends_nothing() -> None:
     assert not ended.is_set()
     assert not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer) and thread.is_alive()
                 and not thread.finished.is_set()]  # fmt: skip
-
-
-MEASURED: dict[str, Any] = {
-    "read": 100, "embedded": 95, "failed": {"vanished": 2, "truncated": 3}, "bytes": 10_000, "bytes_from_disk": 9_000,
-    "examples": [{"path": "/photos/a.jpg", "error": "The file was listed, but is no longer there."}],
-    "seconds": 10.0, "marks": [[50, 5.0], [100, 10.0]], "spent": {"read": 1.0, "decode": 2.0, "model": 9.0},
-    "load": {"busy": {"read": 0.1, "decode": 0.2, "model": 0.9, "write": 0.0},
-             "held_up": {"read": 0.0, "decode": 0.0, "model": 0.9, "write": 0.0}},
-    "threads": 2, "batch_size": 8, "dim": 1_280, "model_seconds": 1.0, "peak_bytes": 10**8,
-    "index": {"type": "Flat", "bytes": 10**6},
-}  # fmt: skip
-LISTED = Listed(
-    "folder", "/photos", count=1_000, path_bytes=20_000, seconds=0.5, complete=True, sample=[Location("/photos/a.jpg")]
-)
-
-
-def made(**changes: Any) -> command.Sample:
-    return sample_of(LISTED, MEASURED | changes, SPEC, Settings())
 
 
 def told(found: Check | None) -> tuple[str, str]:

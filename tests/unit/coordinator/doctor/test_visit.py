@@ -20,9 +20,9 @@ from coordinator.doctor.view import check_text, sample_view, verdict_line
 from shared.errors import SourceError
 from shared.models import ModelSpec
 from shared.settings import Settings
+from tests.support.cli import Run
 from tests.support.make_job import MadeJob, make_job
-from tests.unit.conftest import Run
-from tests.unit.coordinator.doctor.test_timing import LISTED, made
+from tests.support.timed_sample import LISTED, made
 
 SECRET = "redis://user:p%40ss@host:6380/1"
 

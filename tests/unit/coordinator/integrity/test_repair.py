@@ -16,16 +16,8 @@ from shared.job.directory import JobDir
 from shared.job.manifest import load_manifest
 from shared.job.partition import checkpoint, ledger
 from shared.settings import Settings
-from tests.unit.coordinator.integrity.test_verify import (
-    DAMAGES,
-    age,
-    all_paths,
-    commit,
-    cut,
-    flip,
-    job_of_a_list,
-    snapshot,
-)
+from tests.support.damage import DAMAGES, age, cut, flip, snapshot
+from tests.support.source_jobs import all_paths, commit, job_of_a_list
 from workers.merge import build as merging
 
 pytestmark = pytest.mark.slow

@@ -2,89 +2,27 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from coordinator.integrity.findings import Checked, Finding, Kind
 from coordinator.integrity.verify import verify
-from coordinator.sources.listing import PathDigest, partitions_of
-from coordinator.sources.resolve import open_source
 from shared.errors import JobNotFound
 from shared.job import builds, path_list
 from shared.job.directory import JobDir
-from shared.job.manifest import Manifest, Source, load_manifest, write_manifest
+from shared.job.manifest import load_manifest
 from shared.job.partition import checkpoint, ledger
-from shared.job.partition.checkpoint import ImageRow
-from shared.settings import Settings
 from shared.storage import files
-from tests.support.make_job import make_job, unit
-from workers.merge import build as merging
+from tests.support.damage import DAMAGES, age, cut, flip, snapshot
+from tests.support.source_jobs import all_paths, commit, job_of_a_list
 
 pytestmark = pytest.mark.slow
-
-FAILED = (3, 40)
-LISTED = 60
-
-
-def job_of_a_list(
-    directory: Path,
-    *,
-    sealed: Iterable[int] = (0, 1, 2),
-    chunks: Mapping[int, Iterable[int]] | None = None,
-    index: bool = False,
-) -> tuple[JobDir, Manifest]:
-    """A job of 60 images in partitions of 25 and chunks of 10, made from a list file as `lookalike index` makes it.
-
-    `chunks` names those that are committed of partitions that are not sealed.
-    """
-    photos = directory / "photos.txt"
-    photos.write_text("".join(f"é {image:07d}.jpg\n" for image in range(LISTED)))
-    made = make_job(directory / "job", listed=LISTED, sealed=[])
-    digest = PathDigest()
-    listing = open_source(str(photos))
-    paths: list[str] = []
-    for partition, part in partitions_of(digest.feed(listing), made.manifest.partition_size):
-        path_list.write_paths(made.job, partition, part)
-        paths += part
-    manifest = replace(made.manifest, source=Source("list", listing.location, digest.hexdigest()))
-    write_manifest(made.job, manifest)
-    wanted = {number: range(9) for number in sealed} | {**(chunks or {})}
-    for number, some in wanted.items():
-        for chunk in manifest.chunks(manifest.partition(number)):
-            if chunk.number in some:
-                commit(made.job, manifest, number, chunk.number, paths)
-    for number in sealed:
-        ledger.seal_partition(made.job, manifest, manifest.partition(number))
-    if index:
-        merging.merge(made.job, manifest, Settings(), lambda phase, share: None)
-    return made.job, manifest
-
-
-def commit(job: JobDir, manifest: Manifest, partition: int, number: int, paths: list[str]) -> None:
-    """Commit a chunk with the embeddings and the errors that every made job has for these images."""
-    chunk = manifest.chunks(manifest.partition(partition))[number]
-    embeddings = unit(np.random.default_rng(0).normal(size=(LISTED, 16))).astype(np.float16)
-    span = range(chunk.start, chunk.stop)
-    rows = [
-        ImageRow(image, paths[image], None, None, 3, None, "truncated", "It ends too early.")
-        if image in FAILED
-        else ImageRow(image, paths[image], 8, 8, 300, "0" * 64, "ok", None)
-        for image in span
-    ]
-    good = [image for image in span if image not in FAILED]
-    checkpoint.commit_chunk(job, manifest, chunk, rows, embeddings[good], seconds=0.1)
-
-
-def all_paths(job: JobDir, manifest: Manifest) -> list[str]:
-    return [path for partition in manifest.partitions for path in path_list.read_paths(job, partition)]
 
 
 @pytest.fixture
@@ -106,44 +44,6 @@ def found(job: JobDir) -> dict[str, Finding]:
 
 def kinds(job: JobDir) -> dict[str, Kind]:
     return {path: finding.kind for path, finding in found(job).items()}
-
-
-def snapshot(directory: Path) -> dict[str, bytes]:
-    return {str(path): path.read_bytes() for path in sorted(directory.rglob("*")) if path.is_file()}
-
-
-def flip(path: Path, position: int | None = None, mask: int = 1) -> None:
-    """Flip bits of a byte: of one in the middle, or in Parquet of one that is data, unless `position` is given."""
-    data = bytearray(path.read_bytes())
-    if position is None and path.suffix == ".parquet":
-        column = pq.ParquetFile(path).metadata.row_group(0).column(1)
-        start = column.dictionary_page_offset if column.has_dictionary_page else column.data_page_offset
-        position = int(start) + int(column.total_compressed_size) - 3
-    data[len(data) // 2 if position is None else position] ^= mask
-    path.write_bytes(data)
-
-
-def cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-7])
-
-
-def lengthen(path: Path) -> None:
-    path.write_bytes(path.read_bytes() + b"\0" * 9)
-
-
-def empty(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def age(path: Path) -> None:
-    """Make a file or directory, and what is in it, two hours old."""
-    for one in (path, *path.glob("*")):
-        os.utime(one, (one.stat().st_atime - 7_200, one.stat().st_mtime - 7_200))
-
-
-DAMAGES: dict[str, Callable[[Path], None]] = {
-    "flipped": flip, "cut": cut, "longer": lengthen, "empty": empty, "deleted": Path.unlink
-}  # fmt: skip
 
 
 def test_a_whole_job_has_no_finding_and_all_of_it_is_checked(finished: JobDir) -> None:

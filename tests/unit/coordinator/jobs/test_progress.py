@@ -10,13 +10,13 @@ import pytest
 from coordinator.jobs.progress import Progress, ProgressReader
 from shared.errors import CorruptFile, FingerprintMismatch
 from shared.job import altered_copies, builds
-from shared.job.builds import IndexInfo
 from shared.job.directory import JobDir
 from shared.job.manifest import Manifest
 from shared.job.partition import checkpoint, ledger
 from shared.job.partition.checkpoint import ImageRow
 from shared.models import ModelSpec
 from shared.processes.load import STAGES, StageLoad
+from tests.support.builds import build
 from tests.support.make_job import image_path, make_job, model_spec, unit
 
 DIM = 16
@@ -55,20 +55,6 @@ def seal(job: JobDir, manifest: Manifest, partition: int, seconds: float = 2.0, 
     for chunk in checkpoint.missing_chunks(job, manifest, manifest.partition(partition)):
         commit(job, manifest, partition, chunk.number, seconds, failed)
     ledger.seal_partition(job, manifest, manifest.partition(partition))
-
-
-def build(job: JobDir, manifest: Manifest, name: str = "0001-ab12cd34") -> IndexInfo:
-    """Promote an index that covers what is sealed now."""
-    info = IndexInfo(
-        build=name, type="Flat", factory="Flat", ntotal=90, dim=DIM, fingerprint=manifest.model.fingerprint,
-        ledger_digest=builds.ledger_digest(ledger.sealed(job, manifest)), nlist=0, nprobe=0, m=0, nbits=0,
-        rerank_depth=200, recall_at_10=1.0, recall_queries=50, p50_ms=0.25, p99_ms=0.5, seconds={}, built_at=0.0,
-        files={},
-    )  # fmt: skip
-    job.build_dir(name).mkdir(parents=True)
-    builds.write_info(job, info)
-    builds.promote(job, name)
-    return info
 
 
 def test_a_new_job_has_everything_before_it(made: tuple[JobDir, Manifest]) -> None:

@@ -30,8 +30,8 @@ from shared.messages.tasks import (
     EmbedPartition,
     MergeJob,
 )
+from tests.support.builds import build
 from tests.support.make_job import make_job
-from tests.unit.coordinator.jobs.test_progress import build
 
 IDENTITY, OTHER = "0123456789abcdef", "fedcba9876543210"
 

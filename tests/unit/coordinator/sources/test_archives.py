@@ -21,7 +21,7 @@ from coordinator.sources.resolve import open_source
 from shared.errors import ImageError, SourceError
 from shared.images.location import read_bytes
 from shared.images.members import Member
-from tests.support.image_forms import CONTENTS, NAMES, write_tar, write_zip
+from tests.support.images.forms import CONTENTS, NAMES, write_tar, write_zip
 
 ROOMY = 1 << 20
 

@@ -17,7 +17,7 @@ from coordinator.sources.resolve import open_source
 from shared.errors import SourceError
 from shared.images.location import read_bytes
 from shared.images.paths import to_os_path
-from tests.support.image_forms import write_tar
+from tests.support.images.forms import write_tar
 
 NAMES = [f"img{number}.jpg" for number in range(3)]
 

@@ -14,20 +14,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from coordinator.client.queries import as_query
-from coordinator.jobs.create import make_or_open
 from coordinator.sources.resolve import open_source
 from shared.errors import ImageError, SourceError
 from shared.images.location import read_bytes
 from shared.job.directory import JobDir
-from shared.job.manifest import Manifest
-from shared.settings import Settings
 from shared.storage import remote
 from shared.text import without_secrets
-from tests.support.image_forms import CONTENTS, FORMS, NAMES, write_folder, write_tar
-from tests.unit.workers.embed.test_partition import FakeEmbedder, embed
+from tests.support.embedders import AnyModel, embed
+from tests.support.images.forms import CONTENTS, FORMS, NAMES, write_folder, write_tar
+from tests.support.source_jobs import made, sealed
 
 ROOMY = 1 << 20
-SETTINGS = Settings(partition_size=5, chunk_size=2)
 
 
 class Site(ThreadingHTTPServer):
@@ -111,19 +108,6 @@ def memory() -> Iterator[Any]:
     fs.pseudo_dirs[:] = [""]
 
 
-class AnyModel(FakeEmbedder):
-    def __init__(self, manifest: Manifest) -> None:
-        super().__init__()
-        self.fingerprint = manifest.model.fingerprint
-
-
-def sealed(source: str, job: JobDir) -> Manifest:
-    manifest = make_or_open(source, job, SETTINGS, lambda count: None)
-    for partition in manifest.partitions:
-        embed(job, manifest, partition.number, embedder=AnyModel(manifest))
-    return manifest
-
-
 def embeddings(job: JobDir) -> np.ndarray:
     return np.concatenate([np.load(job.img_emb(number)) for number in job.sealed_numbers()])
 
@@ -150,7 +134,7 @@ def test_each_form_is_a_source_behind_a_url(tmp_path: Path, memory: Any, name: s
     paths = [row["image_path"] for number in range(3) for row in pq.read_table(job.metadata(number)).to_pylist()]
     assert all(path.startswith("memory://") for path in paths)
     assert as_query(paths[0]).image == CONTENTS[NAMES[0]]
-    assert make_or_open(url, job, SETTINGS, lambda count: None) == manifest
+    assert made(url, job) == manifest
 
 
 def test_a_pattern_behind_a_url_gives_what_it_matches(tmp_path: Path, memory: Any, expected: np.ndarray) -> None:
@@ -250,7 +234,7 @@ def test_images_of_a_server_that_went_away_are_not_committed_as_lost(tmp_path: P
     site.files = {f"/{name}": data for name, data in CONTENTS.items()}
     (tmp_path / "list.txt").write_text("".join(f"{site.url}/{name}\n" for name in NAMES))
     job = JobDir(tmp_path / "job")
-    manifest = make_or_open(str(tmp_path / "list.txt"), job, SETTINGS, lambda count: None)
+    manifest = made(str(tmp_path / "list.txt"), job)
     site.failing = {f"/{name}": 503 for name in NAMES}
     with pytest.raises(SourceError, match="The images' server does not answer, or not well"):
         embed(job, manifest, 0, embedder=AnyModel(manifest))
@@ -266,7 +250,7 @@ def test_images_of_a_server_that_went_away_are_not_committed_as_lost(tmp_path: P
 def test_a_remote_archive_that_went_away_is_not_taken_for_lost_images(tmp_path: Path, site: Site) -> None:
     site.files["/photos.tar"] = write_tar(tmp_path / "photos.tar").read_bytes()
     job = JobDir(tmp_path / "job")
-    manifest = make_or_open(f"{site.url}/photos.tar", job, SETTINGS, lambda count: None)
+    manifest = made(f"{site.url}/photos.tar", job)
     tar = site.files.pop("/photos.tar")
     with pytest.raises(SourceError, match=r"The archive .*photos\.tar is out of reach: .*no such file"):
         embed(job, manifest, 0, embedder=AnyModel(manifest))

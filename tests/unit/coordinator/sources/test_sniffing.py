@@ -24,7 +24,7 @@ from shared.images.paths import split_member
 from shared.job.directory import JobDir
 from shared.job.manifest import load_manifest
 from shared.settings import Settings
-from tests.support.image_forms import write_tar, write_zip
+from tests.support.images.forms import write_tar, write_zip
 from workers.images.decode import decode
 
 SNIFF = Choice(sniff=True)

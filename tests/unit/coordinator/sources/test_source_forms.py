@@ -8,35 +8,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from coordinator.jobs.create import make_or_open
 from shared.errors import JobMismatch, SourceError
 from shared.job import path_list
 from shared.job.directory import JobDir
-from shared.job.manifest import Manifest, load_manifest
-from shared.settings import Settings
-from tests.support.image_forms import CONTENTS, FORMS, NAMES, Form, half, write_folder, write_tar, write_zip
-from tests.unit.workers.embed.test_partition import FakeEmbedder, embed
-
-SETTINGS = Settings(partition_size=5, chunk_size=2)
-
-
-class AnyModel(FakeEmbedder):
-    """Whatever model the job is for."""
-
-    def __init__(self, manifest: Manifest) -> None:
-        super().__init__()
-        self.fingerprint = manifest.model.fingerprint
-
-
-def made(source: str, job: JobDir) -> Manifest:
-    return make_or_open(source, job, SETTINGS, lambda count: None)
-
-
-def sealed(source: str, job: JobDir) -> Manifest:
-    manifest = made(source, job)
-    for partition in manifest.partitions:
-        embed(job, manifest, partition.number, embedder=AnyModel(manifest))
-    return manifest
+from shared.job.manifest import load_manifest
+from tests.support.embedders import AnyModel, embed
+from tests.support.images.forms import CONTENTS, FORMS, NAMES, Form, half, write_folder, write_tar, write_zip
+from tests.support.source_jobs import made, sealed
 
 
 @pytest.fixture(scope="session")

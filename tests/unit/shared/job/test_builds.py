@@ -13,33 +13,8 @@ from shared.job.directory import JobDir
 from shared.job.partition import ledger
 from shared.job.partition.ledger import Seal
 from shared.storage import files
+from tests.support.builds import DIGEST, info_of
 from tests.support.make_job import make_job
-
-DIGEST = "ab12cd34" + "0" * 56
-
-
-def info_of(build: str, files: dict[str, dict[str, object]] | None = None, recall: float | None = 0.993) -> IndexInfo:
-    return IndexInfo(
-        build=build,
-        type="IVF-PQ",
-        factory="PCAR8,IVF4,PQ4x4fs",
-        ntotal=123,
-        dim=16,
-        fingerprint="made-up@0123",
-        ledger_digest=DIGEST,
-        nlist=4,
-        nprobe=2,
-        m=4,
-        nbits=4,
-        rerank_depth=200,
-        recall_at_10=recall,
-        recall_queries=50,
-        p50_ms=0.5,
-        p99_ms=1.5,
-        seconds={"training": 1.0},
-        built_at=1_700_000_000.0,
-        files=files or {},
-    )
 
 
 def whole_build(job: JobDir, build: str, content: bytes = b"an index") -> IndexInfo:

@@ -18,34 +18,15 @@ from shared.job import path_list
 from shared.job.directory import JobDir
 from shared.job.manifest import Chunk, Manifest, Source, write_manifest
 from shared.job.partition import checkpoint, ledger
-from shared.job.partition.ledger import Seal
 from shared.models import STRICT_PREPROCESSING
-from shared.processes.control import Control, Stopped
+from shared.processes.control import Stopped
 from shared.processes.load import StageLoad
+from tests.support.embedders import BATCH, DIM, SIZE, FakeEmbedder, embed, no_after, sealed_bytes
 from tests.support.make_job import model_spec
 from workers.embed.dedup import KnownImages
-from workers.embed.partition import PartitionProgress, embed_partition
+from workers.embed.partition import PartitionProgress
 from workers.images.isolated import IsolatedReaders
 from workers.images.read import ReadImage, read_image
-
-SIZE, DIM, BATCH = 8, 12, 4
-
-
-class FakeEmbedder:
-    """An embedding made of an image's mean colours in twelve fields: the same for the same pixels, in any batch."""
-
-    fingerprint, dim, image_size, batch_size = model_spec(dim=DIM).fingerprint, DIM, SIZE, BATCH
-
-    def __init__(self) -> None:
-        self.batches: list[int] = []
-
-    def embed(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        assert images.dtype == np.uint8
-        assert images.shape[1:] == (SIZE, SIZE, 3)
-        assert 1 <= len(images) <= BATCH
-        self.batches.append(len(images))
-        fields = images.reshape(len(images), 2, SIZE // 2, 2, SIZE // 2, 3).mean(axis=(2, 4)).reshape(-1, DIM) + 1
-        return (fields / np.linalg.norm(fields, axis=1, keepdims=True)).astype(np.float32)
 
 
 class FakeOnDevice(FakeEmbedder):
@@ -97,41 +78,6 @@ def make(tmp_path: Path, photos: list[Path]) -> Make:
         return job, manifest
 
     return made
-
-
-def yes() -> bool:
-    return True
-
-
-def embed(
-    job: JobDir,
-    manifest: Manifest,
-    number: int = 0,
-    *,
-    embedder: FakeEmbedder | None = None,
-    keep_going: Callable[[], bool] = yes,
-    may_commit: Callable[[], bool] = yes,
-    report: Callable[[PartitionProgress], None] = lambda progress: None,
-    threads: int = 2,
-) -> Seal:
-    return embed_partition(
-        job,
-        manifest,
-        manifest.partition(number),
-        embedder or FakeEmbedder(),
-        Control(keep_going, may_commit, report),
-        threads,
-    )
-
-
-def no_after(times: int) -> Callable[[], bool]:
-    """A question that is answered yes so many times, then no."""
-    asked = iter(range(times))
-    return lambda: next(asked, None) is not None
-
-
-def sealed_bytes(job: JobDir) -> list[bytes]:
-    return [path.read_bytes() for number in job.sealed_numbers() for path in job.sealed_files(number)]
 
 
 def stopped(job: JobDir, manifest: Manifest, **options: Callable[[], bool]) -> FakeEmbedder:

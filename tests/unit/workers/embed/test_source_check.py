@@ -24,8 +24,8 @@ from shared.job.manifest import Manifest
 from shared.job.path_list import read_locations
 from shared.job.source.files import read_source_files
 from shared.settings import Settings
-from tests.support.image_forms import write_folder, write_tar, write_zip
-from tests.unit.workers.embed.test_partition import FakeEmbedder, embed
+from tests.support.embedders import AnyModel, embed
+from tests.support.images.forms import write_folder, write_tar, write_zip
 
 SETTINGS = Settings(partition_size=60, chunk_size=30)
 
@@ -48,12 +48,6 @@ def write_parquet(path: Path, images: Mapping[str, bytes] = IMAGES) -> Path:
 
 
 WRITERS: dict[str, Callable[..., Path]] = {"tar": write_tar, "zip": write_zip, "parquet": write_parquet}
-
-
-class AnyModel(FakeEmbedder):
-    def __init__(self, manifest: Manifest) -> None:
-        super().__init__()
-        self.fingerprint = manifest.model.fingerprint
 
 
 def made(source: Path, job: JobDir) -> Manifest:

@@ -20,8 +20,8 @@ from shared.job.manifest import Manifest, Source, load_manifest, write_manifest
 from shared.job.partition import ledger
 from shared.models import STRICT_PREPROCESSING
 from shared.processes.control import Control, Stopped
+from tests.support.embedders import BATCH, DIM, FakeEmbedder, embed, no_after, yes
 from tests.support.make_job import model_spec
-from tests.unit.workers.embed.test_partition import BATCH, DIM, FakeEmbedder, embed, no_after, yes
 from workers.evaluate.altered_copies import drawn, embed_copies, give_up, sealed_whole
 from workers.images.alterations import MEASURED
 from workers.images.decode import DecodedImage, decode

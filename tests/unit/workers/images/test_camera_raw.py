@@ -19,8 +19,8 @@ from coordinator.sources.resolve import open_source
 from shared.errors import ImageError
 from shared.images.kinds import HEAD_BYTES, is_image
 from shared.models import REDUCED, REDUCED_OPAQUE, STRICT
-from tests.support.image_forms import write_tar
-from tests.support.strange_images import encoded
+from tests.support.images.forms import write_tar
+from tests.support.images.strange import encoded
 from workers.images.decode import checked_header, decode, decode_photo
 from workers.images.formats import camera_raw
 from workers.images.structure.raw import is_raw

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from shared.errors import ImageError
-from tests.support.strange_images import encoded
+from tests.support.images.strange import encoded
 from workers.images.decode import decode
 from workers.images.header import FORMATS
 

@@ -29,7 +29,7 @@ from shared.errors import ImageError, SettingsError
 from shared.images.location import Location
 from shared.images.paths import to_text
 from shared.models import DECODES
-from tests.support.strange_images import (
+from tests.support.images.strange import (
     SIDE,
     apng_frame,
     deflated_zeros,

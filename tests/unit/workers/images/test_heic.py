@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from shared.errors import ImageError
 from shared.models import REDUCED, REDUCED_OPAQUE, STRICT, STRICT_OPAQUE
-from tests.support.strange_images import patched
+from tests.support.images.strange import patched
 from workers.images import header
 from workers.images.decode import decode, decode_photo
 from workers.images.structure.heif import is_heif, require_heif

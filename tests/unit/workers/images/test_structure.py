@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from shared.errors import ImageError
-from tests.support.strange_images import encoded, jpeg_of_another_size, png_chunk
+from tests.support.images.strange import encoded, jpeg_of_another_size, png_chunk
 from workers.images.decode import decode
 from workers.images.formats.png_still import still
 from workers.images.structure.check import require_structure

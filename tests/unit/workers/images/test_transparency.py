@@ -18,7 +18,7 @@ from shared.models import (
     STRICT_OPAQUE_PREPROCESSING,
     resolve_model,
 )
-from tests.support.strange_images import encoded, png, png_16_bit, png_chunk
+from tests.support.images.strange import encoded, png, png_16_bit, png_chunk
 from workers.images.decode import decode, decode_photo
 from workers.images.formats.transparency import may_be_transparent, on_white
 from workers.images.header import FORMATS

@@ -12,7 +12,7 @@ from PIL import Image, PngImagePlugin
 
 from shared.errors import ImageError
 from shared.models import REDUCED, STRICT
-from tests.support.strange_images import encoded
+from tests.support.images.strange import encoded
 from workers.images.decode import decode_photo
 from workers.images.header import FORMATS
 

@@ -16,7 +16,7 @@ from coordinator.pack.create import Asked, make_or_open
 from shared.errors import ImageError, PackError
 from shared.pack.directory import PackDir
 from shared.settings import Settings
-from tests.integration.processes import make_photos
+from tests.support.images.photographs import make_photos
 from workers.pack import reader, writer
 from workers.pack import shrink as shrinking
 

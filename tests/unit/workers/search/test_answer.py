@@ -17,7 +17,7 @@ from shared.messages.filter import Filter
 from shared.messages.search import Query, SearchJob
 from shared.models import DECODES, imported_model, resolve_model
 from shared.settings import Settings
-from tests.support.ending_decoders import ending
+from tests.support.images.ending_decoders import ending
 from tests.support.make_job import make_job
 from workers.images.decode import decode
 from workers.merge.build import merge

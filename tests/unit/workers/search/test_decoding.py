@@ -12,7 +12,7 @@ import pytest
 
 from shared.errors import ImageError, WorkerFailed
 from shared.models import DECODES
-from tests.support.ending_decoders import ending
+from tests.support.images.ending_decoders import ending
 from workers.images.decode import decode
 from workers.search import decoding
 from workers.search.decoding import DecodingProcesses
@@ -171,7 +171,7 @@ def test_none_outlives_a_worker_that_is_killed(word: str, tmp_path: Path) -> Non
     worker = f"""
 import os, signal, sys, threading
 from pathlib import Path
-from tests.support.ending_decoders import ending
+from tests.support.images.ending_decoders import ending
 from workers.search.decoding import DecodingProcesses
 decoders = ending(DecodingProcesses(2, 2.0, {MEMORY}))
 decoders.start()

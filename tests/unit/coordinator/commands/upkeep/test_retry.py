@@ -30,10 +30,10 @@ from shared.job.partition import ledger
 from shared.job.partition.retry import read_retry
 from shared.processes.control import Stopped
 from shared.settings import Settings
+from tests.support.builds import build
+from tests.support.cli import Run
+from tests.support.embedders import DIM, FakeEmbedder, embed, no_after, sealed_bytes
 from tests.support.make_job import model_spec
-from tests.unit.conftest import Run
-from tests.unit.coordinator.jobs.test_progress import build
-from tests.unit.workers.embed.test_partition import DIM, FakeEmbedder, embed, no_after, sealed_bytes
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,7 @@ from coordinator.sources.choosing import Choice
 from shared.job.directory import JobDir
 from shared.job.manifest import Manifest
 from shared.settings import Settings
-from tests.support.image_forms import write_tar, write_zip
+from tests.support.images.forms import write_tar, write_zip
 
 IMAGES = {f"{number:02d}.jpg": b"image" for number in range(12)}
 NEW = "This job holds what was listed when it was made. A job of what is there now:  lookalike index {} NEW-JOB"

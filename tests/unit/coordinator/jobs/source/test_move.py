@@ -24,10 +24,10 @@ from shared.job.source.moved import Moved, read_moved
 from shared.processes.control import Stopped
 from shared.settings import Settings
 from shared.storage import files
-from tests.support.image_forms import CONTENTS, FORMS, NAMES, half, write_folder, write_tar, write_zip
-from tests.unit.conftest import Run
-from tests.unit.coordinator.sources.test_source_forms import AnyModel, made, sealed
-from tests.unit.workers.embed.test_partition import embed, no_after, yes
+from tests.support.cli import Run
+from tests.support.embedders import AnyModel, embed, no_after, yes
+from tests.support.images.forms import CONTENTS, FORMS, NAMES, half, write_folder, write_tar, write_zip
+from tests.support.source_jobs import made, sealed
 from workers.evaluate.altered_copies import drawn, sealed_whole
 from workers.merge.build import merge
 from workers.search.pool import SearcherPool

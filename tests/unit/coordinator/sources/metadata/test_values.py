@@ -21,7 +21,7 @@ from shared.errors import SourceError
 from shared.job import path_list
 from shared.job.directory import JobDir
 from shared.settings import Settings
-from tests.support.image_forms import write_tar
+from tests.support.images.forms import write_tar
 
 
 def known_of(source: Path, job: Path, partition_size: int) -> tuple[dict[str, str], dict[str, list[Any]]]:

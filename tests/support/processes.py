@@ -1,4 +1,4 @@
-"""Real processes for the integration tests: lookalike commands, brokers, waiting for what they do."""
+"""Real processes for tests: lookalike commands, brokers, waiting for what they do."""
 
 import os
 import shutil
@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import redis
 
 from shared.settings import without_settings
@@ -44,22 +42,6 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = PATIENC
             return value
         time.sleep(0.02)
     raise AssertionError(f"Waited {seconds:g} s in vain until {what}.")
-
-
-def make_photos(folder: Path, count: int, size: tuple[int, int] = (240, 320)) -> list[Path]:
-    """`count` distinct, photograph-like JPEGs: smooth random colour fields, the same for the same number."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for number in range(count):
-        rng = np.random.default_rng(number)
-        coarse = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
-        image = cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC)
-        grain = rng.integers(0, 24, image.shape, dtype=np.uint16)
-        image = np.minimum(image + grain, 255).astype(np.uint8)
-        path = folder / f"photo_{number:05d}.jpg"
-        cv2.imwrite(str(path), image)
-        paths.append(path)
-    return paths
 
 
 class Process:

@@ -1,0 +1,91 @@
+"""Jobs made from sources, as `lookalike index` makes them, and embedded without a model."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from coordinator.jobs.create import make_or_open
+from coordinator.sources.listing import PathDigest, partitions_of
+from coordinator.sources.resolve import open_source
+from shared.job import path_list
+from shared.job.directory import JobDir
+from shared.job.manifest import Manifest, Source, write_manifest
+from shared.job.partition import checkpoint, ledger
+from shared.job.partition.checkpoint import ImageRow
+from shared.settings import Settings
+from tests.support.embedders import AnyModel, embed
+from tests.support.make_job import make_job, unit
+from workers.merge import build as merging
+
+SETTINGS = Settings(partition_size=5, chunk_size=2)
+FAILED = (3, 40)
+LISTED = 60
+
+
+def made(source: str, job: JobDir) -> Manifest:
+    """Make the job of a source, or open it: in partitions of five images, and chunks of two."""
+    return make_or_open(source, job, SETTINGS, lambda count: None)
+
+
+def sealed(source: str, job: JobDir) -> Manifest:
+    """Make the job of a source, embed all of it and seal it."""
+    manifest = made(source, job)
+    for partition in manifest.partitions:
+        embed(job, manifest, partition.number, embedder=AnyModel(manifest))
+    return manifest
+
+
+def job_of_a_list(
+    directory: Path,
+    *,
+    sealed: Iterable[int] = (0, 1, 2),
+    chunks: Mapping[int, Iterable[int]] | None = None,
+    index: bool = False,
+) -> tuple[JobDir, Manifest]:
+    """A job of 60 images in partitions of 25 and chunks of 10, made from a list file as `lookalike index` makes it.
+
+    `chunks` names those that are committed of partitions that are not sealed.
+    """
+    photos = directory / "photos.txt"
+    photos.write_text("".join(f"é {image:07d}.jpg\n" for image in range(LISTED)))
+    made = make_job(directory / "job", listed=LISTED, sealed=[])
+    digest = PathDigest()
+    listing = open_source(str(photos))
+    paths: list[str] = []
+    for partition, part in partitions_of(digest.feed(listing), made.manifest.partition_size):
+        path_list.write_paths(made.job, partition, part)
+        paths += part
+    manifest = replace(made.manifest, source=Source("list", listing.location, digest.hexdigest()))
+    write_manifest(made.job, manifest)
+    wanted = {number: range(9) for number in sealed} | {**(chunks or {})}
+    for number, some in wanted.items():
+        for chunk in manifest.chunks(manifest.partition(number)):
+            if chunk.number in some:
+                commit(made.job, manifest, number, chunk.number, paths)
+    for number in sealed:
+        ledger.seal_partition(made.job, manifest, manifest.partition(number))
+    if index:
+        merging.merge(made.job, manifest, Settings(), lambda phase, share: None)
+    return made.job, manifest
+
+
+def commit(job: JobDir, manifest: Manifest, partition: int, number: int, paths: list[str]) -> None:
+    """Commit a chunk with the embeddings and the errors that every made job has for these images."""
+    chunk = manifest.chunks(manifest.partition(partition))[number]
+    embeddings = unit(np.random.default_rng(0).normal(size=(LISTED, 16))).astype(np.float16)
+    span = range(chunk.start, chunk.stop)
+    rows = [
+        ImageRow(image, paths[image], None, None, 3, None, "truncated", "It ends too early.")
+        if image in FAILED
+        else ImageRow(image, paths[image], 8, 8, 300, "0" * 64, "ok", None)
+        for image in span
+    ]
+    good = [image for image in span if image not in FAILED]
+    checkpoint.commit_chunk(job, manifest, chunk, rows, embeddings[good], seconds=0.1)
+
+
+def all_paths(job: JobDir, manifest: Manifest) -> list[str]:
+    """The paths that a job lists, in order."""
+    return [path for partition in manifest.partitions for path in path_list.read_paths(job, partition)]

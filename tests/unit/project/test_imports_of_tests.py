@@ -1,0 +1,67 @@
+"""What tests may import of each other: what several of them share is in tests/support, and no test is a library."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+HERE = Path(__file__).relative_to(ROOT)
+
+
+def imported(path: Path, source: str) -> Iterator[list[str]]:
+    """What the file at `path` imports, wherever in it, as the parts of its dotted name."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = list(path.parts[: len(path.parts) - node.level]) if node.level else []
+            module = above + (node.module.split(".") if node.module else [])
+            yield from ([*module, alias.name] for alias in node.names)
+
+
+def is_a_test(name: list[str]) -> bool:
+    """Whether a module of the dotted name, or that which holds what is named, is a test file or a conftest."""
+    paths = [ROOT.joinpath(*name[:count]).with_suffix(".py") for count in range(1, len(name) + 1)]
+    return any((path.stem == "conftest" or path.stem.startswith("test_")) and path.is_file() for path in paths)
+
+
+def refused(path: Path, source: str) -> list[str]:
+    """What a file of tests may not import: test files, conftests, and what another folder of tests has for itself."""
+    return [
+        ".".join(name)
+        for name in imported(path, source)
+        if name[0] == "tests" and (is_a_test(name) or name[1] not in ("support", path.parts[1]))
+    ]
+
+
+def test_no_test_imports_another() -> None:
+    paths = [path.relative_to(ROOT) for path in (ROOT / "tests").rglob("*.py")]
+    assert len(paths) > 200
+    assert {str(path): found for path in paths if (found := refused(path, (ROOT / path).read_text()))} == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from tests.unit.conftest import run",
+        "from tests.unit.project.test_docs import ROOT",
+        "import tests.unit.project.test_docs",
+        "from tests.unit.project import test_docs as docs",
+        "from . import test_docs",
+        "from .test_docs import ROOT",
+        "from ..conftest import run",
+        "def test():\n    from tests import conftest",
+        "from tests.integration.faults.faults import Faults",
+    ],
+)
+def test_an_import_of_another_test_is_noticed(line: str) -> None:
+    assert len(refused(HERE, line)) == 1
+
+
+@pytest.mark.parametrize(
+    "line", ["from tests.support.make_job import unit", "from shared.job import builds", "from . import helpers"]
+)
+def test_what_tests_share_may_be_imported(line: str) -> None:
+    assert refused(HERE, line) == []
