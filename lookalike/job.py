@@ -13,7 +13,7 @@ from lookalike.hits import Hit, Hits
 from shared.errors import BrokerUnreachable, NoWorker
 from shared.images.location import read_bytes
 from shared.job.directory import JobDir
-from shared.job.manifest import Manifest, load_manifest
+from shared.job.opened import OpenJob, open_job
 from shared.settings import load_settings
 
 if TYPE_CHECKING:
@@ -32,13 +32,13 @@ class Job:
     """
 
     def __init__(self, path: str | os.PathLike[str], broker: str | None = None) -> None:
-        self._job = JobDir.at(os.fspath(path))
+        directory = JobDir.at(os.fspath(path))
         self._settings = load_settings().changed(broker_url=broker)
         with extras.needed("To open a job"):
-            self._manifest = load_manifest(self._job)
+            self._job = open_job(directory)
         self._lock = threading.RLock()
         self._running: _Running | None = None
-        self._images = _Images(self._job, self._manifest)
+        self._images = _Images(self._job)
 
     @property
     def path(self) -> str:
@@ -46,7 +46,9 @@ class Job:
         return str(self._job.path)
 
     def __repr__(self) -> str:
-        return f"<lookalike.Job {self.path}: {self._manifest.listed:,} images, {self._manifest.model.fingerprint}>"
+        return (
+            f"<lookalike.Job {self.path}: {self._job.manifest.listed:,} images, {self._job.manifest.model.fingerprint}>"
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -96,8 +98,8 @@ class Job:
             from coordinator.jobs.progress import ProgressReader
             from lookalike.status import Status
         return Status.of(
-            ProgressReader(self._job, self._manifest).read(),
-            activity.look(self._job, self._manifest.identity, self._settings),
+            ProgressReader(self._job).read(),
+            activity.look(self._job, self._job.manifest.identity, self._settings),
         )
 
     def _client(self) -> Client:
@@ -125,9 +127,8 @@ class Job:
 class _Images:
     """The images of a job, as its hits read them: apart from the job, so that hits keep no worker running."""
 
-    def __init__(self, job: JobDir, manifest: Manifest) -> None:
+    def __init__(self, job: OpenJob) -> None:
         self._job = job
-        self._manifest = manifest
         self._lock = threading.Lock()
         self._located: tuple[int, list[Location]] = (-1, [])
 
@@ -135,12 +136,12 @@ class _Images:
         """The bytes of an image; one in an archive is read where the job knows that it is."""
         from shared.job import path_list
 
-        partition = self._manifest.partition(image_id // self._manifest.partition_size)
+        partition = self._job.manifest.partition(image_id // self._job.manifest.partition_size)
         with self._lock:
             if self._located[0] != partition.number:
                 self._located = (partition.number, path_list.read_locations(self._job, partition))
             location = self._located[1][image_id - partition.start]
-        return read_bytes(location.place, self._manifest.max_image_bytes, location.member)
+        return read_bytes(location.place, self._job.manifest.max_image_bytes, location.member)
 
 
 class _Running:

@@ -13,7 +13,7 @@ from benchmarks.support.processes import LOOKALIKE, environment
 from shared.errors import LookalikeError
 from shared.job import builds, path_list
 from shared.job.directory import JobDir
-from shared.job.manifest import Manifest, load_manifest
+from shared.job.opened import OpenJob, open_job
 from shared.job.partition import ledger
 from shared.storage import files
 from workers.vectors.ann import faiss_index
@@ -40,11 +40,11 @@ def broken_promises(job: JobDir, reference: Sums) -> list[str]:
     """What does not hold of a finished job, a sentence each; `reference` are the checksums of an undisturbed run."""
     said: list[str] = []
     try:
-        manifest = load_manifest(job)
+        job = open_job(job)
         said += _differences(checksums(job), reference)
-        ids, failed = _embedded_ids(job, manifest)
-        if len(ids) + failed != manifest.listed:
-            said.append(f"{len(ids)} images are embedded and {failed} failed, and {manifest.listed} are listed.")
+        ids, failed = _embedded_ids(job)
+        if len(ids) + failed != job.manifest.listed:
+            said.append(f"{len(ids)} images are embedded and {failed} failed, and {job.manifest.listed} are listed.")
         said += _index_promises(job, ids)
     except (LookalikeError, OSError) as error:
         said.append(str(error))
@@ -58,18 +58,18 @@ def _differences(found: Sums, reference: Sums) -> list[str]:
     return said + [f"{name} has other bytes than undisturbed." for name in both if found[name] != reference[name]]
 
 
-def _embedded_ids(job: JobDir, manifest: Manifest) -> tuple["np.ndarray[Any, Any]", int]:
-    seals = list(ledger.sealed(job, manifest))
+def _embedded_ids(job: OpenJob) -> tuple["np.ndarray[Any, Any]", int]:
+    seals = list(ledger.sealed(job))
     ids = [ledger.check_ids(job, seal) for seal in seals]
     return np.concatenate([np.empty(0, np.int64), *ids]), sum(seal.failed for seal in seals)
 
 
 def image_of(job: JobDir, pick: float) -> tuple[int, str]:
     """Id and listed path of an embedded image of a finished job, drawn by `pick`, 0 to 1."""
-    manifest = load_manifest(job)
-    ids, _ = _embedded_ids(job, manifest)
+    job = open_job(job)
+    ids, _ = _embedded_ids(job)
     image_id = int(ids[int(pick * len(ids))])
-    partition = manifest.partition(image_id // manifest.partition_size)
+    partition = job.manifest.partition(image_id // job.manifest.partition_size)
     return image_id, path_list.read_paths(job, partition)[image_id - partition.start]
 
 

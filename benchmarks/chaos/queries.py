@@ -12,7 +12,7 @@ from coordinator.client.client import Client
 from shared.errors import LookalikeError
 from shared.images.paths import to_os_path
 from shared.job.directory import JobDir
-from shared.job.manifest import load_manifest
+from shared.job.opened import open_job
 from shared.job.partition import ledger
 from shared.job.partition.sealing import open_embeddings
 
@@ -79,7 +79,7 @@ class Asker:
 
 
 def _first_partition(job: JobDir) -> tuple[list[int], "np.ndarray[Any, Any]"]:
-    seal = next(ledger.sealed(job, load_manifest(job)))
+    seal = next(ledger.sealed(open_job(job)))
     return ledger.check_ids(job, seal).tolist(), open_embeddings(job.img_emb(seal.partition), seal.embedded, seal.dim)
 
 

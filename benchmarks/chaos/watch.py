@@ -11,7 +11,8 @@ from shared.errors import LookalikeError
 from shared.job import builds
 from shared.job.directory import JobDir
 from shared.job.identity import known_as
-from shared.job.manifest import Manifest, load_manifest
+from shared.job.manifest import load_manifest
+from shared.job.opened import OpenJob, open_job
 from shared.job.partition import checkpoint
 
 
@@ -42,31 +43,33 @@ class Watch:
     redone: int = 0
     merge_begun: float | None = None
     promoted: float | None = None
-    _manifest: Manifest | None = None
+    _opened: OpenJob | None = None
     _seen: dict[Path, tuple[int, int]] = field(default_factory=dict)
     _damaged: set[Path] = field(default_factory=set)
 
     @property
     def identity(self) -> str:
         """Which job of its name it is; for when it is made."""
-        return load_manifest(self.job).identity if self._manifest is None else self._manifest.identity
+        return load_manifest(self.job).identity if self._opened is None else self._opened.manifest.identity
 
     @property
     def share(self) -> float:
         """How much of the job is committed, 0 to 1, by chunks."""
-        if self._manifest is None:
+        if self._opened is None:
             return 0.0
-        sealed = {number: len(self._manifest.chunks(self._manifest.partition(number))) for number in self.seals}
+        sealed = {
+            number: len(self._opened.manifest.chunks(self._opened.manifest.partition(number))) for number in self.seals
+        }
         under_way = sum(len(self.job.chunk_numbers(number)) for number in self._open_partitions())
-        total = sum(len(self._manifest.chunks(partition)) for partition in self._manifest.partitions)
+        total = sum(len(self._opened.manifest.chunks(partition)) for partition in self._opened.manifest.partitions)
         return (sum(sealed.values()) + under_way) / total
 
     def look(self, now: float) -> None:
         """Read the job directory."""
-        if self._manifest is None:
+        if self._opened is None:
             if not self.job.spec.is_file():
                 return
-            self._manifest = load_manifest(self.job)
+            self._opened = open_job(self.job)
         for partition in self._open_partitions():
             for number in self.job.chunk_numbers(partition):
                 self._look_at_chunk(partition, number)
@@ -79,10 +82,10 @@ class Watch:
 
     def look_at_leases(self, client: redis.Redis, now: float) -> None:
         """Read who holds what; while the broker is away, what was known stays so."""
-        if self._manifest is None:
+        if self._opened is None:
             return  # Nobody can hold what is not made.
         try:
-            found = holders(client, known_as(self.job.job_id, self._manifest.identity))
+            found = holders(client, known_as(self.job.job_id, self._opened.manifest.identity))
         except redis.exceptions.RedisError:
             return
         held: dict[int | str, Held] = {}
@@ -137,7 +140,7 @@ class Watch:
         return min((moment for moment in moments if moment > since), default=None)
 
     def _open_partitions(self) -> list[int]:
-        count = 0 if self._manifest is None else self._manifest.partition_count
+        count = 0 if self._opened is None else self._opened.manifest.partition_count
         return [number for number in range(count) if number not in self.seals]
 
     def _look_at_chunk(self, partition: int, number: int) -> None:
@@ -161,10 +164,10 @@ class Watch:
         self._require_whole(partition, number)
 
     def _require_whole(self, partition: int, number: int) -> None:
-        assert self._manifest is not None
-        chunk = self._manifest.chunks(self._manifest.partition(partition))[number]
+        assert self._opened is not None
+        chunk = self._opened.manifest.chunks(self._opened.manifest.partition(partition))[number]
         try:
-            checkpoint.read_chunk(self.job, self._manifest, chunk)
+            checkpoint.read_chunk(self._opened, chunk)
         except (LookalikeError, OSError) as error:
             if self.job.chunk(partition, number).exists():
                 self.half_there.append(str(error))

@@ -53,12 +53,12 @@ def listing(source: str, job: JobDir) -> dict[str, Any]:
     before = resource.getrusage(resource.RUSAGE_SELF)
     started = time.perf_counter()
     with Peak() as peak:
-        manifest = make_or_open(source, job, Settings(), lambda count: None)
+        job = make_or_open(source, job, Settings(), lambda count: None)
         seconds = time.perf_counter() - started
     used = resource.getrusage(resource.RUSAGE_SELF)
     return {
-        "paths": manifest.listed,
-        "partitions": manifest.partition_count,
+        "paths": job.manifest.listed,
+        "partitions": job.manifest.partition_count,
         "seconds": round(seconds, 2),
         "cpu_seconds": round(used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime, 2),
         "peak_rss_bytes": used.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
@@ -76,7 +76,7 @@ def dispatch(job: JobDir) -> dict[str, Any]:
             for _ in range(_REPEATS):
                 client.delete(EMBED_QUEUE)
                 started = time.perf_counter()
-                look = Reconciler(make_app(settings), client, ProgressReader(job, manifest)).look()
+                look = Reconciler(make_app(settings), client, ProgressReader(job)).look()
                 seconds = time.perf_counter() - started
                 sent = {str(message) for message in queued_messages(client, EMBED_QUEUE)}
                 if look.broker_error is not None or len(sent) != manifest.partition_count:

@@ -27,7 +27,7 @@ from benchmarks.support.machine import cores
 from shared.errors import UsageError
 from shared.job import path_list
 from shared.job.directory import JobDir
-from shared.job.manifest import Manifest
+from shared.job.opened import OpenJob
 from shared.processes.memory import Peak
 from shared.settings import Settings
 from shared.storage import parquet
@@ -103,15 +103,15 @@ def lookalike(source: str, folder: Path, asked: Asked) -> dict[str, Any]:
     job, settings = JobDir.at(folder / "job"), asked.settings()
     listed = Clock()
     listed.start()
-    manifest = make_or_open(source, job, settings, lambda count: None)
+    job = make_or_open(source, job, settings, lambda count: None)
     listed.stop()
-    embedder = load_embedder(manifest.model, job.model_dir, engine=settings.engine, cache_dir=settings.cache_dir)
+    embedder = load_embedder(job.manifest.model, job.model_dir, engine=settings.engine, cache_dir=settings.cache_dir)
     _embed_noise(folder, settings, embedder)
-    parts = _parts(job, manifest, embedder.embed, embedder.batch_size) if asked.parts else {}
+    parts = _parts(job, embedder.embed, embedder.batch_size) if asked.parts else {}
     clock = Clock()
     with Peak() as peak:
         clock.start()
-        _embed(job, manifest, embedder)
+        _embed(job, embedder)
         clock.stop()
     embedded = [np.load(job.img_emb(number)) for number in job.sealed_numbers()]
     np.save(folder / EMBEDDINGS, np.concatenate(embedded))
@@ -119,14 +119,13 @@ def lookalike(source: str, folder: Path, asked: Asked) -> dict[str, Any]:
     return cost | {"parts": parts, "listing_seconds": round(listed.wall, 3), "batch_size": embedder.batch_size}
 
 
-def _embed(job: JobDir, manifest: Manifest, embedder: Embedder) -> None:
+def _embed(job: OpenJob, embedder: Embedder) -> None:
     from shared.processes.control import Control
     from workers.embed.partition import embed_partition
 
-    for partition in manifest.partitions:
+    for partition in job.manifest.partitions:
         embed_partition(
             job,
-            manifest,
             partition,
             embedder,
             Control(lambda: True, lambda: True, lambda progress: None),
@@ -146,8 +145,9 @@ def _embed_noise(folder: Path, settings: Settings, embedder: Embedder) -> None:
     _embed(job, make_or_open(str(folder / "noise"), job, settings, lambda count: None), embedder)
 
 
-def _parts(job: JobDir, manifest: Manifest, embed: Callable[[Images], Any], batch_size: int) -> dict[str, Any]:
+def _parts(job: OpenJob, embed: Callable[[Images], Any], batch_size: int) -> dict[str, Any]:
     """What reading and decoding take alone, on as many threads as a worker has, and what the model takes alone."""
+    manifest = job.manifest
     from workers.images.read import read_image
     from workers.images.stream import stream_images
 

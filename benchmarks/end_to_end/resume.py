@@ -13,7 +13,7 @@ from typing import Any, Self
 from benchmarks.support.processes import LOOKALIKE, begin, children_of
 from shared.errors import WorkerFailed
 from shared.job.directory import JobDir
-from shared.job.manifest import load_manifest
+from shared.job.opened import open_job
 
 # After which share of the chunks each is killed.
 KILLS = (("embed worker", 0.2), ("embed worker", 0.45), ("coordinator", 0.7))
@@ -107,8 +107,8 @@ def resume_check(photos: Path, job: JobDir, undisturbed: JobDir, chunk_size: int
     killed = []
     with _Run(command, folder / "resume.log") as run:
         run.wait_until(job.spec.is_file)
-        manifest = load_manifest(job)
-        total = sum(len(manifest.chunks(partition)) for partition in manifest.partitions)
+        job = open_job(job)
+        total = sum(len(job.manifest.chunks(partition)) for partition in job.manifest.partitions)
         for what, share in KILLS:
             run.wait_until(partial(_at_least, chunks, share * total))
             since = time.perf_counter()
@@ -123,7 +123,7 @@ def resume_check(photos: Path, job: JobDir, undisturbed: JobDir, chunk_size: int
         run.finish(chunks.look)
     return {
         "chunks": total,
-        "chunk_size": manifest.chunk_size,
+        "chunk_size": job.manifest.chunk_size,
         "kills": killed,
         "committed_chunks_written_again": chunks.rewritten,
         "chunks_under_way_lost_at_most": len(killed),

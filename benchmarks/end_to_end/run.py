@@ -25,6 +25,7 @@ from shared.errors import JobError, LookalikeError
 from shared.job import builds
 from shared.job.directory import JobDir
 from shared.job.manifest import load_manifest
+from shared.job.opened import open_job
 from shared.job.partition import ledger
 from shared.settings import without_settings
 
@@ -102,23 +103,23 @@ def _measure(photos: Path, folder: Path, arguments: argparse.Namespace) -> dict[
 def index_benchmark(photos: Path, job: JobDir, folder: Path) -> dict[str, Any]:
     """`lookalike index PHOTOS JOB` as a person types it, and what it left in the job."""
     run = measured([LOOKALIKE, "index", str(photos), str(job.path)], folder / "index.log")
-    manifest = load_manifest(job)
-    seals = list(ledger.sealed(job, manifest))
+    job = open_job(job)
+    seals = list(ledger.sealed(job))
     info = builds.current_info(job)
     if info is None:
         raise JobError(f"The run left no index in {job.path}.")
     stage_seconds = sum(seal.seconds for seal in seals)
     embed = [usage for usage in run.children if usage.role == "embed"]
     return {
-        "listed": manifest.listed,
+        "listed": job.manifest.listed,
         "embedded": sum(seal.embedded for seal in seals),
         "failed": sum(seal.failed for seal in seals),
-        "model": manifest.model.fingerprint,
+        "model": job.manifest.model.fingerprint,
         "wall_seconds": round(run.wall_seconds, 2),
         "cpu_seconds": round(run.cpu_seconds, 2),
         "embedding_seconds": round(stage_seconds, 2),
-        "images_per_second": round(manifest.listed / stage_seconds, 1),
-        "images_per_cpu_second_of_embed_worker": round(manifest.listed / sum(u.cpu_seconds for u in embed), 1),
+        "images_per_second": round(job.manifest.listed / stage_seconds, 1),
+        "images_per_cpu_second_of_embed_worker": round(job.manifest.listed / sum(u.cpu_seconds for u in embed), 1),
         "workers": [usage.to_json() for usage in run.children if usage.role != "other"],
         "index": {
             "type": info.type,

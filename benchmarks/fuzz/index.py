@@ -29,6 +29,7 @@ from coordinator.local.broker import EmbeddedBroker
 from shared.errors import LookalikeError, WorkerFailed
 from shared.job.directory import JobDir
 from shared.job.manifest import load_manifest
+from shared.job.opened import open_job
 from shared.processes.own import LAUNCHER
 from shared.processes.stage import ending
 
@@ -99,11 +100,11 @@ def note_peaks(parent: int, peaks: dict[str, int]) -> None:
 
 def rows_of(job: JobDir) -> tuple[dict[str, str], list[str]]:
     """The status of each image of a finished job by its path ("ok" for an embedded one), and what does not add up."""
-    manifest = load_manifest(job)
+    job = open_job(job)
     statuses: dict[str, str] = {}
     problems = []
     embedded = failed = 0
-    for number in range(manifest.partition_count):
+    for number in range(job.manifest.partition_count):
         good = pq.ParquetFile(job.metadata(number)).read(["image_path"])["image_path"].to_pylist()
         bad = pq.ParquetFile(job.errors(number)).read(["image_path", "status", "error_message"]).to_pylist()
         embedded, failed = embedded + len(good), failed + len(bad)
@@ -112,9 +113,9 @@ def rows_of(job: JobDir) -> tuple[dict[str, str], list[str]]:
             statuses[row["image_path"]] = row["status"]
             if not (row["error_message"] or "").rstrip().endswith("."):
                 problems.append(f"{row['image_path']} failed without a sentence: {row['error_message']!r}")
-    if not embedded + failed == manifest.listed == len(statuses):
+    if not embedded + failed == job.manifest.listed == len(statuses):
         problems.append(
-            f"{manifest.listed} were listed, {embedded} are embedded and {failed} failed, of {len(statuses)} paths"
+            f"{job.manifest.listed} were listed, {embedded} are embedded and {failed} failed, of {len(statuses)} paths"
         )
     return statuses, problems
 

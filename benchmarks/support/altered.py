@@ -19,7 +19,7 @@ from coordinator.local.workers import LocalWorkers
 from shared.errors import ImageError, UsageError
 from shared.images.paths import to_os_path
 from shared.job.directory import JobDir
-from shared.job.manifest import load_manifest
+from shared.job.opened import open_job
 from shared.job.partition import ledger, sealing
 from shared.messages.search import Answer
 from shared.settings import Settings
@@ -49,8 +49,8 @@ class Original:
 
 def draw(job: JobDir, count: int, seed: int = SEED) -> list[Original]:
     """`count` embedded photographs of a job, drawn by `seed`; raises UsageError when there are fewer."""
-    manifest = load_manifest(job)
-    seals = list(ledger.sealed(job, manifest))
+    job = open_job(job)
+    seals = list(ledger.sealed(job))
     embedded = sum(seal.embedded for seal in seals)
     if embedded < count:
         raise UsageError(f"The job has {embedded} embedded photographs, and {count} were asked for: give more of them.")

@@ -25,7 +25,7 @@ from coordinator.sources.vectors.vectors import open_vectors
 from shared.job import builds
 from shared.job.directory import JobDir
 from shared.job.index_request import IndexRequest, write_index_request
-from shared.job.manifest import load_manifest
+from shared.job.opened import open_job
 from shared.job.partition import ledger
 from shared.processes.memory import Peak
 from shared.settings import Settings
@@ -55,15 +55,15 @@ def main() -> None:
 def _import(job: JobDir, folder: str) -> dict[str, Any]:
     started = time.perf_counter()
     with Peak() as peak:
-        manifest = import_vectors(open_vectors(folder), job, Settings(), lambda doing, count: None)
+        job = import_vectors(open_vectors(folder), job, Settings(), lambda doing, count: None)
     seconds = time.perf_counter() - started
-    return {"rows": manifest.listed, "seconds": round(seconds, 1), "peak_rss_bytes": peak.bytes()}
+    return {"rows": job.manifest.listed, "seconds": round(seconds, 1), "peak_rss_bytes": peak.bytes()}
 
 
 def _merge(job: JobDir, family: str, recall_wanted: str) -> dict[str, Any]:
     write_index_request(job, IndexRequest(index=family, recall=float(recall_wanted)))
     started = time.perf_counter()
-    info = merging.merge(job, load_manifest(job), Settings(), lambda phase, share: None)
+    info = merging.merge(open_job(job), Settings(), lambda phase, share: None)
     wall = time.perf_counter() - started
     used = resource.getrusage(resource.RUSAGE_SELF)
     return {
@@ -158,7 +158,7 @@ def _bare(made: Any, nprobe: int, vectors: Any, k: int) -> Any:
 
 
 def _stored(job: JobDir) -> StoredEmbeddings:
-    return StoredEmbeddings.open(job, list(ledger.sealed(job, load_manifest(job))))
+    return StoredEmbeddings.open(job, list(ledger.sealed(open_job(job))))
 
 
 def _ids(answers: list[list[Any]]) -> Any:

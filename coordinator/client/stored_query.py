@@ -4,8 +4,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from shared.errors import QueryError
-from shared.job.directory import JobDir
-from shared.job.manifest import Manifest
+from shared.job.opened import OpenJob
 from shared.job.partition import ledger, sealing
 from shared.storage.parquet import read_table
 
@@ -15,21 +14,21 @@ def is_image_id(text: str) -> bool:
     return text.isascii() and text.isdecimal()
 
 
-def require_image_id(job: JobDir, manifest: Manifest, text: str) -> int:
+def require_image_id(job: OpenJob, text: str) -> int:
     """The image id that `text` is; QueryError when the job has none of that number."""
-    if len(text) > 18 or int(text) >= manifest.listed:
-        raise QueryError(f"{job.path} has the image ids 0 to {manifest.listed - 1:,}, and none is {text:.40}.")
+    if len(text) > 18 or int(text) >= job.manifest.listed:
+        raise QueryError(f"{job.path} has the image ids 0 to {job.manifest.listed - 1:,}, and none is {text:.40}.")
     return int(text)
 
 
-def stored_embedding(job: JobDir, manifest: Manifest, text: str) -> np.ndarray:
+def stored_embedding(job: OpenJob, text: str) -> np.ndarray:
     """The embedding of the image whose id is `text`, float32 [d].
 
     Raises QueryError when the job has no such image, has not sealed it yet, or could not embed it; CorruptFile when a
     file of the job is damaged.
     """
-    image_id = require_image_id(job, manifest, text)
-    partition = manifest.partition(image_id // manifest.partition_size).number
+    image_id = require_image_id(job, text)
+    partition = job.manifest.partition(image_id // job.manifest.partition_size).number
     if not ledger.is_sealed(job, partition):
         raise QueryError(f"The image {image_id:,} of {job.path} is not sealed yet: search with the image itself.")
     seal = ledger.read_seal(job, partition)

@@ -24,7 +24,7 @@ from coordinator.local.resources import client_for_search
 from shared.errors import CorruptFile, SourceError
 from shared.images.paths import expanded, to_os_path
 from shared.job.directory import JobDir
-from shared.job.manifest import load_manifest
+from shared.job.opened import open_job
 from shared.job.partition import ledger
 from shared.messages.search import Answer, Hit
 from shared.processes.own import module_command
@@ -148,7 +148,7 @@ def _by_alteration(queries: Sequence[DemoQuery], answers: Sequence[Answer]) -> l
 
 def _images_per_second(job: JobDir) -> float:
     """Images a second of one embed worker, from reading to checkpoint, as the seals record it."""
-    seals = list(ledger.sealed(job, load_manifest(job)))
+    seals = list(ledger.sealed(open_job(job)))
     if not seals:
         raise CorruptFile(f"{job.path} has no sealed partition, though its index is built: use a new folder.")
     return sum(seal.listed for seal in seals) / sum(seal.seconds for seal in seals)

@@ -59,7 +59,7 @@ def import_(
             def say(doing: str, count: int) -> None:
                 status.update(f"{doing.capitalize()} vectors … {count:,} of {vectors.rows:,}")
 
-            manifest = import_vectors(
+            opened = import_vectors(
                 vectors,
                 directory,
                 settings,
@@ -69,13 +69,13 @@ def import_(
                 # Before the work, so that what can't be asked for is said at once, and a kill does not forget it.
                 begun=lambda: typed.request(directory, settings),
             )
-        progress = ProgressReader(directory, manifest).read()
-        err.print(f"{_imported(progress, directory)}; model {manifest.model.fingerprint}")
+        progress = ProgressReader(opened).read()
+        err.print(f"{_imported(progress, directory)}; model {opened.manifest.model.fingerprint}")
         if not progress.index_is_current:
             shown = named_broker(settings, broker)
             with ExitStack() as stack:
                 settings, children = workers_for_index(stack, directory, settings, progress, 0)
-                progress = terminal.show_until_done(run_job(directory, manifest, settings, children), shown)
+                progress = terminal.show_until_done(run_job(opened, settings, children), shown)
         for line in _finished(progress, directory, vectors):
             err.print(line)
 

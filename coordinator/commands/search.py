@@ -23,6 +23,7 @@ from shared.images.paths import expanded
 from shared.job import builds
 from shared.job.directory import JobDir
 from shared.job.manifest import load_manifest
+from shared.job.opened import open_job
 from shared.messages.filter import Filter
 from shared.messages.search import MAX_K, Answer
 from shared.settings import Settings, load_settings
@@ -110,7 +111,7 @@ def _queryable(job: JobDir, image: str) -> Queryable:
             f"{image} is an image id, and {job.path} is not on this machine to be asked for its embedding: name the "
             "image itself, or ./NAME for a file."
         )
-    return stored_embedding(job, load_manifest(job), image)
+    return stored_embedding(open_job(job), image)
 
 
 def answers_of(

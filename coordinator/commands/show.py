@@ -17,7 +17,8 @@ from shared.images.location import Location, read_bytes
 from shared.images.paths import expanded, is_url, member_text, shown_path, split_member, to_os_path, to_text
 from shared.job import path_list
 from shared.job.directory import JobDir
-from shared.job.manifest import Manifest, load_manifest
+from shared.job.manifest import Manifest
+from shared.job.opened import OpenJob, open_job
 from shared.job.partition import ledger
 from shared.job.source.moved import read_moved
 from shared.storage.files import written_aside
@@ -38,12 +39,11 @@ def show(
     """Say what JOB knows of an image; with -o or --open also take it out, from an archive or a URL too."""
     if as_json and output == Path("-"):
         raise UsageError("--json and -o - don't go together: both write to stdout.")
-    directory = JobDir.at(job)
-    manifest = load_manifest(directory)
-    image_id, location = _found(directory, manifest, image)
-    facts = _facts(directory, manifest, image_id)
+    opened = open_job(JobDir.at(job))
+    image_id, location = _found(opened, image)
+    facts = _facts(opened, image_id)
     if output == Path("-"):
-        terminal.write_bytes(read_bytes(location.place, manifest.max_image_bytes, location.member))
+        terminal.write_bytes(read_bytes(location.place, opened.manifest.max_image_bytes, location.member))
         return
     if as_json:
         terminal.show_json(facts)
@@ -53,23 +53,23 @@ def show(
                 out.print(f"{name:<14} {shown_path(value) if name == 'image_path' else value}")
     if output is not None:
         with written_aside(expanded(output)) as aside:
-            aside.write_bytes(read_bytes(location.place, manifest.max_image_bytes, location.member))
+            aside.write_bytes(read_bytes(location.place, opened.manifest.max_image_bytes, location.member))
         err.print(f"written to {output}")
     if open_it:
-        _open(location, manifest)
+        _open(location, opened.manifest)
 
 
-def _found(job: JobDir, manifest: Manifest, image: str) -> tuple[int, Location]:
+def _found(job: OpenJob, image: str) -> tuple[int, Location]:
     """The id of an image and where it lies; `image` is its id, its path, or what that was before the source moved."""
     if is_image_id(image):
-        image_id = require_image_id(job, manifest, image)
-        partition = manifest.partition(image_id // manifest.partition_size)
+        image_id = require_image_id(job, image)
+        partition = job.manifest.partition(image_id // job.manifest.partition_size)
         return image_id, path_list.read_locations(job, partition)[image_id - partition.start]
     moved = read_moved(job)
     typed = (image, _as_listed(image))
     # What hits say now comes first: the old and the new place may lie in each other.
     for wanted in dict.fromkeys((frozenset(map(moved.listed, typed)), frozenset(typed))):
-        for partition in manifest.partitions:
+        for partition in job.manifest.partitions:
             for place, path in enumerate(path_list.read_paths(job, partition)):
                 if path in wanted:
                     return partition.start + place, path_list.read_locations(job, partition, moved)[place]
@@ -86,10 +86,10 @@ def _as_listed(image: str) -> str:
     return to_text(os.path.abspath(os.path.expanduser(to_os_path(image))))
 
 
-def _facts(job: JobDir, manifest: Manifest, image_id: int) -> dict[str, Any]:
+def _facts(job: OpenJob, image_id: int) -> dict[str, Any]:
     """What the job knows of an image: its row of the sealed metadata or errors, or that it is not embedded yet."""
-    partition = manifest.partition(image_id // manifest.partition_size)
-    known = path_list.read_known(job, manifest, partition).slice(image_id - partition.start, 1).to_pylist()
+    partition = job.manifest.partition(image_id // job.manifest.partition_size)
+    known = path_list.read_known(job, partition).slice(image_id - partition.start, 1).to_pylist()
     listed = path_list.read_paths(job, partition)[image_id - partition.start]
     facts: dict[str, Any] = {"id": image_id, "image_path": read_moved(job).now(listed)}
     if not ledger.is_sealed(job, partition.number):

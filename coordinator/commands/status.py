@@ -15,7 +15,7 @@ from coordinator.jobs.progress import ProgressReader
 from coordinator.jobs.run import LOOK_SECONDS, STORE_LOOK_SECONDS
 from shared.errors import UsageError
 from shared.job.directory import JobDir
-from shared.job.manifest import load_manifest
+from shared.job.opened import open_job
 from shared.settings import Settings, load_settings
 
 
@@ -33,14 +33,14 @@ def status(
         raise UsageError("--watch and --json don't go together: run `status --json` again and again instead.")
     directory = JobDir.at(job)
     settings = load_settings().changed(broker_url=broker)
-    reader = ProgressReader(directory, load_manifest(directory))
+    reader = ProgressReader(open_job(directory))
     if watch:
         terminal.watch(_frames(directory, reader, settings), STORE_LOOK_SECONDS if directory.in_store else LOOK_SECONDS)
-    progress, found = reader.read(), activity.look(directory, reader.manifest.identity, settings)
+    progress, found = reader.read(), activity.look(directory, reader.job.manifest.identity, settings)
     if as_json:
         terminal.show_json(progress.to_json() | {"broker": found.to_json()})
         return
-    for line in [*display.status_lines(progress), *display.at_work_lines(found, reader.manifest.partition_count)]:
+    for line in [*display.status_lines(progress), *display.at_work_lines(found, reader.job.manifest.partition_count)]:
         out.print(line)
 
 
@@ -48,7 +48,7 @@ def _frames(job: JobDir, reader: ProgressReader, settings: Settings) -> Iterator
     """What `status --watch` shows, a view and a line, until the job is done."""
     while not (progress := reader.read()).index_is_current:
         lines = display.at_work_lines(
-            activity.look(job, reader.manifest.identity, settings), reader.manifest.partition_count
+            activity.look(job, reader.job.manifest.identity, settings), reader.job.manifest.partition_count
         )
         line = " · ".join([display.one_line(progress), *(" ".join(line.split()) for line in lines)])
         yield display.live_view(progress, display.rate_line(progress), lines), line

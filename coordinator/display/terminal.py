@@ -29,7 +29,7 @@ from shared.broker.url import redacted
 from shared.errors import LookalikeError, UsageError
 from shared.images.paths import printable
 from shared.job.directory import JobDir
-from shared.job.manifest import load_manifest
+from shared.job.opened import open_job
 
 
 # What is printed holds paths and log lines: nothing in them may be taken for markup or an emoji's name.
@@ -269,7 +269,7 @@ def interruptible(job: JobDir) -> Iterator[None]:
     def last_words() -> list[str]:
         if not job.spec.is_file():
             return ["Interrupted while the images were being listed; nothing was begun."]
-        progress = ProgressReader(job, load_manifest(job)).read()
+        progress = ProgressReader(open_job(job)).read()
         return [f"Interrupted. {progress.done:,} of {progress.listed:,} images are safe in {job.path}.", how_to_go_on()]
 
     with ending_in_order(last_words):

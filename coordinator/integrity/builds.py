@@ -9,6 +9,7 @@ from shared.job import builds
 from shared.job.builds import IndexInfo
 from shared.job.directory import JobDir
 from shared.job.manifest import Manifest
+from shared.job.opened import OpenJob
 from shared.job.partition.ledger import Seal
 from shared.storage import files
 
@@ -17,9 +18,7 @@ def _anew(manifest: Manifest, unless: str = "") -> Remedy:
     return Remedy(manifest.maker, does=f"the next {{}} builds the index anew from the sealed partitions{unless}")
 
 
-def build_findings(
-    job: JobDir, manifest: Manifest, seals: Sequence[Seal] | None, checked: Checked
-) -> Iterator[Finding]:
+def build_findings(job: OpenJob, seals: Sequence[Seal] | None, checked: Checked) -> Iterator[Finding]:
     """What is wrong with the builds of a job and with CURRENT, which comes first: it must not name what is removed.
 
     `seals` are those of all partitions in order; None when not each is sealed, so that no build can be compared with
@@ -28,20 +27,16 @@ def build_findings(
     whole: dict[str, IndexInfo] = {}
     found: list[Finding] = []
     for build in builds.build_names(job):
-        verdict = _judge(job, manifest, build, seals, checked)
+        verdict = _judge(job, build, seals, checked)
         if isinstance(verdict, Finding):
             found.append(verdict)
         elif verdict is not None:
             whole[build] = verdict
-    yield from _current(
-        job, manifest, seals, whole, {finding.path for finding in found if finding.kind is Kind.DAMAGE}, checked
-    )
+    yield from _current(job, seals, whole, {finding.path for finding in found if finding.kind is Kind.DAMAGE}, checked)
     yield from found
 
 
-def _judge(
-    job: JobDir, manifest: Manifest, build: str, seals: Sequence[Seal] | None, checked: Checked
-) -> IndexInfo | Finding | None:
+def _judge(job: OpenJob, build: str, seals: Sequence[Seal] | None, checked: Checked) -> IndexInfo | Finding | None:
     """What a build is, or what is wrong with it; None when it went away."""
     directory = job.build_dir(build)
     path = inside(job, directory)
@@ -64,8 +59,10 @@ def _judge(
         return unread(job, directory, error)
     else:
         wrong = ""
-        if info.fingerprint != manifest.model.fingerprint:
-            wrong = f"It was built for the model {info.fingerprint}; the job is made for {manifest.model.fingerprint}."
+        if info.fingerprint != job.manifest.model.fingerprint:
+            wrong = (
+                f"It was built for the model {info.fingerprint}; the job is made for {job.manifest.model.fingerprint}."
+            )
         elif seals is not None and info.ledger_digest == builds.ledger_digest(seals):
             expected = (sum(seal.embedded for seal in seals), seals[0].dim)
             if (info.ntotal, info.dim) != expected:
@@ -75,7 +72,7 @@ def _judge(
                 )
         if not wrong:
             return info
-    then = _anew(manifest, " unless another build is whole")
+    then = _anew(job.manifest, " unless another build is whole")
     return Finding(path, Kind.DAMAGE, wrong, "removed", job.build_files(build), then=then)
 
 
@@ -90,8 +87,7 @@ def _unfinished(job: JobDir, build: str) -> Finding | None:
 
 
 def _current(
-    job: JobDir,
-    manifest: Manifest,
+    job: OpenJob,
     seals: Sequence[Seal] | None,
     whole: dict[str, IndexInfo],
     damaged: set[str],
@@ -121,10 +117,10 @@ def _current(
             wrong = f"It names the build {current}, which is damaged."
         elif digest is not None and current in whole and whole[current].ledger_digest != digest:
             wrong = f"The build {current} that it names covers other embeddings than those that are sealed now."
-            yield Finding(path, Kind.LEFTOVER, wrong, then=_anew(manifest))
+            yield Finding(path, Kind.LEFTOVER, wrong, then=_anew(job.manifest))
             return
     if wrong and fallback:
         remedy = f"made to name {fallback[0]}, which is whole and covers the same embeddings"
         yield Finding(path, Kind.DAMAGE, wrong, remedy, promote=fallback[0])
     elif wrong:
-        yield Finding(path, Kind.DAMAGE, wrong, "removed", (job.current,), then=_anew(manifest))
+        yield Finding(path, Kind.DAMAGE, wrong, "removed", (job.current,), then=_anew(job.manifest))

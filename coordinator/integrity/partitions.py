@@ -6,8 +6,8 @@ from pathlib import Path
 
 from coordinator.integrity.findings import Checked, Finding, Kind, inside, is_fresh, unread, without_advice
 from shared.errors import CorruptFile, FingerprintMismatch
-from shared.job.directory import JobDir
-from shared.job.manifest import Chunk, Manifest, Partition
+from shared.job.manifest import Chunk, Partition
+from shared.job.opened import OpenJob
 from shared.job.partition import checkpoint, ledger, sealing
 from shared.job.partition.ledger import Seal
 from shared.job.partition.retry import read_retry
@@ -22,20 +22,19 @@ class PartitionFindings:
     can't be listed.
     """
 
-    job: JobDir
-    manifest: Manifest
+    job: OpenJob
     checked: Checked
     sure: bool
     _seals: dict[int, Seal] = field(default_factory=dict)
 
     def all_seals(self) -> list[Seal] | None:
         """The seals of all partitions in order; None when not each of them is sealed and whole."""
-        whole = len(self._seals) == self.manifest.partition_count
+        whole = len(self._seals) == self.job.manifest.partition_count
         return [self._seals[number] for number in sorted(self._seals)] if whole else None
 
     def beyond(self, path: Path, remove: tuple[Path, ...]) -> Finding:
         """The finding of something that belongs to no partition."""
-        wrong = f"It belongs to no partition: the job has {self.manifest.partition_count:,}, from 0 on."
+        wrong = f"It belongs to no partition: the job has {self.job.manifest.partition_count:,}, from 0 on."
         if self.sure:
             return Finding(inside(self.job, path), Kind.LEFTOVER, wrong, "removed", remove)
         wrong += " Repair leaves it until the path lists are whole and confirm that number."
@@ -48,25 +47,25 @@ class PartitionFindings:
             # What a killed retry left over goes first: its marker must not bring back what is bad.
             left = (self.job.retry(number),) if self.job.retry(number).exists() else ()
             remove = (*left, marker, *self.job.sealed_files(number))
-            if number >= self.manifest.partition_count:
+            if number >= self.job.manifest.partition_count:
                 yield self.beyond(marker, remove)
                 continue
-            partition = self.manifest.partition(number)
+            partition = self.job.manifest.partition(number)
             found = self._judge(partition, remove)
             if marker.exists():  # Else it was taken back meanwhile.
                 yield from found
         dims = {seal.dim for seal in self._seals.values() if seal.embedded}
-        if self.manifest.model.dim is not None and dims - {self.manifest.model.dim}:
+        if self.job.manifest.model.dim is not None and dims - {self.job.manifest.model.dim}:
             # The fingerprint, which was compared, does not hold the dimension; the files and their seals agree on it.
             wrong = (
-                f"It says that an embedding has {self.manifest.model.dim} dimensions, and those that are sealed have "
+                f"It says that an embedding has {self.job.manifest.model.dim} dimensions, and those that are sealed "
+                f"have {', '.join(map(str, sorted(dims)))}: restore job.json from a copy."
             )
-            wrong += f"{', '.join(map(str, sorted(dims)))}: restore job.json from a copy."
             yield Finding(inside(self.job, self.job.spec), Kind.DAMAGE, wrong)
 
     def _judge(self, partition: Partition, remove: tuple[Path, ...]) -> list[Finding]:
         """What is wrong with a sealed partition, all of it at once: the first finding may lead to its removal."""
-        remedy, then = "taken back with its whole partition", self.manifest.again(f"its {len(partition):,} images")
+        remedy, then = "taken back with its whole partition", self.job.manifest.again(f"its {len(partition):,} images")
         found: list[Finding] = []
 
         def damaged(path: Path, wrong: str) -> None:
@@ -76,7 +75,7 @@ class PartitionFindings:
         try:
             self.checked.add(marker)
             seal = ledger.read_seal(self.job, partition.number)
-            if reason := _not_of(seal, self.manifest, partition, self.job):
+            if reason := _not_of(seal, partition, self.job):
                 damaged(marker, reason)
                 return found
         except FileNotFoundError:
@@ -123,7 +122,7 @@ class PartitionFindings:
             present = tuple(path for path in self.job.sealed_files(number) if path.exists())
             if not present or self.job.seal(number).exists():
                 continue
-            if number >= self.manifest.partition_count:
+            if number >= self.job.manifest.partition_count:
                 yield self.beyond(present[0], present)
                 continue
             if self.job.retry(number).exists():
@@ -132,7 +131,7 @@ class PartitionFindings:
                 f"It lies there without the seal {inside(self.job, self.job.seal(number))}, as a worker leaves it that "
                 "is killed while it seals, and counts for nothing."
             )
-            if checkpoint.missing_chunks(self.job, self.manifest, self.manifest.partition(number)):
+            if checkpoint.missing_chunks(self.job, self.job.manifest.partition(number)):
                 yield Finding(inside(self.job, present[0]), Kind.LEFTOVER, wrong, "removed", present)
             else:  # Somebody may be sealing the partition this moment.
                 wrong += " All chunks of its partition are committed: the seal to come writes it anew."
@@ -143,15 +142,15 @@ class PartitionFindings:
         for number in self.job.retry_numbers():
             marker = self.job.retry(number)
             try:
-                if number >= self.manifest.partition_count:
+                if number >= self.job.manifest.partition_count:
                     yield self.beyond(marker, (marker,))
                 elif self.job.seal(number).exists():
                     if not is_fresh(marker):
                         wrong = f"Partition {number} is sealed: a retry was killed before it took that back."
                         yield Finding(inside(self.job, marker), Kind.LEFTOVER, wrong, "removed", (marker,))
-                elif wrong := self._not_kept(self.manifest.partition(number)):
-                    images = f"the {len(self.manifest.partition(number)):,} images of its partition"
-                    then = self.manifest.again(f"{images} that are in no committed chunk")
+                elif wrong := self._not_kept(self.job.manifest.partition(number)):
+                    images = f"the {len(self.job.manifest.partition(number)):,} images of its partition"
+                    then = self.job.manifest.again(f"{images} that are in no committed chunk")
                     yield Finding(inside(self.job, marker), Kind.DAMAGE, wrong, "removed", (marker,), then=then)
             except FileNotFoundError:
                 continue  # Sealed this moment.
@@ -166,9 +165,9 @@ class PartitionFindings:
             retry = read_retry(self.job, partition.number)
         except CorruptFile as error:
             return without_advice(error)
-        if retry is None or not checkpoint.missing_chunks(self.job, self.manifest, partition):
+        if retry is None or not checkpoint.missing_chunks(self.job, partition):
             return ""
-        if reason := _not_of(retry.seal, self.manifest, partition, self.job):
+        if reason := _not_of(retry.seal, partition, self.job):
             return reason
         for path in self.job.sealed_files(partition.number):
             reason = self._not_sealed(path, retry.seal)
@@ -181,8 +180,9 @@ class PartitionFindings:
         """Every committed chunk of the partitions that are not sealed, and those that should have gone with a seal."""
         if self._chunk_size_is_doubtful():
             wrong = (
-                f"It says that a chunk has {self.manifest.chunk_size:,} images, and of the chunks that are committed "
-                "not one has these boundaries: restore job.json from a copy. Repair leaves the chunks as they are."
+                f"It says that a chunk has {self.job.manifest.chunk_size:,} images, and of the chunks that are "
+                "committed not one has these boundaries: restore job.json from a copy. Repair leaves the chunks as "
+                "they are."
             )
             yield Finding(inside(self.job, self.job.spec), Kind.DAMAGE, wrong)
             return
@@ -192,16 +192,16 @@ class PartitionFindings:
             lying += [self.job.retry_chunk(number, chunk) for chunk in self.job.retry_chunk_numbers(number)]
             attempts = [] if self.job.in_store else self.job.attempts(number)  # Those of a store lie with each machine.
             remove = (*lying, *attempts, directory)
-            if number >= self.manifest.partition_count:
+            if number >= self.job.manifest.partition_count:
                 yield self.beyond(directory, remove)
             elif number not in self._seals:
-                yield from self._chunks_of(self.manifest.partition(number))
+                yield from self._chunks_of(self.job.manifest.partition(number))
             elif directory.exists():
                 wrong = f"Partition {number} is sealed and whole, and needs its chunks no more."
                 yield Finding(inside(self.job, directory), Kind.LEFTOVER, wrong, "removed", remove)
 
     def _chunks_of(self, partition: Partition) -> Iterator[Finding]:
-        chunks = {chunk.number: chunk for chunk in self.manifest.chunks(partition)}
+        chunks = {chunk.number: chunk for chunk in self.job.manifest.chunks(partition)}
         for number in self.job.chunk_numbers(partition.number):
             path = self.job.chunk(partition.number, number)
             if number not in chunks:
@@ -210,12 +210,12 @@ class PartitionFindings:
                 continue
             try:
                 self.checked.add(path)
-                checkpoint.read_chunk(self.job, self.manifest, chunks[number])
+                checkpoint.read_chunk(self.job, chunks[number])
             except FileNotFoundError:
                 continue  # Sealed away this moment.
             except (CorruptFile, FingerprintMismatch) as error:
                 if path.exists():
-                    then = self.manifest.again(f"its {len(chunks[number]):,} images")
+                    then = self.job.manifest.again(f"its {len(chunks[number]):,} images")
                     wrong = without_advice(error)
                     yield Finding(inside(self.job, path), Kind.DAMAGE, wrong, "taken back", (path,), then=then)
             except OSError as error:
@@ -225,9 +225,9 @@ class PartitionFindings:
         """Whether several chunks are there, and each has other boundaries than the manifest: then that is wrong."""
         agree = differ = 0
         for number in self.job.chunk_partitions():
-            if number in self._seals or number >= self.manifest.partition_count:
+            if number in self._seals or number >= self.job.manifest.partition_count:
                 continue
-            spans = {chunk.number: chunk for chunk in self.manifest.chunks(self.manifest.partition(number))}
+            spans = {chunk.number: chunk for chunk in self.job.manifest.chunks(self.job.manifest.partition(number))}
             for chunk in self.job.chunk_numbers(number):
                 try:
                     summary = checkpoint.chunk_summary(self.job, number, chunk)
@@ -238,10 +238,12 @@ class PartitionFindings:
         return differ > 1 and not agree
 
 
-def _not_of(seal: Seal, manifest: Manifest, partition: Partition, job: JobDir) -> str:
+def _not_of(seal: Seal, partition: Partition, job: OpenJob) -> str:
     """In what way a marker is not one of this partition; empty when it is."""
-    if seal.fingerprint != manifest.model.fingerprint:
-        return f"It was sealed for the model {seal.fingerprint}, and the job is made for {manifest.model.fingerprint}."
+    if seal.fingerprint != job.manifest.model.fingerprint:
+        return (
+            f"It was sealed for the model {seal.fingerprint}, and the job is made for {job.manifest.model.fingerprint}."
+        )
     if Partition(seal.partition, seal.start, seal.stop) != partition:
         return (
             f"It seals the ids {seal.start} to {seal.stop - 1} as partition {seal.partition}; partition "

@@ -19,7 +19,8 @@ from shared.errors.remedy import Remedy, with_remedy
 from shared.images.paths import to_os_path
 from shared.job import builds, path_list
 from shared.job.directory import JobDir
-from shared.job.manifest import Manifest, Partition, load_manifest
+from shared.job.manifest import Partition, load_manifest
+from shared.job.opened import OpenJob, open_job
 from shared.job.partition import ledger
 from shared.job.source.moved import read_moved
 from shared.storage import files
@@ -143,52 +144,53 @@ def _sealed_paths(job: JobDir, partition: Partition) -> list[str] | None:
 
 def _relisted_from_source(job: JobDir, findings: list[Finding], dry_run: bool) -> Iterator[Outcome]:
     """Write path lists anew by listing the source again, if it still holds just the images that the job is made of."""
-    manifest = load_manifest(job)
+    job = open_job(job)
     try:
-        reason = _why_not_the_same(job, manifest)
+        reason = _why_not_the_same(job)
         if not reason and not dry_run:
-            reason = _written_from_source(job, manifest, {finding.relist for finding in findings})
+            reason = _written_from_source(job, {finding.relist for finding in findings})
     except (SourceError, OSError) as error:
         reason = str(error)
     for finding in findings:
         if reason:
             yield _not_written(finding, reason)
         else:
-            place = read_moved(job).now(manifest.source.location)
-            yield _anew(finding, f"the {manifest.source.kind} {place}", dry_run)
+            place = read_moved(job).now(job.manifest.source.location)
+            yield _anew(finding, f"the {job.manifest.source.kind} {place}", dry_run)
 
 
-def _why_not_the_same(job: JobDir, manifest: Manifest) -> str:
+def _why_not_the_same(job: OpenJob) -> str:
     """Why the source can't give the path lists again; empty when it can."""
+    manifest = job.manifest
     if manifest.source.kind == "stdin":
         return "the list came from standard input, and is gone"
     if manifest.model.is_imported:
         return "importing again does that where the partition is not sealed"
     digest = PathDigest()
-    for _ in digest.feed(_listing(job, manifest)):
+    for _ in digest.feed(_listing(job)):
         pass
     if (digest.count, digest.hexdigest()) != (manifest.listed, manifest.source.digest):
         return f"{manifest.source.location} does not hold just the images that the job was made of any more"
     return ""
 
 
-def _listing(job: JobDir, manifest: Manifest) -> Listing:
+def _listing(job: OpenJob) -> Listing:
     """The source as it lies now, its images named as they were listed."""
     moved = read_moved(job)
-    listing = open_source(to_os_path(moved.now(manifest.source.location)), choice=choice_of(manifest.source))
+    listing = open_source(to_os_path(moved.now(job.manifest.source.location)), choice=choice_of(job.manifest.source))
     listing.images = (replace(image, path=moved.listed(image.path)) for image in listing.images)
     return listing
 
 
-def _written_from_source(job: JobDir, manifest: Manifest, wanted: set[int | None]) -> str:
+def _written_from_source(job: OpenJob, wanted: set[int | None]) -> str:
     """Write the path lists `wanted` anew; returns why they could not be, with nothing written then."""
     digest = PathDigest()
-    for partition, images in partitions_of(digested(_listing(job, manifest), digest), manifest.partition_size):
+    for partition, images in partitions_of(digested(_listing(job), digest), job.manifest.partition_size):
         if partition.number in wanted:
             write_path_list(job, partition, images, KnownColumns())
-    if digest.hexdigest() == manifest.source.digest:
+    if digest.hexdigest() == job.manifest.source.digest:
         return ""
     for number in wanted:
         if number is not None:
             job.paths(number).unlink(missing_ok=True)
-    return f"{manifest.source.location} changed while it was listed"
+    return f"{job.manifest.source.location} changed while it was listed"

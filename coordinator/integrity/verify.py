@@ -12,7 +12,8 @@ from coordinator.sources.listing import PathDigest
 from shared.errors import CorruptFile, FingerprintMismatch, JobMismatch
 from shared.job.altered_copies import read_copies
 from shared.job.directory import JobDir
-from shared.job.manifest import Manifest, Partition, load_manifest
+from shared.job.manifest import Partition
+from shared.job.opened import OpenJob, open_job
 from shared.job.partition import ledger
 from shared.job.path_list import lists_paths
 from shared.storage import files
@@ -36,7 +37,7 @@ def verify(job: JobDir, checked: Checked) -> Iterator[Finding]:
 
 def _findings(job: JobDir, checked: Checked) -> Iterator[Finding]:
     try:
-        manifest = load_manifest(job)
+        job = open_job(job)
         checked.add(job.spec)
     except OSError as error:
         yield unread(job, job.spec, error)
@@ -45,21 +46,21 @@ def _findings(job: JobDir, checked: Checked) -> Iterator[Finding]:
         wrong = f"{error} Repair can't make it anew, and nothing else can be judged without it."
         yield Finding(inside(job, job.spec), Kind.DAMAGE, wrong)
         return
-    damaged, doubt = _path_lists(job, manifest, checked)
+    damaged, doubt = _path_lists(job, checked)
     if doubt is not None:
         yield doubt
         return
     yield from damaged
-    partitions = PartitionFindings(job, manifest, checked, sure=not damaged)
+    partitions = PartitionFindings(job, checked, sure=not damaged)
     stages: list[Callable[[], Iterator[Finding]]] = [
-        lambda: _weights(job, manifest, checked),
-        lambda: _path_lists_beyond(job, manifest, partitions),
+        lambda: _weights(job, checked),
+        lambda: _path_lists_beyond(job, partitions),
         partitions.sealed,
         partitions.unmarked,
         partitions.retries,
         partitions.chunks,
         lambda: _copies(job, checked),
-        lambda: build_findings(job, manifest, partitions.all_seals(), checked),
+        lambda: build_findings(job, partitions.all_seals(), checked),
         lambda: _strays(job),
     ]
     for stage in stages:
@@ -69,7 +70,7 @@ def _findings(job: JobDir, checked: Checked) -> Iterator[Finding]:
             yield unread(job, Path(error.filename or job.path), error)
 
 
-def _path_lists(job: JobDir, manifest: Manifest, checked: Checked) -> tuple[list[Finding], Finding | None]:
+def _path_lists(job: OpenJob, checked: Checked) -> tuple[list[Finding], Finding | None]:
     """The path lists that are damaged, and the finding, if any, that makes it idle to go on.
 
     The lists and their digest confirm how many images job.json says there are, and how large a partition is: were one
@@ -77,7 +78,7 @@ def _path_lists(job: JobDir, manifest: Manifest, checked: Checked) -> tuple[list
     """
     digest = PathDigest()
     damaged = []
-    for partition in manifest.partitions:
+    for partition in job.manifest.partitions:
         path = job.paths(partition.number)
         try:
             checked.add(path)
@@ -103,7 +104,7 @@ def _path_lists(job: JobDir, manifest: Manifest, checked: Checked) -> tuple[list
             return damaged, Finding(inside(job, job.spec), Kind.DAMAGE, wrong)
         for _ in digest.feed(table["image_path"].to_pylist()):
             pass
-    if not damaged and digest.hexdigest() != manifest.source.digest:
+    if not damaged and digest.hexdigest() != job.manifest.source.digest:
         wrong = f"The path lists hold other images than those whose digest it has: {_DISAGREE}"
         return damaged, Finding(inside(job, job.spec), Kind.DAMAGE, wrong)
     return damaged, None
@@ -124,13 +125,13 @@ def _damaged_list(job: JobDir, partition: Partition, what: str) -> Finding:
     )
 
 
-def _weights(job: JobDir, manifest: Manifest, checked: Checked) -> Iterator[Finding]:
-    if manifest.model.weights_file is None:
+def _weights(job: OpenJob, checked: Checked) -> Iterator[Finding]:
+    if job.manifest.model.weights_file is None:
         return
-    path = job.model_dir / manifest.model.weights_file
+    path = job.model_dir / job.manifest.model.weights_file
     try:
         checked.add(path)
-        if files.sha256_of(path) == manifest.model.weights_sha256:
+        if files.sha256_of(path) == job.manifest.model.weights_sha256:
             return
         what = "has another checksum than job.json says"
     except FileNotFoundError:
@@ -156,9 +157,9 @@ def _copies(job: JobDir, checked: Checked) -> Iterator[Finding]:
         yield unread(job, job.copies, error)
 
 
-def _path_lists_beyond(job: JobDir, manifest: Manifest, partitions: PartitionFindings) -> Iterator[Finding]:
+def _path_lists_beyond(job: OpenJob, partitions: PartitionFindings) -> Iterator[Finding]:
     for number in job.paths_numbers():
-        if number >= manifest.partition_count:
+        if number >= job.manifest.partition_count:
             yield partitions.beyond(job.paths(number), (job.paths(number),))
 
 

@@ -17,7 +17,8 @@ from shared.errors import JobMismatch, SourceError
 from shared.errors.remedy import Remedy, left_out
 from shared.job import path_list
 from shared.job.directory import JobDir
-from shared.job.manifest import Manifest, Partition, Source, load_manifest, write_manifest
+from shared.job.manifest import Manifest, Partition, Source, write_manifest
+from shared.job.opened import OpenJob, open_job
 from shared.job.source.moved import read_moved
 from shared.models import DEFAULT_MODEL, REDUCED, ModelSpec, resolve_model
 from shared.settings import Settings
@@ -29,8 +30,8 @@ _ANOTHER = "name another JOB"
 
 def make_or_open(
     source: str, job: JobDir, settings: Settings, listed: Callable[[int], None], choice: Choice = EVERYTHING
-) -> Manifest:
-    """The manifest of `job`: the one on disk if the job exists, else made from `source`.
+) -> OpenJob:
+    """Open `job` if it exists, else make it from `source`.
 
     `listed` is told the number of paths while they are listed. `choice` is what was typed about the files of the
     source; a job that is there goes on with its own, unless another one was typed. Raises JobMismatch when the job on
@@ -47,14 +48,14 @@ def make_or_open(
                     settings.decode or REDUCED,
                 )
                 return _make(open_source(source, choice=choice), job, model, settings, listed, choice)
-    manifest = load_manifest(job)
-    _require_same(manifest, source, job, settings, choice)
-    return manifest
+    opened = open_job(job)
+    _require_same(source, opened, settings, choice)
+    return opened
 
 
-def require_sizes(job: JobDir, manifest: Manifest, partition_size: int | None, chunk_size: int | None) -> None:
+def require_sizes(job: OpenJob, partition_size: int | None, chunk_size: int | None) -> None:
     """Raise JobMismatch when a size that was asked for is not the one the job was made with; None asks for none."""
-    asked = (("partition", partition_size, manifest.partition_size), ("chunk", chunk_size, manifest.chunk_size))
+    asked = (("partition", partition_size, job.manifest.partition_size), ("chunk", chunk_size, job.manifest.chunk_size))
     for what, size, made in asked:
         if size is not None and size != made:
             raise JobMismatch(
@@ -79,7 +80,7 @@ def _make(
     settings: Settings,
     listed: Callable[[int], None],
     choice: Choice,
-) -> Manifest:
+) -> OpenJob:
     digest, known, archives = PathDigest(), KnownColumns(), ListedArchives()
     # A kill during an earlier listing may have left path files of a longer list behind.
     remove_path_lists(job)
@@ -113,14 +114,14 @@ def _make(
     return write_first(job, manifest)
 
 
-def write_first(job: JobDir, manifest: Manifest) -> Manifest:
-    """Write job.json and return what is there then: the manifest of another coordinator, if that was first.
+def write_first(job: JobDir, manifest: Manifest) -> OpenJob:
+    """Write job.json and open what is there then: the job of another coordinator, if that was first.
 
     That can be where mounts know no locks, and of the two only one identity must reach the workers.
     """
     if not job.spec.is_file():
         write_manifest(job, manifest)
-    return load_manifest(job)
+    return open_job(job)
 
 
 def remove_path_lists(job: JobDir) -> None:
@@ -156,7 +157,8 @@ def _keep_weights(job: JobDir, model: ModelSpec, settings: Settings) -> None:
         shutil.copyfile(os.path.expanduser(given), aside)
 
 
-def _require_same(manifest: Manifest, source: str, job: JobDir, settings: Settings, choice: Choice) -> None:
+def _require_same(source: str, job: OpenJob, settings: Settings, choice: Choice) -> None:
+    manifest = job.manifest
     if manifest.model.is_imported:
         raise JobMismatch(
             f"{job.path} holds vectors that were imported from {manifest.source.location}, which can't be "

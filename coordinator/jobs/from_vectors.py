@@ -18,7 +18,8 @@ from shared.errors import CorruptFile, JobMismatch
 from shared.errors.remedy import left_out
 from shared.job import path_list
 from shared.job.directory import JobDir
-from shared.job.manifest import Manifest, Partition, Source, load_manifest
+from shared.job.manifest import Manifest, Partition, Source
+from shared.job.opened import OpenJob, open_job
 from shared.job.partition import ledger
 from shared.models import IMPORTED_MODEL, imported_model
 from shared.settings import Settings
@@ -40,7 +41,7 @@ def import_vectors(
     model_name: str | None = None,
     partition_size: int | None = None,
     begun: Callable[[], object] = lambda: None,
-) -> Manifest:
+) -> OpenJob:
     """Make `job` from `vectors`, or go on with it: every partition that is not sealed yet is sealed.
 
     May be killed at any moment: the partition under way is done again. A vector without a direction becomes a failed
@@ -50,21 +51,21 @@ def import_vectors(
     """
     with creation_lock(job):
         if job.spec.is_file():
-            manifest = load_manifest(job)
-            _require_same(manifest, vectors, job, model_name)
-            require_sizes(job, manifest, partition_size, None)
+            opened = open_job(job)
+            _require_same(vectors, opened, model_name)
+            require_sizes(opened, partition_size, None)
         else:
-            manifest = _make(vectors, job, settings, model_name or IMPORTED_MODEL, report)
+            opened = _make(vectors, job, settings, model_name or IMPORTED_MODEL, report)
         begun()
-        for partition in manifest.partitions:
-            if not ledger.is_sealed(job, partition.number):
+        for partition in opened.manifest.partitions:
+            if not ledger.is_sealed(opened, partition.number):
                 blocks = _blocks(vectors, partition, _paths(vectors, job, partition), report)
-                ledger.seal_rows(job, manifest, partition, _ahead(blocks), vectors.schema)
+                ledger.seal_rows(opened, partition, _ahead(blocks), vectors.schema)
             report("importing", partition.stop)
-    return manifest
+    return opened
 
 
-def _make(vectors: Vectors, job: JobDir, settings: Settings, model_name: str, report: Report) -> Manifest:
+def _make(vectors: Vectors, job: JobDir, settings: Settings, model_name: str, report: Report) -> OpenJob:
     model = imported_model(model_name, vectors.dim)
     digest = PathDigest()
     # A kill during an earlier listing may have left path files of a longer list behind.
@@ -87,7 +88,8 @@ def _make(vectors: Vectors, job: JobDir, settings: Settings, model_name: str, re
     return write_first(job, manifest)
 
 
-def _require_same(manifest: Manifest, vectors: Vectors, job: JobDir, model_name: str | None) -> None:
+def _require_same(vectors: Vectors, job: OpenJob, model_name: str | None) -> None:
+    manifest = job.manifest
     if not manifest.model.is_imported:
         raise JobMismatch(
             f"{job.path} was made from the {manifest.source.kind} {manifest.source.location} by embedding "

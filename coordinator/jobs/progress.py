@@ -9,9 +9,8 @@ from shared.errors import CorruptFile
 from shared.job import builds
 from shared.job.altered_copies import usable_copies
 from shared.job.builds import IndexInfo
-from shared.job.directory import JobDir
 from shared.job.index_request import read_index_request
-from shared.job.manifest import Manifest
+from shared.job.opened import OpenJob
 from shared.job.partition import checkpoint, ledger
 from shared.job.partition.checkpoint import ChunkSummary
 from shared.job.partition.ledger import Seal
@@ -91,8 +90,7 @@ class Progress:
 class ProgressReader:
     """Reads a job's progress again and again; what is committed never changes, so each file is read once."""
 
-    job: JobDir
-    manifest: Manifest
+    job: OpenJob
     now: Callable[[], float] = time.time
     _seals: dict[int, Seal] = field(default_factory=dict)
     _chunks: dict[tuple[int, int], ChunkSummary] = field(default_factory=dict)
@@ -104,7 +102,7 @@ class ProgressReader:
         started = {
             partition: chunks
             for partition in self.job.chunk_partitions()
-            if partition < self.manifest.partition_count
+            if partition < self.job.manifest.partition_count
             and partition not in self._seals
             and (chunks := self._committed(partition))
         }
@@ -114,26 +112,26 @@ class ProgressReader:
         embedded += sum(chunk.embedded for chunks in under_way.values() for chunk in chunks)
         failed = sum(seal.failed for seal in seals.values())
         failed += sum(chunk.failed for chunks in under_way.values() for chunk in chunks)
-        for number in self.job.retry_numbers() if len(seals) < self.manifest.partition_count else ():
-            if number < self.manifest.partition_count and number not in seals:
+        for number in self.job.retry_numbers() if len(seals) < self.job.manifest.partition_count else ():
+            if number < self.job.manifest.partition_count and number not in seals:
                 kept = self._kept(number, started.get(number, []))
                 embedded, failed = embedded + kept[0], failed + kept[1]
-        pending = self.manifest.listed - embedded - failed
+        pending = self.job.manifest.listed - embedded - failed
         rate, load = self._rate(seals, under_way) if pending else (None, None)
         index = builds.current_info(self.job)
         request = read_index_request(self.job)
-        whole = len(seals) == self.manifest.partition_count
+        whole = len(seals) == self.job.manifest.partition_count
         digest = builds.ledger_digest(list(seals.values())) if whole else ""
         is_current = whole and index is not None and index.covers(digest, request)
         partitions = {
             "sealed": len(seals),
             "started": len(under_way),
-            "waiting": self.manifest.partition_count - len(seals) - len(under_way),
+            "waiting": self.job.manifest.partition_count - len(seals) - len(under_way),
         }
         return Progress(
             job=str(self.job.path),
-            model=self.manifest.model.fingerprint,
-            listed=self.manifest.listed,
+            model=self.job.manifest.model.fingerprint,
+            listed=self.job.manifest.listed,
             embedded=embedded,
             failed=failed,
             partitions=partitions,
@@ -142,7 +140,7 @@ class ProgressReader:
             index=index,
             index_is_current=is_current,
             refused=builds.refused_build(self.job, digest, request) if whole and not is_current else None,
-            copies_done=whole and (is_current or self.manifest.model.is_imported or self._has_copies(digest)),
+            copies_done=whole and (is_current or self.job.manifest.model.is_imported or self._has_copies(digest)),
             load=load,
         )
 
@@ -161,7 +159,7 @@ class ProgressReader:
         """The seals by partition number, ascending."""
         found = {number: self._seals.get(number) for number in self.job.sealed_numbers()}
         if None in found.values():
-            found = {seal.partition: seal for seal in ledger.sealed(self.job, self.manifest)}
+            found = {seal.partition: seal for seal in ledger.sealed(self.job)}
         self._seals = {number: seal for number, seal in found.items() if seal is not None}
         return self._seals
 
@@ -183,7 +181,7 @@ class ProgressReader:
         if retry is None:  # Sealed this moment.
             return 0, 0
         done = {summary.chunk for summary in committed}
-        chunks = self.manifest.chunks(self.manifest.partition(partition))
+        chunks = self.job.manifest.chunks(self.job.manifest.partition(partition))
         return retry.kept([chunk for chunk in chunks if chunk.number not in done])
 
     def _rate(

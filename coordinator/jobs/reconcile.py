@@ -59,7 +59,7 @@ class Reconciler:
         self._reader = reader
         self._clock = clock
         self._job_id = reader.job.job_id
-        self._identity = reader.manifest.identity
+        self._identity = reader.job.manifest.identity
         self._known_as = known_as(self._job_id, self._identity)
         self._without_grace = True
         self._outage = Outage(log, f"{self._job_id}: the broker does not answer", "looking again until it does")
@@ -105,7 +105,7 @@ class Reconciler:
         return Look(progress, holders, troubles)
 
     def _send_missing(self, holders: list[Holder]) -> None:
-        manifest, sealed = self._reader.manifest, self._reader.seals()
+        manifest, sealed = self._reader.job.manifest, self._reader.seals()
         missing = {number for number in range(manifest.partition_count) if number not in sealed}
         held = {int(holder.what) for holder in holders if holder.what.isdigit()}
         queued = set()

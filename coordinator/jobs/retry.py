@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 from shared.errors import CorruptFile, JobError, JobMismatch
 from shared.errors.remedy import Remedy
 from shared.job.directory import JobDir
-from shared.job.manifest import Chunk, Manifest, Partition
+from shared.job.manifest import Chunk, Partition
+from shared.job.opened import OpenJob
 from shared.job.partition import checkpoint, ledger
 from shared.job.partition.ledger import Seal
 from shared.job.partition.retry import Retry, read_retry, take_back_seal
@@ -32,10 +33,10 @@ class _Place:
     chunk: Chunk | None = None
 
 
-def failed_images(job: JobDir, manifest: Manifest) -> Counter[str]:
+def failed_images(job: OpenJob) -> Counter[str]:
     """How many images of a job failed, by status, and wait for no retry. Raises CorruptFile for a damaged ledger."""
     found: Counter[str] = Counter()
-    for place in _places(job, manifest):
+    for place in _places(job):
         found.update(place.failed.values())
     return found
 
@@ -48,9 +49,7 @@ def is_under_way(job: JobDir) -> bool:
     return bool(taken_back - sealed)
 
 
-def take_back(
-    job: JobDir, manifest: Manifest, statuses: Collection[str] = (), *, going_on: bool = False
-) -> Counter[str]:
+def take_back(job: OpenJob, statuses: Collection[str] = (), *, going_on: bool = False) -> Counter[str]:
     """Have the images that failed with one of `statuses` tried again, all where none is given; counts by status.
 
     Every other row is kept, and so are the ids. Nothing is read or embedded here: the partitions wait for workers as
@@ -59,12 +58,12 @@ def take_back(
     may have been typed before; JobMismatch for imported vectors; CorruptFile when the ledger or what it keeps is
     damaged.
     """
-    if manifest.model.is_imported:
+    if job.manifest.model.is_imported:
         raise JobMismatch(
-            f"{job.path} holds vectors that were imported from {manifest.source.location}: no image was read for it, "
-            "so there is none to try again. Mend the vectors, and import them into another JOB."
+            f"{job.path} holds vectors that were imported from {job.manifest.source.location}: no image was read "
+            "for it, so there is none to try again. Mend the vectors, and import them into another JOB."
         )
-    failed = failed_images(job, manifest)
+    failed = failed_images(job)
     unknown = sorted(set(statuses) - set(failed))
     if unknown and failed and not going_on:
         raise JobError(
@@ -76,12 +75,12 @@ def take_back(
             ),
         )
     taken: Counter[str] = Counter()
-    for place in _places(job, manifest):
+    for place in _places(job):
         again = {image_id: status for image_id, status in place.failed.items() if not statuses or status in statuses}
         if not again:
             continue
         if place.chunk is not None:
-            checkpoint.take_back_chunk(job, manifest, place.chunk, sorted(again))
+            checkpoint.take_back_chunk(job, place.chunk, sorted(again))
         elif place.seal is not None:
             take_back_seal(job, Retry(place.seal, frozenset(again), frozenset(place.failed) - set(again)))
         elif place.retry is not None:
@@ -98,26 +97,26 @@ def by_status(counts: Counter[str]) -> str:
     )
 
 
-def _places(job: JobDir, manifest: Manifest) -> Iterator[_Place]:
+def _places(job: OpenJob) -> Iterator[_Place]:
     """Where failed rows lie, partition by partition."""
-    seals = {seal.partition: seal for seal in ledger.sealed(job, manifest)}
+    seals = {seal.partition: seal for seal in ledger.sealed(job)}
     under_way = set(job.chunk_partitions()) | set(job.retry_numbers())
-    for number in range(manifest.partition_count):
+    for number in range(job.manifest.partition_count):
         seal = seals.get(number)
         if seal is not None:
             if seal.failed:
                 yield _Place(_sealed(job, seal), seal=seal)
         elif number in under_way:
-            yield from _unsealed(job, manifest, manifest.partition(number))
+            yield from _unsealed(job, job.manifest.partition(number))
 
 
-def _unsealed(job: JobDir, manifest: Manifest, partition: Partition) -> Iterator[_Place]:
-    missing = checkpoint.missing_chunks(job, manifest, partition)
+def _unsealed(job: OpenJob, partition: Partition) -> Iterator[_Place]:
+    missing = checkpoint.missing_chunks(job, partition)
     retry = read_retry(job, partition.number)
     taken_back = set(job.retry_chunk_numbers(partition.number))
     for chunk in missing:
         if chunk.number in taken_back:
-            table, _, again = checkpoint.read_taken_back(job, manifest, chunk)
+            table, _, again = checkpoint.read_taken_back(job, chunk)
             failed = {image_id: status for image_id, status in _failed(table).items() if image_id not in again}
             yield _Place(failed, chunk=chunk)
     if retry is not None:
@@ -130,7 +129,7 @@ def _unsealed(job: JobDir, manifest: Manifest, partition: Partition) -> Iterator
         if waits:
             failed = _failed(read_table(job.errors(partition.number), _COLUMNS))
             yield _Place({image_id: failed[image_id] for image_id in sorted(waits) if image_id in failed}, retry=retry)
-    for chunk in manifest.chunks(partition):
+    for chunk in job.manifest.chunks(partition):
         if chunk in missing or not checkpoint.chunk_summary(job, chunk.partition, chunk.number).failed:
             continue
         yield _Place(_failed(read_table(job.chunk(chunk.partition, chunk.number), _COLUMNS)), chunk=chunk)

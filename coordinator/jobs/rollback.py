@@ -8,7 +8,8 @@ from shared.job import builds
 from shared.job.builds import IndexInfo
 from shared.job.directory import JobDir
 from shared.job.index_request import IndexRequest, read_index_request, write_index_request
-from shared.job.manifest import load_manifest, maker_of
+from shared.job.manifest import maker_of
+from shared.job.opened import open_job
 from shared.job.partition import ledger
 
 
@@ -29,13 +30,13 @@ def rollback(job: JobDir, build: str | None = None) -> RolledBack:
     that made the job leaves it. Raises JobNotFound, NoIndexYet when nothing was ever promoted, JobError when there is
     no such build or none to go back to, CorruptFile when a file of it is not what it was.
     """
-    manifest = load_manifest(job)
-    digest = builds.ledger_digest(list(ledger.sealed(job, manifest)))
+    job = open_job(job)
+    digest = builds.ledger_digest(list(ledger.sealed(job)))
     current = builds.current_build(job)
     if current is None:
         raise NoIndexYet(
             f"{job.path} has no index yet, so there is nothing to go back from",
-            remedy=Remedy(manifest.maker, str(job.path), "builds it"),
+            remedy=Remedy(job.manifest.maker, str(job.path), "builds it"),
         )
     if build is None:
         refused = builds.refused_build(job, digest, read_index_request(job))

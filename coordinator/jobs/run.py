@@ -26,6 +26,7 @@ from shared.job.builds import IndexInfo
 from shared.job.directory import JobDir
 from shared.job.identity import known_as
 from shared.job.manifest import Manifest
+from shared.job.opened import OpenJob
 from shared.messages.tasks import EMBED_QUEUE, MERGE_QUEUE
 from shared.settings import Settings
 
@@ -96,23 +97,23 @@ def index(asked: Asked, tell: Callable[[Event], None]) -> Progress:
     `tell` is given each event in this thread. What it raises ends the run, as KeyboardInterrupt does at any moment:
     the workers end, what is committed stays, and the same call goes on. Raises as `make_or_open` and `run_job` do.
     """
-    job = asked.job
-    resumed = job.spec.is_file()
+    directory = asked.job
+    resumed = directory.spec.is_file()
     if asked.moved:
-        news = move.move(asked.source, job, _counting("Looking for the images", tell))
-        tell(Said(move.said(job, news)))
-    manifest = make_or_open(asked.source, job, asked.settings, _counting("Listing images", tell), asked.choice)
-    require_sizes(job, manifest, *asked.sizes)
+        news = move.move(asked.source, directory, _counting("Looking for the images", tell))
+        tell(Said(move.said(directory, news)))
+    job = make_or_open(asked.source, directory, asked.settings, _counting("Listing images", tell), asked.choice)
+    require_sizes(job, *asked.sizes)
     accept_failures(job, asked.accepted)
     asked.wanted.request(job, asked.settings)
-    for sentence in _listed(manifest):
+    for sentence in _listed(job.manifest):
         tell(Said(sentence))
-    progress = ProgressReader(job, manifest).read()
+    progress = ProgressReader(job).read()
     if not progress.index_is_current:
         with ExitStack() as stack:
             settings, children = workers_for_index(stack, job, asked.settings, progress, asked.workers)
             try:
-                for step in run_job(job, manifest, settings, children):
+                for step in run_job(job, settings, children):
                     progress = step.look.progress
                     tell(step)
             except KeyboardInterrupt:
@@ -121,7 +122,7 @@ def index(asked: Asked, tell: Callable[[Event], None]) -> Progress:
     tell(Finished(progress))
     if resumed:  # Last of all, as it may take as long as the listing did.
         tell(Doing("Comparing the source with what was listed …"))
-        for line in told_since_listed(asked.source, job, manifest):
+        for line in told_since_listed(asked.source, job):
             tell(Said(line))
     return progress
 
@@ -148,8 +149,7 @@ def _listed(manifest: Manifest) -> Iterator[str]:
 
 
 def run_job(
-    job: JobDir,
-    manifest: Manifest,
+    job: OpenJob,
     settings: Settings,
     workers: LocalWorkers | None,
     pause: Callable[[float], None] = time.sleep,
@@ -160,7 +160,7 @@ def run_job(
     works, BrokerRefuses when the broker lacks a permission or a setting, CorruptFile or FingerprintMismatch when the
     job directory is not right. A broker that is away is waited for, and so is a store, unless it refuses.
     """
-    reader = ProgressReader(job, manifest)
+    reader = ProgressReader(job)
     look_seconds = STORE_LOOK_SECONDS if job.in_store else LOOK_SECONDS
     with connect(settings) as client:
         reconciler = Reconciler(make_app(settings), client, reader)
@@ -187,7 +187,7 @@ def run_job(
                 # An earlier run's complaints are not this one's.
                 look = Look(look.progress, look.holders)
                 with suppress(*CONNECTION_ERRORS):
-                    clear_troubles(client, known_as(job.job_id, manifest.identity))
+                    clear_troubles(client, known_as(job.job_id, job.manifest.identity))
                     first = False
             fresh = {f"{trouble.owner}: {trouble.sentence}": trouble for trouble in look.troubles}
             notices = [_notice(said, trouble) for said, trouble in fresh.items() if said not in told]

@@ -83,24 +83,30 @@ def _typed(path: str | Path) -> Path:
     return place if isinstance(place, StorePath) else Path(os.path.expanduser(place)).resolve()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class JobDir:
     """The directory of one job, on a disk or in a store, as paths. Makes and reads nothing by itself."""
 
     path: Path
 
-    @classmethod
-    def at(cls, path: str | Path) -> "JobDir":
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, JobDir) and self.path == other.path  # Open or not, it is one job.
+
+    def __hash__(self) -> int:
+        return hash(self.path)
+
+    @staticmethod
+    def at(path: str | Path) -> "JobDir":
         """The job whose directory, or URL, was typed; JobError when its name can't be an id, UsageError for a URL that
         can't be one of a job."""
         resolved = _typed(path)
         if isinstance(resolved, StorePath) and len(resolved.parts) < (2 if resolved.scheme == "memory" else 3):
             raise UsageError(f"{resolved} names no folder in a bucket: type the job as s3://BUCKET/FOLDER.")
         check_job_id(resolved.name)
-        return cls(resolved)
+        return JobDir(resolved)
 
-    @classmethod
-    def under(cls, jobs_root: str | Path, job_id: str) -> "JobDir":
+    @staticmethod
+    def under(jobs_root: str | Path, job_id: str) -> "JobDir":
         """The job `job_id` of a message, under this worker's own root and nowhere else."""
         root = _typed(jobs_root)
         resolved = (root / check_job_id(job_id)).resolve()
@@ -108,7 +114,7 @@ class JobDir:
             raise JobError(
                 f"The job {job_id!r} leads out of the jobs root {root}; a worker serves jobs inside it only."
             )
-        return cls(resolved)
+        return JobDir(resolved)
 
     @property
     def job_id(self) -> str:

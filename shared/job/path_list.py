@@ -10,7 +10,8 @@ from shared.errors import CorruptFile
 from shared.images.location import Location
 from shared.images.members import Member
 from shared.job.directory import JobDir
-from shared.job.manifest import Manifest, Partition
+from shared.job.manifest import Partition
+from shared.job.opened import OpenJob
 from shared.job.source.moved import Moved, read_moved
 from shared.storage import files, parquet
 from shared.storage.parquet import read_table
@@ -89,14 +90,14 @@ def _location(path: str, member: Member | None, moved: Moved) -> Location:
     return Location(path, member, None if now == path else now)
 
 
-def read_known(job: JobDir, manifest: Manifest, partition: Partition) -> pa.Table:
+def read_known(job: OpenJob, partition: Partition) -> pa.Table:
     """What the source says of the images of a partition, in the columns of the manifest; null where it says nothing.
 
     Raises CorruptFile as `read_paths`, also when a column holds what can't be of its type.
     """
     table = _read(job, partition)
     columns = {}
-    for field in manifest.source.known_schema:
+    for field in job.manifest.source.known_schema:
         if field.name not in table.schema.names:
             columns[field.name] = pa.nulls(len(table), field.type)
             continue
@@ -107,7 +108,7 @@ def read_known(job: JobDir, manifest: Manifest, partition: Partition) -> pa.Tabl
                 f"{job.paths(partition.number)} has a column {field.name} that is no {field.type} ({error}): restore "
                 "it from a copy."
             ) from None
-    return pa.table(columns, schema=manifest.source.known_schema)
+    return pa.table(columns, schema=job.manifest.source.known_schema)
 
 
 def _as(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:

@@ -23,15 +23,15 @@ def main() -> None:
     folder = HERE / f"format_{FORMAT}"
     shutil.rmtree(folder, ignore_errors=True)
     finished = make_job(folder / "finished", listed=20, dim=8, failed={3, 14}, partition_size=12, chunk_size=6, seed=1)
-    merge(finished.job, finished.manifest, Settings(), lambda phase, share: None)
+    merge(finished.job, Settings(), lambda phase, share: None)
     begun = make_job(folder / "begun", listed=20, dim=8, partition_size=12, chunk_size=6, seed=2, sealed=[0])
-    chunk = begun.manifest.chunks(begun.manifest.partition(1))[0]
+    chunk = begun.job.manifest.chunks(begun.job.manifest.partition(1))[0]
     rows = [
         ImageRow(image, image_path(image), 8, 8, 300, "0" * 64, "ok", None) for image in range(chunk.start, chunk.stop)
     ]
     rows[1] = ImageRow(chunk.start + 1, image_path(chunk.start + 1), None, None, 0, None, "empty", "The file is empty.")
     vectors = np.eye(8, dtype=np.float16)[: len(rows) - 1]
-    checkpoint.commit_chunk(begun.job, begun.manifest, chunk, rows, vectors, seconds=0.5)
+    checkpoint.commit_chunk(begun.job, chunk, rows, vectors, seconds=0.5)
 
 
 if __name__ == "__main__":

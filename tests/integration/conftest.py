@@ -67,5 +67,5 @@ def broker_url(tmp_path: Path) -> Iterator[str]:
 @pytest.fixture
 def bench(photos: Path, broker_url: str, tmp_path: Path, start: Callable[..., Process]) -> Bench:
     job = JobDir.at(tmp_path / "jobs" / "job")
-    manifest = make_or_open(str(photos), job, Settings(chunk_size=CHUNK_SIZE), lambda count: None)
-    return Bench(broker_url, photos, job, manifest, start, Faults(tmp_path / "faults"))
+    job = make_or_open(str(photos), job, Settings(chunk_size=CHUNK_SIZE), lambda count: None)
+    return Bench(broker_url, photos, job, start, Faults(tmp_path / "faults"))

@@ -13,7 +13,7 @@ from coordinator.integrity.findings import Checked
 from coordinator.integrity.verify import verify
 from coordinator.jobs.progress import ProgressReader
 from shared.job.directory import JobDir
-from shared.job.manifest import load_manifest
+from shared.job.opened import open_job
 from shared.storage import drivers
 from tests.integration.faults.bench import bytes_of
 from tests.integration.faults.faults import Faults
@@ -80,7 +80,7 @@ def test_a_job_in_a_bucket_survives_a_kill_and_is_searched_from_copies(bucket: B
         "job.json", "paths", "img_emb", "metadata", "errors", "ledger", "index", "copies.parquet"
     }  # fmt: skip
     assert all(ours for _, ours in job.files())
-    progress = ProgressReader(job, load_manifest(job)).read()
+    progress = ProgressReader(open_job(job)).read()
     assert (progress.job, progress.embedded, progress.index_is_current) == (url, 40, True)
     assert list(verify(job, Checked())) == []
 

@@ -13,7 +13,7 @@ import redis
 from coordinator.client.client import Client
 from shared.errors import AnotherJob
 from shared.job.directory import JobDir
-from shared.job.manifest import load_manifest
+from shared.job.opened import open_job
 from shared.job.partition import ledger
 from shared.messages.tasks import EMBED_QUEUE
 from tests.integration.faults.bench import is_ready
@@ -127,10 +127,10 @@ def test_two_jobs_of_one_name_indexed_at_once_behind_one_broker_each_end_with_th
 
     for folder, count, directory in zip(folders, counts, jobs, strict=True):
         made = JobDir.at(directory)
-        manifest = load_manifest(made)
-        seals = [ledger.read_seal(made, number) for number in range(manifest.partition_count)]
+        made = open_job(made)
+        seals = [ledger.read_seal(made, number) for number in range(made.manifest.partition_count)]
         assert (sum(seal.embedded for seal in seals), sum(seal.failed for seal in seals)) == (count, 0)
-        tables = [pq.read_table(made.metadata(number)) for number in range(manifest.partition_count)]
+        tables = [pq.read_table(made.metadata(number)) for number in range(made.manifest.partition_count)]
         rows = [path for table in tables for path in table["image_path"].to_pylist()]
         assert sorted(rows) == sorted(map(str, folder.iterdir()))
         found = run("search", made.path, folder / "3.jpg", "-k", "1000", "--json", env=light)

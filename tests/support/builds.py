@@ -2,8 +2,7 @@
 
 from shared.job import builds
 from shared.job.builds import IndexInfo
-from shared.job.directory import JobDir
-from shared.job.manifest import Manifest
+from shared.job.opened import OpenJob
 from shared.job.partition import ledger
 
 DIGEST = "ab12cd34" + "0" * 56
@@ -34,11 +33,11 @@ def info_of(build: str, files: dict[str, dict[str, object]] | None = None, recal
     )
 
 
-def build(job: JobDir, manifest: Manifest, name: str = "0001-ab12cd34") -> IndexInfo:
+def build(job: OpenJob, name: str = "0001-ab12cd34") -> IndexInfo:
     """Promote an index that says it covers what is sealed now."""
     info = IndexInfo(
-        build=name, type="Flat", factory="Flat", ntotal=90, dim=16, fingerprint=manifest.model.fingerprint,
-        ledger_digest=builds.ledger_digest(ledger.sealed(job, manifest)), nlist=0, nprobe=0, m=0, nbits=0,
+        build=name, type="Flat", factory="Flat", ntotal=90, dim=16, fingerprint=job.manifest.model.fingerprint,
+        ledger_digest=builds.ledger_digest(ledger.sealed(job)), nlist=0, nprobe=0, m=0, nbits=0,
         rerank_depth=200, recall_at_10=1.0, recall_queries=50, p50_ms=0.25, p99_ms=0.5, seconds={}, built_at=0.0,
         files={},
     )  # fmt: skip

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from shared.job.directory import JobDir
 from shared.job.manifest import Manifest
+from shared.job.opened import OpenJob
 from shared.job.partition.ledger import Seal
 from shared.processes.control import Control
 from tests.support.make_job import model_spec
@@ -52,8 +53,7 @@ def no_after(times: int) -> Callable[[], bool]:
 
 
 def embed(
-    job: JobDir,
-    manifest: Manifest,
+    job: OpenJob,
     number: int = 0,
     *,
     embedder: FakeEmbedder | None = None,
@@ -65,8 +65,7 @@ def embed(
     """Embed one partition of a job and seal it, by a fake embedder unless one is given."""
     return embed_partition(
         job,
-        manifest,
-        manifest.partition(number),
+        job.manifest.partition(number),
         embedder or FakeEmbedder(),
         Control(keep_going, may_commit, report),
         threads,

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from shared.job import path_list
 from shared.job.directory import JobDir
 from shared.job.manifest import Manifest, Source, write_manifest
+from shared.job.opened import OpenJob, open_job
 from shared.job.partition import checkpoint, ledger
 from shared.job.partition.checkpoint import ImageRow
 from shared.models import PREPROCESSING, ModelSpec
@@ -19,8 +20,7 @@ from shared.models import PREPROCESSING, ModelSpec
 class MadeJob:
     """A job and what is in it: `ids` int64 [N] of the embedded images and their embeddings, float16 [N, d]."""
 
-    job: JobDir
-    manifest: Manifest
+    job: OpenJob
     ids: npt.NDArray[np.int64]
     embeddings: npt.NDArray[np.float16]
 
@@ -81,7 +81,7 @@ def make_job(
     embeddings = unit(np.random.default_rng(seed).normal(size=(listed, dim)) if vectors is None else vectors)
     half = embeddings.astype(np.float16)
     listed, dim = half.shape
-    job = JobDir.at(path)
+    directory = JobDir.at(path)
     manifest = Manifest(
         source=Source("list", "made up", "0" * 64),
         model=model_spec(dim=dim, chunk_size=chunk_size),
@@ -92,8 +92,11 @@ def make_job(
         max_image_bytes=1_000_000,
     )
     for partition in manifest.partitions:
-        path_list.write_paths(job, partition, [image_path(image) for image in range(partition.start, partition.stop)])
-    write_manifest(job, manifest)
+        path_list.write_paths(
+            directory, partition, [image_path(image) for image in range(partition.start, partition.stop)]
+        )
+    write_manifest(directory, manifest)
+    job = open_job(directory)
     bad = set(failed)
     for number in range(manifest.partition_count) if sealed is None else sealed:
         partition = manifest.partition(number)
@@ -101,10 +104,10 @@ def make_job(
             span = range(chunk.start, chunk.stop)
             good = [image for image in span if image not in bad]
             rows = [_row(image, failed=image in bad) for image in span]
-            checkpoint.commit_chunk(job, manifest, chunk, rows, half[good].reshape(len(good), dim), seconds=0.1)
-        ledger.seal_partition(job, manifest, partition)
+            checkpoint.commit_chunk(job, chunk, rows, half[good].reshape(len(good), dim), seconds=0.1)
+        ledger.seal_partition(job, partition)
     ids = np.array([image for image in range(listed) if image not in bad], dtype=np.int64)
-    return MadeJob(job, manifest, ids, half[ids])
+    return MadeJob(job, ids, half[ids])
 
 
 def _row(image: int, *, failed: bool) -> ImageRow:

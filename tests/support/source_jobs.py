@@ -11,7 +11,8 @@ from coordinator.sources.listing import PathDigest, partitions_of
 from coordinator.sources.resolve import open_source
 from shared.job import path_list
 from shared.job.directory import JobDir
-from shared.job.manifest import Manifest, Source, write_manifest
+from shared.job.manifest import Source, write_manifest
+from shared.job.opened import OpenJob, open_job
 from shared.job.partition import checkpoint, ledger
 from shared.job.partition.checkpoint import ImageRow
 from shared.settings import Settings
@@ -24,17 +25,17 @@ FAILED = (3, 40)
 LISTED = 60
 
 
-def made(source: str, job: JobDir) -> Manifest:
+def made(source: str, job: JobDir) -> OpenJob:
     """Make the job of a source, or open it: in partitions of five images, and chunks of two."""
     return make_or_open(source, job, SETTINGS, lambda count: None)
 
 
-def sealed(source: str, job: JobDir) -> Manifest:
+def sealed(source: str, job: JobDir) -> OpenJob:
     """Make the job of a source, embed all of it and seal it."""
-    manifest = made(source, job)
-    for partition in manifest.partitions:
-        embed(job, manifest, partition.number, embedder=AnyModel(manifest))
-    return manifest
+    job = made(source, job)
+    for partition in job.manifest.partitions:
+        embed(job, partition.number, embedder=AnyModel(job.manifest))
+    return job
 
 
 def job_of_a_list(
@@ -43,7 +44,7 @@ def job_of_a_list(
     sealed: Iterable[int] = (0, 1, 2),
     chunks: Mapping[int, Iterable[int]] | None = None,
     index: bool = False,
-) -> tuple[JobDir, Manifest]:
+) -> OpenJob:
     """A job of 60 images in partitions of 25 and chunks of 10, made from a list file as `lookalike index` makes it.
 
     `chunks` names those that are committed of partitions that are not sealed.
@@ -54,26 +55,27 @@ def job_of_a_list(
     digest = PathDigest()
     listing = open_source(str(photos))
     paths: list[str] = []
-    for partition, part in partitions_of(digest.feed(listing), made.manifest.partition_size):
+    for partition, part in partitions_of(digest.feed(listing), made.job.manifest.partition_size):
         path_list.write_paths(made.job, partition, part)
         paths += part
-    manifest = replace(made.manifest, source=Source("list", listing.location, digest.hexdigest()))
+    manifest = replace(made.job.manifest, source=Source("list", listing.location, digest.hexdigest()))
     write_manifest(made.job, manifest)
+    job = open_job(made.job)
     wanted = {number: range(9) for number in sealed} | {**(chunks or {})}
     for number, some in wanted.items():
         for chunk in manifest.chunks(manifest.partition(number)):
             if chunk.number in some:
-                commit(made.job, manifest, number, chunk.number, paths)
+                commit(job, number, chunk.number, paths)
     for number in sealed:
-        ledger.seal_partition(made.job, manifest, manifest.partition(number))
+        ledger.seal_partition(job, manifest.partition(number))
     if index:
-        merging.merge(made.job, manifest, Settings(), lambda phase, share: None)
-    return made.job, manifest
+        merging.merge(job, Settings(), lambda phase, share: None)
+    return job
 
 
-def commit(job: JobDir, manifest: Manifest, partition: int, number: int, paths: list[str]) -> None:
+def commit(job: OpenJob, partition: int, number: int, paths: list[str]) -> None:
     """Commit a chunk with the embeddings and the errors that every made job has for these images."""
-    chunk = manifest.chunks(manifest.partition(partition))[number]
+    chunk = job.manifest.chunks(job.manifest.partition(partition))[number]
     embeddings = unit(np.random.default_rng(0).normal(size=(LISTED, 16))).astype(np.float16)
     span = range(chunk.start, chunk.stop)
     rows = [
@@ -83,9 +85,9 @@ def commit(job: JobDir, manifest: Manifest, partition: int, number: int, paths: 
         for image in span
     ]
     good = [image for image in span if image not in FAILED]
-    checkpoint.commit_chunk(job, manifest, chunk, rows, embeddings[good], seconds=0.1)
+    checkpoint.commit_chunk(job, chunk, rows, embeddings[good], seconds=0.1)
 
 
-def all_paths(job: JobDir, manifest: Manifest) -> list[str]:
+def all_paths(job: OpenJob) -> list[str]:
     """The paths that a job lists, in order."""
-    return [path for partition in manifest.partitions for path in path_list.read_paths(job, partition)]
+    return [path for partition in job.manifest.partitions for path in path_list.read_paths(job, partition)]

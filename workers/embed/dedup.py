@@ -8,8 +8,8 @@ from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from shared.errors import CorruptFile, FingerprintMismatch
-from shared.job.directory import JobDir
-from shared.job.manifest import Chunk, Manifest, Partition
+from shared.job.manifest import Chunk, Partition
+from shared.job.opened import OpenJob
 from shared.job.partition import checkpoint
 from shared.job.partition.checkpoint import ImageRow
 from shared.storage.parquet import read_table
@@ -33,9 +33,9 @@ class KnownImages:
     It takes some 200 bytes an image: embeddings are read from the chunks, and only where a copy turns up.
     """
 
-    def __init__(self, job: JobDir, manifest: Manifest, partition: Partition) -> None:
-        self._job, self._manifest = job, manifest
-        self._chunks = {chunk.number: chunk for chunk in manifest.chunks(partition)}
+    def __init__(self, job: OpenJob, partition: Partition) -> None:
+        self._job = job
+        self._chunks = {chunk.number: chunk for chunk in job.manifest.chunks(partition)}
         self._known: dict[bytes, Known] = {}
         self._embeddings: LRUCache[int, dict[str, NDArray[np.float16]]] = LRUCache(_CHUNKS_IN_MEMORY)
 
@@ -68,7 +68,7 @@ class KnownImages:
         """
         if known.chunk not in self._embeddings:
             try:
-                table, embeddings = checkpoint.read_chunk(self._job, self._manifest, self._chunks[known.chunk])
+                table, embeddings = checkpoint.read_chunk(self._job, self._chunks[known.chunk])
             except (CorruptFile, FingerprintMismatch, OSError):
                 return None
             good = table.filter(pc.equal(table["status"], "ok"))

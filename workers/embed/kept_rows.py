@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from shared.errors import CorruptFile, FingerprintMismatch
 from shared.job.directory import JobDir
-from shared.job.manifest import Chunk, Manifest, Partition
+from shared.job.manifest import Chunk, Partition
+from shared.job.opened import OpenJob
 from shared.job.partition import checkpoint, sealing
 from shared.job.partition.checkpoint import ImageRow
 from shared.job.partition.ledger import Seal
@@ -57,10 +58,10 @@ class KeptRows:
     is kept: every image of theirs is embedded again.
     """
 
-    def __init__(self, job: JobDir, manifest: Manifest, partition: Partition) -> None:
-        self._job, self._manifest = job, manifest
+    def __init__(self, job: OpenJob, partition: Partition) -> None:
+        self._job = job
         self._taken_back = set(job.retry_chunk_numbers(partition.number))
-        self._sealed = _sealed(job, manifest, partition)
+        self._sealed = _sealed(job, partition)
 
     def to_read(self, chunk: Chunk) -> list[int]:
         """The ids of the images of a chunk that have to be read, in order."""
@@ -71,7 +72,7 @@ class KeptRows:
         """What is kept of a chunk that is not committed."""
         if chunk.number in self._taken_back:
             try:
-                table, embeddings, again = checkpoint.read_taken_back(self._job, self._manifest, chunk)
+                table, embeddings, again = checkpoint.read_taken_back(self._job, chunk)
             except (CorruptFile, FingerprintMismatch) as error:
                 log.warning("%s Its images are embedded again.", error)
                 return Kept()
@@ -105,13 +106,17 @@ def _kept(rows: list[dict[str, Any]], embeddings: NDArray[np.float16], again: se
     return kept
 
 
-def _sealed(job: JobDir, manifest: Manifest, partition: Partition) -> _Sealed | None:
+def _sealed(job: OpenJob, partition: Partition) -> _Sealed | None:
     try:
         retry = read_retry(job, partition.number)
         if retry is None:
             return None
         seal = retry.seal
-        if (seal.fingerprint, seal.start, seal.stop) != (manifest.model.fingerprint, partition.start, partition.stop):
+        if (seal.fingerprint, seal.start, seal.stop) != (
+            job.manifest.model.fingerprint,
+            partition.start,
+            partition.stop,
+        ):
             raise CorruptFile(f"{job.retry(partition.number)} is not of this partition or model.")
         columns = sealing.METADATA_SCHEMA.names
         found = _Sealed(

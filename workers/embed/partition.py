@@ -13,8 +13,8 @@ from shared.errors import CorruptFile
 from shared.images.location import Location
 from shared.images.paths import is_url
 from shared.job import path_list
-from shared.job.directory import JobDir
-from shared.job.manifest import Chunk, Manifest, Partition
+from shared.job.manifest import Chunk, Partition
+from shared.job.opened import OpenJob
 from shared.job.partition import checkpoint, ledger
 from shared.job.partition.ledger import Seal
 from shared.job.source.moved import Moved, read_moved
@@ -65,8 +65,7 @@ class PartitionProgress:
 
 
 def embed_partition(
-    job: JobDir,
-    manifest: Manifest,
+    job: OpenJob,
     partition: Partition,
     embedder: Embedder,
     control: Control[PartitionProgress],
@@ -88,18 +87,18 @@ def embed_partition(
     moved = read_moved(job)  # Once: what is compared with the source must be the place that is read from.
     while not ledger.is_sealed(job, partition.number):
         locations = locations or path_list.read_locations(job, partition, moved)
-        missing = checkpoint.missing_chunks(job, manifest, partition)
+        missing = checkpoint.missing_chunks(job, partition)
         if missing:
-            check = SourceCheck(job, manifest, moved)
-            _Work(job, manifest, partition, locations, embedder, control, check, moved).run(
+            check = SourceCheck(job, moved)
+            _Work(job, partition, locations, embedder, control, check, moved).run(
                 missing, threads or reading_threads(locations)
             )
         control.require_commit()
         job.require()
         try:
-            return ledger.seal_partition(job, manifest, partition)
+            return ledger.seal_partition(job, partition)
         except CorruptFile:
-            damaged = [chunk for chunk in manifest.chunks(partition) if not _is_whole(job, manifest, chunk)]
+            damaged = [chunk for chunk in job.manifest.chunks(partition) if not _is_whole(job, chunk)]
             if not damaged:
                 raise
             for chunk in damaged:
@@ -114,9 +113,9 @@ def reading_threads(locations: Sequence[Location]) -> int:
     return max(cores, _REMOTE_THREADS) if is_url(locations[0].path) else cores
 
 
-def _is_whole(job: JobDir, manifest: Manifest, chunk: Chunk) -> bool:
+def _is_whole(job: OpenJob, chunk: Chunk) -> bool:
     try:
-        checkpoint.read_chunk(job, manifest, chunk)
+        checkpoint.read_chunk(job, chunk)
     except CorruptFile:
         return False
     return True
@@ -124,8 +123,7 @@ def _is_whole(job: JobDir, manifest: Manifest, chunk: Chunk) -> bool:
 
 @dataclass(slots=True)
 class _Work:
-    job: JobDir
-    manifest: Manifest
+    job: OpenJob
     partition: Partition
     locations: list[Location]
     embedder: Embedder
@@ -140,11 +138,11 @@ class _Work:
         """Embed and commit `missing`, images decoded ahead also across the border between two chunks."""
         self._started = time.monotonic()
         self._done_before = len(self.partition) - sum(len(chunk) for chunk in missing)
-        kept = KeptRows(self.job, self.manifest, self.partition)
+        kept = KeptRows(self.job, self.partition)
         ids = [image_id for chunk in missing for image_id in kept.to_read(chunk)]
         self.job.require()  # A job whose mount has gone must not be begun anew in the empty mount point.
-        known = KnownImages(self.job, self.manifest, self.partition)
-        for chunk in self.manifest.chunks(self.partition):
+        known = KnownImages(self.job, self.partition)
+        for chunk in self.job.manifest.chunks(self.partition):
             if chunk not in missing:
                 known.read_committed(chunk)
         wanted = self._wanted()
@@ -217,8 +215,8 @@ class _Work:
 
     def _wanted(self) -> tuple[int, int, int, str]:
         """What is wanted of each image, for `read_image`: its size, the most pixels and bytes, how it is decoded."""
-        limits = self.manifest.max_image_pixels, self.manifest.max_image_bytes
-        return (self.embedder.image_size, *limits, self.manifest.model.decode)
+        limits = self.job.manifest.max_image_pixels, self.job.manifest.max_image_bytes
+        return (self.embedder.image_size, *limits, self.job.manifest.model.decode)
 
     def _commit(
         self,
@@ -231,10 +229,10 @@ class _Work:
     ) -> None:
         news = kept.news(work.rows)
         self.source_check.require(chunk, news, self._location)
-        require_source(self.manifest, news, self.moved)
+        require_source(self.job.manifest, news, self.moved)
         self.control.require_commit()
         self.job.require()
-        checkpoint.commit_chunk(self.job, self.manifest, chunk, work.rows, embeddings, seconds, load)
+        checkpoint.commit_chunk(self.job, chunk, work.rows, embeddings, seconds, load)
 
     def _advance(self, in_chunk: int, clock: StageClock) -> None:
         here = self._done_here + in_chunk

@@ -11,8 +11,8 @@ from shared.errors.remedy import Remedy
 from shared.images import image_parquet
 from shared.images.location import Location, read_bytes, suffix_of
 from shared.images.paths import is_url, split_member, to_os_path
-from shared.job.directory import JobDir
-from shared.job.manifest import Chunk, Manifest
+from shared.job.manifest import Chunk
+from shared.job.opened import OpenJob
 from shared.job.partition import checkpoint, ledger
 from shared.job.partition.checkpoint import ImageRow
 from shared.job.partition.retry import read_retry
@@ -34,9 +34,9 @@ _GOES_ON: Final = "the same {} goes on where it stands"
 class SourceCheck:
     """Compares what a chunk's rows were read from with what the job knows of its source."""
 
-    def __init__(self, job: JobDir, manifest: Manifest, moved: Moved = _NOT_MOVED) -> None:
+    def __init__(self, job: OpenJob, moved: Moved = _NOT_MOVED) -> None:
         """`moved` is where the rows were read, if that is not where they were listed."""
-        self._job, self._manifest, self._moved = job, manifest, moved
+        self._job, self._moved = job, moved
 
     @cached_property
     def _states(self) -> dict[str, FileState]:
@@ -83,7 +83,7 @@ class SourceCheck:
         vanished = next((row for row in bad if row.status == "vanished" and location(row.id).member is not None), None)
         if reason is None and vanished is not None:
             # When it was listed, a header lay there.
-            if _is_readable(location(vanished.id), self._manifest.max_image_bytes):
+            if _is_readable(location(vanished.id), self._job.manifest.max_image_bytes):
                 raise SourceError(f"{archive} was out of reach for a moment and is back: its chunk is embedded again.")
             now = state_of(archive, digest=False)
             if now is not None and now.mtime_ns != listed.mtime_ns:
@@ -105,7 +105,7 @@ class SourceCheck:
         embedded, failed = self._before(chunk)
         before = failed / (embedded + failed) if embedded + failed else None
         # The listing saw the files of a folder; whoever wrote a list may not have looked.
-        if self._manifest.source.kind not in ("folder", "glob") and not _is_far_above(before, share, rows):
+        if self._job.manifest.source.kind not in ("folder", "glob") and not _is_far_above(before, share, rows):
             return
         self._take_back_the_edge(chunk)
         such_as = self._moved.now(lost[0].image_path)
@@ -144,15 +144,15 @@ class SourceCheck:
             return True
         return any(
             checkpoint.chunk_summary(self._job, partition, number).embedded
-            for partition in range(self._manifest.partition_count)
+            for partition in range(self._job.manifest.partition_count)
             for number in self._job.chunk_numbers(partition)
         )
 
     def _take_back_the_edge(self, chunk: Chunk) -> None:
         """Take back the chunk before, where it ends with a lost image: what is missing now began to be there."""
         if chunk.number not in (numbers := self._job.chunk_numbers(chunk.partition)) and chunk.number - 1 in numbers:
-            edge = self._manifest.chunks(self._manifest.partition(chunk.partition))[chunk.number - 1]
-            if checkpoint.read_chunk(self._job, self._manifest, edge)[0]["status"][-1].as_py() in _LOST:
+            edge = self._job.manifest.chunks(self._job.manifest.partition(chunk.partition))[chunk.number - 1]
+            if checkpoint.read_chunk(self._job, edge)[0]["status"][-1].as_py() in _LOST:
                 checkpoint.uncommit_chunk(self._job, edge)
 
     def _before(self, chunk: Chunk) -> tuple[int, int]:

@@ -18,6 +18,7 @@ from shared.job import altered_copies, builds, path_list
 from shared.job.altered_copies import Copies
 from shared.job.directory import JobDir
 from shared.job.manifest import Manifest, Partition
+from shared.job.opened import OpenJob
 from shared.job.partition import ledger, sealing
 from shared.job.partition.ledger import Seal
 from shared.job.source.moved import read_moved
@@ -67,8 +68,7 @@ class _Embedded:
 
 
 def embed_copies(
-    job: JobDir,
-    manifest: Manifest,
+    job: OpenJob,
     embedder: Embedder,
     control: Control[str],
     threads: int,
@@ -83,7 +83,7 @@ def embed_copies(
     Raises JobError when a partition is not sealed, CorruptFile when its files are not what its seal says, OSError when
     the disk does not answer, ModelError when the model is at fault, JobNotFound when the job went away.
     """
-    seals = sealed_whole(job, manifest)
+    seals = sealed_whole(job)
     digest = builds.ledger_digest(seals)
     there = altered_copies.usable_copies(job, digest)
     if there is not None:
@@ -96,7 +96,7 @@ def embed_copies(
         for start in range(0, len(originals), _GROUP):
             group: list[_Copy] = []
             made = pool.map(
-                lambda one: _copies_of(one, manifest, embedder.image_size), originals[start : start + _GROUP]
+                lambda one: _copies_of(one, job.manifest, embedder.image_size), originals[start : start + _GROUP]
             )
             for found in made:
                 if isinstance(found, str):
@@ -112,21 +112,21 @@ def embed_copies(
     return result
 
 
-def give_up(job: JobDir, manifest: Manifest, reason: str) -> Copies:
+def give_up(job: OpenJob, reason: str) -> Copies:
     """Write copies.parquet without copies and with the reason, so that the index is built without them."""
-    digest = builds.ledger_digest(sealed_whole(job, manifest))
-    result = altered_copies.none_of(manifest.model.fingerprint, digest, SEED, reason)
+    digest = builds.ledger_digest(sealed_whole(job))
+    result = altered_copies.none_of(job.manifest.model.fingerprint, digest, SEED, reason)
     altered_copies.write_copies(job, result)
     return result
 
 
-def sealed_whole(job: JobDir, manifest: Manifest) -> list[Seal]:
+def sealed_whole(job: OpenJob) -> list[Seal]:
     """The seals of a job in order; raises JobError unless every partition has one."""
-    seals = list(ledger.sealed(job, manifest))
-    if len(seals) != manifest.partition_count:
+    seals = list(ledger.sealed(job))
+    if len(seals) != job.manifest.partition_count:
         raise JobError(
-            f"{len(seals)} of the {manifest.partition_count} partitions of {job.path} are sealed, and altered copies "
-            "are made once all of them are",
+            f"{len(seals)} of the {job.manifest.partition_count} partitions of {job.path} are sealed, and altered "
+            "copies are made once all of them are",
             remedy=Remedy("index", str(job.path), "{} goes on until then"),
         )
     return seals

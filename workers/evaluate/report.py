@@ -16,7 +16,8 @@ from shared.job.altered_copies import usable_copies
 from shared.job.builds import IndexInfo
 from shared.job.cache import held_for
 from shared.job.directory import JobDir
-from shared.job.manifest import Manifest, load_manifest
+from shared.job.manifest import Manifest
+from shared.job.opened import OpenJob, open_job
 from shared.job.partition import ledger
 from shared.job.partition.ledger import Seal
 from shared.processes import memory
@@ -54,8 +55,8 @@ def evaluate(job: JobDir, queries: int, report: Report) -> dict[str, Any]:
     `queries` stored embeddings are asked for, drawn by another seed than those that the build was tuned with. Raises
     NoIndexYet when there is no promoted build, and what `Searcher.open` raises.
     """
-    manifest = load_manifest(job)
-    seals = list(ledger.sealed(job, manifest))
+    job = open_job(job)
+    seals = list(ledger.sealed(job))
     builds.require_promoted(job)
     build = builds.current_build(job)
     assert build is not None
@@ -75,19 +76,19 @@ def evaluate(job: JobDir, queries: int, report: Report) -> dict[str, Any]:
     batch = min(BATCH, len(yardstick.ids))
     per_second = _throughput(searcher, yardstick.vectors, batch)
     report("altered copies", 0.0)
-    copies = _accuracy(job, manifest, searcher, info)
+    copies = _accuracy(job, searcher, info)
     sweep = _sweep(searcher, info, yardstick, report)
     return {
         "job": str(job.path),
         "images": {
-            "listed": manifest.listed,
+            "listed": job.manifest.listed,
             "embedded": sum(seal.embedded for seal in seals),
             "failed": sum(seal.failed for seal in seals),
         },
-        "model": manifest.model.fingerprint,
+        "model": job.manifest.model.fingerprint,
         "dim": info.dim,
         "machine": {"cores": _cores(), "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")},
-        "embedding": _embedding(manifest, seals),
+        "embedding": _embedding(job.manifest, seals),
         "build": {
             "name": info.build,
             "type": info.type,
@@ -137,12 +138,12 @@ def _throughput(searcher: Searcher, vectors: Floats, size: int) -> float:
     return size / float(np.median(times[1:]))
 
 
-def _accuracy(job: JobDir, manifest: Manifest, searcher: Searcher, info: IndexInfo) -> dict[str, Any]:
+def _accuracy(job: OpenJob, searcher: Searcher, info: IndexInfo) -> dict[str, Any]:
     """accuracy@10 by alteration, through the index and by exact search; `reason` says why there is none."""
     copies = usable_copies(job, info.ledger_digest)
     if copies is None or not len(copies):
         reason = "no altered copies of its images were embedded" if copies is None else copies.reason
-        if manifest.model.is_imported:
+        if job.manifest.model.is_imported:
             reason = "it was made from vectors"
         return {"copies": 0, "reason": reason, "by_alteration": [], "at_10": None, "exact_at_10": None, "alike": None}
     queries = accuracy.queries_of(copies)

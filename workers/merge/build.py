@@ -18,7 +18,8 @@ from shared.job.builds import IndexInfo
 from shared.job.cache import Held, JobCache, held_for
 from shared.job.directory import JobDir
 from shared.job.index_request import IndexRequest, read_index_request
-from shared.job.manifest import Manifest, load_manifest, maker_of
+from shared.job.manifest import maker_of
+from shared.job.opened import OpenJob
 from shared.job.partition import ledger
 from shared.job.partition.ledger import Seal
 from shared.processes import memory
@@ -43,8 +44,7 @@ WORSE_BY: Final = 0.01
 
 
 def merge(
-    job: JobDir,
-    manifest: Manifest,
+    job: OpenJob,
     settings: Settings,
     report: Report,
     choose: Callable[[int, int, IndexRequest], IndexPlan] = index.plan_for,
@@ -60,8 +60,8 @@ def merge(
     its seal says or `embedded + failed = listed` does not hold by id, FingerprintMismatch for another model,
     SettingsError for a request that can't be fulfilled.
     """
-    seals = list(ledger.sealed(job, manifest))
-    _require_all(job, manifest, seals)
+    seals = list(ledger.sealed(job))
+    _require_all(job, seals)
     left = set(job.chunk_partitions())
     for seal in seals:
         if seal.partition in left:  # Of a worker that was killed between its seal and their removal.
@@ -114,7 +114,7 @@ def _keep(job: JobDir, info: IndexInfo, work: Path, held: Held) -> None:
     files.remove_all(work)
 
 
-def _checked(job: JobDir, seals: Sequence[Seal], held: Held | None, report: Report) -> StoredEmbeddings:
+def _checked(job: OpenJob, seals: Sequence[Seal], held: Held | None, report: Report) -> StoredEmbeddings:
     """The embeddings of all partitions, once each file was compared with its seal."""
     # Two at a time: hashing leaves the disk waiting, and the disk the hashing.
     with ThreadPoolExecutor(2, thread_name_prefix="check") as pool:
@@ -251,7 +251,8 @@ def _entry(path: Path) -> dict[str, Any]:
         ) from None
 
 
-def _require_all(job: JobDir, manifest: Manifest, seals: Sequence[Seal]) -> None:
+def _require_all(job: OpenJob, seals: Sequence[Seal]) -> None:
+    manifest = job.manifest
     absent = sorted(set(range(manifest.partition_count)) - {seal.partition for seal in seals})
     if absent:
         raise JobError(
@@ -267,7 +268,7 @@ def _require_all(job: JobDir, manifest: Manifest, seals: Sequence[Seal]) -> None
         )
 
 
-def _check_bytes(job: JobDir, seal: Seal, held: Held | None) -> None:
+def _check_bytes(job: OpenJob, seal: Seal, held: Held | None) -> None:
     """Compare a partition's embeddings and metadata with its seal, so that no flipped bit becomes a wrong answer."""
     for path in (job.img_emb(seal.partition), job.metadata(seal.partition)):
         if held is not None:
@@ -275,7 +276,7 @@ def _check_bytes(job: JobDir, seal: Seal, held: Held | None) -> None:
         elif not path.is_file() or files.sha256_of(path) != seal.entry(job, path)["sha256"]:
             raise CorruptFile(
                 f"{path} is missing or has another checksum than its seal says",
-                remedy=Remedy("repair", str(job.path), "takes the partition back", then=load_manifest(job).again()),
+                remedy=Remedy("repair", str(job.path), "takes the partition back", then=job.manifest.again()),
             )
 
 

@@ -13,6 +13,7 @@ from cachetools import LRUCache
 from shared.errors import ImageError, LookalikeError, QueryError
 from shared.job.directory import JobDir
 from shared.job.manifest import Manifest
+from shared.job.opened import OpenJob
 from shared.messages.search import Answer, Hit, Query, SearchJob
 from shared.processes.failpoints import failpoint
 from shared.settings import Settings
@@ -53,12 +54,12 @@ class Answerer:
         Raises what concerns them all: JobNotFound, NoIndexYet, CorruptFile, ModelError, and QueryError for a filter.
         """
         failpoint("answer")
-        searcher, manifest = self._pool.opened(job)
-        if any(query.image is not None for query in message.queries) and not manifest.model.is_imported:
+        searcher, opened = self._pool.opened(job)
+        if any(query.image is not None for query in message.queries) and not opened.manifest.model.is_imported:
             self._decoders.start()  # They are ready before the model is.
-            self._embedder(job, manifest)  # Loading the model takes seconds once; that is not the query's time.
+            self._embedder(opened)  # Loading the model takes seconds once; that is not the query's time.
         started = time.perf_counter()
-        found = self._vectors(job, manifest, message.queries)
+        found = self._vectors(opened, message.queries)
         vectors = [vector for vector in found if not isinstance(vector, LookalikeError)]
         hits = iter(_search(searcher, vectors, message))
         outcomes = [outcome if isinstance(outcome, LookalikeError) else next(hits) for outcome in found]
@@ -69,32 +70,34 @@ class Answerer:
             for outcome in outcomes
         ]
 
-    def _embedder(self, job: JobDir, manifest: Manifest) -> Embedder:
+    def _embedder(self, job: OpenJob) -> Embedder:
         # One image is what most queries hold. Another batch size than the embed worker's may change the last bits of a
         # vector, which no ranking notices and nothing stores.
-        return loaded_embedder(manifest.model, job.model_dir, self._one_by_one)
+        return loaded_embedder(job.manifest.model, job.model_dir, self._one_by_one)
 
-    def _vectors(self, job: JobDir, manifest: Manifest, queries: Sequence[Query]) -> "list[Vector | LookalikeError]":
+    def _vectors(self, job: OpenJob, queries: Sequence[Query]) -> "list[Vector | LookalikeError]":
         """The vector of each query, or why its image has none; images not seen lately are embedded together."""
         found: list[Vector | LookalikeError | None] = [query.vector for query in queries]
         fresh: list[tuple[int, bytes, np.ndarray]] = []
         for place, query in enumerate(queries):
             if query.image is None:
                 continue
-            if manifest.model.is_imported:
-                found[place] = _no_model(job, manifest)
+            if job.manifest.model.is_imported:
+                found[place] = _no_model(job)
                 continue
-            key = hashlib.blake2b(query.image, digest_size=32, key=manifest.model.fingerprint.encode()[:64]).digest()
+            key = hashlib.blake2b(
+                query.image, digest_size=32, key=job.manifest.model.fingerprint.encode()[:64]
+            ).digest()
             found[place] = self._remembered(key)
             if found[place] is None:
                 try:
-                    fresh.append((place, key, self._decoded(query.image, manifest)))
+                    fresh.append((place, key, self._decoded(query.image, job.manifest)))
                 except ImageError as error:
                     found[place] = _of_place(error, job, place, len(queries))
         if fresh:
             pixels = np.stack([image for _, _, image in fresh])
             with self._embedding:  # A model call uses all cores, and no promise is known that two at once are safe.
-                vectors = self._embedder(job, manifest).embed(pixels)
+                vectors = self._embedder(job).embed(pixels)
             for (place, key, _), vector, good in zip(fresh, vectors, has_direction(vectors), strict=True):
                 found[place] = vector if good else no_direction()
                 if good:
@@ -129,10 +132,10 @@ def _of_place(error: ImageError, job: JobDir, place: int, count: int) -> ImageEr
     return error if count == 1 else ImageError(f"Query {place + 1} of {count}: {error}", error.status)
 
 
-def _no_model(job: JobDir, manifest: Manifest) -> QueryError:
+def _no_model(job: OpenJob) -> QueryError:
     return QueryError(
-        f"The job {job.job_id} was imported as vectors ({manifest.model.name}), so no model is there to embed an image "
-        f"with: send a vector of {manifest.model.dim} values."
+        f"The job {job.job_id} was imported as vectors ({job.manifest.model.name}), so no model is there to embed an "
+        f"image with: send a vector of {job.manifest.model.dim} values."
     )
 
 

@@ -14,7 +14,8 @@ from shared.errors.remedy import Remedy
 from shared.job import builds
 from shared.job.cache import held_for
 from shared.job.directory import JobDir
-from shared.job.manifest import Manifest, load_manifest, maker_of
+from shared.job.manifest import maker_of
+from shared.job.opened import OpenJob, open_job
 from shared.processes.outage import Outage
 from shared.settings import Settings
 from workers.search.searcher import Searcher
@@ -27,10 +28,10 @@ _STORE_SECONDS = 2.0
 
 @dataclass(slots=True)
 class _Open:
-    """A searcher that is kept open, its job's manifest, the CURRENT that it was opened by, when that was looked at."""
+    """A searcher that is kept open, its open job, the CURRENT that it was opened by, when that was looked at."""
 
     searcher: Searcher
-    manifest: Manifest
+    job: OpenJob
     stamp: object
     looked: float
 
@@ -53,28 +54,28 @@ class SearcherPool:
         """The searcher of a job's promoted build, opened if need be; raises as `opened` does."""
         return self.opened(job)[0]
 
-    def opened(self, job: JobDir) -> tuple[Searcher, Manifest]:
-        """The searcher of a job's promoted build, opened if need be, and the job's manifest.
+    def opened(self, job: JobDir) -> tuple[Searcher, OpenJob]:
+        """The searcher of a job's promoted build, opened if need be, and the open job.
 
         Raises JobNotFound when there is no such job, NoIndexYet when it has no promoted build, and what
         `Searcher.open` raises.
         """
         stamp = self._stamp(job)
         if (found := self._lookup(job, stamp)) is not None:
-            return found.searcher, found.manifest
+            return found.searcher, found.job
         # Opening takes seconds; queries to the jobs that are open already go on meanwhile.
         with self._opening:
             if (found := self._lookup(job, stamp)) is not None:
-                return found.searcher, found.manifest
+                return found.searcher, found.job
             build = builds.current_build(job)
             if build is None:
                 raise _no_index(job)
-            manifest = load_manifest(job)
+            opened = open_job(job)
             held = held_for(job, self._settings)
-            searcher = Searcher.open(job, build, self._settings.query_cache_size, held)
+            searcher = Searcher.open(opened, build, self._settings.query_cache_size, held)
             with self._lock:
-                self._open[job.path] = _Open(searcher, manifest, stamp, time.monotonic())
-            return searcher, manifest
+                self._open[job.path] = _Open(searcher, opened, stamp, time.monotonic())
+            return searcher, opened
 
     def _stamp(self, job: JobDir) -> object:
         """`_stamp`, as far as need be known."""

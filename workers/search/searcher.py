@@ -17,7 +17,7 @@ from shared.errors.remedy import Remedy
 from shared.job import builds
 from shared.job.cache import Held
 from shared.job.directory import JobDir
-from shared.job.manifest import load_manifest
+from shared.job.opened import open_job
 from shared.job.partition import ledger
 from shared.job.source.moved import read_moved
 from shared.messages.filter import Filter
@@ -82,19 +82,19 @@ class Searcher:
         Raises FingerprintMismatch when another model made it than the job's, and CorruptFile when a file of it is not
         what its index.json says, or the partitions were sealed anew since it was built.
         """
-        manifest = load_manifest(job)
+        job = open_job(job)
         info = builds.read_info(job, build)
-        if info.fingerprint != manifest.model.fingerprint:
+        if info.fingerprint != job.manifest.model.fingerprint:
             raise FingerprintMismatch(
                 f"The index {build} of {job.path} was built for the model {info.fingerprint}, but the job is made for "
-                f"{manifest.model.fingerprint}",
+                f"{job.manifest.model.fingerprint}",
                 remedy=builds.built_anew(job),
             )
-        seals = list(ledger.sealed(job, manifest))
+        seals = list(ledger.sealed(job))
         if builds.ledger_digest(seals) != info.ledger_digest:
             raise CorruptFile(
                 f"The index {build} of {job.path} covers {info.ntotal} embeddings that are not those sealed now",
-                remedy=Remedy(manifest.maker, str(job.path), "builds the index anew"),
+                remedy=Remedy(job.manifest.maker, str(job.path), "builds the index anew"),
             )
         paths = [job.build_dir(build) / name for name in (builds.INDEX_FILE, builds.IMAGES_FILE)]
         metadata = [job.metadata(seal.partition) for seal in seals if seal.embedded]

@@ -15,8 +15,7 @@ from shared.broker.lease import COPIES, Lease
 from shared.broker.queues import send_copies, send_merge
 from shared.errors import JobError, MessageError
 from shared.job.altered_copies import Copies
-from shared.job.directory import JobDir
-from shared.job.manifest import Manifest, load_manifest
+from shared.job.opened import OpenJob, open_job
 from shared.messages.tasks import COPIES_TASK, EMBED_TASK, EmbedCopies, EmbedPartition
 from shared.processes.control import Control, Stopped
 from shared.processes.load import StageLoad
@@ -47,23 +46,24 @@ def embed_partition(task: Task, table: dict[str, Any]) -> str:
         progress_events(task) as report,
     ):
         job = runtime.job(message.job, message.identity)
-        manifest = load_manifest(job)
-        if message.partition >= manifest.partition_count:
+        job = open_job(job)
+        if message.partition >= job.manifest.partition_count:
             refuse(
-                MessageError(f"{message.job} has {manifest.partition_count} partitions, none is {message.partition}.")
+                MessageError(
+                    f"{message.job} has {job.manifest.partition_count} partitions, none is {message.partition}."
+                )
             )
         started = time.monotonic()
         seal = partition.embed_partition(
             job,
-            manifest,
-            manifest.partition(message.partition),
-            loaded_embedder(manifest.model, job.model_dir, runtime.settings),
+            job.manifest.partition(message.partition),
+            loaded_embedder(job.manifest.model, job.model_dir, runtime.settings),
             Control(partial(_keep_going, task), lease.held, report),
             runtime.settings.decode_threads,
         )
         seconds = time.monotonic() - started
-    if len(job.sealed_numbers()) == manifest.partition_count:
-        _ask(task, job, manifest, send_merge if manifest.model.is_imported else send_copies)
+    if len(job.sealed_numbers()) == job.manifest.partition_count:
+        _ask(task, job, send_merge if job.manifest.model.is_imported else send_copies)
     told = ["sealed", f"{seal.embedded:,} embedded", f"{seal.failed:,} failed", duration(seconds)]
     load = StageLoad.from_json(seal.load)
     return " · ".join([*told, str(load)] if load else told)
@@ -80,9 +80,9 @@ def embed_copies(task: Task, table: dict[str, Any]) -> str:
         progress_events(task) as report,
     ):
         job = runtime.job(message.job, message.identity)
-        manifest = load_manifest(job)
-        copies = _copies(task, job, manifest, lease, report)
-    _ask(task, job, manifest, send_merge)
+        job = open_job(job)
+        copies = _copies(task, job, lease, report)
+    _ask(task, job, send_merge)
     return f"{len(copies)} copies of {copies.images} images" if len(copies) else f"no copies: {copies.reason}"
 
 
@@ -91,7 +91,7 @@ def _keep_going(task: Task) -> bool:
     return not runtime.stopping.is_set() and task.request.id not in state.revoked
 
 
-def _copies(task: Task, job: JobDir, manifest: Manifest, lease: Lease, report: Callable[[str], None]) -> Copies:
+def _copies(task: Task, job: OpenJob, lease: Lease, report: Callable[[str], None]) -> Copies:
     from workers.evaluate import altered_copies
     from workers.models.loaded import loaded_embedder
 
@@ -99,8 +99,7 @@ def _copies(task: Task, job: JobDir, manifest: Manifest, lease: Lease, report: C
     try:
         return altered_copies.embed_copies(
             job,
-            manifest,
-            loaded_embedder(manifest.model, job.model_dir, runtime.settings),
+            loaded_embedder(job.manifest.model, job.model_dir, runtime.settings),
             Control(partial(_keep_going, task), lease.held, report),
             runtime.decode_threads,
         )
@@ -110,10 +109,10 @@ def _copies(task: Task, job: JobDir, manifest: Manifest, lease: Lease, report: C
         if task.request.retries + 1 < _TRIES:
             raise
         log.error("%s: the index is built without altered copies, as they can't be made: %s", job.job_id, error)
-        return altered_copies.give_up(job, manifest, str(error))
+        return altered_copies.give_up(job, str(error))
 
 
-def _ask(task: Task, job: JobDir, manifest: Manifest, send: Callable[[Celery, str, str], None]) -> None:
+def _ask(task: Task, job: OpenJob, send: Callable[[Celery, str, str], None]) -> None:
     """Whoever did the last of one stage asks for the next; none does anything twice, and the coordinator asks too."""
     with suppress(*CONNECTION_ERRORS):  # The coordinator sees the same on disk, and asks when the broker is back.
-        send(task.app, job.job_id, manifest.identity)
+        send(task.app, job.job_id, job.manifest.identity)

@@ -5,7 +5,7 @@ from typing import Any
 from celery import Task, shared_task
 
 from shared.broker.lease import MERGE
-from shared.job.manifest import load_manifest
+from shared.job.opened import open_job
 from shared.messages.tasks import MERGE_TASK, MergeJob
 from shared.processes.control import Stopped
 from workers.tasks.leased import leased, progress_events, received
@@ -31,5 +31,5 @@ def merge_job(task: Task, table: dict[str, Any]) -> str:
             report(f"{phase} · {share:.0%}")
 
         job = runtime.job(message.job, message.identity)
-        info = build.merge(job, load_manifest(job), runtime.settings, step)
+        info = build.merge(open_job(job), runtime.settings, step)
     return f"{info.type} · {info.ntotal:,} embeddings · {info.recall_text} · {info.p50_ms:.2f} ms"

@@ -14,7 +14,7 @@ from coordinator.jobs.retry import by_status, failed_images, is_under_way, take_
 from coordinator.jobs.run import run_job
 from coordinator.local.resources import named_broker, workers_for_index
 from shared.job.directory import JobDir
-from shared.job.manifest import load_manifest
+from shared.job.opened import open_job
 from shared.settings import load_settings
 
 
@@ -34,35 +34,34 @@ def retry(
     ] = 1,
 ) -> None:
     """Try the failed images of JOB again, and build its index anew; no other image is read or embedded again."""
-    directory = JobDir.at(job)
-    manifest = load_manifest(directory)
+    opened = open_job(JobDir.at(job))
     settings = load_settings().changed(broker_url=broker, engine=engine)
-    with terminal.interruptible(directory):
-        reader = ProgressReader(directory, manifest)
-        before, progress = failed_images(directory, manifest), reader.read()
+    with terminal.interruptible(opened):
+        reader = ProgressReader(opened)
+        before, progress = failed_images(opened), reader.read()
         was_whole = progress.complete
-        going_on = not progress.index_is_current and (was_whole or is_under_way(directory))
-        taken = take_back(directory, manifest, status or (), going_on=going_on)
+        going_on = not progress.index_is_current and (was_whole or is_under_way(opened))
+        taken = take_back(opened, status or (), going_on=going_on)
         progress = reader.read()
         if taken:
             err.print(f"{_images(taken.total())} tried again: {by_status(taken)}")
         elif progress.index_is_current:
-            err.print(f"No image of {directory.path} failed: there is nothing to try again.")
+            err.print(f"No image of {opened.path} failed: there is nothing to try again.")
             return
         else:
             how = f" as {' or '.join(status)}" if status else ""
-            err.print(f"No other image of {directory.path} failed{how}; the job is not done, and goes on.")
+            err.print(f"No other image of {opened.path} failed{how}; the job is not done, and goes on.")
         if not progress.index_is_current:
             shown = named_broker(settings, broker)
             with ExitStack() as stack:
-                settings, children = workers_for_index(stack, directory, settings, progress, workers)
-                progress = terminal.show_until_done(run_job(directory, manifest, settings, children), shown)
+                settings, children = workers_for_index(stack, opened, settings, progress, workers)
+                progress = terminal.show_until_done(run_job(opened, settings, children), shown)
         if taken and was_whole:
-            left = failed_images(directory, manifest) - (before - taken)
+            left = failed_images(opened) - (before - taken)
             still = f"{left.total():,} still fail: {by_status(left)}" if left else "none of them fails any more"
             now = taken.total() - left.total()
             err.print(f"{now:,} of them {'is' if now == 1 else 'are'} embedded now; {still}")
-        for line in display.finished_lines(progress, str(directory.path)):
+        for line in display.finished_lines(progress, str(opened.path)):
             err.print(line)
 
 

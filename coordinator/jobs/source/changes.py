@@ -18,21 +18,22 @@ from coordinator.sources.resolve import open_source
 from shared.errors import SourceError
 from shared.images.paths import ARCHIVE_SUFFIXES, is_url, split_member, to_os_path
 from shared.job import path_list
-from shared.job.directory import JobDir
 from shared.job.manifest import Manifest
+from shared.job.opened import OpenJob
 from shared.job.source.files import FileState, difference, read_source_files
 from shared.job.source.moved import Moved, read_moved
 
 _NAMED = 3
 
 
-def since_listed(source: str, job: JobDir, manifest: Manifest) -> list[str]:
+def since_listed(source: str, job: OpenJob) -> list[str]:
     """Lines that say how many images or archives came or went, or changed, and what to type; none where nothing did.
 
     A folder is listed again, in 8 bytes of memory an image, its archives by their names alone; an archive is compared
     with what the job keeps of it. What a list names is the list's, and what lies behind a URL costs too much: neither
     is looked at. Raises SourceError when the folder can't be listed, CorruptFile when a path list can't be read.
     """
+    manifest = job.manifest
     moved = read_moved(job)
     location = moved.now(manifest.source.location)
     if is_url(location) or manifest.model.is_imported:
@@ -47,7 +48,7 @@ def since_listed(source: str, job: JobDir, manifest: Manifest) -> list[str]:
         if len(changed) > _NAMED:
             said.append(f"So did {len(changed) - _NAMED:,} more.")
     if manifest.source.kind in ("folder", "glob"):
-        said += _counted(*_images(source, job, manifest, moved), "image", location)
+        said += _counted(*_images(source, job, moved), "image", location)
     if said:
         typed = f"lookalike index {shlex.quote(source)} NEW-JOB"
         said.append(f"This job holds what was listed when it was made. A job of what is there now:  {typed}")
@@ -75,13 +76,13 @@ def _archives(manifest: Manifest, location: str, listed: dict[str, FileState]) -
     return sum(next(images_in_all([one], sieve), None) is not None for one in places), went
 
 
-def _images(source: str, job: JobDir, manifest: Manifest, moved: Moved) -> tuple[int, int]:
+def _images(source: str, job: OpenJob, moved: Moved) -> tuple[int, int]:
     """How many images came to a folder or a glob, and how many went."""
-    choice = choice_of(manifest.source)
+    choice = choice_of(job.manifest.source)
     there = np.unique(_keys(open_source(source, choice=choice, texts=False, archives=False)))
     held = np.zeros(len(there), bool)
     went = 0
-    for partition in manifest.partitions:
+    for partition in job.manifest.partitions:
         paths = (path for path in path_list.read_paths(job, partition) if split_member(path) is None)
         listed = [moved.now(path) for path in paths]
         keys = _keys(listed)
@@ -107,9 +108,9 @@ def _keys(paths: Iterable[str]) -> NDArray[np.uint64]:
     return np.frombuffer(keys, np.uint64) if keys else np.empty(0, np.uint64)
 
 
-def told_since_listed(source: str, job: JobDir, manifest: Manifest) -> list[str]:
+def told_since_listed(source: str, job: OpenJob) -> list[str]:
     """`since_listed`, or the line that says why that is not known: the job itself is well."""
     try:
-        return since_listed(source, job, manifest)
+        return since_listed(source, job)
     except SourceError as error:
         return [f"What came or went since the images were listed is not known: {error}"]

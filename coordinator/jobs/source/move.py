@@ -19,7 +19,8 @@ from shared.images.location import Location, read_bytes
 from shared.images.paths import is_url, split_member, to_os_path, to_text
 from shared.job import path_list
 from shared.job.directory import JobDir
-from shared.job.manifest import Manifest, Partition, Source, load_manifest
+from shared.job.manifest import Partition, Source
+from shared.job.opened import OpenJob, open_job
 from shared.job.partition import ledger
 from shared.job.partition.retry import read_retry
 from shared.job.source.files import FileState, read_source_files, state_of
@@ -53,14 +54,14 @@ def move(source: str, job: JobDir, told: Callable[[int], None]) -> bool:
     job. Raises JobNotFound without a job, JobMismatch for a source that can't move so, and SourceError, with nothing
     changed, when a file is missing or another one.
     """
-    manifest = load_manifest(job.require())
+    job = open_job(job)
     listing = open_source(source)
-    _require_movable(job, manifest, listing)
+    _require_movable(job, listing)
     closest: _Found | None = None
-    for moved in _ways(job, manifest.source, listing.location):
-        found = _compared(job, manifest, moved, told)
-        if found.lost and manifest.source.kind != "archive" and len(found.lost) <= MOST:
-            moved = replace(moved, renamed=found_again(job, manifest, moved, found.lost))
+    for moved in _ways(job, job.manifest.source, listing.location):
+        found = _compared(job, moved, told)
+        if found.lost and job.manifest.source.kind != "archive" and len(found.lost) <= MOST:
+            moved = replace(moved, renamed=found_again(job, moved, found.lost))
             found.lost = [one for one in found.lost if one.listed not in moved.renamed]
         if not found.lost:
             before = read_moved(job)
@@ -83,9 +84,9 @@ def said(job: JobDir, news: bool) -> str:
     return f"{job.path} finds its images there {'now' if news else 'as before'}{names}."
 
 
-def _require_movable(job: JobDir, manifest: Manifest, listing: Listing) -> None:
-    made = manifest.source
-    if manifest.model.is_imported:
+def _require_movable(job: OpenJob, listing: Listing) -> None:
+    made = job.manifest.source
+    if job.manifest.model.is_imported:
         raise JobMismatch(
             f"{job.path} holds vectors that were imported, and none of its images is read",
             remedy=Remedy("option", does="leave {} out", given={"moved": ""}),
@@ -131,14 +132,14 @@ def _fixed(pattern: str) -> tuple[str, str]:
     return str(PurePosixPath(*parts[:count])), str(PurePosixPath(*parts[count:]))
 
 
-def _compared(job: JobDir, manifest: Manifest, moved: Moved, told: Callable[[int], None]) -> _Found:
+def _compared(job: OpenJob, moved: Moved, told: Callable[[int], None]) -> _Found:
     """Look for every file of the job where it lies by `moved`."""
     found = _Found()
     archives: set[str] = set()
     states = read_source_files(job)
-    to_read = {manifest.listed * turn // _READ for turn in range(_READ)}
+    to_read = {job.manifest.listed * turn // _READ for turn in range(_READ)}
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="look") as pool:  # On a mount most of the time is waiting.
-        for partition in manifest.partitions:
+        for partition in job.manifest.partitions:
             locations = path_list.read_locations(job, partition, moved)
             rows = _known(job, partition)
             files: list[tuple[Location, dict[str, Any]]] = []
@@ -156,7 +157,7 @@ def _compared(job: JobDir, manifest: Manifest, moved: Moved, told: Callable[[int
             if not found.lost:
                 for image_id in sorted(to_read & rows.keys()):
                     location = locations[image_id - partition.start]
-                    _note_bytes(found, location, rows[image_id], manifest.max_image_bytes)
+                    _note_bytes(found, location, rows[image_id], job.manifest.max_image_bytes)
             told(partition.stop)
     return found
 

@@ -14,8 +14,7 @@ from shared.errors import ImageError
 from shared.images.location import read_bytes, suffix_of
 from shared.images.paths import ARCHIVE_SUFFIXES, split_member, to_os_path
 from shared.job import path_list
-from shared.job.directory import JobDir
-from shared.job.manifest import Manifest
+from shared.job.opened import OpenJob
 from shared.job.source.files import state_of
 from shared.job.source.moved import Moved
 
@@ -39,7 +38,7 @@ class Lost:
     digest: str | None = None
 
 
-def found_again(job: JobDir, manifest: Manifest, moved: Moved, lost: Sequence[Lost]) -> dict[str, str]:
+def found_again(job: OpenJob, moved: Moved, lost: Sequence[Lost]) -> dict[str, str]:
     """The new paths of those of `lost` that lie below the new place under another name, by the path that was listed.
 
     Nothing is found that is a file of the job in its own place, as a copy of a lost one may be. A file is found once.
@@ -52,12 +51,12 @@ def found_again(job: JobDir, manifest: Manifest, moved: Moved, lost: Sequence[Lo
         return {}
     there = walk(
         os.fsencode(to_os_path(moved.new)),
-        Sieve(choice_of(manifest.source), texts=False),
+        Sieve(choice_of(job.manifest.source), texts=False),
         (*IMAGE_SUFFIXES, *ARCHIVE_SUFFIXES),
     )
     sizes = ((path, _size(path)) for path, _ in there)
     candidates = {path: size for path, size in sizes if size is not None and size in wanted}
-    kept = _in_place(job, manifest, moved, candidates, {one.listed for one in lost})
+    kept = _in_place(job, moved, candidates, {one.listed for one in lost})
     found: dict[str, str] = {}
     for path, size in candidates.items():
         if path in kept or all(one.listed in found for one in wanted[size]):
@@ -69,13 +68,11 @@ def found_again(job: JobDir, manifest: Manifest, moved: Moved, lost: Sequence[Lo
     return found
 
 
-def _in_place(
-    job: JobDir, manifest: Manifest, moved: Moved, candidates: Iterable[str], lost: set[str]
-) -> dict[str, str]:
+def _in_place(job: OpenJob, moved: Moved, candidates: Iterable[str], lost: set[str]) -> dict[str, str]:
     """Those of `candidates` that are files of the job in their own places, and what they were listed as."""
     by_listed = {moved.listed(path): path for path in candidates}
     found = {}
-    for partition in manifest.partitions:
+    for partition in job.manifest.partitions:
         for path in path_list.read_paths(job, partition):
             inside = split_member(path) if "::" in path else None
             file = path if inside is None else inside[0]

@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 from shared.errors import CorruptFile, FingerprintMismatch
 from shared.errors.remedy import Remedy
 from shared.job.directory import JobDir
-from shared.job.manifest import Chunk, Manifest, Partition
+from shared.job.manifest import Chunk, Partition
+from shared.job.opened import OpenJob
 from shared.processes.failpoints import failpoint
 from shared.processes.load import StageLoad
 from shared.storage import files
@@ -76,8 +77,7 @@ class ChunkSummary:
 
 
 def commit_chunk(
-    job: JobDir,
-    manifest: Manifest,
+    job: OpenJob,
     chunk: Chunk,
     rows: Sequence[ImageRow],
     embeddings: np.ndarray,
@@ -102,7 +102,7 @@ def commit_chunk(
         raise ValueError(f"Chunk {chunk} holds an embedding whose length is not 1.")
     dim = embeddings.shape[1]
     summary = ChunkSummary(
-        fingerprint=manifest.model.fingerprint,
+        fingerprint=job.manifest.model.fingerprint,
         partition=chunk.partition,
         chunk=chunk.number,
         start=chunk.start,
@@ -144,22 +144,22 @@ def _summary(path: Path) -> ChunkSummary:
         raise CorruptFile(f"{path} can't be read ({error}).") from None
 
 
-def read_chunk(job: JobDir, manifest: Manifest, chunk: Chunk) -> tuple[pa.Table, np.ndarray]:
+def read_chunk(job: OpenJob, chunk: Chunk) -> tuple[pa.Table, np.ndarray]:
     """A committed chunk, every page checked: its table, and its embeddings as float16 [embedded, d].
 
     Raises CorruptFile when a checksum, a count or a boundary disagrees, FingerprintMismatch when another model made it,
     OSError when the disk does not answer.
     """
-    return _read(job, manifest, chunk, job.chunk(chunk.partition, chunk.number))
+    return _read(job, chunk, job.chunk(chunk.partition, chunk.number))
 
 
-def _read(job: JobDir, manifest: Manifest, chunk: Chunk, path: Path) -> tuple[pa.Table, np.ndarray]:
+def _read(job: OpenJob, chunk: Chunk, path: Path) -> tuple[pa.Table, np.ndarray]:
     summary = _summary(path)
-    if summary.fingerprint != manifest.model.fingerprint:
+    if summary.fingerprint != job.manifest.model.fingerprint:
         raise FingerprintMismatch(
             f"The chunk {path} was embedded by the model {summary.fingerprint}, but the job is made for "
-            f"{manifest.model.fingerprint}",
-            remedy=Remedy("repair", str(job.path), "takes it back", then=manifest.again()),
+            f"{job.manifest.model.fingerprint}",
+            remedy=Remedy("repair", str(job.path), "takes it back", then=job.manifest.again()),
         )
     table = read_table(path)
     if not table.schema.equals(CHUNK_SCHEMA, check_metadata=False):
@@ -188,7 +188,7 @@ def uncommit_chunk(job: JobDir, chunk: Chunk) -> None:
     job.chunk(chunk.partition, chunk.number).unlink(missing_ok=True)
 
 
-def take_back_chunk(job: JobDir, manifest: Manifest, chunk: Chunk, again: Sequence[int]) -> None:
+def take_back_chunk(job: OpenJob, chunk: Chunk, again: Sequence[int]) -> None:
     """Take a committed chunk back so that the images `again` of it are read again, and keep its other rows.
 
     What it held is written aside first: a kill leaves the chunk committed, or that. One that was taken back before and
@@ -196,10 +196,10 @@ def take_back_chunk(job: JobDir, manifest: Manifest, chunk: Chunk, again: Sequen
     """
     path, wanted = job.chunk(chunk.partition, chunk.number), set(again)
     if path.is_file():
-        table, _ = read_chunk(job, manifest, chunk)
+        table, _ = read_chunk(job, chunk)
     else:
         path = job.retry_chunk(chunk.partition, chunk.number)
-        table, _, waiting = read_taken_back(job, manifest, chunk)
+        table, _, waiting = read_taken_back(job, chunk)
         wanted |= waiting
     noted = dict(read_schema(path).metadata)
     table = table.replace_schema_metadata(noted | {_AGAIN_KEY: json.dumps(sorted(wanted)).encode()})
@@ -209,25 +209,25 @@ def take_back_chunk(job: JobDir, manifest: Manifest, chunk: Chunk, again: Sequen
     files.sync_directory(job.chunk_dir(chunk.partition))
 
 
-def read_taken_back(job: JobDir, manifest: Manifest, chunk: Chunk) -> tuple[pa.Table, np.ndarray, set[int]]:
+def read_taken_back(job: OpenJob, chunk: Chunk) -> tuple[pa.Table, np.ndarray, set[int]]:
     """What a chunk held that was taken back to try images again, as `read_chunk` gives it, and their ids.
 
     Raises as `read_chunk` does, CorruptFile also where no chunk was taken back so.
     """
     path = job.retry_chunk(chunk.partition, chunk.number)
-    table, embeddings = _read(job, manifest, chunk, path)
+    table, embeddings = _read(job, chunk, path)
     try:
         return table, embeddings, set(json.loads(read_schema(path).metadata[_AGAIN_KEY]))
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptFile(f"{path} can't be read ({error}).") from None
 
 
-def missing_chunks(job: JobDir, manifest: Manifest, partition: Partition) -> list[Chunk]:
+def missing_chunks(job: OpenJob, partition: Partition) -> list[Chunk]:
     """The chunks of a partition that are not committed yet, in order."""
     listed = set(job.chunk_numbers(partition.number))
     # A mount's listing may lag behind what was just committed; the name itself is asked for, too.
     return [
         chunk
-        for chunk in manifest.chunks(partition)
+        for chunk in job.manifest.chunks(partition)
         if chunk.number not in listed and not job.chunk(partition.number, chunk.number).is_file()
     ]

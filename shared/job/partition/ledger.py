@@ -16,7 +16,8 @@ from shared.errors import CorruptFile, FingerprintMismatch
 from shared.errors.remedy import Remedy
 from shared.job import path_list
 from shared.job.directory import JobDir
-from shared.job.manifest import Manifest, Partition
+from shared.job.manifest import Partition
+from shared.job.opened import OpenJob
 from shared.job.partition import checkpoint, sealing
 from shared.processes.failpoints import failpoint
 from shared.processes.load import StageLoad
@@ -56,7 +57,7 @@ def is_sealed(job: JobDir, partition: int) -> bool:
     return job.seal(partition).is_file()
 
 
-def seal_partition(job: JobDir, manifest: Manifest, partition: Partition) -> Seal:
+def seal_partition(job: OpenJob, partition: Partition) -> Seal:
     """Turn the committed chunks of a whole partition into one file of each kind, then remove the chunks.
 
     The bytes depend on the chunks alone. The marker is written last; a partition without it is not sealed, whatever
@@ -67,8 +68,8 @@ def seal_partition(job: JobDir, manifest: Manifest, partition: Partition) -> Sea
     if is_sealed(job, partition.number):
         remove_chunks(job, partition.number)
         return read_seal(job, partition.number)
-    chunks = manifest.chunks(partition)
-    absent = checkpoint.missing_chunks(job, manifest, partition)
+    chunks = job.manifest.chunks(partition)
+    absent = checkpoint.missing_chunks(job, partition)
     if absent:
         raise CorruptFile(f"Partition {partition.number} of {job.path} lacks the chunks {[c.number for c in absent]}.")
     summaries = [checkpoint.chunk_summary(job, partition.number, chunk.number) for chunk in chunks]
@@ -79,25 +80,25 @@ def seal_partition(job: JobDir, manifest: Manifest, partition: Partition) -> Sea
     written = sealing.write_sealed_files(
         job,
         partition.number,
-        _with_known(job, manifest, partition, (checkpoint.read_chunk(job, manifest, chunk) for chunk in chunks)),
+        _with_known(job, partition, (checkpoint.read_chunk(job, chunk) for chunk in chunks)),
         rows=embedded,
         dim=summaries[0].dim,
-        schema=pa.schema([*sealing.METADATA_SCHEMA, *manifest.source.known_schema]),
+        schema=pa.schema([*sealing.METADATA_SCHEMA, *job.manifest.source.known_schema]),
     )
     failed = sum(summary.failed for summary in summaries)
     seconds = sum(summary.seconds for summary in summaries)
     load = StageLoad.mean((StageLoad.from_json(summary.load), summary.seconds) for summary in summaries)
-    return _marked(job, manifest, partition, (embedded, failed, summaries[0].dim), seconds, written, load)
+    return _marked(job, partition, (embedded, failed, summaries[0].dim), seconds, written, load)
 
 
 def _with_known(
-    job: JobDir, manifest: Manifest, partition: Partition, chunks: Iterable[tuple[pa.Table, np.ndarray]]
+    job: OpenJob, partition: Partition, chunks: Iterable[tuple[pa.Table, np.ndarray]]
 ) -> Iterator[tuple[pa.Table, np.ndarray]]:
     """The chunks of a partition in order, with the columns of what the source says of its images."""
-    if not manifest.source.known:
+    if not job.manifest.source.known:
         yield from chunks
         return
-    known, at = path_list.read_known(job, manifest, partition), 0
+    known, at = path_list.read_known(job, partition), 0
     for table, embeddings in chunks:
         for name in known.schema.names:
             table = table.append_column(known.schema.field(name), known[name].slice(at, len(table)))
@@ -106,8 +107,7 @@ def _with_known(
 
 
 def seal_rows(
-    job: JobDir,
-    manifest: Manifest,
+    job: OpenJob,
     partition: Partition,
     blocks: Iterable[tuple[pa.Table, np.ndarray]],
     schema: pa.Schema = sealing.METADATA_SCHEMA,
@@ -122,7 +122,7 @@ def seal_rows(
     if is_sealed(job, partition.number):
         remove_chunks(job, partition.number)
         return read_seal(job, partition.number)
-    started, dim = time.monotonic(), manifest.model.dim
+    started, dim = time.monotonic(), job.manifest.model.dim
     assert dim is not None
     embedded, at = 0, partition.start
 
@@ -146,12 +146,11 @@ def seal_rows(
         job, partition.number, counted(), rows=len(partition), dim=dim, exactly=False, schema=schema
     )
     counts = (embedded, len(partition) - embedded, dim)
-    return _marked(job, manifest, partition, counts, time.monotonic() - started, written)
+    return _marked(job, partition, counts, time.monotonic() - started, written)
 
 
 def _marked(
-    job: JobDir,
-    manifest: Manifest,
+    job: OpenJob,
     partition: Partition,
     counts: tuple[int, int, int],
     seconds: float,
@@ -161,7 +160,7 @@ def _marked(
     """Write the marker of a partition whose files are there; `counts` are embedded, failed and dimensions."""
     embedded, failed, dim = counts
     seal = Seal(
-        fingerprint=manifest.model.fingerprint,
+        fingerprint=job.manifest.model.fingerprint,
         partition=partition.number,
         start=partition.start,
         stop=partition.stop,
@@ -208,12 +207,13 @@ def read_seal(job: JobDir, partition: int) -> Seal:
         ) from None
 
 
-def sealed(job: JobDir, manifest: Manifest) -> Iterator[Seal]:
+def sealed(job: OpenJob) -> Iterator[Seal]:
     """The seals of a job in the order of their partitions.
 
     Those of the manifest are asked for by name where the listing does not show them: a mount's listing may lag.
     Raises CorruptFile for a seal beyond the manifest or with other boundaries, FingerprintMismatch for another model.
     """
+    manifest = job.manifest
     listed = set(job.sealed_numbers())
     unlisted = (number for number in range(manifest.partition_count) if number not in listed)
     for number in sorted(listed | {number for number in unlisted if is_sealed(job, number)}):

@@ -15,7 +15,8 @@ from shared.broker.queues import send_copies, send_embed, send_merge
 from shared.job import builds
 from shared.job.directory import JobDir
 from shared.job.identity import known_as
-from shared.job.manifest import Manifest, load_manifest
+from shared.job.manifest import load_manifest
+from shared.job.opened import OpenJob
 from shared.job.partition import ledger
 from shared.settings import Settings
 from tests.integration.faults.faults import Fault, Faults
@@ -41,12 +42,11 @@ class Bench:
         self,
         url: str,
         photos: Path,
-        job: JobDir,
-        manifest: Manifest,
+        job: OpenJob,
         start: Callable[..., Process],
         faults: Faults,
     ) -> None:
-        self.url, self.photos, self.job, self.manifest, self._start = url, photos, job, manifest, start
+        self.url, self.photos, self.job, self.manifest, self._start = url, photos, job, job.manifest, start
         self.faults = faults
         self.env = environment(LOOKALIKE_BROKER_URL=url, LOOKALIKE_JOBS_ROOT=str(job.jobs_root), **QUICK)
         self.settings = Settings(

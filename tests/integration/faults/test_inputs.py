@@ -16,7 +16,7 @@ from PIL import Image
 
 from shared.images.paths import to_os_path
 from shared.job.directory import JobDir
-from shared.job.manifest import load_manifest
+from shared.job.opened import open_job
 from tests.integration.faults.faults import Faults
 from tests.support.images.photographs import make_photos
 from tests.support.images.strange import (
@@ -249,9 +249,9 @@ def test_whatever_lies_in_a_folder_is_embedded_or_explained_and_the_job_is_searc
     assert {path: row["status"] for path, row in errors.items()} == failed
     assert {raw(row["image_path"]) for row in found} == embedded
     assert all(str(row["error_message"]).endswith(".") for row in errors.values())
-    manifest = load_manifest(job)
-    assert Counter(manifest.source.left_out) == left_out
-    assert manifest.listed == len(embedded) + len(failed)
+    job = open_job(job)
+    assert Counter(job.manifest.source.left_out) == left_out
+    assert job.manifest.listed == len(embedded) + len(failed)
     for reason, count in left_out.items():
         assert f"{count} {reason}" in coordinator.output
     assert 100 < megabytes < 500  # One bomb that is decoded takes gigabytes.

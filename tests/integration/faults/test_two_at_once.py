@@ -85,7 +85,7 @@ def test_of_two_workers_with_other_bytes_that_commit_a_chunk_at_the_same_instant
     wait_until(lambda: not list(asides.glob(".0003.parquet.*.tmp")), "both commits have come to their end")
     assert bench.job.chunk(0, 3).read_bytes() in versions
     chunk = bench.manifest.chunks(bench.manifest.partition(0))[3]
-    _, embeddings = checkpoint.read_chunk(bench.job, bench.manifest, chunk)
+    _, embeddings = checkpoint.read_chunk(bench.job, chunk)
     seal.lift()
     wait_until(lambda: bench.sealed() and bench.holder() is None, "the partition is sealed")
     marker = ledger.read_seal(bench.job, 0)

@@ -45,7 +45,7 @@ from tests.support.source_jobs import job_of_a_list
 def finished(tmp_path: Path) -> MadeJob:
     """A job of 60 images, two of them failed, with an index."""
     made = make_job(tmp_path / "jobs" / "finished", failed={3, 40})
-    build(made.job, made.manifest)
+    build(made.job)
     return made
 
 
@@ -190,7 +190,7 @@ def test_status_is_lines_for_people(run: Run, half: MadeJob, finished: MadeJob, 
     assert (ran.status, ran.err) == (0, "")
     assert [line.split(maxsplit=1) for line in ran.out.splitlines()] == [
         ["job", str(half.job.path)],
-        ["model", half.manifest.model.fingerprint],
+        ["model", half.job.manifest.model.fingerprint],
         ["images", "60 listed, 25 embedded, 0 failed, 35 pending"],
         ["partitions", "1 sealed, 0 started, 2 waiting"],
         ["rate", ran.out.splitlines()[4].split(maxsplit=1)[1]],
@@ -213,7 +213,7 @@ def test_status_json_is_one_object(run: Run, half: MadeJob, finished: MadeJob, t
     assert ran.status == 0
     assert json.loads(ran.out) == {
         "job": str(finished.job.path),
-        "model": finished.manifest.model.fingerprint,
+        "model": finished.job.manifest.model.fingerprint,
         "listed": 60,
         "embedded": 58,
         "failed": 2,
@@ -318,7 +318,7 @@ def test_ctrl_c_ends_watching(run: Run, half: MadeJob, monkeypatch: pytest.Monke
 @pytest.fixture
 def indexed(tmp_path: Path) -> Path:
     """The directory of a job that verifies as whole."""
-    return job_of_a_list(tmp_path, index=True)[0].path
+    return job_of_a_list(tmp_path, index=True).path
 
 
 def test_verify_of_a_whole_job_is_status_0_and_says_how_much_it_read(run: Run, indexed: Path) -> None:
@@ -566,10 +566,10 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What each turn of the loop does: a function that may raise or work, before the progress is read and shown."""
     script: list[Any] = []
 
-    def run_job(job: Any, manifest: Any, settings: Settings, workers: Any) -> Iterator[Step]:
-        reader = ProgressReader(job, manifest)
+    def run_job(job: Any, settings: Settings, workers: Any) -> Iterator[Step]:
+        reader = ProgressReader(job)
         for act in script:
-            notices = act(job, manifest, settings) or []
+            notices = act(job, settings) or []
             yield Step(Look(reader.read()), notices)
 
     monkeypatch.setattr(indexing, "run_job", run_job)
@@ -580,7 +580,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def test_index_on_a_finished_job_needs_no_broker_and_says_how_to_search(
     run: Run, photos: Path, tmp_path: Path, steps: list[Any]
 ) -> None:
-    steps.append(lambda job, manifest, settings: finish(job, manifest))
+    steps.append(lambda job, settings: finish(job))
     run("index", photos, "jobs/job", "--broker", "redis://host")
     steps[:] = [lambda *_: pytest.fail("There is nothing to do.")]
     ran = run("index", photos, "jobs/job")
@@ -597,11 +597,11 @@ def test_index_says_what_was_taken_as_metadata_and_what_sniffing_would_do(
     image = next(photos.rglob("*.jpg"))
     image.with_suffix(".json").write_text('{"n": 1}')
     (photos / "IMG_0001").touch()
-    steps.append(lambda job, manifest, settings: finish(job, manifest))
+    steps.append(lambda job, settings: finish(job))
     ran = run("index", photos, "jobs/job", "--broker", "redis://host")
     assert "noted: 1 .json taken as metadata\n" in ran.err
     assert "not listed: 1 .txt, 1 without suffix\n--sniff looks into files without suffix whether" in ran.err
-    steps[:] = [lambda job, manifest, settings: finish(job, manifest)]
+    steps[:] = [lambda job, settings: finish(job)]
     ran = run("index", photos, "jobs/sniffed", "--broker", "redis://host", "--sniff", "--exclude", "*.json")
     assert "not listed: 1 .txt, 1 excluded by *.json, 1 without suffix and no image\n" in ran.err
     assert "noted" not in ran.err
@@ -612,7 +612,7 @@ def test_index_says_before_it_works_that_images_take_an_extra_that_is_missing(
     run: Run, photos: Path, steps: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (photos / "x.nef").touch()
-    steps.append(lambda job, manifest, settings: finish(job, manifest))
+    steps.append(lambda job, settings: finish(job))
     monkeypatch.setattr(resolve, "find_spec", lambda name: None)
     ran = run("index", photos, "jobs/job", "--broker", "redis://host")
     assert "noted: 1 of JPEG XL or camera RAW, which take the extra formats\nimagecodecs and rawpy are not" in ran.err
@@ -623,7 +623,7 @@ def test_index_says_before_it_works_that_images_take_an_extra_that_is_missing(
 def test_index_on_a_finished_job_says_what_came_and_went(
     run: Run, photos: Path, tmp_path: Path, steps: list[Any]
 ) -> None:
-    steps.append(lambda job, manifest, settings: finish(job, manifest))
+    steps.append(lambda job, settings: finish(job))
     ran = run("index", photos, "jobs/job", "--broker", "redis://host")
     assert "does not hold" not in ran.err
     (photos / "new.jpg").touch()
@@ -640,9 +640,9 @@ def test_index_says_to_workers_whether_failures_are_accepted(
     """In the job, where workers of any machine see it, until the command is typed without it."""
     seen = []
 
-    def look(job: Any, manifest: Any, settings: Any) -> None:
+    def look(job: Any, settings: Any) -> None:
         seen.append(job.accepted_failures.is_file())
-        finish(job, manifest)
+        finish(job)
 
     steps.append(look)
     run("index", photos, "jobs/job", "--broker", "redis://host", *(["--accept-failures"] if accepted else []))
@@ -651,14 +651,16 @@ def test_index_says_to_workers_whether_failures_are_accepted(
     assert not (tmp_path / "jobs/job/accepted_failures").exists()
 
 
-def finish(job: Any, manifest: Any) -> None:
+def finish(job: Any) -> None:
     """Do what the workers would do."""
-    other = make_job(job.path.parent / "model-of-it", listed=manifest.listed, partition_size=manifest.partition_size)
+    other = make_job(
+        job.path.parent / "model-of-it", listed=job.manifest.listed, partition_size=job.manifest.partition_size
+    )
     for kind in ("img_emb", "metadata", "errors", "ledger"):
         shutil.copytree(other.job.path / kind, job.path / kind)
     for seal in (job.path / "ledger").iterdir():
-        seal.write_text(seal.read_text().replace(other.manifest.model.fingerprint, manifest.model.fingerprint))
-    build(job, manifest)
+        seal.write_text(seal.read_text().replace(other.job.manifest.model.fingerprint, job.manifest.model.fingerprint))
+    build(job)
 
 
 def test_index_shows_progress_and_notices_and_ends_well(
@@ -666,9 +668,9 @@ def test_index_shows_progress_and_notices_and_ends_well(
 ) -> None:
     given: list[Settings] = []
     steps += [
-        lambda job, manifest, settings: given.append(settings),
-        lambda job, manifest, settings: ["embed1@here: [red]The disk[/x] is full :dog:."],
-        lambda job, manifest, settings: finish(job, manifest),
+        lambda job, settings: given.append(settings),
+        lambda job, settings: ["embed1@here: [red]The disk[/x] is full :dog:."],
+        lambda job, settings: finish(job),
     ]
     ran = run("index", photos, "jobs/job", "--broker", "redis://:pw@host", "--partition-size", "2")
     assert ran.status == 0

@@ -118,7 +118,7 @@ print(cv2.getNumThreads())
 
 def test_hits_travel_between_processes_and_compare_as_they_did(tmp_path: Path) -> None:
     made = make_job(tmp_path / "job")
-    build(made.job, made.manifest)
+    build(made.job)
     hit = lookalike.Hit(1, 7, "a.jpg", 0.5, lambda image_id, path: b"")
     assert pickle.loads(pickle.dumps(hit)) == hit == lookalike.Hit(1, 7, "a.jpg", 0.5)
     assert repr(hit) == "Hit(rank=1, id=7, image_path='a.jpg', similarity=0.5)"
@@ -159,7 +159,7 @@ def service(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 @pytest.fixture
 def made(tmp_path: Path) -> Path:
     job = make_job(tmp_path / "jobs" / "photos")
-    build(job.job, job.manifest)
+    build(job.job)
     return job.job.path
 
 
@@ -255,7 +255,7 @@ def steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
     (tmp_path / "photos" / "a.jpg").touch()
     script: list[Any] = [UNDER_WAY, UNDER_WAY, DONE]
 
-    def run_job(job: Any, manifest: Any, settings: Settings, workers: Any) -> Iterator[Step]:
+    def run_job(job: Any, settings: Settings, workers: Any) -> Iterator[Step]:
         for place, progress in enumerate(script):
             yield Step(Look(progress), ["A worker ended."] if place == 1 else [])
 

@@ -269,9 +269,9 @@ def test_python_in_the_pages_names_what_there_is(page: Path) -> None:
 def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the jobs that docs/formats.md reads: `photos`, finished, and `unfinished`."""
     photos = make_job(tmp_path / "photos", failed={3, 30})
-    build.merge(photos.job, photos.manifest, Settings(), lambda phase, share: None)
+    build.merge(photos.job, Settings(), lambda phase, share: None)
     unfinished = make_job(tmp_path / "unfinished", sealed=[0])
-    chunk = unfinished.manifest.chunks(unfinished.manifest.partition(1))[0]
+    chunk = unfinished.job.manifest.chunks(unfinished.job.manifest.partition(1))[0]
     span = range(chunk.start, chunk.stop)
     chunk_rows = [
         ImageRow(image, image_path(image), None, None, None, None, "vanished", "It is gone.")
@@ -280,7 +280,7 @@ def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for image in span
     ]
     vectors = unit(np.eye(len(span) - 1, 16)).astype(np.float16)
-    checkpoint.commit_chunk(unfinished.job, unfinished.manifest, chunk, chunk_rows, vectors, seconds=1.0)
+    checkpoint.commit_chunk(unfinished.job, chunk, chunk_rows, vectors, seconds=1.0)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -12,6 +12,7 @@ from shared.errors import JobMismatch
 from shared.job import builds, path_list
 from shared.job.directory import JobDir
 from shared.job.manifest import FORMAT, load_manifest
+from shared.job.opened import open_job
 from shared.job.partition import checkpoint, ledger, sealing
 from workers.search.searcher import Searcher
 
@@ -26,11 +27,11 @@ def test_the_format_that_is_written_now_has_its_golden_jobs() -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_finished_job_opens_counts_and_answers(version: str) -> None:
     job = JobDir.at(GOLDEN / version / "finished")
-    manifest = load_manifest(job)
-    progress = ProgressReader(job, manifest).read()
+    job = open_job(job)
+    progress = ProgressReader(job).read()
     assert (progress.listed, progress.embedded, progress.failed) == (20, 18, 2)
     assert progress.index_is_current
-    seals = list(ledger.sealed(job, manifest))
+    seals = list(ledger.sealed(job))
     assert np.concatenate([ledger.check_ids(job, seal) for seal in seals]).tolist() == [
         image for image in range(20) if image not in (3, 14)
     ]
@@ -39,20 +40,20 @@ def test_a_finished_job_opens_counts_and_answers(version: str) -> None:
     assert build is not None
     hits = Searcher.open(job, build).search(second[2].astype(np.float32), k=3)
     assert (hits[0].id, hits[0].similarity) == (15, pytest.approx(1, abs=1e-3))
-    assert hits[0].image_path == path_list.read_paths(job, manifest.partition(1))[3]
+    assert hits[0].image_path == path_list.read_paths(job, job.manifest.partition(1))[3]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_job_that_was_begun_shows_where_it_stands_and_goes_on_there(version: str, tmp_path: Path) -> None:
     shutil.copytree(GOLDEN / version / "begun", tmp_path / "begun")
     job = JobDir.at(tmp_path / "begun")
-    manifest = load_manifest(job)
-    progress = ProgressReader(job, manifest).read()
+    job = open_job(job)
+    progress = ProgressReader(job).read()
     assert (progress.embedded, progress.failed, progress.pending) == (17, 1, 2)
     assert progress.partitions == {"sealed": 1, "started": 1, "waiting": 0}
-    partition = manifest.partition(1)
-    assert [chunk.number for chunk in checkpoint.missing_chunks(job, manifest, partition)] == [1]
-    table, embeddings = checkpoint.read_chunk(job, manifest, manifest.chunks(partition)[0])
+    partition = job.manifest.partition(1)
+    assert [chunk.number for chunk in checkpoint.missing_chunks(job, partition)] == [1]
+    table, embeddings = checkpoint.read_chunk(job, job.manifest.chunks(partition)[0])
     assert table["status"].to_pylist() == ["ok", "empty", "ok", "ok", "ok", "ok"]
     assert np.array_equal(embeddings, np.eye(8, dtype=np.float16)[:5])
 

@@ -17,7 +17,7 @@ from workers.merge.build import merge
 def finished(tmp_path: Path) -> MadeJob:
     """A job of 60 images, one of them failed, in three partitions, with its index."""
     made = make_job(tmp_path / "job", failed=[7])
-    merge(made.job, made.manifest, Settings(), lambda phase, share: None)
+    merge(made.job, Settings(), lambda phase, share: None)
     return made
 
 

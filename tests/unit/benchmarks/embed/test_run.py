@@ -62,14 +62,14 @@ def test_a_made_list_and_a_made_tree_are_listed_whole(tmp_path: Path) -> None:
 def test_the_parts_are_measured_over_as_many_images_as_the_whole(tmp_path: Path) -> None:
     photos(tmp_path / "photos", 11)
     job = JobDir.at(tmp_path / "job")
-    manifest = make_or_open(str(tmp_path / "photos"), job, Settings(partition_size=7), lambda count: None)
+    job = make_or_open(str(tmp_path / "photos"), job, Settings(partition_size=7), lambda count: None)
     calls: list[Any] = []
 
     def embed_batch(images: Any) -> Any:
         calls.append(images)
         return images
 
-    parts = once._parts(job, manifest, embed_batch, 4)
+    parts = once._parts(job, embed_batch, 4)
     assert (parts["decode"]["images"], parts["model"]["images"]) == (11, 12)
     assert [images.shape for images in calls] == [(4, 224, 224, 3)] * 3
     assert calls[0][0, 0, 0].tolist() == [0, 0, 7]

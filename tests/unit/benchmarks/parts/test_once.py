@@ -29,7 +29,7 @@ VECTORS = clustered(130, 24, seed=5)
 
 def merged(made: MadeJob, request: IndexRequest) -> str:
     write_index_request(made.job, request)
-    return merge(made.job, made.manifest, Settings(), lambda phase, share: None).build
+    return merge(made.job, Settings(), lambda phase, share: None).build
 
 
 @pytest.fixture(scope="module")

@@ -144,8 +144,8 @@ def test_a_job_is_given_by_its_id_or_its_directory(app: FakeApp, tmp_path: Path)
 def test_a_job_that_is_here_is_meant_and_no_other_of_its_name(app: FakeApp, tmp_path: Path) -> None:
     made = make_job(tmp_path / "root" / "job", listed=2, sealed=[])
     for given, identity in (
-        (made.job.path, made.manifest.identity),
-        (f"{made.job.path}/", made.manifest.identity),
+        (made.job.path, made.job.manifest.identity),
+        (f"{made.job.path}/", made.job.manifest.identity),
         ("job", None),
         (tmp_path / "elsewhere" / "job", None),
     ):

@@ -13,7 +13,7 @@ from tests.support.make_job import make_job
 def test_an_id_stands_for_the_embedding_that_the_job_has_of_it(tmp_path: Path) -> None:
     made = make_job(tmp_path / "job", failed=(3, 26))
     for row in (0, 2, 3, 30, len(made.ids) - 1):
-        found = stored_embedding(made.job, made.manifest, str(made.ids[row]))
+        found = stored_embedding(made.job, str(made.ids[row]))
         assert found.dtype == np.float32
         assert np.array_equal(found, made.embeddings[row].astype(np.float32))
 
@@ -30,7 +30,7 @@ def test_an_id_stands_for_the_embedding_that_the_job_has_of_it(tmp_path: Path) -
 def test_an_id_without_an_embedding_says_why(tmp_path: Path, typed: str, sentence: str) -> None:
     made = make_job(tmp_path / "job", failed=(3,), sealed=[0])
     with pytest.raises(QueryError, match=sentence):
-        stored_embedding(made.job, made.manifest, typed)
+        stored_embedding(made.job, typed)
 
 
 def test_only_plain_digits_are_an_id() -> None:

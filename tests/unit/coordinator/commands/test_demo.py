@@ -56,7 +56,7 @@ def cut(tmp_path: Path) -> DemoPhotos:
 
 def run(tmp_path: Path, cut: DemoPhotos, client: FakeClient) -> Any:
     made = make_job(tmp_path / "job", listed=20)
-    progress = ProgressReader(made.job, made.manifest).read()
+    progress = ProgressReader(made.job).read()
     searched: list[int] = []
     result = find_again(tmp_path, made.job, cut, client, progress, searched.append)  # type: ignore[arg-type]
     assert searched == list(range(1, 9))

@@ -42,7 +42,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> MadeJob:
     """A job of 400 images, two of which failed, with an index; leave it as it is."""
     path = tmp_path_factory.mktemp("evaluated") / "job"
     made = make_job(path, clustered(COUNT, DIM), failed=(3, 4), partition_size=150, chunk_size=50)
-    merging.merge(made.job, made.manifest, Settings(), lambda phase, part: None)
+    merging.merge(made.job, Settings(), lambda phase, part: None)
     return made
 
 
@@ -68,8 +68,8 @@ def copies_of(made: MadeJob, right: int) -> Copies:
         alterations=("flip", "grey") * 4,
         similarities=np.where(np.arange(8) < right, 1.0, -1.0).astype(np.float32),
         embeddings=vectors,
-        fingerprint=made.manifest.model.fingerprint,
-        ledger_digest=builds.ledger_digest(ledger.sealed(made.job, made.manifest)),
+        fingerprint=made.job.manifest.model.fingerprint,
+        ledger_digest=builds.ledger_digest(ledger.sealed(made.job)),
         seed=0,
     )
 
@@ -78,7 +78,7 @@ def test_it_measures_what_the_promoted_build_does(made: MadeJob, evaluation: dic
     info = builds.current_info(made.job)
     assert info is not None
     assert evaluation["images"] == {"listed": 400, "embedded": 398, "failed": 2}
-    assert (evaluation["model"], evaluation["dim"]) == (made.manifest.model.fingerprint, DIM)
+    assert (evaluation["model"], evaluation["dim"]) == (made.job.manifest.model.fingerprint, DIM)
     assert evaluation["embedding"] == {"seconds": 0.8, "bytes": 3 * 128 + 398 * DIM * 2}
     assert evaluation["build"]["name"] == info.build
     assert evaluation["build"]["index_bytes"] == info.bytes
@@ -154,7 +154,7 @@ def test_accuracy_comes_from_the_altered_copies(made: MadeJob, tmp_path: Path) -
     ]
     assert found["alike"] == {"similarity": 0.94, "copies": 5, "at_10": 1.0}
     none = altered_copies.none_of(
-        made.manifest.model.fingerprint, copies_of(made, 5).ledger_digest, 0, "The photos are gone."
+        made.job.manifest.model.fingerprint, copies_of(made, 5).ledger_digest, 0, "The photos are gone."
     )
     altered_copies.write_copies(here, none)
     assert report.evaluate(here, 20, lambda phase, part: None)["accuracy"]["reason"] == "The photos are gone."
@@ -363,7 +363,7 @@ def test_a_job_without_an_index_has_nothing_to_measure(run: Run, tmp_path: Path)
 
 def test_a_damaged_build_is_a_sentence(run: Run, tmp_path: Path) -> None:
     made = make_job(tmp_path / "job")
-    build(made.job, made.manifest)  # An index.json without any index.
+    build(made.job)  # An index.json without any index.
     ran = run("evaluate", made.job.path, "--queries", "10")
     assert ran.status == 1
     assert "index.faiss" in ran.err

@@ -196,10 +196,10 @@ def test_a_job_that_is_made_has_its_own_model_and_sizes(run: Run, asked: Asked, 
     ran = run("doctor", photos, "--job", job.job.path)
     assert ran.status == 0
     assert f"ok       job         {job.job.path} is made: 60 images of " in ran.out
-    assert asked.spec == job.manifest.model
+    assert asked.spec == job.job.manifest.model
     assert asked.model_dir == job.job.model_dir
-    assert asked.settings.chunk_size == job.manifest.chunk_size
-    assert asked.settings.partition_size == job.manifest.partition_size
+    assert asked.settings.chunk_size == job.job.manifest.chunk_size
+    assert asked.settings.partition_size == job.job.manifest.partition_size
 
 
 def test_a_job_that_can_not_be_read_is_a_problem(run: Run, asked: Asked, job: MadeJob) -> None:

@@ -2,7 +2,6 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from coordinator.integrity.repair import Outcome, repair
 from coordinator.integrity.verify import verify
 from shared.job import altered_copies, builds, path_list
 from shared.job.directory import JobDir
-from shared.job.manifest import load_manifest
+from shared.job.opened import OpenJob, open_job
 from shared.job.partition import checkpoint, ledger
 from shared.settings import Settings
 from tests.support.damage import DAMAGES, age, cut, flip, snapshot
@@ -26,13 +25,13 @@ JobOf = Callable[..., JobDir]
 
 
 @pytest.fixture
-def finished(tmp_path: Path) -> JobDir:
-    return job_of_a_list(tmp_path, index=True)[0]
+def finished(tmp_path: Path) -> OpenJob:
+    return job_of_a_list(tmp_path, index=True)
 
 
 @pytest.fixture
-def half(tmp_path: Path) -> JobDir:
-    return job_of_a_list(tmp_path, sealed=[0], chunks={1: [0, 2]})[0]
+def half(tmp_path: Path) -> OpenJob:
+    return job_of_a_list(tmp_path, sealed=[0], chunks={1: [0, 2]})
 
 
 def mend(job: JobDir, *, dry_run: bool = False) -> list[Outcome]:
@@ -41,24 +40,24 @@ def mend(job: JobDir, *, dry_run: bool = False) -> list[Outcome]:
 
 def missing(job: JobDir) -> list[tuple[int, int]]:
     """The chunks that are to be embedded, as a worker looks for them."""
-    manifest = load_manifest(job)
+    job = open_job(job)
     return [
         (partition.number, chunk.number)
-        for partition in manifest.partitions
+        for partition in job.manifest.partitions
         if not ledger.is_sealed(job, partition.number)
-        for chunk in checkpoint.missing_chunks(job, manifest, partition)
+        for chunk in checkpoint.missing_chunks(job, partition)
     ]
 
 
 def finish(job: JobDir) -> None:
     """Do what the workers would do: embed what is missing, seal, merge."""
-    manifest = load_manifest(job)
-    paths = all_paths(job, manifest)
+    job = open_job(job)
+    paths = all_paths(job)
     for number, chunk in missing(job):
-        commit(job, manifest, number, chunk, paths)
-    for partition in manifest.partitions:
-        ledger.seal_partition(job, manifest, partition)
-    merging.merge(job, manifest, Settings(), lambda phase, share: None)
+        commit(job, number, chunk, paths)
+    for partition in job.manifest.partitions:
+        ledger.seal_partition(job, partition)
+    merging.merge(job, Settings(), lambda phase, share: None)
 
 
 def sealed_bytes(job: JobDir) -> dict[str, bytes]:
@@ -66,13 +65,13 @@ def sealed_bytes(job: JobDir) -> dict[str, bytes]:
     return {name: data for kind in kinds for name, data in snapshot(job.path / kind).items()}
 
 
-def test_a_whole_job_is_not_changed_by_a_byte(finished: JobDir) -> None:
+def test_a_whole_job_is_not_changed_by_a_byte(finished: OpenJob) -> None:
     before = snapshot(finished.path)
     assert mend(finished) == []
     assert snapshot(finished.path) == before
 
 
-def test_a_job_under_way_is_not_changed_by_a_byte(half: JobDir) -> None:
+def test_a_job_under_way_is_not_changed_by_a_byte(half: OpenJob) -> None:
     before = snapshot(half.path)
     assert mend(half) == []
     assert snapshot(half.path) == before
@@ -81,7 +80,7 @@ def test_a_job_under_way_is_not_changed_by_a_byte(half: JobDir) -> None:
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("kind", ["img_emb", "metadata", "errors", "seal"])
 def test_a_damaged_partition_is_taken_back_and_done_again_byte_for_byte(
-    finished: JobDir, kind: str, damage: str
+    finished: OpenJob, kind: str, damage: str
 ) -> None:
     before = sealed_bytes(finished)
     path: Path = getattr(finished, kind)(1)
@@ -99,7 +98,7 @@ def test_a_damaged_partition_is_taken_back_and_done_again_byte_for_byte(
 
 
 @pytest.mark.parametrize("damage", [name for name in DAMAGES if name != "deleted"])
-def test_a_damaged_chunk_is_taken_back_alone(half: JobDir, damage: str) -> None:
+def test_a_damaged_chunk_is_taken_back_alone(half: OpenJob, damage: str) -> None:
     assert missing(half) == [(1, 1), (2, 0)]
     DAMAGES[damage](half.chunk(1, 2))
     (outcome,) = mend(half)
@@ -112,14 +111,14 @@ def test_a_damaged_chunk_is_taken_back_alone(half: JobDir, damage: str) -> None:
 
 def with_copies(job: JobDir, fingerprint: str | None = None) -> bytes:
     """Write altered copies as an embed worker does; returns the file's bytes."""
-    manifest = load_manifest(job)
-    digest = builds.ledger_digest(ledger.sealed(job, manifest))
+    job = open_job(job)
+    digest = builds.ledger_digest(ledger.sealed(job))
     made = altered_copies.Copies(
         ids=np.arange(6, dtype=np.int64),
         alterations=("flip",) * 6,
         similarities=np.ones(6, dtype=np.float32),
         embeddings=np.eye(6, 16, dtype=np.float16),
-        fingerprint=fingerprint or manifest.model.fingerprint,
+        fingerprint=fingerprint or job.manifest.model.fingerprint,
         ledger_digest=digest,
         seed=0,
     )
@@ -127,14 +126,14 @@ def with_copies(job: JobDir, fingerprint: str | None = None) -> bytes:
     return job.copies.read_bytes()
 
 
-def test_whole_altered_copies_stay(finished: JobDir) -> None:
+def test_whole_altered_copies_stay(finished: OpenJob) -> None:
     before = with_copies(finished)
     assert mend(finished) == []
     assert finished.copies.read_bytes() == before
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "another model"])
-def test_damaged_altered_copies_are_removed_and_the_index_stays(finished: JobDir, damage: str) -> None:
+def test_damaged_altered_copies_are_removed_and_the_index_stays(finished: OpenJob, damage: str) -> None:
     if damage == "another model":
         with_copies(finished, "other@0123")
     else:
@@ -150,7 +149,7 @@ def test_damaged_altered_copies_are_removed_and_the_index_stays(finished: JobDir
     assert mend(finished) == []
 
 
-def test_two_damaged_files_of_a_partition_are_taken_back_together(finished: JobDir) -> None:
+def test_two_damaged_files_of_a_partition_are_taken_back_together(finished: OpenJob) -> None:
     cut(finished.img_emb(1))
     flip(finished.metadata(1))
     flip(finished.metadata(2))
@@ -158,7 +157,7 @@ def test_two_damaged_files_of_a_partition_are_taken_back_together(finished: JobD
     assert missing(finished) == [(1, 0), (1, 1), (1, 2), (2, 0)]
 
 
-def test_a_dry_run_says_the_same_and_changes_nothing(finished: JobDir) -> None:
+def test_a_dry_run_says_the_same_and_changes_nothing(finished: OpenJob) -> None:
     cut(finished.img_emb(1))
     cut(finished.paths(0))
     finished.current.write_bytes(b"0009-gone\n")
@@ -172,7 +171,7 @@ def test_a_dry_run_says_the_same_and_changes_nothing(finished: JobDir) -> None:
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_path_list_comes_back_from_the_sealed_files(finished: JobDir, tmp_path: Path, damage: str) -> None:
+def test_a_path_list_comes_back_from_the_sealed_files(finished: OpenJob, tmp_path: Path, damage: str) -> None:
     before = snapshot(finished.path)
     (tmp_path / "photos.txt").unlink()
     DAMAGES[damage](finished.paths(1))
@@ -183,7 +182,7 @@ def test_a_path_list_comes_back_from_the_sealed_files(finished: JobDir, tmp_path
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_path_list_comes_back_from_the_source(half: JobDir, damage: str) -> None:
+def test_a_path_list_comes_back_from_the_source(half: OpenJob, damage: str) -> None:
     before = snapshot(half.path)
     DAMAGES[damage](half.paths(1))
     cut(half.paths(2))
@@ -194,20 +193,20 @@ def test_a_path_list_comes_back_from_the_source(half: JobDir, damage: str) -> No
 
 
 def test_a_path_list_of_a_partition_that_is_taken_back_comes_from_its_metadata(
-    finished: JobDir, tmp_path: Path
+    finished: OpenJob, tmp_path: Path
 ) -> None:
     (tmp_path / "photos.txt").unlink()
-    before = all_paths(finished, load_manifest(finished))
+    before = all_paths(finished)
     cut(finished.paths(1))
     flip(finished.img_emb(1))
     assert [outcome.mended for outcome in mend(finished)] == [True, True]
-    assert all_paths(finished, load_manifest(finished)) == before
+    assert all_paths(finished) == before
     assert missing(finished) == [(1, 0), (1, 1), (1, 2)]
 
 
 @pytest.mark.parametrize("change", ["gone", "longer", "other", "stdin"])
 def test_a_path_list_that_nothing_can_give_again_is_to_be_restored(
-    half: JobDir, tmp_path: Path, change: str, monkeypatch: pytest.MonkeyPatch
+    half: OpenJob, tmp_path: Path, change: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photos = tmp_path / "photos.txt"
     if change == "gone":
@@ -225,13 +224,13 @@ def test_a_path_list_that_nothing_can_give_again_is_to_be_restored(
 
 
 def test_a_source_that_changes_while_it_is_listed_gives_no_path_list(
-    half: JobDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    half: OpenJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photos = tmp_path / "photos.txt"
     real = room._why_not_the_same
 
-    def then_changed(job: JobDir, manifest: Any) -> str:
-        reason = real(job, manifest)
+    def then_changed(job: OpenJob) -> str:
+        reason = real(job)
         photos.write_text("a.jpg\n" * 60)
         return reason
 
@@ -243,7 +242,7 @@ def test_a_source_that_changes_while_it_is_listed_gives_no_path_list(
     assert not half.paths(2).exists()
 
 
-def test_a_damaged_job_json_is_left_and_with_it_all_else(finished: JobDir) -> None:
+def test_a_damaged_job_json_is_left_and_with_it_all_else(finished: OpenJob) -> None:
     cut(finished.spec)
     cut(finished.img_emb(1))
     before = snapshot(finished.path)
@@ -263,7 +262,7 @@ def second_build(job: JobDir) -> tuple[str, str]:
     return first, second
 
 
-def test_current_falls_back_to_another_whole_build(finished: JobDir) -> None:
+def test_current_falls_back_to_another_whole_build(finished: OpenJob) -> None:
     first, second = second_build(finished)
     flip(finished.build_dir(first) / builds.INDEX_FILE)
     assert [outcome.mended for outcome in mend(finished)] == [True, True]
@@ -273,7 +272,7 @@ def test_current_falls_back_to_another_whole_build(finished: JobDir) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"0007-gone\n", None])
-def test_a_damaged_current_names_a_whole_build_again(finished: JobDir, content: bytes | None) -> None:
+def test_a_damaged_current_names_a_whole_build_again(finished: OpenJob, content: bytes | None) -> None:
     before = snapshot(finished.path)
     finished.current.unlink() if content is None else finished.current.write_bytes(content)
     assert [outcome.mended for outcome in mend(finished)] == [True]
@@ -281,7 +280,7 @@ def test_a_damaged_current_names_a_whole_build_again(finished: JobDir, content: 
 
 
 @pytest.mark.parametrize("name", [builds.INDEX_FILE, builds.IMAGES_FILE, builds.INFO_FILE])
-def test_without_another_build_the_next_index_builds_one(finished: JobDir, name: str) -> None:
+def test_without_another_build_the_next_index_builds_one(finished: OpenJob, name: str) -> None:
     (first,) = builds.build_names(finished)
     cut(finished.build_dir(first) / name)
     assert all(outcome.mended for outcome in mend(finished))
@@ -292,7 +291,7 @@ def test_without_another_build_the_next_index_builds_one(finished: JobDir, name:
     assert list(verify(finished, Checked())) == []
 
 
-def test_leftovers_go_and_what_is_not_ours_stays(finished: JobDir, half_of_it: JobOf) -> None:
+def test_leftovers_go_and_what_is_not_ours_stays(finished: OpenJob, half_of_it: JobOf) -> None:
     before = snapshot(finished.path)
     mine = finished.path / "index" / "notes.txt"
     mine.write_text("mine")
@@ -316,12 +315,12 @@ def test_leftovers_go_and_what_is_not_ours_stays(finished: JobDir, half_of_it: J
 def half_of_it(tmp_path: Path) -> JobOf:
     def make() -> JobDir:
         (tmp_path / "other").mkdir()
-        return job_of_a_list(tmp_path / "other", sealed=[], chunks={1: [0]})[0]
+        return job_of_a_list(tmp_path / "other", sealed=[], chunks={1: [0]})
 
     return make
 
 
-def test_nothing_behind_a_link_out_of_the_job_is_removed(finished: JobDir, tmp_path: Path) -> None:
+def test_nothing_behind_a_link_out_of_the_job_is_removed(finished: OpenJob, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     (finished.path / "img_emb").rename(elsewhere)
     (finished.path / "img_emb").symlink_to(elsewhere)
@@ -335,7 +334,7 @@ def test_nothing_behind_a_link_out_of_the_job_is_removed(finished: JobDir, tmp_p
 
 
 def test_what_can_not_be_removed_is_said_and_the_rest_goes_on(
-    finished: JobDir, monkeypatch: pytest.MonkeyPatch
+    finished: OpenJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flip(finished.img_emb(0))
     flip(finished.img_emb(1))
@@ -359,7 +358,7 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("after", range(9))
 def test_a_repair_that_is_killed_leaves_a_job_that_the_next_one_mends(
-    finished: JobDir, monkeypatch: pytest.MonkeyPatch, after: int
+    finished: OpenJob, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
     before = sealed_bytes(finished)
     (first,) = builds.build_names(finished)
@@ -395,7 +394,7 @@ def test_a_repair_that_is_killed_leaves_a_job_that_the_next_one_mends(
     assert sealed_bytes(finished) == before
 
 
-def test_a_partition_that_is_sealed_anew_meanwhile_is_not_taken_back_twice(finished: JobDir) -> None:
+def test_a_partition_that_is_sealed_anew_meanwhile_is_not_taken_back_twice(finished: OpenJob) -> None:
     before = sealed_bytes(finished)
     cut(finished.img_emb(1))
     cut(finished.metadata(1))
@@ -408,9 +407,8 @@ def test_a_partition_that_is_sealed_anew_meanwhile_is_not_taken_back_twice(finis
     assert ledger.is_sealed(finished, 1)
 
 
-def test_the_rows_of_a_rebuilt_path_list_are_read_as_before(half: JobDir) -> None:
-    manifest = load_manifest(half)
-    before = all_paths(half, manifest)
+def test_the_rows_of_a_rebuilt_path_list_are_read_as_before(half: OpenJob) -> None:
+    before = all_paths(half)
     os.remove(half.paths(0))
     mend(half)
-    assert path_list.read_paths(half, manifest.partition(0)) == before[:25]
+    assert path_list.read_paths(half, half.manifest.partition(0)) == before[:25]

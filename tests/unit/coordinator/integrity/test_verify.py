@@ -17,6 +17,7 @@ from shared.errors import JobNotFound
 from shared.job import builds, path_list
 from shared.job.directory import JobDir
 from shared.job.manifest import load_manifest
+from shared.job.opened import OpenJob, open_job
 from shared.job.partition import checkpoint, ledger
 from shared.storage import files
 from tests.support.damage import DAMAGES, age, cut, flip, snapshot
@@ -26,15 +27,15 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def finished(tmp_path: Path) -> JobDir:
+def finished(tmp_path: Path) -> OpenJob:
     """A job of which everything is sealed, with an index."""
-    return job_of_a_list(tmp_path, index=True)[0]
+    return job_of_a_list(tmp_path, index=True)
 
 
 @pytest.fixture
-def half(tmp_path: Path) -> JobDir:
+def half(tmp_path: Path) -> OpenJob:
     """A job with a sealed partition, one with two of three chunks, and one with nothing yet."""
-    return job_of_a_list(tmp_path, sealed=[0], chunks={1: [0, 2]})[0]
+    return job_of_a_list(tmp_path, sealed=[0], chunks={1: [0, 2]})
 
 
 def found(job: JobDir) -> dict[str, Finding]:
@@ -56,13 +57,13 @@ def test_a_whole_job_has_no_finding_and_all_of_it_is_checked(finished: JobDir) -
     assert snapshot(finished.path) == before
 
 
-def test_a_job_under_way_has_no_finding(half: JobDir) -> None:
+def test_a_job_under_way_has_no_finding(half: OpenJob) -> None:
     assert found(half) == {}
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("kind", ["img_emb", "metadata", "errors"])
-def test_a_damaged_sealed_file_is_named_and_leads_to_its_partition(finished: JobDir, kind: str, damage: str) -> None:
+def test_a_damaged_sealed_file_is_named_and_leads_to_its_partition(finished: OpenJob, kind: str, damage: str) -> None:
     path: Path = getattr(finished, kind)(1)
     DAMAGES[damage](path)
     (finding,) = verify(finished, Checked())
@@ -74,7 +75,7 @@ def test_a_damaged_sealed_file_is_named_and_leads_to_its_partition(finished: Job
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty"])
-def test_a_damaged_seal_is_named(finished: JobDir, damage: str) -> None:
+def test_a_damaged_seal_is_named(finished: OpenJob, damage: str) -> None:
     DAMAGES[damage](finished.seal(2))
     assert kinds(finished) == {"ledger/0002.json": Kind.DAMAGE}
 
@@ -95,7 +96,7 @@ def test_a_damaged_seal_is_named(finished: JobDir, damage: str) -> None:
         ({"colour": 1}, "unexpected keyword"),
     ],
 )
-def test_a_seal_that_does_not_fit_its_partition_is_named(finished: JobDir, change: dict[str, Any], said: str) -> None:
+def test_a_seal_that_does_not_fit_its_partition_is_named(finished: OpenJob, change: dict[str, Any], said: str) -> None:
     path = finished.seal(1)
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     (finding,) = verify(finished, Checked())
@@ -103,7 +104,7 @@ def test_a_seal_that_does_not_fit_its_partition_is_named(finished: JobDir, chang
     assert said in finding.wrong
 
 
-def test_sealed_files_without_their_seal_are_left_over(finished: JobDir) -> None:
+def test_sealed_files_without_their_seal_are_left_over(finished: OpenJob) -> None:
     finished.seal(1).unlink()
     finding = found(finished)["img_emb/img_emb_0001.npy"]
     assert (finding.kind, finding.remove) == (Kind.LEFTOVER, finished.sealed_files(1))
@@ -111,8 +112,8 @@ def test_sealed_files_without_their_seal_are_left_over(finished: JobDir) -> None
 
 
 def test_sealed_files_that_somebody_may_be_writing_are_not_to_be_removed(tmp_path: Path) -> None:
-    job, _ = job_of_a_list(tmp_path, sealed=[], chunks={0: range(3), 1: range(3)})
-    other, _ = job_of_a_list(tmp_path_of(tmp_path), sealed=[0])
+    job = job_of_a_list(tmp_path, sealed=[], chunks={0: range(3), 1: range(3)})
+    other = job_of_a_list(tmp_path_of(tmp_path), sealed=[0])
     for path in job.sealed_files(0):
         path.parent.mkdir()
         shutil.copy(other.path / path.relative_to(job.path), path)
@@ -130,7 +131,7 @@ def tmp_path_of(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("damage", [name for name in DAMAGES if name != "deleted"])
-def test_a_damaged_chunk_is_named(half: JobDir, damage: str) -> None:
+def test_a_damaged_chunk_is_named(half: OpenJob, damage: str) -> None:
     DAMAGES[damage](half.chunk(1, 2))
     (finding,) = verify(half, Checked())
     assert (finding.path, finding.kind) == ("chunks/0001/0002.parquet", Kind.DAMAGE)
@@ -138,14 +139,13 @@ def test_a_damaged_chunk_is_named(half: JobDir, damage: str) -> None:
     assert "With a repair it is taken back, and the next indexing embeds its 5 images again." in finding.sentence
 
 
-def test_a_chunk_of_another_size_or_model_is_named(half: JobDir, tmp_path: Path) -> None:
-    manifest = load_manifest(half)
-    larger = replace(manifest, chunk_size=15)
+def test_a_chunk_of_another_size_or_model_is_named(half: OpenJob, tmp_path: Path) -> None:
+    larger = replace(half.manifest, chunk_size=15)
     half.chunk(1, 2).unlink()
-    commit(half, larger, 1, 1, all_paths(half, manifest))
-    other = replace(manifest, model=replace(manifest.model, image_size=9))
+    commit(OpenJob(half.path, larger), 1, 1, all_paths(half))
+    other = replace(half.manifest, model=replace(half.manifest.model, image_size=9))
     half.chunk(1, 2).unlink(missing_ok=True)
-    commit(half, other, 1, 2, all_paths(half, manifest))
+    commit(OpenJob(half.path, other), 1, 2, all_paths(half))
     named = found(half)
     assert {path: finding.kind for path, finding in named.items()} == {
         "chunks/0001/0001.parquet": Kind.DAMAGE,
@@ -155,7 +155,7 @@ def test_a_chunk_of_another_size_or_model_is_named(half: JobDir, tmp_path: Path)
     assert other.model.fingerprint in named["chunks/0001/0002.parquet"].wrong
 
 
-def test_chunks_that_no_partition_has_are_left_over(half: JobDir) -> None:
+def test_chunks_that_no_partition_has_are_left_over(half: OpenJob) -> None:
     shutil.copy(half.chunk(1, 0), half.chunk(1, 7))
     shutil.copytree(half.chunk_dir(1), half.chunk_dir(9))
     shutil.copytree(half.chunk_dir(1), half.chunk_dir(0))
@@ -168,15 +168,15 @@ def test_chunks_that_no_partition_has_are_left_over(half: JobDir) -> None:
 
 
 def test_chunks_that_were_left_beside_a_damaged_seal_are_kept_for_it(tmp_path: Path) -> None:
-    other, _ = job_of_a_list(tmp_path_of(tmp_path), sealed=[], chunks={0: range(3)})
-    job, _ = job_of_a_list(tmp_path, sealed=[0])
+    other = job_of_a_list(tmp_path_of(tmp_path), sealed=[], chunks={0: range(3)})
+    job = job_of_a_list(tmp_path, sealed=[0])
     shutil.copytree(other.chunk_dir(0), job.chunk_dir(0))
     cut(job.seal(0))
     flip(job.chunk(0, 1))
     assert kinds(job) == {"ledger/0000.json": Kind.DAMAGE, "chunks/0000/0001.parquet": Kind.DAMAGE}
 
 
-def test_what_lies_beyond_the_manifest_is_left_over(finished: JobDir) -> None:
+def test_what_lies_beyond_the_manifest_is_left_over(finished: OpenJob) -> None:
     shutil.copy(finished.seal(0), finished.seal(5))
     shutil.copy(finished.paths(0), finished.paths(6))
     shutil.copy(finished.metadata(0), finished.metadata(7))
@@ -195,7 +195,7 @@ def test_what_lies_beyond_the_manifest_is_left_over(finished: JobDir) -> None:
 
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize(("partition", "need"), [(0, "no work needs it"), (2, "can't be embedded without it")])
-def test_a_damaged_path_list_is_named_with_who_needs_it(half: JobDir, damage: str, partition: int, need: str) -> None:
+def test_a_damaged_path_list_is_named_with_who_needs_it(half: OpenJob, damage: str, partition: int, need: str) -> None:
     DAMAGES[damage](half.paths(partition))
     (finding,) = verify(half, Checked())
     assert (finding.path, finding.kind) == (f"paths/paths_{partition:04d}.parquet", Kind.DAMAGE)
@@ -203,10 +203,9 @@ def test_a_damaged_path_list_is_named_with_who_needs_it(half: JobDir, damage: st
     assert need in finding.wrong
 
 
-def test_a_path_list_with_other_images_is_noticed_and_nothing_else_is_judged(finished: JobDir) -> None:
-    manifest = load_manifest(finished)
-    paths = all_paths(finished, manifest)
-    path_list.write_paths(finished, manifest.partition(1), [f"{path}x" for path in paths[25:50]])
+def test_a_path_list_with_other_images_is_noticed_and_nothing_else_is_judged(finished: OpenJob) -> None:
+    paths = all_paths(finished)
+    path_list.write_paths(finished, finished.manifest.partition(1), [f"{path}x" for path in paths[25:50]])
     cut(finished.seal(0))
     assert kinds(finished) == {"job.json": Kind.DAMAGE}
 
@@ -215,7 +214,7 @@ def test_a_path_list_with_other_images_is_noticed_and_nothing_else_is_judged(fin
     "change", [{"listed": 50}, {"listed": 61}, {"listed": 1_000}, {"partition_size": 24}, {"partition_size": 26}]
 )
 def test_a_number_of_job_json_that_was_changed_never_condemns_what_is_good(
-    finished: JobDir, change: dict[str, int]
+    finished: OpenJob, change: dict[str, int]
 ) -> None:
     finished.spec.write_text(json.dumps(json.loads(finished.spec.read_text()) | change))
     named = found(finished)
@@ -223,7 +222,7 @@ def test_a_number_of_job_json_that_was_changed_never_condemns_what_is_good(
     assert [path for path, finding in named.items() if finding.remove or finding.promote] == []
 
 
-def test_a_dimension_that_was_changed_never_condemns_the_seals(finished: JobDir) -> None:
+def test_a_dimension_that_was_changed_never_condemns_the_seals(finished: OpenJob) -> None:
     table = json.loads(finished.spec.read_text())
     finished.spec.write_text(json.dumps(table | {"model": table["model"] | {"dim": 17}}))
     (finding,) = verify(finished, Checked())
@@ -231,21 +230,21 @@ def test_a_dimension_that_was_changed_never_condemns_the_seals(finished: JobDir)
     assert "17 dimensions, and those that are sealed have 16" in finding.wrong
 
 
-def test_a_chunk_size_that_was_changed_never_condemns_the_chunks(half: JobDir) -> None:
+def test_a_chunk_size_that_was_changed_never_condemns_the_chunks(half: OpenJob) -> None:
     half.spec.write_text(json.dumps(json.loads(half.spec.read_text()) | {"chunk_size": 11}))
     (finding,) = verify(half, Checked())
     assert (finding.path, finding.kind, finding.remove) == ("job.json", Kind.DAMAGE, ())
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty"])
-def test_a_damaged_job_json_is_named_and_can_not_be_repaired(finished: JobDir, damage: str) -> None:
+def test_a_damaged_job_json_is_named_and_can_not_be_repaired(finished: OpenJob, damage: str) -> None:
     DAMAGES[damage](finished.spec)
     (finding,) = verify(finished, Checked())
     assert (finding.path, finding.kind, finding.remedy) == ("job.json", Kind.DAMAGE, "")
     assert "Repair can't" in finding.sentence
 
 
-def test_no_job_is_an_error(finished: JobDir) -> None:
+def test_no_job_is_an_error(finished: OpenJob) -> None:
     finished.spec.unlink()
     with pytest.raises(JobNotFound):
         list(verify(finished, Checked()))
@@ -253,7 +252,7 @@ def test_no_job_is_an_error(finished: JobDir) -> None:
 
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("name", [builds.INDEX_FILE, builds.IMAGES_FILE])
-def test_a_damaged_index_is_named_and_current_with_it(finished: JobDir, name: str, damage: str) -> None:
+def test_a_damaged_index_is_named_and_current_with_it(finished: OpenJob, name: str, damage: str) -> None:
     (build,) = builds.build_names(finished)
     DAMAGES[damage](finished.build_dir(build) / name)
     current, finding = verify(finished, Checked())
@@ -264,21 +263,21 @@ def test_a_damaged_index_is_named_and_current_with_it(finished: JobDir, name: st
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty"])
-def test_a_damaged_description_of_an_index_is_named(finished: JobDir, damage: str) -> None:
+def test_a_damaged_description_of_an_index_is_named(finished: OpenJob, damage: str) -> None:
     (build,) = builds.build_names(finished)
     DAMAGES[damage](finished.build_dir(build) / builds.INFO_FILE)
     assert kinds(finished) == {"index/CURRENT": Kind.DAMAGE, f"index/{build}": Kind.DAMAGE}
 
 
 @pytest.mark.parametrize("content", [b"", b"0007-gone\n", b"../../etc\n", b"\xff\xfe"])
-def test_a_damaged_current_is_to_name_the_build_that_is_whole(finished: JobDir, content: bytes) -> None:
+def test_a_damaged_current_is_to_name_the_build_that_is_whole(finished: OpenJob, content: bytes) -> None:
     (build,) = builds.build_names(finished)
     finished.current.write_bytes(content)
     (finding,) = verify(finished, Checked())
     assert (finding.path, finding.kind, finding.promote) == ("index/CURRENT", Kind.DAMAGE, build)
 
 
-def test_a_current_that_was_deleted_is_to_name_the_build_that_is_whole(finished: JobDir) -> None:
+def test_a_current_that_was_deleted_is_to_name_the_build_that_is_whole(finished: OpenJob) -> None:
     (build,) = builds.build_names(finished)
     finished.current.unlink()
     (finding,) = verify(finished, Checked())
@@ -286,13 +285,13 @@ def test_a_current_that_was_deleted_is_to_name_the_build_that_is_whole(finished:
 
 
 @pytest.mark.parametrize("change", [{"fingerprint": "other@0"}, {"ntotal": 57}, {"dim": 15}])
-def test_a_build_of_another_model_or_size_is_named(finished: JobDir, change: dict[str, Any]) -> None:
+def test_a_build_of_another_model_or_size_is_named(finished: OpenJob, change: dict[str, Any]) -> None:
     (build,) = builds.build_names(finished)
     builds.write_info(finished, replace(builds.read_info(finished, build), **change))
     assert kinds(finished) == {"index/CURRENT": Kind.DAMAGE, f"index/{build}": Kind.DAMAGE}
 
 
-def test_a_build_of_another_format_is_left_for_the_version_that_made_it(finished: JobDir) -> None:
+def test_a_build_of_another_format_is_left_for_the_version_that_made_it(finished: OpenJob) -> None:
     (build,) = builds.build_names(finished)
     builds.write_info(finished, replace(builds.read_info(finished, build), format=7))
     finding = found(finished)[f"index/{build}"]
@@ -300,7 +299,7 @@ def test_a_build_of_another_format_is_left_for_the_version_that_made_it(finished
     assert "format 7" in finding.wrong
 
 
-def test_an_index_of_other_embeddings_is_kept(finished: JobDir) -> None:
+def test_an_index_of_other_embeddings_is_kept(finished: OpenJob) -> None:
     (build,) = builds.build_names(finished)
     builds.write_info(finished, replace(builds.read_info(finished, build), ledger_digest="0" * 64))
     (finding,) = verify(finished, Checked())
@@ -308,7 +307,7 @@ def test_an_index_of_other_embeddings_is_kept(finished: JobDir) -> None:
     assert "other embeddings" in finding.wrong
 
 
-def test_an_unfinished_build_is_left_over_once_it_is_old(finished: JobDir) -> None:
+def test_an_unfinished_build_is_left_over_once_it_is_old(finished: OpenJob) -> None:
     unfinished = finished.build_dir("0002-ab12cd34")
     unfinished.mkdir()
     (unfinished / builds.INDEX_FILE).write_bytes(b"half")
@@ -319,7 +318,7 @@ def test_an_unfinished_build_is_left_over_once_it_is_old(finished: JobDir) -> No
     assert finding.remove == (unfinished / builds.INDEX_FILE, unfinished)
 
 
-def test_a_file_written_aside_is_left_over_once_it_is_old(half: JobDir) -> None:
+def test_a_file_written_aside_is_left_over_once_it_is_old(half: OpenJob) -> None:
     asides = [path.parent / f".{path.name}.{'0' * 32}.tmp" for path in (half.chunk(1, 1), half.img_emb(1), half.spec)]
     for aside in asides:
         aside.write_bytes(b"half")
@@ -329,7 +328,7 @@ def test_a_file_written_aside_is_left_over_once_it_is_old(half: JobDir) -> None:
     assert {finding.remove for finding in verify(half, Checked())} == {(aside,) for aside in asides}
 
 
-def test_files_of_others_are_one_line_and_stay(half: JobDir) -> None:
+def test_files_of_others_are_one_line_and_stay(half: OpenJob) -> None:
     for number in range(12):
         (half.path / f"notes{number}.txt").touch()
     (half.path / "chunks" / "0001" / ".hidden.tmp").touch()
@@ -340,7 +339,7 @@ def test_files_of_others_are_one_line_and_stay(half: JobDir) -> None:
     assert finding.wrong.endswith("and 8 more.")
 
 
-def test_weights_that_the_job_keeps_are_checked(finished: JobDir) -> None:
+def test_weights_that_the_job_keeps_are_checked(finished: OpenJob) -> None:
     table = json.loads(finished.spec.read_text())
     model = load_manifest(finished).model
     for weights, sha256 in ((b"good", model.weights_sha256), (b"good", None)):
@@ -392,7 +391,7 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
     ],
 )
 def test_a_disk_that_does_not_answer_is_a_finding_and_condemns_nothing(
-    half: JobDir, silent: Callable[[Path], None], name: str
+    half: OpenJob, silent: Callable[[Path], None], name: str
 ) -> None:
     if name.startswith("index"):
         half.build_dir("0001-x").mkdir(parents=True)
@@ -409,7 +408,7 @@ def test_a_disk_that_does_not_answer_is_a_finding_and_condemns_nothing(
         assert [finding.path for finding in named if finding.remove or finding.promote] == []
 
 
-def test_findings_come_while_the_rest_is_still_to_be_read(finished: JobDir) -> None:
+def test_findings_come_while_the_rest_is_still_to_be_read(finished: OpenJob) -> None:
     flip(finished.errors(0))
     flip(finished.errors(2))
     checked = Checked()
@@ -425,22 +424,22 @@ def test_findings_come_while_the_rest_is_still_to_be_read(finished: JobDir) -> N
 def examples(tmp_path_factory: pytest.TempPathFactory) -> list[JobDir]:
     directories = [tmp_path_factory.mktemp(name) for name in ("finished", "half")]
     return [
-        job_of_a_list(directories[0], index=True)[0],
-        job_of_a_list(directories[1], sealed=[0], chunks={1: [0, 2]})[0],
+        job_of_a_list(directories[0], index=True),
+        job_of_a_list(directories[1], sealed=[0], chunks={1: [0, 2]}),
     ]
 
 
 def content(job: JobDir) -> Any:
     """All that can be read of a job and matters: images, embeddings, the index and what is promoted."""
-    manifest = load_manifest(job)
-    seals = [replace(seal, seconds=0.0, sealed_at=0.0) for seal in ledger.sealed(job, manifest)]
+    job = open_job(job)
+    seals = [replace(seal, seconds=0.0, sealed_at=0.0) for seal in ledger.sealed(job)]
     chunks = []
     for partition in job.chunk_partitions():
-        for chunk in manifest.chunks(manifest.partition(partition)):
+        for chunk in job.manifest.chunks(job.manifest.partition(partition)):
             if chunk.number in job.chunk_numbers(partition):
-                table, embeddings = checkpoint.read_chunk(job, manifest, chunk)
+                table, embeddings = checkpoint.read_chunk(job, chunk)
                 chunks.append((table.replace_schema_metadata(None).to_pydict(), embeddings.tobytes()))
-    return all_paths(job, manifest), seals, chunks, builds.current_build(job), manifest.model.fingerprint
+    return all_paths(job), seals, chunks, builds.current_build(job), job.manifest.model.fingerprint
 
 
 @given(data=st.data())

@@ -16,7 +16,8 @@ from shared.errors import JobBusy, JobMismatch, ModelError, SourceError
 from shared.images.paths import to_os_path
 from shared.job import path_list
 from shared.job.directory import JobDir
-from shared.job.manifest import Manifest, load_manifest
+from shared.job.manifest import load_manifest
+from shared.job.opened import OpenJob, open_job
 from shared.models import resolve_model
 from shared.settings import Settings
 
@@ -30,13 +31,13 @@ def photos(folder: Path, count: int = 7) -> Path:
     return folder
 
 
-def make(source: Path | str, job: JobDir, settings: Settings = SMALL) -> Manifest:
+def make(source: Path | str, job: JobDir, settings: Settings = SMALL) -> OpenJob:
     return make_or_open(str(source), job, settings, lambda count: None)
 
 
 def paths_of(job: JobDir) -> list[str]:
-    manifest = load_manifest(job)
-    return [path for partition in manifest.partitions for path in path_list.read_paths(job, partition)]
+    job = open_job(job)
+    return [path for partition in job.manifest.partitions for path in path_list.read_paths(job, partition)]
 
 
 @pytest.fixture
@@ -47,22 +48,27 @@ def job(tmp_path: Path) -> JobDir:
 def test_a_job_is_made_from_its_source(tmp_path: Path, job: JobDir) -> None:
     source = photos(tmp_path / "photos")
     (source / "notes.txt").touch()
-    manifest = make(source, job)
-    assert load_manifest(job) == manifest
-    assert (manifest.listed, manifest.partition_count, manifest.partition_size, manifest.chunk_size) == (7, 3, 3, 2)
-    assert (manifest.source.kind, manifest.source.location) == ("folder", str(source))
-    assert manifest.source.left_out == {".txt": 1}
-    assert manifest.model == resolve_model("efficientnet-lite0")
-    assert manifest.made_by.startswith("lookalike ")
+    job = make(source, job)
+    assert load_manifest(job) == job.manifest
+    assert (
+        job.manifest.listed,
+        job.manifest.partition_count,
+        job.manifest.partition_size,
+        job.manifest.chunk_size,
+    ) == (7, 3, 3, 2)
+    assert (job.manifest.source.kind, job.manifest.source.location) == ("folder", str(source))
+    assert job.manifest.source.left_out == {".txt": 1}
+    assert job.manifest.model == resolve_model("efficientnet-lite0")
+    assert job.manifest.made_by.startswith("lookalike ")
     assert paths_of(job) == [str(source / f"{number}.jpg") for number in range(7)]
     assert sorted(path.name for path in job.path.iterdir()) == ["job.json", "paths"]
 
 
 def test_settings_go_into_the_manifest(tmp_path: Path, job: JobDir) -> None:
     settings = Settings(model="efficientnet-b4", max_image_pixels=123, max_image_bytes=456)
-    manifest = make(photos(tmp_path / "photos"), job, settings)
-    assert (manifest.max_image_pixels, manifest.max_image_bytes) == (123, 456)
-    assert (manifest.model.name, manifest.chunk_size) == ("efficientnet-b4", manifest.model.chunk_size)
+    job = make(photos(tmp_path / "photos"), job, settings)
+    assert (job.manifest.max_image_pixels, job.manifest.max_image_bytes) == (123, 456)
+    assert (job.manifest.model.name, job.manifest.chunk_size) == ("efficientnet-b4", job.manifest.model.chunk_size)
 
 
 def test_the_same_command_again_opens_the_job_as_it_is(tmp_path: Path, job: JobDir) -> None:
@@ -72,9 +78,9 @@ def test_the_same_command_again_opens_the_job_as_it_is(tmp_path: Path, job: JobD
     photos(source, 9)  # What the job holds was settled when it was made.
     told: list[int] = []
     again = make_or_open(f"{source}/", job, Settings(), told.append)
-    assert again == first
+    assert again.manifest == first.manifest
     assert (told, job.spec.stat().st_mtime_ns) == ([], written)
-    assert make(source, job, Settings(model="efficientnet-lite0")) == first
+    assert make(source, job, Settings(model="efficientnet-lite0")).manifest == first.manifest
 
 
 def test_the_count_is_told_while_the_images_are_listed(tmp_path: Path, job: JobDir) -> None:
@@ -85,13 +91,13 @@ def test_the_count_is_told_while_the_images_are_listed(tmp_path: Path, job: JobD
 
 
 def test_sizes_that_differ_from_the_jobs_are_refused_and_both_are_named(tmp_path: Path, job: JobDir) -> None:
-    manifest = make(photos(tmp_path / "photos"), job)
-    require_sizes(job, manifest, None, None)
-    require_sizes(job, manifest, 3, 2)
+    job = make(photos(tmp_path / "photos"), job)
+    require_sizes(job, None, None)
+    require_sizes(job, 3, 2)
     with pytest.raises(JobMismatch, match=r"partitions of 3 images, not of 50,000.*the option partition_size"):
-        require_sizes(job, manifest, 50_000, 2)
+        require_sizes(job, 50_000, 2)
     with pytest.raises(JobMismatch, match=r"chunks of 2 images, not of 1,000.*the option chunk_size"):
-        require_sizes(job, manifest, None, 1_000)
+        require_sizes(job, None, 1_000)
 
 
 def test_another_source_is_refused_and_both_are_named(tmp_path: Path, job: JobDir) -> None:
@@ -131,28 +137,28 @@ def test_decode_mode_and_precision_are_the_jobs_own(
     tmp_path: Path, job: JobDir, made: dict[str, Any], other: dict[str, Any], named: str
 ) -> None:
     source = photos(tmp_path / "photos")
-    manifest = make(source, job, Settings(**made))
+    job = make(source, job, Settings(**made))
     for settings in (Settings(), Settings(**made), Settings(model="efficientnet-lite0")):
-        assert make(source, job, settings) == manifest
+        assert make(source, job, settings).manifest == job.manifest
     with pytest.raises(JobMismatch, match=rf"{named}.*leave the option {next(iter(other))} out, or name another JOB"):
         make(source, job, Settings(**other))
-    assert load_manifest(job) == manifest
+    assert load_manifest(job) == job.manifest
 
 
 def test_a_strict_job_says_so_in_its_file_and_fingerprint(tmp_path: Path, job: JobDir) -> None:
-    manifest = make(photos(tmp_path / "photos"), job, Settings(decode="strict"))
+    job = make(photos(tmp_path / "photos"), job, Settings(decode="strict"))
     table = json.loads(job.spec.read_text())
     assert table["model"]["preprocessing"].endswith("decoded whole, stretched to a square, linear")
-    assert manifest.model.decode == "strict"
-    assert table["fingerprint"] == manifest.model.fingerprint != resolve_model("efficientnet-lite0").fingerprint
+    assert job.manifest.model.decode == "strict"
+    assert table["fingerprint"] == job.manifest.model.fingerprint != resolve_model("efficientnet-lite0").fingerprint
 
 
 def test_a_changed_list_is_refused_and_a_copy_of_it_is_not(tmp_path: Path, job: JobDir) -> None:
     source = tmp_path / "list.txt"
     source.write_text("a.jpg\nb.jpg\n")
-    manifest = make(source, job)
+    job = make(source, job)
     (tmp_path / "copy.txt").write_text("a.jpg\r\n\r\nb.jpg")
-    assert make(tmp_path / "copy.txt", job) == manifest
+    assert make(tmp_path / "copy.txt", job).manifest == job.manifest
     for text in ("a.jpg\nb.jpg\nc.jpg\n", "b.jpg\na.jpg\n", "a.jpg\n", ""):
         source.write_text(text)
         with pytest.raises(JobMismatch, match=r"a list of 2 paths .*list\.txt.* differs from it \([0-3] paths\)"):
@@ -166,9 +172,9 @@ def test_standard_input_resumes_with_the_same_list_only(
         monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=BytesIO(text)))
 
     give(b"/a.jpg\n/b.jpg\n")
-    manifest = make("-", job)
+    job = make("-", job)
     give(b"/a.jpg\n/b.jpg\n")
-    assert make("-", job) == manifest
+    assert make("-", job).manifest == job.manifest
     give(b"/a.jpg\n")
     with pytest.raises(JobMismatch, match="a stdin of 2 paths"):
         make("-", job)
@@ -198,7 +204,7 @@ def test_a_listing_that_breaks_off_makes_no_job_and_the_next_one_starts_over(tmp
     assert not job.spec.exists()
     assert job.paths_numbers() == [0, 1, 2, 3, 4, 5]
     source.write_text("a.jpg\n")
-    assert make(source, job).partition_count == 1
+    assert make(source, job).manifest.partition_count == 1
     assert sorted(path.name for path in job.paths_dir.iterdir()) == ["paths_0000.parquet"]
 
 
@@ -230,12 +236,16 @@ def keras_file(path: Path, size: int = 64) -> Path:
 def test_a_model_given_as_a_file_lies_in_the_job_and_outlives_the_original(tmp_path: Path, job: JobDir) -> None:
     source, model = photos(tmp_path / "photos"), keras_file(tmp_path / "mine.keras")
     content, settings = model.read_bytes(), Settings(model=str(model))
-    manifest = make(source, job, settings)
-    assert (manifest.model.weights_file, manifest.model.image_size, manifest.model.dim) == ("mine.keras", 64, 32)
+    job = make(source, job, settings)
+    assert (job.manifest.model.weights_file, job.manifest.model.image_size, job.manifest.model.dim) == (
+        "mine.keras",
+        64,
+        32,
+    )
     assert (job.model_dir / "mine.keras").read_bytes() == content
     model.unlink()
-    assert make(source, job, settings) == manifest
-    assert make(source, job, Settings()) == manifest
+    assert make(source, job, settings).manifest == job.manifest
+    assert make(source, job, Settings()).manifest == job.manifest
     keras_file(tmp_path / "mine.keras", 96)
     with pytest.raises(JobMismatch, match="was made with the model custom@"):
         make(source, job, settings)
@@ -245,10 +255,10 @@ def test_weights_given_as_a_file_lie_in_the_job_and_outlive_the_original(tmp_pat
     source, weights = photos(tmp_path / "photos"), tmp_path / "b0_notop.h5"
     weights.write_bytes(b"weights")
     settings = Settings(model="efficientnet-b0", weights=weights)
-    manifest = make(source, job, settings)
+    job = make(source, job, settings)
     assert (job.model_dir / "b0_notop.h5").read_bytes() == b"weights"
     weights.unlink()
-    assert make(source, job, settings) == manifest
+    assert make(source, job, settings).manifest == job.manifest
     with pytest.raises(ModelError, match=r"other\.h5 does not exist"):
         make(source, job, Settings(model="efficientnet-b0", weights=tmp_path / "other.h5"))
     weights.write_bytes(b"other weights")
@@ -273,15 +283,15 @@ def test_a_job_that_another_coordinator_is_making_is_busy_and_stays_its_own(tmp_
             with pytest.raises(JobBusy, match="is listing the images"):
                 make(source, job)
     assert not job.spec.exists()
-    assert make(source, job).listed == 7
+    assert make(source, job).manifest.listed == 7
 
 
 def test_a_job_that_is_made_needs_no_lock(tmp_path: Path, job: JobDir) -> None:
     source = photos(tmp_path / "photos")
-    manifest = make(source, job)
+    job = make(source, job)
     with open(job.creation_lock, "w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        assert make(source, job) == manifest
+        assert make(source, job).manifest == job.manifest
 
 
 def test_a_lock_on_a_file_that_has_gone_keeps_nobody_out_and_is_taken_anew(
@@ -296,7 +306,7 @@ def test_a_lock_on_a_file_that_has_gone_keeps_nobody_out_and_is_taken_anew(
             job.creation_lock.unlink()
 
     monkeypatch.setattr(fcntl, "flock", lock_too_late)
-    assert make(photos(tmp_path / "photos"), job).listed == 7
+    assert make(photos(tmp_path / "photos"), job).manifest.listed == 7
     assert len(locked) == 2
     assert not job.creation_lock.exists()
 
@@ -308,7 +318,7 @@ def test_a_file_system_without_locks_is_no_obstacle(
         raise OSError(38, "Function not implemented")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    assert make(photos(tmp_path / "photos"), job).listed == 7
+    assert make(photos(tmp_path / "photos"), job).manifest.listed == 7
 
 
 def test_of_two_coordinators_that_make_one_job_where_there_are_no_locks_both_go_on_with_the_first_ones_identity(
@@ -327,7 +337,7 @@ def test_of_two_coordinators_that_make_one_job_where_there_are_no_locks_both_go_
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     monkeypatch.setattr(create, "resolve_model", meanwhile)
-    assert make(source, job) == made[1] == load_manifest(job)
+    assert make(source, job).manifest == made[1].manifest == load_manifest(job)
 
 
 def test_a_disk_that_is_full_leaves_no_job(tmp_path: Path, job: JobDir, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -343,7 +353,7 @@ def test_a_disk_that_is_full_leaves_no_job(tmp_path: Path, job: JobDir, monkeypa
         with pytest.raises(OSError, match="No space left"):
             make(source, job)
     assert not job.spec.exists()
-    assert make(source, job).listed == 7
+    assert make(source, job).manifest.listed == 7
     assert len(paths_of(job)) == 7
 
 
@@ -352,7 +362,7 @@ def test_paths_of_any_bytes_and_length_are_kept_byte_for_byte(tmp_path: Path, jo
     (tmp_path / "list.txt").write_bytes(b"".join(b"/photos/" + name + b"\n" for name in names))
     make(tmp_path / "list.txt", job)
     assert [os.fsencode(to_os_path(path)) for path in paths_of(job)] == [b"/photos/" + name for name in names]
-    assert make(tmp_path / "list.txt", job).listed == 5
+    assert make(tmp_path / "list.txt", job).manifest.listed == 5
 
 
 def test_what_is_left_out_is_in_the_manifest_by_its_reason(tmp_path: Path, job: JobDir) -> None:
@@ -360,7 +370,7 @@ def test_what_is_left_out_is_in_the_manifest_by_its_reason(tmp_path: Path, job: 
     (source / "loop").symlink_to(source)
     (source / "zero.jpg").symlink_to("/dev/zero")
     os.mkfifo(source / "pipe.jpg")
-    assert make(source, job).source.left_out == {"link to a folder above itself": 1, "not a regular file": 2}
+    assert make(source, job).manifest.source.left_out == {"link to a folder above itself": 1, "not a regular file": 2}
     assert load_manifest(job).source.left_out == {"link to a folder above itself": 1, "not a regular file": 2}
 
 
@@ -385,4 +395,4 @@ def test_a_source_whose_mount_goes_away_while_it_is_listed_makes_no_job(
     monkeypatch.undo()
     source.rmdir()
     (tmp_path / "gone").rename(source)
-    assert make(source, job).listed == 21
+    assert make(source, job).manifest.listed == 21

@@ -28,7 +28,8 @@ from shared.errors import CorruptFile, FingerprintMismatch, JobBusy, JobError, J
 from shared.errors.remedy import Remedy
 from shared.job import builds, path_list
 from shared.job.directory import JobDir
-from shared.job.manifest import Manifest, load_manifest
+from shared.job.manifest import load_manifest
+from shared.job.opened import OpenJob, open_job
 from shared.job.partition import ledger
 from shared.job.partition.sealing import open_embeddings
 from shared.settings import Settings
@@ -69,7 +70,7 @@ def job(tmp_path: Path) -> JobDir:
     return JobDir.at(tmp_path / "jobs" / "job")
 
 
-def imported(source: Path, job: JobDir, settings: Settings = SMALL, **options: Any) -> Manifest:
+def imported(source: Path, job: JobDir, settings: Settings = SMALL, **options: Any) -> OpenJob:
     return import_vectors(open_vectors(str(source)), job, settings, lambda doing, count: None, **options)
 
 
@@ -87,12 +88,12 @@ def files_of(job: JobDir) -> dict[str, bytes]:
 
 
 def test_an_import_is_a_job_like_any_other_with_all_its_partitions_sealed(source: Path, job: JobDir) -> None:
-    manifest = imported(source, job)
-    assert load_manifest(job) == manifest
-    assert (manifest.listed, manifest.partition_count, manifest.partition_size) == (25, 3, 10)
-    assert (manifest.source.kind, manifest.source.location) == ("embeddings", str(source))
-    assert (manifest.model.name, manifest.model.dim, manifest.model.is_imported) == ("imported", 16, True)
-    seals = list(ledger.sealed(job, manifest))
+    job = imported(source, job)
+    assert load_manifest(job) == job.manifest
+    assert (job.manifest.listed, job.manifest.partition_count, job.manifest.partition_size) == (25, 3, 10)
+    assert (job.manifest.source.kind, job.manifest.source.location) == ("embeddings", str(source))
+    assert (job.manifest.model.name, job.manifest.model.dim, job.manifest.model.is_imported) == ("imported", 16, True)
+    seals = list(ledger.sealed(job))
     assert [(seal.start, seal.stop, seal.embedded, seal.failed, seal.dim) for seal in seals] == [
         (0, 10, 9, 1, 16),
         (10, 20, 8, 2, 16),
@@ -103,15 +104,15 @@ def test_an_import_is_a_job_like_any_other_with_all_its_partitions_sealed(source
     stored = np.concatenate([open_embeddings(job.img_emb(seal.partition), seal.embedded, 16) for seal in seals])
     assert np.abs(stored.astype(np.float32) - unit(np.delete(drawn(), BAD, axis=0))).max() < 2.0**-11
     assert list(verify(job, Checked())) == []
-    progress = ProgressReader(job, manifest).read()
+    progress = ProgressReader(job).read()
     assert (progress.embedded, progress.failed, progress.pending, progress.complete) == (22, 3, 0, True)
     assert not list(job.path.rglob("*.tmp"))
     assert not job.creation_lock.exists()
 
 
 def test_paths_metadata_and_failed_rows_are_those_of_the_source(source: Path, job: JobDir) -> None:
-    manifest = imported(source, job)
-    paths = [path for partition in manifest.partitions for path in path_list.read_paths(job, partition)]
+    job = imported(source, job)
+    paths = [path for partition in job.manifest.partitions for path in path_list.read_paths(job, partition)]
     assert paths == [f"photos/{row}.jpg" for row in range(25)]
     metadata = pq.read_table(job.metadata(1)).to_pylist()
     assert metadata[-1] == {
@@ -137,10 +138,10 @@ def test_an_index_is_built_over_it_and_finds_each_vector(
     source: Path, job: JobDir, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(vectors, "BLOCK_VALUES", block * 16)
-    manifest = imported(source, job)
-    info = merge(job, manifest, SMALL, lambda phase, done: None)
+    job = imported(source, job)
+    info = merge(job, SMALL, lambda phase, done: None)
     assert (info.ntotal, info.dim, info.recall_at_10) == (22, 16, 1.0)
-    assert ProgressReader(job, manifest).read().index_is_current
+    assert ProgressReader(job).read().index_is_current
 
 
 def test_a_kill_anywhere_leaves_nothing_half_and_the_same_command_ends_as_if_there_had_been_none(
@@ -188,7 +189,7 @@ def test_a_kill_while_the_paths_are_listed_begins_anew(
         with pytest.raises(OSError, match="disk"):
             imported(source, job, Settings(partition_size=5))
     assert len(job.paths_numbers()) == 5
-    assert imported(source, job).partition_count == 3
+    assert imported(source, job).manifest.partition_count == 3
     assert job.paths_numbers() == [0, 1, 2]
     assert list(verify(job, Checked())) == []
 
@@ -206,12 +207,12 @@ def test_memory_does_not_grow_with_the_source(tmp_path: Path, job: JobDir) -> No
     assert path.stat().st_size > 245_000_000
     tracemalloc.start()
     try:
-        manifest = imported(path, job, Settings())
+        job = imported(path, job, Settings())
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert peak < 120_000_000
-    assert [seal.embedded for seal in ledger.sealed(job, manifest)] == [1, 1]
+    assert [seal.embedded for seal in ledger.sealed(job)] == [1, 1]
 
 
 def test_what_is_done_is_reported_and_the_request_comes_before_the_work(
@@ -237,11 +238,11 @@ def test_what_is_done_is_reported_and_the_request_comes_before_the_work(
 
 
 def test_the_same_command_again_changes_nothing(source: Path, job: JobDir) -> None:
-    manifest = imported(source, job)
+    job = imported(source, job)
     before = files_of(job)
     moved = source.rename(source.with_name("moved"))
-    assert imported(moved, job) == manifest
-    assert imported(moved, job, Settings(), model_name="imported", partition_size=10) == manifest
+    assert imported(moved, job).manifest == job.manifest
+    assert imported(moved, job, Settings(), model_name="imported", partition_size=10).manifest == job.manifest
     assert files_of(job) == before
 
 
@@ -280,7 +281,7 @@ def test_two_imports_of_one_job_at_once_are_one(source: Path, job: JobDir) -> No
 
 def test_the_name_of_a_model_and_its_dimensions_say_what_can_be_compared(source: Path, tmp_path: Path) -> None:
     def fingerprint(path: Path, name: str, model_name: str | None) -> str:
-        return imported(path, JobDir.at(tmp_path / "jobs" / name), model_name=model_name).model.fingerprint
+        return imported(path, JobDir.at(tmp_path / "jobs" / name), model_name=model_name).manifest.model.fingerprint
 
     np.save(tmp_path / "same.npy", drawn(5))
     np.save(tmp_path / "wider.npy", drawn(5, 17))
@@ -300,7 +301,7 @@ def test_the_name_of_a_model_and_its_dimensions_say_what_can_be_compared(source:
 
 
 def test_no_image_can_be_searched_by_a_model_that_only_has_a_name(source: Path, job: JobDir) -> None:
-    model = imported(source, job, model_name="efficientnet-b0").model
+    model = imported(source, job, model_name="efficientnet-b0").manifest.model
     with pytest.raises(ModelError, match=r"were imported .*search by a vector of the same model"):
         load_embedder(model, job.model_dir)
 
@@ -310,12 +311,12 @@ def test_no_image_can_be_searched_by_a_model_that_only_has_a_name(source: Path, 
 
 def test_vectors_that_all_lack_a_direction_are_a_job_without_an_index(tmp_path: Path, job: JobDir) -> None:
     np.save(tmp_path / "zero.npy", np.zeros((12, 8), dtype=np.float16))
-    manifest = imported(tmp_path / "zero.npy", job)
-    progress = ProgressReader(job, manifest).read()
+    job = imported(tmp_path / "zero.npy", job)
+    progress = ProgressReader(job).read()
     assert (progress.embedded, progress.failed) == (0, 12)
     assert list(verify(job, Checked())) == []
     with pytest.raises(JobError, match=r"None of the 12 images .* 12 failed"):
-        merge(job, manifest, SMALL, lambda phase, done: None)
+        merge(job, SMALL, lambda phase, done: None)
 
 
 def test_files_whose_columns_differ_are_one_job_with_all_of_them(tmp_path: Path, job: JobDir) -> None:
@@ -329,8 +330,8 @@ def test_files_whose_columns_differ_are_one_job_with_all_of_them(tmp_path: Path,
     second = {"caption": ["cat"] * 20, "rating": [1.5] * 20, "extra": ["e"] * 20}
     for shard, columns in enumerate((first, second)):
         pq.write_table(pa.table(paths | columns), folder / "metadata" / f"metadata_{shard}.parquet")
-    manifest = imported(folder, job)
-    tables = [pq.read_table(job.metadata(partition.number)) for partition in manifest.partitions]
+    job = imported(folder, job)
+    tables = [pq.read_table(job.metadata(partition.number)) for partition in job.manifest.partitions]
     assert len({table.schema for table in tables}) == 1
     table = pa.concat_tables(tables).to_pydict()
     assert table["caption"] == [None] * 20 + ["cat"] * 20
@@ -347,7 +348,7 @@ def test_an_import_that_is_refused_leaves_nothing_behind(source: Path, job: JobD
             imported(source, job)
         assert sorted(tmp_path.rglob("*")) == before
     pq.write_table(table, source / "metadata" / "metadata_1.parquet")
-    assert imported(source, job).listed == 25
+    assert imported(source, job).manifest.listed == 25
 
 
 def test_a_source_that_fails_midway_keeps_what_is_sealed_and_goes_on_when_it_is_mended(
@@ -398,11 +399,11 @@ def test_a_path_list_that_is_lost_before_its_partition_is_sealed_is_written_anew
 
 
 def test_a_seal_of_another_model_is_refused_with_the_command_that_mends_it(source: Path, job: JobDir) -> None:
-    manifest = imported(source, job)
+    job = imported(source, job)
     table = json.loads(job.seal(1).read_text())
     job.seal(1).write_text(json.dumps(table | {"fingerprint": "other@0"}))
     with pytest.raises(FingerprintMismatch, match="was embedded by the model other@0") as said:
-        list(ledger.sealed(job, manifest))
+        list(ledger.sealed(job))
     assert typed(said.value).endswith(
         f": `lookalike repair {job.path}` takes it back, and the next `lookalike import` reads it again."
     )
@@ -418,8 +419,8 @@ def test_a_source_without_permission_is_a_sentence(source: Path, job: JobDir) ->
 
 def test_a_sealed_job_can_be_imported_again_to_the_bit(tmp_path: Path, job: JobDir) -> None:
     made = make_job(tmp_path / "jobs" / "images", listed=40, failed=(3, 30))
-    manifest = imported(made.job.path, job, model_name="made-up")
-    stored = [open_embeddings(job.img_emb(seal.partition), seal.embedded, 16) for seal in ledger.sealed(job, manifest)]
+    job = imported(made.job.path, job, model_name="made-up")
+    stored = [open_embeddings(job.img_emb(seal.partition), seal.embedded, 16) for seal in ledger.sealed(job)]
     assert np.concatenate(stored).tobytes() == made.embeddings.tobytes()
     assert pq.read_table(job.metadata(0))["image_path"].to_pylist()[3] == "photos/é 0000004.jpg"
     assert pq.read_table(job.metadata(0))["width"].to_pylist() == [8] * 10
@@ -438,7 +439,7 @@ def searched(job: JobDir) -> None:
 
 
 def merged_again(job: JobDir) -> None:
-    merge(job, load_manifest(job), Settings(), lambda phase, share: None)
+    merge(open_job(job), Settings(), lambda phase, share: None)
 
 
 def rolled_back(job: JobDir) -> None:

@@ -11,7 +11,7 @@ from coordinator.jobs.progress import Progress, ProgressReader
 from shared.errors import CorruptFile, FingerprintMismatch
 from shared.job import altered_copies, builds
 from shared.job.directory import JobDir
-from shared.job.manifest import Manifest
+from shared.job.opened import OpenJob
 from shared.job.partition import checkpoint, ledger
 from shared.job.partition.checkpoint import ImageRow
 from shared.models import ModelSpec
@@ -23,15 +23,14 @@ DIM = 16
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> tuple[JobDir, Manifest]:
+def job(tmp_path: Path) -> OpenJob:
     """A job of 100 images in partitions of 50 and chunks of 10, with nothing embedded yet."""
     empty = make_job(tmp_path / "job", listed=100, partition_size=50, sealed=())
-    return empty.job, empty.manifest
+    return empty.job
 
 
 def commit(
-    job: JobDir,
-    manifest: Manifest,
+    job: OpenJob,
     partition: int,
     chunk: int,
     seconds: float = 2.0,
@@ -39,7 +38,7 @@ def commit(
     load: StageLoad | None = None,
 ) -> None:
     """Commit one chunk whose last `failed` images have failed."""
-    span = manifest.chunks(manifest.partition(partition))[chunk]
+    span = job.manifest.chunks(job.manifest.partition(partition))[chunk]
     good = len(span) - failed
     rows = [
         ImageRow(image, image_path(image), 8, 8, 9, "0" * 64, "ok", None)
@@ -48,19 +47,18 @@ def commit(
         for image in range(span.start, span.stop)
     ]
     vectors = unit([[1.0] * DIM] * good if good else [[1.0] * DIM])[:good].astype("float16")
-    checkpoint.commit_chunk(job, manifest, span, rows, vectors, seconds, load)
+    checkpoint.commit_chunk(job, span, rows, vectors, seconds, load)
 
 
-def seal(job: JobDir, manifest: Manifest, partition: int, seconds: float = 2.0, failed: int = 0) -> None:
-    for chunk in checkpoint.missing_chunks(job, manifest, manifest.partition(partition)):
-        commit(job, manifest, partition, chunk.number, seconds, failed)
-    ledger.seal_partition(job, manifest, manifest.partition(partition))
+def seal(job: OpenJob, partition: int, seconds: float = 2.0, failed: int = 0) -> None:
+    for chunk in checkpoint.missing_chunks(job, job.manifest.partition(partition)):
+        commit(job, partition, chunk.number, seconds, failed)
+    ledger.seal_partition(job, job.manifest.partition(partition))
 
 
-def test_a_new_job_has_everything_before_it(made: tuple[JobDir, Manifest]) -> None:
-    job, manifest = made
-    progress = ProgressReader(job, manifest).read()
-    assert (progress.job, progress.model) == (str(job.path), manifest.model.fingerprint)
+def test_a_new_job_has_everything_before_it(job: OpenJob) -> None:
+    progress = ProgressReader(job).read()
+    assert (progress.job, progress.model) == (str(job.path), job.manifest.model.fingerprint)
     assert (progress.listed, progress.embedded, progress.failed, progress.pending, progress.done) == (100, 0, 0, 100, 0)
     assert progress.partitions == {"sealed": 0, "started": 0, "waiting": 2}
     assert (progress.images_per_second, progress.eta_seconds, progress.index) == (None, None, None)
@@ -68,19 +66,18 @@ def test_a_new_job_has_everything_before_it(made: tuple[JobDir, Manifest]) -> No
     assert not progress.index_is_current
 
 
-def test_chunks_and_seals_are_counted_once_and_together(made: tuple[JobDir, Manifest]) -> None:
-    job, manifest = made
-    reader = ProgressReader(job, manifest)
-    commit(job, manifest, 1, 0, failed=3)
-    commit(job, manifest, 1, 4)
+def test_chunks_and_seals_are_counted_once_and_together(job: OpenJob) -> None:
+    reader = ProgressReader(job)
+    commit(job, 1, 0, failed=3)
+    commit(job, 1, 4)
     progress = reader.read()
     assert (progress.embedded, progress.failed, progress.pending) == (17, 3, 80)
     assert progress.partitions == {"sealed": 0, "started": 1, "waiting": 1}
-    seal(job, manifest, 0, failed=1)
+    seal(job, 0, failed=1)
     progress = reader.read()
     assert (progress.embedded, progress.failed, progress.done, progress.pending) == (17 + 45, 3 + 5, 70, 30)
     assert progress.partitions == {"sealed": 1, "started": 1, "waiting": 0}
-    seal(job, manifest, 1)
+    seal(job, 1)
     progress = reader.read()
     assert (progress.embedded, progress.failed, progress.pending) == (92, 8, 0)
     assert progress.partitions == {"sealed": 2, "started": 0, "waiting": 0}
@@ -88,14 +85,13 @@ def test_chunks_and_seals_are_counted_once_and_together(made: tuple[JobDir, Mani
     assert progress.eta_seconds is None
 
 
-def test_the_rate_is_that_of_the_last_commits_and_tells_the_time_left(made: tuple[JobDir, Manifest]) -> None:
-    job, manifest = made
-    reader = ProgressReader(job, manifest)
-    commit(job, manifest, 0, 0, seconds=2.0)
+def test_the_rate_is_that_of_the_last_commits_and_tells_the_time_left(job: OpenJob) -> None:
+    reader = ProgressReader(job)
+    commit(job, 0, 0, seconds=2.0)
     progress = reader.read()
     assert progress.images_per_second == pytest.approx(10 / 2)
     assert progress.eta_seconds == pytest.approx(90 / 5)
-    commit(job, manifest, 1, 0, seconds=1.0)  # Another worker, at work on another partition at the same time.
+    commit(job, 1, 0, seconds=1.0)  # Another worker, at work on another partition at the same time.
     progress = reader.read()
     assert progress.images_per_second == pytest.approx(5 + 10)
     assert progress.eta_seconds == pytest.approx(80 / 15)
@@ -104,10 +100,10 @@ def test_the_rate_is_that_of_the_last_commits_and_tells_the_time_left(made: tupl
 def test_a_slow_start_is_forgotten_after_five_chunks(tmp_path: Path) -> None:
     empty = make_job(tmp_path / "job", listed=100, partition_size=100, sealed=())
     for chunk, seconds in enumerate([1_000.0, 2.0, 2.0, 2.0, 2.0]):
-        commit(empty.job, empty.manifest, 0, chunk, seconds)
-    assert ProgressReader(empty.job, empty.manifest).read().images_per_second == pytest.approx(50 / 1_008)
-    commit(empty.job, empty.manifest, 0, 5, 2.0)
-    assert ProgressReader(empty.job, empty.manifest).read().images_per_second == pytest.approx(50 / 10)
+        commit(empty.job, 0, chunk, seconds)
+    assert ProgressReader(empty.job).read().images_per_second == pytest.approx(50 / 1_008)
+    commit(empty.job, 0, 5, 2.0)
+    assert ProgressReader(empty.job).read().images_per_second == pytest.approx(50 / 10)
 
 
 @pytest.mark.parametrize(
@@ -115,37 +111,30 @@ def test_a_slow_start_is_forgotten_after_five_chunks(tmp_path: Path) -> None:
     [(2.0, 55, 5.0), (2.0, 65, None), (30.0, 65, 1 / 3), (30.0, 95, None), (2.0, -500, 5.0)],
     ids=["fresh", "stale", "slow and fresh", "slow and stale", "clock behind"],
 )
-def test_only_recent_commits_make_a_rate(
-    made: tuple[JobDir, Manifest], seconds: float, later: float, expected: float | None
-) -> None:
-    job, manifest = made
-    commit(job, manifest, 0, 0, seconds)
+def test_only_recent_commits_make_a_rate(job: OpenJob, seconds: float, later: float, expected: float | None) -> None:
+    commit(job, 0, 0, seconds)
     at = checkpoint.chunk_summary(job, 0, 0).committed_at
-    progress = ProgressReader(job, manifest, now=lambda: at + later).read()
+    progress = ProgressReader(job, now=lambda: at + later).read()
     assert progress.images_per_second == (None if expected is None else pytest.approx(expected))
     assert (progress.eta_seconds is None) == (expected is None)
 
 
-def test_between_two_partitions_the_one_just_sealed_tells_the_rate(made: tuple[JobDir, Manifest]) -> None:
-    job, manifest = made
-    seal(job, manifest, 0, seconds=2.0)
-    assert ProgressReader(job, manifest).read().images_per_second == pytest.approx(50 / 10)
-    assert ProgressReader(job, manifest, now=lambda: time.time() + 65).read().images_per_second is None
+def test_between_two_partitions_the_one_just_sealed_tells_the_rate(job: OpenJob) -> None:
+    seal(job, 0, seconds=2.0)
+    assert ProgressReader(job).read().images_per_second == pytest.approx(50 / 10)
+    assert ProgressReader(job, now=lambda: time.time() + 65).read().images_per_second is None
 
 
-def test_a_partition_that_is_sealed_while_we_read_is_not_lost(
-    made: tuple[JobDir, Manifest], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    job, manifest = made
+def test_a_partition_that_is_sealed_while_we_read_is_not_lost(job: OpenJob, monkeypatch: pytest.MonkeyPatch) -> None:
     for chunk in range(5):
-        commit(job, manifest, 0, chunk)
-    reader, summary = ProgressReader(job, manifest), checkpoint.chunk_summary
+        commit(job, 0, chunk)
+    reader, summary = ProgressReader(job), checkpoint.chunk_summary
     read: list[int] = []
 
     def sealed_meanwhile(of: JobDir, partition: int, chunk: int) -> checkpoint.ChunkSummary:
         read.append(chunk)
         if len(read) == 3:
-            ledger.seal_partition(job, manifest, manifest.partition(0))
+            ledger.seal_partition(job, job.manifest.partition(0))
         return summary(of, partition, chunk)
 
     monkeypatch.setattr(checkpoint, "chunk_summary", sealed_meanwhile)
@@ -153,18 +142,16 @@ def test_a_partition_that_is_sealed_while_we_read_is_not_lost(
     assert (progress.done, progress.partitions["sealed"]) == (50, 1)
 
 
-def test_a_chunk_that_can_not_be_read_counts_as_not_committed(made: tuple[JobDir, Manifest]) -> None:
-    job, manifest = made
-    commit(job, manifest, 0, 0)
-    commit(job, manifest, 0, 1)
+def test_a_chunk_that_can_not_be_read_counts_as_not_committed(job: OpenJob) -> None:
+    commit(job, 0, 0)
+    commit(job, 0, 1)
     job.chunk(0, 1).write_bytes(b"damaged")
-    assert ProgressReader(job, manifest).read().done == 10
+    assert ProgressReader(job).read().done == 10
 
 
-def test_what_is_committed_is_read_once(made: tuple[JobDir, Manifest], monkeypatch: pytest.MonkeyPatch) -> None:
-    job, manifest = made
-    commit(job, manifest, 1, 0)
-    seal(job, manifest, 0)
+def test_what_is_committed_is_read_once(job: OpenJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit(job, 1, 0)
+    seal(job, 0)
     reads: list[str] = []
 
     def watched(module: ModuleType, name: str) -> None:
@@ -178,7 +165,7 @@ def test_what_is_committed_is_read_once(made: tuple[JobDir, Manifest], monkeypat
 
     watched(checkpoint, "chunk_summary")
     watched(ledger, "read_seal")
-    reader = ProgressReader(job, manifest)
+    reader = ProgressReader(job)
     first = reader.read()
     seen = list(reads)
     assert sorted(seen) == ["chunk_summary", "read_seal"]
@@ -188,94 +175,85 @@ def test_what_is_committed_is_read_once(made: tuple[JobDir, Manifest], monkeypat
     assert reads == seen
 
 
-def test_a_seal_that_was_deleted_is_missing_again(made: tuple[JobDir, Manifest]) -> None:
-    job, manifest = made
-    seal(job, manifest, 0)
-    reader = ProgressReader(job, manifest)
+def test_a_seal_that_was_deleted_is_missing_again(job: OpenJob) -> None:
+    seal(job, 0)
+    reader = ProgressReader(job)
     assert reader.read().done == 50
     job.seal(0).unlink()
     assert reader.read().done == 0
     assert reader.read().partitions == {"sealed": 0, "started": 0, "waiting": 2}
 
 
-def test_a_seal_of_another_model_or_partition_is_an_error(made: tuple[JobDir, Manifest]) -> None:
-    job, manifest = made
-    seal(job, manifest, 0)
+def test_a_seal_of_another_model_or_partition_is_an_error(job: OpenJob) -> None:
+    seal(job, 0)
     with pytest.raises(FingerprintMismatch):
-        ProgressReader(job, replace(manifest, model=model_spec("other"))).read()
+        ProgressReader(OpenJob(job.path, replace(job.manifest, model=model_spec("other")))).read()
     job.seal(0).rename(job.seal(1))
     with pytest.raises(CorruptFile, match="which is not partition 1"):
-        ProgressReader(job, manifest).read()
+        ProgressReader(job).read()
 
 
-def test_an_index_is_current_when_it_covers_all_that_is_sealed(made: tuple[JobDir, Manifest]) -> None:
-    job, manifest = made
-    seal(job, manifest, 0)
-    info = build(job, manifest)
-    reader = ProgressReader(job, manifest)
+def test_an_index_is_current_when_it_covers_all_that_is_sealed(job: OpenJob) -> None:
+    seal(job, 0)
+    info = build(job)
+    reader = ProgressReader(job)
     progress = reader.read()
     assert progress.index == info
     assert not progress.index_is_current  # It covers all that is sealed, but not all is sealed yet.
-    seal(job, manifest, 1)
+    seal(job, 1)
     assert not reader.read().index_is_current
-    newer = build(job, manifest, "0002-ab12cd34")
+    newer = build(job, "0002-ab12cd34")
     progress = reader.read()
     assert progress.index == newer
     assert progress.index_is_current
 
 
 def test_copies_are_done_when_those_of_what_is_sealed_are_there_or_none_are_needed(
-    made: tuple[JobDir, Manifest],
+    job: OpenJob,
 ) -> None:
-    job, manifest = made
-    reader = ProgressReader(job, manifest)
-    seal(job, manifest, 0)
-    none = altered_copies.none_of(
-        manifest.model.fingerprint, builds.ledger_digest(ledger.sealed(job, manifest)), 0, "Gone."
-    )
+    reader = ProgressReader(job)
+    seal(job, 0)
+    none = altered_copies.none_of(job.manifest.model.fingerprint, builds.ledger_digest(ledger.sealed(job)), 0, "Gone.")
     altered_copies.write_copies(job, none)
     assert not reader.read().copies_done, "not all is sealed"
-    seal(job, manifest, 1)
+    seal(job, 1)
     assert not reader.read().copies_done, "they are of other embeddings"
-    digest = builds.ledger_digest(ledger.sealed(job, manifest))
+    digest = builds.ledger_digest(ledger.sealed(job))
     altered_copies.write_copies(job, replace(none, ledger_digest=digest))
     assert reader.read().copies_done
     job.copies.write_bytes(b"damaged")
     assert not reader.read().copies_done
     job.copies.unlink()
     assert not reader.read().copies_done
-    build(job, manifest)
+    build(job)
     assert reader.read().copies_done, "a job whose index is current is left as it is"
 
 
-def test_copies_are_read_once(made: tuple[JobDir, Manifest], monkeypatch: pytest.MonkeyPatch) -> None:
-    job, manifest = made
-    seal(job, manifest, 0)
-    seal(job, manifest, 1)
-    digest = builds.ledger_digest(ledger.sealed(job, manifest))
-    altered_copies.write_copies(job, altered_copies.none_of(manifest.model.fingerprint, digest, 0, "Gone."))
-    reader = ProgressReader(job, manifest)
+def test_copies_are_read_once(job: OpenJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    seal(job, 0)
+    seal(job, 1)
+    digest = builds.ledger_digest(ledger.sealed(job))
+    altered_copies.write_copies(job, altered_copies.none_of(job.manifest.model.fingerprint, digest, 0, "Gone."))
+    reader = ProgressReader(job)
     assert reader.read().copies_done
     monkeypatch.setattr("coordinator.jobs.progress.usable_copies", None)
     assert reader.read().copies_done
 
 
-def test_of_imported_vectors_no_copies_are_made(made: tuple[JobDir, Manifest], monkeypatch: pytest.MonkeyPatch) -> None:
-    job, manifest = made
+def test_of_imported_vectors_no_copies_are_made(job: OpenJob, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ModelSpec, "is_imported", property(lambda spec: True))
-    seal(job, manifest, 0)
-    assert not ProgressReader(job, manifest).read().copies_done
-    seal(job, manifest, 1)
-    assert ProgressReader(job, manifest).read().copies_done
+    seal(job, 0)
+    assert not ProgressReader(job).read().copies_done
+    seal(job, 1)
+    assert ProgressReader(job).read().copies_done
 
 
-def test_the_json_is_the_documented_one(made: tuple[JobDir, Manifest]) -> None:
-    job, manifest = made
-    reader = ProgressReader(job, manifest)
-    commit(job, manifest, 0, 0, seconds=3.0, failed=1)
+def test_the_json_is_the_documented_one(job: OpenJob) -> None:
+    reader = ProgressReader(job)
+    commit(job, 0, 0, seconds=3.0, failed=1)
     assert json.loads(json.dumps(reader.read().to_json())) == {
         "job": str(job.path),
-        "model": manifest.model.fingerprint,
+        "model": job.manifest.model.fingerprint,
         "listed": 100,
         "embedded": 9,
         "failed": 1,
@@ -288,9 +266,9 @@ def test_the_json_is_the_documented_one(made: tuple[JobDir, Manifest]) -> None:
         "index": None,
         "refused": None,
     }
-    seal(job, manifest, 0)
-    seal(job, manifest, 1)
-    build(job, manifest)
+    seal(job, 0)
+    seal(job, 1)
+    build(job)
     table = reader.read().to_json()
     assert (table["images_per_second"], table["eta_seconds"], table["pending"]) == (None, None, 0)
     assert table["index"] == {
@@ -311,24 +289,22 @@ def load_of(model: float) -> StageLoad:
     return StageLoad(dict.fromkeys(STAGES, 0.1) | {"model": model}, dict.fromkeys(STAGES, 0.0) | {"model": model})
 
 
-def test_the_rate_comes_with_how_busy_the_stages_were_by_the_last_commits(made: tuple[JobDir, Manifest]) -> None:
-    job, manifest = made
-    reader = ProgressReader(job, manifest)
-    commit(job, manifest, 0, 0, seconds=1.0, load=load_of(1.0))
-    commit(job, manifest, 1, 0, seconds=3.0, load=load_of(0.2))
+def test_the_rate_comes_with_how_busy_the_stages_were_by_the_last_commits(job: OpenJob) -> None:
+    reader = ProgressReader(job)
+    commit(job, 0, 0, seconds=1.0, load=load_of(1.0))
+    commit(job, 1, 0, seconds=3.0, load=load_of(0.2))
     progress = reader.read()
     assert progress.load is not None
     assert progress.load.busy["model"] == pytest.approx(0.4)
     table = progress.to_json()
     assert (table["bottleneck"], table["busy"]["model"]) == ("model", 0.4)
-    assert ProgressReader(job, manifest, now=lambda: time.time() + 65).read().load is None
+    assert ProgressReader(job, now=lambda: time.time() + 65).read().load is None
 
 
-def test_between_two_partitions_the_one_just_sealed_tells_the_load(made: tuple[JobDir, Manifest]) -> None:
-    job, manifest = made
-    for chunk in checkpoint.missing_chunks(job, manifest, manifest.partition(0)):
-        commit(job, manifest, 0, chunk.number, load=load_of(0.5))
-    ledger.seal_partition(job, manifest, manifest.partition(0))
-    load = ProgressReader(job, manifest).read().load
+def test_between_two_partitions_the_one_just_sealed_tells_the_load(job: OpenJob) -> None:
+    for chunk in checkpoint.missing_chunks(job, job.manifest.partition(0)):
+        commit(job, 0, chunk.number, load=load_of(0.5))
+    ledger.seal_partition(job, job.manifest.partition(0))
+    load = ProgressReader(job).read().load
     assert load is not None
     assert load.busy == pytest.approx(load_of(0.5).busy)

@@ -19,7 +19,7 @@ from shared.job import altered_copies, builds
 from shared.job.builds import IndexInfo
 from shared.job.directory import JobDir
 from shared.job.identity import known_as
-from shared.job.manifest import Manifest, load_manifest
+from shared.job.opened import OpenJob, open_job
 from shared.job.partition import ledger
 from shared.messages.tasks import (
     COPIES_TASK,
@@ -133,11 +133,11 @@ def clock() -> Clock:
 Make = Callable[..., Reconciler]
 
 
-def without_copies(job: JobDir, manifest: Manifest) -> None:
+def without_copies(job: OpenJob) -> None:
     """Have it said of what is sealed now that no altered copies can be made."""
-    digest = builds.ledger_digest(ledger.sealed(job, manifest))
+    digest = builds.ledger_digest(ledger.sealed(job))
     altered_copies.write_copies(
-        job, altered_copies.none_of(manifest.model.fingerprint, digest, 0, "The photos are gone.")
+        job, altered_copies.none_of(job.manifest.model.fingerprint, digest, 0, "The photos are gone.")
     )
 
 
@@ -146,8 +146,9 @@ def reconciler(tmp_path: Path, broker: FakeBroker, clock: Clock) -> Make:
     def make(sealed: list[int] | None = None, has_copies: bool = True) -> Reconciler:
         made = make_job(tmp_path / "job", listed=100, sealed=[] if sealed is None else sealed)
         if has_copies:
-            without_copies(made.job, made.manifest)
-        return Reconciler(broker, broker, ProgressReader(made.job, replace(made.manifest, identity=IDENTITY)), clock)  # type: ignore[arg-type]
+            without_copies(made.job)
+        job = OpenJob(made.job.path, replace(made.job.manifest, identity=IDENTITY))
+        return Reconciler(broker, broker, ProgressReader(job), clock)  # type: ignore[arg-type]
 
     return make
 
@@ -351,7 +352,7 @@ def test_before_the_merge_the_altered_copies_are_asked_for_once(
         reconciling.look()
         assert broker.sent == expected, passed
     job = JobDir.at(tmp_path / "job")
-    without_copies(job, load_manifest(job))
+    without_copies(open_job(job))
     reconciling.look()
     clock.now += GRACE_SECONDS
     assert reconciling.look().progress.copies_done
@@ -413,24 +414,24 @@ def test_a_merge_that_another_job_waits_for_is_not_ours(reconciler: Make, broker
 
 def test_nothing_is_asked_for_when_the_index_covers_all(tmp_path: Path, broker: FakeBroker, clock: Clock) -> None:
     made = make_job(tmp_path / "job")
-    reader = ProgressReader(made.job, made.manifest)
+    reader = ProgressReader(made.job)
     reconciling = Reconciler(broker, broker, reader, clock)  # type: ignore[arg-type]
-    build(made.job, made.manifest)
+    build(made.job)
     assert reconciling.look().progress.index_is_current
     assert broker.sent == []
     # A partition embedded anew makes the index old.
     shown = json.loads(made.job.seal(0).read_text())
     shown["files"]["img_emb/img_emb_0000.npy"]["sha256"] = "f" * 64
     made.job.seal(0).write_text(json.dumps(shown))
-    again = Reconciler(broker, broker, ProgressReader(made.job, made.manifest), clock)  # type: ignore[arg-type]
+    again = Reconciler(broker, broker, ProgressReader(made.job), clock)  # type: ignore[arg-type]
     assert not again.look().progress.index_is_current
     assert broker.taken() == [COPIES], "those of the embeddings that were are of no use"
-    without_copies(made.job, made.manifest)
+    without_copies(made.job)
     assert again.look().progress.copies_done
     clock.now += GRACE_SECONDS
     again.look()
     assert broker.sent == [MERGE]
-    assert builds.ledger_digest(ledger.sealed(made.job, made.manifest))
+    assert builds.ledger_digest(ledger.sealed(made.job))
 
 
 @pytest.mark.parametrize(

@@ -25,11 +25,11 @@ def made(tmp_path: Path) -> MadeJob:
 
 def built(made: MadeJob, request: IndexRequest | None) -> IndexInfo:
     write_index_request(made.job, request)
-    return merge(made.job, made.manifest, Settings(), lambda phase, share: None)
+    return merge(made.job, Settings(), lambda phase, share: None)
 
 
 def is_current(made: MadeJob) -> bool:
-    return ProgressReader(made.job, made.manifest).read().index_is_current
+    return ProgressReader(made.job).read().index_is_current
 
 
 def test_the_build_before_serves_again_and_the_next_index_leaves_it(made: MadeJob) -> None:
@@ -59,15 +59,15 @@ def test_a_build_that_was_refused_is_forgotten_or_promoted_all_the_same(
 ) -> None:
     monkeypatch.setattr(tune, "DEPTHS", (20,))
     first, refused = built(made, None), built(made, POOR)
-    progress = ProgressReader(made.job, made.manifest).read()
+    progress = ProgressReader(made.job).read()
     assert (progress.index, progress.refused, progress.index_is_current) == (first, refused, False)
     done = rollback(made.job)
     assert (done.now, done.before, done.forgotten) == (first, first.build, refused.build)
     assert read_index_request(made.job) == IndexRequest()
-    progress = ProgressReader(made.job, made.manifest).read()
+    progress = ProgressReader(made.job).read()
     assert (progress.refused, progress.index_is_current) == (None, True)
     assert rollback(made.job, refused.build).now == refused
-    progress = ProgressReader(made.job, made.manifest).read()
+    progress = ProgressReader(made.job).read()
     assert (progress.index, progress.refused, progress.index_is_current) == (refused, None, True)
 
 

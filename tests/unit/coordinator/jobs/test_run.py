@@ -14,7 +14,7 @@ from coordinator.jobs.run import STOPPING, Asked, Doing, Event, Finished, Said, 
 from shared.broker.lease import Holder, Trouble
 from shared.errors import BrokerRefuses, StoreError, WorkerFailed
 from shared.job.directory import JobDir
-from shared.job.manifest import Manifest
+from shared.job.opened import OpenJob
 from shared.settings import Settings
 from tests.support.make_job import MadeJob, make_job
 from tests.support.progress import DONE, NEW, UNDER_WAY
@@ -72,7 +72,7 @@ def run(
     monkeypatch.setattr(indexing, "connect", connect)
     monkeypatch.setattr(indexing, "make_app", lambda settings: None)
     monkeypatch.setattr(indexing, "Reconciler", lambda app, client, reader: script)
-    return run_job(made.job, made.manifest, Settings(broker_url="redis://x"), workers, pause)
+    return run_job(made.job, Settings(broker_url="redis://x"), workers, pause)
 
 
 def at(done: int, times: int = 0, owner: str = "embed1@a", holder: str | None = None, sentence: str = FULL) -> Look:
@@ -242,7 +242,7 @@ def whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *acts: Any) -> tuple[
     for name in "abc":
         (tmp_path / "photos" / f"{name}.jpg").touch()
 
-    def steps(job: JobDir, manifest: Manifest, settings: Settings, workers: Any) -> Iterator[Step]:
+    def steps(job: OpenJob, settings: Settings, workers: Any) -> Iterator[Step]:
         for act in acts:
             act()
             yield Step(Look(DONE), [])

@@ -32,6 +32,7 @@ from shared.job.builds import IndexInfo
 from shared.job.directory import JobDir
 from shared.job.index_request import IndexRequest, write_index_request
 from shared.job.manifest import load_manifest, write_manifest
+from shared.job.opened import OpenJob, open_job
 from shared.job.partition import checkpoint, ledger
 from shared.messages.filter import Filter
 from shared.models import ModelSpec
@@ -60,11 +61,11 @@ def whole_job(url: str, **options: Any) -> MadeJob:
     """A made job whose manifest has the digest of its path lists, as one that was made from images has."""
     made = make_job(url, **options)
     digest = PathDigest()
-    for _ in digest.feed(image_path(image) for image in range(made.manifest.listed)):
+    for _ in digest.feed(image_path(image) for image in range(made.job.manifest.listed)):
         pass
-    source = replace(made.manifest.source, digest=digest.hexdigest())
-    write_manifest(made.job, replace(made.manifest, source=source))
-    return made
+    source = replace(made.job.manifest.source, digest=digest.hexdigest())
+    write_manifest(made.job, replace(made.job.manifest, source=source))
+    return replace(made, job=open_job(made.job))
 
 
 def flip(path: Path) -> None:
@@ -85,35 +86,30 @@ def test_a_job_in_a_store_has_the_files_of_one_on_a_disk(url: str, tmp_path: Pat
     for name in names(here):
         if not name.startswith(("ledger/", "job.json")):
             assert (there.path / name).read_bytes() == (here.path / name).read_bytes(), name
-    assert [seal.files for seal in ledger.sealed(there, load_manifest(there))] == [
-        seal.files for seal in ledger.sealed(here, load_manifest(here))
-    ]
-    assert builds.ledger_digest(ledger.sealed(there, load_manifest(there))) == builds.ledger_digest(
-        ledger.sealed(here, load_manifest(here))
-    )
+    assert [seal.files for seal in ledger.sealed(there)] == [seal.files for seal in ledger.sealed(here)]
+    assert builds.ledger_digest(ledger.sealed(there)) == builds.ledger_digest(ledger.sealed(here))
 
 
 def test_progress_is_read_from_the_store(url: str) -> None:
     made = make_job(url, sealed=(0,), listed=75)
-    chunk = made.manifest.chunks(made.manifest.partition(1))[0]
+    chunk = made.job.manifest.chunks(made.job.manifest.partition(1))[0]
     _copy_chunk(url, made.job, 1, 0)
-    progress = ProgressReader(made.job, load_manifest(made.job)).read()
+    progress = ProgressReader(made.job).read()
     assert progress.partitions == {"sealed": 1, "started": 1, "waiting": 1}
     assert progress.embedded == 25 + len(chunk)
     assert progress.job == url
 
 
-def _copy_chunk(url: str, job: JobDir, partition: int, chunk: int) -> None:
+def _copy_chunk(url: str, job: OpenJob, partition: int, chunk: int) -> None:
     """Commit one chunk of a partition that another job, which never sealed it, gives."""
     other = make_job(f"{url}-other", listed=75, sealed=()).job
-    manifest = load_manifest(other)
-    wanted = manifest.chunks(manifest.partition(partition))[chunk]
+    wanted = other.manifest.chunks(other.manifest.partition(partition))[chunk]
     rows = [
         checkpoint.ImageRow(image, f"{image}.jpg", 1, 1, 1, None, "ok", None)
         for image in range(wanted.start, wanted.stop)
     ]
     embeddings = np.eye(len(rows), 16, dtype=np.float16)
-    checkpoint.commit_chunk(job, manifest, wanted, rows, embeddings, 1.0)
+    checkpoint.commit_chunk(job, wanted, rows, embeddings, 1.0)
 
 
 def test_the_first_of_two_commits_of_a_chunk_stays(url: str) -> None:
@@ -123,7 +119,7 @@ def test_the_first_of_two_commits_of_a_chunk_stays(url: str) -> None:
     _copy_chunk(url, job, 0, 0)  # Its summary has another time.
     assert job.chunk(0, 0).read_bytes() == before
     assert job.chunk_numbers(0) == [0]
-    assert len(checkpoint.missing_chunks(job, load_manifest(job), load_manifest(job).partition(0))) == 2
+    assert len(checkpoint.missing_chunks(open_job(job), load_manifest(job).partition(0))) == 2
 
 
 def test_a_whole_job_in_a_store_is_found_whole(url: str) -> None:
@@ -168,10 +164,10 @@ def test_a_job_is_made_in_a_store_once(url: str, tmp_path: Path) -> None:
     for name in ("a.jpg", "b.jpg"):
         (tmp_path / name).write_bytes(b"")
     job = JobDir.at(url)
-    manifest = make_or_open(str(tmp_path), job, Settings(), lambda count: None)
-    assert manifest.listed == 2
+    job = make_or_open(str(tmp_path), job, Settings(), lambda count: None)
+    assert job.manifest.listed == 2
     assert names(job) == {"job.json": True, "paths/paths_0000.parquet": True}
-    assert make_or_open(str(tmp_path), job, Settings(), lambda count: None) == manifest
+    assert make_or_open(str(tmp_path), job, Settings(), lambda count: None).manifest == job.manifest
 
 
 def test_two_coordinators_do_not_make_one_job_in_a_store(url: str) -> None:
@@ -216,7 +212,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def merged(made: MadeJob, settings: Settings) -> IndexInfo:
-    return merging.merge(made.job, load_manifest(made.job), settings, lambda phase, share: None)
+    return merging.merge(open_job(made.job), settings, lambda phase, share: None)
 
 
 def test_an_index_is_built_for_a_job_in_a_store_and_searched_from_copies(
@@ -230,8 +226,8 @@ def test_an_index_is_built_for_a_job_in_a_store_and_searched_from_copies(
     assert not [*(settings.job_cache_dir or Path()).glob("builds/*/*")]
     pool = SearcherPool(settings)
     fetched.clear()
-    searcher, manifest = pool.opened(made.job)
-    assert manifest == load_manifest(made.job)
+    searcher, opened = pool.opened(made.job)
+    assert opened.manifest == load_manifest(made.job)
     for row in (0, 7, 58):
         assert searcher.search(made.embeddings[row].astype(np.float32), 1)[0].id == made.ids[row]
     assert {hit.id for hit in searcher.search(made.embeddings[0], 5, filter=Filter.of(None, "id < 10"))} <= set(
@@ -363,10 +359,10 @@ def test_two_merges_at_once_never_take_one_name(url: str, settings: Settings, tm
 
 def test_altered_copies_are_drawn_without_fetching_the_embeddings(url: str, fetched: list[str], tmp_path: Path) -> None:
     there, here = whole_job(url, listed=200), make_job(tmp_path / "photos", listed=200)
-    seals = [*ledger.sealed(there.job, load_manifest(there.job))]
+    seals = [*ledger.sealed(open_job(there.job))]
     found = altered_copies.drawn(there.job, seals)
     assert fetched == []
-    expected = altered_copies.drawn(here.job, [*ledger.sealed(here.job, load_manifest(here.job))])
+    expected = altered_copies.drawn(here.job, [*ledger.sealed(open_job(here.job))])
     assert [one.id for one in found] == [one.id for one in expected]
     assert all(np.array_equal(one.embedding, other.embedding) for one, other in zip(found, expected, strict=True))
 
@@ -392,11 +388,11 @@ def test_vectors_are_imported_into_a_store(url: str, settings: Settings, tmp_pat
     vectors = np.random.default_rng(0).normal(size=(60, 16)).astype(np.float32)
     np.save(tmp_path / "vectors.npy", vectors)
     opened = open_vectors(str(tmp_path / "vectors.npy"))
-    job, small = JobDir.at(url), settings.changed(partition_size=25)
+    small = settings.changed(partition_size=25)
     for _ in range(2):
-        manifest = import_vectors(opened, job, small, lambda doing, count: None)
+        job = import_vectors(opened, JobDir.at(url), small, lambda doing, count: None)
     assert list(verify(job, Checked())) == []
-    merging.merge(job, manifest, settings, lambda phase, share: None)
+    merging.merge(job, settings, lambda phase, share: None)
     searcher = SearcherPool(settings).searcher(job)
     assert [searcher.search(vectors[row], 1)[0].id for row in (0, 30, 59)] == [0, 30, 59]
 
@@ -422,9 +418,9 @@ def test_weights_in_a_store_are_copied_to_be_loaded_and_outlive_the_original(
     weights.write_bytes(b"weights")
     asked = settings.changed(model="efficientnet-b0", weights=weights)
     job = JobDir.at(url)
-    manifest = make_or_open(str(tmp_path / "photos"), job, asked, lambda count: None)
+    job = make_or_open(str(tmp_path / "photos"), job, asked, lambda count: None)
     weights.unlink()
-    assert make_or_open(str(tmp_path / "photos"), job, asked, lambda count: None) == manifest
+    assert make_or_open(str(tmp_path / "photos"), job, asked, lambda count: None).manifest == job.manifest
     given: list[Path] = []
 
     def load(spec: ModelSpec, model_dir: Path, *arguments: Any, weights: Path, **options: Any) -> str:
@@ -434,12 +430,12 @@ def test_weights_in_a_store_are_copied_to_be_loaded_and_outlive_the_original(
 
     monkeypatch.setattr(loaded, "load_embedder", load)
     monkeypatch.setattr(loaded, "_loaded", OrderedDict())
-    loaded.loaded_embedder(manifest.model, job.model_dir, settings)
+    loaded.loaded_embedder(job.manifest.model, job.model_dir, settings)
     assert [path.suffix for path in given] == [".h5"]
     monkeypatch.setattr(loaded, "_loaded", OrderedDict())
     (job.model_dir / "b0_notop.h5").unlink()
     with pytest.raises(ModelError, match=r"b0_notop\.h5 are missing"):
-        loaded.loaded_embedder(manifest.model, job.model_dir, settings)
+        loaded.loaded_embedder(job.manifest.model, job.model_dir, settings)
 
 
 def test_a_worker_is_started_for_a_jobs_root_in_a_store(monkeypatch: pytest.MonkeyPatch) -> None:

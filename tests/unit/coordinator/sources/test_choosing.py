@@ -18,7 +18,8 @@ from coordinator.sources.resolve import open_source
 from shared.errors import CorruptFile, JobMismatch, UsageError
 from shared.images.paths import split_member
 from shared.job.directory import JobDir
-from shared.job.manifest import Manifest, load_manifest
+from shared.job.manifest import load_manifest
+from shared.job.opened import OpenJob
 from shared.settings import Settings
 from tests.support.images.forms import write_tar, write_zip
 
@@ -192,17 +193,18 @@ def test_a_list_is_no_place_for_patterns(tmp_path: Path) -> None:
             open_source(source, choice=Choice(("*.png",)))
 
 
-def made(source: str, job: JobDir, *patterns: Any) -> Manifest:
+def made(source: str, job: JobDir, *patterns: Any) -> OpenJob:
     return make_or_open(source, job, Settings(), lambda count: None, Choice(*patterns))
 
 
 def test_the_patterns_are_the_jobs(tmp_path: Path) -> None:
     source, job = folder(tmp_path / "photos", EVERY_NAME), JobDir(tmp_path / "job")
-    manifest = made(source, job, ("*.png",), ("._a.jpg",))
-    assert (manifest.listed, manifest.source.left_out["excluded by *.png"]) == (3, 1)
-    assert load_manifest(job) == manifest
-    assert choice_of(manifest.source) == Choice(("*.png",), ("._a.jpg",))
-    assert made(source, job) == made(source, job, ("*.png",)) == made(source, job, ("*.png",), ("._a.jpg",)) == manifest
+    job = made(source, job, ("*.png",), ("._a.jpg",))
+    assert (job.manifest.listed, job.manifest.source.left_out["excluded by *.png"]) == (3, 1)
+    assert load_manifest(job) == job.manifest
+    assert choice_of(job.manifest.source) == Choice(("*.png",), ("._a.jpg",))
+    for again in ((), (("*.png",),), (("*.png",), ("._a.jpg",))):
+        assert made(source, job, *again).manifest == job.manifest
     with pytest.raises(JobMismatch, match=r"with exclude '\*.png', not with exclude raw/ exclude '\*.gif'"):
         made(source, job, ("raw/", "*.gif"))
     with pytest.raises(JobMismatch, match="leave the option include out, or name another JOB"):

@@ -127,14 +127,14 @@ def test_each_form_is_a_source_behind_a_url(tmp_path: Path, memory: Any, name: s
     memory.put(str(tmp_path) + "/", "/bucket/", recursive=True)
     job = JobDir(tmp_path / "job")
     url = f"memory://bucket/{Path(form.source).relative_to(tmp_path)}"
-    manifest = sealed(url, job)
+    job = sealed(url, job)
     np.testing.assert_array_equal(embeddings(job), expected)
-    assert manifest.source.location == url
-    assert set(manifest.source.known) == set(form.known)
+    assert job.manifest.source.location == url
+    assert set(job.manifest.source.known) == set(form.known)
     paths = [row["image_path"] for number in range(3) for row in pq.read_table(job.metadata(number)).to_pylist()]
     assert all(path.startswith("memory://") for path in paths)
     assert as_query(paths[0]).image == CONTENTS[NAMES[0]]
-    assert made(url, job) == manifest
+    assert made(url, job).manifest == job.manifest
 
 
 def test_a_pattern_behind_a_url_gives_what_it_matches(tmp_path: Path, memory: Any, expected: np.ndarray) -> None:
@@ -234,14 +234,14 @@ def test_images_of_a_server_that_went_away_are_not_committed_as_lost(tmp_path: P
     site.files = {f"/{name}": data for name, data in CONTENTS.items()}
     (tmp_path / "list.txt").write_text("".join(f"{site.url}/{name}\n" for name in NAMES))
     job = JobDir(tmp_path / "job")
-    manifest = made(str(tmp_path / "list.txt"), job)
+    job = made(str(tmp_path / "list.txt"), job)
     site.failing = {f"/{name}": 503 for name in NAMES}
     with pytest.raises(SourceError, match="The images' server does not answer, or not well"):
-        embed(job, manifest, 0, embedder=AnyModel(manifest))
+        embed(job, 0, embedder=AnyModel(job.manifest))
     assert job.chunk_numbers(0) == []
     # One image that always fails is a row, where others of the same server are read.
     site.failing = {f"/{NAMES[1]}": 503}
-    seal = embed(job, manifest, 0, embedder=AnyModel(manifest))
+    seal = embed(job, 0, embedder=AnyModel(job.manifest))
     assert (seal.embedded, seal.failed) == (4, 1)
     (row,) = pq.read_table(job.errors(0)).to_pylist()
     assert (row["id"], row["status"]) == (1, "unreadable")
@@ -250,10 +250,10 @@ def test_images_of_a_server_that_went_away_are_not_committed_as_lost(tmp_path: P
 def test_a_remote_archive_that_went_away_is_not_taken_for_lost_images(tmp_path: Path, site: Site) -> None:
     site.files["/photos.tar"] = write_tar(tmp_path / "photos.tar").read_bytes()
     job = JobDir(tmp_path / "job")
-    manifest = made(f"{site.url}/photos.tar", job)
+    job = made(f"{site.url}/photos.tar", job)
     tar = site.files.pop("/photos.tar")
     with pytest.raises(SourceError, match=r"The archive .*photos\.tar is out of reach: .*no such file"):
-        embed(job, manifest, 0, embedder=AnyModel(manifest))
+        embed(job, 0, embedder=AnyModel(job.manifest))
     assert job.chunk_numbers(0) == []
     site.files["/photos.tar"] = tar
-    assert embed(job, manifest, 0, embedder=AnyModel(manifest)).embedded == 5
+    assert embed(job, 0, embedder=AnyModel(job.manifest)).embedded == 5

@@ -23,6 +23,7 @@ from shared.images.location import read_bytes
 from shared.images.paths import split_member
 from shared.job.directory import JobDir
 from shared.job.manifest import load_manifest
+from shared.job.opened import open_job
 from shared.settings import Settings
 from tests.support.images.forms import write_tar, write_zip
 from workers.images.decode import decode
@@ -163,12 +164,12 @@ def test_sniffing_is_the_jobs_and_is_hinted_at(tmp_path: Path) -> None:
         make_or_open(source, job, Settings(), lambda count: None, choice)
 
     made(job, SNIFF)
-    manifest = load_manifest(job)
-    assert (manifest.listed, choice_of(manifest.source)) == (5, SNIFF)
+    job = open_job(job)
+    assert (job.manifest.listed, choice_of(job.manifest.source)) == (5, SNIFF)
     made(job, Choice())
     made(job, SNIFF)
     (tmp_path / "photos/new").write_bytes(image("PNG"))
-    assert since_listed(source, job, manifest)[0].startswith(f"{source} has 1 image that this job does not hold")
+    assert since_listed(source, job)[0].startswith(f"{source} has 1 image that this job does not hold")
     made(plain, Choice())
     assert "sniff" not in json.loads(plain.spec.read_text())["source"]
     with pytest.raises(JobMismatch, match="leave the option sniff out"):

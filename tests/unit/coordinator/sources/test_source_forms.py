@@ -30,10 +30,10 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> JobDir:
 def test_each_form_of_a_source_gives_the_same_embeddings(tmp_path: Path, name: str, expected: JobDir) -> None:
     form: Form = FORMS[name](tmp_path)
     job = JobDir(tmp_path / "job")
-    manifest = sealed(form.source, job)
-    assert manifest.listed == 12
-    assert manifest.source.left_out == form.left_out
-    assert set(manifest.source.known) == set(form.known)
+    job = sealed(form.source, job)
+    assert job.manifest.listed == 12
+    assert job.manifest.source.left_out == form.left_out
+    assert set(job.manifest.source.known) == set(form.known)
     for number in range(3):
         np.testing.assert_array_equal(np.load(job.img_emb(number)), np.load(expected.img_emb(number)))
         metadata = pq.read_table(job.metadata(number))
@@ -41,7 +41,7 @@ def test_each_form_of_a_source_gives_the_same_embeddings(tmp_path: Path, name: s
         ids = metadata["id"].to_pylist()
         for column, values in form.known.items():
             assert metadata[column].to_pylist() == [values[image] for image in ids]
-    paths = [path for partition in manifest.partitions for path in path_list.read_paths(job, partition)]
+    paths = [path for partition in job.manifest.partitions for path in path_list.read_paths(job, partition)]
     assert paths == [f"{tmp_path}/{'shards/' if name == 'webdataset' else ''}{suffix}" for suffix in form.suffixes]
     (failed,) = pq.read_table(job.errors(1)).to_pylist()
     assert (failed["id"], failed["status"]) == (8, "not-an-image")
@@ -51,8 +51,8 @@ def test_each_form_of_a_source_gives_the_same_embeddings(tmp_path: Path, name: s
 def test_the_same_source_goes_on_and_another_is_refused(tmp_path: Path, name: str) -> None:
     form = FORMS[name](tmp_path)
     job = JobDir(tmp_path / "job")
-    manifest = made(form.source, job)
-    assert made(form.source, job) == manifest == load_manifest(job)
+    job = made(form.source, job)
+    assert made(form.source, job).manifest == job.manifest == load_manifest(job)
     other = write_zip(tmp_path / "another.zip", half(True))
     with pytest.raises(JobMismatch, match="name another JOB"):
         made(str(other), job)
@@ -69,13 +69,13 @@ def test_a_list_of_what_hits_give_back_is_a_source(tmp_path: Path, expected: Job
 def test_a_job_in_the_middle_goes_on_where_its_archive_is_mounted_again(tmp_path: Path, expected: JobDir) -> None:
     tar = write_tar(tmp_path / "photos.tar")
     job = JobDir(tmp_path / "job")
-    manifest = made(str(tar), job)
+    job = made(str(tar), job)
     away = tar.rename(tmp_path / "away")
     with pytest.raises(SourceError, match="put it back there, and the job goes on"):
-        embed(job, manifest, 0, embedder=AnyModel(manifest))
+        embed(job, 0, embedder=AnyModel(job.manifest))
     assert job.chunk_numbers(0) == []
     away.rename(tar)
-    embed(job, manifest, 0, embedder=AnyModel(manifest))
+    embed(job, 0, embedder=AnyModel(job.manifest))
     np.testing.assert_array_equal(np.load(job.img_emb(0)), np.load(expected.img_emb(0)))
 
 
@@ -84,13 +84,13 @@ def test_another_archive_of_the_same_name_is_not_taken_for_it(tmp_path: Path, ki
     write: Callable[..., Path] = write_tar if kind == "tar" else write_zip
     path = write(tmp_path / f"photos.{kind}")
     job = JobDir(tmp_path / "job")
-    manifest = made(str(path), job)
+    job = made(str(path), job)
     write(path, {name: data + b"more" * (number + 1) for number, (name, data) in enumerate(CONTENTS.items())})
     with pytest.raises(SourceError, match="is not the one that was listed: it ha"):
-        embed(job, manifest, 1, embedder=AnyModel(manifest))
+        embed(job, 1, embedder=AnyModel(job.manifest))
     job.source_files.unlink()  # As in a job of an earlier version.
     with pytest.raises(SourceError, match="it is not the one that was listed, or not whole"):
-        embed(job, manifest, 1, embedder=AnyModel(manifest))
+        embed(job, 1, embedder=AnyModel(job.manifest))
     assert job.chunk_numbers(1) == []
 
 
@@ -99,15 +99,15 @@ def test_what_lies_in_an_archive_that_was_cut_since_is_a_failed_row_of_a_job_tha
 ) -> None:
     tar = write_tar(tmp_path / "photos.tar")
     job = JobDir(tmp_path / "job")
-    manifest = made(str(tar), job)
-    last = path_list.read_locations(job, manifest.partition(2))[1].member
+    job = made(str(tar), job)
+    last = path_list.read_locations(job, job.manifest.partition(2))[1].member
     assert last is not None
     with open(tar, "rb+") as file:
         file.truncate(last.offset + 512 + last.size - 10)
     with pytest.raises(SourceError, match="it had 30,720 bytes when it was listed, and has"):
-        embed(job, manifest, 2, embedder=AnyModel(manifest))
+        embed(job, 2, embedder=AnyModel(job.manifest))
     job.source_files.unlink()  # As in a job of an earlier version.
-    seal = embed(job, manifest, 2, embedder=AnyModel(manifest))
+    seal = embed(job, 2, embedder=AnyModel(job.manifest))
     assert (seal.embedded, seal.failed) == (1, 1)
     (row,) = pq.read_table(job.errors(2)).to_pylist()
     assert (row["status"], row["error_message"]) == ("truncated", "The tar is cut short: 10 bytes are missing.")
@@ -117,14 +117,14 @@ def test_a_tar_is_scanned_once_however_many_partitions_read_from_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = JobDir(tmp_path / "job")
-    manifest = made(str(write_tar(tmp_path / "photos.tar")), job)
+    job = made(str(write_tar(tmp_path / "photos.tar")), job)
 
     def scan(*_: object) -> None:
         raise AssertionError("the tar is scanned again")
 
     monkeypatch.setattr("shared.images.archives.FILES", {".tar": scan})
-    for partition in manifest.partitions:
-        embed(job, manifest, partition.number, embedder=AnyModel(manifest))
+    for partition in job.manifest.partitions:
+        embed(job, partition.number, embedder=AnyModel(job.manifest))
     assert job.sealed_numbers() == [0, 1, 2]
 
 
@@ -136,8 +136,8 @@ def test_columns_keep_what_partitions_of_other_kinds_hold(tmp_path: Path) -> Non
                    enumerate(zip(NAMES, stars, strict=True)))  # fmt: skip
     (tmp_path / "list.csv").write_text("path,stars,reals\n" + rows)
     job = JobDir(tmp_path / "job")
-    manifest = sealed(str(tmp_path / "list.csv"), job)
-    assert manifest.source.known == {"stars": "string", "reals": "double"}
+    job = sealed(str(tmp_path / "list.csv"), job)
+    assert job.manifest.source.known == {"stars": "string", "reals": "double"}
     tables = [pq.read_table(job.metadata(number)) for number in range(3)]
     found = {row["id"]: (row["stars"], row["reals"]) for table in tables for row in table.to_pylist()}
     assert found == {

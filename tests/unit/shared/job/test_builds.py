@@ -190,5 +190,5 @@ def test_the_digest_changes_with_what_an_index_covers_and_with_nothing_else() ->
 
 def test_the_digest_reads_the_seals_that_the_ledger_writes(tmp_path: Path) -> None:
     one, two = (make_job(tmp_path / name, seed=seed) for name, seed in (("one", 1), ("two", 2)))
-    digests = [builds.ledger_digest(ledger.sealed(made.job, made.manifest)) for made in (one, one, two)]
+    digests = [builds.ledger_digest(ledger.sealed(made.job)) for made in (one, one, two)]
     assert digests[0] == digests[1] != digests[2]

@@ -17,6 +17,7 @@ from shared.images.paths import to_text
 from shared.job import path_list
 from shared.job.directory import JobDir
 from shared.job.manifest import Chunk, Manifest, Source, write_manifest
+from shared.job.opened import OpenJob, open_job
 from shared.job.partition import checkpoint, ledger
 from shared.models import STRICT_PREPROCESSING
 from shared.processes.control import Stopped
@@ -59,14 +60,14 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 FAILED = {3: "empty", 20: "not-an-image", 21: "truncated", 30: "vanished", 49: "unreadable"}
-Make = Callable[..., tuple[JobDir, Manifest]]
+Make = Callable[..., OpenJob]
 
 
 @pytest.fixture
 def make(tmp_path: Path, photos: list[Path]) -> Make:
     """Makes a job of 50 images in two partitions of 30 and 20, in chunks of 10."""
 
-    def made(name: str = "job", chosen: list[Path] | None = None) -> tuple[JobDir, Manifest]:
+    def made(name: str = "job", chosen: list[Path] | None = None) -> OpenJob:
         paths = chosen or photos
         job = JobDir(tmp_path / name)
         manifest = Manifest(
@@ -75,21 +76,21 @@ def make(tmp_path: Path, photos: list[Path]) -> Make:
         for partition in manifest.partitions:
             path_list.write_paths(job, partition, [to_text(str(p)) for p in paths[partition.start : partition.stop]])
         write_manifest(job, manifest)
-        return job, manifest
+        return open_job(job)
 
     return made
 
 
-def stopped(job: JobDir, manifest: Manifest, **options: Callable[[], bool]) -> FakeEmbedder:
+def stopped(job: OpenJob, **options: Callable[[], bool]) -> FakeEmbedder:
     embedder = FakeEmbedder()
     with pytest.raises(Stopped):
-        embed(job, manifest, embedder=embedder, **options)  # type: ignore[arg-type]
+        embed(job, embedder=embedder, **options)  # type: ignore[arg-type]
     return embedder
 
 
 def test_a_partition_is_embedded_and_sealed_with_a_row_for_each_image(make: Make, photos: list[Path]) -> None:
-    job, manifest = make("job")
-    seals = [embed(job, manifest, number) for number in (0, 1)]
+    job = make("job")
+    seals = [embed(job, number) for number in (0, 1)]
     assert [(seal.embedded, seal.failed) for seal in seals] == [(27, 3), (18, 2)]
     vectors = np.concatenate([np.load(job.img_emb(number)) for number in (0, 1)])
     ids = np.concatenate([ledger.check_ids(job, seal) for seal in seals])
@@ -102,10 +103,10 @@ def test_a_partition_is_embedded_and_sealed_with_a_row_for_each_image(make: Make
 
 
 def test_images_that_fail_become_error_rows_with_path_and_reason(make: Make, photos: list[Path]) -> None:
-    job, manifest = make("job")
-    for chunk in manifest.chunks(manifest.partition(0)):
-        stopped(job, manifest, may_commit=no_after(1))
-        table, _ = checkpoint.read_chunk(job, manifest, chunk)
+    job = make("job")
+    for chunk in job.manifest.chunks(job.manifest.partition(0)):
+        stopped(job, may_commit=no_after(1))
+        table, _ = checkpoint.read_chunk(job, chunk)
         for row in table.to_pylist():
             assert row["image_path"] == str(photos[row["id"]])
             assert row["status"] == FAILED.get(row["id"], "ok")
@@ -116,48 +117,48 @@ def test_images_that_fail_become_error_rows_with_path_and_reason(make: Make, pho
 
 
 def test_a_partition_in_which_everything_fails_is_sealed_too(make: Make, tmp_path: Path) -> None:
-    job, manifest = make("job", [tmp_path / f"{number}.jpg" for number in range(25)])
+    job = make("job", [tmp_path / f"{number}.jpg" for number in range(25)])
     embedder = FakeEmbedder()
-    seal = embed(job, manifest, embedder=embedder)
+    seal = embed(job, embedder=embedder)
     assert (seal.embedded, seal.failed, seal.dim) == (0, 25, DIM)
     assert np.load(job.img_emb(0)).shape == (0, DIM)
     assert embedder.batches == []
 
 
 def test_the_model_gets_full_batches(make: Make) -> None:
-    job, manifest = make("job")
+    job = make("job")
     embedder = FakeEmbedder()
-    embed(job, manifest, embedder=embedder)
+    embed(job, embedder=embedder)
     assert embedder.batches == [4, 4, 1, 4, 4, 2, 4, 4]
 
 
 def test_it_goes_on_at_the_last_committed_chunk(make: Make) -> None:
-    job, manifest = make("job")
-    first = stopped(job, manifest, may_commit=no_after(2))
+    job = make("job")
+    first = stopped(job, may_commit=no_after(2))
     assert job.chunk_numbers(0) == [0, 1]
     assert sum(first.batches) == 27
     written = [job.chunk(0, number).stat().st_mtime_ns for number in (0, 1)]
-    second = stopped(job, manifest, may_commit=no_after(1))  # It commits the last chunk, and may not seal.
+    second = stopped(job, may_commit=no_after(1))  # It commits the last chunk, and may not seal.
     assert [job.chunk(0, number).stat().st_mtime_ns for number in (0, 1)] == written
     assert sum(second.batches) == 8
     assert not job.seal(0).exists()
     third = FakeEmbedder()
-    assert embed(job, manifest, embedder=third).embedded == 27
+    assert embed(job, embedder=third).embedded == 27
     assert third.batches == []
 
 
 def test_a_hole_in_the_middle_is_filled(make: Make) -> None:
-    job, manifest = make("job")
-    stopped(job, manifest, may_commit=no_after(3))
+    job = make("job")
+    stopped(job, may_commit=no_after(3))
     job.chunk(0, 1).unlink()
     embedder = FakeEmbedder()
-    embed(job, manifest, embedder=embedder)
+    embed(job, embedder=embedder)
     assert sum(embedder.batches) == 10
 
 
 @pytest.mark.parametrize("times", range(8))
 def test_it_stops_within_a_batch_and_keeps_what_is_committed(make: Make, times: int) -> None:
-    job, manifest = make("job")
+    job = make("job")
     embedder, answer = FakeEmbedder(), no_after(times)
     embedded: list[int] = []
 
@@ -166,7 +167,7 @@ def test_it_stops_within_a_batch_and_keeps_what_is_committed(make: Make, times: 
         return answer()
 
     with pytest.raises(Stopped):
-        embed(job, manifest, embedder=embedder, keep_going=keep_going)
+        embed(job, embedder=embedder, keep_going=keep_going)
     assert len(embedded) == times + 1
     assert all(after - before <= BATCH for before, after in itertools.pairwise(embedded))
     assert sum(embedder.batches) == embedded[-1]
@@ -175,43 +176,43 @@ def test_it_stops_within_a_batch_and_keeps_what_is_committed(make: Make, times: 
 
 
 def test_it_stops_soon_also_while_no_image_can_be_read(make: Make, tmp_path: Path) -> None:
-    job, manifest = make("job", [tmp_path / f"{number}.jpg" for number in range(30)])
+    job = make("job", [tmp_path / f"{number}.jpg" for number in range(30)])
     seen: list[int] = []
 
     def keep_going() -> bool:
         seen.append(len(job.chunk_numbers(0)))
         return True
 
-    embed(job, manifest, keep_going=keep_going)
+    embed(job, keep_going=keep_going)
     assert len(seen) == 9  # After each four images, and at the end of each chunk of ten.
-    job, manifest = make("other", [tmp_path / f"{number}.jpg" for number in range(30)])
-    stopped(job, manifest, keep_going=no_after(1))
+    job = make("other", [tmp_path / f"{number}.jpg" for number in range(30)])
+    stopped(job, keep_going=no_after(1))
     assert job.chunk_numbers(0) == []
 
 
 @pytest.mark.parametrize("commits", range(3))
 def test_nothing_is_committed_once_it_may_not(make: Make, commits: int) -> None:
-    job, manifest = make("job")
-    stopped(job, manifest, may_commit=no_after(commits))
+    job = make("job")
+    stopped(job, may_commit=no_after(commits))
     assert job.chunk_numbers(0) == list(range(commits))
     assert not job.seal(0).exists()
-    stopped(job, manifest, may_commit=lambda: False)
+    stopped(job, may_commit=lambda: False)
     assert job.chunk_numbers(0) == list(range(commits))
 
 
 def test_the_bytes_are_the_same_however_it_was_interrupted(make: Make) -> None:
-    job, manifest = make("undisturbed")
+    job = make("undisturbed")
     for number in (0, 1):
-        embed(job, manifest, number)
+        embed(job, number)
     expected = sealed_bytes(job)
     assert len(expected) == 6
     for batches in range(1, 6):
-        job, manifest = make(f"disturbed-{batches}")
+        job = make(f"disturbed-{batches}")
         interruptions = 0
         for number in (1, 0):
             for _ in range(4):
                 try:
-                    embed(job, manifest, number, keep_going=no_after(3 + batches), threads=1 + batches % 3)
+                    embed(job, number, keep_going=no_after(3 + batches), threads=1 + batches % 3)
                 except Stopped:
                     interruptions += 1
         assert interruptions >= 1
@@ -219,31 +220,31 @@ def test_the_bytes_are_the_same_however_it_was_interrupted(make: Make) -> None:
 
 
 def test_a_chunk_that_is_damaged_is_embedded_again(make: Make) -> None:
-    job, manifest = make("undisturbed")
-    embed(job, manifest)
+    job = make("undisturbed")
+    embed(job)
     expected = sealed_bytes(job)
     for damage in (lambda content: content[:-9], lambda content: content[:600], lambda content: b"", bytes.swapcase):
-        job, manifest = make(f"damaged-{len(list(job.jobs_root.iterdir()))}")
-        stopped(job, manifest, may_commit=no_after(3))
+        job = make(f"damaged-{len(list(job.jobs_root.iterdir()))}")
+        stopped(job, may_commit=no_after(3))
         job.chunk(0, 1).write_bytes(damage(job.chunk(0, 1).read_bytes()))
         embedder = FakeEmbedder()
-        embed(job, manifest, embedder=embedder)
+        embed(job, embedder=embedder)
         assert sum(embedder.batches) == 10
         assert sealed_bytes(job) == expected
 
 
 def test_a_chunk_of_another_model_stops_it(make: Make) -> None:
-    job, manifest = make("job")
-    stopped(job, manifest, may_commit=no_after(2))
-    other = Manifest(manifest.source, model_spec("other", DIM, 10), manifest.listed, 30, 10, 10**6, 10**6)
+    job = make("job")
+    stopped(job, may_commit=no_after(2))
+    other = Manifest(job.manifest.source, model_spec("other", DIM, 10), job.manifest.listed, 30, 10, 10**6, 10**6)
     with pytest.raises(FingerprintMismatch):
-        embed(job, other)
+        embed(OpenJob(job.path, other))
     assert job.chunk_numbers(0) == [0, 1, 2]
     assert not job.seal(0).exists()
 
 
 def test_a_disk_that_does_not_answer_at_the_seal_costs_no_chunk(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    job, manifest = make("job")
+    job = make("job")
 
     def fail(*_: object, **__: object) -> None:
         raise OSError(107, "Transport endpoint is not connected")
@@ -251,13 +252,13 @@ def test_a_disk_that_does_not_answer_at_the_seal_costs_no_chunk(make: Make, monk
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "read_chunk", fail)
         with pytest.raises(OSError, match="not connected"):
-            embed(job, manifest)
+            embed(job)
     assert job.chunk_numbers(0) == [0, 1, 2]
-    assert embed(job, manifest).embedded == 27
+    assert embed(job).embedded == 27
 
 
 def test_a_full_disk_stops_it_and_loses_one_chunk(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    job, manifest = make("job")
+    job = make("job")
     commit, commits = checkpoint.commit_chunk, no_after(2)
 
     def full(*arguments: object) -> None:
@@ -268,19 +269,19 @@ def test_a_full_disk_stops_it_and_loses_one_chunk(make: Make, monkeypatch: pytes
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "commit_chunk", full)
         with pytest.raises(OSError, match="No space left"):
-            embed(job, manifest)
+            embed(job)
     assert job.chunk_numbers(0) == [0, 1]
-    assert embed(job, manifest).embedded == 27
+    assert embed(job).embedded == 27
 
 
 def test_a_sealed_partition_is_left_as_it_is(make: Make) -> None:
-    job, manifest = make("job")
-    seal = embed(job, manifest)
+    job = make("job")
+    seal = embed(job)
     before = sealed_bytes(job)
     job.chunk_dir(0).mkdir(parents=True)  # A kill between the marker and the removal of the chunks.
     job.chunk(0, 0).write_bytes(b"left behind")
     embedder = FakeEmbedder()
-    assert embed(job, manifest, embedder=embedder, may_commit=lambda: False) == seal
+    assert embed(job, embedder=embedder, may_commit=lambda: False) == seal
     assert embedder.batches == []
     assert sealed_bytes(job) == before
     assert not job.chunk_dir(0).exists()
@@ -289,34 +290,34 @@ def test_a_sealed_partition_is_left_as_it_is(make: Make) -> None:
 def test_a_partition_that_another_worker_seals_meanwhile_is_not_embedded_again(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job, manifest = make("job")
-    stopped(job, manifest, may_commit=no_after(3))
+    job = make("job")
+    stopped(job, may_commit=no_after(3))
     read, others = checkpoint.read_chunk, iter([True])
 
     def sealed_first(*arguments: object) -> object:
         if next(others, False):
-            ledger.seal_partition(job, manifest, manifest.partition(0))
+            ledger.seal_partition(job, job.manifest.partition(0))
         return read(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(checkpoint, "read_chunk", sealed_first)
     embedder = FakeEmbedder()
-    assert embed(job, manifest, embedder=embedder) == ledger.read_seal(job, 0)
+    assert embed(job, embedder=embedder) == ledger.read_seal(job, 0)
     assert embedder.batches == []
     assert not job.chunk_dir(0).exists()
 
 
 def test_a_path_list_that_is_damaged_stops_it(make: Make) -> None:
-    job, manifest = make("job")
+    job = make("job")
     job.paths(0).write_bytes(b"damaged")
     with pytest.raises(CorruptFile, match=r"paths_0000\.parquet"):
-        embed(job, manifest)
+        embed(job)
 
 
 def test_progress_counts_from_what_was_committed_before(make: Make) -> None:
-    job, manifest = make("job")
-    stopped(job, manifest, may_commit=no_after(1))
+    job = make("job")
+    stopped(job, may_commit=no_after(1))
     reports: list[PartitionProgress] = []
-    embed(job, manifest, report=reports.append)
+    embed(job, report=reports.append)
     done = [progress.done for progress in reports]
     assert done[0] > 10
     assert done == sorted(set(done))
@@ -347,19 +348,19 @@ def test_a_chunk_whose_folder_has_gone_is_not_committed_and_the_job_goes_on_when
     for copy, path in zip(chosen, photos, strict=False):
         if path.is_file():
             copy.write_bytes(path.read_bytes())
-    job, manifest = make(chosen=chosen)
+    job = make(chosen=chosen)
     with pytest.raises(Stopped):
-        embed(job, manifest, may_commit=no_after(1))
+        embed(job, may_commit=no_after(1))
     mount.rename(elsewhere)
     with pytest.raises(SourceError, match=f"{mount}.*mount it again"):
-        embed(job, manifest)
+        embed(job)
     assert job.chunk_numbers(0) == [0], "images that only seemed gone were written down as failed"
     mount.mkdir()  # An empty mount point is what is left of some mounts.
     with pytest.raises(SourceError, match="it is empty now"):
-        embed(job, manifest)
+        embed(job)
     mount.rmdir()
     elsewhere.rename(mount)
-    seal = embed(job, manifest)
+    seal = embed(job)
     assert (seal.embedded, seal.failed) == (27, 3)
 
 
@@ -370,7 +371,7 @@ def test_images_that_are_back_before_the_chunk_ends_are_not_committed_as_lost(
     elsewhere.mkdir()
     for path in photos[4:14]:
         (elsewhere / path.name).write_bytes(path.read_bytes())
-    job, manifest = make(chosen=[mount / path.name for path in photos[4:14]])
+    job = make(chosen=[mount / path.name for path in photos[4:14]])
     asked = iter(range(100))
 
     def mount_at_the_end() -> bool:
@@ -379,13 +380,13 @@ def test_images_that_are_back_before_the_chunk_ends_are_not_committed_as_lost(
         return True
 
     with pytest.raises(SourceError, match="is back"):
-        embed(job, manifest, keep_going=mount_at_the_end)
+        embed(job, keep_going=mount_at_the_end)
     assert job.chunk_numbers(0) == []
-    assert embed(job, manifest).embedded == 10
+    assert embed(job).embedded == 10
 
 
 def test_a_job_whose_disk_went_away_is_not_begun_anew_in_its_place(make: Make, tmp_path: Path) -> None:
-    job, manifest = make()
+    job = make()
     embedder = FakeEmbedder()
 
     def unmounted() -> bool:
@@ -394,19 +395,19 @@ def test_a_job_whose_disk_went_away_is_not_begun_anew_in_its_place(make: Make, t
         return True
 
     with pytest.raises(JobNotFound, match="mount the disk"):
-        embed(job, manifest, embedder=embedder, may_commit=unmounted)
+        embed(job, embedder=embedder, may_commit=unmounted)
     assert not job.path.exists()
     (tmp_path / "elsewhere").rename(job.path)
     assert job.chunk_numbers(0) == [0]
-    assert embed(job, manifest).embedded + embed(job, manifest, 1).embedded == 45
+    assert embed(job).embedded + embed(job, 1).embedded == 45
 
 
 def test_images_that_are_gone_one_by_one_are_failed_rows(make: Make, photos: list[Path], tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
     (folder / "still-here.jpg").write_bytes(photos[1].read_bytes())
-    job, manifest = make(chosen=[folder / f"gone{number}.jpg" for number in range(10)])
-    assert embed(job, manifest).failed == 10
+    job = make(chosen=[folder / f"gone{number}.jpg" for number in range(10)])
+    assert embed(job).failed == 10
 
 
 def left_in_hand(job: JobDir, *images: int) -> None:
@@ -420,10 +421,10 @@ def left_in_hand(job: JobDir, *images: int) -> None:
 def test_images_that_were_in_hand_when_a_worker_died_are_read_alone_and_nothing_is_lost(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job, manifest = make("undisturbed")
-    embed(job, manifest)
+    job = make("undisturbed")
+    embed(job)
     expected = sealed_bytes(job)
-    job, manifest = make("suspected")
+    job = make("suspected")
     left_in_hand(job, 4, 17)
     alone: list[str] = []
     read = IsolatedReaders.read
@@ -433,8 +434,8 @@ def test_images_that_were_in_hand_when_a_worker_died_are_read_alone_and_nothing_
         return read(readers, location)
 
     monkeypatch.setattr(IsolatedReaders, "read", noted)
-    embed(job, manifest)
-    paths = path_list.read_paths(job, manifest.partition(0))
+    embed(job)
+    paths = path_list.read_paths(job, job.manifest.partition(0))
     assert sorted(alone) == [paths[4], paths[17]]
     assert sealed_bytes(job) == expected
     assert job.attempts(0) == []
@@ -443,13 +444,13 @@ def test_images_that_were_in_hand_when_a_worker_died_are_read_alone_and_nothing_
 def test_an_image_that_ends_processes_is_a_quarantined_row_and_the_others_are_embedded(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job, manifest = make("job")
+    job = make("job")
     left_in_hand(job, 5)
     bad = ("quarantined", "It ends processes.")
     monkeypatch.setattr(
         IsolatedReaders, "read", lambda readers, place: ReadImage(place.path, None, None, None, None, None, *bad)
     )
-    seal = embed(job, manifest)
+    seal = embed(job)
     assert (seal.embedded, seal.failed) == (26, 4)
     rows = pq.read_table(job.errors(0)).to_pylist()
     assert [(row["id"], row["status"]) for row in rows] == [
@@ -458,14 +459,14 @@ def test_an_image_that_ends_processes_is_a_quarantined_row_and_the_others_are_em
 
 
 def test_while_a_partition_is_embedded_its_images_in_hand_can_be_seen(make: Make) -> None:
-    job, manifest = make("job")
+    job = make("job")
     seen: list[int] = []
 
     def look() -> bool:
         seen.append(len(job.attempts(0)))
         return True
 
-    embed(job, manifest, keep_going=look)
+    embed(job, keep_going=look)
     assert set(seen) == {1}
     assert job.attempts(0) == []
 
@@ -480,8 +481,8 @@ class Directionless(FakeEmbedder):
 
 
 def test_an_image_without_a_direction_is_a_failed_row_and_no_obstacle(make: Make) -> None:
-    job, manifest = make("job")
-    seal = embed(job, manifest, embedder=Directionless())
+    job = make("job")
+    seal = embed(job, embedder=Directionless())
     # Of the seven batches with a second image, each loses that one.
     assert (seal.embedded, seal.failed) == (20, 10)
     rows = pq.read_table(job.errors(0)).to_pylist()
@@ -500,17 +501,17 @@ class Counting(FakeEmbedder):
 
 
 @pytest.fixture
-def with_copies(make: Make, photos: list[Path]) -> tuple[JobDir, Manifest]:
+def with_copies(make: Make, photos: list[Path]) -> OpenJob:
     """Thirty images in one partition, of which 12 are copies: within a batch, a chunk, and from earlier chunks."""
     good = [path for number, path in enumerate(photos) if number not in FAILED]
     chosen = [*good[:10], good[0], good[10], good[10], *good[11:18], *good[:10]]
     return make("copies", chosen)
 
 
-def test_images_of_the_same_bytes_go_through_the_model_once(with_copies: tuple[JobDir, Manifest]) -> None:
-    job, manifest = with_copies
+def test_images_of_the_same_bytes_go_through_the_model_once(with_copies: OpenJob) -> None:
+    job = with_copies
     embedder = Counting()
-    seal = embed(job, manifest, embedder=embedder)
+    seal = embed(job, embedder=embedder)
     assert (seal.embedded, seal.failed) == (30, 0)
     assert embedder.images == 18
     vectors = np.load(job.img_emb(0))
@@ -526,22 +527,22 @@ def test_images_of_the_same_bytes_go_through_the_model_once(with_copies: tuple[J
     assert {(row["width"], row["height"]) for row in rows} == {(30, 20)}
 
 
-def test_copies_are_known_across_a_kill(with_copies: tuple[JobDir, Manifest]) -> None:
-    job, manifest = with_copies
-    stopped(job, manifest, may_commit=no_after(2))
+def test_copies_are_known_across_a_kill(with_copies: OpenJob) -> None:
+    job = with_copies
+    stopped(job, may_commit=no_after(2))
     assert job.chunk_numbers(0) == [0, 1]
     embedder = Counting()
-    embed(job, manifest, embedder=embedder)
+    embed(job, embedder=embedder)
     assert embedder.images == 0
     assert np.array_equal(np.load(job.img_emb(0))[20:], np.load(job.img_emb(0))[:10])
 
 
 @pytest.mark.parametrize("harm", ["damaged", "gone", "of other bytes"])
 def test_a_copy_whose_original_is_lost_is_embedded_itself(
-    harm: str, with_copies: tuple[JobDir, Manifest], monkeypatch: pytest.MonkeyPatch
+    harm: str, with_copies: OpenJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job, manifest = with_copies
-    stopped(job, manifest, may_commit=no_after(2))
+    job = with_copies
+    stopped(job, may_commit=no_after(2))
     read_committed = KnownImages.read_committed
     harmed: list[Chunk] = []
 
@@ -556,46 +557,44 @@ def test_a_copy_whose_original_is_lost_is_embedded_itself(
         elif harm == "gone":
             path.unlink()
         else:
-            table, embeddings = checkpoint.read_chunk(job, manifest, chunk)
+            table, embeddings = checkpoint.read_chunk(job, chunk)
             names = [field.name for field in dataclasses.fields(checkpoint.ImageRow)]
             rows = [checkpoint.ImageRow(**row) for row in table.select(names).to_pylist()]
             path.unlink()
             changed = [dataclasses.replace(row, sha256="ab" * 32) for row in rows]
-            checkpoint.commit_chunk(job, manifest, chunk, changed, embeddings, 1.0)
+            checkpoint.commit_chunk(job, chunk, changed, embeddings, 1.0)
 
     monkeypatch.setattr(KnownImages, "read_committed", lost_after)
     embedder = Counting()
-    seal = embed(job, manifest, embedder=embedder)
+    seal = embed(job, embedder=embedder)
     assert (seal.embedded, seal.failed) == (30, 0)
     assert embedder.images >= 10
     vectors = np.load(job.img_emb(0))
     assert np.array_equal(vectors[20:], vectors[:10])
 
 
-def test_the_bytes_with_copies_are_the_same_however_it_was_interrupted(
-    make: Make, with_copies: tuple[JobDir, Manifest]
-) -> None:
-    job, manifest = with_copies
-    embed(job, manifest)
-    paths = path_list.read_paths(job, manifest.partition(0))
-    again, same = make("again", [Path(path) for path in paths])
+def test_the_bytes_with_copies_are_the_same_however_it_was_interrupted(make: Make, with_copies: OpenJob) -> None:
+    job = with_copies
+    embed(job)
+    paths = path_list.read_paths(job, job.manifest.partition(0))
+    again = make("again", [Path(path) for path in paths])
     for commits in (1, 1, 1):
         with contextlib.suppress(Stopped):
-            embed(again, same, may_commit=no_after(commits))
-    embed(again, same)
+            embed(again, may_commit=no_after(commits))
+    embed(again)
     assert sealed_bytes(again) == sealed_bytes(job)
 
 
 def test_copies_of_an_image_without_a_direction_fail_like_it(make: Make, photos: list[Path]) -> None:
-    job, manifest = make("dark", [photos[1], photos[0], photos[0], photos[2], photos[0]])
-    seal = embed(job, manifest, embedder=Directionless())
+    job = make("dark", [photos[1], photos[0], photos[0], photos[2], photos[0]])
+    seal = embed(job, embedder=Directionless())
     assert (seal.embedded, seal.failed) == (2, 3)
     errors = pq.read_table(job.errors(0), partitioning=None).to_pylist()
     assert {row["id"]: row["status"] for row in errors} == dict.fromkeys((1, 2, 4), "no-direction")
 
 
 def test_the_next_chunk_is_embedded_while_one_is_committed(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    job, manifest = make("job")
+    job = make("job")
     embedded_more = threading.Event()
     commit = checkpoint.commit_chunk
 
@@ -610,17 +609,17 @@ def test_the_next_chunk_is_embedded_while_one_is_committed(make: Make, monkeypat
         commit(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(checkpoint, "commit_chunk", waits)
-    assert embed(job, manifest, embedder=Watched()).embedded == 27
+    assert embed(job, embedder=Watched()).embedded == 27
 
 
 def test_chunks_and_seals_say_what_held_them_up(make: Make) -> None:
-    job, manifest = make("job")
+    job = make("job")
     reports: list[PartitionProgress] = []
-    stopped(job, manifest, may_commit=no_after(1))
+    stopped(job, may_commit=no_after(1))
     told = checkpoint.chunk_summary(job, 0, 0).load
     assert told is not None
     assert StageLoad.from_json(told) is not None
-    seal = embed(job, manifest, report=reports.append)
+    seal = embed(job, report=reports.append)
     load = StageLoad.from_json(seal.load)
     assert load is not None
     assert load.busy["decode"] > 0
@@ -634,13 +633,12 @@ def test_chunks_and_seals_say_what_held_them_up(make: Make) -> None:
 def test_a_strict_job_is_embedded_from_strictly_decoded_images(
     make: Make, photos: list[Path], alone: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job, reduced = make("job", photos[4:14])
-    manifest = dataclasses.replace(
-        reduced, model=dataclasses.replace(reduced.model, preprocessing=STRICT_PREPROCESSING)
-    )
+    reduced = make("job", photos[4:14])
+    model = dataclasses.replace(reduced.manifest.model, preprocessing=STRICT_PREPROCESSING)
+    job = OpenJob(reduced.path, dataclasses.replace(reduced.manifest, model=model))
     # As if a worker had come to its end over each of them.
     monkeypatch.setattr("workers.embed.attempts.Attempt.suspects", lambda self, image_id: alone)
-    embed(job, manifest)
+    embed(job)
     vectors = np.load(job.img_emb(0)).astype(np.float32)
     ways = {
         how: np.stack([read_image(Location(str(path)), SIZE, 10**6, 10**6, how).pixels for path in photos[4:14]])
@@ -653,13 +651,13 @@ def test_a_strict_job_is_embedded_from_strictly_decoded_images(
 
 
 def test_on_a_device_of_its_own_the_model_gives_the_same_bytes(make: Make) -> None:
-    job, manifest = make("in-turn")
+    job = make("in-turn")
     for number in (0, 1):
-        embed(job, manifest, number)
-    other, _ = make("overlapped")
+        embed(job, number)
+    other = make("overlapped")
     device = FakeOnDevice()
     for number in (0, 1):
-        embed(other, manifest, number, embedder=device)
+        embed(other, number, embedder=device)
     assert sealed_bytes(other) == sealed_bytes(job)
     assert device.handed == device.batches
     assert sum(device.handed) == 45
@@ -667,14 +665,14 @@ def test_on_a_device_of_its_own_the_model_gives_the_same_bytes(make: Make) -> No
 
 @pytest.mark.parametrize("times", [2, 5])
 def test_on_a_device_of_its_own_a_stop_keeps_what_is_committed(make: Make, times: int) -> None:
-    job, manifest = make("job")
+    job = make("job")
     device = FakeOnDevice()
     with pytest.raises(Stopped):
-        embed(job, manifest, embedder=device, keep_going=no_after(times))
+        embed(job, embedder=device, keep_going=no_after(times))
     kept = job.chunk_numbers(0)
     assert kept == list(range(times // 3))
     again = FakeOnDevice()
-    assert embed(job, manifest, embedder=again).embedded == 27
+    assert embed(job, embedder=again).embedded == 27
     assert sum(again.handed) == 27 - (9 if kept else 0)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("model")]
 
@@ -690,11 +688,11 @@ def test_on_a_device_of_its_own_an_image_without_a_direction_is_its_own_row(make
 
     tables = []
     for name, embedder in (("in-turn", Blind), ("overlapped", Blind)):
-        job, manifest = make(name)
+        job = make(name)
         model = embedder()
         if name == "in-turn":
             model.hand_over = None  # type: ignore[assignment]
-        embed(job, manifest, embedder=model)
+        embed(job, embedder=model)
         tables.append(pq.read_table(job.errors(0)).to_pylist())
         assert len([row for row in tables[-1] if row["status"] == "no-direction"]) == 7
     assert tables[0] == tables[1]
@@ -707,8 +705,8 @@ def test_on_a_device_of_its_own_a_model_that_fails_loses_one_chunk(make: Make) -
                 raise ModelError("The GPU has no memory left.")
             return super().embed(images)
 
-    job, manifest = make("job")
+    job = make("job")
     with pytest.raises(ModelError, match="no memory left"):
-        embed(job, manifest, embedder=Failing())
+        embed(job, embedder=Failing())
     assert job.chunk_numbers(0) == [0]
-    assert embed(job, manifest, embedder=FakeOnDevice()).embedded == 27
+    assert embed(job, embedder=FakeOnDevice()).embedded == 27

@@ -20,7 +20,7 @@ from coordinator.jobs.retry import take_back
 from shared.errors import CorruptFile, ImageError, SourceError
 from shared.images.location import read_bytes
 from shared.job.directory import JobDir
-from shared.job.manifest import Manifest
+from shared.job.opened import OpenJob
 from shared.job.path_list import read_locations
 from shared.job.source.files import read_source_files
 from shared.settings import Settings
@@ -50,19 +50,19 @@ def write_parquet(path: Path, images: Mapping[str, bytes] = IMAGES) -> Path:
 WRITERS: dict[str, Callable[..., Path]] = {"tar": write_tar, "zip": write_zip, "parquet": write_parquet}
 
 
-def made(source: Path, job: JobDir) -> Manifest:
+def made(source: Path, job: JobDir) -> OpenJob:
     return make_or_open(str(source), job, SETTINGS, lambda count: None)
 
 
-def embedded(job: JobDir, manifest: Manifest) -> np.ndarray:
-    seal = embed(job, manifest, embedder=AnyModel(manifest))
+def embedded(job: OpenJob) -> np.ndarray:
+    seal = embed(job, embedder=AnyModel(job.manifest))
     assert (seal.embedded, seal.failed) == (60, 0)
     return np.load(job.img_emb(0))
 
 
-def refused(job: JobDir, manifest: Manifest, match: str) -> None:
+def refused(job: OpenJob, match: str) -> None:
     with pytest.raises(SourceError, match=match):
-        embed(job, manifest, embedder=AnyModel(manifest))
+        embed(job, embedder=AnyModel(job.manifest))
     for number in job.chunk_numbers(0):
         assert set(pq.read_table(job.chunk(0, number))["status"].to_pylist()) == {"ok"}
     assert not job.seal(0).exists()
@@ -79,8 +79,7 @@ def again(path: Path, write: Callable[[Path], object]) -> None:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
     folder = tmp_path_factory.mktemp("undisturbed")
     write_folder(folder / "photos", IMAGES)
-    job = JobDir(folder / "job")
-    return embedded(job, made(folder / "photos", job))
+    return embedded(made(folder / "photos", JobDir(folder / "job")))
 
 
 @pytest.mark.parametrize("kind", WRITERS)
@@ -90,12 +89,12 @@ def test_an_archive_whose_copy_is_still_running_loses_nothing(
 ) -> None:
     path = WRITERS[kind](tmp_path / f"x.{kind}", IMAGES)
     job = JobDir(tmp_path / "job")
-    manifest = made(path, job)
+    job = made(path, job)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * share)])
-    refused(job, manifest, f"it had {len(whole):,} bytes when it was listed, and has {int(len(whole) * share):,} now")
+    refused(job, f"it had {len(whole):,} bytes when it was listed, and has {int(len(whole) * share):,} now")
     path.write_bytes(whole)
-    np.testing.assert_array_equal(embedded(job, manifest), undisturbed)
+    np.testing.assert_array_equal(embedded(job), undisturbed)
 
 
 @pytest.mark.parametrize("kind", WRITERS)
@@ -104,12 +103,12 @@ def test_a_copy_that_has_its_size_before_its_bytes_loses_nothing(
 ) -> None:
     path = WRITERS[kind](tmp_path / f"x.{kind}", IMAGES)
     job = JobDir(tmp_path / "job")
-    manifest = made(path, job)
+    job = made(path, job)
     whole = path.read_bytes()
     again(path, lambda path: path.write_bytes(whole[:40_000] + bytes(len(whole) - 40_000)))
-    refused(job, manifest, "is not the one that was listed")
+    refused(job, "is not the one that was listed")
     path.write_bytes(whole)
-    np.testing.assert_array_equal(embedded(job, manifest), undisturbed)
+    np.testing.assert_array_equal(embedded(job), undisturbed)
 
 
 @pytest.mark.parametrize(
@@ -123,22 +122,22 @@ def test_an_archive_made_anew_of_the_same_sizes_swaps_nothing(
 ) -> None:
     path = WRITERS[kind](tmp_path / f"x.{kind}", IMAGES)
     job = JobDir(tmp_path / "job")
-    manifest = made(path, job)
+    job = made(path, job)
     kept = shutil.copy(path, tmp_path / "kept")
     again(path, lambda path: WRITERS[kind](path, other))
-    refused(job, manifest, "is not the one that was listed")
+    refused(job, "is not the one that was listed")
     shutil.copy(kept, path)
-    np.testing.assert_array_equal(embedded(job, manifest), undisturbed)
+    np.testing.assert_array_equal(embedded(job), undisturbed)
 
 
 def test_an_archive_made_anew_without_one_member_loses_nothing(tmp_path: Path, undisturbed: np.ndarray) -> None:
     path = write_tar(tmp_path / "x.tar", IMAGES)
     job = JobDir(tmp_path / "job")
-    manifest = made(path, job)
+    job = made(path, job)
     again(path, lambda path: write_tar(path, {name: data for name, data in IMAGES.items() if name != "041.bmp"}))
-    refused(job, manifest, "is not the one that was listed")
+    refused(job, "is not the one that was listed")
     accept_failures(job, True)
-    seal = embed(job, manifest, embedder=AnyModel(manifest))
+    seal = embed(job, embedder=AnyModel(job.manifest))
     assert (seal.embedded, seal.failed) == (41, 19), "what lies elsewhere now is failed, and no image is another's"
     np.testing.assert_array_equal(np.load(job.img_emb(0)), undisturbed[:41])
 
@@ -146,20 +145,20 @@ def test_an_archive_made_anew_without_one_member_loses_nothing(tmp_path: Path, u
 def test_two_members_that_changed_places_in_the_middle_of_a_tar_are_noticed(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "x.tar", IMAGES)
     job = JobDir(tmp_path / "job")
-    manifest = made(path, job)
+    job = made(path, job)
     names = [*IMAGES]
     names[30], names[31] = names[31], names[30]
     again(path, lambda path: write_tar(path, {name: IMAGES[name] for name in names}))
-    refused(job, manifest, r"written to since it was listed \(The file there is 031.bmp now")
+    refused(job, r"written to since it was listed \(The file there is 031.bmp now")
 
 
 @pytest.mark.parametrize("kind", WRITERS)
 def test_a_copy_of_an_archive_is_the_same_archive(tmp_path: Path, kind: str, undisturbed: np.ndarray) -> None:
     path = WRITERS[kind](tmp_path / f"x.{kind}", IMAGES)
     job = JobDir(tmp_path / "job")
-    manifest = made(path, job)
+    job = made(path, job)
     again(path, lambda path: shutil.copy(path, tmp_path / "copy") and shutil.copy(tmp_path / "copy", path))
-    np.testing.assert_array_equal(embedded(job, manifest), undisturbed)
+    np.testing.assert_array_equal(embedded(job), undisturbed)
 
 
 @pytest.mark.parametrize("kind", WRITERS)
@@ -167,24 +166,24 @@ def test_images_that_were_bad_all_along_are_failed_rows_of_a_copy_too(tmp_path: 
     bad = IMAGES | {"003.bmp": b"no image", "007.bmp": b"", "050.bmp": IMAGES["050.bmp"][:-300]}
     path = WRITERS[kind](tmp_path / f"x.{kind}", bad)
     job = JobDir(tmp_path / "job")
-    manifest = made(path, job)
+    job = made(path, job)
     os.utime(path, ns=(1, 1))
-    seal = embed(job, manifest, embedder=AnyModel(manifest))
+    seal = embed(job, embedder=AnyModel(job.manifest))
     assert (seal.embedded, seal.failed) == (57, 3)
 
 
 def test_a_tar_that_is_damaged_where_it_lies_costs_the_damaged_image_alone(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "x.tar", IMAGES)
     job = JobDir(tmp_path / "job")
-    manifest = made(path, job)
-    member = read_locations(job, manifest.partition(0))[33].member
+    job = made(path, job)
+    member = read_locations(job, job.manifest.partition(0))[33].member
     assert member is not None
     state = path.stat()
     with open(path, "rb+") as file:
         file.seek(member.offset)
         file.write(bytes(512))
     os.utime(path, ns=(state.st_mtime_ns, state.st_mtime_ns))  # A disk does not say that it lost something.
-    seal = embed(job, manifest, embedder=AnyModel(manifest))
+    seal = embed(job, embedder=AnyModel(job.manifest))
     assert (seal.embedded, seal.failed) == (59, 1)
     assert pq.read_table(job.errors(0))["status"].to_pylist() == ["vanished"]
 
@@ -194,7 +193,7 @@ def test_an_archive_that_goes_away_in_the_middle_of_a_chunk_loses_nothing(
 ) -> None:
     path = write_tar(tmp_path / "x.tar", IMAGES)
     job = JobDir(tmp_path / "job")
-    manifest = made(path, job)
+    job = made(path, job)
     asked = iter(range(100))
 
     def take_away() -> bool:
@@ -203,16 +202,16 @@ def test_an_archive_that_goes_away_in_the_middle_of_a_chunk_loses_nothing(
         return True
 
     with pytest.raises(SourceError, match="put it back there"):
-        embed(job, manifest, embedder=AnyModel(manifest), keep_going=take_away)
+        embed(job, embedder=AnyModel(job.manifest), keep_going=take_away)
     assert job.chunk_numbers(0) == []
     (tmp_path / "away").rename(path)
-    np.testing.assert_array_equal(embedded(job, manifest), undisturbed)
+    np.testing.assert_array_equal(embedded(job), undisturbed)
 
 
 def test_an_archive_that_is_back_before_the_chunk_ends_loses_nothing(tmp_path: Path, undisturbed: np.ndarray) -> None:
     path = write_tar(tmp_path / "x.tar", IMAGES)
     job = JobDir(tmp_path / "job")
-    manifest = made(path, job)
+    job = made(path, job)
     path.rename(tmp_path / "away")
     asked = iter(range(100))
 
@@ -222,9 +221,9 @@ def test_an_archive_that_is_back_before_the_chunk_ends_loses_nothing(tmp_path: P
         return True
 
     with pytest.raises(SourceError, match="out of reach for a moment and is back"):
-        embed(job, manifest, embedder=AnyModel(manifest), keep_going=bring_back)
+        embed(job, embedder=AnyModel(job.manifest), keep_going=bring_back)
     assert job.chunk_numbers(0) == []
-    np.testing.assert_array_equal(embedded(job, manifest), undisturbed)
+    np.testing.assert_array_equal(embedded(job), undisturbed)
 
 
 def test_an_archive_that_grows_while_it_is_listed_is_refused(tmp_path: Path) -> None:
@@ -247,10 +246,10 @@ def test_archives_that_a_list_names_are_known_too(tmp_path: Path) -> None:
         "".join(f"{'xy'[n % 2]}.{('tar', 'zip')[n % 2]}::{n:03d}.bmp\n" for n in range(60))
     )
     job = JobDir(tmp_path / "job")
-    manifest = made(tmp_path / "list.txt", job)
+    job = made(tmp_path / "list.txt", job)
     assert sorted(read_source_files(job)) == [f"{tmp_path}/x.tar", f"{tmp_path}/y.zip"]
     write_tar(tmp_path / "x.tar", dict(list(IMAGES.items())[:5]))
-    refused(job, manifest, "x.tar is not the one that was listed")
+    refused(job, "x.tar is not the one that was listed")
 
 
 def copied_folder(tmp_path: Path, names: list[str]) -> Path:
@@ -263,22 +262,22 @@ def copied_folder(tmp_path: Path, names: list[str]) -> Path:
 def test_a_folder_that_is_not_whole_yet_loses_nothing(tmp_path: Path, there: int, undisturbed: np.ndarray) -> None:
     names = [*IMAGES]
     job = JobDir(tmp_path / "job")
-    manifest = made(copied_folder(tmp_path, names), job)
+    job = made(copied_folder(tmp_path, names), job)
     copied_folder(tmp_path, names[:there])
     if there == 9:  # The one that is being written has a part of its bytes.
         (tmp_path / "photos" / names[there]).write_bytes(IMAGES[names[there]][:500])
-    refused(job, manifest, r"of 30 images of one chunk are not there, or not whole .* the option accept_failures")
+    refused(job, r"of 30 images of one chunk are not there, or not whole .* the option accept_failures")
     assert job.chunk_numbers(0) == ([0] if there > 30 else [])
     copied_folder(tmp_path, names)
-    np.testing.assert_array_equal(embedded(job, manifest), undisturbed)
+    np.testing.assert_array_equal(embedded(job), undisturbed)
 
 
 def test_a_few_photos_of_a_folder_that_went_are_failed_rows(tmp_path: Path) -> None:
     names = [*IMAGES]
     job = JobDir(tmp_path / "job")
-    manifest = made(copied_folder(tmp_path, names), job)
+    job = made(copied_folder(tmp_path, names), job)
     copied_folder(tmp_path, names[:15] + names[32:])
-    seal = embed(job, manifest, embedder=AnyModel(manifest))
+    seal = embed(job, embedder=AnyModel(job.manifest))
     assert (seal.embedded, seal.failed) == (43, 17)
 
 
@@ -287,13 +286,13 @@ def test_photos_that_a_person_says_are_gone_are_failed_rows_until_the_command_is
 ) -> None:
     names = [*IMAGES]
     job = JobDir(tmp_path / "job")
-    manifest = made(copied_folder(tmp_path, names), job)
+    job = made(copied_folder(tmp_path, names), job)
     copied_folder(tmp_path, names[:5])
     accept_failures(job, True)
     accept_failures(job, False)
-    refused(job, manifest, "the option accept_failures")
+    refused(job, "the option accept_failures")
     accept_failures(job, True)
-    seal = embed(job, manifest, embedder=AnyModel(manifest))
+    seal = embed(job, embedder=AnyModel(job.manifest))
     assert (seal.embedded, seal.failed) == (5, 55)
     assert set(pq.read_table(job.errors(0))["status"].to_pylist()) == {"vanished"}
 
@@ -306,14 +305,14 @@ def listed_paths(tmp_path: Path, is_there: Callable[[int], bool]) -> Path:
 
 def test_a_list_whose_first_chunk_names_nothing_is_noticed_after_it(tmp_path: Path) -> None:
     job = JobDir(tmp_path / "job")
-    manifest = made(listed_paths(tmp_path, lambda number: number >= 30), job)
-    refused(job, manifest, r"30 of 30 images of one chunk are not there, or not whole \(nothing was read before\)")
+    job = made(listed_paths(tmp_path, lambda number: number >= 30), job)
+    refused(job, r"30 of 30 images of one chunk are not there, or not whole \(nothing was read before\)")
 
 
 def test_a_list_of_which_many_paths_lead_nowhere_is_embedded_as_it_is(tmp_path: Path) -> None:
     job = JobDir(tmp_path / "job")
-    manifest = made(listed_paths(tmp_path, lambda number: number % 3 == 0), job)
-    seal = embed(job, manifest, embedder=AnyModel(manifest))
+    job = made(listed_paths(tmp_path, lambda number: number % 3 == 0), job)
+    seal = embed(job, embedder=AnyModel(job.manifest))
     assert (seal.embedded, seal.failed) == (20, 40)
 
 
@@ -329,14 +328,14 @@ def test_a_source_of_which_nothing_is_an_image_is_noticed_after_a_chunk(tmp_path
     (tmp_path / "list.txt").write_text("".join(f"{folder}/{name}\n" for name in files))
     source = {"list": tmp_path / "list.txt", "folder": folder, "tar": write_tar(tmp_path / "x.tar", files)}[kind]
     job = JobDir(tmp_path / "job")
-    manifest = made(source, job)
+    job = made(source, job)
     said = rf"All 30 images of one chunk failed, and none was embedded before \(30 {status}\), such as .*000.bmp: "
     if kind == "folder" and status == "truncated":  # What the listing of a folder saw may still be on its way.
         said = "30 of 30 images of one chunk are not there, or not whole"
-    refused(job, manifest, rf"{said}.* the option accept_failures")
+    refused(job, rf"{said}.* the option accept_failures")
     assert job.chunk_numbers(0) == []
     accept_failures(job, True)
-    seal = embed(job, manifest, embedder=AnyModel(manifest))
+    seal = embed(job, embedder=AnyModel(job.manifest))
     assert (seal.embedded, seal.failed) == (0, 60)
     assert set(pq.read_table(job.errors(0))["status"].to_pylist()) == {status}
 
@@ -345,8 +344,8 @@ def test_a_source_of_which_nothing_is_an_image_is_noticed_after_a_chunk(tmp_path
 def test_one_image_that_is_embedded_makes_the_others_failed_rows(tmp_path: Path, good: int) -> None:
     files = {name: IMAGES[name] if number == good else b"none" for number, name in enumerate(IMAGES)}
     job = JobDir(tmp_path / "job")
-    manifest = made(write_folder(tmp_path / "photos", files), job)
-    seal = embed(job, manifest, embedder=AnyModel(manifest))
+    job = made(write_folder(tmp_path / "photos", files), job)
+    seal = embed(job, embedder=AnyModel(job.manifest))
     assert (seal.embedded, seal.failed) == (1, 59)
 
 
@@ -354,23 +353,23 @@ def test_an_image_that_another_partition_has_embedded_counts(tmp_path: Path) -> 
     files = {name: IMAGES[name] if number < 30 else b"none" for number, name in enumerate(IMAGES)}
     job = JobDir(tmp_path / "job")
     settings = Settings(partition_size=30, chunk_size=30)
-    manifest = make_or_open(str(write_folder(tmp_path / "photos", files)), job, settings, lambda count: None)
+    job = make_or_open(str(write_folder(tmp_path / "photos", files)), job, settings, lambda count: None)
     with pytest.raises(SourceError, match="All 30 images of one chunk failed"):
-        embed(job, manifest, 1, embedder=AnyModel(manifest))
-    embed(job, manifest, 0, embedder=AnyModel(manifest))
-    assert embed(job, manifest, 1, embedder=AnyModel(manifest)).failed == 30
+        embed(job, 1, embedder=AnyModel(job.manifest))
+    embed(job, 0, embedder=AnyModel(job.manifest))
+    assert embed(job, 1, embedder=AnyModel(job.manifest)).failed == 30
 
 
 def test_a_chunk_that_fails_otherwise_when_it_is_tried_again_is_failed_rows_again(tmp_path: Path) -> None:
     files = {name: IMAGES[name] if number >= 30 else b"none" for number, name in enumerate(IMAGES)}
     job = JobDir(tmp_path / "job")
-    manifest = made(write_folder(tmp_path / "photos", files), job)
+    job = made(write_folder(tmp_path / "photos", files), job)
     accept_failures(job, True)
-    assert embed(job, manifest, embedder=AnyModel(manifest)).failed == 30
+    assert embed(job, embedder=AnyModel(job.manifest)).failed == 30
     accept_failures(job, False)
-    assert take_back(job, manifest) == {"not-an-image": 30}
+    assert take_back(job) == {"not-an-image": 30}
     write_folder(tmp_path / "photos", {name: b"" if data == b"none" else data for name, data in files.items()})
-    assert embed(job, manifest, embedder=AnyModel(manifest)).failed == 30
+    assert embed(job, embedder=AnyModel(job.manifest)).failed == 30
     assert set(pq.read_table(job.errors(0))["status"].to_pylist()) == {"empty"}
 
 
@@ -410,8 +409,8 @@ def test_names_of_a_tar_are_compared_in_every_form_and_no_valid_one_is_refused(
         assert max(map(len, names)) > 100
         return
     job = JobDir(tmp_path / "job")
-    manifest = made(path, job)
-    locations = read_locations(job, manifest.partition(0))
+    job = made(path, job)
+    locations = read_locations(job, job.manifest.partition(0))
     read = [read_bytes(location.path, 10**6, location.member) for location in locations]
     assert read == list(contents)
     write_named(path, names[::-1], contents[::-1], format)
@@ -424,14 +423,14 @@ def test_names_of_a_tar_are_compared_in_every_form_and_no_valid_one_is_refused(
 def test_a_job_of_an_earlier_version_reads_its_tar_as_before(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "x.tar", IMAGES)
     job = JobDir(tmp_path / "job")
-    manifest = made(path, job)
+    job = made(path, job)
     table = pq.read_table(job.paths(0))
     members = table["member"].combine_chunks()
     kept = [members.field(name) for name in ("offset", "stored", "size", "method", "crc32")]
     old = pa.StructArray.from_arrays(kept, ["offset", "stored", "size", "method", "crc32"])
     pq.write_table(table.set_column(2, "member", old), job.paths(0))
     job.source_files.unlink()
-    locations = read_locations(job, manifest.partition(0))
+    locations = read_locations(job, job.manifest.partition(0))
     assert [location.member.ahead for location in locations if location.member] == [None] * 60
     assert [read_bytes(location.path, 10**6, location.member) for location in locations] == list(IMAGES.values())
 
@@ -441,8 +440,8 @@ def test_a_zip_whose_two_names_for_a_file_are_written_differently_is_read(tmp_pa
     path = write_zip(tmp_path / "x.zip", {"a_0.bmp": IMAGES["000.bmp"], "b_1.bmp": IMAGES["001.bmp"]})
     path.write_bytes(path.read_bytes().replace(b"a_0.bmp", b"a\\0.bmp", 1).replace(b"b_1.bmp", b"\xe1_1.bmp", 1))
     job = JobDir(tmp_path / "job")
-    manifest = made(path, job)
-    locations = read_locations(job, manifest.partition(0))
+    job = made(path, job)
+    locations = read_locations(job, job.manifest.partition(0))
     assert [location.path.partition("::")[2] for location in locations] == ["a_0.bmp", "b_1.bmp"]
     read = [read_bytes(location.path, 10**6, location.member) for location in locations]
     assert read == [IMAGES["000.bmp"], IMAGES["001.bmp"]]
@@ -454,11 +453,11 @@ def test_an_archive_behind_a_url_is_known_by_its_size(undisturbed: np.ndarray, t
     url = f"memory://{uuid.uuid4().hex}/x.tar"
     fs.pipe(url, whole)
     job = JobDir(tmp_path / "job")
-    manifest = make_or_open(url, job, SETTINGS, lambda count: None)
+    job = make_or_open(url, job, SETTINGS, lambda count: None)
     fs.pipe(url, whole[: len(whole) // 4])
-    refused(job, manifest, f"it had {len(whole):,} bytes when it was listed, and has {len(whole) // 4:,} now")
+    refused(job, f"it had {len(whole):,} bytes when it was listed, and has {len(whole) // 4:,} now")
     fs.pipe(url, whole)
-    np.testing.assert_array_equal(embedded(job, manifest), undisturbed)
+    np.testing.assert_array_equal(embedded(job), undisturbed)
     fs.rm(url)
 
 
@@ -468,17 +467,17 @@ def test_a_worker_that_read_another_parquet_file_reads_the_listed_one_anew(
     """Its process stays, and so would the file that it holds open."""
     path = write_parquet(tmp_path / "x.parquet", IMAGES)
     job = JobDir(tmp_path / "job")
-    manifest = made(path, job)
+    job = made(path, job)
     path.rename(tmp_path / "kept")
     write_parquet(path, BACKWARDS)
-    refused(job, manifest, "is not the one that was listed")
+    refused(job, "is not the one that was listed")
     (tmp_path / "kept").replace(path)
-    np.testing.assert_array_equal(embedded(job, manifest), undisturbed)
+    np.testing.assert_array_equal(embedded(job), undisturbed)
 
 
 def test_a_record_that_is_damaged_is_named(tmp_path: Path) -> None:
     job = JobDir(tmp_path / "job")
-    manifest = made(write_tar(tmp_path / "x.tar", IMAGES), job)
+    job = made(write_tar(tmp_path / "x.tar", IMAGES), job)
     job.source_files.write_text("{}\n")
     with pytest.raises(CorruptFile, match=r"source_files.json does not say .* restore it from a copy"):
-        embed(job, manifest, embedder=AnyModel(manifest))
+        embed(job, embedder=AnyModel(job.manifest))

@@ -16,7 +16,8 @@ from shared.images.location import read_bytes
 from shared.job import altered_copies, builds, path_list
 from shared.job.altered_copies import Copies, read_copies, usable_copies, write_copies
 from shared.job.directory import JobDir
-from shared.job.manifest import Manifest, Source, load_manifest, write_manifest
+from shared.job.manifest import Manifest, Source, write_manifest
+from shared.job.opened import OpenJob, open_job
 from shared.job.partition import ledger
 from shared.models import STRICT_PREPROCESSING
 from shared.processes.control import Control, Stopped
@@ -30,7 +31,7 @@ COUNT = 60
 
 
 @pytest.fixture(scope="module")
-def sealed_job(tmp_path_factory: pytest.TempPathFactory) -> JobDir:
+def sealed_job(tmp_path_factory: pytest.TempPathFactory) -> OpenJob:
     """A job of 60 photographs of which one is none, in three sealed partitions; leave it as it is."""
     base = tmp_path_factory.mktemp("copies")
     photos = base / "photos"
@@ -41,33 +42,30 @@ def sealed_job(tmp_path_factory: pytest.TempPathFactory) -> JobDir:
         coarse = rng.integers(0, 256, (3, 4, 3), dtype=np.uint8)
         cv2.imwrite(str(path), cv2.resize(coarse, (40, 30), interpolation=cv2.INTER_CUBIC))
     paths[7].write_bytes(b"")
-    job = JobDir(base / "job")
+    directory = JobDir(base / "job")
     source = Source("folder", str(photos), "0" * 64)
     manifest = Manifest(source, model_spec(dim=DIM, chunk_size=10), COUNT, 20, 10, 10**6, 10**6)
     for partition in manifest.partitions:
-        path_list.write_paths(job, partition, [str(path) for path in paths[partition.start : partition.stop]])
-    write_manifest(job, manifest)
+        path_list.write_paths(directory, partition, [str(path) for path in paths[partition.start : partition.stop]])
+    write_manifest(directory, manifest)
+    job = open_job(directory)
     for number in range(manifest.partition_count):
-        embed(job, manifest, number)
+        embed(job, number)
     return job
 
 
 @pytest.fixture
-def job(sealed_job: JobDir, tmp_path: Path) -> JobDir:
+def job(sealed_job: OpenJob, tmp_path: Path) -> OpenJob:
     """A copy of the sealed job, its photographs where they were."""
-    return JobDir(shutil.copytree(sealed_job.path, tmp_path / "job"))
+    return open_job(JobDir(shutil.copytree(sealed_job.path, tmp_path / "job")))
 
 
-def manifest_of(job: JobDir) -> Manifest:
-    return load_manifest(job)
-
-
-def digest_of(job: JobDir) -> str:
-    return builds.ledger_digest(ledger.sealed(job, manifest_of(job)))
+def digest_of(job: OpenJob) -> str:
+    return builds.ledger_digest(ledger.sealed(job))
 
 
 def make(
-    job: JobDir,
+    job: OpenJob,
     embedder: FakeEmbedder | None = None,
     keep_going: Callable[[], bool] = yes,
     may_commit: Callable[[], bool] = yes,
@@ -75,7 +73,6 @@ def make(
 ) -> Copies:
     return embed_copies(
         job,
-        manifest_of(job),
         embedder or FakeEmbedder(),
         Control(keep_going, may_commit, report),
         threads=2,
@@ -109,9 +106,9 @@ def same(one: Copies, other: Copies) -> bool:
     )
 
 
-def test_each_of_the_drawn_images_has_its_copy_by_each_alteration(job: JobDir) -> None:
+def test_each_of_the_drawn_images_has_its_copy_by_each_alteration(job: OpenJob) -> None:
     made = make(job)
-    originals = drawn(job, sealed_whole(job, manifest_of(job)))
+    originals = drawn(job, sealed_whole(job))
     assert len(originals) == altered_copies.IMAGES
     assert made.ids.tolist() == [original.id for original in originals for _ in MEASURED]
     assert made.alterations == MEASURED * altered_copies.IMAGES
@@ -121,9 +118,9 @@ def test_each_of_the_drawn_images_has_its_copy_by_each_alteration(job: JobDir) -
     assert same(made, read_copies(job) or some())
 
 
-def test_a_copy_is_like_its_original_and_says_how_much(job: JobDir) -> None:
+def test_a_copy_is_like_its_original_and_says_how_much(job: OpenJob) -> None:
     made = make(job)
-    stored = {one.id: one.embedding.astype(np.float64) for one in drawn(job, sealed_whole(job, manifest_of(job)))}
+    stored = {one.id: one.embedding.astype(np.float64) for one in drawn(job, sealed_whole(job))}
     truth = [
         vector.astype(np.float64) @ stored[image] / np.linalg.norm(vector.astype(np.float64))
         / np.linalg.norm(stored[image])
@@ -136,14 +133,13 @@ def test_a_copy_is_like_its_original_and_says_how_much(job: JobDir) -> None:
     assert by_name["grey"] < by_name["jpeg quality 20"]
 
 
-def test_few_images_are_all_drawn(sealed_job: JobDir) -> None:
-    manifest = manifest_of(sealed_job)
+def test_few_images_are_all_drawn(sealed_job: OpenJob) -> None:
     seal = ledger.read_seal(sealed_job, 0)
     assert [one.id for one in drawn(sealed_job, [seal])] == [image for image in range(20) if image != 7]
-    assert len(sealed_whole(sealed_job, manifest)) == 3
+    assert len(sealed_whole(sealed_job)) == 3
 
 
-def test_copies_that_are_there_stay_and_those_of_other_embeddings_are_made_again(job: JobDir) -> None:
+def test_copies_that_are_there_stay_and_those_of_other_embeddings_are_made_again(job: OpenJob) -> None:
     make(job)
     before = job.copies.read_bytes()
     embedder = FakeEmbedder()
@@ -156,7 +152,7 @@ def test_copies_that_are_there_stay_and_those_of_other_embeddings_are_made_again
     assert job.copies.read_bytes() == before
 
 
-def test_damaged_copies_are_made_again(job: JobDir) -> None:
+def test_damaged_copies_are_made_again(job: OpenJob) -> None:
     make(job)
     before = job.copies.read_bytes()
     job.copies.write_bytes(before[:-20])
@@ -164,15 +160,15 @@ def test_damaged_copies_are_made_again(job: JobDir) -> None:
     assert job.copies.read_bytes() == before
 
 
-def test_the_model_gets_whole_batches_and_the_report_moves(job: JobDir) -> None:
+def test_the_model_gets_whole_batches_and_the_report_moves(job: OpenJob) -> None:
     embedder, told = FakeEmbedder(), list[str]()
     make(job, embedder, report=told.append)
     assert set(embedder.batches) == {BATCH}
     assert told == ["copies · 0 %", *(f"copies · {share} %" for share in (17, 33, 50, 67, 83, 100))]
 
 
-def test_images_that_changed_or_went_are_left_out(job: JobDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    originals = drawn(job, sealed_whole(job, manifest_of(job)))
+def test_images_that_changed_or_went_are_left_out(job: OpenJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    originals = drawn(job, sealed_whole(job))
     gone, changed = originals[3], originals[11]
 
     def read(path: str, most: int, member: object) -> bytes:
@@ -187,7 +183,7 @@ def test_images_that_changed_or_went_are_left_out(job: JobDir, monkeypatch: pyte
 
 
 def test_where_all_images_are_gone_the_file_says_why_and_nobody_waits(
-    job: JobDir, monkeypatch: pytest.MonkeyPatch
+    job: OpenJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
         "workers.evaluate.altered_copies.read_bytes", lambda path, most, member: read_bytes(path + ".gone", most)
@@ -206,13 +202,13 @@ class Blind(FakeEmbedder):
         return np.full((len(images), DIM), np.nan, dtype=np.float32)
 
 
-def test_a_copy_without_an_embedding_is_left_out(job: JobDir) -> None:
+def test_a_copy_without_an_embedding_is_left_out(job: OpenJob) -> None:
     made = make(job, Blind())
     assert len(made) == 0
     assert "gives none of the copies of 48 images an embedding" in made.reason
 
 
-def test_a_stop_is_heard_before_each_batch_and_writes_nothing(job: JobDir) -> None:
+def test_a_stop_is_heard_before_each_batch_and_writes_nothing(job: OpenJob) -> None:
     embedder = FakeEmbedder()
     with pytest.raises(Stopped):
         make(job, embedder, keep_going=no_after(3))
@@ -220,13 +216,13 @@ def test_a_stop_is_heard_before_each_batch_and_writes_nothing(job: JobDir) -> No
     assert not job.copies.exists()
 
 
-def test_a_lease_that_was_lost_writes_nothing(job: JobDir) -> None:
+def test_a_lease_that_was_lost_writes_nothing(job: OpenJob) -> None:
     with pytest.raises(Stopped):
         make(job, may_commit=lambda: False)
     assert not job.copies.exists()
 
 
-def test_a_job_that_went_away_meanwhile_is_not_begun_anew(job: JobDir) -> None:
+def test_a_job_that_went_away_meanwhile_is_not_begun_anew(job: OpenJob) -> None:
     def gone() -> bool:
         job.spec.unlink(missing_ok=True)
         return True
@@ -236,34 +232,34 @@ def test_a_job_that_went_away_meanwhile_is_not_begun_anew(job: JobDir) -> None:
     assert not job.copies.exists()
 
 
-def test_no_copies_are_made_before_all_is_sealed(job: JobDir) -> None:
+def test_no_copies_are_made_before_all_is_sealed(job: OpenJob) -> None:
     job.seal(1).unlink()
     with pytest.raises(JobError, match="2 of the 3 partitions"):
         make(job)
 
 
-def test_metadata_of_another_length_than_its_seal_says_is_damage(job: JobDir) -> None:
+def test_metadata_of_another_length_than_its_seal_says_is_damage(job: OpenJob) -> None:
     shutil.copy(job.metadata(0), job.metadata(1))
     with pytest.raises(CorruptFile, match="takes the partition back"):
         make(job)
 
 
-def test_giving_up_leaves_a_file_with_the_reason(job: JobDir) -> None:
-    give_up(job, manifest_of(job), "No model.")
+def test_giving_up_leaves_a_file_with_the_reason(job: OpenJob) -> None:
+    give_up(job, "No model.")
     there = usable_copies(job, digest_of(job))
     assert there is not None
     assert (len(there), there.images, there.reason) == (0, 0, "No model.")
 
 
-def test_the_file_is_the_same_for_the_same_job(job: JobDir, tmp_path: Path) -> None:
-    other = JobDir(shutil.copytree(job.path, tmp_path / "other"))
+def test_the_file_is_the_same_for_the_same_job(job: OpenJob, tmp_path: Path) -> None:
+    other = open_job(JobDir(shutil.copytree(job.path, tmp_path / "other")))
     make(job)
     make(other)
     sums = {hashlib.sha256(one.copies.read_bytes()).hexdigest() for one in (job, other)}
     assert len(sums) == 1
 
 
-def test_what_is_written_is_read(job: JobDir) -> None:
+def test_what_is_written_is_read(job: OpenJob) -> None:
     assert read_copies(job) is None
     for written in (some(), some(1), altered_copies.none_of(model_spec(dim=DIM).fingerprint, "d" * 64, 0, "Gone.")):
         write_copies(job, written)
@@ -273,14 +269,14 @@ def test_what_is_written_is_read(job: JobDir) -> None:
     assert [path.name for path in job.path.iterdir() if path.name.startswith(".")] == []
 
 
-def test_copies_of_another_model_are_refused_with_both_names(job: JobDir) -> None:
+def test_copies_of_another_model_are_refused_with_both_names(job: OpenJob) -> None:
     write_copies(job, some(fingerprint="other@0123"))
     with pytest.raises(FingerprintMismatch, match=r"other@0123.*made-up@"):
         read_copies(job)
     assert usable_copies(job, "d" * 64) is None
 
 
-def test_copies_of_other_embeddings_are_not_usable(job: JobDir) -> None:
+def test_copies_of_other_embeddings_are_not_usable(job: OpenJob) -> None:
     write_copies(job, some())
     assert usable_copies(job, "d" * 64) is not None
     assert usable_copies(job, "e" * 64) is None
@@ -295,7 +291,7 @@ def test_copies_of_other_embeddings_are_not_usable(job: JobDir) -> None:
     ],
     ids=["empty", "cut short", "a flipped byte"],
 )
-def test_a_damaged_file_is_a_sentence(job: JobDir, damage: Callable[[bytes], bytes]) -> None:
+def test_a_damaged_file_is_a_sentence(job: OpenJob, damage: Callable[[bytes], bytes]) -> None:
     write_copies(job, some())
     data = job.copies.read_bytes()
     assert damage(data) != data
@@ -307,7 +303,7 @@ def test_a_damaged_file_is_a_sentence(job: JobDir, damage: Callable[[bytes], byt
 @pytest.mark.parametrize(
     "changed", [{"copies": 11}, {"dim": 13}, {"dim": "12"}, {"reason": "Gone."}, {"seed": None}], ids=str
 )
-def test_a_file_that_contradicts_itself_is_damaged(job: JobDir, changed: dict[str, object]) -> None:
+def test_a_file_that_contradicts_itself_is_damaged(job: OpenJob, changed: dict[str, object]) -> None:
     write_copies(job, some())
     table = pq.read_table(job.copies)
     about = json.loads(table.schema.metadata[b"lookalike.copies"]) | changed
@@ -328,7 +324,7 @@ def test_copies_and_a_reason_exclude_each_other() -> None:
         replace(some(), alterations=("flip",))
 
 
-def test_copies_of_a_strict_job_are_decoded_strictly(job: JobDir, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copies_of_a_strict_job_are_decoded_strictly(job: OpenJob, monkeypatch: pytest.MonkeyPatch) -> None:
     ways: list[str] = []
 
     def noting(data: bytes, image_size: int, max_pixels: int, how: str) -> DecodedImage:
@@ -339,13 +335,11 @@ def test_copies_of_a_strict_job_are_decoded_strictly(job: JobDir, monkeypatch: p
     make(job)
     assert set(ways) == {"reduced"}
     ways.clear()
-    manifest = manifest_of(job)
-    strict = replace(manifest, model=replace(manifest.model, preprocessing=STRICT_PREPROCESSING))
+    strict = replace(job.manifest, model=replace(job.manifest.model, preprocessing=STRICT_PREPROCESSING))
     job.copies.unlink()
-    monkeypatch.setattr("workers.evaluate.altered_copies.sealed_whole", lambda *_: sealed_whole(job, manifest))
+    monkeypatch.setattr("workers.evaluate.altered_copies.sealed_whole", lambda *_: sealed_whole(job))
     embed_copies(
-        job,
-        strict,
+        OpenJob(job.path, strict),
         FakeEmbedder(),
         Control(yes, yes, lambda text: None),
         threads=2,

@@ -11,6 +11,7 @@ from shared.errors import CorruptFile, FingerprintMismatch, JobError, SettingsEr
 from shared.job import builds
 from shared.job.directory import JobDir
 from shared.job.index_request import IndexRequest, write_index_request
+from shared.job.opened import OpenJob
 from shared.job.partition import ledger
 from shared.processes.control import Stopped
 from shared.settings import Settings
@@ -40,7 +41,7 @@ def quiet(phase: str, share: float) -> None:
 
 
 def merged(made: MadeJob, **values: float) -> builds.IndexInfo:
-    return merge(made.job, made.manifest, Settings(**values), quiet)  # type: ignore[arg-type]
+    return merge(made.job, Settings(**values), quiet)  # type: ignore[arg-type]
 
 
 def poor_ivf(n: int, d: int, request: IndexRequest) -> IndexPlan:
@@ -54,7 +55,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[MadeJob, builds.Ind
     made = make_job(path, clustered(30_000, 64), failed=range(0, 30_000, 1_111), partition_size=7_000, chunk_size=7_000)
     reports: list[tuple[str, float]] = []
     assert build.QUERIES == 500
-    info = merge(made.job, made.manifest, Settings(), lambda *report: reports.append(report))
+    info = merge(made.job, Settings(), lambda *report: reports.append(report))
     return made, info, reports
 
 
@@ -116,7 +117,7 @@ def test_progress_is_told_phase_by_phase_from_nothing_to_all(large: Large) -> No
 def test_a_merged_job_is_not_merged_again(large: Large) -> None:
     made, info, _ = large
     reports: list[str] = []
-    again = merge(made.job, made.manifest, Settings(), lambda phase, share: reports.append(phase))
+    again = merge(made.job, Settings(), lambda phase, share: reports.append(phase))
     assert again == info
     assert reports == []
     assert builds.build_names(made.job) == [info.build]
@@ -127,7 +128,7 @@ def test_the_same_job_makes_the_same_index_bytes(tmp_path: Path) -> None:
     sums = []
     for name in ("one", "two"):
         made = make_job(tmp_path / name, vectors, partition_size=600, chunk_size=600)
-        info = merge(made.job, made.manifest, Settings(recall_target=0), quiet, poor_ivf)
+        info = merge(made.job, Settings(recall_target=0), quiet, poor_ivf)
         sums.append({file: entry["sha256"] for file, entry in info.files.items()})
     assert sums[0] == sums[1]
     assert len(set(sums[0].values())) == 2
@@ -138,7 +139,7 @@ def test_a_search_is_tuned_to_the_recall_asked_for_and_the_width_is_recorded(tmp
     found = {}
     for target in (0.2, 0.97):
         write_index_request(made.job, IndexRequest(recall=target))
-        found[target] = merge(made.job, made.manifest, Settings(), quiet, poor_ivf)
+        found[target] = merge(made.job, Settings(), quiet, poor_ivf)
     assert found[0.2].rerank_depth < found[0.97].rerank_depth
     assert found[0.97].recall_at_10 >= 0.97  # type: ignore[operator]
     assert found[0.2].recall_at_10 < 0.97  # type: ignore[operator]
@@ -215,7 +216,7 @@ def test_a_handful_of_images_is_indexed_and_measured_honestly(
 
 def test_a_collection_of_one_photo_many_times_is_indexed(tmp_path: Path) -> None:
     made = make_job(tmp_path / "job", np.ones((1_500, 24)), partition_size=600, chunk_size=600)
-    info = merge(made.job, made.manifest, Settings(), quiet, poor_ivf)
+    info = merge(made.job, Settings(), quiet, poor_ivf)
     assert (info.recall_at_10, info.ntotal) == (1.0, 1_500)
     hits = Searcher.open(made.job, info.build).search(np.ones(24), 10, exact=True)
     assert [hit.id for hit in hits] == list(range(10))
@@ -262,9 +263,9 @@ def test_ids_that_are_neither_embedded_nor_failed_stop_the_merge(tmp_path: Path)
 
 def test_partitions_of_another_model_are_named(tmp_path: Path) -> None:
     made = make_job(tmp_path / "job")
-    other = replace(made.manifest, model=model_spec("another-model"))
+    other = replace(made.job.manifest, model=model_spec("another-model"))
     with pytest.raises(FingerprintMismatch, match="another-model"):
-        merge(made.job, other, Settings(), quiet)
+        merge(OpenJob(made.job.path, other), Settings(), quiet)
 
 
 class Killed(BaseException):
@@ -329,7 +330,7 @@ def test_a_merge_that_should_not_run_at_the_same_time_does_no_harm(tmp_path: Pat
         if phase == "adding" and not inner:
             inner.append(merged(made))
 
-    outer = merge(made.job, made.manifest, Settings(), report)
+    outer = merge(made.job, Settings(), report)
     assert outer.files == inner[0].files
     assert builds.current_build(made.job) == inner[0].build == outer.build
     assert Searcher.open(made.job, inner[0].build).ntotal == 60
@@ -373,7 +374,7 @@ def test_a_merge_that_loses_its_claim_before_the_end_promotes_nothing(tmp_path: 
             raise Stopped
 
     with pytest.raises(Stopped):
-        merge(made.job, made.manifest, Settings(), lost_at_the_end)
+        merge(made.job, Settings(), lost_at_the_end)
     assert builds.current_build(made.job) is None
     info = merged(made)  # What was built is not built again.
     assert builds.build_names(made.job) == [info.build] == [builds.current_build(made.job)]
@@ -385,7 +386,7 @@ def test_seals_that_a_lagging_listing_does_not_show_are_merged_all_the_same(
 ) -> None:
     made = make_job(tmp_path / "job", clustered(60, 8), partition_size=20)
     monkeypatch.setattr(JobDir, "sealed_numbers", lambda job: [0])
-    assert merge(made.job, made.manifest, Settings(), lambda phase, share: None).ntotal == 60
+    assert merge(made.job, Settings(), lambda phase, share: None).ntotal == 60
 
 
 def test_chunks_that_a_worker_killed_after_its_seal_left_are_gone_after_the_merge(tmp_path: Path) -> None:
@@ -402,7 +403,7 @@ def test_a_build_whose_merge_was_killed_before_its_promotion_is_promoted_and_not
     made.job.current.unlink()
     (made.job.index_dir / ".CURRENT.0123.tmp").write_text("cut off")
     reports: list[str] = []
-    assert merge(made.job, made.manifest, Settings(), lambda phase, share: reports.append(phase)) == info
+    assert merge(made.job, Settings(), lambda phase, share: reports.append(phase)) == info
     assert reports == []
     assert builds.current_build(made.job) == info.build
     assert [path.name for path in made.job.index_dir.iterdir() if path.name.startswith(".")] == []

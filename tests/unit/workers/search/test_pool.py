@@ -14,7 +14,7 @@ from workers.search.pool import SearcherPool
 
 
 def merged(made: MadeJob) -> str:
-    return merge(made.job, made.manifest, Settings(recall_target=0.01), lambda *_: None).build
+    return merge(made.job, Settings(recall_target=0.01), lambda *_: None).build
 
 
 def promote_copy(made: MadeJob, build: str, name: str) -> None:

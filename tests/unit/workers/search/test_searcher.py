@@ -36,7 +36,7 @@ def small_ivf(n: int, d: int, request: IndexRequest) -> IndexPlan:
 
 def merged(made: MadeJob, flat: bool = True, recall_target: float = 0.95) -> str:
     choose = index.plan_for if flat else small_ivf
-    return merge(made.job, made.manifest, Settings(recall_target=recall_target), lambda *_: None, choose).build
+    return merge(made.job, Settings(recall_target=recall_target), lambda *_: None, choose).build
 
 
 @pytest.fixture(scope="module", params=["Flat", "IVF-PQ"])
@@ -258,8 +258,8 @@ def test_an_index_of_another_model_names_both(tmp_path: Path) -> None:
     made = make_job(tmp_path / "job")
     build = merged(made)
     other = model_spec("another-model", dim=16)
-    write_manifest(made.job, replace(made.manifest, model=other))
-    with pytest.raises(FingerprintMismatch, match=rf"{made.manifest.model.fingerprint}.*{other.fingerprint}"):
+    write_manifest(made.job, replace(made.job.manifest, model=other))
+    with pytest.raises(FingerprintMismatch, match=rf"{made.job.manifest.model.fingerprint}.*{other.fingerprint}"):
         Searcher.open(made.job, build)
 
 

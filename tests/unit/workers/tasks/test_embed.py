@@ -59,7 +59,7 @@ def raising(error: Exception) -> Callable[..., None]:
 
 
 def digest_of(made: MadeJob) -> str:
-    return builds.ledger_digest(ledger.sealed(made.job, made.manifest))
+    return builds.ledger_digest(ledger.sealed(made.job))
 
 
 def test_who_seals_the_last_partition_asks_for_the_copies(
@@ -76,7 +76,7 @@ def test_who_seals_the_last_partition_asks_for_the_copies(
 def test_whoever_made_the_copies_asks_for_the_merge(
     made: MadeJob, asked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    none = altered_copies.none_of(made.manifest.model.fingerprint, digest_of(made), 0, "The photos are gone.")
+    none = altered_copies.none_of(made.job.manifest.model.fingerprint, digest_of(made), 0, "The photos are gone.")
     monkeypatch.setattr(stage, "embed_copies", lambda *a, **o: none)
     assert call(embed.embed_copies, made, EmbedCopies("job")) == "no copies: The photos are gone."
     assert asked == ["merge"]

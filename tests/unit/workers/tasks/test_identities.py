@@ -34,10 +34,10 @@ def test_a_manifest_on_a_disk_is_read_once_until_it_is_another_file(
     reading = Reading(monkeypatch)
     first = make_job(tmp_path / "pics", listed=2, sealed=[])
     known = Identities()
-    assert {known.of(first.job) for _ in range(3)} == {first.manifest.identity}
+    assert {known.of(first.job) for _ in range(3)} == {first.job.manifest.identity}
     assert reading.count == 1
     second = make_job(tmp_path / "pics", listed=2, sealed=[])
-    assert known.of(second.job) == second.manifest.identity != first.manifest.identity
+    assert known.of(second.job) == second.job.manifest.identity != first.job.manifest.identity
     assert reading.count == 2
 
 
@@ -46,7 +46,7 @@ def test_no_job_is_no_identity(tmp_path: Path) -> None:
     with pytest.raises(JobNotFound):
         known.of(JobDir.at(tmp_path / "pics"))
     made = make_job(tmp_path / "pics", listed=2, sealed=[])
-    assert known.of(made.job) == made.manifest.identity
+    assert known.of(made.job) == made.job.manifest.identity
 
 
 def test_a_store_is_asked_again_after_two_seconds_and_one_that_is_away_leaves_what_was_known(
@@ -57,9 +57,9 @@ def test_a_store_is_asked_again_after_two_seconds_and_one_that_is_away_leaves_wh
     known = Identities(lambda: now[0])
     for moment, reads in ((100.0, 1), (101.9, 1), (102.1, 2)):
         now[0] = moment
-        assert (known.of(made.job), reading.count) == (made.manifest.identity, reads)
+        assert (known.of(made.job), reading.count) == (made.job.manifest.identity, reads)
     reading.error, now[0] = StoreError("It does not answer."), 110.0
-    assert known.of(made.job) == made.manifest.identity
+    assert known.of(made.job) == made.job.manifest.identity
     reading.error, now[0] = StoreError("It refuses.", refused=True), 120.0
     with pytest.raises(StoreError, match="refuses"):
         known.of(made.job)

@@ -143,26 +143,26 @@ def test_a_worker_serves_the_jobs_under_its_own_root(tmp_path: Path) -> None:
 def test_a_worker_whose_job_of_a_name_is_another_one_refuses_and_says_where_it_lies(tmp_path: Path) -> None:
     mine, other = (make_job(tmp_path / root / "pics", listed=2, sealed=[]) for root in ("b", "a"))
     runtime = Runtime(Settings(jobs_root=tmp_path / "b"))
-    assert runtime.job("pics", mine.manifest.identity) == mine.job
+    assert runtime.job("pics", mine.job.manifest.identity) == mine.job
     assert runtime.job("pics") == mine.job, "who knows only a name gets the one that is there"
     with pytest.raises(AnotherJob) as refused:
-        runtime.job("pics", other.manifest.identity)
+        runtime.job("pics", other.job.manifest.identity)
     assert str(mine.job.path) in str(refused.value)
     assert platform.node() in str(refused.value)
     assert "give each root a database number of its own" in str(refused.value)
     with pytest.raises(JobNotFound):
-        runtime.job("none", other.manifest.identity)
+        runtime.job("none", other.job.manifest.identity)
 
 
 def test_a_job_that_was_made_anew_is_another_one(tmp_path: Path) -> None:
     old = make_job(tmp_path / "pics", listed=2, sealed=[])
     runtime = Runtime(Settings(jobs_root=tmp_path))
-    assert runtime.job("pics", old.manifest.identity) == old.job
+    assert runtime.job("pics", old.job.manifest.identity) == old.job
     shutil.rmtree(old.job.path)
     new = make_job(tmp_path / "pics", listed=2, sealed=[])
     with pytest.raises(AnotherJob):
-        runtime.job("pics", old.manifest.identity)
-    assert runtime.job("pics", new.manifest.identity) == new.job
+        runtime.job("pics", old.job.manifest.identity)
+    assert runtime.job("pics", new.job.manifest.identity) == new.job
 
 
 def test_a_worker_that_knows_no_root_says_how_to_give_one() -> None:

@@ -39,7 +39,7 @@ def reply_to(message: SearchJob, made: MadeJob, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("by_name", [True, False])
 def test_a_reply_says_which_job_it_is_from(by_name: bool, made: MadeJob, monkeypatch: pytest.MonkeyPatch) -> None:
-    identity = None if by_name else made.manifest.identity
+    identity = None if by_name else made.job.manifest.identity
     found = reply_to(SearchJob("pics", QUERIES, identity=identity), made, monkeypatch)
     assert [answer.answered_by for answer in found] == [AnsweredBy("query1@gpu0", str(made.job.path))] * 2
     assert [answer.error for answer in found] == [None, None]
@@ -49,7 +49,7 @@ def test_a_query_to_another_job_of_the_name_gets_no_hits_but_the_reason(
     made: MadeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     meant = make_job(tmp_path / "a" / "pics", listed=2, sealed=[])
-    found = reply_to(SearchJob("pics", QUERIES, identity=meant.manifest.identity), made, monkeypatch)
+    found = reply_to(SearchJob("pics", QUERIES, identity=meant.job.manifest.identity), made, monkeypatch)
     assert [answer.hits for answer in found] == [(), ()]
     for answer in found:
         assert isinstance(answer.error, AnotherJob)

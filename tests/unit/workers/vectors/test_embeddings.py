@@ -27,7 +27,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> MadeJob:
 
 @pytest.fixture(scope="module")
 def stored(made: MadeJob) -> StoredEmbeddings:
-    return StoredEmbeddings.open(made.job, list(ledger.sealed(made.job, made.manifest)))
+    return StoredEmbeddings.open(made.job, list(ledger.sealed(made.job)))
 
 
 def test_widening_is_exact_for_every_finite_float16() -> None:
@@ -102,24 +102,24 @@ def test_an_embeddings_file_cut_short_is_refused(tmp_path: Path) -> None:
     path = made.job.img_emb(1)
     path.write_bytes(path.read_bytes()[:-2])
     with pytest.raises(CorruptFile, match="img_emb_0001"):
-        StoredEmbeddings.open(made.job, list(ledger.sealed(made.job, made.manifest)))
+        StoredEmbeddings.open(made.job, list(ledger.sealed(made.job)))
 
 
 @pytest.mark.parametrize("ids", [np.arange(59), np.arange(60)[::-1], np.repeat(np.arange(30), 2)])
 def test_ids_that_do_not_fit_the_embeddings_are_refused(tmp_path: Path, ids: np.ndarray) -> None:
     made = make_job(tmp_path / "job")
     with pytest.raises(CorruptFile, match=f"60 embeddings; their {len(ids)} image ids"):
-        StoredEmbeddings.open(made.job, list(ledger.sealed(made.job, made.manifest)), ids=ids)
+        StoredEmbeddings.open(made.job, list(ledger.sealed(made.job)), ids=ids)
 
 
 def test_images_are_found_by_row_over_all_partitions(tmp_path: Path, made: MadeJob) -> None:
     path = tmp_path / "images.arrow"
-    write_images(path, sealed_images(made.job, list(ledger.sealed(made.job, made.manifest))))
+    write_images(path, sealed_images(made.job, list(ledger.sealed(made.job))))
     images = Images.open(path)
     assert np.array_equal(images.ids, made.ids)
     assert images.paths(np.arange(len(made.ids))[::-1]) == [image_path(image) for image in made.ids[::-1]]
     with pa.ipc.open_file(str(path)) as reader:
-        assert reader.num_record_batches == made.manifest.partition_count
+        assert reader.num_record_batches == made.job.manifest.partition_count
 
 
 @pytest.mark.parametrize("content", [b"", b"no Arrow at all, but longer than its magic"])
@@ -151,7 +151,7 @@ def test_rows_are_asked_for_ahead_after_the_disk_was_waited_for_and_not_because_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = make_job(tmp_path / "job")
-    stored = StoredEmbeddings.open(made.job, list(ledger.sealed(made.job, made.manifest)))
+    stored = StoredEmbeddings.open(made.job, list(ledger.sealed(made.job)))
     asked: list[int] = []
     monkeypatch.setattr(StoredEmbeddings, "_prefetch", lambda self, rows: asked.append(len(rows)))
     waits = iter([0, 0, 0, 0, 3, 3, 3])

@@ -26,6 +26,7 @@ from shared.images.paths import to_text
 from shared.job import path_list
 from shared.job.directory import JobDir
 from shared.job.manifest import Manifest, Source, write_manifest
+from shared.job.opened import OpenJob, open_job
 from shared.job.partition import ledger
 from shared.job.partition.retry import read_retry
 from shared.processes.control import Stopped
@@ -68,7 +69,7 @@ def mend(photos: list[Path], *numbers: int) -> None:
         shutil.copy(photos[number].parent.parent / "whole" / photos[number].name, photos[number])
 
 
-def made(place: str | Path, photos: list[Path], **known: Any) -> tuple[JobDir, Manifest]:
+def made(place: str | Path, photos: list[Path], **known: Any) -> OpenJob:
     """A job of 50 images in two partitions of 30 and 20, in chunks of 10."""
     job = JobDir.at(place)
     source = Source("list", "made up", "0" * 64, **known)
@@ -76,22 +77,22 @@ def made(place: str | Path, photos: list[Path], **known: Any) -> tuple[JobDir, M
     for partition in manifest.partitions:
         path_list.write_paths(job, partition, [to_text(str(p)) for p in photos[partition.start : partition.stop]])
     write_manifest(job, manifest)
-    return job, manifest
+    return open_job(job)
 
 
-def embedded(job: JobDir, manifest: Manifest) -> int:
+def embedded(job: OpenJob) -> int:
     """Embed and seal what is not sealed; how many images went through the model."""
     embedder = FakeEmbedder()
-    for number in range(manifest.partition_count):
-        embed(job, manifest, number, embedder=embedder)
+    for number in range(job.manifest.partition_count):
+        embed(job, number, embedder=embedder)
     return sum(embedder.batches)
 
 
 @pytest.fixture
-def job(tmp_path: Path, photos: list[Path]) -> tuple[JobDir, Manifest]:
+def job(tmp_path: Path, photos: list[Path]) -> OpenJob:
     """The job, sealed."""
     new = made(tmp_path / "job", photos)
-    assert embedded(*new) == 45
+    assert embedded(new) == 45
     return new
 
 
@@ -102,34 +103,34 @@ def expected(tmp_path: Path, photos: list[Path]) -> list[bytes]:
     shutil.copytree(photos[0].parent, away)
     mend(photos)
     other = made(tmp_path / "other", photos)
-    embedded(*other)
+    embedded(other)
     shutil.rmtree(photos[0].parent)
     away.rename(photos[0].parent)
-    return sealed_bytes(other[0])
+    return sealed_bytes(other)
 
 
-def statuses(job: JobDir, manifest: Manifest) -> dict[int, str]:
+def statuses(job: OpenJob) -> dict[int, str]:
     rows = [row for number in (0, 1) for row in pq.read_table(job.errors(number)).to_pylist()]
     return {row["id"]: row["status"] for row in rows}
 
 
 def test_failed_images_are_embedded_and_no_other_one_again(
-    job: tuple[JobDir, Manifest], photos: list[Path], expected: list[bytes]
+    job: OpenJob, photos: list[Path], expected: list[bytes]
 ) -> None:
-    assert failed_images(*job) == COUNTS
+    assert failed_images(job) == COUNTS
     mend(photos)
-    assert take_back(*job) == COUNTS
-    assert embedded(*job) == 5
-    assert sealed_bytes(job[0]) == expected
-    assert failed_images(*job) == Counter()
-    assert not list(job[0].ledger_dir.glob("*.retry.json"))
+    assert take_back(job) == COUNTS
+    assert embedded(job) == 5
+    assert sealed_bytes(job) == expected
+    assert failed_images(job) == Counter()
+    assert not list(job.ledger_dir.glob("*.retry.json"))
 
 
-def test_images_that_still_fail_leave_the_files_as_they_were(job: tuple[JobDir, Manifest]) -> None:
-    before = sealed_bytes(job[0])
-    assert take_back(*job) == COUNTS
-    assert embedded(*job) == 0
-    assert sealed_bytes(job[0]) == before
+def test_images_that_still_fail_leave_the_files_as_they_were(job: OpenJob) -> None:
+    before = sealed_bytes(job)
+    assert take_back(job) == COUNTS
+    assert embedded(job) == 0
+    assert sealed_bytes(job) == before
 
 
 @pytest.mark.parametrize(
@@ -137,39 +138,37 @@ def test_images_that_still_fail_leave_the_files_as_they_were(job: tuple[JobDir, 
     [(["truncated"], {21, 33}), (["empty", "vanished"], {3, 30}), (["not-an-image"], {20})],
 )
 def test_only_images_of_the_asked_statuses_are_tried_again(
-    job: tuple[JobDir, Manifest], photos: list[Path], asked: list[str], again: set[int]
+    job: OpenJob, photos: list[Path], asked: list[str], again: set[int]
 ) -> None:
     mend(photos)
-    assert take_back(*job, asked).total() == len(again)
-    assert embedded(*job) == len(again)
-    assert statuses(*job) == {image: status for image, status in FAILED.items() if image not in again}
+    assert take_back(job, asked).total() == len(again)
+    assert embedded(job) == len(again)
+    assert statuses(job) == {image: status for image, status in FAILED.items() if image not in again}
     for number in (0, 1):
-        ledger.check_ids(job[0], ledger.read_seal(job[0], number))
+        ledger.check_ids(job, ledger.read_seal(job, number))
 
 
-def test_a_partition_without_such_images_keeps_its_seal(job: tuple[JobDir, Manifest], photos: list[Path]) -> None:
-    seal = job[0].seal(1).read_bytes()
-    take_back(*job, ["empty"])
-    assert job[0].sealed_numbers() == [1]
-    embedded(*job)
-    assert job[0].seal(1).read_bytes() == seal
+def test_a_partition_without_such_images_keeps_its_seal(job: OpenJob, photos: list[Path]) -> None:
+    seal = job.seal(1).read_bytes()
+    take_back(job, ["empty"])
+    assert job.sealed_numbers() == [1]
+    embedded(job)
+    assert job.seal(1).read_bytes() == seal
 
 
 @pytest.mark.parametrize("asked", [["trunctated"], ["truncated", "damaged"]])
-def test_a_status_that_no_image_has_is_refused_with_those_that_are_there(
-    job: tuple[JobDir, Manifest], asked: list[str]
-) -> None:
-    before = sorted(job[0].path.rglob("*"))
+def test_a_status_that_no_image_has_is_refused_with_those_that_are_there(job: OpenJob, asked: list[str]) -> None:
+    before = sorted(job.path.rglob("*"))
     with pytest.raises(JobError, match=rf"failed as {asked[-1]}; .*2 truncated, 1 empty, 1 not-an-image, 1 vanished"):
-        take_back(*job, asked)
-    assert sorted(job[0].path.rglob("*")) == before
+        take_back(job, asked)
+    assert sorted(job.path.rglob("*")) == before
 
 
-def test_imported_vectors_are_not_tried_again(job: tuple[JobDir, Manifest]) -> None:
-    imported = replace(job[1].model, weights="none")
+def test_imported_vectors_are_not_tried_again(job: OpenJob) -> None:
+    imported = replace(job.manifest.model, weights="none")
     assert imported.is_imported
     with pytest.raises(JobMismatch, match="imported from made up"):
-        take_back(job[0], replace(job[1], model=imported))
+        take_back(OpenJob(job.path, replace(job.manifest, model=imported)))
 
 
 @contextmanager
@@ -194,35 +193,34 @@ def killed_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[
 
 
 def test_a_retry_that_is_killed_at_any_step_loses_and_repeats_nothing(
-    tmp_path: Path, job: tuple[JobDir, Manifest], photos: list[Path], expected: list[bytes],
+    tmp_path: Path, job: OpenJob, photos: list[Path], expected: list[bytes],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     mend(photos)
     kills = 0
     while True:
-        again = JobDir.at(tmp_path / f"job-{kills}")
-        shutil.copytree(job[0].path, again.path)
+        again = open_job(JobDir(shutil.copytree(job.path, tmp_path / f"job-{kills}")))
         with killed_at(kills, monkeypatch) as steps:
             try:
-                take_back(again, job[1])
-                embedded(again, job[1])
+                take_back(again)
+                embedded(again)
                 break
             except Killed:
                 assert steps() > kills
         for number in (0, 1):
             assert ledger.is_sealed(again, number) or read_retry(again, number)
-        assert not verified(again, job[1], Kind.DAMAGE)
-        take_back(again, job[1], going_on=True)
-        assert embedded(again, job[1]) <= 5
+        assert not verified(again, Kind.DAMAGE)
+        take_back(again, going_on=True)
+        assert embedded(again) <= 5
         assert sealed_bytes(again) == expected
         kills += 1
     assert kills > 20
     assert sealed_bytes(again) == expected
 
 
-def verified(job: JobDir, manifest: Manifest, kind: Kind) -> list[str]:
+def verified(job: OpenJob, kind: Kind) -> list[str]:
     """The findings of this kind in the partitions of a job, whose made-up source has no digest to compare."""
-    findings = PartitionFindings(job, manifest, Checked(), sure=True)
+    findings = PartitionFindings(job, Checked(), sure=True)
     stages = (findings.sealed, findings.unmarked, findings.retries, findings.chunks)
     return [finding.path for stage in stages for finding in stage() if finding.kind == kind]
 
@@ -230,156 +228,154 @@ def verified(job: JobDir, manifest: Manifest, kind: Kind) -> list[str]:
 def test_a_job_under_way_tries_again_what_failed_in_its_committed_chunks(
     tmp_path: Path, photos: list[Path], expected: list[bytes]
 ) -> None:
-    job, manifest = made(tmp_path / "job", photos)
+    job = made(tmp_path / "job", photos)
     with pytest.raises(Stopped):
-        embed(job, manifest, may_commit=no_after(3))
+        embed(job, may_commit=no_after(3))
     assert job.chunk_numbers(0) == [0, 1, 2]
-    assert failed_images(job, manifest) == Counter({"empty": 1, "not-an-image": 1, "truncated": 1})
+    assert failed_images(job) == Counter({"empty": 1, "not-an-image": 1, "truncated": 1})
     mend(photos)
-    assert take_back(job, manifest, ["empty", "truncated"]) == Counter({"empty": 1, "truncated": 1})
+    assert take_back(job, ["empty", "truncated"]) == Counter({"empty": 1, "truncated": 1})
     assert job.chunk_numbers(0) == [1]
     assert is_under_way(job)
-    assert take_back(job, manifest, going_on=True) == Counter({"not-an-image": 1})
-    assert embedded(job, manifest) == 3 + 20
+    assert take_back(job, going_on=True) == Counter({"not-an-image": 1})
+    assert embedded(job) == 3 + 20
     assert sealed_bytes(job) == expected
     assert not job.chunk_dir(0).exists()
 
 
 def test_more_may_be_asked_while_a_retry_waits_or_is_half_done(
-    job: tuple[JobDir, Manifest], photos: list[Path], expected: list[bytes]
+    job: OpenJob, photos: list[Path], expected: list[bytes]
 ) -> None:
     mend(photos)
-    take_back(*job, ["empty"])
-    take_back(*job, ["truncated"], going_on=True)
+    take_back(job, ["empty"])
+    take_back(job, ["truncated"], going_on=True)
     with pytest.raises(Stopped):
-        embed(*job, may_commit=no_after(2))
-    assert job[0].chunk_numbers(0) == [0, 1]
-    assert take_back(*job, going_on=True) == Counter({"not-an-image": 1, "vanished": 1})
-    embedded(*job)
-    assert sealed_bytes(job[0]) == expected
+        embed(job, may_commit=no_after(2))
+    assert job.chunk_numbers(0) == [0, 1]
+    assert take_back(job, going_on=True) == Counter({"not-an-image": 1, "vanished": 1})
+    embedded(job)
+    assert sealed_bytes(job) == expected
 
 
 def test_an_image_with_the_bytes_of_an_embedded_one_does_not_go_through_the_model(
-    job: tuple[JobDir, Manifest], photos: list[Path]
+    job: OpenJob, photos: list[Path]
 ) -> None:
     shutil.copy(photos[1], photos[3])  # In the same chunk.
     shutil.copy(photos[2], photos[20])  # In one before it.
-    take_back(*job, ["empty", "not-an-image"])
-    assert embedded(*job) == 0
-    vectors = np.load(job[0].img_emb(0))
-    ids = pq.read_table(job[0].metadata(0))["id"].to_pylist()
+    take_back(job, ["empty", "not-an-image"])
+    assert embedded(job) == 0
+    vectors = np.load(job.img_emb(0))
+    ids = pq.read_table(job.metadata(0))["id"].to_pylist()
     for copy, original in ((3, 1), (20, 2)):
         assert np.array_equal(vectors[ids.index(copy)], vectors[ids.index(original)])
 
 
 def test_images_that_are_out_of_reach_now_are_not_taken_for_lost(
-    job: tuple[JobDir, Manifest], photos: list[Path], expected: list[bytes]
+    job: OpenJob, photos: list[Path], expected: list[bytes]
 ) -> None:
     mend(photos)
-    take_back(*job)
+    take_back(job)
     photos[0].parent.rename(photos[0].parent.parent / "away")
     with pytest.raises(SourceError, match="out of reach"):
-        embed(*job)
-    assert job[0].chunk_numbers(0) == []
+        embed(job)
+    assert job.chunk_numbers(0) == []
     (photos[0].parent.parent / "away").rename(photos[0].parent)
-    embedded(*job)
-    assert sealed_bytes(job[0]) == expected
+    embedded(job)
+    assert sealed_bytes(job) == expected
 
 
-def test_failed_rows_that_are_kept_do_not_stop_the_retry_of_others(
-    job: tuple[JobDir, Manifest], photos: list[Path]
-) -> None:
+def test_failed_rows_that_are_kept_do_not_stop_the_retry_of_others(job: OpenJob, photos: list[Path]) -> None:
     mend(photos)  # Also the vanished image, which is not asked for, is back.
-    take_back(*job, ["truncated"])
-    assert embedded(*job) == 2
-    assert statuses(*job)[30] == "vanished"
+    take_back(job, ["truncated"])
+    assert embedded(job) == 2
+    assert statuses(job)[30] == "vanished"
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])
 def test_where_what_is_kept_is_damaged_its_partition_is_embedded_again(
-    job: tuple[JobDir, Manifest], photos: list[Path], expected: list[bytes], which: int
+    job: OpenJob, photos: list[Path], expected: list[bytes], which: int
 ) -> None:
     mend(photos)
-    take_back(*job)
-    path = job[0].sealed_files(0)[which]
+    take_back(job)
+    path = job.sealed_files(0)[which]
     data = path.read_bytes()
     path.write_bytes(data[:200] + bytes([data[200] ^ 1]) + data[201:])
-    assert verified(*job, Kind.DAMAGE) == ["ledger/0000.retry.json"]
-    assert embedded(*job) == 30 + 2
-    assert sealed_bytes(job[0]) == expected
+    assert verified(job, Kind.DAMAGE) == ["ledger/0000.retry.json"]
+    assert embedded(job) == 30 + 2
+    assert sealed_bytes(job) == expected
 
 
-def test_a_seal_whose_files_are_damaged_is_not_taken_back(job: tuple[JobDir, Manifest]) -> None:
-    job[0].img_emb(0).write_bytes(b"short")
+def test_a_seal_whose_files_are_damaged_is_not_taken_back(job: OpenJob) -> None:
+    job.img_emb(0).write_bytes(b"short")
     with pytest.raises(CorruptFile, match=r"partition 0 .* are not what its seal says: a repair takes"):
-        take_back(*job)
-    assert job[0].sealed_numbers() == [0, 1]
+        take_back(job)
+    assert job.sealed_numbers() == [0, 1]
 
 
-def test_progress_counts_what_is_kept_and_waits_for_what_is_tried_again(job: tuple[JobDir, Manifest]) -> None:
-    take_back(*job, ["truncated", "empty"])
-    progress = ProgressReader(*job).read()
+def test_progress_counts_what_is_kept_and_waits_for_what_is_tried_again(job: OpenJob) -> None:
+    take_back(job, ["truncated", "empty"])
+    progress = ProgressReader(job).read()
     assert (progress.embedded, progress.failed, progress.pending) == (45, 2, 3)
     assert not progress.complete
     with pytest.raises(Stopped):
-        embed(*job, may_commit=no_after(1))
-    progress = ProgressReader(*job).read()
+        embed(job, may_commit=no_after(1))
+    progress = ProgressReader(job).read()
     assert (progress.embedded, progress.failed, progress.pending) == (45, 3, 2)
 
 
 def test_verify_and_repair_leave_a_retry_alone_and_remove_what_a_killed_one_left(
-    job: tuple[JobDir, Manifest], photos: list[Path], expected: list[bytes]
+    job: OpenJob, photos: list[Path], expected: list[bytes]
 ) -> None:
     mend(photos)
-    take_back(*job)
-    assert not verified(*job, Kind.DAMAGE)
-    assert not verified(*job, Kind.LEFTOVER)
-    marker = job[0].retry(0).read_bytes()
-    embedded(*job)
-    job[0].retry(0).write_bytes(marker)
-    assert not verified(*job, Kind.LEFTOVER)  # It may be of a retry that is just about to take the seal back.
-    os.utime(job[0].retry(0), (0, 0))
-    assert verified(*job, Kind.LEFTOVER) == ["ledger/0000.retry.json"]
-    assert embedded(*job) == 0
-    assert sealed_bytes(job[0]) == expected
+    take_back(job)
+    assert not verified(job, Kind.DAMAGE)
+    assert not verified(job, Kind.LEFTOVER)
+    marker = job.retry(0).read_bytes()
+    embedded(job)
+    job.retry(0).write_bytes(marker)
+    assert not verified(job, Kind.LEFTOVER)  # It may be of a retry that is just about to take the seal back.
+    os.utime(job.retry(0), (0, 0))
+    assert verified(job, Kind.LEFTOVER) == ["ledger/0000.retry.json"]
+    assert embedded(job) == 0
+    assert sealed_bytes(job) == expected
 
 
 def test_a_damaged_retry_marker_is_named_and_costs_no_more_than_its_partition(
-    job: tuple[JobDir, Manifest], photos: list[Path], expected: list[bytes]
+    job: OpenJob, photos: list[Path], expected: list[bytes]
 ) -> None:
     mend(photos)
-    take_back(*job)
-    job[0].retry(0).write_text('{"again": []}\n')
+    take_back(job)
+    job.retry(0).write_text('{"again": []}\n')
     with pytest.raises(CorruptFile, match=r"0000\.retry\.json can't be read .*: a repair removes it, and the next"):
-        ProgressReader(*job).read()
-    assert verified(*job, Kind.DAMAGE) == ["ledger/0000.retry.json"]
-    job[0].retry(0).unlink()
-    assert embedded(*job) == 30 + 2
-    assert sealed_bytes(job[0]) == expected
+        ProgressReader(job).read()
+    assert verified(job, Kind.DAMAGE) == ["ledger/0000.retry.json"]
+    job.retry(0).unlink()
+    assert embedded(job) == 30 + 2
+    assert sealed_bytes(job) == expected
 
 
 def test_what_the_source_says_of_the_images_is_kept(tmp_path: Path, photos: list[Path]) -> None:
-    job, manifest = made(tmp_path / "job", photos, known={"label": "string"})
-    for partition in manifest.partitions:
+    job = made(tmp_path / "job", photos, known={"label": "string"})
+    for partition in job.manifest.partitions:
         paths = [to_text(str(p)) for p in photos[partition.start : partition.stop]]
         labels = pa.array([f"label {image}" for image in range(partition.start, partition.stop)])
         path_list.write_paths(job, partition, paths, known={"label": labels})
-    embedded(job, manifest)
+    embedded(job)
     mend(photos)
-    take_back(job, manifest)
-    embedded(job, manifest)
+    take_back(job)
+    embedded(job)
     for number in (0, 1):
         rows = pq.read_table(job.metadata(number)).to_pylist()
         assert [row["label"] for row in rows] == [f"label {row['id']}" for row in rows]
 
 
 def test_a_job_in_a_store_is_tried_again_as_well(photos: list[Path], expected: list[bytes]) -> None:
-    job, manifest = made("memory://bucket-of-retries/job", photos)
-    assert embedded(job, manifest) == 45
+    job = made("memory://bucket-of-retries/job", photos)
+    assert embedded(job) == 45
     mend(photos)
-    assert take_back(job, manifest) == COUNTS
-    assert ProgressReader(job, manifest).read().embedded == 45
-    assert embedded(job, manifest) == 5
+    assert take_back(job) == COUNTS
+    assert ProgressReader(job).read().embedded == 45
+    assert embedded(job) == 5
     assert sealed_bytes(job) == expected
     assert job.retry_numbers() == []
 
@@ -388,61 +384,55 @@ def test_a_job_in_a_store_is_tried_again_as_well(photos: list[Path], expected: l
 
 
 @pytest.fixture
-def command(job: tuple[JobDir, Manifest], monkeypatch: pytest.MonkeyPatch) -> tuple[JobDir, Manifest]:
+def command(job: OpenJob, monkeypatch: pytest.MonkeyPatch) -> OpenJob:
     """The job with an index; `retry` works in this process, where there is no broker and no other one."""
-    build(*job)
+    build(job)
 
-    def run_job(job: JobDir, manifest: Manifest, settings: Settings, workers: Any) -> Iterator[Step]:
-        embedded(job, manifest)
-        build(job, manifest, f"{len(list(job.index_dir.glob('0*'))) + 1:04d}-ab12cd34")
-        yield Step(Look(ProgressReader(job, manifest).read()), [])
+    def run_job(job: OpenJob, settings: Settings, workers: Any) -> Iterator[Step]:
+        embedded(job)
+        build(job, f"{len(list(job.index_dir.glob('0*'))) + 1:04d}-ab12cd34")
+        yield Step(Look(ProgressReader(job).read()), [])
 
     monkeypatch.setattr(retry, "run_job", run_job)
     monkeypatch.setattr(resources, "require_working_broker", lambda settings: None)
     return job
 
 
-def test_retry_says_what_is_tried_again_and_what_came_of_it(
-    run: Run, command: tuple[JobDir, Manifest], photos: list[Path]
-) -> None:
+def test_retry_says_what_is_tried_again_and_what_came_of_it(run: Run, command: OpenJob, photos: list[Path]) -> None:
     mend(photos, 3, 21, 33)
-    ran = run("retry", command[0].path, "--broker", "redis://host")
+    ran = run("retry", command.path, "--broker", "redis://host")
     assert (ran.status, ran.out) == (0, "")
     assert "5 failed images are tried again: 2 truncated, 1 empty, 1 not-an-image, 1 vanished\n" in ran.err
     assert "3 of them are embedded now; 2 still fail: 1 not-an-image, 1 vanished\n" in ran.err
     assert "48 of 50 images embedded, 2 failed" in ran.err
     mend(photos)
-    ran = run("retry", command[0].path, "--status", "vanished", "--broker", "redis://host")
+    ran = run("retry", command.path, "--status", "vanished", "--broker", "redis://host")
     assert "1 failed image is tried again: 1 vanished\n" in ran.err
     assert "1 of them is embedded now; none of them fails any more\n" in ran.err
-    assert statuses(*command) == {20: "not-an-image"}
+    assert statuses(command) == {20: "not-an-image"}
 
 
-def test_retry_where_no_image_failed_says_so_and_is_status_0(
-    run: Run, command: tuple[JobDir, Manifest], photos: list[Path]
-) -> None:
+def test_retry_where_no_image_failed_says_so_and_is_status_0(run: Run, command: OpenJob, photos: list[Path]) -> None:
     mend(photos)
-    assert run("retry", command[0].path, "--broker", "redis://host").status == 0
+    assert run("retry", command.path, "--broker", "redis://host").status == 0
     for arguments in ([], ["--status", "truncated"]):
-        ran = run("retry", command[0].path, *arguments)
+        ran = run("retry", command.path, *arguments)
         assert (ran.status, ran.out) == (0, "")
-        assert ran.err == f"No image of {command[0].path} failed: there is nothing to try again.\n"
+        assert ran.err == f"No image of {command.path} failed: there is nothing to try again.\n"
 
 
-def test_retry_of_an_unknown_status_is_status_1_and_names_those_there_are(
-    run: Run, command: tuple[JobDir, Manifest]
-) -> None:
-    ran = run("retry", command[0].path, "--status", "broken")
+def test_retry_of_an_unknown_status_is_status_1_and_names_those_there_are(run: Run, command: OpenJob) -> None:
+    ran = run("retry", command.path, "--status", "broken")
     assert ran.status == 1
     assert "failed as broken; its failed images are 2 truncated, 1 empty, 1 not-an-image, 1 vanished" in ran.err
 
 
 def test_a_retry_that_was_interrupted_goes_on_when_it_is_typed_again(
-    run: Run, command: tuple[JobDir, Manifest], photos: list[Path]
+    run: Run, command: OpenJob, photos: list[Path]
 ) -> None:
     mend(photos)
-    take_back(*command, ["truncated"])
-    ran = run("retry", command[0].path, "--status", "truncated", "--broker", "redis://host")
+    take_back(command, ["truncated"])
+    ran = run("retry", command.path, "--status", "truncated", "--broker", "redis://host")
     assert ran.status == 0
-    assert f"No other image of {command[0].path} failed as truncated; the job is not done, and goes on." in ran.err
+    assert f"No other image of {command.path} failed as truncated; the job is not done, and goes on." in ran.err
     assert "47 of 50 images embedded, 3 failed" in ran.err

@@ -20,6 +20,7 @@ from shared.images.paths import to_text
 from shared.job import path_list
 from shared.job.directory import JobDir
 from shared.job.manifest import load_manifest
+from shared.job.opened import open_job
 from shared.job.source.moved import Moved, read_moved
 from shared.processes.control import Stopped
 from shared.settings import Settings
@@ -41,10 +42,10 @@ def moved(source: Path | str, job: JobDir) -> bool:
 
 def embedded_now(job: JobDir) -> int:
     """Embed and seal what is not sealed; how many images went through the model."""
-    manifest = load_manifest(job)
-    model = AnyModel(manifest)
-    for partition in manifest.partitions:
-        embed(job, manifest, partition.number, embedder=model)
+    job = open_job(job)
+    model = AnyModel(job.manifest)
+    for partition in job.manifest.partitions:
+        embed(job, partition.number, embedder=model)
     return sum(model.batches)
 
 
@@ -70,27 +71,27 @@ def test_each_form_of_a_source_is_found_where_it_moved_to_or_refused_in_a_senten
     (tmp_path / "old").mkdir()
     job = JobDir(tmp_path / "job")
     form = FORMS[name](tmp_path / "old")
-    manifest = sealed(form.source, job)
+    job = sealed(form.source, job)
     before = state(job)
-    listed = [path for partition in manifest.partitions for path in path_list.read_paths(job, partition)]
+    listed = [path for partition in job.manifest.partitions for path in path_list.read_paths(job, partition)]
     (tmp_path / "old").rename(tmp_path / "new place")
     source = form.source.replace(str(tmp_path / "old"), str(tmp_path / "new place"))
-    if manifest.source.kind == "list":
+    if job.manifest.source.kind == "list":
         with pytest.raises(JobMismatch, match="a list names each of its files: make another JOB"):
             moved(source, job)
         return
     with pytest.raises(JobMismatch, match=r"name another JOB.* If its images moved there, add the option moved\."):
         made(source, job)
     assert moved(source, job)
-    assert made(source, job) == manifest
+    assert made(source, job).manifest == job.manifest
     assert embedded_now(job) == 0
     assert state(job) == before
-    places = [place for partition in manifest.partitions for place in path_list.read_locations(job, partition)]
+    places = [place for partition in job.manifest.partitions for place in path_list.read_locations(job, partition)]
     assert [place.path for place in places] == listed
     for place, image in zip(places, NAMES, strict=True):
         assert place.place == place.path.replace(f"{tmp_path}/old", f"{tmp_path}/new place")
         assert read_bytes(place.place, 10**6, place.member) == CONTENTS[image]
-    assert since_listed(source, job, manifest) == []
+    assert since_listed(source, job) == []
 
 
 @pytest.mark.parametrize("typed", ["{}", "{}/**/*.*"], ids=["folder", "glob"])
@@ -100,12 +101,12 @@ def test_odd_names_of_folders_and_files_are_found_where_they_moved_to(tmp_path: 
     write_folder(old)
     (old / f"z{odd}.jpg").write_bytes(CONTENTS[NAMES[0]])
     job = JobDir(tmp_path / "job")
-    manifest = sealed(typed.format(old), job)
+    job = sealed(typed.format(old), job)
     new.parent.mkdir(exist_ok=True)
     old.rename(new)
     assert moved(typed.format(new), job)
-    assert made(typed.format(new), job) == manifest
-    places = [place for partition in manifest.partitions for place in path_list.read_locations(job, partition)]
+    assert made(typed.format(new), job).manifest == job.manifest
+    places = [place for partition in job.manifest.partitions for place in path_list.read_locations(job, partition)]
     there = {to_text(str(path)) for path in new.rglob("*") if path.is_file()}
     assert len(places) == 13
     assert {place.place for place in places} == there
@@ -125,7 +126,7 @@ def test_a_source_that_moved_twice_and_back_is_found_each_time(job: JobDir, tmp_
         assert not moved(tmp_path / place, job), "it is no news any more"
         assert embedded_now(job) == 0
         assert state(job) == before
-        one = path_list.read_locations(job, load_manifest(job).partition(1))[0]
+        one = path_list.read_locations(job, open_job(job).manifest.partition(1))[0]
         assert one.place == one.path.replace("/photos/", f"/{place}/")
     assert not job.moved.exists()
 
@@ -257,11 +258,11 @@ def test_a_shard_of_another_name_is_found_by_its_size_and_digest(tmp_path: Path)
     write_tar(shards / "0.tar", half(first=True))
     write_zip(shards / "1.zip", half(first=False))
     job = JobDir(tmp_path / "job")
-    manifest = sealed(str(shards), job)
+    job = sealed(str(shards), job)
     shards.rename(tmp_path / "new")
     (tmp_path / "new" / "1.zip").rename(tmp_path / "new" / "second.zip")
     assert moved(tmp_path / "new", job)
-    places = [one for partition in manifest.partitions for one in path_list.read_locations(job, partition)]
+    places = [one for partition in job.manifest.partitions for one in path_list.read_locations(job, partition)]
     assert [read_bytes(one.place, 10**6, one.member) for one in places] == [CONTENTS[name] for name in NAMES]
     assert places[-1].place == f"{tmp_path}/new/second.zip::{NAMES[-1]}"
 
@@ -298,18 +299,18 @@ def test_a_job_under_way_goes_on_at_the_new_place(tmp_path: Path) -> None:
     whole, job = JobDir(tmp_path / "whole"), JobDir(tmp_path / "job")
     photos = write_folder(tmp_path / "photos")
     sealed(str(photos), whole)
-    manifest = made(str(photos), job)
-    embed(job, manifest, 0, embedder=AnyModel(manifest))
+    job = made(str(photos), job)
+    embed(job, 0, embedder=AnyModel(job.manifest))
     asked = no_after(1)
     with pytest.raises(Stopped):
-        embed(job, manifest, 1, embedder=AnyModel(manifest), keep_going=yes, may_commit=asked)
+        embed(job, 1, embedder=AnyModel(job.manifest), keep_going=yes, may_commit=asked)
     assert job.chunk_numbers(1) == [0]
     photos.rename(tmp_path / "new")
     with pytest.raises(SourceError, match=f"{photos} is out of reach"):
-        embed(job, manifest, 1, embedder=AnyModel(manifest))
+        embed(job, 1, embedder=AnyModel(job.manifest))
     assert moved(tmp_path / "new", job)
     embedded_now(job)
-    for number in range(manifest.partition_count):
+    for number in range(job.manifest.partition_count):
         assert [path.read_bytes() for path in job.sealed_files(number)] == [
             path.read_bytes() for path in whole.sealed_files(number)
         ]
@@ -317,7 +318,7 @@ def test_a_job_under_way_goes_on_at_the_new_place(tmp_path: Path) -> None:
     (tmp_path / "new").rename(tmp_path / "away")
     job.seal(1).unlink()
     with pytest.raises(SourceError, match=f"{tmp_path}/new is out of reach"):
-        embed(job, manifest, 1, embedder=AnyModel(manifest))
+        embed(job, 1, embedder=AnyModel(job.manifest))
 
 
 def test_an_archive_that_changes_at_the_new_place_stops_the_worker(tmp_path: Path) -> None:
@@ -334,11 +335,11 @@ def test_an_archive_that_changes_at_the_new_place_stops_the_worker(tmp_path: Pat
 
 
 def test_failed_images_are_tried_again_at_the_new_place(job: JobDir, tmp_path: Path) -> None:
-    manifest = load_manifest(job)
+    job = open_job(job)
     (tmp_path / "photos").rename(tmp_path / "new")
     moved(tmp_path / "new", job)
     shutil.copy(tmp_path / "new" / NAMES[0], tmp_path / "new" / NAMES[8])
-    assert take_back(job, manifest) == {"not-an-image": 1}
+    assert take_back(job) == {"not-an-image": 1}
     embedded_now(job)
     rows = pq.read_table(job.metadata(1)).to_pylist()
     assert [row["image_path"] for row in rows if row["id"] == 8] == [f"{tmp_path}/photos/{NAMES[8]}"]
@@ -347,8 +348,8 @@ def test_failed_images_are_tried_again_at_the_new_place(job: JobDir, tmp_path: P
 
 
 def test_hits_and_copies_and_show_name_the_new_place(run: Run, job: JobDir, tmp_path: Path) -> None:
-    manifest = load_manifest(job)
-    merge(job, manifest, Settings(recall_target=0.01), lambda *_: None)
+    job = open_job(job)
+    merge(job, Settings(recall_target=0.01), lambda *_: None)
     pool = SearcherPool(Settings())
     searcher = pool.searcher(job)
     vector = searcher.stored.rows(searcher.stored.rows_of(searcher.stored.ids[:1]))[0]
@@ -361,7 +362,7 @@ def test_hits_and_copies_and_show_name_the_new_place(run: Run, job: JobDir, tmp_
         (hit.id, hit.image_path.replace("/photos/", "/new/")) for hit in before
     ]
     assert all(os.path.isfile(hit.image_path) for hit in after)
-    assert {one.path for one in drawn(job, sealed_whole(job, manifest))} == {hit.image_path for hit in after}
+    assert {one.path for one in drawn(job, sealed_whole(job))} == {hit.image_path for hit in after}
     for typed in (after[3].image_path, before[3].image_path, str(after[3].id)):
         facts = json.loads(run("show", job.path, typed, "--json", "-o", tmp_path / "out.jpg").out)
         assert (facts["id"], facts["image_path"]) == (after[3].id, after[3].image_path)
@@ -371,7 +372,7 @@ def test_hits_and_copies_and_show_name_the_new_place(run: Run, job: JobDir, tmp_
 def test_index_says_that_it_finds_the_images_and_takes_the_new_place_from_then_on(
     run: Run, job: JobDir, tmp_path: Path
 ) -> None:
-    merge(job, load_manifest(job), Settings(recall_target=0.01), lambda *_: None)
+    merge(open_job(job), Settings(recall_target=0.01), lambda *_: None)
     before = state(job)
     new = (tmp_path / "photos").rename(tmp_path / "new")
     (new / NAMES[0]).rename(new / "first.png")
@@ -414,7 +415,7 @@ def test_what_came_and_went_is_counted_at_the_new_place(job: JobDir, tmp_path: P
     moved(tmp_path / "new", job)
     (tmp_path / "new" / NAMES[0]).unlink()
     shutil.copy(tmp_path / "new" / NAMES[1], tmp_path / "new" / "more.jpg")
-    said = since_listed(str(tmp_path / "new"), job, load_manifest(job))
+    said = since_listed(str(tmp_path / "new"), open_job(job))
     assert said[0] == f"{tmp_path}/new has 1 image that this job does not hold, and lacks 1 that it holds."
 
 

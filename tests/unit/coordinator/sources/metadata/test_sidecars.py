@@ -251,9 +251,12 @@ def test_texts_of_a_folder_are_read_ahead_and_none_for_another(tmp_path: Path, c
 
 def test_what_was_taken_is_kept_in_the_job_and_serves_searches(tmp_path: Path) -> None:
     source, job = folder(tmp_path / "photos", CASES["dates"][0]), JobDir(tmp_path / "job")
-    manifest = make_or_open(source, job, Settings(partition_size=4), lambda count: None)
-    assert (manifest.source.known, manifest.source.notes) == ({"caption": "string"}, {".json taken as metadata": 6})
-    assert load_manifest(job) == manifest
+    job = make_or_open(source, job, Settings(partition_size=4), lambda count: None)
+    assert (job.manifest.source.known, job.manifest.source.notes) == (
+        {"caption": "string"},
+        {".json taken as metadata": 6},
+    )
+    assert load_manifest(job) == job.manifest
     rows = [row for number in range(2) for row in pq.read_table(job.paths(number)).to_pylist()]
     assert [row["caption"] for row in rows] == [f"day {day}" for day in range(1, 7)]
 

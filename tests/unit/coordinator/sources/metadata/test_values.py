@@ -27,9 +27,9 @@ from tests.support.images.forms import write_tar
 def known_of(source: Path, job: Path, partition_size: int) -> tuple[dict[str, str], dict[str, list[Any]]]:
     """The types and values of the known columns of a job, as the seals get them."""
     directory = JobDir(job)
-    manifest = make_or_open(str(source), directory, Settings(partition_size=partition_size), lambda count: None)
-    tables = [path_list.read_known(directory, manifest, partition) for partition in manifest.partitions]
-    return dict(manifest.source.known), pa.concat_tables(tables).to_pydict()
+    opened = make_or_open(str(source), directory, Settings(partition_size=partition_size), lambda count: None)
+    tables = [path_list.read_known(opened, partition) for partition in opened.manifest.partitions]
+    return dict(opened.manifest.source.known), pa.concat_tables(tables).to_pydict()
 
 
 def of_column(folder: Path, texts: list[str], partition_size: int) -> tuple[str, list[Any]]:
@@ -274,9 +274,9 @@ def test_what_is_no_plain_value_is_named_and_left_out(tmp_path: Path) -> None:
     )
     pq.write_table(table, tmp_path / "x.parquet")
     directory = JobDir(tmp_path / "job")
-    manifest = make_or_open(str(tmp_path / "x.parquet"), directory, Settings(), lambda count: None)
-    assert manifest.source.known == {"label": "string"}
-    left_out = [reason.partition("<")[0] for reason in manifest.source.left_out]
+    job = make_or_open(str(tmp_path / "x.parquet"), directory, Settings(), lambda count: None)
+    assert job.manifest.source.known == {"label": "string"}
+    left_out = [reason.partition("<")[0] for reason in job.manifest.source.left_out]
     assert left_out == ["column map of map", "column nothing of null", "column took of duration[s]"]
 
 
