@@ -157,7 +157,7 @@ def test_keras_is_asked_last_and_only_where_there_is_a_gpu(
 ) -> None:
     command(driver, "echo 'Tesla T4, 15360, 15000, 550.54.15'")
     monkeypatch.setattr(engines, "keras_gpus", lambda: ["gpu:0"])
-    monkeypatch.setattr(engines, "_tensorflow_is_for_cpus", lambda: False)
+    monkeypatch.setattr(engines, "distributions", lambda name: iter([]))
     lines = said({"spec": B4.to_json(), "model_dir": "/"}, monkeypatch, capfd)
     assert [next(iter(line)) for line in lines] == ["weights", "engine", "cache", "gpu", "keras", "result"]
     assert lines[1]["engine"]["why"] == "a GPU is here, which OpenVINO would leave idle"
