@@ -217,7 +217,7 @@ def test_memory_does_not_grow_with_the_source(tmp_path: Path, job: JobDir) -> No
 def test_what_is_done_is_reported_and_the_request_comes_before_the_work(
     source: Path, job: JobDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(from_vectors, "_REPORT_SECONDS", 0.0)
+    monkeypatch.setattr(from_vectors, "REPORT_SECONDS", 0.0)
     monkeypatch.setattr(vectors, "BLOCK_VALUES", 5 * 16)
     said: list[Any] = []
     import_vectors(

@@ -477,7 +477,7 @@ def test_a_cache_lies_on_this_machine(name: str) -> None:
 def test_the_embedded_broker_of_a_jobs_root_in_a_store_lies_on_this_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(broker, "_SOCKET_BYTES", 1_000)  # However long the path of a test's folder is.
+    monkeypatch.setattr(broker, "SOCKET_BYTES", 1_000)  # However long the path of a test's folder is.
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     one, other = (runtime_directory(Path(f"s3://{bucket}/jobs")) for bucket in ("one", "other"))
     assert one != other

@@ -23,7 +23,7 @@ ALMOST = resolve_model("efficientnet-lite0", precision="bf16")
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Path:
     """A machine with a CPU alone, whose devices are the files of the directory that this gives."""
     caplog.set_level(logging.INFO, "lookalike.worker")
-    monkeypatch.setattr(engines, "_DEVICES", tmp_path)
+    monkeypatch.setattr(engines, "DEVICES", tmp_path)
     monkeypatch.setattr(engines, "distributions", lambda name: iter([]))
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
