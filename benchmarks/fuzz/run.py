@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,14 @@ RESULTS = REPOSITORY / "benchmarks" / "results" / "fuzz.json"
 _SECONDS = 300
 
 
-def fuzz(kind: str, files: int) -> dict[str, Any]:
+Said = tuple[list[dict[str, Any]], str | None]
+"""What a process said of its files, and how it ended if that was not well."""
+
+
+def fuzz(kind: str, files: int, decoded: Callable[[str, int, int], Said] | None = None) -> dict[str, Any]:
     """Decode mutations 0 to `files` - 1 of a format in processes of their own; one that ends costs one file.
 
+    `decoded` is what decodes mutations from one up to another, as `one_process` does, which is meant unless given.
     Returns `files`, `statuses` (how many of each), `ended` (number and ending of each file that ended its process),
     `raised` (errors that are none of ours), `most_bytes` that a process grew by, and the `slowest` file in seconds.
     """
@@ -37,7 +43,7 @@ def fuzz(kind: str, files: int) -> dict[str, Any]:
     found: dict[str, Any] = {"files": files, "raised": [], "most_bytes": 0, "slowest": 0.0}
     start = 0
     while start < files:
-        lines, how = _one_process(kind, start, files)
+        lines, how = (decoded or one_process)(kind, start, files)
         begun = [line["begun"] for line in lines if "begun" in line]
         for line in lines:
             if "status" in line:
@@ -55,8 +61,8 @@ def fuzz(kind: str, files: int) -> dict[str, Any]:
     return {**found, "statuses": dict(sorted(statuses.items())), "ended": ended}
 
 
-def _one_process(kind: str, start: int, stop: int) -> tuple[list[dict[str, Any]], str | None]:
-    """What a process said of its files, and how it ended if that was not well."""
+def one_process(kind: str, start: int, stop: int) -> Said:
+    """Decode the mutations from `start` up to `stop`, or up to the one that ends the process."""
     with tempfile.TemporaryFile() as said:
         command = [sys.executable, "-m", "benchmarks.fuzz.once", kind, str(start), str(stop)]
         process = subprocess.Popen(command, cwd=REPOSITORY, stdout=said, stderr=subprocess.DEVNULL)

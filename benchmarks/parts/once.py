@@ -40,7 +40,7 @@ SHARES: Final = (1.0, 0.5, 0.25)
 """How many of the lists that the tuned search reads on average are read, to see what recall costs."""
 
 RUNS = 3
-_READ_BYTES = 1 << 30
+READ_BYTES = 1 << 30
 # Where each part begins and ends in the real search.
 _JOINTS: tuple[tuple[str, Any, str], ...] = (
     ("reduce", faiss_index, "_reduced"),
@@ -195,7 +195,7 @@ def _listening(heard: Heard, part: str, call: Callable[..., Any]) -> Callable[..
 
 def _reading(threads: int) -> int:
     """Bytes a second that so many threads read from memory, each from a part of an array that no cache holds."""
-    values = np.ones(_READ_BYTES // 4, dtype=np.float32)
+    values = np.ones(READ_BYTES // 4, dtype=np.float32)
     shares = np.array_split(values, threads)
     norm: Any = faiss.fvec_norm_L2sqr  # FAISS sums in SIMD, and other threads run meanwhile.
     best = 0.0

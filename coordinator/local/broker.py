@@ -27,7 +27,7 @@ _ANSWER_SECONDS = 5.0
 _POLL_SECONDS = 0.02
 _SOCKET = "broker.sock"
 # Linux takes 107 bytes, macOS 103.
-_SOCKET_BYTES = 103
+SOCKET_BYTES = 103
 _RUNNING = Remedy("option", does="or give a running Redis with {}", given={"broker": ""})
 
 
@@ -193,10 +193,10 @@ def _short_enough(root: str) -> Path:
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     places = [private, *(Path(place) / private.name for place in (runtime, "/tmp") if os.path.isabs(place))]
     for mine in places:
-        fits = len(os.fsencode(mine / root / _SOCKET)) <= _SOCKET_BYTES
+        fits = len(os.fsencode(mine / root / _SOCKET)) <= SOCKET_BYTES
         if fits and (mine is private or os.access(mine.parent, os.W_OK | os.X_OK)):
             return mine
     raise BrokerUnreachable(
-        f"The embedded broker needs a socket whose path has at most {_SOCKET_BYTES} bytes, and {private} is too long",
+        f"The embedded broker needs a socket whose path has at most {SOCKET_BYTES} bytes, and {private} is too long",
         remedy=replace(_RUNNING, does=f"set TMPDIR to a shorter directory, {_RUNNING.does}"),
     )

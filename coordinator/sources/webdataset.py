@@ -16,7 +16,7 @@ from shared.images.archives import Inside
 from shared.images.paths import ARCHIVE_SUFFIXES, member_text
 
 # Files among which a text finds its image: an archive may hold millions.
-_AT_ONCE: Final = 50_000
+AT_ONCE: Final = 50_000
 
 
 def samples(
@@ -48,7 +48,7 @@ def samples(
                 texts.append(file)
             else:
                 sieve.leave_out(suffix or WITHOUT_SUFFIX)
-        if len(images) + len(texts) >= _AT_ONCE:
+        if len(images) + len(texts) >= AT_ONCE:
             yield from _matched(archive, images, texts, read, sieve)
             images, texts = [], []
     yield from _matched(archive, images, texts, read, sieve)

@@ -19,7 +19,7 @@ Piece: TypeAlias = "bytes | bytearray | memoryview"
 
 _LENGTH_BYTES: Final = 8
 # An interpreter takes a moment to end, on a busy machine a second.
-_END_SECONDS: Final = 5.0
+END_SECONDS: Final = 5.0
 # What a pipe holds. With the system's 64 kB an image of a few megabytes takes as many turns of two processes.
 _PIPE_BYTES: Final = 1 << 20
 # A longer piece goes through memory that both processes hold open, where the system has such: it takes one turn.
@@ -89,7 +89,7 @@ class ChildProcess:
         """End the process, if it has not ended by itself, and say how it did."""
         self._close()
         try:
-            code = self._process.wait(_END_SECONDS)
+            code = self._process.wait(END_SECONDS)
         except subprocess.TimeoutExpired:
             code = self._killed()
         return ending(code)

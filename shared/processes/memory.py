@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-_STATUS = Path("/proc/self/status")
+STATUS = Path("/proc/self/status")
 _MAPS = Path("/proc/self/maps")
 _MADV_DONTNEED = 4  # Linux's number, on every processor that we run on.
 _EVERY_SECONDS: Final = 0.05
@@ -53,7 +53,7 @@ class Peak:
 def own_bytes() -> int | None:
     """Bytes that this process holds now, pages of mapped files left out; None where the system does not tell."""
     with suppress(OSError):
-        for line in _STATUS.read_text().splitlines():
+        for line in STATUS.read_text().splitlines():
             if line.startswith("RssAnon:"):
                 return int(line.split()[1]) * 1024
     return None

@@ -16,7 +16,7 @@ from shared.storage.stores import StorePath
 
 TEMPORARY_SUFFIX = ".tmp"
 _READ_BYTES = 1 << 20
-_HALF_SECONDS = 1.0
+HALF_SECONDS = 1.0
 
 
 @contextmanager
@@ -91,9 +91,9 @@ def read_marker(path: Path) -> bytes:
     Where a rename is really a copy, as on some mounts, a name is there a moment before all its bytes: what does not end
     as our markers do is looked at again, for up to a second.
     """
-    deadline = time.monotonic() + _HALF_SECONDS
+    deadline = time.monotonic() + HALF_SECONDS
     while not _ends(data := path.read_bytes()) and time.monotonic() < deadline:
-        time.sleep(_HALF_SECONDS / 20)
+        time.sleep(HALF_SECONDS / 20)
     return data
 
 

@@ -9,8 +9,8 @@ from shared.errors import ImageError, SourceError
 from shared.text import without_secrets
 
 _TRIES: Final = 3
-_PAUSE_SECONDS: Final = 0.5
-_TIMEOUT_SECONDS: Final = 30
+PAUSE_SECONDS: Final = 0.5
+TIMEOUT_SECONDS: Final = 30
 _CHUNK_BYTES: Final = 4 << 20
 _EXTRAS: Final = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "http": "http", "https": "http"}
 _Value = TypeVar("_Value")
@@ -55,10 +55,10 @@ def options(protocol: str) -> dict[str, Any]:
             from aiohttp import ClientTimeout
         except ImportError:
             return {}
-        limits = ClientTimeout(total=None, connect=_TIMEOUT_SECONDS, sock_read=_TIMEOUT_SECONDS)
+        limits = ClientTimeout(total=None, connect=TIMEOUT_SECONDS, sock_read=TIMEOUT_SECONDS)
         return {"client_kwargs": {"timeout": limits}, "use_listings_cache": False}
     if protocol in ("s3", "s3a"):
-        seconds = {"connect_timeout": _TIMEOUT_SECONDS, "read_timeout": _TIMEOUT_SECONDS}
+        seconds = {"connect_timeout": TIMEOUT_SECONDS, "read_timeout": TIMEOUT_SECONDS}
         return {"config_kwargs": seconds, "use_listings_cache": False}
     return {}
 
@@ -124,7 +124,7 @@ def _asked(once: Callable[[], _Value], url: str) -> _Value:
                 raise OutOfReach(
                     f"{without_secrets(url)} can't be reached now ({said}), after {_TRIES} tries."
                 ) from None
-        time.sleep(_PAUSE_SECONDS * (_TRIES - left))
+        time.sleep(PAUSE_SECONDS * (_TRIES - left))
     raise AssertionError("the last try raises")
 
 

@@ -18,7 +18,7 @@ from shared.text import without_secrets
 
 # pathlib takes two slashes for one, and may have had the URL before us. One letter would be a drive of Windows.
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+):/+(?P<rest>.*)", re.DOTALL)
-_BLOCK_BYTES: Final = 16 << 20
+BLOCK_BYTES: Final = 16 << 20
 _FIRST_TRIES: Final = 2
 _ONE_REQUEST_BYTES: Final = 32 << 20
 
@@ -124,8 +124,8 @@ class StorePath(PosixPath):
     def blocks(self) -> Iterator[bytes]:
         """The object's bytes in order, some megabytes at once."""
         size = self.stat().st_size
-        for start in range(0, size, _BLOCK_BYTES):
-            yield self.range(start, min(start + _BLOCK_BYTES, size))
+        for start in range(0, size, BLOCK_BYTES):
+            yield self.range(start, min(start + BLOCK_BYTES, size))
 
     def opened(self) -> BinaryIO:
         """The object as a file that is read here and there, as the end of a Parquet file is; close it."""

@@ -16,7 +16,7 @@ from tests.support.cli import Ran, Run
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is only half there stays so: nobody waits a second for the rest of it."""
-    monkeypatch.setattr(files, "_HALF_SECONDS", 0.0)
+    monkeypatch.setattr(files, "HALF_SECONDS", 0.0)
 
 
 @pytest.fixture(autouse=True)

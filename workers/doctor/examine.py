@@ -17,7 +17,7 @@ from shared.processes.stage import exit_status, say
 from shared.settings import Settings, load_settings
 from workers.models import engines, exports
 
-_DRIVER_SECONDS = 20.0
+DRIVER_SECONDS = 20.0
 _ASKED = "name,memory.total,memory.free,driver_version"
 
 
@@ -82,11 +82,11 @@ def gpus_by_driver() -> dict[str, Any]:
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
-            timeout=_DRIVER_SECONDS,
+            timeout=DRIVER_SECONDS,
             check=True,
         )
     except subprocess.TimeoutExpired:
-        return {"gpus": [], "why": f"nvidia-smi gave no answer within {_DRIVER_SECONDS:g} s"}
+        return {"gpus": [], "why": f"nvidia-smi gave no answer within {DRIVER_SECONDS:g} s"}
     except (OSError, subprocess.CalledProcessError) as error:
         said = getattr(error, "stdout", "") or getattr(error, "stderr", "") or str(error)
         return {"gpus": [], "why": f"nvidia-smi failed ({said.strip().splitlines()[0]})"}

@@ -38,7 +38,7 @@ _UPRIGHT = {
 }
 # Larger images are decoded one at a time: one may take 2.5 GB, which memory must have once, and not once a thread. A
 # reduced JPEG takes a fourth or less of what another image of its pixels does.
-_LARGE = 33_554_432
+LARGE = 33_554_432
 _one_large: AbstractContextManager[object] = threading.Lock()
 _REDUCED_MARGIN = 2  # The short side stays at least this many times the image size: cosine .9999 to a full decode.
 
@@ -123,7 +123,7 @@ def _is_read_as_raw(data: bytes, how: str) -> bool:
 
 
 def _raw_picture(data: bytes, max_pixels: int) -> RawPicture:
-    with _one_large if len(data) > _LARGE else nullcontext():
+    with _one_large if len(data) > LARGE else nullcontext():
         return raw_picture(data, max_pixels)
 
 
@@ -160,7 +160,7 @@ def decode_large_under(lock: AbstractContextManager[object]) -> None:
 def _alone(data: bytes, kind: str, width: int, height: int, flag: int) -> AbstractContextManager[object]:
     weight = width * height if flag == cv2.IMREAD_COLOR else width * height // 4
     weight *= 4 if float_samples(data, kind) else 1
-    return _one_large if weight > _LARGE else nullcontext()
+    return _one_large if weight > LARGE else nullcontext()
 
 
 def _shown(

@@ -18,7 +18,7 @@ from workers.images.read import ReadImage, read_image
 
 # A process may also be ended by chance, or for want of memory at a bad moment. An image is given up at the second time.
 _TRIES = 2
-_SECONDS = 120.0
+READ_SECONDS = 120.0
 _HEAD_BYTES = 1 << 20  # More than the path and the sentence of an image ever take.
 
 
@@ -29,7 +29,8 @@ class IsolatedReaders:
     """
 
     def __init__(self, image_size: int, max_pixels: int, max_bytes: int, how: str = REDUCED) -> None:
-        self._command = module_command("workers.images.isolated", image_size, max_pixels, max_bytes, how)
+        self.command = module_command("workers.images.isolated", image_size, max_pixels, max_bytes, how)
+        """What each process is started by."""
         self._image_size = image_size
         self._own = threading.local()
         self._all: list[ChildProcess] = []
@@ -57,20 +58,20 @@ class IsolatedReaders:
             except TimeoutError:
                 process.end()
                 raise SourceError(
-                    f"A process of its own did not read {location.place} within {_SECONDS:.0f} s: see whether its disk "
-                    "answers."
+                    f"A process of its own did not read {location.place} within {READ_SECONDS:.0f} s: see whether its "
+                    "disk answers."
                 ) from None
         reason = f"Each process that read this image alone came to its end by it ({', '.join(ends)}), as a worker had."
         return ReadImage(location.path, None, None, None, None, None, "quarantined", reason)
 
     def _asked(self, process: ChildProcess, location: Location) -> bytes:
         most = _HEAD_BYTES + self._image_size * self._image_size * 3
-        return bytes(process.ask([json.dumps(asdict(location)).encode()], _SECONDS, most))
+        return bytes(process.ask([json.dumps(asdict(location)).encode()], READ_SECONDS, most))
 
     def _process(self) -> ChildProcess:
         process: ChildProcess | None = getattr(self._own, "process", None)
         if process is None or process.has_ended:
-            process = ChildProcess(self._command)
+            process = ChildProcess(self.command)
             self._own.process = process
             self._all.append(process)
         return process
@@ -104,7 +105,7 @@ def main(arguments: list[str]) -> None:
         location = _location(json.loads(request[0]))
         return [_packed(read_image(location, image_size, max_pixels, max_bytes, arguments[-1]))]
 
-    serve(answer, 2 * _SECONDS)  # Whoever asks gives it up before that, if it is still there.
+    serve(answer, 2 * READ_SECONDS)  # Whoever asks gives it up before that, if it is still there.
 
 
 if __name__ == "__main__":

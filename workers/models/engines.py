@@ -16,7 +16,7 @@ log = logging.getLogger("lookalike.worker")
 FAMILIES = ("efficientnet", "efficientnetv2", "custom")
 """The families of models that Keras builds: what a name begins with, up to the first hyphen."""
 
-_DEVICES = Path("/dev")
+DEVICES = Path("/dev")
 _NO_DEVICES = ("", "-1")
 
 
@@ -64,7 +64,7 @@ def has_gpu() -> bool:
     # Asked of the system, because asking TensorFlow takes seconds and half a gigabyte.
     if os.environ.get("CUDA_VISIBLE_DEVICES", "all").strip() in _NO_DEVICES:
         return False
-    return any(_DEVICES.glob("nvidia[0-9]*")) or (_DEVICES / "dxg").exists()
+    return any(DEVICES.glob("nvidia[0-9]*")) or (DEVICES / "dxg").exists()
 
 
 def _openvino(spec: ModelSpec, weights: Path | None, batch_size: int | None, cache_dir: Path | None) -> Backbone:

@@ -18,7 +18,17 @@ from shared.errors import ModelError
 from shared.models import ModelSpec
 from workers.models.keras_models import build_model, first_line, lite0, prepare
 
-__all__ = ["GpuBackbone", "KerasBackbone", "accelerators", "build", "build_model", "in_half", "lite0", "traced"]
+__all__ = [
+    "GpuBackbone",
+    "KerasBackbone",
+    "accelerators",
+    "build",
+    "build_model",
+    "in_half",
+    "lite0",
+    "taking_bytes",
+    "traced",
+]
 
 log = logging.getLogger("lookalike.worker")
 
@@ -39,7 +49,7 @@ class KerasBackbone:
         shape = (batch_size, image_size, image_size, 3)
         one = np.random.default_rng(0).integers(0, 256, shape[1:], dtype=np.uint8)
         try:
-            self._model = _taking_bytes(model, image_size)
+            self._model = taking_bytes(model, image_size)
             found = _first_batch(self._model, np.broadcast_to(one, shape))
         except Exception as error:  # Keras and its backends raise what they like, for a wrong shape or for no memory.
             raise ModelError(
@@ -163,7 +173,7 @@ def accelerators() -> list[str]:
     return [device for device in keras.distribution.list_devices() if not device.startswith("cpu")]
 
 
-def _taking_bytes(model: Any, image_size: int) -> Any:
+def taking_bytes(model: Any, image_size: int) -> Any:
     """The model as one of uint8 images that gives float32: so a batch is moved in a quarter of the bytes.
 
     A model of a person's own may not cast integers by itself.

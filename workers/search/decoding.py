@@ -24,7 +24,7 @@ from workers.images.decode import DecodedImage, decode, decode_large_under
 # A process may also be ended by chance. An image is given up at the second time.
 _TRIES: Final = 2
 # A process ends itself when its time is up. Only one that does not run at all is ended from here, so much later.
-_GRACE_SECONDS: Final = 5.0
+GRACE_SECONDS: Final = 5.0
 _HEAD_BYTES: Final = 1 << 16
 _TIME_IS_UP: Final = "signal SIGALRM"
 _KEPT_BYTES: Final = 64 << 20
@@ -41,7 +41,7 @@ class DecodingProcesses:
     def __init__(self, count: int, seconds: float, memory_bytes: int) -> None:
         """`seconds` and `memory_bytes` are the most that one image may take; the bytes are a bound on Linux alone."""
         self._seconds, self._memory_bytes = seconds, memory_bytes
-        self._command = module_command("workers.search.decoding", seconds, memory_bytes)
+        self.command = module_command("workers.search.decoding", seconds, memory_bytes)
         # What they lock while they decode a large image, so that memory must have one at a time.
         self._large = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as this object.
         self._all: set[ChildProcess] = set()
@@ -86,7 +86,7 @@ class DecodingProcesses:
                 try:
                     # One that waits for another to be done with a large image has the time of both.
                     most = _HEAD_BYTES + image_size * image_size * 3
-                    answer = process.ask([head, data], self._count * self._seconds + _GRACE_SECONDS, most)
+                    answer = process.ask([head, data], self._count * self._seconds + GRACE_SECONDS, most)
                     return _unpacked(answer, image_size)
                 except EOFError:
                     ends.append(process.end())
@@ -135,7 +135,7 @@ class DecodingProcesses:
             return process
         self._forget(process)
         try:
-            started = ChildProcess([*self._command, str(self._large.fileno())], keep=(self._large.fileno(),))
+            started = ChildProcess([*self.command, str(self._large.fileno())], keep=(self._large.fileno(),))
         except OSError as error:
             raise WorkerFailed(
                 f"The worker can't start a process that decodes query images ({error}): see that its machine has "

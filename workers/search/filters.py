@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import duckdb
 
 _KEPT: Final = 4  # Of up to 8 bytes an embedding: 16 MB each at two million.
-_MOST_SECONDS: Final = 30.0
+MOST_SECONDS: Final = 30.0
 # What an expression may call, besides operators: nothing that makes much of little, as repeat and range do, or that
 # asks for anything but its arguments. The memory limit of DuckDB does not hold a single value back.
 _FUNCTIONS: Final = (
@@ -86,7 +86,7 @@ class Filters:
     def _where(self, where: str) -> Rows:
         schema = read_schema(self._metadata[0]) if self._metadata else pa.schema([("id", pa.int64())])
         columns = _columns(where, schema)
-        deadline = time.monotonic() + _MOST_SECONDS
+        deadline = time.monotonic() + MOST_SECONDS
         found = [np.empty(0, np.int64)]
         with _database(where, schema.names) as database:
             database.register("images", schema.empty_table())
@@ -95,7 +95,7 @@ class Filters:
                 raise QueryError(f"The filter {_shown(where)} is {kind}, not true or false: compare it with something.")
             for path in self._metadata:
                 if time.monotonic() > deadline:
-                    raise QueryError(f"The filter {_shown(where)} took over {_MOST_SECONDS:g} s: ask for less.")
+                    raise QueryError(f"The filter {_shown(where)} took over {MOST_SECONDS:g} s: ask for less.")
                 database.register("images", read_table(path, columns))
                 found.append(database.execute(_SELECT.format(where)).fetchnumpy()["id"].astype(np.int64))
         ids = np.unique(np.concatenate(found))

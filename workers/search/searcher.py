@@ -31,7 +31,7 @@ from workers.vectors.image_list import Images
 from workers.vectors.rerank import nearest
 
 # Up to here, comparing all that a filter chose takes no longer than an index that is searched widely enough for them.
-_NARROW: Final = 20_000
+NARROW: Final = 20_000
 _FILTERED_DEPTH: Final = 2
 # Measured on 60,000 features like those of photographs: so recall@100 and recall@1,000 come near that of ten hits.
 _TUNED_HITS: Final = 11  # Ten, and the image that asks, which the measuring leaves out.
@@ -44,8 +44,8 @@ _MATRIX_QUERIES: Final = 4
 # own threads, but those wait for each other: where other queries are under way, that takes ten times as long. A slice
 # is as large as one thread answers: FAISS reads a list once for the queries of a slice that want it.
 _SHARED_QUERIES: Final = 8
-_CORES: Final = os.cpu_count() or 1
-_threads = ThreadPoolExecutor(_CORES, thread_name_prefix="search")
+CORES: Final = os.cpu_count() or 1
+_threads = ThreadPoolExecutor(CORES, thread_name_prefix="search")
 
 
 class Searcher:
@@ -176,7 +176,7 @@ class Searcher:
         return [list(answer) for answer in answers if answer is not None]
 
     def _answered(self, units: Floats, k: int, exact: bool, chosen: Chosen | None) -> list[tuple[Hit, ...]]:
-        narrow = chosen is not None and len(chosen.ids) <= _NARROW
+        narrow = chosen is not None and len(chosen.ids) <= NARROW
         if exact or (narrow and len(units) >= _MATRIX_QUERIES):
             compared = self.stored if chosen is None else self.stored.only(self.stored.rows_of(chosen.ids))
             found = exact_search(compared, units, k)
@@ -184,12 +184,12 @@ class Searcher:
             return [self._hits(*one) for one in zip(rows, found.similarities, strict=True)]
         if len(units) < _SHARED_QUERIES:
             return self._nearest(units, k, chosen)
-        rounds = math.ceil(len(units) / (_CORES * index.ONE_THREAD_QUERIES))
-        slices = np.array_split(units, min(_CORES * rounds, len(units)))
+        rounds = math.ceil(len(units) / (CORES * index.ONE_THREAD_QUERIES))
+        slices = np.array_split(units, min(CORES * rounds, len(units)))
         return [hits for some in _threads.map(lambda one: self._nearest(one, k, chosen), slices) for hits in some]
 
     def _nearest(self, units: Floats, k: int, chosen: Chosen | None) -> list[tuple[Hit, ...]]:
-        if chosen is not None and len(chosen.ids) <= _NARROW:
+        if chosen is not None and len(chosen.ids) <= NARROW:
             rows = [self.stored.rows_of(chosen.ids)] * len(units)
         else:
             rows = self._candidates(units, k, chosen)

@@ -20,7 +20,7 @@ from workers.tasks.identities import Identities
 
 log = logging.getLogger("lookalike.worker")
 
-_ORPHAN_GRACE_SECONDS = 15.0
+ORPHAN_GRACE_SECONDS = 15.0
 
 
 class Runtime:
@@ -81,7 +81,7 @@ def follow_parent(environ: "os._Environ[str]") -> None:
         log.warning("The coordinator is gone; stopping after this batch.")
         os.kill(os.getpid(), signal.SIGTERM)
         # With the embedded broker gone too, Celery may wait for it without end. What is committed is on disk.
-        threading.Event().wait(_ORPHAN_GRACE_SECONDS)
+        threading.Event().wait(ORPHAN_GRACE_SECONDS)
         os._exit(1)
 
     threading.Thread(target=wait, name="follow-parent", daemon=True).start()

@@ -31,5 +31,5 @@ real.main(sys.argv[1:])
 
 def ending(decoders: DecodingProcesses) -> DecodingProcesses:
     """`decoders`, whose processes are yet to be started, with the program above."""
-    decoders._command = [sys.executable, "-P", "-c", PROGRAM, *decoders._command[4:]]
+    decoders.command = [sys.executable, "-P", "-c", PROGRAM, *decoders.command[4:]]
     return decoders

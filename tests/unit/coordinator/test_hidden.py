@@ -44,7 +44,7 @@ def theirs(tmp_path: Path) -> Path:
         [LOOKALIKE, "--version"],
         [*worker_command(["merge"], "here"), "--help"],
         [*flower_command("127.0.0.1", 0), "--help"],
-        [*IsolatedReaders(8, 100, 100)._command],
+        [*IsolatedReaders(8, 100, 100).command],
         module_command("workers.pack.shrink", "x"),
     ],
 )

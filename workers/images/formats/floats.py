@@ -18,8 +18,8 @@ _BITS, _PHOTOMETRIC, _SAMPLES, _PLANES, _EXTRA, _MEANING = 258, 262, 277, 284, 3
 _FLOAT: Final = 3
 _ASSOCIATED, _STRAIGHT = 1, 2  # What a fourth sample is: transparency by which the colours were multiplied, or not.
 # OpenCV has all samples at once, and with them a strip of the file, which may be all of them again.
-_MOST_BYTES: Final = 1 << 30
-_BAND: Final = 1 << 20  # Pixels that are made bytes at once.
+MOST_BYTES: Final = 1 << 30
+BAND: Final = 1 << 20  # Pixels that are made bytes at once.
 
 
 def is_pfm(data: bytes) -> bool:
@@ -139,9 +139,9 @@ def float_samples_shown(samples: NDArray[Any], what: str) -> NDArray[np.uint8]:
 
 
 def _require_bytes(taken: int, what: str) -> None:
-    if taken > _MOST_BYTES:
+    if taken > MOST_BYTES:
         raise ImageError(
-            f"The floats of the {what} take {taken:,} bytes; at most {_MOST_BYTES:,} are decoded: make it smaller, or "
+            f"The floats of the {what} take {taken:,} bytes; at most {MOST_BYTES:,} are decoded: make it smaller, or "
             "convert it to 8 or 16 bits.",
             "oversized",
         )
@@ -153,7 +153,7 @@ def _shown(samples: NDArray[np.floating[Any]], extra: int | None, what: str) -> 
     _require_range(low, high, what)
     height, width = samples.shape[:2]
     done = np.empty((height, width, 3), np.uint8)
-    rows = max(1, _BAND // max(width, 1))
+    rows = max(1, BAND // max(width, 1))
     for top in range(0, height, rows):
         band = samples[top : top + rows]
         colours = band[..., :3]

@@ -117,7 +117,7 @@ def test_each_part_takes_time_and_the_clock_changes_no_answer(
 def test_narrower_searches_read_less_and_each_says_its_recall(
     made: MadeJob, build: str, queries: Queries, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(once, "_READ_BYTES", 1 << 16)
+    monkeypatch.setattr(once, "READ_BYTES", 1 << 16)
     found = measured(made.job, build, queries)
     widths = found["widths"]
     read = [width["codes"] for width in widths]

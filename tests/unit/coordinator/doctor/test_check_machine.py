@@ -196,7 +196,7 @@ def test_a_disk_that_hangs_or_fails_is_a_problem(monkeypatch: pytest.MonkeyPatch
         "/mnt/job does not answer (Input/output error): mount it again, or name another JOB.",
     )
     hung = threading.Event()
-    monkeypatch.setattr(check_machine, "_DISK_SECONDS", 0.05)
+    monkeypatch.setattr(check_machine, "DISK_SECONDS", 0.05)
     monkeypatch.setattr(check_machine, "read_disk", lambda path: hung.wait(60))
     assert "does not answer (no answer within 0.05 s)" in job_disk(JOB, None).sentence
     hung.set()

@@ -310,7 +310,7 @@ isolated.main(sys.argv[1:])
     class Ending(IsolatedReaders):
         def __init__(self, *limits: Any) -> None:
             super().__init__(*limits)
-            self._command = [sys.executable, "-P", "-c", program, *self._command[4:]]
+            self.command = [sys.executable, "-P", "-c", program, *self.command[4:]]
 
     monkeypatch.setattr(sampling, "IsolatedReaders", Ending)
     monkeypatch.setattr(sampling, "loaded_embedder", lambda spec, model_dir, settings: Embedder())

@@ -2,6 +2,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from coordinator.integrity import repair as room
 from coordinator.integrity.findings import Checked, Kind
 from coordinator.integrity.repair import Outcome, repair
 from coordinator.integrity.verify import verify
+from coordinator.sources.listing import Listing
+from coordinator.sources.resolve import open_source
 from shared.job import altered_copies, builds, path_list
 from shared.job.directory import JobDir
 from shared.job.opened import OpenJob, open_job
@@ -227,16 +230,18 @@ def test_a_source_that_changes_while_it_is_listed_gives_no_path_list(
     half: OpenJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photos = tmp_path / "photos.txt"
-    real = room._why_not_the_same
+    listed: list[Path] = []
 
-    def then_changed(job: OpenJob) -> str:
-        reason = real(job)
-        photos.write_text("a.jpg\n" * 60)
-        return reason
+    def then_changed(*arguments: Any, **options: Any) -> Listing:
+        if listed:  # It was found to be the one that the job was made of.
+            photos.write_text("a.jpg\n" * 60)
+        listed.append(photos)
+        return open_source(*arguments, **options)
 
-    monkeypatch.setattr(room, "_why_not_the_same", then_changed)
+    monkeypatch.setattr(room, "open_source", then_changed)
     cut(half.paths(2))
     (outcome,) = mend(half)
+    assert len(listed) == 2
     assert not outcome.mended
     assert "changed while it was listed" in outcome.sentence
     assert not half.paths(2).exists()

@@ -116,7 +116,7 @@ def test_without_a_broker_an_embedded_one_is_joined_and_none_is_started(job: Job
 def test_a_socket_directory_that_others_can_enter_is_not_joined(
     job: JobDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(broker, "_SOCKET_BYTES", 1_000)  # However long the path of a test's folder is.
+    monkeypatch.setattr(broker, "SOCKET_BYTES", 1_000)  # However long the path of a test's folder is.
     with pytest.raises(BrokerUnreachable, match="No embedded broker"):
         EmbeddedBroker(job.jobs_root, start=False)
     mine = tmp_path / f"lookalike-{os.getuid()}"

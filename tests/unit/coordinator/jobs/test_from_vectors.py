@@ -23,7 +23,7 @@ from coordinator.jobs.lock import creation_lock
 from coordinator.jobs.progress import ProgressReader
 from coordinator.jobs.rollback import rollback
 from coordinator.sources.vectors import vectors
-from coordinator.sources.vectors.vectors import open_vectors
+from coordinator.sources.vectors.vectors import Vectors, open_vectors
 from shared.errors import CorruptFile, FingerprintMismatch, JobBusy, JobError, JobMismatch, ModelError, SourceError
 from shared.errors.remedy import Remedy
 from shared.job import builds, path_list
@@ -151,17 +151,17 @@ def test_a_kill_anywhere_leaves_nothing_half_and_the_same_command_ends_as_if_the
     imported(source, whole)
     made = 0
 
-    def dies(*arguments: Any) -> Iterator[Any]:
+    def dies(given: Vectors, start: int, stop: int) -> Iterator[Any]:
         nonlocal made
-        for block in blocks(*arguments):
+        for block in blocks(given, start, stop):
             made += 1
             if made == 3:
                 raise KeyboardInterrupt
             yield block
 
-    blocks = from_vectors._blocks
+    blocks = Vectors.blocks
     monkeypatch.setattr(vectors, "BLOCK_VALUES", 5 * 16)
-    monkeypatch.setattr(from_vectors, "_blocks", dies)
+    monkeypatch.setattr(Vectors, "blocks", dies)
     with pytest.raises(KeyboardInterrupt):
         imported(source, job)
     assert job.sealed_numbers() == [0]
@@ -218,7 +218,7 @@ def test_memory_does_not_grow_with_the_source(tmp_path: Path, job: JobDir) -> No
 def test_what_is_done_is_reported_and_the_request_comes_before_the_work(
     source: Path, job: JobDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(from_vectors, "_REPORT_SECONDS", 0.0)
+    monkeypatch.setattr(from_vectors, "REPORT_SECONDS", 0.0)
     monkeypatch.setattr(vectors, "BLOCK_VALUES", 5 * 16)
     said: list[Any] = []
     import_vectors(

@@ -48,6 +48,8 @@ class FakeBroker:
         self.shown: list[str] = []
         self.away: Exception | None = None
         self.fails_after: int | None = None
+        self.nodes: dict[str, Any] | None = None
+        self.control = SimpleNamespace(inspect=lambda timeout: SimpleNamespace(active_queues=lambda: self.nodes))
 
     # The app.
     def send_task(self, name: str, args: list[Any], argsrepr: str, **options: Any) -> None:
@@ -522,10 +524,7 @@ def test_troubles_of_the_workers_are_in_the_look(reconciler: Make, broker: FakeB
     ],
 )
 def test_only_an_untroubled_worker_of_the_same_queue_counts_as_another(
-    reconciler: Make, monkeypatch: pytest.MonkeyPatch, nodes: dict[str, Any] | None, expected: bool
+    reconciler: Make, broker: FakeBroker, nodes: dict[str, Any] | None, expected: bool
 ) -> None:
-    reconciling = reconciler()
-    inspect = SimpleNamespace(active_queues=lambda: nodes)
-    control = SimpleNamespace(inspect=lambda timeout: inspect)
-    monkeypatch.setattr(reconciling, "_app", SimpleNamespace(control=control))
-    assert reconciling.others_consume(EMBED_QUEUE, {"embed1@a"}) is expected
+    broker.nodes = nodes
+    assert reconciler().others_consume(EMBED_QUEUE, {"embed1@a"}) is expected

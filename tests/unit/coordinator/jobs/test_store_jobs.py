@@ -5,13 +5,13 @@ import socket
 import tempfile
 import time
 import uuid
-from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from coordinator.commands import services
 from coordinator.integrity.findings import Checked, Kind
@@ -45,8 +45,10 @@ from workers.evaluate import altered_copies
 from workers.evaluate.report import evaluate
 from workers.merge import build as merging
 from workers.merge import directories
+from workers.merge.fill import Report
 from workers.models import loaded
 from workers.search.pool import SearcherPool
+from workers.search.searcher import Searcher
 from workers.vectors.ann import faiss_index
 
 pytestmark = pytest.mark.slow
@@ -211,8 +213,8 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(job_cache_dir=tmp_path / "cache", cache_dir=tmp_path / "models")
 
 
-def merged(made: MadeJob, settings: Settings) -> IndexInfo:
-    return merging.merge(open_job(made.job), settings, lambda phase, share: None)
+def merged(made: MadeJob, settings: Settings, report: Report = lambda phase, share: None) -> IndexInfo:
+    return merging.merge(open_job(made.job), settings, report)
 
 
 def test_an_index_is_built_for_a_job_in_a_store_and_searched_from_copies(
@@ -260,17 +262,22 @@ def test_a_new_build_and_an_earlier_one_are_noticed_in_a_store(
     made = whole_job(url)
     first = merged(made, settings)
     pool = SearcherPool(settings)
-    monkeypatch.setattr("workers.search.pool._STORE_SECONDS", 3_600.0)
-    opened = pool.searcher(made.job)
+    began = time.monotonic()
+
+    def searcher_after(seconds: float) -> Searcher:
+        with monkeypatch.context() as patch:
+            patch.setattr("workers.search.pool.time.monotonic", lambda: began + seconds)
+            return pool.searcher(made.job)
+
+    opened = searcher_after(0)
     write_index_request(made.job, IndexRequest(index="hnsw", recall=0.9))
     second = merged(made, settings)
     assert first.build != second.build == builds.current_build(made.job)
-    assert pool.searcher(made.job) is opened  # It was looked at just now.
-    monkeypatch.setattr("workers.search.pool._STORE_SECONDS", 0.0)
-    newer = pool.searcher(made.job)
+    assert searcher_after(1.9) is opened  # It was looked at just now.
+    newer = searcher_after(2.1)
     assert newer is not opened
     assert rollback(made.job).now.build == first.build
-    assert pool.searcher(made.job) not in (opened, newer)
+    assert searcher_after(4.2) not in (opened, newer)
 
 
 def test_a_job_that_is_open_is_searched_while_its_store_is_away(
@@ -281,11 +288,11 @@ def test_a_job_that_is_open_is_searched_while_its_store_is_away(
     pool = SearcherPool(settings)
     opened = pool.searcher(made.job)
 
-    def away(path: StorePath) -> Any:
-        raise StoreError("The store does not answer.")
+    def away(*_: object, **__: object) -> Any:
+        raise ConnectionError("refused")
 
-    monkeypatch.setattr(StorePath, "_info", away)
-    monkeypatch.setattr(StorePath, "read_bytes", away)
+    for asked in ("info", "ls", "cat_file"):
+        monkeypatch.setattr(MemoryFileSystem, asked, away)
     now = time.monotonic()
     for seconds in (5, 10):
         monkeypatch.setattr("workers.search.pool.time.monotonic", lambda seconds=seconds: now + seconds)
@@ -316,15 +323,14 @@ def test_a_killed_merge_goes_on_on_its_machine_and_is_begun_anew_on_another(
     class Killed(BaseException):
         pass
 
-    def killed(*arguments: Any) -> None:
-        raise Killed
+    def killed(phase: str, share: float) -> None:
+        if phase == "promoting":  # All is made, and nothing of it sent.
+            raise Killed
 
-    monkeypatch.setattr(merging, "_send", killed)
     with pytest.raises(Killed):
-        merged(made, settings)
+        merged(made, settings, killed)
     (left,) = builds.build_names(made.job)
     assert not builds.is_whole(made.job, left)
-    monkeypatch.undo()
     trained: list[object] = []
     train = faiss_index.train
 
@@ -337,11 +343,9 @@ def test_a_killed_merge_goes_on_on_its_machine_and_is_begun_anew_on_another(
     assert trained == []
 
     again = whole_job(f"{url}-again")
-    monkeypatch.setattr(merging, "_send", killed)
     with pytest.raises(Killed):
-        merged(again, settings)
+        merged(again, settings, killed)
     (left,) = builds.build_names(again.job)
-    monkeypatch.undo()
     info = merged(again, settings.changed(job_cache_dir=tmp_path / "elsewhere"))
     assert builds.build_number(info.build) == builds.build_number(left) + 1
     assert builds.build_names(again.job) == [info.build]
@@ -416,7 +420,8 @@ def test_weights_in_a_store_are_copied_to_be_loaded_and_outlive_the_original(
     (tmp_path / "photos" / "a.jpg").write_bytes(b"")
     weights = tmp_path / "b0_notop.h5"
     weights.write_bytes(b"weights")
-    asked = settings.changed(model="efficientnet-b0", weights=weights)
+    # A batch size that no other test has, as this process keeps what it has loaded.
+    asked = settings.changed(model="efficientnet-b0", weights=weights, batch_size=41)
     job = JobDir.at(url)
     job = make_or_open(str(tmp_path / "photos"), job, asked, lambda count: None)
     weights.unlink()
@@ -429,13 +434,11 @@ def test_weights_in_a_store_are_copied_to_be_loaded_and_outlive_the_original(
         return "embedder"
 
     monkeypatch.setattr(loaded, "load_embedder", load)
-    monkeypatch.setattr(loaded, "_loaded", OrderedDict())
-    loaded.loaded_embedder(job.manifest.model, job.model_dir, settings)
+    loaded.loaded_embedder(job.manifest.model, job.model_dir, asked)
     assert [path.suffix for path in given] == [".h5"]
-    monkeypatch.setattr(loaded, "_loaded", OrderedDict())
     (job.model_dir / "b0_notop.h5").unlink()
     with pytest.raises(ModelError, match=r"b0_notop\.h5 are missing"):
-        loaded.loaded_embedder(job.manifest.model, job.model_dir, settings)
+        loaded.loaded_embedder(job.manifest.model, job.model_dir, asked.changed(batch_size=42))
 
 
 def test_a_worker_is_started_for_a_jobs_root_in_a_store(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -470,7 +473,7 @@ def test_a_cache_lies_on_this_machine(name: str) -> None:
 def test_the_embedded_broker_of_a_jobs_root_in_a_store_lies_on_this_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(broker, "_SOCKET_BYTES", 1_000)  # However long the path of a test's folder is.
+    monkeypatch.setattr(broker, "SOCKET_BYTES", 1_000)  # However long the path of a test's folder is.
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     one, other = (runtime_directory(Path(f"s3://{bucket}/jobs")) for bucket in ("one", "other"))
     assert one != other

@@ -20,7 +20,7 @@ def short(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     """A short folder for XDG_RUNTIME_DIR, with what is measured allowing for the length of where tests lie."""
     folder = tmp_path_factory.mktemp("r")
     longest = len(os.fsencode(folder / NAME / "0123456789ab" / "broker.sock"))
-    monkeypatch.setattr(broker, "_SOCKET_BYTES", longest)
+    monkeypatch.setattr(broker, "SOCKET_BYTES", longest)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
     return folder
 
@@ -46,13 +46,13 @@ def test_where_the_socket_does_not_fit_a_shorter_private_place_is_shared(
 def test_where_the_socket_fits_it_lies_in_the_temporary_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(broker, "_SOCKET_BYTES", 1_000)
+    monkeypatch.setattr(broker, "SOCKET_BYTES", 1_000)
     temporary(monkeypatch, tmp_path)
     assert runtime_directory(tmp_path / "jobs").parent == tmp_path / NAME
 
 
 def test_without_a_short_place_a_sentence_says_what_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(broker, "_SOCKET_BYTES", 10)
+    monkeypatch.setattr(broker, "SOCKET_BYTES", 10)
     temporary(monkeypatch, tmp_path)
     with pytest.raises(BrokerUnreachable, match="set TMPDIR to a shorter directory, or give a running Redis"):
         runtime_directory(tmp_path / "jobs")
@@ -61,7 +61,7 @@ def test_without_a_short_place_a_sentence_says_what_to_set(tmp_path: Path, monke
 def test_the_system_takes_a_socket_of_the_longest_path_that_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name = "s" * broker._SOCKET_BYTES
+    name = "s" * broker.SOCKET_BYTES
     monkeypatch.chdir(tmp_path)  # The kernel counts the bytes that it is given.
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(name)

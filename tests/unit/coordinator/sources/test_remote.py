@@ -89,7 +89,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setattr(remote, "_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(remote, "PAUSE_SECONDS", 0.0)
     server = Site()
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
@@ -188,7 +188,7 @@ def test_a_server_that_fails_is_asked_three_times_and_out_of_reach(site: Site, s
 
 
 def test_a_server_that_never_answers_is_not_waited_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(remote, "TIMEOUT_SECONDS", 0.2)
     site.failing["/slow.jpg"] = 0
     with pytest.raises(remote.OutOfReach, match="can't be reached now"):
         remote.read_at(f"{site.url}/slow.jpg", 0, 10)

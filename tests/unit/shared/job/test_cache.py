@@ -85,7 +85,7 @@ def test_an_object_that_is_missing_is_said_to_be(cache: JobCache, put: Put) -> N
 
 def test_a_store_that_goes_away_leaves_nothing_half(cache: JobCache, put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
     path, entry = put("img_emb.npy", b"abcdef")
-    monkeypatch.setattr("shared.storage.stores._BLOCK_BYTES", 2)
+    monkeypatch.setattr("shared.storage.stores.BLOCK_BYTES", 2)
     whole = MemoryFileSystem.cat_file
 
     def cut(self: Any, path: str, start: int | None = None, end: int | None = None, **options: Any) -> Any:

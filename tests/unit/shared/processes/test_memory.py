@@ -78,7 +78,7 @@ def test_a_mapping_that_was_written_to_is_not_given_back(tmp_path: Path) -> None
 def test_where_the_system_does_not_tell_it_is_the_largest_resident_size(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(memory, "_STATUS", tmp_path / "none")
+    monkeypatch.setattr(memory, "STATUS", tmp_path / "none")
     assert memory.own_bytes() is None
     with memory.Peak() as peak:
         assert peak.bytes() > 10 * MEGABYTE

@@ -192,7 +192,7 @@ def test_a_marker_whose_bytes_come_after_its_name_is_waited_for(tmp_path: Path, 
     filler.start()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Path, "read_bytes", noted)
-        patch.setattr(files, "_HALF_SECONDS", 60.0)
+        patch.setattr(files, "HALF_SECONDS", 60.0)
         assert files.read_marker(path) == whole
     filler.join()
 
@@ -201,7 +201,7 @@ def test_a_marker_whose_bytes_come_after_its_name_is_waited_for(tmp_path: Path, 
 def test_a_marker_that_stays_as_it_is_is_read_so_and_one_that_is_gone_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
 ) -> None:
-    monkeypatch.setattr(files, "_HALF_SECONDS", 0.05)
+    monkeypatch.setattr(files, "HALF_SECONDS", 0.05)
     (tmp_path / "marker").write_bytes(content)
     assert files.read_marker(tmp_path / "marker") == content
     with pytest.raises(FileNotFoundError):

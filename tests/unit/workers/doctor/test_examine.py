@@ -21,7 +21,7 @@ B4 = resolve_model("efficientnet-b4")
 
 @pytest.fixture
 def no_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(engines, "_DEVICES", tmp_path)
+    monkeypatch.setattr(engines, "DEVICES", tmp_path)
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
 
 
@@ -97,7 +97,7 @@ def driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A device, and a place for an nvidia-smi of the test's own."""
     (tmp_path / "dev").mkdir()
     (tmp_path / "dev" / "nvidia0").touch()
-    monkeypatch.setattr(engines, "_DEVICES", tmp_path / "dev")
+    monkeypatch.setattr(engines, "DEVICES", tmp_path / "dev")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
     (tmp_path / "bin").mkdir()
@@ -131,7 +131,7 @@ def test_the_driver_names_gpus_and_their_memory(driver: Path) -> None:
 def test_a_driver_that_fails_or_hangs_is_said_to(
     driver: Path, script: str, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(examine, "_DRIVER_SECONDS", 0.5 if "sleep" in script else 60)
+    monkeypatch.setattr(examine, "DRIVER_SECONDS", 0.5 if "sleep" in script else 60)
     command(driver, script)
     assert gpus_by_driver() == {"gpus": [], "why": why}
 
@@ -142,7 +142,7 @@ def test_no_driver_and_no_gpu_are_told_apart(driver: Path, monkeypatch: pytest.M
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     assert gpus_by_driver()["why"] == "CUDA_VISIBLE_DEVICES is '-1'"
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    monkeypatch.setattr(engines, "_DEVICES", tmp_path / "bin")
+    monkeypatch.setattr(engines, "DEVICES", tmp_path / "bin")
     assert gpus_by_driver()["why"] == "none is here"
 
 
@@ -157,7 +157,7 @@ def test_keras_is_asked_last_and_only_where_there_is_a_gpu(
 ) -> None:
     command(driver, "echo 'Tesla T4, 15360, 15000, 550.54.15'")
     monkeypatch.setattr(engines, "keras_gpus", lambda: ["gpu:0"])
-    monkeypatch.setattr(engines, "_tensorflow_is_for_cpus", lambda: False)
+    monkeypatch.setattr(engines, "distributions", lambda name: iter([]))
     lines = said({"spec": B4.to_json(), "model_dir": "/"}, monkeypatch, capfd)
     assert [next(iter(line)) for line in lines] == ["weights", "engine", "cache", "gpu", "keras", "result"]
     assert lines[1]["engine"]["why"] == "a GPU is here, which OpenVINO would leave idle"

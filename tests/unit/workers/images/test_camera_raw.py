@@ -22,7 +22,6 @@ from shared.models import REDUCED, REDUCED_OPAQUE, STRICT
 from tests.support.images.forms import write_tar
 from tests.support.images.strange import encoded
 from workers.images.decode import checked_header, decode, decode_photo
-from workers.images.formats import camera_raw
 from workers.images.structure.raw import is_raw
 
 ROOMY = 10**7
@@ -114,7 +113,7 @@ def test_samples_of_a_camera_whose_tables_lie_before_them_are_truncated_where_th
 
 @pytest.mark.parametrize("preview", [None, jpeg(LARGE)])
 def test_a_claim_of_a_raw_is_refused_before_it_is_read(preview: bytes | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(camera_raw, "_library", None)
+    monkeypatch.setitem(sys.modules, "rawpy", None)
     for claims in ({256: 60_000, 257: 60_000}, {256: 2**31, 257: 2**31}):
         with pytest.raises(ImageError) as refused:
             decode(dng(preview, claims=claims), 8, ROOMY)

@@ -612,7 +612,7 @@ def test_large_images_are_decoded_one_at_a_time(monkeypatch: pytest.MonkeyPatch)
             together.release()
 
     monkeypatch.setattr(cv2, "imdecode", noting)
-    monkeypatch.setattr(room, "_LARGE", 64 * 48 - 1)
+    monkeypatch.setattr(room, "LARGE", 64 * 48 - 1)
     data = encoded(quadrants(), "PNG")
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: decode(data, SIZE, ROOMY), range(200)))

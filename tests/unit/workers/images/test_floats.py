@@ -223,17 +223,17 @@ def test_floats_of_too_many_pixels_are_refused_before_they_are_decoded(
 def test_more_floats_than_memory_is_made_for_are_refused_before_they_are_decoded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(floats, "_MOST_BYTES", WIDTH * HEIGHT * 24)
+    monkeypatch.setattr(floats, "MOST_BYTES", WIDTH * HEIGHT * 24)
     data = tiff((COLOUR / 255).astype("f8"), deflated=True)
     assert decode_photo(data, 1000, ROOMY).shape == (HEIGHT, WIDTH, 3)
-    monkeypatch.setattr(floats, "_MOST_BYTES", WIDTH * HEIGHT * 24 - 1)
+    monkeypatch.setattr(floats, "MOST_BYTES", WIDTH * HEIGHT * 24 - 1)
     with pytest.raises(ImageError, match="take 71,424 bytes; at most 71,423 are decoded") as refused:
         decode(data, 8, ROOMY)
     assert refused.value.status == "oversized"
 
 
 def test_large_floats_are_shown_in_bands(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(floats, "_BAND", 3 * WIDTH)
+    monkeypatch.setattr(floats, "BAND", 3 * WIDTH)
     for form in ("pfm colour <", "tiff colour f8 >", "tiff of straight alpha"):
         data, truth = RIGHT[form]
         assert np.abs(decode_photo(data, 1000, ROOMY) - truth).max() <= 0.51

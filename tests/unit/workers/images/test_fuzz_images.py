@@ -1,11 +1,13 @@
 """Damaged files of every format: a status or pixels, never another error, the end of a process, or much memory."""
 
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from benchmarks.fuzz.files import FORMATS, mutated, seeds
-from benchmarks.fuzz.run import fuzz
+from benchmarks.fuzz.run import Said, fuzz
 
 STATUSES = {"ok", "empty", "not-an-image", "oversized", "truncated", "undecodable"}
 FILES = 300
@@ -25,10 +27,8 @@ def test_damaged_files_are_rows_and_end_no_process_and_take_little_memory(kind: 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process's peak memory")
-def test_a_file_that_ends_its_process_or_raises_is_counted_and_the_next_are_decoded(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    said = iter(
+def test_a_file_that_ends_its_process_or_raises_is_counted_and_the_next_are_decoded() -> None:
+    said: Iterator[Said] = iter(
         [
             ([{"begun": 0}, {"status": "ok", "seconds": 0.5, "grown": 7}, {"begun": 1}], "signal SIGSEGV"),
             ([{"begun": 2}, {"status": "raised KeyError: 'a'", "seconds": 0.1, "grown": 3}], None),
@@ -36,12 +36,11 @@ def test_a_file_that_ends_its_process_or_raises_is_counted_and_the_next_are_deco
     )
     asked: list[tuple[str, int, int]] = []
 
-    def process(*place: object) -> object:
-        asked.append(place)  # type: ignore[arg-type]
+    def process(*place: Any) -> Said:
+        asked.append(place)
         return next(said)
 
-    monkeypatch.setattr("benchmarks.fuzz.run._one_process", process)
-    assert fuzz("GIF", 3) == {
+    assert fuzz("GIF", 3, process) == {
         "files": 3,
         "statuses": {"ok": 1, "raised": 1},
         "raised": ["raised KeyError: 'a'"],

@@ -41,7 +41,7 @@ isolated.main(sys.argv[1:])
 @pytest.fixture
 def readers() -> "IsolatedReaders":
     readers = IsolatedReaders(*LIMITS)
-    readers._command = [sys.executable, "-c", PROGRAM, *readers._command[4:]]
+    readers.command = [sys.executable, "-c", PROGRAM, *readers.command[4:]]
     return readers
 
 
@@ -75,7 +75,7 @@ def test_an_image_read_alone_is_what_it_is_read_in_company(tmp_path: Path, how: 
 def test_an_image_that_ends_its_process_twice_is_quarantined_and_the_next_is_read(
     readers: IsolatedReaders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, end: str
 ) -> None:
-    monkeypatch.setattr(child, "_END_SECONDS", 60.0)  # To be told how it ended, however slowly it does.
+    monkeypatch.setattr(child, "END_SECONDS", 60.0)  # To be told how it ended, however slowly it does.
     bad, good = photo(tmp_path, name), photo(tmp_path, "good.png")
     with readers:
         assert readers.read(Location(good)).status == "ok"
@@ -93,7 +93,7 @@ def test_a_process_that_is_ended_by_chance_costs_no_image(readers: IsolatedReade
 def test_a_reading_without_end_is_the_disks_fault(
     readers: IsolatedReaders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(isolated, "_SECONDS", 0.2)
+    monkeypatch.setattr(isolated, "READ_SECONDS", 0.2)
     with readers, pytest.raises(SourceError, match="did not read"):
         readers.read(Location(photo(tmp_path, "endless.png")))
 

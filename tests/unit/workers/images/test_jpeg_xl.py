@@ -16,7 +16,6 @@ from shared.images.kinds import HEAD_BYTES, is_image
 from shared.models import REDUCED, REDUCED_OPAQUE, STRICT
 from tests.support.images.strange import encoded
 from workers.images.decode import decode, decode_photo
-from workers.images.formats import jpeg_xl
 from workers.images.structure.jxl import JxlHeader, jxl_header
 
 ROOMY = 10**6
@@ -157,7 +156,7 @@ def test_a_jpeg_xl_whose_end_was_never_written_is_truncated(boxed: bool, part: f
 def test_a_jpeg_xl_of_too_many_pixels_is_refused_before_it_is_decoded(
     form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jpeg_xl, "_decoder", None)
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
     with pytest.raises(ImageError, match=r"at most 2,975 are decoded") as refused:
         decode(RIGHT[form][0], 8, WIDTH * HEIGHT - 1)
     assert refused.value.status == "oversized"
@@ -185,7 +184,7 @@ EXTRAS = ((0, 1), (0, 1), (0, 1), (0, 2), (1, 1))  # Not the plainest; no fields
 
 
 def test_a_claim_of_a_jpeg_xl_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jpeg_xl, "_decoder", None)
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
     refused = {
         Bits().put((0, 1), (3, 2), (2**30 - 1, 30), (1, 3)).stream(): ("oversized", "1073741824 x 1073741824"),
         Bits().put((0, 1), (3, 2), (9, 30), (0, 3), (3, 2), (2**30 - 1, 30)).stream(): ("oversized", "x 10"),

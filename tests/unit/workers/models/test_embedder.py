@@ -52,11 +52,6 @@ class OnDevice(Means):
         return super().forward(np.stack(list(batch)))
 
 
-@pytest.fixture(autouse=True)
-def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedder, "_registered", dict(embedder._registered))
-
-
 @pytest.fixture
 def spec(tmp_path: Path) -> ModelSpec:
     (tmp_path / "means.bin").write_bytes(b"weights")

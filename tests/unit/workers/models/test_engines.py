@@ -17,15 +17,14 @@ from workers.models import engines, exports
 
 SPEC = resolve_model("efficientnet-lite0")
 ALMOST = resolve_model("efficientnet-lite0", precision="bf16")
-TENSORFLOW_IS_FOR_CPUS = engines._tensorflow_is_for_cpus
 
 
 @pytest.fixture(autouse=True)
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Path:
     """A machine with a CPU alone, whose devices are the files of the directory that this gives."""
     caplog.set_level(logging.INFO, "lookalike.worker")
-    monkeypatch.setattr(engines, "_DEVICES", tmp_path)
-    monkeypatch.setattr(engines, "_tensorflow_is_for_cpus", lambda: False)
+    monkeypatch.setattr(engines, "DEVICES", tmp_path)
+    monkeypatch.setattr(engines, "distributions", lambda name: iter([]))
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     keras_builds(monkeypatch, lambda *_: "keras")
@@ -34,14 +33,20 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogC
 
 def keras_builds(monkeypatch: pytest.MonkeyPatch, build: Callable[..., Any]) -> None:
     """Has `build` in the place of what builds models in Keras, without the seconds that TensorFlow takes to load."""
-    module: Any = ModuleType("workers.models.keras_backbone")
+    module_that_builds(monkeypatch, "workers.models.keras_backbone", build)
+
+
+def module_that_builds(monkeypatch: pytest.MonkeyPatch, name: str, build: Callable[..., Any]) -> None:
+    module: Any = ModuleType(name)
     module.build = build
-    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setitem(sys.modules, name, module)
 
 
 @pytest.fixture
 def openvino(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "_openvino", lambda *_: "openvino")
+    """Every model has its export, and OpenVINO runs it."""
+    monkeypatch.setattr(exports, "find_or_make", lambda *_: Path("model.xml"))
+    module_that_builds(monkeypatch, "workers.models.openvino_backbone", lambda *_: "openvino")
 
 
 def run_by(engine: str, spec: ModelSpec = SPEC) -> Any:
@@ -65,7 +70,7 @@ def test_where_a_gpu_is_it_is_keras(device: str, machine: Path, caplog: pytest.L
 def test_a_gpu_that_the_installed_tensorflow_can_not_use_is_left_and_named(
     machine: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(engines, "_tensorflow_is_for_cpus", lambda: True)
+    monkeypatch.setattr(engines, "distributions", lambda name: iter([name] if name == "tensorflow-cpu" else []))
     assert run_by("auto") == "openvino"
     assert "A GPU" not in caplog.text
     (machine / "nvidia0").touch()
@@ -73,9 +78,11 @@ def test_a_gpu_that_the_installed_tensorflow_can_not_use_is_left_and_named(
     assert "A GPU is here, and TensorFlow is installed for CPUs alone: pip install 'lookalike[gpu]'." in caplog.text
 
 
-def test_the_build_for_cpus_is_told_by_its_name() -> None:
+def test_the_build_for_cpus_is_told_by_its_name(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (machine / "nvidia0").touch()
+    monkeypatch.setattr(engines, "distributions", distributions)  # What is installed here.
     installed = {canonicalize_name(found.name) for found in distributions()}
-    assert TENSORFLOW_IS_FOR_CPUS() == ("tensorflow-cpu" in installed)
+    assert (engines.against_openvino() == "") == ("tensorflow-cpu" in installed)
 
 
 @pytest.mark.usefixtures("openvino")

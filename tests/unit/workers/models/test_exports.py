@@ -9,8 +9,9 @@ import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 
 from shared.errors import EngineError, ModelError
 from shared.models import ModelSpec, resolve_model
+from shared.processes import stage
 from shared.processes.own import module_command
 from workers.images.decode import decode
 from workers.models import export_process, exports
@@ -69,8 +71,24 @@ def made(monkeypatch: pytest.MonkeyPatch, lite0: Embedder, run_cache: Path) -> l
             shutil.copy(exports.directory_of(SPEC, run_cache) / name, directory)
         return {"checked": {}}
 
-    monkeypatch.setattr(exports, "_made", copy)
+    monkeypatch.setattr(stage, "speaking", saying(copy))
     return asked
+
+
+Make = Callable[[ModelSpec, Path | None, Path], dict[str, Any]]
+
+
+def saying(make: Make) -> Callable[..., Any]:
+    """In place of the processes that a stage starts: an exporting one that does what it is asked as `make` does."""
+
+    @contextmanager
+    def speaking(module: str, arguments: Sequence[str], **_: Any) -> Iterator[Iterator[dict[str, Any]]]:
+        assert module == "workers.models.export_process"
+        asked = json.loads(arguments[0])
+        weights = asked["weights"] and Path(asked["weights"])
+        yield iter([{"result": make(ModelSpec.from_json(asked["spec"]), weights, Path(asked["directory"]))}])
+
+    return speaking
 
 
 @pytest.fixture
@@ -83,7 +101,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
             warnings.simplefilter("ignore")  # As in a process of their own, whose warnings are nobody's.
             return export_process.export(spec, weights, directory)
 
-    monkeypatch.setattr(exports, "_made", made_here)
+    monkeypatch.setattr(stage, "speaking", saying(made_here))
 
 
 def test_openvino_gives_the_features_of_keras(lite0: Embedder, photos: NDArray[np.uint8]) -> None:
@@ -189,7 +207,7 @@ def test_a_damaged_export_is_made_anew(
     found = exports.find_or_make(SPEC, None, cache)
     assert made == [SPEC]
     assert "is damaged (" in caplog.text
-    assert exports._trouble(found.parent) == ""
+    assert exports.trouble(SPEC, cache) == ""
     assert OpenVinoBackbone(found, 224, 1, "f32").dim == 1280
     assert exports.find_or_make(SPEC, None, cache) == found
     assert len(made) == 1
@@ -240,7 +258,7 @@ def test_what_is_no_export_of_the_model_is_made_anew(
     assert exports.find_or_make(SPEC, None, cache) == folder / exports.MODEL
     assert made == [SPEC]
     assert said in caplog.text
-    assert exports._trouble(folder) == ""
+    assert exports.trouble(SPEC, cache) == ""
 
 
 def test_what_a_killed_process_left_half_written_is_removed(
@@ -339,16 +357,17 @@ def test_without_locks_who_comes_second_takes_what_is_there(
     def refuse(*_: object) -> None:
         raise OSError("no locks here")
 
-    making = exports._made
+    speaking = stage.speaking
 
-    def slow(spec: ModelSpec, weights: Path | None, directory: Path) -> dict[str, Any]:
-        monkeypatch.setattr(exports, "_made", making)
-        exports.find_or_make(spec, weights, tmp_path)  # Another process, meanwhile.
-        return making(spec, weights, directory)
+    def slow(*arguments: Any, **options: Any) -> Any:
+        monkeypatch.setattr(stage, "speaking", speaking)
+        exports.find_or_make(SPEC, None, tmp_path)  # Another process, meanwhile.
+        return speaking(*arguments, **options)
 
     monkeypatch.setattr("fcntl.flock", refuse)
-    monkeypatch.setattr(exports, "_made", slow)
-    assert exports._trouble(exports.find_or_make(SPEC, None, tmp_path).parent) == ""
+    monkeypatch.setattr(stage, "speaking", slow)
+    exports.find_or_make(SPEC, None, tmp_path)
+    assert exports.trouble(SPEC, tmp_path) == ""
     assert len(made) == 2
     assert [path.name for path in tmp_path.rglob(".*")] == []
 
@@ -496,4 +515,4 @@ def test_a_model_file_that_openvino_can_not_read_is_an_engine_error(tmp_path: Pa
 def test_signals_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     exporting_process(monkeypatch, f"import os; os.kill(os.getpid(), {int(signal.SIGTERM)})")
     with pytest.raises(EngineError, match="SIGTERM"):
-        exports._made(SPEC, None, tmp_path)
+        exports.find_or_make(SPEC, None, tmp_path)

@@ -81,7 +81,7 @@ def lite0() -> Embedder:
 @pytest.fixture
 def as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """Models that are none of Keras' are not wrapped either."""
-    monkeypatch.setattr(room, "_taking_bytes", lambda model, image_size: model)
+    monkeypatch.setattr(room, "taking_bytes", lambda model, image_size: model)
 
 
 @pytest.fixture(scope="module")

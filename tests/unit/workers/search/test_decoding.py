@@ -90,7 +90,7 @@ def test_a_process_that_is_ended_by_chance_costs_no_query(decoders: DecodingProc
 
 @pytest.mark.parametrize("word", [b"hang", b"stop"])
 def test_an_image_without_end_is_ended_when_its_time_is_up(monkeypatch: pytest.MonkeyPatch, word: bytes) -> None:
-    monkeypatch.setattr(decoding, "_GRACE_SECONDS", 1.0)
+    monkeypatch.setattr(decoding, "GRACE_SECONDS", 1.0)
     decoders = ending(DecodingProcesses(1, 0.5, MEMORY))
     try:
         decoders.start()  # And no more: on a busy machine half a second is too little for a photo as well.
@@ -156,11 +156,11 @@ def test_each_of_many_threads_gets_the_pixels_of_its_own_image(decoders: Decodin
 
 
 def test_a_process_that_can_not_be_started_is_a_sentence_and_the_next_try_another(decoders: DecodingProcesses) -> None:
-    right = decoders._command
-    decoders._command = ["/no/such/interpreter"]
+    right = decoders.command
+    decoders.command = ["/no/such/interpreter"]
     with pytest.raises(WorkerFailed, match="can't start a process that decodes query images"):
         decoders.decode(photo(), *LIMITS, "reduced")
-    decoders._command = right
+    decoders.command = right
     assert decoders.decode(photo(), *LIMITS, "reduced").pixels.shape == (16, 16, 3)
 
 

@@ -114,7 +114,7 @@ def test_only_the_columns_that_are_named_are_read(asked: Filters, monkeypatch: p
 
 
 def test_work_that_takes_too_long_ends(asked: Filters, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(filters, "_MOST_SECONDS", -1.0)
+    monkeypatch.setattr(filters, "MOST_SECONDS", -1.0)
     with pytest.raises(QueryError, match=r"'id > 5' took over -1 s: ask for less"):
         asked.chosen(Filter(where="id > 5"))
 

@@ -23,6 +23,7 @@ from workers.search.width import Width
 from workers.vectors.ann import faiss_index as index
 from workers.vectors.ann.faiss_index import IndexPlan, plan_from_factory
 from workers.vectors.embeddings import StoredEmbeddings
+from workers.vectors.exact import exact_search
 from workers.vectors.image_list import IMAGES_SCHEMA, Images
 
 pytestmark = pytest.mark.slow
@@ -141,7 +142,7 @@ def test_a_batch_is_shared_out_in_slices_that_are_as_large_as_one_thread_answers
     alone = [searcher.search(query, 5) for query in queries]
     monkeypatch.setattr(index, "candidates", counting)
     monkeypatch.setattr(faiss, "omp_set_num_threads", setting)
-    monkeypatch.setattr(search, "_CORES", cores)
+    monkeypatch.setattr(search, "CORES", cores)
     assert searcher.search_many(queries, 5) == alone
     assert sorted(found, reverse=True) == slices
     assert set(threads) == {1}
@@ -332,7 +333,7 @@ def test_a_filter_is_part_of_what_an_answer_is_remembered_by(made: MadeJob) -> N
 def test_recall_is_kept_when_the_index_looks_among_a_share_of_the_images(
     monkeypatch: pytest.MonkeyPatch, wide_searcher: Searcher, share: float, kind: str
 ) -> None:
-    monkeypatch.setattr(search, "_NARROW", 0)  # As of a job that is a hundred times as large.
+    monkeypatch.setattr(search, "NARROW", 0)  # As of a job that is a hundred times as large.
     stored = wide_searcher.stored
     queries = clustered(80, 32, seed=3, clusters=200)
     # What is chosen by a value that similar images share lies in few lists, and beside those that the query leads to.
@@ -370,13 +371,13 @@ def wide_searcher(request: pytest.FixtureRequest) -> Searcher:
 def test_a_filter_whose_images_the_lists_hide_is_looked_for_in_all_lists(
     monkeypatch: pytest.MonkeyPatch, wide_searcher: Searcher
 ) -> None:
-    monkeypatch.setattr(search, "_NARROW", 0)
-    monkeypatch.setattr(wide_searcher, "width", Width(1, 100))
-    monkeypatch.setattr(Searcher, "_wide_enough", lambda self, share: 1)
-    rows = np.arange(0, 8_000, 160)
-    hits = wide_searcher.search(clustered(1, 32, seed=9)[0], 30, filter=Filter(ids=rows))
+    monkeypatch.setattr(search, "NARROW", 0)
+    query = clustered(1, 32, seed=9)[0]
+    # The eighth that is the least similar: hardly any of it lies in the lists around the query, or there in the graph.
+    far = np.sort(exact_search(wide_searcher.stored, query[None], 8_000).ids[0][7_000:])
+    hits = wide_searcher.widened(Width(1, 100)).search(query, 30, filter=Filter(ids=far))
     assert len(hits) == 30
-    assert {hit.id for hit in hits} <= set(rows.tolist())
+    assert {hit.id for hit in hits} <= set(far.tolist())
 
 
 @pytest.mark.parametrize(

@@ -196,7 +196,7 @@ def test_a_worker_ends_with_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[object, ...]] = []
     monkeypatch.setattr(os, "kill", lambda *arguments: calls.append(arguments))
     monkeypatch.setattr(os, "_exit", lambda *arguments: calls.append(arguments))
-    monkeypatch.setattr(runtime_module, "_ORPHAN_GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(runtime_module, "ORPHAN_GRACE_SECONDS", 0.0)
     reading, writing = os.pipe()
     monkeypatch.setenv(PARENT_PIPE, str(reading))
     follow_parent(os.environ)

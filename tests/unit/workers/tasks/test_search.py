@@ -1,4 +1,4 @@
-"""The shell around the answers: whose job answers, and what a message that means another one gets."""
+"""The task of the query role: whose job answers, and what a message that means another one gets."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,29 +8,26 @@ import numpy as np
 import pytest
 
 from shared.errors import AnotherJob
-from shared.job.directory import JobDir
-from shared.messages.search import Answer, AnsweredBy, Hit, Query, SearchJob, reply_from_json
+from shared.messages.search import Answer, AnsweredBy, Query, SearchJob, reply_from_json
 from shared.settings import Settings
 from tests.support.make_job import MadeJob, make_job
+from workers.merge.build import merge
 from workers.tasks import search as query_worker
 from workers.tasks.runtime import Runtime
 
-QUERIES = (Query(vector=np.ones(2, np.float32)), Query(vector=np.ones(2, np.float32)))
+QUERIES = (Query(vector=np.ones(16, np.float32)), Query(vector=np.eye(16, dtype=np.float32)[0]))
 
 
-@pytest.fixture
-def made(tmp_path: Path) -> MadeJob:
-    return make_job(tmp_path / "b" / "pics", listed=2, sealed=[])
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> MadeJob:
+    """A job with an index; leave it as it is."""
+    made = make_job(tmp_path_factory.mktemp("b") / "pics")
+    merge(made.job, Settings(), lambda phase, share: None)
+    return made
 
 
-def reply_to(message: SearchJob, made: MadeJob, monkeypatch: pytest.MonkeyPatch) -> list[Answer]:
+def reply_to(message: SearchJob, made: MadeJob) -> list[Answer]:
     """The reply of a worker that serves the root of `made`."""
-
-    class Answerer:
-        def answer(self, job: JobDir, message: SearchJob) -> list[Answer]:
-            return [Answer((Hit(1, 0, f"{job.path}/a.jpg", 1.0),), 1.0)] * len(message.queries)
-
-    monkeypatch.setattr(query_worker, "_the_answerer", lambda runtime: Answerer())
     runtime = Runtime(Settings(jobs_root=made.job.jobs_root))
     task: Any = SimpleNamespace(app=SimpleNamespace(lookalike=runtime), request=SimpleNamespace(hostname="query1@gpu0"))
     search: Any = query_worker.search
@@ -38,18 +35,18 @@ def reply_to(message: SearchJob, made: MadeJob, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("by_name", [True, False])
-def test_a_reply_says_which_job_it_is_from(by_name: bool, made: MadeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reply_says_which_job_it_is_from(by_name: bool, made: MadeJob) -> None:
     identity = None if by_name else made.job.manifest.identity
-    found = reply_to(SearchJob("pics", QUERIES, identity=identity), made, monkeypatch)
+    found = reply_to(SearchJob("pics", QUERIES, identity=identity), made)
     assert [answer.answered_by for answer in found] == [AnsweredBy("query1@gpu0", str(made.job.path))] * 2
     assert [answer.error for answer in found] == [None, None]
+    assert [len(answer.hits) for answer in found] == [10, 10]
+    assert found[0].hits != found[1].hits
 
 
-def test_a_query_to_another_job_of_the_name_gets_no_hits_but_the_reason(
-    made: MadeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_query_to_another_job_of_the_name_gets_no_hits_but_the_reason(made: MadeJob, tmp_path: Path) -> None:
     meant = make_job(tmp_path / "a" / "pics", listed=2, sealed=[])
-    found = reply_to(SearchJob("pics", QUERIES, identity=meant.job.manifest.identity), made, monkeypatch)
+    found = reply_to(SearchJob("pics", QUERIES, identity=meant.job.manifest.identity), made)
     assert [answer.hits for answer in found] == [(), ()]
     for answer in found:
         assert isinstance(answer.error, AnotherJob)

@@ -1,6 +1,10 @@
 import gc
+import mmap
+import resource
+import time
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +17,6 @@ from shared.errors import CorruptFile, QueryError
 from shared.job.partition import ledger
 from shared.vectors import widen
 from tests.support.make_job import MadeJob, image_path, make_job, unit
-from workers.vectors import embeddings as stored_module
 from workers.vectors.embeddings import StoredEmbeddings
 from workers.vectors.image_list import IMAGES_SCHEMA, Images, sealed_images, write_images
 
@@ -150,25 +153,38 @@ def test_pages_let_go_of_are_read_again(made: MadeJob, stored: StoredEmbeddings)
 def test_rows_are_asked_for_ahead_after_the_disk_was_waited_for_and_not_because_the_machine_is_busy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = make_job(tmp_path / "job")
-    stored = StoredEmbeddings.open(made.job, list(ledger.sealed(made.job)))
     asked: list[int] = []
-    monkeypatch.setattr(StoredEmbeddings, "_prefetch", lambda self, rows: asked.append(len(rows)))
+
+    class Noted(mmap.mmap):
+        """A mapping that notes of which places it was said that they are read soon."""
+
+        def madvise(self, option: int, start: int = 0, length: int = 0) -> None:
+            super().madvise(option, start, length)
+            if option == mmap.MADV_WILLNEED:
+                asked.append(start)
+
+    made = make_job(tmp_path / "job")
+    monkeypatch.setattr(mmap, "mmap", Noted)
+    stored = StoredEmbeddings.open(made.job, list(ledger.sealed(made.job)))
     waits = iter([0, 0, 0, 0, 3, 3, 3])
-    monkeypatch.setattr(stored_module, "_waits", lambda: next(waits))
+    monkeypatch.setattr(resource, "RUSAGE_THREAD", 1, raising=False)  # Where the system does not say, it does now.
+    monkeypatch.setattr(resource, "getrusage", lambda who: SimpleNamespace(ru_majflt=next(waits)))
 
     def gathered(slow: bool) -> int:
-        """How often rows were asked for ahead of this time, all in all."""
-        monkeypatch.setattr(stored_module, "_CALL_SECONDS", -1.0 if slow else 1e9)
-        stored.gathered(np.arange(4))
+        """How many rows were asked for ahead until now."""
+        with monkeypatch.context() as patch:
+            clock = iter([0.0, 1.0 if slow else 0.0])
+            patch.setattr(time, "perf_counter", lambda: next(clock))
+            found = stored.gathered(np.arange(4))
+        assert np.array_equal(found, made.embeddings[:4])
         return len(asked)
 
-    assert gathered(slow=False) == 1  # Nobody knows yet.
-    assert gathered(slow=True) == 1
-    assert gathered(slow=True) == 1  # The disk was waited for now.
-    assert gathered(slow=True) == 2
-    assert gathered(slow=False) == 3
-    assert asked == [4, 4, 4]
+    assert gathered(slow=False) == 4  # Nobody knows yet.
+    assert gathered(slow=True) == 4
+    assert gathered(slow=True) == 4  # The disk was waited for now.
+    assert gathered(slow=True) == 8
+    assert gathered(slow=False) == 12
+    assert next(waits, None) is None
 
 
 def test_mappings_are_let_go_of_with_the_embeddings(tmp_path: Path) -> None:

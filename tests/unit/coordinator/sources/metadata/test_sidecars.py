@@ -195,7 +195,7 @@ def test_samples_of_one_name_in_tars_put_end_to_end_keep_their_own_texts(tmp_pat
 def test_an_archive_of_more_files_than_are_matched_at_once_loses_no_text_of_a_sample(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(webdataset, "_AT_ONCE", 5)
+    monkeypatch.setattr(webdataset, "AT_ONCE", 5)
     files = {f"{number}.{kind}": caption(str(number)) for number in range(20) for kind in ("json", "jpg")}
     listing = open_source(tar(tmp_path, files))
     assert known(listing) == {f"{number}.jpg": {"caption": str(number)} for number in range(20)}

@@ -1,4 +1,4 @@
-"""What tests may import of each other: what several of them share is in tests/support, and no test is a library."""
+"""What tests may import of each other and replace: what they share is in tests/support, and private names stay."""
 
 import ast
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 HERE = Path(__file__).relative_to(ROOT)
+NOT_OURS = {"_exit"}  # Of os.
 
 
 def imported(path: Path, source: str) -> Iterator[list[str]]:
@@ -36,10 +37,16 @@ def refused(path: Path, source: str) -> list[str]:
     ]
 
 
-def test_no_test_imports_another() -> None:
-    paths = [path.relative_to(ROOT) for path in (ROOT / "tests").rglob("*.py")]
-    assert len(paths) > 200
-    assert {str(path): found for path in paths if (found := refused(path, (ROOT / path).read_text()))} == {}
+@pytest.fixture(scope="module")
+def sources() -> dict[Path, str]:
+    """The files of tests, by their paths in the repository."""
+    found = {path.relative_to(ROOT): path.read_text() for path in (ROOT / "tests").rglob("*.py")}
+    assert len(found) > 200
+    return found
+
+
+def test_no_test_imports_another(sources: dict[Path, str]) -> None:
+    assert {str(path): found for path, source in sources.items() if (found := refused(path, source))} == {}
 
 
 @pytest.mark.parametrize(
@@ -65,3 +72,25 @@ def test_an_import_of_another_test_is_noticed(line: str) -> None:
 )
 def test_what_tests_share_may_be_imported(line: str) -> None:
     assert refused(HERE, line) == []
+
+
+def replaced(source: str) -> list[str]:
+    """The private names that `setattr(module, "name", ...)` or `setattr("module.name", ...)` of pytest replaces."""
+    calls = [
+        node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "setattr"
+    ]
+    texts = [one.value for call in calls for one in call.args[:2] if isinstance(one, ast.Constant)]
+    names = [text.rpartition(".")[2] for text in texts if isinstance(text, str)]
+    return [name for name in names if name.startswith("_") and not name.endswith("__") and name not in NOT_OURS]
+
+
+def test_no_test_replaces_a_private_name(sources: dict[Path, str]) -> None:
+    assert {str(path): found for path, source in sources.items() if (found := replaced(source))} == {}
+
+
+@pytest.mark.parametrize("line", ['patch.setattr(files, "_wait", 1)', 'patch.setattr("shared.storage.files._wait", 1)'])
+def test_a_private_name_that_is_replaced_is_noticed(line: str) -> None:
+    assert replaced(line) == ["_wait"]
+    assert replaced(line.replace("_wait", "wait")) == replaced('patch.setattr(os, "_exit", 1)') == []
