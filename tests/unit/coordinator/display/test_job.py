@@ -12,7 +12,8 @@ from coordinator.integrity.findings import Checked, Kind
 from coordinator.jobs.activity import AtWork
 from coordinator.jobs.progress import Progress
 from coordinator.jobs.reconcile import Look
-from shared.broker.lease import Holder, Trouble
+from shared.broker.lease import Holder
+from shared.broker.troubles import Trouble
 from shared.errors import ImageError, QueryError
 from shared.messages.search import Answer, Hit
 from shared.processes.load import StageLoad
