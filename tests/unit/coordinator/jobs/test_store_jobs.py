@@ -46,7 +46,7 @@ from workers.merge import build as merging
 from workers.merge import directories
 from workers.models import loaded
 from workers.search.pool import SearcherPool
-from workers.vectors.ann import faiss_index
+from workers.vectors.ann import training
 
 pytestmark = pytest.mark.slow
 
@@ -330,13 +330,13 @@ def test_a_killed_merge_goes_on_on_its_machine_and_is_begun_anew_on_another(
     assert not builds.is_whole(made.job, left)
     monkeypatch.undo()
     trained: list[object] = []
-    train = faiss_index.train
+    train = training.train
 
     def noted(*arguments: Any) -> Any:
         trained.append(arguments)
         return train(*arguments)
 
-    monkeypatch.setattr(faiss_index, "train", noted)
+    monkeypatch.setattr(training, "train", noted)
     assert merged(made, settings).build == left
     assert trained == []
 
