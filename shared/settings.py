@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import SettingsError, UsageError
-from shared.models import DECODES, PRECISIONS
+from shared.models import PRECISIONS
+from shared.models.preprocessing import DECODES
 from shared.storage.stores import StorePath, any_path
 
 PREFIX = "LOOKALIKE_"

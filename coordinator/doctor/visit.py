@@ -31,7 +31,8 @@ from shared.errors import JobError, ModelError, SourceError
 from shared.images.paths import expanded
 from shared.job.directory import JobDir
 from shared.job.manifest import Manifest, load_manifest
-from shared.models import DEFAULT_MODEL, REDUCED, ModelSpec, resolve_model
+from shared.models import DEFAULT_MODEL, ModelSpec, resolve_model
+from shared.models.preprocessing import REDUCED
 from shared.settings import Settings, without_settings
 from shared.storage import home
 

@@ -20,7 +20,7 @@ from shared.job import path_list
 from shared.job.directory import JobDir
 from shared.job.manifest import Manifest, Partition, Source, load_manifest
 from shared.job.partition import ledger
-from shared.models import IMPORTED_MODEL, imported_model
+from shared.models.imported import IMPORTED_MODEL, imported_model
 from shared.settings import Settings
 
 KIND: Final = "embeddings"

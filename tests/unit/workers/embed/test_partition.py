@@ -19,7 +19,7 @@ from shared.job.directory import JobDir
 from shared.job.manifest import Chunk, Manifest, Source, write_manifest
 from shared.job.partition import checkpoint, ledger
 from shared.job.partition.ledger import Seal
-from shared.models import STRICT_PREPROCESSING
+from shared.models.preprocessing import STRICT_PREPROCESSING
 from shared.processes.control import Control, Stopped
 from shared.processes.load import StageLoad
 from tests.support.make_job import model_spec

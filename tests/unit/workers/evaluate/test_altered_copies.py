@@ -18,7 +18,7 @@ from shared.job.altered_copies import Copies, read_copies, usable_copies, write_
 from shared.job.directory import JobDir
 from shared.job.manifest import Manifest, Source, load_manifest, write_manifest
 from shared.job.partition import ledger
-from shared.models import STRICT_PREPROCESSING
+from shared.models.preprocessing import STRICT_PREPROCESSING
 from shared.processes.control import Control, Stopped
 from tests.support.make_job import model_spec
 from tests.unit.workers.embed.test_partition import BATCH, DIM, FakeEmbedder, embed, no_after, yes
