@@ -34,7 +34,7 @@ from shared.messages.search import Answer, Hit
 from shared.settings import Settings
 from tests.support.make_job import make_job
 from tests.unit.conftest import Run
-from tests.unit.coordinator.display.test_job import DONE, UNDER_WAY
+from tests.unit.coordinator.display.test_job_view import DONE, UNDER_WAY
 from tests.unit.coordinator.jobs.test_progress import build
 
 RED = (250, 10, 20)

@@ -18,7 +18,7 @@ from shared.job.directory import JobDir
 from shared.job.manifest import Manifest
 from shared.settings import Settings
 from tests.support.make_job import MadeJob, make_job
-from tests.unit.coordinator.display.test_job import DONE, NEW, UNDER_WAY
+from tests.unit.coordinator.display.test_job_view import DONE, NEW, UNDER_WAY
 
 FULL = "The disk is full."
 

@@ -10,7 +10,7 @@ from coordinator.jobs.progress import Progress
 from coordinator.local import resources
 from shared.job.directory import JobDir
 from shared.settings import Settings
-from tests.unit.coordinator.display.test_job import DONE, NEW, SEALED, UNDER_WAY
+from tests.unit.coordinator.display.test_job_view import DONE, NEW, SEALED, UNDER_WAY
 
 Started = Callable[[Progress], list[str]]
 
