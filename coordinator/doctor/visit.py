@@ -43,7 +43,7 @@ _JOB_SECONDS = 10.0
 
 
 @dataclass(slots=True)
-class _Visit:
+class Visit:
     """One run of the command: what is found is said at once, and kept."""
 
     settings: Settings
