@@ -169,7 +169,7 @@ class _Telling:
     def tell(self, event: "run.Event") -> None:
         if self._progress is None:
             return
-        from coordinator.display import job as display
+        from coordinator.display import job_view
         from coordinator.jobs import run
 
         now = time.monotonic()
@@ -188,7 +188,7 @@ class _Telling:
         else:
             found = event.look.progress if isinstance(event, run.Step) else event.progress
             if isinstance(event, run.Step):
-                sentence = display.one_line(found, display.activity(event.look))
+                sentence = job_view.one_line(found, job_view.activity(event.look))
             else:
-                sentence = "\n".join(display.finished_lines(found, found.job)[:2])
+                sentence = "\n".join(job_view.finished_lines(found, found.job)[:2])
             self._progress(Event(sentence, found.done, found.listed, found.images_per_second, found.eta_seconds))

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import SettingsError, UsageError
-from shared.models import DECODES, PRECISIONS
+from shared.models import PRECISIONS
+from shared.models.preprocessing import DECODES
 from shared.storage.stores import StorePath, any_path
 
 PREFIX = "LOOKALIKE_"
@@ -18,7 +19,6 @@ PARENT_PIPE = "LK_PARENT_PIPE"
 ENGINES = ("auto", "openvino", "keras")
 # What other tools already call the broker, in the order in which they are believed.
 BROKER_VARIABLES = ("LOOKALIKE_BROKER_URL", "CELERY_BROKER_URL", "REDIS_URL")
-
 
 _KINDS = {str: "text", Path: "a path", int: "a whole number", float: "a number"}
 
@@ -38,21 +38,15 @@ class Settings:
     """Everything that can be set: a key `name` is `name` in lookalike.toml and `LOOKALIKE_NAME` in the environment."""
 
     broker_url: str | None = _setting(
-        None,
-        "Redis or Valkey that carries the messages; unset: an embedded one is started on a private socket",
+        None, "Redis or Valkey that carries the messages; unset: an embedded one is started on a private socket"
     )
     jobs_root: Path | None = _setting(
-        None,
-        "directory or URL that holds the jobs a worker serves; unset: the parent of the JOB that was typed",
+        None, "directory or URL that holds the jobs a worker serves; unset: the parent of the JOB that was typed"
     )
     model: str | None = _setting(
-        None,
-        "model of a new job: a name, or the path of a .keras file; unset: efficientnet-lite0, or the job's own",
+        None, "model of a new job: a name, or the path of a .keras file; unset: efficientnet-lite0, or the job's own"
     )
-    weights: Path | None = _setting(
-        None,
-        "weights file for the model, where the packaged or downloaded ones won't do",
-    )
+    weights: Path | None = _setting(None, "weights file for the model, where the packaged or downloaded ones won't do")
     partition_size: int = _setting(50_000, "images in one embed task of a new job", 1)
     chunk_size: int | None = _setting(
         None,
@@ -61,9 +55,7 @@ class Settings:
         100_000,  # A chunk is one Arrow list array, whose offsets are 32 bits wide.
     )
     engine: str = _setting(
-        "auto",
-        "what runs the model; auto: OpenVINO on a CPU, where it is installed, else Keras",
-        choices=ENGINES,
+        "auto", "what runs the model; auto: OpenVINO on a CPU, where it is installed, else Keras", choices=ENGINES
     )
     precision: str | None = _setting(
         None,
@@ -97,24 +89,18 @@ class Settings:
         None, "threads that read and decode images; unset: one a core, 16 for images behind URLs", 1
     )
     max_image_pixels: int = _setting(
-        178_956_970,
-        "pixels by the header above which an image of a new job is refused",
-        1,
+        178_956_970, "pixels by the header above which an image of a new job is refused", 1
     )
     max_image_bytes: int = _setting(268_435_456, "bytes above which an image file of a new job is refused", 1)
     max_query_bytes: int = _setting(33_554_432, "bytes above which a query image is refused", 1)
     decode_seconds: float = _setting(20.0, "seconds after which a query image that is being decoded is given up", 0.1)
     decode_memory_bytes: int = _setting(
-        3_221_225_472,
-        "bytes of memory above which the decoding of a query image is given up, on Linux",
-        1_048_576,
+        3_221_225_472, "bytes of memory above which the decoding of a query image is given up, on Linux", 1_048_576
     )
     max_queries: int = _setting(1_024, "queries that one search message may carry", 1)
     lease_seconds: float = _setting(20.0, "time after which a partition of a worker that went silent is free", 1)
     visibility_timeout: int = _setting(
-        45,
-        "seconds after which the broker hands out a silent worker's message again",
-        3,
+        45, "seconds after which the broker hands out a silent worker's message again", 3
     )
     recall_target: float = _setting(0.99, "recall@10 that an index is tuned to reach, if none is asked for", 0, 1)
     query_threads: int | None = _setting(None, "queries that a query worker answers at once; unset: one a core", 1)

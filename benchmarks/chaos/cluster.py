@@ -13,7 +13,7 @@ from pathlib import Path
 import redis
 
 from benchmarks.support.processes import fields_of
-from coordinator.local.broker import _server_binary
+from coordinator.local.broker import server_binary
 
 WORKER_RESTART_SECONDS = 0.5
 """How soon a container's restart policy starts a worker again."""
@@ -188,7 +188,7 @@ class Broker:
         options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"]
         with open(self._folder / "broker.log", "ab") as log:
             self._popen = subprocess.Popen(
-                [str(_server_binary()), *options, "--dir", str(self._data)],
+                [str(server_binary()), *options, "--dir", str(self._data)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

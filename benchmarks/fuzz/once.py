@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.fuzz.files import mutated, seeds
 from shared.errors import ImageError
-from shared.models import REDUCED, REDUCED_OPAQUE
+from shared.models.preprocessing import REDUCED, REDUCED_OPAQUE
 from workers.images.decode import decode
 
 # What a damage may turn into a picture, at most. The memory for one of this size is part of the bound.

@@ -27,8 +27,7 @@ from shared.job.directory import JobDir
 from workers.search.searcher import Searcher
 from workers.search.width import Width
 from workers.vectors import embeddings, rerank
-from workers.vectors.ann import faiss_index
-from workers.vectors.ann import ivf as lists
+from workers.vectors.ann import faiss_index, ivf_lists
 from workers.vectors.ann.layers import bare_ivf
 from workers.vectors.embeddings import StoredEmbeddings
 
@@ -43,11 +42,11 @@ RUNS = 3
 READ_BYTES = 1 << 30
 # Where each part begins and ends in the real search.
 _JOINTS: tuple[tuple[str, Any, str], ...] = (
-    ("reduce", faiss_index, "_reduced"),
-    ("lists", lists, "nearest"),
-    ("scan", lists, "search"),
+    ("reduce", faiss_index, "reduced_queries"),
+    ("lists", ivf_lists, "nearest"),
+    ("scan", ivf_lists, "search"),
     ("copy rows", StoredEmbeddings, "gathered"),
-    ("compare", rerank, "_simd"),
+    ("compare", rerank, "simd_cosines"),
     ("compare", rerank, "cosines"),
     ("compare", embeddings, "cosines"),
 )

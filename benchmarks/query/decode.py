@@ -31,13 +31,13 @@ IMAGE_SIZE, MOST_PIXELS, HOW = 224, 178_956_970, "reduced"
 # Ends its process on what begins with a word that no image begins with.
 ENDING = """
 import os, signal, sys
-from workers.search import decoding as real
-whole = real.decode
+from workers.search import decoding_process
+whole = decoding_process.decode
 def decode(data, *how):
     if data[:5] == b"crash": os.kill(os.getpid(), signal.SIGSEGV)
     return whole(data, *how)
-real.decode = decode
-real.main(sys.argv[1:])
+decoding_process.decode = decode
+decoding_process.main(sys.argv[1:])
 """
 
 

@@ -34,7 +34,7 @@ from workers.merge import build as merging
 from workers.search.searcher import Searcher
 from workers.search.width import Width
 from workers.vectors import exact
-from workers.vectors.ann import faiss_index
+from workers.vectors.ann import faiss_index, training
 from workers.vectors.ann.plan import IndexPlan
 from workers.vectors.embeddings import StoredEmbeddings
 from workers.vectors.image_list import Images
@@ -131,7 +131,7 @@ def _article(job: JobDir, build: str, path: str) -> dict[str, Any]:
     plan = IndexPlan("IVF-PQ", f"IVF{_ARTICLE_NLIST},PQ8x8np", stored.dim, _ARTICLE_NLIST, 1, 8, 8, _ARTICLE_TRAIN_ROWS)
     seconds, started = {}, time.perf_counter()
     drawn = np.random.default_rng(0).choice(len(stored), min(_ARTICLE_TRAIN_ROWS, len(stored)), replace=False)
-    made = faiss_index.train(plan, [widen(stored.rows(np.sort(drawn)))])
+    made = training.train(plan, [widen(stored.rows(np.sort(drawn)))])
     seconds["training"] = round(time.perf_counter() - started, 1)
     started = time.perf_counter()
     for first, block in stored.blocks():

@@ -17,7 +17,7 @@ from rich.text import Text
 from coordinator.client.client import Client
 from coordinator.commands.index import index_job
 from coordinator.display.contact_sheet import SheetHit, SheetRow, write_contact_sheet
-from coordinator.display.hits import _lines_of
+from coordinator.display.hits import hits_text
 from coordinator.display.terminal import err, out
 from coordinator.jobs.progress import Progress
 from coordinator.local.resources import client_for_search
@@ -216,7 +216,7 @@ def demo_view(cut: DemoPhotos, result: DemoResult, progress: Progress) -> Render
     table.add_row("all", str(copies), f"{first:.1%}", f"{in_ten:.1%}", style="bold")
     index = "" if progress.index is None else f"{progress.index.type} index of {progress.index.ntotal:,} embeddings"
     example = f"Best five hits of one copy ({result.example.alteration}) of {result.example.original.name}"
-    best = _lines_of(result.hits, example)
+    best = hits_text(result.hits, example)
     figures = Text(
         f"embedding   {result.images_per_second:,.0f} images a second in one worker, from file to checkpoint\n"
         f"index       {index}\n"

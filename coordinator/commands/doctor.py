@@ -7,7 +7,7 @@ import typer
 
 from coordinator.commands.options import Engine, Exclude, Include, Json, Sniff
 from coordinator.display import terminal
-from coordinator.doctor.visit import _Visit
+from coordinator.doctor.visit import Visit
 from coordinator.sources.choosing import Choice
 from shared.errors import UsageError
 from shared.job.directory import JobDir
@@ -59,7 +59,7 @@ def doctor(
         broker_url=broker, model=model, weights=weights, engine=engine, precision=precision, decode=decode
     )
     with terminal.telling("Looking around …", silent=as_json) as (say, doing):
-        visit = _Visit(settings, say, doing, choice)
+        visit = Visit(settings, say, doing, choice)
         visit.look(source, None if job is None else JobDir.at(job), seconds)
     if as_json:
         terminal.show_json(visit.to_json())

@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from coordinator.commands.options import Broker, IndexMemory, IndexName, Recall
-from coordinator.display import job as display
-from coordinator.display import terminal
+from coordinator.display import job_view, run_view, terminal
 from coordinator.display.terminal import err
 from coordinator.jobs.from_vectors import import_vectors
 from coordinator.jobs.index_request import Typed
@@ -75,7 +74,7 @@ def import_(
             shown = named_broker(settings, broker)
             with ExitStack() as stack:
                 settings, children = workers_for_index(stack, directory, settings, progress, 0)
-                progress = terminal.show_until_done(run_job(opened, settings, children), shown)
+                progress = run_view.show_until_done(run_job(opened, settings, children), shown)
         for line in _finished(progress, directory, vectors):
             err.print(line)
 
@@ -92,6 +91,6 @@ def _imported(progress: Progress, job: JobDir) -> str:
 def _finished(progress: Progress, job: JobDir, vectors: Vectors) -> list[str]:
     """What is said at the end: what was built, and how to search it, which an image can't do here."""
     return [
-        f"index {display.index_line(progress)}",
+        f"index {job_view.index_line(progress)}",
         f"Search it:  lookalike search {shlex.quote(str(job.path))} --vector FILE.npy   (floats [{vectors.dim}])",
     ]

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from coordinator.commands.options import Broker, Engine, Exclude, Include, IndexMemory, IndexName, Recall, Sniff
-from coordinator.display import terminal
+from coordinator.display import run_view, terminal
 from coordinator.jobs import run
 from coordinator.jobs.index_request import NOTHING_TYPED, Typed
 from coordinator.jobs.progress import Progress
@@ -108,5 +108,5 @@ def index_job(
     The arguments are those of `run.Asked`; `typed_broker` is the --broker of the command.
     """
     asked = Asked(source, job, settings, workers, sizes, typed or NOTHING_TYPED, accepted, choice, moved)
-    with terminal.interruptible(job), terminal.IndexView(job, named_broker(settings, typed_broker)) as view:
+    with terminal.interruptible(job), run_view.IndexView(job, named_broker(settings, typed_broker)) as view:
         return run.index(asked, view.tell)

@@ -7,8 +7,7 @@ import typer
 from rich.console import RenderableType
 
 from coordinator.commands.options import Job, Json
-from coordinator.display import job as display
-from coordinator.display import terminal
+from coordinator.display import job_view, terminal
 from coordinator.display.terminal import out
 from coordinator.jobs import activity
 from coordinator.jobs.progress import ProgressReader
@@ -40,15 +39,15 @@ def status(
     if as_json:
         terminal.show_json(progress.to_json() | {"broker": found.to_json()})
         return
-    for line in [*display.status_lines(progress), *display.at_work_lines(found, reader.job.manifest.partition_count)]:
+    for line in [*job_view.status_lines(progress), *job_view.at_work_lines(found, reader.job.manifest.partition_count)]:
         out.print(line)
 
 
 def _frames(job: JobDir, reader: ProgressReader, settings: Settings) -> Iterator[tuple[RenderableType, str]]:
     """What `status --watch` shows, a view and a line, until the job is done."""
     while not (progress := reader.read()).index_is_current:
-        lines = display.at_work_lines(
+        lines = job_view.at_work_lines(
             activity.look(job, reader.job.manifest.identity, settings), reader.job.manifest.partition_count
         )
-        line = " · ".join([display.one_line(progress), *(" ".join(line.split()) for line in lines)])
-        yield display.live_view(progress, display.rate_line(progress), lines), line
+        line = " · ".join([job_view.one_line(progress), *(" ".join(line.split()) for line in lines)])
+        yield job_view.live_view(progress, job_view.rate_line(progress), lines), line

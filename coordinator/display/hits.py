@@ -14,10 +14,11 @@ def hits_table(query: str, answer: Answer) -> RenderableType:
     """The hits of one query, best first."""
     if answer.error is not None:
         return Text(f"{query}: {answer.error}", style="red")
-    return _lines_of(answer.hits, f"{query}  ·  {answer.milliseconds:.1f} ms in the worker")
+    return hits_text(answer.hits, f"{query}  ·  {answer.milliseconds:.1f} ms in the worker")
 
 
-def _lines_of(hits: Sequence[Hit], title: str) -> Text:
+def hits_text(hits: Sequence[Hit], title: str) -> Text:
+    """The hits below a title, a line each, which a narrow window does not cut."""
     # No Table of Rich: where the window is narrow or nobody looks, it would cut a path in two, which nobody could copy.
     # Text all through: in a plain string, Rich would take a path like `[old]/:dog:.jpg` for its own markup.
     width = len(str(len(hits)))

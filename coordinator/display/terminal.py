@@ -7,10 +7,10 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from io import TextIOWrapper
 from types import FrameType
-from typing import Any, Self
+from typing import Any
 
 import typer
 from rich.console import Console, RenderableType
@@ -18,13 +18,11 @@ from rich.live import Live
 from rich.status import Status
 from rich.text import Text
 
-from coordinator.display import job as display
 from coordinator.display.remedies import typed
 from coordinator.display.waiting import Waiting
 from coordinator.integrity import findings
 from coordinator.integrity.findings import Checked
-from coordinator.jobs.progress import Progress, ProgressReader
-from coordinator.jobs.run import STOPPING, Doing, Event, Said, Step
+from coordinator.jobs.progress import ProgressReader
 from shared.broker.url import redacted
 from shared.errors import LookalikeError, UsageError
 from shared.images.paths import printable
@@ -51,7 +49,7 @@ def _printable(thing: Any) -> Any:
 out = _Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 err = _Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
-_LINE_SECONDS = 10.0
+LINE_SECONDS = 10.0
 
 
 class _Terminated(KeyboardInterrupt):
@@ -125,92 +123,6 @@ def columns() -> int | None:
     return out.width if out.is_terminal else None
 
 
-def show_until_done(steps: Iterator[Step], broker: str = "") -> Progress:
-    """Show each step, live on a terminal and as a line every ten seconds elsewhere; returns the last progress.
-
-    `broker` names the one that was given, as `job.activity` does.
-    """
-    progress: Progress | None = None
-    try:
-        with _Steps(broker) as shown:
-            for step in steps:
-                progress = step.look.progress
-                shown.show(step)
-    except KeyboardInterrupt:
-        err.print(STOPPING)
-        raise
-    assert progress is not None
-    return progress
-
-
-class _Steps:
-    """Steps as they are shown: live on a terminal, as a line every ten seconds elsewhere."""
-
-    def __init__(self, broker: str) -> None:
-        self._broker = broker
-        self._shown = -_LINE_SECONDS
-        self._live = Live(console=err, auto_refresh=False, transient=True) if err.is_terminal else None
-
-    def __enter__(self) -> Self:
-        if self._live is not None:
-            self._live.start()
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        if self._live is not None:
-            self._live.stop()
-
-    def show(self, step: Step) -> None:
-        progress = step.look.progress
-        for notice in step.notices:
-            err.print(typed(notice), style="yellow")
-        doing = display.activity(step.look, self._broker)
-        if self._live is not None:
-            self._live.update(display.live_view(progress, doing), refresh=True)
-        elif time.monotonic() - self._shown >= _LINE_SECONDS:
-            self._shown = time.monotonic()
-            err.print(display.one_line(progress, doing))
-
-
-class IndexView:
-    """What `run.index` tells, as it is shown; `broker` names the one that was given. Use as a context manager."""
-
-    def __init__(self, job: JobDir, broker: str) -> None:
-        self._job = str(job.path)
-        self._broker = broker
-        self._shown = ExitStack()
-        self._doing: Status | Waiting | None = None
-        self._steps: _Steps | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        self._end()
-
-    def tell(self, event: Event) -> None:
-        if isinstance(event, Step):
-            if self._steps is None:
-                self._end()
-                self._steps = self._shown.enter_context(_Steps(self._broker))
-            self._steps.show(event)
-        elif isinstance(event, Doing):
-            if self._doing is None:
-                self._end()
-                self._doing = waiting(event.what)
-                self._shown.enter_context(self._doing)
-            self._doing.update(event.what)
-        else:
-            self._end()
-            lines = [event.sentence] if isinstance(event, Said) else display.finished_lines(event.progress, self._job)
-            for line in lines:
-                err.print(line)
-
-    def _end(self) -> None:
-        self._shown.close()
-        self._doing = self._steps = None
-
-
 def watch(frames: Iterator[tuple[RenderableType, str]], seconds: float) -> None:
     """Show each frame: the view on a terminal, every so many `seconds`, or its line every ten seconds elsewhere."""
     live = Live(console=out, auto_refresh=False) if out.is_terminal else None
@@ -221,7 +133,7 @@ def watch(frames: Iterator[tuple[RenderableType, str]], seconds: float) -> None:
                 time.sleep(seconds)
             else:
                 print(line, flush=True)
-                time.sleep(_LINE_SECONDS)
+                time.sleep(LINE_SECONDS)
 
 
 def follow(frames: Iterable[tuple[RenderableType, str]], stopping: str) -> None:
@@ -229,14 +141,14 @@ def follow(frames: Iterable[tuple[RenderableType, str]], stopping: str) -> None:
 
     `stopping` is said at Ctrl-C, before the frames end.
     """
-    shown = -_LINE_SECONDS
+    shown = -LINE_SECONDS
     live = Live(console=err, auto_refresh=False, transient=True) if err.is_terminal else None
     try:
         with live or nullcontext():
             for view, line in frames:
                 if live is not None:
                     live.update(view, refresh=True)
-                elif time.monotonic() - shown >= _LINE_SECONDS:
+                elif time.monotonic() - shown >= LINE_SECONDS:
                     shown = time.monotonic()
                     err.print(line)
     except KeyboardInterrupt:

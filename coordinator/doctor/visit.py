@@ -31,7 +31,8 @@ from shared.errors import JobError, ModelError, SourceError
 from shared.images.paths import expanded
 from shared.job.directory import JobDir
 from shared.job.manifest import Manifest, load_manifest
-from shared.models import DEFAULT_MODEL, REDUCED, ModelSpec, resolve_model
+from shared.models import DEFAULT_MODEL, ModelSpec, resolve_model
+from shared.models.preprocessing import REDUCED
 from shared.settings import Settings, without_settings
 from shared.storage import home
 
@@ -42,7 +43,7 @@ _JOB_SECONDS = 10.0
 
 
 @dataclass(slots=True)
-class _Visit:
+class Visit:
     """One run of the command: what is found is said at once, and kept."""
 
     settings: Settings

@@ -7,8 +7,9 @@ from typing import Any
 from coordinator.local.broker import EmbeddedBroker
 from shared.broker import lease
 from shared.broker.connection import CONNECTION_ERRORS, connect
-from shared.broker.lease import Holder, Trouble
+from shared.broker.lease import Holder
 from shared.broker.queues import queued_messages
+from shared.broker.troubles import Trouble, reported_troubles
 from shared.broker.url import redacted, without_secrets
 from shared.errors import LookalikeError
 from shared.job.directory import JobDir
@@ -96,7 +97,7 @@ def _asked(job: JobDir, identity: str, settings: Settings) -> AtWork:
                     sentence=without_secrets(trouble.sentence, settings.broker_url),
                     found=without_secrets(trouble.found, settings.broker_url),
                 )
-                for trouble in lease.troubles(client, name)
+                for trouble in reported_troubles(client, name)
             ],
         )
 

@@ -20,7 +20,8 @@ from shared.job.directory import JobDir
 from shared.job.manifest import Manifest, Partition, Source, write_manifest
 from shared.job.opened import OpenJob, open_job
 from shared.job.source.moved import read_moved
-from shared.models import DEFAULT_MODEL, REDUCED, ModelSpec, resolve_model
+from shared.models import DEFAULT_MODEL, ModelSpec, resolve_model
+from shared.models.preprocessing import REDUCED
 from shared.settings import Settings
 from shared.storage import files
 

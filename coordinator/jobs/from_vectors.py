@@ -21,7 +21,7 @@ from shared.job.directory import JobDir
 from shared.job.manifest import Manifest, Partition, Source
 from shared.job.opened import OpenJob, open_job
 from shared.job.partition import ledger
-from shared.models import IMPORTED_MODEL, imported_model
+from shared.models.imported import IMPORTED_MODEL, imported_model
 from shared.settings import Settings
 
 KIND: Final = "embeddings"

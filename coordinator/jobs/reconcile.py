@@ -11,9 +11,10 @@ from celery import Celery
 from coordinator.jobs.progress import Progress, ProgressReader
 from shared.broker import lease
 from shared.broker.connection import CONNECTION_ERRORS, in_words
-from shared.broker.lease import COPIES, MERGE, Holder, Trouble
+from shared.broker.lease import COPIES, MERGE, Holder
 from shared.broker.queues import queued_messages, send_copies, send_embed, send_merge
 from shared.broker.refusals import permanent
+from shared.broker.troubles import Trouble, reported_troubles
 from shared.errors import BrokerRefuses, MessageError
 from shared.job.identity import known_as
 from shared.messages.tasks import EMBED_QUEUE, MERGE_QUEUE, EmbedCopies, EmbedPartition, MergeJob
@@ -87,7 +88,7 @@ class Reconciler:
         progress = self._reader.read()
         try:
             holders = lease.holders(self._client, self._known_as)
-            troubles = lease.troubles(self._client, self._known_as)
+            troubles = reported_troubles(self._client, self._known_as)
             if not progress.complete:
                 self._send_missing(holders)
             elif not progress.index_is_current and progress.refused is None:

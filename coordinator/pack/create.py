@@ -17,8 +17,8 @@ from shared.errors import PackError, SourceError, UsageError
 from shared.errors.remedy import Remedy, left_out
 from shared.images.paths import to_os_path, to_text
 from shared.job.manifest import Source
-from shared.pack import tables
 from shared.pack.directory import PackDir, PackSpec, load_spec, write_spec
+from shared.pack.listing import LISTING_SCHEMA
 from shared.settings import Settings
 from shared.storage import files, parquet
 
@@ -80,7 +80,7 @@ def _make(
     digest, root = PathDigest(), _Root(listing)
     known: set[str] = set()
     names = MemberNames(_base(listing), by_stem=asked.longest is not None, webdataset=asked.webdataset)
-    with files.written_aside(directory.listing) as aside, parquet.writer(aside, tables.LISTING_SCHEMA) as into:
+    with files.written_aside(directory.listing) as aside, parquet.writer(aside, LISTING_SCHEMA) as into:
         for part, found in partitions_of(digested(listing, digest), _ROWS):
             named = []
             for image, entry in enumerate(found, part.start):
@@ -92,8 +92,8 @@ def _make(
             stems, suffixes = zip(*named, strict=True)
             members = [None if entry.member is None else asdict(entry.member) for entry in found]
             columns = [range(part.start, part.stop), [entry.path for entry in found], stems, suffixes, members]
-            table = dict(zip(tables.LISTING_SCHEMA.names, columns, strict=True))
-            into.write_table(pa.table(table, schema=tables.LISTING_SCHEMA))
+            table = dict(zip(LISTING_SCHEMA.names, columns, strict=True))
+            into.write_table(pa.table(table, schema=LISTING_SCHEMA))
     if not digest.count:
         directory.listing.unlink()
         raise SourceError(no_images(listing.location, listing.left_out))

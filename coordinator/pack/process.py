@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, Any
 
 from shared.errors import PackError
-from shared.pack import tables
+from shared.pack import listing
 from shared.pack.directory import PackDir
 from shared.processes.stage import speaking
 from shared.storage.lock import open_locked
@@ -124,7 +124,7 @@ def _sentence(directory: PackDir, images: Sequence[int]) -> str:
     """A sentence on the images that were being decoded; nothing where there were none."""
     if not images:
         return ""
-    paths = [next(tables.read_listing(directory, image)).image_path for image in images]
+    paths = [next(listing.read_listing(directory, image)).image_path for image in images]
     return (
         f" It was decoding {', '.join(paths)}: run the same command, and if it ends there again, pack a list without "
         "that image into another directory."

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from coordinator.sources.choosing import Sieve
 from coordinator.sources.listing import Listed
-from coordinator.sources.lists import beside_source
+from coordinator.sources.lists.places import beside_source
 from coordinator.sources.metadata.plain_values import is_plain, plain_rows, require_distinct
 from coordinator.sources.webdataset import samples
 from shared.errors import SourceError

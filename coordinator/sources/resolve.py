@@ -11,13 +11,15 @@ from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from coordinator.sources import lists, remote
+from coordinator.sources import remote
 from coordinator.sources.archives import holds_images, images_in
 from coordinator.sources.choosing import EVERYTHING, IMAGE_SUFFIXES, RAW_SUFFIXES, Choice, Sieve
 from coordinator.sources.folders import walk
 from coordinator.sources.gathering import fixed_folder, images_in_folder, images_of, place_below, texts_among
 from coordinator.sources.listing import Listed, Listing
-from coordinator.sources.lists import LISTS, beside
+from coordinator.sources.lists.lines import paths_in
+from coordinator.sources.lists.places import beside
+from coordinator.sources.lists.readers import LISTS
 from shared.errors import PackError, SourceError, UsageError
 from shared.errors.remedy import Remedy
 from shared.images.location import suffix_of
@@ -66,7 +68,7 @@ def open_source(
 def _opened(source: str, stdin: BinaryIO | None, sieve: Sieve) -> Listing:
     left_out = sieve.left_out
     if source == "-":
-        lines = lists.paths_in(stdin or sys.stdin.buffer, beside(Path.cwd()), left_out)
+        lines = paths_in(stdin or sys.stdin.buffer, beside(Path.cwd()), left_out)
         return Listing("stdin", "-", lines, left_out)
     if is_url(source):
         return _of_url(source.rstrip("/"), sieve)

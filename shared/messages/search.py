@@ -10,7 +10,7 @@ import numpy as np
 
 from shared.errors import LookalikeError, MessageError, error_from_json, error_to_json
 from shared.messages.filter import Filter
-from shared.messages.tasks import VERSION, _fields, _identity, _integer, _job
+from shared.messages.tasks import VERSION, checked_fields, checked_identity, checked_integer, checked_job
 
 MAX_K = 1_000
 MAX_IMAGE_BYTES = 32 << 20
@@ -92,7 +92,7 @@ class SearchJob:
     def from_json(cls, table: Any, max_queries: int = 1_024, max_image_bytes: int = MAX_IMAGE_BYTES) -> Self:
         """Raises MessageError for anything but what `to_json` gives, for more than `max_queries` queries, or for an
         image of over `max_image_bytes`."""
-        values = _fields(table, "search", {"job", "k", "exact", "queries"}, frozenset({"filter", "identity"}))
+        values = checked_fields(table, "search", {"job", "k", "exact", "queries"}, frozenset({"filter", "identity"}))
         queries = values["queries"]
         if not isinstance(queries, list) or not 1 <= len(queries) <= max_queries:
             found = len(queries) if isinstance(queries, list) else type(queries).__name__
@@ -100,12 +100,12 @@ class SearchJob:
         if not isinstance(values["exact"], bool):
             raise MessageError(f"exact must be true or false, not {values['exact']!r:.80}.")
         return cls(
-            _job(values["job"]),
+            checked_job(values["job"]),
             tuple(Query.from_json(query, max_image_bytes) for query in queries),
-            _integer(values["k"], "k", 1, MAX_K),
+            checked_integer(values["k"], "k", 1, MAX_K),
             values["exact"],
             Filter.from_json(values["filter"]) if "filter" in values else None,
-            _identity(values),
+            checked_identity(values),
         )
 
 
@@ -197,7 +197,7 @@ def reply_to_json(answers: list[Answer], answered_by: AnsweredBy | None = None) 
 
 def reply_from_json(table: Any) -> list[Answer]:
     """The answers of a reply, in the order of the queries; raises MessageError when it is none."""
-    values = _fields(table, "reply", {"answers"}, frozenset({"answered_by"}))
+    values = checked_fields(table, "reply", {"answers"}, frozenset({"answered_by"}))
     if not isinstance(values["answers"], list):
         raise MessageError("A reply must carry a list of answers.")
     answered_by = AnsweredBy.from_json(values["answered_by"]) if "answered_by" in values else None

@@ -28,7 +28,7 @@ TASK_QUEUES = {
 MAX_PARTITION = 10_000_000
 
 
-def _fields(table: Any, kind: str, names: set[str], optional: frozenset[str] = frozenset()) -> Mapping[str, Any]:
+def checked_fields(table: Any, kind: str, names: set[str], optional: frozenset[str] = frozenset()) -> Mapping[str, Any]:
     """`table` as a mapping with exactly `names`, perhaps some `optional`, of this version; MessageError otherwise."""
     if not isinstance(table, Mapping):
         raise MessageError(f"{_a(kind)} message must be a JSON object, not {type(table).__name__}.")
@@ -49,14 +49,15 @@ def _a(kind: str) -> str:
     return f"{'An' if kind == 'embed' else 'A'} {kind}"
 
 
-def _job(value: Any) -> str:
+def checked_job(value: Any) -> str:
+    """`value` as the id of a job; MessageError where it can be none."""
     try:
         return check_job_id(value)
     except JobError as error:
         raise MessageError(str(error)) from None
 
 
-def _identity(values: Mapping[str, Any]) -> str | None:
+def checked_identity(values: Mapping[str, Any]) -> str | None:
     """Which job of its name a message is about; None where it does not say."""
     if "identity" not in values:
         return None
@@ -65,7 +66,8 @@ def _identity(values: Mapping[str, Any]) -> str | None:
     return str(values["identity"])
 
 
-def _integer(value: Any, name: str, least: int, most: int) -> int:
+def checked_integer(value: Any, name: str, least: int, most: int) -> int:
+    """`value` as a whole number from `least` to `most`; MessageError otherwise."""
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise MessageError(f"{name} must be a whole number from {least} to {most}, not {value!r:.80}.")
     return value
@@ -91,11 +93,11 @@ class EmbedPartition:
     @classmethod
     def from_json(cls, table: Any) -> Self:
         """Raises MessageError for anything but what `to_json` gives."""
-        values = _fields(table, "embed", {"job", "partition"}, frozenset({"identity"}))
+        values = checked_fields(table, "embed", {"job", "partition"}, frozenset({"identity"}))
         return cls(
-            _job(values["job"]),
-            _integer(values["partition"], "partition", 0, MAX_PARTITION),
-            _identity(values),
+            checked_job(values["job"]),
+            checked_integer(values["partition"], "partition", 0, MAX_PARTITION),
+            checked_identity(values),
         )
 
 
@@ -120,8 +122,8 @@ class _AboutJob:
     @classmethod
     def from_json(cls, table: Any) -> Self:
         """Raises MessageError for anything but what `to_json` gives."""
-        values = _fields(table, cls.kind, {"job"}, frozenset({"identity"}))
-        return cls(_job(values["job"]), _identity(values))
+        values = checked_fields(table, cls.kind, {"job"}, frozenset({"identity"}))
+        return cls(checked_job(values["job"]), checked_identity(values))
 
 
 class EmbedCopies(_AboutJob):

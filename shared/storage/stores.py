@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Final, Self, cast
 
 from shared.errors import UsageError
 from shared.storage.drivers import WHOLE_OBJECTS, asking
+from shared.storage.ranges import Ranges
 from shared.text import without_secrets
 
 # pathlib takes two slashes for one, and may have had the URL before us. One letter would be a drive of Windows.
@@ -129,7 +130,7 @@ class StorePath(PosixPath):
 
     def opened(self) -> BinaryIO:
         """The object as a file that is read here and there, as the end of a Parquet file is; close it."""
-        return io.BufferedReader(_Ranges(self), 1 << 16)
+        return io.BufferedReader(Ranges(self.range, self.stat().st_size), 1 << 16)
 
     def put(self, local: Path, *, keep_first: bool = False) -> None:
         """Make the bytes of a local file this object, whole or not at all; with `keep_first`, unless there is one.
@@ -223,36 +224,6 @@ def any_path(place: str | Path) -> Path:
     if any(part in (".", "..") for part in parts):
         raise UsageError(f"{shown} has a part that leads elsewhere, {'..' if '..' in parts else '.'}: leave it out.")
     return StorePath(f"{scheme}:", *parts)
-
-
-class _Ranges(io.RawIOBase):
-    """The bytes of an object, each piece by a request of its own."""
-
-    def __init__(self, path: StorePath) -> None:
-        self._path = path
-        self._size = path.stat().st_size
-        self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._path.range(self._at, min(self._at + len(buffer), self._size))
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)
-
-    def readall(self) -> bytes:
-        data = self._path.range(self._at, self._size)
-        self._at = self._size
-        return data
 
 
 def _seconds(written: Any) -> float:

@@ -13,7 +13,8 @@ from shared.job.manifest import Manifest, Source, write_manifest
 from shared.job.opened import OpenJob, open_job
 from shared.job.partition import checkpoint, ledger
 from shared.job.partition.checkpoint import ImageRow
-from shared.models import PREPROCESSING, ModelSpec
+from shared.models import ModelSpec
+from shared.models.preprocessing import PREPROCESSING
 
 
 @dataclass(frozen=True, slots=True, eq=False)

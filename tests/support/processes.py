@@ -103,9 +103,9 @@ def free_port() -> int:
 
 
 def valkey_binary() -> str:
-    from coordinator.local.broker import _server_binary
+    from coordinator.local.broker import server_binary
 
-    return str(_server_binary())
+    return str(server_binary())
 
 
 @contextmanager

@@ -19,7 +19,8 @@ from shared.errors import SourceError
 from shared.images.location import Location
 from shared.images.members import Member
 from shared.job.index_request import IndexRequest
-from shared.models import REDUCED, ModelSpec
+from shared.models import ModelSpec
+from shared.models.preprocessing import REDUCED
 from shared.processes.load import StageLoad
 from shared.processes.memory import largest_resident
 from shared.processes.stage import exit_status, say, say_error

@@ -17,12 +17,11 @@ from shared.job.partition import checkpoint, ledger
 from shared.job.partition.checkpoint import ImageRow
 from shared.job.partition.retry import read_retry
 from shared.job.source.files import FileState, difference, read_source_files, state_of
-from shared.job.source.moved import Moved
+from shared.job.source.moved import NOT_MOVED, Moved
 from workers.images.reach import away
 
 # What becomes of images whose files are not, or not yet, there again.
 _LOST: Final = ("vanished", "truncated")
-_NOT_MOVED: Final = Moved()
 _MANY: Final = 20
 _LARGE_SHARE: Final = 0.2
 _FAR_ABOVE: Final = 10
@@ -34,7 +33,7 @@ _GOES_ON: Final = "the same {} goes on where it stands"
 class SourceCheck:
     """Compares what a chunk's rows were read from with what the job knows of its source."""
 
-    def __init__(self, job: OpenJob, moved: Moved = _NOT_MOVED) -> None:
+    def __init__(self, job: OpenJob, moved: Moved = NOT_MOVED) -> None:
         """`moved` is where the rows were read, if that is not where they were listed."""
         self._job, self._moved = job, moved
 

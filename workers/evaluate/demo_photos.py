@@ -6,17 +6,17 @@ import importlib.util
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from shared.errors import LookalikeError, SourceError, UsageError
 from shared.storage.files import write_bytes
+from workers.evaluate.demo_tiles import Thumbnail, reason_against, thumbnail_of, tiles, unit
 from workers.images.alterations import ALTERATIONS
 from workers.images.encode import Image, encode_jpeg
 
@@ -34,15 +34,9 @@ PHOTOGRAPHS = (
     ("scikit-learn", "sklearn", "datasets/images", "china.jpg flower.jpg"),
 )
 
-TILE_SIDES = (256, 128, 80)
-WRITTEN_SIDE = 256
 PHOTO_QUALITY = 92
-THUMBNAIL_SIDE = 16
-FLAT_BELOW = 7.0
-DUPLICATE_ABOVE = 0.95
 SEED = 7
 
-Thumbnail: TypeAlias = npt.NDArray[np.float32]
 Photos: TypeAlias = dict[str, dict[str, bytes]]  # JPEG bytes by source and name
 
 
@@ -138,13 +132,13 @@ def _photos_of(photographs: Sequence[Path]) -> tuple[Photos, Counter[str]]:
         whole = _read(photograph)
         # The whole view always stays: whoever looks at the results should see what the tiles were cut from.
         photos[source] = {f"{source}-whole": encode_jpeg(whole, PHOTO_QUALITY)}
-        kept.append(_unit(_thumbnail(whole)))
-        for name, tile in _tiles(source, whole):
-            thumbnail = _thumbnail(tile)
-            if reason := _reason_against(thumbnail, kept):
+        kept.append(unit(thumbnail_of(whole)))
+        for name, tile in tiles(source, whole):
+            thumbnail = thumbnail_of(tile)
+            if reason := reason_against(thumbnail, kept):
                 left_out[reason] += 1
                 continue
-            kept.append(_unit(thumbnail))
+            kept.append(unit(thumbnail))
             photos[source][name] = encode_jpeg(tile, PHOTO_QUALITY)
     return photos, left_out
 
@@ -181,48 +175,6 @@ def _decoded(data: bytes, name: str) -> Image:
     if bgr is None:
         raise SourceError(f"The photograph {name} holds no image that OpenCV can decode; install its package again.")
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
-
-
-def _tiles(source: str, photograph: Image) -> Iterator[tuple[str, Image]]:
-    height, width = photograph.shape[:2]
-    for side in TILE_SIDES:
-        rows, columns = height // side, width // side
-        if rows * columns < 2:
-            continue
-        # Centred, so what is lost at the edges is lost evenly.
-        top, left = (height - rows * side) // 2, (width - columns * side) // 2
-        for row in range(rows):
-            for column in range(columns):
-                y, x = top + row * side, left + column * side
-                tile = photograph[y : y + side, x : x + side]
-                if side != WRITTEN_SIDE:
-                    tile = np.asarray(
-                        cv2.resize(tile, (WRITTEN_SIDE, WRITTEN_SIDE), interpolation=cv2.INTER_CUBIC), dtype=np.uint8
-                    )
-                yield f"{source}-{side}px-r{row}c{column}", tile
-
-
-def _thumbnail(image: Image) -> Thumbnail:
-    """16 x 16 grey values less the plane that fits them best: a sky that merely darkens upwards comes out as flat."""
-    small = cv2.resize(image, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
-    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    ramp = np.arange(THUMBNAIL_SIDE, dtype=np.float32) - (THUMBNAIL_SIDE - 1) / 2
-    # On a grid, the constant and the two ramps are orthogonal, so the fit is three means.
-    across, down = (grey * ramp).mean() / (ramp**2).mean(), (grey.T * ramp).mean() / (ramp**2).mean()
-    return np.asarray(grey - grey.mean() - across * ramp - down * ramp[:, None], dtype=np.float32)
-
-
-def _unit(thumbnail: Thumbnail) -> Thumbnail:
-    """At unit length, so that a product of two is their correlation; one without any content becomes zeros."""
-    return np.asarray(thumbnail.ravel() / max(float(np.linalg.norm(thumbnail)), 1e-6), dtype=np.float32)
-
-
-def _reason_against(thumbnail: Thumbnail, kept: Sequence[Thumbnail]) -> str:
-    if float(thumbnail.std()) < FLAT_BELOW:
-        return "flat"
-    # Mirrored too, because "flip" is one of the alterations; and on grey, because "grey" is another.
-    both = np.stack([_unit(thumbnail), _unit(thumbnail[:, ::-1])])
-    return "duplicate" if kept and float((np.stack(kept) @ both.T).max()) > DUPLICATE_ABOVE else ""
 
 
 def _sample(photos: Photos, count: int, seed: int) -> list[tuple[str, str]]:

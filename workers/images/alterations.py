@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from shared.errors import UsageError
-from workers.images.encode import QUALITY, Image, _checked, encode_jpeg
+from workers.images.encode import QUALITY, Image, checked, encode_jpeg
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Alteration:
 
         Raises ImageError where `image` has another shape or dtype.
         """
-        return encode_jpeg(self.change(_checked(image)), self.quality)
+        return encode_jpeg(self.change(checked(image)), self.quality)
 
 
 def alter(name: str, image: Image) -> bytes:

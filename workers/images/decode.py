@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import ImageError
-from shared.models import REDUCED, REDUCED_OPAQUE, STRICT, STRICT_OPAQUE
+from shared.models.preprocessing import REDUCED, REDUCED_OPAQUE, STRICT, STRICT_OPAQUE
 from workers.images.formats.camera_raw import RawPicture, raw_picture
 from workers.images.formats.floats import float_pixels, float_samples
 from workers.images.formats.icons import picture_of

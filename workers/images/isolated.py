@@ -11,7 +11,7 @@ import numpy as np
 from shared.errors import SourceError
 from shared.images.location import Location
 from shared.images.members import Member
-from shared.models import REDUCED
+from shared.models.preprocessing import REDUCED
 from shared.processes.child import ChildProcess, Piece, serve
 from shared.processes.own import module_command
 from workers.images.read import ReadImage, read_image

@@ -7,17 +7,16 @@ from shared.errors import ImageError, SourceError
 from shared.images.paths import is_url, split_member, to_os_path
 from shared.job.manifest import Manifest
 from shared.job.partition.checkpoint import ImageRow
-from shared.job.source.moved import Moved
+from shared.job.source.moved import NOT_MOVED, Moved
 from shared.storage import remote
 from shared.text import without_secrets
 
 # Failures that say more of the place than of the image.
 _OUT_OF_REACH = ("vanished", "unreadable")
-_NOT_MOVED = Moved()
 _GONE_FOR_GOOD = "and the job goes on where it stands. If its images are gone for good, make a new job without them."
 
 
-def require_source(manifest: Manifest, rows: Sequence[ImageRow], moved: Moved = _NOT_MOVED) -> None:
+def require_source(manifest: Manifest, rows: Sequence[ImageRow], moved: Moved = NOT_MOVED) -> None:
     """Raise SourceError when images of `rows` seem lost because their place is, or was for a moment, out of reach.
 
     They were read where they `moved` to since they were listed.

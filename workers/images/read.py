@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from shared.errors import ImageError
 from shared.images.location import Location, read_bytes
-from shared.models import REDUCED
+from shared.models.preprocessing import REDUCED
 from workers.images.decode import decode
 
 

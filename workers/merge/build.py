@@ -31,7 +31,7 @@ from workers.merge import directories, fill, tune
 from workers.merge.fill import Report
 from workers.search.searcher import Searcher
 from workers.search.width import Width
-from workers.vectors.ann import faiss_index as index
+from workers.vectors.ann import faiss_index
 from workers.vectors.ann.plan import IndexPlan
 from workers.vectors.embeddings import StoredEmbeddings
 from workers.vectors.image_list import Images, sealed_images, write_images
@@ -47,7 +47,7 @@ def merge(
     job: OpenJob,
     settings: Settings,
     report: Report,
-    choose: Callable[[int, int, IndexRequest], IndexPlan] = index.plan_for,
+    choose: Callable[[int, int, IndexRequest], IndexPlan] = faiss_index.plan_for,
 ) -> IndexInfo:
     """Build, measure and promote the index over all sealed partitions of a job, in memory that does not grow with it.
 
@@ -159,7 +159,7 @@ def _built(
         )
     queries = recall.drawn(stored, QUERIES, SEED)
     with memory.Peak() as peak:
-        faiss_index = fill.filled(directory, plan, stored, queries, SEED, report, seconds)
+        index = fill.filled(directory, plan, stored, queries, SEED, report, seconds)
         with _timed(seconds, "measuring"):
             report("measuring", 0.0)
             truth = recall.yardstick(stored, k=10, queries=QUERIES, seed=SEED)
@@ -167,11 +167,11 @@ def _built(
 
             def searcher(width: Width) -> Searcher:
                 # Without a cache: it would be measured instead of the index.
-                return Searcher(faiss_index, stored, images, width=width, nlist=plan.nlist)
+                return Searcher(index, stored, images, width=width, nlist=plan.nlist)
 
             tuned = tune.tune(
                 plan,
-                faiss_index,
+                index,
                 stored,
                 truth,
                 request.recall,

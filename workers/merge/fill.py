@@ -11,7 +11,7 @@ import numpy as np
 from shared.errors import CorruptFile
 from shared.job import builds
 from shared.vectors import widen
-from workers.vectors.ann import faiss_index
+from workers.vectors.ann import faiss_index, training
 from workers.vectors.ann.plan import IndexPlan
 from workers.vectors.embeddings import BLOCK_ROWS, Floats, Rows, StoredEmbeddings
 
@@ -76,7 +76,7 @@ def filled(
         rows = train_rows(stored, plan.train_rows, held_out, seed)
         # The sample passes twice: once for the principal components, once for the lists.
         sample = Sample(stored, rows, lambda share: report("training", share / 2))
-        made = faiss_index.train(plan, sample if plan.train_rows else None, seed)
+        made = training.train(plan, sample if plan.train_rows else None, seed)
         _save(directory, made)
         seconds["training"] = round(time.monotonic() - started, 3)
     report("training", 1.0)

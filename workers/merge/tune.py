@@ -8,7 +8,7 @@ import numpy as np
 
 from workers.evaluate.recall import Measurement, Yardstick
 from workers.search.width import Width
-from workers.vectors.ann import faiss_index as index
+from workers.vectors.ann import faiss_index
 from workers.vectors.ann.plan import IndexPlan
 from workers.vectors.embeddings import Rows, StoredEmbeddings
 from workers.vectors.exact import TIE
@@ -60,7 +60,7 @@ class _Curve:
 
 def tune(
     plan: IndexPlan,
-    faiss_index: Any,
+    index: Any,
     stored: StoredEmbeddings,
     yardstick: Yardstick,
     target: float,
@@ -80,13 +80,13 @@ def tune(
         report(1.0)
         return Tuned(width, measured, [(width, measured)])
     wanted = target + _MARGIN * (1 - target)
-    prunes = index.prunes(faiss_index)
+    prunes = faiss_index.prunes(index)
     nprobes = _nprobes(plan, fine=prunes)
     curves: list[_Curve] = []
     for number, nprobe in enumerate(nprobes):
         report(0.5 * number / len(nprobes))
-        reach = _reach(faiss_index, yardstick, nprobe, plan.nlist) if prunes else Width(nprobe, 0)
-        curves.append(_curve(faiss_index, stored, yardstick, reach, RATIOS if prunes else (0.0,)))
+        reach = _reach(index, yardstick, nprobe, plan.nlist) if prunes else Width(nprobe, 0)
+        curves.append(_curve(index, stored, yardstick, reach, RATIOS if prunes else (0.0,)))
         if nprobe and _enough(curves, wanted):
             break
     few = yardstick.first(_TIMED_QUERIES)
@@ -124,12 +124,12 @@ def _doubling(least: int, most: int) -> Iterator[int]:
         least *= 2
 
 
-def _reach(faiss_index: Any, yardstick: Yardstick, nprobe: int, nlist: int) -> Width:
+def _reach(index: Any, yardstick: Yardstick, nprobe: int, nlist: int) -> Width:
     """The lists of a query where it reads `nprobe` of them on average: fewer the clearer it is where it belongs."""
     if nprobe >= nlist:
         return Width(nlist, 0)
     most = min(_MOST_LISTS * nprobe, nlist)
-    return Width(most, 0, index.list_margin(faiss_index, yardstick.vectors, nprobe, most))
+    return Width(most, 0, faiss_index.list_margin(index, yardstick.vectors, nprobe, most))
 
 
 def _enough(curves: Sequence[_Curve], wanted: float) -> bool:
@@ -142,9 +142,7 @@ def _enough(curves: Sequence[_Curve], wanted: float) -> bool:
     return (before.width.depth, before.width.depth_ratio) == (last.width.depth, last.width.depth_ratio)
 
 
-def _curve(
-    faiss_index: Any, stored: StoredEmbeddings, yardstick: Yardstick, reach: Width, ratios: Sequence[float]
-) -> _Curve:
+def _curve(index: Any, stored: StoredEmbeddings, yardstick: Yardstick, reach: Width, ratios: Sequence[float]) -> _Curve:
     """What each depth and ratio reaches where the lists of `reach` are read."""
     deepest = min(DEPTHS[-1], len(stored))
     depths = [*(tried for tried in DEPTHS if tried < deepest), deepest]
@@ -154,10 +152,10 @@ def _curve(
     for start in range(0, len(yardstick.ids), 100):
         some = slice(start, start + 100)
         # The query's own image is a candidate too, as it will be in use.
-        found = index.search(faiss_index, yardstick.vectors[some], deepest, reach.nprobe, list_margin=reach.list_margin)
+        found = faiss_index.search(index, yardstick.vectors[some], deepest, reach.nprobe, list_margin=reach.list_margin)
         places = [_places(stored, yardstick, start + row, ids) for row, ids in enumerate(found.ids)]
         for number, ratio in enumerate(ratios):
-            limits = index.farthest(found.distances, ratio or np.inf, yardstick.k + 1)
+            limits = faiss_index.farthest(found.distances, ratio or np.inf, yardstick.k + 1)
             for distances, limit, here in zip(found.distances, limits, places, strict=True):
                 kept = np.minimum(np.searchsorted(distances, limit, side="right"), depths)
                 compared[number] += kept

@@ -15,7 +15,8 @@ from typing import Any
 import platformdirs
 
 from shared.errors import EngineError, ModelError
-from shared.models import OPAQUE_PREPROCESSING, ModelSpec
+from shared.models import ModelSpec
+from shared.models.preprocessing import OPAQUE_PREPROCESSING
 from shared.processes import stage
 from shared.storage import files
 from shared.storage.lock import lock

@@ -14,7 +14,7 @@ from shared.errors import ImageError, SourceError
 from shared.images.location import read_bytes
 from shared.images.paths import to_os_path
 from shared.pack.directory import PackSpec
-from shared.pack.tables import Listed
+from shared.pack.listing import Listed
 from workers.images.decode import checked_header
 from workers.images.formats.icons import icon_suffix
 from workers.images.header import read_header

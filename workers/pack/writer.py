@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from shared.errors import PackError
-from shared.pack import tables
+from shared.pack import listing, tables
 from shared.pack.directory import PackDir, PackSpec, load_spec
 from shared.pack.tables import Block, Packed, PackRow
 from shared.processes.control import Stopped
@@ -67,7 +67,7 @@ def pack(
         tars=sum(block.tar is not None for block in blocks),
     )
     report(count)
-    listed = tables.read_listing(directory, done)
+    listed = listing.read_listing(directory, done)
     reader = PackReader(spec, stop.wait, in_hand, suspects)
     with closing(stream_images(listed, read=reader.read, threads=threads, ahead=_AHEAD * threads)) as images:
         stream = _Ahead(_until(stop, images))

@@ -24,7 +24,7 @@ from shared.messages.filter import Filter
 from shared.messages.search import MAX_K, Hit
 from workers.search.filters import Chosen, Filters
 from workers.search.width import Width, width_of
-from workers.vectors.ann import faiss_index as index
+from workers.vectors.ann import faiss_index
 from workers.vectors.embeddings import Floats, Rows, StoredEmbeddings
 from workers.vectors.exact import exact_search
 from workers.vectors.image_list import Images
@@ -53,7 +53,7 @@ class Searcher:
 
     def __init__(
         self,
-        faiss_index: Any,
+        index: Any,
         stored: StoredEmbeddings,
         images: Images,
         *,
@@ -67,7 +67,7 @@ class Searcher:
         stays as long as the searcher does."""
         self.stored = stored
         self.width = width
-        self._index = faiss_index
+        self._index = index
         self._images = images
         self._nlist = nlist
         self._cache = _Answers(cache_size)
@@ -107,12 +107,12 @@ class Searcher:
                 for seal in seals
                 if seal.embedded
             )
-        faiss_index = index.load(paths[0], ntotal=info.ntotal, dim=info.dim)
+        index = faiss_index.load(paths[0], ntotal=info.ntotal, dim=info.dim)
         images = Images.open(paths[1], read_moved(job))
         stored = StoredEmbeddings.open(job, seals, ids=images.ids, held=held)
         stored.expect_scattered_reads()
         return cls(
-            faiss_index,
+            index,
             stored,
             images,
             width=width_of(info),
@@ -184,7 +184,7 @@ class Searcher:
             return [self._hits(*one) for one in zip(rows, found.similarities, strict=True)]
         if len(units) < _SHARED_QUERIES:
             return self._nearest(units, k, chosen)
-        rounds = math.ceil(len(units) / (CORES * index.ONE_THREAD_QUERIES))
+        rounds = math.ceil(len(units) / (CORES * faiss_index.ONE_THREAD_QUERIES))
         slices = np.array_split(units, min(CORES * rounds, len(units)))
         return [hits for some in _threads.map(lambda one: self._nearest(one, k, chosen), slices) for hits in some]
 
@@ -207,7 +207,7 @@ class Searcher:
         # A graph reaches what lies farther out only through all that lies between.
         share = (among / self.ntotal) ** (1 if self._nlist else 2)
         nprobe = self._wide_enough(share / beyond**_NPROBE_GROWTH)
-        ids = index.candidates(
+        ids = faiss_index.candidates(
             self._index,
             units,
             depth,
@@ -221,7 +221,7 @@ class Searcher:
         # Where the lists that were read hold fewer images than hits are asked for, all lists are read.
         short = np.count_nonzero(ids >= 0, axis=1) < min(k, among)
         if short.any():
-            ids[short] = index.candidates(self._index, units[short], depth, self._nlist or self.ntotal, only)
+            ids[short] = faiss_index.candidates(self._index, units[short], depth, self._nlist or self.ntotal, only)
         return [self.stored.rows_of(some[some >= 0]) for some in ids]
 
     def _wide_enough(self, share: float) -> int:

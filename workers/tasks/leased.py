@@ -10,7 +10,8 @@ from celery import Task, current_task
 from celery.exceptions import Reject, Retry
 
 from shared.broker.connection import CONNECTION_ERRORS
-from shared.broker.lease import Lease, report_trouble
+from shared.broker.lease import Lease
+from shared.broker.troubles import report_trouble
 from shared.errors import AnotherJob, JobError, JobNotFound, LookalikeError, MessageError
 from shared.job.directory import check_job_id
 from shared.job.identity import is_identity, known_as

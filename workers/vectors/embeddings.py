@@ -16,13 +16,11 @@ from shared.job.cache import Held
 from shared.job.directory import JobDir
 from shared.job.partition import ledger, sealing
 from shared.job.partition.ledger import Seal
-from shared.job.source.moved import Moved
 from shared.vectors import widen
 
 Half = npt.NDArray[np.float16]
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
-_NOT_MOVED: Final = Moved()
 
 BLOCK_ROWS: Final = 8_192
 """Rows that a stage holds as float32 at once: 59 MB at 1,792 dimensions."""

@@ -10,11 +10,11 @@ from shared.errors import CorruptFile
 from shared.errors.remedy import Remedy
 from shared.job.directory import JobDir
 from shared.job.partition.ledger import Seal
-from shared.job.source.moved import Moved
+from shared.job.source.moved import NOT_MOVED, Moved
 from shared.processes.failpoints import failpoint
 from shared.storage import files
 from shared.storage.parquet import read_table
-from workers.vectors.embeddings import _NOT_MOVED, Rows
+from workers.vectors.embeddings import Rows
 
 IMAGES_SCHEMA = pa.schema(
     [pa.field("id", pa.int64(), nullable=False), pa.field("image_path", pa.string(), nullable=False)]
@@ -24,7 +24,7 @@ IMAGES_SCHEMA = pa.schema(
 class Images:
     """The image of each row of a build: ids int64 [N], and image paths that stay on disk until one is asked for."""
 
-    def __init__(self, batches: Sequence[pa.RecordBatch], moved: Moved = _NOT_MOVED) -> None:
+    def __init__(self, batches: Sequence[pa.RecordBatch], moved: Moved = NOT_MOVED) -> None:
         """`batches` hold the paths that were listed; `moved` is where their source moved to since."""
         self._moved = moved
         self._paths = [batch.column("image_path") for batch in batches]
@@ -32,7 +32,7 @@ class Images:
         self.ids: Rows = np.concatenate([np.empty(0, np.int64), *(batch.column("id").to_numpy() for batch in batches)])
 
     @classmethod
-    def open(cls, path: Path, moved: Moved = _NOT_MOVED) -> "Images":
+    def open(cls, path: Path, moved: Moved = NOT_MOVED) -> "Images":
         """Map a file that `write_images` wrote; raises CorruptFile when it is something else."""
         try:
             reader = pa.ipc.open_file(pa.memory_map(str(path)))

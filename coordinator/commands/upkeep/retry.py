@@ -6,8 +6,7 @@ from typing import Annotated
 import typer
 
 from coordinator.commands.options import Broker, Engine, Job
-from coordinator.display import job as display
-from coordinator.display import terminal
+from coordinator.display import job_view, run_view, terminal
 from coordinator.display.terminal import err
 from coordinator.jobs.progress import ProgressReader
 from coordinator.jobs.retry import by_status, failed_images, is_under_way, take_back
@@ -55,13 +54,13 @@ def retry(
             shown = named_broker(settings, broker)
             with ExitStack() as stack:
                 settings, children = workers_for_index(stack, opened, settings, progress, workers)
-                progress = terminal.show_until_done(run_job(opened, settings, children), shown)
+                progress = run_view.show_until_done(run_job(opened, settings, children), shown)
         if taken and was_whole:
             left = failed_images(opened) - (before - taken)
             still = f"{left.total():,} still fail: {by_status(left)}" if left else "none of them fails any more"
             now = taken.total() - left.total()
             err.print(f"{now:,} of them {'is' if now == 1 else 'are'} embedded now; {still}")
-        for line in display.finished_lines(progress, str(opened.path)):
+        for line in job_view.finished_lines(progress, str(opened.path)):
             err.print(line)
 
 

@@ -17,7 +17,7 @@ from coordinator.sources.vectors.readers import FvecsFile, NpyFile, Raw, VectorF
 from shared.errors import SourceError, UsageError
 from shared.errors.remedy import Remedy
 from shared.images.paths import to_text
-from shared.models import MOST_DIMENSIONS
+from shared.models.imported import MOST_DIMENSIONS
 
 BLOCK_VALUES: Final = 1 << 22
 """Values that are held at once: 16 MB as float32."""

@@ -40,6 +40,10 @@ class Moved:
         return _carried(path, self.new, self.old, self._back)
 
 
+NOT_MOVED: Final = Moved()
+"""What lies where it was listed."""
+
+
 def _carried(path: str, source: str, target: str, renamed: Mapping[str, str]) -> str:
     if (source == target and not renamed) or is_url(path):
         return path

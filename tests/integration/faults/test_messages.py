@@ -16,7 +16,7 @@ import redis
 
 from coordinator.client.client import Client
 from shared.broker.connection import make_app
-from shared.broker.lease import clear_troubles, troubles
+from shared.broker.troubles import clear_troubles, reported_troubles
 from shared.errors import ImageError, JobError, LookalikeError, MessageError, NoIndexYet, QueryError
 from shared.job.directory import JobDir
 from shared.messages.search import Query, SearchJob, reply_from_json
@@ -267,7 +267,7 @@ def test_embed_and_merge_messages_that_make_no_sense_are_refused_and_the_jobs_co
     target.is_well()
     clear_troubles(client, "job")
     target.app.send_task(EMBED_TASK, args=[good | {"version": 99}], ignore_result=True)
-    (trouble,) = wait_until(lambda: troubles(client, "job"), "the trouble is reported")
+    (trouble,) = wait_until(lambda: reported_troubles(client, "job"), "the trouble is reported")
     assert trouble.owner.startswith("target@")
     assert "An embed message of version 99 came, and this worker speaks version 1" in trouble.sentence
     clear_troubles(client, "job")

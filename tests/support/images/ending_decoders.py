@@ -7,7 +7,7 @@ from workers.search.decoding import DecodingProcesses
 PROGRAM = """
 import os, signal, sys, threading
 import numpy as np
-from workers.search import decoding as real
+from workers.search import decoding_process
 def decode(data, *how):
     word, _, rest = bytes(data[:200]).partition(b" ")
     if word == b"crash": os.kill(os.getpid(), signal.SIGSEGV)
@@ -24,8 +24,8 @@ def decode(data, *how):
 answers = []
 dup = os.dup
 os.dup = lambda file: answers.append(dup(file)) or answers[-1]
-whole, real.decode = real.decode, decode
-real.main(sys.argv[1:])
+whole, decoding_process.decode = decoding_process.decode, decode
+decoding_process.main(sys.argv[1:])
 """
 
 

@@ -28,7 +28,8 @@ from coordinator.jobs.reconcile import Look
 from coordinator.jobs.run import Step
 from coordinator.local import resources
 from coordinator.sources import resolve
-from shared.broker.lease import Holder, Trouble
+from shared.broker.lease import Holder
+from shared.broker.troubles import Trouble
 from shared.errors import BrokerUnreachable, NoWorker, QueryError, WorkerFailed
 from shared.messages.filter import Filter
 from shared.messages.search import Answer, AnsweredBy, Hit, Query

@@ -1,6 +1,5 @@
 """FAISS indexes: make one to a plan, train it, fill it, ask it for candidates, write it and read it back."""
 
-from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -14,9 +13,8 @@ from shared.errors.remedy import Remedy
 from shared.job.index_request import FAMILIES, IndexRequest
 from shared.processes.failpoints import failpoint
 from shared.storage import files
-from workers.vectors.ann import annoy_index, gpu_lists
-from workers.vectors.ann import ivf as lists
-from workers.vectors.ann.layers import bare_ivf, graph_of, ivf_of, pca_to_train
+from workers.vectors.ann import annoy_index, gpu_lists, ivf_lists
+from workers.vectors.ann.layers import bare_ivf, graph_of, ivf_of
 from workers.vectors.ann.plan import IndexPlan, choose_index, first_nprobe, train_rows
 
 __all__ = ["IndexPlan", "Only", "add", "candidates", "choose_index", "load", "plan_for", "plan_from_factory", "save"]
@@ -30,10 +28,7 @@ ONE_THREAD_QUERIES: Final = 32
 """Queries of one call up to which FAISS answers on one thread: its threads wait for each other longer than they work,
 and on a busy machine one query takes 10 ms instead of 0.3."""
 
-_ALL_THREADS: Final = faiss.omp_get_max_threads()
-_MANY_LISTS = 1_024
-# Some 33 rows for each of 1,792 dimensions.
-_PCA_ROWS = 60_000
+ALL_THREADS: Final = faiss.omp_get_max_threads()
 
 
 def plan_for(n: int, d: int, request: IndexRequest) -> IndexPlan:
@@ -49,7 +44,7 @@ def plan_from_factory(factory: str, n: int, d: int) -> IndexPlan:
 
     Raises SettingsError when FAISS does not know the string, or it makes an index that takes no image ids.
     """
-    index = _empty(factory, d)
+    index = empty(factory, d)
     ivf = ivf_of(index)
     if ivf is None and not isinstance(index, faiss.IndexIDMap | faiss.IndexIDMap2):
         raise SettingsError(f"The index {factory!r} can't hold image ids: begin it with 'IDMap2,'.")
@@ -69,76 +64,6 @@ def plan_from_factory(factory: str, n: int, d: int) -> IndexPlan:
     )
 
 
-def train(plan: IndexPlan, sample: Iterable[Floats] | None, seed: int = 0) -> Any:
-    """An empty index, trained on `sample`: blocks float32 [n, d], L2-normalised, `train_rows` rows in all, iterated
-    over twice (None for a plan that trains nothing).
-
-    Distances are L2: PCA moves the centre, and on vectors of length 1 the nearest by L2 are the nearest by cosine.
-    The same sample and seed make the same index. FAISS uses the threads that OMP_NUM_THREADS allows, else all cores,
-    and a GPU for the lists where faiss-gpu is installed and finds one.
-    """
-    failpoint("train_index")
-    if plan.type == "Annoy":
-        return annoy_index.AnnoyIndex(plan.dim, plan.factory, seed)
-    index = _empty(plan.factory, plan.dim)
-    if not plan.train_rows:
-        return index
-    if sample is None:
-        raise ValueError(f"The index {plan.factory} needs {plan.train_rows} rows to train on, and got none.")
-    faiss.omp_set_num_threads(_ALL_THREADS)
-    ivf = ivf_of(index)
-    if ivf is not None:
-        _prepare_lists(ivf, seed)
-    with gpu_lists.training(ivf):
-        _train(index, plan, sample, seed)
-    return index
-
-
-def _train(index: Any, plan: IndexPlan, sample: Iterable[Floats], seed: int) -> None:
-    reducing = pca_to_train(index)
-    if reducing is None:
-        index.train(np.concatenate([np.ascontiguousarray(block, dtype=np.float32) for block in sample]))
-        return
-    outer, transform = reducing
-    _train_pca(transform, sample, seed, step=-(-plan.train_rows // _PCA_ROWS))
-    # From here on the sample takes a seventh of its memory.
-    faiss.downcast_index(outer.index).train(np.concatenate([transform.apply(block) for block in sample]))
-    outer.is_trained = True
-    index.is_trained = True
-
-
-def _prepare_lists(ivf: Any, seed: int) -> None:
-    ivf.cp.seed = seed
-    # Trains thousands of lists in seconds, on a CPU; FAISS has it from 1.15 on, for enough dimensions.
-    if not gpu_lists.is_there() and hasattr(ivf.cp, "use_super_kmeans") and ivf.nlist >= _MANY_LISTS and ivf.d >= 64:
-        ivf.cp.use_super_kmeans = True
-
-
-def _train_pca(transform: Any, sample: Iterable[Floats], seed: int, step: int) -> None:
-    """Principal components, rotated at random, over every `step`-th row of a sample that passes block by block.
-
-    FAISS would hold the whole sample, as float32, and keep a matrix of d x d values in each index file.
-    """
-    d, kept = transform.d_in, transform.d_out
-    count, total, products = 0, np.zeros(d), np.zeros((d, d), dtype=np.float64)
-    for whole in sample:
-        block = whole[::step]
-        count += len(block)
-        total += block.sum(axis=0, dtype=np.float64)
-        products += block.T @ block
-    mean = total / count
-    _, vectors = np.linalg.eigh(products / count - np.outer(mean, mean))
-    matrix = vectors[:, ::-1][:, :kept].T
-    if transform.random_rotation:
-        # Spreads what the first components hold over all parts of a code.
-        rotation, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(kept, kept)))
-        matrix = rotation @ matrix
-    faiss.copy_array_to_vector(np.ascontiguousarray(matrix, dtype=np.float32).ravel(), transform.A)
-    faiss.copy_array_to_vector((-matrix @ mean).astype(np.float32), transform.b)
-    transform.have_bias = True
-    transform.is_trained = True
-
-
 def adding(index: Any) -> AbstractContextManager[None]:
     """While it lasts, `add` chooses the lists on a GPU where faiss-gpu is installed and finds one, and nothing else may
     be done with the index."""
@@ -148,7 +73,7 @@ def adding(index: Any) -> AbstractContextManager[None]:
 def add(index: Any, ids: Ids, block: Floats) -> None:
     """Add embeddings, float32 [n, d], under their image ids, int64 [n]; duplicates are not looked for."""
     failpoint("add_to_index")
-    faiss.omp_set_num_threads(_ALL_THREADS)
+    faiss.omp_set_num_threads(ALL_THREADS)
     # Never add_core with assignments made beforehand: on these codes it stores garbage without an error.
     index.add_with_ids(np.ascontiguousarray(block, dtype=np.float32), np.ascontiguousarray(ids, dtype=np.int64))
 
@@ -185,11 +110,11 @@ def search(
         ids = index.candidates(queries, depth, nprobe, None if only is None else only.ids)
         return Candidates(ids, np.zeros(ids.shape, dtype=np.float32))
     # OpenMP keeps this number for each calling thread by itself.
-    faiss.omp_set_num_threads(1 if len(queries) <= ONE_THREAD_QUERIES else _ALL_THREADS)
+    faiss.omp_set_num_threads(1 if len(queries) <= ONE_THREAD_QUERIES else ALL_THREADS)
     bare = bare_ivf(index) if list_margin and only is None else None
     if bare is not None:
-        reduced, ivf = _reduced(bare, queries)
-        distances, ids = lists.search(ivf, reduced, depth, lists.nearest(ivf, reduced, nprobe, list_margin))
+        reduced, ivf = reduced_queries(bare, queries)
+        distances, ids = ivf_lists.search(ivf, reduced, depth, ivf_lists.nearest(ivf, reduced, nprobe, list_margin))
         return Candidates(ids, distances)
     parameters = _parameters(index, depth, nprobe)
     if only is not None:
@@ -236,11 +161,11 @@ def list_margin(index: Any, queries: Floats, nprobe: int, most: int) -> float:
     bare = bare_ivf(index)
     if bare is None:
         raise ValueError("An index without lists has no margin between them.")
-    reduced, ivf = _reduced(bare, queries)
-    return lists.margin_for(ivf, reduced, nprobe, most)
+    reduced, ivf = reduced_queries(bare, queries)
+    return ivf_lists.margin_for(ivf, reduced, nprobe, most)
 
 
-def _reduced(bare: tuple[list[Any], Any], queries: Floats) -> tuple[Floats, Any]:
+def reduced_queries(bare: tuple[list[Any], Any], queries: Floats) -> tuple[Floats, Any]:
     """The queries as the lists see them, and the lists."""
     chain, ivf = bare
     for transform in chain:
@@ -289,7 +214,8 @@ def load(path: Path, *, ntotal: int | None, dim: int) -> Any:
     return index
 
 
-def _empty(factory: str, d: int) -> Any:
+def empty(factory: str, d: int) -> Any:
+    """The index of a FAISS factory string for vectors of `d` dimensions; SettingsError when FAISS can't make it."""
     try:
         return _faiss.index_factory(d, factory, faiss.METRIC_L2)
     except RuntimeError as error:

@@ -16,8 +16,7 @@ from tests.support.make_job import MadeJob, clustered, make_job
 from workers.merge.build import merge
 from workers.search.searcher import Searcher
 from workers.vectors import embeddings, rerank
-from workers.vectors.ann import faiss_index
-from workers.vectors.ann import ivf as lists
+from workers.vectors.ann import faiss_index, ivf_lists
 from workers.vectors.ann.layers import bare_ivf
 from workers.vectors.embeddings import StoredEmbeddings
 from workers.vectors.exact import exact_search
@@ -55,7 +54,7 @@ def test_what_is_counted_is_what_the_search_reads(made: MadeJob, build: str) -> 
     (pca,), ivf = bare
     sizes = np.array([ivf.invlists.list_size(number) for number in range(32)])
     width = searcher.width
-    near = lists.nearest(ivf, pca.apply(VECTORS), width.nprobe, width.list_margin).lists
+    near = ivf_lists.nearest(ivf, pca.apply(VECTORS), width.nprobe, width.list_margin).lists
     read = [row[row >= 0] for row in near]
     candidates = [
         faiss_index.candidates(
@@ -83,11 +82,11 @@ def test_each_part_takes_time_and_the_clock_changes_no_answer(
     searcher = Searcher.open(made.job, build)
     before = searcher.search_many(VECTORS[:BATCH], K)
     functions = [
-        faiss_index._reduced,
-        lists.nearest,
-        lists.search,
+        faiss_index.reduced_queries,
+        ivf_lists.nearest,
+        ivf_lists.search,
         StoredEmbeddings.gathered,
-        rerank._simd,
+        rerank.simd_cosines,
         embeddings.cosines,
     ]
     asked: list[Any] = []
@@ -104,11 +103,11 @@ def test_each_part_takes_time_and_the_clock_changes_no_answer(
     assert all(parts[part] > 0 for part in PARTS)
     assert parts["rest"] == pytest.approx(parts["all"] - sum(parts[part] for part in PARTS), abs=0.001)
     after = [
-        faiss_index._reduced,
-        lists.nearest,
-        lists.search,
+        faiss_index.reduced_queries,
+        ivf_lists.nearest,
+        ivf_lists.search,
         StoredEmbeddings.gathered,
-        rerank._simd,
+        rerank.simd_cosines,
         embeddings.cosines,
     ]
     assert after == functions

@@ -12,13 +12,12 @@ import pytest
 import typer
 
 from coordinator import cli
-from coordinator.display import hits, job, remedies, terminal
+from coordinator.display import hits, job_view, remedies, terminal
 from coordinator.display.remedies import typed
 from coordinator.integrity.findings import Finding, Kind
 from coordinator.jobs.activity import AtWork
 from coordinator.jobs.run import _hopeless
-from shared.broker import lease
-from shared.broker.lease import Trouble
+from shared.broker.troubles import Trouble, clear_troubles, report_trouble, reported_troubles
 from shared.errors import (
     CorruptFile,
     ImageError,
@@ -213,15 +212,15 @@ class Hashes:
 
 def test_a_trouble_has_its_remedy_until_its_worker_tells_of_another_one() -> None:
     client: Any = Hashes()
-    lease.report_trouble(client, "clothes", "embed1@a", CorruptFile("It is cut short", remedy=REPAIR))
-    (trouble,) = lease.troubles(client, "clothes")
+    report_trouble(client, "clothes", "embed1@a", CorruptFile("It is cut short", remedy=REPAIR))
+    (trouble,) = reported_troubles(client, "clothes")
     assert trouble.sentence == "It is cut short: a repair takes it back, and the next indexing embeds it again."
     assert (trouble.error.found, trouble.error.remedy) == ("It is cut short", REPAIR)
-    assert "`lookalike repair" in job.at_work_lines(AtWork(troubles=[trouble]), 1)[-1]
-    lease.report_trouble(client, "clothes", "embed1@a", OSError("The disk is full."))
-    (trouble,) = lease.troubles(client, "clothes")
+    assert "`lookalike repair" in job_view.at_work_lines(AtWork(troubles=[trouble]), 1)[-1]
+    report_trouble(client, "clothes", "embed1@a", OSError("The disk is full."))
+    (trouble,) = reported_troubles(client, "clothes")
     assert (trouble.sentence, trouble.times, trouble.remedy) == ("The disk is full.", 2, None)
-    lease.clear_troubles(client, "clothes")
+    clear_troubles(client, "clothes")
     assert client.hashes == {}
 
 

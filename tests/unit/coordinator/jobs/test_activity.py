@@ -13,7 +13,8 @@ from coordinator.jobs.activity import AtWork
 from coordinator.local import broker
 from coordinator.local.broker import EmbeddedBroker
 from shared.broker import lease
-from shared.broker.lease import Holder, Trouble
+from shared.broker.lease import Holder
+from shared.broker.troubles import Trouble
 from shared.errors import BrokerUnreachable
 from shared.job.directory import JobDir
 from shared.messages.tasks import EMBED_QUEUE, MERGE_QUEUE
@@ -64,7 +65,7 @@ def test_holders_messages_and_troubles_of_the_job_are_told(job: JobDir, monkeypa
     monkeypatch.setattr(activity, "queued_messages", queued)
     monkeypatch.setattr(lease, "holders", held)
     sentence = "No broker at redis://user:p%40ss@host:1/0: p@ss is wrong."
-    monkeypatch.setattr(lease, "troubles", lambda client, job_id: [Trouble("embed2@host", sentence, 3)])
+    monkeypatch.setattr(activity, "reported_troubles", lambda client, job_id: [Trouble("embed2@host", sentence, 3)])
     assert activity.look(job, IDENTITY, GIVEN) == AtWork(
         holders, 2, [Trouble("embed2@host", "No broker at redis://**@host:1/0: ** is wrong.", 3)]
     )

@@ -11,7 +11,8 @@ from coordinator.jobs import run as indexing
 from coordinator.jobs.progress import Progress
 from coordinator.jobs.reconcile import Look
 from coordinator.jobs.run import STOPPING, Asked, Doing, Event, Finished, Said, Step, run_job
-from shared.broker.lease import Holder, Trouble
+from shared.broker.lease import Holder
+from shared.broker.troubles import Trouble
 from shared.errors import BrokerRefuses, StoreError, WorkerFailed
 from shared.job.directory import JobDir
 from shared.job.opened import OpenJob

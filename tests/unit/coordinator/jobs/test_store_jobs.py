@@ -49,7 +49,7 @@ from workers.merge.fill import Report
 from workers.models import loaded
 from workers.search.pool import SearcherPool
 from workers.search.searcher import Searcher
-from workers.vectors.ann import faiss_index
+from workers.vectors.ann import training
 
 pytestmark = pytest.mark.slow
 
@@ -332,13 +332,13 @@ def test_a_killed_merge_goes_on_on_its_machine_and_is_begun_anew_on_another(
     (left,) = builds.build_names(made.job)
     assert not builds.is_whole(made.job, left)
     trained: list[object] = []
-    train = faiss_index.train
+    train = training.train
 
     def noted(*arguments: Any) -> Any:
         trained.append(arguments)
         return train(*arguments)
 
-    monkeypatch.setattr(faiss_index, "train", noted)
+    monkeypatch.setattr(training, "train", noted)
     assert merged(made, settings).build == left
     assert trained == []
 

@@ -1,4 +1,3 @@
-import logging
 import threading
 from typing import Any
 
@@ -6,7 +5,7 @@ import pytest
 import redis
 
 from shared.broker import lease as lease_module
-from shared.broker.lease import Lease, Trouble, lease_key, report_trouble, troubles, wait_seconds
+from shared.broker.lease import Lease, lease_key, wait_seconds
 
 SECONDS = 20.0
 
@@ -170,23 +169,3 @@ def test_a_release_that_fails_is_a_line_that_names_job_and_partition(
     server.away = redis.exceptions.ConnectionError("gone")
     held.release()
     assert caplog.messages == ["clothes partition 4/9: its lease could not be given back (gone); it ends by itself."]
-
-
-def test_trouble_that_can_not_be_told_is_a_line(caplog: pytest.LogCaptureFixture) -> None:
-    class Away:
-        def pipeline(self) -> None:
-            raise redis.exceptions.ConnectionError("gone")
-
-    client: Any = Away()
-    with caplog.at_level(logging.WARNING):
-        report_trouble(client, "clothes", "embed@a", "Full.")
-    assert caplog.messages == ["clothes: its coordinator could not be told of the trouble (gone)."]
-
-
-def test_troubles_are_read_by_worker() -> None:
-    class Table:
-        def hgetall(self, key: str) -> dict[str, str]:
-            return {"b": "2"} if "times" in key else {"b": "Full.", "a": "Empty."}
-
-    client: Any = Table()
-    assert troubles(client, "clothes") == [Trouble("a", "Empty.", 1), Trouble("b", "Full.", 2)]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from shared.errors import CorruptFile, JobMismatch, JobNotFound
 from shared.job.directory import JobDir
 from shared.job.manifest import FORMAT, Chunk, Manifest, Partition, Source, load_manifest, maker_of, write_manifest
-from shared.models import imported_model
+from shared.models.imported import imported_model
 from tests.support.make_job import model_spec
 
 

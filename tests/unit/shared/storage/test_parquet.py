@@ -37,13 +37,13 @@ READER = """
 import os, sys
 from pathlib import Path
 import pyarrow as pa
-from shared.pack import tables as pack_rows
+from shared.pack import listing
 from shared.pack.directory import PackDir
 from shared.storage.parquet import read_table
 before = len(os.listdir("/proc/self/task"))
 assert read_table(Path(sys.argv[1]) / "listing.parquet").num_rows == 40_000
 assert read_table(Path(sys.argv[1]) / "listing.parquet", ["id", "stem"]).num_columns == 2
-assert len(list(pack_rows.read_listing(PackDir(Path(sys.argv[1])), 20_000))) == 20_000
+assert len(list(listing.read_listing(PackDir(Path(sys.argv[1])), 20_000))) == 20_000
 print(len(os.listdir("/proc/self/task")) - before)
 """
 
@@ -51,7 +51,7 @@ print(len(os.listdir("/proc/self/task")) - before)
 @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="only Linux lists the threads of a process")
 def test_no_thread_of_arrow_reads_what_a_command_may_end_with(tmp_path: Path) -> None:
     """A thread that lets go of Python's bytes while the interpreter ends aborts the process, once in thirty times."""
-    from shared.pack.tables import LISTING_SCHEMA
+    from shared.pack.listing import LISTING_SCHEMA
 
     rows = {
         "id": pa.array(range(40_000), pa.int64()),

@@ -19,7 +19,7 @@ from shared.job.directory import JobDir
 from shared.job.manifest import Chunk, Manifest, Source, write_manifest
 from shared.job.opened import OpenJob, open_job
 from shared.job.partition import checkpoint, ledger
-from shared.models import STRICT_PREPROCESSING
+from shared.models.preprocessing import STRICT_PREPROCESSING
 from shared.processes.control import Stopped
 from shared.processes.load import StageLoad
 from tests.support.embedders import BATCH, DIM, SIZE, FakeEmbedder, embed, no_after, sealed_bytes

@@ -19,7 +19,7 @@ from shared.job.directory import JobDir
 from shared.job.manifest import Manifest, Source, write_manifest
 from shared.job.opened import OpenJob, open_job
 from shared.job.partition import ledger
-from shared.models import STRICT_PREPROCESSING
+from shared.models.preprocessing import STRICT_PREPROCESSING
 from shared.processes.control import Control, Stopped
 from tests.support.embedders import BATCH, DIM, FakeEmbedder, embed, no_after, yes
 from tests.support.make_job import model_spec

@@ -18,7 +18,7 @@ from coordinator.sources.choosing import IMAGE_SUFFIXES, PICTURE_SUFFIXES, RAW_S
 from coordinator.sources.resolve import open_source
 from shared.errors import ImageError
 from shared.images.kinds import HEAD_BYTES, is_image
-from shared.models import REDUCED, REDUCED_OPAQUE, STRICT
+from shared.models.preprocessing import REDUCED, REDUCED_OPAQUE, STRICT
 from tests.support.images.forms import write_tar
 from tests.support.images.strange import encoded
 from workers.images.decode import checked_header, decode, decode_photo

@@ -28,7 +28,7 @@ from PIL import Image, ImageDraw, PngImagePlugin
 from shared.errors import ImageError, SettingsError
 from shared.images.location import Location
 from shared.images.paths import to_text
-from shared.models import DECODES
+from shared.models.preprocessing import DECODES
 from tests.support.images.strange import (
     SIDE,
     apng_frame,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from shared.errors import ImageError
 from shared.images.kinds import HEAD_BYTES, is_image
-from shared.models import REDUCED, REDUCED_OPAQUE, STRICT
+from shared.models.preprocessing import REDUCED, REDUCED_OPAQUE, STRICT
 from workers.images.decode import decode, decode_photo
 from workers.images.formats import floats
 

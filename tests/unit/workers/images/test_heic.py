@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from shared.errors import ImageError
-from shared.models import REDUCED, REDUCED_OPAQUE, STRICT, STRICT_OPAQUE
+from shared.models.preprocessing import REDUCED, REDUCED_OPAQUE, STRICT, STRICT_OPAQUE
 from tests.support.images.strange import patched
 from workers.images import header
 from workers.images.decode import decode, decode_photo

@@ -10,7 +10,7 @@ import pytest
 from shared.errors import SourceError
 from shared.images.location import Location
 from shared.images.paths import to_text
-from shared.models import DECODES
+from shared.models.preprocessing import DECODES
 from shared.processes import child
 from workers.images import isolated
 from workers.images.isolated import IsolatedReaders

@@ -13,7 +13,7 @@ from PIL import Image
 from coordinator.sources.choosing import IMAGE_SUFFIXES
 from shared.errors import ImageError
 from shared.images.kinds import HEAD_BYTES, is_image
-from shared.models import REDUCED, REDUCED_OPAQUE, STRICT
+from shared.models.preprocessing import REDUCED, REDUCED_OPAQUE, STRICT
 from tests.support.images.strange import encoded
 from workers.images.decode import decode, decode_photo
 from workers.images.structure.jxl import JxlHeader, jxl_header

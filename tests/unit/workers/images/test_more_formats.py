@@ -9,7 +9,7 @@ from PIL import Image
 
 from coordinator.sources.choosing import IMAGE_SUFFIXES
 from shared.errors import ImageError
-from shared.models import REDUCED, REDUCED_OPAQUE
+from shared.models.preprocessing import REDUCED, REDUCED_OPAQUE
 from tests.support.images.strange import encoded, patched
 from workers.images.decode import checked_header, decode_photo
 from workers.images.formats.icons import icon_suffix

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from shared.errors import ImageError
-from shared.models import (
+from shared.models import resolve_model
+from shared.models.preprocessing import (
     DECODES,
     OPAQUE_PREPROCESSING,
     REDUCED_OPAQUE,
     STRICT_OPAQUE,
     STRICT_OPAQUE_PREPROCESSING,
-    resolve_model,
 )
 from tests.support.images.strange import encoded, png, png_16_bit, png_chunk
 from workers.images.decode import decode, decode_photo

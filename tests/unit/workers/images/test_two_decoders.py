@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from shared.errors import ImageError
-from shared.models import REDUCED, STRICT
+from shared.models.preprocessing import REDUCED, STRICT
 from tests.support.images.strange import encoded
 from workers.images.decode import decode_photo
 from workers.images.header import FORMATS

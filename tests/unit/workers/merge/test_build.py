@@ -23,7 +23,7 @@ from workers.search import width
 from workers.search.pool import SearcherPool
 from workers.search.searcher import Searcher
 from workers.search.width import width_of
-from workers.vectors.ann import faiss_index
+from workers.vectors.ann import faiss_index, training
 from workers.vectors.ann.faiss_index import IndexPlan, choose_index, plan_from_factory
 
 pytestmark = pytest.mark.slow
@@ -280,7 +280,7 @@ def reseal(made: MadeJob, other: MadeJob, partition: int) -> None:
 
 WHERE: dict[str, tuple[object, str]] = {
     "listing the images": (build, "write_images"),
-    "training": (faiss_index, "train"),
+    "training": (training, "train"),
     "adding": (faiss_index, "add"),
     "saving": (faiss_index, "save"),
     "the truth": (recall, "yardstick"),

@@ -10,7 +10,7 @@ from shared.processes.control import Stopped
 from tests.support.make_job import clustered
 from workers.merge import fill as filling
 from workers.merge.fill import filled, train_rows
-from workers.vectors.ann import faiss_index
+from workers.vectors.ann import faiss_index, training
 from workers.vectors.ann.plan import IndexPlan
 from workers.vectors.embeddings import StoredEmbeddings
 
@@ -91,7 +91,7 @@ def test_what_is_whole_is_not_filled_again(
 ) -> None:
     plan = plan_of(PLANS[0])
     fill(tmp_path / "build", plan, stored)
-    monkeypatch.setattr(faiss_index, "train", None)
+    monkeypatch.setattr(training, "train", None)
     monkeypatch.setattr(faiss_index, "add", None)
     again = fill(tmp_path / "build", plan, stored)
     assert again.ntotal == N

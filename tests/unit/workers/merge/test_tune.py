@@ -13,7 +13,7 @@ from workers.merge import tune as tuning
 from workers.merge.tune import Tuned, tune
 from workers.search.searcher import Searcher
 from workers.search.width import Width
-from workers.vectors.ann import faiss_index
+from workers.vectors.ann import faiss_index, training
 from workers.vectors.ann.plan import IndexPlan
 from workers.vectors.embeddings import StoredEmbeddings
 from workers.vectors.image_list import IMAGES_SCHEMA, Images
@@ -37,7 +37,7 @@ class Bench:
         self.images = Images([pa.RecordBatch.from_pylist(rows, IMAGES_SCHEMA)])
         self.plan: IndexPlan = faiss_index.plan_from_factory(factory, *vectors.shape)
         block = self.stored.rows(np.arange(len(vectors))).astype(np.float32)
-        self.index: Any = faiss_index.train(self.plan, [block] if self.plan.train_rows else None)
+        self.index: Any = training.train(self.plan, [block] if self.plan.train_rows else None)
         faiss_index.add(self.index, self.stored.ids, block)
         self.yardstick = recall.yardstick(self.stored, queries=queries)
         self.asked: list[tuple[Width, int]] = []

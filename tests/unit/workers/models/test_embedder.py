@@ -10,7 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from shared.errors import FingerprintMismatch, ModelError
-from shared.models import STRICT_PREPROCESSING, ModelSpec, resolve_model
+from shared.models import ModelSpec, resolve_model
+from shared.models.preprocessing import STRICT_PREPROCESSING
 from workers.models import embedder
 from workers.models.embedder import (
     Embedder,

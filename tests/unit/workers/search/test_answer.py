@@ -16,7 +16,9 @@ from shared.errors import ImageError, QueryError
 from shared.job.opened import OpenJob
 from shared.messages.filter import Filter
 from shared.messages.search import Query, SearchJob
-from shared.models import DECODES, imported_model, resolve_model
+from shared.models import resolve_model
+from shared.models.imported import imported_model
+from shared.models.preprocessing import DECODES
 from shared.settings import Settings
 from tests.support.images.ending_decoders import ending
 from tests.support.make_job import make_job

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from shared.errors import ImageError, WorkerFailed
-from shared.models import DECODES
+from shared.models.preprocessing import DECODES
 from tests.support.images.ending_decoders import ending
 from workers.images.decode import decode
 from workers.search import decoding

@@ -20,7 +20,7 @@ from workers.merge.build import merge
 from workers.search import searcher as search
 from workers.search.searcher import Searcher
 from workers.search.width import Width
-from workers.vectors.ann import faiss_index as index
+from workers.vectors.ann import faiss_index, training
 from workers.vectors.ann.faiss_index import IndexPlan, plan_from_factory
 from workers.vectors.embeddings import StoredEmbeddings
 from workers.vectors.exact import exact_search
@@ -36,7 +36,7 @@ def small_ivf(n: int, d: int, request: IndexRequest) -> IndexPlan:
 
 
 def merged(made: MadeJob, flat: bool = True, recall_target: float = 0.95) -> str:
-    choose = index.plan_for if flat else small_ivf
+    choose = faiss_index.plan_for if flat else small_ivf
     return merge(made.job, Settings(recall_target=recall_target), lambda *_: None, choose).build
 
 
@@ -128,11 +128,11 @@ def test_a_batch_is_shared_out_in_slices_that_are_as_large_as_one_thread_answers
 ) -> None:
     found: list[int] = []
     threads: list[int] = []
-    candidates, set_threads = index.candidates, faiss.omp_set_num_threads
+    candidates, set_threads = faiss_index.candidates, faiss.omp_set_num_threads
 
-    def counting(faiss_index: object, queries: np.ndarray, *width: Any, **bounds: Any) -> np.ndarray:
+    def counting(index: object, queries: np.ndarray, *width: Any, **bounds: Any) -> np.ndarray:
         found.append(len(queries))
-        return candidates(faiss_index, queries, *width, **bounds)
+        return candidates(index, queries, *width, **bounds)
 
     def setting(count: int) -> None:
         threads.append(count)
@@ -140,7 +140,7 @@ def test_a_batch_is_shared_out_in_slices_that_are_as_large_as_one_thread_answers
 
     queries = clustered(asked, 32, seed=8)
     alone = [searcher.search(query, 5) for query in queries]
-    monkeypatch.setattr(index, "candidates", counting)
+    monkeypatch.setattr(faiss_index, "candidates", counting)
     monkeypatch.setattr(faiss, "omp_set_num_threads", setting)
     monkeypatch.setattr(search, "CORES", cores)
     assert searcher.search_many(queries, 5) == alone
@@ -201,13 +201,13 @@ def test_the_bad_one_of_many_queries_is_named(searcher: Searcher) -> None:
 def test_answers_are_remembered_up_to_the_size_of_the_cache(made: MadeJob, monkeypatch: pytest.MonkeyPatch) -> None:
     searcher = Searcher.open(made.job, str(builds.current_build(made.job)), cache_size=2)
     asked: list[int] = []
-    candidates = index.candidates
+    candidates = faiss_index.candidates
 
-    def counting(faiss_index: object, queries: np.ndarray, *width: Any, **bounds: Any) -> np.ndarray:
+    def counting(index: object, queries: np.ndarray, *width: Any, **bounds: Any) -> np.ndarray:
         asked.append(len(queries))
-        return candidates(faiss_index, queries, *width, **bounds)
+        return candidates(index, queries, *width, **bounds)
 
-    monkeypatch.setattr(index, "candidates", counting)
+    monkeypatch.setattr(faiss_index, "candidates", counting)
     one, two, three = clustered(3, 32, seed=8)
     first = searcher.search(one, 5)
     first_again = searcher.search(one, 5)
@@ -231,7 +231,7 @@ def test_answers_are_remembered_up_to_the_size_of_the_cache(made: MadeJob, monke
 def test_an_exact_answer_is_not_taken_from_the_index(made: MadeJob, monkeypatch: pytest.MonkeyPatch) -> None:
     searcher = Searcher.open(made.job, str(builds.current_build(made.job)), cache_size=9)
     query = clustered(1, 32, seed=8)[0]
-    monkeypatch.setattr(index, "candidates", lambda *_, **__: made.ids[None, :7])
+    monkeypatch.setattr(faiss_index, "candidates", lambda *_, **__: made.ids[None, :7])
     assert sorted(hit.id for hit in searcher.search(query, 7)) == made.ids[:7].tolist()
     for _ in range(2):
         assert [hit.id for hit in searcher.search(query, 7, exact=True)] == truth(made, query, 7)[0].tolist()
@@ -354,13 +354,13 @@ def wide_searcher(request: pytest.FixtureRequest) -> Searcher:
     vectors = clustered(8_000, 32, seed=3, clusters=200).astype(np.float16)
     ids = np.arange(len(vectors))
     plan = plan_from_factory(factory, *vectors.shape)
-    faiss_index = index.train(plan, [vectors.astype(np.float32)])
-    index.add(faiss_index, ids, vectors.astype(np.float32))
+    index = training.train(plan, [vectors.astype(np.float32)])
+    faiss_index.add(index, ids, vectors.astype(np.float32))
     paths = pa.record_batch(
         [pa.array(ids), pa.array([image_path(image) for image in ids.tolist()])], schema=IMAGES_SCHEMA
     )
     return Searcher(
-        faiss_index,
+        index,
         StoredEmbeddings([vectors], ids, 32),
         Images([paths]),
         width=Width(nprobe, 100),

@@ -6,7 +6,7 @@ import pytest
 from shared.errors import CorruptFile, SettingsError
 from shared.job.index_request import IndexRequest
 from tests.support.make_job import clustered
-from workers.vectors.ann import annoy_index, faiss_index
+from workers.vectors.ann import annoy_index, faiss_index, training
 from workers.vectors.ann.plan import choose_index
 
 PLAN = choose_index(2_000, 24, IndexRequest("annoy"))
@@ -15,13 +15,13 @@ PLAN = choose_index(2_000, 24, IndexRequest("annoy"))
 def test_without_the_package_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "annoy", None)
     with pytest.raises(SettingsError, match=r"pip install 'lookalike\[annoy\]'"):
-        faiss_index.train(PLAN, None)
+        training.train(PLAN, None)
 
 
 @pytest.fixture
 def filled() -> annoy_index.AnnoyIndex:
     pytest.importorskip("annoy")
-    made = faiss_index.train(PLAN, None)
+    made = training.train(PLAN, None)
     vectors = clustered(2_000, 24)
     for start in range(0, 2_000, 700):
         faiss_index.add(made, np.arange(2_000)[start : start + 700] * 5 + 1, vectors[start : start + 700])

@@ -8,7 +8,7 @@ import pytest
 from shared.errors import CorruptFile, SettingsError
 from shared.job.index_request import IndexRequest
 from tests.support.make_job import clustered
-from workers.vectors.ann import faiss_index
+from workers.vectors.ann import faiss_index, training
 from workers.vectors.ann.faiss_index import IndexPlan, choose_index, plan_for, plan_from_factory
 
 SMALL = "PCAR16,IVF16,PQ8x4fs"
@@ -50,7 +50,7 @@ def halves(vectors: np.ndarray) -> list[np.ndarray]:
 
 
 def filled(plan: IndexPlan, vectors: np.ndarray, ids: np.ndarray, block: int) -> object:
-    made = faiss_index.train(plan, halves(vectors) if plan.train_rows else None, seed=3)
+    made = training.train(plan, halves(vectors) if plan.train_rows else None, seed=3)
     for start in range(0, len(vectors), block):
         faiss_index.add(made, ids[start : start + block], vectors[start : start + block])
     return made
@@ -89,14 +89,14 @@ def test_more_lists_find_more_and_too_few_leave_gaps() -> None:
 
 def test_a_trained_plan_without_a_sample_is_refused() -> None:
     with pytest.raises(ValueError, match="needs 2000 rows"):
-        faiss_index.train(small_plan(), None)
+        training.train(small_plan(), None)
 
 
 def test_the_same_seed_and_vectors_make_the_same_bytes(tmp_path: Path) -> None:
     vectors = clustered(2_000, 24)
     for name in ("one", "two"):
         faiss_index.save(filled(small_plan(), vectors, np.arange(2_000), block=500), tmp_path / name)
-    other = faiss_index.train(small_plan(), halves(vectors), seed=4)
+    other = training.train(small_plan(), halves(vectors), seed=4)
     faiss_index.add(other, np.arange(2_000), vectors)
     faiss_index.save(other, tmp_path / "other")
     one, two, third = ((tmp_path / name).read_bytes() for name in ("one", "two", "other"))
@@ -118,7 +118,7 @@ def test_no_other_image_is_found_where_some_alone_may_be(plan: IndexPlan) -> Non
 
 def test_pca_is_that_of_the_whole_sample_however_it_is_cut() -> None:
     vectors = clustered(2_000, 24)
-    whole, cut = (faiss_index.train(small_plan(), sample) for sample in ([vectors], np.array_split(vectors, 7)))
+    whole, cut = (training.train(small_plan(), sample) for sample in ([vectors], np.array_split(vectors, 7)))
     transforms = [faiss.downcast_VectorTransform(made.chain.at(0)) for made in (whole, cut)]
     reduced, again = (transform.apply(vectors) for transform in transforms)
     assert np.allclose(reduced @ reduced.T, again @ again.T, atol=1e-3)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.support.make_job import clustered
-from workers.vectors.ann import faiss_index, gpu_lists
+from workers.vectors.ann import faiss_index, gpu_lists, training
 from workers.vectors.ann.layers import ivf_of
 
 FACTORIES = ["PCAR16,IVF16,PQ8x4fs", "IVF16,PQ8x4", "IVF16_HNSW8,RaBitQ", "IVF16,Flat"]
@@ -43,7 +43,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> type[Resources]:
 
 def made(factory: str, vectors: np.ndarray) -> Any:
     plan = faiss_index.plan_from_factory(factory, len(vectors), vectors.shape[1])
-    return faiss_index.train(plan, [vectors], seed=3)
+    return training.train(plan, [vectors], seed=3)
 
 
 def lists_of(whole: Any) -> Any:

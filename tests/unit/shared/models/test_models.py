@@ -11,16 +11,9 @@ from typing import Any
 import pytest
 
 from shared.errors import FingerprintMismatch, ModelError
-from shared.models import (
-    DECODES,
-    LITE0_FILE,
-    LITE0_PACKAGE,
-    MODEL_NAMES,
-    OPAQUE_PREPROCESSING,
-    ModelSpec,
-    imported_model,
-    resolve_model,
-)
+from shared.models import LITE0_FILE, LITE0_PACKAGE, MODEL_NAMES, ModelSpec, resolve_model
+from shared.models.imported import imported_model
+from shared.models.preprocessing import DECODES, OPAQUE_PREPROCESSING
 
 
 def keras_file(path: Path, config: Any) -> Path:

