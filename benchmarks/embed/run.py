@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.embed import costs, sources, tables
-from benchmarks.embed import listing as embed_listing
+from benchmarks.embed.listing import make_tree, write_list
 from benchmarks.embed.once import Asked
 from benchmarks.support import machine
 from benchmarks.support.processes import LOOKALIKE, REPOSITORY, measured, require_linux, run_module
@@ -213,9 +213,9 @@ class _Bench:
         count = self._arguments.paths
         if kind == "list":
             place = place.with_suffix(".txt")
-            embed_listing.write_list(place, count)
+            write_list(place, count)
         else:
-            embed_listing.make_tree(place, count)
+            make_tree(place, count)
         jobs = self._folder / f"jobs-{kind}"
         jobs.mkdir()
         found: dict[str, Any] = run_module("benchmarks.embed.listing", "list", place, jobs / "job")

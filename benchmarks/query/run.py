@@ -15,8 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.query import load as query_load
-from benchmarks.query import tables
+from benchmarks.query import load, tables
 from benchmarks.support import altered, machine, made_jobs
 from benchmarks.support.features import Features
 from benchmarks.support.processes import (
@@ -91,7 +90,7 @@ def _header(arguments: argparse.Namespace) -> dict[str, Any]:
         "size": arguments.size,
         "dim": arguments.dim,
         "machine": machine.machine(),
-        "load_before": [round(load, 2) for load in os.getloadavg()],
+        "load_before": [round(average, 2) for average in os.getloadavg()],
         "versions": machine.versions(),
     }
 
@@ -121,7 +120,7 @@ def _measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     # measured instead of searches.
     with EmbeddedBroker(root) as broker:
         settings = Settings(broker_url=broker.url, jobs_root=root, query_cache_size=0)
-        found |= {"ping_ms": query_load.ping(settings), "empty_task_ms": query_load.empty_task(settings)}
+        found |= {"ping_ms": load.ping(settings), "empty_task_ms": load.empty_task(settings)}
         for threads in _THREADS:
             with _worker(settings.changed(query_threads=threads), broker.directory):
                 for job, queries, rows in ((made, vectors, "by_vector"), (taken, photos, "by_image")):
@@ -133,9 +132,9 @@ def _measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _searched(client: Client, queries: Sequence[Queryable]) -> dict[str, Any]:
-    single = query_load.one_by_one(client, queries)
-    ways = [query_load.in_flight(client, queries, window) for window in _WINDOWS]
-    ways += [query_load.in_flight(client, queries, window, query_load.BATCH) for window in _BATCHES_UNDER_WAY]
+    single = load.one_by_one(client, queries)
+    ways = [load.in_flight(client, queries, window) for window in _WINDOWS]
+    ways += [load.in_flight(client, queries, window, load.BATCH) for window in _BATCHES_UNDER_WAY]
     (worker,) = children_of(os.getpid(), "query")
     return {"single": single, "in_flight": ways, "load": os.getloadavg()[0], "worker_memory_bytes": own_memory(worker)}
 

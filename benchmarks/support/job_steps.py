@@ -30,7 +30,7 @@ from shared.job.partition import ledger
 from shared.processes.memory import Peak
 from shared.settings import Settings
 from shared.vectors import widen
-from workers.merge import build as merging
+from workers.merge.build import merge
 from workers.search.searcher import Searcher
 from workers.search.width import Width
 from workers.vectors import exact
@@ -63,7 +63,7 @@ def _import(job: JobDir, folder: str) -> dict[str, Any]:
 def _merge(job: JobDir, family: str, recall_wanted: str) -> dict[str, Any]:
     write_index_request(job, IndexRequest(index=family, recall=float(recall_wanted)))
     started = time.perf_counter()
-    info = merging.merge(open_job(job), Settings(), lambda phase, share: None)
+    info = merge(open_job(job), Settings(), lambda phase, share: None)
     wall = time.perf_counter() - started
     used = resource.getrusage(resource.RUSAGE_SELF)
     return {

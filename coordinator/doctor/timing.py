@@ -12,8 +12,8 @@ from coordinator.doctor.estimate import Prediction, predict
 from coordinator.doctor.source_sample import Listed, shown
 from shared.errors import LookalikeError, WorkerFailed
 from shared.models import ModelSpec
-from shared.processes import stage as processes
 from shared.processes.load import StageLoad
+from shared.processes.stage import result_of
 from shared.settings import Settings
 from shared.text import size
 
@@ -68,7 +68,7 @@ def run(
             told(f"{words['images']:,} images read")
 
         told("loading the model")
-        return processes.result_of(
+        return result_of(
             "workers.doctor.sample",
             [],
             said,

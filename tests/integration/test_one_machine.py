@@ -14,8 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from coordinator.local import broker as embedded_broker
-from coordinator.local.broker import EmbeddedBroker, runtime_directory
+from coordinator.local.broker import EmbeddedBroker, _guards, runtime_directory
 from shared.job.directory import JobDir
 from tests.integration.faults.faults import Fault, Faults
 from tests.support.images.photographs import make_photos
@@ -57,7 +56,7 @@ def runs_for(root: Path, pid: int) -> bool:
 
 def ended(server: str) -> bool:
     """Whether a broker and its guard have ended; takes the exit status of guards that this process started."""
-    for guard in embedded_broker._guards:
+    for guard in _guards:
         guard.poll()
     return not commands_with(server)
 

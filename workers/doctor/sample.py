@@ -36,7 +36,7 @@ from workers.vectors.ann.plan import choose_index
 
 _IO = Path("/proc/self/io")
 # As many as an embed worker lets wait for the model, in batches.
-_BATCHES_AHEAD = 4
+BATCHES_AHEAD = 4
 _EXAMPLES = 3
 # What the images under way may take when the time is up; then their disk hangs, and nobody waits for it.
 _LATE_SECONDS = 30.0
@@ -91,7 +91,7 @@ def sample(
         def read(place: int, location: Location) -> ReadImage:
             return read_image(location, *wanted) if readers is None else readers.read(location)
 
-        images = stream_images(locations, read=read, threads=threads, ahead=_BATCHES_AHEAD * embedder.batch_size)
+        images = stream_images(locations, read=read, threads=threads, ahead=BATCHES_AHEAD * embedder.batch_size)
         # Closed before the readers, of which its threads ask.
         stack.callback(images.close)
         return _sampled(images, embedder, threads, seconds, report, now)

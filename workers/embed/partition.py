@@ -37,7 +37,7 @@ from workers.images.stream import stream_images
 from workers.models.embedder import Embedder
 
 # Decoded images that wait for the model, in batches: enough to ride out a slow file, little in memory.
-_BATCHES_AHEAD = 4
+BATCHES_AHEAD = 4
 # Whoever reads over a network waits for answers most of the time.
 _REMOTE_THREADS = 16
 
@@ -159,7 +159,7 @@ class _Work:
                 (self._location(image_id) for image_id in ids),
                 read=read,
                 threads=threads,
-                ahead=_BATCHES_AHEAD * self.embedder.batch_size,
+                ahead=BATCHES_AHEAD * self.embedder.batch_size,
             )
             try:
                 with ChunkWriter(clock) as writer, Overlap(self.embedder, clock) as model:

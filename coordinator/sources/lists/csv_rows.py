@@ -12,7 +12,7 @@ from coordinator.sources.listing import Listed
 from coordinator.sources.lists.path_column import PATH_NAMES, path_column
 from coordinator.sources.lists.places import beside_source, placed
 from coordinator.sources.lists.text import LINE_BYTES, separator, text_of_list
-from coordinator.sources.metadata.numbers import number as number_of
+from coordinator.sources.metadata.numbers import as_number
 from coordinator.sources.metadata.plain_values import require_distinct
 from shared.errors import SourceError
 from shared.images.location import opened
@@ -96,7 +96,7 @@ def _value(field: str) -> Any:
     """What a field of a CSV file says: a number only where it is written as one; empty is unknown."""
     if not field:
         return None
-    found = number_of(field)
+    found = as_number(field)
     return _clean(field) if found is None else found
 
 

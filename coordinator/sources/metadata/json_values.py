@@ -3,7 +3,7 @@
 import json
 from typing import Any, Final
 
-from coordinator.sources.metadata.numbers import number
+from coordinator.sources.metadata.numbers import as_number
 
 
 class _Number(str):
@@ -38,7 +38,7 @@ def values_of(document: str) -> dict[str, Any] | None:
 
 def _value(value: Any) -> Any:
     if isinstance(value, _Number):
-        made = number(value)
+        made = as_number(value)
         return str(value) if made is None else made
     return _json(value) if isinstance(value, list) else value
 

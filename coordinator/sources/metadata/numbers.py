@@ -24,7 +24,7 @@ class Real(float):
     text: str
 
 
-def number(text: str) -> int | Real | None:
+def as_number(text: str) -> int | Real | None:
     """The number that `text` is: an int of 64 bits, or a Real; None where it is none, or one that neither gives back.
 
     A double gives a text back when it has the value of the text to all of its digits: 0.1 and 1e5, also 0.1 written

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from coordinator.sources.listing import Listed
 from coordinator.sources.metadata.json_values import values_of
-from coordinator.sources.metadata.numbers import number
+from coordinator.sources.metadata.numbers import as_number
 from coordinator.sources.metadata.sidecars import TEXTS
 from shared.errors import ImageError
 from shared.images.location import read_bytes
@@ -36,7 +36,7 @@ def said_by(name: str, read: Callable[[], bytes], left_out: Counter[str]) -> Map
     if suffix == ".json":
         values = values_of(text)
         return {TEXTS[suffix]: text} if values is None else values
-    value = number(text) if suffix == ".cls" else None
+    value = as_number(text) if suffix == ".cls" else None
     return {TEXTS[suffix]: text if value is None else value}
 
 

@@ -21,7 +21,6 @@ import pytest
 
 from coordinator.commands import search
 from coordinator.jobs import activity
-from coordinator.jobs import run as indexing
 from coordinator.jobs.activity import AtWork
 from coordinator.jobs.progress import ProgressReader
 from coordinator.jobs.reconcile import Look
@@ -573,7 +572,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             notices = act(job, settings) or []
             yield Step(Look(reader.read()), notices)
 
-    monkeypatch.setattr(indexing, "run_job", run_job)
+    monkeypatch.setattr("coordinator.jobs.run.run_job", run_job)
     monkeypatch.setattr(resources, "require_working_broker", lambda settings: None)
     return script
 
@@ -738,7 +737,7 @@ def test_an_interrupted_listing_has_begun_nothing(run: Run, photos: Path, monkey
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(indexing, "make_or_open", interrupted)
+    monkeypatch.setattr("coordinator.jobs.run.make_or_open", interrupted)
     ran = run("index", photos, "job")
     assert ran.status == 130
     assert ran.err == "Interrupted while the images were being listed; nothing was begun.\n"

@@ -22,7 +22,6 @@ import pyarrow.parquet as pq
 import pytest
 
 import lookalike
-from coordinator.jobs import run as indexing
 from coordinator.jobs.reconcile import Look
 from coordinator.jobs.run import Step
 from coordinator.local import resources
@@ -259,8 +258,10 @@ def steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
         for place, progress in enumerate(script):
             yield Step(Look(progress), ["A worker ended."] if place == 1 else [])
 
-    monkeypatch.setattr(indexing, "run_job", run_job)
-    monkeypatch.setattr(indexing, "workers_for_index", lambda stack, job, settings, progress, workers: (settings, None))
+    monkeypatch.setattr("coordinator.jobs.run.run_job", run_job)
+    monkeypatch.setattr(
+        "coordinator.jobs.run.workers_for_index", lambda stack, job, settings, progress, workers: (settings, None)
+    )
     return script
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from coordinator.local.workers import worker_command
 from shared.processes.own import module_command
-from workers import __main__ as worker_process
+from workers.__main__ import main
 
 COMMAND_LINE = ("celery.bin", "flower", "tornado", "prompt_toolkit")
 MODELS = ("pandas", "tensorflow", "keras", "openvino", "faiss", "cv2")
@@ -41,7 +41,7 @@ def test_it_is_the_worker_that_its_command_line_asks_for(
     command = worker_command(roles, "here", loglevel, query_threads=3)
     assert command[:4] == module_command("workers")
     monkeypatch.setattr(sys, "argv", command[3:])
-    assert worker_process.main() == 70
+    assert main() == 70
     (options,) = asked
     assert options["hostname"].startswith("here@")
     assert made.items() <= options.items()
@@ -51,11 +51,11 @@ def test_it_is_the_worker_that_its_command_line_asks_for(
 def test_it_loads_nothing_that_it_does_not_need_to_wait_for_a_task() -> None:
     program = f"""
 import sys
-from workers import __main__ as worker_process
+from workers.__main__ import main
 from workers.app import app
 app.Worker.start = lambda worker: None
 sys.argv = {worker_command(["embed", "merge", "query"], "here")[3:]!r}
-assert worker_process.main() == 0
+assert main() == 0
 assert "workers.tasks.embed" in sys.modules, "the tasks are there"
 print([name for name in {COMMAND_LINE + MODELS!r} if name in sys.modules])
 """

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from benchmarks.embed import listing, once, sources
-from benchmarks.embed import run as program
 from benchmarks.embed.once import Asked
+from benchmarks.embed.run import write_chosen
 from coordinator.jobs.create import make_or_open
 from coordinator.sources.resolve import open_source
 from shared.job.directory import JobDir
@@ -28,12 +28,12 @@ def photos(folder: Path, count: int) -> list[str]:
 def test_images_are_chosen_evenly_and_none_twice_by_its_bytes(tmp_path: Path) -> None:
     paths = photos(tmp_path / "photos", 20)
     (tmp_path / "photos" / "copy of 01.png").write_bytes(Path(paths[1]).read_bytes())
-    chosen = program.write_chosen(list(open_source(str(tmp_path / "photos"))), 5, tmp_path)
+    chosen = write_chosen(list(open_source(str(tmp_path / "photos"))), 5, tmp_path)
     names = [Path(path).name for path in chosen.read_text().splitlines()]
     assert names == ["00.png", "05.png", "09.png", "13.png", "17.png"]  # Of twenty: "01.png" stands as its copy.
-    every = program.write_chosen(list(open_source(str(tmp_path / "photos"))), 99, tmp_path).read_text().splitlines()
+    every = write_chosen(list(open_source(str(tmp_path / "photos"))), 99, tmp_path).read_text().splitlines()
     assert len({Path(path).read_bytes() for path in every}) == len(every) == 20
-    assert len(program.write_chosen(paths, 99, tmp_path).read_text().splitlines()) == 20
+    assert len(write_chosen(paths, 99, tmp_path).read_text().splitlines()) == 20
 
 
 def test_folder_tar_and_zip_hold_the_same_bytes_in_the_same_order(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ import redis
 from celery.exceptions import TaskRevokedError
 from celery.exceptions import TimeoutError as CeleryTimeout
 
-from coordinator.client import client as client_module
 from coordinator.client import sent_queries
 from coordinator.client.client import Client
 from shared.errors import (
@@ -111,8 +110,8 @@ def answers(message: SearchJob) -> list[Answer]:
 def app(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeApp:
     fake = FakeApp()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(client_module, "make_app", lambda settings: fake)
-    monkeypatch.setattr(client_module, "require_broker", lambda settings: None)
+    monkeypatch.setattr("coordinator.client.client.make_app", lambda settings: fake)
+    monkeypatch.setattr("coordinator.client.client.require_broker", lambda settings: None)
     monkeypatch.setattr(sent_queries, "connect", lambda settings: nullcontext())
     monkeypatch.setattr(sent_queries, "queued_tasks", lambda redis, queue: list(fake.waiting))
     monkeypatch.setattr(sent_queries, "is_lost", lambda app, settings, task: task in fake.lost)
@@ -167,7 +166,7 @@ def test_a_client_needs_no_access_to_the_job(
         raise error
 
     made = make_job(tmp_path / "job", listed=2, sealed=[])
-    monkeypatch.setattr(client_module, "load_manifest", fail)
+    monkeypatch.setattr("coordinator.client.client.load_manifest", fail)
     assert Client(made.job.path, URL).identity is None
 
 
@@ -187,7 +186,7 @@ def test_without_a_broker_there_is_no_client() -> None:
 
 def test_the_settings_name_the_broker(app: FakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[str | None] = []
-    monkeypatch.setattr(client_module, "require_broker", lambda settings: given.append(settings.broker_url))
+    monkeypatch.setattr("coordinator.client.client.require_broker", lambda settings: given.append(settings.broker_url))
     monkeypatch.setenv("REDIS_URL", "redis://environment")
     Client("job")
     Client("job", "redis://argument")

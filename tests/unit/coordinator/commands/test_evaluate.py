@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from coordinator.commands import evaluate as command
+from coordinator.commands.evaluate import run_evaluation
 from coordinator.display.evaluation import evaluation_view, share
 from shared.errors import CorruptFile, JobError, LookalikeError, NoIndexYet
 from shared.job import altered_copies, builds
@@ -28,7 +28,7 @@ from tests.support.builds import build
 from tests.support.cli import Run
 from tests.support.make_job import MadeJob, clustered, make_job
 from workers.evaluate import plot, report
-from workers.merge import build as merging
+from workers.merge.build import merge
 from workers.search.width import Width
 
 pytestmark = pytest.mark.slow
@@ -42,7 +42,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> MadeJob:
     """A job of 400 images, two of which failed, with an index; leave it as it is."""
     path = tmp_path_factory.mktemp("evaluated") / "job"
     made = make_job(path, clustered(COUNT, DIM), failed=(3, 4), partition_size=150, chunk_size=50)
-    merging.merge(made.job, Settings(), lambda phase, part: None)
+    merge(made.job, Settings(), lambda phase, part: None)
     return made
 
 
@@ -253,7 +253,7 @@ def test_the_command_says_what_the_process_says(made: MadeJob, in_this_process: 
         'print(\'{"phase": "looking", "share": 0.5}\', flush=True); print(\'{"result": {"a": 1}}\', flush=True)'
     )
     told: Said = []
-    assert command.run_evaluation(made.job, 10, None, lambda *said: told.append(said)) == {"a": 1}
+    assert run_evaluation(made.job, 10, None, lambda *said: told.append(said)) == {"a": 1}
     assert told == [("looking", 0.5)]
 
 
@@ -277,7 +277,7 @@ def test_a_process_that_fails_is_a_sentence(
 ) -> None:
     in_this_process(script)
     with pytest.raises(error, match=f"(?s){words}"):
-        command.run_evaluation(made.job, 10, None, lambda *said: None)
+        run_evaluation(made.job, 10, None, lambda *said: None)
 
 
 @pytest.fixture
@@ -348,7 +348,7 @@ def test_what_can_not_be_meant_is_refused(
 def test_a_plot_without_matplotlib_is_refused_with_what_to_install(
     run: Run, made: MadeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command, "find_spec", lambda name: None)
+    monkeypatch.setattr("coordinator.commands.evaluate.find_spec", lambda name: None)
     ran = run("evaluate", made.job.path, "--plot", "sweep.png")
     assert (ran.status, "pip install 'lookalike[plot]'" in ran.err) == (2, True)
 

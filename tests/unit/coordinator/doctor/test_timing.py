@@ -15,17 +15,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from coordinator.doctor import timing as command
+from coordinator.doctor import timing
 from coordinator.doctor.checks import Check
 from coordinator.doctor.source_sample import Listed, list_source
 from coordinator.doctor.timing import disk_felt, readable, sample_of, slowest, to_json
 from shared.errors import LookalikeError, WorkerFailed
 from shared.images.location import Location
-from shared.processes import stage
 from shared.settings import Settings
 from tests.support.timed_sample import LISTED, MEASURED, SPEC, made
-from workers.doctor import sample as sampling
-from workers.doctor.sample import sample
+from workers.doctor.sample import BATCHES_AHEAD, sample, watched
+from workers.doctor.sample import run as run_sample
 from workers.embed import partition
 from workers.images.isolated import IsolatedReaders
 from workers.tasks.runtime import Runtime
@@ -126,12 +125,12 @@ def test_an_image_in_an_archive_is_read_by_its_place(
                 archive.write(tmp_path / f"{number}.jpg", f"{number}.jpg")
     listed = list_source(str(tmp_path / name), 60, lambda count: None)
     assert all(location.member is not None for location in listed.sample)
-    monkeypatch.setattr(sampling, "loaded_embedder", lambda spec, model_dir, settings: Embedder())
+    monkeypatch.setattr("workers.doctor.sample.loaded_embedder", lambda spec, model_dir, settings: Embedder())
     request = {
         "images": [asdict(location) for location in listed.sample], "listed": 3, "spec": SPEC.to_json(),
         "model_dir": "/", "threads": None, "seconds": 60, "limits": list(LIMITS), "alone": False,
     }  # fmt: skip
-    measured = sampling.run(json.loads(json.dumps(request)), Settings())
+    measured = run_sample(json.loads(json.dumps(request)), Settings())
     assert (measured["embedded"], measured["failed"]) == (3, {})
     assert measured["threads"] == partition.reading_threads(listed.sample)
 
@@ -139,14 +138,14 @@ def test_an_image_in_an_archive_is_read_by_its_place(
 def test_the_process_says_what_the_command_needs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sampling, "loaded_embedder", lambda spec, model_dir, settings: Embedder())
+    monkeypatch.setattr("workers.doctor.sample.loaded_embedder", lambda spec, model_dir, settings: Embedder())
     paths = photos(tmp_path, 10)
     request = {
         "images": [asdict(location) for location in paths], "listed": 10, "spec": SPEC.to_json(), "model_dir": "/",
         "threads": 2, "seconds": 60,
         "limits": list(LIMITS), "alone": False,
     }  # fmt: skip
-    measured = json.loads(json.dumps(sampling.run(request, Settings())))
+    measured = json.loads(json.dumps(run_sample(request, Settings())))
     phases = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     assert phases == [{"phase": "sampling", "images": count} for count in (0, 4, 8, 10)]
     listed = Listed("folder", "/photos", count=1_000, path_bytes=40_000, complete=True, sample=paths)
@@ -167,7 +166,7 @@ def test_a_disk_that_hangs_while_the_sample_is_read_ends_the_process(capfd: pyte
         codes.append(code)
         ended.set()
 
-    with sampling.watched(0.01, end):
+    with watched(0.01, end):
         assert ended.wait(60)
     assert codes == [1]
     said = json.loads(capfd.readouterr().out)["error"]
@@ -177,7 +176,7 @@ def test_a_disk_that_hangs_while_the_sample_is_read_ends_the_process(capfd: pyte
 
 def test_a_sample_that_comes_in_time_ends_nothing() -> None:
     ended = threading.Event()
-    with sampling.watched(3_600, lambda code: ended.set()):
+    with watched(3_600, lambda code: ended.set()):
         pass
     assert not ended.is_set()
     assert not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer) and thread.is_alive()
@@ -235,7 +234,7 @@ def test_a_quarter_without_images_is_null_for_programs() -> None:
     assert to_json(made(embedded=0))["prediction"] is None
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *answers: Any) -> tuple[command.Sample | None, list[Check], list[str]]:
+def run(monkeypatch: pytest.MonkeyPatch, *answers: Any) -> tuple[timing.Sample | None, list[Check], list[str]]:
     doing: list[str] = []
     left = list(answers)
 
@@ -243,7 +242,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *answers: Any) -> tuple[command.Sample 
         assert module == "workers.doctor.sample"
         assert options["request"]["images"] == [{"path": "/photos/a.jpg", "member": None, "moved": None}]
         assert options["request"]["alone"] == (len(left) < len(answers)), "all are read alone the second time"
-        assert options["seconds"] == command.LOAD_SECONDS + 20 + 60
+        assert options["seconds"] == timing.LOAD_SECONDS + 20 + 60
         answer = left.pop(0)
         if isinstance(answer, Early):
             raise WorkerFailed(str(answer))
@@ -252,8 +251,8 @@ def run(monkeypatch: pytest.MonkeyPatch, *answers: Any) -> tuple[command.Sample 
             raise answer
         return answer
 
-    monkeypatch.setattr(stage, "result_of", result_of)
-    found, checks = command.run(LISTED, SPEC, Path(), Settings(), seconds=20, environment={}, told=doing.append)
+    monkeypatch.setattr(timing, "result_of", result_of)
+    found, checks = timing.run(LISTED, SPEC, Path(), Settings(), seconds=20, environment={}, told=doing.append)
     assert not left
     return found, checks, doing
 
@@ -312,8 +311,8 @@ isolated.main(sys.argv[1:])
             super().__init__(*limits)
             self.command = [sys.executable, "-P", "-c", program, *self.command[4:]]
 
-    monkeypatch.setattr(sampling, "IsolatedReaders", Ending)
-    monkeypatch.setattr(sampling, "loaded_embedder", lambda spec, model_dir, settings: Embedder())
+    monkeypatch.setattr("workers.doctor.sample.IsolatedReaders", Ending)
+    monkeypatch.setattr("workers.doctor.sample.loaded_embedder", lambda spec, model_dir, settings: Embedder())
     good = photos(tmp_path, 9)
     (tmp_path / "bad.jpg").write_bytes((tmp_path / "0.jpg").read_bytes())
     locations = [*good[:4], Location(str(tmp_path / "bad.jpg")), *good[4:]]
@@ -321,7 +320,7 @@ isolated.main(sys.argv[1:])
         "images": [asdict(location) for location in locations], "listed": 10, "spec": SPEC.to_json(), "model_dir": "/",
         "threads": 2, "seconds": 600, "limits": list(LIMITS), "alone": True,
     }  # fmt: skip
-    measured = sampling.run(json.loads(json.dumps(request)), Settings())
+    measured = run_sample(json.loads(json.dumps(request)), Settings())
     assert (measured["read"], measured["embedded"], measured["failed"]) == (10, 9, {"quarantined": 1})
     (example,) = measured["examples"]
     assert example["path"].endswith("bad.jpg")
@@ -331,8 +330,8 @@ isolated.main(sys.argv[1:])
 @pytest.mark.parametrize("given", [None, 3])
 def test_it_decodes_in_as_many_threads_as_an_embed_worker(given: int | None) -> None:
     settings = Settings(decode_threads=given)
-    assert command.threads_of(settings) == Runtime(settings).decode_threads
+    assert timing.threads_of(settings) == Runtime(settings).decode_threads
 
 
 def test_what_is_read_ahead_is_what_an_embed_worker_reads_ahead() -> None:
-    assert sampling._BATCHES_AHEAD == partition._BATCHES_AHEAD
+    assert BATCHES_AHEAD == partition.BATCHES_AHEAD

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from coordinator.integrity import repair as room
 from coordinator.integrity.findings import Checked, Kind
 from coordinator.integrity.repair import Outcome, repair
 from coordinator.integrity.verify import verify
@@ -238,7 +237,7 @@ def test_a_source_that_changes_while_it_is_listed_gives_no_path_list(
         listed.append(photos)
         return open_source(*arguments, **options)
 
-    monkeypatch.setattr(room, "open_source", then_changed)
+    monkeypatch.setattr("coordinator.integrity.repair.open_source", then_changed)
     cut(half.paths(2))
     (outcome,) = mend(half)
     assert len(listed) == 2

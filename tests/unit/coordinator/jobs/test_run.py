@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 import redis
 
-from coordinator.jobs import run as indexing
 from coordinator.jobs.progress import Progress
 from coordinator.jobs.reconcile import Look
-from coordinator.jobs.run import STOPPING, Asked, Doing, Event, Finished, Said, Step, run_job
+from coordinator.jobs.run import LOOK_SECONDS, STOPPING, Asked, Doing, Event, Finished, Said, Step, index, run_job
 from shared.broker.lease import Holder
 from shared.broker.troubles import Trouble
 from shared.errors import BrokerRefuses, StoreError, WorkerFailed
@@ -70,9 +69,9 @@ def run(
         script.pauses.append(seconds)
         assert len(script.pauses) < most, "It goes on for ever."
 
-    monkeypatch.setattr(indexing, "connect", connect)
-    monkeypatch.setattr(indexing, "make_app", lambda settings: None)
-    monkeypatch.setattr(indexing, "Reconciler", lambda app, client, reader: script)
+    monkeypatch.setattr("coordinator.jobs.run.connect", connect)
+    monkeypatch.setattr("coordinator.jobs.run.make_app", lambda settings: None)
+    monkeypatch.setattr("coordinator.jobs.run.Reconciler", lambda app, client, reader: script)
     return run_job(made.job, Settings(broker_url="redis://x"), workers, pause)
 
 
@@ -88,7 +87,7 @@ def test_it_looks_every_second_until_the_index_covers_all(made: MadeJob, monkeyp
     steps = list(run(made, monkeypatch, script))
     assert [step.look.progress for step in steps] == [NEW, UNDER_WAY, DONE]
     assert len(set(script.pauses)) == 2  # At no steady pace, which other processes could fall in with.
-    assert all(0.7 < pause / indexing.LOOK_SECONDS < 1.3 for pause in script.pauses)
+    assert all(0.7 < pause / LOOK_SECONDS < 1.3 for pause in script.pauses)
 
 
 def test_the_complaints_of_an_earlier_run_are_forgotten(made: MadeJob, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,8 +247,10 @@ def whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *acts: Any) -> tuple[
             act()
             yield Step(Look(DONE), [])
 
-    monkeypatch.setattr(indexing, "run_job", steps)
-    monkeypatch.setattr(indexing, "workers_for_index", lambda stack, job, settings, progress, workers: (settings, None))
+    monkeypatch.setattr("coordinator.jobs.run.run_job", steps)
+    monkeypatch.setattr(
+        "coordinator.jobs.run.workers_for_index", lambda stack, job, settings, progress, workers: (settings, None)
+    )
     return Asked(str(tmp_path / "photos"), JobDir.at(tmp_path / "job"), Settings()), []
 
 
@@ -257,14 +258,14 @@ def test_a_run_tells_what_it_does_in_order_and_prints_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     asked, told = whole(tmp_path, monkeypatch, lambda: None, lambda: None)
-    assert indexing.index(asked, told.append) == DONE
+    assert index(asked, told.append) == DONE
     assert [type(event) for event in told] == [Doing, Doing, Said, Step, Step, Finished]
     assert told[:2] == [Doing("Listing images …"), Doing("Listing images … 3 so far")]
     assert told[-1] == Finished(DONE)
     assert capfd.readouterr() == ("", "")
     (tmp_path / "photos" / "new.jpg").touch()
     told.clear()
-    indexing.index(asked, told.append)
+    index(asked, told.append)
     assert isinstance(told[-1], Said)
     assert told[-1].sentence.startswith("This job holds what was listed when it was made.")
 
@@ -277,10 +278,10 @@ def test_a_run_that_is_interrupted_says_that_it_stops_and_the_same_call_goes_on(
 
     asked, told = whole(tmp_path, monkeypatch, lambda: None, interrupt)
     with pytest.raises(KeyboardInterrupt):
-        indexing.index(asked, told.append)
+        index(asked, told.append)
     assert told[-1] == Said(STOPPING)
     asked, told = whole(tmp_path, monkeypatch, lambda: None)
-    assert indexing.index(asked, told.append) == DONE
+    assert index(asked, told.append) == DONE
 
 
 def test_what_is_raised_where_it_is_told_ends_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,4 +294,4 @@ def test_what_is_raised_where_it_is_told_ends_a_run(tmp_path: Path, monkeypatch:
 
     asked, _ = whole(tmp_path, monkeypatch, lambda: None, lambda: pytest.fail("It went on."))
     with pytest.raises(Enough):
-        indexing.index(asked, tell)
+        index(asked, tell)

@@ -43,8 +43,8 @@ from tests.support.make_job import MadeJob, image_path, make_job
 from workers.embed.attempts import Attempt
 from workers.evaluate import altered_copies
 from workers.evaluate.report import evaluate
-from workers.merge import build as merging
 from workers.merge import directories
+from workers.merge.build import merge
 from workers.merge.fill import Report
 from workers.models import loaded
 from workers.search.pool import SearcherPool
@@ -214,7 +214,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def merged(made: MadeJob, settings: Settings, report: Report = lambda phase, share: None) -> IndexInfo:
-    return merging.merge(open_job(made.job), settings, report)
+    return merge(open_job(made.job), settings, report)
 
 
 def test_an_index_is_built_for_a_job_in_a_store_and_searched_from_copies(
@@ -396,7 +396,7 @@ def test_vectors_are_imported_into_a_store(url: str, settings: Settings, tmp_pat
     for _ in range(2):
         job = import_vectors(opened, JobDir.at(url), small, lambda doing, count: None)
     assert list(verify(job, Checked())) == []
-    merging.merge(job, settings, lambda phase, share: None)
+    merge(job, settings, lambda phase, share: None)
     searcher = SearcherPool(settings).searcher(job)
     assert [searcher.search(vectors[row], 1)[0].id for row in (0, 30, 59)] == [0, 30, 59]
 

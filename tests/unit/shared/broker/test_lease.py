@@ -4,8 +4,7 @@ from typing import Any
 import pytest
 import redis
 
-from shared.broker import lease as lease_module
-from shared.broker.lease import Lease, lease_key, wait_seconds
+from shared.broker.lease import _BEATS_PER_LEASE, _RELEASE, Lease, lease_key, wait_seconds
 
 SECONDS = 20.0
 
@@ -29,7 +28,7 @@ class Redis:
 
     def eval(self, script: str, count: int, key: str, token: str, *rest: int) -> int:
         self._ask()
-        if script == lease_module._RELEASE:
+        if script == _RELEASE:
             return int(self.keys.get(key) == token and bool(self.keys.pop(key)))
         return int(self.keys.setdefault(key, token) == token)
 
@@ -151,7 +150,7 @@ def test_a_server_that_has_forgotten_everything_gives_the_lease_again(
 
 def test_a_beat_and_two_waits_fit_into_half_a_lease() -> None:
     for seconds in (1.0, 2.0, SECONDS, 600.0):
-        assert seconds / lease_module._BEATS_PER_LEASE + 2 * wait_seconds(seconds) < seconds / 2
+        assert seconds / _BEATS_PER_LEASE + 2 * wait_seconds(seconds) < seconds / 2
         assert 0 < wait_seconds(seconds) <= 2
 
 

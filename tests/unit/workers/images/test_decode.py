@@ -47,7 +47,6 @@ from tests.support.images.strange import (
     webp_canvas,
     ycck,
 )
-from workers.images import decode as room
 from workers.images import header
 from workers.images import read as read_module
 from workers.images.decode import decode, decode_photo
@@ -612,7 +611,7 @@ def test_large_images_are_decoded_one_at_a_time(monkeypatch: pytest.MonkeyPatch)
             together.release()
 
     monkeypatch.setattr(cv2, "imdecode", noting)
-    monkeypatch.setattr(room, "LARGE", 64 * 48 - 1)
+    monkeypatch.setattr("workers.images.decode.LARGE", 64 * 48 - 1)
     data = encoded(quadrants(), "PNG")
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: decode(data, SIZE, ROOMY), range(200)))

@@ -8,8 +8,7 @@ import pytest
 from shared.job import builds
 from shared.processes.control import Stopped
 from tests.support.make_job import clustered
-from workers.merge import fill as filling
-from workers.merge.fill import filled, train_rows
+from workers.merge.fill import SAVE_SECONDS, filled, train_rows
 from workers.vectors.ann import faiss_index, training
 from workers.vectors.ann.plan import IndexPlan
 from workers.vectors.embeddings import StoredEmbeddings
@@ -58,10 +57,10 @@ def saving_each_block(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def slowly(*arguments: Any) -> None:
         add(*arguments)
-        clock[0] += filling.SAVE_SECONDS
+        clock[0] += SAVE_SECONDS
 
     monkeypatch.setattr(faiss_index, "add", slowly)
-    monkeypatch.setattr(filling, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr("workers.merge.fill.time", SimpleNamespace(monotonic=lambda: clock[0]))
     blocks = StoredEmbeddings.blocks
     monkeypatch.setattr(StoredEmbeddings, "blocks", lambda self, size=700, begin=0: blocks(self, 700, begin))
 

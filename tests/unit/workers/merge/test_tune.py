@@ -9,7 +9,6 @@ import pytest
 from tests.support.make_job import clustered
 from workers.evaluate import recall
 from workers.evaluate.recall import Measurement, Yardstick
-from workers.merge import tune as tuning
 from workers.merge.tune import Tuned, tune
 from workers.search.searcher import Searcher
 from workers.search.width import Width
@@ -101,7 +100,7 @@ def test_what_the_index_finds_foretells_what_the_search_does(coarse: Bench) -> N
 
 
 def test_a_recall_out_of_reach_ends_at_the_best_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tuning, "DEPTHS", (20, 50, 100))
+    monkeypatch.setattr("workers.merge.tune.DEPTHS", (20, 50, 100))
     bench = Bench("PCAR16,IVF32,PQ4x4fs", clustered(N, D))
     tuned = bench.tuned(1.0, by_work)
     assert tuned.measured.recall is not None

@@ -419,8 +419,8 @@ def build_model(*_):
     sys.stderr.write("building\\n"); sys.stderr.flush()
     threading.Event().wait()
 keras.build_model = build_model
-from workers.models import export_process as exporting
-exporting.main()
+from workers.models.export_process import main
+main()
 """
     process = subprocess.Popen(
         [sys.executable, "-c", program, json.dumps(request)],
@@ -448,8 +448,8 @@ from shared.errors import {error.__name__}
 def build_model(*_):
     raise {error.__name__}("No such layer: take another model.")
 keras.build_model = build_model
-from workers.models import export_process as exporting
-exporting.main()
+from workers.models.export_process import main
+main()
 """
     exporting_process(monkeypatch, program)
     with pytest.raises(error, match="No such layer: take another model") as caught:

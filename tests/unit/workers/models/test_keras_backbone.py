@@ -22,7 +22,7 @@ from PIL import Image
 from shared.errors import ModelError
 from shared.models import LITE0_FILE, LITE0_PACKAGE, MODEL_NAMES, ModelSpec, resolve_model
 from workers.images.decode import decode
-from workers.models import embedder as registry
+from workers.models import embedder
 from workers.models.embedder import Embedder, OverlappingEmbedder
 
 # Keras asks TensorFlow's arrays for a copy in a way that NumPy 2 wants put otherwise.
@@ -36,8 +36,7 @@ if TYPE_CHECKING:
     import keras
     from keras import layers
 
-    from workers.models import keras_backbone as room
-    from workers.models import keras_models
+    from workers.models import keras_backbone, keras_models
 
 # Photographs inside scikit-image, and the ImageNet classes that a person would allow for each.
 CLASSES = {
@@ -52,16 +51,15 @@ NOWHERE = Path("no-model-directory")
 @pytest.fixture(autouse=True, scope="module")
 def loaded() -> None:
     """TensorFlow, once the first of these tests runs: loading it here would cost every process that collects tests."""
-    global keras, layers, room, keras_models
+    global keras, layers, keras_backbone, keras_models
     import keras
     from keras import layers
 
-    from workers.models import keras_backbone as room
-    from workers.models import keras_models
+    from workers.models import keras_backbone, keras_models
 
 
 def load_embedder(spec: ModelSpec, model_dir: Path, batch_size: int | None = None) -> Embedder:
-    return registry.load_embedder(spec, model_dir, batch_size, engine="keras")
+    return embedder.load_embedder(spec, model_dir, batch_size, engine="keras")
 
 
 def pixels(data: bytes) -> NDArray[np.uint8]:
@@ -81,7 +79,7 @@ def lite0() -> Embedder:
 @pytest.fixture
 def as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """Models that are none of Keras' are not wrapped either."""
-    monkeypatch.setattr(room, "taking_bytes", lambda model, image_size: model)
+    monkeypatch.setattr(keras_backbone, "taking_bytes", lambda model, image_size: model)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +87,7 @@ def classifier() -> Any:
     package = find_spec(LITE0_PACKAGE)
     assert package is not None
     assert package.origin is not None
-    return room.lite0(Path(package.origin).parent / LITE0_FILE, 224, classify=True)
+    return keras_backbone.lite0(Path(package.origin).parent / LITE0_FILE, 224, classify=True)
 
 
 @pytest.fixture(scope="module")
@@ -178,13 +176,13 @@ class Uneven:
 @pytest.mark.usefixtures("as_it_is")
 def test_a_place_in_which_an_image_comes_out_otherwise_is_left_empty() -> None:
     model, images = Uneven(), np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
-    backbone = room.KerasBackbone(model, 8, 4, "uneven")
+    backbone = keras_backbone.KerasBackbone(model, 8, 4, "uneven")
     expected = images.mean(axis=(1, 2)).astype(np.float32)
     np.testing.assert_array_equal(backbone.forward(images), expected)
     np.testing.assert_array_equal(backbone.forward(images[::-1]), expected[::-1])
     assert model.asked == [4, 5, 5]
     even = Device(1000, MemoryError())
-    assert room.KerasBackbone(even, 8, 4, "even").forward(images).shape == (4, 6)
+    assert keras_backbone.KerasBackbone(even, 8, 4, "even").forward(images).shape == (4, 6)
     assert even.asked == [4, 4]
 
 
@@ -265,7 +263,7 @@ def test_every_known_name_is_a_model_of_keras_with_the_stated_dimensions(
     function = "EfficientNet" if name.startswith("efficientnet-") else "EfficientNetV2"
     monkeypatch.setattr(f"keras.src.applications.{module}.{function}", stop)
     with pytest.raises(ModelError, match="far enough"):
-        room.build(resolve_model(name), None, None)
+        keras_backbone.build(resolve_model(name), None, None)
     [(width, keras_name)] = made
     assert keras_name.replace("efficientnetb", "efficientnet-b") == name
     # The top convolution: 1280 filters times the width, to the nearest 8. EfficientNetV2 widens only B2 and B3.
@@ -291,7 +289,7 @@ def test_a_keras_file_embeds_rgb_from_0_to_255(tmp_path: Path) -> None:
     embedder = load_embedder(resolve_model(str(path)), tmp_path)
     images = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
     expected = model.predict_on_batch(images.astype(np.float32))
-    assert (embedder.dim, embedder.image_size, embedder.batch_size) == (5, 32, room._CPU_BATCH)
+    assert (embedder.dim, embedder.image_size, embedder.batch_size) == (5, 32, keras_backbone._CPU_BATCH)
     np.testing.assert_allclose(
         embedder.embed(images), expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-5
     )
@@ -406,19 +404,19 @@ def test_a_model_that_takes_another_image_size_is_refused(tmp_path: Path) -> Non
 def test_a_state_dict_of_another_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keras_models, "read_state_dict", lambda path: {"_conv_stem.weight": np.zeros((32, 3, 3, 3))})
     with pytest.raises(ModelError, match=r"w\.pth holds no EfficientNet-Lite0"):
-        room.lite0(tmp_path / "w.pth", 224)
+        keras_backbone.lite0(tmp_path / "w.pth", 224)
 
 
 def test_nothing_is_compiled_by_xla_on_a_cpu() -> None:
-    if room.has_gpu() or keras.config.backend() != "tensorflow":
+    if keras_backbone.has_gpu() or keras.config.backend() != "tensorflow":
         pytest.skip("only TensorFlow on a CPU suffers from it")
-    backbone = room.KerasBackbone(tiny(), 32, 1, "tiny")
+    backbone = keras_backbone.KerasBackbone(tiny(), 32, 1, "tiny")
     assert backbone._model.jit_compile is False
 
 
 def test_a_batch_goes_in_as_bytes_and_is_scaled_inside_the_model() -> None:
     model = tiny(layers.Rescaling(1 / 255))
-    backbone = room.KerasBackbone(model, 32, 3, "tiny")
+    backbone = keras_backbone.KerasBackbone(model, 32, 3, "tiny")
     assert [(tensor.dtype, tensor.shape) for tensor in backbone._model.inputs] == [("uint8", (None, 32, 32, 3))]
     images = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
     found = backbone.forward(images)
@@ -432,7 +430,7 @@ def test_float32_is_float32_throughout_and_gpu_memory_is_not_taken_at_once(tmp_p
     import tensorflow as tf
 
     tf.config.experimental.enable_tensor_float_32_execution(True)
-    room.build_model(resolve_model(str(saved(tiny(), tmp_path))), tmp_path / "mine.keras")
+    keras_backbone.build_model(resolve_model(str(saved(tiny(), tmp_path))), tmp_path / "mine.keras")
     assert not tf.config.experimental.tensor_float_32_execution_enabled()
     assert os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
     for gpu in tf.config.list_physical_devices("GPU"):
@@ -478,7 +476,7 @@ def test_a_gpu_takes_the_largest_batch_that_fits(
 ) -> None:
     caplog.set_level(logging.INFO, "lookalike.worker")
     model = Device(holds, error)
-    backbone = room.GpuBackbone(model, 8, None, "large")
+    backbone = keras_backbone.GpuBackbone(model, 8, None, "large")
     assert (backbone.batch_size, model.asked) == (asked[-1], asked)
     assert caplog.text.count("trying half") == len(asked) - 1
     assert "XLA" not in caplog.text  # Which is not at fault.
@@ -491,7 +489,7 @@ def test_a_gpu_that_holds_not_even_what_it_must_is_an_error(batch_size: int | No
     with pytest.raises(
         ModelError, match=rf"first batch of \[{asked[-1]}, 8, 8, 3\].*expected one that .*fits into memory"
     ):
-        room.GpuBackbone(model, 8, batch_size, "huge")
+        keras_backbone.GpuBackbone(model, 8, batch_size, "huge")
     assert model.asked == asked
 
 
@@ -500,14 +498,14 @@ def test_an_error_of_another_kind_is_not_tried_again_with_less() -> None:
     model = Device(0, ValueError("expected min_ndim=2"))
     model.jit_compile = False
     with pytest.raises(ModelError, match=r"first batch of \[256, 8, 8, 3\] \(ValueError: expected min_ndim=2"):
-        room.GpuBackbone(model, 8, None, "wrong")
+        keras_backbone.GpuBackbone(model, 8, None, "wrong")
     assert model.asked == [256]
 
 
 @pytest.mark.usefixtures("as_it_is")
 def test_memory_that_is_gone_later_is_an_error_that_says_what_to_do() -> None:
     model = Device(16, FULL[0])
-    backbone = room.GpuBackbone(model, 8, 16, "large")
+    backbone = keras_backbone.GpuBackbone(model, 8, 16, "large")
     model.holds = 0
     with pytest.raises(ModelError, match=r"no memory left for 16 images at a time.*LOOKALIKE_BATCH_SIZE"):
         backbone.forward(np.zeros((16, 8, 8, 3), np.uint8))
@@ -518,7 +516,7 @@ def test_memory_that_is_gone_later_is_an_error_that_says_what_to_do() -> None:
 
 @pytest.mark.parametrize("gpu", [False, True])
 def test_batches_are_handed_over_on_a_gpu_alone(gpu: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "has_gpu", lambda: gpu)
+    monkeypatch.setattr(keras_backbone, "has_gpu", lambda: gpu)
     spec = resolve_model(str(saved(tiny(layers.Dense(5)), tmp_path)))
     embedder = load_embedder(spec, tmp_path, 4)
     images = np.random.default_rng(1).integers(0, 256, (10, 32, 32, 3), dtype=np.uint8)
@@ -541,7 +539,7 @@ def test_in_half_a_model_gives_nearly_the_same_features(
     spec = resolve_model("efficientnet-lite0", precision="f16")
     on_a_cpu = load_embedder(spec, NOWHERE, 4)
     assert "float32 on a CPU, which gives a job of f16 the same hits" in caplog.text
-    monkeypatch.setattr(room, "has_gpu", lambda: True)
+    monkeypatch.setattr(keras_backbone, "has_gpu", lambda: True)
     half = load_embedder(spec, NOWHERE, 4)
     assert "runs the model in f16 on a GPU, 4 images a call" in caplog.text
     exact, found = lite0.embed(images), half.embed(images)
@@ -557,7 +555,7 @@ def test_in_half_weights_and_means_stay_whole() -> None:
     inner = tiny()
     images = layers.Input((32, 32, 3))
     model = keras.Model(images, layers.Dense(3)(inner(layers.Rescaling(1 / 255)(images))))
-    room.in_half(model)
+    keras_backbone.in_half(model)
     policies = {type(layer).__name__: layer.compute_dtype for layer in [*model.layers, *inner.layers]}
     assert policies["GlobalAveragePooling2D"] == "float32"
     assert {policies[name] for name in ("Rescaling", "Conv2D", "Dense")} == {"float16"}
@@ -565,7 +563,7 @@ def test_in_half_weights_and_means_stay_whole() -> None:
 
 
 def test_on_a_gpu_features_are_those_of_a_cpu(photos: dict[str, NDArray[np.uint8]], tmp_path: Path) -> None:
-    if not room.has_gpu():
+    if not keras_backbone.has_gpu():
         pytest.skip("There is no GPU.")
     images = np.stack(list(photos.values()))
     exact = load_embedder(resolve_model("efficientnet-lite0"), NOWHERE)
@@ -640,14 +638,14 @@ class Stubborn:
 
 @pytest.mark.usefixtures("as_it_is")
 def test_a_model_that_xla_can_not_compile_runs_without_it(caplog: pytest.LogCaptureFixture) -> None:
-    assert room.GpuBackbone(Stubborn(broken=False), 32, 2, "stubborn").dim == 6
+    assert keras_backbone.GpuBackbone(Stubborn(broken=False), 32, 2, "stubborn").dim == 6
     assert "libdevice not found" in caplog.text
 
 
 @pytest.mark.usefixtures("as_it_is")
 def test_a_model_that_fails_either_way_is_refused() -> None:
     with pytest.raises(ModelError, match="RuntimeError: libdevice not found"):
-        room.KerasBackbone(Stubborn(broken=True), 32, 2, "stubborn")
+        keras_backbone.KerasBackbone(Stubborn(broken=True), 32, 2, "stubborn")
 
 
 def test_settings_in_someones_home_do_not_change_the_model(tmp_path: Path) -> None:

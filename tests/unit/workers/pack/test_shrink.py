@@ -18,7 +18,7 @@ from shared.pack.directory import PackDir
 from shared.settings import Settings
 from tests.support.images.photographs import make_photos
 from workers.pack import reader, writer
-from workers.pack import shrink as shrinking
+from workers.pack.shrink import shrunk, shrunk_alone
 
 pytestmark = pytest.mark.slow
 
@@ -27,9 +27,9 @@ SIZE = (60, 80)
 STAND_IN = """
 import hashlib, signal, subprocess, sys
 from pathlib import Path
-from workers.pack import writer as packing, shrink as shrinking
+from workers.pack import shrink, writer
 
-real, run = shrinking.decode_photo, subprocess.run
+real, run = shrink.decode_photo, subprocess.run
 
 def decode_photo(data, longest, most):
     digest = hashlib.sha256(data).hexdigest()
@@ -42,8 +42,8 @@ def decode_photo(data, longest, most):
 def again(command, **options):
     return run([command[0], __file__, *command[4:]], **options)
 
-shrinking.decode_photo, shrinking.subprocess.run = decode_photo, again
-sys.exit(shrinking.main() if sys.argv[1].isdigit() else packing.main())
+shrink.decode_photo, shrink.subprocess.run = decode_photo, again
+sys.exit(shrink.main() if sys.argv[1].isdigit() else writer.main())
 """
 
 
@@ -109,7 +109,7 @@ def test_what_an_innocent_suspect_becomes_is_what_it_would_have_been(
 
     def noted(data: bytes, longest: int, quality: int, most_pixels: int) -> bytes:
         alone.append(data)
-        return shrinking.shrunk_alone(data, longest, quality, most_pixels)
+        return shrunk_alone(data, longest, quality, most_pixels)
 
     monkeypatch.setattr(reader, "shrunk_alone", noted)
     writer.pack(plain, 2, threading.Event(), lambda count: None)
@@ -141,15 +141,15 @@ def test_a_pack_that_crashes_over_nothing_it_can_name_is_not_begun_again(
 
 def test_a_process_alone_gives_the_same_bytes_or_the_same_error(photos: list[Path]) -> None:
     data = photos[0].read_bytes()
-    alone = shrinking.shrunk_alone(data, 40, 80, 10**6)
-    assert alone == shrinking.shrunk(data, 40, 80, 10**6)
+    alone = shrunk_alone(data, 40, 80, 10**6)
+    assert alone == shrunk(data, 40, 80, 10**6)
     image = cv2.imdecode(np.frombuffer(alone, np.uint8), cv2.IMREAD_COLOR)
     assert image is not None
     assert max(image.shape) == 40
     errors = []
-    for shrink in (shrinking.shrunk, shrinking.shrunk_alone):
+    for way in (shrunk, shrunk_alone):
         with pytest.raises(ImageError) as caught:
-            shrink(data[: len(data) // 2], 40, 80, 10**6)
+            way(data[: len(data) // 2], 40, 80, 10**6)
         errors.append((caught.value.status, str(caught.value)))
     assert errors[0] == errors[1]
 
@@ -160,5 +160,5 @@ def test_an_image_that_never_comes_to_an_end_is_left_out(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(subprocess, "run", hang)
     with pytest.raises(ImageError, match=r"\(no end within 120 s, no end within 120 s\)") as caught:
-        shrinking.shrunk_alone(b"", 40, 80, 10**6)
+        shrunk_alone(b"", 40, 80, 10**6)
     assert caught.value.status == "quarantined"

@@ -24,7 +24,6 @@ from tests.support.images.ending_decoders import ending
 from tests.support.make_job import make_job
 from workers.images.decode import decode
 from workers.merge.build import merge
-from workers.search import answer as answering
 from workers.search import pool
 from workers.search.answer import Answerer
 from workers.search.decoding import DecodingProcesses
@@ -56,7 +55,7 @@ def test_a_query_image_without_a_direction_has_its_error_and_the_others_their_hi
     made = make_job(tmp_path / "job", listed=30, dim=DIM, partition_size=30)
     merge(made.job, Settings(), lambda phase, share: None)
     embedder: Any = FakeEmbedder()
-    monkeypatch.setattr(answering, "loaded_embedder", lambda *_: embedder)
+    monkeypatch.setattr("workers.search.answer.loaded_embedder", lambda *_: embedder)
     queries = [png((10, 20, 30)), png((0, 0, 0)), png((200, 20, 30))]
     message = SearchJob("job", tuple(Query(image=query) for query in queries), k=3)
     answerer = Answerer(Settings())
@@ -86,8 +85,8 @@ def test_a_query_image_that_ends_its_process_costs_its_own_answer_alone(
     made = make_job(tmp_path / "job", listed=30, dim=DIM, partition_size=30)
     merge(made.job, Settings(), lambda phase, share: None)
     embedder: Any = FakeEmbedder()
-    monkeypatch.setattr(answering, "loaded_embedder", lambda *_: embedder)
-    monkeypatch.setattr(answering, "DecodingProcesses", lambda *given: ending(DecodingProcesses(*given)))
+    monkeypatch.setattr("workers.search.answer.loaded_embedder", lambda *_: embedder)
+    monkeypatch.setattr("workers.search.answer.DecodingProcesses", lambda *given: ending(DecodingProcesses(*given)))
     answerer = Answerer(Settings(query_threads=2, decode_seconds=0.5, decode_memory_bytes=300_000_000))
     queries = [png((10, 20, 30)), bad, png((200, 20, 30))]
     message = SearchJob("job", tuple(Query(image=query) for query in queries), k=3)
@@ -116,7 +115,7 @@ def test_a_query_image_is_decoded_in_the_way_of_its_job(
             seen.append(images)
             return super().embed(images)
 
-    monkeypatch.setattr(answering, "loaded_embedder", lambda *_: Seeing())
+    monkeypatch.setattr("workers.search.answer.loaded_embedder", lambda *_: Seeing())
     noise = np.random.default_rng(3).integers(0, 256, (90, 70, 3), dtype=np.uint8)
     done, encoded = cv2.imencode(".png", noise)
     assert done
@@ -168,7 +167,7 @@ def test_only_one_thread_is_in_the_model_at_once(tmp_path: Path, monkeypatch: py
     made = make_job(tmp_path / "job", listed=30, dim=DIM, partition_size=30)
     merge(made.job, Settings(), lambda phase, share: None)
     embedder: Any = Counting()
-    monkeypatch.setattr(answering, "loaded_embedder", lambda *_: embedder)
+    monkeypatch.setattr("workers.search.answer.loaded_embedder", lambda *_: embedder)
     answerer = Answerer(Settings())
     messages = [SearchJob("job", (Query(image=png((number, 20, 30))),), k=2) for number in range(1, 13)]
     with ThreadPoolExecutor(4) as threads:

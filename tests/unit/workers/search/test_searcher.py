@@ -17,7 +17,6 @@ from shared.messages.filter import Filter
 from shared.settings import Settings
 from tests.support.make_job import MadeJob, clustered, image_path, make_job, model_spec, unit
 from workers.merge.build import merge
-from workers.search import searcher as search
 from workers.search.searcher import Searcher
 from workers.search.width import Width
 from workers.vectors.ann import faiss_index, training
@@ -142,7 +141,7 @@ def test_a_batch_is_shared_out_in_slices_that_are_as_large_as_one_thread_answers
     alone = [searcher.search(query, 5) for query in queries]
     monkeypatch.setattr(faiss_index, "candidates", counting)
     monkeypatch.setattr(faiss, "omp_set_num_threads", setting)
-    monkeypatch.setattr(search, "CORES", cores)
+    monkeypatch.setattr("workers.search.searcher.CORES", cores)
     assert searcher.search_many(queries, 5) == alone
     assert sorted(found, reverse=True) == slices
     assert set(threads) == {1}
@@ -333,7 +332,7 @@ def test_a_filter_is_part_of_what_an_answer_is_remembered_by(made: MadeJob) -> N
 def test_recall_is_kept_when_the_index_looks_among_a_share_of_the_images(
     monkeypatch: pytest.MonkeyPatch, wide_searcher: Searcher, share: float, kind: str
 ) -> None:
-    monkeypatch.setattr(search, "NARROW", 0)  # As of a job that is a hundred times as large.
+    monkeypatch.setattr("workers.search.searcher.NARROW", 0)  # As of a job that is a hundred times as large.
     stored = wide_searcher.stored
     queries = clustered(80, 32, seed=3, clusters=200)
     # What is chosen by a value that similar images share lies in few lists, and beside those that the query leads to.
@@ -371,7 +370,7 @@ def wide_searcher(request: pytest.FixtureRequest) -> Searcher:
 def test_a_filter_whose_images_the_lists_hide_is_looked_for_in_all_lists(
     monkeypatch: pytest.MonkeyPatch, wide_searcher: Searcher
 ) -> None:
-    monkeypatch.setattr(search, "NARROW", 0)
+    monkeypatch.setattr("workers.search.searcher.NARROW", 0)
     query = clustered(1, 32, seed=9)[0]
     # The eighth that is the least similar: hardly any of it lies in the lists around the query, or there in the graph.
     far = np.sort(exact_search(wide_searcher.stored, query[None], 8_000).ids[0][7_000:])

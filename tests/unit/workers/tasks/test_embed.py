@@ -17,7 +17,6 @@ from shared.messages.tasks import EmbedCopies, EmbedPartition
 from shared.processes.control import Stopped
 from tests.support.make_job import MadeJob, make_job
 from workers.embed import partition
-from workers.evaluate import altered_copies as stage
 from workers.models import loaded
 from workers.tasks import embed
 
@@ -77,7 +76,7 @@ def test_whoever_made_the_copies_asks_for_the_merge(
     made: MadeJob, asked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     none = altered_copies.none_of(made.job.manifest.model.fingerprint, digest_of(made), 0, "The photos are gone.")
-    monkeypatch.setattr(stage, "embed_copies", lambda *a, **o: none)
+    monkeypatch.setattr("workers.evaluate.altered_copies.embed_copies", lambda *a, **o: none)
     assert call(embed.embed_copies, made, EmbedCopies("job")) == "no copies: The photos are gone."
     assert asked == ["merge"]
 
@@ -85,7 +84,7 @@ def test_whoever_made_the_copies_asks_for_the_merge(
 def test_copies_that_fail_three_times_do_not_hold_up_the_index(
     made: MadeJob, asked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage, "embed_copies", raising(ModelError("No weights.")))
+    monkeypatch.setattr("workers.evaluate.altered_copies.embed_copies", raising(ModelError("No weights.")))
     for retries in (0, 1):
         with pytest.raises(ModelError):
             call(embed.embed_copies, made, EmbedCopies("job"), retries)
@@ -102,7 +101,7 @@ def test_copies_that_fail_three_times_do_not_hold_up_the_index(
 def test_a_stop_a_disk_and_damage_are_not_given_up_on(
     made: MadeJob, asked: list[str], monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    monkeypatch.setattr(stage, "embed_copies", raising(error))
+    monkeypatch.setattr("workers.evaluate.altered_copies.embed_copies", raising(error))
     with pytest.raises(type(error)):
         call(embed.embed_copies, made, EmbedCopies("job"), 50)
     assert asked == []

@@ -6,7 +6,6 @@ from celery.exceptions import Reject
 
 from shared.errors import AnotherJob, JobNotFound, MessageError
 from workers.tasks import embed, merge
-from workers.tasks import leased as leased_task
 from workers.tasks.leased import leased, refuse
 
 Told = list[tuple[str, str, str]]
@@ -15,7 +14,9 @@ Told = list[tuple[str, str, str]]
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> Told:
     found: Told = []
-    monkeypatch.setattr(leased_task, "report_trouble", lambda client, *told: found.append((*told[:2], str(told[2]))))
+    monkeypatch.setattr(
+        "workers.tasks.leased.report_trouble", lambda client, *told: found.append((*told[:2], str(told[2])))
+    )
     return found
 
 
@@ -23,7 +24,7 @@ def handling(monkeypatch: pytest.MonkeyPatch, *arguments: Any) -> None:
     """As in a task that was given these arguments."""
     app = SimpleNamespace(lookalike=SimpleNamespace(client=None))
     request = SimpleNamespace(args=list(arguments), hostname="embed@a")
-    monkeypatch.setattr(leased_task, "current_task", SimpleNamespace(app=app, request=request))
+    monkeypatch.setattr("workers.tasks.leased.current_task", SimpleNamespace(app=app, request=request))
 
 
 def test_the_coordinator_of_the_job_is_told_of_a_refused_message(monkeypatch: pytest.MonkeyPatch, told: Told) -> None:
@@ -88,7 +89,7 @@ class FreeLease:
 def test_what_could_not_be_done_is_told_and_offered_again(
     monkeypatch: pytest.MonkeyPatch, told: Told, error: Exception
 ) -> None:
-    monkeypatch.setattr(leased_task, "Lease", FreeLease)
+    monkeypatch.setattr("workers.tasks.leased.Lease", FreeLease)
     task: Any = FakeTask(retries=59)
     with pytest.raises(Asked), leased(task, "clothes", 3, "clothes partition 4/9"):
         raise error
@@ -101,7 +102,7 @@ def test_what_could_not_be_done_is_told_and_offered_again(
 def test_a_message_of_a_job_that_stays_away_is_dropped_in_the_end(
     monkeypatch: pytest.MonkeyPatch, told: Told, error: Exception
 ) -> None:
-    monkeypatch.setattr(leased_task, "Lease", FreeLease)
+    monkeypatch.setattr("workers.tasks.leased.Lease", FreeLease)
     task: Any = FakeTask(retries=60)
     with pytest.raises(Reject) as rejected, leased(task, "clothes", 3, "clothes partition 4/9"):
         raise error
@@ -110,7 +111,7 @@ def test_a_message_of_a_job_that_stays_away_is_dropped_in_the_end(
 
 
 def test_a_full_disk_is_waited_for_however_long(monkeypatch: pytest.MonkeyPatch, told: Told) -> None:
-    monkeypatch.setattr(leased_task, "Lease", FreeLease)
+    monkeypatch.setattr("workers.tasks.leased.Lease", FreeLease)
     task: Any = FakeTask(retries=100_000)
     with pytest.raises(Asked), leased(task, "clothes", 3, "clothes partition 4/9"):
         raise OSError(28, "No space left on device")
@@ -121,7 +122,7 @@ def test_a_full_disk_is_waited_for_however_long(monkeypatch: pytest.MonkeyPatch,
 def test_offers_come_at_no_steady_pace_so_that_no_worker_takes_them_first_each_time(
     monkeypatch: pytest.MonkeyPatch, told: Told
 ) -> None:
-    monkeypatch.setattr(leased_task, "Lease", FreeLease)
+    monkeypatch.setattr("workers.tasks.leased.Lease", FreeLease)
     task: Any = FakeTask(retries=0)
     for _ in range(100):
         with pytest.raises(Asked), leased(task, "clothes", 3, "clothes partition 4/9"):

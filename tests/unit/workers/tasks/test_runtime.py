@@ -11,7 +11,6 @@ import pytest
 from shared.errors import AnotherJob, JobError, JobNotFound, SettingsError
 from shared.settings import PARENT_PIPE, Settings
 from tests.support.make_job import make_job
-from workers.tasks import runtime as runtime_module
 from workers.tasks.runtime import LatestEvent, Runtime, follow_parent
 
 TICK = 0.005
@@ -196,7 +195,7 @@ def test_a_worker_ends_with_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[object, ...]] = []
     monkeypatch.setattr(os, "kill", lambda *arguments: calls.append(arguments))
     monkeypatch.setattr(os, "_exit", lambda *arguments: calls.append(arguments))
-    monkeypatch.setattr(runtime_module, "ORPHAN_GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("workers.tasks.runtime.ORPHAN_GRACE_SECONDS", 0.0)
     reading, writing = os.pipe()
     monkeypatch.setenv(PARENT_PIPE, str(reading))
     follow_parent(os.environ)

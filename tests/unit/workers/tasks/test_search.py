@@ -12,8 +12,8 @@ from shared.messages.search import Answer, AnsweredBy, Query, SearchJob, reply_f
 from shared.settings import Settings
 from tests.support.make_job import MadeJob, make_job
 from workers.merge.build import merge
-from workers.tasks import search as query_worker
 from workers.tasks.runtime import Runtime
+from workers.tasks.search import search
 
 QUERIES = (Query(vector=np.ones(16, np.float32)), Query(vector=np.eye(16, dtype=np.float32)[0]))
 
@@ -30,8 +30,8 @@ def reply_to(message: SearchJob, made: MadeJob) -> list[Answer]:
     """The reply of a worker that serves the root of `made`."""
     runtime = Runtime(Settings(jobs_root=made.job.jobs_root))
     task: Any = SimpleNamespace(app=SimpleNamespace(lookalike=runtime), request=SimpleNamespace(hostname="query1@gpu0"))
-    search: Any = query_worker.search
-    return reply_from_json(search.run.__func__(task, message.to_json()))
+    shell: Any = search
+    return reply_from_json(shell.run.__func__(task, message.to_json()))
 
 
 @pytest.mark.parametrize("by_name", [True, False])

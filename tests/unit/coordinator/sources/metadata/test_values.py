@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from coordinator.jobs.create import make_or_open
 from coordinator.sources.metadata.columns import KnownColumns
 from coordinator.sources.metadata.json_values import values_of
-from coordinator.sources.metadata.numbers import number
+from coordinator.sources.metadata.numbers import as_number
 from shared.errors import SourceError
 from shared.job import path_list
 from shared.job.directory import JobDir
@@ -82,7 +82,7 @@ def test_a_column_of_numbers_is_one_where_each_is_held_exactly(
 
 @given(st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.integers(-(1 << 80), 1 << 80)))
 def test_a_number_that_python_writes_comes_back_as_it_is_or_stays_text(value: float) -> None:
-    found = number(repr(value))
+    found = as_number(repr(value))
     if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
         assert found is None
     else:
@@ -94,7 +94,7 @@ def test_a_number_that_python_writes_comes_back_as_it_is_or_stays_text(value: fl
 @example("1e99999999999999999999")
 @example("0e5")
 def test_a_number_has_the_value_of_its_text_to_all_its_digits(text: str) -> None:
-    found = number(text)
+    found = as_number(text)
     if isinstance(found, int):
         assert str(found) == text
     elif found is not None:

@@ -6,7 +6,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from coordinator.sources.vectors import vectors as room
 from coordinator.sources.vectors.vectors import Vectors, open_vectors
 from shared.errors import SourceError, UsageError
 from shared.job.partition.sealing import METADATA_SCHEMA
@@ -94,7 +93,7 @@ def test_a_folder_of_parquet_files_brings_its_own_metadata(tmp_path: Path) -> No
 
 def test_blocks_are_small_whatever_a_file_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.save(tmp_path / "v.npy", drawn(10))
-    monkeypatch.setattr(room, "BLOCK_VALUES", 13)
+    monkeypatch.setattr("coordinator.sources.vectors.vectors.BLOCK_VALUES", 13)
     blocks = list(open_vectors(str(tmp_path / "v.npy")).blocks(1, 9))
     assert [(start, len(block)) for start, block in blocks] == [(1, 3), (4, 3), (7, 2)]
 
