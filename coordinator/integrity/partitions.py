@@ -1,4 +1,5 @@
 """Verify the partitions of a job: seals with their files, and the committed chunks of those that are under way."""
+# Over 250 lines: a chunk and a retry are judged by which seals are whole, so all of them share one state.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field

@@ -5,10 +5,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from functools import reduce
 
 from coordinator.jobs.create import accept_failures, make_or_open, require_sizes
 from coordinator.jobs.index_request import NOTHING_TYPED, Typed
+from coordinator.jobs.patience import Patience
 from coordinator.jobs.progress import Progress, ProgressReader
 from coordinator.jobs.reconcile import Look, Reconciler
 from coordinator.jobs.source import move
@@ -20,22 +20,19 @@ from coordinator.sources.choosing import EVERYTHING, Choice
 from coordinator.sources.listing import SNIFF_HINT
 from shared.broker.connection import CONNECTION_ERRORS, connect, make_app, refused
 from shared.broker.troubles import Trouble, clear_troubles
-from shared.errors import BrokerRefuses, JobError, LookalikeError, StoreError, WorkerFailed
+from shared.errors import BrokerRefuses, JobError, LookalikeError, StoreError
 from shared.errors.remedy import Remedy
 from shared.job.builds import IndexInfo
 from shared.job.directory import JobDir
 from shared.job.identity import known_as
 from shared.job.manifest import Manifest
 from shared.job.opened import OpenJob
-from shared.messages.tasks import EMBED_QUEUE, MERGE_QUEUE
 from shared.settings import Settings
 
 STOPPING = "Stopping; the batch under way ends first …"
 LOOK_SECONDS = 1.0
 # A look at a store is some ten requests, which take their time and may cost money.
 STORE_LOOK_SECONDS = 4.0
-# A worker that can't do what it was asked offers it again after ten seconds, to itself if there is no other.
-_HOPELESS_TIMES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +161,7 @@ def run_job(
     look_seconds = STORE_LOOK_SECONDS if job.in_store else LOOK_SECONDS
     with connect(settings) as client:
         reconciler = Reconciler(make_app(settings), client, reader)
-        patience = _Patience(reconciler.others_consume)
+        patience = Patience(reconciler.others_consume)
         told: set[str] = set()
         first = True
         last: Look | None = None
@@ -217,43 +214,3 @@ def _notice(said: str, trouble: Trouble) -> str | LookalikeError:
     if trouble.remedy is None:
         return said
     return LookalikeError(f"{trouble.owner}: {trouble.found}", remedy=trouble.remedy)
-
-
-def _hopeless(job: str, troubles: Sequence[Trouble]) -> WorkerFailed:
-    """What to raise for troubles that no waiting ends, with the remedies of all of them."""
-    reasons = {trouble.sentence: trouble.error for trouble in troubles}
-    found = [reasons[sentence].found for sentence in sorted(reasons)]
-    remedies = [error.remedy for error in reasons.values() if error.remedy is not None]
-    distinct = [remedy for place, remedy in enumerate(remedies) if remedy not in remedies[:place]]
-    return WorkerFailed(
-        f"No worker can go on with {job}: {' '.join(said if said.endswith('.') else f'{said}.' for said in found)} "
-        "What is committed is safe; run the same command again when that is mended.",
-        remedy=reduce(Remedy.followed_by, distinct) if distinct else None,
-    )
-
-
-class _Patience:
-    """Gives up when a worker has reported trouble three times, nothing got done meanwhile, and nobody else works.
-
-    Counted by worker: many that hiccup once each, as when a mount comes back, are no reason to end. Nor is one in
-    trouble while another waits for work: who gets a message is chance. `others_consume` is asked last, as it is slow.
-    """
-
-    def __init__(self, others_consume: Callable[[str, set[str]], bool]) -> None:
-        self._others_consume = others_consume
-        self._done = -1
-        self._times_before: dict[str, int] = {}
-
-    def check(self, look: Look) -> None:
-        times = {trouble.owner: trouble.times for trouble in look.troubles}
-        others = any(holder.owner not in times for holder in look.holders)
-        forgotten = any(times.get(owner, 0) < count for owner, count in self._times_before.items())
-        if look.progress.done != self._done or others or forgotten:
-            self._done = look.progress.done
-            self._times_before = times
-            return
-        if any(count - self._times_before.get(owner, 0) >= _HOPELESS_TIMES for owner, count in times.items()):
-            if self._others_consume(MERGE_QUEUE if look.progress.copies_done else EMBED_QUEUE, set(times)):
-                self._times_before = times
-                return
-            raise _hopeless(look.progress.job, look.troubles)

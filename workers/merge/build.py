@@ -1,4 +1,5 @@
 """From the sealed partitions of a job to a promoted index: check, train, add, measure, promote."""
+# Over 250 lines: a merge is one sequence, and whoever changes a step has to see what comes before and after.
 
 import time
 from collections.abc import Callable, Iterator, Sequence

@@ -1,16 +1,12 @@
 """From query vectors to hits, one way: the cache of answers, candidates from the index, exact rerank, hits."""
 
-import hashlib
 import math
 import os
-import threading
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from cachetools import LRUCache
 
 from shared.errors import CorruptFile, FingerprintMismatch, QueryError
 from shared.errors.remedy import Remedy
@@ -22,6 +18,7 @@ from shared.job.partition import ledger
 from shared.job.source.moved import read_moved
 from shared.messages.filter import Filter
 from shared.messages.search import MAX_K, Hit
+from workers.search.answer_cache import AnswerCache
 from workers.search.filters import Chosen, Filters
 from workers.search.width import Width, width_of
 from workers.vectors.ann import faiss_index
@@ -70,7 +67,7 @@ class Searcher:
         self._index = index
         self._images = images
         self._nlist = nlist
-        self._cache = _Answers(cache_size)
+        self._cache = AnswerCache(cache_size)
         self._filters = filters or Filters(stored.ids)
         self._held = held
 
@@ -249,25 +246,3 @@ class Searcher:
             raise QueryError(f"Query vector {bad[0] + 1} of {len(vectors)} holds {what}, so nothing is similar to it.")
         units: Floats = (vectors / lengths[:, None]).astype(np.float32)
         return units
-
-
-class _Answers:
-    """The answers given last, by query; an answer that is asked for again moves to the front."""
-
-    def __init__(self, size: int) -> None:
-        self._answers: LRUCache[bytes, tuple[Hit, ...]] = LRUCache(size)
-        self._lock = threading.Lock()
-
-    def key(self, unit: Floats, how: bytes) -> bytes:
-        if not self._answers.maxsize:
-            return b""
-        return hashlib.blake2b(unit.tobytes() + how, digest_size=32).digest()
-
-    def get(self, key: bytes) -> Sequence[Hit] | None:
-        with self._lock:
-            return self._answers.get(key)
-
-    def put(self, key: bytes, hits: tuple[Hit, ...]) -> None:
-        if self._answers.maxsize:
-            with self._lock:
-                self._answers[key] = hits

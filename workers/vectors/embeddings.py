@@ -5,7 +5,6 @@ import resource
 import time
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from types import SimpleNamespace
 from typing import Final
 
 import numpy as np
@@ -17,6 +16,7 @@ from shared.job.directory import JobDir
 from shared.job.partition import ledger, sealing
 from shared.job.partition.ledger import Seal
 from shared.vectors import widen
+from workers.vectors.scattered_rows import ScatteredRows
 
 Half = npt.NDArray[np.float16]
 Floats = npt.NDArray[np.float32]
@@ -24,7 +24,6 @@ Rows = npt.NDArray[np.int64]
 
 BLOCK_ROWS: Final = 8_192
 """Rows that a stage holds as float32 at once: 59 MB at 1,792 dimensions."""
-
 
 # A warm row of 1,792 dimensions is copied in half a microsecond, a cold one in 40 and more.
 _WARM_SECONDS = 5e-6
@@ -48,7 +47,7 @@ class StoredEmbeddings:
         self._gapless = len(ids) > 0 and int(ids[-1] - ids[0]) == len(ids) - 1
         self._cold = True
         self._parts: list[Half] = [np.ascontiguousarray(part) for part in parts]
-        self._places = _Places(self._parts, dim)
+        self._places = ScatteredRows(self._parts, dim)
         self._maps = [part.base if isinstance(part.base, mmap.mmap) else None for part in parts]
         self._starts = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
 
@@ -195,38 +194,6 @@ def _waits() -> float:
     if not hasattr(resource, "RUSAGE_THREAD"):
         return time.perf_counter()
     return resource.getrusage(resource.RUSAGE_THREAD).ru_majflt
-
-
-class _Places:
-    """Rows of several arrays, copied in one call, wherever they lie in memory.
-
-    A call for each array would take longer than the copying: two hundred candidates lie in forty partitions.
-    """
-
-    def __init__(self, parts: Sequence[Half], dim: int) -> None:
-        self._dim = dim
-        self._row_bytes = 2 * dim
-        addresses = np.array([part.ctypes.data for part in parts], dtype=np.int64)
-        filled = [part for part in parts if len(part)]
-        first = min((part.ctypes.data for part in filled), default=0)
-        last = max((part.ctypes.data + part.nbytes for part in filled), default=0) - self._row_bytes
-        self._offsets = addresses - first
-        # A row at each byte from the first part's beginning to the last row of the last. Only where a part has a row is
-        # any of it ever read. The parts live as long as the array, and it is no part of itself, which would keep
-        # mappings that nobody uses until Python looks for such rings.
-        described = {
-            "version": 3,
-            "data": (first, True),
-            "typestr": f"|V{self._row_bytes}",
-            "shape": (last - first + 1 if filled else 0,),
-            "strides": (1,),
-        }
-        self._every_byte = np.asarray(SimpleNamespace(__array_interface__=described, parts=parts))
-
-    def rows(self, numbers: Rows, local: Rows) -> Half:
-        """A copy of the rows `local` of the parts `numbers`, both int64 [n], which must be there: float16 [n, d]."""
-        found: Half = self._every_byte[self._offsets[numbers] + local * self._row_bytes].view(np.float16)
-        return found.reshape(-1, self._dim)
 
 
 class _SomeEmbeddings(StoredEmbeddings):

@@ -1,4 +1,5 @@
 """The ledger: sealed partitions and their markers; with the checkpoints, the only truth about progress."""
+# Over 250 lines: what writes the marker of a seal and what reads and checks one have to agree.
 
 import json
 import time

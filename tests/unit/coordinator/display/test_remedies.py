@@ -16,7 +16,7 @@ from coordinator.display import hits, job_view, remedies, terminal
 from coordinator.display.remedies import typed
 from coordinator.integrity.findings import Finding, Kind
 from coordinator.jobs.activity import AtWork
-from coordinator.jobs.run import _hopeless
+from coordinator.jobs.patience import hopeless
 from shared.broker.troubles import Trouble, clear_troubles, report_trouble, reported_troubles
 from shared.errors import (
     CorruptFile,
@@ -231,13 +231,13 @@ def test_when_no_worker_can_go_on_the_remedies_of_all_of_them_are_told_once() ->
         Trouble("c", str(SourceError("20 are not there.", remedy=ACCEPT)), 3, "20 are not there.", ACCEPT),
         Trouble("d", str(CorruptFile("C is cut short", remedy=REPAIR)), 3, "C is cut short", REPAIR),
     ]
-    failed = _hopeless("/jobs/my job", told)
+    failed = hopeless("/jobs/my job", told)
     assert failed.found == (
         "No worker can go on with /jobs/my job: 20 are not there. B is cut short. C is cut short. The disk is full. "
         "What is committed is safe; run the same command again when that is mended."
     )
     assert failed.remedy == REPAIR.followed_by(ACCEPT)
-    assert _hopeless("/j", told[1:2]).remedy is None
+    assert hopeless("/j", told[1:2]).remedy is None
 
 
 def test_the_command_line_prints_the_command(capsys: pytest.CaptureFixture[str]) -> None:

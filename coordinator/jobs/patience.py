@@ -1,0 +1,53 @@
+"""Patience with workers in trouble: when no waiting will bring a job on, and what is said then."""
+
+from collections.abc import Callable, Sequence
+from functools import reduce
+
+from coordinator.jobs.reconcile import Look
+from shared.broker.troubles import Trouble
+from shared.errors import WorkerFailed
+from shared.errors.remedy import Remedy
+from shared.messages.tasks import EMBED_QUEUE, MERGE_QUEUE
+
+# A worker that can't do what it was asked offers it again after ten seconds, to itself if there is no other.
+_HOPELESS_TIMES = 3
+
+
+def hopeless(job: str, troubles: Sequence[Trouble]) -> WorkerFailed:
+    """What to raise for troubles that no waiting ends, with the remedies of all of them."""
+    reasons = {trouble.sentence: trouble.error for trouble in troubles}
+    found = [reasons[sentence].found for sentence in sorted(reasons)]
+    remedies = [error.remedy for error in reasons.values() if error.remedy is not None]
+    distinct = [remedy for place, remedy in enumerate(remedies) if remedy not in remedies[:place]]
+    return WorkerFailed(
+        f"No worker can go on with {job}: {' '.join(said if said.endswith('.') else f'{said}.' for said in found)} "
+        "What is committed is safe; run the same command again when that is mended.",
+        remedy=reduce(Remedy.followed_by, distinct) if distinct else None,
+    )
+
+
+class Patience:
+    """Gives up when a worker has reported trouble three times, nothing got done meanwhile, and nobody else works.
+
+    Counted by worker: many that hiccup once each, as when a mount comes back, are no reason to end. Nor is one in
+    trouble while another waits for work: who gets a message is chance. `others_consume` is asked last, as it is slow.
+    """
+
+    def __init__(self, others_consume: Callable[[str, set[str]], bool]) -> None:
+        self._others_consume = others_consume
+        self._done = -1
+        self._times_before: dict[str, int] = {}
+
+    def check(self, look: Look) -> None:
+        times = {trouble.owner: trouble.times for trouble in look.troubles}
+        others = any(holder.owner not in times for holder in look.holders)
+        forgotten = any(times.get(owner, 0) < count for owner, count in self._times_before.items())
+        if look.progress.done != self._done or others or forgotten:
+            self._done = look.progress.done
+            self._times_before = times
+            return
+        if any(count - self._times_before.get(owner, 0) >= _HOPELESS_TIMES for owner, count in times.items()):
+            if self._others_consume(MERGE_QUEUE if look.progress.copies_done else EMBED_QUEUE, set(times)):
+                self._times_before = times
+                return
+            raise hopeless(look.progress.job, look.troubles)
