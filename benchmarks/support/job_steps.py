@@ -25,6 +25,7 @@ from coordinator.sources.vectors.vectors import open_vectors
 from shared.job import builds
 from shared.job.directory import JobDir
 from shared.job.index_request import IndexRequest, write_index_request
+from shared.job.local.job_files import JobFiles
 from shared.job.manifest import load_manifest
 from shared.job.partition import ledger
 from shared.processes.memory import Peak
@@ -99,7 +100,7 @@ def _truth(job: JobDir, path: str) -> dict[str, Any]:
 
 def _search(job: JobDir, build: str, path: str) -> dict[str, Any]:
     queries = Queries.load(Path(path))
-    searcher = Searcher.open(job, build, cache_size=0)
+    searcher = Searcher.open(JobFiles.of(job), build, cache_size=0)
     judged = queries.judged(_ids(searcher.search_many(queries.vectors, K)))  # Brings the pages into memory, too.
     single = [_singles(searcher.search, queries.vectors[: queries.fresh]) for _ in range(RUNS)]
     batched = [_batches(searcher, queries.vectors) for _ in range(RUNS)]
@@ -119,7 +120,7 @@ def _search(job: JobDir, build: str, path: str) -> dict[str, Any]:
 
 def _exact(job: JobDir, build: str, path: str) -> dict[str, Any]:
     queries = Queries.load(Path(path))
-    searcher = Searcher.open(job, build, cache_size=0)
+    searcher = Searcher.open(JobFiles.of(job), build, cache_size=0)
     times = _singles(lambda vector, k: searcher.search(vector, k, exact=True), queries.vectors[:_EXACT_QUERIES])
     return {"queries": len(times), "p50_ms": round(float(np.median(times)), 1)}
 
@@ -158,7 +159,7 @@ def _bare(made: Any, nprobe: int, vectors: Any, k: int) -> Any:
 
 
 def _stored(job: JobDir) -> StoredEmbeddings:
-    return StoredEmbeddings.open(job, list(ledger.sealed(job, load_manifest(job))))
+    return StoredEmbeddings.open(JobFiles.of(job), list(ledger.sealed(job, load_manifest(job))))
 
 
 def _ids(answers: list[list[Any]]) -> Any:

@@ -25,14 +25,12 @@ from shared.errors.remedy import Remedy
 from shared.job.builds import IndexInfo
 from shared.job.directory import JobDir
 from shared.job.identity import known_as
+from shared.job.local.job_files import JobFiles
 from shared.job.manifest import Manifest
 from shared.messages.tasks import EMBED_QUEUE, MERGE_QUEUE
 from shared.settings import Settings
 
 STOPPING = "Stopping; the batch under way ends first …"
-LOOK_SECONDS = 1.0
-# A look at a store is some ten requests, which take their time and may cost money.
-STORE_LOOK_SECONDS = 4.0
 # A worker that can't do what it was asked offers it again after ten seconds, to itself if there is no other.
 _HOPELESS_TIMES = 3
 
@@ -161,7 +159,7 @@ def run_job(
     job directory is not right. A broker that is away is waited for, and so is a store, unless it refuses.
     """
     reader = ProgressReader(job, manifest)
-    look_seconds = STORE_LOOK_SECONDS if job.in_store else LOOK_SECONDS
+    look_seconds = JobFiles.of(job, settings).look_seconds
     with connect(settings) as client:
         reconciler = Reconciler(make_app(settings), client, reader)
         patience = _Patience(reconciler.others_consume)

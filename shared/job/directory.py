@@ -195,6 +195,14 @@ class JobDir:
         """The attempts at a partition that lie there, by name."""
         return sorted(self._attempt_dir(partition).glob("attempt_*.txt"))
 
+    def attempts_inside(self, partition: int) -> list[Path]:
+        """Those attempts that lie in the job."""
+        return [] if self.in_store else self.attempts(partition)
+
+    def attempts_outside(self, partition: int) -> list[Path]:
+        """Those attempts that lie on this machine's disk, outside the job."""
+        return self.attempts(partition) if self.in_store else []
+
     def _attempt_dir(self, partition: int) -> Path:
         return self.local_dir("attempts") / f"{partition:04d}" if self.in_store else self.chunk_dir(partition)
 

@@ -15,9 +15,9 @@ from shared.errors.remedy import Remedy
 from shared.job import builds
 from shared.job.altered_copies import Copies, usable_copies
 from shared.job.builds import IndexInfo
-from shared.job.cache import Held, JobCache, held_for
 from shared.job.directory import JobDir
 from shared.job.index_request import IndexRequest, read_index_request
+from shared.job.local.job_files import Entry, JobFiles
 from shared.job.manifest import Manifest, load_manifest, maker_of
 from shared.job.partition import ledger
 from shared.job.partition.ledger import Seal
@@ -74,25 +74,22 @@ def merge(
         return current
     request = asked or IndexRequest(recall=settings.recall_target)
     seconds: dict[str, float] = {}
-    held = held_for(job, settings)
+    job_files = JobFiles.of(job, settings)
     with _timed(seconds, "checking"):
-        stored = _checked(job, seals, held, report)
+        stored = _checked(job_files, seals, report)
         copies = _copies(job, digest)
     plan = choose(len(stored), stored.dim, request)
-    # Of a job in a store, a build is made on this machine: an index is written, mapped and gone on with in place.
-    work = JobCache.of(settings).build_dir(job) if job.in_store else job.index_dir
+    work = job_files.work_dir
     build = directories.claim(job, digest, {"digest": digest, "plan": asdict(plan), "seed": SEED}, work)
     directories.remove_stale(job, build)
     try:
         info = _built(job, seals, stored, copies, plan, request, report, work, build, digest, seconds)
-        if held is not None:
-            _send(job, info, work / build, report)
+        job_files.publish(info, lambda share: report("promoting", share))
         report("promoting", 0.0)  # The last moment for the caller to end a merge that lost its claim.
         builds.write_info(job, info)
         if not info.refused:
             builds.promote(job, build)
-        if held is not None:
-            _keep(job, info, work, held)
+        job_files.keep(info)
         directories.finish(job, build)
     except (CorruptFile, JobError):
         directories.give_up(job, build)  # Whatever else ends it, the next merge goes on with what is there.
@@ -100,25 +97,11 @@ def merge(
     return info
 
 
-def _send(job: JobDir, info: IndexInfo, made: Path, report: Report) -> None:
-    """Send the files of a build, but its index.json, to the job's store."""
-    for number, name in enumerate(info.files):
-        report("promoting", number / len(info.files))
-        files.send(made / name, job.build_dir(info.build) / name)
-
-
-def _keep(job: JobDir, info: IndexInfo, work: Path, held: Held) -> None:
-    """Keep the files of a build that was sent as the copies that queries are answered from, and nothing else of it."""
-    for name, entry in info.files.items():
-        held.take(work / info.build / name, job.build_dir(info.build) / name, entry)
-    files.remove_all(work)
-
-
-def _checked(job: JobDir, seals: Sequence[Seal], held: Held | None, report: Report) -> StoredEmbeddings:
+def _checked(job_files: JobFiles, seals: Sequence[Seal], report: Report) -> StoredEmbeddings:
     """The embeddings of all partitions, once each file was compared with its seal."""
     # Two at a time: hashing leaves the disk waiting, and the disk the hashing.
     with ThreadPoolExecutor(2, thread_name_prefix="check") as pool:
-        checks = [pool.submit(_check_bytes, job, seal, held) for seal in seals]
+        checks = [pool.submit(_check_bytes, job_files, seal) for seal in seals]
         try:
             for done, check in enumerate(checks):
                 report("checking", done / len(seals))
@@ -126,7 +109,7 @@ def _checked(job: JobDir, seals: Sequence[Seal], held: Held | None, report: Repo
         finally:
             pool.shutdown(cancel_futures=True)
     report("checking", 1.0)
-    return StoredEmbeddings.open(job, seals, held=held)
+    return StoredEmbeddings.open(job_files, seals)
 
 
 def _copies(job: JobDir, digest: str) -> Copies | None:
@@ -267,16 +250,19 @@ def _require_all(job: JobDir, manifest: Manifest, seals: Sequence[Seal]) -> None
         )
 
 
-def _check_bytes(job: JobDir, seal: Seal, held: Held | None) -> None:
+def _check_bytes(job_files: JobFiles, seal: Seal) -> None:
     """Compare a partition's embeddings and metadata with its seal, so that no flipped bit becomes a wrong answer."""
-    for path in (job.img_emb(seal.partition), job.metadata(seal.partition)):
-        if held is not None:
-            held.file(path, seal.entry(job, path), check=True)
-        elif not path.is_file() or files.sha256_of(path) != seal.entry(job, path)["sha256"]:
+    job = job_files.job
+
+    def compare(path: Path, entry: Entry) -> None:
+        if not path.is_file() or files.sha256_of(path) != entry["sha256"]:
             raise CorruptFile(
                 f"{path} is missing or has another checksum than its seal says",
                 remedy=Remedy("repair", str(job.path), "takes the partition back", then=load_manifest(job).again()),
             )
+
+    for path in (job.img_emb(seal.partition), job.metadata(seal.partition)):
+        job_files.local(path, seal.entry(job, path), compare=compare)
 
 
 @contextmanager

@@ -31,6 +31,7 @@ from shared.job import builds
 from shared.job.builds import IndexInfo
 from shared.job.directory import JobDir
 from shared.job.index_request import IndexRequest, write_index_request
+from shared.job.local.job_files import StoreFiles
 from shared.job.manifest import load_manifest, write_manifest
 from shared.job.partition import checkpoint, ledger
 from shared.messages.filter import Filter
@@ -264,13 +265,13 @@ def test_a_new_build_and_an_earlier_one_are_noticed_in_a_store(
     made = whole_job(url)
     first = merged(made, settings)
     pool = SearcherPool(settings)
-    monkeypatch.setattr("workers.search.pool._STORE_SECONDS", 3_600.0)
+    monkeypatch.setattr(StoreFiles, "believed_seconds", 3_600.0)
     opened = pool.searcher(made.job)
     write_index_request(made.job, IndexRequest(index="hnsw", recall=0.9))
     second = merged(made, settings)
     assert first.build != second.build == builds.current_build(made.job)
     assert pool.searcher(made.job) is opened  # It was looked at just now.
-    monkeypatch.setattr("workers.search.pool._STORE_SECONDS", 0.0)
+    monkeypatch.setattr(StoreFiles, "believed_seconds", 0.0)
     newer = pool.searcher(made.job)
     assert newer is not opened
     assert rollback(made.job).now.build == first.build
@@ -323,7 +324,7 @@ def test_a_killed_merge_goes_on_on_its_machine_and_is_begun_anew_on_another(
     def killed(*arguments: Any) -> None:
         raise Killed
 
-    monkeypatch.setattr(merging, "_send", killed)
+    monkeypatch.setattr(StoreFiles, "publish", killed)
     with pytest.raises(Killed):
         merged(made, settings)
     (left,) = builds.build_names(made.job)
@@ -341,7 +342,7 @@ def test_a_killed_merge_goes_on_on_its_machine_and_is_begun_anew_on_another(
     assert trained == []
 
     again = whole_job(f"{url}-again")
-    monkeypatch.setattr(merging, "_send", killed)
+    monkeypatch.setattr(StoreFiles, "publish", killed)
     with pytest.raises(Killed):
         merged(again, settings)
     (left,) = builds.build_names(again.job)

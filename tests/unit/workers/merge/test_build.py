@@ -11,6 +11,7 @@ from shared.errors import CorruptFile, FingerprintMismatch, JobError, SettingsEr
 from shared.job import builds
 from shared.job.directory import JobDir
 from shared.job.index_request import IndexRequest, write_index_request
+from shared.job.local.job_files import JobFiles
 from shared.job.partition import ledger
 from shared.processes.control import Stopped
 from shared.settings import Settings
@@ -84,7 +85,7 @@ def test_a_large_job_gets_an_ivf_pq_index_that_reaches_its_recall(large: Large) 
 
 def test_the_recorded_recall_holds_for_queries_it_was_not_tuned_on(large: Large) -> None:
     made, info, _ = large
-    searcher = Searcher.open(made.job, info.build)
+    searcher = Searcher.open(JobFiles.of(made.job), info.build)
     measured = recall.measure(searcher, searcher.stored, queries=300, seed=77)
     assert measured.recall is not None
     assert measured.recall > 0.97
@@ -96,7 +97,7 @@ def test_the_recorded_recall_holds_for_queries_it_was_not_tuned_on(large: Large)
 
 def test_every_image_of_a_large_job_is_found_by_itself(large: Large) -> None:
     made, info, _ = large
-    searcher = Searcher.open(made.job, info.build)
+    searcher = Searcher.open(JobFiles.of(made.job), info.build)
     rows = np.random.default_rng(3).permutation(len(made.ids))[:300]
     hits = searcher.search_many(made.embeddings[rows].astype(np.float32), 1)
     assert np.mean([found[0].id == own for found, own in zip(hits, made.ids[rows], strict=True)]) > 0.99
@@ -142,7 +143,7 @@ def test_a_search_is_tuned_to_the_recall_asked_for_and_the_width_is_recorded(tmp
     assert found[0.2].rerank_depth < found[0.97].rerank_depth
     assert found[0.97].recall_at_10 >= 0.97  # type: ignore[operator]
     assert found[0.2].recall_at_10 < 0.97  # type: ignore[operator]
-    opened = Searcher.open(made.job, found[0.97].build)
+    opened = Searcher.open(JobFiles.of(made.job), found[0.97].build)
     assert opened.width == width_of(found[0.97])
 
 
@@ -217,7 +218,7 @@ def test_a_collection_of_one_photo_many_times_is_indexed(tmp_path: Path) -> None
     made = make_job(tmp_path / "job", np.ones((1_500, 24)), partition_size=600, chunk_size=600)
     info = merge(made.job, made.manifest, Settings(), quiet, poor_ivf)
     assert (info.recall_at_10, info.ntotal) == (1.0, 1_500)
-    hits = Searcher.open(made.job, info.build).search(np.ones(24), 10, exact=True)
+    hits = Searcher.open(JobFiles.of(made.job), info.build).search(np.ones(24), 10, exact=True)
     assert [hit.id for hit in hits] == list(range(10))
 
 
@@ -237,7 +238,7 @@ def test_a_job_whose_images_all_failed_says_where_the_reasons_are(tmp_path: Path
 def test_a_partition_that_failed_as_a_whole_is_no_obstacle(tmp_path: Path) -> None:
     made = make_job(tmp_path / "job", failed=range(25, 50))
     info = merged(made)
-    hits = Searcher.open(made.job, info.build).search(made.embeddings[30].astype(np.float32), 35)
+    hits = Searcher.open(JobFiles.of(made.job), info.build).search(made.embeddings[30].astype(np.float32), 35)
     assert hits[0].id == 55
     assert sorted(hit.id for hit in hits) == made.ids.tolist()
 
@@ -318,7 +319,7 @@ def test_a_merge_that_ends_midway_leaves_the_promoted_index_whole(
     assert set(builds.build_names(made.job)) == left
     after = pool.searcher(made.job).search(np.ones(16))
     assert after != before
-    assert after == Searcher.open(made.job, second.build).search(np.ones(16), exact=True)
+    assert after == Searcher.open(JobFiles.of(made.job), second.build).search(np.ones(16), exact=True)
 
 
 def test_a_merge_that_should_not_run_at_the_same_time_does_no_harm(tmp_path: Path) -> None:
@@ -332,7 +333,7 @@ def test_a_merge_that_should_not_run_at_the_same_time_does_no_harm(tmp_path: Pat
     outer = merge(made.job, made.manifest, Settings(), report)
     assert outer.files == inner[0].files
     assert builds.current_build(made.job) == inner[0].build == outer.build
-    assert Searcher.open(made.job, inner[0].build).ntotal == 60
+    assert Searcher.open(JobFiles.of(made.job), inner[0].build).ntotal == 60
 
 
 def test_only_older_half_built_directories_are_removed(tmp_path: Path) -> None:
@@ -361,7 +362,7 @@ def test_a_broken_index_is_replaced(tmp_path: Path, damage: str) -> None:
     broken[damage]()
     second = merged(made)
     assert second == builds.current_info(made.job)
-    assert Searcher.open(made.job, second.build).ntotal == 60
+    assert Searcher.open(JobFiles.of(made.job), second.build).ntotal == 60
     assert ledger.is_sealed(made.job, 0)
 
 

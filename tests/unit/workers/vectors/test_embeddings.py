@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from shared.errors import CorruptFile, QueryError
+from shared.job.local.job_files import JobFiles
 from shared.job.partition import ledger
 from shared.vectors import widen
 from tests.support.make_job import MadeJob, image_path, make_job, unit
@@ -27,7 +28,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> MadeJob:
 
 @pytest.fixture(scope="module")
 def stored(made: MadeJob) -> StoredEmbeddings:
-    return StoredEmbeddings.open(made.job, list(ledger.sealed(made.job, made.manifest)))
+    return StoredEmbeddings.open(JobFiles.of(made.job), list(ledger.sealed(made.job, made.manifest)))
 
 
 def test_widening_is_exact_for_every_finite_float16() -> None:
@@ -102,14 +103,14 @@ def test_an_embeddings_file_cut_short_is_refused(tmp_path: Path) -> None:
     path = made.job.img_emb(1)
     path.write_bytes(path.read_bytes()[:-2])
     with pytest.raises(CorruptFile, match="img_emb_0001"):
-        StoredEmbeddings.open(made.job, list(ledger.sealed(made.job, made.manifest)))
+        StoredEmbeddings.open(JobFiles.of(made.job), list(ledger.sealed(made.job, made.manifest)))
 
 
 @pytest.mark.parametrize("ids", [np.arange(59), np.arange(60)[::-1], np.repeat(np.arange(30), 2)])
 def test_ids_that_do_not_fit_the_embeddings_are_refused(tmp_path: Path, ids: np.ndarray) -> None:
     made = make_job(tmp_path / "job")
     with pytest.raises(CorruptFile, match=f"60 embeddings; their {len(ids)} image ids"):
-        StoredEmbeddings.open(made.job, list(ledger.sealed(made.job, made.manifest)), ids=ids)
+        StoredEmbeddings.open(JobFiles.of(made.job), list(ledger.sealed(made.job, made.manifest)), ids=ids)
 
 
 def test_images_are_found_by_row_over_all_partitions(tmp_path: Path, made: MadeJob) -> None:
@@ -151,7 +152,7 @@ def test_rows_are_asked_for_ahead_after_the_disk_was_waited_for_and_not_because_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = make_job(tmp_path / "job")
-    stored = StoredEmbeddings.open(made.job, list(ledger.sealed(made.job, made.manifest)))
+    stored = StoredEmbeddings.open(JobFiles.of(made.job), list(ledger.sealed(made.job, made.manifest)))
     asked: list[int] = []
     monkeypatch.setattr(StoredEmbeddings, "_prefetch", lambda self, rows: asked.append(len(rows)))
     waits = iter([0, 0, 0, 0, 3, 3, 3])
