@@ -28,6 +28,7 @@ from shared.job.index_request import IndexRequest, write_index_request
 from shared.job.local.job_files import JobFiles
 from shared.job.manifest import load_manifest
 from shared.job.partition import ledger
+from shared.processes.control import Control
 from shared.processes.memory import Peak
 from shared.settings import Settings
 from shared.vectors import widen
@@ -64,7 +65,9 @@ def _import(job: JobDir, folder: str) -> dict[str, Any]:
 def _merge(job: JobDir, family: str, recall_wanted: str) -> dict[str, Any]:
     write_index_request(job, IndexRequest(index=family, recall=float(recall_wanted)))
     started = time.perf_counter()
-    info = merging.merge(job, load_manifest(job), Settings(), lambda phase, share: None)
+    info = merging.merge(
+        job, load_manifest(job), Settings(), Control(lambda: True, lambda: True, lambda progress: None)
+    )
     wall = time.perf_counter() - started
     used = resource.getrusage(resource.RUSAGE_SELF)
     return {

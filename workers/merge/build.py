@@ -27,7 +27,7 @@ from shared.storage import files
 from workers.evaluate import recall
 from workers.evaluate.accuracy import accuracy_at_10
 from workers.merge import directories, fill, tune
-from workers.merge.fill import Report
+from workers.merge.progress import MergeControl, step
 from workers.search.searcher import Searcher
 from workers.search.width import Width
 from workers.vectors.ann import faiss_index as index
@@ -46,7 +46,7 @@ def merge(
     job: JobDir,
     manifest: Manifest,
     settings: Settings,
-    report: Report,
+    control: MergeControl,
     choose: Callable[[int, int, IndexRequest], IndexPlan] = index.plan_for,
 ) -> IndexInfo:
     """Build, measure and promote the index over all sealed partitions of a job, in memory that does not grow with it.
@@ -58,7 +58,7 @@ def merge(
 
     Raises JobError when a partition is not sealed or no image was embedded, CorruptFile when a sealed file is not what
     its seal says or `embedded + failed = listed` does not hold by id, FingerprintMismatch for another model,
-    SettingsError for a request that can't be fulfilled.
+    SettingsError for a request that can't be fulfilled, Stopped as `step` does.
     """
     seals = list(ledger.sealed(job, manifest))
     _require_all(job, manifest, seals)
@@ -76,16 +76,16 @@ def merge(
     seconds: dict[str, float] = {}
     job_files = JobFiles.of(job, settings)
     with _timed(seconds, "checking"):
-        stored = _checked(job_files, seals, report)
+        stored = _checked(job_files, seals, control)
         copies = _copies(job, digest)
     plan = choose(len(stored), stored.dim, request)
     work = job_files.work_dir
     build = directories.claim(job, digest, {"digest": digest, "plan": asdict(plan), "seed": SEED}, work)
     directories.remove_stale(job, build)
     try:
-        info = _built(job, seals, stored, copies, plan, request, report, work, build, digest, seconds)
-        job_files.publish(info, lambda share: report("promoting", share))
-        report("promoting", 0.0)  # The last moment for the caller to end a merge that lost its claim.
+        info = _built(job, seals, stored, copies, plan, request, control, work, build, digest, seconds)
+        job_files.publish(info, lambda share: step(control, "promoting", share))
+        step(control, "promoting", 0.0)  # The last moment for the caller to end a merge that lost its claim.
         builds.write_info(job, info)
         if not info.refused:
             builds.promote(job, build)
@@ -97,18 +97,18 @@ def merge(
     return info
 
 
-def _checked(job_files: JobFiles, seals: Sequence[Seal], report: Report) -> StoredEmbeddings:
+def _checked(job_files: JobFiles, seals: Sequence[Seal], control: MergeControl) -> StoredEmbeddings:
     """The embeddings of all partitions, once each file was compared with its seal."""
     # Two at a time: hashing leaves the disk waiting, and the disk the hashing.
     with ThreadPoolExecutor(2, thread_name_prefix="check") as pool:
         checks = [pool.submit(_check_bytes, job_files, seal) for seal in seals]
         try:
             for done, check in enumerate(checks):
-                report("checking", done / len(seals))
+                step(control, "checking", done / len(seals))
                 check.result()
         finally:
             pool.shutdown(cancel_futures=True)
-    report("checking", 1.0)
+    step(control, "checking", 1.0)
     return StoredEmbeddings.open(job_files, seals)
 
 
@@ -125,7 +125,7 @@ def _built(
     copies: Copies | None,
     plan: IndexPlan,
     request: IndexRequest,
-    report: Report,
+    control: MergeControl,
     work: Path,
     build: str,
     digest: str,
@@ -142,9 +142,9 @@ def _built(
         )
     queries = recall.drawn(stored, QUERIES, SEED)
     with memory.Peak() as peak:
-        faiss_index = fill.filled(directory, plan, stored, queries, SEED, report, seconds)
+        faiss_index = fill.filled(directory, plan, stored, queries, SEED, control, seconds)
         with _timed(seconds, "measuring"):
-            report("measuring", 0.0)
+            step(control, "measuring", 0.0)
             truth = recall.yardstick(stored, k=10, queries=QUERIES, seed=SEED)
             stored.expect_scattered_reads()
 
@@ -160,7 +160,7 @@ def _built(
                 request.recall,
                 # Hundreds of scattered rows a query, each with the pages around it, would end as the whole file.
                 lambda width, some: recall.measure_against(searcher(width), some, between=stored.release),
-                lambda share: report("measuring", share),
+                lambda share: step(control, "measuring", share),
             )
             found = {} if copies is None else accuracy_at_10(searcher(tuned.width), copies)
     promoted = directories.usable(job, digest)

@@ -13,6 +13,7 @@ from shared.errors import UsageError
 from shared.job.index_request import IndexRequest, write_index_request
 from shared.job.local.job_files import JobFiles
 from shared.settings import Settings
+from tests.support.controls import UNWATCHED
 from tests.support.make_job import MadeJob, clustered, make_job
 from workers.merge.build import merge
 from workers.search.searcher import Searcher
@@ -30,7 +31,7 @@ VECTORS = clustered(130, 24, seed=5)
 
 def merged(made: MadeJob, request: IndexRequest) -> str:
     write_index_request(made.job, request)
-    return merge(made.job, made.manifest, Settings(), lambda phase, share: None).build
+    return merge(made.job, made.manifest, Settings(), UNWATCHED).build
 
 
 @pytest.fixture(scope="module")

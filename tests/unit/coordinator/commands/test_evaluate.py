@@ -24,6 +24,7 @@ from shared.job.builds import IndexInfo
 from shared.job.directory import JobDir
 from shared.job.partition import ledger
 from shared.settings import Settings
+from tests.support.controls import UNWATCHED
 from tests.support.make_job import MadeJob, clustered, make_job
 from tests.unit.conftest import Run
 from tests.unit.coordinator.jobs.test_progress import build
@@ -42,7 +43,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> MadeJob:
     """A job of 400 images, two of which failed, with an index; leave it as it is."""
     path = tmp_path_factory.mktemp("evaluated") / "job"
     made = make_job(path, clustered(COUNT, DIM), failed=(3, 4), partition_size=150, chunk_size=50)
-    merging.merge(made.job, made.manifest, Settings(), lambda phase, part: None)
+    merging.merge(made.job, made.manifest, Settings(), UNWATCHED)
     return made
 
 

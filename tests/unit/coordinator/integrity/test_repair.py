@@ -16,6 +16,7 @@ from shared.job.directory import JobDir
 from shared.job.manifest import load_manifest
 from shared.job.partition import checkpoint, ledger
 from shared.settings import Settings
+from tests.support.controls import UNWATCHED
 from tests.unit.coordinator.integrity.test_verify import (
     DAMAGES,
     age,
@@ -66,7 +67,7 @@ def finish(job: JobDir) -> None:
         commit(job, manifest, number, chunk, paths)
     for partition in manifest.partitions:
         ledger.seal_partition(job, manifest, partition)
-    merging.merge(job, manifest, Settings(), lambda phase, share: None)
+    merging.merge(job, manifest, Settings(), UNWATCHED)
 
 
 def sealed_bytes(job: JobDir) -> dict[str, bytes]:

@@ -25,6 +25,7 @@ from shared.job.partition import checkpoint, ledger
 from shared.job.partition.checkpoint import ImageRow
 from shared.settings import Settings
 from shared.storage import files
+from tests.support.controls import UNWATCHED
 from tests.support.make_job import make_job, unit
 from workers.merge import build as merging
 
@@ -64,7 +65,7 @@ def job_of_a_list(
     for number in sealed:
         ledger.seal_partition(made.job, manifest, manifest.partition(number))
     if index:
-        merging.merge(made.job, manifest, Settings(), lambda phase, share: None)
+        merging.merge(made.job, manifest, Settings(), UNWATCHED)
     return made.job, manifest
 
 

@@ -32,6 +32,7 @@ from shared.job.manifest import Manifest, load_manifest
 from shared.job.partition import ledger
 from shared.job.partition.sealing import open_embeddings
 from shared.settings import Settings
+from tests.support.controls import UNWATCHED
 from tests.support.make_job import make_job, unit
 from workers.merge.build import merge
 from workers.models.embedder import load_embedder
@@ -138,7 +139,7 @@ def test_an_index_is_built_over_it_and_finds_each_vector(
 ) -> None:
     monkeypatch.setattr(vectors, "BLOCK_VALUES", block * 16)
     manifest = imported(source, job)
-    info = merge(job, manifest, SMALL, lambda phase, done: None)
+    info = merge(job, manifest, SMALL, UNWATCHED)
     assert (info.ntotal, info.dim, info.recall_at_10) == (22, 16, 1.0)
     assert ProgressReader(job, manifest).read().index_is_current
 
@@ -315,7 +316,7 @@ def test_vectors_that_all_lack_a_direction_are_a_job_without_an_index(tmp_path: 
     assert (progress.embedded, progress.failed) == (0, 12)
     assert list(verify(job, Checked())) == []
     with pytest.raises(JobError, match=r"None of the 12 images .* 12 failed"):
-        merge(job, manifest, SMALL, lambda phase, done: None)
+        merge(job, manifest, SMALL, UNWATCHED)
 
 
 def test_files_whose_columns_differ_are_one_job_with_all_of_them(tmp_path: Path, job: JobDir) -> None:
@@ -438,7 +439,7 @@ def searched(job: JobDir) -> None:
 
 
 def merged_again(job: JobDir) -> None:
-    merge(job, load_manifest(job), Settings(), lambda phase, share: None)
+    merge(job, load_manifest(job), Settings(), UNWATCHED)
 
 
 def rolled_back(job: JobDir) -> None:

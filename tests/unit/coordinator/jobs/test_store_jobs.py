@@ -39,6 +39,7 @@ from shared.models import ModelSpec
 from shared.settings import Settings, load_settings
 from shared.storage import files
 from shared.storage.stores import StorePath, any_path
+from tests.support.controls import UNWATCHED
 from tests.support.make_job import MadeJob, image_path, make_job
 from workers.embed.attempts import Attempt
 from workers.evaluate import altered_copies
@@ -217,7 +218,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def merged(made: MadeJob, settings: Settings) -> IndexInfo:
-    return merging.merge(made.job, load_manifest(made.job), settings, lambda phase, share: None)
+    return merging.merge(made.job, load_manifest(made.job), settings, UNWATCHED)
 
 
 def test_an_index_is_built_for_a_job_in_a_store_and_searched_from_copies(
@@ -397,7 +398,7 @@ def test_vectors_are_imported_into_a_store(url: str, settings: Settings, tmp_pat
     for _ in range(2):
         manifest = import_vectors(opened, job, small, lambda doing, count: None)
     assert list(verify(job, Checked())) == []
-    merging.merge(job, manifest, settings, lambda phase, share: None)
+    merging.merge(job, manifest, settings, UNWATCHED)
     searcher = SearcherPool(settings).searcher(job)
     assert [searcher.search(vectors[row], 1)[0].id for row in (0, 30, 59)] == [0, 30, 59]
 

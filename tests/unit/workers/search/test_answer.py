@@ -17,6 +17,7 @@ from shared.messages.filter import Filter
 from shared.messages.search import Query, SearchJob
 from shared.models import DECODES, imported_model, resolve_model
 from shared.settings import Settings
+from tests.support.controls import UNWATCHED
 from tests.support.ending_decoders import ending
 from tests.support.make_job import make_job
 from workers.images.decode import decode
@@ -51,7 +52,7 @@ def test_a_query_image_without_a_direction_has_its_error_and_the_others_their_hi
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = make_job(tmp_path / "job", listed=30, dim=DIM, partition_size=30)
-    merge(made.job, made.manifest, Settings(), lambda phase, share: None)
+    merge(made.job, made.manifest, Settings(), UNWATCHED)
     embedder: Any = FakeEmbedder()
     monkeypatch.setattr(answering, "loaded_embedder", lambda *_: embedder)
     queries = [png((10, 20, 30)), png((0, 0, 0)), png((200, 20, 30))]
@@ -81,7 +82,7 @@ def test_a_query_image_that_ends_its_process_costs_its_own_answer_alone(
     bad: bytes, status: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = make_job(tmp_path / "job", listed=30, dim=DIM, partition_size=30)
-    merge(made.job, made.manifest, Settings(), lambda phase, share: None)
+    merge(made.job, made.manifest, Settings(), UNWATCHED)
     embedder: Any = FakeEmbedder()
     monkeypatch.setattr(answering, "loaded_embedder", lambda *_: embedder)
     monkeypatch.setattr(answering, "DecodingProcesses", lambda *given: ending(DecodingProcesses(*given)))
@@ -103,7 +104,7 @@ def test_a_query_image_is_decoded_in_the_way_of_its_job(
     how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = make_job(tmp_path / "job", listed=30, dim=DIM, partition_size=30)
-    merge(made.job, made.manifest, Settings(), lambda phase, share: None)
+    merge(made.job, made.manifest, Settings(), UNWATCHED)
     spec = replace(made.manifest.model, preprocessing=resolve_model("efficientnet-b0", decode=how).preprocessing)
     monkeypatch.setattr(pool, "load_manifest", lambda job: replace(made.manifest, model=spec))
     seen: list[np.ndarray] = []
@@ -127,7 +128,7 @@ def test_an_image_can_not_be_asked_of_vectors_that_were_imported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = make_job(tmp_path / "job", listed=30, dim=DIM, partition_size=30)
-    merge(made.job, made.manifest, Settings(), lambda phase, share: None)
+    merge(made.job, made.manifest, Settings(), UNWATCHED)
     imported = replace(made.manifest, model=imported_model("theirs", DIM))
     monkeypatch.setattr(pool, "load_manifest", lambda job: imported)
     own = made.embeddings[7].astype(np.float32)
@@ -140,7 +141,7 @@ def test_an_image_can_not_be_asked_of_vectors_that_were_imported(
 
 def test_the_filter_of_a_message_limits_its_hits_and_the_bad_query_stays_alone(tmp_path: Path) -> None:
     made = make_job(tmp_path / "job", listed=30, dim=DIM, partition_size=30)
-    merge(made.job, made.manifest, Settings(), lambda phase, share: None)
+    merge(made.job, made.manifest, Settings(), UNWATCHED)
     own = made.embeddings[7].astype(np.float32)
     queries = (Query(vector=own), Query(vector=np.full(DIM, np.nan, np.float32)))
     good, bad = Answerer(Settings()).answer(made.job, SearchJob("job", queries, 40, filter=Filter(where="id > 20")))
@@ -163,7 +164,7 @@ def test_only_one_thread_is_in_the_model_at_once(tmp_path: Path, monkeypatch: py
             return super().embed(images)
 
     made = make_job(tmp_path / "job", listed=30, dim=DIM, partition_size=30)
-    merge(made.job, made.manifest, Settings(), lambda phase, share: None)
+    merge(made.job, made.manifest, Settings(), UNWATCHED)
     embedder: Any = Counting()
     monkeypatch.setattr(answering, "loaded_embedder", lambda *_: embedder)
     answerer = Answerer(Settings())

@@ -16,6 +16,7 @@ from shared.job.local.job_files import JobFiles
 from shared.job.manifest import write_manifest
 from shared.messages.filter import Filter
 from shared.settings import Settings
+from tests.support.controls import UNWATCHED
 from tests.support.make_job import MadeJob, clustered, image_path, make_job, model_spec, unit
 from workers.merge.build import merge
 from workers.search import searcher as search
@@ -37,7 +38,7 @@ def small_ivf(n: int, d: int, request: IndexRequest) -> IndexPlan:
 
 def merged(made: MadeJob, flat: bool = True, recall_target: float = 0.95) -> str:
     choose = index.plan_for if flat else small_ivf
-    return merge(made.job, made.manifest, Settings(recall_target=recall_target), lambda *_: None, choose).build
+    return merge(made.job, made.manifest, Settings(recall_target=recall_target), UNWATCHED, choose).build
 
 
 @pytest.fixture(scope="module", params=["Flat", "IVF-PQ"])

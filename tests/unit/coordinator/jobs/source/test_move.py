@@ -24,6 +24,7 @@ from shared.job.source.moved import Moved, read_moved
 from shared.processes.control import Stopped
 from shared.settings import Settings
 from shared.storage import files
+from tests.support.controls import UNWATCHED
 from tests.support.image_forms import CONTENTS, FORMS, NAMES, half, write_folder, write_tar, write_zip
 from tests.unit.conftest import Run
 from tests.unit.coordinator.sources.test_source_forms import AnyModel, made, sealed
@@ -348,7 +349,7 @@ def test_failed_images_are_tried_again_at_the_new_place(job: JobDir, tmp_path: P
 
 def test_hits_and_copies_and_show_name_the_new_place(run: Run, job: JobDir, tmp_path: Path) -> None:
     manifest = load_manifest(job)
-    merge(job, manifest, Settings(recall_target=0.01), lambda *_: None)
+    merge(job, manifest, Settings(recall_target=0.01), UNWATCHED)
     pool = SearcherPool(Settings())
     searcher = pool.searcher(job)
     vector = searcher.stored.rows(searcher.stored.rows_of(searcher.stored.ids[:1]))[0]
@@ -371,7 +372,7 @@ def test_hits_and_copies_and_show_name_the_new_place(run: Run, job: JobDir, tmp_
 def test_index_says_that_it_finds_the_images_and_takes_the_new_place_from_then_on(
     run: Run, job: JobDir, tmp_path: Path
 ) -> None:
-    merge(job, load_manifest(job), Settings(recall_target=0.01), lambda *_: None)
+    merge(job, load_manifest(job), Settings(recall_target=0.01), UNWATCHED)
     before = state(job)
     new = (tmp_path / "photos").rename(tmp_path / "new")
     (new / NAMES[0]).rename(new / "first.png")
