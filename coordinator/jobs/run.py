@@ -108,7 +108,7 @@ def index(asked: Asked, tell: Callable[[Event], None]) -> Progress:
     progress = ProgressReader(job, manifest).read()
     if not progress.index_is_current:
         with ExitStack() as stack:
-            settings, children = workers_for_index(stack, job, asked.settings, progress, asked.workers)
+            settings, children = workers_for_index(stack, job, asked.settings, progress.roles(asked.workers))
             try:
                 for step in run_job(job, manifest, settings, children):
                     progress = step.look.progress

@@ -55,7 +55,7 @@ def retry(
         if not progress.index_is_current:
             shown = named_broker(settings, broker)
             with ExitStack() as stack:
-                settings, children = workers_for_index(stack, directory, settings, progress, workers)
+                settings, children = workers_for_index(stack, directory, settings, progress.roles(workers))
                 progress = terminal.show_until_done(run_job(directory, manifest, settings, children), shown)
         if taken and was_whole:
             left = failed_images(directory, manifest) - (before - taken)

@@ -82,9 +82,8 @@ def test_a_filling_that_was_ended_goes_on_where_it_was_saved_and_ends_with_the_s
     fill(tmp_path / "ended", plan, stored, again)
     adding = [told.share for told in again.told if told.phase == "adding"]
     assert adding[0] >= share - 0.3
-    assert [told for told in again.told if told.phase == "training"] == [
-        MergeProgress("training", 1.0)
-    ]  # It is trained.
+    # It is trained.
+    assert [told for told in again.told if told.phase == "training"] == [MergeProgress("training", 1.0)]
     one, two = ((tmp_path / name / builds.INDEX_FILE).read_bytes() for name in ("undisturbed", "ended"))
     assert one == two
 
