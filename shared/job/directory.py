@@ -72,11 +72,6 @@ def _is_ours(inside: str) -> bool:
     return _OURS.fullmatch(_ASIDE.sub(r"\1", inside)) is not None
 
 
-def _raise_unless_gone(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError):  # A directory that a seal removes this moment.
-        raise error
-
-
 def _typed(path: str | Path) -> Path:
     # os.path leaves `~nobody` as it is, as shells do; pathlib raises a RuntimeError that says little.
     place = any_path(path)
@@ -281,15 +276,8 @@ class JobDir:
 
         Raises OSError where a directory can't be listed.
         """
-        if isinstance(self.path, StorePath):
-            for found in self.path.find():
-                yield found, _is_ours(found.relative_to(self.path).as_posix())
-            return
-        for directory, _, names in os.walk(self.path, onerror=_raise_unless_gone):
-            for name in names:
-                path = Path(directory, name)
-                inside = path.relative_to(self.path).as_posix()
-                yield path, _is_ours(inside)
+        for path in files.files_below(self.path):
+            yield path, _is_ours(path.relative_to(self.path).as_posix())
 
     def require(self) -> "JobDir":
         """Return self when a job lies here; raise JobNotFound otherwise."""
