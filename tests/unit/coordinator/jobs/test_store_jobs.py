@@ -1,5 +1,6 @@
 """A job in a store, memory:// here: what its files are, and what verify and repair make of them."""
 
+import gc
 import json
 import socket
 import tempfile
@@ -31,7 +32,7 @@ from shared.job import builds
 from shared.job.builds import IndexInfo
 from shared.job.directory import JobDir
 from shared.job.index_request import IndexRequest, write_index_request
-from shared.job.local.job_files import StoreFiles
+from shared.job.local.job_files import JobFiles, StoreFiles
 from shared.job.manifest import load_manifest, write_manifest
 from shared.job.partition import checkpoint, ledger
 from shared.messages.filter import Filter
@@ -48,6 +49,7 @@ from workers.merge import build as merging
 from workers.merge import directories
 from workers.models import loaded
 from workers.search.pool import SearcherPool
+from workers.search.searcher import Searcher
 from workers.vectors.ann import faiss_index
 
 pytestmark = pytest.mark.slow
@@ -258,6 +260,22 @@ def test_a_second_worker_fetches_nothing_and_an_empty_cache_everything_once(
     fetched.clear()
     SearcherPool(other).searcher(made.job)
     assert fetched == []
+
+
+def test_the_copies_of_a_searcher_stay_as_long_as_it_does(url: str, settings: Settings) -> None:
+    made = whole_job(url)
+    build = merged(made, settings).build
+    small = settings.changed(job_cache_bytes=1)
+    directory = (settings.job_cache_dir or Path()) / "files"
+    searcher = Searcher.open(JobFiles.of(made.job, small), build)
+    gc.collect()
+    JobFiles.of(made.job, small).local(made.job.spec, {"sha256": files.sha256_of(made.job.spec)})
+    assert len(list(directory.iterdir())) == 9  # The index, the images and two files a partition; and the newest copy.
+    assert searcher.search(made.embeddings[7].astype(np.float32), 1)[0].id == made.ids[7]
+    del searcher
+    gc.collect()
+    JobFiles.of(made.job, small).local(made.job.paths(0), {"sha256": files.sha256_of(made.job.paths(0))})
+    assert len(list(directory.iterdir())) == 1
 
 
 def test_a_new_build_and_an_earlier_one_are_noticed_in_a_store(
