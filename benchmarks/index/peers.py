@@ -23,6 +23,7 @@ from benchmarks.support.processes import own_memory
 from benchmarks.support.queries import K, Queries
 from benchmarks.support.timing import percentiles_of_runs
 from shared.job.directory import JobDir
+from shared.job.local.job_files import JobFiles
 from shared.job.opened import open_job
 from shared.job.partition import ledger
 from shared.vectors import widen
@@ -49,7 +50,7 @@ def main() -> None:
     name, job, path = sys.argv[1:]
     queries = Queries.load(Path(path))
     directory = JobDir.at(Path(job))
-    stored = StoredEmbeddings.open(directory, list(ledger.sealed(open_job(directory))))
+    stored = StoredEmbeddings.open(JobFiles.of(directory), list(ledger.sealed(open_job(directory))))
     vectors = np.concatenate([widen(block) for _, block in stored.blocks()])
     distribution, build = PEERS[name]
     before = own_memory()

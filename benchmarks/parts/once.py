@@ -24,6 +24,7 @@ from benchmarks.support.queries import Floats, K, Queries, recall_at_10
 from benchmarks.support.timing import percentiles_of_runs
 from shared.errors import UsageError
 from shared.job.directory import JobDir
+from shared.job.local.job_files import JobFiles
 from workers.search.searcher import Searcher
 from workers.search.width import Width
 from workers.vectors import embeddings, rerank
@@ -64,7 +65,7 @@ def measured(job: JobDir, build: str, queries: Queries) -> dict[str, Any]:
 
     `queries` have their truth; the new images among them are asked. Raises UsageError for an index without lists.
     """
-    searcher = Searcher.open(job, build)
+    searcher = Searcher.open(JobFiles.of(job), build)
     opened = faiss_index.load(job.build_dir(build) / "index.faiss", ntotal=None, dim=searcher.stored.dim)
     bare = bare_ivf(opened)
     if bare is None:

@@ -25,8 +25,10 @@ from coordinator.sources.vectors.vectors import open_vectors
 from shared.job import builds
 from shared.job.directory import JobDir
 from shared.job.index_request import IndexRequest, write_index_request
+from shared.job.local.job_files import JobFiles
 from shared.job.opened import open_job
 from shared.job.partition import ledger
+from shared.processes.control import Control
 from shared.processes.memory import Peak
 from shared.settings import Settings
 from shared.vectors import widen
@@ -63,7 +65,8 @@ def _import(job: JobDir, folder: str) -> dict[str, Any]:
 def _merge(job: JobDir, family: str, recall_wanted: str) -> dict[str, Any]:
     write_index_request(job, IndexRequest(index=family, recall=float(recall_wanted)))
     started = time.perf_counter()
-    info = merge(open_job(job), Settings(), lambda phase, share: None)
+    alone = Control[object](lambda: True, lambda: True, lambda progress: None)
+    info = merge(open_job(job), Settings(), alone)
     wall = time.perf_counter() - started
     used = resource.getrusage(resource.RUSAGE_SELF)
     return {
@@ -99,7 +102,7 @@ def _truth(job: JobDir, path: str) -> dict[str, Any]:
 
 def _search(job: JobDir, build: str, path: str) -> dict[str, Any]:
     queries = Queries.load(Path(path))
-    searcher = Searcher.open(job, build, cache_size=0)
+    searcher = Searcher.open(JobFiles.of(job), build, cache_size=0)
     judged = queries.judged(_ids(searcher.search_many(queries.vectors, K)))  # Brings the pages into memory, too.
     single = [_singles(searcher.search, queries.vectors[: queries.fresh]) for _ in range(RUNS)]
     batched = [_batches(searcher, queries.vectors) for _ in range(RUNS)]
@@ -119,7 +122,7 @@ def _search(job: JobDir, build: str, path: str) -> dict[str, Any]:
 
 def _exact(job: JobDir, build: str, path: str) -> dict[str, Any]:
     queries = Queries.load(Path(path))
-    searcher = Searcher.open(job, build, cache_size=0)
+    searcher = Searcher.open(JobFiles.of(job), build, cache_size=0)
     times = _singles(lambda vector, k: searcher.search(vector, k, exact=True), queries.vectors[:_EXACT_QUERIES])
     return {"queries": len(times), "p50_ms": round(float(np.median(times)), 1)}
 
@@ -158,7 +161,7 @@ def _bare(made: Any, nprobe: int, vectors: Any, k: int) -> Any:
 
 
 def _stored(job: JobDir) -> StoredEmbeddings:
-    return StoredEmbeddings.open(job, list(ledger.sealed(open_job(job))))
+    return StoredEmbeddings.open(JobFiles.of(job), list(ledger.sealed(open_job(job))))
 
 
 def _ids(answers: list[list[Any]]) -> Any:

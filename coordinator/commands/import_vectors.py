@@ -73,7 +73,7 @@ def import_(
         if not progress.index_is_current:
             shown = named_broker(settings, broker)
             with ExitStack() as stack:
-                settings, children = workers_for_index(stack, directory, settings, progress, 0)
+                settings, children = workers_for_index(stack, directory, settings, progress.roles(0))
                 progress = run_view.show_until_done(run_job(opened, settings, children), shown)
         for line in _finished(progress, directory, vectors):
             err.print(line)

@@ -11,9 +11,9 @@ from coordinator.display import job_view, terminal
 from coordinator.display.terminal import out
 from coordinator.jobs import activity
 from coordinator.jobs.progress import ProgressReader
-from coordinator.jobs.run import LOOK_SECONDS, STORE_LOOK_SECONDS
 from shared.errors import UsageError
 from shared.job.directory import JobDir
+from shared.job.local.job_files import JobFiles
 from shared.job.opened import open_job
 from shared.settings import Settings, load_settings
 
@@ -34,7 +34,7 @@ def status(
     settings = load_settings().changed(broker_url=broker)
     reader = ProgressReader(open_job(directory))
     if watch:
-        terminal.watch(_frames(directory, reader, settings), STORE_LOOK_SECONDS if directory.in_store else LOOK_SECONDS)
+        terminal.watch(_frames(directory, reader, settings), JobFiles.of(directory, settings).look_seconds)
     progress, found = reader.read(), activity.look(directory, reader.job.manifest.identity, settings)
     if as_json:
         terminal.show_json(progress.to_json() | {"broker": found.to_json()})

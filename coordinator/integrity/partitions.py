@@ -191,8 +191,7 @@ class PartitionFindings:
             directory = self.job.chunk_dir(number)
             lying = [self.job.chunk(number, chunk) for chunk in self.job.chunk_numbers(number)]
             lying += [self.job.retry_chunk(number, chunk) for chunk in self.job.retry_chunk_numbers(number)]
-            attempts = [] if self.job.in_store else self.job.attempts(number)  # Those of a store lie with each machine.
-            remove = (*lying, *attempts, directory)
+            remove = (*lying, *self.job.attempts_inside(number), directory)
             if number >= self.job.manifest.partition_count:
                 yield self.beyond(directory, remove)
             elif number not in self._seals:

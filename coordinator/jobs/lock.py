@@ -98,7 +98,7 @@ def _lives(pid: int) -> bool:
 @contextmanager
 def creation_lock(job: JobDir) -> Iterator[None]:
     """Keep every other coordinator from making `job`; raises JobBusy when one is at it."""
-    if job.in_store:
+    if job.in_store:  # It knows no locks that end with their holder.
         with creation_object(job):
             yield
         return

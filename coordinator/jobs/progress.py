@@ -59,6 +59,12 @@ class Progress:
         """Whether every partition is sealed."""
         return self.partitions["sealed"] == sum(self.partitions.values())
 
+    def roles(self, embedding: int) -> list[str]:
+        """The role of each worker that is needed for what is left to do, `embedding` of them for the partitions."""
+        if not self.complete:
+            return ["embed"] * embedding + ["merge"]
+        return ["merge"] if self.copies_done else ["embed", "merge"]
+
     def to_json(self) -> dict[str, Any]:
         index = self.index
         return {

@@ -25,14 +25,14 @@ from shared.errors.remedy import Remedy
 from shared.job.builds import IndexInfo
 from shared.job.directory import JobDir
 from shared.job.identity import known_as
+from shared.job.local.job_files import JobFiles
 from shared.job.manifest import Manifest
 from shared.job.opened import OpenJob
 from shared.settings import Settings
 
 STOPPING = "Stopping; the batch under way ends first …"
-LOOK_SECONDS = 1.0
-# A look at a store is some ten requests, which take their time and may cost money.
-STORE_LOOK_SECONDS = 4.0
+# A worker that can't do what it was asked offers it again after ten seconds, to itself if there is no other.
+_HOPELESS_TIMES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def index(asked: Asked, tell: Callable[[Event], None]) -> Progress:
     progress = ProgressReader(job).read()
     if not progress.index_is_current:
         with ExitStack() as stack:
-            settings, children = workers_for_index(stack, job, asked.settings, progress, asked.workers)
+            settings, children = workers_for_index(stack, job, asked.settings, progress.roles(asked.workers))
             try:
                 for step in run_job(job, settings, children):
                     progress = step.look.progress
@@ -158,7 +158,7 @@ def run_job(
     job directory is not right. A broker that is away is waited for, and so is a store, unless it refuses.
     """
     reader = ProgressReader(job)
-    look_seconds = STORE_LOOK_SECONDS if job.in_store else LOOK_SECONDS
+    look_seconds = JobFiles.of(job, settings).look_seconds
     with connect(settings) as client:
         reconciler = Reconciler(make_app(settings), client, reader)
         patience = Patience(reconciler.others_consume)

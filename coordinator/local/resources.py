@@ -5,7 +5,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from coordinator.client.client import Client
-from coordinator.jobs.progress import Progress
 from coordinator.local.broker import EmbeddedBroker
 from coordinator.local.workers import CHILD_PREFIX, LocalWorkers
 from shared.broker.connection import require_working_broker
@@ -25,19 +24,18 @@ def named_broker(settings: Settings, typed: str | None) -> str:
 
 
 def workers_for_index(
-    stack: ExitStack, job: JobDir, settings: Settings, progress: Progress, workers: int
+    stack: ExitStack, job: JobDir, settings: Settings, roles: list[str]
 ) -> tuple[Settings, LocalWorkers | None]:
-    """The settings with a broker that answers, and the worker processes started for it, if they are ours to start."""
+    """The settings with a broker that answers, and the worker processes started for it, if they are ours to start.
+
+    `roles` names the role of each of them.
+    """
     if settings.broker_url:
         require_working_broker(settings)
         return settings, None
     settings = settings.changed(jobs_root=job.jobs_root)
     broker = stack.enter_context(EmbeddedBroker(job.jobs_root))
     settings = settings.changed(broker_url=broker.url)
-    if not progress.complete:
-        roles = ["embed"] * workers + ["merge"]
-    else:
-        roles = ["merge"] if progress.copies_done else ["embed", "merge"]
     return settings, stack.enter_context(LocalWorkers(roles, settings, broker.directory))
 
 

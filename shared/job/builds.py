@@ -254,18 +254,22 @@ def current_info(job: JobDir) -> IndexInfo | None:
 def check_files(job: JobDir, info: IndexInfo, *, checksums: bool) -> None:
     """Raise CorruptFile when a file of a build is missing, of another size or, with `checksums`, of other bytes."""
     for name, expected in info.files.items():
-        path = job.build_dir(info.build) / name
-        found = path.stat().st_size if path.is_file() else None
-        if found != expected["bytes"]:
-            what = "is missing" if found is None else f"has {found} bytes"
-        elif checksums and files.sha256_of(path) != expected["sha256"]:
-            what = "has another checksum"
-        else:
-            continue
-        raise CorruptFile(
-            f"{path} {what}; {INFO_FILE} says {expected['bytes']} bytes with the SHA-256 {expected['sha256'][:12]}",
-            remedy=built_anew(job),
-        )
+        check_file(job, job.build_dir(info.build) / name, expected, checksum=checksums)
+
+
+def check_file(job: JobDir, path: Path, expected: Mapping[str, Any], *, checksum: bool) -> None:
+    """As `check_files`, for one file of a build."""
+    found = path.stat().st_size if path.is_file() else None
+    if found != expected["bytes"]:
+        what = "is missing" if found is None else f"has {found} bytes"
+    elif checksum and files.sha256_of(path) != expected["sha256"]:
+        what = "has another checksum"
+    else:
+        return
+    raise CorruptFile(
+        f"{path} {what}; {INFO_FILE} says {expected['bytes']} bytes with the SHA-256 {expected['sha256'][:12]}",
+        remedy=built_anew(job),
+    )
 
 
 def promote(job: JobDir, build: str) -> None:

@@ -73,11 +73,6 @@ def _is_ours(inside: str) -> bool:
     return _OURS.fullmatch(_ASIDE.sub(r"\1", inside)) is not None
 
 
-def _raise_unless_gone(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError):  # A directory that a seal removes this moment.
-        raise error
-
-
 def _typed(path: str | Path) -> Path:
     # os.path leaves `~nobody` as it is, as shells do; pathlib raises a RuntimeError that says little.
     place = any_path(path)
@@ -202,6 +197,14 @@ class JobDir:
         """The attempts at a partition that lie there, by name."""
         return sorted(self._attempt_dir(partition).glob("attempt_*.txt"))
 
+    def attempts_inside(self, partition: int) -> list[Path]:
+        """Those attempts that lie in the job."""
+        return [] if self.in_store else self.attempts(partition)
+
+    def attempts_outside(self, partition: int) -> list[Path]:
+        """Those attempts that lie on this machine's disk, outside the job."""
+        return self.attempts(partition) if self.in_store else []
+
     def _attempt_dir(self, partition: int) -> Path:
         return self.local_dir("attempts") / f"{partition:04d}" if self.in_store else self.chunk_dir(partition)
 
@@ -280,15 +283,8 @@ class JobDir:
 
         Raises OSError where a directory can't be listed.
         """
-        if isinstance(self.path, StorePath):
-            for found in self.path.find():
-                yield found, _is_ours(found.relative_to(self.path).as_posix())
-            return
-        for directory, _, names in os.walk(self.path, onerror=_raise_unless_gone):
-            for name in names:
-                path = Path(directory, name)
-                inside = path.relative_to(self.path).as_posix()
-                yield path, _is_ours(inside)
+        for path in files.files_below(self.path):
+            yield path, _is_ours(path.relative_to(self.path).as_posix())
 
     def require(self) -> "JobDir":
         """Return self when a job lies here; raise JobNotFound otherwise."""

@@ -121,6 +121,24 @@ def directories_in(directory: Path) -> list[str]:
     return []
 
 
+def files_below(directory: Path) -> Iterator[Path]:
+    """Every file in a directory and the directories in it; links are not followed.
+
+    Raises OSError where one can't be listed, unless it is removed this moment.
+    """
+    if isinstance(directory, StorePath):
+        yield from directory.find()
+        return
+    for inside, _, names in os.walk(directory, onerror=_raise_unless_gone):
+        for name in names:
+            yield Path(inside, name)
+
+
+def _raise_unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
 def remove_all(directory: Path) -> None:
     """Remove a directory and what lies in it, as far as that can be done."""
     if isinstance(directory, StorePath):

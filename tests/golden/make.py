@@ -12,6 +12,7 @@ from shared.job.manifest import FORMAT
 from shared.job.partition import checkpoint
 from shared.job.partition.checkpoint import ImageRow
 from shared.settings import Settings
+from tests.support.controls import UNWATCHED
 from tests.support.make_job import image_path, make_job
 from workers.merge.build import merge
 
@@ -23,7 +24,7 @@ def main() -> None:
     folder = HERE / f"format_{FORMAT}"
     shutil.rmtree(folder, ignore_errors=True)
     finished = make_job(folder / "finished", listed=20, dim=8, failed={3, 14}, partition_size=12, chunk_size=6, seed=1)
-    merge(finished.job, Settings(), lambda phase, share: None)
+    merge(finished.job, Settings(), UNWATCHED)
     begun = make_job(folder / "begun", listed=20, dim=8, partition_size=12, chunk_size=6, seed=2, sealed=[0])
     chunk = begun.job.manifest.chunks(begun.job.manifest.partition(1))[0]
     rows = [

@@ -16,6 +16,7 @@ from shared.job.opened import OpenJob, open_job
 from shared.job.partition import checkpoint, ledger
 from shared.job.partition.checkpoint import ImageRow
 from shared.settings import Settings
+from tests.support.controls import UNWATCHED
 from tests.support.embedders import AnyModel, embed
 from tests.support.make_job import make_job, unit
 from workers.merge import build as merging
@@ -69,7 +70,7 @@ def job_of_a_list(
     for number in sealed:
         ledger.seal_partition(job, manifest.partition(number))
     if index:
-        merging.merge(job, Settings(), lambda phase, share: None)
+        merging.merge(job, Settings(), UNWATCHED)
     return job
 
 

@@ -10,12 +10,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from shared.errors import CorruptFile, FingerprintMismatch
-from shared.job.directory import JobDir
 from shared.job.manifest import Chunk, Partition
 from shared.job.opened import OpenJob
 from shared.job.partition import checkpoint, sealing
 from shared.job.partition.checkpoint import ImageRow
-from shared.job.partition.ledger import Seal
 from shared.job.partition.retry import read_retry
 from shared.storage import files
 from shared.storage.parquet import read_table
@@ -122,7 +120,7 @@ def _sealed(job: OpenJob, partition: Partition) -> _Sealed | None:
         found = _Sealed(
             read_table(job.metadata(seal.partition), columns),
             read_table(job.errors(seal.partition)),
-            _embeddings(job, seal),
+            sealing.whole_embeddings(job.img_emb(seal.partition), seal.embedded, seal.dim),
             retry.again,
         )
         # After they were opened: who replaces one of them meanwhile leaves us what was compared, or is found out.
@@ -133,12 +131,3 @@ def _sealed(job: OpenJob, partition: Partition) -> _Sealed | None:
         log.warning("%s Its partition is embedded again.", error)
         return None
     return found
-
-
-def _embeddings(job: JobDir, seal: Seal) -> NDArray[np.float16]:
-    path = job.img_emb(seal.partition)
-    if not job.in_store:
-        return sealing.open_embeddings(path, seal.embedded, seal.dim)
-    sealing.require_size(path, seal.embedded, seal.dim)
-    data = path.read_bytes()[sealing.HEADER_BYTES :]
-    return np.frombuffer(data, dtype="<f2").reshape(seal.embedded, seal.dim)

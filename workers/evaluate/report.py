@@ -14,15 +14,14 @@ import numpy as np
 from shared.job import builds
 from shared.job.altered_copies import usable_copies
 from shared.job.builds import IndexInfo
-from shared.job.cache import held_for
 from shared.job.directory import JobDir
+from shared.job.local.job_files import JobFiles
 from shared.job.manifest import Manifest
 from shared.job.opened import OpenJob, open_job
 from shared.job.partition import ledger
 from shared.job.partition.ledger import Seal
 from shared.processes import memory
 from shared.processes.stage import exit_status, say
-from shared.settings import load_settings
 from workers.evaluate import accuracy, recall
 from workers.evaluate.recall import Yardstick
 from workers.search.searcher import Searcher
@@ -62,7 +61,7 @@ def evaluate(job: JobDir, queries: int, report: Report) -> dict[str, Any]:
     assert build is not None
     report("opening the index", 0.0)
     started = time.monotonic()
-    searcher = Searcher.open(job, build, held=held_for(job, load_settings()) if job.in_store else None)
+    searcher = Searcher.open(JobFiles.of(job), build)
     opened = time.monotonic() - started
     info = builds.read_info(job, build)
     for row in recall.drawn(searcher.stored, _WARM_UP, SEED + 1):

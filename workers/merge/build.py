@@ -16,10 +16,10 @@ from shared.errors.remedy import Remedy
 from shared.job import builds
 from shared.job.altered_copies import Copies, usable_copies
 from shared.job.builds import IndexInfo
-from shared.job.cache import Held, JobCache, held_for
 from shared.job.directory import JobDir
 from shared.job.index_request import IndexRequest, read_index_request
-from shared.job.manifest import maker_of
+from shared.job.local.job_files import Entry, JobFiles
+from shared.job.manifest import load_manifest, maker_of
 from shared.job.opened import OpenJob
 from shared.job.partition import ledger
 from shared.job.partition.ledger import Seal
@@ -29,7 +29,7 @@ from shared.storage import files
 from workers.evaluate import recall
 from workers.evaluate.accuracy import accuracy_at_10
 from workers.merge import directories, fill, tune
-from workers.merge.fill import Report
+from workers.merge.progress import MergeControl, step
 from workers.search.searcher import Searcher
 from workers.search.width import Width
 from workers.vectors.ann import faiss_index
@@ -47,7 +47,7 @@ WORSE_BY: Final = 0.01
 def merge(
     job: OpenJob,
     settings: Settings,
-    report: Report,
+    control: MergeControl,
     choose: Callable[[int, int, IndexRequest], IndexPlan] = faiss_index.plan_for,
 ) -> IndexInfo:
     """Build, measure and promote the index over all sealed partitions of a job, in memory that does not grow with it.
@@ -59,7 +59,7 @@ def merge(
 
     Raises JobError when a partition is not sealed or no image was embedded, CorruptFile when a sealed file is not what
     its seal says or `embedded + failed = listed` does not hold by id, FingerprintMismatch for another model,
-    SettingsError for a request that can't be fulfilled.
+    SettingsError for a request that can't be fulfilled, Stopped as `step` does.
     """
     seals = list(ledger.sealed(job))
     _require_all(job, seals)
@@ -75,25 +75,22 @@ def merge(
         return current
     request = asked or IndexRequest(recall=settings.recall_target)
     seconds: dict[str, float] = {}
-    held = held_for(job, settings)
+    job_files = JobFiles.of(job, settings)
     with _timed(seconds, "checking"):
-        stored = _checked(job, seals, held, report)
+        stored = _checked(job_files, seals, control)
         copies = _copies(job, digest)
     plan = choose(len(stored), stored.dim, request)
-    # Of a job in a store, a build is made on this machine: an index is written, mapped and gone on with in place.
-    work = JobCache.of(settings).build_dir(job) if job.in_store else job.index_dir
+    work = job_files.work_dir
     build = directories.claim(job, digest, {"digest": digest, "plan": asdict(plan), "seed": SEED}, work)
     directories.remove_stale(job, build)
     try:
-        info = _built(job, seals, stored, copies, plan, request, report, work, build, digest, seconds)
-        if held is not None:
-            _send(job, info, work / build, report)
-        report("promoting", 0.0)  # The last moment for the caller to end a merge that lost its claim.
+        info = _built(job, seals, stored, copies, plan, request, control, work, build, digest, seconds)
+        job_files.publish(info, lambda share: step(control, "promoting", share))
+        step(control, "promoting", 0.0)  # The last moment for the caller to end a merge that lost its claim.
         builds.write_info(job, info)
         if not info.refused:
             builds.promote(job, build)
-        if held is not None:
-            _keep(job, info, work, held)
+        job_files.keep(info)
         directories.finish(job, build)
     except (CorruptFile, JobError):
         directories.give_up(job, build)  # Whatever else ends it, the next merge goes on with what is there.
@@ -101,33 +98,19 @@ def merge(
     return info
 
 
-def _send(job: JobDir, info: IndexInfo, made: Path, report: Report) -> None:
-    """Send the files of a build, but its index.json, to the job's store."""
-    for number, name in enumerate(info.files):
-        report("promoting", number / len(info.files))
-        files.send(made / name, job.build_dir(info.build) / name)
-
-
-def _keep(job: JobDir, info: IndexInfo, work: Path, held: Held) -> None:
-    """Keep the files of a build that was sent as the copies that queries are answered from, and nothing else of it."""
-    for name, entry in info.files.items():
-        held.take(work / info.build / name, job.build_dir(info.build) / name, entry)
-    files.remove_all(work)
-
-
-def _checked(job: OpenJob, seals: Sequence[Seal], held: Held | None, report: Report) -> StoredEmbeddings:
+def _checked(job_files: JobFiles, seals: Sequence[Seal], control: MergeControl) -> StoredEmbeddings:
     """The embeddings of all partitions, once each file was compared with its seal."""
     # Two at a time: hashing leaves the disk waiting, and the disk the hashing.
     with ThreadPoolExecutor(2, thread_name_prefix="check") as pool:
-        checks = [pool.submit(_check_bytes, job, seal, held) for seal in seals]
+        checks = [pool.submit(_check_bytes, job_files, seal) for seal in seals]
         try:
             for done, check in enumerate(checks):
-                report("checking", done / len(seals))
+                step(control, "checking", done / len(seals))
                 check.result()
         finally:
             pool.shutdown(cancel_futures=True)
-    report("checking", 1.0)
-    return StoredEmbeddings.open(job, seals, held=held)
+    step(control, "checking", 1.0)
+    return StoredEmbeddings.open(job_files, seals)
 
 
 def _copies(job: JobDir, digest: str) -> Copies | None:
@@ -143,7 +126,7 @@ def _built(
     copies: Copies | None,
     plan: IndexPlan,
     request: IndexRequest,
-    report: Report,
+    control: MergeControl,
     work: Path,
     build: str,
     digest: str,
@@ -160,9 +143,9 @@ def _built(
         )
     queries = recall.drawn(stored, QUERIES, SEED)
     with memory.Peak() as peak:
-        index = fill.filled(directory, plan, stored, queries, SEED, report, seconds)
+        index = fill.filled(directory, plan, stored, queries, SEED, control, seconds)
         with _timed(seconds, "measuring"):
-            report("measuring", 0.0)
+            step(control, "measuring", 0.0)
             truth = recall.yardstick(stored, k=10, queries=QUERIES, seed=SEED)
             stored.expect_scattered_reads()
 
@@ -178,7 +161,7 @@ def _built(
                 request.recall,
                 # Hundreds of scattered rows a query, each with the pages around it, would end as the whole file.
                 lambda width, some: recall.measure_against(searcher(width), some, between=stored.release),
-                lambda share: report("measuring", share),
+                lambda share: step(control, "measuring", share),
             )
             found = {} if copies is None else accuracy_at_10(searcher(tuned.width), copies)
     promoted = directories.usable(job, digest)
@@ -269,16 +252,19 @@ def _require_all(job: OpenJob, seals: Sequence[Seal]) -> None:
         )
 
 
-def _check_bytes(job: OpenJob, seal: Seal, held: Held | None) -> None:
+def _check_bytes(job_files: JobFiles, seal: Seal) -> None:
     """Compare a partition's embeddings and metadata with its seal, so that no flipped bit becomes a wrong answer."""
-    for path in (job.img_emb(seal.partition), job.metadata(seal.partition)):
-        if held is not None:
-            held.file(path, seal.entry(job, path), check=True)
-        elif not path.is_file() or files.sha256_of(path) != seal.entry(job, path)["sha256"]:
+    job = job_files.job
+
+    def compare(path: Path, entry: Entry) -> None:
+        if not path.is_file() or files.sha256_of(path) != entry["sha256"]:
             raise CorruptFile(
                 f"{path} is missing or has another checksum than its seal says",
-                remedy=Remedy("repair", str(job.path), "takes the partition back", then=job.manifest.again()),
+                remedy=Remedy("repair", str(job.path), "takes the partition back", then=load_manifest(job).again()),
             )
+
+    for path in (job.img_emb(seal.partition), job.metadata(seal.partition)):
+        job_files.local(path, seal.entry(job, path), compare=compare)
 
 
 @contextmanager

@@ -61,7 +61,7 @@ def claim(job: JobDir, digest: str, made_of: Mapping[str, Any], work: Path) -> s
     A new one's number is above all others, also when two merges ask at once. Its files are to be made in the directory
     of that name in `work`: the job's own of all builds, or of a job in a store one on this machine.
     """
-    if job.in_store:
+    if job.in_store:  # There nothing but a file that is written first says whose a name is.
         return _claim_in_store(job, digest, made_of, work)
     job.index_dir.mkdir(parents=True, exist_ok=True)
     for build in reversed(builds.build_names(job)):

@@ -11,6 +11,7 @@ import numpy as np
 from shared.errors import CorruptFile
 from shared.job import builds
 from shared.vectors import widen
+from workers.merge.progress import MergeControl, step
 from workers.vectors.ann import faiss_index, training
 from workers.vectors.ann.plan import IndexPlan
 from workers.vectors.embeddings import BLOCK_ROWS, Floats, Rows, StoredEmbeddings
@@ -18,10 +19,6 @@ from workers.vectors.embeddings import BLOCK_ROWS, Floats, Rows, StoredEmbedding
 SAVE_SECONDS: Final = 30.0
 """Time after which the index so far is written, so that a kill costs no more than that; ten times what a write takes,
 where that is longer."""
-
-Report = Callable[[str, float], None]
-"""Called with the phase of a merge (checking, training, adding, measuring or promoting) and how much of it is done,
-0 to 1."""
 
 
 class Sample:
@@ -61,27 +58,27 @@ def filled(
     stored: StoredEmbeddings,
     held_out: Rows,
     seed: int,
-    report: Report,
+    control: MergeControl,
     seconds: dict[str, float],
 ) -> Any:
     """The index to `plan` over all stored embeddings, saved in `directory` as the file of a build.
 
-    Goes on with what an earlier call for the same plan and the same embeddings left there. `report` may raise to end
-    it, and `seconds` is told how long training and adding took.
+    Goes on with what an earlier call for the same plan and the same embeddings left there. Raises Stopped as
+    `step` does. `seconds` is told how long training and adding took.
     """
     made = _left_behind(directory, plan, stored)
     if made is None:
         started = time.monotonic()
-        report("training", 0.0)
+        step(control, "training", 0.0)
         rows = train_rows(stored, plan.train_rows, held_out, seed)
         # The sample passes twice: once for the principal components, once for the lists.
-        sample = Sample(stored, rows, lambda share: report("training", share / 2))
+        sample = Sample(stored, rows, lambda share: step(control, "training", share / 2))
         made = training.train(plan, sample if plan.train_rows else None, seed)
         _save(directory, made)
         seconds["training"] = round(time.monotonic() - started, 3)
-    report("training", 1.0)
+    step(control, "training", 1.0)
     started = time.monotonic()
-    _add_missing(directory, made, stored, report)
+    _add_missing(directory, made, stored, control)
     if not (directory / builds.INDEX_FILE).is_file():
         faiss_index.save(made, directory / builds.INDEX_FILE)
     seconds["adding"] = round(time.monotonic() - started, 3)
@@ -107,14 +104,14 @@ def _save(directory: Path, made: Any) -> None:
         faiss_index.save(made, directory / builds.FILLING_FILE)
 
 
-def _add_missing(directory: Path, made: Any, stored: StoredEmbeddings, report: Report) -> None:
+def _add_missing(directory: Path, made: Any, stored: StoredEmbeddings, control: MergeControl) -> None:
     pause = SAVE_SECONDS
     blocks = _widened(stored, made.ntotal)
     while made.ntotal < len(stored):
         begun = time.monotonic()
         with faiss_index.adding(made):
             for first, block in blocks:
-                report("adding", first / len(stored))
+                step(control, "adding", first / len(stored))
                 faiss_index.add(made, stored.ids[first : first + len(block)], block)
                 if time.monotonic() - begun >= pause:
                     break
@@ -122,7 +119,7 @@ def _add_missing(directory: Path, made: Any, stored: StoredEmbeddings, report: R
             started = time.monotonic()
             _save(directory, made)
             pause = max(SAVE_SECONDS, 10 * (time.monotonic() - started))
-    report("adding", 1.0)
+    step(control, "adding", 1.0)
 
 
 def _widened(stored: StoredEmbeddings, begin: int) -> Iterator[tuple[int, Floats]]:

@@ -7,10 +7,10 @@ from pathlib import Path
 from cachetools import LRUCache
 
 from shared.errors import CorruptFile, ModelError
-from shared.job.cache import Held, JobCache
+from shared.job.directory import JobDir
+from shared.job.local.job_files import JobFiles
 from shared.models import ModelSpec
 from shared.settings import Settings
-from shared.storage.stores import StorePath
 from workers.models.embedder import Embedder, load_embedder
 
 log = logging.getLogger("lookalike.worker")
@@ -26,23 +26,23 @@ def loaded_embedder(spec: ModelSpec, model_dir: Path, settings: Settings) -> Emb
         key = (spec.fingerprint, settings.batch_size, settings.engine)
         if key not in _loaded:
             log.info("Loading the model %s.", spec.fingerprint)
-            held = JobCache.of(settings).hold() if isinstance(model_dir, StorePath) and spec.weights_file else None
+            files = JobFiles.of(JobDir(model_dir.parent), settings)
             _loaded[key] = load_embedder(
                 spec,
                 model_dir,
                 settings.batch_size,
                 engine=settings.engine,
                 cache_dir=settings.cache_dir,
-                weights=None if held is None else _fetched(held, spec, model_dir),
+                weights=_weights(files, spec, model_dir) if spec.weights_file else None,
             )
         return _loaded[key]
 
 
-def _fetched(held: Held, spec: ModelSpec, model_dir: Path) -> Path:
-    """A copy of a job's weights on this machine; ModelError when they are not those that it was made with."""
+def _weights(files: JobFiles, spec: ModelSpec, model_dir: Path) -> Path:
+    """A job's weights on this machine; ModelError when those of a store are not those that it was made with."""
     path = model_dir / str(spec.weights_file)
     try:
-        return held.file(path, {"bytes": path.stat().st_size, "sha256": spec.weights_sha256}, check=True)
+        return files.local(path, {"sha256": spec.weights_sha256}, check=True)
     except (FileNotFoundError, CorruptFile):
         raise ModelError(
             f"The weights {path} are missing, or not those that the job was made with: put these back."

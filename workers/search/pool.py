@@ -12,8 +12,8 @@ from cachetools import LRUCache
 from shared.errors import NoIndexYet, StoreError
 from shared.errors.remedy import Remedy
 from shared.job import builds
-from shared.job.cache import held_for
 from shared.job.directory import JobDir
+from shared.job.local.job_files import JobFiles
 from shared.job.manifest import maker_of
 from shared.job.opened import OpenJob, open_job
 from shared.processes.outage import Outage
@@ -22,16 +22,15 @@ from workers.search.searcher import Searcher
 
 log = logging.getLogger("lookalike.query")
 
-# A query must not wait for a store each time: one that was looked at a moment ago is believed.
-_STORE_SECONDS = 2.0
-
 
 @dataclass(slots=True)
 class _Open:
-    """A searcher that is kept open, its open job, the CURRENT that it was opened by, when that was looked at."""
+    """A searcher that is kept open, its job and that one's files, the CURRENT that it was opened by, when that was
+    looked at."""
 
     searcher: Searcher
     job: OpenJob
+    files: JobFiles
     stamp: object
     looked: float
 
@@ -71,19 +70,19 @@ class SearcherPool:
             if build is None:
                 raise _no_index(job)
             opened = open_job(job)
-            held = held_for(job, self._settings)
-            searcher = Searcher.open(opened, build, self._settings.query_cache_size, held)
+            files = JobFiles.of(job, self._settings)
+            searcher = Searcher.open(files, build, self._settings.query_cache_size)
             with self._lock:
-                self._open[job.path] = _Open(searcher, opened, stamp, time.monotonic())
+                self._open[job.path] = _Open(searcher, opened, files, stamp, time.monotonic())
             return searcher, opened
 
     def _stamp(self, job: JobDir) -> object:
         """`_stamp`, as far as need be known."""
-        if not job.in_store:
+        if not job.in_store:  # A disk is never believed nor away, and says nothing of whether a store is.
             return _stamp(job)
         with self._lock:
             known = self._open.get(job.path)
-        if known is not None and time.monotonic() - known.looked < _STORE_SECONDS:
+        if known is not None and time.monotonic() - known.looked < known.files.believed_seconds:
             return known.stamp
         try:
             stamp = _stamp(job)

@@ -11,8 +11,7 @@ import numpy.typing as npt
 from shared.errors import CorruptFile, FingerprintMismatch, QueryError
 from shared.errors.remedy import Remedy
 from shared.job import builds
-from shared.job.cache import Held
-from shared.job.directory import JobDir
+from shared.job.local.job_files import JobFiles
 from shared.job.opened import open_job
 from shared.job.partition import ledger
 from shared.job.source.moved import read_moved
@@ -58,10 +57,8 @@ class Searcher:
         nlist: int,
         cache_size: int = 0,
         filters: Filters | None = None,
-        held: Held | None = None,
     ) -> None:
-        """`filters` are those over the build's metadata; without, a search is filtered by ids alone. What is `held`
-        stays as long as the searcher does."""
+        """`filters` are those over the build's metadata; without, a search is filtered by ids alone."""
         self.stored = stored
         self.width = width
         self._index = index
@@ -69,17 +66,17 @@ class Searcher:
         self._nlist = nlist
         self._cache = AnswerCache(cache_size)
         self._filters = filters or Filters(stored.ids)
-        self._held = held
 
     @classmethod
-    def open(cls, job: JobDir, build: str, cache_size: int = 0, held: Held | None = None) -> "Searcher":
-        """Open a build: its index in memory, its embeddings and image paths mapped; of a job in a store, from copies
-        that are `held` as long as the searcher lives.
+    def open(cls, files: JobFiles, build: str, cache_size: int = 0) -> "Searcher":
+        """Open a build: its index in memory, its embeddings and image paths mapped.
+
+        `files` is kept as long as the searcher is, by its embeddings.
 
         Raises FingerprintMismatch when another model made it than the job's, and CorruptFile when a file of it is not
         what its index.json says, or the partitions were sealed anew since it was built.
         """
-        job = open_job(job)
+        job = open_job(files.job)
         info = builds.read_info(job, build)
         if info.fingerprint != job.manifest.model.fingerprint:
             raise FingerprintMismatch(
@@ -93,20 +90,19 @@ class Searcher:
                 f"The index {build} of {job.path} covers {info.ntotal} embeddings that are not those sealed now",
                 remedy=Remedy(job.manifest.maker, str(job.path), "builds the index anew"),
             )
-        paths = [job.build_dir(build) / name for name in (builds.INDEX_FILE, builds.IMAGES_FILE)]
-        metadata = [job.metadata(seal.partition) for seal in seals if seal.embedded]
-        if held is None:
-            builds.check_files(job, info, checksums=True)
-        else:
-            paths = held.files(((path, info.files[path.name]) for path in paths), check=True)
-            metadata = held.files(
-                (job.metadata(seal.partition), seal.entry(job, job.metadata(seal.partition)))
-                for seal in seals
-                if seal.embedded
-            )
-        index = faiss_index.load(paths[0], ntotal=info.ntotal, dim=info.dim)
-        images = Images.open(paths[1], read_moved(job))
-        stored = StoredEmbeddings.open(job, seals, ids=images.ids, held=held)
+        made = files.all_local(
+            ((job.build_dir(build) / name, entry) for name, entry in info.files.items()),
+            compare=lambda path, entry: builds.check_file(job, path, entry, checksum=True),
+        )
+        paths = dict(zip(info.files, made, strict=True))
+        metadata = files.all_local(
+            (job.metadata(seal.partition), seal.entry(job, job.metadata(seal.partition)))
+            for seal in seals
+            if seal.embedded
+        )
+        index = faiss_index.load(paths[builds.INDEX_FILE], ntotal=info.ntotal, dim=info.dim)
+        images = Images.open(paths[builds.IMAGES_FILE], read_moved(job))
+        stored = StoredEmbeddings.open(files, seals, ids=images.ids)
         stored.expect_scattered_reads()
         return cls(
             index,
@@ -116,7 +112,6 @@ class Searcher:
             nlist=info.nlist,
             cache_size=cache_size,
             filters=Filters(stored.ids, metadata),
-            held=held,
         )
 
     @property
@@ -132,7 +127,6 @@ class Searcher:
             width=width,
             nlist=self._nlist,
             filters=self._filters,
-            held=self._held,
         )
 
     def chosen(self, filter: Filter) -> Chosen:

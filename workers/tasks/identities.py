@@ -8,10 +8,9 @@ from pathlib import Path
 
 from shared.errors import StoreError
 from shared.job.directory import JobDir
+from shared.job.local.job_files import JobFiles
 from shared.job.manifest import load_manifest
-
-# A query must not wait for a store each time: one that was looked at a moment ago is believed.
-_STORE_SECONDS = 2.0
+from shared.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +26,8 @@ class Identities:
     A job in a store is looked at again after two seconds, and one whose store does not answer then is what it was.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+        self._settings = settings
         self._clock = clock
         self._known: dict[Path, _Known] = {}
         self._lock = threading.Lock()
@@ -36,11 +36,11 @@ class Identities:
         """The identity of `job`. Raises JobNotFound where there is none, and as `load_manifest` does."""
         with self._lock:
             known = self._known.get(job.path)
-        now = self._clock()
-        if job.in_store and known is not None and now - known.looked < _STORE_SECONDS:
+        now, files = self._clock(), JobFiles.of(job, self._settings)
+        if known is not None and now - known.looked < files.believed_seconds:
             return known.identity
         # Before the manifest is read: of one that is replaced meanwhile, the next question reads the new one.
-        stamp = None if job.in_store else _stamp(job)
+        stamp = files.stamp(job.spec)
         if stamp is not None and known is not None and known.stamp == stamp:
             return known.identity
         try:
@@ -52,12 +52,3 @@ class Identities:
         with self._lock:
             self._known[job.path] = _Known(identity, stamp, now)
         return identity
-
-
-def _stamp(job: JobDir) -> object:
-    """What changes when job.json is replaced; None where there is none."""
-    try:
-        status = job.spec.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return status.st_ino, status.st_mtime_ns, status.st_size

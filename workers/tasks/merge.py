@@ -7,7 +7,7 @@ from celery import Task, shared_task
 from shared.broker.lease import MERGE
 from shared.job.opened import open_job
 from shared.messages.tasks import MERGE_TASK, MergeJob
-from shared.processes.control import Stopped
+from shared.processes.control import Control
 from workers.tasks.leased import leased, progress_events, received
 from workers.tasks.runtime import Runtime
 
@@ -24,12 +24,7 @@ def merge_job(task: Task, table: dict[str, Any]) -> str:
         leased(task, message.known_as, MERGE, shown) as lease,
         progress_events(task) as report,
     ):
-
-        def step(phase: str, share: float) -> None:
-            if runtime.stopping.is_set() or not lease.held():
-                raise Stopped
-            report(f"{phase} · {share:.0%}")
-
         job = runtime.job(message.job, message.identity)
-        info = build.merge(open_job(job), runtime.settings, step)
+        control = Control(lambda: not runtime.stopping.is_set(), lease.held, report)
+        info = build.merge(open_job(job), runtime.settings, control)
     return f"{info.type} · {info.ntotal:,} embeddings · {info.recall_text} · {info.p50_ms:.2f} ms"

@@ -29,7 +29,7 @@ class Runtime:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.stopping = threading.Event()
-        self._identities = Identities()
+        self._identities = Identities(settings)
         self._client: redis.Redis | None = None
         self._lock = threading.Lock()
 

@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.errors import CorruptFile, QueryError
-from shared.job.cache import Held
-from shared.job.directory import JobDir
+from shared.job.local.job_files import JobFiles
 from shared.job.partition import ledger, sealing
 from shared.job.partition.ledger import Seal
 from shared.vectors import widen
@@ -40,8 +39,12 @@ class StoredEmbeddings:
     threads may read at once.
     """
 
-    def __init__(self, parts: Sequence[np.ndarray], ids: Rows, dim: int) -> None:
-        """`parts` are float16 [n, dim] arrays, mapped or not, that together have a row for each of `ids`."""
+    def __init__(self, parts: Sequence[np.ndarray], ids: Rows, dim: int, mapped_from: JobFiles | None = None) -> None:
+        """`parts` are float16 [n, dim] arrays, mapped or not, that together have a row for each of `ids`.
+
+        `mapped_from` is kept as long as this is, and with it the copies that are mapped.
+        """
+        self.mapped_from = mapped_from
         self.ids = ids
         self.dim = dim
         self._gapless = len(ids) > 0 and int(ids[-1] - ids[0]) == len(ids) - 1
@@ -52,22 +55,20 @@ class StoredEmbeddings:
         self._starts = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
 
     @classmethod
-    def open(
-        cls, job: JobDir, seals: Sequence[Seal], ids: Rows | None = None, held: Held | None = None
-    ) -> "StoredEmbeddings":
-        """Map the embeddings of `seals`, in the order of their partitions; of a job in a store, from copies in `held`.
+    def open(cls, files: JobFiles, seals: Sequence[Seal], ids: Rows | None = None) -> "StoredEmbeddings":
+        """Map the embeddings of `seals`, in the order of their partitions.
 
         `ids` saves reading them from the metadata. Raises CorruptFile when a file has another size than its seal
         says, when the seals disagree about the dimension, or when ids are missing, double or out of order.
         """
+        job = files.job
         dims = {seal.dim for seal in seals if seal.embedded}
         if len(dims) > 1:
             raise CorruptFile(
                 f"The sealed partitions of {job.path} have embeddings of {sorted(dims)} dimensions where one is needed."
             )
-        paths = [job.img_emb(seal.partition) for seal in seals]
-        if held is not None:
-            paths = held.files((path, seal.entry(job, path)) for path, seal in zip(paths, seals, strict=True))
+        wanted = [(job.img_emb(seal.partition), seal) for seal in seals]
+        paths = files.all_local((path, seal.entry(job, path)) for path, seal in wanted)
         parts = [
             sealing.open_embeddings(path, seal.embedded, seal.dim) for path, seal in zip(paths, seals, strict=True)
         ]
@@ -78,7 +79,7 @@ class StoredEmbeddings:
                 f"The sealed partitions of {job.path} hold {sum(len(part) for part in parts)} embeddings; their "
                 f"{len(ids)} image ids do not name each once, in ascending order."
             )
-        return cls(parts, ids, dims.pop() if dims else 0)
+        return cls(parts, ids, dims.pop() if dims else 0, files)
 
     def __len__(self) -> int:
         return len(self.ids)

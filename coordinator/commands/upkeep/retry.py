@@ -53,7 +53,7 @@ def retry(
         if not progress.index_is_current:
             shown = named_broker(settings, broker)
             with ExitStack() as stack:
-                settings, children = workers_for_index(stack, opened, settings, progress, workers)
+                settings, children = workers_for_index(stack, opened, settings, progress.roles(workers))
                 progress = run_view.show_until_done(run_job(opened, settings, children), shown)
         if taken and was_whole:
             left = failed_images(opened) - (before - taken)

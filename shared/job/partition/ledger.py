@@ -187,7 +187,7 @@ def _marked(
 def remove_chunks(job: JobDir, partition: int) -> None:
     """Remove the chunks of a sealed partition, and what workers that were killed while they sealed it left behind."""
     files.remove_all(job.chunk_dir(partition))
-    for attempt in job.attempts(partition) if job.in_store else ():  # They lie elsewhere.
+    for attempt in job.attempts_outside(partition):
         with suppress(OSError):
             attempt.unlink(missing_ok=True)
     for path in (*job.sealed_files(partition), job.seal(partition)):

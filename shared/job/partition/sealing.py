@@ -123,6 +123,14 @@ def open_embeddings(path: Path, rows: int, dim: int) -> np.ndarray:
     return np.memmap(path, dtype=np.float16, mode="r", offset=HEADER_BYTES, shape=(rows, dim))
 
 
+def whole_embeddings(path: Path, rows: int, dim: int) -> np.ndarray:
+    """As `open_embeddings`, also for a file in a store, which is read into memory."""
+    if not isinstance(path, StorePath):
+        return open_embeddings(path, rows, dim)
+    require_size(path, rows, dim)
+    return np.frombuffer(path.read_bytes()[HEADER_BYTES:], dtype="<f2").reshape(rows, dim)
+
+
 def read_embeddings(path: Path, rows: int, dim: int, wanted: Sequence[int]) -> np.ndarray:
     """The `wanted` rows of a sealed img_emb file, float16 [n, dim]; raises CorruptFile when it is another size.
 

@@ -30,6 +30,7 @@ from shared.job.partition.checkpoint import ImageRow
 from shared.messages.search import Hit
 from shared.pack import tables
 from shared.settings import BROKER_VARIABLES, Settings
+from tests.support.controls import UNWATCHED
 from tests.support.make_job import image_path, make_job, unit
 from workers.merge import build
 from workers.vectors import image_list
@@ -269,7 +270,7 @@ def test_python_in_the_pages_names_what_there_is(page: Path) -> None:
 def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the jobs that docs/formats.md reads: `photos`, finished, and `unfinished`."""
     photos = make_job(tmp_path / "photos", failed={3, 30})
-    build.merge(photos.job, Settings(), lambda phase, share: None)
+    build.merge(photos.job, Settings(), UNWATCHED)
     unfinished = make_job(tmp_path / "unfinished", sealed=[0])
     chunk = unfinished.job.manifest.chunks(unfinished.job.manifest.partition(1))[0]
     span = range(chunk.start, chunk.stop)

@@ -11,6 +11,7 @@ from coordinator.jobs.progress import ProgressReader
 from shared.errors import JobMismatch
 from shared.job import builds, path_list
 from shared.job.directory import JobDir
+from shared.job.local.job_files import JobFiles
 from shared.job.manifest import FORMAT, load_manifest
 from shared.job.opened import open_job
 from shared.job.partition import checkpoint, ledger, sealing
@@ -38,7 +39,7 @@ def test_a_finished_job_opens_counts_and_answers(version: str) -> None:
     second = sealing.open_embeddings(job.img_emb(1), rows=7, dim=8)
     build = builds.current_build(job)
     assert build is not None
-    hits = Searcher.open(job, build).search(second[2].astype(np.float32), k=3)
+    hits = Searcher.open(JobFiles.of(job), build).search(second[2].astype(np.float32), k=3)
     assert (hits[0].id, hits[0].similarity) == (15, pytest.approx(1, abs=1e-3))
     assert hits[0].image_path == path_list.read_paths(job, job.manifest.partition(1))[3]
 

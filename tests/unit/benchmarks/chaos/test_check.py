@@ -9,6 +9,7 @@ import pytest
 from benchmarks.chaos import check
 from shared.job import builds
 from shared.settings import Settings
+from tests.support.controls import UNWATCHED
 from tests.support.make_job import MadeJob, make_job
 from workers.merge.build import merge
 
@@ -17,7 +18,7 @@ from workers.merge.build import merge
 def finished(tmp_path: Path) -> MadeJob:
     """A job of 60 images, one of them failed, in three partitions, with its index."""
     made = make_job(tmp_path / "job", failed=[7])
-    merge(made.job, Settings(), lambda phase, share: None)
+    merge(made.job, Settings(), UNWATCHED)
     return made
 
 

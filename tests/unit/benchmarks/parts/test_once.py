@@ -11,7 +11,9 @@ from benchmarks.parts.once import BATCH, PARTS, counted, cpu_parts, measured
 from benchmarks.support.queries import K, Queries
 from shared.errors import UsageError
 from shared.job.index_request import IndexRequest, write_index_request
+from shared.job.local.job_files import JobFiles
 from shared.settings import Settings
+from tests.support.controls import UNWATCHED
 from tests.support.make_job import MadeJob, clustered, make_job
 from workers.merge.build import merge
 from workers.search.searcher import Searcher
@@ -28,7 +30,7 @@ VECTORS = clustered(130, 24, seed=5)
 
 def merged(made: MadeJob, request: IndexRequest) -> str:
     write_index_request(made.job, request)
-    return merge(made.job, Settings(), lambda phase, share: None).build
+    return merge(made.job, Settings(), UNWATCHED).build
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +50,7 @@ def queries(made: MadeJob) -> Queries:
 
 
 def test_what_is_counted_is_what_the_search_reads(made: MadeJob, build: str) -> None:
-    searcher = Searcher.open(made.job, build)
+    searcher = Searcher.open(JobFiles.of(made.job), build)
     bare = bare_ivf(searcher._index)
     assert bare is not None
     (pca,), ivf = bare
@@ -79,7 +81,7 @@ def test_what_is_counted_is_what_the_search_reads(made: MadeJob, build: str) -> 
 def test_each_part_takes_time_and_the_clock_changes_no_answer(
     made: MadeJob, build: str, batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    searcher = Searcher.open(made.job, build)
+    searcher = Searcher.open(JobFiles.of(made.job), build)
     before = searcher.search_many(VECTORS[:BATCH], K)
     functions = [
         faiss_index.reduced_queries,
@@ -122,7 +124,7 @@ def test_narrower_searches_read_less_and_each_says_its_recall(
     read = [width["codes"] for width in widths]
     assert read == sorted(read, reverse=True)
     assert read[-1] < read[0]
-    hits = Searcher.open(made.job, build).search_many(VECTORS, K)
+    hits = Searcher.open(JobFiles.of(made.job), build).search_many(VECTORS, K)
     right = [np.isin([hit.id for hit in one], true).mean() for one, true in zip(hits, queries.truth, strict=True)]
     assert widths[0]["recall_at_10"] == round(float(np.mean(right)), 4) >= widths[-1]["recall_at_10"]
     assert [[way["batch"] for way in width["ways"]] for width in widths] == [[1, BATCH]] * 3
@@ -136,7 +138,7 @@ def test_an_index_without_lists_and_too_few_queries_have_no_parts(tmp_path: Path
     with pytest.raises(UsageError, match="no lists"):
         measured(flat.job, build, queries)
     with pytest.raises(UsageError, match=r"10 queries are no batch of 64"):
-        cpu_parts(Searcher.open(flat.job, build), VECTORS[:10], BATCH)
+        cpu_parts(Searcher.open(JobFiles.of(flat.job), build), VECTORS[:10], BATCH)
 
 
 def test_the_tables_say_what_a_query_costs_and_what_memory_would_take() -> None:

@@ -26,6 +26,7 @@ from shared.job.partition import ledger
 from shared.settings import Settings
 from tests.support.builds import build
 from tests.support.cli import Run
+from tests.support.controls import UNWATCHED
 from tests.support.make_job import MadeJob, clustered, make_job
 from workers.evaluate import plot, report
 from workers.merge.build import merge
@@ -42,7 +43,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> MadeJob:
     """A job of 400 images, two of which failed, with an index; leave it as it is."""
     path = tmp_path_factory.mktemp("evaluated") / "job"
     made = make_job(path, clustered(COUNT, DIM), failed=(3, 4), partition_size=150, chunk_size=50)
-    merge(made.job, Settings(), lambda phase, part: None)
+    merge(made.job, Settings(), UNWATCHED)
     return made
 
 
@@ -145,7 +146,7 @@ def test_accuracy_comes_from_the_altered_copies(made: MadeJob, tmp_path: Path) -
     here = JobDir(tmp_path / "job")
     shutil.copytree(made.job.path, here.path)
     altered_copies.write_copies(here, copies_of(made, right=5))
-    found = report.evaluate(here, 20, lambda phase, part: None)["accuracy"]
+    found = report.evaluate(here, 20, lambda phase, share: None)["accuracy"]
     assert (found["copies"], found["images"], found["reason"]) == (8, 4, "")
     assert (found["at_10"], found["exact_at_10"]) == (5 / 8, 5 / 8)
     assert [(row["alteration"], row["copies"], row["at_10"]) for row in found["by_alteration"]] == [
@@ -157,7 +158,7 @@ def test_accuracy_comes_from_the_altered_copies(made: MadeJob, tmp_path: Path) -
         made.job.manifest.model.fingerprint, copies_of(made, 5).ledger_digest, 0, "The photos are gone."
     )
     altered_copies.write_copies(here, none)
-    assert report.evaluate(here, 20, lambda phase, part: None)["accuracy"]["reason"] == "The photos are gone."
+    assert report.evaluate(here, 20, lambda phase, share: None)["accuracy"]["reason"] == "The photos are gone."
 
 
 def test_without_copies_it_says_so(evaluation: dict[str, Any]) -> None:
@@ -358,7 +359,7 @@ def test_a_job_without_an_index_has_nothing_to_measure(run: Run, tmp_path: Path)
     ran = run("evaluate", made.job.path)
     assert (ran.status, "has no index yet" in ran.err) == (1, True)
     with pytest.raises(NoIndexYet):
-        report.evaluate(made.job, 10, lambda phase, part: None)
+        report.evaluate(made.job, 10, lambda phase, share: None)
 
 
 def test_a_damaged_build_is_a_sentence(run: Run, tmp_path: Path) -> None:

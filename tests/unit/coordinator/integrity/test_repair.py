@@ -17,6 +17,7 @@ from shared.job.directory import JobDir
 from shared.job.opened import OpenJob, open_job
 from shared.job.partition import checkpoint, ledger
 from shared.settings import Settings
+from tests.support.controls import UNWATCHED
 from tests.support.damage import DAMAGES, age, cut, flip, snapshot
 from tests.support.source_jobs import all_paths, commit, job_of_a_list
 from workers.merge import build as merging
@@ -59,7 +60,7 @@ def finish(job: JobDir) -> None:
         commit(job, number, chunk, paths)
     for partition in job.manifest.partitions:
         ledger.seal_partition(job, partition)
-    merging.merge(job, Settings(), lambda phase, share: None)
+    merging.merge(job, Settings(), UNWATCHED)
 
 
 def sealed_bytes(job: JobDir) -> dict[str, bytes]:

@@ -33,6 +33,7 @@ from shared.job.opened import OpenJob, open_job
 from shared.job.partition import ledger
 from shared.job.partition.sealing import open_embeddings
 from shared.settings import Settings
+from tests.support.controls import UNWATCHED
 from tests.support.make_job import make_job, unit
 from workers.merge.build import merge
 from workers.models.embedder import load_embedder
@@ -139,7 +140,7 @@ def test_an_index_is_built_over_it_and_finds_each_vector(
 ) -> None:
     monkeypatch.setattr(vectors, "BLOCK_VALUES", block * 16)
     job = imported(source, job)
-    info = merge(job, SMALL, lambda phase, done: None)
+    info = merge(job, SMALL, UNWATCHED)
     assert (info.ntotal, info.dim, info.recall_at_10) == (22, 16, 1.0)
     assert ProgressReader(job).read().index_is_current
 
@@ -316,7 +317,7 @@ def test_vectors_that_all_lack_a_direction_are_a_job_without_an_index(tmp_path: 
     assert (progress.embedded, progress.failed) == (0, 12)
     assert list(verify(job, Checked())) == []
     with pytest.raises(JobError, match=r"None of the 12 images .* 12 failed"):
-        merge(job, SMALL, lambda phase, done: None)
+        merge(job, SMALL, UNWATCHED)
 
 
 def test_files_whose_columns_differ_are_one_job_with_all_of_them(tmp_path: Path, job: JobDir) -> None:
@@ -439,7 +440,7 @@ def searched(job: JobDir) -> None:
 
 
 def merged_again(job: JobDir) -> None:
-    merge(open_job(job), Settings(), lambda phase, share: None)
+    merge(open_job(job), Settings(), UNWATCHED)
 
 
 def rolled_back(job: JobDir) -> None:

@@ -18,6 +18,7 @@ from shared.models import ModelSpec
 from shared.processes.load import STAGES, StageLoad
 from tests.support.builds import build
 from tests.support.make_job import image_path, make_job, model_spec, unit
+from tests.support.progress import NEW, SEALED, UNDER_WAY
 
 DIM = 16
 
@@ -308,3 +309,10 @@ def test_between_two_partitions_the_one_just_sealed_tells_the_load(job: OpenJob)
     load = ProgressReader(job).read().load
     assert load is not None
     assert load.busy == pytest.approx(load_of(0.5).busy)
+
+
+def test_who_is_needed_is_who_has_something_to_do() -> None:
+    assert NEW.roles(2) == UNDER_WAY.roles(2) == ["embed", "embed", "merge"]
+    assert NEW.roles(0) == ["merge"]
+    assert SEALED.roles(2) == ["embed", "merge"], "the altered copies are still to be embedded"
+    assert replace(SEALED, copies_done=True).roles(2) == ["merge"]

@@ -9,6 +9,7 @@ from shared.job import builds
 from shared.job.builds import IndexInfo
 from shared.job.index_request import IndexRequest, read_index_request, write_index_request
 from shared.settings import Settings
+from tests.support.controls import UNWATCHED
 from tests.support.make_job import MadeJob, clustered, make_job
 from workers.merge import tune
 from workers.merge.build import merge
@@ -25,7 +26,7 @@ def made(tmp_path: Path) -> MadeJob:
 
 def built(made: MadeJob, request: IndexRequest | None) -> IndexInfo:
     write_index_request(made.job, request)
-    return merge(made.job, Settings(), lambda phase, share: None)
+    return merge(made.job, Settings(), UNWATCHED)
 
 
 def is_current(made: MadeJob) -> bool:

@@ -9,11 +9,12 @@ import redis
 
 from coordinator.jobs.progress import Progress
 from coordinator.jobs.reconcile import Look
-from coordinator.jobs.run import LOOK_SECONDS, STOPPING, Asked, Doing, Event, Finished, Said, Step, index, run_job
+from coordinator.jobs.run import STOPPING, Asked, Doing, Event, Finished, Said, Step, index, run_job
 from shared.broker.lease import Holder
 from shared.broker.troubles import Trouble
 from shared.errors import BrokerRefuses, StoreError, WorkerFailed
 from shared.job.directory import JobDir
+from shared.job.local.job_files import DiskFiles
 from shared.job.opened import OpenJob
 from shared.settings import Settings
 from tests.support.make_job import MadeJob, make_job
@@ -87,7 +88,7 @@ def test_it_looks_every_second_until_the_index_covers_all(made: MadeJob, monkeyp
     steps = list(run(made, monkeypatch, script))
     assert [step.look.progress for step in steps] == [NEW, UNDER_WAY, DONE]
     assert len(set(script.pauses)) == 2  # At no steady pace, which other processes could fall in with.
-    assert all(0.7 < pause / LOOK_SECONDS < 1.3 for pause in script.pauses)
+    assert all(0.7 < pause / DiskFiles.look_seconds < 1.3 for pause in script.pauses)
 
 
 def test_the_complaints_of_an_earlier_run_are_forgotten(made: MadeJob, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,9 +249,7 @@ def whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *acts: Any) -> tuple[
             yield Step(Look(DONE), [])
 
     monkeypatch.setattr("coordinator.jobs.run.run_job", steps)
-    monkeypatch.setattr(
-        "coordinator.jobs.run.workers_for_index", lambda stack, job, settings, progress, workers: (settings, None)
-    )
+    monkeypatch.setattr("coordinator.jobs.run.workers_for_index", lambda stack, job, settings, roles: (settings, None))
     return Asked(str(tmp_path / "photos"), JobDir.at(tmp_path / "job"), Settings()), []
 
 

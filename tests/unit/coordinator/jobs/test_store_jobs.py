@@ -1,5 +1,6 @@
 """A job in a store, memory:// here: what its files are, and what verify and repair make of them."""
 
+import gc
 import json
 import socket
 import tempfile
@@ -31,21 +32,24 @@ from shared.job import builds
 from shared.job.builds import IndexInfo
 from shared.job.directory import JobDir
 from shared.job.index_request import IndexRequest, write_index_request
+from shared.job.local.job_files import JobFiles
 from shared.job.manifest import load_manifest, write_manifest
 from shared.job.opened import OpenJob, open_job
 from shared.job.partition import checkpoint, ledger
 from shared.messages.filter import Filter
 from shared.models import ModelSpec
+from shared.processes.control import Control
 from shared.settings import Settings, load_settings
 from shared.storage import files
 from shared.storage.stores import StorePath, any_path
+from tests.support.controls import UNWATCHED, yes
 from tests.support.make_job import MadeJob, image_path, make_job
 from workers.embed.attempts import Attempt
 from workers.evaluate import altered_copies
 from workers.evaluate.report import evaluate
 from workers.merge import directories
 from workers.merge.build import merge
-from workers.merge.fill import Report
+from workers.merge.progress import MergeControl, MergeProgress
 from workers.models import loaded
 from workers.search.pool import SearcherPool
 from workers.search.searcher import Searcher
@@ -213,8 +217,8 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(job_cache_dir=tmp_path / "cache", cache_dir=tmp_path / "models")
 
 
-def merged(made: MadeJob, settings: Settings, report: Report = lambda phase, share: None) -> IndexInfo:
-    return merge(open_job(made.job), settings, report)
+def merged(made: MadeJob, settings: Settings, control: MergeControl = UNWATCHED) -> IndexInfo:
+    return merge(open_job(made.job), settings, control)
 
 
 def test_an_index_is_built_for_a_job_in_a_store_and_searched_from_copies(
@@ -254,6 +258,22 @@ def test_a_second_worker_fetches_nothing_and_an_empty_cache_everything_once(
     fetched.clear()
     SearcherPool(other).searcher(made.job)
     assert fetched == []
+
+
+def test_the_copies_of_a_searcher_stay_as_long_as_it_does(url: str, settings: Settings) -> None:
+    made = whole_job(url)
+    build = merged(made, settings).build
+    small = settings.changed(job_cache_bytes=1)
+    directory = (settings.job_cache_dir or Path()) / "files"
+    searcher = Searcher.open(JobFiles.of(made.job, small), build)
+    gc.collect()
+    JobFiles.of(made.job, small).local(made.job.spec, {"sha256": files.sha256_of(made.job.spec)})
+    assert len(list(directory.iterdir())) == 9  # The index, the images and two files a partition; and the newest copy.
+    assert searcher.search(made.embeddings[7].astype(np.float32), 1)[0].id == made.ids[7]
+    del searcher
+    gc.collect()
+    JobFiles.of(made.job, small).local(made.job.paths(0), {"sha256": files.sha256_of(made.job.paths(0))})
+    assert len(list(directory.iterdir())) == 1
 
 
 def test_a_new_build_and_an_earlier_one_are_noticed_in_a_store(
@@ -323,12 +343,12 @@ def test_a_killed_merge_goes_on_on_its_machine_and_is_begun_anew_on_another(
     class Killed(BaseException):
         pass
 
-    def killed(phase: str, share: float) -> None:
-        if phase == "promoting":  # All is made, and nothing of it sent.
+    def killed(progress: MergeProgress) -> None:
+        if progress.phase == "promoting":  # All is made, and nothing of it sent.
             raise Killed
 
     with pytest.raises(Killed):
-        merged(made, settings, killed)
+        merged(made, settings, Control(yes, yes, killed))
     (left,) = builds.build_names(made.job)
     assert not builds.is_whole(made.job, left)
     trained: list[object] = []
@@ -344,7 +364,7 @@ def test_a_killed_merge_goes_on_on_its_machine_and_is_begun_anew_on_another(
 
     again = whole_job(f"{url}-again")
     with pytest.raises(Killed):
-        merged(again, settings, killed)
+        merged(again, settings, Control(yes, yes, killed))
     (left,) = builds.build_names(again.job)
     info = merged(again, settings.changed(job_cache_dir=tmp_path / "elsewhere"))
     assert builds.build_number(info.build) == builds.build_number(left) + 1
@@ -396,7 +416,7 @@ def test_vectors_are_imported_into_a_store(url: str, settings: Settings, tmp_pat
     for _ in range(2):
         job = import_vectors(opened, JobDir.at(url), small, lambda doing, count: None)
     assert list(verify(job, Checked())) == []
-    merge(job, settings, lambda phase, share: None)
+    merge(job, settings, UNWATCHED)
     searcher = SearcherPool(settings).searcher(job)
     assert [searcher.search(vectors[row], 1)[0].id for row in (0, 30, 59)] == [0, 30, 59]
 

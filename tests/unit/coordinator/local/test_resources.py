@@ -1,47 +1,32 @@
-from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from coordinator.jobs.progress import Progress
 from coordinator.local import resources
 from shared.job.directory import JobDir
 from shared.settings import Settings
-from tests.support.progress import DONE, NEW, SEALED, UNDER_WAY
-
-Started = Callable[[Progress], list[str]]
 
 
-@pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Started:
-    """The roles that are started for a job that is so far, with two embed workers asked for."""
-    roles: list[str] = []
+def test_workers_are_started_where_no_broker_is_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    started: list[object] = []
     broker = SimpleNamespace(url="redis://x", directory=tmp_path)
     monkeypatch.setattr(resources, "EmbeddedBroker", lambda root: nullcontext(broker))
 
-    def workers(chosen: list[str], settings: Settings, directory: Path) -> nullcontext[None]:
-        roles.extend(chosen)
-        return nullcontext()
+    def workers(roles: list[str], settings: Settings, directory: Path) -> nullcontext[str]:
+        started.append((roles, settings.broker_url, settings.jobs_root, directory))
+        return nullcontext("workers")
 
     monkeypatch.setattr(resources, "LocalWorkers", workers)
-
-    def start(progress: Progress) -> list[str]:
-        roles.clear()
-        with ExitStack() as stack:
-            resources.workers_for_index(stack, JobDir(tmp_path / "job"), Settings(), progress, 2)
-        return list(roles)
-
-    return start
-
-
-def test_who_is_started_is_who_has_something_to_do(started: Started) -> None:
-    assert started(NEW) == started(UNDER_WAY) == ["embed", "embed", "merge"]
-    assert started(SEALED) == ["embed", "merge"], "the altered copies are still to be embedded"
-    assert started(replace(SEALED, copies_done=True)) == ["merge"]
-    assert DONE.index_is_current
+    monkeypatch.setattr(resources, "require_working_broker", lambda settings: None)
+    job = JobDir(tmp_path / "job")
+    with ExitStack() as stack:
+        settings, children = resources.workers_for_index(stack, job, Settings(), ["embed", "merge"])
+        assert (settings.broker_url, children) == ("redis://x", "workers")
+        given = Settings(broker_url="redis://there")
+        assert resources.workers_for_index(stack, job, given, ["embed", "merge"]) == (given, None)
+    assert started == [(["embed", "merge"], "redis://x", tmp_path, tmp_path)]
 
 
 @pytest.mark.parametrize(("typed", "by"), [(None, "REDIS_URL"), ("redis://:s3cr3t@h/0", "--broker")])

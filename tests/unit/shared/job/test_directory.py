@@ -1,4 +1,5 @@
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,18 @@ def test_every_name_inside_a_job_is_the_documented_one(tmp_path: Path) -> None:
 def touch(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
+
+
+def test_attempts_lie_in_a_job_on_a_disk_and_beside_one_in_a_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    here, there = JobDir.at(tmp_path / "photos"), JobDir.at("s3://bucket/photos")
+    for job in (here, there):
+        touch(job.attempt(7, "ab"))
+        assert job.attempts(7) == [job.attempt(7, "ab")]
+    assert (here.attempts_inside(7), here.attempts_outside(7)) == ([here.chunk_dir(7) / "attempt_ab.txt"], [])
+    assert (there.attempts_inside(7), there.attempts_outside(7)) == ([], there.attempts(7))
 
 
 def test_numbers_are_sorted_as_numbers_also_beyond_four_digits(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@ import errno
 import hashlib
 import os
 import threading
+import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from shared.storage import files
+from shared.storage.stores import any_path
 
 
 class Crash(BaseException):
@@ -206,3 +208,21 @@ def test_a_marker_that_stays_as_it_is_is_read_so_and_one_that_is_gone_is_gone(
     assert files.read_marker(tmp_path / "marker") == content
     with pytest.raises(FileNotFoundError):
         files.read_marker(tmp_path / "gone")
+
+
+@pytest.mark.parametrize("place", ["disk", "store"])
+def test_every_file_below_a_directory_is_found_and_none_below_one_that_is_gone(tmp_path: Path, place: str) -> None:
+    root = tmp_path if place == "disk" else any_path(f"memory://{uuid.uuid4().hex}/photos")
+    for name in ("a", "deep/b", "deep/er/c"):
+        files.write_bytes(root / name, b"1")
+    assert sorted(path.relative_to(root).as_posix() for path in files.files_below(root)) == ["a", "deep/b", "deep/er/c"]
+    assert list(files.files_below(root / "not there")) == []
+
+
+def test_a_directory_that_can_not_be_listed_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(OSError, match="Input/output"):
+        list(files.files_below(tmp_path))

@@ -11,14 +11,17 @@ from shared.errors import CorruptFile, FingerprintMismatch, JobError, SettingsEr
 from shared.job import builds
 from shared.job.directory import JobDir
 from shared.job.index_request import IndexRequest, write_index_request
+from shared.job.local.job_files import JobFiles
 from shared.job.opened import OpenJob
 from shared.job.partition import ledger
-from shared.processes.control import Stopped
+from shared.processes.control import Control, Stopped
 from shared.settings import Settings
+from tests.support.controls import UNWATCHED, yes
 from tests.support.make_job import MadeJob, clustered, make_job, model_spec
 from workers.evaluate import recall
 from workers.merge import build, tune
 from workers.merge.build import merge
+from workers.merge.progress import MergeProgress
 from workers.search import width
 from workers.search.pool import SearcherPool
 from workers.search.searcher import Searcher
@@ -36,12 +39,8 @@ def _few_queries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "QUERIES", 100)
 
 
-def quiet(phase: str, share: float) -> None:
-    """A report that nobody reads."""
-
-
 def merged(made: MadeJob, **values: float) -> builds.IndexInfo:
-    return merge(made.job, Settings(**values), quiet)  # type: ignore[arg-type]
+    return merge(made.job, Settings(**values), UNWATCHED)  # type: ignore[arg-type]
 
 
 def poor_ivf(n: int, d: int, request: IndexRequest) -> IndexPlan:
@@ -49,17 +48,17 @@ def poor_ivf(n: int, d: int, request: IndexRequest) -> IndexPlan:
 
 
 @pytest.fixture(scope="module")
-def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[MadeJob, builds.IndexInfo, list[tuple[str, float]]]:
+def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[MadeJob, builds.IndexInfo, list[MergeProgress]]:
     """A job above the flat limit, with gaps in its ids, and its merge."""
     path = tmp_path_factory.mktemp("large") / "job"
     made = make_job(path, clustered(30_000, 64), failed=range(0, 30_000, 1_111), partition_size=7_000, chunk_size=7_000)
-    reports: list[tuple[str, float]] = []
+    reports: list[MergeProgress] = []
     assert build.QUERIES == 500
-    info = merge(made.job, Settings(), lambda *report: reports.append(report))
+    info = merge(made.job, Settings(), Control(yes, yes, reports.append))
     return made, info, reports
 
 
-Large = tuple[MadeJob, builds.IndexInfo, list[tuple[str, float]]]
+Large = tuple[MadeJob, builds.IndexInfo, list[MergeProgress]]
 
 
 def test_a_large_job_gets_an_ivf_pq_index_that_reaches_its_recall(large: Large) -> None:
@@ -85,7 +84,7 @@ def test_a_large_job_gets_an_ivf_pq_index_that_reaches_its_recall(large: Large) 
 
 def test_the_recorded_recall_holds_for_queries_it_was_not_tuned_on(large: Large) -> None:
     made, info, _ = large
-    searcher = Searcher.open(made.job, info.build)
+    searcher = Searcher.open(JobFiles.of(made.job), info.build)
     measured = recall.measure(searcher, searcher.stored, queries=300, seed=77)
     assert measured.recall is not None
     assert measured.recall > 0.97
@@ -97,7 +96,7 @@ def test_the_recorded_recall_holds_for_queries_it_was_not_tuned_on(large: Large)
 
 def test_every_image_of_a_large_job_is_found_by_itself(large: Large) -> None:
     made, info, _ = large
-    searcher = Searcher.open(made.job, info.build)
+    searcher = Searcher.open(JobFiles.of(made.job), info.build)
     rows = np.random.default_rng(3).permutation(len(made.ids))[:300]
     hits = searcher.search_many(made.embeddings[rows].astype(np.float32), 1)
     assert np.mean([found[0].id == own for found, own in zip(hits, made.ids[rows], strict=True)]) > 0.99
@@ -105,19 +104,19 @@ def test_every_image_of_a_large_job_is_found_by_itself(large: Large) -> None:
 
 def test_progress_is_told_phase_by_phase_from_nothing_to_all(large: Large) -> None:
     reports = large[2]
-    assert list(dict.fromkeys(phase for phase, _ in reports)) == [*PHASES, "promoting"]
+    assert list(dict.fromkeys(report.phase for report in reports)) == [*PHASES, "promoting"]
     for phase in PHASES:
-        shares = [share for name, share in reports if name == phase]
+        shares = [report.share for report in reports if report.phase == phase]
         assert shares == sorted(shares)
         assert shares[-1] == 1.0
         assert 0 <= shares[0] < 1 or phase == "measuring"
-    assert len([phase for phase, _ in reports if phase == "adding"]) >= 5
+    assert len([report for report in reports if report.phase == "adding"]) >= 5
 
 
 def test_a_merged_job_is_not_merged_again(large: Large) -> None:
     made, info, _ = large
-    reports: list[str] = []
-    again = merge(made.job, Settings(), lambda phase, share: reports.append(phase))
+    reports: list[MergeProgress] = []
+    again = merge(made.job, Settings(), Control(yes, yes, reports.append))
     assert again == info
     assert reports == []
     assert builds.build_names(made.job) == [info.build]
@@ -128,7 +127,7 @@ def test_the_same_job_makes_the_same_index_bytes(tmp_path: Path) -> None:
     sums = []
     for name in ("one", "two"):
         made = make_job(tmp_path / name, vectors, partition_size=600, chunk_size=600)
-        info = merge(made.job, Settings(recall_target=0), quiet, poor_ivf)
+        info = merge(made.job, Settings(recall_target=0), UNWATCHED, poor_ivf)
         sums.append({file: entry["sha256"] for file, entry in info.files.items()})
     assert sums[0] == sums[1]
     assert len(set(sums[0].values())) == 2
@@ -139,11 +138,11 @@ def test_a_search_is_tuned_to_the_recall_asked_for_and_the_width_is_recorded(tmp
     found = {}
     for target in (0.2, 0.97):
         write_index_request(made.job, IndexRequest(recall=target))
-        found[target] = merge(made.job, Settings(), quiet, poor_ivf)
+        found[target] = merge(made.job, Settings(), UNWATCHED, poor_ivf)
     assert found[0.2].rerank_depth < found[0.97].rerank_depth
     assert found[0.97].recall_at_10 >= 0.97  # type: ignore[operator]
     assert found[0.2].recall_at_10 < 0.97  # type: ignore[operator]
-    opened = Searcher.open(made.job, found[0.97].build)
+    opened = Searcher.open(JobFiles.of(made.job), found[0.97].build)
     assert opened.width == width_of(found[0.97])
 
 
@@ -216,9 +215,9 @@ def test_a_handful_of_images_is_indexed_and_measured_honestly(
 
 def test_a_collection_of_one_photo_many_times_is_indexed(tmp_path: Path) -> None:
     made = make_job(tmp_path / "job", np.ones((1_500, 24)), partition_size=600, chunk_size=600)
-    info = merge(made.job, Settings(), quiet, poor_ivf)
+    info = merge(made.job, Settings(), UNWATCHED, poor_ivf)
     assert (info.recall_at_10, info.ntotal) == (1.0, 1_500)
-    hits = Searcher.open(made.job, info.build).search(np.ones(24), 10, exact=True)
+    hits = Searcher.open(JobFiles.of(made.job), info.build).search(np.ones(24), 10, exact=True)
     assert [hit.id for hit in hits] == list(range(10))
 
 
@@ -238,7 +237,7 @@ def test_a_job_whose_images_all_failed_says_where_the_reasons_are(tmp_path: Path
 def test_a_partition_that_failed_as_a_whole_is_no_obstacle(tmp_path: Path) -> None:
     made = make_job(tmp_path / "job", failed=range(25, 50))
     info = merged(made)
-    hits = Searcher.open(made.job, info.build).search(made.embeddings[30].astype(np.float32), 35)
+    hits = Searcher.open(JobFiles.of(made.job), info.build).search(made.embeddings[30].astype(np.float32), 35)
     assert hits[0].id == 55
     assert sorted(hit.id for hit in hits) == made.ids.tolist()
 
@@ -265,7 +264,7 @@ def test_partitions_of_another_model_are_named(tmp_path: Path) -> None:
     made = make_job(tmp_path / "job")
     other = replace(made.job.manifest, model=model_spec("another-model"))
     with pytest.raises(FingerprintMismatch, match="another-model"):
-        merge(OpenJob(made.job.path, other), Settings(), quiet)
+        merge(OpenJob(made.job.path, other), Settings(), UNWATCHED)
 
 
 class Killed(BaseException):
@@ -319,21 +318,21 @@ def test_a_merge_that_ends_midway_leaves_the_promoted_index_whole(
     assert set(builds.build_names(made.job)) == left
     after = pool.searcher(made.job).search(np.ones(16))
     assert after != before
-    assert after == Searcher.open(made.job, second.build).search(np.ones(16), exact=True)
+    assert after == Searcher.open(JobFiles.of(made.job), second.build).search(np.ones(16), exact=True)
 
 
 def test_a_merge_that_should_not_run_at_the_same_time_does_no_harm(tmp_path: Path) -> None:
     made = make_job(tmp_path / "job")
     inner: list[builds.IndexInfo] = []
 
-    def report(phase: str, share: float) -> None:
-        if phase == "adding" and not inner:
+    def report(progress: MergeProgress) -> None:
+        if progress.phase == "adding" and not inner:
             inner.append(merged(made))
 
-    outer = merge(made.job, Settings(), report)
+    outer = merge(made.job, Settings(), Control(yes, yes, report))
     assert outer.files == inner[0].files
     assert builds.current_build(made.job) == inner[0].build == outer.build
-    assert Searcher.open(made.job, inner[0].build).ntotal == 60
+    assert Searcher.open(JobFiles.of(made.job), inner[0].build).ntotal == 60
 
 
 def test_only_older_half_built_directories_are_removed(tmp_path: Path) -> None:
@@ -362,19 +361,19 @@ def test_a_broken_index_is_replaced(tmp_path: Path, damage: str) -> None:
     broken[damage]()
     second = merged(made)
     assert second == builds.current_info(made.job)
-    assert Searcher.open(made.job, second.build).ntotal == 60
+    assert Searcher.open(JobFiles.of(made.job), second.build).ntotal == 60
     assert ledger.is_sealed(made.job, 0)
 
 
 def test_a_merge_that_loses_its_claim_before_the_end_promotes_nothing(tmp_path: Path) -> None:
     made = make_job(tmp_path / "job", clustered(40, 8), partition_size=40)
+    reports: list[MergeProgress] = []
 
-    def lost_at_the_end(phase: str, share: float) -> None:
-        if phase == "promoting":
-            raise Stopped
+    def still_ours() -> bool:
+        return reports[-1:] != [MergeProgress("measuring", 1.0)]
 
     with pytest.raises(Stopped):
-        merge(made.job, Settings(), lost_at_the_end)
+        merge(made.job, Settings(), Control(yes, still_ours, reports.append))
     assert builds.current_build(made.job) is None
     info = merged(made)  # What was built is not built again.
     assert builds.build_names(made.job) == [info.build] == [builds.current_build(made.job)]
@@ -386,7 +385,7 @@ def test_seals_that_a_lagging_listing_does_not_show_are_merged_all_the_same(
 ) -> None:
     made = make_job(tmp_path / "job", clustered(60, 8), partition_size=20)
     monkeypatch.setattr(JobDir, "sealed_numbers", lambda job: [0])
-    assert merge(made.job, Settings(), lambda phase, share: None).ntotal == 60
+    assert merge(made.job, Settings(), UNWATCHED).ntotal == 60
 
 
 def test_chunks_that_a_worker_killed_after_its_seal_left_are_gone_after_the_merge(tmp_path: Path) -> None:
@@ -402,8 +401,8 @@ def test_a_build_whose_merge_was_killed_before_its_promotion_is_promoted_and_not
     info = merged(made)
     made.job.current.unlink()
     (made.job.index_dir / ".CURRENT.0123.tmp").write_text("cut off")
-    reports: list[str] = []
-    assert merge(made.job, Settings(), lambda phase, share: reports.append(phase)) == info
+    reports: list[MergeProgress] = []
+    assert merge(made.job, Settings(), Control(yes, yes, reports.append)) == info
     assert reports == []
     assert builds.current_build(made.job) == info.build
     assert [path.name for path in made.job.index_dir.iterdir() if path.name.startswith(".")] == []

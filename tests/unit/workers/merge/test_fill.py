@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from shared.job import builds
-from shared.processes.control import Stopped
+from shared.processes.control import Control, Stopped
+from tests.support.controls import UNWATCHED, yes
 from tests.support.make_job import clustered
 from workers.merge.fill import SAVE_SECONDS, filled, train_rows
+from workers.merge.progress import MergeProgress
 from workers.vectors.ann import faiss_index, training
 from workers.vectors.ann.plan import IndexPlan
 from workers.vectors.embeddings import StoredEmbeddings
@@ -32,21 +34,20 @@ def plan_of(factory: str) -> IndexPlan:
 
 
 class Ending:
-    """A report that ends the filling when so much of a phase is done."""
+    """Ends the filling when so much of a phase is done, and notes what was reported."""
 
     def __init__(self, phase: str = "", share: float = 2.0) -> None:
         self.phase, self.share = phase, share
-        self.told: list[tuple[str, float]] = []
+        self.told: list[MergeProgress] = []
+        self.control = Control(self.keep_going, yes, self.told.append)
 
-    def __call__(self, phase: str, share: float) -> None:
-        self.told.append((phase, share))
-        if phase == self.phase and share >= self.share:
-            raise Stopped
+    def keep_going(self) -> bool:
+        return not any(told.phase == self.phase and told.share >= self.share for told in self.told)
 
 
-def fill(directory: Path, plan: IndexPlan, stored: StoredEmbeddings, report: Any = None) -> Any:
+def fill(directory: Path, plan: IndexPlan, stored: StoredEmbeddings, ending: Ending | None = None) -> Any:
     directory.mkdir(exist_ok=True)
-    return filled(directory, plan, stored, np.arange(0, N, 50), 0, report or Ending(), {})
+    return filled(directory, plan, stored, np.arange(0, N, 50), 0, ending.control if ending else UNWATCHED, {})
 
 
 @pytest.fixture
@@ -78,9 +79,10 @@ def test_a_filling_that_was_ended_goes_on_where_it_was_saved_and_ends_with_the_s
     assert not (tmp_path / "ended" / builds.INDEX_FILE).exists()
     again = Ending()
     fill(tmp_path / "ended", plan, stored, again)
-    adding = [share for phase, share in again.told if phase == "adding"]
+    adding = [told.share for told in again.told if told.phase == "adding"]
     assert adding[0] >= share - 0.3
-    assert [told for told in again.told if told[0] == "training"] == [("training", 1.0)]  # It is trained.
+    # It is trained.
+    assert [told for told in again.told if told.phase == "training"] == [MergeProgress("training", 1.0)]
     one, two = ((tmp_path / name / builds.INDEX_FILE).read_bytes() for name in ("undisturbed", "ended"))
     assert one == two
 
@@ -130,9 +132,9 @@ def test_an_index_is_trained_on_rows_of_all_partitions_and_on_none_that_it_is_me
 
 
 def test_progress_of_training_and_adding_rises(tmp_path: Path, stored: StoredEmbeddings) -> None:
-    report = Ending()
-    fill(tmp_path / "build", plan_of(PLANS[0]), stored, report)
+    ending = Ending()
+    fill(tmp_path / "build", plan_of(PLANS[0]), stored, ending)
     for phase in ("training", "adding"):
-        shares = [share for told, share in report.told if told == phase]
+        shares = [told.share for told in ending.told if told.phase == phase]
         assert shares == sorted(shares)
         assert (shares[0], shares[-1]) == (0.0, 1.0)

@@ -20,6 +20,7 @@ from shared.models import resolve_model
 from shared.models.imported import imported_model
 from shared.models.preprocessing import DECODES
 from shared.settings import Settings
+from tests.support.controls import UNWATCHED
 from tests.support.images.ending_decoders import ending
 from tests.support.make_job import make_job
 from workers.images.decode import decode
@@ -53,7 +54,7 @@ def test_a_query_image_without_a_direction_has_its_error_and_the_others_their_hi
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = make_job(tmp_path / "job", listed=30, dim=DIM, partition_size=30)
-    merge(made.job, Settings(), lambda phase, share: None)
+    merge(made.job, Settings(), UNWATCHED)
     embedder: Any = FakeEmbedder()
     monkeypatch.setattr("workers.search.answer.loaded_embedder", lambda *_: embedder)
     queries = [png((10, 20, 30)), png((0, 0, 0)), png((200, 20, 30))]
@@ -83,7 +84,7 @@ def test_a_query_image_that_ends_its_process_costs_its_own_answer_alone(
     bad: bytes, status: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = make_job(tmp_path / "job", listed=30, dim=DIM, partition_size=30)
-    merge(made.job, Settings(), lambda phase, share: None)
+    merge(made.job, Settings(), UNWATCHED)
     embedder: Any = FakeEmbedder()
     monkeypatch.setattr("workers.search.answer.loaded_embedder", lambda *_: embedder)
     monkeypatch.setattr("workers.search.answer.DecodingProcesses", lambda *given: ending(DecodingProcesses(*given)))
@@ -105,7 +106,7 @@ def test_a_query_image_is_decoded_in_the_way_of_its_job(
     how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = make_job(tmp_path / "job", listed=30, dim=DIM, partition_size=30)
-    merge(made.job, Settings(), lambda phase, share: None)
+    merge(made.job, Settings(), UNWATCHED)
     spec = replace(made.job.manifest.model, preprocessing=resolve_model("efficientnet-b0", decode=how).preprocessing)
     monkeypatch.setattr(pool, "open_job", lambda job: OpenJob(job.path, replace(made.job.manifest, model=spec)))
     seen: list[np.ndarray] = []
@@ -129,7 +130,7 @@ def test_an_image_can_not_be_asked_of_vectors_that_were_imported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = make_job(tmp_path / "job", listed=30, dim=DIM, partition_size=30)
-    merge(made.job, Settings(), lambda phase, share: None)
+    merge(made.job, Settings(), UNWATCHED)
     imported = replace(made.job.manifest, model=imported_model("theirs", DIM))
     monkeypatch.setattr(pool, "open_job", lambda job: OpenJob(job.path, imported))
     own = made.embeddings[7].astype(np.float32)
@@ -142,7 +143,7 @@ def test_an_image_can_not_be_asked_of_vectors_that_were_imported(
 
 def test_the_filter_of_a_message_limits_its_hits_and_the_bad_query_stays_alone(tmp_path: Path) -> None:
     made = make_job(tmp_path / "job", listed=30, dim=DIM, partition_size=30)
-    merge(made.job, Settings(), lambda phase, share: None)
+    merge(made.job, Settings(), UNWATCHED)
     own = made.embeddings[7].astype(np.float32)
     queries = (Query(vector=own), Query(vector=np.full(DIM, np.nan, np.float32)))
     good, bad = Answerer(Settings()).answer(made.job, SearchJob("job", queries, 40, filter=Filter(where="id > 20")))
@@ -165,7 +166,7 @@ def test_only_one_thread_is_in_the_model_at_once(tmp_path: Path, monkeypatch: py
             return super().embed(images)
 
     made = make_job(tmp_path / "job", listed=30, dim=DIM, partition_size=30)
-    merge(made.job, Settings(), lambda phase, share: None)
+    merge(made.job, Settings(), UNWATCHED)
     embedder: Any = Counting()
     monkeypatch.setattr("workers.search.answer.loaded_embedder", lambda *_: embedder)
     answerer = Answerer(Settings())

@@ -8,13 +8,14 @@ from shared.job import builds
 from shared.job.directory import JobDir
 from shared.settings import Settings
 from shared.storage import files
+from tests.support.controls import UNWATCHED
 from tests.support.make_job import MadeJob, make_job
 from workers.merge.build import merge
 from workers.search.pool import SearcherPool
 
 
 def merged(made: MadeJob) -> str:
-    return merge(made.job, Settings(recall_target=0.01), lambda *_: None).build
+    return merge(made.job, Settings(recall_target=0.01), UNWATCHED).build
 
 
 def promote_copy(made: MadeJob, build: str, name: str) -> None:

@@ -12,9 +12,11 @@ from shared.errors import CorruptFile, FingerprintMismatch, QueryError
 from shared.job import builds
 from shared.job.directory import JobDir
 from shared.job.index_request import IndexRequest
+from shared.job.local.job_files import JobFiles
 from shared.job.manifest import write_manifest
 from shared.messages.filter import Filter
 from shared.settings import Settings
+from tests.support.controls import UNWATCHED
 from tests.support.make_job import MadeJob, clustered, image_path, make_job, model_spec, unit
 from workers.merge.build import merge
 from workers.search.searcher import Searcher
@@ -36,7 +38,7 @@ def small_ivf(n: int, d: int, request: IndexRequest) -> IndexPlan:
 
 def merged(made: MadeJob, flat: bool = True, recall_target: float = 0.95) -> str:
     choose = faiss_index.plan_for if flat else small_ivf
-    return merge(made.job, Settings(recall_target=recall_target), lambda *_: None, choose).build
+    return merge(made.job, Settings(recall_target=recall_target), UNWATCHED, choose).build
 
 
 @pytest.fixture(scope="module", params=["Flat", "IVF-PQ"])
@@ -54,7 +56,7 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def searcher(made: MadeJob) -> Searcher:
     build = builds.current_build(made.job)
     assert build is not None
-    return Searcher.open(made.job, build)
+    return Searcher.open(JobFiles.of(made.job), build)
 
 
 def truth(made: MadeJob, query: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -89,7 +91,7 @@ def test_the_index_finds_nearly_what_exact_search_finds(made: MadeJob, searcher:
 def test_recall_is_kept_when_more_hits_are_asked_for_than_the_width_was_tuned_for(tmp_path: Path, k: int) -> None:
     made = make_job(tmp_path / "job", clustered(6_000, 32, clusters=200), partition_size=6_000, chunk_size=6_000)
     # The narrowest width that does for ten hits.
-    searcher = Searcher.open(made.job, merged(made, flat=False, recall_target=0.9)).widened(Width(4, 60))
+    searcher = Searcher.open(JobFiles.of(made.job), merged(made, flat=False, recall_target=0.9)).widened(Width(4, 60))
     queries = np.random.default_rng(2).permutation(6_000)[:50]
     found = right = 0
     for query in made.embeddings[queries].astype(np.float32):
@@ -165,7 +167,7 @@ def test_asking_for_more_than_the_probed_lists_hold_reads_all_lists(made: MadeJo
 @pytest.mark.parametrize("exact", [False, True])
 def test_a_job_of_five_images_gives_five_hits(tmp_path: Path, exact: bool) -> None:
     made = make_job(tmp_path / "job", listed=6, failed={2})
-    hits = Searcher.open(made.job, merged(made)).search(np.ones(16), exact=exact)
+    hits = Searcher.open(JobFiles.of(made.job), merged(made)).search(np.ones(16), exact=exact)
     assert sorted(hit.id for hit in hits) == [0, 1, 3, 4, 5]
 
 
@@ -198,7 +200,7 @@ def test_the_bad_one_of_many_queries_is_named(searcher: Searcher) -> None:
 
 
 def test_answers_are_remembered_up_to_the_size_of_the_cache(made: MadeJob, monkeypatch: pytest.MonkeyPatch) -> None:
-    searcher = Searcher.open(made.job, str(builds.current_build(made.job)), cache_size=2)
+    searcher = Searcher.open(JobFiles.of(made.job), str(builds.current_build(made.job)), cache_size=2)
     asked: list[int] = []
     candidates = faiss_index.candidates
 
@@ -228,7 +230,7 @@ def test_answers_are_remembered_up_to_the_size_of_the_cache(made: MadeJob, monke
 
 
 def test_an_exact_answer_is_not_taken_from_the_index(made: MadeJob, monkeypatch: pytest.MonkeyPatch) -> None:
-    searcher = Searcher.open(made.job, str(builds.current_build(made.job)), cache_size=9)
+    searcher = Searcher.open(JobFiles.of(made.job), str(builds.current_build(made.job)), cache_size=9)
     query = clustered(1, 32, seed=8)[0]
     monkeypatch.setattr(faiss_index, "candidates", lambda *_, **__: made.ids[None, :7])
     assert sorted(hit.id for hit in searcher.search(query, 7)) == made.ids[:7].tolist()
@@ -238,9 +240,9 @@ def test_an_exact_answer_is_not_taken_from_the_index(made: MadeJob, monkeypatch:
 
 
 def test_threads_get_the_answers_that_one_would(made: MadeJob) -> None:
-    searcher = Searcher.open(made.job, str(builds.current_build(made.job)), cache_size=8)
+    searcher = Searcher.open(JobFiles.of(made.job), str(builds.current_build(made.job)), cache_size=8)
     queries = clustered(40, 32, seed=11)
-    expected = Searcher.open(made.job, str(builds.current_build(made.job))).search_many(queries, 7)
+    expected = Searcher.open(JobFiles.of(made.job), str(builds.current_build(made.job))).search_many(queries, 7)
     results: dict[int, list[object]] = {}
 
     def ask(number: int) -> None:
@@ -260,7 +262,7 @@ def test_an_index_of_another_model_names_both(tmp_path: Path) -> None:
     other = model_spec("another-model", dim=16)
     write_manifest(made.job, replace(made.job.manifest, model=other))
     with pytest.raises(FingerprintMismatch, match=rf"{made.job.manifest.model.fingerprint}.*{other.fingerprint}"):
-        Searcher.open(made.job, build)
+        Searcher.open(JobFiles.of(made.job), build)
 
 
 @pytest.mark.parametrize("name", [builds.INDEX_FILE, builds.IMAGES_FILE])
@@ -278,7 +280,7 @@ def test_a_damaged_build_is_not_searched(tmp_path: Path, name: str, damage: str)
     else:
         path.unlink()
     with pytest.raises(CorruptFile, match=name) as said:
-        Searcher.open(made.job, build)
+        Searcher.open(JobFiles.of(made.job), build)
     assert said.value.remedy is not None
     assert said.value.remedy.action == "repair"
 
@@ -289,7 +291,7 @@ def test_an_index_of_partitions_that_were_sealed_anew_is_not_searched(tmp_path: 
     for path in (JobDir.img_emb, JobDir.metadata, JobDir.seal):
         path(made.job, 1).write_bytes(path(other.job, 1).read_bytes())
     with pytest.raises(CorruptFile, match="not those sealed now"):
-        Searcher.open(made.job, build)
+        Searcher.open(JobFiles.of(made.job), build)
 
 
 # Filters.
@@ -317,7 +319,7 @@ def test_a_narrow_filter_gives_what_exact_search_among_its_images_gives(
 
 
 def test_a_filter_is_part_of_what_an_answer_is_remembered_by(made: MadeJob) -> None:
-    searcher = Searcher.open(made.job, str(builds.current_build(made.job)), cache_size=9)
+    searcher = Searcher.open(JobFiles.of(made.job), str(builds.current_build(made.job)), cache_size=9)
     query = clustered(1, 32, seed=8)[0]
     filters = (None, Filter(where="id < 100"), Filter(where="id >= 1000"), Filter(ids=made.ids[5:9]))
     first = [searcher.search(query, 3, filter=filter) for filter in filters]

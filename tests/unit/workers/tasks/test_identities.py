@@ -8,6 +8,7 @@ import pytest
 from shared.errors import JobNotFound, StoreError
 from shared.job.directory import JobDir
 from shared.job.manifest import Manifest, load_manifest
+from shared.settings import Settings
 from tests.support.make_job import make_job
 from workers.tasks import identities
 from workers.tasks.identities import Identities
@@ -33,7 +34,7 @@ def test_a_manifest_on_a_disk_is_read_once_until_it_is_another_file(
 ) -> None:
     reading = Reading(monkeypatch)
     first = make_job(tmp_path / "pics", listed=2, sealed=[])
-    known = Identities()
+    known = Identities(Settings())
     assert {known.of(first.job) for _ in range(3)} == {first.job.manifest.identity}
     assert reading.count == 1
     second = make_job(tmp_path / "pics", listed=2, sealed=[])
@@ -42,7 +43,7 @@ def test_a_manifest_on_a_disk_is_read_once_until_it_is_another_file(
 
 
 def test_no_job_is_no_identity(tmp_path: Path) -> None:
-    known = Identities()
+    known = Identities(Settings())
     with pytest.raises(JobNotFound):
         known.of(JobDir.at(tmp_path / "pics"))
     made = make_job(tmp_path / "pics", listed=2, sealed=[])
@@ -54,7 +55,7 @@ def test_a_store_is_asked_again_after_two_seconds_and_one_that_is_away_leaves_wh
 ) -> None:
     reading, now = Reading(monkeypatch), [100.0]
     made = make_job(f"memory://{uuid.uuid4().hex}/pics", listed=2, sealed=[])
-    known = Identities(lambda: now[0])
+    known = Identities(Settings(), lambda: now[0])
     for moment, reads in ((100.0, 1), (101.9, 1), (102.1, 2)):
         now[0] = moment
         assert (known.of(made.job), reading.count) == (made.job.manifest.identity, reads)
@@ -64,4 +65,4 @@ def test_a_store_is_asked_again_after_two_seconds_and_one_that_is_away_leaves_wh
     with pytest.raises(StoreError, match="refuses"):
         known.of(made.job)
     with pytest.raises(StoreError, match="refuses"):
-        Identities().of(made.job)
+        Identities(Settings()).of(made.job)

@@ -10,6 +10,7 @@ import pytest
 from shared.errors import AnotherJob
 from shared.messages.search import Answer, AnsweredBy, Query, SearchJob, reply_from_json
 from shared.settings import Settings
+from tests.support.controls import UNWATCHED
 from tests.support.make_job import MadeJob, make_job
 from workers.merge.build import merge
 from workers.tasks.runtime import Runtime
@@ -22,7 +23,7 @@ QUERIES = (Query(vector=np.ones(16, np.float32)), Query(vector=np.eye(16, dtype=
 def made(tmp_path_factory: pytest.TempPathFactory) -> MadeJob:
     """A job with an index; leave it as it is."""
     made = make_job(tmp_path_factory.mktemp("b") / "pics")
-    merge(made.job, Settings(), lambda phase, share: None)
+    merge(made.job, Settings(), UNWATCHED)
     return made
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from shared.errors import CorruptFile, QueryError
+from shared.job.local.job_files import JobFiles
 from shared.job.partition import ledger
 from shared.vectors import widen
 from tests.support.make_job import MadeJob, image_path, make_job, unit
@@ -30,7 +31,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> MadeJob:
 
 @pytest.fixture(scope="module")
 def stored(made: MadeJob) -> StoredEmbeddings:
-    return StoredEmbeddings.open(made.job, list(ledger.sealed(made.job)))
+    return StoredEmbeddings.open(JobFiles.of(made.job), list(ledger.sealed(made.job)))
 
 
 def test_widening_is_exact_for_every_finite_float16() -> None:
@@ -105,14 +106,14 @@ def test_an_embeddings_file_cut_short_is_refused(tmp_path: Path) -> None:
     path = made.job.img_emb(1)
     path.write_bytes(path.read_bytes()[:-2])
     with pytest.raises(CorruptFile, match="img_emb_0001"):
-        StoredEmbeddings.open(made.job, list(ledger.sealed(made.job)))
+        StoredEmbeddings.open(JobFiles.of(made.job), list(ledger.sealed(made.job)))
 
 
 @pytest.mark.parametrize("ids", [np.arange(59), np.arange(60)[::-1], np.repeat(np.arange(30), 2)])
 def test_ids_that_do_not_fit_the_embeddings_are_refused(tmp_path: Path, ids: np.ndarray) -> None:
     made = make_job(tmp_path / "job")
     with pytest.raises(CorruptFile, match=f"60 embeddings; their {len(ids)} image ids"):
-        StoredEmbeddings.open(made.job, list(ledger.sealed(made.job)), ids=ids)
+        StoredEmbeddings.open(JobFiles.of(made.job), list(ledger.sealed(made.job)), ids=ids)
 
 
 def test_images_are_found_by_row_over_all_partitions(tmp_path: Path, made: MadeJob) -> None:
@@ -165,7 +166,7 @@ def test_rows_are_asked_for_ahead_after_the_disk_was_waited_for_and_not_because_
 
     made = make_job(tmp_path / "job")
     monkeypatch.setattr(mmap, "mmap", Noted)
-    stored = StoredEmbeddings.open(made.job, list(ledger.sealed(made.job)))
+    stored = StoredEmbeddings.open(JobFiles.of(made.job), list(ledger.sealed(made.job)))
     waits = iter([0, 0, 0, 0, 3, 3, 3])
     monkeypatch.setattr(resource, "RUSAGE_THREAD", 1, raising=False)  # Where the system does not say, it does now.
     monkeypatch.setattr(resource, "getrusage", lambda who: SimpleNamespace(ru_majflt=next(waits)))

@@ -26,6 +26,7 @@ from shared.processes.control import Stopped
 from shared.settings import Settings
 from shared.storage import files
 from tests.support.cli import Run
+from tests.support.controls import UNWATCHED
 from tests.support.embedders import AnyModel, embed, no_after, yes
 from tests.support.images.forms import CONTENTS, FORMS, NAMES, half, write_folder, write_tar, write_zip
 from tests.support.source_jobs import made, sealed
@@ -349,7 +350,7 @@ def test_failed_images_are_tried_again_at_the_new_place(job: JobDir, tmp_path: P
 
 def test_hits_and_copies_and_show_name_the_new_place(run: Run, job: JobDir, tmp_path: Path) -> None:
     job = open_job(job)
-    merge(job, Settings(recall_target=0.01), lambda *_: None)
+    merge(job, Settings(recall_target=0.01), UNWATCHED)
     pool = SearcherPool(Settings())
     searcher = pool.searcher(job)
     vector = searcher.stored.rows(searcher.stored.rows_of(searcher.stored.ids[:1]))[0]
@@ -372,7 +373,7 @@ def test_hits_and_copies_and_show_name_the_new_place(run: Run, job: JobDir, tmp_
 def test_index_says_that_it_finds_the_images_and_takes_the_new_place_from_then_on(
     run: Run, job: JobDir, tmp_path: Path
 ) -> None:
-    merge(open_job(job), Settings(recall_target=0.01), lambda *_: None)
+    merge(open_job(job), Settings(recall_target=0.01), UNWATCHED)
     before = state(job)
     new = (tmp_path / "photos").rename(tmp_path / "new")
     (new / NAMES[0]).rename(new / "first.png")

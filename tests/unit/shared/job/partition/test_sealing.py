@@ -1,4 +1,6 @@
 import io
+import uuid
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ from shared.errors import CorruptFile
 from shared.job.directory import JobDir
 from shared.job.partition import sealing
 from shared.job.partition.checkpoint import CHUNK_SCHEMA
-from shared.job.partition.sealing import HEADER_BYTES, npy_header, open_embeddings, write_sealed_files
+from shared.job.partition.sealing import HEADER_BYTES, npy_header, open_embeddings, whole_embeddings, write_sealed_files
 from shared.storage import files
 from tests.support.make_job import image_path, make_job
 
@@ -77,6 +79,20 @@ def test_the_tables_have_the_same_columns_when_nothing_or_everything_failed(tmp_
         assert pq.read_metadata(made.job.errors(0)).num_rows == len(failed)
     empty = open_embeddings(made.job.img_emb(0), 0, 16)
     assert (empty.shape, empty.dtype) == ((0, 16), np.float16)
+
+
+@pytest.mark.parametrize("failed", [(3,), range(25)])
+def test_all_embeddings_of_a_partition_are_had_from_a_disk_and_from_a_store(
+    tmp_path: Path, failed: Collection[int]
+) -> None:
+    rows = 25 - len(failed)
+    for place in (str(tmp_path / "photos"), f"memory://{uuid.uuid4().hex}/photos"):
+        made = make_job(place, listed=25, failed=failed)
+        found = whole_embeddings(made.job.img_emb(0), rows, 16)
+        assert found.dtype == np.float16
+        assert np.array_equal(found, made.embeddings)
+        with pytest.raises(CorruptFile, match=r"img_emb_0000\.npy have"):
+            whole_embeddings(made.job.img_emb(0), rows + 1, 16)
 
 
 def chunk(start: int, count: int) -> tuple[pa.Table, np.ndarray]:

@@ -14,7 +14,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from shared.errors import CorruptFile, JobError, StoreError
-from shared.job.cache import JobCache
+from shared.job.local.cache import JobCache
 from shared.storage import files
 from shared.storage.stores import any_path
 
@@ -41,12 +41,6 @@ def put() -> Put:
 
 def kept(cache: JobCache) -> list[str]:
     return sorted(path.read_bytes().decode()[0] for path in (cache.directory / "files").iterdir())
-
-
-def test_a_file_of_this_machine_is_used_where_it_is(cache: JobCache, tmp_path: Path) -> None:
-    path = tmp_path / "here"
-    assert cache.hold().file(path, {"bytes": 1, "sha256": "0"}) == path
-    assert not cache.directory.exists()
 
 
 def test_a_file_is_fetched_once_for_all_who_hold_it(cache: JobCache, put: Put, fetched: list[str]) -> None:

@@ -17,7 +17,6 @@ from shared.job.directory import JobDir
 from shared.settings import Settings
 from shared.storage import files
 from shared.storage.lock import is_at, lock
-from shared.storage.stores import StorePath
 
 log = logging.getLogger("lookalike.worker")
 
@@ -95,11 +94,6 @@ class JobCache:
         return held
 
 
-def held_for(job: JobDir, settings: Settings) -> "Held | None":
-    """Where copies of the files of a job are held; None for a job on a disk, whose files are used where they are."""
-    return JobCache.of(settings).hold() if job.in_store else None
-
-
 class Held:
     """Copies that stay as long as this object does; several threads may ask for them at once."""
 
@@ -108,14 +102,12 @@ class Held:
         self._note: Any = None
 
     def file(self, path: Path, entry: Mapping[str, Any], *, check: bool = False) -> Path:
-        """A copy of `path`, whose size and SHA-256 are those of `entry`; of a file of this machine, the file itself.
+        """A copy of `path` in a store, whose size and SHA-256 are those of `entry`.
 
         With `check`, the bytes of a copy that is there already are compared, not only its size. Raises CorruptFile when
         the object in the store is missing or has other bytes, StoreError when the store refuses or does not answer,
         JobError when the disk does not take the copy.
         """
-        if not isinstance(path, StorePath):
-            return path
         copy = self._cache._copies / f"{entry['sha256']}{path.suffix}"
         try:
             while not self._there(copy, entry, check):
@@ -168,7 +160,7 @@ class Held:
         self._note.write(f"{name}\n")
         self._note.flush()
 
-    def _fetch(self, path: StorePath, entry: Mapping[str, Any], copy: Path) -> None:
+    def _fetch(self, path: Path, entry: Mapping[str, Any], copy: Path) -> None:
         """Bring a copy, or wait for whoever is bringing it; it may be gone again by the time that this returns."""
         part = copy.with_name(f".{copy.name}.part")
         with open(part, "ab") as file:
@@ -196,11 +188,11 @@ class Held:
                 raise
 
 
-def _filled(file: BinaryIO, path: StorePath, entry: Mapping[str, Any]) -> str:
+def _filled(file: BinaryIO, path: Path, entry: Mapping[str, Any]) -> str:
     """Write the bytes of an object into a file; returns what is wrong with them, empty where they are right."""
     digest, size = hashlib.sha256(), 0
     try:
-        for block in path.blocks():
+        for block in files.blocks_of(path):
             file.write(block)
             digest.update(block)
             size += len(block)
