@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from coordinator.commands.options import Engine, Exclude, Include, Json, Sniff
+from coordinator.commands.options import Engine, Exclude, Include, Json, Model, Sniff, Weights
 from coordinator.display import terminal
 from coordinator.doctor.visit import Visit
 from coordinator.sources.choosing import Choice
@@ -29,11 +29,8 @@ def doctor(
         str | None,
         typer.Option("--broker", metavar="URL", help="Redis to look at; left out: the embedded one, if it is up."),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Model name, or the path of a .keras file.")] = None,
-    weights: Annotated[
-        Path | None,
-        typer.Option(help="Weights file for the model, for machines without a network."),
-    ] = None,
+    model: Model = None,
+    weights: Weights = None,
     engine: Engine = None,
     precision: Annotated[
         str | None, typer.Option(metavar="f32|bf16|f16", help="Arithmetic of a new job's model; left out: f32.")

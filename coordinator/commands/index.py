@@ -5,7 +5,18 @@ from typing import Annotated
 
 import typer
 
-from coordinator.commands.options import Broker, Engine, Exclude, Include, IndexMemory, IndexName, Recall, Sniff
+from coordinator.commands.options import (
+    Broker,
+    Engine,
+    Exclude,
+    Include,
+    IndexMemory,
+    IndexName,
+    Model,
+    Recall,
+    Sniff,
+    Weights,
+)
 from coordinator.display import run_view, terminal
 from coordinator.jobs import run
 from coordinator.jobs.index_request import NOTHING_TYPED, Typed
@@ -27,11 +38,8 @@ def index(
         ),
     ],
     job: Annotated[Path, typer.Argument(metavar="JOB", help="Directory of the job: made, or gone on with.")],
-    model: Annotated[str | None, typer.Option(help="Model name, or the path of a .keras file.")] = None,
-    weights: Annotated[
-        Path | None,
-        typer.Option(help="Weights file for the model, for machines without a network."),
-    ] = None,
+    model: Model = None,
+    weights: Weights = None,
     engine: Engine = None,
     precision: Annotated[
         str | None,

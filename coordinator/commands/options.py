@@ -18,6 +18,10 @@ Broker = Annotated[
         help="Redis that carries the messages; left out: an embedded one is started.",
     ),
 ]
+Model = Annotated[str | None, typer.Option("--model", help="Model name, or the path of a .keras file.")]
+Weights = Annotated[
+    Path | None, typer.Option("--weights", help="Weights file for the model, for machines without a network.")
+]
 Engine = Annotated[
     str | None,
     typer.Option(
