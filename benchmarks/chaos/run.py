@@ -5,7 +5,6 @@ python -m benchmarks.chaos [PHOTOS] [--rounds 50] [--seed 1] [--round R] [--imag
 
 import argparse
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -15,7 +14,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -26,7 +24,7 @@ from benchmarks.chaos.outcome import Outcome
 from benchmarks.chaos.photos import make_photos
 from benchmarks.chaos.queries import Asker
 from benchmarks.chaos.round import Round, Stage
-from benchmarks.support import machine
+from benchmarks.support import program
 from benchmarks.support.processes import LOOKALIKE, REPOSITORY, environment, require_linux
 from shared.errors import LookalikeError, WorkerFailed
 from shared.settings import Settings, without_settings
@@ -52,7 +50,7 @@ def main() -> int:
             outcomes.append(outcome)
             results = _results(header, outcomes, time.perf_counter() - started)
             if arguments.out:  # After each round: a run of an hour that is interrupted has not been for nothing.
-                _write(Path(arguments.out), json.dumps(results, indent=2, ensure_ascii=False) + "\n")
+                program.write(Path(arguments.out), results)
     except LookalikeError as error:
         print(f"The chaos run could not be made: {error}", file=sys.stderr)
         return 1
@@ -63,18 +61,13 @@ def main() -> int:
             print(f"Jobs and logs lie in {folder}", file=sys.stderr)
     print(table.chaos_table(results["summary"]))
     if arguments.docs:
-        _write(_PAGE, table.fill_in(_PAGE.read_text(), results))
+        _PAGE.write_text(table.fill_in(_PAGE.read_text(), results))
     return 1 if any(outcome.mismatches for outcome in outcomes) else 0
 
 
 def _results(header: dict[str, Any], outcomes: list[Outcome], seconds: float) -> dict[str, Any]:
     rounds = [outcome.to_json() for outcome in outcomes if outcome.number]
     return header | {"wall_seconds": round(seconds, 1), "summary": table.summary(rounds), "rounds": rounds}
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
 
 
 def _terminated(number: int, frame: object) -> NoReturn:
@@ -109,15 +102,8 @@ def _command(arguments: argparse.Namespace, number: int | None = None) -> str:
 
 
 def _header(arguments: argparse.Namespace) -> dict[str, Any]:
-    return {
-        "benchmark": "chaos",
-        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": _command(arguments, arguments.round),
-        "photographs": "one's own" if arguments.photos else "made ones",
-        "machine": machine.machine(),
-        "load_before": [round(load, 2) for load in os.getloadavg()],
-        "versions": machine.versions(),
-    }
+    photographs = "one's own" if arguments.photos else "made ones"
+    return program.head("chaos", _command(arguments, arguments.round)) | {"photographs": photographs}
 
 
 def _say(text: str) -> None:

@@ -7,11 +7,9 @@ import argparse
 import hashlib
 import json
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,17 +17,13 @@ from typing import Any
 from benchmarks.embed import costs, sources, tables
 from benchmarks.embed.listing import make_tree, write_list
 from benchmarks.embed.once import Asked
-from benchmarks.support import machine
-from benchmarks.support.processes import LOOKALIKE, REPOSITORY, measured, require_linux, run_module
-from benchmarks.support.tables import fill_in
+from benchmarks.support import machine, program
+from benchmarks.support.processes import LOOKALIKE, measured, run_module
 from coordinator.sources.resolve import open_source
-from shared.errors import LookalikeError, UsageError
+from shared.errors import UsageError
 from shared.images.paths import to_os_path
 from shared.models import DEFAULT_MODEL
-from shared.settings import without_settings
 
-RESULTS = REPOSITORY / "benchmarks" / "results"
-PAGE = REPOSITORY / "docs" / "benchmarks.md"
 _SECTIONS = {"cpu": ("ends", "memory", "sources", "listing", "dispatch"), "gpu": ("ends",)}
 _MEMORY_MODEL = "efficientnet-b4"
 _SOURCE_IMAGES = 768
@@ -38,32 +32,26 @@ _PACKAGES = ("openvino", "jax", "torch")
 
 def main() -> int:
     arguments = _arguments()
-    for variable in set(os.environ) - set(without_settings(os.environ)):
-        del os.environ[variable]  # What is measured are the defaults.
+    return program.run(lambda: _run(arguments))
+
+
+def _run(arguments: argparse.Namespace) -> None:
     if arguments.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    out = Path(arguments.out or RESULTS / ("embed.json" if arguments.device == "cpu" else "embed_gpu.json")).resolve()
+    name = "embed.json" if arguments.device == "cpu" else "embed_gpu.json"
+    out = (arguments.out or program.RESULTS / name).resolve()
     started = time.perf_counter()
-    try:
-        require_linux()
-        results = _begun(arguments, out)
-        with tempfile.TemporaryDirectory(prefix="lookalike-embed-", dir=arguments.work) as folder:
-            bench = _Bench(arguments, Path(folder).resolve(), results["facts"])
-            for section, name, step in bench.steps():
-                if section in arguments.only and name not in results[section]:
-                    _log(f"{section}: {name}")
-                    results[section][name] = step()
-                    results["wall_seconds"] += round(time.perf_counter() - started)
-                    started = time.perf_counter()
-                    _write(out, results)
-    except LookalikeError as error:
-        print(f"The benchmark could not be made: {error}", file=sys.stderr)
-        return 1
-    made = tables.all_tables(results)
-    print(*made.values(), sep="\n\n")
-    if arguments.docs:
-        PAGE.write_text(fill_in(PAGE.read_text(), made))
-    return 0
+    results = _begun(arguments, out)
+    with tempfile.TemporaryDirectory(prefix="lookalike-embed-", dir=arguments.work) as folder:
+        bench = _Bench(arguments, Path(folder).resolve(), results["facts"])
+        for section, step_name, step in bench.steps():
+            if section in arguments.only and step_name not in results[section]:
+                program.log(f"{section}: {step_name}")
+                results[section][step_name] = step()
+                results["wall_seconds"] += round(time.perf_counter() - started)
+                started = time.perf_counter()
+                program.write(out, results)
+    program.show(tables.all_tables(results), docs=arguments.docs)
 
 
 def _arguments() -> argparse.Namespace:
@@ -73,19 +61,20 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("photos", metavar="PHOTOS", help="folder of photographs; its path is not written down")
     parser.add_argument("--name", default="photographs of one's own", help="what the photographs are, in the results")
     parser.add_argument("--device", choices=tuple(_SECTIONS), default="cpu", help="gpu: Keras, on the backend it has")
-    parser.add_argument("--models", type=_names, default="efficientnet-lite0,efficientnet-b0,efficientnet-b4")
+    parser.add_argument("--models", type=program.names, default="efficientnet-lite0,efficientnet-b0,efficientnet-b4")
     parser.add_argument(
-        "--images", type=_numbers, default="768,384,128", help="images of each model: whole batches of 128"
+        "--images", type=program.numbers, default="768,384,128", help="images of each model: whole batches of 128"
     )
     parser.add_argument("--repeats", type=int, default=3, help="runs of each way; an odd number has a median run")
     parser.add_argument("--keep", type=Path, help="folder for weights and exports, which a later run finds there")
-    parser.add_argument("--memory-images", type=_numbers, default="256,1024", help="sizes of the jobs of a worker")
+    parser.add_argument(
+        "--memory-images", type=program.numbers, default="256,1024", help="sizes of the jobs of a worker"
+    )
     parser.add_argument("--paths", type=int, default=2_000_000, help="paths that are listed, from a list and a tree")
-    parser.add_argument("--only", type=_names, help="sections, with commas; left out: all of the device")
-    parser.add_argument("--work", help="where the work folder is made, removed at the end; left out: the system's")
+    parser.add_argument("--only", type=program.names, help="sections, with commas; left out: all of the device")
+    program.add_work(parser)
     parser.add_argument("--resume", action="store_true", help="keep what FILE holds of a run of the same machine")
-    parser.add_argument("--out", help="where the results go, as JSON, after each step")
-    parser.add_argument("--docs", action="store_true", help="put the figures into docs/benchmarks.md as well")
+    program.add_out(parser, None, each_step=True)
     arguments = parser.parse_args()
     sections = _SECTIONS[arguments.device]
     arguments.only = arguments.only or list(sections)
@@ -94,14 +83,6 @@ def _arguments() -> argparse.Namespace:
     if len(arguments.models) != len(arguments.images):
         parser.error("--models and --images name a number of images for each model")
     return arguments
-
-
-def _names(text: str) -> list[str]:
-    return [part for part in text.split(",") if part]
-
-
-def _numbers(text: str) -> list[int]:
-    return [int(part) for part in _names(text)]
 
 
 def _begun(arguments: argparse.Namespace, out: Path) -> dict[str, Any]:
@@ -114,19 +95,15 @@ def _begun(arguments: argparse.Namespace, out: Path) -> dict[str, Any]:
         if (kept["machine"], kept["facts"]) != (machine.machine(), facts):
             raise UsageError(f"{out} was measured on another machine or device: leave --resume out.")
         return kept | {"command": _command(arguments)}
-    return {
-        "benchmark": "embed",
-        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": _command(arguments),
+    begun = {
         "photographs": arguments.name,
-        "machine": machine.machine(),
         "facts": facts,
-        "load_before": [round(load, 2) for load in os.getloadavg()],
-        "versions": machine.versions((*machine.PACKAGES, *_PACKAGES)),
         "device": arguments.device,
         "repeats": arguments.repeats,
         "wall_seconds": 0,
-    } | {section: {} for section in _SECTIONS[arguments.device]}
+    }
+    sections: dict[str, Any] = {section: {} for section in _SECTIONS[arguments.device]}
+    return program.head("embed", _command(arguments), *_PACKAGES) | begun | sections
 
 
 def _command(arguments: argparse.Namespace) -> str:
@@ -200,7 +177,7 @@ class _Bench:
         taken = {kind: path for kind, path in made.items() if sources.is_taken(path)}
         left_out = sorted(set(made) - set(taken))
         if left_out:
-            _log(f"sources: {', '.join(left_out)} left out, as this version of lookalike takes no such source")
+            program.log(f"sources: {', '.join(left_out)} left out, as this version of lookalike takes no such source")
         asked = self._asked(DEFAULT_MODEL, "openvino", "f32", parts=False)
         runs: dict[str, list[dict[str, Any]]] = {kind: [] for kind in taken}
         for repeat in range(self._arguments.repeats):
@@ -229,7 +206,7 @@ class _Bench:
         return found
 
     def _once(self, way: str, source: Path, asked: Asked, said: str) -> dict[str, Any]:
-        _log(f"{asked.model}, {way}: {said}")
+        program.log(f"{asked.model}, {way}: {said}")
         if asked.engine == "openvino":
             self._export(asked)
         with tempfile.TemporaryDirectory(dir=self._folder) as place:
@@ -246,7 +223,7 @@ class _Bench:
             return None
         path = self._kept / f"{model}.weights.h5"
         if not path.is_file():
-            _log(f"weights of {model}, as Keras begins a training with: none can be counted on to be downloaded")
+            program.log(f"weights of {model}, as Keras begins a training with: none can be counted on to be downloaded")
             path.parent.mkdir(parents=True, exist_ok=True)
             run_module("benchmarks.embed.models", "weights", model, path)
         return str(path)
@@ -255,7 +232,7 @@ class _Bench:
         """Have the model of `asked` exported, so that no measured process does it."""
         done = self._folder / f"{asked.model}.exported"
         if not done.exists():
-            _log(f"export of {asked.model} for OpenVINO")
+            program.log(f"export of {asked.model} for OpenVINO")
             run_module("benchmarks.embed.models", "export", asked.to_json())
             done.touch()
 
@@ -278,12 +255,3 @@ def write_chosen(paths: Sequence[str], count: int, folder: Path) -> Path:
     listing = folder / f"{len(chosen)}.txt"
     listing.write_bytes(b"".join(os.fsencode(to_os_path(path)) + b"\n" for path in chosen))
     return listing
-
-
-def _log(text: str) -> None:
-    print(f"[{time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)
-
-
-def _write(out: Path, results: dict[str, Any]) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")

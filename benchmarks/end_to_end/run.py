@@ -5,12 +5,8 @@ python -m benchmarks.end_to_end PHOTOS [--name TEXT] [--copies 200] [--out FILE]
 
 import argparse
 import contextlib
-import json
-import os
-import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,43 +14,35 @@ import pyarrow.parquet as pq
 
 from benchmarks.end_to_end import tables
 from benchmarks.end_to_end.resume import resume_check
-from benchmarks.support import altered, machine
-from benchmarks.support.processes import LOOKALIKE, REPOSITORY, measured, require_linux
-from benchmarks.support.tables import fill_in
-from shared.errors import JobError, LookalikeError
+from benchmarks.support import altered, program
+from benchmarks.support.processes import LOOKALIKE, measured
+from shared.errors import JobError
 from shared.job import builds
 from shared.job.directory import JobDir
 from shared.job.manifest import load_manifest
 from shared.job.opened import open_job
 from shared.job.partition import ledger
-from shared.settings import without_settings
 
-RESULTS = REPOSITORY / "benchmarks" / "results" / "end_to_end.json"
-PAGE = REPOSITORY / "docs" / "benchmarks.md"
+RESULTS = program.RESULTS / "end_to_end.json"
 _SINGLE_QUERIES = 200
 _CHUNKS_TO_KILL_IN = 16
 
 
 def main() -> int:
     arguments = _arguments()
-    photos, out = Path(arguments.photos).resolve(), Path(arguments.out).resolve()
-    for variable in set(os.environ) - set(without_settings(os.environ)):
-        del os.environ[variable]  # What is measured are the defaults.
+    return program.run(lambda: _run(arguments))
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    photos, out = Path(arguments.photos).resolve(), arguments.out.resolve()
+    command = f'python -m benchmarks.end_to_end PHOTOS --name "{arguments.name}" --copies {arguments.copies}'
     started = time.perf_counter()
-    try:
-        require_linux()
-        with tempfile.TemporaryDirectory(prefix="lookalike-benchmark-") as folder, contextlib.chdir(folder):
-            results = _header(arguments) | _measure(photos, Path(folder).resolve(), arguments)
-    except LookalikeError as error:
-        print(f"The benchmark could not be made: {error}", file=sys.stderr)
-        return 1
+    with tempfile.TemporaryDirectory(prefix="lookalike-benchmark-") as folder, contextlib.chdir(folder):
+        results = program.head("end_to_end", command) | {"photographs": arguments.name}
+        results |= _measure(photos, Path(folder).resolve(), arguments)
     results["wall_seconds"] = round(time.perf_counter() - started, 1)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")
-    print(*tables.all_tables(results).values(), sep="\n\n")
-    if arguments.docs:
-        PAGE.write_text(fill_in(PAGE.read_text(), tables.all_tables(results)))
-    return 0
+    program.write(out, results)
+    program.show(tables.all_tables(results), docs=arguments.docs)
 
 
 def _arguments() -> argparse.Namespace:
@@ -64,36 +52,19 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("photos", metavar="PHOTOS", help="folder of photographs; its path is not written down")
     parser.add_argument("--name", default="photographs of one's own", help="what the photographs are, in the results")
     parser.add_argument("--copies", type=int, default=200, help="photographs that are altered and searched for")
-    parser.add_argument("--out", default=RESULTS, help="where the results go, as JSON")
-    parser.add_argument("--docs", action="store_true", help="put the figures into docs/benchmarks.md as well")
+    program.add_out(parser, RESULTS)
     return parser.parse_args()
-
-
-def _header(arguments: argparse.Namespace) -> dict[str, Any]:
-    return {
-        "benchmark": "end_to_end",
-        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": (f'python -m benchmarks.end_to_end PHOTOS --name "{arguments.name}" --copies {arguments.copies}'),
-        "photographs": arguments.name,
-        "machine": machine.machine(),
-        "load_before": [round(load, 2) for load in os.getloadavg()],
-        "versions": machine.versions(),
-    }
-
-
-def _log(text: str) -> None:
-    print(f"[{time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)
 
 
 def _measure(photos: Path, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     job = JobDir.at(folder / "jobs" / "job")
     job.jobs_root.mkdir()
-    _log("lookalike index")
+    program.log("lookalike index")
     indexed = index_benchmark(photos, job, folder)
-    search = altered.search_benchmark(job, photos, arguments.copies, _SINGLE_QUERIES, _log)
+    search = altered.search_benchmark(job, photos, arguments.copies, _SINGLE_QUERIES, program.log)
     required = search["required"]
-    _log(f"{required['rank_1']} of {required['queries']} altered copies of the required kinds at rank 1")
-    _log("lookalike index, killed three times")
+    program.log(f"{required['rank_1']} of {required['queries']} altered copies of the required kinds at rank 1")
+    program.log("lookalike index, killed three times")
     again = JobDir.at(folder / "jobs" / "killed")
     chunk_size = max(1, load_manifest(job).listed // _CHUNKS_TO_KILL_IN)
     resumed = resume_check(photos, again, job, chunk_size, folder)

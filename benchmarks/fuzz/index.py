@@ -14,7 +14,6 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,8 @@ import pyarrow.parquet as pq
 
 from benchmarks.fuzz import tables
 from benchmarks.fuzz.cases import TAR, kind_of, name_of, write_cases
-from benchmarks.support import machine
-from benchmarks.support.processes import LOOKALIKE, REPOSITORY, children_of, environment, require_linux, role_of
-from benchmarks.support.tables import fill_in
+from benchmarks.support import program
+from benchmarks.support.processes import LOOKALIKE, children_of, environment, require_linux, role_of
 from coordinator.local.broker import EmbeddedBroker
 from shared.errors import LookalikeError, WorkerFailed
 from shared.job.directory import JobDir
@@ -33,8 +31,7 @@ from shared.job.opened import open_job
 from shared.processes.own import LAUNCHER
 from shared.processes.stage import ending
 
-RESULTS = REPOSITORY / "benchmarks" / "results" / "fuzz_index.json"
-PAGE = REPOSITORY / "docs" / "benchmarks.md"
+RESULTS = program.RESULTS / "fuzz_index.json"
 # What takes longer hangs.
 _SECONDS = 1_200
 _LOOK_SECONDS = 0.05
@@ -286,19 +283,12 @@ def main() -> int:
     parser.add_argument("--files", type=int, default=1_000, help="damaged files of each format")
     parser.add_argument("--sample", type=int, default=40, help="embedded and failed images of a format to search for")
     parser.add_argument("--cases", type=Path, help="a directory of further files, which go in as well")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="where the results go, as JSON")
-    parser.add_argument("--docs", action="store_true", help="put the figures into docs/benchmarks.md as well")
+    program.add_out(parser, RESULTS)
     arguments = parser.parse_args()
     started = time.perf_counter()
     more = "" if arguments.cases is None else " --cases DIRECTORY"
-    results: dict[str, Any] = {
-        "benchmark": "fuzz_index",
-        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": f"python -m benchmarks.fuzz.index --files {arguments.files} --sample {arguments.sample}{more}",
-        "machine": machine.machine(),
-        "load_before": [round(load, 2) for load in os.getloadavg()],
-        "versions": machine.versions((*machine.PACKAGES, "openvino", "pillow", "pi-heif")),
-    }
+    command = f"python -m benchmarks.fuzz.index --files {arguments.files} --sample {arguments.sample}{more}"
+    results = program.head("fuzz_index", command, "openvino", "pillow", "pi-heif")
     try:
         require_linux()
         with tempfile.TemporaryDirectory(prefix="lookalike-fuzz-", dir=os.environ.get("TMPDIR")) as base:
@@ -307,12 +297,8 @@ def main() -> int:
         print(f"The benchmark could not be made: {error}", file=sys.stderr)
         return 1
     results["wall_seconds"] = round(time.perf_counter() - started)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")
-    made = tables.all_tables(results)
-    if arguments.docs:
-        PAGE.write_text(fill_in(PAGE.read_text(), made))
-    print("\n\n".join(made.values()))
+    program.write(arguments.out, results)
+    program.show(tables.all_tables(results), docs=arguments.docs)
     for problem in results["problems"]:
         print(problem, file=sys.stderr)
     return 1 if results["problems"] else 0

@@ -11,18 +11,17 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from benchmarks.fuzz.files import FORMATS
 from benchmarks.fuzz.once import MAX_PIXELS
-from benchmarks.support import machine
+from benchmarks.support import program
 from benchmarks.support.processes import REPOSITORY, require_linux
 from shared.errors import LookalikeError
 from shared.processes.stage import ending
 
-RESULTS = REPOSITORY / "benchmarks" / "results" / "fuzz.json"
+RESULTS = program.RESULTS / "fuzz.json"
 # A process that decodes so many small files and is not done by then hangs over one of them.
 _SECONDS = 300
 
@@ -85,15 +84,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the results go, as JSON")
     arguments = parser.parse_args()
     started = time.perf_counter()
-    results: dict[str, Any] = {
-        "benchmark": "fuzz",
-        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": f"python -m benchmarks.fuzz --files {arguments.files}",
-        "machine": machine.machine(),
-        "versions": machine.versions((*machine.PACKAGES, "pillow")),
-        "max_pixels": MAX_PIXELS,
-        "formats": {},
-    }
+    results = program.head("fuzz", f"python -m benchmarks.fuzz --files {arguments.files}", "pillow")
+    results |= {"max_pixels": MAX_PIXELS, "formats": {}}
     try:
         require_linux()
         for kind in FORMATS:
@@ -103,7 +95,6 @@ def main() -> int:
         print(f"The benchmark could not be made: {error}", file=sys.stderr)
         return 1
     results["wall_seconds"] = round(time.perf_counter() - started)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")
+    program.write(arguments.out, results)
     bad = sum(len(found["ended"]) + len(found["raised"]) for found in results["formats"].values())
     return 1 if bad else 0

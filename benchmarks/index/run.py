@@ -5,76 +5,59 @@ python -m benchmarks.index [--sizes 500000,1000000,2000000] [--crowded 2000000] 
 
 import argparse
 import json
-import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.index import one_size, tables
-from benchmarks.support import machine, made_jobs
+from benchmarks.support import machine, made_jobs, program
 from benchmarks.support.features import FITTED_ROWS
-from benchmarks.support.processes import REPOSITORY, require_linux, run_module
-from benchmarks.support.tables import fill_in
-from shared.errors import LookalikeError, UsageError
-from shared.settings import without_settings
+from benchmarks.support.processes import run_module
+from shared.errors import UsageError
 
-RESULTS = REPOSITORY / "benchmarks" / "results" / "index.json"
-PAGE = REPOSITORY / "docs" / "benchmarks.md"
+RESULTS = program.RESULTS / "index.json"
 _PEERS = ("annoy", "hnswlib", "usearch", "lancedb", "qdrant-client", "numkong", "threadpoolctl")
 
 
 def main() -> int:
     arguments = _arguments()
-    for variable in set(os.environ) - set(without_settings(os.environ)):
-        del os.environ[variable]  # What is measured are the defaults.
-    out = Path(arguments.out).resolve()
+    return program.run(lambda: _run(arguments))
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    out = arguments.out.resolve()
     started = time.perf_counter()
-    try:
-        require_linux()
-        results = _begun(arguments, out)
-        with tempfile.TemporaryDirectory(prefix="lookalike-index-", dir=arguments.work) as folder:
-            for key, name, step in _steps(arguments, Path(folder)):
-                if name not in results[key]:
-                    _log(f"{key}: {name}")
-                    step(results[key].setdefault(name, {}))
-                    results["wall_seconds"] += round(time.perf_counter() - started)
-                    started = time.perf_counter()
-                    _write(out, results)
-    except LookalikeError as error:
-        print(f"The benchmark could not be made: {error}", file=sys.stderr)
-        return 1
-    print(*tables.all_tables(results).values(), sep="\n\n")
-    if arguments.docs:
-        PAGE.write_text(fill_in(PAGE.read_text(), tables.all_tables(results)))
-    return 0
+    results = _begun(arguments, out)
+    with tempfile.TemporaryDirectory(prefix="lookalike-index-", dir=arguments.work) as folder:
+        for key, name, step in _steps(arguments, Path(folder)):
+            if name not in results[key]:
+                program.log(f"{key}: {name}")
+                step(results[key].setdefault(name, {}))
+                results["wall_seconds"] += round(time.perf_counter() - started)
+                started = time.perf_counter()
+                program.write(out, results)
+    program.show(tables.all_tables(results), docs=arguments.docs)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.index", description="Measure index and search at any size on made features."
     )
-    parser.add_argument("--sizes", type=_numbers, default="500000,1000000,2000000", help="embeddings, with commas")
+    parser.add_argument("--sizes", type=program.sizes, default="500000,1000000,2000000", help="embeddings, with commas")
     parser.add_argument("--dim", type=int, default=1_792, help="dimensions of an embedding")
-    parser.add_argument("--peers", type=_numbers, default="200000", help="sizes at which others are measured too")
-    parser.add_argument("--crowded", type=_numbers, default="2000000", help="sizes with many near copies, as well")
+    parser.add_argument("--peers", type=program.sizes, default="200000", help="sizes at which others are measured too")
+    parser.add_argument("--crowded", type=program.sizes, default="2000000", help="sizes with many near copies, as well")
     parser.add_argument("--peer-seconds", type=float, default=420.0, help="after which a peer is given up")
     parser.add_argument(
         "--check-rows", type=int, default=FITTED_ROWS, help="made features that are held against real ones"
     )
-    parser.add_argument("--work", help="where the work folder is made, removed at the end; left out: the system's")
+    program.add_work(parser)
     parser.add_argument("--resume", action="store_true", help="keep what FILE holds of a run of the same machine")
-    parser.add_argument("--out", default=RESULTS, help="where the results go, as JSON, after each step")
-    parser.add_argument("--docs", action="store_true", help="put the figures into docs/benchmarks.md as well")
+    program.add_out(parser, RESULTS, each_step=True)
     return parser.parse_args()
-
-
-def _numbers(text: str) -> list[int]:
-    return sorted(int(part) for part in text.split(",") if part)
 
 
 def _begun(arguments: argparse.Namespace, out: Path) -> dict[str, Any]:
@@ -84,18 +67,8 @@ def _begun(arguments: argparse.Namespace, out: Path) -> dict[str, Any]:
         if (kept["dim"], kept["machine"]) != (arguments.dim, machine.machine()):
             raise UsageError(f"{out} was measured on another machine or at another dimension: leave --resume out.")
         return kept | {"command": _command(arguments)}
-    return {
-        "benchmark": "index",
-        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": _command(arguments),
-        "machine": machine.machine(),
-        "load_before": [round(load, 2) for load in os.getloadavg()],
-        "versions": machine.versions((*machine.PACKAGES, *_PEERS)),
-        "dim": arguments.dim,
-        "wall_seconds": 0,
-        "features": {},
-        "sizes": {},
-    }
+    begun = {"dim": arguments.dim, "wall_seconds": 0, "features": {}, "sizes": {}}
+    return program.head("index", _command(arguments), *_PEERS) | begun
 
 
 def _command(arguments: argparse.Namespace) -> str:
@@ -128,13 +101,4 @@ def _measure(
     folder: Path, size: int, dim: int, crowded: bool, peer_seconds: float | None, into: dict[str, Any]
 ) -> None:
     made_jobs.require_space(folder, size, dim)
-    into.update(one_size.measure(folder, size, dim, _log, crowded=crowded, peer_seconds=peer_seconds))
-
-
-def _log(text: str) -> None:
-    print(f"[{time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)
-
-
-def _write(out: Path, results: dict[str, Any]) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")
+    into.update(one_size.measure(folder, size, dim, program.log, crowded=crowded, peer_seconds=peer_seconds))

@@ -11,22 +11,20 @@ import json
 import statistics
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from benchmarks.support import machine
-from benchmarks.support.processes import REPOSITORY
+from benchmarks.support import program
 from shared.errors import ImageError
 from shared.settings import Settings
 from workers.images.decode import decode
 from workers.search.decoding import DecodingProcesses
 
 SIZES = ((400, 600), (1080, 1440), (3000, 4000))
-RESULTS = REPOSITORY / "benchmarks" / "results" / "query_decode.json"
+RESULTS = program.RESULTS / "query_decode.json"
 IMAGE_SIZE, MOST_PIXELS, HOW = 224, 178_956_970, "reduced"
 # Ends its process on what begins with a word that no image begins with.
 ENDING = """
@@ -113,20 +111,15 @@ def main() -> int:
             print(name, json.dumps(runs[name][-1]), flush=True)
     held = [round(memory(pid)) for pid in decoders.pids]
     decoders.close()
-    results = {
-        "benchmark": "query_decode",
-        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": f"python -m benchmarks.query.decode --rounds {arguments.rounds} --runs {arguments.runs}",
-        "machine": machine.machine(),
-        "versions": machine.versions((*machine.PACKAGES, "pillow")),
+    command = f"python -m benchmarks.query.decode --rounds {arguments.rounds} --runs {arguments.runs}"
+    results = program.head("query_decode", command, "pillow") | {
         "added_p50_ms": {name: statistics.median(run["added_p50_ms"] for run in all_) for name, all_ in runs.items()},
         "runs": runs,
         "first_answer_ms": first,
         "private_megabytes": held,
         "crash_seconds": crash_seconds(settings, images["600 x 400"]),
     }
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")
+    program.write(arguments.out, results)
     print(json.dumps({key: results[key] for key in ("added_p50_ms", "first_answer_ms", "crash_seconds")}))
     return 0
 

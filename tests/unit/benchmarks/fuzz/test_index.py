@@ -14,6 +14,7 @@ from benchmarks.fuzz.index import Ended, counts_of, finds_itself, in_tar_as_in_f
 from benchmarks.support.tables import fill_in
 from coordinator.sources.resolve import open_source
 from shared.job.directory import JobDir
+from tests.support.benchmark_tables import PAGE
 from tests.support.make_job import make_job
 
 
@@ -108,7 +109,7 @@ def results() -> Any:
 
 
 def test_the_page_quotes_the_figures_of_the_damaged_files(results: Any) -> None:
-    page = index.PAGE.read_text()
+    page = PAGE.read_text()
     assert fill_in(page, tables.all_tables(results)) == page
     for change in ("images", "problems", "statuses", "searched", "peak_bytes"):
         other = copy.deepcopy(results)
