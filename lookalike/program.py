@@ -15,7 +15,7 @@ from shared.job.directory import JobDir
 from shared.settings import load_settings
 
 if TYPE_CHECKING:
-    from coordinator.jobs import run
+    from coordinator.jobs.runs import events
 
 
 def open(job: str | os.PathLike[str], broker: str | None = None) -> Job:
@@ -127,8 +127,8 @@ def index(
         if isinstance(patterns, str):
             raise UsageError(f"{name} is a list of patterns, as in {name}=[{patterns!r}], and not one text.")
     with extras.needed("To index"):
-        from coordinator.jobs import run
         from coordinator.jobs.index_request import Typed
+        from coordinator.jobs.runs import index_run
         from coordinator.sources.choosing import Choice
     directory = JobDir.at(os.fspath(job))
     settings = load_settings().changed(
@@ -141,7 +141,7 @@ def index(
         partition_size=partition_size,
         chunk_size=chunk_size,
     )
-    asked = run.Asked(
+    asked = index_run.Asked(
         os.fspath(source),
         directory,
         settings,
@@ -153,7 +153,7 @@ def index(
         moved,
     )
     with extras.needed("To index"):
-        run.index(asked, _Telling(progress, every).tell)
+        index_run.index(asked, _Telling(progress, every).tell)
     return Job(job, broker)
 
 
@@ -166,28 +166,28 @@ class _Telling:
         self._kind: type[object] | None = None
         self._last = 0.0
 
-    def tell(self, event: "run.Event") -> None:
+    def tell(self, event: "events.Event") -> None:
         if self._progress is None:
             return
         from coordinator.display import job_view
-        from coordinator.jobs import run
+        from coordinator.jobs.runs import events
 
         now = time.monotonic()
-        counts = isinstance(event, run.Doing | run.Step)
+        counts = isinstance(event, events.Doing | events.Step)
         due = not counts or type(event) is not self._kind or now - self._last >= self._every
-        if isinstance(event, run.Step):
+        if isinstance(event, events.Step):
             for notice in event.notices:
                 self._progress(Event(str(notice)))
         if not due:
             return
         self._kind, self._last = type(event), now
-        if isinstance(event, run.Doing):
+        if isinstance(event, events.Doing):
             self._progress(Event(event.what))
-        elif isinstance(event, run.Said):
+        elif isinstance(event, events.Said):
             self._progress(Event(event.sentence))
         else:
-            found = event.look.progress if isinstance(event, run.Step) else event.progress
-            if isinstance(event, run.Step):
+            found = event.look.progress if isinstance(event, events.Step) else event.progress
+            if isinstance(event, events.Step):
                 sentence = job_view.one_line(found, job_view.activity(event.look))
             else:
                 sentence = "\n".join(job_view.finished_lines(found, found.job)[:2])

@@ -1,7 +1,5 @@
 """The command `lookalike import`: vectors that were made elsewhere become a job, and its index is built."""
 
-import shlex
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -10,12 +8,10 @@ import typer
 from coordinator.commands.options import Broker, IndexMemory, IndexName, Recall
 from coordinator.display import job_view, run_view, terminal
 from coordinator.display.terminal import err
-from coordinator.jobs.from_vectors import import_vectors
 from coordinator.jobs.index_request import Typed
-from coordinator.jobs.progress import Progress, ProgressReader
-from coordinator.jobs.run import run_job
-from coordinator.local.resources import named_broker, workers_for_index
-from coordinator.sources.vectors.vectors import Vectors, open_vectors
+from coordinator.jobs.runs import import_run
+from coordinator.jobs.runs.import_run import Asked
+from coordinator.local.resources import named_broker
 from shared.job.directory import JobDir
 from shared.settings import load_settings
 
@@ -47,50 +43,10 @@ def import_(
     """Make JOB from vectors, embedding nothing, and build its index; the same command again goes on where it stood."""
     directory, typed = JobDir.at(job), Typed(index, recall, index_memory)
     settings = load_settings().changed(broker_url=broker, partition_size=partition_size)
-    with terminal.interruptible(directory):
-        vectors = open_vectors(embeddings, column, path_column)
-        err.print(f"{vectors.rows:,} vectors of {vectors.dim:,} dimensions")
-        if vectors.left_out:
-            said = ", ".join(f"{name} ({why})" for name, why in vectors.left_out.items())
-            err.print(f"columns left out: {said}", markup=False)
-        with err.status("Importing vectors …") as status:
-
-            def say(doing: str, count: int) -> None:
-                status.update(f"{doing.capitalize()} vectors … {count:,} of {vectors.rows:,}")
-
-            opened = import_vectors(
-                vectors,
-                directory,
-                settings,
-                say,
-                model_name=model_name,
-                partition_size=partition_size,
-                # Before the work, so that what can't be asked for is said at once, and a kill does not forget it.
-                begun=lambda: typed.request(directory, settings),
-            )
-        progress = ProgressReader(opened).read()
-        err.print(f"{_imported(progress, directory)}; model {opened.manifest.model.fingerprint}")
-        if not progress.index_is_current:
-            shown = named_broker(settings, broker)
-            with ExitStack() as stack:
-                settings, children = workers_for_index(stack, directory, settings, progress.roles(0))
-                progress = run_view.show_until_done(run_job(opened, settings, children), shown)
-        for line in _finished(progress, directory, vectors):
-            err.print(line)
-
-
-def _imported(progress: Progress, job: JobDir) -> str:
-    failed = (
-        f", {progress.failed:,} failed for want of a direction (listed in {job.path}/errors/)"
-        if progress.failed
-        else ""
-    )
-    return f"{progress.embedded:,} of {progress.listed:,} vectors imported{failed}"
-
-
-def _finished(progress: Progress, job: JobDir, vectors: Vectors) -> list[str]:
-    """What is said at the end: what was built, and how to search it, which an image can't do here."""
-    return [
-        f"index {job_view.index_line(progress)}",
-        f"Search it:  lookalike search {shlex.quote(str(job.path))} --vector FILE.npy   (floats [{vectors.dim}])",
-    ]
+    asked = Asked(embeddings, directory, settings, column, path_column, model_name, partition_size, typed)
+    with (
+        terminal.interruptible(directory),
+        # Where there is no terminal, only what was imported is said.
+        run_view.RunView(directory, named_broker(settings, broker), job_view.imported_lines, err.status) as view,
+    ):
+        import_run.import_(asked, view.tell)

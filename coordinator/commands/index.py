@@ -18,10 +18,10 @@ from coordinator.commands.options import (
     Weights,
 )
 from coordinator.display import run_view, terminal
-from coordinator.jobs import run
 from coordinator.jobs.index_request import NOTHING_TYPED, Typed
 from coordinator.jobs.progress import Progress
-from coordinator.jobs.run import Asked
+from coordinator.jobs.runs import index_run
+from coordinator.jobs.runs.index_run import Asked
 from coordinator.local.resources import named_broker
 from coordinator.sources.choosing import EVERYTHING, Choice
 from shared.job.directory import JobDir
@@ -113,8 +113,8 @@ def index_job(
 ) -> Progress:
     """What `index` does, also for the demo; returns the progress at the end.
 
-    The arguments are those of `run.Asked`; `typed_broker` is the --broker of the command.
+    The arguments are those of `index_run.Asked`; `typed_broker` is the --broker of the command.
     """
     asked = Asked(source, job, settings, workers, sizes, typed or NOTHING_TYPED, accepted, choice, moved)
-    with terminal.interruptible(job), run_view.IndexView(job, named_broker(settings, typed_broker)) as view:
-        return run.index(asked, view.tell)
+    with terminal.interruptible(job), run_view.RunView(job, named_broker(settings, typed_broker)) as view:
+        return index_run.index(asked, view.tell)

@@ -137,3 +137,12 @@ def finished_lines(progress: Progress, job: str) -> list[str]:
         f"index {index_line(progress)}",
         f"Search it:  lookalike search {shlex.quote(job)} IMAGE",
     ]
+
+
+def imported_lines(progress: Progress, job: str) -> list[str]:
+    """What `import` says at its end: what was built, and how to search it, which an image can't do here."""
+    assert progress.index is not None
+    return [
+        f"index {index_line(progress)}",
+        f"Search it:  lookalike search {shlex.quote(job)} --vector FILE.npy   (floats [{progress.index.dim}])",
+    ]

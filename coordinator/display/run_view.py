@@ -1,7 +1,7 @@
 """How a run is shown: its steps live on a terminal, as a line every ten seconds elsewhere."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Self
 
@@ -13,26 +13,8 @@ from coordinator.display.remedies import typed
 from coordinator.display.terminal import LINE_SECONDS, err, waiting
 from coordinator.display.waiting import Waiting
 from coordinator.jobs.progress import Progress
-from coordinator.jobs.run import STOPPING, Doing, Event, Said, Step
+from coordinator.jobs.runs.events import Doing, Event, Said, Step
 from shared.job.directory import JobDir
-
-
-def show_until_done(steps: Iterator[Step], broker: str = "") -> Progress:
-    """Show each step, live on a terminal and as a line every ten seconds elsewhere; returns the last progress.
-
-    `broker` names the one that was given, as `job_view.activity` does.
-    """
-    progress: Progress | None = None
-    try:
-        with _Steps(broker) as shown:
-            for step in steps:
-                progress = step.look.progress
-                shown.show(step)
-    except KeyboardInterrupt:
-        err.print(STOPPING)
-        raise
-    assert progress is not None
-    return progress
 
 
 class _Steps:
@@ -64,12 +46,24 @@ class _Steps:
             err.print(job_view.one_line(progress, doing))
 
 
-class IndexView:
-    """What `run.index` tells, as it is shown; `broker` names the one that was given. Use as a context manager."""
+class RunView:
+    """What a run tells, as it is shown. Use as a context manager.
 
-    def __init__(self, job: JobDir, broker: str) -> None:
+    `broker` names the one that was given, as `job_view.activity` does. `finished` gives the lines of its end, `waits`
+    shows what goes on while there are no steps.
+    """
+
+    def __init__(
+        self,
+        job: JobDir,
+        broker: str,
+        finished: Callable[[Progress, str], list[str]] = job_view.finished_lines,
+        waits: Callable[[str], Status | Waiting] = waiting,
+    ) -> None:
         self._job = str(job.path)
         self._broker = broker
+        self._finished = finished
+        self._waits = waits
         self._shown = ExitStack()
         self._doing: Status | Waiting | None = None
         self._steps: _Steps | None = None
@@ -89,12 +83,12 @@ class IndexView:
         elif isinstance(event, Doing):
             if self._doing is None:
                 self._end()
-                self._doing = waiting(event.what)
+                self._doing = self._waits(event.what)
                 self._shown.enter_context(self._doing)
             self._doing.update(event.what)
         else:
             self._end()
-            lines = [event.sentence] if isinstance(event, Said) else job_view.finished_lines(event.progress, self._job)
+            lines = [event.sentence] if isinstance(event, Said) else self._finished(event.progress, self._job)
             for line in lines:
                 err.print(line)
 

@@ -1,17 +1,14 @@
 """The command `lookalike retry`: failed images of a job are tried again, and what came of it is said."""
 
-from contextlib import ExitStack
 from typing import Annotated
 
 import typer
 
 from coordinator.commands.options import Broker, Engine, Job
-from coordinator.display import job_view, run_view, terminal
-from coordinator.display.terminal import err
-from coordinator.jobs.progress import ProgressReader
-from coordinator.jobs.retry import by_status, failed_images, is_under_way, take_back
-from coordinator.jobs.run import run_job
-from coordinator.local.resources import named_broker, workers_for_index
+from coordinator.display import run_view, terminal
+from coordinator.jobs.runs import retry_run
+from coordinator.jobs.runs.retry_run import Asked
+from coordinator.local.resources import named_broker
 from shared.job.directory import JobDir
 from shared.job.opened import open_job
 from shared.settings import load_settings
@@ -35,34 +32,6 @@ def retry(
     """Try the failed images of JOB again, and build its index anew; no other image is read or embedded again."""
     opened = open_job(JobDir.at(job))
     settings = load_settings().changed(broker_url=broker, engine=engine)
-    with terminal.interruptible(opened):
-        reader = ProgressReader(opened)
-        before, progress = failed_images(opened), reader.read()
-        was_whole = progress.complete
-        going_on = not progress.index_is_current and (was_whole or is_under_way(opened))
-        taken = take_back(opened, status or (), going_on=going_on)
-        progress = reader.read()
-        if taken:
-            err.print(f"{_images(taken.total())} tried again: {by_status(taken)}")
-        elif progress.index_is_current:
-            err.print(f"No image of {opened.path} failed: there is nothing to try again.")
-            return
-        else:
-            how = f" as {' or '.join(status)}" if status else ""
-            err.print(f"No other image of {opened.path} failed{how}; the job is not done, and goes on.")
-        if not progress.index_is_current:
-            shown = named_broker(settings, broker)
-            with ExitStack() as stack:
-                settings, children = workers_for_index(stack, opened, settings, progress.roles(workers))
-                progress = run_view.show_until_done(run_job(opened, settings, children), shown)
-        if taken and was_whole:
-            left = failed_images(opened) - (before - taken)
-            still = f"{left.total():,} still fail: {by_status(left)}" if left else "none of them fails any more"
-            now = taken.total() - left.total()
-            err.print(f"{now:,} of them {'is' if now == 1 else 'are'} embedded now; {still}")
-        for line in job_view.finished_lines(progress, str(opened.path)):
-            err.print(line)
-
-
-def _images(count: int) -> str:
-    return "1 failed image is" if count == 1 else f"{count:,} failed images are"
+    asked = Asked(opened, settings, status or (), workers)
+    with terminal.interruptible(opened), run_view.RunView(opened, named_broker(settings, broker)) as view:
+        retry_run.retry(asked, view.tell)

@@ -24,7 +24,8 @@ from coordinator.jobs import activity
 from coordinator.jobs.activity import AtWork
 from coordinator.jobs.progress import ProgressReader
 from coordinator.jobs.reconcile import Look
-from coordinator.jobs.run import Step
+from coordinator.jobs.runs import index_run, loop
+from coordinator.jobs.runs.events import Step
 from coordinator.local import resources
 from coordinator.sources import resolve
 from shared.broker.lease import Holder
@@ -572,7 +573,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             notices = act(job, settings) or []
             yield Step(Look(reader.read()), notices)
 
-    monkeypatch.setattr("coordinator.jobs.run.run_job", run_job)
+    monkeypatch.setattr(loop, "run_job", run_job)
     monkeypatch.setattr(resources, "require_working_broker", lambda settings: None)
     return script
 
@@ -737,7 +738,7 @@ def test_an_interrupted_listing_has_begun_nothing(run: Run, photos: Path, monkey
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("coordinator.jobs.run.make_or_open", interrupted)
+    monkeypatch.setattr(index_run, "make_or_open", interrupted)
     ran = run("index", photos, "job")
     assert ran.status == 130
     assert ran.err == "Interrupted while the images were being listed; nothing was begun.\n"

@@ -23,7 +23,8 @@ import pytest
 
 import lookalike
 from coordinator.jobs.reconcile import Look
-from coordinator.jobs.run import Step
+from coordinator.jobs.runs import loop
+from coordinator.jobs.runs.events import Step
 from coordinator.local import resources
 from lookalike import client as public_client
 from lookalike.job import Job
@@ -258,8 +259,8 @@ def steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
         for place, progress in enumerate(script):
             yield Step(Look(progress), ["A worker ended."] if place == 1 else [])
 
-    monkeypatch.setattr("coordinator.jobs.run.run_job", run_job)
-    monkeypatch.setattr("coordinator.jobs.run.workers_for_index", lambda stack, job, settings, roles: (settings, None))
+    monkeypatch.setattr(loop, "run_job", run_job)
+    monkeypatch.setattr(loop, "workers_for_index", lambda stack, job, settings, progress, workers: (settings, None))
     return script
 
 

@@ -16,7 +16,7 @@ from coordinator.display import hits, job_view, remedies, terminal
 from coordinator.display.remedies import typed
 from coordinator.integrity.findings import Finding, Kind
 from coordinator.jobs.activity import AtWork
-from coordinator.jobs.patience import hopeless
+from coordinator.jobs.runs.patience import hopeless
 from shared.broker.troubles import Trouble, clear_troubles, report_trouble, reported_troubles
 from shared.errors import (
     CorruptFile,
