@@ -1,20 +1,21 @@
 """Making a job: source -> paths and manifest, or the job that is already there, if it is the same one."""
 
 import os
-import shlex
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from coordinator.jobs.lock import creation_lock
 from coordinator.jobs.source.archives import ListedArchives
-from coordinator.sources.choosing import EVERYTHING, Choice, choice_of
+from coordinator.sources.begun import Begun, chosen, is_other, patterns_text
+from coordinator.sources.choosing import EVERYTHING, Choice
 from coordinator.sources.listing import Listed, Listing, PathDigest, digested, no_images, partitions_of
 from coordinator.sources.metadata.columns import KnownColumns
 from coordinator.sources.resolve import open_source
 from shared.errors import JobMismatch, SourceError
-from shared.errors.remedy import Remedy, left_out
+from shared.errors.remedy import Remedy
 from shared.job import path_list
 from shared.job.directory import JobDir
 from shared.job.manifest import Manifest, Partition, Source, write_manifest
@@ -26,7 +27,6 @@ from shared.settings import Settings
 from shared.storage import files
 
 _REPORT_EVERY = 1_000
-_ANOTHER = "name another JOB"
 
 
 def make_or_open(
@@ -56,13 +56,17 @@ def make_or_open(
 
 def require_sizes(job: OpenJob, partition_size: int | None, chunk_size: int | None) -> None:
     """Raise JobMismatch when a size that was asked for is not the one the job was made with; None asks for none."""
-    asked = (("partition", partition_size, job.manifest.partition_size), ("chunk", chunk_size, job.manifest.chunk_size))
-    for what, size, made in asked:
-        if size is not None and size != made:
-            raise JobMismatch(
-                f"{job.path} was made with {what}s of {made:,} images, not of {size:,}, and they are fixed, so that "
-                "what is committed keeps its place",
-                remedy=left_out(f"{what}_size", _ANOTHER),
+    manifest = job.manifest
+    sizes = (
+        ("partition_size", partition_size, manifest.partition_size),
+        ("chunk_size", chunk_size, manifest.chunk_size),
+    )
+    for option, asked, made in sizes:
+        if is_other(asked, made):
+            raise as_begun(job).stays(
+                option,
+                f"{job.path} was made with {option.removesuffix('_size')}s of {made:,} images, not of {asked:,}, and "
+                "they are fixed, so that what is committed keeps its place",
             )
 
 
@@ -158,91 +162,86 @@ def _keep_weights(job: JobDir, model: ModelSpec, settings: Settings) -> None:
         shutil.copyfile(os.path.expanduser(given), aside)
 
 
+def as_begun(job: OpenJob) -> Begun:
+    """The job as the errors say it that refuse to go on with it."""
+    source = job.manifest.source
+    now = read_moved(job).now(source.location)
+    moves = Remedy("option", does="if its images moved there, add {}", given={"moved": ""})
+    return Begun(
+        path=str(job.path),
+        made="was made",
+        of="from",
+        another="name another JOB",
+        error=JobMismatch,
+        source=source,
+        listed=job.manifest.listed,
+        moved_to=None if now == source.location else now,
+        moves=moves,
+    )
+
+
 def _require_same(source: str, job: OpenJob, settings: Settings, choice: Choice) -> None:
-    manifest = job.manifest
-    if manifest.model.is_imported:
+    made = job.manifest.model
+    if made.is_imported:
         raise JobMismatch(
-            f"{job.path} holds vectors that were imported from {manifest.source.location}, which can't be "
+            f"{job.path} holds vectors that were imported from {job.manifest.source.location}, which can't be "
             "embedded as images are",
             remedy=Remedy("import", str(job.path), "go on with {}, or name another JOB for images"),
         )
-    _require_same_choice(choice, choice_of(manifest.source), job)
-    kind, location = manifest.source.kind, read_moved(job).now(manifest.source.location)
-    try:
-        listing = open_source(source)
-    except SourceError as error:
-        if location == manifest.source.location:
-            raise
-        raise SourceError(f"{error} The images of {job.path} moved to {location}.") from None
-    if listing.kind != kind or (not listing.changes_in_place and listing.location != location):
-        made = f"was made from the {kind} {manifest.source.location}"
-        made += f", which moved to {location}" if location != manifest.source.location else ""
-        moved = Remedy("option", does="if its images moved there, add {}", given={"moved": ""})
-        raise JobMismatch(
-            f"{job.path} {made}, not from the {listing.kind} {listing.location}: name another JOB for another source.",
-            remedy=None if listing.changes_in_place or listing.kind != kind else moved,
-        )
-    if listing.changes_in_place:  # A list is read again in no time.
-        digest = PathDigest()
-        for _ in digest.feed(listing):
-            pass
-        if digest.hexdigest() != manifest.source.digest:
-            raise JobMismatch(
-                f"{job.path} was made from a {manifest.source.kind} of {manifest.listed:,} paths "
-                f"({manifest.source.location}), and the one given now differs from it ({digest.count:,} paths): "
-                "give the same list, or name another JOB."
+    begun = as_begun(job)
+    for option, asked, kept in chosen(choice, begun.source):
+        if is_other(asked, kept):
+            raise begun.stays(
+                option,
+                f"The images of {job.path} were listed {_chosen_otherwise(option, asked, kept)}, and stay as they were "
+                "listed",
             )
-    if settings.precision not in (None, manifest.model.precision):
-        raise JobMismatch(
-            f"{job.path} was made in {manifest.model.precision}, not in {settings.precision}, and stays with what it "
-            "was begun in",
-            remedy=left_out("precision", _ANOTHER),
+    try:
+        given = open_source(source)
+    except SourceError as error:
+        if begun.moved_to is None:
+            raise
+        raise SourceError(f"{error} The images of {job.path} moved to {begun.moved_to}.") from None
+    begun.require_source(given)
+    if is_other(settings.precision, made.precision):
+        raise begun.stays(
+            "precision",
+            f"{job.path} was made in {made.precision}, not in {settings.precision}, and stays with what it was begun "
+            "in",
         )
-    if settings.decode is not None and settings.decode != manifest.model.asked_decode:
-        raise JobMismatch(
-            f"The images of {job.path} are decoded in the mode {manifest.model.asked_decode}, not {settings.decode}, "
-            "and embeddings of the two can't be compared",
-            remedy=left_out("decode", _ANOTHER),
+    if is_other(settings.decode, made.asked_decode):
+        raise begun.stays(
+            "decode",
+            f"The images of {job.path} are decoded in the mode {made.asked_decode}, not {settings.decode}, and "
+            "embeddings of the two can't be compared",
         )
     if settings.model is not None or settings.weights is not None:
-        model, weights = settings.model or manifest.model.name, settings.weights
-        kept = job.model_dir / (manifest.model.weights_file or "")
-        # The job keeps a copy of weights that were given: the same command goes on where the original is gone.
-        if weights is not None and _is_gone(weights, kept):
-            weights = kept
-        if model.endswith(".keras") and _is_gone(Path(model), kept):
-            model = str(kept)
-        asked = resolve_model(model, weights, manifest.model.precision, manifest.model.decode)
-        if asked.fingerprint != manifest.model.fingerprint:
-            raise JobMismatch(
-                f"{job.path} was made with the model {manifest.model.fingerprint}, not with {asked.fingerprint}: "
-                "embeddings of two models can't be compared.",
-                remedy=Remedy("option", does=f"leave {{}} out to go on, or {_ANOTHER}", given={"model": ""}),
-            )
+        _require_same_model(job, begun, settings)
 
 
-def _require_same_choice(typed: Choice, made: Choice, job: JobDir) -> None:
-    for option, asked, kept in (
-        ("exclude", typed.exclude, made.exclude),
-        ("include", typed.include, made.include),
-    ):
-        if asked and asked != kept:
-            raise JobMismatch(
-                f"The images of {job.path} were listed with {_said(option, kept)}, not with {_said(option, asked)}, "
-                "and stay as they were listed",
-                remedy=left_out(option, _ANOTHER),
-            )
+def _chosen_otherwise(option: str, asked: Any, kept: Any) -> str:
+    if option == "sniff":
+        return "without a look into files without suffix"
+    made, typed = (patterns_text(option, patterns) or f"no {option}" for patterns in (kept, asked))
+    return f"with {made}, not with {typed}"
 
-    if typed.sniff and not made.sniff:
+
+def _require_same_model(job: OpenJob, begun: Begun, settings: Settings) -> None:
+    made = job.manifest.model
+    model, weights = settings.model or made.name, settings.weights
+    kept = job.model_dir / (made.weights_file or "")
+    # The job keeps a copy of weights that were given: the same command goes on where the original is gone.
+    if weights is not None and _is_gone(weights, kept):
+        weights = kept
+    if model.endswith(".keras") and _is_gone(Path(model), kept):
+        model = str(kept)
+    asked = resolve_model(model, weights, made.precision, made.decode)
+    if asked.fingerprint != made.fingerprint:
         raise JobMismatch(
-            f"The images of {job.path} were listed without a look into files without suffix, and stay as they were "
-            "listed",
-            remedy=left_out("sniff", _ANOTHER),
+            f"{job.path} was made with the model {made.fingerprint}, not with {asked.fingerprint}: "
+            "embeddings of two models can't be compared.",
+            remedy=Remedy("option", does=f"leave {{}} out to go on, or {begun.another}", given={"model": ""}),
         )
-
-
-def _said(option: str, patterns: Sequence[str]) -> str:
-    return " ".join(f"{option} {shlex.quote(pattern)}" for pattern in patterns) or f"no {option}"
 
 
 def _is_gone(given: Path, kept: Path) -> bool:

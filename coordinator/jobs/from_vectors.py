@@ -9,13 +9,13 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from coordinator.jobs.create import remove_path_lists, require_sizes, write_first
+from coordinator.jobs.create import as_begun, remove_path_lists, require_sizes, write_first
 from coordinator.jobs.lock import creation_lock
+from coordinator.sources.begun import is_other
 from coordinator.sources.listing import PathDigest
 from coordinator.sources.vectors.unit_vectors import to_directions
 from coordinator.sources.vectors.vectors import Vectors
 from shared.errors import CorruptFile, JobMismatch
-from shared.errors.remedy import left_out
 from shared.job import path_list
 from shared.job.directory import JobDir
 from shared.job.manifest import Manifest, Partition, Source
@@ -102,10 +102,9 @@ def _require_same(vectors: Vectors, job: OpenJob, model_name: str | None) -> Non
             f"{manifest.source.location}, and those given now ({vectors.rows:,} of {vectors.dim} in "
             f"{vectors.location}) are not the same files or columns: give the same, or name another JOB."
         )
-    if model_name is not None and model_name != manifest.model.name:
-        raise JobMismatch(
-            f"{job.path} holds vectors of the model {manifest.model.name!r}, not of {model_name!r}",
-            remedy=left_out("model_name", "name another JOB"),
+    if is_other(model_name, manifest.model.name):
+        raise as_begun(job).stays(
+            "model_name", f"{job.path} holds vectors of the model {manifest.model.name!r}, not of {model_name!r}"
         )
 
 

@@ -1,7 +1,6 @@
 """Packing: a source becomes the list of what is to be packed, or goes on with the one that is there already."""
 
 import os
-import shlex
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -10,11 +9,12 @@ from typing import Any
 import pyarrow as pa
 
 from coordinator.pack.member_names import MemberNames
-from coordinator.sources.choosing import EVERYTHING, Choice, choice_of
+from coordinator.sources.begun import Begun, chosen, is_other, patterns_text
+from coordinator.sources.choosing import EVERYTHING, Choice
 from coordinator.sources.listing import Listing, PathDigest, digested, no_images, partitions_of
 from coordinator.sources.resolve import open_source
 from shared.errors import PackError, SourceError, UsageError
-from shared.errors.remedy import Remedy, left_out
+from shared.errors.remedy import Remedy
 from shared.images.paths import to_os_path, to_text
 from shared.job.manifest import Source
 from shared.pack.directory import PackDir, PackSpec, load_spec, write_spec
@@ -158,38 +158,29 @@ class _Root:
 
 
 def _require_same(spec: PackSpec, source: str, directory: PackDir, asked: Asked, choice: Choice) -> None:
-    listing = open_source(source)
-    made = spec.source
-    if listing.kind != made.kind or (not listing.changes_in_place and listing.location != made.location):
-        raise PackError(
-            f"{directory.path} is a pack of the {made.kind} {made.location}, not of the {listing.kind} "
-            f"{listing.location}: name another directory for another source."
-        )
-    if listing.changes_in_place:  # It is read again in no time, and may have changed under the same name.
-        digest = PathDigest()
-        for _ in digest.feed(listing):
-            pass
-        if digest.hexdigest() != made.digest:
-            raise PackError(
-                f"{directory.path} is a pack of a {made.kind} of {spec.listed:,} paths ({made.location}), and the one "
-                f"given now differs from it ({digest.count:,} paths): give the same list, or name another directory."
-            )
-    kept = choice_of(made)
+    begun = Begun(
+        path=str(directory.path),
+        made="is a pack",
+        of="of",
+        another="name another directory",
+        error=PackError,
+        source=spec.source,
+        listed=spec.listed,
+    )
+    begun.require_source(open_source(source))
     for option, wanted, is_made in (
-        ("exclude", choice.exclude or None, kept.exclude),
-        ("include", choice.include or None, kept.include),
-        ("sniff", choice.sniff or None, kept.sniff),
+        *chosen(choice, spec.source),
         ("longest", asked.longest, spec.longest),
         ("quality", asked.quality, spec.quality),
         ("images_per_tar", asked.images_per_tar, spec.images_per_tar),
         ("tar_bytes", asked.tar_bytes, spec.tar_bytes),
         ("webdataset", asked.webdataset or None, spec.webdataset),
     ):
-        if wanted is not None and wanted != is_made:
-            raise PackError(
+        if is_other(wanted, is_made):
+            raise begun.stays(
+                option,
                 f"{directory.path} was begun {_told(option, is_made)}, not {_told(option, wanted)}, and stays as it "
-                f"was begun, so that what is packed keeps its place",
-                remedy=left_out(option, "name another directory"),
+                "was begun, so that what is packed keeps its place",
             )
 
 
@@ -197,5 +188,5 @@ def _told(option: str, value: Any) -> str:
     if isinstance(value, bool):
         return f"with {option}" if value else f"without {option}"
     if isinstance(value, tuple):
-        return "with " + " ".join(f"{option} {shlex.quote(each)}" for each in value) if value else f"without {option}"
+        return f"with {patterns_text(option, value)}" if value else f"without {option}"
     return f"without {option}" if value is None else f"with {option} {value}"
