@@ -260,7 +260,7 @@ def steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
             yield Step(Look(progress), ["A worker ended."] if place == 1 else [])
 
     monkeypatch.setattr(loop, "run_job", run_job)
-    monkeypatch.setattr(loop, "workers_for_index", lambda stack, job, settings, progress, workers: (settings, None))
+    monkeypatch.setattr(loop, "workers_for_index", lambda stack, job, settings, roles: (settings, None))
     return script
 
 

@@ -32,8 +32,8 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asked:
         build(job)
         yield Step(Look(ProgressReader(job).read()), [])
 
-    def workers_for_index(stack: Any, job: Any, settings: Settings, progress: Any, workers: int) -> Any:
-        assert workers == 0, "nothing is to be embedded"
+    def workers_for_index(stack: Any, job: Any, settings: Settings, roles: list[str]) -> Any:
+        assert roles == ["merge"], "nothing is to be embedded"
         return settings, None
 
     monkeypatch.setattr(loop, "run_job", run_job)

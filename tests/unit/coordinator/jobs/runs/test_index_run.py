@@ -26,7 +26,7 @@ def whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *acts: Any) -> tuple[
             yield Step(Look(DONE), [])
 
     monkeypatch.setattr(loop, "run_job", steps)
-    monkeypatch.setattr(loop, "workers_for_index", lambda stack, job, settings, progress, workers: (settings, None))
+    monkeypatch.setattr(loop, "workers_for_index", lambda stack, job, settings, roles: (settings, None))
     return Asked(str(tmp_path / "photos"), JobDir.at(tmp_path / "job"), Settings()), []
 
 

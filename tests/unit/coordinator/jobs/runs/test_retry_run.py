@@ -39,7 +39,7 @@ def job(tmp_path: Path, photos: list[Path], monkeypatch: pytest.MonkeyPatch) -> 
         yield Step(Look(ProgressReader(job).read()), [])
 
     monkeypatch.setattr(loop, "run_job", run_job)
-    monkeypatch.setattr(loop, "workers_for_index", lambda stack, job, settings, progress, workers: (settings, None))
+    monkeypatch.setattr(loop, "workers_for_index", lambda stack, job, settings, roles: (settings, None))
     return job
 
 
