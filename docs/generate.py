@@ -1,6 +1,6 @@
 """The parts of the documentation that the code already says: `python docs/generate.py` writes them into docs/*.md.
 
-A part lies between `<!-- generated: NAME WORDS -->` and `<!-- end -->`; all around it is written by hand. With
+A part is between `<!-- generated: NAME WORDS -->` and `<!-- end -->`; all around it is written by hand. With
 `--check` nothing is written, and the exit status is 1 when a file is not what this would write.
 """
 
