@@ -1,4 +1,4 @@
-"""The command `lookalike import`: vectors that were made elsewhere become a job, and its index is built."""
+"""The command `lookalike import`: make a job from vectors that were made elsewhere, and build its index."""
 
 import shlex
 from contextlib import ExitStack
@@ -45,7 +45,9 @@ def import_(
     recall: Recall = None,
     index_memory: IndexMemory = None,
 ) -> None:
-    """Make JOB from vectors, embedding nothing, and build its index; the same command again goes on where it stood."""
+    """Make JOB from vectors, embedding nothing, and build its index; the same command again continues where it
+    stood.
+    """
     directory, typed = JobDir.at(job), Typed(index, recall, index_memory)
     settings = load_settings().changed(broker_url=broker, partition_size=partition_size)
     with terminal.interruptible(directory):
@@ -66,7 +68,8 @@ def import_(
                 say,
                 model_name=model_name,
                 partition_size=partition_size,
-                # Before the work, so that what can't be asked for is said at once, and a kill does not forget it.
+                # This comes before the work, so that an invalid index request is refused at once, and a kill does not
+                # forget it.
                 begun=lambda: typed.request(directory, settings),
             )
         progress = ProgressReader(directory, manifest).read()
@@ -90,7 +93,7 @@ def _imported(progress: Progress, job: JobDir) -> str:
 
 
 def _finished(progress: Progress, job: JobDir, vectors: Vectors) -> list[str]:
-    """What is said at the end: what was built, and how to search it, which an image can't do here."""
+    """The last lines: what was built, and how to search it, which is not possible with an image here."""
     return [
         f"index {display.index_line(progress)}",
         f"Search it:  lookalike search {shlex.quote(str(job.path))} --vector FILE.npy   (floats [{vectors.dim}])",

@@ -1,4 +1,4 @@
-"""The hits of queries as a table, as lines and as JSON."""
+"""Show the hits of queries as a table, as lines and as JSON."""
 
 from collections.abc import Sequence
 
@@ -18,8 +18,8 @@ def hits_table(query: str, answer: Answer) -> RenderableType:
 
 
 def _lines_of(hits: Sequence[Hit], title: str) -> Text:
-    # No Table of Rich: where the window is narrow or nobody looks, it would cut a path in two, which nobody could copy.
-    # Text all through: in a plain string, Rich would take a path like `[old]/:dog:.jpg` for its own markup.
+    # This is no Table of Rich: in a narrow window, or without a terminal, it would cut a path in two, which can't be
+    # copied. It is all Text: in a plain string, Rich would take a path like `[old]/:dog:.jpg` for its own markup.
     width = len(str(len(hits)))
     lines = [Text(title, style="bold"), Text(f"{'#':>{width}}  similarity  image", style="bold")]
     for hit in hits:
@@ -29,7 +29,7 @@ def _lines_of(hits: Sequence[Hit], title: str) -> Text:
 
 
 def fewer_line(answers: Sequence[Answer], k: int, filtered: bool) -> str:
-    """That there are fewer hits than the `k` asked for, and why; "" where none was answered with fewer."""
+    """A line that says that there are fewer hits than the `k` asked for, and why; "" if every query has `k` hits."""
     fewer = [len(answer.hits) for answer in answers if answer.error is None and len(answer.hits) < k]
     if not fewer:
         return ""
@@ -61,7 +61,7 @@ def _search_object(query: str, answer: Answer) -> dict[str, object]:
 
 
 def by_name_line(answers: Sequence[Answer]) -> str:
-    """Which job answered, for a search that knew only the job's name; "" when no answer says it."""
+    """A line that says which job answered a search that knew only the job's name; "" when no answer says it."""
     found = sorted({f"{one.job} (by {one.worker})" for answer in answers if (one := answer.answered_by) is not None})
     if not found:
         return ""

@@ -1,4 +1,4 @@
-"""A sample of a source, timed by a process of its own as an embed worker would do it, and what follows from it."""
+"""Time a sample of a source in a process of its own, as an embed worker would do it, and predict the whole."""
 
 import os
 from collections.abc import Callable
@@ -18,12 +18,12 @@ from shared.settings import Settings
 from shared.text import size
 
 LOAD_SECONDS: Final = 300.0
-"""What loading the model may take. The first time it is exported, which takes minutes with the largest."""
+"""How long loading the model may take. The first time it is exported, which takes minutes with the largest."""
 
 _PATIENCE_SECONDS: Final = 60.0
-# From this share of a sample on, somebody should look at what failed before days go into the rest.
+# From this share of the timed sample on, a person should look at the failures before days go into the rest.
 _MANY_FAILED: Final = 0.05
-# Less than this share of the bytes from a disk: the rest was in memory, and says nothing about the disk.
+# If less than this share of the bytes came from a disk, the rest was in memory and says nothing about the disk.
 _CACHED: Final = 0.5
 
 _ADVICE: Final = {
@@ -36,7 +36,7 @@ _ADVICE: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What the process measured, as it says it, and what that means for the whole; None where nothing was timed."""
+    """What the process measured, as it reports it, and what that means for the whole; None if nothing was timed."""
 
     measured: dict[str, Any]
     load: StageLoad | None
@@ -44,7 +44,7 @@ class Sample:
 
 
 def threads_of(settings: Settings) -> int:
-    """In how many threads an embed worker of this machine reads and decodes what lies on disks."""
+    """The number of threads in which an embed worker of this machine reads and decodes files on disks."""
     return settings.decode_threads or os.cpu_count() or 1
 
 
@@ -58,7 +58,7 @@ def run(
     environment: dict[str, str],
     told: Callable[[str], None],
 ) -> tuple[Sample | None, list[Check]]:
-    """Have the sample of `listed` timed for `seconds`; `told` gets what is going on. Never raises for what it finds."""
+    """Have the sample of `listed` timed for `seconds`; `told` gets each step. Problems that it finds never raise."""
     began = False
 
     def measured(alone: bool) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def run(
         except WorkerFailed:
             if not began:
                 raise
-            # An image may have ended it. An embed worker would be started anew, and read that one alone.
+            # An image may have ended it. An embed worker would be started again, and read that one alone.
             told("a process was ended; reading each image in one of its own")
             try:
                 found = sample_of(listed, measured(alone=True), spec, settings)
@@ -106,7 +106,7 @@ def run(
 
 
 def sample_of(listed: Listed, measured: dict[str, Any], spec: ModelSpec, settings: Settings) -> Sample:
-    """What the process said, and the prediction from it."""
+    """The result of the process, and the prediction from it."""
     load = StageLoad.from_json(measured["load"])
     if not measured["embedded"]:
         return Sample(measured, load, None)
@@ -146,7 +146,7 @@ def readable(found: Sample) -> Check:
 
 
 def slowest(found: Sample, listed: Listed) -> Check | None:
-    """Which stage holds up the others; None where nothing went through all of them."""
+    """The stage that holds up the others; None if nothing went through all of them."""
     if found.load is None or found.prediction is None:
         return None
     # Listing comes before all the others, and once.
@@ -157,7 +157,7 @@ def slowest(found: Sample, listed: Listed) -> Check | None:
 
 
 def disk_felt(found: Sample) -> Check | None:
-    """A word where the images came out of the system's cache, so that their disk was not measured."""
+    """A warning if the images came from the system's cache, so that their disk was not measured."""
     total, fetched = found.measured["bytes"], found.measured["bytes_from_disk"]
     if fetched is None or not total or fetched >= _CACHED * total:
         return None

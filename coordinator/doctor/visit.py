@@ -1,4 +1,4 @@
-"""The command `lookalike doctor`: whether a job would run here, and how long a source would take."""
+"""Run all checks of `doctor` in order, and time the sample of a source."""
 
 import os
 from collections.abc import Callable
@@ -36,14 +36,14 @@ from shared.settings import Settings, without_settings
 from shared.storage import home
 
 LIST_SECONDS = 120.0
-"""What listing the source may take; two million paths on a local disk take half of it."""
+"""How long listing the source may take; two million paths on a local disk take half of it."""
 
 _JOB_SECONDS = 10.0
 
 
 @dataclass(slots=True)
 class _Visit:
-    """One run of the command: what is found is said at once, and kept."""
+    """One run of the command: findings are shown at once, and kept."""
 
     settings: Settings
     say: Callable[[RenderableType], None]
@@ -63,7 +63,7 @@ class _Visit:
             self.say(view.check_text(check, terminal.columns()))
 
     def look(self, source: str | None, job: JobDir | None, seconds: float) -> None:
-        """Look at everything, the cheap things first, memory and disk last: what they need is known by then."""
+        """Check everything, cheap things first, memory and disk last: how much they need is known by then."""
         cpu, threads = machine.read_cpu(), timing.threads_of(self.settings)
         wanted = metadata.requires("lookalike") or []
         self.tell(*check_machine.software(check_machine.installed_packages(wanted), wanted))
@@ -90,8 +90,9 @@ class _Visit:
         self.say(view.verdict_line(self.checks))
 
     def _model(self, job: JobDir | None) -> tuple[ModelSpec | None, Path]:
-        """The model that would embed, None where none can, and the directory of its weights; the job's own if it is
-        made."""
+        """The model that would embed (None if none can) and the directory of its weights; the job's own model if the
+        job exists.
+        """
         settings = self.settings
         try:
             manifest = None if job is None else within(_JOB_SECONDS, lambda: _manifest(job))
@@ -200,7 +201,7 @@ def _manifest(job: JobDir) -> Manifest | None:
 
 
 def _bytes_in(job: JobDir) -> int:
-    """The bytes of the files that the job has already; 0 where they can't be counted soon."""
+    """The bytes of the files that the job has already; 0 if they can't be counted soon."""
     try:
         return within(_JOB_SECONDS, lambda: sum(path.stat().st_size for path, ours in job.files() if ours))
     except OSError:

@@ -1,4 +1,4 @@
-"""At work: what the broker knows of a job, its holders, messages and troubles, within two seconds or not at all."""
+"""Ask the broker who works on a job, for its messages and for its troubles, within two seconds or not at all."""
 
 import threading
 from dataclasses import dataclass, field, replace
@@ -16,9 +16,9 @@ from shared.job.identity import known_as
 from shared.messages.tasks import EMBED_QUEUE, MERGE_QUEUE
 from shared.settings import Settings
 
-# A person waits for `status`; a broker that hangs must not make it slow.
+# A person waits for `status`, so a broker that hangs must not make it slow.
 ASK_SECONDS = 2.0
-# The last two for an option that redis-py refuses.
+# The last two are for an option that redis-py refuses.
 _FAILURES: tuple[type[Exception], ...] = (*CONNECTION_ERRORS, OSError, TypeError, ValueError)
 
 
@@ -51,9 +51,9 @@ class AtWork:
 def look(job: JobDir, identity: str, settings: Settings) -> AtWork:
     """Ask the broker of `settings`, or the embedded one of the job's root if that is up; none is started.
 
-    What is told is of the job of that `identity`, not of another one of its name.
+    The answer is about the job of that `identity`, not about another one of its name.
 
-    Whatever hangs, a name server too, is waited for ASK_SECONDS at most.
+    It waits at most ASK_SECONDS for anything that hangs, also for a name server.
     """
     answers: list[AtWork] = []
     asking = threading.Thread(

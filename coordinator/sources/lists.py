@@ -1,4 +1,4 @@
-"""Lists of image paths: lines of text, a CSV file, or a Parquet file; their further columns are kept."""
+"""Read lists of image paths: lines of text, CSV, JSONL or Parquet files; their further columns are kept."""
 
 import csv
 import os
@@ -22,16 +22,16 @@ from shared.images.location import opened
 from shared.images.paths import is_file_uri, is_url, member_text, split_member, to_os_path, to_text
 
 _OBJECT_CHARACTERS: Final = 1 << 20
-_LOOKED_AT: Final = 64  # Bytes of a list that tell whether it is UTF-16.
+_LOOKED_AT: Final = 64  # How many bytes of a list tell whether it is UTF-16.
 _ROWS: Final = 1_024
-# What people call the column of the paths, the first of them that is there.
+# The names that people give the column of paths; the first that is there counts.
 _NAMES: Final = (
     "image_path", "path", "file_path", "filepath", "file", "filename", "file_name", "image", "img", "image_url", "url",
 )  # fmt: skip
 
 
 def lines(source: str, left_out: Counter[str]) -> Iterator[Listed]:
-    """The paths in the text file `source`, one a line; relative ones are relative to the folder that it lies in."""
+    """The paths in the text file `source`, one a line; relative ones are relative to the folder that it is in."""
     with opened(source) as file:
         yield from paths_in(file, beside_source(source), left_out)
 
@@ -39,7 +39,7 @@ def lines(source: str, left_out: Counter[str]) -> Iterator[Listed]:
 def paths_in(file: BinaryIO | IO[bytes], place: Callable[[str], str], left_out: Counter[str]) -> Iterator[Listed]:
     """The paths in an open text file, one a line, or with a NUL behind each, as `find -print0` writes them.
 
-    The text is UTF-8, or UTF-16 behind its mark; `place` says where a relative path leads.
+    The text is UTF-8, or UTF-16 behind its mark; `place` resolves a relative path.
     """
     try:
         lines = utf8_lines(file)
@@ -93,19 +93,21 @@ def _ended_by_nul(parts: Iterable[bytes], place: Callable[[str], str], left_out:
 
 
 def beside(base: Path) -> Callable[[str], str]:
-    """Where a path of a list leads whose relative ones are relative to `base`; URLs and archives' members are known."""
+    """Resolve a path of a list whose relative paths are relative to `base`; it recognises URLs and members of
+    archives.
+    """
 
     def place(text: str) -> str:
         if is_url(text):
             return text
-        if is_file_uri(text):  # As hits give a name that is no UTF-8 or holds a control character.
+        if is_file_uri(text):  # Hits write a name so that is no UTF-8 or holds a control character.
             return to_text(str(base / to_os_path(text)))
-        # One that our own hits give back, of an image in an archive or with a name that is no UTF-8.
+        # This is a path from our own hits, of an image in an archive or with a name that is no UTF-8.
         inside = split_member(text)
         if inside is not None:
             return member_text(to_text(str(base / to_os_path(inside[0]))), inside[1])
-        # pathlib drops `.` and double slashes, but keeps `..`: behind a link to a directory it leads elsewhere. That
-        # takes its time, and an absolute path mostly has nothing to drop.
+        # pathlib drops `.` and double slashes, but keeps `..`, which leads elsewhere behind a link to a directory. That
+        # takes time, and an absolute path mostly has nothing to drop.
         plain = text.startswith("/") and not ("//" in text or "/." in text or text.endswith("/"))
         return to_text(text if plain else str(base / text))
 
@@ -113,7 +115,7 @@ def beside(base: Path) -> Callable[[str], str]:
 
 
 def beside_source(source: str) -> Callable[[str], str]:
-    """Where a path leads that `source`, a file or a URL, names: relative ones are relative to its folder."""
+    """Resolve a path that `source`, a file or a URL, names: relative paths are relative to its folder."""
     if not is_url(source):
         return beside(Path(to_os_path(source)).parent)
     folder = posixpath.dirname(source)
@@ -121,10 +123,10 @@ def beside_source(source: str) -> Callable[[str], str]:
 
 
 def rows_of_csv(source: str, left_out: Counter[str]) -> Iterator[Listed]:
-    """The rows of a CSV file: one column holds the paths, the others what else is known.
+    """The rows of a CSV file: one column holds the paths, the others are source metadata.
 
     Commas, semicolons, tabs or bars separate its columns, as its header says; one column of paths needs no header.
-    Raises SourceError when no column can be that of the paths, or a row has more fields than the header.
+    Raises SourceError when no column can hold the paths, or a row has more fields than the header.
     """
     place = beside_source(source)
     with opened(source) as file, text_of_list(file) as text:
@@ -137,7 +139,7 @@ def rows_of_csv(source: str, left_out: Counter[str]) -> Iterator[Listed]:
             reader = csv.reader(chain([first] if first else [], text), delimiter=between, strict=True)
             header = next(reader, [])
             number = reader.line_num
-            bare = len(header) == 1 and _is_path(header[0], place)  # One column of paths, which begins without a name.
+            bare = len(header) == 1 and _is_path(header[0], place)  # There is one column of paths, and no header.
             if bare:
                 yield Listed(_placed(source, number, header[0], place))
             header = [_clean(name) for name in header]
@@ -164,7 +166,7 @@ def rows_of_csv(source: str, left_out: Counter[str]) -> Iterator[Listed]:
                 del known[header[at]]
                 yield Listed(_placed(source, number, row[at], place), known=known)
         except csv.Error as error:
-            # A quote that nothing closes shows where the file ends: the row begins behind the last one.
+            # A quote that is never closed shows only at the end of the file: its row begins behind the last one.
             raise SourceError(f"Line {number + 1} of {source} can't be read as CSV ({error}).") from None
         except UnicodeDecodeError as error:
             raise SourceError(
@@ -194,7 +196,7 @@ def _is_path(field: str, place: Callable[[str], str]) -> bool:
 
 
 def _placed(source: str, number: int, field: str, place: Callable[[str], str]) -> str:
-    """Where the path in a field leads; SourceError when it can be none."""
+    """The resolved path of a field; SourceError when it can't be a path."""
     try:
         if "\0" not in field:
             return place(field)
@@ -204,7 +206,7 @@ def _placed(source: str, number: int, field: str, place: Callable[[str], str]) -
 
 
 def rows_of_jsonl(source: str, left_out: Counter[str]) -> Iterator[Listed]:
-    """The rows of a file with a JSON object in each line: one key holds the paths, the others what else is known.
+    """The rows of a file with a JSON object in each line: one key holds the paths, the others are source metadata.
 
     Raises SourceError when a line is no object, or the first one names no path.
     """
@@ -235,7 +237,7 @@ def rows_of_jsonl(source: str, left_out: Counter[str]) -> Iterator[Listed]:
 
 
 def _value(field: str) -> Any:
-    """What a field of a CSV file says: a number only where it is written as one; empty is unknown."""
+    """The value of a field of a CSV file: a number only if it is written as one; an empty field is unknown."""
     if not field:
         return None
     found = number_of(field)
@@ -268,7 +270,7 @@ def rows_of_parquet(source: str, left_out: Counter[str]) -> Iterator[Listed]:
 
 
 def path_column(source: str, columns: Sequence[str]) -> str:
-    """The column that holds the paths: by its name, or the only one; SourceError when none can be told."""
+    """The column that holds the paths: by its name, or the only one; SourceError when that is not clear."""
     by_name: Mapping[str, str] = {name.strip().lower(): name for name in reversed(columns)}
     found = next((by_name[name] for name in _NAMES if name in by_name), None)
     if found is None and len(columns) == 1 and columns[0]:
@@ -288,4 +290,4 @@ LISTS: Final[dict[str, Callable[[str, Counter[str]], Iterable[Listed]]]] = {
     ".jsonl": rows_of_jsonl,
     ".parquet": rows_of_parquet,
 }
-"""By its suffix, what reads a list file."""
+"""The function that reads a list file, by its suffix."""

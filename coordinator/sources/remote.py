@@ -17,11 +17,13 @@ from shared.text import without_secrets
 
 
 def is_folder(url: str) -> bool:
-    """Whether `url` is a folder or a prefix, and no file. Raises SourceError when there is nothing, or no answer."""
+    """Whether `url` is a folder or a prefix, and no file. Raises SourceError when there is nothing there, or no
+    answer.
+    """
     with remote.listing(url):
         fs, path = remote.filesystem(url)
         if url.lower().startswith("http"):
-            # A web server does not tell a page from a folder: what has no suffix is taken for one.
+            # A web server does not tell a page from a folder: a name without suffix is taken for a folder.
             return not posixpath.splitext(without_secrets(url))[1]
         kind: str = fs.info(path)["type"]
         return kind == "directory"
@@ -39,7 +41,7 @@ def folder(url: str, sieve: Sieve) -> Iterator[Listed]:
 
 
 def matches(url: str, sieve: Sieve) -> Iterator[Listed]:
-    """What the pattern `url` matches, in order: archives and images. Raises SourceError when that is nothing."""
+    """The archives and images that the pattern `url` matches, in order. Raises SourceError when it matches nothing."""
     with remote.listing(url):
         fs, path = remote.filesystem(url)
         found = sorted(fs.glob(path))
@@ -80,7 +82,9 @@ def _walk(url: str, sieve: Sieve) -> Iterator[tuple[str, Sequence[str]]]:
 def _looked_at(
     entries: Iterator[tuple[str, bool]], place: Callable[[str], str], head: Callable[[str], bytes], sieve: Sieve
 ) -> Iterator[tuple[str, bool, Sequence[str]]]:
-    """Of the entries of a folder the folders, images and archives, with the texts beside each; others are counted."""
+    """The folders, images and archives among the entries of a folder, with the texts beside each; others are
+    counted.
+    """
     chosen: list[tuple[str, bool]] = []
     images: set[str] = set()
     texts: set[str] = set()
@@ -108,5 +112,5 @@ def _listed(fs: Any, path: str, url: str) -> Iterator[tuple[str, bool]]:
     """The names in a folder, in order, and whether each is a folder."""
     with remote.listing(url):
         entries = {entry["name"].rstrip("/"): entry["type"] == "directory" for entry in fs.ls(path, detail=True)}
-    entries.pop(path.rstrip("/"), None)  # Stores have an entry of the folder's own.
+    entries.pop(path.rstrip("/"), None)  # Stores have an entry for the folder itself.
     return iter(sorted(entries.items()))

@@ -1,4 +1,4 @@
-"""Samples: the files of an archive that belong together; a text beside an image is its metadata."""
+"""Group the files of an archive into webdataset samples: a text beside an image is its metadata."""
 
 import posixpath
 from collections import Counter
@@ -15,7 +15,7 @@ from shared.errors import ImageError
 from shared.images.archives import Inside
 from shared.images.paths import ARCHIVE_SUFFIXES, member_text
 
-# Files among which a text finds its image: an archive may hold millions.
+# How many files are held to find the image of a text: an archive may hold millions.
 _AT_ONCE: Final = 50_000
 
 
@@ -27,14 +27,14 @@ def samples(
     sieve: Sieve,
     place: str = "",
 ) -> Iterator[Listed]:
-    """The images among `files` of `archive`, in their order, each with what the texts say that belong to it.
+    """The images among `files` of `archive`, in their order, each with the values of its texts.
 
-    The plain values of a JSON object become columns of their own. `read` gives the bytes of a file, `head` the first
-    ones, and `place` is where the archive lies in its source.
+    The plain values of a JSON object become columns of their own. `read` returns the bytes of a file, `head` the first
+    ones, and `place` is the place of the archive in its source.
     """
     images: list[Inside] = []
     texts: list[Inside] = []
-    # What is one sample to webdataset lies next to each other, and is kept together.
+    # The files of one webdataset sample are next to each other, and are kept together.
     for _, sample in groupby(files, lambda file: _key(file.name)):
         for file in sample:
             suffix = posixpath.splitext(file.name)[1].lower()
@@ -100,9 +100,10 @@ def _matched(
 
 
 def _of_turn(texts: list[Inside], turn: int, images: int, image: Inside) -> Inside:
-    """Of texts of one name the one for an image whose own name stands `images` times in the archive, and now again.
+    """Choose, among texts of one name, the one for an image whose own name occurred `images` times before in the
+    archive.
 
-    So it is in tars that were put end to end.
+    This happens in tars that were put end to end.
     """
     if len(texts) == images:
         return texts[turn]

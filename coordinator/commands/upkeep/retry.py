@@ -1,4 +1,4 @@
-"""The command `lookalike retry`: failed images of a job are tried again, and what came of it is said."""
+"""The command `lookalike retry`: try failed images of a job again, and say what came of it."""
 
 from contextlib import ExitStack
 from typing import Annotated
@@ -33,7 +33,7 @@ def retry(
         typer.Option(min=1, help="Embed workers to start, when no broker is given."),
     ] = 1,
 ) -> None:
-    """Try the failed images of JOB again, and build its index anew; no other image is read or embedded again."""
+    """Try the failed images of JOB again, and build its index again; no other image is read or embedded again."""
     directory = JobDir.at(job)
     manifest = load_manifest(directory)
     settings = load_settings().changed(broker_url=broker, engine=engine)
