@@ -72,7 +72,7 @@ def _spread(count: int) -> Iterator[int]:
 
 
 @dataclass(slots=True)
-class Listed:
+class ListedSource:
     """A source as far as it was listed: `count` images in `seconds`, the bytes of their paths, and the places of the
     timed sample.
 
@@ -94,7 +94,7 @@ class Listed:
         return self.path_bytes / self.count if self.count else 0.0
 
 
-def list_source(source: str, seconds: float, told: Callable[[int], None], choice: Choice = EVERYTHING) -> Listed:
+def list_source(source: str, seconds: float, told: Callable[[int], None], choice: Choice = EVERYTHING) -> ListedSource:
     """List `source` for `seconds` at most, in a thread, as a mount that went away may hold a reader for ever.
 
     `told` is called with the number of images now and then. `choice` holds the options about the files of the source.
@@ -114,7 +114,7 @@ class _Listing:
     """The listing that runs in a thread; taking its result ends it."""
 
     def __init__(self, source: str, choice: Choice) -> None:
-        self.found = Listed("source", shown(source))
+        self.found = ListedSource("source", shown(source))
         self._choice = choice
         self._source = source
         self._runs = SpreadRuns()
@@ -148,7 +148,7 @@ class _Listing:
         self.found.path_bytes += len(location.path.encode())
         self.found.seconds = seconds
 
-    def taken(self) -> Listed:
+    def taken(self) -> ListedSource:
         with self._lock:
             self._taken = True
             if self._error is not None:
@@ -162,7 +162,7 @@ def shown(path: str) -> str:
     return without_secrets(path) if is_url(path) else path
 
 
-def check(found: Listed, seconds: float) -> Check:
+def check(found: ListedSource, seconds: float) -> Check:
     """Whether the source holds images, and could be listed to its end within `seconds`."""
     facts = {"listed": found.count, "complete": found.complete, "seconds": round(found.seconds, 3)}
     left_out = most_left_out(found.left_out)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from coordinator.display.remedies import typed
 from coordinator.doctor.checks import Check, ok, problem, warning
 from coordinator.doctor.estimate import Prediction, predict
-from coordinator.doctor.source_sample import Listed, shown
+from coordinator.doctor.source_sample import ListedSource, shown
 from shared.errors import LookalikeError, WorkerFailed
 from shared.models import ModelSpec
 from shared.processes import stage as processes
@@ -49,7 +49,7 @@ def threads_of(settings: Settings) -> int:
 
 
 def run(
-    listed: Listed,
+    listed: ListedSource,
     spec: ModelSpec,
     model_dir: Path,
     settings: Settings,
@@ -105,7 +105,7 @@ def run(
     return found, [check for check in (readable(found), slowest(found, listed), disk_felt(found)) if check is not None]
 
 
-def sample_of(listed: Listed, measured: dict[str, Any], spec: ModelSpec, settings: Settings) -> Sample:
+def sample_of(listed: ListedSource, measured: dict[str, Any], spec: ModelSpec, settings: Settings) -> Sample:
     """The result of the process, and the prediction from it."""
     load = StageLoad.from_json(measured["load"])
     if not measured["embedded"]:
@@ -145,7 +145,7 @@ def readable(found: Sample) -> Check:
     return ok("sample", f"{said} Each becomes a row with its reason.", **facts)
 
 
-def slowest(found: Sample, listed: Listed) -> Check | None:
+def slowest(found: Sample, listed: ListedSource) -> Check | None:
     """The stage that holds up the others; None if nothing went through all of them."""
     if found.load is None or found.prediction is None:
         return None

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from coordinator.doctor.checks import Check, Verdict
 from coordinator.doctor.estimate import SESSION_SECONDS, Prediction
-from coordinator.doctor.source_sample import Listed
+from coordinator.doctor.source_sample import ListedSource
 from coordinator.doctor.timing import Sample
 from shared.text import duration, size
 
@@ -49,7 +49,7 @@ def _count(number: int, word: str) -> str:
     return "" if not number else f"{number} {word}{'' if number == 1 else 's'}"
 
 
-def sample_view(sample: Sample, listed: Listed) -> RenderableType:
+def sample_view(sample: Sample, listed: ListedSource) -> RenderableType:
     """The times of the sample by stage, and the estimate for the whole."""
     measured = sample.measured
     title = (
@@ -71,7 +71,7 @@ def sample_view(sample: Sample, listed: Listed) -> RenderableType:
     return Group(table, "", *_whole(sample.prediction, listed))
 
 
-def _whole(prediction: Prediction, listed: Listed) -> Iterator[RenderableType]:
+def _whole(prediction: Prediction, listed: ListedSource) -> Iterator[RenderableType]:
     least = "" if listed.complete else "at least "
     yield Text(
         f"The whole: {least}{prediction.images:,} images, in one embed worker on a machine like this", style="bold"

@@ -24,7 +24,7 @@ from coordinator.doctor import (
     view,
 )
 from coordinator.doctor.checks import Check, Verdict, ok, problem, warning, within
-from coordinator.doctor.source_sample import Listed
+from coordinator.doctor.source_sample import ListedSource
 from coordinator.doctor.timing import Sample
 from coordinator.sources.choosing import EVERYTHING, Choice
 from shared.errors import JobError, ModelError, SourceError
@@ -50,7 +50,7 @@ class _Visit:
     doing: Callable[[str], None]
     choice: Choice = EVERYTHING
     checks: list[Check] = field(default_factory=list)
-    listed: Listed | None = None
+    listed: ListedSource | None = None
     sample: Sample | None = None
 
     @property

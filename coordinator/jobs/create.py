@@ -10,7 +10,7 @@ from pathlib import Path
 from coordinator.jobs.lock import creation_lock
 from coordinator.jobs.source.archives import ListedArchives
 from coordinator.sources.choosing import EVERYTHING, Choice, choice_of
-from coordinator.sources.listing import Listed, Listing, PathDigest, digested, no_images, partitions_of
+from coordinator.sources.listing import ListedImage, Listing, PathDigest, digested, no_images, partitions_of
 from coordinator.sources.metadata.columns import KnownColumns
 from coordinator.sources.resolve import open_source
 from shared.errors import JobMismatch, SourceError
@@ -132,13 +132,13 @@ def remove_path_lists(job: JobDir) -> None:
     job.source_files.unlink(missing_ok=True)
 
 
-def write_path_list(job: JobDir, partition: Partition, images: Sequence[Listed], known: KnownColumns) -> None:
+def write_path_list(job: JobDir, partition: Partition, images: Sequence[ListedImage], known: KnownColumns) -> None:
     """Write the path list of a partition, with what `known` learns of its images."""
     columns = known.arrays([image.known for image in images])
     path_list.write_paths(job, partition, [image.path for image in images], [image.member for image in images], columns)
 
 
-def _reported(images: Iterator[Listed], listed: Callable[[int], None]) -> Iterator[Listed]:
+def _reported(images: Iterator[ListedImage], listed: Callable[[int], None]) -> Iterator[ListedImage]:
     count = 0
     for count, image in enumerate(images, 1):
         if count % _REPORT_EVERY == 0:

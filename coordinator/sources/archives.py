@@ -8,7 +8,7 @@ from typing import Any, Final
 import pyarrow.parquet as pq
 
 from coordinator.sources.choosing import Sieve
-from coordinator.sources.listing import Listed
+from coordinator.sources.listing import ListedImage
 from coordinator.sources.lists import beside_source
 from coordinator.sources.metadata.plain_values import is_plain, plain_rows, require_distinct
 from coordinator.sources.webdataset import samples
@@ -24,7 +24,7 @@ from shared.images.paths import member_text
 _ROWS: Final = 1_024
 
 
-def images_in(archive: str, sieve: Sieve, place: str = "") -> Iterator[Listed]:
+def images_in(archive: str, sieve: Sieve, place: str = "") -> Iterator[ListedImage]:
     """The images of the tar, zip or Parquet file at `archive`, a text as `to_text` makes it or a URL.
 
     `place` is its path in the source, which patterns see before the names in it. Only headers, texts beside the images
@@ -36,7 +36,7 @@ def images_in(archive: str, sieve: Sieve, place: str = "") -> Iterator[Listed]:
     return _in_files(archive, suffix_of(archive), sieve, place)
 
 
-def images_in_all(archives: Iterable[tuple[str, str]], sieve: Sieve) -> Iterator[Listed]:
+def images_in_all(archives: Iterable[tuple[str, str]], sieve: Sieve) -> Iterator[ListedImage]:
     """The images of several archives, one after the other; each archive comes with its place in the source.
 
     A Parquet file without images among them, as img2dataset writes one beside each tar, is counted as left out.
@@ -54,7 +54,7 @@ def holds_images(archive: str) -> bool:
         return image_parquet.image_column(file.schema_arrow) is not None
 
 
-def _in_files(archive: str, suffix: str, sieve: Sieve, place: str) -> Iterator[Listed]:
+def _in_files(archive: str, suffix: str, sieve: Sieve, place: str) -> Iterator[ListedImage]:
     with opened(archive) as file:
 
         def read_at(start: int, length: int) -> bytes:
@@ -76,7 +76,7 @@ def _in_files(archive: str, suffix: str, sieve: Sieve, place: str) -> Iterator[L
         yield from samples(archive, FILES[suffix](file, archive), read, head, sieve, place)
 
 
-def _in_parquet(archive: str, left_out: Counter[str]) -> Iterator[Listed]:
+def _in_parquet(archive: str, left_out: Counter[str]) -> Iterator[ListedImage]:
     with image_parquet.opened(archive) as file:
         schema = file.schema_arrow
         require_distinct(archive, schema.names)
@@ -100,9 +100,9 @@ def _in_parquet(archive: str, left_out: Counter[str]) -> Iterator[Listed]:
             begins, rows = row, file.metadata.row_group(group).num_rows
             for path, known in _rows(file, group, names, plain) if wanted else repeat((None, {}), rows):
                 if path and held is not None and not held[row - begins].as_py():
-                    yield Listed(place(path), known=known)
+                    yield ListedImage(place(path), known=known)
                 else:
-                    yield Listed(member_text(archive, f"{row}/{path}" if path else str(row)), Member(row), known)
+                    yield ListedImage(member_text(archive, f"{row}/{path}" if path else str(row)), Member(row), known)
                 row += 1
 
 

@@ -7,7 +7,7 @@ from functools import partial
 
 from coordinator.sources.archives import images_in_all
 from coordinator.sources.choosing import WITHOUT_SUFFIX, Sieve
-from coordinator.sources.listing import Listed
+from coordinator.sources.listing import ListedImage
 from coordinator.sources.metadata.sidecars import TEXTS, Sidecars
 from coordinator.sources.metadata.text_values import with_texts
 from shared.images.kinds import HEAD_BYTES
@@ -17,7 +17,7 @@ from shared.images.paths import ARCHIVE_SUFFIXES
 
 def images_in_folder(
     files: Iterable[tuple[str, Sequence[str]]], place: Callable[[str], str], sieve: Sieve
-) -> Iterator[Listed]:
+) -> Iterator[ListedImage]:
     """The images among the files of a folder, each with the texts beside it; then those in its archives. `place` gives
     the place of an archive in the source.
 
@@ -64,7 +64,7 @@ def texts_among(places: Mapping[str, str], sieve: Sieve) -> Sidecars | None:
 
 def images_of(
     files: Iterable[tuple[str, str]], places: Mapping[str, str], sidecars: Sidecars | None, sieve: Sieve
-) -> Iterator[Listed]:
+) -> Iterator[ListedImage]:
     """The images that files matched by a glob give, each with its place: the file itself if it is an image, or the
     images in it.
 

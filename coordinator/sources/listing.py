@@ -14,7 +14,7 @@ _NOTHING: Final[Mapping[str, Any]] = {}  # One object for all: two million of th
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ListedImage:
     """One image of a listing: its path, the text of a job's list; its place in an archive; its source metadata."""
 
     path: str
@@ -34,7 +34,7 @@ class Listing:
 
     kind: str
     location: str
-    images: Iterator[Listed]
+    images: Iterator[ListedImage]
     left_out: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
 
@@ -99,7 +99,7 @@ class PathDigest:
         return self._digest.hexdigest()
 
 
-def digested(listing: Listing, digest: PathDigest) -> Iterator[Listed]:
+def digested(listing: Listing, digest: PathDigest) -> Iterator[ListedImage]:
     """The images of `listing`; their paths are digested as they pass."""
     for image in listing.images:
         digest.add(image.path)

@@ -12,7 +12,7 @@ from typing import IO, Any, BinaryIO, Final
 
 from coordinator.sources.choosing import IMAGE_SUFFIXES
 from coordinator.sources.list_text import LINE_BYTES, separator, text_of_list, utf8_lines
-from coordinator.sources.listing import Listed
+from coordinator.sources.listing import ListedImage
 from coordinator.sources.metadata.json_values import values_of
 from coordinator.sources.metadata.numbers import number as number_of
 from coordinator.sources.metadata.plain_values import is_plain, plain_rows, require_distinct
@@ -30,13 +30,13 @@ _NAMES: Final = (
 )  # fmt: skip
 
 
-def lines(source: str, left_out: Counter[str]) -> Iterator[Listed]:
+def lines(source: str, left_out: Counter[str]) -> Iterator[ListedImage]:
     """The paths in the text file `source`, one a line; relative ones are relative to the folder that it is in."""
     with opened(source) as file:
         yield from paths_in(file, beside_source(source), left_out)
 
 
-def paths_in(file: BinaryIO | IO[bytes], place: Callable[[str], str], left_out: Counter[str]) -> Iterator[Listed]:
+def paths_in(file: BinaryIO | IO[bytes], place: Callable[[str], str], left_out: Counter[str]) -> Iterator[ListedImage]:
     """The paths in an open text file, one a line, or with a NUL behind each, as `find -print0` writes them.
 
     The text is UTF-8, or UTF-16 behind its mark; `place` resolves a relative path.
@@ -51,7 +51,7 @@ def paths_in(file: BinaryIO | IO[bytes], place: Callable[[str], str], left_out: 
         raise SourceError(f"The list is no {error.encoding}, as its first bytes say: save it as UTF-8.") from None
 
 
-def _in_lines(lines: Iterable[bytes], place: Callable[[str], str], left_out: Counter[str]) -> Iterator[Listed]:
+def _in_lines(lines: Iterable[bytes], place: Callable[[str], str], left_out: Counter[str]) -> Iterator[ListedImage]:
     for number, line in enumerate(lines):
         text = os.fsdecode(line.rstrip(b"\r\n"))
         if not text:
@@ -64,10 +64,10 @@ def _in_lines(lines: Iterable[bytes], place: Callable[[str], str], left_out: Cou
             )
         if len(line) >= LINE_BYTES and not line.endswith(b"\n"):
             raise SourceError(f"Line {number + 1} of the list is longer than any path: give one path a line.")
-        yield Listed(place(text))
+        yield ListedImage(place(text))
 
 
-def _ended_by_nul(parts: Iterable[bytes], place: Callable[[str], str], left_out: Counter[str]) -> Iterator[Listed]:
+def _ended_by_nul(parts: Iterable[bytes], place: Callable[[str], str], left_out: Counter[str]) -> Iterator[ListedImage]:
     rest = b""
     for number, part in enumerate(parts):
         if number == 0 and not (any(part[:_LOOKED_AT:2]) and any(part[1:_LOOKED_AT:2])):
@@ -80,7 +80,7 @@ def _ended_by_nul(parts: Iterable[bytes], place: Callable[[str], str], left_out:
             raise SourceError("A path of the list, which has a NUL behind each, is longer than any path.")
         for path in paths:
             if path:
-                yield Listed(place(os.fsdecode(path)))
+                yield ListedImage(place(os.fsdecode(path)))
             else:
                 left_out["blank line"] += 1
     if rest.endswith(b"\n"):
@@ -89,7 +89,7 @@ def _ended_by_nul(parts: Iterable[bytes], place: Callable[[str], str], left_out:
             "each path."
         )
     if rest:
-        yield Listed(place(os.fsdecode(rest)))
+        yield ListedImage(place(os.fsdecode(rest)))
 
 
 def beside(base: Path) -> Callable[[str], str]:
@@ -122,7 +122,7 @@ def beside_source(source: str) -> Callable[[str], str]:
     return lambda text: text if is_url(text) else posixpath.join(folder, text)
 
 
-def rows_of_csv(source: str, left_out: Counter[str]) -> Iterator[Listed]:
+def rows_of_csv(source: str, left_out: Counter[str]) -> Iterator[ListedImage]:
     """The rows of a CSV file: one column holds the paths, the others are source metadata.
 
     Commas, semicolons, tabs or bars separate its columns, as its header says; one column of paths needs no header.
@@ -141,7 +141,7 @@ def rows_of_csv(source: str, left_out: Counter[str]) -> Iterator[Listed]:
             number = reader.line_num
             bare = len(header) == 1 and _is_path(header[0], place)  # There is one column of paths, and no header.
             if bare:
-                yield Listed(_placed(source, number, header[0], place))
+                yield ListedImage(_placed(source, number, header[0], place))
             header = [_clean(name) for name in header]
             require_distinct(source, header)
             at = header.index(_column_of_csv(source, header, place))
@@ -164,7 +164,7 @@ def rows_of_csv(source: str, left_out: Counter[str]) -> Iterator[Listed]:
                 only = False
                 known = {name: _value(field) for name, field in zip(header, row, strict=False)}
                 del known[header[at]]
-                yield Listed(_placed(source, number, row[at], place), known=known)
+                yield ListedImage(_placed(source, number, row[at], place), known=known)
         except csv.Error as error:
             # A quote that is never closed shows only at the end of the file: its row begins behind the last one.
             raise SourceError(f"Line {number + 1} of {source} can't be read as CSV ({error}).") from None
@@ -205,7 +205,7 @@ def _placed(source: str, number: int, field: str, place: Callable[[str], str]) -
     raise SourceError(f"Line {number} of {source} holds {field!r:.80}, which no path can be: give UTF-8 text.")
 
 
-def rows_of_jsonl(source: str, left_out: Counter[str]) -> Iterator[Listed]:
+def rows_of_jsonl(source: str, left_out: Counter[str]) -> Iterator[ListedImage]:
     """The rows of a file with a JSON object in each line: one key holds the paths, the others are source metadata.
 
     Raises SourceError when a line is no object, or the first one names no path.
@@ -231,7 +231,7 @@ def rows_of_jsonl(source: str, left_out: Counter[str]) -> Iterator[Listed]:
                     continue
                 if not isinstance(path, str):
                     raise SourceError(f"Line {number} of {source} has {path!r:.80} as {column!r}; expected a path.")
-                yield Listed(_placed(source, number, path, place), known=known)
+                yield ListedImage(_placed(source, number, path, place), known=known)
         except UnicodeDecodeError as error:
             raise SourceError(f"{source} is no {error.encoding}, as its first bytes say: save it as UTF-8.") from None
 
@@ -248,7 +248,7 @@ def _clean(field: str) -> str:
     return field.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def rows_of_parquet(source: str, left_out: Counter[str]) -> Iterator[Listed]:
+def rows_of_parquet(source: str, left_out: Counter[str]) -> Iterator[ListedImage]:
     """The rows of a Parquet file with a column of paths; columns of plain values are kept, the others counted."""
     place = beside_source(source)
     with image_parquet.opened(source) as file:
@@ -264,7 +264,7 @@ def rows_of_parquet(source: str, left_out: Counter[str]) -> Iterator[Listed]:
             for row in plain_rows(batch, plain):
                 path = row.pop(column)
                 if path:
-                    yield Listed(place(str(path)), known=row)
+                    yield ListedImage(place(str(path)), known=row)
                 else:
                     left_out["row without a path"] += 1
 
@@ -283,7 +283,7 @@ def path_column(source: str, columns: Sequence[str]) -> str:
     return found
 
 
-LISTS: Final[dict[str, Callable[[str, Counter[str]], Iterable[Listed]]]] = {
+LISTS: Final[dict[str, Callable[[str, Counter[str]], Iterable[ListedImage]]]] = {
     ".txt": lines,
     ".csv": rows_of_csv,
     ".tsv": rows_of_csv,

@@ -7,7 +7,7 @@ from typing import Any
 
 from coordinator.sources.choosing import WITHOUT_SUFFIX, Sieve
 from coordinator.sources.gathering import fixed_folder, images_in_folder, images_of, place_below, texts_among
-from coordinator.sources.listing import Listed
+from coordinator.sources.listing import ListedImage
 from coordinator.sources.metadata.sidecars import TEXTS, Sidecars
 from shared.errors import SourceError
 from shared.images.kinds import HEAD_BYTES
@@ -29,7 +29,7 @@ def is_folder(url: str) -> bool:
         return kind == "directory"
 
 
-def folder(url: str, sieve: Sieve) -> Iterator[Listed]:
+def folder(url: str, sieve: Sieve) -> Iterator[ListedImage]:
     """The images under the folder `url`, depth first, each folder in the order of its names.
 
     Each comes with what the texts beside it say; those in the archives of the folder come last. Raises SourceError when
@@ -40,7 +40,7 @@ def folder(url: str, sieve: Sieve) -> Iterator[Listed]:
     yield from images_in_folder(_walk(url, sieve), lambda file: place_below(root, remote.filesystem(file)[1]), sieve)
 
 
-def matches(url: str, sieve: Sieve) -> Iterator[Listed]:
+def matches(url: str, sieve: Sieve) -> Iterator[ListedImage]:
     """The archives and images that the pattern `url` matches, in order. Raises SourceError when it matches nothing."""
     with remote.listing(url):
         fs, path = remote.filesystem(url)

@@ -18,7 +18,7 @@ from coordinator.sources.archives import holds_images, images_in
 from coordinator.sources.choosing import EVERYTHING, IMAGE_SUFFIXES, RAW_SUFFIXES, Choice, Sieve
 from coordinator.sources.folders import walk
 from coordinator.sources.gathering import fixed_folder, images_in_folder, images_of, place_below, texts_among
-from coordinator.sources.listing import Listed, Listing
+from coordinator.sources.listing import ListedImage, Listing
 from coordinator.sources.lists import LISTS, beside
 from shared.errors import PackError, SourceError, UsageError
 from shared.errors.remedy import Remedy
@@ -119,7 +119,7 @@ def _of_file(text: str, is_regular: bool, sieve: Sieve) -> Listing:
     return Listing("list", text, iter(LISTS[suffix](text, sieve.left_out)), sieve.left_out)
 
 
-def _of_folder(root: bytes, sieve: Sieve, base: bytes | None = None) -> Iterator[Listed]:
+def _of_folder(root: bytes, sieve: Sieve, base: bytes | None = None) -> Iterator[ListedImage]:
     """The images under `root`; patterns are relative to `base`, by default `root`."""
     above = os.fsdecode(root if base is None else base)
     files = walk(root, sieve, IMAGE_SUFFIXES | set(ARCHIVE_SUFFIXES), base)
@@ -135,7 +135,7 @@ def _of_glob(pattern: Path, sieve: Sieve) -> Listing:
     return Listing("glob", to_text(str(pattern)), _of_matches(found, sieve, base), sieve.left_out)
 
 
-def _of_matches(found: Iterable[str], sieve: Sieve, base: str) -> Iterator[Listed]:
+def _of_matches(found: Iterable[str], sieve: Sieve, base: str) -> Iterator[ListedImage]:
     """The images that the matches of a pattern give, which are below the folder `base`."""
     places: dict[str, str] = {}
     runs = [(is_folder, list(run)) for is_folder, run in groupby(found, os.path.isdir)]
@@ -169,7 +169,7 @@ _SUFFIXES: Final = (".jxl", *sorted(RAW_SUFFIXES))
 _PACKAGES: Final = ("imagecodecs", "rawpy")
 
 
-def noted(images: Iterator[Listed], notes: Counter[str]) -> Iterator[Listed]:
+def noted(images: Iterator[ListedImage], notes: Counter[str]) -> Iterator[ListedImage]:
     """`images`, while `notes` counts those that take the extra, by their suffixes."""
     for image in images:
         if image.path.lower().endswith(_SUFFIXES):

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any, Final
 
 from coordinator.sources.choosing import WITHOUT_SUFFIX, Sieve
-from coordinator.sources.listing import Listed
+from coordinator.sources.listing import ListedImage
 from coordinator.sources.metadata.sidecars import TEXTS, Sidecars
 from coordinator.sources.metadata.text_values import TEXT_BYTES, joined, said_by
 from shared.errors import ImageError
@@ -26,7 +26,7 @@ def samples(
     head: Callable[[Inside], bytes],
     sieve: Sieve,
     place: str = "",
-) -> Iterator[Listed]:
+) -> Iterator[ListedImage]:
     """The images among `files` of `archive`, in their order, each with the values of its texts.
 
     The plain values of a JSON object become columns of their own. `read` returns the bytes of a file, `head` the first
@@ -70,13 +70,13 @@ def _reason_to_leave_out(file: Inside, suffix: str) -> str | None:
 
 def _matched(
     archive: str, images: list[Inside], texts: list[Inside], read: Callable[[Inside], bytes], sieve: Sieve
-) -> Iterator[Listed]:
+) -> Iterator[ListedImage]:
     if not sieve.reads_texts or not images:
         for text in texts:
             sieve.leave_out(posixpath.splitext(text.name)[1].lower())
         texts = []
     if not texts:
-        yield from (Listed(member_text(archive, image.name), image.member) for image in images)
+        yield from (ListedImage(member_text(archive, image.name), image.member) for image in images)
         return
     sidecars = Sidecars({image.name for image in images}, {text.name for text in texts}, sieve.notes)
     places: dict[str, list[Inside]] = {}
@@ -96,7 +96,7 @@ def _matched(
         for text in own:
             if text not in said:
                 said[text] = _said(text, read, sieve.left_out)
-        yield Listed(member_text(archive, image.name), image.member, joined(said[text] for text in own))
+        yield ListedImage(member_text(archive, image.name), image.member, joined(said[text] for text in own))
 
 
 def _of_turn(texts: list[Inside], turn: int, images: int, image: Inside) -> Inside:

@@ -14,7 +14,7 @@ from shared.errors import ImageError, SourceError
 from shared.images.location import read_bytes
 from shared.images.paths import to_os_path
 from shared.pack.directory import PackSpec
-from shared.pack.tables import Listed
+from shared.pack.tables import PackItem
 from workers.images.decode import checked_header
 from workers.images.formats.icons import icon_suffix
 from workers.images.header import read_header
@@ -88,7 +88,7 @@ class PackReader:
         for core in range(os.cpu_count() or 1):
             self._free.put(core)
 
-    def read(self, place: int, listed: Listed) -> PackImage:
+    def read(self, place: int, listed: PackItem) -> PackImage:
         """One image; a failure of its own is returned. SourceError where its folder is out of reach."""
         try:
             data = self._bytes(listed)
@@ -101,7 +101,7 @@ class PackReader:
         digest = hashlib.sha256(data).hexdigest()
         return PackImage(listed.id, listed.image_path, listed.stem + suffix, data, digest, small is not None)
 
-    def _bytes(self, listed: Listed) -> bytes:
+    def _bytes(self, listed: PackItem) -> bytes:
         for pause in (*PAUSES, None):
             try:
                 return read_bytes(listed.image_path, self._spec.max_image_bytes, listed.member)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from coordinator.sources.listing import Listed
+from coordinator.sources.listing import ListedImage
 from shared.errors import SourceError
 from shared.images.paths import is_url, split_member
 from shared.job.directory import JobDir
@@ -15,7 +15,7 @@ class ListedArchives:
     def __init__(self) -> None:
         self._states: dict[str, FileState | None] = {}
 
-    def seen(self, images: Iterator[Listed]) -> Iterator[Listed]:
+    def seen(self, images: Iterator[ListedImage]) -> Iterator[ListedImage]:
         """Yield `images` unchanged, and look at each archive when its first image passes."""
         last = ""
         for image in images:

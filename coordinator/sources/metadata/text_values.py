@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from itertools import islice
 from typing import Any, Final
 
-from coordinator.sources.listing import Listed
+from coordinator.sources.listing import ListedImage
 from coordinator.sources.metadata.json_values import values_of
 from coordinator.sources.metadata.numbers import number
 from coordinator.sources.metadata.sidecars import TEXTS
@@ -40,7 +40,7 @@ def said_by(name: str, read: Callable[[], bytes], left_out: Counter[str]) -> Map
     return {TEXTS[suffix]: text if value is None else value}
 
 
-def with_texts(files: Iterator[tuple[str, Sequence[str]]], left_out: Counter[str]) -> Iterator[Listed]:
+def with_texts(files: Iterator[tuple[str, Sequence[str]]], left_out: Counter[str]) -> Iterator[ListedImage]:
     """Images by their paths or URLs, each with the paths of its texts, nearest last -> the same with the values of
     these.
     """
@@ -56,7 +56,7 @@ def with_texts(files: Iterator[tuple[str, Sequence[str]]], left_out: Counter[str
                 for text, read in zip(new, pool.map(_read, new), strict=True):
                     said[text] = said_by(text, read, left_out)
             for path, beside in some:
-                yield Listed(path, known=joined(said[text] for text in beside)) if beside else Listed(path)
+                yield ListedImage(path, known=joined(said[text] for text in beside)) if beside else ListedImage(path)
 
 
 def joined(texts: Iterator[Mapping[str, Any]]) -> Mapping[str, Any]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from coordinator.doctor import timing as command
 from coordinator.doctor.checks import Check
-from coordinator.doctor.source_sample import Listed, list_source
+from coordinator.doctor.source_sample import ListedSource, list_source
 from coordinator.doctor.timing import disk_felt, readable, sample_of, slowest, to_json
 from shared.errors import LookalikeError, WorkerFailed
 from shared.images.location import Location
@@ -150,7 +150,7 @@ def test_the_process_says_what_the_command_needs(
     measured = json.loads(json.dumps(sampling.run(request, Settings())))
     phases = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     assert phases == [{"phase": "sampling", "images": count} for count in (0, 4, 8, 10)]
-    listed = Listed("folder", "/photos", count=1_000, path_bytes=40_000, complete=True, sample=paths)
+    listed = ListedSource("folder", "/photos", count=1_000, path_bytes=40_000, complete=True, sample=paths)
     found = sample_of(listed, measured, SPEC, Settings())
     assert found.prediction is not None
     assert found.prediction.images == 1_000
@@ -194,7 +194,7 @@ MEASURED: dict[str, Any] = {
     "threads": 2, "batch_size": 8, "dim": 1_280, "model_seconds": 1.0, "peak_bytes": 10**8,
     "index": {"type": "Flat", "bytes": 10**6},
 }  # fmt: skip
-LISTED = Listed(
+LISTED = ListedSource(
     "folder", "/photos", count=1_000, path_bytes=20_000, seconds=0.5, complete=True, sample=[Location("/photos/a.jpg")]
 )
 

@@ -267,7 +267,7 @@ def test_the_last_line_counts(checks: list[Check], line: str) -> None:
 
 def shown(sample: Sample, **changes: Any) -> str:
     console = Console(file=io.StringIO(), width=120)
-    listed = source_sample.Listed(**{name: getattr(LISTED, name) for name in LISTED.__slots__} | changes)
+    listed = source_sample.ListedSource(**{name: getattr(LISTED, name) for name in LISTED.__slots__} | changes)
     console.print(sample_view(sample, listed))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
