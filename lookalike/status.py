@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from coordinator.jobs.activity import AtWork
+    from coordinator.jobs.activity import Activity
     from coordinator.jobs.progress import Progress
 
 
@@ -77,7 +77,7 @@ class Status:
         return self.embedded + self.failed
 
     @classmethod
-    def of(cls, progress: "Progress", at_work: "AtWork") -> "Status":
+    def of(cls, progress: "Progress", at_work: "Activity") -> "Status":
         table = progress.to_json()
         index = table.pop("index")
         return cls(

@@ -40,14 +40,14 @@ def status(
     if as_json:
         terminal.show_json(progress.to_json() | {"broker": found.to_json()})
         return
-    for line in [*display.status_lines(progress), *display.at_work_lines(found, reader.manifest.partition_count)]:
+    for line in [*display.status_lines(progress), *display.activity_lines(found, reader.manifest.partition_count)]:
         out.print(line)
 
 
 def _frames(job: JobDir, reader: ProgressReader, settings: Settings) -> Iterator[tuple[RenderableType, str]]:
     """The frames of `status --watch`, a view and a line, until the job is done."""
     while not (progress := reader.read()).index_is_current:
-        lines = display.at_work_lines(
+        lines = display.activity_lines(
             activity.look(job, reader.manifest.identity, settings), reader.manifest.partition_count
         )
         line = " · ".join([display.one_line(progress), *(" ".join(line.split()) for line in lines)])

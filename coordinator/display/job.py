@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from coordinator.display.remedies import command, typed
-from coordinator.jobs.activity import AtWork
+from coordinator.jobs.activity import Activity
 from coordinator.jobs.progress import Progress
 from coordinator.jobs.reconcile import Look
 from shared.broker.lease import COPIES
@@ -99,7 +99,7 @@ def status_lines(progress: Progress) -> list[str]:
     ]
 
 
-def at_work_lines(at_work: AtWork, partitions: int) -> list[str]:
+def activity_lines(at_work: Activity, partitions: int) -> list[str]:
     """The lines that say what the broker knows of a job of so many partitions; one line if it does not answer."""
     if at_work.error is not None:
         return [f"broker      {at_work.error}; what workers hold is not known"]

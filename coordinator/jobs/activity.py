@@ -23,7 +23,7 @@ _FAILURES: tuple[type[Exception], ...] = (*CONNECTION_ERRORS, OSError, TypeError
 
 
 @dataclass(frozen=True, slots=True)
-class AtWork:
+class Activity:
     """Which worker holds what of a job, how many messages wait for one, and what workers reported in the last minute.
 
     `error` says why nothing is known, and is None when the broker answered.
@@ -48,43 +48,43 @@ class AtWork:
         }
 
 
-def look(job: JobDir, identity: str, settings: Settings) -> AtWork:
+def look(job: JobDir, identity: str, settings: Settings) -> Activity:
     """Ask the broker of `settings`, or the embedded one of the job's root if that is up; none is started.
 
     The answer is about the job of that `identity`, not about another one of its name.
 
     It waits at most ASK_SECONDS for anything that hangs, also for a name server.
     """
-    answers: list[AtWork] = []
+    answers: list[Activity] = []
     asking = threading.Thread(
         target=lambda: answers.append(_ask(job, identity, settings)), name="ask the broker", daemon=True
     )
     asking.start()
     asking.join(ASK_SECONDS)
-    return answers[0] if answers else AtWork(error=f"{_named(settings)} gave no answer within {ASK_SECONDS:g} s")
+    return answers[0] if answers else Activity(error=f"{_named(settings)} gave no answer within {ASK_SECONDS:g} s")
 
 
-def _ask(job: JobDir, identity: str, settings: Settings) -> AtWork:
+def _ask(job: JobDir, identity: str, settings: Settings) -> Activity:
     try:
         if settings.broker_url:
             return _asked(job, identity, settings)
         with EmbeddedBroker(job.jobs_root, start=False) as broker:
             return _asked(job, identity, settings.changed(broker_url=broker.url))
     except LookalikeError as error:
-        return AtWork(error=str(error).rstrip("."))
+        return Activity(error=str(error).rstrip("."))
     except _FAILURES as error:
-        return AtWork(
+        return Activity(
             error=without_secrets(
                 f"{_named(settings)}: {str(error).rstrip('.') or type(error).__name__}", settings.broker_url
             )
         )
 
 
-def _asked(job: JobDir, identity: str, settings: Settings) -> AtWork:
+def _asked(job: JobDir, identity: str, settings: Settings) -> Activity:
     name = known_as(job.job_id, identity)
     with connect(settings) as client:
         messages = [table for queue in (EMBED_QUEUE, MERGE_QUEUE) for table in queued_messages(client, queue)]
-        return AtWork(
+        return Activity(
             holders=lease.holders(client, name),
             waiting=sum(
                 isinstance(table, dict) and (table.get("job"), table.get("identity")) == (job.job_id, identity)

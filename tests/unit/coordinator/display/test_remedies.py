@@ -15,7 +15,7 @@ from coordinator import cli
 from coordinator.display import hits, job, remedies, terminal
 from coordinator.display.remedies import typed
 from coordinator.integrity.findings import Finding, Kind
-from coordinator.jobs.activity import AtWork
+from coordinator.jobs.activity import Activity
 from coordinator.jobs.run import _hopeless
 from shared.broker import lease
 from shared.broker.lease import Trouble
@@ -217,7 +217,7 @@ def test_a_trouble_has_its_remedy_until_its_worker_tells_of_another_one() -> Non
     (trouble,) = lease.troubles(client, "clothes")
     assert trouble.sentence == "It is cut short: a repair takes it back, and the next indexing embeds it again."
     assert (trouble.error.found, trouble.error.remedy) == ("It is cut short", REPAIR)
-    assert "`lookalike repair" in job.at_work_lines(AtWork(troubles=[trouble]), 1)[-1]
+    assert "`lookalike repair" in job.activity_lines(Activity(troubles=[trouble]), 1)[-1]
     lease.report_trouble(client, "clothes", "embed1@a", OSError("The disk is full."))
     (trouble,) = lease.troubles(client, "clothes")
     assert (trouble.sentence, trouble.times, trouble.remedy) == ("The disk is full.", 2, None)
