@@ -12,7 +12,7 @@ import pyarrow as pa
 from coordinator.jobs.create import remove_path_lists, require_sizes, write_first
 from coordinator.jobs.lock import creation_lock
 from coordinator.sources.listing import PathDigest
-from coordinator.sources.vectors.unit_vectors import to_directions
+from coordinator.sources.vectors.unit_vectors import to_unit_vectors
 from coordinator.sources.vectors.vectors import Vectors
 from shared.errors import CorruptFile, JobMismatch
 from shared.errors.remedy import left_out
@@ -123,7 +123,7 @@ def _blocks(
     """The rows of a partition as the ledger seals them, a few thousand at once."""
     said = time.monotonic()
     for start, raw in vectors.blocks(partition.start, partition.stop):
-        embeddings, good = to_directions(raw)
+        embeddings, good = to_unit_vectors(raw)
         stop = start + len(raw)
         table = vectors.known(start, stop)
         columns: dict[str, pa.Array | pa.ChunkedArray] = {name: table[name] for name in table.schema.names}

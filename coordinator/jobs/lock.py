@@ -20,7 +20,7 @@ STALE_SECONDS = 60.0
 
 
 @contextmanager
-def creation_object(job: JobDir) -> Iterator[None]:
+def store_lock(job: JobDir) -> Iterator[None]:
     """Keep every other coordinator from creating a job in a store; raises JobBusy when one is doing it.
 
     A store knows no locks that end with their holder, so one that was killed keeps others out for a minute, but on its
@@ -99,7 +99,7 @@ def _lives(pid: int) -> bool:
 def creation_lock(job: JobDir) -> Iterator[None]:
     """Keep every other coordinator from creating `job`; raises JobBusy when one is doing it."""
     if job.in_store:
-        with creation_object(job):
+        with store_lock(job):
             yield
         return
     # Drive mounts know no locks. The path files of one source are the same from every coordinator.

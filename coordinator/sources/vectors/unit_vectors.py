@@ -15,7 +15,7 @@ _LEAST, _MOST = np.float32(1e-20), np.float32(1e30)
 _ROUNDING = np.float32(2.0**-11)
 
 
-def to_directions(vectors: np.ndarray) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.bool_]]:
+def to_unit_vectors(vectors: np.ndarray) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.bool_]]:
     """Unit vectors, float16 [good, d], and which of `vectors` [n, d] (any floats) have one, bool [n].
 
     A vector that is zero or not finite has none. A float16 vector whose length is 1 but for rounding stays as it is to

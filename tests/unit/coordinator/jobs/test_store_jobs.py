@@ -19,7 +19,7 @@ from coordinator.integrity.repair import repair
 from coordinator.integrity.verify import verify
 from coordinator.jobs.create import make_or_open
 from coordinator.jobs.from_vectors import import_vectors
-from coordinator.jobs.lock import creation_lock, creation_object
+from coordinator.jobs.lock import creation_lock, store_lock
 from coordinator.jobs.progress import ProgressReader
 from coordinator.jobs.rollback import rollback
 from coordinator.local import broker
@@ -202,10 +202,10 @@ def test_a_killed_coordinators_lock_keeps_nobody_out_for_long(
     now = time.time()
     monkeypatch.setattr("coordinator.jobs.lock.time.time", lambda: now + age)
     if busy:
-        with pytest.raises(JobBusy), creation_object(job):
+        with pytest.raises(JobBusy), store_lock(job):
             pass
     else:
-        with creation_object(job):
+        with store_lock(job):
             assert json.loads(job.creation_lock.read_bytes())["host"] == socket.gethostname()
     assert job.creation_lock.is_file() is busy
 
