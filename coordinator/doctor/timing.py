@@ -35,7 +35,7 @@ _ADVICE: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class TimedSample:
     """What the process measured, as it reports it, and what that means for the whole; None if nothing was timed."""
 
     measured: dict[str, Any]
@@ -57,7 +57,7 @@ def run(
     seconds: float,
     environment: dict[str, str],
     told: Callable[[str], None],
-) -> tuple[Sample | None, list[Check]]:
+) -> tuple[TimedSample | None, list[Check]]:
     """Have the sample of `listed` timed for `seconds`; `told` gets each step. Problems that it finds never raise."""
     began = False
 
@@ -90,14 +90,14 @@ def run(
 
     try:
         try:
-            found = sample_of(listed, measured(alone=False), spec, settings)
+            found = timed_sample_of(listed, measured(alone=False), spec, settings)
         except WorkerFailed:
             if not began:
                 raise
             # An image may have ended it. An embed worker would be started again, and read that one alone.
             told("a process was ended; reading each image in one of its own")
             try:
-                found = sample_of(listed, measured(alone=True), spec, settings)
+                found = timed_sample_of(listed, measured(alone=True), spec, settings)
             except WorkerFailed as error:
                 raise WorkerFailed(f"{error}\nNo image ended it: each was read in a process of its own.") from None
     except LookalikeError as error:
@@ -105,11 +105,11 @@ def run(
     return found, [check for check in (readable(found), slowest(found, listed), disk_felt(found)) if check is not None]
 
 
-def sample_of(listed: ListedSource, measured: dict[str, Any], spec: ModelSpec, settings: Settings) -> Sample:
+def timed_sample_of(listed: ListedSource, measured: dict[str, Any], spec: ModelSpec, settings: Settings) -> TimedSample:
     """The result of the process, and the prediction from it."""
     load = StageLoad.from_json(measured["load"])
     if not measured["embedded"]:
-        return Sample(measured, load, None)
+        return TimedSample(measured, load, None)
     prediction = predict(
         images=listed.count,
         marks=[(count, at) for count, at in measured["marks"]],
@@ -122,10 +122,10 @@ def sample_of(listed: ListedSource, measured: dict[str, Any], spec: ModelSpec, s
         model_seconds=measured["model_seconds"],
         embed_memory=measured["peak_bytes"],
     )
-    return Sample(measured, load, prediction)
+    return TimedSample(measured, load, prediction)
 
 
-def readable(found: Sample) -> Check:
+def readable(found: TimedSample) -> Check:
     """Whether the images can be read and decoded."""
     read, failed = found.measured["read"], found.measured["failed"]
     count = sum(failed.values())
@@ -145,7 +145,7 @@ def readable(found: Sample) -> Check:
     return ok("sample", f"{said} Each becomes a row with its reason.", **facts)
 
 
-def slowest(found: Sample, listed: ListedSource) -> Check | None:
+def slowest(found: TimedSample, listed: ListedSource) -> Check | None:
     """The stage that holds up the others; None if nothing went through all of them."""
     if found.load is None or found.prediction is None:
         return None
@@ -156,7 +156,7 @@ def slowest(found: Sample, listed: ListedSource) -> Check | None:
     return ok("bottleneck", sentence, stage=stage, images_per_second=round(found.prediction.rate, 2))
 
 
-def disk_felt(found: Sample) -> Check | None:
+def disk_felt(found: TimedSample) -> Check | None:
     """A warning if the images came from the system's cache, so that their disk was not measured."""
     total, fetched = found.measured["bytes"], found.measured["bytes_from_disk"]
     if fetched is None or not total or fetched >= _CACHED * total:
@@ -168,7 +168,7 @@ def disk_felt(found: Sample) -> Check | None:
     return ok("cold disk", sentence, bytes=total, bytes_from_disk=fetched)
 
 
-def to_json(found: Sample) -> dict[str, Any]:
+def to_json(found: TimedSample) -> dict[str, Any]:
     """The sample and its prediction, for programs; a time without end is null."""
     prediction = None
     if found.prediction is not None:

@@ -10,7 +10,7 @@ from rich.text import Text
 from coordinator.doctor.checks import Check, Verdict
 from coordinator.doctor.estimate import SESSION_SECONDS, Prediction
 from coordinator.doctor.source_sample import ListedSource
-from coordinator.doctor.timing import Sample
+from coordinator.doctor.timing import TimedSample
 from shared.text import duration, size
 
 _STYLES = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.PROBLEM: "bold red"}
@@ -49,7 +49,7 @@ def _count(number: int, word: str) -> str:
     return "" if not number else f"{number} {word}{'' if number == 1 else 's'}"
 
 
-def sample_view(sample: Sample, listed: ListedSource) -> RenderableType:
+def sample_view(sample: TimedSample, listed: ListedSource) -> RenderableType:
     """The times of the sample by stage, and the estimate for the whole."""
     measured = sample.measured
     title = (

@@ -25,7 +25,7 @@ from coordinator.doctor import (
 )
 from coordinator.doctor.checks import Check, Verdict, ok, problem, warning, within
 from coordinator.doctor.source_sample import ListedSource
-from coordinator.doctor.timing import Sample
+from coordinator.doctor.timing import TimedSample
 from coordinator.sources.choosing import EVERYTHING, Choice
 from shared.errors import JobError, ModelError, SourceError
 from shared.images.paths import expanded
@@ -51,7 +51,7 @@ class _Visit:
     choice: Choice = EVERYTHING
     checks: list[Check] = field(default_factory=list)
     listed: ListedSource | None = None
-    sample: Sample | None = None
+    sample: TimedSample | None = None
 
     @property
     def bad(self) -> bool:

@@ -11,7 +11,7 @@ from coordinator.sources.choosing import Sieve
 from coordinator.sources.listing import ListedImage
 from coordinator.sources.lists import beside_source
 from coordinator.sources.metadata.plain_values import is_plain, plain_rows, require_distinct
-from coordinator.sources.webdataset import samples
+from coordinator.sources.webdataset import webdataset_samples
 from shared.errors import SourceError
 from shared.images import image_parquet
 from shared.images.archives import FILES, Inside
@@ -73,7 +73,7 @@ def _in_files(archive: str, suffix: str, sieve: Sieve, place: str) -> Iterator[L
             assert inside.member is not None
             return (tar_head if suffix == ".tar" else zip_head)(read_at, inside.member, HEAD_BYTES)
 
-        yield from samples(archive, FILES[suffix](file, archive), read, head, sieve, place)
+        yield from webdataset_samples(archive, FILES[suffix](file, archive), read, head, sieve, place)
 
 
 def _in_parquet(archive: str, left_out: Counter[str]) -> Iterator[ListedImage]:

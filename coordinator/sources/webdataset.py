@@ -19,7 +19,7 @@ from shared.images.paths import ARCHIVE_SUFFIXES, member_text
 _AT_ONCE: Final = 50_000
 
 
-def samples(
+def webdataset_samples(
     archive: str,
     files: Iterable[Inside],
     read: Callable[[Inside], bytes],

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from coordinator.doctor import timing as command
 from coordinator.doctor.checks import Check
 from coordinator.doctor.source_sample import ListedSource, list_source
-from coordinator.doctor.timing import disk_felt, readable, sample_of, slowest, to_json
+from coordinator.doctor.timing import disk_felt, readable, slowest, timed_sample_of, to_json
 from shared.errors import LookalikeError, WorkerFailed
 from shared.images.location import Location
 from shared.models import resolve_model
@@ -151,7 +151,7 @@ def test_the_process_says_what_the_command_needs(
     phases = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     assert phases == [{"phase": "sampling", "images": count} for count in (0, 4, 8, 10)]
     listed = ListedSource("folder", "/photos", count=1_000, path_bytes=40_000, complete=True, sample=paths)
-    found = sample_of(listed, measured, SPEC, Settings())
+    found = timed_sample_of(listed, measured, SPEC, Settings())
     assert found.prediction is not None
     assert found.prediction.images == 1_000
     assert found.prediction.embeddings == 1_000 * 2 * 4 + 128
@@ -199,8 +199,8 @@ LISTED = ListedSource(
 )
 
 
-def made(**changes: Any) -> command.Sample:
-    return sample_of(LISTED, MEASURED | changes, SPEC, Settings())
+def made(**changes: Any) -> command.TimedSample:
+    return timed_sample_of(LISTED, MEASURED | changes, SPEC, Settings())
 
 
 def told(found: Check | None) -> tuple[str, str]:
@@ -254,7 +254,7 @@ def test_a_quarter_without_images_is_null_for_programs() -> None:
     assert to_json(made(embedded=0))["prediction"] is None
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *answers: Any) -> tuple[command.Sample | None, list[Check], list[str]]:
+def run(monkeypatch: pytest.MonkeyPatch, *answers: Any) -> tuple[command.TimedSample | None, list[Check], list[str]]:
     doing: list[str] = []
     left = list(answers)
 

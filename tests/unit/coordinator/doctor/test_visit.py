@@ -15,7 +15,7 @@ from coordinator.doctor import check_broker, check_model, check_workers, machine
 from coordinator.doctor.check_broker import Broker
 from coordinator.doctor.checks import Check, ok, problem, warning
 from coordinator.doctor.machine import Cpu, Memory
-from coordinator.doctor.timing import Sample
+from coordinator.doctor.timing import TimedSample
 from coordinator.doctor.view import check_text, sample_view, verdict_line
 from shared.errors import SourceError
 from shared.models import ModelSpec
@@ -36,7 +36,7 @@ class Asked:
         self.environment: dict[str, str] = {}
         self.settings = Settings()
         self.seconds = 0.0
-        self.sample: Sample | None = made()
+        self.sample: TimedSample | None = made()
         self.sample_checks: list[Check] = [ok("sample", "All good.")]
 
     def look(self, spec: ModelSpec | None, model_dir: Path, environment: dict[str, str]) -> list[Check]:
@@ -265,7 +265,7 @@ def test_the_last_line_counts(checks: list[Check], line: str) -> None:
     assert verdict_line(checks) == line
 
 
-def shown(sample: Sample, **changes: Any) -> str:
+def shown(sample: TimedSample, **changes: Any) -> str:
     console = Console(file=io.StringIO(), width=120)
     listed = source_sample.ListedSource(**{name: getattr(LISTED, name) for name in LISTED.__slots__} | changes)
     console.print(sample_view(sample, listed))
