@@ -11,7 +11,7 @@ from coordinator.jobs.lock import creation_lock
 from coordinator.jobs.source.archives import ListedArchives
 from coordinator.sources.choosing import EVERYTHING, Choice, choice_of
 from coordinator.sources.listing import ListedImage, Listing, PathDigest, digested, no_images, partitions_of
-from coordinator.sources.metadata.columns import KnownColumns
+from coordinator.sources.metadata.columns import MetadataColumns
 from coordinator.sources.resolve import open_source
 from shared.errors import JobMismatch, SourceError
 from shared.errors.remedy import Remedy, left_out
@@ -80,7 +80,7 @@ def _make(
     listed: Callable[[int], None],
     choice: Choice,
 ) -> Manifest:
-    digest, known, archives = PathDigest(), KnownColumns(), ListedArchives()
+    digest, known, archives = PathDigest(), MetadataColumns(), ListedArchives()
     # A kill during an earlier listing may have left path files of a longer list behind.
     remove_path_lists(job)
     images = _reported(archives.seen(digested(listing, digest)), listed)
@@ -132,7 +132,7 @@ def remove_path_lists(job: JobDir) -> None:
     job.source_files.unlink(missing_ok=True)
 
 
-def write_path_list(job: JobDir, partition: Partition, images: Sequence[ListedImage], known: KnownColumns) -> None:
+def write_path_list(job: JobDir, partition: Partition, images: Sequence[ListedImage], known: MetadataColumns) -> None:
     """Write the path list of a partition, with what `known` learns of its images."""
     columns = known.arrays([image.known for image in images])
     path_list.write_paths(job, partition, [image.path for image in images], [image.member for image in images], columns)

@@ -19,7 +19,7 @@ _WIDE: Final = "wide"
 _OURS: Final = frozenset((*METADATA_SCHEMA.names, MEMBER.name, "status", "error_message", "embedding"))
 
 
-class KnownColumns:
+class MetadataColumns:
     """Learns the columns of a source while its partitions are listed; `types` are those of all so far, by column.
 
     A column has the narrowest type that holds all its values, of every partition, exactly; if there is none, it is
