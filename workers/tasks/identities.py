@@ -1,4 +1,4 @@
-"""The identities of the jobs that this process serves, read again when a job's manifest may be another one."""
+"""Cache the identities of the jobs that this process serves, and read them again when a manifest may have changed."""
 
 import threading
 import time
@@ -10,7 +10,7 @@ from shared.errors import StoreError
 from shared.job.directory import JobDir
 from shared.job.manifest import load_manifest
 
-# A query must not wait for a store each time: one that was looked at a moment ago is believed.
+# A query must not wait for a store each time: an identity that was read a moment ago is trusted.
 _STORE_SECONDS = 2.0
 
 
@@ -24,7 +24,7 @@ class _Known:
 class Identities:
     """Reads a manifest once, on a disk as long as job.json is the same file; several threads may ask at once.
 
-    A job in a store is looked at again after two seconds, and one whose store does not answer then is what it was.
+    A job in a store is looked at again after two seconds; if the store does not answer then, the old identity stays.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -33,13 +33,13 @@ class Identities:
         self._lock = threading.Lock()
 
     def of(self, job: JobDir) -> str:
-        """The identity of `job`. Raises JobNotFound where there is none, and as `load_manifest` does."""
+        """The identity of `job`. Raises JobNotFound if there is no job, and as `load_manifest` does."""
         with self._lock:
             known = self._known.get(job.path)
         now = self._clock()
         if job.in_store and known is not None and now - known.looked < _STORE_SECONDS:
             return known.identity
-        # Before the manifest is read: of one that is replaced meanwhile, the next question reads the new one.
+        # The stamp comes before the manifest: if that is replaced meanwhile, the next question reads the new one.
         stamp = None if job.in_store else _stamp(job)
         if stamp is not None and known is not None and known.stamp == stamp:
             return known.identity
@@ -55,7 +55,7 @@ class Identities:
 
 
 def _stamp(job: JobDir) -> object:
-    """What changes when job.json is replaced; None where there is none."""
+    """A value that changes when job.json is replaced; None if there is none."""
     try:
         status = job.spec.stat()
     except (FileNotFoundError, NotADirectoryError):
