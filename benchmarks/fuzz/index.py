@@ -1,4 +1,4 @@
-"""Damaged files of every format through `index` and `search`: counts, statuses, answers, memory, and what went wrong.
+"""Put damaged files of every format through `index` and `search`, and report statuses, answers, memory and problems.
 
 python -m benchmarks.fuzz.index [--files 1000] [--cases DIRECTORY] [--docs]
 """
@@ -34,7 +34,7 @@ from shared.processes.stage import ending
 
 RESULTS = REPOSITORY / "benchmarks" / "results" / "fuzz_index.json"
 PAGE = REPOSITORY / "docs" / "benchmarks.md"
-# What takes longer hangs.
+# A command that takes longer hangs.
 _SECONDS = 1_200
 _LOOK_SECONDS = 0.05
 _MOST_HITS = 1_000
@@ -202,7 +202,7 @@ def counts_of(folder: Path, statuses: Mapping[str, str]) -> dict[str, dict[str, 
 
 
 def measure(base: Path, files: int, sample: int, cases: Path | None) -> dict[str, Any]:
-    """Index whole images, then damaged ones, and search for a sample of these through one query worker."""
+    """Index whole images, then damaged ones, and search for some of these through one query worker."""
     env = environment()
     whole, folder = base / "whole", base / "damaged"
     write_cases(whole, 0)
