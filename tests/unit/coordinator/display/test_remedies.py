@@ -1,4 +1,4 @@
-"""Remedies: what mends an error is told to programs as an action, and to who types commands as a command."""
+"""A remedy reaches programs as an action, and the terminal as a command."""
 
 import ast
 import json

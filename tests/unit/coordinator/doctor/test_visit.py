@@ -118,7 +118,7 @@ def test_what_is_timed_is_chosen_as_index_chooses(run: Run, asked: Asked, photos
     ]
     assert found["listed"] == 1_000 - 100 + 1 + 1
     assert found["left_out"] == {"excluded by 00*.jpg": 100, "without suffix and no image": 1}
-    # What a list names, and what nobody named, can't be chosen from.
+    # What a list names, and what no one named, can't be chosen from.
     ran = run("doctor", "--exclude", "*.png")
     assert (ran.status, "name one, or leave them out" in ran.err) == (2, True)
     (photos / "list.txt").write_text("0000.jpg\n")

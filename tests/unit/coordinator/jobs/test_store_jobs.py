@@ -444,7 +444,7 @@ def test_weights_in_a_store_are_copied_to_be_loaded_and_outlive_the_original(
 
 def test_a_worker_is_started_for_a_jobs_root_in_a_store(monkeypatch: pytest.MonkeyPatch) -> None:
     root = any_path(f"memory://{uuid.uuid4().hex}/jobs")
-    assert services._reached(root) == root  # Nothing lies there yet.
+    assert services._reached(root) == root  # Nothing is there yet.
     child = Settings(jobs_root=Path(str(root))).to_environment()
     assert child["LOOKALIKE_JOBS_ROOT"] == str(root)
     assert load_settings(child).jobs_root == root

@@ -36,7 +36,7 @@ def _few_queries(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def quiet(phase: str, share: float) -> None:
-    """A report that nobody reads."""
+    """A report that does nothing."""
 
 
 def merged(made: MadeJob, **values: float) -> builds.IndexInfo:
@@ -272,7 +272,7 @@ class Killed(BaseException):
 
 
 def reseal(made: MadeJob, other: MadeJob, partition: int) -> None:
-    """Give `made` a partition of `other`, as when it was embedded anew."""
+    """Give `made` a partition of `other`, as when it was embedded again."""
     for path in (JobDir.img_emb, JobDir.metadata, JobDir.errors, JobDir.seal):
         shutil.copy(path(other.job, partition), path(made.job, partition))
 

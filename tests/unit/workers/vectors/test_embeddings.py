@@ -163,7 +163,7 @@ def test_rows_are_asked_for_ahead_after_the_disk_was_waited_for_and_not_because_
         stored.gathered(np.arange(4))
         return len(asked)
 
-    assert gathered(slow=False) == 1  # Nobody knows yet.
+    assert gathered(slow=False) == 1  # No one knows yet.
     assert gathered(slow=True) == 1
     assert gathered(slow=True) == 1  # The disk was waited for now.
     assert gathered(slow=True) == 2
