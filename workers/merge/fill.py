@@ -25,7 +25,7 @@ Report = Callable[[str, float], None]
 0 to 1."""
 
 
-class Sample:
+class TrainingRows:
     """Training rows of the stored embeddings in pieces, float32 [n, d]; can be iterated over repeatedly."""
 
     def __init__(self, stored: StoredEmbeddings, rows: Rows, seen: Callable[[float], None]) -> None:
@@ -76,8 +76,8 @@ def filled(
         report("training", 0.0)
         rows = train_rows(stored, plan.train_rows, held_out, seed)
         # The training rows pass twice: once for the principal components, once for the lists.
-        sample = Sample(stored, rows, lambda share: report("training", share / 2))
-        made = faiss_index.train(plan, sample if plan.train_rows else None, seed)
+        training = TrainingRows(stored, rows, lambda share: report("training", share / 2))
+        made = faiss_index.train(plan, training if plan.train_rows else None, seed)
         _save(directory, made)
         seconds["training"] = round(time.monotonic() - started, 3)
     report("training", 1.0)
