@@ -1,4 +1,4 @@
-"""coordinator: splits the work, asks for it, watches it; never opens an image."""
+"""Split the work, ask for it and watch it; the coordinator never opens an image."""
 
 from coordinator.hidden import refuse
 

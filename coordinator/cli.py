@@ -1,4 +1,4 @@
-"""The command line: parse, call, and hand to the terminal what came out."""
+"""Register the commands of `lookalike`, and run the one that was typed."""
 
 from importlib import metadata
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Own packages: whether Python finds lookalike's and the libraries they need, or others that hide them."""
+"""Check whether Python finds lookalike's packages and the libraries they need, or others that hide them."""
 
 import os
 import sys
@@ -7,18 +7,18 @@ from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 
-# What the wheel brings, and what it stands on. Only the standard library is imported here: it runs before all of them.
+# The wheel's packages, and those that they need. This module imports only the standard library: it runs before them.
 _OURS = ("coordinator", "shared", "workers")
 _NEEDED = ("celery", "fsspec", "kombu", "numpy", "packaging", "pyarrow", "redis", "rich", "typer")
-# "lookalike." in a program that imports lookalike, where ours are found below it (lookalike/finding.py).
+# "lookalike." in a program that imports lookalike, which finds our packages below it (lookalike/finding.py).
 _BELOW = __name__.removesuffix(f"{_OURS[0]}.hidden")
 
 
 def hiding() -> str | None:
     """A sentence that names the file or folder that Python takes for one of our packages; None where none is hidden.
 
-    `shared` and `workers` are to lie beside this package. Another library counts as hidden when a folder where nothing
-    is installed has its name, and one where packages are installed has it too.
+    `shared` and `workers` must be beside this package. Another library counts as hidden when a folder without installed
+    packages has its name, and a folder with installed packages has it too.
     """
     root = Path(__file__).resolve().parent.parent
     for name in _OURS:
@@ -37,8 +37,9 @@ def hiding() -> str | None:
 
 
 def same_names() -> list[Path]:
-    """What has the name of a package of ours on the path, without being ours: nothing that lookalike minds, but
-    programs that import our packages by their own names, and not `lookalike`, would get these."""
+    """Files on the path that have the name of a package of ours. They do not affect lookalike, but a program that
+    imports our packages by their own names, and not `lookalike`, would get these.
+    """
     root = Path(__file__).resolve().parent.parent
     entries = {os.path.realpath(entry or os.curdir) for entry in sys.path} - {str(root)}
     specs = [PathFinder.find_spec(name, [entry]) for entry in sorted(entries) for name in _OURS]
@@ -46,7 +47,7 @@ def same_names() -> list[Path]:
 
 
 def is_installed_in(folder: Path) -> bool:
-    """Whether packages are installed in a folder, as pip and its like leave behind."""
+    """Whether pip or a similar tool has installed packages in a folder."""
     if folder.name in ("site-packages", "dist-packages"):
         return True
     try:
@@ -56,17 +57,17 @@ def is_installed_in(folder: Path) -> bool:
 
 
 def _place(name: str) -> Path | None:
-    """The folder or file that Python has taken, or would take, for the package of this name."""
+    """The folder or file that Python has imported, or would import, as the package of this name."""
     module = sys.modules.get(name)
     spec = getattr(module, "__spec__", None)
     if module is None:
-        with suppress(ModuleNotFoundError):  # From a finder that says so of what it knows to be missing.
+        with suppress(ModuleNotFoundError):  # A finder raises this for a package that it knows to be missing.
             spec = find_spec(name)
     return None if spec is None else _of_spec(spec)
 
 
 def _of_spec(spec: ModuleSpec) -> Path:
-    if spec.origin is None:  # A folder without __init__.py.
+    if spec.origin is None:  # This is a folder without __init__.py.
         return Path(next(iter(spec.submodule_search_locations or [""])))
     origin = Path(spec.origin)
     return origin.parent if origin.name.startswith("__init__.") else origin
@@ -81,7 +82,7 @@ def _sentence(found: Path, what: str) -> str:
 
 
 def refuse() -> None:
-    """Raise ImportError when we are hidden."""
+    """Raise ImportError when one of our packages is hidden."""
     sentence = hiding()
     if sentence is not None:
         raise ImportError(sentence)

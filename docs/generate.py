@@ -1,6 +1,6 @@
-"""The parts of the documentation that the code already says: `python docs/generate.py` writes them into docs/*.md.
+"""Write the parts of the documentation that the code already says into docs/*.md: `python docs/generate.py`.
 
-A part lies between `<!-- generated: NAME WORDS -->` and `<!-- end -->`; all around it is written by hand. With
+A part is between `<!-- generated: NAME WORDS -->` and `<!-- end -->`; everything else is written by hand. With
 `--check` nothing is written, and the exit status is 1 when a file is not what this would write.
 """
 
@@ -28,7 +28,7 @@ _PART = re.compile(r"(<!-- generated: (\w+)(.*?) -->\n).*?(<!-- end -->)", re.DO
 
 
 def written(text: str) -> str:
-    """`text` of a document with each generated part as the code has it now."""
+    """`text` of a document, with each generated part as the code gives it now."""
     return _PART.sub(lambda match: f"{match[1]}{_PARTS[match[2]](match[3].split())}\n{match[4]}", text)
 
 
@@ -70,7 +70,7 @@ def _settings(words: list[str]) -> str:
 
 
 def _number(value: Any) -> str:
-    """A value as it may stand in lookalike.toml."""
+    """A value as it may be written in lookalike.toml."""
     if isinstance(value, str):
         return f'"{value}"'
     return f"{value:_}" if value >= 10_000 else f"{value:g}"

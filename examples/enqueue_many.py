@@ -1,8 +1,8 @@
-"""Look up a whole folder of query images, many in flight at once, and write the hits as JSON lines.
+"""Search with a whole folder of query images, many at once, and write the hits as JSON lines.
 
     python examples/enqueue_many.py photos FOLDER --broker redis://127.0.0.1:6379/0 > hits.jsonl
 
-An image that can't be decoded becomes a line with its error; the others are answered all the same.
+An image that can't be decoded becomes a line with its error; the others are still answered.
 """
 
 import argparse
@@ -14,8 +14,8 @@ from pathlib import Path
 import lookalike
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
-GROUP = 64  # What one task carries.
-MOST_AHEAD = 4 * GROUP  # Enough to keep a worker busy, few enough that no reply grows old.
+GROUP = 64  # The most queries that one task carries.
+MOST_AHEAD = 4 * GROUP  # Enough to keep a worker busy, and few enough that no reply expires.
 
 
 def main() -> int:
@@ -36,7 +36,7 @@ def main() -> int:
                     print(line(*waiting.popleft()))
             while waiting:
                 print(line(*waiting.popleft()))
-    except lookalike.LookalikeError as error:  # No worker, no broker, no index: the rest would fare no better.
+    except lookalike.LookalikeError as error:  # There is no worker, no broker or no index: the rest would fail too.
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 
 def main(job: Path, pairs: int = 10) -> None:
-    # By number, not by text: partition 10,000 has five digits.
+    # Sort by number, not by text: partition 10,000 has five digits.
     files = sorted((job / "img_emb").glob("img_emb_*.npy"), key=lambda path: int(path.stem.rpartition("_")[2]))
     vectors = np.concatenate([np.load(path) for path in files]).astype(np.float32)
     paths: list[str] = []

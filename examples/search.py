@@ -20,7 +20,7 @@ def main() -> int:
         with lookalike.connect(typed.job, broker=typed.broker) as client:
             for hit in client.search(typed.image, k=typed.k):
                 print(f"{hit.rank:>3}  {hit.similarity:.4f}  {hit.id:>8}  {hit.image_path}")
-    except lookalike.LookalikeError as error:  # Each is a sentence: what was found, and what to do.
+    except lookalike.LookalikeError as error:  # Each error is a sentence: what was found, and what to do.
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -1,4 +1,4 @@
-"""lookalike: finds, among up to millions of images, those that match. The one import that a program needs.
+"""Find, among up to millions of images, those that match. This is the only import that a program needs.
 
     import lookalike
 
@@ -6,7 +6,7 @@
     job.search("query.jpg", k=10)
 
 Nothing is loaded before it is asked for. A program may have packages called `shared`, `workers` and `coordinator` of
-its own: those of lookalike are found below `lookalike` in it (lookalike/finding.py).
+its own: in it, those of lookalike are found below `lookalike` (lookalike/finding.py).
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""The command `lookalike`, also as `python -m lookalike`."""
+"""Run the command `lookalike`, also as `python -m lookalike`."""
 
 import sys
 
@@ -23,7 +23,7 @@ def main() -> None:
             f"need: pip install 'lookalike[{extra}]' to watch, search and send work through a broker, or "
             "'lookalike[worker]' to embed here as well."
         )
-    except ImportError as error:  # Something that was imported before us hides one of our packages or libraries.
+    except ImportError as error:  # A module that was imported before ours hides one of our packages or libraries.
         _refuse(str(error))
     run()
 

@@ -1,4 +1,4 @@
-"""The client, whose hits give and show their images."""
+"""Search a job through query workers, with hits that give and show their images."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -18,8 +18,18 @@ class PendingReply(client.PendingReply):
     """The reply to one query that was enqueued; `result` waits for it."""
 
     def result(self, timeout: float = 30.0) -> Hits:
-        """The hits, best first, waiting up to `timeout` seconds; raises as `Client.search` does. It may be asked again
-        after a ReplyTimeout."""
+        """Wait for the hits of the query, best first.
+
+        Parameters
+        ----------
+        timeout
+            Seconds to wait. After a ReplyTimeout you may ask again.
+
+        Raises
+        ------
+        LookalikeError
+            The error of this query, as `Client.search` raises it.
+        """
         found = super().result(timeout)
         assert isinstance(found, Hits)
         return found
@@ -31,10 +41,10 @@ class Client(client.Client):
     Parameters
     ----------
     job
-        The id of a job, which any worker that serves one of that name answers, or its directory or URL, which means the
-        job in it and no other.
+        The id of a job, or its directory or URL. Any worker with a job of that name answers for an id; a directory or
+        URL that can be read here means exactly the job in it.
     broker
-        A redis:// or rediss:// URL; left out: the one of the environment or of lookalike.toml.
+        A redis:// or rediss:// URL; by default that of the environment or of lookalike.toml.
     """
 
     reply = PendingReply
@@ -53,7 +63,7 @@ class Client(client.Client):
         where: str | None = None,
         timeout: float = 30.0,
     ) -> Hits:
-        """The images most like a query.
+        """Find the images most like a query.
 
         Parameters
         ----------
@@ -61,18 +71,26 @@ class Client(client.Client):
             The path or URL of an image, `ARCHIVE::NAME` for one in an archive, its encoded bytes, an RGB array uint8
             [h, w, 3], or a vector float [d] of the job's model.
         k
-            How many, 1 to 1,000; a job of fewer embedded images gives as many as it has.
+            How many hits, 1 to 1,000; a job with fewer embedded images gives as many as it has.
         exact
-            Compare with every embedding, without the index.
+            Whether to compare with every embedding, without the index.
         ids
-            The image ids that alone may be found, up to 1,000,000.
+            Find only these image ids, up to 1,000,000.
         where
-            An SQL expression over the metadata that alone may be found, such as "width >= 1000"; not beside `ids`.
+            Find only images for whose metadata this SQL expression is true, such as "width >= 1000"; not with `ids`.
         timeout
             Seconds to wait.
 
-        Returns the hits, best first. Raises ImageError, QueryError, NoIndexYet, NoWorker, ReplyTimeout,
-        BrokerUnreachable and their like, each a LookalikeError with a sentence.
+        Returns
+        -------
+        Hits
+            The hits, best first.
+
+        Raises
+        ------
+        LookalikeError
+            ImageError, QueryError, NoIndexYet, NoWorker, ReplyTimeout, BrokerUnreachable and others, each with a
+            sentence.
         """
         found = super().search(query, k, exact=exact, ids=ids, where=where, timeout=timeout)
         assert isinstance(found, Hits)
@@ -89,12 +107,27 @@ class Client(client.Client):
     ) -> Sequence[PendingReply]:
         """Send many queries and return at once, with a pending reply for each in the same order.
 
-        The parameters are those of `search`. Raises ImageError for a file that can't be read, QueryError for what can't
-        be a query, BrokerUnreachable when the broker does not take them; then nothing more is sent.
+        Parameters
+        ----------
+        queries
+            Paths or URLs of images, encoded bytes, RGB arrays or vectors, as for `search`.
+        k, exact, ids, where
+            As for `search`, for all queries.
+
+        Returns
+        -------
+        list of PendingReply
+            One for each query; `result` waits for its hits.
+
+        Raises
+        ------
+        LookalikeError
+            ImageError for a file that can't be read, QueryError for an invalid query, BrokerUnreachable when the broker
+            does not take the queries. Nothing more is sent then.
         """
         replies = super().enqueue(queries, k, exact=exact, ids=ids, where=where)
         return [reply for reply in replies if isinstance(reply, PendingReply)]
 
     def hits(self, answer: Answer) -> Hits:
-        """The hits of an answer, which give their images."""
+        """The hits of an answer, as hits that give their images."""
         return Hits(Hit(hit.rank, hit.id, hit.image_path, hit.similarity) for hit in answer.hits)

@@ -1,4 +1,4 @@
-"""The errors: each is a sentence that says what was found and what to do. All derive from LookalikeError."""
+"""Name the errors: each is a sentence that says what was found and what to do, and derives from LookalikeError."""
 
 from shared.errors import (
     AnotherJob,

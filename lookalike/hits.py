@@ -1,4 +1,4 @@
-"""Hits: what a search found; a notebook shows them with their images, and each gives its image."""
+"""Give hits their images, and show them with their images in a notebook."""
 
 import base64
 from collections.abc import Callable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _PIXELS: Final = 160
 _MOST_SHOWN: Final = 50
-# What a browser shows as it is, where nothing is installed that could make a thumbnail of it.
+# The kinds that a browser shows as they are, if no library is installed that could make a thumbnail.
 _SMALL_BYTES: Final = 100_000
 _SHOWN_AS_THEY_ARE: Final = {b"\xff\xd8\xff": "jpeg", b"\x89PNG": "png", b"GIF8": "gif"}
 
@@ -31,7 +31,7 @@ class Hit(search.Hit):
     Attributes
     ----------
     rank
-        From 1, the best first.
+        The place among the hits: 1 is the best.
     id
         The image's number in the job.
     image_path
@@ -53,17 +53,17 @@ class Hit(search.Hit):
             return read_bytes(self.image_path, Settings().max_image_bytes)
 
     def image(self) -> "NDArray[np.uint8]":
-        """The image as an array uint8 [h, w, 3], RGB, upright; what is transparent is put on white.
+        """The image as an array uint8 [h, w, 3], RGB, upright; transparent parts are put on white.
 
         `PIL.Image.fromarray` takes it. Raises ImageError as `read` does, or when it can't be decoded, and UsageError
-        where `lookalike[worker]`, which decodes, is not installed.
+        if `lookalike[worker]`, which decodes, is not installed.
         """
         with extras.needed("To decode an image"):
             from workers.images.viewing import pixels
         return pixels(self.read(), Settings().max_image_pixels)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # It travels to other processes, without the job that it came from.
+        # A hit goes to other processes without the job that it came from.
         return Hit, (self.rank, self.id, self.image_path, self.similarity)
 
     def _repr_html_(self) -> str:

@@ -1,4 +1,4 @@
-"""The job: a directory of embeddings and an index, searched without a broker of the user's."""
+"""Open a job, a directory of embeddings and an index, and search it without a broker of the user's."""
 
 import os
 import threading
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 
 class Job:
-    """A job on this machine, a mount or in a bucket, as `lookalike.open` gives it.
+    """A job on this machine, on a mount or in a bucket; `lookalike.open` returns it.
 
-    The first search starts what `lookalike search` starts, a broker on a private socket and a query worker, and keeps
-    it for the next ones. It ends with `close`, with the `with` block, or with the program, however that ends.
+    The first search starts a broker on a private socket and a query worker, as `lookalike search` does, and keeps both
+    for the next ones. They end with `close`, with the `with` block, or with the program, however that ends.
     """
 
     def __init__(self, path: str | os.PathLike[str], broker: str | None = None) -> None:
@@ -42,7 +42,7 @@ class Job:
 
     @property
     def path(self) -> str:
-        """Its directory or URL."""
+        """The directory or URL of the job."""
         return str(self._job.path)
 
     def __repr__(self) -> str:
@@ -75,8 +75,28 @@ class Job:
     ) -> Hits:
         """The images of the job most like a query; the first search takes seconds, as it loads the model.
 
-        The parameters are those of `Client.search`. Raises NoIndexYet before the job has an index, and what
-        `Client.search` raises. Threads that search the same job wait for each other.
+        Threads that search the same job wait for each other.
+
+        Parameters
+        ----------
+        query
+            The path or URL of an image, `ARCHIVE::NAME` for one in an archive, its encoded bytes, an RGB array uint8
+            [h, w, 3], or a vector float [d] of the job's model.
+        k
+            How many hits, 1 to 1,000; a job with fewer embedded images gives as many as it has.
+        exact
+            Whether to compare with every embedding, without the index.
+        ids
+            Find only these image ids, up to 1,000,000.
+        where
+            Find only images for whose metadata this SQL expression is true, such as "width >= 1000"; not with `ids`.
+        timeout
+            Seconds to wait.
+
+        Raises
+        ------
+        LookalikeError
+            NoIndexYet before the job has an index, and what `Client.search` raises.
         """
         with self._lock:
             try:

@@ -1,4 +1,4 @@
-"""What a program calls first: open a job, index images, connect to those who search elsewhere."""
+"""Open a job, index images, or connect to query workers elsewhere: the functions that a program calls first."""
 
 import os
 import time
@@ -19,48 +19,54 @@ if TYPE_CHECKING:
 
 
 def open(job: str | os.PathLike[str], broker: str | None = None) -> Job:
-    """Open a job, to be searched and asked how far it is.
+    """Open a job, to search it and to ask for its status.
 
     Parameters
     ----------
     job
         Its directory, or its URL in a bucket.
     broker
-        A redis:// URL behind which query workers run; left out: the one of the environment or of lookalike.toml, and
-        where there is none either, the first search starts a broker and a worker that end with this program.
+        A redis:// URL behind which query workers run; by default that of the environment or of lookalike.toml. If there
+        is none, the first search starts a broker and a worker, which end with this program.
 
-    Raises JobNotFound where there is no job, CorruptFile or JobMismatch for one that this version can't read.
+    Raises
+    ------
+    LookalikeError
+        JobNotFound if there is no job, CorruptFile or JobMismatch for a job that this version can't read.
     """
     return Job(job, broker)
 
 
 def connect(job: str | os.PathLike[str], broker: str | None = None) -> Client:
-    """A client of the query workers behind a broker, for a job whose files need not be on this machine.
+    """Connect to the query workers behind a broker, for a job whose files need not be on this machine.
 
     Parameters
     ----------
     job
         The id of a job, or its directory or URL.
     broker
-        A redis:// URL; left out: the one of the environment or of lookalike.toml.
+        A redis:// URL; by default that of the environment or of lookalike.toml.
 
-    Raises BrokerUnreachable when nothing answers, SettingsError when no broker is known.
+    Raises
+    ------
+    LookalikeError
+        BrokerUnreachable when nothing answers, SettingsError when no broker is known.
     """
     return Client(job, broker)
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What `index` tells of its work; as text a sentence.
+    """A report of `index` about its work; as text it is a sentence.
 
     Attributes
     ----------
     sentence
-        What happens, for a person.
+        What happens, for people.
     done, listed
-        How many images are embedded or failed, of how many; None while that is not known.
+        How many images are embedded or failed, and of how many; None while that is not known.
     images_per_second, eta_seconds
-        Of all workers; None while nothing is being committed.
+        The rate of all workers and the time left; None while nothing is being committed.
     """
 
     sentence: str
@@ -97,29 +103,37 @@ def index(
     sniff: bool = False,
     moved: bool = False,
 ) -> Job:
-    """Embed all images of a source into a job and build its index, as `lookalike index` does; the same call goes on.
+    """Embed all images of a source into a job and build its index, as `lookalike index` does; the same call continues.
 
-    Ctrl-C, or whatever `progress` raises, ends it: the workers end after the batch under way, what is committed stays,
-    and the same call goes on from there. It may be called in any thread.
+    Ctrl-C, or an exception from `progress`, ends it: the workers end after the batch under way, what is committed
+    stays, and the same call continues from there. You may call it in any thread.
 
     Parameters
     ----------
     source
         A folder, an archive, a list of paths, a glob, or a URL of these.
     job
-        The directory or URL of the job: made, or gone on with.
+        The directory or URL of the job, which is created or resumed.
     progress
-        Called in this thread with each `Event`; `print` will do.
+        A function that is called in this thread with each `Event`; `print` is enough.
     every
-        Seconds between two events that only count on; 0 for each look, about one a second.
+        Seconds between two events that only count up; 0 for each look, about one a second.
     workers
-        Embed workers to start, where there is no broker.
+        How many embed workers to start if there is no broker.
     model, weights, engine, precision, decode, broker, partition_size, chunk_size, index, recall, index_memory,
     accept_failures, exclude, include, sniff, moved
         As the options of `lookalike index` (docs/cli.md).
 
-    Returns the job, open. Raises SourceError when the images can't be listed, JobMismatch when the job is another
-    one's, WorkerFailed when the workers can't go on, and their like: each a LookalikeError with a sentence.
+    Returns
+    -------
+    Job
+        The job, open.
+
+    Raises
+    ------
+    LookalikeError
+        SourceError when the images can't be listed, JobMismatch when the job was made from another source or model,
+        WorkerFailed when the workers can't continue, and others, each with a sentence.
     """
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise UsageError(f"workers is {workers!r}; at least one has to embed.")
@@ -158,7 +172,7 @@ def index(
 
 
 class _Telling:
-    """Tells a program's callback what happens: each sentence, and what only counts on every so many seconds."""
+    """Tells a program's callback what happens: each sentence at once, and counts every so many seconds."""
 
     def __init__(self, progress: Callable[[Event], object] | None, every: float) -> None:
         self._progress = progress

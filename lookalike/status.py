@@ -1,17 +1,17 @@
-"""The status of a job: what `lookalike status --json` says, as an object."""
+"""Give the status of a job as an object: what `lookalike status --json` says."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from coordinator.jobs.activity import AtWork
+    from coordinator.jobs.activity import Activity
     from coordinator.jobs.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)
 class IndexStatus:
-    """The index that serves: its build, how many embeddings it has, its type, and what it was measured to do."""
+    """The index that serves: its build, how many embeddings it has, its type, and its measurements."""
 
     build: str
     ntotal: int
@@ -22,8 +22,8 @@ class IndexStatus:
 
 @dataclass(frozen=True, slots=True)
 class BrokerStatus:
-    """What the broker knows of a job: who works on it (`worker`, `what`), how many messages wait, who complains
-    (`worker`, `sentence`, `times`); `error` says why it knows nothing."""
+    """What the broker knows of a job: who works on it (`worker`, `what`), how many messages wait, who reports
+    trouble (`worker`, `sentence`, `times`); `error` says why nothing is known."""
 
     reachable: bool
     holders: list[dict[str, str]]
@@ -45,15 +45,15 @@ class Status:
     partitions
         How many are `sealed`, `started` and `waiting`.
     images_per_second, eta_seconds
-        Of all workers together; None while nothing is being committed.
+        The rate of all workers and the time left; None while nothing is being committed.
     bottleneck, busy
         The stage that the others wait for, and the share of the time, 0 to 1, in which each is at work; None as well.
     index
         The index that serves; None before the first.
     refused
-        Why the index that was asked for last does not serve; None where it does.
+        Why the index that was asked for last does not serve; None if it does.
     broker
-        Who is at work.
+        Who works on the job.
     """
 
     job: str
@@ -77,7 +77,7 @@ class Status:
         return self.embedded + self.failed
 
     @classmethod
-    def of(cls, progress: "Progress", at_work: "AtWork") -> "Status":
+    def of(cls, progress: "Progress", at_work: "Activity") -> "Status":
         table = progress.to_json()
         index = table.pop("index")
         return cls(

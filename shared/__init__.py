@@ -1,1 +1,1 @@
-"""shared: what coordinator and workers must agree on: files of a job, messages, broker settings, errors."""
+"""What coordinator and workers must agree on: files of a job, messages, broker settings, errors."""

@@ -1,4 +1,6 @@
-"""Frozen settings: defaults < lookalike.toml < environment < command line; an unknown key is an error."""
+"""Load settings, which are frozen: defaults < lookalike.toml < environment < command line; an unknown key is an
+error.
+"""
 
 import os
 import tomllib
@@ -17,7 +19,7 @@ CONFIG_VARIABLE = "LOOKALIKE_CONFIG"
 # Tells a worker which file descriptor is a pipe that its coordinator holds the other end of. Not a setting.
 PARENT_PIPE = "LK_PARENT_PIPE"
 ENGINES = ("auto", "openvino", "keras")
-# What other tools already call the broker, in the order in which they are believed.
+# The variables by which other tools name the broker; the first that is set counts.
 BROKER_VARIABLES = ("LOOKALIKE_BROKER_URL", "CELERY_BROKER_URL", "REDIS_URL")
 
 _KINDS = {str: "text", Path: "a path", int: "a whole number", float: "a number"}
@@ -35,7 +37,7 @@ def _setting(
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that can be set: a key `name` is `name` in lookalike.toml and `LOOKALIKE_NAME` in the environment."""
+    """All settings: a key `name` is `name` in lookalike.toml and `LOOKALIKE_NAME` in the environment."""
 
     broker_url: str | None = _setting(
         None, "Redis or Valkey that carries the messages; unset: an embedded one is started on a private socket"
@@ -114,7 +116,7 @@ class Settings:
             choices = key.metadata["choices"]
             if choices is not None and value is not None and value not in choices:
                 raise SettingsError(f"The setting {key.name} is {value!r}; expected one of {', '.join(choices)}.")
-            # Asked the other way round, so that NaN, which no comparison is true of, is refused too.
+            # The comparison is negated so that NaN, for which none is true, is refused too.
             if value is not None and least is not None and not value >= least:
                 raise SettingsError(f"The setting {key.name} is {value}; it must be at least {least:,}.")
             if value is not None and most is not None and not value <= most:
@@ -133,7 +135,9 @@ class Settings:
         return replace(self, **{key: value for key, value in values.items() if value is not None})
 
     def to_environment(self) -> dict[str, str]:
-        """The environment that gives a child process these settings, wherever it is started: paths are absolute."""
+        """The environment that gives a child process these settings, whatever its working directory: paths are
+        absolute.
+        """
         values = {key.name: getattr(self, key.name) for key in fields(self)}
         return {
             PREFIX + name.upper(): str(any_path(value).absolute() if isinstance(value, Path) else value)
@@ -158,7 +162,7 @@ def _convert(key: str, value: Any, kind: type, where: str) -> Any:
         raise refused
     if kind in (str, Path) and not isinstance(value, str):
         raise refused
-    if kind is Path and not value:  # It would be the working directory, wherever that is.
+    if kind is Path and not value:  # An empty path would be the working directory, wherever that is.
         raise refused
     if kind is int and isinstance(value, float):
         raise refused
@@ -228,14 +232,14 @@ def load_settings(environ: Mapping[str, str] | None = None, directory: Path | No
 
 
 def _file(environ: Mapping[str, str], directory: Path | None) -> Path | None:
-    """The file of settings, None where there is none; one that is named need not be there."""
+    """The file of settings; None if there is none. A file that is named need not exist."""
     named = environ.get(CONFIG_VARIABLE)
     path = Path(os.path.expanduser(named)) if named else (directory or Path.cwd()) / "lookalike.toml"
     return path if named or path.is_file() else None
 
 
 def broker_origin(environ: Mapping[str, str] | None = None, directory: Path | None = None) -> str | None:
-    """The variable or the file that `load_settings` takes the broker from; None where none names one."""
+    """The variable or the file that `load_settings` takes the broker from; None if none names a broker."""
     environ = os.environ if environ is None else environ
     for variable in BROKER_VARIABLES:
         if environ.get(variable):

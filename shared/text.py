@@ -1,4 +1,4 @@
-"""How amounts are said and read, and addresses shown without their secrets: the same in every process."""
+"""Write and read amounts, and show addresses without their secrets, alike in every process."""
 
 import datetime
 import json
@@ -10,7 +10,7 @@ from shared.errors import UsageError
 
 _SIZE: Final = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>[kMGT]?B)?", re.ASCII)
 _UNITS: Final = {None: 1, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-# What libraries put into their messages, and people into addresses, that nobody should read in a log.
+# Secrets that libraries put into their messages, and people into addresses, and that must not be in a log.
 _SECRETS: Final = re.compile(r"(?<=:/)(/*)[^\s/@'\"]*@|\?[^\s'\"]*")
 
 
@@ -35,7 +35,7 @@ def size(count: int) -> str:
 
 
 def size_of(text: str) -> int:
-    """Bytes of a size as people type it: 800MB, 1.5GB, 150000000. Raises UsageError for what is none."""
+    """Bytes of a size as people type it: 800MB, 1.5GB, 150000000. Raises UsageError for what is no size."""
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise UsageError(f"{text!r} is no size: type bytes, or a number with kB, MB, GB or TB, such as 800MB.")
@@ -43,15 +43,16 @@ def size_of(text: str) -> int:
 
 
 def without_secrets(text: str) -> str:
-    """`text` less what stands in its image and store addresses before `@` and behind `?`; brokers' have another rule,
-    that of `shared.broker.url`, as their passwords may hold any character."""
+    """`text` without what its image and store addresses have before `@` and behind `?`. Brokers' addresses follow the
+    rule of `shared.broker.url`, as their passwords may hold any character.
+    """
     return _SECRETS.sub(r"\1", text)
 
 
 def text_of(value: Any) -> str:
     """The text of a value of a source: as it was written where that is known, `.text`; dates as ISO 8601 has them.
 
-    Halves of surrogate pairs, which JSON may hold and UTF-8 can't, stand as their escapes.
+    Halves of surrogate pairs, which JSON may hold and UTF-8 can't, become their escapes.
     """
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()

@@ -1,4 +1,4 @@
-"""Half precision: float16 from and to float32 by moving bits, many times faster than NumPy's own conversion."""
+"""Convert float16 from and to float32 by moving bits, many times faster than NumPy's own conversion."""
 
 from typing import Final
 
@@ -6,10 +6,10 @@ import numpy as np
 import numpy.typing as npt
 
 _PIECE: Final = 16_384
-"""Values narrowed at once: what is in between stays in the cache of one core."""
+"""How many values are narrowed at once: intermediate values stay in the cache of one core."""
 _SIZE = np.int32(0x7FFF_FFFF)
 _LEAST_NORMAL = np.int32(113 << 23)  # 2^-14, the least normal float16, as float32.
-_BIAS = np.int32(0xFFF - (112 << 23))  # The exponents' difference, and all but one of a half of the bits that go.
+_BIAS = np.int32(0xFFF - (112 << 23))  # The exponents' difference, and half of the bits that are dropped, less one.
 
 
 def widen(half: npt.NDArray[np.float16]) -> npt.NDArray[np.float32]:
@@ -32,7 +32,7 @@ def unit(half: npt.NDArray[np.float16]) -> npt.NDArray[np.float32]:
 def narrow(floats: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
     """float16 of float32 values of magnitude up to 2, to the nearest, ties to even: a new array of the same shape.
 
-    The bits are those that `astype` gives; NaN and what is beyond 2 are not looked for.
+    The bits are those that `astype` gives; NaN and values beyond 2 are not checked for.
     """
     flat = np.ascontiguousarray(floats).reshape(-1)
     half = np.empty(len(flat), dtype=np.float16)

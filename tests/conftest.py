@@ -1,4 +1,4 @@
-"""What every test shares: an environment without settings, and what to do about a service that is not there."""
+"""Give every test an environment without settings, and decide what to do about a service that is not there."""
 
 import os
 import re
@@ -86,7 +86,7 @@ def pytest_report_header() -> str:
 
 
 def require_service(condition: object, reason: str) -> None:
-    """Go on when `condition` holds. Else skip the test, or fail it in CI, where nothing may be missing."""
+    """Continue when `condition` holds. Else skip the test, or fail it in CI, where nothing may be missing."""
     if condition:
         return
     if in_ci():

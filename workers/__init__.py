@@ -1,1 +1,1 @@
-"""workers: the embed, merge and query roles, thin Celery tasks over pure stages."""
+"""The embed, merge and query roles: thin Celery tasks over pure stages."""

@@ -1,4 +1,4 @@
-"""A worker process: Celery's worker without Celery's command line, which would load Flower and a shell's libraries.
+"""Run Celery's worker without Celery's command line, which would load Flower and a shell's libraries.
 
 python -P lookalike/finding.py workers --queues embed,merge --name NAME@HOST [--threads 1]
     [--loglevel INFO] [--events]
@@ -16,13 +16,13 @@ def main() -> int:
     parser.add_argument("--loglevel", default="INFO")
     parser.add_argument("--events", action="store_true", help="tell Flower of each task")
     options = parser.parse_args()
-    # Imported here: it makes the app of this process from its settings, and that is for whoever is to be a worker.
+    # The import is here because it creates the app of this process from its settings, which only a worker needs.
     from workers.app import app
 
     worker = app.Worker(
         hostname=options.name,
         queues=options.queues,
-        # In "solo" no heartbeat goes out while a model runs, and no process is to fork that has TensorFlow's threads.
+        # In "solo" no heartbeat goes out while a model runs, and a process with TensorFlow's threads must not fork.
         pool_cls="threads",
         concurrency=options.threads,
         loglevel=options.loglevel,

@@ -1,4 +1,4 @@
-"""The one place that builds the Celery app at import, for `python -m workers` and for `celery -A workers.app`."""
+"""Create the Celery app at import, for `python -m workers` and for `celery -A workers.app`."""
 
 import logging
 import os
@@ -30,14 +30,14 @@ app.conf.broker_transport_options["search_body"] = transport.longest_body(
 app.conf.worker_consumer = "workers.tasks.refused:Consumer"
 app.steps["consumer"].add(logs.BrokerSeen)
 logs.install(settings.broker_url)
-assert self_report.self_report  # Its import has taught the worker to answer.
+assert self_report.self_report  # Importing it makes the worker answer.
 
 
 @signals.worker_init.connect(weak=False)
 def _on_start(sender: Any, **_: Any) -> None:
     follow_parent(os.environ)
-    # Whoever had this name before has ended, or nobody could have it now: what it held is free at once. A worker that
-    # lives after all, as two of one name do, takes its lease again with its next beat.
+    # The worker that had this name before has ended: what it held is free at once. If it lives after all, because two
+    # have one name, it takes its lease again with its next beat.
     with suppress(*CONNECTION_ERRORS):
         release_owner(app.lookalike.client, sender.hostname)
 

@@ -1,1 +1,1 @@
-"""Random faults against real processes, and after each round what must hold of the job."""
+"""Random faults against real processes, and a check of the job after each round."""

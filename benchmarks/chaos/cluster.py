@@ -1,4 +1,4 @@
-"""The processes of a chaos run: a broker, workers by role and coordinators, each started again when it has ended."""
+"""Run the processes of a chaos run (a broker, workers by role, coordinators), and restart each when it has ended."""
 
 import os
 import shutil
@@ -27,7 +27,7 @@ _NO_BROKER = "No broker answers at"
 
 @dataclass(slots=True)
 class Member:
-    """A process that is kept running: its command, its log, and what became of it so far.
+    """A process that is kept running: its command, its log, and its history.
 
     `worked` holds the moments (seconds since the epoch) at which it was first seen to work after a start or after it
     was frozen: a worker says that it is ready, a coordinator shows its first look or ends well, one that was frozen
@@ -59,12 +59,12 @@ class Member:
 
     @property
     def settled(self) -> bool:
-        """Whether it runs and nobody has told it to end: one that was told may still answer for a while."""
+        """Whether it runs and was not told to end: one that was told may still answer for a while."""
         return self.runs and not self._on_purpose
 
     @property
     def strikable(self) -> bool:
-        """Whether it runs, was seen to work, and nothing has been done to it that has not come to its end."""
+        """Whether it runs, was seen to work, and has recovered from every fault before."""
         return self.runs and not self.frozen and not self._on_purpose and not self._awaited
 
     @property
@@ -80,7 +80,7 @@ class Member:
             return file.read().decode(errors="replace")
 
     def kill(self, number: int) -> None:
-        """Send a signal that is to end it."""
+        """Send a signal that should end it."""
         assert self.popen is not None
         self._on_purpose = True
         self.popen.send_signal(number)
@@ -98,7 +98,7 @@ class Member:
         self.frozen = False
 
     def tick(self, now: float, broker_out_since: Callable[[float], bool]) -> str | None:
-        """Look after it; returns a sentence when it has ended as it should not have."""
+        """Check on it and restart it; returns a sentence when it has ended wrongly."""
         complaint = None
         if self.popen is not None and not self.runs:
             complaint = self._ended(now, broker_out_since)
@@ -129,7 +129,7 @@ class Member:
         self._start_at = now + self.again_after if self.restart else None
         self.done = not self.restart
         said = self.output()
-        # Whoever starts while there is no broker says so and ends: a person, or a container, tries again.
+        # A process that starts without a broker says so and ends: a person, or a container, tries again.
         if on_purpose or (status == 1 and _NO_BROKER in said and broker_out_since(self._started)):
             return None
         return f"{self.name} ended by itself with status {status}; the end of its log: {said[-1500:]!r}"

@@ -1,4 +1,4 @@
-"""The faults of the chaos harness: one table, what each does, and a round's story drawn from its seed."""
+"""Define the faults of the chaos harness, and draw those of a round from its seed."""
 
 import os
 import random
@@ -22,7 +22,7 @@ _OUTAGE = (0.05, 0.3)
 
 
 Act = Callable[[Scene, Planned], Strike | None]
-"""Does a fault, and says what it hit; None when there is nothing to hit now: it is tried again until there is."""
+"""Does a fault and returns what it hit; None when there is nothing to hit now, and then it is tried again."""
 
 
 def _strike(planned: Planned, hit: str) -> Strike:
@@ -134,7 +134,7 @@ def _on_chunk(damage: Callable[[Path, float], None]) -> Act:
         path = chunks[int(planned.pick * len(chunks))]
         try:
             damage(path, planned.stretch)
-        except FileNotFoundError:  # Sealed away this moment.
+        except FileNotFoundError:  # The chunk has just been sealed and removed.
             return None
         scene.watch.damaged(path)
         return _strike(planned, str(path.relative_to(scene.watch.job.path)))
@@ -178,14 +178,15 @@ FAULTS: dict[str, Act] = {
 }
 """Every fault by its name. A new one is a line here and a function that does it."""
 
-# The others meet nobody at work, or nothing to damage, while the index is built; these find their prey mostly there.
+# While the index is built, the other faults find no process at work or nothing to damage; these mostly do find
+# something.
 _IN_MERGE = {kind: 0.8 for kind in FAULTS if kind.startswith("merge")} | {
     kind: 0.2 for kind in FAULTS if kind.startswith(("broker", "coordinator", "second"))
 }
 
 
 def draw(seed: int, number: int) -> list[Planned]:
-    """The faults of a round in the order of their moments: a function of the seed and the round's number alone."""
+    """The faults of a round in the order of their moments: they depend only on the seed and the round's number."""
     rng = random.Random(f"{seed}/{number}")
     planned = []
     for _ in range(rng.randint(1, _MOST_FAULTS)):

@@ -1,4 +1,4 @@
-"""What is written down of a chaos round: its faults with what was measured of each, and the promises that broke."""
+"""Record a chaos round: its faults with their measurements, and the promises that broke."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(slots=True)
 class Strike:
-    """A fault that happened, and what was measured of it; see `Round` for what its recovery is.
+    """A fault that happened, and its measurements; `Round` says what its recovery is.
 
     `moment` is in seconds since the epoch. `held` is what the process that was hit held, and `work_lost_seconds` what
     that cost, both None when it held nothing. `recovered` and `answered` are moments too; the latter, of the next
@@ -29,7 +29,7 @@ class Strike:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a round. `mismatches` are sentences about promises that do not hold; none is what there should be.
+    """The result of a round. `mismatches` are sentences about promises that do not hold; there should be none.
 
     `not_fired` are faults that found nothing to hit before the job was done.
     """

@@ -1,4 +1,4 @@
-"""Photographs for the chaos harness: made by number, the same on every machine, a few of them no images at all."""
+"""Make photographs for the chaos harness, by number, the same on every machine, a few of them no images at all."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A program that searches all the while: the finished undisturbed job, for images whose answer is known."""
+"""Search a finished, undisturbed job all the time, for images whose answer is known."""
 
 import threading
 import time
@@ -28,8 +28,8 @@ class Asker:
     """Asks for a stored vector twice a second, from a thread of its own, while the block runs.
 
     `answers` are the moments at which right answers were asked for and came, in seconds since the epoch. `wrong` are
-    sentences about wrong ones, and about failures that no client should show. An error of lookalike's own is none: it
-    is the answer during an outage, and only counted, in `refused`.
+    sentences about wrong ones, and about failures that no client should show. An error of lookalike is not wrong: it is
+    the answer during an outage, and is only counted, in `refused`.
     """
 
     job: JobDir
@@ -51,7 +51,7 @@ class Asker:
             self._thread.join(_END_SECONDS)
 
     def answered_after(self, moment: float) -> float | None:
-        """When the first search was answered that was sent after a moment: an earlier one may say nothing of it."""
+        """When the first search that was sent after a moment was answered: an earlier one says nothing about it."""
         return next((came for sent, came in list(self.answers) if sent > moment), None)
 
     def _run(self) -> None:
@@ -84,7 +84,7 @@ def _first_partition(job: JobDir) -> tuple[list[int], "np.ndarray[Any, Any]"]:
 
 
 def find_itself(job: JobDir, broker_url: str, image_id: int, path: str, seconds: float) -> list[str]:
-    """Search a job for one of its own images; what was wrong with the answer, nothing when it found itself."""
+    """Search a job for one of its own images; returns what was wrong with the answer, nothing when it found itself."""
     deadline = time.monotonic() + seconds
     said = "no time was given"
     while time.monotonic() < deadline:

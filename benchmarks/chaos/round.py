@@ -1,4 +1,6 @@
-"""One round: a fresh job over the same photographs, its faults at their moments, then the promise checked."""
+"""Play one round: a fresh job over the same photographs, its faults at their moments, then the check of the
+promises.
+"""
 
 import math
 import random
@@ -32,7 +34,7 @@ _QUERY_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Where rounds are played: what is the same for all of them."""
+    """What is the same for all rounds."""
 
     photos: Path
     folder: Path
@@ -49,7 +51,7 @@ class Stage:
 
 
 class Round:
-    """Plays one round; `play` gives what became of it."""
+    """Plays one round; `play` returns its outcome."""
 
     def __init__(self, stage: Stage, number: int, planned: list[Planned]) -> None:
         self._stage, self._planned = stage, list(planned)
@@ -96,7 +98,7 @@ class Round:
                     break
                 time.sleep(_POLL_SECONDS)
         finally:
-            self._scene.undo_what_is_due(math.inf)  # What a round that hangs has frozen must not stay so in the next.
+            self._scene.undo_what_is_due(math.inf)  # A frozen process must not stay so in the next round.
             for member in self._coordinators.values():
                 member.stop()
             self._app.close()
@@ -142,15 +144,15 @@ class Round:
                 strike.answered = strike.answered or asker.answered_after(strike.moment)
 
     def _recovered_at(self, strike: Strike, asker: Asker | None) -> float | None:
-        """When what a fault had stopped went on, in seconds since the epoch; None as long as it does not.
+        """When what a fault had stopped continued, in seconds since the epoch; None as long as it does not.
 
-        - A worker that held a partition: the next commit or the seal of that partition, by whomever. One that held the
+        - A worker that held a partition: the next commit or the seal of it, by any worker. One that held the
           merge: the promotion.
         - A worker that held nothing, and a coordinator: when it works again (see Member). A query worker: when the
           next search is answered that was sent after the fault.
         - The broker: the next commit or seal of any partition, or the promotion; once all that is done, the next
           answered search.
-        - What kills nobody (messages and coordinators too many, damaged chunks): at once.
+        - A fault that kills no process (extra messages and coordinators, damaged chunks): at once.
         """
         watch = self._watch
         role = strike.kind.partition(":")[0]
@@ -190,7 +192,7 @@ class Round:
         return queries.find_itself(self.job, self._stage.broker.url, image_id, path, _QUERY_SECONDS)
 
     def state(self) -> str:
-        """What a person wants to know of a round that hangs."""
+        """The state of a round that hangs, for people."""
         watch, stage = self._watch, self._stage
         members = {**stage.workers, **self._coordinators}
         queues = (

@@ -1,4 +1,4 @@
-"""Random faults against real processes, round after round, and after each the promise: nothing lost, nothing twice.
+"""Play rounds of random faults against real processes, and check after each that nothing is lost or there twice.
 
 python -m benchmarks.chaos [PHOTOS] [--rounds 50] [--seed 1] [--round R] [--images 2000] [--workers 3] [--quick]
 """
@@ -38,7 +38,7 @@ _PAGE = REPOSITORY / "docs" / "chaos.md"
 def main() -> int:
     arguments = _arguments()
     for variable in set(os.environ) - set(without_settings(os.environ)):
-        del os.environ[variable]  # What is tried are the defaults, or those of --quick.
+        del os.environ[variable]  # It tests the default settings, or those of --quick.
     signal.signal(signal.SIGTERM, _terminated)
     folder = Path(tempfile.mkdtemp(prefix="lookalike-chaos-"))
     started = time.perf_counter()
@@ -111,7 +111,7 @@ def _say(text: str) -> None:
 
 
 def _play(arguments: argparse.Namespace, folder: Path) -> Iterator[Outcome]:
-    """The undisturbed run as round 0, then the others, each as it has been played."""
+    """Yield the undisturbed run as round 0, then the others, each when it has been played."""
     photos = Path(arguments.photos).resolve() if arguments.photos else make_photos(folder / "photos", arguments.images)
     with _stage(arguments, folder, photos) as stage:
         _say("undisturbed")
@@ -154,7 +154,7 @@ def _await_answer(asker: Asker) -> None:
 
 @contextmanager
 def _stage(arguments: argparse.Namespace, folder: Path, photos: Path) -> Iterator[Stage]:
-    """A broker and workers that run while the block does."""
+    """Run a broker and workers during the block."""
     for name in ("jobs", "logs", "broker"):
         (folder / name).mkdir()
     quick = arguments.quick

@@ -1,4 +1,4 @@
-"""What a fault of the chaos harness is given: its part of the story, what it can reach, and its moment."""
+"""Define what a fault of the chaos harness gets: its parameters, what it can reach, and its moment."""
 
 import math
 import time

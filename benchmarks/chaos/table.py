@@ -1,4 +1,4 @@
-"""From the outcomes of a chaos run to its summary and the table at its end."""
+"""Summarise the outcomes of a chaos run, and make the table at its end."""
 
 import re
 import statistics
@@ -73,7 +73,7 @@ def chaos_table(made: Json) -> str:
 
 
 def fill_in(page: str, results: Json) -> str:
-    """`page` with the block between `<!-- chaos -->` and `<!-- end of chaos -->` made anew; UsageError without one."""
+    """`page` with the block between `<!-- chaos -->` and `<!-- end of chaos -->` made again; UsageError without one."""
     if not _BLOCK.search(page):
         raise UsageError("The page has no block between <!-- chaos --> and <!-- end of chaos -->.")
     machine, made = results["machine"], chaos_table(results["summary"])

@@ -1,1 +1,1 @@
-"""What embedding costs, beside the article's way and beside the bound that decoding and model set."""
+"""What embedding costs, compared with the article's way and with the bound that decoding and model set."""

@@ -1,4 +1,4 @@
-"""What embedding cost, summed up: medians of the repeats, ratios to the article's way, and the share of the bound."""
+"""Sum up what embedding cost: medians of the repeats, ratios to the article's way, and the share of the bound."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ Run = Mapping[str, Any]
 def summed(runs: Mapping[str, Sequence[Run]], device: str) -> dict[str, Any]:
     """For each way its runs and their medians; beside the article's, where that was measured, how many times its rate.
 
-    The bound is that of `bound_of`; each run is held against the parts that its own process measured.
+    The bound is that of `bound_of`; each run is compared with the parts that its own process measured.
     """
     found: dict[str, Any] = {}
     for way, repeats in runs.items():

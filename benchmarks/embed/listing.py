@@ -1,4 +1,4 @@
-"""Listing millions of paths, and asking for the partitions that come of it: seconds and memory.
+"""Measure seconds and memory for listing millions of paths and for sending the messages of their partitions.
 
 python -m benchmarks.embed.listing list SOURCE JOB | dispatch JOB; prints JSON
 """

@@ -1,4 +1,4 @@
-"""The models of the embedding benchmark: weights where none can be downloaded, and the model as its makers publish it.
+"""Make the models of the embedding benchmark: weights without a download, and the model as its makers publish it.
 
 python -m benchmarks.embed.models weights MODEL FILE | export ASKED | facts; prints JSON
 """

@@ -1,4 +1,4 @@
-"""Embedding: the article's way beside ours, each engine beside its bound, and what listing and asking for work take.
+"""Compare the article's way of embedding with ours, each engine with its bound, and time listing and asking for work.
 
 python -m benchmarks.embed PHOTOS [--models A,B] [--images N,M] [--only SECTIONS] [--resume] [--device gpu] [--docs]
 """
@@ -86,7 +86,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _begun(arguments: argparse.Namespace, out: Path) -> dict[str, Any]:
-    """The results so far: of an earlier run where that is to be gone on with, else none."""
+    """The results so far: those of an earlier run if it is to be resumed, else none."""
     facts = run_module("benchmarks.embed.models", "facts")
     if arguments.device == "gpu" and all(device.startswith("cpu") for device in facts["devices"]):
         raise UsageError(f"Keras on {facts['backend']} sees no GPU here ({facts['devices']}): leave --device gpu out.")
@@ -126,7 +126,7 @@ class _Bench:
         self._photos: list[str] = []
 
     def steps(self) -> list[Step]:
-        """What is measured, as the part of the results, the name in it, and what measures it."""
+        """The steps: the part of the results, the name in it, and the function that measures it."""
         models, counts = self._arguments.models, self._arguments.images
         steps: list[Step] = [
             ("ends", model, partial(self._ends, model, count)) for model, count in zip(models, counts, strict=True)
@@ -200,7 +200,7 @@ class _Bench:
 
     def _dispatch(self) -> dict[str, Any]:
         job = self._folder / "jobs-list" / "job"
-        if not job.exists():  # A run of this section alone, or one that was gone on with.
+        if not job.exists():  # A run of this section alone, or one that was resumed.
             self._listing("list")
         found: dict[str, Any] = run_module("benchmarks.embed.listing", "dispatch", job)
         return found
@@ -247,7 +247,7 @@ class _Bench:
 def write_chosen(paths: Sequence[str], count: int, folder: Path) -> Path:
     """A list file in `folder` of `count` of the images at `paths`, evenly chosen; of all, where there are fewer.
 
-    Of those with the same bytes the last is meant: copies would flatter ours, which embeds them once.
+    Of images with equal bytes only the last is taken: the others would flatter ours, which embeds them once.
     """
     digests = (hashlib.sha256(Path(to_os_path(path)).read_bytes()).digest() for path in paths)
     every = sorted(dict(zip(digests, paths, strict=True)).values())

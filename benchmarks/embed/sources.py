@@ -1,4 +1,4 @@
-"""The same images from a folder, a .tar and a .zip: made here, embedded through the source that a person would name."""
+"""Make a folder, a .tar and a .zip of the same images, to be embedded through the source that a person would name."""
 
 import shutil
 import tarfile

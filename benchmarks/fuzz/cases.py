@@ -1,4 +1,4 @@
-"""A folder of whole and damaged images of every format, a source of `index`; some also lie in a tar beside it."""
+"""A folder of whole and damaged images of every format, a source of `index`; some also are in a tar beside it."""
 
 import io
 import tarfile
@@ -14,8 +14,8 @@ _SUFFIXES = {"JPEG": "jpg", "JPEG2000": "jp2", "TIFF": "tif", "float TIFF": "tif
 def write_cases(folder: Path, files: int, *, every: int = 10, kinds: Iterable[str] = FORMATS) -> int:
     """Write the seeds and mutations 0 to `files` - 1 of each of `kinds`; how many images the folder then has.
 
-    Those of a format lie in a folder of its name. Every seed and each `every`th mutation lies in the tar `some.tar`
-    too, under the same name.
+    Those of a format are in a folder of its name. Every seed and each `every`th mutation is in the tar `some.tar` too,
+    under the same name.
     """
     images = 0
     folder.mkdir(parents=True)

@@ -1,4 +1,6 @@
-"""Damaged image files without end: small seeds of each format, and mutations that are the same for the same seed."""
+"""Make any number of damaged image files: small seeds of each format, and mutations that are the same for the same
+seed.
+"""
 
 import io
 import random
@@ -55,7 +57,7 @@ _MADE: dict[str, Callable[[Image.Image], list[bytes]]] = {
 }
 FORMATS = (*(kind for kind in _OPTIONS if kind not in _NEEDED or features.check(_NEEDED[kind])), *_MADE)
 _NUMBERS = (0, 1, 3, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
-_HEAD = 200  # Most of what a library believes lies there.
+_HEAD = 200  # Most of what a library believes is there.
 
 
 def seeds(kind: str) -> list[bytes]:
@@ -79,7 +81,7 @@ def mutated(files: list[bytes], number: int, kind: str) -> bytes:
     """Mutation `number` of the seeds: one to four damages of one of them, always the same ones."""
     dice = random.Random(f"{kind} {number}")
     data = bytearray(dice.choice(files))
-    if kind == "PNG" and dice.random() < 0.7:  # Else hardly any damage gets further than lengths and checksums.
+    if kind == "PNG" and dice.random() < 0.7:  # Otherwise hardly any damage gets further than lengths and checksums.
         return _other_parts(bytes(data), dice, files)
     for _ in range(dice.randint(1, 4)):
         dice.choice(_DAMAGES)(data, dice, files)

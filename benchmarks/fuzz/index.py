@@ -1,4 +1,4 @@
-"""Damaged files of every format through `index` and `search`: counts, statuses, answers, memory, and what went wrong.
+"""Put damaged files of every format through `index` and `search`, and report statuses, answers, memory and problems.
 
 python -m benchmarks.fuzz.index [--files 1000] [--cases DIRECTORY] [--docs]
 """
@@ -200,7 +200,7 @@ def counts_of(folder: Path, statuses: Mapping[str, str]) -> dict[str, dict[str, 
 
 
 def measure(base: Path, files: int, sample: int, cases: Path | None) -> dict[str, Any]:
-    """Index whole images, then damaged ones, and search for a sample of these through one query worker."""
+    """Index whole images, then damaged ones, and search for some of these through one query worker."""
     env = environment()
     whole, folder = base / "whole", base / "damaged"
     write_cases(whole, 0)

@@ -1,4 +1,4 @@
-"""Seeds of formats that Pillow does not write as they are needed: PSD, ICNS, HEIC, floats, JPEG XL, a camera's RAW."""
+"""Make seeds of formats that Pillow does not write as needed: PSD, ICNS, HEIC, floats, JPEG XL, a camera's RAW."""
 
 import base64
 import importlib.util

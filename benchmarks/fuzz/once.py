@@ -1,4 +1,4 @@
-"""One process that decodes damaged files of a format, and says a line of JSON before and after each."""
+"""Decode damaged files of a format in one process, and print a line of JSON before and after each."""
 
 import json
 import sys
@@ -34,7 +34,7 @@ def outcome(data: bytes, how: str) -> str:
 
 def main(kind: str, start: int, stop: int) -> None:
     files = seeds(kind)
-    for data in files:  # Whatever the libraries load once is no part of a file's memory.
+    for data in files:  # What the libraries load once does not count as a file's memory.
         if (status := outcome(data, REDUCED)) != "ok":
             raise SystemExit(f"A whole {kind} file is {status}.")
     before = peak_bytes()

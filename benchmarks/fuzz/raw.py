@@ -1,4 +1,4 @@
-"""A camera's RAW made tag by tag: a DNG of samples behind coloured filters, with a preview or none."""
+"""Make a camera's RAW tag by tag: a DNG of samples behind coloured filters, with a preview or none."""
 
 import struct
 from typing import Any
@@ -12,7 +12,7 @@ _LETTERS = {1: "B", 2: "B", 3: "H", 4: "I", 5: "I", 10: "i"}
 
 
 def _table(tags: dict[int, tuple[int, list[int]]], at: int) -> bytes:
-    """A directory of a little-endian TIFF that lies at byte `at`."""
+    """A directory of a little-endian TIFF that is at byte `at`."""
     entries, beside, base = b"", b"", at + 2 + 12 * len(tags) + 4
     for tag, (kind, values) in sorted(tags.items()):
         body = struct.pack(f"<{len(values)}{_LETTERS[kind]}", *values)
@@ -36,7 +36,7 @@ def dng(
     size: tuple[int, int] = (WIDTH, HEIGHT),
     claims: dict[int, int] | None = None,
 ) -> bytes:
-    """A DNG of 16 bits; with a preview its samples lie in a table below the first, as cameras have it.
+    """A DNG of 16 bits; with a preview its samples are in a table below the first, as cameras have it.
 
     `claims` are other values than the right ones: {256: 40_000} for the width of the samples, say.
     """

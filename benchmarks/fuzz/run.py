@@ -1,4 +1,4 @@
-"""Damaged files of every format through the decoders: what they end as, in which memory, and what crashes.
+"""Put damaged files of every format through the decoders, and report results, memory and crashes.
 
 python -m benchmarks.fuzz [--files 1000]
 """

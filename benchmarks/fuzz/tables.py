@@ -1,4 +1,4 @@
-"""Tables of docs/benchmarks.md: damaged files of every format through `index` and `search`."""
+"""Make the tables of docs/benchmarks.md about damaged files of every format in `index` and `search`."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Facts about features, and those of real ones that made features are held against: spread, neighbours, recall.
+"""Compare facts about made features with those about real ones: spread, neighbours, recall.
 
 python -m benchmarks.index.feature_facts [ROWS [DIM [SEED]]]; prints JSON
 """

@@ -1,4 +1,4 @@
-"""Figures of an index benchmark that several of its tables name."""
+"""Format figures of an index benchmark that several of its tables name."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ Results = Mapping[str, Any]
 
 
 def count_of(found: Results) -> str:
-    """How many embeddings were measured, and whether they lie close together."""
+    """How many embeddings were measured, and whether they are close together."""
     return f"{found['rows']:,}" + (", crowded" if found["crowded"] else "")
 
 

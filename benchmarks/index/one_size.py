@@ -1,4 +1,4 @@
-"""One size of the index benchmark: features to files, a job from them, its builds measured one after the other."""
+"""Measure one size of the index benchmark: features to files, a job from them, its builds one after the other."""
 
 import os
 import shutil

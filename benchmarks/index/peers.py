@@ -1,4 +1,4 @@
-"""Other indexes over the same vectors and queries, each in a process of its own.
+"""Measure other libraries' indexes over the same vectors and queries, each in a process of its own.
 
 python -m benchmarks.index.peers NAME JOB QUERIES; prints JSON
 """

@@ -1,4 +1,4 @@
-"""The index at 500,000 to 2,000,000 made features, through import, merge and search, with others beside it.
+"""Measure the index at 500,000 to 2,000,000 made features, through import, merge and search, and other libraries.
 
 python -m benchmarks.index [--sizes 500000,1000000,2000000] [--crowded 2000000] [--peers 200000] [--resume]
 """
@@ -61,7 +61,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _begun(arguments: argparse.Namespace, out: Path) -> dict[str, Any]:
-    """The results so far: of an earlier run where that is to be gone on with, else none."""
+    """The results so far: those of an earlier run if it is to be resumed, else none."""
     if arguments.resume and out.is_file():
         kept: dict[str, Any] = json.loads(out.read_text())
         if (kept["dim"], kept["machine"]) != (arguments.dim, machine.machine()):

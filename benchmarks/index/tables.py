@@ -1,4 +1,4 @@
-"""From the results of an index benchmark to tables in Markdown, for the terminal and for docs/benchmarks.md."""
+"""Make tables in Markdown from the results of an index benchmark, for the terminal and for docs/benchmarks.md."""
 
 from collections.abc import Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""What the index was to reach at two million on two cores, and whether it did, from the results of its benchmark."""
+"""Compare the results of the index benchmark with the targets at two million on two cores."""
 
 from collections.abc import Iterator
 from typing import Final

@@ -1,4 +1,4 @@
-"""Where the time of a search goes, part by part, in a process of its own: the real search, with a clock at its joints.
+"""Time the parts of the real search in a process of its own.
 
 python -m benchmarks.parts.once JOB BUILD QUERIES; prints JSON
 """

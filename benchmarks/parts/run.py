@@ -1,4 +1,4 @@
-"""Where the milliseconds of a search go: its parts one by one, and queries in batches, at two million made features.
+"""Measure where the milliseconds of a search go, part by part and in batches, at two million made features.
 
 python -m benchmarks.parts [--sizes 200000,2000000] [--dim 1792] [--docs]
 """

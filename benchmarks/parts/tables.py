@@ -1,4 +1,4 @@
-"""From the results of a benchmark of the parts of a search to tables in Markdown, for the terminal and the page."""
+"""Make tables in Markdown from the results of a benchmark of the parts of a search, for the terminal and the page."""
 
 from collections.abc import Mapping
 from typing import Any

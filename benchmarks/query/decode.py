@@ -1,4 +1,4 @@
-"""What it costs to decode the images of queries in processes of their own: `python -m benchmarks.query.decode`.
+"""Measure what it costs to decode the images of queries in processes of their own: `python -m benchmarks.query.decode`.
 
 Each image is decoded both ways in turn, so that whatever else the machine does hits both; the difference is that of the
 pair. The images are photographs of noise upon soft colours, as JPEGs of three sizes; after the figures comes how long

@@ -1,4 +1,4 @@
-"""A Celery worker with our settings whose one task does nothing: what no task can be faster than.
+"""Run a Celery worker with our settings whose one task does nothing: no task can be faster.
 
 celery -A benchmarks.query.empty_worker worker -P threads -c 1 -Q empty
 """

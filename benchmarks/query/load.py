@@ -1,4 +1,4 @@
-"""Queries sent through a client in one way or another, and how long they took."""
+"""Send queries through a client in several ways, and time them."""
 
 import os
 import statistics

@@ -1,4 +1,4 @@
-"""The whole path of a query: client, broker, Celery, query worker, index, and back, in milliseconds.
+"""Measure the whole path of a query in milliseconds: client, broker, Celery, query worker, index, and back.
 
 python -m benchmarks.query [PHOTOS] [--size 200000] [--dim 1280] [--out FILE] [--docs]
 """

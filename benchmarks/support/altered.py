@@ -1,4 +1,4 @@
-"""Altered copies of indexed photographs, searched for through the client: found or not, how truly, how fast."""
+"""Search for altered copies of indexed photographs through the client, and measure recall and latency."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -94,7 +94,7 @@ def agreement(answer: Answer, truth: Answer) -> tuple[int, int]:
 
 
 def miss(original: Original, answer: Answer, photos: Path) -> dict[str, Any]:
-    """A copy that did not find its original first: which was first instead, paths as they lie below `photos`."""
+    """A copy that did not find its original first: which was first instead, paths as they are below `photos`."""
     rank = rank_of(original.id, answer)
     first = answer.hits[0]
     return {

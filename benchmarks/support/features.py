@@ -1,4 +1,4 @@
-"""Made features that behave like those of a CNN: any number of them, of any dimension, the same for the same seed."""
+"""Make features that behave like those of a CNN: any number, of any dimension, the same for the same seed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,12 +31,12 @@ class Recipe:
     What enters the rectifier is a bias of each dimension, plus the image's class, its group within the class, and
     itself: normal vectors in a space of as many directions, turned at random, whose variance falls with the number of
     the direction as `number ** -decay`, times `1 + (first - 1) / number` for the foremost. Of the variance,
-    `class_share` lies between classes and `group_share` between the groups of a class; an image's own is the rest.
-    There are `classes` and `groups` of sizes that fall by Zipf's law with the exponent `zipf`. The own part is scaled
-    by a factor of the group, log-normal with `looseness` and at most 1.5. Each sixth (`series`) of the classes and of
-    the groups, by size, are series of takes of one thing, as data sets have them: their groups differ by
-    `series_groups` of what others do, their images by `series_own`. After the rectifier comes the power 3/2, for the
-    heavy tail of pooled features, and a gain of each dimension, log-normal with `gain_spread`.
+    `class_share` is between classes and `group_share` between the groups of a class; an image's own is the rest. There
+    are `classes` and `groups` of sizes that fall by Zipf's law with the exponent `zipf`. The own part is scaled by a
+    factor of the group, log-normal with `looseness` and at most 1.5. Each sixth (`series`) of the classes and of the
+    groups, by size, are series of takes of one thing, as data sets have them: their groups differ by `series_groups` of
+    what others do, their images by `series_own`. After the rectifier comes the power 3/2, for the heavy tail of pooled
+    features, and a gain of each dimension, log-normal with `gain_spread`.
 
     A collection of up to FITTED_ROWS is a sample of the one that was fitted to. A larger one has more classes, with as
     many groups and images in each as there; a `crowded` one has the same ones, and more images in each group.

@@ -1,4 +1,4 @@
-"""One step of an index benchmark in a process of its own, so that its memory and its threads are its own.
+"""Run one step of an index benchmark in a process of its own, so that its memory and its threads are its own.
 
 python -m benchmarks.support.job_steps import JOB FOLDER | merge JOB FAMILY RECALL | truth JOB QUERIES |
 search JOB BUILD QUERIES | exact JOB BUILD QUERIES | article JOB BUILD QUERIES; prints JSON

@@ -1,4 +1,4 @@
-"""The machine and the versions that figures belong to, without any name of the machine or of its owner."""
+"""Describe the machine and the versions that figures belong to, without any name of the machine or of its owner."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""Jobs of made features: the features to files, `lookalike import` of them, steps that are measured on a job."""
+"""Make jobs of made features: write features to files, import them, and measure steps on a job."""
 
 import shutil
 from itertools import islice
@@ -17,7 +17,7 @@ FRESH: Final = 800
 
 
 def require_space(folder: Path, rows: int, dim: int) -> None:
-    """Raise UsageError where `folder` has no room for the features and, for a while, a job of them as well."""
+    """Raise UsageError where `folder` has too little space for the features and, for a while, a job of them as well."""
     needed, free = round(rows * dim * 2 * 2.2), shutil.disk_usage(folder).free
     if free < needed:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Commands that are measured while they run: wall time, CPU seconds and peak memory of each worker (Linux)."""
+"""Measure commands while they run: wall time, CPU seconds and peak memory of each worker (Linux)."""
 
 import json
 import os
@@ -86,7 +86,7 @@ def run_module(module: str, *arguments: str | Path, seconds: float | None = None
 
 
 def begin(command: Sequence[str], log: Path) -> "subprocess.Popen[bytes]":
-    """Start `command` where `log` lies, its output added to that."""
+    """Start `command` where `log` is, its output added to that."""
     with open(log, "ab") as file:
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, cwd=log.parent, env=environment()

@@ -21,8 +21,8 @@ Ids = npt.NDArray[np.int64]
 class Queries:
     """`vectors` float32 [q, d]: the `fresh` first are new images, the others altered copies, as many of each cosine.
 
-    `originals` int64 [q - fresh] are the ids of what the copies were made of, `truth` int64 [q, 10] the ten nearest
-    of each query by exact search (empty as long as nobody searched).
+    `originals` int64 [q - fresh] are the ids of what the copies were made of, `truth` int64 [q, 10] the ten nearest of
+    each query by exact search (empty as long as no one searched).
     """
 
     vectors: Floats

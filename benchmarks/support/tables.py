@@ -1,4 +1,4 @@
-"""Tables in Markdown, the head that every run has, and the blocks of docs/benchmarks.md that tables are put into."""
+"""Make tables in Markdown, with the head that every run has, and put them into the blocks of docs/benchmarks.md."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Rows of a table of targets: what was to be reached, of what, what was measured, and whether that is enough."""
+"""Make the rows of a table of targets: the target, the measured value, and whether it is enough."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

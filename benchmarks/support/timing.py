@@ -1,4 +1,4 @@
-"""Latencies of several runs in one figure each, which one bad moment of the machine does not decide."""
+"""Combine the latencies of several runs into one figure, which one bad moment of the machine does not decide."""
 
 import statistics
 from collections.abc import Sequence

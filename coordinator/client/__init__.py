@@ -1,1 +1,1 @@
-"""The client: programs enqueue queries and await hits, and what can be a query."""
+"""The client, which sends queries and awaits hits, and the forms that a query can have."""

@@ -1,4 +1,4 @@
-"""Client: programs enqueue queries and await hits."""
+"""Send queries to the query workers behind a broker, and await their hits."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -26,7 +26,7 @@ from shared.messages.search import MAX_K, Answer, AnsweredBy, Hit, Query, Search
 from shared.messages.tasks import SEARCH_TASK
 from shared.settings import load_settings
 
-# How long a reply may stay out before somebody looks whether there is any worker to give it.
+# How long a reply may take before the client looks whether there is any worker to give it.
 _PATIENCE_SECONDS = 3.0
 _PING_SECONDS = 1.5
 _QUERIES_PER_TASK = 64
@@ -50,11 +50,11 @@ class PendingReply:
     def result(self, timeout: float = 30.0) -> Sequence[Hit]:
         """The hits, best first, waiting up to `timeout` seconds.
 
-        Raises what kept this query from its hits: ImageError for an image that can't be decoded, QueryError for a
-        vector that does not fit, NoIndexYet for a job without an index, AnotherJob from a worker whose job of that name
-        is not the client's, NoWorker when no query worker runs, WorkerFailed when the one that took the query ended,
-        which is seen after some seconds, ReplyTimeout when one runs but was too slow, BrokerUnreachable when the
-        broker went away, BrokerRefuses when it lacks a permission or a setting.
+        Raises the error of this query: ImageError for an image that can't be decoded, QueryError for a vector that does
+        not fit, NoIndexYet for a job without an index, AnotherJob from a worker whose job of that name is not the
+        client's, NoWorker when no query worker runs, WorkerFailed when the one that took the query ended, which is seen
+        after some seconds, ReplyTimeout when one runs but was too slow, BrokerUnreachable when the broker went away,
+        BrokerRefuses when it lacks a permission or a setting.
         """
         return self._client.hits(self.answer(timeout))
 
@@ -69,14 +69,13 @@ class Client:
     """Searches a job through the query workers behind a broker.
 
     `job` is a job's directory, its URL or its id; `broker` a redis:// URL, by default the one of the settings
-    (environment or lookalike.toml). A directory or URL that can be read here means the job in it and no other of its
-    name: `identity` is that job's. An id, or a directory that is not here, means any job of that name that a worker
-    has, `identity` is None, and `PendingReply.answered_by` says which one answered. One client serves one thread; make
-    one for each.
+    (environment or lookalike.toml). A directory or URL that can be read here means exactly the job in it: `identity` is
+    that job's. An id, or a directory that is not here, means any job of that name that a worker has; `identity` is
+    None, and `PendingReply.answered_by` says which one answered. One client serves one thread; create one for each.
     """
 
     reply: type[PendingReply] = PendingReply
-    """What `enqueue` gives for each query."""
+    """The class of the replies that `enqueue` returns."""
 
     def __init__(self, job: str | os.PathLike[str], broker: str | None = None) -> None:
         """Raises BrokerUnreachable when nothing answers, SettingsError when no broker is known, JobError for an id, and
@@ -98,7 +97,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Give the connections back; replies that are still out are given up."""
+        """Close the connections; replies that have not come are given up."""
         for sent in self._out:
             sent.give_up()
         self._out.clear()
@@ -117,9 +116,9 @@ class Client:
         """The `k` images of the job most like `query`, best first; raises as `PendingReply.result` does.
 
         `query` is the path of an image, its encoded bytes, an RGB array uint8 [h, w, 3], or a vector float [d]. With
-        `exact` it is compared with every embedding of the job, without the index. Hits are limited by one of `ids`,
-        the image ids that alone may be found (up to 1,000,000), and `where`, an SQL expression over the metadata of an
-        image such as "width >= 1000 and image_path like '%/cats/%'".
+        `exact` it is compared with every embedding of the job, without the index. One of `ids` and `where` limits the
+        hits: `ids` to these image ids (up to 1,000,000), `where` by an SQL expression over the metadata of an image,
+        such as "width >= 1000 and image_path like '%/cats/%'".
         """
         return self.enqueue([query], k, exact=exact, ids=ids, where=where)[0].result(timeout)
 
@@ -134,8 +133,8 @@ class Client:
     ) -> Sequence[PendingReply]:
         """Send `queries` and return at once, a pending reply for each in the same order; `search` says what they are.
 
-        Many queries share a task. Raises ImageError for a file that can't be read, QueryError for what can't be a
-        query or a filter or a `k` out of range, BrokerUnreachable when the broker does not take them.
+        Many queries share a task. Raises ImageError for a file that can't be read, QueryError for an invalid query or
+        filter or a `k` out of range, BrokerUnreachable when the broker does not take them.
         """
         most = self._settings.max_query_bytes
         made = [as_query(query, most) for query in queries]
@@ -156,7 +155,7 @@ class Client:
     def has_worker(self, node: str | None = None, *, passing: tuple[str, ...] = ()) -> bool:
         """Whether a worker that consumes the query queue answers within 1.5 seconds; `node` asks that one alone.
 
-        Workers whose node name begins like one of `passing` do not count.
+        Workers whose node name begins with one of `passing` do not count.
         """
         return self._broker.has_worker(node, passing=passing)
 
@@ -166,7 +165,7 @@ class Client:
         try:
             result = self._app.send_task(SEARCH_TASK, **options)
         except CONNECTION_ERRORS:
-            # A pooled connection that the broker has dropped since only shows on use; a second try makes a new one.
+            # A pooled connection that the broker has dropped fails only on use; a second try makes a new one.
             try:
                 result = self._app.send_task(SEARCH_TASK, **options)
             except CONNECTION_ERRORS as error:
@@ -176,12 +175,12 @@ class Client:
         return sent
 
     def hits(self, answer: Answer) -> Sequence[Hit]:
-        """The hits of an answer, as callers get them."""
+        """The hits of an answer in the class that callers get."""
         return list(answer.hits)
 
 
 def _identity_of(job: JobDir) -> str | None:
-    """The identity of a job that can be read on this machine; None where only the workers can."""
+    """The identity of a job that can be read on this machine; None if only the workers can read it."""
     try:
         return load_manifest(job).identity if job.spec.is_file() else None
     except (OSError, UsageError):  # No access, or no library for the store: a client need not have either.

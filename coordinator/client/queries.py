@@ -1,4 +1,4 @@
-"""What can be a query: a path, bytes, an RGB array or a vector becomes a message, and messages share tasks."""
+"""Turn a path, bytes, an RGB array or a vector into a query, and group queries into tasks."""
 
 import os
 import stat
@@ -17,7 +17,7 @@ _BYTES_PER_TASK = 4 << 20
 
 
 def as_query(query: Queryable, max_bytes: int = MAX_IMAGE_BYTES) -> Query:
-    """The query that a path, encoded bytes, an RGB array uint8 [h, w, 3] or a vector float [d] stands for.
+    """The query for a path, encoded bytes, an RGB array uint8 [h, w, 3] or a vector float [d].
 
     A path may be a URL, or name an image in an archive, `photos.tar::a/b.jpg`, as hits do.
 
@@ -50,7 +50,7 @@ def _image_at(path: str | os.PathLike[str], max_bytes: int) -> bytes:
     if isinstance(path, str) and is_file_uri(path):
         path = to_os_path(path)
     try:
-        # Without waiting: opening a pipe would, until somebody writes to it.
+        # Opening must not wait, as it would for a pipe that no process writes to.
         with open(
             os.path.expanduser(path), "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)
         ) as file:
@@ -74,7 +74,7 @@ def _require_size(size: int, max_bytes: int, which: str) -> None:
 
 
 def _as_ppm(image: np.ndarray) -> bytes:
-    """The plainest lossless image file there is: a client needs no image library to write it."""
+    """The image as PPM, the simplest lossless format: a client needs no image library to write it."""
     height, width, _ = image.shape
     return f"P6 {width} {height} 255\n".encode() + np.ascontiguousarray(image).tobytes()
 

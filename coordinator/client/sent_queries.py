@@ -1,4 +1,4 @@
-"""Queries that were sent in one task: the first caller who asks waits for their answers."""
+"""Await the answers of queries that were sent in one task; the first caller who asks waits for all."""
 
 import contextlib
 import time
@@ -27,13 +27,13 @@ from shared.messages.search import Answer, AnsweredBy, reply_from_json
 from shared.messages.tasks import QUERY_QUEUE
 from shared.settings import Settings
 
-# How long a reply may stay out before somebody looks whether there is any worker to give it.
+# How long a reply may take before the client looks whether there is any worker to give it.
 _PATIENCE_SECONDS = 3.0
 _PING_SECONDS = 1.5
 
 
 class QueryBroker:
-    """What the broker and its query workers say of tasks that were sent. `app` is Celery's."""
+    """Ask the broker and its query workers about tasks that were sent. `app` is Celery's."""
 
     def __init__(self, app: Any, settings: Settings) -> None:
         self._app, self._settings = app, settings
@@ -44,7 +44,7 @@ class QueryBroker:
         return redacted(self._settings.broker_url or "")
 
     def unreachable(self, error: Exception) -> BrokerError:
-        """What to raise for an error of the broker: BrokerRefuses where waiting would change nothing."""
+        """The error to raise for an error of the broker: BrokerRefuses if waiting would change nothing."""
         if (reason := permanent(error)) is not None:
             return refused(self._settings, reason)
         return BrokerUnreachable(
@@ -54,7 +54,7 @@ class QueryBroker:
     def has_worker(self, node: str | None = None, *, passing: tuple[str, ...] = ()) -> bool:
         """Whether a worker that consumes the query queue answers within 1.5 seconds; `node` asks that one alone.
 
-        Workers whose node name begins like one of `passing` do not count.
+        Workers whose node name begins with one of `passing` do not count.
         """
         asked = {"destination": [node], "limit": 1} if node else {}
         try:
@@ -65,7 +65,7 @@ class QueryBroker:
         return any(queue["name"] == QUERY_QUEUE for queues in staying for queue in queues)
 
     def nobody_takes(self, task_id: str) -> bool:
-        """Whether a message still waits and no worker says that it will come to it.
+        """Whether a message still waits and no worker says that it will take it.
 
         A worker that has taken it may be too busy to answer: loading a model keeps Python's lock for seconds.
         """
@@ -77,7 +77,7 @@ class QueryBroker:
         return waits and not self.has_worker()
 
     def is_lost(self, task_id: str) -> bool:
-        """Whether the worker that took a message ended with it; see `coordinator.client.lost_query`."""
+        """Whether the worker that took a message has ended; see `coordinator.client.lost_query`."""
         try:
             return is_lost(self._app, self._settings, task_id)
         except CONNECTION_ERRORS as error:
@@ -85,7 +85,9 @@ class QueryBroker:
 
 
 class SentQueries:
-    """One task under way, shared by the replies of its queries; `done` is told when nothing of it is out any more."""
+    """One task under way, shared by the replies of its queries; `done` is called when nothing of it is pending any
+    more.
+    """
 
     def __init__(
         self, broker: QueryBroker, result: "AsyncResult[Any]", queries: int, done: "Callable[[SentQueries], None]"
@@ -117,14 +119,14 @@ class SentQueries:
         return self._answers[0].answered_by if self._answers else None
 
     def give_up(self) -> None:
-        """Drop the result while its broker is there: Celery's result complains at exit if it outlives it."""
+        """Drop the result while its broker connection exists: a Celery result that outlives it complains at exit."""
         if self._result is not None:
             with contextlib.suppress(*CONNECTION_ERRORS, RuntimeError):
                 self._result.forget()
             self._result = None
 
     def _awaited(self, result: "AsyncResult[Any]", timeout: float) -> Any:
-        """What the task returned; looks for a worker when it takes long."""
+        """What the task returned; looks for a worker if it takes long."""
         deadline = time.monotonic() + timeout
         nobody = False
         try:
@@ -133,7 +135,7 @@ class SentQueries:
                 try:
                     return result.get(timeout=max(0.01, min(left, _PATIENCE_SECONDS)))
                 except CeleryTimeout:
-                    # Asked twice: a worker that reads a very large message does not answer meanwhile.
+                    # It asks twice: a worker that reads a very large message does not answer meanwhile.
                     nobody = self._broker.nobody_takes(self.task_id) and self._broker.nobody_takes(self.task_id)
                     if left <= _PATIENCE_SECONDS:
                         break
@@ -146,7 +148,7 @@ class SentQueries:
             raise self._broker.unreachable(error) from None
         except LookalikeError:
             raise
-        except Exception as error:  # What the task raised, as Celery rebuilds it: any class at all.
+        except Exception as error:  # The error of the task, as Celery rebuilds it, can be of any class.
             raise WorkerFailed(f"The query worker failed: {error}. Its log says where.") from None
         if nobody:
             raise NoWorker(

@@ -1,1 +1,1 @@
-"""The commands: one file for each, which parses, calls and shows."""
+"""The commands of `lookalike`: one file for each, which parses, calls and shows."""

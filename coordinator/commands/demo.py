@@ -1,4 +1,4 @@
-"""The demo: real photographs from installed packages, indexed, then found again from altered copies."""
+"""The command `lookalike demo`: index real photographs from installed packages, and find them from altered copies."""
 
 import json
 import os
@@ -37,7 +37,7 @@ _WAIT_SECONDS = 120.0
 
 @dataclass(frozen=True, slots=True)
 class DemoPhotos:
-    """What was cut: photos in `folder`, from how many photographs, and queries with the original of each."""
+    """The photos in `folder`, the number of photographs that they were cut from, and queries with their originals."""
 
     folder: Path
     photos: int
@@ -78,9 +78,9 @@ class DemoResult:
 
 
 def cut_photos(directory: Path) -> DemoPhotos:
-    """Make the demo's photos and queries under `directory`, or check that they are there.
+    """Create the demo's photos and queries under `directory`, or check that they are there.
 
-    A process of its own does it: the coordinator opens no image. Raises SourceError with the reason it gives.
+    A process of its own does this: the coordinator opens no image. Raises SourceError with the reason that it gives.
     """
     directory.mkdir(parents=True, exist_ok=True)
     command = module_command("workers.evaluate.demo_photos", directory, "--json")
@@ -98,7 +98,9 @@ def cut_photos(directory: Path) -> DemoPhotos:
 def find_again(
     directory: Path, job: JobDir, cut: DemoPhotos, client: Client, progress: Progress, searched: Callable[[int], None]
 ) -> DemoResult:
-    """Search with every altered copy, measure, and write the contact sheet. `searched` is told how many are done."""
+    """Search with every altered copy, measure, and write the contact sheet. `searched` is called with the number
+    done.
+    """
     answers = _answers(client, cut.queries, exact=False, searched=searched)
     truth = _answers(client, cut.queries, exact=True, searched=lambda count: None)
     agreed = sum(len(_ids(answer) & _ids(exact)) for answer, exact in zip(answers, truth, strict=True))
@@ -202,7 +204,7 @@ def demo(
 
 
 def demo_view(cut: DemoPhotos, result: DemoResult, progress: Progress) -> RenderableType:
-    """What the demo prints at its end."""
+    """The result that the demo prints at its end."""
     table = Table(title="Altered copies that found their original", title_justify="left", title_style="bold", box=None)
     table.add_column("alteration")
     for heading in ("copies", "found first", "accuracy@10"):

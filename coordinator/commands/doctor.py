@@ -46,7 +46,7 @@ def doctor(
     sniff: Sniff = False,
     as_json: Json = False,
 ) -> None:
-    """Say whether a job would run here, and what SOURCE would take: a line for each thing that is looked at."""
+    """Say whether a job would run here, and how long SOURCE would take, with a line for each check."""
     choice = Choice(tuple(exclude or ()), tuple(include or ()), sniff)
     if choice and source is None:
         raise UsageError(

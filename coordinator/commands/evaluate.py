@@ -1,4 +1,4 @@
-"""The command `lookalike evaluate`: what the promoted build of a job does, measured by a process of its own."""
+"""The command `lookalike evaluate`: measure the promoted build of a job in a process of its own."""
 
 import json
 from collections.abc import Callable
@@ -65,7 +65,7 @@ def _checked_plot(plot: Path) -> Path:
 
 
 def evaluation_path(job: JobDir) -> Path:
-    """Where an evaluation is kept: beside the job, as the job itself may be read-only and holds none but its files."""
+    """The file of an evaluation: beside the job, as the job itself may be read-only and holds only its own files."""
     return job.jobs_root / f"{job.job_id}-evaluation.json"
 
 
@@ -80,10 +80,11 @@ def _keep(job: JobDir, evaluation: dict[str, Any]) -> None:
 
 
 def run_evaluation(job: JobDir, queries: int, plot: Path | None, told: Callable[[str, float], None]) -> dict[str, Any]:
-    """Have a process of its own measure the promoted build: the coordinator reaches no FAISS, and memory is its own.
+    """Measure the promoted build in a process of its own: the coordinator imports no FAISS, and memory is measured
+    alone.
 
-    `told` gets each phase and how much of it is done. Raises the error that the process names, or JobError with the
-    end of what it said where it ended without.
+    `told` gets each phase and how much of it is done. Raises the error that the process reports, or JobError with the
+    end of its output if it ended without one.
     """
     return stage.result_of(
         "workers.evaluate.report",

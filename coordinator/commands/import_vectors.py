@@ -1,4 +1,4 @@
-"""The command `lookalike import`: vectors that were made elsewhere become a job, and its index is built."""
+"""The command `lookalike import`: make a job from vectors that were made elsewhere, and build its index."""
 
 from pathlib import Path
 from typing import Annotated
@@ -40,7 +40,9 @@ def import_(
     recall: Recall = None,
     index_memory: IndexMemory = None,
 ) -> None:
-    """Make JOB from vectors, embedding nothing, and build its index; the same command again goes on where it stood."""
+    """Make JOB from vectors, embedding nothing, and build its index; the same command again continues where it
+    stood.
+    """
     directory, typed = JobDir.at(job), Typed(index, recall, index_memory)
     settings = load_settings().changed(broker_url=broker, partition_size=partition_size)
     asked = Asked(embeddings, directory, settings, column, path_column, model_name, partition_size, typed)

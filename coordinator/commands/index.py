@@ -1,4 +1,4 @@
-"""The command `lookalike index`: make a job or go on with one, until its index is promoted."""
+"""The command `lookalike index`: create or resume a job, until its index is promoted."""
 
 from pathlib import Path
 from typing import Annotated
@@ -81,7 +81,7 @@ def index(
     ] = False,
     sniff: Sniff = False,
 ) -> None:
-    """Embed all images of SOURCE into JOB and build its index; the same command again goes on where it stood."""
+    """Embed all images of SOURCE into JOB and build its index; the same command again continues where it stood."""
     directory = JobDir.at(job)
     settings = load_settings().changed(
         broker_url=broker,
@@ -111,7 +111,7 @@ def index_job(
     typed_broker: str | None = None,
     moved: bool = False,
 ) -> Progress:
-    """What `index` does, also for the demo; returns the progress at the end.
+    """Do what `index` does, also for the demo; returns the progress at the end.
 
     The arguments are those of `index_run.Asked`; `typed_broker` is the --broker of the command.
     """

@@ -1,4 +1,4 @@
-"""The command `lookalike pack`: many small image files become a few hundred tars."""
+"""The command `lookalike pack`: put many small image files into a few hundred tars."""
 
 import shlex
 from collections.abc import Iterator
@@ -60,7 +60,7 @@ def pack(
     include: Include = None,
     sniff: Sniff = False,
 ) -> None:
-    """Pack the images of SOURCE into a few tars in DIR; the same command again goes on after the last whole tar."""
+    """Pack the images of SOURCE into a few tars in DIR; the same command again continues after the last whole tar."""
     place = PackDir.at(directory)
     asked = Asked(longest, quality, images_per_tar, None if tar_bytes is None else _tar_bytes(tar_bytes), webdataset)
     choice = Choice(tuple(exclude or ()), tuple(include or ()), sniff)

@@ -1,4 +1,4 @@
-"""The command `lookalike search`: images or vectors become queries, and the hits of each are shown."""
+"""The command `lookalike search`: send images or vectors as queries, and show the hits of each."""
 
 import os
 from collections.abc import Sequence
@@ -101,7 +101,7 @@ def _whom_for(settings: Settings) -> str:
 
 
 def _queryable(job: JobDir, image: str) -> Queryable:
-    """What was typed as a query image: as `show` does, a number is the id of an image of the job."""
+    """The query for an IMAGE that was typed; as in `show`, a number is the id of an image of the job."""
     if not is_image_id(image):
         return image
     if os.path.exists(image):
@@ -117,7 +117,7 @@ def _queryable(job: JobDir, image: str) -> Queryable:
 def answers_of(
     client: Client, queries: Sequence[Queryable], k: int, exact: bool, filter: Filter | None, timeout: float
 ) -> list[Answer]:
-    """An answer for each query in order; one that can't be read or answered has its error in its answer."""
+    """An answer for each query in order; a query that can't be read or answered has its error there."""
     answers: list[Answer] = []
     pending = []
     for query in queries:
@@ -153,7 +153,7 @@ def vectors_in(path: Path) -> list[tuple[str, Queryable]]:
 
 
 def ids_in(path: Path) -> np.ndarray:
-    """The image ids of a text file, one a line, int64 [n]; raises QueryError for a line that is none."""
+    """The image ids of a text file, one a line, int64 [n]; raises QueryError for a line that is no id."""
     try:
         lines = expanded(path).read_text("utf-8").split("\n")
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""The commands that become a service: `lookalike worker` and `lookalike flower` turn into a process of Celery's."""
+"""The commands `lookalike worker` and `lookalike flower`, which turn into a process of Celery or Flower."""
 
 import errno
 import os
@@ -89,7 +89,9 @@ def flower(
 
 
 def _reached(jobs_root: Path) -> Path:
-    """The jobs root as every process names it; UsageError when it is not here, StoreError when its store is not."""
+    """The jobs root as every process names it; UsageError when it does not exist, StoreError when its store does not
+    answer.
+    """
     if isinstance(jobs_root, StorePath):
         with suppress(FileNotFoundError):  # A store has no empty directories: the first job makes its root.
             jobs_root.names()
@@ -100,13 +102,13 @@ def _reached(jobs_root: Path) -> Path:
 
 
 def _require_free(address: str, port: int) -> None:
-    """Raise LookalikeError when nobody could listen there: Flower itself would end with a traceback."""
+    """Raise LookalikeError when the address is not free: Flower itself would end with a traceback."""
     try:
         family, kind, protocol, _, place = socket.getaddrinfo(
             address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         with socket.socket(family, kind, protocol) as listener:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # As Flower's server does.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # Flower's server does the same.
             listener.bind(place)
             listener.listen()
     except (OSError, UnicodeError) as error:

@@ -1,4 +1,4 @@
-"""The command `lookalike status`: how far a job is, once or again and again."""
+"""The command `lookalike status`: show how far a job is, once or repeatedly."""
 
 from collections.abc import Iterator
 from typing import Annotated
@@ -27,7 +27,7 @@ def status(
         typer.Option("--broker", metavar="URL", help="Redis that knows who works; left out: the embedded one, if up."),
     ] = None,
 ) -> None:
-    """Say how far a job is, from its directory alone, and who is at work on it, if a broker answers."""
+    """Say how far a job is, from its directory alone, and which workers are at work on it, if a broker answers."""
     if watch and as_json:
         raise UsageError("--watch and --json don't go together: run `status --json` again and again instead.")
     directory = JobDir.at(job)
@@ -39,14 +39,17 @@ def status(
     if as_json:
         terminal.show_json(progress.to_json() | {"broker": found.to_json()})
         return
-    for line in [*job_view.status_lines(progress), *job_view.at_work_lines(found, reader.job.manifest.partition_count)]:
+    for line in [
+        *job_view.status_lines(progress),
+        *job_view.activity_lines(found, reader.job.manifest.partition_count),
+    ]:
         out.print(line)
 
 
 def _frames(job: JobDir, reader: ProgressReader, settings: Settings) -> Iterator[tuple[RenderableType, str]]:
-    """What `status --watch` shows, a view and a line, until the job is done."""
+    """The frames of `status --watch`, a view and a line, until the job is done."""
     while not (progress := reader.read()).index_is_current:
-        lines = job_view.at_work_lines(
+        lines = job_view.activity_lines(
             activity.look(job, reader.job.manifest.identity, settings), reader.job.manifest.partition_count
         )
         line = " · ".join([job_view.one_line(progress), *(" ".join(line.split()) for line in lines)])

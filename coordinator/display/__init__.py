@@ -1,1 +1,1 @@
-"""What a person sees: the terminal, a job, its hits, checks and measurements as text."""
+"""The output for people: the terminal, and a job, its hits, checks and measurements as text."""

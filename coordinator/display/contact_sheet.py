@@ -34,7 +34,7 @@ def write_contact_sheet(path: Path, title: str, rows: Sequence[SheetRow], summar
     """Write the page `path` with a row for each query, under the figures of `summary` (name, value), and return it.
 
     Images are referenced by addresses relative to the page's folder, so the page stays small, and moves together with
-    them. It holds no script and loads nothing else. Raises UsageError where there is no row, and OSError as the file
+    them. It holds no script and loads nothing else. Raises UsageError if there is no row, and OSError as the file
     system gives it.
     """
     if not rows:

@@ -1,4 +1,4 @@
-"""An evaluation as a table: what was measured on a job, beside what the article claims."""
+"""Show an evaluation as a table: what was measured on a job, beside what the article claims."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from rich.text import Text
 from shared.text import duration, size
 
 _NOT_KNOWN = "not recorded"
-# The claims of the article that the project grew from; it states them for 2,000,000 images, and not for which machine.
+# The claims of the article that the project grew from; it states them for 2,000,000 images and names no machine.
 _CLAIMED = {"images": "2,000,000", "build": "82 min", "latency": "18 ms", "accuracy": "97.8 %"}
 
 

@@ -1,4 +1,4 @@
-"""The hits of queries as a table, as lines and as JSON."""
+"""Show the hits of queries as a table, as lines and as JSON."""
 
 from collections.abc import Sequence
 
@@ -30,7 +30,7 @@ def hits_text(hits: Sequence[Hit], title: str) -> Text:
 
 
 def fewer_line(answers: Sequence[Answer], k: int, filtered: bool) -> str:
-    """That there are fewer hits than the `k` asked for, and why; "" where none was answered with fewer."""
+    """A line that says that there are fewer hits than the `k` asked for, and why; "" if every query has `k` hits."""
     fewer = [len(answer.hits) for answer in answers if answer.error is None and len(answer.hits) < k]
     if not fewer:
         return ""
@@ -62,7 +62,7 @@ def _search_object(query: str, answer: Answer) -> dict[str, object]:
 
 
 def by_name_line(answers: Sequence[Answer]) -> str:
-    """Which job answered, for a search that knew only the job's name; "" when no answer says it."""
+    """A line that says which job answered a search that knew only the job's name; "" when no answer says it."""
     found = sorted({f"{one.job} (by {one.worker})" for answer in answers if (one := answer.answered_by) is not None})
     if not found:
         return ""

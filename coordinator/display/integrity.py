@@ -1,4 +1,4 @@
-"""What a person, or a program, reads of a verification and of a repair: lines and one JSON object."""
+"""Show a verification and a repair as lines and as one JSON object."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -9,7 +9,7 @@ from shared.errors.remedy import Remedy
 
 
 def verdict_line(checked: Checked, job: str) -> str:
-    """What `verify` says at its end."""
+    """The last line of `verify`."""
     counts = [f"{checked.found[kind]:,} {kind}" for kind in (Kind.DAMAGE, Kind.UNREAD, Kind.LEFTOVER)]
     told = ", ".join(text for text in counts if not text.startswith("0 "))
     mend = f"; mend it with {command(Remedy('repair', job))}" if checked.mendable and not checked.whole else ""
@@ -32,7 +32,7 @@ def verify_json(job: str, checked: Checked, findings: Sequence[Finding]) -> dict
 def repaired_line(
     mended: int, left: int, checked: Checked, job: str, *, dry_run: bool, maker: Literal["import", "index"] = "index"
 ) -> str:
-    """What `repair` says at its end; `maker` made the job."""
+    """The last line of `repair`; `maker` made the job."""
     if not mended and not left:
         return f"{checked_line(checked)}: there is nothing to mend"
     what = f"{mended:,} {'would be ' if dry_run else ''}mended"

@@ -1,4 +1,4 @@
-"""What a person sees of a job: lines and a live view, as text and rich objects; printing is the CLI's."""
+"""Show a job as lines and as a live view, in text and Rich objects; the command line prints them."""
 
 import shlex
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from coordinator.display.remedies import command, typed
-from coordinator.jobs.activity import AtWork
+from coordinator.jobs.activity import Activity
 from coordinator.jobs.progress import Progress
 from coordinator.jobs.reconcile import Look
 from shared.broker.lease import COPIES
@@ -23,9 +23,10 @@ def partitions_line(progress: Progress) -> str:
 
 
 def activity(look: Look, broker: str = "") -> str:
-    """What goes on while no rate is known; `broker` names the one that was given, and by what.
+    """What happens while no rate is known; `broker` names the broker that was given, and what gave it.
 
-    It is named at each wait: a REDIS_URL may be that of another project, whose broker answers, and nobody comes.
+    Each wait names the broker: a REDIS_URL may belong to another project, whose broker answers but has no workers of
+    ours.
     """
     if look.broker_error is not None:
         which = f"the broker {broker}" if broker else "the broker"
@@ -55,7 +56,7 @@ def rate_line(progress: Progress) -> str:
 
 
 def one_line(progress: Progress, activity: str | None = None) -> str:
-    """A job's progress in one line, for logs and pipes; `activity` stands in while no rate is known."""
+    """A job's progress in one line, for logs and pipes; `activity` takes the place of the rate while none is known."""
     state = (
         activity
         if activity and progress.images_per_second is None and not progress.index_is_current
@@ -68,7 +69,8 @@ def one_line(progress: Progress, activity: str | None = None) -> str:
 
 
 def live_view(progress: Progress, doing: str, more: Sequence[str] = ()) -> RenderableType:
-    """The view that `index` and `status --watch` keep on the screen; `doing` stands in while no rate is known.
+    """The view that `index` and `status --watch` keep on the screen; `doing` takes the place of the rate while none is
+    known.
 
     `more` are lines below it.
     """
@@ -85,7 +87,7 @@ def live_view(progress: Progress, doing: str, more: Sequence[str] = ()) -> Rende
 
 
 def status_lines(progress: Progress) -> list[str]:
-    """What `status` says of a job, a line each."""
+    """The lines that `status` prints about a job."""
     images = f"{progress.listed:,} listed, {progress.embedded:,} embedded, {progress.failed:,} failed"
     return [
         f"job         {progress.job}",
@@ -97,8 +99,8 @@ def status_lines(progress: Progress) -> list[str]:
     ]
 
 
-def at_work_lines(at_work: AtWork, partitions: int) -> list[str]:
-    """What the broker says of a job of so many partitions, a line each; one line when it does not answer."""
+def activity_lines(at_work: Activity, partitions: int) -> list[str]:
+    """The lines that say what the broker knows of a job of so many partitions; one line if it does not answer."""
     if at_work.error is not None:
         return [f"broker      {at_work.error}; what workers hold is not known"]
     held = [f"{_held(holder.what, partitions)}: {holder.owner}" for holder in at_work.holders]
@@ -108,7 +110,7 @@ def at_work_lines(at_work: AtWork, partitions: int) -> list[str]:
 
 
 def _held(what: str, partitions: int) -> str:
-    """What a lease is on; a partition as Flower counts it for people, from 1."""
+    """What a lease is on; a partition is counted from 1, as in Flower."""
     if what == COPIES:
         return "altered copies"
     return f"partition {int(what) + 1:,} of {partitions:,}" if what.isdigit() else what
@@ -130,7 +132,7 @@ def index_line(progress: Progress) -> str:
 
 
 def finished_lines(progress: Progress, job: str) -> list[str]:
-    """What `index` says at its end: what was built, and how to search it."""
+    """The last lines of `index`: what was built, and how to search it."""
     failed = f", {progress.failed:,} failed (each with its reason in {job}/errors/)" if progress.failed else ""
     return [
         f"{progress.embedded:,} of {progress.listed:,} images embedded{failed}",

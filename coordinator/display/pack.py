@@ -1,4 +1,4 @@
-"""How far a pack is: counts as its process tells them, the rate of the last minute, the time left."""
+"""Show how far a pack is: the counts of its process, the rate of the last minute, the time left."""
 
 import time
 from collections import deque
@@ -47,7 +47,7 @@ class PackProgress:
 
 @dataclass(slots=True)
 class PackPace:
-    """Turns the counts of a pack, as they come, into its progress."""
+    """Turn the counts of a pack, as they come, into its progress."""
 
     listed: int
     now: Callable[[], float] = time.monotonic

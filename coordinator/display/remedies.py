@@ -1,4 +1,4 @@
-"""What people type to mend something: remedies of errors as commands of the shell, and the sentences with them."""
+"""Turn the remedies of errors into commands for the shell, and into the sentences with them."""
 
 import shlex
 from collections.abc import Mapping
@@ -7,17 +7,19 @@ from typing import Final
 from shared.errors import LookalikeError
 from shared.errors.remedy import Remedy, with_remedy
 
-# What stands where a command needs a word that is not known.
+# The words for arguments of a command that are not known.
 _JOB: Final = "JOB"
 
 
 def typed(error: Exception | str) -> str:
-    """The sentence of an error for who types commands; a text, and what an error of others says, stay as they are."""
+    """The sentence of an error for the terminal; a text, and the message of an error that is not ours, stay as they
+    are.
+    """
     return with_remedy(error.found, error.remedy, command) if isinstance(error, LookalikeError) else str(error)
 
 
 def command(remedy: Remedy) -> str:
-    """What to type for the action of a remedy, as it stands in a sentence."""
+    """The command for the action of a remedy, as written in a sentence."""
     options = (" and " if remedy.action == "option" else " ").join(
         " ".join([f"--{name.replace('_', '-')}", *([_word(value)] if value else [])])
         for name, value in remedy.given.items()
@@ -35,7 +37,7 @@ def _arguments(remedy: Remedy) -> list[str]:
     job = _word(remedy.job) if remedy.job else _JOB
     given: Mapping[str, str] = remedy.given
     if remedy.action in ("index", "import", "pack"):
-        # The same command as before goes on; who typed it has it.
+        # The same command as before continues, and the user has it already.
         return [_word(given["source"]), job] if "source" in given else []
     if remedy.action == "worker":
         return [given["role"]] if "role" in given else []

@@ -1,4 +1,4 @@
-"""The terminal: what is typed there, what is shown there, and how a command ends. The only module that prints."""
+"""Run commands on a terminal: show progress and results, and end in order. This is the only module that prints."""
 
 import json
 import os
@@ -30,8 +30,8 @@ from shared.job.directory import JobDir
 from shared.job.opened import open_job
 
 
-# What is printed holds paths and log lines: nothing in them may be taken for markup or an emoji's name.
-# Nor may a name in it move the cursor or colour the rest.
+# The output holds paths and log lines: nothing in them may be taken for markup or an emoji's name, and no name in them
+# may move the cursor or colour the rest.
 class _Console(Console):
     def print(self, *objects: Any, **options: Any) -> None:
         super().print(*(_printable(thing) for thing in objects), **options)
@@ -53,22 +53,22 @@ LINE_SECONDS = 10.0
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM, which is to end as orderly as Ctrl-C does."""
+    """SIGTERM, which ends a command as orderly as Ctrl-C does."""
 
 
 def show_json(table: Any) -> None:
-    """Print what a program reads, on stdout."""
+    """Print an object for programs on stdout."""
     print(json.dumps(table, indent=2, default=str))
 
 
 def write_bytes(data: bytes) -> None:
-    """Write what is no text to stdout."""
+    """Write bytes to stdout."""
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
 
 
 class _Now:
-    """A text of now, made anew whenever it is shown."""
+    """A text that is computed each time it is shown."""
 
     def __init__(self, text: Callable[[], str]) -> None:
         self._text = text
@@ -78,7 +78,7 @@ class _Now:
 
 
 def waiting(what: str) -> Status | Waiting:
-    """Tell `what` is waited for while the block runs: on a terminal at once, elsewhere in a line after two seconds."""
+    """Show `what` the block waits for while it runs: on a terminal at once, elsewhere in a line after two seconds."""
     return err.status(what) if err.is_terminal else Waiting(what, err.print)
 
 
@@ -88,7 +88,7 @@ def checking(checked: Checked) -> Iterator[Callable[[str], None]]:
     status = err.status(_Now(lambda: f"Checking … {findings.checked_line(checked)}"))
 
     def say(line: str) -> None:
-        status.stop()  # On a terminal, both streams go to the same lines.
+        status.stop()  # On a terminal, both streams share the lines.
         out.print(line)
         status.start()
 
@@ -97,20 +97,23 @@ def checking(checked: Checked) -> Iterator[Callable[[str], None]]:
 
 
 def how_to_go_on() -> str:
-    """A line with the command as it was typed, to be typed again; a password in a broker's URL is left out."""
+    """A line with the command as it was typed, so that it can be typed again, without the password of a broker's
+    URL.
+    """
     typed = shlex.join(["lookalike", *(redacted(word) if "://" in word else word for word in sys.argv[1:])])
     return f"Go on with:  {typed}"
 
 
 @contextmanager
 def telling(what: str, *, silent: bool) -> Iterator[tuple[Callable[[RenderableType], None], Callable[[str], None]]]:
-    """Show on a terminal what is going on while the block runs; yields a function that prints on stdout, nothing if
-    `silent`, and one that says what is going on now."""
+    """Show on a terminal what happens while the block runs. Yields a function that prints on stdout (nothing if
+    `silent`), and one that says what happens now.
+    """
     status = err.status(what)
 
     def say(line: RenderableType) -> None:
         if not silent:
-            status.stop()  # On a terminal, both streams go to the same lines.
+            status.stop()  # On a terminal, both streams share the lines.
             out.print(line)
             status.start()
 
@@ -119,7 +122,7 @@ def telling(what: str, *, silent: bool) -> Iterator[tuple[Callable[[RenderableTy
 
 
 def columns() -> int | None:
-    """How wide the terminal is that stdout goes to; None where it goes elsewhere."""
+    """How wide the terminal of stdout is; None if stdout is no terminal."""
     return out.width if out.is_terminal else None
 
 
@@ -139,7 +142,7 @@ def watch(frames: Iterator[tuple[RenderableType, str]], seconds: float) -> None:
 def follow(frames: Iterable[tuple[RenderableType, str]], stopping: str) -> None:
     """Show each frame as it comes: the view on a terminal, its line every ten seconds elsewhere.
 
-    `stopping` is said at Ctrl-C, before the frames end.
+    `stopping` is printed at Ctrl-C, before the frames end.
     """
     shown = -LINE_SECONDS
     live = Live(console=err, auto_refresh=False, transient=True) if err.is_terminal else None
@@ -158,7 +161,7 @@ def follow(frames: Iterable[tuple[RenderableType, str]], stopping: str) -> None:
 
 @contextmanager
 def ending_in_order(last_words: Callable[[], list[str]]) -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into an orderly end that prints `last_words`, asked for then; exit status 130."""
+    """Turn Ctrl-C and SIGTERM into an orderly end that calls `last_words` and prints the result; exit status 130."""
 
     def terminate(number: int, frame: FrameType | None) -> None:
         raise _Terminated
@@ -176,7 +179,7 @@ def ending_in_order(last_words: Callable[[], list[str]]) -> Iterator[None]:
 
 @contextmanager
 def interruptible(job: JobDir) -> Iterator[None]:
-    """Have Ctrl-C and SIGTERM end work on a job in order, saying what is safe and how to go on; exit status 130."""
+    """Let Ctrl-C and SIGTERM end work on a job in order, and say what is safe and how to continue; exit status 130."""
 
     def last_words() -> list[str]:
         if not job.spec.is_file():
@@ -194,7 +197,7 @@ def run(app: Callable[..., Any]) -> None:
         if isinstance(stream, TextIOWrapper):  # A path that the terminal's encoding can't show is no reason to fail.
             stream.reconfigure(errors="backslashreplace")
     try:
-        # Typer turns Ctrl-C, like the end that `--help` makes, into the status that it returns.
+        # Typer turns Ctrl-C, and the end after `--help`, into the status that it returns.
         status = app(prog_name="lookalike", standalone_mode=False)
     except UsageError as error:
         err.print(f"lookalike: {typed(error)}", markup=False)
@@ -205,11 +208,11 @@ def run(app: Callable[..., Any]) -> None:
     except (KeyboardInterrupt, typer.Abort):
         err.print("Interrupted.")
         raise SystemExit(130) from None
-    except typer.TyperException as error:  # What the parser refuses; it knows how to say it.
+    except typer.TyperException as error:  # An error of the parser, which knows how to show it.
         error.show()  # type: ignore[attr-defined]  # Typer keeps the class that has it private.
         raise SystemExit(2) from None
     except BrokenPipeError:
-        # Whoever read our output has gone, as `head` does; Python's own flush at exit must not complain again.
+        # The reader of our output has gone, as `head` does; Python's own flush at exit must not complain again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What a command waits for, told where no terminal shows it: one line, once the waiting has taken a while."""
+"""Say in one line what a command waits for, once the wait has taken a while and no terminal shows it."""
 
 import threading
 from collections.abc import Callable
@@ -8,9 +8,9 @@ SECONDS = 2.0
 
 
 class Waiting:
-    """Use as a context manager around what may take long; `say` gets the text of now, once, after `SECONDS`.
+    """Use as a context manager around what may take long; `say` gets the current text once, after `SECONDS`.
 
-    What ends earlier says nothing, so the output of a quick command stays as it is.
+    A wait that ends earlier says nothing, so the output of a quick command stays as it is.
     """
 
     def __init__(self, what: str, say: Callable[[str], None], seconds: float = SECONDS) -> None:
@@ -27,7 +27,7 @@ class Waiting:
 
     def __exit__(self, *raised: object) -> None:
         self._timer.cancel()
-        with self._lock:  # A line that is being printed is printed to its end, and none comes after this.
+        with self._lock:  # A line that is being printed is finished, and none comes after this.
             self._ended = True
 
     def update(self, what: str) -> None:

@@ -1,1 +1,1 @@
-"""What `doctor` checks before a job runs, the sample that it times, and what follows from it."""
+"""The checks of `doctor` before a job runs, the sample that it times, and the estimate from it."""

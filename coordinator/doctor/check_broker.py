@@ -1,4 +1,4 @@
-"""Checks of the broker: whether it answers, how fast, and whether it may drop what it was given."""
+"""Check the broker: whether it answers, how fast, and whether it may drop what it was given."""
 
 import shlex
 import statistics
@@ -21,7 +21,7 @@ from shared.errors import LookalikeError
 from shared.settings import Settings
 from shared.text import size
 
-# What a connection waits for at most, and a little: the sentence of a broker that is away says more than ours.
+# The longest wait of a connection, and a little more: the sentence about a broker that is away says more than ours.
 ASK_SECONDS = 12.0
 _FAILURES: tuple[type[Exception], ...] = (*CONNECTION_ERRORS, OSError)
 _ROUND_TRIPS = 10
@@ -32,8 +32,9 @@ _NEARLY_FULL = 0.8
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """What a broker says of itself: `info` as Redis has it, the seconds of a round trip, and the seconds by which its
-    clock is ahead of ours, known to `clock_error`. `url` has its secrets."""
+    """What a broker reports about itself: `info` as Redis has it, the seconds of a round trip, and the seconds by which
+    its clock is ahead of ours, known to `clock_error`. `url` has its secrets.
+    """
 
     url: str
     info: dict[str, Any]
@@ -43,9 +44,9 @@ class Broker:
 
 
 def given(settings: Settings, jobs_root: Path | None, stack: ExitStack) -> tuple[Settings | None, list[Check]]:
-    """The settings with a broker that there is to ask, None where there is none, and what is to be said of that.
+    """The settings with the broker to ask, None if there is none, and the check that says so.
 
-    Where no broker is given, the embedded one of `jobs_root` is asked if it is up, and `stack` keeps it up; none is
+    If no broker is given, it is the embedded one of `jobs_root` if that is up, and `stack` keeps it up; none is
     started.
     """
     if settings.broker_url:
@@ -61,7 +62,7 @@ def given(settings: Settings, jobs_root: Path | None, stack: ExitStack) -> tuple
             embedded = stack.enter_context(within(ASK_SECONDS, lambda: EmbeddedBroker(jobs_root, start=False)))
             return settings.changed(broker_url=embedded.url), []
         except (LookalikeError, OSError):
-            pass  # None runs now, and that is how it should be.
+            pass  # None runs now, which is fine.
     return None, [ok("broker", "None is given: `lookalike index` starts one on this machine, and ends it.")]
 
 
@@ -84,7 +85,7 @@ def ask(settings: Settings, clock: Callable[[], float] = time.time) -> Broker:
 
 
 def look(settings: Settings) -> tuple[Broker | None, list[Check]]:
-    """Ask the broker and say what was found; never longer than ASK_SECONDS, and without its secrets."""
+    """Ask the broker for at most ASK_SECONDS, and say what was found, without its secrets."""
     try:
         found = within(ASK_SECONDS, lambda: ask(settings))
     except TimeoutError as error:
@@ -119,7 +120,7 @@ def reached(found: Broker, settings: Settings) -> Check:
 
 
 def policy(found: Broker) -> Check:
-    """Whether the broker keeps what it was given when it is full."""
+    """Whether the broker keeps what it holds when it is full."""
     name = found.info.get("maxmemory_policy")
     most = found.info.get("maxmemory")
     facts = {"maxmemory_policy": name, "maxmemory": most}

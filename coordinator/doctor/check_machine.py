@@ -1,4 +1,4 @@
-"""Checks of this machine: Python and packages, processor, cores, memory, and the disks of job and cache."""
+"""Check this machine: Python and packages, processor, cores, memory, and the disks of job and cache."""
 
 import math
 import platform
@@ -15,7 +15,7 @@ from coordinator.doctor.checks import Check, ok, problem, warning, within
 from coordinator.doctor.machine import Cpu, Disk, Memory, read_disk
 from shared.text import size
 
-# Those whose versions people ask for; `--json` has them all.
+# The packages whose versions people ask for; `--json` has them all.
 _SHOWN = {
     "celery",
     "redis",
@@ -33,7 +33,7 @@ _SHOWN = {
 DISK_SECONDS = 5.0
 # A worker with OpenVINO takes 0.3 to 0.5 GB, a merge 0.3 and twice its index.
 LEAST_MEMORY = 1_000_000_000
-# An export is four bytes a parameter, and lies there twice for a moment: half a gigabyte with the largest model.
+# An export takes four bytes a parameter, and exists twice for a moment: half a gigabyte with the largest model.
 _LEAST_CACHE = 1_000_000_000
 _LEAST_JOB = 1_000_000_000
 
@@ -49,11 +49,10 @@ def installed_packages(requirements: Iterable[str]) -> dict[str, str]:
 
 
 def software(installed: Mapping[str, str], requirements: Iterable[str]) -> list[Check]:
-    """Python and the packages that matter; `requirements` are those of lookalike, with extras, as its metadata has
-    them."""
+    """Python and the important packages; `requirements` are those of lookalike, with extras, as in its metadata."""
     wanted = [Requirement(text) for text in requirements]
     gpu = "faiss-gpu" in installed
-    wanted = [one for one in wanted if one.name != "lookalike"]  # An extra of ours that brings another one.
+    wanted = [one for one in wanted if one.name != "lookalike"]  # This is an extra of ours that brings another one.
     light = [one for one in wanted if one.marker is None or _of_extra(one, "coordinator")]
     heavy = [one for one in wanted if one not in light and _of_extra(one, "gpu" if gpu else "worker")]
     where = f"{platform.system()} {platform.machine()}"
@@ -80,7 +79,7 @@ def software(installed: Mapping[str, str], requirements: Iterable[str]) -> list[
 
 
 def names(others: Sequence[Path]) -> Check:
-    """Whether anything else on the path has the name of a package of ours; `others` is what has."""
+    """Whether anything else on the path has the name of a package of ours; `others` lists it."""
     facts = {"others": [str(path) for path in others]}
     if not others:
         return ok("names", "Nothing else on the path is called as a package of lookalike's.", **facts)
@@ -121,7 +120,7 @@ def processor(cpu: Cpu) -> Check:
 
 
 def cores(cpu: Cpu, threads: int) -> Check:
-    """How many cores there are to use, against the `threads` that an embed worker decodes in."""
+    """How many cores can be used, compared with the `threads` in which an embed worker decodes."""
     facts = {"cores": cpu.cores, "usable": cpu.usable, "decode_threads": threads}
     usable = f"{cpu.usable:g}"
     if cpu.usable >= cpu.cores:
@@ -138,9 +137,9 @@ def cores(cpu: Cpu, threads: int) -> Check:
 
 
 def load(cpu: Cpu, waiting: float) -> Check:
-    """Whether others keep the cores busy; `waiting` is how many processes wanted one in the last minute, on average.
+    """Whether other processes keep the cores busy; `waiting` is how many wanted one in the last minute, on average.
 
-    It counts those of the whole machine, also in a container, and so do the cores that it is compared with.
+    It counts processes of the whole machine, also in a container, and so do the cores that it is compared with.
     """
     facts = {"load": round(waiting, 2), "cores": cpu.cores}
     said = f"{waiting:.1f} processes wanted a core in the last minute, and there are {cpu.cores}"
@@ -151,7 +150,7 @@ def load(cpu: Cpu, waiting: float) -> Check:
 
 
 def memory(found: Memory, needed: int | None) -> Check:
-    """Whether the workers of this machine fit into its memory; `needed` is what they take, None where unknown."""
+    """Whether the workers of this machine fit into its memory; `needed` is what they take, None if unknown."""
     facts = {"total": found.total, "available": found.available, "limit": found.limit, "needed": needed}
     if found.most is None:
         return ok("memory", "This system does not tell how much there is.", **facts)
@@ -168,7 +167,7 @@ def memory(found: Memory, needed: int | None) -> Check:
 
 
 def job_disk(path: Path, needed: int | None, present: int = 0) -> Check:
-    """Whether a job at `path` can be written; `needed` bytes of it when it is whole, of which `present` are there."""
+    """Whether a job at `path` can be written; it has `needed` bytes when it is whole, of which `present` are there."""
     found = _disk(path, "job disk", "mount it again, or name another JOB")
     if isinstance(found, Check):
         return found

@@ -1,4 +1,4 @@
-"""Checks of what a worker would have here: weights, engine, export, GPU; asked in a process of its own."""
+"""Check, in a process of its own, what a worker would have here: weights, engine, export, GPU."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +14,7 @@ from shared.text import size
 
 # Loading TensorFlow takes seconds, and its first look at a GPU may take a minute.
 EXAMINE_SECONDS = 90.0
-# What a process of the workers needs before it can say anything.
+# The packages that a process of the workers needs before it can report anything.
 _NEEDED = ("cv2", "platformdirs")
 
 
@@ -24,7 +24,7 @@ def can_embed() -> bool:
 
 
 def look(spec: ModelSpec | None, model_dir: Path, environment: dict[str, str]) -> list[Check]:
-    """Ask what is here for the model of `spec`, None for no model, and say what was found, however far that came."""
+    """Ask what is here for the model of `spec` (None for no model), and say what was found, also if not all of it."""
     said: dict[str, Any] = {}
     request = {"spec": None if spec is None else spec.to_json(), "model_dir": str(model_dir)}
     try:
@@ -57,7 +57,7 @@ def look(spec: ModelSpec | None, model_dir: Path, environment: dict[str, str]) -
 
 
 def weights(spec: ModelSpec, found: dict[str, Any], runs: dict[str, Any] | None) -> Check:
-    """Whether the weights of the model are at hand, or are not needed as its export is."""
+    """Whether the weights of the model are here, or are not needed because its export is."""
     facts = {"model": spec.fingerprint, **found}
     exported = bool(runs and runs["export"] and runs["export"]["cached"])
     named = f"{spec.fingerprint}: its weights"
@@ -100,7 +100,7 @@ def engine(found: dict[str, Any]) -> Check:
 
 
 def gpu(driver: dict[str, Any], keras: list[str] | None, trouble: str) -> Check:
-    """Which GPUs there are, and whether Keras sees them; `keras` None where it was not asked, or did not answer."""
+    """Which GPUs there are, and whether Keras sees them; `keras` is None if it was not asked, or did not answer."""
     facts = {"gpus": driver["gpus"], "keras": keras}
     if not driver["gpus"] and keras is None and not trouble:
         return ok("gpu", f"{driver['why'][0].upper()}{driver['why'][1:]}: the CPU runs the model.", **facts)

@@ -17,13 +17,13 @@ _FAILURES: tuple[type[Exception], ...] = (*CONNECTION_ERRORS, OSError)
 # Workers answer in a hundredth of a second; one that loads a model keeps Python's lock for seconds.
 ANSWER_SECONDS = 2.0
 _ASK_SECONDS = ANSWER_SECONDS + 10.0
-# Well before it matters: clocks that differ go on to.
+# The warning comes well before it matters: clocks that differ drift further apart.
 _EARLY = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """What a worker said of itself; `ahead` is by how many seconds its clock is ahead of ours, known to `clock_error`.
+    """What a worker reports about itself; its clock is `ahead` of ours by so many seconds, give or take `clock_error`.
 
     A worker of another version may say nothing but its name; then the others are None or empty.
     """
@@ -54,7 +54,7 @@ def ask(settings: Settings, clock: Callable[[], float] = time.time) -> list[Work
 
 def _worker(name: str, said: Any, sent: float, received: float) -> Worker:
     try:
-        # Its clock was read at some time between our question and its answer.
+        # The worker read its clock at some time between our question and its answer.
         return Worker(
             name,
             float(said["time"]) - (sent + received) / 2,
@@ -71,7 +71,7 @@ def _worker(name: str, said: Any, sent: float, received: float) -> Worker:
 def look(settings: Settings, broker: Broker, ours: str, *, embedded: bool = False) -> list[Check]:
     """Ask the workers and say what was found; `ours` is the version of lookalike here.
 
-    Behind an `embedded` broker are the workers that commands have started for themselves, and none need be there.
+    Behind an `embedded` broker there are only the workers that commands have started for themselves, if any.
     """
     try:
         found = within(_ASK_SECONDS, lambda: ask(settings))
@@ -83,7 +83,7 @@ def look(settings: Settings, broker: Broker, ours: str, *, embedded: bool = Fals
 
 
 def present(found: Sequence[Worker], embedded: bool = False) -> Check:
-    """Whether somebody takes each queue that a job needs, unless a command that needs it brings its own."""
+    """Whether a worker takes each queue that a job needs, unless a command that needs it starts its own."""
     facts = {"workers": {worker.name: list(worker.queues) for worker in found}}
     roles = {role: sum(queue in worker.queues for worker in found) for role, queue in QUEUES.items()}
     missing = [role for role, count in roles.items() if not count and any(worker.queues for worker in found)]
@@ -107,7 +107,7 @@ def present(found: Sequence[Worker], embedded: bool = False) -> Check:
 
 
 def alike(found: Sequence[Worker], settings: Settings, ours: str) -> Check:
-    """Whether all are of our version, and have our timeouts."""
+    """Whether all workers have our version and our timeouts."""
     facts = {"versions": {worker.name: worker.version for worker in found}}
     other = [worker for worker in found if worker.version != ours]
     if other:
@@ -129,9 +129,9 @@ def alike(found: Sequence[Worker], settings: Settings, ours: str) -> Check:
 def clocks(found: Sequence[Worker], broker: Broker, settings: Settings) -> Check:
     """How far the clocks of the workers, of this machine and of the broker are apart, and whether that matters.
 
-    Leases don't care: they are times to live, which the broker alone counts. What a worker stamps with its own clock is
-    when it last held a message, and whoever sweeps compares that with his. From `visibility_timeout` less a beat on, a
-    message of a living worker is handed out a second time.
+    Leases do not depend on them: they are times to live, which only the broker counts. But a worker stamps with its own
+    clock when it last held a message, and the worker that sweeps compares that with its own clock. From a difference of
+    `visibility_timeout` less a beat on, a message of a living worker is handed out a second time.
     """
     known = [(worker.ahead, worker.clock_error, worker.name) for worker in found if worker.ahead is not None]
     facts = {
@@ -144,7 +144,7 @@ def clocks(found: Sequence[Worker], broker: Broker, settings: Settings) -> Check
     if not known:
         return ok("clocks", f"The broker's is {brokers} from this machine's; no worker tells its own.", **facts)
     low, high = min(known), max(known)
-    apart = high[0] - low[0] - high[1] - low[1]  # What is sure of it.
+    apart = high[0] - low[0] - high[1] - low[1]  # The part of the difference that is certain.
     if apart > matters / _EARLY:
         sentence = (
             f"{high[2]} is {apart:,.0f} s or more ahead of {low[2]}: from {matters:g} s on, the message of a "
@@ -168,5 +168,5 @@ def clocks(found: Sequence[Worker], broker: Broker, settings: Settings) -> Check
 
 
 def _apart(ahead: float, error: float) -> str:
-    """By how much a clock differs, with what is not known of it."""
+    """By how much a clock differs, with its uncertainty."""
     return f"{abs(ahead):.2f} s (± {error:.2f})"

@@ -1,4 +1,4 @@
-"""Checks: what `doctor` found about one thing, whether it is well, and in a sentence what to do."""
+"""Define a check: what `doctor` found about one thing, whether it is ok, and in a sentence what to do."""
 
 import threading
 from collections.abc import Callable
@@ -10,7 +10,7 @@ Found = TypeVar("Found")
 
 
 class Verdict(StrEnum):
-    """Whether a job would run: as it is, but not as it should, or not at all."""
+    """Whether a job would run: as it should, but not as it should, or not at all."""
 
     OK = "ok"
     WARNING = "warning"
@@ -51,9 +51,9 @@ def problem(subject: str, sentence: str, **facts: Any) -> Check:
 
 
 def within(seconds: float, ask: Callable[[], Found]) -> Found:
-    """What `ask` returns, from a thread of its own; raises what it raises, or TimeoutError after `seconds`.
+    """Call `ask` in a thread of its own; raises what it raises, or TimeoutError after `seconds`.
 
-    A dead mount or a broker that hangs can hold a thread for good: it is left behind, and ends with the process.
+    A dead mount or a broker that hangs can hold a thread for ever: it is left behind, and ends with the process.
     """
     answers: list[Found] = []
     errors: list[BaseException] = []

@@ -1,4 +1,4 @@
-"""Predictions: from a sample that was timed to the whole source: hours, disk, memory, sessions (pure)."""
+"""Predict hours, disk, memory and sessions for the whole source from a timed sample (pure)."""
 
 import math
 from collections.abc import Sequence
@@ -14,8 +14,9 @@ ROW_BYTES: Final = 50
 50,000 rows as `shared/job/partition/sealing.py` writes them: 44 to 49."""
 
 PATH_SHARE: Final = 1 / 3
-"""What is left of a path in Parquet. Measured: a tenth of names that are counted up, a third of names drawn at
-random."""
+"""The share of a path that is left in Parquet. Measured: a tenth for names that are counted up, a third for random
+names.
+"""
 
 IMAGES_ROW_BYTES: Final = 12
 """An image in `images.arrow` beside its path: the id and where the path ends."""
@@ -23,19 +24,21 @@ IMAGES_ROW_BYTES: Final = 12
 HEADER_BYTES: Final = 128
 MERGE_BYTES: Final = 320_000_000
 MERGE_ROW_BYTES: Final = 80
-"""What a merge takes beside twice its index, and an embedding more. Above all that benchmarks/results/index.json
-measured on 200,000 to 2,000,000 embeddings of 1,792 dimensions, and at most 1.6 times as much."""
+"""What a merge takes beside twice its index, in all and for each embedding. This is above everything that
+benchmarks/results/index.json measured on 200,000 to 2,000,000 embeddings of 1,792 dimensions, and at most 1.6 times as
+much.
+"""
 
 CELERY_BYTES: Final = 75_000_000
-"""What Celery and the rest of a worker take beside the stage that a sample runs: 74 MB, measured."""
+"""What Celery and the rest of a worker take beside the stage that a timed sample runs: 74 MB, measured."""
 
 QUARTERS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What embedding the whole source takes, in bytes and seconds; `low` and `high` are by the slowest and the fastest
-    quarter of the sample. `sessions` is None where not even one chunk would fit into a session.
+    """What embedding the whole source takes, in bytes and seconds; `low` and `high` come from the fastest and the
+    slowest quarter of the sample. `sessions` is None if not even one chunk would fit into a session.
 
     `kept` stays on the disk of the job, `disk` is what it takes at its largest.
     """
@@ -61,10 +64,10 @@ class Prediction:
 
 
 def quarter_rates(marks: Sequence[tuple[int, float]]) -> tuple[float, float]:
-    """The slowest and the fastest images a second in the four quarters of the time that `marks` span.
+    """The lowest and the highest rate, in images a second, of the four quarters of the time that `marks` span.
 
-    `marks` are (images done, seconds since the beginning), ascending; between two of them the images are taken to come
-    evenly. Raises ValueError where there is none after the beginning.
+    `marks` are (images done, seconds since the beginning), ascending; between two of them the images are assumed to
+    come evenly. Raises ValueError if there is none after the beginning.
     """
     points = [(0, 0.0), *marks]
     end = points[-1][1]
@@ -101,7 +104,7 @@ def predict(
     model_seconds: float,
     embed_memory: int,
 ) -> Prediction:
-    """What `images` take in one embed worker at the rate of the sample.
+    """Predict what `images` take in one embed worker at the rate of the sample.
 
     - seconds: `list_seconds` (for listing all) + `model_seconds` (until the model is loaded) + images / rate
     - embeddings: 2 `dim` bytes an image and a header a partition; metadata: ROW_BYTES and PATH_SHARE of a path, and
@@ -112,7 +115,7 @@ def predict(
     - sessions: those of SESSION_SECONDS that it takes, when each loads the model again and the two chunks under way at
       its end are lost
 
-    Raises ValueError where `marks` hold no image.
+    Raises ValueError if `marks` hold no image.
     """
     done, spent = marks[-1] if marks else (0, 0.0)
     if not done or spent <= 0:

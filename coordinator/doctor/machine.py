@@ -1,4 +1,4 @@
-"""The machine as this process may use it: processor, cores, memory and disks, with the limits of its cgroup."""
+"""Read processor, cores, memory and disks as this process may use them, with the limits of its cgroup."""
 
 import os
 import platform
@@ -11,7 +11,7 @@ from shared.images.paths import expanded
 
 ROOT = Path("/")
 
-# What the kernel calls the instructions that decide how fast a model runs: x86, then ARM.
+# The kernel's names of the instructions that decide how fast a model runs: x86, then ARM.
 _FEATURES = {
     "avx2": "avx2",
     "avx512f": "avx512",
@@ -27,8 +27,9 @@ _NO_LIMIT = 1 << 60
 
 @dataclass(frozen=True, slots=True)
 class Cpu:
-    """The processor: its name, `features` among avx2, avx512, amx, bf16 and neon (None where the system does not tell),
-    `cores` of the machine, those that this process may run on, and how many its cgroup lets it use (None: all)."""
+    """The processor: its name, `features` among avx2, avx512, amx, bf16 and neon (None if the system does not tell),
+    `cores` of the machine, those that this process may run on, and how many its cgroup lets it use (None: all).
+    """
 
     name: str
     features: frozenset[str] | None
@@ -44,9 +45,9 @@ class Cpu:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes of memory: of the machine, what a new process can have of it now, and the limit of the cgroup.
+    """Bytes of memory: of the machine, of it for a new process now, and of the limit of the cgroup.
 
-    None stands for what the system does not tell, and for a limit that there is not.
+    None stands for what the system does not tell, and for no limit.
     """
 
     total: int | None
@@ -55,14 +56,14 @@ class Memory:
 
     @property
     def most(self) -> int | None:
-        """What the processes here can have together at most."""
+        """The most memory that the processes here can have together."""
         known = [size for size in (self.total, self.limit) if size is not None]
         return min(known) if known else None
 
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """The disk under `path`: `at` is the nearest directory that is there, `free` the bytes that this user may write."""
+    """The disk under `path`: `at` is the nearest directory that exists, `free` the bytes that this user may write."""
 
     path: Path
     at: Path
@@ -76,7 +77,7 @@ def read_cpu(root: Path = ROOT) -> Cpu:
     name, features = platform.processor() or platform.machine(), None
     with suppress(OSError):
         lines = [line.partition(":") for line in (root / "proc/cpuinfo").read_text().splitlines()]
-        found = {key.strip(): value.strip() for key, _, value in reversed(lines)}  # The first core's stay.
+        found = {key.strip(): value.strip() for key, _, value in reversed(lines)}  # The first core's values win.
         name = found.get("model name", name)
         flags = found.get("flags", found.get("Features"))
         features = None if flags is None else frozenset(_FEATURES[flag] for flag in flags.split() if flag in _FEATURES)
@@ -92,7 +93,7 @@ def read_memory(root: Path = ROOT) -> Memory:
         table = dict(line.split(":") for line in (root / "proc/meminfo").read_text().splitlines() if ":" in line)
         sizes = {key: int(value.split()[0]) * 1024 for key, value in table.items()}
         total, available = sizes.get("MemTotal"), sizes.get("MemAvailable")
-    if total is None and sys.platform == "darwin":  # What is free there says nothing: the system fills it with files.
+    if total is None and sys.platform == "darwin":  # Free memory says nothing: the system fills it with files.
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = None
     for directory in _cgroups(root, "memory"):
@@ -108,7 +109,7 @@ def read_memory(root: Path = ROOT) -> Memory:
 
 
 def read_disk(path: Path) -> Disk:
-    """The disk that `path` lies on, or would; raises OSError when it does not answer."""
+    """The disk that `path` is on, or would be on; raises OSError when it does not answer."""
     at = expanded(path).absolute()
     while not at.exists() and at != at.parent:
         at = at.parent
@@ -141,7 +142,7 @@ def _cgroups(root: Path, controller: str) -> list[Path]:
             elif controllers:
                 continue
             place = mount / group.strip("/")
-            # In a container the path is often that of the host, of which only the top is there.
+            # In a container the path is often that of the host, of which only the top exists here.
             found += [above for above in (place, *place.parents) if above == mount or mount in above.parents]
     return [directory for directory in found if directory.is_dir()]
 
@@ -155,7 +156,7 @@ def _reclaimable(directory: Path) -> int:
 
 
 def _number(path: Path) -> int | None:
-    """The number in a file; None where there is none, as with "max"."""
+    """The number in a file; None if there is none, as with "max"."""
     with suppress(OSError, ValueError):
         return int(path.read_text())
     return None

@@ -1,4 +1,4 @@
-"""A sample of a source: all of it is listed, and short runs of neighbours are kept, spread evenly over the whole."""
+"""List a source and keep short runs of neighbours, spread evenly over the whole, as the timed sample."""
 
 import math
 import threading
@@ -17,18 +17,19 @@ from shared.images.paths import is_url
 from shared.text import without_secrets
 
 RUN = 32
-"""Images in a run. A worker reads neighbours one after the other, off one place of the disk or archive; a sample of
-single images would pay for a place each time, and one long run would know one corner of the source."""
+"""Images in a run. A worker reads neighbours one after the other, from one place of the disk or archive. A sample of
+single images would pay for a seek each time, and one long run would know only one corner of the source.
+"""
 
 LEAST_RUNS = 64
 _LOOK_SECONDS = 0.1
 
 
 class SpreadRuns:
-    """Keeps between LEAST_RUNS and twice as many runs of a stream whose length nobody knows, all equally far apart.
+    """Keep between LEAST_RUNS and twice as many runs of a stream of unknown length, all equally far apart.
 
-    Every run is kept until there are too many; then every second one goes, and of those to come as many are passed
-    over. Memory does not grow with the stream.
+    Every run is kept until there are too many. Then every second one is dropped, and as many of the following are
+    skipped. Memory does not grow with the stream.
     """
 
     def __init__(self, run: int = RUN, least: int = LEAST_RUNS) -> None:
@@ -55,13 +56,15 @@ class SpreadRuns:
             self._stride *= 2
 
     def locations(self) -> list[Location]:
-        """Where the images of the runs lie, those of a run side by side; any beginning of it is spread as well."""
+        """The locations of the images of the runs, those of a run side by side; any beginning of the list is spread as
+        well.
+        """
         runs = [*self._kept, *([self._current] if self._current else [])]
         return [location for number in _spread(len(runs)) for location in runs[number]]
 
 
 def _spread(count: int) -> Iterator[int]:
-    """The numbers below `count`, each once, by steps of the golden section: whatever comes next falls into a gap."""
+    """The numbers below `count`, each once, by steps of the golden section: each next number falls into a gap."""
     step = max(1, round(count * (math.sqrt(5) - 1) / 2))
     while math.gcd(step, count) > 1:
         step += 1
@@ -69,10 +72,12 @@ def _spread(count: int) -> Iterator[int]:
 
 
 @dataclass(slots=True)
-class Listed:
-    """A source as far as it was listed: `count` images in `seconds`, the bytes of their paths, where a sample lies.
+class ListedSource:
+    """A source as far as it was listed: `count` images in `seconds`, the bytes of their paths, and the places of the
+    timed sample.
 
-    `complete` says whether that was all. `left_out` counts what was seen and not listed. `location` has no secrets.
+    `complete` says whether that is the whole source. `left_out` counts what was seen and not listed. `location` has no
+    secrets.
     """
 
     kind: str
@@ -89,11 +94,11 @@ class Listed:
         return self.path_bytes / self.count if self.count else 0.0
 
 
-def list_source(source: str, seconds: float, told: Callable[[int], None], choice: Choice = EVERYTHING) -> Listed:
-    """List `source` for `seconds` at most, in a thread, as a mount that went away may hold who looks at it for good.
+def list_source(source: str, seconds: float, told: Callable[[int], None], choice: Choice = EVERYTHING) -> ListedSource:
+    """List `source` for `seconds` at most, in a thread, as a mount that went away may hold a reader for ever.
 
-    `told` is called with the number of images now and then. `choice` is what was typed about the files of the source.
-    Raises SourceError when the source can't be listed, UsageError when `choice` can't be meant.
+    `told` is called with the number of images now and then. `choice` holds the options about the files of the source.
+    Raises SourceError when the source can't be listed, UsageError when `choice` makes no sense.
     """
     listing = _Listing(source, choice)
     thread = threading.Thread(target=listing.run, name="listing the source", daemon=True)
@@ -106,10 +111,10 @@ def list_source(source: str, seconds: float, told: Callable[[int], None], choice
 
 
 class _Listing:
-    """The listing that goes on in a thread; whoever takes what there is ends it."""
+    """The listing that runs in a thread; taking its result ends it."""
 
     def __init__(self, source: str, choice: Choice) -> None:
-        self.found = Listed("source", shown(source))
+        self.found = ListedSource("source", shown(source))
         self._choice = choice
         self._source = source
         self._runs = SpreadRuns()
@@ -120,7 +125,7 @@ class _Listing:
     def run(self) -> None:
         began = time.monotonic()
         try:
-            # A reader of its own: Python's must not be in a thread's hands when the interpreter ends.
+            # A reader of its own: no thread may be using Python's when the interpreter ends.
             with open(0, "rb", closefd=False) if self._source == "-" else nullcontext() as stdin:
                 listing = open_source(self._source, stdin, self._choice)
                 self.found.kind, self.found.location = listing.kind, shown(listing.location)
@@ -143,7 +148,7 @@ class _Listing:
         self.found.path_bytes += len(location.path.encode())
         self.found.seconds = seconds
 
-    def taken(self) -> Listed:
+    def taken(self) -> ListedSource:
         with self._lock:
             self._taken = True
             if self._error is not None:
@@ -153,11 +158,11 @@ class _Listing:
 
 
 def shown(path: str) -> str:
-    """A path as people may see it: of a URL without user, password and signature."""
+    """A path as people may see it: a URL loses user, password and signature."""
     return without_secrets(path) if is_url(path) else path
 
 
-def check(found: Listed, seconds: float) -> Check:
+def check(found: ListedSource, seconds: float) -> Check:
     """Whether the source holds images, and could be listed to its end within `seconds`."""
     facts = {"listed": found.count, "complete": found.complete, "seconds": round(found.seconds, 3)}
     left_out = most_left_out(found.left_out)

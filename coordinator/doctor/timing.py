@@ -1,4 +1,4 @@
-"""A sample of a source, timed by a process of its own as an embed worker would do it, and what follows from it."""
+"""Time a sample of a source in a process of its own, as an embed worker would do it, and predict the whole."""
 
 import os
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from typing import Any, Final
 from coordinator.display.remedies import typed
 from coordinator.doctor.checks import Check, ok, problem, warning
 from coordinator.doctor.estimate import Prediction, predict
-from coordinator.doctor.source_sample import Listed, shown
+from coordinator.doctor.source_sample import ListedSource, shown
 from shared.errors import LookalikeError, WorkerFailed
 from shared.models import ModelSpec
 from shared.processes.load import StageLoad
@@ -18,12 +18,12 @@ from shared.settings import Settings
 from shared.text import size
 
 LOAD_SECONDS: Final = 300.0
-"""What loading the model may take. The first time it is exported, which takes minutes with the largest."""
+"""How long loading the model may take. The first time it is exported, which takes minutes with the largest."""
 
 _PATIENCE_SECONDS: Final = 60.0
-# From this share of a sample on, somebody should look at what failed before days go into the rest.
+# From this share of the timed sample on, a person should look at the failures before days go into the rest.
 _MANY_FAILED: Final = 0.05
-# Less than this share of the bytes from a disk: the rest was in memory, and says nothing about the disk.
+# If less than this share of the bytes came from a disk, the rest was in memory and says nothing about the disk.
 _CACHED: Final = 0.5
 
 _ADVICE: Final = {
@@ -35,8 +35,8 @@ _ADVICE: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """What the process measured, as it says it, and what that means for the whole; None where nothing was timed."""
+class TimedSample:
+    """What the process measured, as it reports it, and what that means for the whole; None if nothing was timed."""
 
     measured: dict[str, Any]
     load: StageLoad | None
@@ -44,12 +44,12 @@ class Sample:
 
 
 def threads_of(settings: Settings) -> int:
-    """In how many threads an embed worker of this machine reads and decodes what lies on disks."""
+    """The number of threads in which an embed worker of this machine reads and decodes files on disks."""
     return settings.decode_threads or os.cpu_count() or 1
 
 
 def run(
-    listed: Listed,
+    listed: ListedSource,
     spec: ModelSpec,
     model_dir: Path,
     settings: Settings,
@@ -57,8 +57,8 @@ def run(
     seconds: float,
     environment: dict[str, str],
     told: Callable[[str], None],
-) -> tuple[Sample | None, list[Check]]:
-    """Have the sample of `listed` timed for `seconds`; `told` gets what is going on. Never raises for what it finds."""
+) -> tuple[TimedSample | None, list[Check]]:
+    """Have the sample of `listed` timed for `seconds`; `told` gets each step. Problems that it finds never raise."""
     began = False
 
     def measured(alone: bool) -> dict[str, Any]:
@@ -90,14 +90,14 @@ def run(
 
     try:
         try:
-            found = sample_of(listed, measured(alone=False), spec, settings)
+            found = timed_sample_of(listed, measured(alone=False), spec, settings)
         except WorkerFailed:
             if not began:
                 raise
-            # An image may have ended it. An embed worker would be started anew, and read that one alone.
+            # An image may have ended it. An embed worker would be started again, and read that one alone.
             told("a process was ended; reading each image in one of its own")
             try:
-                found = sample_of(listed, measured(alone=True), spec, settings)
+                found = timed_sample_of(listed, measured(alone=True), spec, settings)
             except WorkerFailed as error:
                 raise WorkerFailed(f"{error}\nNo image ended it: each was read in a process of its own.") from None
     except LookalikeError as error:
@@ -105,11 +105,11 @@ def run(
     return found, [check for check in (readable(found), slowest(found, listed), disk_felt(found)) if check is not None]
 
 
-def sample_of(listed: Listed, measured: dict[str, Any], spec: ModelSpec, settings: Settings) -> Sample:
-    """What the process said, and the prediction from it."""
+def timed_sample_of(listed: ListedSource, measured: dict[str, Any], spec: ModelSpec, settings: Settings) -> TimedSample:
+    """The result of the process, and the prediction from it."""
     load = StageLoad.from_json(measured["load"])
     if not measured["embedded"]:
-        return Sample(measured, load, None)
+        return TimedSample(measured, load, None)
     prediction = predict(
         images=listed.count,
         marks=[(count, at) for count, at in measured["marks"]],
@@ -122,10 +122,10 @@ def sample_of(listed: Listed, measured: dict[str, Any], spec: ModelSpec, setting
         model_seconds=measured["model_seconds"],
         embed_memory=measured["peak_bytes"],
     )
-    return Sample(measured, load, prediction)
+    return TimedSample(measured, load, prediction)
 
 
-def readable(found: Sample) -> Check:
+def readable(found: TimedSample) -> Check:
     """Whether the images can be read and decoded."""
     read, failed = found.measured["read"], found.measured["failed"]
     count = sum(failed.values())
@@ -145,8 +145,8 @@ def readable(found: Sample) -> Check:
     return ok("sample", f"{said} Each becomes a row with its reason.", **facts)
 
 
-def slowest(found: Sample, listed: Listed) -> Check | None:
-    """Which stage holds up the others; None where nothing went through all of them."""
+def slowest(found: TimedSample, listed: ListedSource) -> Check | None:
+    """The stage that holds up the others; None if nothing went through all of them."""
     if found.load is None or found.prediction is None:
         return None
     # Listing comes before all the others, and once.
@@ -156,8 +156,8 @@ def slowest(found: Sample, listed: Listed) -> Check | None:
     return ok("bottleneck", sentence, stage=stage, images_per_second=round(found.prediction.rate, 2))
 
 
-def disk_felt(found: Sample) -> Check | None:
-    """A word where the images came out of the system's cache, so that their disk was not measured."""
+def disk_felt(found: TimedSample) -> Check | None:
+    """A warning if the images came from the system's cache, so that their disk was not measured."""
     total, fetched = found.measured["bytes"], found.measured["bytes_from_disk"]
     if fetched is None or not total or fetched >= _CACHED * total:
         return None
@@ -168,7 +168,7 @@ def disk_felt(found: Sample) -> Check | None:
     return ok("cold disk", sentence, bytes=total, bytes_from_disk=fetched)
 
 
-def to_json(found: Sample) -> dict[str, Any]:
+def to_json(found: TimedSample) -> dict[str, Any]:
     """The sample and its prediction, for programs; a time without end is null."""
     prediction = None
     if found.prediction is not None:

@@ -1,4 +1,4 @@
-"""What `doctor` shows: a line for each check, what a sample took by stage, and what follows for the whole source."""
+"""Show a line for each check of `doctor`, the times of the sample by stage, and the estimate for the whole source."""
 
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -9,8 +9,8 @@ from rich.text import Text
 
 from coordinator.doctor.checks import Check, Verdict
 from coordinator.doctor.estimate import SESSION_SECONDS, Prediction
-from coordinator.doctor.source_sample import Listed
-from coordinator.doctor.timing import Sample
+from coordinator.doctor.source_sample import ListedSource
+from coordinator.doctor.timing import TimedSample
 from shared.text import duration, size
 
 _STYLES = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.PROBLEM: "bold red"}
@@ -19,7 +19,7 @@ _LEAST_WIDTH = 40
 
 
 def check_text(check: Check, width: int | None) -> Text:
-    """One check: a single line where `width` is None, else folded to that many columns below its own beginning."""
+    """One check: a single line if `width` is None, else folded to that many columns below its own beginning."""
     sentence = " ".join(check.sentence.split()) if width is None else check.sentence
     indent = _VERDICT + _SUBJECT
     if width is not None:
@@ -35,7 +35,7 @@ def check_text(check: Check, width: int | None) -> Text:
 
 
 def verdict_line(checks: Sequence[Check]) -> str:
-    """What all comes to."""
+    """The last line: whether a job would run."""
     problems = sum(check.verdict == Verdict.PROBLEM for check in checks)
     warnings = sum(check.verdict == Verdict.WARNING for check in checks)
     counts = [_count(problems, "problem"), _count(warnings, "warning")]
@@ -49,8 +49,8 @@ def _count(number: int, word: str) -> str:
     return "" if not number else f"{number} {word}{'' if number == 1 else 's'}"
 
 
-def sample_view(sample: Sample, listed: Listed) -> RenderableType:
-    """What the sample took by stage, and what follows for the whole."""
+def sample_view(sample: TimedSample, listed: ListedSource) -> RenderableType:
+    """The times of the sample by stage, and the estimate for the whole."""
     measured = sample.measured
     title = (
         f"Sample: {measured['read']:,} of {listed.count:,} images, in runs of neighbours from all over the source, "
@@ -71,7 +71,7 @@ def sample_view(sample: Sample, listed: Listed) -> RenderableType:
     return Group(table, "", *_whole(sample.prediction, listed))
 
 
-def _whole(prediction: Prediction, listed: Listed) -> Iterator[RenderableType]:
+def _whole(prediction: Prediction, listed: ListedSource) -> Iterator[RenderableType]:
     least = "" if listed.complete else "at least "
     yield Text(
         f"The whole: {least}{prediction.images:,} images, in one embed worker on a machine like this", style="bold"

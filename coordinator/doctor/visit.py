@@ -1,4 +1,4 @@
-"""The command `lookalike doctor`: whether a job would run here, and how long a source would take."""
+"""Run all checks of `doctor` in order, and time the sample of a source."""
 
 import os
 from collections.abc import Callable
@@ -24,8 +24,8 @@ from coordinator.doctor import (
     view,
 )
 from coordinator.doctor.checks import Check, Verdict, ok, problem, warning, within
-from coordinator.doctor.source_sample import Listed
-from coordinator.doctor.timing import Sample
+from coordinator.doctor.source_sample import ListedSource
+from coordinator.doctor.timing import TimedSample
 from coordinator.sources.choosing import EVERYTHING, Choice
 from shared.errors import JobError, ModelError, SourceError
 from shared.images.paths import expanded
@@ -37,7 +37,7 @@ from shared.settings import Settings, without_settings
 from shared.storage import home
 
 LIST_SECONDS = 120.0
-"""What listing the source may take; two million paths on a local disk take half of it."""
+"""How long listing the source may take; two million paths on a local disk take half of it."""
 
 _JOB_SECONDS = 10.0
 
@@ -51,8 +51,8 @@ class Visit:
     doing: Callable[[str], None]
     choice: Choice = EVERYTHING
     checks: list[Check] = field(default_factory=list)
-    listed: Listed | None = None
-    sample: Sample | None = None
+    listed: ListedSource | None = None
+    sample: TimedSample | None = None
 
     @property
     def bad(self) -> bool:
@@ -64,7 +64,7 @@ class Visit:
             self.say(view.check_text(check, terminal.columns()))
 
     def look(self, source: str | None, job: JobDir | None, seconds: float) -> None:
-        """Look at everything, the cheap things first, memory and disk last: what they need is known by then."""
+        """Check everything, cheap things first, memory and disk last: how much they need is known by then."""
         cpu, threads = machine.read_cpu(), timing.threads_of(self.settings)
         wanted = metadata.requires("lookalike") or []
         self.tell(*check_machine.software(check_machine.installed_packages(wanted), wanted))
@@ -91,8 +91,9 @@ class Visit:
         self.say(view.verdict_line(self.checks))
 
     def _model(self, job: JobDir | None) -> tuple[ModelSpec | None, Path]:
-        """The model that would embed, None where none can, and the directory of its weights; the job's own if it is
-        made."""
+        """The model that would embed (None if none can) and the directory of its weights; the job's own model if the
+        job exists.
+        """
         settings = self.settings
         try:
             manifest = None if job is None else within(_JOB_SECONDS, lambda: _manifest(job))
@@ -201,7 +202,7 @@ def _manifest(job: JobDir) -> Manifest | None:
 
 
 def _bytes_in(job: JobDir) -> int:
-    """The bytes of the files that the job has already; 0 where they can't be counted soon."""
+    """The bytes of the files that the job has already; 0 if they can't be counted soon."""
     try:
         return within(_JOB_SECONDS, lambda: sum(path.stat().st_size for path, ours in job.files() if ours))
     except OSError:

@@ -1,1 +1,1 @@
-"""Whether a job directory is whole: verify it, find what is damaged, repair it."""
+"""Verify a job directory, find what is damaged, and repair it."""

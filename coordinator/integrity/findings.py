@@ -1,4 +1,4 @@
-"""Findings: what is wrong in a job directory, a sentence each, and what has to be taken back to mend it."""
+"""Describe what is wrong in a job directory, in a sentence each, and what has to be removed to mend it."""
 
 import time
 from collections import Counter
@@ -11,12 +11,12 @@ from shared.errors.remedy import Remedy, with_remedy
 from shared.job.directory import JobDir
 from shared.text import duration, size
 
-# What is younger and unfinished may be somebody's who is still at it. A merge trains for a while without a sign.
+# Unfinished files younger than this may belong to a running process. A merge trains for a while without a sign.
 FRESH_SECONDS = 3_600.0
 
 
 class Kind(StrEnum):
-    """What a finding is: damage, what a killed process left over, what can't be read now, or files of others."""
+    """The kind of a finding: damage, leftovers of a killed process, what can't be read now, or files of others."""
 
     DAMAGE = "damaged"
     LEFTOVER = "left over"
@@ -28,11 +28,10 @@ class Kind(StrEnum):
 class Finding:
     """One thing that is wrong, at `path` inside the job (relative).
 
-    `wrong` is a sentence. `remedy` says, as in "it is …", what repair does about it; empty where repair can't do, or
-    must not do, anything. `then` is what does anew what is lost with it. Repair makes `promote` the promoted build, if
-    it is given, then removes `remove` in its order (files, and directories if they are empty by then; markers stand
-    first, so that a kill between two of them leaves nothing that looks whole), and writes the path list of the
-    partition `relist` anew.
+    `wrong` is a sentence. `remedy` says, as in "it is …", what repair does about it; empty if repair can't or must not
+    do anything. `then` is the action that does the lost work again. Repair promotes the build `promote`, if it is
+    given, then removes `remove` in its order (files, and directories if they are empty by then; markers come first, so
+    that a kill in between leaves nothing that looks whole), and writes the path list of the partition `relist` again.
     """
 
     path: str
@@ -46,19 +45,19 @@ class Finding:
 
     @property
     def mends(self) -> Remedy | None:
-        """What mends it, None where nothing of ours does."""
+        """The remedy; None if no action of lookalike mends it."""
         if not self.remedy:
             return self.then
         return Remedy("repair", does=f"with {{}} it is {self.remedy}", then=self.then)
 
     @property
     def sentence(self) -> str:
-        """What is wrong, and what is done about it, in plain words."""
+        """The problem, and what is done about it, in plain words."""
         return with_remedy(self.wrong, self.mends)
 
     @property
     def bad(self) -> bool:
-        """Whether the job is not whole for it, or could not be seen to be."""
+        """Whether it means that the job is not whole, or could not be checked."""
         return self.kind in (Kind.DAMAGE, Kind.UNREAD)
 
     def to_json(self) -> dict[str, object]:
@@ -68,7 +67,9 @@ class Finding:
 
 @dataclass(slots=True)
 class Checked:
-    """How much was checked: files, bytes, seconds since the beginning; what was found, by kind, what can be mended."""
+    """How much was checked (files, bytes, seconds since the beginning), the findings by kind, and those that can be
+    mended.
+    """
 
     files: int = 0
     bytes: int = 0
@@ -86,7 +87,7 @@ class Checked:
         return not self.found[Kind.DAMAGE] and not self.found[Kind.UNREAD]
 
     def add(self, path: Path) -> int:
-        """Count a file that is about to be read; returns its size. Raises OSError when it can't be looked at."""
+        """Count a file that is about to be read; returns its size. Raises OSError when its size can't be read."""
         size = path.stat().st_size
         self.files += 1
         self.bytes += size
@@ -94,23 +95,23 @@ class Checked:
 
 
 def inside(job: JobDir, path: Path) -> str:
-    """`path` as it is called inside the job."""
+    """The name of `path` inside the job."""
     return path.relative_to(job.path).as_posix() if path.is_relative_to(job.path) else str(path)
 
 
 def unread(job: JobDir, path: Path, error: OSError) -> Finding:
-    """A disk that does not answer says nothing about the file, which is never taken back for it."""
+    """The finding for a disk that does not answer: it says nothing about the file, which is never removed for it."""
     wrong = f"It can't be read now ({error.strerror or error}): repair leaves it as it is; check it again."
     return Finding(inside(job, path), Kind.UNREAD, wrong)
 
 
 def without_advice(error: LookalikeError) -> str:
-    """The sentence of an error less what it tells people to do, which a finding says in its own words."""
+    """The sentence of an error without its advice, which a finding gives in its own words."""
     return error.found if error.found.endswith(".") else f"{error.found}."
 
 
 def is_fresh(path: Path) -> bool:
-    """Whether somebody wrote to `path` lately, by the clock of this machine; raises OSError when it is gone."""
+    """Whether a process wrote to `path` lately, by the clock of this machine; raises OSError when it is gone."""
     return time.time() - path.stat().st_mtime < FRESH_SECONDS
 
 

@@ -12,7 +12,7 @@ from coordinator.integrity.verify import verify
 from coordinator.jobs.create import write_path_list
 from coordinator.sources.choosing import choice_of
 from coordinator.sources.listing import Listing, PathDigest, digested, partitions_of
-from coordinator.sources.metadata.columns import KnownColumns
+from coordinator.sources.metadata.columns import MetadataColumns
 from coordinator.sources.resolve import open_source
 from shared.errors import JobError, SourceError
 from shared.errors.remedy import Remedy, with_remedy
@@ -187,7 +187,7 @@ def _written_from_source(job: OpenJob, wanted: set[int | None]) -> str:
     digest = PathDigest()
     for partition, images in partitions_of(digested(_listing(job), digest), job.manifest.partition_size):
         if partition.number in wanted:
-            write_path_list(job, partition, images, KnownColumns())
+            write_path_list(job, partition, images, MetadataColumns())
     if digest.hexdigest() == job.manifest.source.digest:
         return ""
     for number in wanted:

@@ -1,4 +1,4 @@
-"""At work: what the broker knows of a job, its holders, messages and troubles, within two seconds or not at all."""
+"""Ask the broker who works on a job, for its messages and for its troubles, within two seconds or not at all."""
 
 import threading
 from dataclasses import dataclass, field, replace
@@ -17,14 +17,14 @@ from shared.job.identity import known_as
 from shared.messages.tasks import EMBED_QUEUE, MERGE_QUEUE
 from shared.settings import Settings
 
-# A person waits for `status`; a broker that hangs must not make it slow.
+# A person waits for `status`, so a broker that hangs must not make it slow.
 ASK_SECONDS = 2.0
-# The last two for an option that redis-py refuses.
+# The last two are for an option that redis-py refuses.
 _FAILURES: tuple[type[Exception], ...] = (*CONNECTION_ERRORS, OSError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
-class AtWork:
+class Activity:
     """Which worker holds what of a job, how many messages wait for one, and what workers reported in the last minute.
 
     `error` says why nothing is known, and is None when the broker answered.
@@ -49,43 +49,43 @@ class AtWork:
         }
 
 
-def look(job: JobDir, identity: str, settings: Settings) -> AtWork:
+def look(job: JobDir, identity: str, settings: Settings) -> Activity:
     """Ask the broker of `settings`, or the embedded one of the job's root if that is up; none is started.
 
-    What is told is of the job of that `identity`, not of another one of its name.
+    The answer is about the job of that `identity`, not about another one of its name.
 
-    Whatever hangs, a name server too, is waited for ASK_SECONDS at most.
+    It waits at most ASK_SECONDS for anything that hangs, also for a name server.
     """
-    answers: list[AtWork] = []
+    answers: list[Activity] = []
     asking = threading.Thread(
         target=lambda: answers.append(_ask(job, identity, settings)), name="ask the broker", daemon=True
     )
     asking.start()
     asking.join(ASK_SECONDS)
-    return answers[0] if answers else AtWork(error=f"{_named(settings)} gave no answer within {ASK_SECONDS:g} s")
+    return answers[0] if answers else Activity(error=f"{_named(settings)} gave no answer within {ASK_SECONDS:g} s")
 
 
-def _ask(job: JobDir, identity: str, settings: Settings) -> AtWork:
+def _ask(job: JobDir, identity: str, settings: Settings) -> Activity:
     try:
         if settings.broker_url:
             return _asked(job, identity, settings)
         with EmbeddedBroker(job.jobs_root, start=False) as broker:
             return _asked(job, identity, settings.changed(broker_url=broker.url))
     except LookalikeError as error:
-        return AtWork(error=str(error).rstrip("."))
+        return Activity(error=str(error).rstrip("."))
     except _FAILURES as error:
-        return AtWork(
+        return Activity(
             error=without_secrets(
                 f"{_named(settings)}: {str(error).rstrip('.') or type(error).__name__}", settings.broker_url
             )
         )
 
 
-def _asked(job: JobDir, identity: str, settings: Settings) -> AtWork:
+def _asked(job: JobDir, identity: str, settings: Settings) -> Activity:
     name = known_as(job.job_id, identity)
     with connect(settings) as client:
         messages = [table for queue in (EMBED_QUEUE, MERGE_QUEUE) for table in queued_messages(client, queue)]
-        return AtWork(
+        return Activity(
             holders=lease.holders(client, name),
             waiting=sum(
                 isinstance(table, dict) and (table.get("job"), table.get("identity")) == (job.job_id, identity)

@@ -11,8 +11,8 @@ from coordinator.jobs.lock import creation_lock
 from coordinator.jobs.source.archives import ListedArchives
 from coordinator.sources.begun import Begun, chosen, is_other, patterns_text
 from coordinator.sources.choosing import EVERYTHING, Choice
-from coordinator.sources.listing import Listed, Listing, PathDigest, digested, no_images, partitions_of
-from coordinator.sources.metadata.columns import KnownColumns
+from coordinator.sources.listing import ListedImage, Listing, PathDigest, digested, no_images, partitions_of
+from coordinator.sources.metadata.columns import MetadataColumns
 from coordinator.sources.resolve import open_source
 from shared.errors import JobMismatch, SourceError
 from shared.errors.remedy import Remedy
@@ -86,7 +86,7 @@ def _make(
     listed: Callable[[int], None],
     choice: Choice,
 ) -> OpenJob:
-    digest, known, archives = PathDigest(), KnownColumns(), ListedArchives()
+    digest, known, archives = PathDigest(), MetadataColumns(), ListedArchives()
     # A kill during an earlier listing may have left path files of a longer list behind.
     remove_path_lists(job)
     images = _reported(archives.seen(digested(listing, digest)), listed)
@@ -138,13 +138,13 @@ def remove_path_lists(job: JobDir) -> None:
     job.source_files.unlink(missing_ok=True)
 
 
-def write_path_list(job: JobDir, partition: Partition, images: Sequence[Listed], known: KnownColumns) -> None:
+def write_path_list(job: JobDir, partition: Partition, images: Sequence[ListedImage], known: MetadataColumns) -> None:
     """Write the path list of a partition, with what `known` learns of its images."""
     columns = known.arrays([image.known for image in images])
     path_list.write_paths(job, partition, [image.path for image in images], [image.member for image in images], columns)
 
 
-def _reported(images: Iterator[Listed], listed: Callable[[int], None]) -> Iterator[Listed]:
+def _reported(images: Iterator[ListedImage], listed: Callable[[int], None]) -> Iterator[ListedImage]:
     count = 0
     for count, image in enumerate(images, 1):
         if count % _REPORT_EVERY == 0:

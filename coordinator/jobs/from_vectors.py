@@ -13,7 +13,7 @@ from coordinator.jobs.create import as_begun, remove_path_lists, require_sizes, 
 from coordinator.jobs.lock import creation_lock
 from coordinator.sources.begun import is_other
 from coordinator.sources.listing import PathDigest
-from coordinator.sources.vectors.unit_vectors import to_directions
+from coordinator.sources.vectors.unit_vectors import to_unit_vectors
 from coordinator.sources.vectors.vectors import Vectors
 from shared.errors import CorruptFile, JobMismatch
 from shared.job import path_list
@@ -124,7 +124,7 @@ def _blocks(
     """The rows of a partition as the ledger seals them, a few thousand at once."""
     said = time.monotonic()
     for start, raw in vectors.blocks(partition.start, partition.stop):
-        embeddings, good = to_directions(raw)
+        embeddings, good = to_unit_vectors(raw)
         stop = start + len(raw)
         table = vectors.known(start, stop)
         columns: dict[str, pa.Array | pa.ChunkedArray] = {name: table[name] for name in table.schema.names}

@@ -18,7 +18,7 @@ class Typed:
     memory: str | None = None
 
     def __post_init__(self) -> None:
-        """Raises SettingsError for what can't be asked for, UsageError for what is no size: before anything is done."""
+        """Raises SettingsError for an invalid request and UsageError for an invalid size, before anything is done."""
         self._over(IndexRequest())
 
     def _over(self, known: IndexRequest) -> IndexRequest:
@@ -35,7 +35,8 @@ class Typed:
     def request(self, job: JobDir, settings: Settings) -> IndexRequest | None:
         """The request that a job has from now on: what was asked before, changed by what was typed.
 
-        What was not typed and never asked for is as the settings have it. Nothing is written where nothing was typed.
+        A value that was neither typed nor asked for before comes from the settings. Nothing is written if nothing was
+        typed.
         """
         known = read_index_request(job)
         if self == Typed():

@@ -16,16 +16,16 @@ from shared.storage.lock import open_locked
 
 RENEW_SECONDS = 15.0
 STALE_SECONDS = 60.0
-"""Age at which a lock whose holder went silent keeps nobody out any more, by the clocks of store and machine."""
+"""The age from which a lock with a silent holder no longer keeps others out, by the clocks of store and machine."""
 
 
 @contextmanager
-def creation_object(job: JobDir) -> Iterator[None]:
-    """Keep every other coordinator from making a job in a store; raises JobBusy when one is at it.
+def store_lock(job: JobDir) -> Iterator[None]:
+    """Keep every other coordinator from creating a job in a store; raises JobBusy when one is doing it.
 
     A store knows no locks that end with their holder, so one that was killed keeps others out for a minute, but on its
-    own machine for no longer than it lives. Where a store has no conditional writes, two that begin within the same
-    moment may both go on: the lists of one source are the same whoever writes them.
+    own machine for no longer than it lives. If a store has no conditional writes, two that begin at the same moment may
+    both continue: the lists of one source are the same from every coordinator.
     """
     mine = {"host": socket.gethostname(), "pid": os.getpid(), "token": uuid.uuid4().hex}
     text = (json.dumps(mine, indent=2) + "\n").encode()
@@ -34,7 +34,7 @@ def creation_object(job: JobDir) -> Iterator[None]:
 
     def renew() -> None:
         while not ended.wait(RENEW_SECONDS):
-            with suppress(StoreError):  # Whoever makes the job meets the store by itself, and says so.
+            with suppress(StoreError):  # Creating the job meets the same error of the store, and reports it.
                 files.write_bytes(job.creation_lock, text)
 
     renewing = threading.Thread(target=renew, name="creation lock", daemon=True)
@@ -73,7 +73,7 @@ def _holder(job: JobDir) -> object:
 
 
 def _is_over(job: JobDir, holder: object) -> bool:
-    """Whether nobody is behind a lock any more."""
+    """Whether the holder of a lock is gone."""
     if not isinstance(holder, dict):
         return True
     pid = holder.get("pid")
@@ -99,10 +99,10 @@ def _lives(pid: int) -> bool:
 def creation_lock(job: JobDir) -> Iterator[None]:
     """Keep every other coordinator from making `job`; raises JobBusy when one is at it."""
     if job.in_store:  # It knows no locks that end with their holder.
-        with creation_object(job):
+        with store_lock(job):
             yield
         return
-    # Drive mounts know no locks. The path files of one source are the same whoever writes them.
+    # Drive mounts know no locks. The path files of one source are the same from every coordinator.
     locked = open_locked(job.creation_lock)
     if locked is None:
         raise JobBusy(
@@ -117,4 +117,4 @@ def creation_lock(job: JobDir) -> Iterator[None]:
         os.close(handle)
         for directory in (job.paths_dir, job.path):
             with suppress(OSError):
-                directory.rmdir()  # Only an empty one goes: a source without images leaves nothing behind.
+                directory.rmdir()  # Only if it is empty: a source without images leaves nothing behind.

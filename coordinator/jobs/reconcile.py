@@ -1,4 +1,4 @@
-"""Reconcile: manifest - ledger - leases - queues -> the messages to send; level-triggered, so none need survive."""
+"""Find and send the messages that are missing: manifest - ledger - leases - queues. So no message need survive."""
 
 import logging
 import time
@@ -23,17 +23,19 @@ from shared.processes.outage import Outage
 
 log = logging.getLogger("lookalike.reconcile")
 
-# A partition that nobody holds and no queue lists may just be on its way from one to the other, or its live worker
+# A partition that no worker holds and no queue lists may just be on its way from one to the other, or its live worker
 # may be taking its lease again after Redis forgot it. Only one that stays unaccounted for this long is sent again.
 GRACE_SECONDS = 6.0
-# An index is not held up for its altered copies for longer than this where nobody embeds any more.
+# An index waits for its altered copies no longer than this if no worker embeds any more.
 COPIES_SECONDS = 60.0
 _ASK_SECONDS = 1.5
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one look found: progress from disk; from Redis who holds what and what workers report, while it answers."""
+    """What one look found: progress from disk, and from Redis, if it answers, who holds what and what workers
+    report.
+    """
 
     progress: Progress
     holders: list[Holder] = field(default_factory=list)
@@ -44,8 +46,8 @@ class Look:
 class Reconciler:
     """Compares what a job should be with what is on disk, held and queued, and asks for what is missing.
 
-    Call `look()` again and again; it may be killed and made anew at any moment, as nothing is remembered that
-    matters. A message too many is harmless: leases and idempotent commits see to that.
+    Call `look()` repeatedly. The object may be lost and created again at any moment, as it remembers nothing important.
+    An extra message is harmless, because of leases and idempotent commits.
     """
 
     def __init__(
@@ -68,7 +70,7 @@ class Reconciler:
         self._copies_wait_since: float | None = None
 
     def resend_at_once(self) -> None:
-        """Have the next look send what nobody holds, without the grace: for who has seen a worker die."""
+        """Let the next look send what no worker holds, without the grace, because the caller has seen a worker die."""
         self._without_grace = True
 
     def others_consume(self, queue: str, troubled: set[str]) -> bool:
@@ -82,7 +84,7 @@ class Reconciler:
     def look(self) -> Look:
         """Read the ledger, send what is missing, and say what was found. A broker that is away is in the answer.
 
-        Raises BrokerRefuses, with the reason alone, when it says what no waiting will change.
+        Raises BrokerRefuses, with only the reason, for an error that waiting will not change.
         """
         failpoint("look")
         progress = self._reader.read()
@@ -132,7 +134,7 @@ class Reconciler:
             self._copies_wait_since = None
 
     def _nobody_embeds(self) -> bool:
-        """Whether the message for the altered copies has waited for a minute and there is nobody to take it."""
+        """Whether the message for the altered copies has waited for a minute and there is no worker to take it."""
         now = self._clock()
         if self._copies_wait_since is None:
             self._copies_wait_since = now
@@ -151,7 +153,7 @@ class Reconciler:
             send_merge(self._app, self._job_id, self._identity)
 
     def _due(self, unaccounted: set[int] | set[str]) -> set[int | str]:
-        """Those of `unaccounted` that have been so for long enough; all where no grace is due, as at the first look."""
+        """Those of `unaccounted` that have been so for long enough; all if there is no grace, as at the first look."""
         now = self._clock()
         since = {what: self._unaccounted_since.get(what, now) for what in unaccounted}
         due = {what for what, first in since.items() if self._without_grace or now - first >= GRACE_SECONDS}

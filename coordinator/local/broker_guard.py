@@ -1,8 +1,8 @@
-"""The guard of an embedded broker, a process of its own: keeps the server up while it has users, then ends it.
+"""Guard an embedded broker, in a process of its own: keep the server up while it has users, then end it.
 
-Run as `python -I broker_guard.py SERVER CONFIGURATION FIFO LOCK`. A user is whoever holds the write end of FIFO, so
-one that is killed has let go as surely as one that ends well. It imports the standard library alone: it must be small
-and start at once.
+Run as `python -I broker_guard.py SERVER CONFIGURATION FIFO LOCK`. A user is a process that holds the write end of FIFO,
+so one that is killed lets go as surely as one that ends in order. The guard imports only the standard library: it must
+be small and start at once.
 """
 
 import ctypes
@@ -21,7 +21,7 @@ _QUICK_SECONDS = 60.0
 
 
 def has_users(fifo: int) -> bool:
-    """Whether anybody holds the write end: reading finds the end of the file only when nobody does."""
+    """Whether any process holds the write end: reading finds the end of the file only when none does."""
     try:
         return os.read(fifo, 1) != b""
     except BlockingIOError:
@@ -39,9 +39,9 @@ def start(command: list[str]) -> "subprocess.Popen[bytes]":
 def guard(server_command: list[str], fifo_path: str, lock_path: str) -> int:
     """Run the server until its last user has let go; 1 when it keeps dying.
 
-    Whoever starts the guard is its first user already. A server that dies while it has users comes back, empty: what
-    is on disk is enough for them to go on. Joining and ending exclude each other by the lock, so nobody joins a server
-    that is about to end.
+    The process that starts the guard is already its first user. A server that dies while it has users is started again,
+    empty: what is on disk is enough for them to continue. Joining and ending exclude each other by the lock, so no
+    process joins a server that is about to end.
     """
     fifo = os.open(fifo_path, os.O_RDONLY | os.O_NONBLOCK)
     poller = select.poll()
@@ -69,5 +69,5 @@ def guard(server_command: list[str], fifo_path: str, lock_path: str) -> int:
 
 if __name__ == "__main__":
     for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # These are for the coordinator; the broker outlasts its workers.
+        signal.signal(number, signal.SIG_IGN)  # These signals are for the coordinator; the broker outlasts its workers.
     sys.exit(guard(sys.argv[1:3], sys.argv[3], sys.argv[4]))

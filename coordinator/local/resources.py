@@ -1,4 +1,4 @@
-"""Whoever a command needs to do its work: a broker that answers, and workers of its own where there are no others."""
+"""Get a command what it needs: a broker that answers, and workers of its own if there are no others."""
 
 import os
 from contextlib import ExitStack
@@ -16,7 +16,7 @@ from shared.settings import Settings, broker_origin
 def named_broker(settings: Settings, typed: str | None) -> str:
     """The broker of `settings` without its secrets, and what names it: "redis://HOST/0 (from REDIS_URL)".
 
-    `typed` is the --broker of the command. "" where no broker is given, and an embedded one serves.
+    `typed` is the --broker of the command. "" if no broker is given and an embedded one serves.
     """
     if not settings.broker_url:
         return ""
@@ -41,27 +41,28 @@ def workers_for_index(
 
 @dataclass(frozen=True, slots=True)
 class QueryService:
-    """A client, and the query worker that was started for it, if it is one of our own."""
+    """A client, and the query worker that was started for it, if any."""
 
     client: Client
     workers: LocalWorkers | None = None
 
     def ready(self) -> None:
-        """Wait until a worker of our own answers, started anew where it died. Raises WorkerFailed when it keeps
-        dying."""
+        """Wait for a worker of our own to answer; start it again if it died. Raises WorkerFailed when it keeps
+        dying.
+        """
         if self.workers is not None:
             self.workers.watch()
             while not self.client.has_worker(self.workers.nodes[0]):
                 self.workers.watch()
 
     def revive(self) -> None:
-        """Start a worker of our own anew where it died, and wait for it then."""
+        """Start a worker of our own again if it died, and then wait for it."""
         if self.workers is not None and self.workers.watch():
             self.ready()
 
 
 def client_for_search(stack: ExitStack, job: JobDir, settings: Settings) -> Client:
-    """A client with a query worker behind it: a running one where there is one, else one of our own."""
+    """A client with a query worker behind it: a running one if there is one, else one of our own."""
     return service_for_search(stack, job, settings, Client).client
 
 
@@ -80,7 +81,7 @@ def service_for_search(stack: ExitStack, job: JobDir, settings: Settings, client
 
 
 def broker_for_exec(settings: Settings) -> Settings:
-    """The settings with a broker that answers; an embedded one stays up as long as the process made by exec runs."""
+    """The settings with a broker that answers; an embedded broker stays up as long as the process made by exec runs."""
     if settings.broker_url:
         require_working_broker(settings)
         return settings

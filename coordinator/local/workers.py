@@ -1,4 +1,4 @@
-"""One machine: worker processes as children, watched, started anew when they die, stopped with the coordinator."""
+"""Run worker processes as children: watch them, start them again when they die, stop them with the coordinator."""
 
 import contextlib
 import os
@@ -20,7 +20,7 @@ from shared.processes.own import module_command
 from shared.processes.stage import ending
 from shared.settings import PARENT_PIPE, Settings, without_settings
 
-# Begins the names of workers that end with the command that started them: nobody else should count on one.
+# Names of workers that end with the command that started them begin so: no other command should rely on one.
 CHILD_PREFIX = "own-"
 _STOP_SECONDS = 15.0
 _QUICK_DEATHS = 5
@@ -31,10 +31,10 @@ _LOG_LINES = 12
 def worker_command(
     roles: list[str], name: str, loglevel: str | None = None, query_threads: int | None = None
 ) -> list[str]:
-    """The command line of a worker process that takes on `roles` under the node name `name`, set up as they need it.
+    """The command line of a worker process for `roles`, under the node name `name`.
 
-    One task at a time. A worker for queries alone answers `query_threads` of them at once (None: one a core), without
-    events and quietly: both double its latency.
+    It does one task at a time. A worker only for queries answers `query_threads` of them at once (None: one for each
+    core), and sends no events and logs little: both would double its latency.
     """
     quiet = roles == ["query"]
     command = module_command("workers")
@@ -69,7 +69,7 @@ class LocalWorkers:
     """Worker processes of this machine, as children. Use as a context manager; call `watch()` every second or so."""
 
     def __init__(self, roles: list[str], settings: Settings, directory: Path) -> None:
-        """`roles` may name one several times. `directory` takes their logs."""
+        """`roles` may name one role several times. `directory` takes the logs."""
         self._settings = settings
         self._directory = directory
         self._logs = directory / "logs"
@@ -79,7 +79,7 @@ class LocalWorkers:
             _Child(role, f"{CHILD_PREFIX}{role}{number}-{pid}", self._logs / f"{role}{number}.log")
             for number, role in enumerate(roles, 1)
         ]
-        # Children hold the reading end; when this process ends, however, they read the end of the file and stop.
+        # Children hold the reading end; when this process ends in any way, they read the end of the file and stop.
         self._read_end, self._write_end = os.pipe()
 
     def __enter__(self) -> Self:
@@ -104,14 +104,14 @@ class LocalWorkers:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                cwd=self._directory,  # Their settings come with the environment, and from no lookalike.toml.
+                cwd=self._directory,  # Their settings come from the environment, and from no lookalike.toml.
                 env=environment,
                 pass_fds=[self._read_end],
-                start_new_session=True,  # Ctrl-C reaches the coordinator alone, which stops them in order.
+                start_new_session=True,  # Ctrl-C reaches only the coordinator, which stops them in order.
             )
 
     def watch(self) -> list[str]:
-        """Start dead workers anew and free their leases; returns a sentence for each death.
+        """Start dead workers again and free their leases; returns a sentence for each death.
 
         Raises WorkerFailed when one keeps dying: five times within a minute.
         """
@@ -134,7 +134,7 @@ class LocalWorkers:
         return sentences
 
     def _free_leases(self, name: str) -> None:
-        """Its leases would end by themselves; here the death was seen, so nobody has to wait for that."""
+        """Its leases would end by themselves, but the death was seen here, so no worker has to wait for that."""
         with (
             contextlib.suppress(redis.exceptions.RedisError),
             connect(self._settings) as client,
@@ -142,7 +142,7 @@ class LocalWorkers:
             lease.release_owner(client, node_name(name))
 
     def stop(self) -> None:
-        """Stop all workers within a batch, at the latest after 15 seconds the hard way: no commit can be harmed."""
+        """Stop all workers within a batch, and kill them after 15 seconds at the latest: no commit can be harmed."""
         running = [child.process for child in self._children if child.process is not None]
         for process in running:
             if process.poll() is None:

@@ -1,1 +1,1 @@
-"""Packing many small image files into tars: the list of them, their names, the process."""
+"""Pack many small image files into tars: their list, their names, the process."""

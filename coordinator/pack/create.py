@@ -1,4 +1,4 @@
-"""Packing: a source becomes the list of what is to be packed, or goes on with the one that is there already."""
+"""Create a pack from a source, with the list of what is to be packed, or open the one that exists."""
 
 import os
 from collections.abc import Callable
@@ -25,13 +25,13 @@ from shared.storage import files, parquet
 IMAGES_PER_TAR = 10_000
 TAR_BYTES = 1_000_000_000
 QUALITY = 90
-_ROWS = 50_000  # Of the listing that are held at once.
+_ROWS = 50_000  # How many rows of the listing are held at once.
 _REPORT_EVERY = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What was typed about a pack; None, and False for `webdataset`, stand for what was not."""
+    """The options of a pack that were typed; None, and False for `webdataset`, stand for those that were not."""
 
     longest: int | None = None
     quality: int | None = None
@@ -48,12 +48,12 @@ def make_or_open(
     listed: Callable[[int], None],
     choice: Choice = EVERYTHING,
 ) -> PackSpec:
-    """The spec of the pack in `directory`: the one that is there, else a new one, once `source` is listed.
+    """The spec of the pack in `directory`: the existing one, or a new one once `source` is listed.
 
-    `listed` is told the number of paths meanwhile. `choice` is what was typed about the files of the source; a pack
-    that is there goes on with its own, unless another one was typed. Raises PackError when the directory holds a pack
-    of another source, with other parameters or with another choice, naming both, or something else; SourceError when
-    there is nothing to list.
+    `listed` is called with the number of paths meanwhile. `choice` holds the options about the files of the source; an
+    existing pack continues with its own, unless another choice was typed. Raises PackError when the directory holds a
+    pack of another source, with other parameters or with another choice, naming both, or something else; SourceError
+    when there is nothing to list.
     """
     if directory.spec.is_file():
         spec = load_spec(directory)
@@ -97,7 +97,7 @@ def _make(
     if not digest.count:
         directory.listing.unlink()
         raise SourceError(no_images(listing.location, listing.left_out))
-    # What a list or an archive says of its images besides: a pack holds images alone.
+    # The source metadata of lists and archives is left out: a pack holds only images.
     listing.left_out.update(f"column {name:.60}, which is not packed" for name in known)
     left_out_counts = dict(sorted(listing.left_out.items()))
     spec = PackSpec(
@@ -134,7 +134,7 @@ def _base(listing: Listing) -> bytes:
 
 
 class _Root:
-    """The folder that all images of a listing lie in; without one when they do not lie in folders."""
+    """The folder that all images of a listing are in; none if they are not in folders."""
 
     def __init__(self, listing: Listing) -> None:
         location = to_os_path(listing.location)

@@ -1,4 +1,4 @@
-"""Member names: the path of an image, below the folder of its source, as the name that it gets in a tar (pure)."""
+"""Give each image of a pack a name in its tar, made from its path below the folder of its source (pure)."""
 
 import hashlib
 import os
@@ -10,22 +10,22 @@ from coordinator.sources.choosing import IMAGE_SUFFIXES
 from shared.images.paths import to_os_path
 
 _MARK = "%"
-# A part of a path that is no name: what unpacks a tar refuses it, or goes where it should not.
+# Parts of a path that can't be names: programs that unpack a tar refuse them, or write where they should not.
 _NO_NAME = re.compile(r"(?<![^/])(\.{1,2})(?![^/])")
-# What webdataset takes for notes about a tar, and passes over.
+# Names that webdataset takes for notes about a tar, and skips.
 _NOTE = re.compile(r"__[^/]*__(/|$)")
 
 
 class MemberNames:
-    """Names for the images of one source, in the order of their ids: the same for the same paths, and no two alike.
+    """Names for the images of one source, in the order of their ids: the same for the same paths, and all different.
 
-    `base` is the folder whose images keep their path below it; those of elsewhere keep all of it. With `by_stem` no two
-    names are the same up to their suffix, for a pack that changes suffixes; with `webdataset` that is so too, and
-    nothing but the suffix has a dot in its last part, as webdataset cuts a name at the first.
+    `base` is the folder below which images keep their path as their name; images elsewhere keep the whole path. With
+    `by_stem` no two names are the same up to their suffix, for a pack that changes suffixes; with `webdataset` that is
+    so too, and nothing but the suffix has a dot in its last part, as webdataset cuts a name at the first.
 
-    A name is the path itself wherever that can be. Else its first part begins with `%`: `%/` goes before a path whose
-    bytes are percent-escaped, and `%ID/`, with the image's id, before a name that would be the same as an earlier one,
-    also to a disk that takes upper and lower case, or two Unicode forms, for one.
+    A name is the path itself if that is possible. Otherwise its first part begins with `%`: `%/` goes before a path
+    whose bytes are percent-escaped, and `%ID/`, with the image's id, before a name that would be the same as an earlier
+    one, also on a disk that does not tell upper from lower case, or two Unicode forms from each other.
     """
 
     def __init__(self, base: bytes, *, by_stem: bool = False, webdataset: bool = False) -> None:
@@ -35,7 +35,7 @@ class MemberNames:
         self._seen: set[int] = set()
 
     def name(self, image: int, image_path: str) -> tuple[str, str]:
-        """Stem and suffix of the member for an image; the suffix is "" where the path has none that tells an image."""
+        """Stem and suffix of the member for an image; the suffix is "" if the path has no suffix of an image."""
         raw = os.fsencode(to_os_path(image_path))
         raw = raw.removeprefix(self._base) if raw.startswith(self._base) else raw.lstrip(b"/")
         stem, suffix = _split(raw)
@@ -47,7 +47,7 @@ class MemberNames:
         return text, suffix
 
     def _plain(self, stem: bytes) -> str | None:
-        """The stem as it is, or None where it can't be a name."""
+        """The stem as it is, or None if it can't be a name."""
         try:
             text = stem.decode()
         except UnicodeDecodeError:
@@ -69,15 +69,15 @@ class MemberNames:
     def _is_taken(self, stem: str, suffix: str) -> bool:
         """Whether an earlier image has this name, or may get it."""
         if not suffix and not self._by_stem:
-            return True  # It gets its suffix when its bytes are known, which must not make it another's name.
+            return True  # It gets its suffix when its bytes are known, and must not get another's name.
         name = stem if self._by_stem else stem + suffix
         name = (
             name.lower()
             if name.isascii()
             else unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
         )
-        # Eight bytes of a hash, as two million names would take too much memory. Two names of one hash, one time in a
-        # billion, cost the later one a `%ID/` that it did not need.
+        # It stores eight bytes of a hash, as two million names would take too much memory. If two names have one hash,
+        # one time in a billion, the later one gets a `%ID/` that it did not need.
         digest = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big")
         if digest in self._seen:
             return True

@@ -17,16 +17,16 @@ from shared.storage.lock import open_locked
 
 LOCK_SECONDS = 5.0
 _PATIENCE_SECONDS = 15.0
-# Signals by which a decoder ends its process. SIGKILL is of a person, or of a system without memory, whatever it reads.
+# Signals by which a decoder ends its process. SIGKILL comes from a person or from a system without memory.
 _CRASHES = frozenset([signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE])
 
 
 @contextmanager
 def packing_lock(directory: PackDir) -> Iterator[int | None]:
-    """Keep any other pack out of `directory` for as long as what is yielded, an open file, is open in any process.
+    """Yield an open file that keeps any other pack out of `directory` for as long as it is open in any process.
 
-    None where the file system has no locks, as those of some mounts. Raises PackError when another is at work, and
-    still is after some seconds: the process of a command that was killed ends within a moment.
+    Yields None if the file system has no locks, as on some mounts. Raises PackError when another pack still runs after
+    some seconds: the process of a command that was killed ends within a moment.
     """
     handle, is_locked = _locked(directory)
     try:
@@ -58,14 +58,14 @@ def _locked(directory: PackDir) -> tuple[int, bool]:
 
 @contextmanager
 def packer(directory: PackDir, threads: int, lock: int | None) -> Iterator[Iterator[dict[str, Any]]]:
-    """A process of its own that makes the tars, as the coordinator opens no image; what it says, in a context.
+    """Run the process that makes the tars, as the coordinator opens no image, and yield the objects that it prints.
 
-    First how far the pack is, again and again: `packed`, `failed`, `bytes`, `tars`; then one object with the `result`.
-    When it crashes over images, another one goes on after the last whole tar, and decodes those in processes of their
-    own. Raises the error that a process names, or PackError where one ended without. Leaving the context drops the tar
+    These say how far the pack is (`packed`, `failed`, `bytes`, `tars`), and the last one has the `result`. When images
+    crash the process, another one continues after the last whole tar, and decodes those images in processes of their
+    own. Raises the error that a process reports, or PackError if one ended without. Leaving the context drops the tar
     under way.
     """
-    # Not ended where it is listened to: Ctrl-C first has it said that the pack stops, and then waits for the process.
+    # It is not ended where its output is read: at Ctrl-C the command first says that the pack stops, then waits for it.
     with ExitStack() as processes:
         yield _said_by_each(directory, threads, lock, processes)
 
@@ -90,7 +90,7 @@ def _said_by_each(directory: PackDir, threads: int, lock: int | None, processes:
 def _one_packer(
     directory: PackDir, threads: int, lock: int | None, suspects: Sequence[int], crashed_over: list[int]
 ) -> Iterator[Iterator[dict[str, Any]]]:
-    """One such process. Where it crashes, `crashed_over` gets the ids of the images that it was decoding."""
+    """Run one such process. If it crashes, `crashed_over` gets the ids of the images that it was decoding."""
     # On this machine's own disk, as it is written to for each image and read only if the process crashes.
     with tempfile.TemporaryFile() as hand:
 
@@ -121,7 +121,7 @@ def _in_hand(hand: IO[bytes]) -> list[int]:
 
 
 def _sentence(directory: PackDir, images: Sequence[int]) -> str:
-    """A sentence on the images that were being decoded; nothing where there were none."""
+    """A sentence about the images that were being decoded; "" if there were none."""
     if not images:
         return ""
     paths = [next(listing.read_listing(directory, image)).image_path for image in images]

@@ -1,1 +1,1 @@
-"""Where images come from: folders, lists, archives, WebDataset samples and URLs, in order."""
+"""Where images come from: folders, lists, archives, webdataset samples and URLs, in order."""

@@ -8,10 +8,10 @@ from typing import Any, Final
 import pyarrow.parquet as pq
 
 from coordinator.sources.choosing import Sieve
-from coordinator.sources.listing import Listed
+from coordinator.sources.listing import ListedImage
 from coordinator.sources.lists.places import beside_source
 from coordinator.sources.metadata.plain_values import is_plain, plain_rows, require_distinct
-from coordinator.sources.webdataset import samples
+from coordinator.sources.webdataset import webdataset_samples
 from shared.errors import SourceError
 from shared.images import image_parquet
 from shared.images.archives import FILES, Inside
@@ -24,20 +24,20 @@ from shared.images.paths import member_text
 _ROWS: Final = 1_024
 
 
-def images_in(archive: str, sieve: Sieve, place: str = "") -> Iterator[Listed]:
+def images_in(archive: str, sieve: Sieve, place: str = "") -> Iterator[ListedImage]:
     """The images of the tar, zip or Parquet file at `archive`, a text as `to_text` makes it or a URL.
 
-    `place` is where it lies in the source, which a person's patterns see before the names in it. Only headers, texts
-    beside the images and columns beside their bytes are read. Raises SourceError when the archive can't be read to its
-    end: what it should hold is not known then.
+    `place` is its path in the source, which patterns see before the names in it. Only headers, texts beside the images
+    and columns beside their bytes are read. Raises SourceError when the archive can't be read to its end, because then
+    it is not known what it should hold.
     """
     if suffix_of(archive) == ".parquet":
         return _in_parquet(archive, sieve.left_out)
     return _in_files(archive, suffix_of(archive), sieve, place)
 
 
-def images_in_all(archives: Iterable[tuple[str, str]], sieve: Sieve) -> Iterator[Listed]:
-    """The images of several archives, one after the other; each comes with where it lies in the source.
+def images_in_all(archives: Iterable[tuple[str, str]], sieve: Sieve) -> Iterator[ListedImage]:
+    """The images of several archives, one after the other; each archive comes with its place in the source.
 
     A Parquet file without images among them, as img2dataset writes one beside each tar, is counted as left out.
     """
@@ -54,11 +54,11 @@ def holds_images(archive: str) -> bool:
         return image_parquet.image_column(file.schema_arrow) is not None
 
 
-def _in_files(archive: str, suffix: str, sieve: Sieve, place: str) -> Iterator[Listed]:
+def _in_files(archive: str, suffix: str, sieve: Sieve, place: str) -> Iterator[ListedImage]:
     with opened(archive) as file:
 
         def read_at(start: int, length: int) -> bytes:
-            # From the file that is being listed: of a remote one, that is mostly at hand already.
+            # Read from the file that is being listed: if it is remote, most of that is here already.
             file.seek(start)
             return file.read(length)
 
@@ -66,17 +66,17 @@ def _in_files(archive: str, suffix: str, sieve: Sieve, place: str) -> Iterator[L
             assert inside.member is not None
             if suffix == ".tar":
                 return read_tar_member(read_at, inside.member, inside.name)
-            # Its directory was read a moment ago.
+            # The zip's directory was read a moment ago.
             return read_zip_member(read_at, inside.member, inside.name, lambda offset: inside.name)
 
         def head(inside: Inside) -> bytes:
             assert inside.member is not None
             return (tar_head if suffix == ".tar" else zip_head)(read_at, inside.member, HEAD_BYTES)
 
-        yield from samples(archive, FILES[suffix](file, archive), read, head, sieve, place)
+        yield from webdataset_samples(archive, FILES[suffix](file, archive), read, head, sieve, place)
 
 
-def _in_parquet(archive: str, left_out: Counter[str]) -> Iterator[Listed]:
+def _in_parquet(archive: str, left_out: Counter[str]) -> Iterator[ListedImage]:
     with image_parquet.opened(archive) as file:
         schema = file.schema_arrow
         require_distinct(archive, schema.names)
@@ -95,14 +95,14 @@ def _in_parquet(archive: str, left_out: Counter[str]) -> Iterator[Listed]:
         place = beside_source(archive)
         row = 0
         for group in range(file.num_row_groups):
-            # Without other columns there are no batches of them. Hugging Face may keep an image by its path alone.
+            # Without other columns there are no batches of them. Hugging Face may keep only the path of an image.
             held = image_parquet.rows_with_bytes(file, group, column) if names else None
             begins, rows = row, file.metadata.row_group(group).num_rows
             for path, known in _rows(file, group, names, plain) if wanted else repeat((None, {}), rows):
                 if path and held is not None and not held[row - begins].as_py():
-                    yield Listed(place(path), known=known)
+                    yield ListedImage(place(path), known=known)
                 else:
-                    yield Listed(member_text(archive, f"{row}/{path}" if path else str(row)), Member(row), known)
+                    yield ListedImage(member_text(archive, f"{row}/{path}" if path else str(row)), Member(row), known)
                 row += 1
 
 

@@ -1,4 +1,4 @@
-"""Choosing: which files below a source are looked at, by their names and by patterns; the others are counted."""
+"""Choose which files below a source are taken, by their names and by patterns, and count the others."""
 
 import re
 from collections import Counter
@@ -12,7 +12,8 @@ from shared.errors import ImageError, UsageError
 from shared.images.kinds import is_image
 from shared.job.manifest import Source
 
-# What file systems, desktops and storage boxes keep beside people's files, as it is counted; `*` is any ending.
+# The names of what file systems, desktops and storage boxes keep beside people's files, as they are counted; `*` is any
+# ending.
 _LEFT_OUT: Final = (
     "@eaDir", ".@__thumb", ".thumb", ".thumbnails", "@Recycle", "#recycle", "#snapshot", "$RECYCLE.BIN",
     "System Volume Information", "lost+found", "__MACOSX", ".AppleDouble", ".DS_Store", "Thumbs.db", "._*", ".Trash*",
@@ -23,9 +24,9 @@ _BEGINS: Final = tuple(_BEGINNINGS)
 UNUSUAL_BEGINNINGS: Final = frozenset(
     letter.encode() for name in _LEFT_OUT for letter in (name[0].lower(), name[0].upper())
 )
-"""With what a name begins that may be left out by default: a quick look at most names is enough."""
+"""The first characters of names that may be left out by default, so that a quick look is enough for most names."""
 
-# Suffixes that are counted apart. Those such as `.20240131` could be as many as there are files.
+# How many suffixes are counted apart. Suffixes such as `.20240131` could be as many as there are files.
 _SUFFIXES: Final = 40
 _MOST_KINDS: Final = 10_000
 _OTHER: Final = "other"
@@ -35,8 +36,8 @@ _Item = TypeVar("_Item")
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What a person typed about the files of a source: patterns as in a .gitignore, relative to the source, and
-    whether files without suffix are looked into (`sniff`).
+    """The options about the files of a source: patterns as in a .gitignore, relative to the source, and whether files
+    without suffix are read to see what they are (`sniff`).
     """
 
     exclude: tuple[str, ...] = ()
@@ -48,20 +49,21 @@ class Choice:
 
 
 EVERYTHING: Final = Choice()
-"""What is chosen where nobody typed anything: everything but what is left out by default."""
+"""The choice without any option: everything except what is left out by default."""
 
 
 def choice_of(source: Source) -> Choice:
-    """What was chosen when the images of a job were listed."""
+    """The choice that was made when the images of a job were listed."""
     return Choice(tuple(source.exclude), tuple(source.include), source.sniff)
 
 
 class Sieve:
-    """Says of each file below a source whether it is looked at, and counts in `left_out`, by reason, what is not.
+    """Decides for each file below a source whether it is taken, and counts in `left_out`, by reason, those that are
+    not.
 
-    `notes` counts, in words, what was taken for something else than an image. Without `texts` what lies beside images
-    is counted and not read, without `archives` no archive is opened where a folder or a glob holds some. Raises
-    UsageError for a pattern that can't be one.
+    `notes` counts, in words, files that were taken for something else than an image. Without `texts`, texts beside
+    images are counted and not read; without `archives`, archives in a folder or glob are not opened. Raises UsageError
+    for an invalid pattern.
     """
 
     def __init__(self, choice: Choice = EVERYTHING, *, texts: bool = True, archives: bool = True) -> None:
@@ -78,13 +80,13 @@ class Sieve:
         self._others: set[str] = set()
 
     def why_not(self, path: str, is_folder: bool = False) -> str | None:
-        """Why the file at `path`, relative to the source, is not looked at; None where it is.
+        """Why the file at `path`, relative to the source, is not taken; None if it is.
 
-        Nor is what lies below a folder for which there is a reason. What an --include matches is looked at, though what
-        is left out by default only where more than a folder above it is matched.
+        A reason for a folder counts for everything below it. What an --include matches is taken; but what is left out
+        by default is taken only if the pattern matches more than a folder above it.
         """
         if is_folder and self._include is not None:
-            return None  # Something in it may be meant.
+            return None  # The pattern may mean something in the folder.
         parts = path.split("/")
         for depth, part in enumerate(parts):
             if reason := by_default(part):
@@ -101,9 +103,9 @@ class Sieve:
         return self._include is not None and self._include.match_file(path)
 
     def takes(self, suffix: str, head: Callable[[], bytes]) -> bool:
-        """Whether a file with this suffix, in small letters, is an image; `head` gives its first bytes.
+        """Whether a file with this suffix, in small letters, is an image; `head` returns its first bytes.
 
-        What has no suffix is looked into where a person asked for that.
+        The head of a file without suffix is read only if that was asked for.
         """
         if suffix or not self.sniffs:
             return suffix in IMAGE_SUFFIXES
@@ -113,7 +115,9 @@ class Sieve:
             return False
 
     def leave_out(self, reason: str) -> None:
-        """Count a file that is not listed: a suffix of pictures by its name, of other suffixes only so many apart."""
+        """Count a file that is not listed: suffixes of pictures each by name, of other suffixes only so many by
+        name.
+        """
         if reason == WITHOUT_SUFFIX and self.sniffs:
             reason = f"{WITHOUT_SUFFIX} and no image"
         if reason.startswith(".") and reason not in PICTURE_SUFFIXES and reason not in self._apart:
@@ -126,7 +130,9 @@ class Sieve:
         self.left_out[reason] += 1
 
     def through(self, items: Iterator[_Item]) -> Iterator[_Item]:
-        """`items`; when they have ended, the counts are complete, and say how many kinds were not counted apart."""
+        """Yield `items`; when they have ended, the counts are complete, and say how many kinds were not counted by
+        name.
+        """
         yield from items
         if others := self.left_out.pop(_OTHER, 0):
             kinds = len(self._others)
@@ -158,18 +164,18 @@ def _compiled(option: str, patterns: Sequence[str]) -> GitIgnoreSpec | None:
 
 
 def _literal(pattern: str) -> str:
-    """A pattern from the command line: there are no comments there, and a storage box has a folder `#recycle`."""
+    """A pattern from the command line, where there are no comments, and where a storage box has a folder `#recycle`."""
     return re.sub(r"^#", r"\\#", pattern)
 
 
-# RAW files of cameras, which are read where the extra `formats` is installed.
+# RAW files of cameras, which are read if the extra `formats` is installed.
 RAW_SUFFIXES: Final = frozenset(
     [
         ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".iiq", ".kdc", ".mef", ".mos",
         ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
     ]
 )  # fmt: skip
-# What is decoded, and cameras, browsers and archives write. Other files are counted, not listed.
+# Suffixes of files that are decoded, and that cameras, browsers and archives write. Others are counted, not listed.
 IMAGE_SUFFIXES: Final = RAW_SUFFIXES | frozenset(
     [
         ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".jfi", ".jps", ".mpo", ".png", ".apng", ".webp", ".bmp", ".dib",
@@ -186,11 +192,11 @@ PICTURE_SUFFIXES: Final = frozenset(
         ".cur", ".pam", ".exr", ".hdr", ".pic", ".svg", ".svgz", ".eps", ".ai", ".pdf",
         ".djvu", ".xcf", ".kra", ".ora", ".xbm", ".xpm", ".sgi", ".rgb", ".ras", ".sun", ".wmf", ".emf", ".flif",
         ".bpg", ".jng", ".mng", ".dpx", ".cin", ".fits", ".fit", ".dcm", ".nii", ".jls", ".j2p", ".jpm", ".jph", ".iff",
-        # Camera RAW of kinds that are seldom, or whose heads tell nothing.
+        # Camera RAW of rare kinds, or whose first bytes tell nothing.
         ".ari", ".bay", ".cap", ".dcs", ".drf", ".gpr", ".k25", ".mdc", ".ptx", ".r3d", ".raw",
         # Moving pictures.
         ".3g2", ".3gp", ".asf", ".avi", ".flv", ".insv", ".lrv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg",
         ".mpg", ".mts", ".mxf", ".ogv", ".vob", ".webm", ".wmv",
     ]
 )  # fmt: skip
-"""Files that show something, and that no listing takes: each kind is counted by its name, however many there are."""
+"""Suffixes of pictures and films that no listing takes: each is counted by its name, however many there are."""

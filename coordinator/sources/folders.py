@@ -1,4 +1,4 @@
-"""Folders: the images under a folder, depth first, each folder in the byte order of its names."""
+"""Walk the images under a folder, depth first, each folder in the byte order of its names."""
 
 import errno
 import os
@@ -13,7 +13,7 @@ from shared.images.location import read_head
 from shared.images.paths import ARCHIVE_SUFFIXES, to_text
 
 _DIRECTORY = "directory"
-# What can be wrong with one folder alone. Any other failure is that of the disk, and would leave out half a source.
+# Errors that concern only one folder. Any other is a failure of the disk, and would leave out half a source.
 _FOLDER_REASONS = {
     errno.EACCES: "folder without permission",
     errno.EPERM: "folder without permission",
@@ -42,12 +42,12 @@ class _Folder:
 def walk(
     root: bytes, sieve: Sieve, wanted: Collection[str], base: bytes | None = None
 ) -> Iterator[tuple[str, Sequence[str]]]:
-    """The files under `root` whose suffix, in small letters, is one of `wanted`: as texts, depth first, each
-    folder in the byte order of its names, each with the texts beside it. `sieve` says which are looked at, and counts
-    the others by the reason.
+    """The files under `root` whose suffix, in small letters, is one of `wanted`: as texts, depth first, each folder in
+    the byte order of its names, each with the texts beside it. `sieve` says which are taken, and counts the others by
+    reason.
 
-    Linked folders are followed, except into one of those above, by device and inode, which would never end. `base` is
-    the folder that a person's patterns are relative to, `root` where it is left out.
+    Linked folders are followed, except into one of those above, by device and inode, which would never end. Patterns
+    are relative to the folder `base`, by default `root`.
     """
     return _Walk(sieve, wanted, os.path.join(root if base is None else base, b"")).files(root)
 
@@ -61,7 +61,7 @@ class _Walk:
         self._base = base  # It ends with a slash.
 
     def files(self, root: bytes) -> Iterator[tuple[str, Sequence[str]]]:
-        above: list[_Folder] = []  # A list and no recursion: folders may be nested deeper than Python calls.
+        above: list[_Folder] = []  # This is a list and no recursion: folders may be nested deeper than Python calls.
         try:
             found: _Folder | None = self._listed_folder(root)
         except OSError as error:
@@ -89,7 +89,7 @@ class _Walk:
             return self._listed_folder(path)
         except OSError as error:
             reason = _FOLDER_REASONS.get(error.errno or 0)
-            # A folder that is not there any more was deleted, or the whole source went away with its mount.
+            # A folder that is no longer there was deleted, or the whole source went away with its mount.
             if reason is None or (error.errno in (errno.ENOENT, errno.ENOTDIR) and not _are_there(above)):
                 raise _unlistable(path, error) from None
             self._sieve.leave_out(reason)
@@ -97,7 +97,7 @@ class _Walk:
 
     def _listed_folder(self, path: bytes) -> _Folder:
         folders: set[bytes] = set()
-        listed: list[bytes] = []  # Names alone: a folder of two million images takes a hundred megabytes so.
+        listed: list[bytes] = []  # Only names: a folder of two million images takes a hundred megabytes that way.
         texts: set[str] = set()
         identity = _identity(path)
         with os.scandir(path) as entries:
@@ -133,7 +133,7 @@ class _Walk:
 
     def _why_not(self, entry: "os.DirEntry[bytes]", is_folder: bool) -> str | None:
         if not self._sieve.has_patterns:
-            # Two million names are looked at, and nearly all of them begin with a letter or a digit.
+            # Two million names come through here, and nearly all begin with a letter or a digit.
             return by_default(os.fsdecode(entry.name)) if entry.name[:1] in UNUSUAL_BEGINNINGS else None
         return self._sieve.why_not(os.fsdecode(entry.path).removeprefix(os.fsdecode(self._base)), is_folder)
 
@@ -158,15 +158,15 @@ def _unlistable(path: bytes, error: OSError) -> SourceError:
 
 
 def _reason_to_leave_out(entry: "os.DirEntry[bytes]", wanted: Collection[str]) -> str | None:
-    """None for what is wanted, _DIRECTORY for what is walked into, else why the entry is not listed."""
+    """None for a file that is wanted, _DIRECTORY for a folder to walk into, else why the entry is not listed."""
     try:
         if entry.is_dir():
             return _DIRECTORY
         regular = entry.is_file()
         broken = entry.is_symlink() and not os.path.exists(entry.path)
     except OSError as error:
-        # A link that leads to itself, or to where nobody may look. For anything else the folder's own error is due; but
-        # what has too long a path is listed by its name, so that an image has its error row.
+        # This is a link that leads to itself, or to a place without permission. For anything else the folder itself
+        # fails; but a file with too long a path is listed by its name, so that an image has its error row.
         regular = error.errno == errno.ENAMETOOLONG
         if not regular and not entry.is_symlink():
             raise
@@ -175,6 +175,6 @@ def _reason_to_leave_out(entry: "os.DirEntry[bytes]", wanted: Collection[str]) -
         return "not a regular file"
     suffix = os.path.splitext(entry.name)[1].lower().decode("ascii", "backslashreplace")
     if suffix in wanted:
-        # So is a link to nothing: the image was meant to be there, and its error row says that it is not.
+        # A link to nothing is listed too: the image was meant to be there, and its error row says that it is not.
         return None
     return "link to nothing" if broken else suffix or WITHOUT_SUFFIX

@@ -1,4 +1,4 @@
-"""Gathering: the files of a folder or of a glob, in order -> images with the texts beside them, archives opened."""
+"""Turn the files of a folder or glob, in order, into images with the texts beside them, and open archives."""
 
 import glob
 import posixpath
@@ -7,7 +7,7 @@ from functools import partial
 
 from coordinator.sources.archives import images_in_all
 from coordinator.sources.choosing import WITHOUT_SUFFIX, Sieve
-from coordinator.sources.listing import Listed
+from coordinator.sources.listing import ListedImage
 from coordinator.sources.metadata.sidecars import TEXTS, Sidecars
 from coordinator.sources.metadata.text_values import with_texts
 from shared.images.kinds import HEAD_BYTES
@@ -17,11 +17,11 @@ from shared.images.paths import ARCHIVE_SUFFIXES
 
 def images_in_folder(
     files: Iterable[tuple[str, Sequence[str]]], place: Callable[[str], str], sieve: Sieve
-) -> Iterator[Listed]:
-    """The images among the image files and archives of a folder, each with the texts beside it; then those in the
-    archives. `place` says where an archive lies in the source.
+) -> Iterator[ListedImage]:
+    """The images among the files of a folder, each with the texts beside it; then those in its archives. `place` gives
+    the place of an archive in the source.
 
-    Beside images an archive without any is counted as left out.
+    In a folder with images, an archive without any is counted as left out.
     """
     archives: list[str] = []
     images = 0
@@ -45,12 +45,12 @@ def images_in_folder(
             yield image
         if images and found:
             sieve.notes[f"{suffix_of(archive)} beside images, read as an archive of them"] += 1
-        elif images and suffix_of(archive) != ".parquet":  # Such a one is counted already.
+        elif images and suffix_of(archive) != ".parquet":  # It is counted already.
             sieve.leave_out(f"{suffix_of(archive).lstrip('.')} without images")
 
 
 def texts_among(places: Mapping[str, str], sieve: Sieve) -> Sidecars | None:
-    """The texts among files by where they lie in the source; None for none. Those of no image are counted."""
+    """The texts among files by their places in the source; None for none. Those of no image are counted."""
     chosen = [place for place in places if sieve.why_not(place) is None]
     texts = {place for place in chosen if _kind(place) in TEXTS}
     if not texts or not sieve.reads_texts:
@@ -64,8 +64,9 @@ def texts_among(places: Mapping[str, str], sieve: Sieve) -> Sidecars | None:
 
 def images_of(
     files: Iterable[tuple[str, str]], places: Mapping[str, str], sidecars: Sidecars | None, sieve: Sieve
-) -> Iterator[Listed]:
-    """What files give that a glob matches, each with its place: itself, where it is an image, or the images in it.
+) -> Iterator[ListedImage]:
+    """The images that files matched by a glob give, each with its place: the file itself if it is an image, or the
+    images in it.
 
     `places` are all files that it matches, by their places, and `sidecars` the texts among them.
     """
@@ -88,20 +89,20 @@ def images_of(
 
 
 def fixed_folder(pattern: str) -> str:
-    """The folder below which all lies that a glob matches."""
+    """The folder below which everything is that a glob matches."""
     parts = pattern.split("/")
-    # A part that is no last one is a folder; of the last one, the folder before it.
+    # Each part but the last is a folder; for the last one it is the folder before it.
     fixed = next((at for at, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
     return "/".join(parts[:fixed]) or "/"
 
 
 def place_below(base: str, path: str) -> str:
-    """Where `path` lies below the folder `base`, as patterns see it."""
+    """The path of `path` below the folder `base`, as patterns see it."""
     return path.removeprefix(base.rstrip("/") + "/")
 
 
 def _is_archive(path: str) -> bool:
-    # Without a look at what may be a URL, of which there are two million: a query is behind `?` alone.
+    # This does not parse two million URLs: a query comes only after `?`.
     return path.lower().endswith(ARCHIVE_SUFFIXES) or ("?" in path and suffix_of(path) in ARCHIVE_SUFFIXES)
 
 

@@ -1,4 +1,4 @@
-"""The listing of a source: its images in order, each with where it lies and what else is known of it."""
+"""List a source: its images in order, each with its place and its source metadata."""
 
 import hashlib
 from collections import Counter
@@ -10,12 +10,12 @@ from typing import Any, Final, TypeVar
 from shared.images.members import Member
 from shared.job.manifest import Partition
 
-_NOTHING: Final[Mapping[str, Any]] = {}  # One for all: two million of them would be a hundred megabytes.
+_NOTHING: Final[Mapping[str, Any]] = {}  # One object for all: two million of them would take a hundred megabytes.
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
-    """One image: its path, the text of a job's list; where it lies in an archive; what else its source says of it."""
+class ListedImage:
+    """One image of a listing: its path, the text of a job's list; its place in an archive; its source metadata."""
 
     path: str
     member: Member | None = None
@@ -26,15 +26,15 @@ class Listed:
 class Listing:
     """A source that is being listed: `images` in the order that gives the image ids, once; iterating gives their paths.
 
-    `kind` is folder, list, stdin, archive or glob; `location` what identifies it to a person. `left_out` counts, by
-    reason, what was seen and not listed, `notes`, in words, what was taken for something else than an image; they are
-    complete when the iteration has ended. A source that `changes_in_place`
-    may be another one under the same name, and is compared path by path.
+    `kind` is folder, list, stdin, archive or glob; `location` identifies the source to a person. `left_out` counts, by
+    reason, files that were seen and not listed; `notes` counts, in words, files that were taken for something else than
+    an image. Both are complete when the iteration has ended. A source that `changes_in_place` may be another one under
+    the same name, and is compared path by path.
     """
 
     kind: str
     location: str
-    images: Iterator[Listed]
+    images: Iterator[ListedImage]
     left_out: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
 
@@ -50,12 +50,12 @@ SNIFF_HINT: Final = "--sniff looks into files without suffix whether they are im
 
 
 def most_left_out(left_out: Counter[str]) -> str:
-    """What was left out most often: "12 .txt, 3 .pdf"; "" for nothing."""
+    """The most frequent reasons for leaving out: "12 .txt, 3 .pdf"; "" for nothing."""
     return ", ".join(f"{count:,} {reason}" for reason, count in left_out.most_common(5))
 
 
 def no_images(location: str, left_out: Counter[str]) -> str:
-    """What to tell whoever named a source in which there is no image."""
+    """The error for a source without any image."""
     among = f" (left out: {most_left_out(left_out)})" if left_out else ""
     sniff = f" {SNIFF_HINT}" if left_out["without suffix"] else ""
     return f"{location} holds no images{among}: name a folder with images in it, or a list that names some.{sniff}"
@@ -78,7 +78,7 @@ def partitions_of(images: Iterable[_Image], size: int) -> Iterator[tuple[Partiti
 
 
 class PathDigest:
-    """SHA-256 over a path list in order, fed as it streams by: two lists are the same when their digests are."""
+    """SHA-256 over a path list in order, fed while it streams: two lists are the same when their digests are."""
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
@@ -99,8 +99,8 @@ class PathDigest:
         return self._digest.hexdigest()
 
 
-def digested(listing: Listing, digest: PathDigest) -> Iterator[Listed]:
-    """The images of `listing`, their paths digested as they go by."""
+def digested(listing: Listing, digest: PathDigest) -> Iterator[ListedImage]:
+    """The images of `listing`; their paths are digested as they pass."""
     for image in listing.images:
         digest.add(image.path)
         yield image

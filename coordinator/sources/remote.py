@@ -7,7 +7,7 @@ from typing import Any
 
 from coordinator.sources.choosing import WITHOUT_SUFFIX, Sieve
 from coordinator.sources.gathering import fixed_folder, images_in_folder, images_of, place_below, texts_among
-from coordinator.sources.listing import Listed
+from coordinator.sources.listing import ListedImage
 from coordinator.sources.metadata.sidecars import TEXTS, Sidecars
 from shared.errors import SourceError
 from shared.images.kinds import HEAD_BYTES
@@ -17,17 +17,19 @@ from shared.text import without_secrets
 
 
 def is_folder(url: str) -> bool:
-    """Whether `url` is a folder or a prefix, and no file. Raises SourceError when there is nothing, or no answer."""
+    """Whether `url` is a folder or a prefix, and no file. Raises SourceError when there is nothing there, or no
+    answer.
+    """
     with remote.listing(url):
         fs, path = remote.filesystem(url)
         if url.lower().startswith("http"):
-            # A web server does not tell a page from a folder: what has no suffix is taken for one.
+            # A web server does not tell a page from a folder: a name without suffix is taken for a folder.
             return not posixpath.splitext(without_secrets(url))[1]
         kind: str = fs.info(path)["type"]
         return kind == "directory"
 
 
-def folder(url: str, sieve: Sieve) -> Iterator[Listed]:
+def folder(url: str, sieve: Sieve) -> Iterator[ListedImage]:
     """The images under the folder `url`, depth first, each folder in the order of its names.
 
     Each comes with what the texts beside it say; those in the archives of the folder come last. Raises SourceError when
@@ -38,8 +40,8 @@ def folder(url: str, sieve: Sieve) -> Iterator[Listed]:
     yield from images_in_folder(_walk(url, sieve), lambda file: place_below(root, remote.filesystem(file)[1]), sieve)
 
 
-def matches(url: str, sieve: Sieve) -> Iterator[Listed]:
-    """What the pattern `url` matches, in order: archives and images. Raises SourceError when that is nothing."""
+def matches(url: str, sieve: Sieve) -> Iterator[ListedImage]:
+    """The archives and images that the pattern `url` matches, in order. Raises SourceError when it matches nothing."""
     with remote.listing(url):
         fs, path = remote.filesystem(url)
         found = sorted(fs.glob(path))
@@ -80,7 +82,9 @@ def _walk(url: str, sieve: Sieve) -> Iterator[tuple[str, Sequence[str]]]:
 def _looked_at(
     entries: Iterator[tuple[str, bool]], place: Callable[[str], str], head: Callable[[str], bytes], sieve: Sieve
 ) -> Iterator[tuple[str, bool, Sequence[str]]]:
-    """Of the entries of a folder the folders, images and archives, with the texts beside each; others are counted."""
+    """The folders, images and archives among the entries of a folder, with the texts beside each; others are
+    counted.
+    """
     chosen: list[tuple[str, bool]] = []
     images: set[str] = set()
     texts: set[str] = set()
@@ -108,5 +112,5 @@ def _listed(fs: Any, path: str, url: str) -> Iterator[tuple[str, bool]]:
     """The names in a folder, in order, and whether each is a folder."""
     with remote.listing(url):
         entries = {entry["name"].rstrip("/"): entry["type"] == "directory" for entry in fs.ls(path, detail=True)}
-    entries.pop(path.rstrip("/"), None)  # Stores have an entry of the folder's own.
+    entries.pop(path.rstrip("/"), None)  # Stores have an entry for the folder itself.
     return iter(sorted(entries.items()))

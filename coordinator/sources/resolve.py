@@ -1,4 +1,6 @@
-"""Sources: a folder, a list, standard input, archives, a glob or a URL of these -> ordered images, streamed."""
+"""Open a source (a folder, a list, standard input, archives, a glob or a URL of these) as a stream of images in
+order.
+"""
 
 import glob
 import os
@@ -16,7 +18,7 @@ from coordinator.sources.archives import holds_images, images_in
 from coordinator.sources.choosing import EVERYTHING, IMAGE_SUFFIXES, RAW_SUFFIXES, Choice, Sieve
 from coordinator.sources.folders import walk
 from coordinator.sources.gathering import fixed_folder, images_in_folder, images_of, place_below, texts_among
-from coordinator.sources.listing import Listed, Listing
+from coordinator.sources.listing import ListedImage, Listing
 from coordinator.sources.lists.lines import paths_in
 from coordinator.sources.lists.places import beside
 from coordinator.sources.lists.readers import LISTS
@@ -46,9 +48,9 @@ def open_source(
 
     A folder gives the images in it, with what the texts beside them say, and then those in its archives. Relative paths
     in a list file are relative to the list, those on standard input to the working directory. `choice` says what is
-    left out of folders, globs, tars and zips. Without `texts` those beside images are not read, without `archives`
-    those of a folder or a glob are not opened. Raises SourceError when there is no such source; while it is iterated,
-    when a part of it can't be listed; UsageError when `choice` can't be meant.
+    left out of folders, globs, tars and zips. Without `texts`, those beside images are not read; without `archives`,
+    those of a folder or a glob are not opened. Raises SourceError when there is no such source, and during the
+    iteration when a part of it can't be listed; UsageError when `choice` makes no sense.
     """
     sieve = Sieve(choice, texts=texts, archives=archives)
     listing = _opened(source, stdin, sieve)
@@ -89,14 +91,14 @@ def _opened(source: str, stdin: BinaryIO | None, sieve: Sieve) -> Listing:
 
 
 def _require_packed(folder: Path) -> None:
-    """Raise SourceError for a pack that is still under way: a job of the tars that are there would lack the others."""
+    """Raise SourceError for a pack that is still under way: a job of its tars so far would lack the others."""
     pack = PackDir(folder)
     if not pack.spec.is_file() or pack.table.is_file():
         return
     try:
         spec = load_spec(pack)
     except PackError:
-        return  # Somebody else's file of that name.
+        return  # This is a file of that name from another program.
     raise SourceError(
         f"{folder} is a pack of {spec.listed:,} images that is not finished",
         remedy=Remedy("pack", str(folder), "goes on with it"),
@@ -119,15 +121,15 @@ def _of_file(text: str, is_regular: bool, sieve: Sieve) -> Listing:
     return Listing("list", text, iter(LISTS[suffix](text, sieve.left_out)), sieve.left_out)
 
 
-def _of_folder(root: bytes, sieve: Sieve, base: bytes | None = None) -> Iterator[Listed]:
-    """The images under `root`; a person's patterns are relative to `base`, or to `root` where it is left out."""
+def _of_folder(root: bytes, sieve: Sieve, base: bytes | None = None) -> Iterator[ListedImage]:
+    """The images under `root`; patterns are relative to `base`, by default `root`."""
     above = os.fsdecode(root if base is None else base)
     files = walk(root, sieve, IMAGE_SUFFIXES | set(ARCHIVE_SUFFIXES), base)
     yield from images_in_folder(files, lambda archive: place_below(above, to_os_path(archive)), sieve)
 
 
 def _of_glob(pattern: Path, sieve: Sieve) -> Listing:
-    """What a pattern matches, in the byte order of the names: archives, images and folders."""
+    """The archives, images and folders that a pattern matches, in the byte order of their names."""
     found = sorted(glob.iglob(str(pattern), recursive=True), key=os.fsencode)
     if not found:
         raise SourceError(f"Nothing matches {pattern}: name {_SOURCES}.")
@@ -135,8 +137,8 @@ def _of_glob(pattern: Path, sieve: Sieve) -> Listing:
     return Listing("glob", to_text(str(pattern)), _of_matches(found, sieve, base), sieve.left_out)
 
 
-def _of_matches(found: Iterable[str], sieve: Sieve, base: str) -> Iterator[Listed]:
-    """The images that the matches of a pattern give, which lie below the folder `base`."""
+def _of_matches(found: Iterable[str], sieve: Sieve, base: str) -> Iterator[ListedImage]:
+    """The images that the matches of a pattern give, which are below the folder `base`."""
     places: dict[str, str] = {}
     runs = [(is_folder, list(run)) for is_folder, run in groupby(found, os.path.isdir)]
     for is_folder, run in runs:
@@ -163,13 +165,13 @@ def _of_url(url: str, sieve: Sieve) -> Listing:
 
 
 FORMATS_NOTE: Final = "of JPEG XL or camera RAW, which take the extra formats"
-"""In what words such images are counted among the notes of a source."""
+"""The words under which such images are counted in the notes of a source."""
 
 _SUFFIXES: Final = (".jxl", *sorted(RAW_SUFFIXES))
 _PACKAGES: Final = ("imagecodecs", "rawpy")
 
 
-def noted(images: Iterator[Listed], notes: Counter[str]) -> Iterator[Listed]:
+def noted(images: Iterator[ListedImage], notes: Counter[str]) -> Iterator[ListedImage]:
     """`images`, while `notes` counts those that take the extra, by their suffixes."""
     for image in images:
         if image.path.lower().endswith(_SUFFIXES):
@@ -178,7 +180,7 @@ def noted(images: Iterator[Listed], notes: Counter[str]) -> Iterator[Listed]:
 
 
 def hint(notes: Mapping[str, int]) -> str | None:
-    """What to tell of a source with these notes where the extra is not installed here; None where there is nothing."""
+    """The hint for a source with these notes if the extra is not installed here; None if there is none to give."""
     missing = [name for name in _PACKAGES if find_spec(name) is None]
     if FORMATS_NOTE not in notes or not missing:
         return None

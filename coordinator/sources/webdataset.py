@@ -1,4 +1,4 @@
-"""Samples: the files of an archive that belong together; a text beside an image is its metadata."""
+"""Group the files of an archive into webdataset samples: a text beside an image is its metadata."""
 
 import posixpath
 from collections import Counter
@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any, Final
 
 from coordinator.sources.choosing import WITHOUT_SUFFIX, Sieve
-from coordinator.sources.listing import Listed
+from coordinator.sources.listing import ListedImage
 from coordinator.sources.metadata.sidecars import TEXTS, Sidecars
 from coordinator.sources.metadata.text_values import TEXT_BYTES, joined, said_by
 from shared.errors import ImageError
@@ -19,22 +19,22 @@ from shared.images.paths import ARCHIVE_SUFFIXES, member_text
 AT_ONCE: Final = 50_000
 
 
-def samples(
+def webdataset_samples(
     archive: str,
     files: Iterable[Inside],
     read: Callable[[Inside], bytes],
     head: Callable[[Inside], bytes],
     sieve: Sieve,
     place: str = "",
-) -> Iterator[Listed]:
-    """The images among `files` of `archive`, in their order, each with what the texts say that belong to it.
+) -> Iterator[ListedImage]:
+    """The images among `files` of `archive`, in their order, each with the values of its texts.
 
-    The plain values of a JSON object become columns of their own. `read` gives the bytes of a file, `head` the first
-    ones, and `place` is where the archive lies in its source.
+    The plain values of a JSON object become columns of their own. `read` returns the bytes of a file, `head` the first
+    ones, and `place` is the place of the archive in its source.
     """
     images: list[Inside] = []
     texts: list[Inside] = []
-    # What is one sample to webdataset lies next to each other, and is kept together.
+    # The files of one webdataset sample are next to each other, and are kept together.
     for _, sample in groupby(files, lambda file: _key(file.name)):
         for file in sample:
             suffix = posixpath.splitext(file.name)[1].lower()
@@ -70,13 +70,13 @@ def _reason_to_leave_out(file: Inside, suffix: str) -> str | None:
 
 def _matched(
     archive: str, images: list[Inside], texts: list[Inside], read: Callable[[Inside], bytes], sieve: Sieve
-) -> Iterator[Listed]:
+) -> Iterator[ListedImage]:
     if not sieve.reads_texts or not images:
         for text in texts:
             sieve.leave_out(posixpath.splitext(text.name)[1].lower())
         texts = []
     if not texts:
-        yield from (Listed(member_text(archive, image.name), image.member) for image in images)
+        yield from (ListedImage(member_text(archive, image.name), image.member) for image in images)
         return
     sidecars = Sidecars({image.name for image in images}, {text.name for text in texts}, sieve.notes)
     places: dict[str, list[Inside]] = {}
@@ -96,13 +96,14 @@ def _matched(
         for text in own:
             if text not in said:
                 said[text] = _said(text, read, sieve.left_out)
-        yield Listed(member_text(archive, image.name), image.member, joined(said[text] for text in own))
+        yield ListedImage(member_text(archive, image.name), image.member, joined(said[text] for text in own))
 
 
 def _of_turn(texts: list[Inside], turn: int, images: int, image: Inside) -> Inside:
-    """Of texts of one name the one for an image whose own name stands `images` times in the archive, and now again.
+    """Choose, among texts of one name, the one for an image whose own name occurred `images` times before in the
+    archive.
 
-    So it is in tars that were put end to end.
+    This happens in tars that were put end to end.
     """
     if len(texts) == images:
         return texts[turn]

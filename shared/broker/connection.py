@@ -1,4 +1,4 @@
-"""The broker: one way to make the Celery app, its transport options, and a connection to Redis itself."""
+"""Create the Celery app with its transport options, and connect to Redis itself."""
 
 import uuid
 from collections.abc import Iterable
@@ -29,8 +29,8 @@ CONNECTION_ERRORS: tuple[type[Exception], ...] = (
 def make_app(settings: Settings, include: Iterable[str] = ()) -> Celery:
     """The Celery app of every process of lookalike: coordinator, client and workers, all with the same options.
 
-    The visibility timeout and its sweep live in shared Redis keys, so whoever consumes must use the same ones. Raises
-    SettingsError when no broker is set or its URL can't be one.
+    The visibility timeout and its sweep live in shared Redis keys, so every process that consumes must use the same
+    ones. Raises SettingsError when no broker is set or its URL can't be one.
     """
     url = celery_url(settings.broker_url)
     app = Celery(
@@ -58,7 +58,7 @@ def make_app(settings: Settings, include: Iterable[str] = ()) -> Celery:
         worker_redirect_stdouts=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        # A server that is full refuses commands on a connection that is well; without this a worker would end of it.
+        # A full server refuses commands on a good connection; without this a worker would end because of that.
         broker_channel_error_retry=True,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         result_expires=RESULT_EXPIRES_SECONDS,
@@ -142,14 +142,14 @@ def require_broker(settings: Settings) -> None:
 
 
 def refused(settings: Settings, reason: str) -> BrokerRefuses:
-    """The error that ends whoever needs the broker of `settings`, without its secrets."""
+    """The error for a process that can't do without the broker of `settings`, without its secrets."""
     sentence = f"The broker {redacted(settings.broker_url or '')} can't be used: {reason}."
     return BrokerRefuses(without_secrets(sentence, settings.broker_url))
 
 
 def require_working_broker(settings: Settings) -> None:
     """Raise BrokerRefuses when the broker does not do what queues and leases need, BrokerUnreachable when nothing
-    answers. What is tried changes nothing that lies there.
+    answers. The commands that it tries change nothing there.
     """
     require_broker(settings)
     name = f"lookalike:probe:{uuid.uuid4().hex}"
@@ -159,7 +159,7 @@ def require_working_broker(settings: Settings) -> None:
             client.eval("return redis.call('del', KEYS[1])", 1, name)
             client.lpush(name, "1")
             client.brpop([name], timeout=1)
-            # Several keys at once, which a cluster may hold on several nodes, and the names that kombu uses.
+            # Try several keys at once, which a cluster may hold on several nodes, and the names that kombu uses.
             client.delete(name, *(f"{name}-{queue}" for queue in QUEUES.values()))
             for queue in QUEUES.values():
                 client.lrem(queue, 0, name)

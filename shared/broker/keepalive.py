@@ -1,4 +1,4 @@
-"""The keep-alive of held messages: what a live worker works on is not handed to another, however long it takes."""
+"""Keep the messages that a live worker holds from going to another worker, however long a task takes."""
 
 import logging
 import threading
@@ -58,7 +58,7 @@ class KeepAlive(bootsteps.StartStopStep):
             "socket_timeout": 10,
             "socket_connect_timeout": 5,
         }
-        # The consumer starts this step anew at each reconnection, so the connection must go with the thread.
+        # The consumer starts this step again at each reconnection, so the connection must go with the thread.
         with redis.Redis.from_url(redis_url(app.conf.broker_read_url or app.conf.broker_url), **options) as client:
             # The broker may be away: the worker reconnects by itself, and the next beat stamps again.
             outage = Outage(log, "The messages held here could not be renewed")
@@ -78,5 +78,5 @@ def held_tags() -> list[str]:
 def stamp(client: redis.Redis, index_key: str, tags: list[str]) -> None:
     """Give the held messages `tags` the time of now as their time of delivery, if they are still unacknowledged."""
     if tags:
-        # kombu compares with the local clock of whoever sweeps, so the stamp is a local time too.
+        # kombu compares with the local clock of the process that sweeps, so the stamp is a local time too.
         client.zadd(index_key, dict.fromkeys(tags, time.time()), xx=True)

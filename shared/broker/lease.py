@@ -1,4 +1,5 @@
-"""Leases in Redis: which worker holds a partition or the merge of a job; they expire when it stops renewing them.
+"""Lease a partition, or the merge of a job, to one worker in Redis; the lease expires when the worker stops renewing
+it.
 
 A `job` here is what `shared.job.identity.known_as` gives for it, so that two jobs of one name do not share leases.
 """
@@ -19,8 +20,8 @@ log = logging.getLogger("lookalike.lease")
 
 _PREFIX = "lookalike:lease"
 _BEATS_PER_LEASE = 4
-# Whoever waits for Redis on behalf of a lease waits this part of its seconds at most. A beat and two such waits must
-# fit into half a lease: that long `held` believes the thread that renews.
+# A process that waits for Redis because of a lease waits at most this part of its seconds. A beat and two such waits
+# must fit into half a lease: that long `held` believes the thread that renews.
 _WAITS_PER_LEASE = 10
 _LONGEST_WAIT_SECONDS = 2.0
 MERGE = "merge"
@@ -36,7 +37,7 @@ _RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del
 
 
 def lease_key(job: str, what: int | str) -> str:
-    """The Redis key of the lease on a partition number, or on COPIES or MERGE, of a job."""
+    """The Redis key of a job's lease on a partition number, or on COPIES or MERGE."""
     return f"{_PREFIX}:{job}:{what}"
 
 
@@ -46,7 +47,7 @@ def wait_seconds(lease_seconds: float) -> float:
 
 
 def _now() -> tuple[float, float]:
-    """Two clocks: the one can't be set back, the other goes on while a machine sleeps."""
+    """Two clocks: one can't be set back, the other continues while a machine sleeps."""
     return time.monotonic(), time.time()
 
 
@@ -54,7 +55,7 @@ class Lease:
     """One holder's claim to a partition, renewed by a thread until it is left.
 
     Use as a context manager after `acquire` said True. `held()` is True also while Redis is away or has forgotten
-    everything and nobody else has taken the lease: then the work goes on, and commits stay idempotent.
+    everything and no other worker has taken the lease: then the work continues, and commits stay idempotent.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class Lease:
         shown: str | None = None,
         clocks: Callable[[], tuple[float, float]] = _now,
     ) -> None:
-        """`shown` is what log lines call it.
+        """Log lines call the lease `shown`.
 
         `client` should wait no longer than `wait_seconds(seconds)` for an answer, as `held()` may wait that long.
         """
@@ -86,7 +87,7 @@ class Lease:
         self._thread: threading.Thread | None = None
 
     def acquire(self) -> bool:
-        """Take the lease if nobody has it, and renew it from now on. Raises redis.RedisError when Redis is away."""
+        """Take the lease if no worker has it, and renew it from now on. Raises redis.RedisError when Redis is away."""
         began = self._clocks()
         if not self._client.set(self._key, self._token, nx=True, px=self._milliseconds):
             return False
@@ -98,17 +99,17 @@ class Lease:
     def held(self) -> bool:
         """Whether the lease is still ours; asked before each commit, as a stopped process may wake up long after.
 
-        The thread that renews is believed for half the lease's time, counted from before it asked: that long nobody
-        else can have got the lease, and a broker that hangs costs a commit nothing. After that, as when the process
-        or its machine was stopped, Redis is asked afresh. One that is away says nothing against us, and one that has
-        come back empty gives the lease to us again.
+        The thread that renews is believed for half the lease's time, counted from before it asked: that long no other
+        worker can have got the lease, and a broker that hangs delays no commit. After that, as when the process or its
+        machine was stopped, Redis is asked again. A Redis that is away says nothing against us, and one that has come
+        back empty gives us the lease again.
         """
         if not self._lost.is_set() and self._age() > self._believed:
             self._renew()
         return not self._lost.is_set()
 
     def _age(self) -> float:
-        """Seconds since the last question that was answered or given up, by the clock that has gone further."""
+        """Seconds since the last question that was answered or given up, by the clock that has advanced more."""
         return max(now - then for now, then in zip(self._clocks(), self._asked, strict=True))
 
     def _renew(self) -> None:
@@ -167,7 +168,7 @@ def holders(client: redis.Redis, job: str) -> list[Holder]:
 
 
 def release_owner(client: redis.Redis, owner: str) -> int:
-    """Free every lease of a worker known to be dead; returns how many. For who has seen the process end."""
+    """Free every lease of a worker known to be dead; returns how many. For a caller that has seen the process end."""
     freed = 0
     for key in client.scan_iter(match=f"{_PREFIX}:*", count=500):
         value = client.get(key)

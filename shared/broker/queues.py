@@ -1,4 +1,4 @@
-"""The queues: what waits in one, and what the coordinator and the workers put there."""
+"""Read what waits in the queues, and send the tasks of coordinator and workers there."""
 
 import json
 from base64 import b64decode
@@ -17,7 +17,7 @@ def queued_messages(client: redis.Redis, queue: str) -> list[dict[str, Any]]:
     """The first argument of each message that waits for `queue`; those of another form are left out.
 
     A queue is a Redis list under its own name, each message a JSON envelope with a base64 body, as Celery documents it.
-    A message that is to be done later waits in the hands of a worker, and so in kombu's hash of unacknowledged ones.
+    A worker holds a message that is to be done later, so that message is in kombu's hash of unacknowledged ones.
     """
     found = []
     for envelope in [*_waiting(client, queue), *_delayed(client, queue)]:
@@ -67,7 +67,7 @@ def held_tasks(client: redis.Redis) -> list[str]:
 
 
 def listeners(client: redis.Redis) -> int | None:
-    """How many connections listen as a worker does to what all are asked; None where the broker does not tell.
+    """How many connections listen, as a worker does, to questions for all workers; None if the broker does not tell.
 
     A worker has one, which ends with its process, however busy that is.
     """
@@ -78,7 +78,7 @@ def listeners(client: redis.Redis) -> int | None:
     by_id = {one.get("id"): one for one in clients}
     if str(own) not in by_id or "psub" not in by_id[str(own)] or "db" not in by_id[str(own)]:
         return None
-    # Workers listen to patterns; who waits for a reply listens to a channel.
+    # Workers listen to patterns; a client that waits for a reply listens to a channel.
     return sum(one["db"] == by_id[str(own)]["db"] and int(one["psub"]) > 0 for one in clients)
 
 

@@ -1,4 +1,4 @@
-"""Refusals: what a broker says that no waiting will change, and what would."""
+"""Recognise the errors of a broker that waiting will not change, and say what would."""
 
 import re
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import redis
 
 _ERRORS = redis.exceptions
-# What to do, by the class of redis-py or by the words of the server: a script, and kombu, hand on the words alone.
+# What to do, by the class of redis-py or by the words of the server: a script, and kombu, pass on only the words.
 _REASONS: tuple[tuple[tuple[type[Exception], ...], str, str], ...] = (
     (
         (_ERRORS.NoPermissionError,),

@@ -1,4 +1,4 @@
-"""The broker's address as each library spells it, and as people may see it: without its secrets."""
+"""Spell the broker's address as each library needs it, and without its secrets for people."""
 
 import re
 from collections.abc import Iterable
@@ -41,7 +41,7 @@ def celery_url(url: str | None) -> str:
         usable = parts.scheme in _SCHEMES and "://" in url and parts.port != 0
         if parts.scheme in ("redis", "rediss"):
             usable = usable and re.fullmatch(r"(/[0-9]*)?", parts.path) is not None  # The number of a database.
-        else:  # What stands before the path would be taken for a host, and dropped.
+        else:  # What comes before the path would be taken for a host, and dropped.
             usable = usable and not parts.hostname and parts.path.strip("/") != ""
     except ValueError:  # A port that is no number, or half an IPv6 address.
         usable = False
@@ -80,7 +80,7 @@ def _require_known(url: str, scheme: str, options: list[tuple[str, str]], rest: 
     every = ", ".join(_DATABASE_OPTIONS + _USER_OPTIONS + known)
     unknown = next((name for name in rest if name not in known), None)
     if unknown is not None:
-        # What stands behind a "?" may be the end of a password that was not escaped: only a plain name is repeated.
+        # What comes after a "?" may be the end of a password that was not escaped: only a plain name is repeated.
         which = f"the option {unknown}" if re.fullmatch("[a-z_]+", unknown) and "@" not in url else "an option"
         tls = " Options of TLS, ssl_..., go with rediss://." if unknown.startswith("ssl_") and not known else ""
         raise SettingsError(
@@ -117,7 +117,9 @@ def _database(parts: SplitResult, options: list[tuple[str, str]]) -> str | None:
 
 
 def _user(parts: SplitResult, options: list[tuple[str, str]]) -> str:
-    """User and password as they stand before the host, with the @; as typed unless the options of a URL name them."""
+    """User and password as they are written before the host, with the @; as typed unless the options of a URL name
+    them.
+    """
     userinfo = parts.netloc.rpartition("@")[0]
     if not any(name in _USER_OPTIONS for name, _ in options):
         return f"{userinfo}@" if userinfo else ""
@@ -154,7 +156,7 @@ def redacted(url: str) -> str:
 
 
 def without_secrets(text: str, url: str | None) -> str:
-    """`text` in which neither the broker's `url` nor its user and password can be read, whoever wrote it."""
+    """`text` in which neither the broker's `url` nor its user and password can be read, whichever library wrote it."""
     try:
         parts = urlsplit(url or "")
         secrets = [secret for secret in (parts.username, parts.password) if secret]
@@ -165,7 +167,7 @@ def without_secrets(text: str, url: str | None) -> str:
 
 
 def hidden(text: str, secrets: Iterable[str]) -> str:
-    """`text` with each of `secrets` replaced where it stands as one, and not where it is part of another word.
+    """`text` with each of `secrets` replaced where it stands alone, and not where it is part of another word.
 
     In an address, in quotes and after "user" or "password=" any is replaced. Elsewhere a secret of up to three
     characters, and one of small letters alone, may be a word of ours: a password "redis" must not make "**://" of each

@@ -1,17 +1,17 @@
 """The error tree: every failure that lookalike itself can name, each a sentence for the person who reads it.
 
     LookalikeError                  exit status 1 unless noted
-    ├── UsageError                  what was typed can't be meant (exit status 2)
+    ├── UsageError                  the arguments make no sense (exit status 2)
     ├── SettingsError               an unknown key, or a value out of range
     ├── SourceError                 the images can't be listed
     ├── ImageError                  one image can't be read or decoded; carries the status of its error row
     ├── ModelError                  unknown model, missing or wrong weights
     │   ├── FingerprintMismatch     two models where one is needed; names both
-    │   └── EngineError             a model that is well, and can't be run by what was asked to run it
+    │   └── EngineError             a good model that the engine asked for can't run
     ├── JobError                    the job directory can't serve what was asked
     │   ├── JobNotFound
     │   ├── JobMismatch             the job was made from another source, model or version
-    │   │   └── AnotherJob          a job of that name lies there, and it is not the one that was meant
+    │   │   └── AnotherJob          another job of that name is there
     │   ├── JobBusy                 another coordinator is creating the same job right now
     │   ├── NoIndexYet              nothing to search yet
     │   └── CorruptFile             a checksum, a size or a shape disagrees
@@ -22,13 +22,13 @@
     └── BrokerError                 the broker, or those behind it
         ├── BrokerUnreachable
         ├── BrokerRefuses           it answers, and a permission or a setting is in the way
-        ├── NoWorker                nobody consumes the queue
-        ├── ReplyTimeout            somebody does, but no reply came in time
-        └── WorkerFailed            a worker says why the job can't go on
+        ├── NoWorker                no worker consumes the queue
+        ├── ReplyTimeout            a worker does, but no reply came in time
+        └── WorkerFailed            a worker says why the job can't continue
 
-Where an action of lookalike's own mends what is wrong, the error has a `Remedy`; the sentence for who types commands
-is made of it in `coordinator.display.remedies`. A reply carries an error as `error_to_json` writes it, with the status
-of an image, and `error_from_json` makes the same error of it again.
+If an action of lookalike mends what is wrong, the error has a `Remedy`; `coordinator.display.remedies` makes of it the
+sentence for the terminal. A reply carries an error as `error_to_json` writes it, with the status of an image, and
+`error_from_json` makes the same error from that again.
 """
 
 import errno
@@ -41,8 +41,8 @@ from shared.errors.remedy import Remedy, with_remedy
 class LookalikeError(Exception):
     """Root of the tree. `str(error)` is a whole sentence: what was found, what was expected, what to do.
 
-    With a `remedy`, the message that is given is the facts alone, `found`, and the sentence ends with the remedy in
-    words that are nobody's command. Without a full stop at its end, a colon stands between the two.
+    With a `remedy`, the message that is given is only the facts, `found`, and the sentence ends with the remedy in
+    words that name no command. If the facts have no full stop at their end, a colon separates the two.
     """
 
     def __init__(self, *message: object, remedy: Remedy | None = None) -> None:
@@ -51,7 +51,7 @@ class LookalikeError(Exception):
 
     @property
     def found(self) -> str:
-        """The facts, without the remedy; without one the whole sentence."""
+        """The facts without the remedy; the whole sentence if there is no remedy."""
         return super().__str__()
 
     def __str__(self) -> str:
@@ -59,7 +59,7 @@ class LookalikeError(Exception):
 
 
 class UsageError(LookalikeError):
-    """What was typed can't be meant."""
+    """The arguments make no sense."""
 
 
 class SettingsError(LookalikeError):
@@ -91,7 +91,7 @@ class FingerprintMismatch(ModelError):
 
 
 class EngineError(ModelError):
-    """A model that is well by itself can't be run by the engine that was asked for; another engine may."""
+    """The engine that was asked for can't run a good model; another engine may."""
 
 
 class JobError(LookalikeError):
@@ -99,7 +99,7 @@ class JobError(LookalikeError):
 
 
 class JobNotFound(JobError):
-    """No job lies in that directory."""
+    """No job is in that directory."""
 
 
 class JobMismatch(JobError):
@@ -107,7 +107,7 @@ class JobMismatch(JobError):
 
 
 class AnotherJob(JobMismatch):
-    """A job of that name lies there, and it is not the one that was meant."""
+    """Another job of that name is there, not the one that was meant."""
 
 
 class JobBusy(JobError):
@@ -123,7 +123,7 @@ class CorruptFile(JobError):
 
 
 class PackError(LookalikeError):
-    """The directory can't hold the pack that was asked for: it is another one's, damaged, full or in use."""
+    """The directory can't hold the pack that was asked for: it holds another one, or is damaged, full or in use."""
 
 
 class QueryError(LookalikeError):
@@ -135,9 +135,9 @@ class MessageError(LookalikeError):
 
 
 class StoreError(LookalikeError, OSError):
-    """An object store refuses, or does not answer: what a disk's OSError is, in a sentence.
+    """An object store refuses or does not answer. It is the OSError of a disk, in a sentence.
 
-    `refused` is whether it did answer, and won't let us: waiting does not help then.
+    `refused` is whether the store answered and denied access: waiting does not help then.
     """
 
     def __init__(self, message: str, *, refused: bool = False, remedy: Remedy | None = None) -> None:
@@ -158,7 +158,7 @@ class BrokerUnreachable(BrokerError):
 
 
 class BrokerRefuses(BrokerError):
-    """A broker answers and will never do what is asked of it: a permission or a setting is in the way."""
+    """A broker answers and will never do what it is asked: a permission or a setting is in the way."""
 
 
 class NoWorker(BrokerError):
@@ -170,7 +170,7 @@ class ReplyTimeout(BrokerError):
 
 
 class WorkerFailed(BrokerError):
-    """A worker reports why the job can't go on."""
+    """A worker reports why the job can't continue."""
 
 
 def _tree(root: type[LookalikeError]) -> dict[str, type[LookalikeError]]:
@@ -181,10 +181,10 @@ def _tree(root: type[LookalikeError]) -> dict[str, type[LookalikeError]]:
 
 
 def error_to_json(error: LookalikeError) -> dict[str, Any]:
-    """What carries an error to another process: `kind`, a class name of this tree, and the sentence, `message`.
+    """An error for another process: `kind`, a class name of this tree, and the sentence, `message`.
 
-    With a remedy also `found`, the facts alone, and `remedy`, and of an image its `status`: a version that does not
-    know them leaves them unread.
+    An error with a remedy has `found`, only the facts, and `remedy` too, and an error of an image its `status`: a
+    version that does not know them ignores them.
     """
     table: dict[str, Any] = {"kind": type(error).__name__, "message": str(error)}
     if isinstance(error, ImageError):
@@ -193,11 +193,11 @@ def error_to_json(error: LookalikeError) -> dict[str, Any]:
 
 
 def error_from_json(table: Mapping[str, Any]) -> LookalikeError:
-    """The inverse of `error_to_json`; KeyError, TypeError or ValueError where `table` is no such thing.
+    """The inverse of `error_to_json`; KeyError, TypeError or ValueError if `table` is no such error.
 
     A kind that this version does not know, as a newer worker may send it, becomes a plain `LookalikeError`; a remedy
-    that it does not know stays in the sentence. Without a status, as from an older worker, that of an ImageError is
-    what its class has by itself.
+    that it does not know stays in the sentence. An ImageError without a status, as from an older worker, has the
+    default status of its class.
     """
     kind = _tree(LookalikeError).get(table["kind"], LookalikeError)
     remedy = Remedy.from_json(table["remedy"]) if "remedy" in table else None

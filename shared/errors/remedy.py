@@ -1,4 +1,4 @@
-"""What mends what an error found: an action of lookalike, its job and its options, and no command of any shell."""
+"""Describe what mends an error: an action of lookalike, its job and its options, and no command of a shell."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ Action = Literal[
 ]
 """What can be done: most are a command and, in programs, a function of that name.
 
-`make` is whatever made the job, index or import. `option` is to do what was asked for again, with the option `given`.
+`make` is the action that made the job, index or import. `option` is to repeat the call with the option `given`.
 """
 
 ACTIONS: Final[tuple[Action, ...]] = get_args(Action)
@@ -33,11 +33,10 @@ _WORDS: Final[Mapping[Action, str]] = {
 class Remedy:
     """An action that mends, and what it does.
 
-    `job` is the directory or URL of the job, or of the pack, that the action is for; "" where only the one who asked
-    knows it. `does` is the half of a sentence that follows the action, as in "takes the partition back", or that holds
-    {} where the action stands in it. `given` are the arguments of the action besides, by the names that they have as
-    options of the command and as arguments of the function; a flag has the value "". `then` is to be done after it,
-    `otherwise` instead of it.
+    `job` is the directory or URL of the job, or of the pack, that the action is for; "" if only the caller knows it.
+    `does` is the half of a sentence that follows the action, as in "takes the partition back", or that holds {} in the
+    place of the action. `given` are the other arguments of the action, by their names as options of the command and as
+    arguments of the function; a flag has the value "". `then` is to be done after it, `otherwise` instead of it.
     """
 
     action: Action
@@ -58,11 +57,11 @@ class Remedy:
         return said
 
     def __str__(self) -> str:
-        """In words that are nobody's command."""
+        """The remedy in words that name no command."""
         return self.sentence(_in_words)
 
     def followed_by(self, other: "Remedy") -> "Remedy":
-        """This one, and `other` after the last of its steps."""
+        """This remedy, and `other` after the last of its steps."""
         then = other if self.then is None else self.then.followed_by(other)
         return Remedy(self.action, self.job, self.does, self.given, then, self.otherwise)
 
@@ -75,7 +74,7 @@ class Remedy:
 
     @classmethod
     def from_json(cls, table: Any) -> "Remedy | None":
-        """The inverse of `to_json`; None for what this version does not know, in it or in one that follows."""
+        """The inverse of `to_json`; None if this version does not know something in it or in a remedy that follows."""
         if not isinstance(table, dict) or table.get("action") not in ACTIONS:
             return None
         job, does, given = table.get("job", ""), table.get("does", ""), table.get("given", {})
@@ -88,7 +87,9 @@ class Remedy:
 
 
 def with_remedy(found: str, remedy: Remedy | None, named: Callable[[Remedy], str] | None = None) -> str:
-    """The sentence of `found` and a remedy whose actions are called as `named` says, without it in plain words."""
+    """The sentence of `found` and a remedy whose actions are called as `named` says; in plain words if there is no
+    `named`.
+    """
     if remedy is None:
         return found
     said = remedy.sentence(named or _in_words)

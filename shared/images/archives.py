@@ -10,7 +10,7 @@ from shared.errors import ImageError, SourceError
 from shared.images.members import Member, plain_name
 from shared.images.paths import member_text
 
-_ZEROS: Final = 1 << 16  # Read at once of what lies behind the end of a tar.
+_ZEROS: Final = 1 << 16  # How much is read at once behind the end of a tar.
 _ENCRYPTED: Final = 0x1  # The flag of a zip's file whose bytes are encrypted.
 
 _NAMING: Final = {"path", "hdrcharset"}
@@ -18,7 +18,9 @@ _NAMING: Final = {"path", "hdrcharset"}
 
 @dataclass(frozen=True, slots=True)
 class Inside:
-    """A file in an archive: its `name` there, and where it lies; None of what can't be read, `why` then says it."""
+    """A file in an archive: its `name` there, and where it is; None for what can't be read, and then `why` says the
+    reason.
+    """
 
     name: str
     member: Member | None
@@ -28,7 +30,7 @@ class Inside:
 def tar_files(file: IO[bytes], archive: str) -> Iterator[Inside]:
     """The files of the tar `archive`, in order, also of tars that were put end to end.
 
-    Raises SourceError when it is none, is compressed, ends too early, or when something else lies behind its end.
+    Raises SourceError when it is no tar, is compressed, ends too early, or when something else is behind its end.
     """
     try:
         begins: int | None = 0
@@ -39,7 +41,7 @@ def tar_files(file: IO[bytes], archive: str) -> Iterator[Inside]:
                     tar.members = []  # type: ignore[attr-defined]  # It would keep them all, a kilobyte each.
                     if info.isreg() and not info.issparse():
                         offset = info.offset_data - tarfile.BLOCKSIZE
-                        # A global header may have a say in names, too: then a file's own headers don't tell its name.
+                        # A global header may change names, too: then a file's own headers don't tell its name.
                         ahead = None if tar.pax_headers.keys() & _NAMING else offset - info.offset
                         yield Inside(plain_name(info.name), Member(offset, info.size, info.size, ahead=ahead))
                     elif not info.isdir():
@@ -47,7 +49,7 @@ def tar_files(file: IO[bytes], archive: str) -> Iterator[Inside]:
                         why = "link in an archive" if linked else "not a regular file"
                         yield Inside(plain_name(info.name), None, why)
                 ends = tar.offset
-            # A header that is none ends a tar for Python as its end does, and what lies behind would be lost.
+            # For Python, an invalid header ends a tar as its real end does, and what is behind would be lost.
             file.seek(ends)
             if file.read(tarfile.BLOCKSIZE).strip(b"\0"):
                 raise tarfile.ReadError(f"at byte {ends:,} there is no header")
@@ -60,7 +62,7 @@ def tar_files(file: IO[bytes], archive: str) -> Iterator[Inside]:
 
 
 def _next_tar(file: IO[bytes], ends: int) -> int | None:
-    """Where the tar begins that was put behind one which `ends` there; None when only zeros follow."""
+    """The start of the tar that was put behind one that `ends` there; None when only zeros follow."""
     file.seek(ends)
     while part := file.read(_ZEROS):
         ends += len(part)
@@ -77,7 +79,7 @@ def _next_tar(file: IO[bytes], ends: int) -> int | None:
 
 
 def zip_files(file: IO[bytes], archive: str) -> Iterator[Inside]:
-    """The files of the zip `archive`, in its order. Raises SourceError when it is none or ends too early."""
+    """The files of the zip `archive`, in its order. Raises SourceError when it is no zip or ends too early."""
     try:
         with zipfile.ZipFile(file) as opened:
             entries = opened.infolist()
@@ -96,11 +98,11 @@ def zip_files(file: IO[bytes], archive: str) -> Iterator[Inside]:
 
 
 FILES: Final[dict[str, Callable[[IO[bytes], str], Iterator[Inside]]]] = {".tar": tar_files, ".zip": zip_files}
-"""By its suffix, what lists an archive."""
+"""The function that lists an archive, by its suffix."""
 
 
 def find(file: IO[bytes], archive: str, suffix: str, name: str) -> Member:
-    """Where `name` lies in an archive, by looking through it from its beginning; ImageError when it is not there.
+    """The place of `name` in an archive, found by reading it from its beginning; ImageError when it is not there.
 
     Raises SourceError as the listing does.
     """

@@ -1,4 +1,4 @@
-"""Images in a column of a Parquet file: which column that is, and the bytes of a row, read in bounded memory."""
+"""Find the column of a Parquet file that holds images, and read the bytes of its rows in bounded memory."""
 
 import os
 import threading
@@ -54,7 +54,7 @@ def name_column(schema: pa.Schema, column: str) -> str | None:
 def rows_with_bytes(file: pq.ParquetFile, group: int, column: str) -> pa.Array | None:
     """Which rows of a row group hold the bytes of their image, bool [rows]; None where all do.
 
-    The footer mostly tells; where it does not, the bytes are read.
+    The footer mostly tells; if it does not, the bytes are read.
     """
     leaf = f"{column}.bytes" if pa.types.is_struct(file.schema_arrow.field(column).type) else column
     found = file.metadata.row_group(group)
@@ -67,7 +67,7 @@ def rows_with_bytes(file: pq.ParquetFile, group: int, column: str) -> pa.Array |
     parts = []
     for batch in file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=[leaf], use_threads=False):
         values = batch.column(0)
-        # Not of the struct's: a null struct over an empty one has no bytes either.
+        # Not the nulls of the struct: a null struct over an empty one has no bytes either.
         parts.append(values.is_valid() if leaf == column else pc.struct_field(values, "bytes").is_valid())
     return pa.concat_arrays(parts)
 
@@ -90,7 +90,9 @@ def opened(path: str) -> Iterator[pq.ParquetFile]:
 
 
 class _Rows:
-    """The bytes of the rows of one file, best asked for in order: what was just read is kept, up to some megabytes."""
+    """The bytes of the rows of one file. Asking in order is fastest: what was just read is kept, up to some
+    megabytes.
+    """
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -102,7 +104,7 @@ class _Rows:
 
     @property
     def is_stale(self) -> bool:
-        """Whether another file lies at the path now than when this one was opened, or the same one with other bytes."""
+        """Whether another file is at the path now than when this one was opened, or the same one with other bytes."""
         return _state(self._path) != self._state
 
     def read(self, row: int) -> bytes | None:
@@ -126,7 +128,7 @@ class _Rows:
             raise IndexError(row)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         with self._lock:
             self._end()
 
@@ -141,7 +143,7 @@ class _Rows:
         self._next = 0
 
     def _read_from(self, row: int) -> Iterator[tuple[int, Any]]:
-        """Batches from the one with `row` on, each with its first row; those before it in the group are passed over."""
+        """Batches from the one with `row` on, each with its first row; those before it in the group are skipped."""
         with opened(self._path) as file:
             sizes = [file.metadata.row_group(number).num_rows for number in range(file.metadata.num_row_groups)]
             group = begins = 0
@@ -163,7 +165,7 @@ class _Rows:
 
 
 def _state(path: str) -> tuple[int, ...] | None:
-    """What tells a file on a disk from another that comes to lie at its path; None of a URL, or where there is none."""
+    """What tells a file on a disk from a later file at its path; None for a URL, or if there is no file."""
     if is_url(path):
         return None
     try:
@@ -178,7 +180,7 @@ _open_lock = threading.Lock()
 
 
 def forget(path: str) -> None:
-    """Let go of a file that turned out to be another one than was listed."""
+    """Close a file that is not the one that was listed."""
     with _open_lock:
         rows = _open.pop(path, None)
     if rows is not None:

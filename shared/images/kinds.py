@@ -1,10 +1,10 @@
-"""Image kinds: whether the first bytes of a file are those of an image that can be decoded (pure)."""
+"""Tell from the first bytes of a file whether it is an image that can be decoded (pure)."""
 
 import re
 from typing import Final
 
 HEAD_BYTES: Final = 32
-"""How many of a file's first bytes are looked at."""
+"""How many of a file's first bytes are read."""
 
 _JP2: Final = b"\0\0\0\x0cjP  \r\n\x87\n"
 _J2K: Final = b"\xff\x4f\xff\x51\0"
@@ -14,17 +14,17 @@ _BEGINNINGS: Final = (
     b"II\x1a\0\0\0HEAPCCDR",
 )  # fmt: skip
 _JXL: Final = b"\xff\x0a"
-_TIFF: Final = re.compile(rb"II\*\0|MM\0\*")  # And the RAW of many cameras.
+_TIFF: Final = re.compile(rb"II\*\0|MM\0\*")  # This is the RAW of many cameras too.
 _CANON: Final = re.compile(rb".{4}ftypcrx ", re.DOTALL)
 _NETPBM: Final = re.compile(rb"P(?:[1-6][ \t\r\n]+[0-9#]|[Ff][ \t\r\n]+[0-9])")
-# The size of the file, two fields that are 0, where the pixels begin, and the size of a header that is known.
+# The size of the file, two fields that are 0, the place where the pixels begin, and the size of a known header.
 _BMP: Final = re.compile(rb"BM.{4}\0{4}.{4}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", re.DOTALL)
 _AVIF: Final = re.compile(rb".{4}ftyp(?:avif|avis|mif1.*avif|miaf.*avif|msf1.*avis)", re.DOTALL)
 _HEIF: Final = re.compile(rb".{4}ftyp(?:hei[cxms]|hev[cx]|(?:mif1|msf1|miaf).*(?:hei[cxms]|hev[cx]))", re.DOTALL)
 
 
 def is_image(head: bytes) -> bool:
-    """Whether a file that begins with `head`, HEAD_BYTES or all it has, says that it is an image of a decoded kind."""
+    """Whether a file that begins with `head` (HEAD_BYTES, or all it has) is an image of a kind that is decoded."""
     if head.startswith(_BEGINNINGS):
         return True
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":

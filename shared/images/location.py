@@ -1,4 +1,4 @@
-"""Locations: where bytes lie, and how they are read; of files on disks, none that could block or never end."""
+"""Read the bytes of an image from a disk, an archive or a URL, and no file of a disk that could block or never end."""
 
 import os
 import stat
@@ -23,10 +23,10 @@ _READ_BYTES = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where the bytes of an image lie: its `path`, the text of a job's list, and for an image in an archive `member`.
+    """Where the bytes of an image are: its `path`, the text of a job's list, and for an image in an archive `member`.
 
     Without `member` such an image is looked for in its archive, from its beginning. `moved` is the path that it has
-    now, where its source moved since it was listed.
+    now, if its source moved since it was listed.
     """
 
     path: str
@@ -42,7 +42,7 @@ class Location:
 def read_bytes(path: str, max_bytes: int, member: Member | None = None) -> bytes:
     """The bytes of the image at `path`, the text of a job's list: a file, a URL, or `ARCHIVE::MEMBER`.
 
-    Raises ImageError with vanished, unreadable, oversized, truncated, damaged or empty where they can't be had.
+    Raises ImageError with vanished, unreadable, oversized, truncated, damaged or empty if they can't be read.
     """
     inside = split_member(path)
     if inside is not None:
@@ -75,7 +75,7 @@ def _read_member(archive: str, name: str, member: Member | None, max_bytes: int)
 
 
 def _zip_name(archive: str, offset: int) -> str | None:
-    """The name that a zip's directory has for the file at `offset`; None where it can't be read, or has none there."""
+    """The name that a zip's directory has for the file at `offset`; None if it can't be read or has none there."""
     with _zip_lock:
         try:
             return _zip_names(archive, None if is_url(archive) else os.stat(to_os_path(archive)).st_mtime_ns).get(
@@ -88,7 +88,7 @@ def _zip_name(archive: str, offset: int) -> str | None:
 _zip_lock = threading.Lock()
 
 
-@lru_cache(maxsize=1)  # Few zips need it, and all files of such a one do.
+@lru_cache(maxsize=1)  # Few zips need it, but then for all of their files.
 def _zip_names(archive: str, changed: int | None) -> dict[int, str]:
     with opened(archive) as file:
         return {inside.member.offset: inside.name for inside in archives.zip_files(file, archive) if inside.member}
@@ -134,7 +134,7 @@ def _read_at(archive: str, start: int, length: int) -> bytes:
 def _read_file(path: str, max_bytes: int) -> bytes:
     with _failures():
         os_path = to_os_path(path)
-        _require_readable(os.stat(os_path), max_bytes)  # Of a device even the opening may do something.
+        _require_readable(os.stat(os_path), max_bytes)  # Even opening a device may have an effect.
         # What was a file a moment ago may be a FIFO now, on which opening would wait for a writer.
         with open(os_path, "rb", buffering=0, opener=_open_at_once) as file:
             return _read_to_end(file, max_bytes)
@@ -154,14 +154,14 @@ def _read_to_end(file: FileIO, max_bytes: int) -> bytes:
 
 @contextmanager
 def _failures(what: str = "file") -> Iterator[None]:
-    """What the system says when a file can't be had, as ImageErrors."""
+    """Raise what the system says about a file that can't be read as ImageErrors."""
     try:
         yield
     except (FileNotFoundError, NotADirectoryError):
         raise ImageError(f"The {what} was listed, but is no longer there.", "vanished") from None
     except OSError as error:
         raise ImageError(f"The {what} can't be read: {error.strerror}.", "unreadable") from error
-    except ValueError as error:  # A NUL in the path, or text that no path can be made of.
+    except ValueError as error:  # A NUL in the path, or text that can't become a path.
         raise ImageError(f"The path can't be opened: {error}.", "unreadable") from error
 
 
@@ -170,7 +170,7 @@ def _open_at_once(path: str, flags: int) -> int:
 
 
 def _require_readable(found: os.stat_result, max_bytes: int) -> int:
-    """The size of a file; ImageError when it is no regular one, or too large."""
+    """The size of a file; ImageError when it is no regular file, or too large."""
     _require_regular(found)
     if found.st_size > max_bytes:
         raise ImageError(f"The file has {found.st_size:,} bytes; at most {max_bytes:,} are read.", "oversized")

@@ -8,7 +8,7 @@ from typing import Final
 
 from shared.images.members import Member, ReadAt
 
-_LOCAL_HEADER: Final = struct.Struct("<26s2H")  # Of a file in a zip: what is of no interest here, and two lengths.
+_LOCAL_HEADER: Final = struct.Struct("<26s2H")  # A file's header in a zip: unused fields, and two lengths.
 _READ_BYTES: Final = 4_096
 
 
@@ -18,7 +18,7 @@ def tar_head(read_at: ReadAt, member: Member, length: int) -> bytes:
 
 
 def zip_head(read_at: ReadAt, member: Member, length: int) -> bytes:
-    """The first `length` bytes of a member of a zip, or all it has; none of what is damaged or not deflated."""
+    """The first `length` bytes of a member of a zip, or all it has; none if it is damaged or not deflated."""
     header = read_at(member.offset, _LOCAL_HEADER.size)
     if len(header) < _LOCAL_HEADER.size:
         return b""

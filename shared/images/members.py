@@ -1,4 +1,4 @@
-"""Members: where an image is in a tar or a zip, and how its bytes are read from there at once."""
+"""Read the bytes of an image from its place in a tar or a zip, at once."""
 
 import bz2
 import io
@@ -17,7 +17,7 @@ ReadAt = Callable[[int, int], bytes]
 """Reads from an archive: a position and how many bytes; fewer come back where it ends."""
 
 _TAR_BLOCK: Final = tarfile.BLOCKSIZE
-# Where a header of a tar says that it is one, and the size in octal digits.
+# The places in a tar's header of its magic word, and of the size in octal digits.
 _MAGIC: Final = slice(257, 262)
 _SIZE: Final = slice(124, 135)
 # The header of a file inside a zip: signature, version, flags, method, time, date, CRC, two sizes, two lengths.
@@ -26,18 +26,18 @@ _SIGNATURE: Final = b"PK\x03\x04"
 _UNICODE_NAME: Final = 0x7075  # Info-ZIP's extra field with the name in UTF-8.
 _NAME: Final = slice(0, 100)
 _PREFIX: Final = slice(345, 500)
-_EXTRA_BYTES: Final = 64  # What mostly lies between a file's header and its bytes besides its name.
+_EXTRA_BYTES: Final = 64  # The usual number of bytes between a file's header and its content, besides its name.
 _CHANGED = "changed since it was listed: make a new job from it, or put back the one that was listed"
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """Where an image lies in its archive.
+    """Where an image is in its archive.
 
     `offset` is the position of its header in a tar or zip, and the number of its row in a Parquet file. `stored` is how
-    many bytes it takes there and `size` how many it has, 0 in a Parquet file, where that is not known. `method` and
-    `crc32` are there in a zip alone. `ahead` is there in a tar alone: how many bytes of other headers, with a long name
-    say, lie just before its own; None where its headers don't tell its name.
+    many bytes it takes there and `size` how many it has; both are 0 in a Parquet file, where that is not known. Only a
+    zip has `method` and `crc32`. Only a tar has `ahead`: how many bytes of other headers, for example with a long name,
+    are just before its own; None if its headers don't tell its name.
     """
 
     offset: int
@@ -49,13 +49,13 @@ class Member:
 
 
 class OtherName(ImageError):
-    """Another file lies where an image was: its archive was made anew, in another order, say."""
+    """Another file is in the place of an image: its archive was rebuilt, in another order for example."""
 
 
 def read_tar_member(read_at: ReadAt, member: Member, name: str) -> bytes:
     """The bytes of the file `name` of a tar. Raises ImageError when the tar is another one now, or ends within it.
 
-    Its header's own name is compared with `name`, OtherName when it is another one; not where `member.ahead` is None.
+    Its header's own name is compared with `name`, unless `member.ahead` is None; OtherName when they differ.
     """
     ahead = member.ahead or 0
     data = read_at(member.offset - ahead, ahead + _TAR_BLOCK + member.size)
@@ -100,7 +100,7 @@ def _tar_name(headers: bytes, ahead: int) -> str:
 def _size_in(header: bytes) -> int:
     """The size that the header of a tar's file has for it."""
     if header[_MAGIC] == b"ustar" and header[_SIZE].isdigit():
-        return int(header[_SIZE], 8)  # In nearly every tar, and many times as fast.
+        return int(header[_SIZE], 8)  # This fits nearly every tar, and is many times as fast.
     try:
         return tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape").size
     except tarfile.HeaderError:
@@ -113,8 +113,8 @@ def read_zip_member(
     """The bytes of the file `name` of a zip.
 
     Raises ImageError when the zip is another one now, ends within it, or holds bytes that don't fit their checksum;
-    OtherName when the file's own header has another name, and so has the zip's directory: `really` is asked what name
-    that has for the file at an offset. Programs write the two in different ways.
+    OtherName when both the file's own header and the zip's directory have another name: `really` gives the directory's
+    name for the file at an offset. Programs write the two in different ways.
     """
     ahead = _LOCAL_HEADER.size + len(os.fsencode(name)) + _EXTRA_BYTES
     data = read_at(member.offset, ahead + member.stored)
@@ -157,7 +157,7 @@ def _inflated(stored: bytes, member: Member) -> bytes:
     if member.method == zipfile.ZIP_STORED:
         return stored
     try:
-        # A byte more than it should have shows what has more, and no more of it is made.
+        # One byte more than expected shows that the file has more, and no more of it is unpacked.
         if member.method == zipfile.ZIP_DEFLATED:
             return zlib.decompressobj(-zlib.MAX_WBITS).decompress(stored, member.size + 1)
         if member.method == zipfile.ZIP_BZIP2:

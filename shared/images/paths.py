@@ -1,4 +1,4 @@
-"""Image paths as text: a file name on Linux is bytes, while Parquet, JSON and people want UTF-8."""
+"""Write image paths as text and back: a file name on Linux is bytes, while Parquet, JSON and people need UTF-8."""
 
 import os
 import re
@@ -11,12 +11,12 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 # What moves the cursor of a terminal, colours it, or ends a line of a list.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 ARCHIVE_SUFFIXES: Final = (".tar", ".zip", ".parquet")
-"""Files that hold images which have a path of their own each, `ARCHIVE::MEMBER`."""
+"""Suffixes of files that hold images, each of which has a path of its own, `ARCHIVE::MEMBER`."""
 _MEMBER = re.compile(rf"(.+?(?:{'|'.join(map(re.escape, ARCHIVE_SUFFIXES))}))::(.+)", re.IGNORECASE | re.DOTALL)
 
 
 def expanded(path: Path) -> Path:
-    """`path` with the home for its "~"; as it stands where nobody has such a name, or no home is known.
+    """`path` with the home in place of its "~"; unchanged if no user has that name, or no home is known.
 
     `Path.expanduser` would raise RuntimeError there, and a folder may well be called "~old".
     """
@@ -53,7 +53,7 @@ def to_os_path(text: str) -> str:
 
 
 def is_file_uri(text: str) -> bool:
-    """Whether `text` is a file of a disk as `to_text` writes one whose name can't be written plainly."""
+    """Whether `text` is a file of a disk whose name `to_text` could not write plainly."""
     return text.startswith(_SCHEME)
 
 

@@ -1,4 +1,4 @@
-"""Filter: the images among which a search looks, named by their ids or by an expression over the metadata."""
+"""Limit a search to some images, named by their ids or by an expression over the metadata."""
 
 import base64
 import binascii
@@ -18,10 +18,11 @@ MAX_WHERE: Final = 4_096
 
 @dataclass(frozen=True, slots=True, eq=False)  # Arrays do not compare to one truth value.
 class Filter:
-    """What a search is limited to: `ids` (int64 [n]) or those whose metadata `where`, an SQL expression, is true of.
+    """The images that a search is limited to: `ids` (int64 [n]), or those for whose metadata the SQL expression `where`
+    is true.
 
     Raises QueryError when it names neither or both, no ids or over 1,000,000, or no expression or one of over 4,096
-    characters. Whether the ids are images of the job, and the expression is one, only its metadata can tell.
+    characters. Only the metadata can tell whether the ids are images of the job, and whether the expression is valid.
     """
 
     ids: npt.NDArray[np.int64] | None = None
@@ -43,7 +44,7 @@ class Filter:
 
     @classmethod
     def of(cls, ids: npt.ArrayLike | None, where: str | None) -> "Filter | None":
-        """The filter of a search's arguments, None where both are; raises QueryError for ids that are no integers."""
+        """The filter of a search's arguments; None if both are None. Raises QueryError for ids that are no integers."""
         if ids is None:
             return None if where is None else cls(where=where)
         array = np.asarray(ids)

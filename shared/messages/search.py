@@ -1,4 +1,4 @@
-"""Messages of searches: queries, the hits that answer them, and the reply that carries the answers."""
+"""The messages of searches: queries, the hits that answer them, and the reply that carries the answers."""
 
 import base64
 import binascii
@@ -62,8 +62,8 @@ class Query:
 class SearchJob:
     """Many queries to one job's index, answered in one reply in the same order.
 
-    `exact` compares with every embedding of the job instead of the index's candidates: the truth, at its price. A
-    `filter` limits the hits; a message without one is as it was before there were filters. Without an `identity` any
+    `exact` compares with every embedding of the job instead of the index's candidates: exact hits, more slowly. A
+    `filter` limits the hits; a message without one is the same as before there were filters. Without an `identity` any
     job of the name answers.
     """
 
@@ -137,7 +137,9 @@ def _hit(table: Any) -> Hit:
 
 @dataclass(frozen=True, slots=True)
 class AnsweredBy:
-    """Who answered: the node name of the worker, and the directory or URL of the job as that worker sees it."""
+    """The source of an answer: the node name of the worker, and the directory or URL of the job as that worker sees
+    it.
+    """
 
     worker: str
     job: str
@@ -159,9 +161,9 @@ class AnsweredBy:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of one query: its hits and the worker's milliseconds, or the error that kept it from them.
+    """The result of one query: its hits and the worker's milliseconds, or the error instead.
 
-    `answered_by` is known of an answer that came in a reply which says it.
+    `answered_by` is set if the reply that brought the answer says it.
     """
 
     hits: tuple[Hit, ...] = ()

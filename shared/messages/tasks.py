@@ -1,4 +1,6 @@
-"""Frozen messages, task names and queue names; JSON in and out, versioned, never a pickle, an array or a path."""
+"""Define the messages of tasks, task names and queue names: frozen, versioned JSON, never a pickle, an array or a
+path.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ EMBED_TASK, EMBED_QUEUE = "lookalike.embed_partition", "embed"
 COPIES_TASK = "lookalike.embed_copies"
 MERGE_TASK, MERGE_QUEUE = "lookalike.merge_job", "merge"
 SEARCH_TASK, QUERY_QUEUE = "lookalike.search", "query"
-# What Celery calls the question to all workers that each answers with its clock, version and queues.
+# Celery's name of the question to all workers that each answers with its clock, version and queues.
 SELF_REPORT = "lookalike_self_report"
 # A role is what `lookalike worker ROLE` starts; each has one queue.
 QUEUES = {"embed": EMBED_QUEUE, "merge": MERGE_QUEUE, "query": QUERY_QUEUE}
@@ -75,7 +77,7 @@ def checked_integer(value: Any, name: str, least: int, most: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class EmbedPartition:
-    """Embed what is missing of one partition of a job, and seal it; without an `identity`, of any job of that name."""
+    """Embed what is missing in one partition of a job, and seal it; without an `identity`, of any job of that name."""
 
     job: str
     partition: int
@@ -83,7 +85,7 @@ class EmbedPartition:
 
     @property
     def known_as(self) -> str:
-        """What the leases of the job are kept under."""
+        """The name of the job in the keys of its leases."""
         return known_as(self.job, self.identity)
 
     def to_json(self) -> dict[str, Any]:
@@ -103,7 +105,7 @@ class EmbedPartition:
 
 @dataclass(frozen=True, slots=True)
 class _AboutJob:
-    """What is asked of a whole job; without an `identity`, of any job of that name."""
+    """A task for a whole job; without an `identity`, for any job of that name."""
 
     job: str
     identity: str | None = None
@@ -112,7 +114,7 @@ class _AboutJob:
 
     @property
     def known_as(self) -> str:
-        """What the leases of the job are kept under."""
+        """The name of the job in the keys of its leases."""
         return known_as(self.job, self.identity)
 
     def to_json(self) -> dict[str, Any]:

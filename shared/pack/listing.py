@@ -17,7 +17,7 @@ LISTING_SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class PackItem:
     """One image to be packed: it is to be called `stem` and `suffix`, which is "" where its path has none.
 
     `member` is where it lies, if its source is an archive.
@@ -30,7 +30,7 @@ class Listed:
     member: Member | None = None
 
 
-def read_listing(directory: PackDir, start: int) -> Iterator[Listed]:
+def read_listing(directory: PackDir, start: int) -> Iterator[PackItem]:
     """The images to be packed from the id `start` on, in order and in bounded memory."""
     try:
         # Read here, and not by Arrow, as shared/storage/parquet.py says: 2,000,000 paths are some tens of megabytes.
@@ -44,7 +44,7 @@ def read_listing(directory: PackDir, start: int) -> Iterator[Listed]:
                 table = listing.read_row_group(group, use_threads=False).slice(max(0, start - (at - rows)))
                 columns = [table[name].to_pylist() for name in LISTING_SCHEMA.names]
                 for image, path, stem, suffix, member in zip(*columns, strict=True):
-                    yield Listed(image, path, stem, suffix, None if member is None else Member(**member))
+                    yield PackItem(image, path, stem, suffix, None if member is None else Member(**member))
     except (pa.ArrowException, FileNotFoundError, KeyError) as error:
         raise PackError(
             f"{directory.listing} can't be read ({error}): restore it from a copy, or pack into another directory."

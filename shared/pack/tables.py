@@ -1,4 +1,4 @@
-"""The tables of a pack: what is to be packed under which name, and what became of each image."""
+"""Write and read the tables of a pack: what is to be packed under which name, and what became of each image."""
 
 import json
 from collections import deque
@@ -34,7 +34,9 @@ _SUMMARY_KEY = b"lookalike.pack"
 
 @dataclass(frozen=True, slots=True)
 class PackRow:
-    """What became of one image: with the status "ok" it is a member of a tar, else `error_message` says why not."""
+    """What became of one image: with the status "ok" it is a member of a tar; otherwise `error_message` says why
+    not.
+    """
 
     id: int
     image_path: str
@@ -66,7 +68,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A whole pack: how many images are in its tars and failed, and the bytes of each tar."""
+    """A whole pack: how many images are packed and how many failed, and the bytes of each tar."""
 
     packed: int
     failed: int
@@ -86,9 +88,9 @@ def commit_block(directory: PackDir, block: Block, rows: Sequence[PackRow]) -> N
 
 
 def committed_blocks(directory: PackDir, spec: PackSpec) -> list[Block]:
-    """The blocks that are packed, in order, from their footers; PackError when they, or their tars, are not right.
+    """The blocks that are packed, in order, from their footers; PackError when they or their tars are damaged.
 
-    The last one does not count where it can't be read: a kill may have cut it off, on a mount that renames by copying.
+    The last one does not count if it can't be read: a kill may have cut it off, on a mount that renames by copying.
     """
     blocks: list[Block] = []
     paths = list(directory.blocks())
@@ -159,7 +161,7 @@ def _damaged(path: Path) -> PackError:
 
 
 def join(directory: PackDir, spec: PackSpec, blocks: Sequence[Block]) -> Packed:
-    """Join the blocks of a pack whose images are all dealt with into errors.parquet and pack.parquet, the latter last.
+    """Join the blocks of a pack, all of whose images are packed or failed, into errors.parquet and then pack.parquet.
 
     Raises PackError when packed and failed images do not make up those that were listed.
     """
@@ -174,7 +176,7 @@ def join(directory: PackDir, spec: PackSpec, blocks: Sequence[Block]) -> Packed:
     told = PACK_SCHEMA.with_metadata({_SUMMARY_KEY: json.dumps(asdict(whole))})
     with (
         files.written_aside(directory.table) as aside,
-        files.written_aside(directory.errors) as errors_aside,  # It ends first, so it is there first.
+        files.written_aside(directory.errors) as errors_aside,  # It is finished first, so it appears first.
         parquet.writer(aside, told) as table,
         parquet.writer(errors_aside, ERRORS_SCHEMA) as errors,
     ):
@@ -189,9 +191,9 @@ def join(directory: PackDir, spec: PackSpec, blocks: Sequence[Block]) -> Packed:
 
 
 def read_whole(directory: PackDir) -> Packed | None:
-    """What a pack came to, from the footer of pack.parquet; None while it is not whole.
+    """The totals of a pack, from the footer of pack.parquet; None while it is not whole.
 
-    Raises PackError when it can't be read, and what it was joined of is gone.
+    Raises PackError when it can't be read and the blocks that it was joined from are gone.
     """
     if not directory.table.is_file():
         return None

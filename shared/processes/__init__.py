@@ -1,1 +1,1 @@
-"""Processes: how one starts, speaks, is stopped and ends, and how busy and large it is."""
+"""Processes: how they start, exchange messages, are stopped and end, and how busy and large they are."""

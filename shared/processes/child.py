@@ -1,4 +1,4 @@
-"""Processes that answer one request after the other, so that what would end a worker ends one of them instead."""
+"""Run processes that answer one request after the other, so that what would end a worker ends only one of them."""
 
 import fcntl
 import os
@@ -22,7 +22,7 @@ _LENGTH_BYTES: Final = 8
 END_SECONDS: Final = 5.0
 # What a pipe holds. With the system's 64 kB an image of a few megabytes takes as many turns of two processes.
 _PIPE_BYTES: Final = 1 << 20
-# A longer piece goes through memory that both processes hold open, where the system has such: it takes one turn.
+# A longer piece goes through memory that both processes hold open, if the system has such memory: it takes one turn.
 _PIECE_BYTES: Final = 1 << 16
 _IN_MEMORY: Final = 1 << 63  # Added to the length of such a piece.
 
@@ -34,7 +34,7 @@ class ChildProcess:
     """
 
     def __init__(self, command: Sequence[str], keep: Sequence[int] = ()) -> None:
-        """Start it; the open files `keep` stay open in it. It is not waited for."""
+        """Start it; the open files `keep` stay open in it. This does not wait for it."""
         self._memory = MemoryFile()
         # In a session of its own: Ctrl-C is for the worker, and must not count against an image.
         try:
@@ -52,7 +52,7 @@ class ChildProcess:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._in, self._out = self._process.stdin.fileno(), self._process.stdout.fileno()
-        os.set_blocking(self._in, False)  # Who does not read must not hold who writes for longer than was said.
+        os.set_blocking(self._in, False)  # A process that doesn't read must not block the writer past the deadline.
         _widen(self._in)
         _widen(self._out)
 
@@ -67,8 +67,8 @@ class ChildProcess:
     def ask(self, request: Sequence[Piece], seconds: float, most: int) -> bytearray:
         """The answer to a request, which is given in pieces.
 
-        EOFError when the process ends over it, or answers with over `most` bytes, which none that is well does;
-        TimeoutError when the answer takes more than `seconds`. Either way it is to be ended.
+        EOFError when the process ends instead, or answers with over `most` bytes, which a good one never does;
+        TimeoutError when the answer takes more than `seconds`. In either case the caller has to end the process.
         """
         deadline = time.monotonic() + seconds
         kept = self._memory.keep([piece for piece in request if len(piece) > _PIECE_BYTES])
@@ -133,20 +133,21 @@ class ChildProcess:
 
 
 def serve(answer: Callable[[list[bytes]], Sequence[Piece]], seconds: float) -> None:
-    """Answer what comes on standard input, until it ends: `answer` gets the pieces of a request, and gives its own.
+    """Answer requests on standard input until it ends: `answer` gets the pieces of a request, and returns those of the
+    answer.
 
-    The system ends this process when an answer takes more than `seconds`, as a library that hangs returns to no
-    interpreter. So it ends as well where whoever asked was killed meanwhile.
+    The system ends this process when an answer takes more than `seconds`, because a library that hangs never returns to
+    the interpreter. So it also ends if the process that asked was killed meanwhile.
     """
     # Nothing else in this process, and no library, may write between the answers.
     out = os.dup(1)
     os.dup2(2, 1)
-    # Whoever asked is told how it ended. A core file would take seconds, and room on somebody's disk, for each image.
+    # The process that asked is told how this one ended. A core file would take seconds and disk space for each image.
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
-    with suppress(BrokenPipeError, EOFError):  # Whoever asked is gone.
+    with suppress(BrokenPipeError, EOFError):  # The process that asked is gone.
         reader = PieceReader()
         while True:
             count, memory = _number(), _number()
@@ -175,7 +176,7 @@ def _pieces(lengths: list[int], memory: int, reader: PieceReader) -> list[bytes]
 
 
 def _exactly(length: int) -> bytes:
-    data = sys.stdin.buffer.read(length)  # Of what is long this is the only copy.
+    data = sys.stdin.buffer.read(length)  # Long pieces are copied only here.
     if len(data) < length:
         raise EOFError
     return data

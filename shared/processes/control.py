@@ -1,4 +1,4 @@
-"""How a stage is controlled by the task that runs it: whether to go on, whether to commit, and where progress goes."""
+"""Let a task control the stage that it runs: whether to continue, whether to commit, and where progress goes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ Progress = TypeVar("Progress", contravariant=True)
 
 
 class Stopped(Exception):
-    """The worker was told to stop, or lost its lease; what is committed stays, the rest is somebody else's."""
+    """The worker was told to stop, or lost its lease; what is committed stays, the rest is for another worker."""
 
 
 @dataclass(frozen=True, slots=True)
 class Control(Generic[Progress]):
-    """`keep_going` is asked between batches, `may_commit` before anything is written, `report` is told the progress."""
+    """`keep_going` is asked between batches, `may_commit` before anything is written, `report` gets the progress."""
 
     keep_going: Callable[[], bool]
     may_commit: Callable[[], bool]
@@ -25,6 +25,6 @@ class Control(Generic[Progress]):
             raise Stopped
 
     def require_commit(self) -> None:
-        """Raises Stopped when what would be written is somebody else's by now."""
+        """Raises Stopped when what would be written belongs to another worker by now."""
         if not self.may_commit():
             raise Stopped

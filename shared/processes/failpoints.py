@@ -1,9 +1,10 @@
-"""Fails, ends or holds a process at a named step of its work, where a test asks for that; else a call costs nothing.
+"""Fail, end or hold a process at a named step of its work if a test asks for that; otherwise a call costs nothing.
 
-LK_FAILPOINTS names a directory. In `rules` lie JSON files, one a rule: `name` (that of the file), `op` ("failpoint"),
-`pattern` (the step), `do`, `error`, `after`, `times`, `seconds`. What is done at a step is said in `_happen`. The first
-`after` times that any process comes to the step pass, then it happens `times` times (null: always). A rule is in force
-while its file is there. In `hits`, NAME.reached has a line with the process id for each time that it happened.
+LK_FAILPOINTS names a directory. Its folder `rules` holds JSON files, one for each rule: `name` (that of the file), `op`
+("failpoint"), `pattern` (the step), `do`, `error`, `after`, `times`, `seconds`. `_happen` says what is done at a step.
+The first `after` times that any process comes to the step pass, then it happens `times` times (null: always). A rule is
+in force while its file is there. In the folder `hits`, NAME.reached has a line with the process id for each time that
+it happened.
 """
 
 import builtins
@@ -20,7 +21,7 @@ _DIRECTORY = os.environ.get("LK_FAILPOINTS")
 
 
 def failpoint(step: str) -> None:
-    """Do what the rules of LK_FAILPOINTS say of `step`; nothing, where it is not set."""
+    """Do what the rules of LK_FAILPOINTS say about `step`; nothing if LK_FAILPOINTS is not set."""
     if _DIRECTORY is not None:
         _meet(Path(_DIRECTORY), step)
 
@@ -34,7 +35,7 @@ def _meet(directory: Path, step: str) -> None:
 
 
 def _due(directory: Path, rule: dict[str, Any]) -> bool:
-    """Whether it is to happen this time; notes that it does."""
+    """Whether the rule is to happen this time; records that it does."""
     match = _counted(directory / "hits" / f"{rule['name']}.matches")
     if match <= rule["after"] or (rule["times"] is not None and match > rule["after"] + rule["times"]):
         return False

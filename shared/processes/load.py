@@ -1,4 +1,4 @@
-"""How busy each stage of embedding was: read, decode, model, write; and which of them held up the rest."""
+"""Describe how busy each stage of embedding was (read, decode, model, write), and which of them held up the rest."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,7 +13,8 @@ class StageLoad:
     """The share of the time, 0 to 1, in which each stage was at work, and the share in which the others waited for it.
 
     `read` and `decode` are shares of the time of all reading threads, `model` and `write` of the one thread that each
-    has. `held_up` is by stage what share of the time the embedding waited for it; the largest is the bottleneck.
+    has. `held_up` is, by stage, the share of the time in which the embedding waited for it; the largest is the
+    bottleneck.
     """
 
     busy: dict[str, float]

@@ -1,4 +1,4 @@
-"""The memory of this process, as the system counts it: what it holds, and the most that it held for a while.
+"""Measure the memory of this process, as the system counts it: what it holds now, and the most that it held.
 
 Pages of mapped files are left out: they are the system's cache, which it takes back when others need it, and a single
 row that is read can map two megabytes of them.
@@ -15,14 +15,14 @@ from typing import Final, Self
 
 STATUS = Path("/proc/self/status")
 _MAPS = Path("/proc/self/maps")
-_MADV_DONTNEED = 4  # Linux's number, on every processor that we run on.
+_MADV_DONTNEED = 4  # This is Linux's number on every processor that lookalike runs on.
 _EVERY_SECONDS: Final = 0.05
 
 
 class Peak:
-    """The most memory, in bytes, that the process held between entering and leaving, looked at twenty times a second.
+    """The most memory, in bytes, that the process held between entering and leaving, measured twenty times a second.
 
-    Where the system does not tell a process's own memory, it is the largest resident size of the process so far.
+    If the system does not tell a process's own memory, it is the largest resident size of the process so far.
     """
 
     def __init__(self) -> None:
@@ -60,16 +60,16 @@ def own_bytes() -> int | None:
 
 
 def give_back(file: Path) -> int:
-    """Take the pages of a file that is mapped here to be read out of this process's memory; how many bytes of mappings.
+    """Drop the pages of a file that this process maps for reading; returns how many bytes were mapped.
 
-    Whoever reads them again gets them again. For files of which a library keeps the mapping and not the use. Where the
-    system does not tell what is mapped, nothing is done.
+    Code that reads them again loads them again. This is for files that a library keeps mapped but no longer uses. If
+    the system does not tell what is mapped, nothing is done.
     """
     given = 0
     with suppress(OSError, ValueError):
         for line in _MAPS.read_text().splitlines():
             where, rights, _, _, _, *name = line.split(maxsplit=5)
-            # One that can be written to may hold what is in no file.
+            # A mapping that can be written to may hold data that is in no file.
             if name == [str(file)] and rights.startswith("r--"):
                 start, end = (int(place, 16) for place in where.split("-"))
                 advised = ctypes.CDLL(None).madvise(

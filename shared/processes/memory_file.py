@@ -1,4 +1,4 @@
-"""A file in memory through which long pieces of a request go to a child process."""
+"""Pass long pieces of a request to a child process through a file in memory."""
 
 import mmap
 import os
@@ -10,7 +10,7 @@ _KEPT_BYTES: Final = 8 << 20  # What is kept for the next request.
 
 
 class MemoryFile:
-    """Memory that this process writes and its child reads; none where the system has no files in memory.
+    """Memory that this process writes and its child reads; none if the system has no files in memory.
 
     Both map it: to copy between mapped memory takes a third of the time of a call that writes or reads as much.
     """
@@ -23,11 +23,11 @@ class MemoryFile:
 
     @property
     def number(self) -> int:
-        """The file, by the number that it has in both processes; 0 for none."""
+        """The file's descriptor, which is the same number in both processes; 0 for none."""
         return self.files[0] if self.files else 0
 
     def keep(self, pieces: Sequence[bytes | bytearray | memoryview]) -> bool:
-        """Hold the pieces one behind the other, in place of those before; False where they do not fit."""
+        """Store the pieces one behind the other, in place of those before; False if they do not fit."""
         if not self.files or not pieces:
             return False
         try:
@@ -41,7 +41,7 @@ class MemoryFile:
         return True
 
     def _mapped(self, size: int) -> mmap.mmap:
-        """At least `size` bytes that are there: to touch others of a mapping would end this process."""
+        """A mapping of at least `size` bytes that exist: to touch others of it would end this process."""
         if self._map is None or len(self._map) < size:
             self._unmap()
             os.posix_fallocate(self.files[0], 0, size)
@@ -66,13 +66,13 @@ class MemoryFile:
 
 
 class PieceReader:
-    """The side of the child: reads pieces out of the file that its parent writes."""
+    """The child's side: reads pieces from the file that its parent writes."""
 
     def __init__(self) -> None:
         self._map: mmap.mmap | None = None
 
     def read(self, file: int, length: int, place: int) -> bytes:
-        """`length` bytes from `place`; EOFError where there are fewer."""
+        """`length` bytes from `place`; EOFError if there are fewer."""
         end = place + length
         if os.fstat(file).st_size < end:
             raise EOFError

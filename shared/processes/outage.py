@@ -1,4 +1,4 @@
-"""Outages in the log: one line when something begins to fail, one when it works again, however long it was between."""
+"""Log an outage in two lines: one when something begins to fail, one when it works again, however long that takes."""
 
 import logging
 import threading
@@ -6,7 +6,7 @@ import time
 
 
 class Outage:
-    """Whether one thing fails now, told once at each change; several threads may report the same one.
+    """Whether one thing fails now, logged once at each change; several threads may report the same one.
 
     `what` begins the sentence, as in "clothes partition 3: its lease could not be renewed".
     """
@@ -23,7 +23,7 @@ class Outage:
         return self._since is not None
 
     def began(self, why: object) -> None:
-        """It failed; says so unless that is known."""
+        """It failed; logs that unless it is known."""
         with self._lock:
             if self._since is not None:
                 return
@@ -31,7 +31,7 @@ class Outage:
         self._log.warning("%s (%s); %s.", self._what, why, self._meanwhile)
 
     def over(self) -> None:
-        """It worked; says so if it had failed before."""
+        """It worked; logs that if it had failed before."""
         with self._lock:
             if self._since is None:
                 return

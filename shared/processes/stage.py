@@ -1,4 +1,4 @@
-"""A stage in a process of its own: it is run, says one JSON object a line, the last its result or error, and ends."""
+"""Run a stage in a process of its own, which prints one JSON object a line, the last its result or error, and ends."""
 
 import json
 import os
@@ -31,9 +31,9 @@ def result_of(
     seconds: float | None = None,
     ended: type[LookalikeError] = LookalikeError,
 ) -> dict[str, Any]:
-    """Run `python -m MODULE ARGUMENTS` and return what it says under "result"; the coordinator imports none of it.
+    """Run `python -m MODULE ARGUMENTS` and return what it prints under "result"; the coordinator imports none of it.
 
-    `request` is a JSON object on its standard input. Each other object that it says goes to `told`. Raises as
+    `request` is a JSON object on its standard input. Each other object that it prints goes to `told`. Raises as
     `speaking` does.
     """
     result: dict[str, Any] | None = None
@@ -63,14 +63,15 @@ def speaking(
     keep: Sequence[int] = (),
     on_exit: Callable[[int], str] = lambda signal: "",
 ) -> Iterator[Iterator[dict[str, Any]]]:
-    """Run `python -m MODULE ARGUMENTS` for the time of the block, and yield the objects that it says as they come.
+    """Run `python -m MODULE ARGUMENTS` during the block, and yield the objects that it prints as they come.
 
-    Raises the error that it says under "error", and `ended` with its last words where it ended without an object that
+    Raises the error that it prints under "error". Raises `ended` with its last lines if it ended without an object that
     holds a "result", or was ended because it took more than `seconds`; `what` begins that sentence, as in "The
-    evaluation of JOB". Where a signal ended it, `on_exit` is given its number and asked what else is known.
+    evaluation of JOB". If a signal ended it, `on_exit` gets the number of the signal and returns what else is known.
 
-    `request` is a JSON object on its standard input; without one that stays open until the end of the block, and the
-    process is to end with it: it has `patience` seconds, and is killed then. The open files `keep` stay open in it.
+    `request` is a JSON object on its standard input; without a request, standard input stays open until the end of the
+    block, and the process has to end when it closes: it has `patience` seconds, and then is killed. The open files
+    `keep` stay open in it.
     """
     command = module_command(module, *arguments)
     with ExitStack() as stack:
@@ -105,7 +106,7 @@ def _end(child: "subprocess.Popen[str]", patience: float) -> None:
             child.wait(patience)
     finally:  # A second Ctrl-C ends the patience.
         child.kill()
-        with suppress(subprocess.TimeoutExpired):  # A process that waits for a dead mount dies when that answers.
+        with suppress(subprocess.TimeoutExpired):  # A process that waits for a dead mount ends when that answers.
             child.wait(_ENDING_SECONDS)
 
 
@@ -148,13 +149,15 @@ def _object(line: str, what: str, ended: type[LookalikeError]) -> dict[str, Any]
 
 
 def _lines(stream: IO[str]) -> "queue.SimpleQueue[str | None]":
-    """What is said on `stream`, read by a thread of its own, so that nobody has to wait for it; None at its end."""
+    """The lines of `stream`, read by a thread of its own, so that the caller need not wait for them; None at its
+    end.
+    """
     said: queue.SimpleQueue[str | None] = queue.SimpleQueue()
 
     def read() -> None:
         with stream, suppress(OSError, ValueError):
             for line in stream:
-                if line.endswith("\n"):  # One that ends half a line says why by how it ended.
+                if line.endswith("\n"):  # If the process ended within a line, its exit status says why.
                     said.put(line)
         said.put(None)
 
@@ -180,7 +183,7 @@ def _last_words(log: IO[bytes]) -> str:
 
 
 def ending(code: int) -> str:
-    """What a process ended with: "exit status 3", or "signal SIGSEGV" where its status is the negative of a signal."""
+    """How a process ended: "exit status 3", or "signal SIGSEGV" if its status is the negative of a signal."""
     if code >= 0:
         return f"exit status {code}"
     try:
@@ -190,21 +193,21 @@ def ending(code: int) -> str:
 
 
 def say(**line: Any) -> None:
-    """Say an object on stdout; whoever started this process reads it at once."""
+    """Print an object on stdout; the process that started this one reads it at once."""
     sys.stdout.write(json.dumps(line) + "\n")
     sys.stdout.flush()
 
 
 def say_error(error: LookalikeError) -> None:
-    """Say why nothing comes of it, so that who started this process can raise the same error."""
+    """Print the error, so that the process that started this one can raise it."""
     say(error=error_to_json(error))
 
 
 def exit_status(run: Callable[[], None]) -> int:
-    """The exit status of a process that does `run`: 0, or 1 once it has said what was wrong."""
+    """The exit status of a process that does `run`: 0, or 1 once it has printed the error."""
     try:
         run()
-    except BrokenPipeError:  # Whoever listened is gone; Python's own flush at exit must not complain again.
+    except BrokenPipeError:  # The reader is gone; Python's own flush at exit must not complain again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except LookalikeError as error:
@@ -217,7 +220,7 @@ def exit_status(run: Callable[[], None]) -> int:
 
 
 def end_with_parent() -> None:
-    """End this process when whoever started it is gone, killed or not: its end of standard input closes then."""
+    """End this process when the one that started it is gone, killed or not: standard input closes then."""
 
     def wait() -> None:
         os.read(0, 1)

@@ -1,4 +1,4 @@
-"""Drivers of stores: the library behind a URL through fsspec, and what its errors become, without secrets."""
+"""Load the library behind a URL through fsspec, and turn its errors into ours, without secrets."""
 
 import logging
 from collections.abc import Iterator
@@ -13,16 +13,17 @@ from shared.text import without_secrets
 # What to install for a URL; the names are those of our extras.
 _EXTRAS: Final = {"s3": "lookalike[s3]", "s3a": "lookalike[s3]", "gs": "lookalike[gcs]", "gcs": "lookalike[gcs]"}
 WHOLE_OBJECTS: Final = {*_EXTRAS, "memory", "abfs", "abfss", "az", "oss", "r2"}
-"""Schemes whose stores take a whole object in one request, so that it is there as a whole or not at all. Other file
-systems write in place."""
+"""Schemes whose stores take a whole object in one request, so that it is whole or absent. Other file systems write in
+place.
+"""
 
 
 @contextmanager
 def asking(scheme: str, url: str) -> Iterator[Any]:
-    """Yield the file system of a scheme, to be asked about `url`; what its library raises becomes an OSError that says
+    """Yield the file system of a scheme for a question about `url`. Errors of its library become an OSError that says
     what happened: FileNotFoundError, FileExistsError or StoreError.
 
-    Raises UsageError where the library is not installed, or nobody knows the scheme.
+    Raises UsageError if the library is not installed or the scheme is unknown.
     """
     fs = file_system(scheme)
     try:
@@ -31,19 +32,19 @@ def asking(scheme: str, url: str) -> Iterator[Any]:
         raise _absent(url) from None
     except (FileExistsError, NotImplementedError, TypeError, AttributeError, StoreError):
         raise
-    except Exception as error:  # Each library has a tree of its own.
+    except Exception as error:  # Each library has its own tree of exceptions.
         raise _trouble(url, error) from None
 
 
 @lru_cache
 def file_system(scheme: str) -> Any:
     """The file system of a scheme, one for all threads; UsageError when its library is not installed."""
-    # It logs what it raises, with tracebacks as long as a page.
+    # The library logs what it raises, with tracebacks as long as a page.
     logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
     try:
-        import fsspec  # Half a second that local jobs need not wait.
+        import fsspec  # This import takes half a second, which local jobs need not wait.
 
-        # A listing that is remembered would hide what other machines commit.
+        # A cached listing would hide what other machines commit.
         chosen = remote.options(scheme) | {"use_listings_cache": False}
         return fsspec.filesystem(scheme, skip_instance_cache=scheme != "memory", **chosen)
     except ImportError:
@@ -54,7 +55,7 @@ def file_system(scheme: str) -> Any:
             f"{scheme}:// is no place that files are known to lie in: type a path, or s3://, gs:// or another URL of "
             "fsspec's."
         ) from None
-    except Exception as error:  # The credentials are looked for already here.
+    except Exception as error:  # The library looks for credentials already here.
         raise _trouble(f"{scheme}://", error) from None
 
 

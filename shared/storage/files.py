@@ -1,4 +1,4 @@
-"""Whole files or none, on a disk or in a store: writing aside, fsync, rename, checksum."""
+"""Write whole files or none, on a disk or in a store: write aside, fsync, rename; and read and checksum them."""
 
 import glob
 import hashlib
@@ -21,9 +21,10 @@ HALF_SECONDS = 1.0
 
 @contextmanager
 def written_aside(path: Path, *, keep_first: bool = False) -> Iterator[Path]:
-    """Yield a temporary path on a disk; when the block ends well, that file becomes `path`, fsynced and whole.
+    """Yield a temporary path on a disk; when the block ends without an error, that file becomes `path`, fsynced and
+    whole.
 
-    It lies beside `path`, or on this machine's disk where `path` is in a store, which takes whole files in one request.
+    It is beside `path`, or on this machine's disk where `path` is in a store, which takes whole files in one request.
     With `keep_first`, a file that is already there stays (the first writer wins, also between two machines on a file
     system with hard links, or a store with conditional writes) and the new one is dropped. When the block or the disk
     raises, `path` is as it was; only a kill leaves the temporary file behind, for `remove_leftovers`. Raises OSError as
@@ -52,10 +53,10 @@ def written_aside(path: Path, *, keep_first: bool = False) -> Iterator[Path]:
 def remove_leftovers(path: Path) -> None:
     """Remove the temporary files that killed writers of `path` left beside it, as far as the file system lets us.
 
-    For when `path` is there for good: whoever is still writing it aside gets an OSError at its rename.
+    For a `path` that is there for good: a process that is still writing it aside gets an OSError at its rename.
     """
     if isinstance(path, StorePath):
-        return  # Nothing lies beside it: what was sent in part is no object.
+        return  # There is nothing beside it: an object that was sent in part does not exist.
     for aside in path.parent.glob(f".{glob.escape(path.name)}.*{TEMPORARY_SUFFIX}"):
         with suppress(OSError):
             aside.unlink(missing_ok=True)
@@ -88,8 +89,8 @@ def send(local: Path, path: Path) -> None:
 def read_marker(path: Path) -> bytes:
     """The bytes of a small file that others publish whole; raises OSError as the file system gives it.
 
-    Where a rename is really a copy, as on some mounts, a name is there a moment before all its bytes: what does not end
-    as our markers do is looked at again, for up to a second.
+    If a rename is really a copy, as on some mounts, a name appears a moment before all its bytes. So a file that does
+    not end as our markers do is read again, for up to a second.
     """
     deadline = time.monotonic() + HALF_SECONDS
     while not _ends(data := path.read_bytes()) and time.monotonic() < deadline:
@@ -103,17 +104,17 @@ def _ends(data: bytes) -> bool:
 
 
 def opened(path: Path) -> BinaryIO:
-    """A file to be read, by whoever closes it; OSError as the file system gives it."""
+    """A file open for reading, which the caller closes; OSError as the file system gives it."""
     return path.opened() if isinstance(path, StorePath) else open(path, "rb")
 
 
 def names_in(directory: Path) -> list[str]:
-    """The names in a directory, in no order; FileNotFoundError or NotADirectoryError where it is none."""
+    """The names in a directory, in no order; FileNotFoundError or NotADirectoryError if it is no directory."""
     return directory.names() if isinstance(directory, StorePath) else os.listdir(directory)
 
 
 def directories_in(directory: Path) -> list[str]:
-    """The names of the directories in a directory, in no order; none where there is no such directory."""
+    """The names of the directories in a directory, in no order; empty if there is no such directory."""
     if not isinstance(directory, StorePath):
         return [path.name for path in directory.iterdir() if path.is_dir()] if directory.is_dir() else []
     with suppress(FileNotFoundError):
@@ -140,7 +141,7 @@ def _raise_unless_gone(error: OSError) -> None:
 
 
 def remove_all(directory: Path) -> None:
-    """Remove a directory and what lies in it, as far as that can be done."""
+    """Remove a directory and what is in it, as far as that can be done."""
     if isinstance(directory, StorePath):
         with suppress(OSError):
             directory.remove_all()

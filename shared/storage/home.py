@@ -1,4 +1,4 @@
-"""Home: a directory that stands in where a user has none, so that what libraries keep there has a place."""
+"""Give a user without a home directory a private one, because libraries keep files there."""
 
 import os
 import pwd
@@ -9,11 +9,11 @@ from shared.storage import scratch
 
 
 def lend(environ: MutableMapping[str, str] = os.environ) -> str | None:
-    """Set HOME to a private directory where this user has no home; returns the sentence that says so, else None.
+    """Set HOME to a private directory if this user has no home; returns the sentence that says so, else None.
 
-    Keras, OpenVINO's exports, plots and copies of jobs in stores look for the home, and fail, each in its own way, or
-    write into a folder named "~" where there is none. Children take HOME over. Raises PermissionError, with what to do,
-    when somebody else owns the private directory.
+    Keras, OpenVINO's exports, plots and cached files of jobs in stores look for the home. Without one they fail, each
+    in its own way, or write into a folder named "~". Child processes inherit HOME. Raises PermissionError, with what to
+    do, when another user owns the private directory.
     """
     given, known = environ.get("HOME", ""), _of_passwd()
     if os.path.isabs(given) and not (known is None and _is_root_of_others(given)):
@@ -28,7 +28,7 @@ def lend(environ: MutableMapping[str, str] = os.environ) -> str | None:
 
 
 def lent(environ: MutableMapping[str, str] = os.environ) -> str | None:
-    """The sentence of `lend` where HOME is what it has set, here or in the process that started this one."""
+    """The sentence of `lend` if HOME is what it set, here or in the process that started this one."""
     place = scratch.private_path() / "home"
     return _sentence(place) if environ.get("HOME") == str(place) else None
 

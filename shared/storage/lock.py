@@ -1,4 +1,4 @@
-"""Locks between processes on files; a lock ends with its holder, however that ends."""
+"""Lock files between processes; a lock ends with its holder, however that ends."""
 
 import fcntl
 import os
@@ -10,8 +10,8 @@ from typing import IO
 def lock(file: int | IO[bytes] | IO[str], *, wait: bool = True) -> bool | None:
     """Lock an open file for as long as it is open in any process.
 
-    False when another holds it and `wait` is False. None where the file system has no locks, as on the mounts that
-    docs/operations.md names: there nothing keeps two out, and the caller says what that means.
+    False when another holds it and `wait` is False. None if the file system has no locks, as on the mounts that
+    docs/operations.md names: then nothing keeps two processes apart, and the caller says what that means.
     """
     try:
         fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -23,17 +23,17 @@ def lock(file: int | IO[bytes] | IO[str], *, wait: bool = True) -> bool | None:
 
 
 def is_at(file: int | IO[bytes] | IO[str], path: Path) -> bool:
-    """Whether an open file is still the one at `path`: a holder before may have removed it."""
+    """Whether an open file is still the one at `path`: an earlier holder may have removed it."""
     with suppress(FileNotFoundError):
         return os.path.samestat(os.fstat(file if isinstance(file, int) else file.fileno()), os.stat(path))
     return False
 
 
 def open_locked(path: Path) -> tuple[int, bool] | None:
-    """Open the lock file `path`, made where there is none, and lock it: the descriptor and whether it is locked.
+    """Open the lock file `path`, create it if need be, and lock it; returns the descriptor and whether it is locked.
 
-    None when another process holds it. Holders may remove the file while they hold it. The directory of `path` is made
-    each time, as the holder before may have removed that too.
+    None when another process holds it. Holders may remove the file while they hold it. The directory of `path` is
+    created each time, as an earlier holder may have removed that too.
     """
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Parquet files of a job, written with a checksum on each page and read with each one compared."""
+"""Write Parquet files with a checksum on each page, and compare each checksum when reading."""
 
 import errno
 import sys
@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 from shared.errors import CorruptFile
 from shared.storage import files
 
-# Arrow's own allocator keeps 70 MB from the first chunk on that a worker writes, and never gives it back.
+# Arrow's own allocator takes 70 MB with the first chunk that a worker writes, and never gives it back.
 pa.set_memory_pool(pa.system_memory_pool())
 
 
 class _WithoutPandas(MetaPathFinder):
-    """Answers whoever imports pandas that there is none."""
+    """Tells code that imports pandas that there is none."""
 
     def find_spec(self, fullname: str, path: object, target: object = None) -> None:
         if fullname == "pandas":
@@ -27,10 +27,10 @@ class _WithoutPandas(MetaPathFinder):
 
 
 def without_pandas() -> None:
-    """Let this process do without pandas: for programs that are ours alone.
+    """Hide pandas from this process: only for programs that are ours alone.
 
-    With the first Python list that becomes an array, Arrow imports pandas where that is installed, only to ask whether
-    the list is one of its series: tens of megabytes, and time, for nothing.
+    With the first Python list that becomes an array, Arrow imports pandas if that is installed, only to ask whether the
+    list is one of its series. That costs tens of megabytes, and time, for nothing.
     """
     sys.meta_path.insert(0, _WithoutPandas())
 
@@ -48,8 +48,8 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
 def whole_table(data: bytes, columns: list[str] | None = None) -> pa.Table:
     """The bytes of a Parquet file as a table, each page's checksum compared; KeyError for a column that is not there.
 
-    Arrow reads them in this thread alone. One of its own may let go of what belongs to Python only when the
-    interpreter is ending, and that aborts a process whose answer was right.
+    Arrow reads them only in this thread. A thread of Arrow may release Python objects only when the interpreter is
+    ending, and that aborts a process whose answer was right.
     """
     with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False, page_checksum_verification=True) as parquet:
         if missing := set(columns or ()).difference(parquet.schema_arrow.names):
@@ -72,7 +72,7 @@ def writer(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[BinaryIO]:
-    # Opened by Python, also for Arrow, so that all that a job reads and writes passes one door.
+    # Python opens the file, also for Arrow, so that everything that a job reads and writes goes through one place.
     try:
         with files.opened(path) as file:
             yield file

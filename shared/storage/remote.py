@@ -1,4 +1,4 @@
-"""Remote places: what fsspec opens by a URL, read and listed with deadlines, its failures as sentences."""
+"""Read and list what fsspec opens by a URL, with deadlines, and turn failures into sentences."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -17,21 +17,21 @@ _Value = TypeVar("_Value")
 
 
 class OutOfReach(ImageError):
-    """A place that did not answer, or answered that it can't just now: that says nothing of the image."""
+    """A place did not answer, or answered that it can't just now: that says nothing about the image."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, "unreadable")
 
 
 class _NoSuchRange(ImageError):
-    """A server that says that a file has none of the bytes that were asked for."""
+    """A server says that a file has none of the bytes that were asked for."""
 
 
 def filesystem(url: str) -> tuple[Any, str]:
-    """The file system of fsspec that `url` belongs to, and the path in it. Raises SourceError when none knows it."""
+    """The file system of fsspec for `url`, and the path in it. Raises SourceError if fsspec knows none."""
     protocol = url.partition("://")[0].lower()
     try:
-        import fsspec  # Not at the top: most jobs lie on disks, and it takes a tenth of a second.
+        import fsspec  # Not at the top: most jobs are on disks, and it takes a tenth of a second.
 
         fs, path = fsspec.core.url_to_fs(url, **options(protocol))
     except ImportError as error:
@@ -46,7 +46,7 @@ def filesystem(url: str) -> tuple[Any, str]:
 
 
 def options(protocol: str) -> dict[str, Any]:
-    """What keeps a request from hanging, for the file systems that have a say in it.
+    """Options that keep a request from hanging, for the file systems that take them.
 
     Credentials, endpoints and other options are fsspec's own: its configuration files and FSSPEC_... variables.
     """
@@ -66,12 +66,12 @@ def options(protocol: str) -> dict[str, Any]:
 def read(url: str, max_bytes: int) -> bytes:
     """The bytes of the file at `url`.
 
-    Raises ImageError with vanished, unreadable or oversized, and OutOfReach when nothing answers at the third time.
+    Raises ImageError with vanished, unreadable or oversized, and OutOfReach when nothing answers at the third try.
     """
     try:
         data = read_at(url, 0, max_bytes + 1)
     except _NoSuchRange:
-        return b""  # Of an empty file, servers refuse even the range from its beginning.
+        return b""  # For an empty file, servers refuse even the range from its beginning.
     except OutOfReach:
         if _size(url) == 0:
             return b""
@@ -102,7 +102,7 @@ def _size(url: str) -> int | None:
 
 
 def _asked(once: Callable[[], _Value], url: str) -> _Value:
-    """What `once` gives, asked up to three times; the failures of any file system as ImageErrors."""
+    """The result of `once`, tried up to three times; failures of any file system become ImageErrors."""
     for left in reversed(range(_TRIES)):
         try:
             return once()
@@ -129,7 +129,7 @@ def _asked(once: Callable[[], _Value], url: str) -> _Value:
 
 
 def _status(error: BaseException | None) -> int | None:
-    """The HTTP status that an exception carries: of aiohttp, of gcsfs, of botocore."""
+    """The HTTP status in an exception of aiohttp, gcsfs or botocore."""
     status = getattr(error, "status", None) or getattr(error, "code", None)
     if status is None:
         response = getattr(error, "response", None)
@@ -156,13 +156,13 @@ def opened(url: str) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def listing(url: str) -> Iterator[None]:
-    """Failures of a place that is being looked at, or of a file of it that is being read, as SourceErrors."""
+    """Raise failures to list a place, or to read one of its files, as SourceErrors."""
     try:
         yield
     except (SourceError, ImageError):
         raise
     except FileNotFoundError as error:
-        # The file system of the web says so of whatever it is refused.
+        # The file system for HTTP says so for everything that is refused.
         if (status := _status(error.__cause__)) not in (None, 404, 410):
             raise SourceError(f"{without_secrets(url)} can't be read: it answers {status}.") from None
         raise SourceError(f"There is nothing at {without_secrets(url)}: see whether the address is right.") from None

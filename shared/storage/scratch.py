@@ -1,4 +1,4 @@
-"""Scratch: a directory of this user's processes on this machine, for as long as it runs."""
+"""Give this user's processes a private temporary directory on this machine."""
 
 import os
 import shutil
@@ -11,9 +11,9 @@ from pathlib import Path
 
 
 def private_directory() -> Path:
-    """The directory of mode 0700 under the system's temporary one (TMPDIR), made if need be.
+    """The directory of mode 0700 under the system's temporary one (TMPDIR), created if need be.
 
-    Raises PermissionError when somebody else owns it.
+    Raises PermissionError when another user owns it.
     """
     mine = private_path()
     with suppress(FileExistsError):
@@ -23,12 +23,12 @@ def private_directory() -> Path:
 
 
 def private_path() -> Path:
-    """Where `private_directory` lies, or would."""
+    """The path of `private_directory`, whether it exists or not."""
     return Path(tempfile.gettempdir()) / f"lookalike-{os.getuid()}"
 
 
 def check_private(mine: Path) -> None:
-    """Raise PermissionError when a directory is not one that this user alone may enter."""
+    """Raise PermissionError unless this user alone may enter a directory."""
     status = mine.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
         raise PermissionError(
@@ -38,9 +38,10 @@ def check_private(mine: Path) -> None:
 
 @contextmanager
 def staged(name: str) -> Iterator[Path]:
-    """Yield the path of a file of this name to be written, in a directory of its own that goes when the block ends.
+    """Yield the path of a file of this name to be written, in a directory of its own that is removed when the block
+    ends.
 
-    What a process left that was killed goes when the next one stages something.
+    What a killed process left is removed when the next one stages something.
     """
     above = private_directory() / "staged"
     above.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""Stores: paths of objects in a bucket, spoken to through fsspec, with the words that pathlib has for files."""
+"""Give objects in a bucket paths with the methods of pathlib, through fsspec."""
 
 import hashlib
 import io
@@ -17,7 +17,7 @@ from shared.storage.drivers import WHOLE_OBJECTS, asking
 from shared.storage.ranges import Ranges
 from shared.text import without_secrets
 
-# pathlib takes two slashes for one, and may have had the URL before us. One letter would be a drive of Windows.
+# pathlib makes one slash of two, and may have seen the URL before us. One letter would be a drive of Windows.
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+):/+(?P<rest>.*)", re.DOTALL)
 BLOCK_BYTES: Final = 16 << 20
 _FIRST_TRIES: Final = 2
@@ -27,17 +27,17 @@ _ONE_REQUEST_BYTES: Final = 32 << 20
 class StorePath(PosixPath):
     """An object in a store, or what begins the names of several as a directory does: `s3://bucket/jobs/photos`.
 
-    A path as any other, so that the code of a job has one kind of them; but what it is asked goes to the store, and
-    nothing that works on files of this machine takes it, as it has no name there (`open` raises TypeError).
+    It is a path, so that the code of a job has only one kind of path. But its methods ask the store, and no function
+    for files of this machine takes it, as it has no name there (`open` raises TypeError).
 
-    Whatever goes wrong is an OSError: FileNotFoundError for what is not there, and StoreError, a sentence without
-    secrets, for a store that refuses or does not answer. One that does not answer never makes a file look absent.
+    Every failure is an OSError: FileNotFoundError for what is not there, and StoreError, a sentence without secrets,
+    for a store that refuses or does not answer. A store that does not answer never makes a file look absent.
     """
 
     __slots__ = ()
 
     def __str__(self) -> str:
-        # pathlib takes the double slash for one.
+        # pathlib makes one slash of the two.
         first, *others = self.parts or ("",)
         return f"{first}//{'/'.join(others)}" if first.endswith(":") else "/".join(self.parts)
 
@@ -87,17 +87,19 @@ class StorePath(PosixPath):
         return False
 
     def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
-        """Nothing is to be done: a store has no directories, only names with slashes in them."""
+        """Do nothing: a store has no directories, only names with slashes in them."""
 
     def rmdir(self) -> None:
-        """Nothing is to be done, as for `mkdir`."""
+        """Do nothing, as `mkdir` does."""
 
     def names(self, *, directories: bool = False) -> list[str]:
-        """The names of what lies here as in a directory, or only of the `directories`; FileNotFoundError for none."""
+        """The names of what is here as in a directory, or only of the `directories`; FileNotFoundError if there are
+        none.
+        """
         with asking(self.scheme, str(self)) as fs:
             found = fs.ls(str(self), detail=True)
         below = [(entry["name"].rstrip("/").rpartition("/")[2], entry["type"]) for entry in found]
-        # Some stores list what stands for the directory itself.
+        # Some stores list an entry for the directory itself.
         itself = [(self.name, "directory")] if len(below) == 1 else []
         return sorted(
             name for name, kind in below if (name, kind) not in itself and (not directories or kind == "directory")
@@ -135,7 +137,7 @@ class StorePath(PosixPath):
     def put(self, local: Path, *, keep_first: bool = False) -> None:
         """Make the bytes of a local file this object, whole or not at all; with `keep_first`, unless there is one.
 
-        Where the store knows no such condition, the later of two writers wins in the moment between look and write.
+        If the store knows no such condition, the later of two writers wins in the moment between look and write.
         """
         for _ in range(_FIRST_TRIES if keep_first else 0):
             try:
@@ -143,8 +145,8 @@ class StorePath(PosixPath):
             except FileExistsError:
                 return
             except (NotImplementedError, TypeError, OSError):
-                # Another writes it just now, or was first in other words, or the store knows no such condition, or it
-                # is done and the answer was lost on the way.
+                # Another process writes it just now, or was first and the store says so in other words, or the store
+                # knows no such condition, or the write succeeded and its answer was lost.
                 if self.is_file():
                     return
             else:
@@ -176,7 +178,7 @@ class StorePath(PosixPath):
                 fs.put_file(str(local), str(self), mode=mode)
 
     def _put_aside(self, fs: Any, local: Path, mode: str) -> None:
-        """As a local file is written: under another name, then renamed."""
+        """Write it as a local file is written: under another name, then renamed."""
         if mode == "create" and self.is_file():
             raise FileExistsError
         aside = self.parent / f".{self.name}.{os.urandom(16).hex()}.tmp"
@@ -194,9 +196,9 @@ class StorePath(PosixPath):
 
 
 def any_path(place: str | Path) -> Path:
-    """What was typed as a place: a StorePath for a URL, except `file://`, else the path of this machine that it is.
+    """The path of a place that was typed: a StorePath for a URL, except `file://`, else a path of this machine.
 
-    Raises UsageError for a URL that can't be one of a job. Nothing is asked of the store.
+    Raises UsageError for a URL that can't be one of a job. It does not ask the store.
     """
     if isinstance(place, StorePath):
         return place
@@ -210,7 +212,7 @@ def any_path(place: str | Path) -> Path:
     scheme, rest = match["scheme"].lower(), match["rest"]
     if scheme in ("file", "local"):
         return Path("/", rest)
-    # What libraries take for a pattern could name more than is meant, also when something is removed.
+    # Libraries could take it for a pattern, which could name more than is meant, also when something is removed.
     if "::" in rest or any(sign in rest for sign in "?#*[]{}"):
         raise UsageError(
             f"{shown} is no URL of files in a store: type it as s3://BUCKET/FOLDER, with nothing behind and no pattern."
@@ -227,7 +229,7 @@ def any_path(place: str | Path) -> Path:
 
 
 def _seconds(written: Any) -> float:
-    """Seconds since the epoch of what stores call a time; now where they don't say, so that nothing looks old."""
+    """Seconds since the epoch of what stores call a time; now if they don't say, so that nothing looks old."""
     if isinstance(written, str):
         with suppress(ValueError):
             written = datetime.fromisoformat(written.replace("Z", "+00:00"))

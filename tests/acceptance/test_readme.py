@@ -1,4 +1,4 @@
-"""The README's commands, as they are typed there."""
+"""Run the README's commands, as they are typed there."""
 
 import json
 import os
@@ -52,7 +52,7 @@ def typed(command: str, cwd: Path, home: Path, seconds: float = PATIENCE_SECONDS
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, run_cache: Path) -> Path:
-    """A home directory in which nothing was done yet, but that the run's exports of models lie where its own would."""
+    """A home directory in which nothing was done yet, but that the run's exports of models are where its own would."""
     home = tmp_path_factory.mktemp("home")
     (home / ".cache").mkdir()
     (home / ".cache" / "lookalike").symlink_to(run_cache)

@@ -1,6 +1,6 @@
 """Make the golden jobs of the current format version: `python -m tests.golden.make`. Once a version, then kept.
 
-A job that some release wrote must open for ever; tests/unit/project/test_golden.py opens what lies here.
+A job that some release wrote must open for ever; tests/unit/project/test_golden.py opens what is here.
 """
 
 import shutil

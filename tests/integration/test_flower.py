@@ -1,4 +1,4 @@
-"""The real Flower, watching a real job: progress inside a running task, readable arguments, nobody else let in."""
+"""The real Flower watches a real job: progress inside a running task, readable arguments, no access for others."""
 
 import json
 import re
@@ -122,6 +122,6 @@ def test_flower_listens_on_this_machine_alone_and_keeps_its_api_shut(
     start("flower", "--port", str(port), env=environment(CELERY_BROKER_URL=broker_url))
     wait_until(lambda: fetch(f"http://127.0.0.1:{port}/healthcheck") == "OK", "Flower answers")
     with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.2", port), timeout=5):
-        pass  # Whoever listens on all addresses answers on this one as well.
+        pass  # A server that listens on all addresses answers on this one as well.
     with pytest.raises(HTTPError, match="401"):
         urlopen(f"http://127.0.0.1:{port}/api/tasks", timeout=5)

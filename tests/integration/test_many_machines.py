@@ -171,7 +171,7 @@ def test_a_newer_index_is_noticed_by_the_running_query_worker(indexed: Cluster) 
     with Client(job, indexed.url) as client:
         assert client.search(photos / "photo_00005.jpg", k=1)[0].id == 5
         first = JobDir.at(job).current.read_text()
-        # Seal the partition anew with one image less: the next merge builds another index.
+        # Seal the partition again with one image less: the next merge builds another index.
         JobDir.at(job).seal(0).unlink()
         (photos / "photo_00005.jpg").unlink()
         assert run(*arguments).returncode == 0
@@ -190,7 +190,7 @@ def test_ctrl_c_of_the_coordinator_leaves_the_workers_at_work(cluster: Cluster, 
     wait_until(lambda: made.chunk_numbers(0) or made.sealed_numbers(), "a chunk is committed")
     coordinator.kill(2)
     assert coordinator.wait() == 130
-    # Nobody watches any more, and still the last embed worker asks for the merge.
+    # No one watches any more, and still the last embed worker asks for the merge.
     wait_until(made.current.is_file, "the index is built without a coordinator")
 
 

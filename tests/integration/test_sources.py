@@ -1,4 +1,4 @@
-"""A job over tars, as typed: killed and resumed, searched by what lies beside the images, shown."""
+"""A job over tars, as typed: killed and resumed, searched by what is beside the images, shown."""
 
 import io
 import json

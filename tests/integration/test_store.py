@@ -1,4 +1,4 @@
-"""A job in a bucket, behind a server that speaks as Amazon S3 does: the commands as typed, with real processes."""
+"""A job in a bucket, behind a server with the interface of Amazon S3: the commands as typed, with real processes."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What tests of benchmarks' tables share: where page and results lie, the head of a run, and the cells of a table."""
+"""What tests of benchmarks' tables share: where page and results are, the head of a run, and the cells of a table."""
 
 from pathlib import Path
 

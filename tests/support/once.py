@@ -1,4 +1,4 @@
-"""What is dear to make and read by many tests is made once in a run, for all the processes of the run."""
+"""Make what is expensive and read by many tests once in a run, for all the processes of the run."""
 
 import fcntl
 import os
@@ -13,7 +13,7 @@ RUN_CACHE = "LK_TEST_CACHE"
 def made_once(name: str, make: Callable[[Path], object]) -> Path:
     """The directory `name` of this run, filled by `make` in the first process that asks; others wait for it.
 
-    Whoever reads it leaves it as it is: copy what a test changes.
+    A test must not change it: copy what a test changes.
     """
     folder = Path(os.environ[RUN_CACHE]) / "made"
     folder.mkdir(exist_ok=True)

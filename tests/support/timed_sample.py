@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from coordinator.doctor.source_sample import Listed
-from coordinator.doctor.timing import Sample, sample_of
+from coordinator.doctor.source_sample import ListedSource
+from coordinator.doctor.timing import TimedSample, timed_sample_of
 from shared.images.location import Location
 from shared.models import resolve_model
 from shared.settings import Settings
@@ -18,11 +18,11 @@ MEASURED: dict[str, Any] = {
     "threads": 2, "batch_size": 8, "dim": 1_280, "model_seconds": 1.0, "peak_bytes": 10**8,
     "index": {"type": "Flat", "bytes": 10**6},
 }  # fmt: skip
-LISTED = Listed(
+LISTED = ListedSource(
     "folder", "/photos", count=1_000, path_bytes=20_000, seconds=0.5, complete=True, sample=[Location("/photos/a.jpg")]
 )
 
 
-def made(**changes: Any) -> Sample:
+def made(**changes: Any) -> TimedSample:
     """What was measured of `LISTED`, but for `changes`."""
-    return sample_of(LISTED, MEASURED | changes, SPEC, Settings())
+    return timed_sample_of(LISTED, MEASURED | changes, SPEC, Settings())

@@ -1,1 +1,1 @@
-"""What `doctor` asks of a worker: its engine and weights, and a timed sample."""
+"""The questions of `doctor` that a process of the workers answers: engine and weights, and a timed sample."""

@@ -1,4 +1,4 @@
-"""What a worker would have: GPU, engine, weights, export. `python -m workers.doctor.examine`, JSON lines on stdout."""
+"""Find GPU, engine, weights and export of a worker here: `python -m workers.doctor.examine`, JSON lines on stdout."""
 
 import json
 import os
@@ -22,7 +22,7 @@ _ASKED = "name,memory.total,memory.free,driver_version"
 
 
 def weights_at_hand(spec: ModelSpec, model_dir: Path) -> dict[str, Any]:
-    """Where the weights of a model lie: `found` says whether they are there, `where` the file, `why` what is wrong."""
+    """Where the weights of a model are: `found` says whether they are there, `where` is the file, `why` the problem."""
     if spec.weights == "packaged":
         package = find_spec(LITE0_PACKAGE)
         path = None if package is None or package.origin is None else Path(package.origin).parent / LITE0_FILE
@@ -45,14 +45,14 @@ def keras_home() -> Path:
     """The directory in which Keras keeps what it downloads."""
     if os.environ.get("KERAS_HOME"):
         return expanded(Path(os.environ["KERAS_HOME"]))
-    home = expanded(Path("~"))  # There is one: `shared.storage.home` lends it where the user has none.
+    home = expanded(Path("~"))  # A home exists: `shared.storage.home` lends one if the user has none.
     return (home if os.access(home, os.W_OK) else Path("/tmp")) / ".keras"
 
 
 def engine_here(spec: ModelSpec, settings: Settings) -> dict[str, Any]:
-    """What would run the model: `engine`, `why` not OpenVINO, and its export: `cached`, `where`, what is the `trouble`.
+    """What would run the model: `engine`, `why` not OpenVINO, and the export: `cached`, `where`, and its `trouble`.
 
-    The export is None where no OpenVINO would look for one.
+    The export is None if OpenVINO would not look for one.
     """
     why = engines.against_openvino() if settings.engine == "auto" else ""
     if settings.engine == "keras" or why:
@@ -103,13 +103,15 @@ def _gpu(line: str) -> dict[str, Any] | None:
 
 
 def examine(spec: ModelSpec | None, model_dir: Path, settings: Settings) -> None:
-    """Say what is here, cheapest first, each as soon as it is known: what comes last loads TensorFlow, and may hang."""
+    """Report what is here, cheapest first, each as soon as it is known: the last step loads TensorFlow, and may
+    hang.
+    """
     if spec is not None:
         say(weights=weights_at_hand(spec, model_dir))
         say(engine=engine_here(spec, settings))
     say(cache=str(exports.home_of(settings.cache_dir)))
     say(gpu=gpus_by_driver())
-    # Only where there is a GPU: it is worth seven seconds to know whether Keras can use it.
+    # Only with a GPU: then it is worth seven seconds to know whether Keras can use it.
     if engines.has_gpu():
         say(keras=engines.keras_gpus())
 

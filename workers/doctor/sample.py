@@ -1,4 +1,4 @@
-"""Images of a source through read, decode and model, timed: `python -m workers.doctor.sample`, JSON lines on stdout."""
+"""Time read, decode and model on a sample of images: `python -m workers.doctor.sample`, JSON lines on stdout."""
 
 import json
 import os
@@ -38,14 +38,15 @@ _IO = Path("/proc/self/io")
 # As many as an embed worker lets wait for the model, in batches.
 BATCHES_AHEAD = 4
 _EXAMPLES = 3
-# What the images under way may take when the time is up; then their disk hangs, and nobody waits for it.
+# How long the images under way may take when the time is up; after that their disk hangs, and this stops waiting.
 _LATE_SECONDS = 30.0
 
 
 @dataclass(slots=True)
 class Sampled:
-    """What came of the images: how many were read and embedded, which failed, the seconds of each stage's threads, and
-    after each model call how many were done after how many seconds."""
+    """The result of the timed sample: how many images were read and embedded, which failed, the seconds of each stage's
+    threads, and after each model call how many images were done after how many seconds.
+    """
 
     read: int = 0
     embedded: int = 0
@@ -80,9 +81,9 @@ def sample(
 ) -> Sampled:
     """Embed the images at `locations`, in that order, as an embed worker would, until all are done or `seconds` are up.
 
-    `limits` are the most pixels and bytes of an image, `how` one of DECODES. `report` is told how many were read.
-    Nothing is kept of them. With `alone` they are read in processes of their own, as suspects of a partition are: one
-    that ends two of these is quarantined.
+    `limits` are the most pixels and bytes of an image, `how` one of DECODES. `report` gets the number read. The
+    embeddings are not kept. With `alone` images are read in processes of their own, as suspects of a partition are: an
+    image that ends two of these is quarantined.
     """
     with ExitStack() as stack:
         wanted = (embedder.image_size, *limits, how)
@@ -139,16 +140,16 @@ def _sampled(
 
 
 def run(request: dict[str, Any], settings: Settings) -> dict[str, Any]:
-    """Load the model of a request, time its images, and say what an index of all would take.
+    """Load the model of a request, time its images, and report what an index of all would take.
 
     `images` (path and member of each), `listed` (how many the whole source has), `spec` and `model_dir` of the model,
     `threads` (None: as an embed worker would), `seconds`, `limits`: the most pixels and bytes of an image, and `alone`,
-    as `sample` has it. Raises ModelError when the model can't be had.
+    as in `sample`. Raises ModelError when the model can't be loaded.
     """
     spec = ModelSpec.from_json(request["spec"])
     began = time.perf_counter()
     embedder = loaded_embedder(spec, Path(request["model_dir"]), settings)
-    # The first call finds its memory and compiles what is left to compile.
+    # The first call allocates its memory and compiles what is left to compile.
     embedder.embed(np.zeros((1, embedder.image_size, embedder.image_size, 3), np.uint8) + np.uint8(128))
     load_seconds = time.perf_counter() - began
     say(phase="sampling", images=0)
@@ -214,7 +215,7 @@ def watched(seconds: float, end: Callable[[int], Any] = os._exit) -> Iterator[No
 
 
 def _bytes_from_disk() -> int | None:
-    """Bytes that the system fetched from disks for this process; None where it does not tell."""
+    """Bytes that the system fetched from disks for this process; None if it does not tell."""
     with suppress(OSError, ValueError, KeyError):
         table = dict(line.split(": ") for line in _IO.read_text().splitlines())
         return int(table["read_bytes"])

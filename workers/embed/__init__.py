@@ -1,1 +1,1 @@
-"""Embedding a partition: from its images to committed chunks and a seal."""
+"""Embed a partition: from its images to committed chunks and a seal."""

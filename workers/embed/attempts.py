@@ -1,4 +1,4 @@
-"""Attempts: which images a worker has in hand, on disk, so that one that ends the worker's process is found."""
+"""Record on disk which images a worker is reading, so that an image that ends the worker's process is found."""
 
 import os
 import threading
@@ -10,20 +10,21 @@ from typing import Self
 
 from shared.job.directory import JobDir
 
-# From this many ended attempts at a partition on, each of its images is read in a process of its own: there may be
-# many that end a worker, and it must not take a worker for each.
+# From this many ended attempts at a partition on, each of its images is read in a process of its own: many of them may
+# end a worker, and that must not cost a worker each.
 _WARY_ATTEMPTS = 3
-# A line is written in place: an image id, or nothing, and never a piece of one.
+# A line is written in place: an image id, or nothing, and never part of one.
 _LINE_BYTES = 20
 
 
 class Attempt:
-    """One worker's attempt at a partition: a file with a line for each reading thread, that names the image in hand.
+    """One worker's attempt at a partition: a file with a line for each reading thread, which names the image being
+    read.
 
-    Use as a context manager around the work. Whatever ends the work in order removes the file, so that one which
-    still lies there tells of a process that was ended, and of the images that it was reading just then. It is not
-    synced: a process that ends leaves what it wrote to the system, and a machine that ends was not ended by an image.
-    Raises OSError when the job's disk takes no file.
+    Use as a context manager around the work. An orderly end removes the file, so a file that is still there is a sign
+    of a process that was ended, and names the images that it was reading just then. It is not synced: a process that
+    ends leaves what it wrote to the system, and a machine that ends was not ended by an image. Raises OSError when the
+    job's disk takes no file.
     """
 
     def __init__(self, job: JobDir, partition: int) -> None:
@@ -43,14 +44,14 @@ class Attempt:
     def __exit__(self, *raised: object) -> None:
         with suppress(OSError):
             os.close(self._file)
-        # Whoever sealed the partition meanwhile has removed it.
+        # The worker that sealed the partition meanwhile has removed it.
         with suppress(OSError):
             self._path.unlink(missing_ok=True)
 
     def suspects(self, image_id: int) -> bool:
-        """Whether reading `image_id` may end this process: it was in hand when one ended, or too many have.
+        """Whether reading `image_id` may end this process: it was being read when one ended, or too many have ended.
 
-        A worker that is frozen counts as ended: suspicion costs an image no more than a reading by itself.
+        A frozen worker counts as ended: suspicion only means that the image is read in a process of its own.
         """
         return self._wary or image_id in self._suspects
 
@@ -76,6 +77,6 @@ def _line(text: str) -> bytes:
 def _ids_in(path: Path) -> list[int]:
     try:
         text = path.read_text("ascii", errors="replace")
-    except OSError:  # Removed this moment, as its worker came to an end in order.
+    except OSError:  # It was removed just now, because its worker ended in order.
         return []
     return [int(line) for line in text.split() if line.isdecimal()]

@@ -1,4 +1,4 @@
-"""One chunk under way: its rows, the batch that fills up for the model, and the embeddings that came of it."""
+"""Collect one chunk: its rows, the batch that fills up for the model, and the embeddings."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,13 +27,14 @@ class ChunkWork:
         self._embeddings = np.empty((len(chunk), embedder.dim), np.float16)
         self._batch: list[NDArray[np.uint8]] = []
         self._places: list[int] = []  # Which row each image of the batch belongs to.
-        self._first: dict[str, int] = {}  # By their bytes, the images of this chunk that go through the model.
+        self._first: dict[str, int] = {}  # The images of this chunk that go through the model, by their bytes.
         self._copies: list[tuple[int, int]] = []  # A row, and the one before it with the same bytes.
 
     def take(self, image: ReadImage, read_whole: Callable[[], ReadImage]) -> None:
-        """Take the next image, into the batch for the model unless it failed or is a copy.
+        """Take the next image, into the batch for the model unless it failed or its bytes equal those of an earlier
+        one.
 
-        An image that was read when its bytes were known has no pixels. Where its embedding is gone meanwhile,
+        An image that was read when its bytes were known has no pixels. If that embedding is gone meanwhile,
         `read_whole` has to read it with them.
         """
         place = len(self.rows)
@@ -68,7 +69,7 @@ class ChunkWork:
         return len(self._batch) == self._embedder.batch_size
 
     def embed(self) -> None:
-        """Let the model embed the batch, full or not. It may still be at it when this returns."""
+        """Let the model embed the batch, full or not. It may still be running when this returns."""
         if not self._batch:
             return
         self._model.embed(np.stack(self._batch), partial(self._put, np.array(self._places)))

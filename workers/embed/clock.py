@@ -1,4 +1,4 @@
-"""The clock of the stages: adds up what each thread spends on reading, decoding, the model and writing."""
+"""Add up the time that each thread spends on reading, decoding, the model and writing."""
 
 import threading
 import time
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from shared.processes.load import STAGES, StageLoad
 
-# What the embedding waited for: the next image, the model, and the commit before.
+# What the embedding waits for: the next image, the model, and the commit before.
 _READING, _MODEL, _WRITING = "waited for read", "waited for model", "waited for write"
 # "Now" is what happened in the last 5 to 10 seconds: long enough to hold some batches of the largest models.
 _RECENT_SECONDS = 5.0
@@ -16,7 +16,7 @@ _RECENT_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A moment, and what had been spent on what until then."""
+    """A moment, and the seconds by stage until then."""
 
     at: float
     spent: dict[str, float]
@@ -26,7 +26,7 @@ class StageClock:
     """Seconds by stage, from any thread. The embedding itself runs in one, which is held up by one stage at a time."""
 
     def __init__(self, threads: int, now: Callable[[], float] = time.monotonic) -> None:
-        """`threads` is how many read and decode."""
+        """`threads` is how many threads read and decode."""
         self._shares = {"read": threads, "decode": threads}
         self._now = now
         self._lock = threading.Lock()
@@ -62,7 +62,7 @@ class StageClock:
         now = self.mark()
         seconds = max(now.at - mark.at, 1e-9)
         spent = {what: now.spent[what] - mark.spent[what] for what in now.spent}
-        # Which of the two the images came late by is told by what their threads spent more time on.
+        # If images came late, the cause is the stage of the two on which their threads spent more time.
         images = spent[_READING] / seconds
         reading = spent["read"] / ((spent["read"] + spent["decode"]) or 1)
         return StageLoad(

@@ -1,4 +1,4 @@
-"""The overlap: on a GPU the next batch is gathered and moved there while one is computed; on a CPU there is none."""
+"""Gather the next batch and move it to a GPU while one is computed; on a CPU nothing overlaps."""
 
 from collections import deque
 from collections.abc import Callable
@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 from workers.embed.clock import StageClock
 from workers.models.embedder import Embedder, OverlappingEmbedder
 
-# Batches that may be under way when the caller goes on: the one that is computed then. More would only cost memory.
+# Batches that may be under way when the caller continues: the one that is computed then. More would only cost memory.
 _UNDER_WAY = 1
 
 Embeddings = NDArray[np.float32]
 
 
 class Overlap:
-    """Lets an embedder embed one batch after the other, and gives their embeddings back in that order.
+    """Let an embedder embed one batch after the other, and return their embeddings in that order.
 
-    Use as a context manager: leaving it waits for the batch that is being computed, and drops what nobody has fetched.
+    Use as a context manager: leaving it waits for the batch that is being computed, and drops what was not fetched.
     """
 
     def __init__(self, embedder: Embedder, clock: StageClock) -> None:
@@ -37,8 +37,8 @@ class Overlap:
     def embed(self, images: NDArray[np.uint8], take: Callable[[Embeddings], None]) -> None:
         """Embed uint8 [n, s, s, 3], and call `take` with float32 [n, d]: at once, or while later ones are embedded.
 
-        `take` is called in the caller's thread, here or in `finish`. Raises what the embedder raises, of these images
-        or of those before.
+        `take` is called in the caller's thread, here or in `finish`. Raises what the embedder raises, for these images
+        or for those before.
         """
         if not isinstance(self._embedder, OverlappingEmbedder):
             with self._clock.waiting_for("model"):

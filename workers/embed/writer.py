@@ -1,4 +1,4 @@
-"""The writer: commits a chunk in a thread of its own while the next one is embedded."""
+"""Commit a chunk in a thread of its own while the next one is embedded."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -8,10 +8,10 @@ from workers.embed.clock import StageClock
 
 
 class ChunkWriter:
-    """Commits one chunk after the other, in order. While one is being written, none waits: memory holds two at most.
+    """Commit one chunk after the other, in order. While one is being written, none waits: memory holds two at most.
 
-    Use as a context manager: leaving it waits until the last one is written, and raises what its commit raised. Where
-    the block itself raised, that goes on its way instead.
+    Use as a context manager: leaving it waits until the last one is written, and raises what its commit raised. If the
+    block itself raised, that error propagates instead.
     """
 
     def __init__(self, clock: StageClock) -> None:
@@ -28,14 +28,14 @@ class ChunkWriter:
             self.require()
 
     def commit(self, write: Callable[[], None]) -> None:
-        """Have `write` called once the commit before has ended, which is waited for; raises what that raised."""
+        """Wait for the commit before, raise what it raised, and start `write`."""
         if self._under_way is not None:
             with self._clock.waiting_for("write"):
                 self._under_way.result()
         self._under_way = self._pool.submit(self._timed, write)
 
     def require(self) -> None:
-        """Raise what the last commit raised, if it has ended: what is embedded behind it could not be committed."""
+        """Raise what the last commit raised, if it has ended: what is embedded after it could not be committed."""
         if self._under_way is not None and self._under_way.done():
             self._under_way.result()
 

@@ -1,1 +1,1 @@
-"""Measuring a build: recall, latency and accuracy, altered copies, the demo's photographs."""
+"""Measure a build: recall, latency and accuracy, altered copies, the demo's photographs."""

@@ -20,9 +20,8 @@ from workers.evaluate.demo_tiles import Thumbnail, reason_against, thumbnail_of,
 from workers.images.alterations import ALTERATIONS
 from workers.images.encode import Image, encode_jpeg
 
-# Real photographs only: no drawing, no chart, and of the stereo pair one picture. page.png stays out because libpng
-# complains about its colour profile on stderr.
-# Distribution, package, folder inside it, files.
+# Real photographs only: no drawing, no chart, and one picture of the stereo pair. page.png stays out because libpng
+# complains about its colour profile on stderr. Distribution, package, folder inside it, files.
 PHOTOGRAPHS = (
     (
         "scikit-image",
@@ -42,7 +41,7 @@ Photos: TypeAlias = dict[str, dict[str, bytes]]  # JPEG bytes by source and name
 
 @dataclass(frozen=True, slots=True)
 class DemoPhotos:
-    """What lies under `out`: how many photos and queries, and which candidates became none.
+    """The content of `out`: how many photos and queries, and how many candidates were left out.
 
     `by_source` counts the photos of each photograph; `too_flat` and `near_duplicates` count the candidates left out;
     `absent` names photographs that the installed packages do not carry; `written` counts the files that this call
@@ -65,20 +64,20 @@ def make_demo_photos(
     """Write `out`/photos/<source>/<name>.jpg, altered copies under `out`/queries, and last `out`/queries.json.
 
     Every photograph gives its whole view and square tiles without overlap at each side of `TILE_SIDES` (px), written
-    256 px wide, the size of a catalogue's thumbnail. A side that fits only once is left out: it would be the
-    photograph again, cropped. A tile is kept where its 16 x 16 grey thumbnail, less the plane that fits it best, is
-    not too flat (standard deviation of at least 7 of 255) and correlates by at most 0.95 with that of each photo kept
-    before, mirrored or not.
+    256 px wide, the size of a catalogue's thumbnail. A side that fits only once is left out: it would be the photograph
+    again, cropped. A tile is kept if its 16 x 16 grey thumbnail, less the plane that fits it best, is not too flat
+    (standard deviation of at least 7 of 255) and correlates by at most 0.95 with that of each photo kept before,
+    mirrored or not.
 
     `sampled` photos are altered in each of the ways of `workers.images.alterations`. They are taken in turn from the
     photographs, within one in the order of a hash with `seed`. queries.json is a list of {"query", "alteration",
     "original"}, its paths relative to `out`, mixed so that its first `sampled` entries show every sampled photo once.
-    It is written last, so where it lies the set is whole. The same photographs give the same bytes, and a file that
-    lies there already with these bytes is not written again.
+    It is written last, so if it is there the set is whole. The same photographs give the same bytes, and a file that is
+    there already with these bytes is not written again.
 
-    `photographs` are image files, by default those of the installed packages. Raises SourceError where a package or
-    a photograph is missing, and UsageError where `out` holds files of another making, two photographs have the same
-    name, or `sampled` is more than there are photos.
+    `photographs` are image files, by default those of the installed packages. Raises SourceError if a package or a
+    photograph is missing, and UsageError if `out` holds other files, two photographs have the same name, or `sampled`
+    is more than there are photos.
     """
     absent: tuple[str, ...] = ()
     if photographs is None:
@@ -102,7 +101,7 @@ def make_demo_photos(
 def installed_photographs() -> tuple[list[Path], tuple[str, ...]]:
     """The photographs inside the installed packages, and the names of those that they do not carry.
 
-    The packages are located, never imported, and nothing is downloaded. Raises SourceError where one is missing.
+    The packages are located, never imported, and nothing is downloaded. Raises SourceError if one is missing.
     """
     found, absent = [], []
     for distribution, package, folder, names in PHOTOGRAPHS:
@@ -130,7 +129,7 @@ def _photos_of(photographs: Sequence[Path]) -> tuple[Photos, Counter[str]]:
         if source in photos:
             raise UsageError(f"Two photographs are called {source!r}; the second is {photograph}. Rename one of them.")
         whole = _read(photograph)
-        # The whole view always stays: whoever looks at the results should see what the tiles were cut from.
+        # The whole view is always kept: a reader of the results should see what the tiles were cut from.
         photos[source] = {f"{source}-whole": encode_jpeg(whole, PHOTO_QUALITY)}
         kept.append(unit(thumbnail_of(whole)))
         for name, tile in tiles(source, whole):
@@ -152,7 +151,7 @@ def _queries_of(photos: Photos, sampled: int, seed: int) -> tuple[dict[str, byte
         for place, (source, name) in enumerate(sample):
             alteration = alterations[(place + shift) % len(alterations)]
             path = f"queries/{alteration.slug}/{name}.jpg"
-            # Altered from the written bytes, as a stranger's copy of the file would be.
+            # The copy is altered from the written bytes, as a copy found elsewhere would be.
             queries[path] = alteration(_decoded(photos[source][name], name))
             listing.append({"query": path, "alteration": alteration.name, "original": _photo_path(source, name)})
     return queries, listing
@@ -178,7 +177,7 @@ def _decoded(data: bytes, name: str) -> Image:
 
 
 def _sample(photos: Photos, count: int, seed: int) -> list[tuple[str, str]]:
-    """`count` photos, in turn from the photographs. By hash, so that it depends on no library's random numbers."""
+    """`count` photos, in turn from the photographs, by hash, so that they depend on no library's random numbers."""
 
     def lot(name: str) -> str:
         return hashlib.sha256(f"{seed}:{name}".encode()).hexdigest()

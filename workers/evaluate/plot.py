@@ -65,7 +65,7 @@ def _frame(axes: Axes, points: Sequence[Mapping[str, Any]], evaluation: Mapping[
     plain = FuncFormatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_major_formatter(plain)
     spread = [point["p50_ms"] for point in points]
-    # Within one power of ten the ticks between are all there is.
+    # Within one power of ten, the ticks between are the only ones.
     narrow = not spread or max(spread) < 12 * min(spread)
     axes.xaxis.set_minor_formatter(plain if narrow else NullFormatter())
     axes.tick_params(axis="x", which="minor", labelsize=7.5)

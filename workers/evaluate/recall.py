@@ -1,4 +1,4 @@
-"""How well and how fast an index answers: exact search as the truth, recall@k and latency against it; no FAISS here."""
+"""Measure recall@k and latency of an index, with exact search as the truth and without FAISS."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ class Searches(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What was measured: recall@k (None where no query has a neighbour), number of queries, milliseconds a query."""
+    """The result: recall@k (None if no query has a neighbour), number of queries, milliseconds a query."""
 
     recall: float | None
     queries: int
@@ -34,7 +34,7 @@ class Measurement:
 class Yardstick:
     """Queries with their truth: `vectors` float32 [q, d] are stored embeddings whose image ids are `ids` int64 [q].
 
-    The truth leaves the query's own image out: that it finds itself is no merit, and would be 1/k of the recall.
+    The truth leaves the query's own image out: that it finds itself means nothing, and would be 1/k of the recall.
     """
 
     ids: Rows
@@ -51,8 +51,8 @@ class Yardstick:
 def recall_at(k: int, found: Neighbours, truth: Neighbours) -> float | None:
     """The share of the true k nearest that were found, over all queries; None when there is nothing to find.
 
-    Where a query has fewer than k true neighbours, those there are count. A found image that the truth does not name
-    counts when it is as similar as the last that it names: of fifty copies of one photo, any ten are right.
+    If a query has fewer than k true neighbours, only those count. A found image that the truth does not name counts
+    when it is as similar as the last one that it names: of fifty equal photos, any ten are right.
     """
     wanted = right = 0
     for number in range(len(truth.ids)):
@@ -82,10 +82,10 @@ def yardstick(stored: StoredEmbeddings, k: int = 10, queries: int = 500, seed: i
 
 
 def measure_against(searcher: Searches, measured: Yardstick, between: Callable[[], None] = lambda: None) -> Measurement:
-    """Ask the queries of a yardstick one by one, ten at a time and each ten twice: the second time is the latency.
+    """Ask the queries of a yardstick one by one, in groups of ten, each group twice: the second time gives the latency.
 
     The first time brings the rows of the ten into memory, where a worker that has served for a while has them; after
-    each ten, `between` is called. A searcher that remembers answers would be measured by its memory.
+    each ten, `between` is called. A searcher must not cache answers, or the cache would be measured.
     """
     failpoint("measure_index")
     k = measured.k

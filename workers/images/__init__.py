@@ -1,1 +1,1 @@
-"""Reading and decoding images: the bytes of a file to pixels, or why not."""
+"""Read and decode images: from the bytes of a file to pixels, or to the reason why not."""

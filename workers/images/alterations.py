@@ -1,4 +1,4 @@
-"""Alter a photo as it may be altered between the archive and the query that asks for it."""
+"""Alter a photo as it may be altered between the archive and a query for it."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -33,7 +33,7 @@ class Alteration:
     def __call__(self, image: Image) -> bytes:
         """JPEG bytes of the altered `image` (RGB uint8 [h, w, 3]); the same bytes for the same pixels.
 
-        Raises ImageError where `image` has another shape or dtype.
+        Raises ImageError if `image` has another shape or dtype.
         """
         return encode_jpeg(self.change(checked(image)), self.quality)
 
@@ -92,7 +92,7 @@ def _text(image: Image) -> Image:
     strip = max(1, round(height * 0.18))
     bottom = height - round(height * 0.08)
     captioned[max(0, bottom - strip) : bottom] = 20
-    # The caption fills nine tenths of the width; where it would then be taller than its strip, the strip decides.
+    # The caption fills nine tenths of the width, or the height of its strip if it would be taller than that.
     (unit_width, unit_height), _ = cv2.getTextSize(caption, font, 1.0, thickness)
     scale = min(0.9 * width / unit_width, 0.7 * strip / unit_height)
     (text_width, text_height), _ = cv2.getTextSize(caption, font, scale, thickness)
@@ -101,7 +101,7 @@ def _text(image: Image) -> Image:
 
 
 def _uint8(array: object) -> Image:
-    # OpenCV's stubs promise no more than some array; this is where the promise of uint8 is kept.
+    # OpenCV's stubs promise only some array; this makes sure that it is uint8.
     return np.asarray(array, dtype=np.uint8)
 
 

@@ -1,4 +1,4 @@
-"""Bytes of an image file to a square of RGB pixels; whatever can't be decoded becomes a failure with its reason."""
+"""Decode the bytes of an image file to a square of RGB pixels, or fail with the reason."""
 
 import threading
 from contextlib import AbstractContextManager, nullcontext
@@ -26,7 +26,7 @@ from workers.images.structure.raw import is_raw
 cv2.setNumThreads(1)  # The threads below share the cores; OpenCV's own would only get in their way.
 
 _REDUCED = ((8, cv2.IMREAD_REDUCED_COLOR_8), (4, cv2.IMREAD_REDUCED_COLOR_4), (2, cv2.IMREAD_REDUCED_COLOR_2))
-# What turns an image of each EXIF orientation upright: (transpose, turn upside down, mirror).
+# The steps that turn an image of each EXIF orientation upright: (transpose, turn upside down, mirror).
 _UPRIGHT = {
     2: (False, False, True),
     3: (False, True, True),
@@ -56,8 +56,8 @@ def decode(data: bytes, image_size: int, max_pixels: int, how: str = REDUCED) ->
     """Decode the bytes of an image file to uint8 [image_size, image_size, 3], RGB, stretched to a square.
 
     `how` is the model's `decode`: "reduced" decodes a JPEG no larger than it need be and averages pixels, "strict"
-    decodes it whole and resizes linearly, as the article does. Both put what is transparent on white; "reduced-opaque"
-    and "strict-opaque" drop alpha instead, as jobs did that are older.
+    decodes it whole and resizes linearly, as the article does. Both put transparent images on white; "reduced-opaque"
+    and "strict-opaque" drop alpha instead, as older jobs do.
 
     `max_pixels` bounds width times height by the header, checked before anything is decoded. Sixteen bits, grey,
     palettes and CMYK come out as 8-bit RGB; an animation gives its first frame. Raises ImageError
@@ -74,7 +74,7 @@ def decode(data: bytes, image_size: int, max_pixels: int, how: str = REDUCED) ->
         return DecodedImage(_upright(square, raw.orientation), raw.width, raw.height)
     width, height, kind, orientation = checked_header(data, max_pixels, how)
     flag = cv2.IMREAD_COLOR
-    # Of any other format OpenCV decodes all, and drops pixels instead of averaging them.
+    # OpenCV decodes any other format whole, and would drop pixels instead of averaging them.
     if kind in JPEGS and how in (REDUCED, REDUCED_OPAQUE):
         short = min(width, height)
         flag = next((f for by, f in _REDUCED if short // by >= _REDUCED_MARGIN * image_size), flag)
@@ -86,10 +86,10 @@ def decode(data: bytes, image_size: int, max_pixels: int, how: str = REDUCED) ->
 
 
 def decode_photo(data: bytes, longest: int, max_pixels: int, how: str = REDUCED) -> NDArray[np.uint8]:
-    """Decode the bytes of an image file to uint8 [h, w, 3], RGB, upright, its own shape kept.
+    """Decode the bytes of an image file to uint8 [h, w, 3], RGB, upright, in its own shape.
 
-    What is longer than `longest` pixels on a side is shrunk to that. Of `how` only that counts which `decode` does to
-    transparency. Raises ImageError as `decode` does.
+    An image that is longer than `longest` pixels on a side is shrunk to that. `how` matters only for transparency.
+    Raises ImageError as `decode` does.
     """
     data = picture_of(data)
     if _is_read_as_raw(data, how):
@@ -118,7 +118,7 @@ def _shrunk(pixels: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
 
 
 def _is_read_as_raw(data: bytes, how: str) -> bool:
-    """Whether a file is read as a camera's RAW; older versions read those that begin as a TIFF as one."""
+    """Whether a file is read as a camera's RAW; older versions read a RAW that begins as a TIFF as a TIFF."""
     return is_raw(data) and not (how in (REDUCED_OPAQUE, STRICT_OPAQUE) and data.startswith(TIFFS))
 
 
@@ -128,9 +128,9 @@ def _raw_picture(data: bytes, max_pixels: int) -> RawPicture:
 
 
 def checked_header(data: bytes, max_pixels: int, how: str = REDUCED) -> tuple[int, int, str, int | None]:
-    """Width, height, kind and orientation of an image file; ImageError for what had better not be decoded.
+    """Width, height, kind and orientation of an image file; ImageError for a file that should not be decoded.
 
-    `how` is as for `decode`. The orientation is one of EXIF's, 1 to 8, where OpenCV does not see to it, else None.
+    `how` is as for `decode`. The orientation is one of EXIF's, 1 to 8, or None if OpenCV applies it.
     """
     if not data:
         raise ImageError("The file is empty.", "empty")
@@ -166,7 +166,7 @@ def _alone(data: bytes, kind: str, width: int, height: int, flag: int) -> Abstra
 def _shown(
     data: bytes, kind: str, flag: int, orientation: int | None, how: str, what: str
 ) -> tuple[NDArray[np.uint8], int | None]:
-    """BGR pixels as they are seen, and the orientation that is ours to apply."""
+    """BGR pixels to be shown, and the orientation that is still to be applied."""
     if kind == "WEBP":
         require_written(data)
     if kind == "PNG":
@@ -182,7 +182,7 @@ def _shown(
     if how in (REDUCED_OPAQUE, STRICT_OPAQUE):
         if kind == "PPM" and counts_otherwise(data):  # Older versions refused these.
             return pillow_pixels(data, kind, what)
-        theirs = orientation if kind == "AVIF" else None  # OpenCV saw to all others.
+        theirs = orientation if kind == "AVIF" else None  # OpenCV has applied all others.
         return _pixels(data, flag, theirs, what), theirs
     if is_misread(data, kind, what) or may_be_transparent(data, kind):
         return pillow_pixels(data, kind, what)
@@ -195,7 +195,7 @@ def _shown(
 
 
 def _pixels(data: bytes, flag: int, orientation: int | None, what: str) -> NDArray[np.uint8]:
-    """BGR pixels, turned by OpenCV only where the orientation is not ours to apply."""
+    """BGR pixels, turned by OpenCV unless the orientation is applied here."""
     if orientation is not None:
         flag |= cv2.IMREAD_IGNORE_ORIENTATION
     try:
@@ -211,7 +211,7 @@ def _square(pixels: NDArray[np.uint8], image_size: int, how: str) -> NDArray[np.
     grows = pixels.shape[0] < image_size or pixels.shape[1] < image_size
     interpolation = cv2.INTER_LINEAR if grows or how in (STRICT, STRICT_OPAQUE) else cv2.INTER_AREA
     square = cv2.resize(pixels, (image_size, image_size), interpolation=interpolation)
-    # Not before: the square is a small part of what was decoded, and this is a copy.
+    # This comes last because it copies: the square is a small part of what was decoded.
     return np.asarray(cv2.cvtColor(square, cv2.COLOR_BGR2RGB), np.uint8)
 
 

@@ -1,4 +1,4 @@
-"""Encoding pixels as a JPEG."""
+"""Encode pixels as a JPEG."""
 
 from typing import TypeAlias
 
@@ -16,7 +16,7 @@ QUALITY = 90
 def encode_jpeg(image: Image, quality: int) -> bytes:
     """JPEG bytes of an RGB uint8 [h, w, 3] image at `quality` (1-100).
 
-    Raises ImageError where `image` has another shape or dtype, or OpenCV can't write it.
+    Raises ImageError if `image` has another shape or dtype, or OpenCV can't write it.
     """
     bgr = cv2.cvtColor(checked(image), cv2.COLOR_RGB2BGR)
     written, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])

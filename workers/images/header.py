@@ -1,4 +1,4 @@
-"""What the bytes of an image file say of themselves, and whether to believe it, before anything is decoded."""
+"""Read what an image file claims in its header, and check whether to believe it, before anything is decoded."""
 
 import io
 import warnings
@@ -13,17 +13,17 @@ from workers.images.structure.jxl import is_jxl, jxl_header
 from workers.images.structure.more import is_pcx, is_tga
 from workers.images.structure.raster import TIFFS, unusual_numbers
 
-# Pillow reads headers here, never pixels, so its guard against decompression bombs is ours to keep (`max_pixels`).
+# Pillow reads headers here, never pixels, so `max_pixels` takes the place of its guard against decompression bombs.
 Image.MAX_IMAGE_PIXELS = None
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 Image.init()
-# HEIC is Pillow's by a plugin of its own, which an older install may lack. The worker's threads share the cores.
+# Pillow reads HEIC by a plugin, which an older install may lack. The worker's threads share the cores.
 with suppress(ImportError):
     import pi_heif
 
     pi_heif.register_heif_opener(decode_threads=1, thumbnails=False, depth_images=False, aux_images=False)
-# What is decoded here and Pillow knows by its header, less what this build of Pillow leaves out.
+# The kinds that are decoded here and that Pillow recognises, without those that this build of Pillow lacks.
 FORMATS = tuple(
     name
     for name in (
@@ -45,10 +45,10 @@ FORMATS = tuple(
     )
     if name in Image.OPEN
 )
-# What Pillow would see in other files, too, is told by its structure first.
+# Kinds that Pillow would also see in other files are recognised by their structure first.
 _TOLD = {"PCX": is_pcx, "TGA": is_tga}
-_OURS = ("PFM", "JPEG XL")  # What Pillow is not asked about.
-JPEGS = ("JPEG", "MPO")  # A JPEG with further pictures behind it is an MPO to Pillow.
+_OURS = ("PFM", "JPEG XL")  # Kinds that Pillow is not asked about.
+JPEGS = ("JPEG", "MPO")  # Pillow calls a JPEG with further pictures behind it an MPO.
 # Formats that people keep photographs in, and that no build of OpenCV decodes, or not every one.
 _NOT_DECODED = (
     (4, b"ftypavi", "an AVIF image"),
@@ -61,14 +61,14 @@ _NOT_DECODED = (
 )
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
 _EXIF_ORIENTATION = 0x0112
-# An encoder writes ten scans or so. Each costs a pass over all pixels, and a few bytes of the file.
+# An encoder writes ten scans or so. Each takes a pass over all pixels, and only a few bytes of the file.
 _MAX_SCANS = 100
-# Deflated pixels are hardly ever larger than plain ones; what comes after them may inflate a thousandfold for nothing.
+# Deflated pixels are hardly ever larger than plain ones; data after them may inflate a thousandfold for nothing.
 _PNG_SLACK = 65_536
 
 
 def read_header(data: bytes) -> tuple[int, int, str, int | None]:
-    """Width, height and format by the header alone, and the orientation where OpenCV does not see to it."""
+    """Width, height and format from the header alone, and the orientation if OpenCV does not apply it."""
     if is_pfm(data):
         return *pfm_size(data), "PFM", None
     if is_jxl(data):
@@ -94,11 +94,11 @@ def read_header(data: bytes) -> tuple[int, int, str, int | None]:
 
 
 def own_orientation(jpeg: bytes) -> int:
-    """The orientation, 1 to 8, that a JPEG says of itself; 1 without any."""
+    """The orientation, 1 to 8, in a JPEG; 1 without any."""
     with suppress(Exception), Image.open(io.BytesIO(jpeg), formats=("JPEG", "MPO")) as image:
         value = image.getexif().get(_EXIF_ORIENTATION, 1)
         return value if value in range(1, 9) else 1
-    return 1  # Whoever decodes it says what is wrong with it.
+    return 1  # The decoder says what is wrong with it.
 
 
 def _unidentified(data: bytes) -> ImageError:
@@ -125,7 +125,7 @@ def _unidentified(data: bytes) -> ImageError:
 
 
 def _begins_as(name: str, beginning: bytes) -> bool:
-    if name in ("BMP", "PPM"):  # They begin with one or two letters, as any text may.
+    if name in ("BMP", "PPM"):  # These kinds begin with one or two letters, as any text may.
         return False
     with suppress(IndexError, SyntaxError, TypeError):
         accept = Image.OPEN[name][1]
@@ -177,7 +177,9 @@ def is_cut_short(data: bytes) -> bool:
 
 
 def _first_scan(data: bytes) -> int:
-    """Where the pixels of a JPEG begin: a thumbnail in a segment before has scans and an end marker of its own."""
+    """The place where the pixels of a JPEG begin: a thumbnail in an earlier segment has its own scans and end
+    marker.
+    """
     at = 2
     while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] != b"\xda":
         fill = data[at + 1 : at + 2] == b"\xff"

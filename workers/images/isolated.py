@@ -1,4 +1,4 @@
-"""Reading images in processes of their own: what would end a worker ends one of those instead."""
+"""Read images in processes of their own, so that what would end a worker ends only one of them."""
 
 import json
 import sys
@@ -16,14 +16,15 @@ from shared.processes.child import ChildProcess, Piece, serve
 from shared.processes.own import module_command
 from workers.images.read import ReadImage, read_image
 
-# A process may also be ended by chance, or for want of memory at a bad moment. An image is given up at the second time.
+# A process may also be ended by chance, or for want of memory at a bad moment. An image is given up after the second
+# time.
 _TRIES = 2
 READ_SECONDS = 120.0
 _HEAD_BYTES = 1 << 20  # More than the path and the sentence of an image ever take.
 
 
 class IsolatedReaders:
-    """A reading process for each thread that asks: started at first use, and anew when an image has ended it.
+    """A reading process for each thread that asks, started at first use, and again when an image has ended it.
 
     Use as a context manager: leaving it ends the processes. They end by themselves when their worker does.
     """
@@ -43,10 +44,10 @@ class IsolatedReaders:
             process.end()
 
     def read(self, location: Location) -> ReadImage:
-        """What `read_image` gives for `location`.
+        """The result of `read_image` for `location`.
 
-        An image that ends its process twice gets the status "quarantined". Raises SourceError when the reading does
-        not end within two minutes, which says more of a disk than of an image.
+        An image that ends its process twice gets the status "quarantined". Raises SourceError when the reading does not
+        end within two minutes, which says more about a disk than about an image.
         """
         ends: list[str] = []
         while len(ends) < _TRIES:

@@ -1,4 +1,4 @@
-"""Reading one image: its bytes from where they are, and its pixels or why there are none."""
+"""Read one image: its bytes from their place, and its pixels or the reason why there are none."""
 
 import hashlib
 import time
@@ -16,10 +16,10 @@ from workers.images.decode import decode
 
 @dataclass(frozen=True, slots=True)
 class ReadImage:
-    """One image of a job as it was read: `status` is "ok" and `pixels` are there, or it is that of an ImageError.
+    """One image of a job as it was read: `status` is "ok" and `pixels` are there, or `status` is that of an ImageError.
 
     `path` is the text of the job's list, `bytes` the size of the file, `sha256` 64 hex digits over its bytes. None
-    stands for what the reading did not get as far as. An image whose bytes were known is "ok" without being decoded.
+    stands for what the reading did not reach. An image whose bytes were known is "ok" without being decoded.
     """
 
     path: str
@@ -44,10 +44,10 @@ def read_image(
 ) -> ReadImage:
     """Read and decode the image at `location`; a failure is returned, never raised.
 
-    Beyond the statuses of `decode` there are vanished, unreadable, damaged, and oversized for over `max_bytes`.
-    Nothing but a regular file is read, because a FIFO would block and a device may never end. A file that changes
-    meanwhile is what was read of it: `bytes` and `sha256` are of that. Bytes whose sha256 is `known` are not decoded,
-    others in the way `how`.
+    Beyond the statuses of `decode` there are vanished, unreadable, damaged, and oversized for over `max_bytes`. Only
+    regular files are read, because a FIFO would block and a device may never end. If a file changes meanwhile, `bytes`
+    and `sha256` are those of what was read. Bytes whose sha256 is `known` are not decoded; others are, in the way
+    `how`.
     """
     path, size, sha256 = location.path, None, None
     began = time.perf_counter()

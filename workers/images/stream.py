@@ -1,4 +1,4 @@
-"""A stream of images, read and decoded ahead in threads, in order."""
+"""Read and decode a stream of images ahead in threads, in order."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -21,11 +21,10 @@ def stream_images(
 ) -> Generator[Read]:
     """Read and decode the images at `locations` in `threads` threads, and yield the results in that order.
 
-    `read` is called in those threads with the place of an image, from 0, and its location; `read_image` is what it
-    comes to. At most `ahead` images are being decoded or wait for the caller, so memory is bounded and `locations` is
-    pulled lazily.
-    Closing the iterator drops what waits, and returns when the threads have ended. Raises SettingsError for `threads`
-    or `ahead` below 1, and whatever `read` raises.
+    `read` is called in those threads with the position of an image, from 0, and its location; it ends in `read_image`.
+    At most `ahead` images are being decoded or wait for the caller, so memory is bounded and `locations` is pulled
+    lazily. Closing the iterator drops what waits, and returns when the threads have ended. Raises SettingsError for
+    `threads` or `ahead` below 1, and whatever `read` raises.
     """
     if threads < 1 or ahead < 1:
         raise SettingsError(f"Decoding was asked for {threads} threads and {ahead} images ahead; expected at least 1.")

@@ -1,10 +1,10 @@
-"""Viewing: an image as a person is shown it in a notebook, its pixels or a thumbnail."""
+"""Give the pixels or a thumbnail of an image, as a notebook shows it."""
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-# The module of decoding takes OpenCV's threads and its messages away from a process. One of a user's keeps them.
+# The module of decoding switches off OpenCV's threads and messages in a process. A user's process keeps them.
 _threads, _level = cv2.getNumThreads(), cv2.utils.logging.getLogLevel()
 
 from workers.images.decode import decode_photo  # noqa: E402
@@ -18,7 +18,7 @@ _WHOLE = 1 << 20
 
 
 def pixels(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
-    """The bytes of an image file as uint8 [h, w, 3], RGB, upright, what is transparent on white; raises ImageError."""
+    """The bytes of an image file as uint8 [h, w, 3], RGB, upright, transparent parts on white; raises ImageError."""
     return decode_photo(data, _WHOLE, max_pixels)
 
 

@@ -1,1 +1,1 @@
-"""Building an index: train, fill, tune, promote."""
+"""Build an index: train, fill, tune, promote."""

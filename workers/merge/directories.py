@@ -1,4 +1,4 @@
-"""The directories of builds: one that serves already, a place for a new one, and what killed merges left behind."""
+"""Find, claim and tidy the directories of builds: the one that serves, a new one, and leftovers of killed merges."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ from shared.storage import files
 def usable(job: JobDir, digest: str, request: IndexRequest | None = None) -> IndexInfo | None:
     """The promoted build, if it is whole and the index of these embeddings that was asked for.
 
-    A broken one is there to be replaced.
+    A broken build is not usable and will be replaced.
     """
     try:
         info = builds.current_info(job)
@@ -31,9 +31,9 @@ def usable(job: JobDir, digest: str, request: IndexRequest | None = None) -> Ind
 
 
 def promoted_now(job: JobDir, digest: str, request: IndexRequest | None = None) -> IndexInfo | None:
-    """The newest whole build that was asked for, promoted: one whose merge was killed just before it could.
+    """Promote and return the newest whole build that was asked for, whose merge was killed just before promoting.
 
-    One that was refused is returned as it is, where the very same was asked for again.
+    A refused build is returned as it is, if exactly the same was asked for again.
     """
     for info in builds.whole_builds(job):
         if info.covers(digest, request) and (request is not None or not info.refused):
@@ -48,7 +48,7 @@ def promoted_now(job: JobDir, digest: str, request: IndexRequest | None = None) 
 
 
 def is_current(job: JobDir, build: str) -> bool:
-    """Whether `build` is the promoted one; a CURRENT that names no build names this one least."""
+    """Whether `build` is the promoted one; False if CURRENT names no build."""
     try:
         return builds.current_build(job) == build
     except CorruptFile:
@@ -78,7 +78,7 @@ def claim(job: JobDir, digest: str, made_of: Mapping[str, Any], work: Path) -> s
 
 
 def _claim_in_store(job: JobDir, digest: str, made_of: Mapping[str, Any], work: Path) -> str:
-    """As `claim`. In the store the claim says whose it is: two merges that ask at once may be of the same."""
+    """As `claim`. In the store the claim names its owner: two merges that ask at once may be made of the same."""
     left = sorted(files.directories_in(work), key=builds.build_number, reverse=True)
     for build in left:
         # A later merge, of another machine, has removed the claims that it found.
@@ -110,19 +110,20 @@ def _claim_of(directory: Path) -> Any:
 
 
 def remove_stale(job: JobDir, build: str) -> None:
-    """Remove what killed merges left: directories without index.json that are older than `build`, a cut CURRENT, and
-    what whole builds were filled from."""
+    """Remove what killed merges left: directories without index.json that are older than `build`, a truncated CURRENT,
+    and the files from which whole builds were filled.
+    """
     files.remove_leftovers(job.current)
     for name in builds.build_names(job):
         if builds.is_whole(job, name):
             finish(job, name)
-        # A merge that should not run at the same time has at worst the higher number, and keeps its directory.
+        # A merge that runs at the same time by mistake has the higher number at worst, and keeps its directory.
         elif builds.build_number(name) < builds.build_number(build):
             files.remove_all(job.build_dir(name))
 
 
 def finish(job: JobDir, build: str) -> None:
-    """Remove from a whole build what was there to be gone on with, and what killed merges were writing."""
+    """Remove from a whole build the files for resuming, and what killed merges were writing."""
     directory = job.build_dir(build)
     for name in (builds.FILLING_FILE, builds.CLAIM_FILE):
         (directory / name).unlink(missing_ok=True)
@@ -131,6 +132,6 @@ def finish(job: JobDir, build: str) -> None:
 
 
 def give_up(job: JobDir, build: str) -> None:
-    """Remove a build that came to nothing, unless it is the promoted one."""
+    """Remove a build that failed, unless it is the promoted one."""
     if not is_current(job, build):
         files.remove_all(job.build_dir(build))

@@ -1,4 +1,4 @@
-"""Filling an index: train it on a sample, add block by block, and leave on disk how far it is for the next merge."""
+"""Fill an index: train it on training rows, add block by block, and save it on the way for the next merge."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -17,15 +17,16 @@ from workers.vectors.ann.plan import IndexPlan
 from workers.vectors.embeddings import BLOCK_ROWS, Floats, Rows, StoredEmbeddings
 
 SAVE_SECONDS: Final = 30.0
-"""Time after which the index so far is written, so that a kill costs no more than that; ten times what a write takes,
-where that is longer."""
+"""Seconds after which the index so far is written, so that a kill costs no more; ten times the time of a write, if that
+is longer.
+"""
 
 
-class Sample:
-    """Rows of the stored embeddings in pieces, float32 [n, d]; can be iterated over again and again."""
+class TrainingRows:
+    """Training rows of the stored embeddings in pieces, float32 [n, d]; can be iterated over repeatedly."""
 
     def __init__(self, stored: StoredEmbeddings, rows: Rows, seen: Callable[[float], None]) -> None:
-        """`seen` is told which share of two passes is done, and may raise."""
+        """`seen` gets the share of two passes that is done, and may raise."""
         self._stored = stored
         self._rows = rows
         self._seen = seen
@@ -40,9 +41,9 @@ class Sample:
 
 
 def train_rows(stored: StoredEmbeddings, size: int, held_out: Rows, seed: int) -> Rows:
-    """Up to `size` row numbers, int64 ascending, drawn across all partitions but for those `held_out`.
+    """Up to `size` row numbers, int64 ascending, drawn across all partitions except those `held_out`.
 
-    Only where these are most of a small job are they drawn too.
+    Those are drawn too only if they are most of a small job.
     """
     allowed = np.ones(len(stored), dtype=bool)
     allowed[held_out] = False
@@ -72,7 +73,7 @@ def filled(
         step(control, "training", 0.0)
         rows = train_rows(stored, plan.train_rows, held_out, seed)
         # The sample passes twice: once for the principal components, once for the lists.
-        sample = Sample(stored, rows, lambda share: step(control, "training", share / 2))
+        sample = TrainingRows(stored, rows, lambda share: step(control, "training", share / 2))
         made = training.train(plan, sample if plan.train_rows else None, seed)
         _save(directory, made)
         seconds["training"] = round(time.monotonic() - started, 3)
@@ -86,7 +87,7 @@ def filled(
 
 
 def _left_behind(directory: Path, plan: IndexPlan, stored: StoredEmbeddings) -> Any | None:
-    """The index that a killed merge left, as far as it came; None where there is none to this plan."""
+    """The index that a killed merge left, as far as it was filled; None if there is none to this plan."""
     whole = directory / builds.INDEX_FILE
     if whole.is_file():
         try:
@@ -95,7 +96,7 @@ def _left_behind(directory: Path, plan: IndexPlan, stored: StoredEmbeddings) -> 
             whole.unlink()
     try:
         return faiss_index.load(directory / builds.FILLING_FILE, ntotal=None, dim=plan.dim)
-    except CorruptFile:  # Also where there is none.
+    except CorruptFile:  # The file may also be missing.
         return None
 
 

@@ -1,4 +1,4 @@
-"""Tuning a build: how widely its index is searched, and how deeply reranked, to reach a recall at the least latency."""
+"""Tune how widely an index is searched, and how deeply reranked, to reach a recall at the least latency."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,24 +14,24 @@ from workers.vectors.embeddings import Rows, StoredEmbeddings
 from workers.vectors.exact import TIE
 
 DEPTHS: Final = (20, 30, 50, 70, 100, 150, 200, 300, 400, 500, 700, 1_000, 1_400, 2_000)
-"""Candidates compared exactly, as far as tuning tries."""
+"""The numbers of candidates that tuning tries to compare exactly."""
 
 RATIOS: Final = (1.1, 1.15, 1.2, 1.25, 1.3, 1.4, 1.5, 1.7, 2.0, 0.0)
-"""How many times as far as the last hit a candidate may seem, and be compared all the same; 0: no matter how far."""
+"""The depth ratios that tuning tries: how many times as far as the last hit a candidate may seem; 0 is no bound."""
 
-# Tuning ends on the width that just reaches its recall on these queries; others would as often as not miss it.
+# Tuning aims higher, because a width that just reaches its recall on these queries misses it on others half the time.
 _MARGIN = 0.2
 _TIMED_QUERIES = 100
-# Few queries read many more lists than most do. Without this bound the slowest would take twice as long, and the
-# recall of the most of them would be the same.
+# Few queries read many more lists than most do. Without this bound the slowest would take twice as long, and the recall
+# of most of them would be the same.
 _MOST_LISTS = 3
-# Picking a candidate costs the index about so much of what comparing it exactly costs.
+# To pick a candidate costs the index about this share of what comparing it exactly costs.
 _PICKING = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """The width chosen, what it was measured to do, and every width that was measured on the way."""
+    """The chosen width, its measurement, and every width that was measured on the way."""
 
     width: Width
     measured: Measurement
@@ -67,12 +67,12 @@ def tune(
     measure: Callable[[Width, Yardstick], Measurement],
     report: Callable[[float], None],
 ) -> Tuned:
-    """The width that reaches `target` recall at the least latency; the one of highest recall where none does.
+    """The width that reaches `target` recall at the least latency; the one with the highest recall if none does.
 
-    The index is asked once for each number of lists, and each depth and ratio is read off what it found: the recall
-    after an exact rerank of some candidates is the share of the truth among them. Then `measure` asks the real search
-    for the latency of the cheapest that reaches the target at each number of lists, and for all of the chosen one.
-    `report` is told how much of it is done, 0 to 1, and may raise to end it.
+    The index is asked once for each number of lists, and the recall of each depth and ratio is computed from its
+    answer: the recall after an exact rerank of some candidates is the share of the truth among them. Then `measure`
+    asks the real search for the latency of the cheapest that reaches the target at each number of lists, and for all of
+    the chosen one. `report` gets the share that is done, 0 to 1, and may raise to end it.
     """
     if yardstick.truth.ids.shape[1] == 0 or not len(yardstick.ids):  # A single image has no neighbour.
         width = Width(plan.nprobe, min(DEPTHS[0], len(stored)))
@@ -107,8 +107,9 @@ def tune(
 
 
 def _nprobes(plan: IndexPlan, fine: bool) -> list[int]:
-    """What is tried, ascending: powers of two up to all lists, and what lies between two of them if `fine`; or the one
-    that there is of an index without any."""
+    """The numbers of lists to try, ascending: powers of two up to all lists, and values between them if `fine`; a
+    single value for an index without lists.
+    """
     if not plan.most_nprobe:
         return [plan.nprobe]
     least = max(1, min(8, plan.nlist // 16)) if plan.nlist else plan.nprobe
@@ -133,7 +134,7 @@ def _reach(index: Any, yardstick: Yardstick, nprobe: int, nlist: int) -> Width:
 
 
 def _enough(curves: Sequence[_Curve], wanted: float) -> bool:
-    """Whether looking more widely can't pay: the last two reach the recall with the same candidates."""
+    """Whether a wider search can't help: the last two reach the recall with the same candidates."""
     if len(curves) < 2:
         return False
     before, last = (curve.cheapest(wanted) for curve in curves[-2:])
@@ -175,12 +176,12 @@ def _curve(index: Any, stored: StoredEmbeddings, yardstick: Yardstick, reach: Wi
 
 
 def _places(stored: StoredEmbeddings, yardstick: Yardstick, query: int, found: Rows) -> Rows:
-    """Where among the candidates of a query the right answers stand, ascending, as many as there are to find."""
+    """The positions of the right answers among the candidates of a query, ascending, as many as there are to find."""
     true = yardstick.truth.ids[query]
     true = true[true >= 0]
     places = np.flatnonzero(np.isin(found, true))
     if len(places) < len(true):
-        # Of many copies of one photo any are right: what is as similar as the last that the truth names counts.
+        # Among many equal photos any are right: an image as similar as the last one that the truth names counts.
         known = np.flatnonzero((found >= 0) & (found != yardstick.ids[query]))
         cosines = stored.cosines(stored.rows_of(found[known]), yardstick.vectors[query])
         last = yardstick.truth.similarities[query, len(true) - 1]
@@ -190,10 +191,10 @@ def _places(stored: StoredEmbeddings, yardstick: Yardstick, query: int, found: R
 
 
 def _worth_timing(curves: Sequence[_Curve], wanted: float) -> list[_Point]:
-    """The cheapest point that reaches the recall on each curve; where none does, those that come nearest."""
+    """The cheapest point that reaches the recall on each curve; if none does, those that come nearest."""
     reaching = [point for curve in curves if (point := curve.cheapest(wanted)) is not None]
     if reaching:
         return reaching
-    # A ten-thousandth is not worth twice the time.
+    # A ten-thousandth of recall is not worth twice the time.
     near = max(curve.best for curve in curves) - 1e-4
     return [point for curve in curves if (point := curve.cheapest(near)) is not None]

@@ -1,1 +1,1 @@
-"""Models: what computes embeddings, on Keras or OpenVINO, their weights and exports."""
+"""The models that compute embeddings, on Keras or OpenVINO, with their weights and exports."""

@@ -1,4 +1,4 @@
-"""What stands behind an embedder: a backbone, which gives features, and its builder. No model is imported here."""
+"""Define the backbone behind an embedder, which computes features, and its builder, without importing any model."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +11,10 @@ from shared.models import ModelSpec
 
 
 class Backbone(Protocol):
-    """What a builder gives: a model that takes batches of one fixed size, and no more.
+    """The result of a builder: a model that takes batches of one fixed size at most.
 
-    One whose images go `one_by_one` through the model takes fewer as well, because none meets another.
+    If its images go `one_by_one` through the model it takes smaller batches as well, because images do not affect each
+    other.
     """
 
     @property
@@ -37,4 +38,5 @@ class DeviceBackbone(Backbone, Protocol):
 
 Builder = Callable[[ModelSpec, Path | None, int | None], Backbone]
 """Builds the model of a spec from its checked weights file (None: the builder finds them) for batches of a size (None:
-what suits the machine)."""
+one that suits the machine).
+"""

@@ -1,4 +1,4 @@
-"""Pixels to embeddings, whatever builds the model: fixed batches, checked weights, unit length."""
+"""Turn pixels into embeddings with any model: check weights, cut batches, scale features to length 1."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -17,7 +17,9 @@ from workers.models.backbone import Backbone, Builder, DeviceBackbone
 
 
 class Embedder(Protocol):
-    """What a worker asks of a model. `batch_size` is what one call of the model holds; `embed` takes any number."""
+    """The interface of a model for a worker. `batch_size` is the size of one call of the model; `embed` takes any
+    number.
+    """
 
     @property
     def fingerprint(self) -> str: ...
@@ -42,9 +44,9 @@ class OverlappingEmbedder(Embedder, Protocol):
     """An embedder that can be given images while it still computes others."""
 
     def hand_over(self, images: NDArray[np.uint8]) -> Callable[[], NDArray[np.float32]]:
-        """Begin to move `images` to where they are embedded, and return at once.
+        """Begin to move `images` to the device, and return at once.
 
-        What it returns does what `embed` does with them, once, in any thread; one of those is to run at a time. Raises
+        The returned function does what `embed` does with them, once, in any thread; only one may run at a time. Raises
         ModelError for images of another shape or type.
         """
 
@@ -56,7 +58,7 @@ def has_direction(embeddings: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def no_direction() -> ImageError:
-    """What befalls an image whose row is NaN, in a job as a failed row, in a query as its error."""
+    """The error of an image whose row is NaN: in a job a failed row, in a query its error."""
     return ImageError(
         "The model's features of the image are zero or not finite, so its embedding has no direction.", "no-direction"
     )
@@ -79,11 +81,11 @@ def load_embedder(
     cache_dir: Path | None = None,
     weights: Path | None = None,
 ) -> Embedder:
-    """Build the model of `spec`; weights that a person gave lie in `model_dir`, the job's own, or are copied in
-    `weights`.
+    """Build the model of `spec`; weights that were given as a file are in `model_dir`, the job's own, or in the cached
+    file `weights`.
 
     `batch_size` None takes 8 on a CPU, with OpenVINO two a core where that is more, and on a GPU as many as fit.
-    `engine` is auto, openvino or keras, and `cache_dir` keeps what OpenVINO reads (None: the user's cache); see
+    `engine` is auto, openvino or keras, and `cache_dir` keeps the exports for OpenVINO (None: the user's cache); see
     `engines.builder`. Raises ModelError for an unknown or unusable model, FingerprintMismatch when the weights found,
     or what this version does to an image, are not what the spec says.
     """
@@ -99,7 +101,7 @@ def load_embedder(
         raise ModelError(f"No builder knows the model {spec.name!r}; expected one of {known}.")
     if batch_size is not None and batch_size < 1:
         raise ModelError(f"The batch size is {batch_size}; expected at least 1.")
-    _ = spec.decode  # Asked for what it raises: another version may have prepared images otherwise.
+    _ = spec.decode  # This is for the error that it may raise: another version may have prepared images otherwise.
     weights = weights or _weights_of(spec, model_dir)
     if weights is not None:
         found = replace(spec, weights_sha256=weights_sha256(weights))
@@ -195,7 +197,7 @@ class _BatchedEmbedder:
 
 
 class _OverlappingEmbedder(_BatchedEmbedder):
-    """The same, for a backbone on a device of its own."""
+    """The same for a backbone on a device of its own."""
 
     def __init__(self, spec: ModelSpec, backbone: DeviceBackbone) -> None:
         super().__init__(spec, backbone)

@@ -1,4 +1,4 @@
-"""Engines: what runs a Keras model here, OpenVINO from an export or Keras itself, and who decides."""
+"""Choose the engine that runs a Keras model here: OpenVINO from an export, or Keras itself."""
 
 import logging
 import os
@@ -14,16 +14,16 @@ from workers.models.backbone import Backbone, Builder
 log = logging.getLogger("lookalike.worker")
 
 FAMILIES = ("efficientnet", "efficientnetv2", "custom")
-"""The families of models that Keras builds: what a name begins with, up to the first hyphen."""
+"""The families of models that Keras builds: the beginning of a name, up to the first hyphen."""
 
 DEVICES = Path("/dev")
 _NO_DEVICES = ("", "-1")
 
 
 def builder(engine: str, cache_dir: Path | None) -> Builder:
-    """What builds a model of FAMILIES for `engine`: auto, openvino or keras; exports lie under `cache_dir`.
+    """The builder of a model of FAMILIES for `engine`: auto, openvino or keras; exports are under `cache_dir`.
 
-    "auto" takes OpenVINO on a CPU, and Keras where that is not installed, can't run the model, or would leave a GPU
+    "auto" takes OpenVINO on a CPU, and Keras if OpenVINO is not installed, can't run the model, or would leave a GPU
     idle; the log says which it is and why. "openvino" raises EngineError instead.
     """
 
@@ -42,7 +42,7 @@ def builder(engine: str, cache_dir: Path | None) -> Builder:
 
 
 def against_openvino() -> str:
-    """Why OpenVINO is not the engine to begin with here; empty when it is."""
+    """Why OpenVINO is not the first choice here; empty when it is."""
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     if backend != "tensorflow":
         return f"KERAS_BACKEND is {backend}"
@@ -61,7 +61,7 @@ def _tensorflow_is_for_cpus() -> bool:
 
 def has_gpu() -> bool:
     """Whether the system has a GPU device that it does not hide from us."""
-    # Asked of the system, because asking TensorFlow takes seconds and half a gigabyte.
+    # This asks the system, because asking TensorFlow takes seconds and half a gigabyte.
     if os.environ.get("CUDA_VISIBLE_DEVICES", "all").strip() in _NO_DEVICES:
         return False
     return any(DEVICES.glob("nvidia[0-9]*")) or (DEVICES / "dxg").exists()
@@ -79,7 +79,7 @@ def _openvino(spec: ModelSpec, weights: Path | None, batch_size: int | None, cac
 def _keras(spec: ModelSpec, weights: Path | None, batch_size: int | None, reason: str) -> Backbone:
     log.info("Keras runs the model%s.", f": {reason}" if reason else "")
     try:
-        from workers.models.keras_backbone import build  # Seconds and half a gigabyte: only who needs it pays for it.
+        from workers.models.keras_backbone import build  # It takes seconds and half a gigabyte.
     except ImportError as error:
         raise ModelError(
             f"The model {spec.name} needs Keras and TensorFlow ({error}): pip install 'lookalike[worker]'."
@@ -88,7 +88,7 @@ def _keras(spec: ModelSpec, weights: Path | None, batch_size: int | None, reason
 
 
 def keras_gpus() -> list[str]:
-    """The accelerators that Keras would compute on, by its names; raises ModelError where there is no Keras."""
+    """The accelerators that Keras would compute on, by its names; raises ModelError if Keras is not installed."""
     try:
         from workers.models.keras_backbone import accelerators
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""A process of its own that makes one export: builds the model in Keras, converts it, and compares the two."""
+"""Make one export in a process of its own: build the model in Keras, convert it, and compare the two."""
 
 import json
 import os
@@ -18,13 +18,13 @@ from workers.models.openvino_backbone import OpenVinoBackbone, openvino
 
 _IMAGES = 8
 _LEAST_COSINE = 0.99999
-_MOST_APART = 1e-5  # In any one value, between vectors of length 1.
+_MOST_APART = 1e-5  # The largest difference in any one value, between vectors of length 1.
 
 
 def export(spec: ModelSpec, weights: Path | None, directory: Path) -> dict[str, Any]:
-    """Write the model of `spec` for OpenVINO into `directory`; returns what it was made with and checked by.
+    """Write the model of `spec` for OpenVINO into `directory`; returns the versions and the result of the check.
 
-    Raises EngineError when OpenVINO can't take it over or gives other features, ModelError when Keras can't build it.
+    Raises EngineError when OpenVINO can't convert it or gives other features, ModelError when Keras can't build it.
     """
     from workers.models import keras_backbone
 
@@ -38,7 +38,7 @@ def export(spec: ModelSpec, weights: Path | None, directory: Path) -> dict[str, 
         openvino.save_model(prepared.build(), directory / MODEL, compress_to_fp16=False)
     except EngineError:
         raise
-    except Exception as error:  # What a custom model holds, and OpenVINO lacks, ends in errors of many kinds.
+    except Exception as error:  # Layers of a custom model that OpenVINO lacks raise errors of many kinds.
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise EngineError(f"OpenVINO can't take over the model {spec.name} ({lines[-1].strip()[:200]}).") from error
     found = OpenVinoBackbone(directory / MODEL, spec.image_size, _IMAGES, "f32")
@@ -46,7 +46,7 @@ def export(spec: ModelSpec, weights: Path | None, directory: Path) -> dict[str, 
 
 
 def _one_output(model: Any) -> Any:
-    """The model with its one output. Every swish in it leaks others, which cost gigabytes and most of the rate."""
+    """The model with only its own output. Every swish in it adds others, which cost gigabytes and most of the rate."""
     results = [output for output in model.outputs if len(output.partial_shape) == 2]
     named = [output for output in results if "Identity:0" in output.get_names()]
     chosen = named or results
@@ -58,7 +58,7 @@ def _one_output(model: Any) -> Any:
 def _images(size: int) -> NDArray[np.uint8]:
     """Pictures uint8 [8, size, size, 3] made like photographs: large differences far apart, small ones near by.
 
-    On plain noise, which is like nothing it has learned, a deep model may blow rounding up beyond any bound.
+    On plain noise, which is like nothing it has learned, a deep model may amplify rounding beyond any bound.
     """
     random = np.random.default_rng(0)
     pictures = np.full((_IMAGES, size, size, 3), 128.0)
@@ -76,7 +76,7 @@ def _compared(name: str, keras: NDArray[np.float32], found: NDArray[np.float32])
             values / np.linalg.norm(values.astype(np.float64), axis=1, keepdims=True) for values in (found, keras)
         )
         cosine, apart = float((ours * theirs).sum(axis=1).min()), float(np.abs(ours - theirs).max())
-    # Asked so that NaN, which features without a direction come to, is refused too.
+    # The comparison is negated so that NaN, the result of features without a direction, is refused too.
     if not (cosine >= _LEAST_COSINE and apart <= _MOST_APART):
         raise EngineError(
             f"OpenVINO gives other features for the model {name} than Keras (cosine {cosine:.6f}, expected at least "
@@ -87,9 +87,9 @@ def _compared(name: str, keras: NDArray[np.float32], found: NDArray[np.float32])
 
 
 def main() -> None:
-    """Make the export that the argument asks for in JSON, and say how far it is from Keras."""
+    """Make the export that the JSON argument asks for, and report how far it is from Keras."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # Nothing that a library prints may get between.
+    os.dup2(2, 1)  # Output of a library must not get in between.
     sys.stdout = answers
     request = json.loads(sys.argv[1])
     stage.end_with_parent()

@@ -1,4 +1,4 @@
-"""The exports: models that OpenVINO reads, each made from Keras once, checked, and kept in the user's cache."""
+"""Find or make exports: models for OpenVINO, each made from Keras once, checked, and kept in the user's cache."""
 
 import json
 import logging
@@ -26,18 +26,19 @@ log = logging.getLogger("lookalike.worker")
 MODEL = "model.xml"
 VALUES = "model.bin"
 RECORD = "export.json"
-"""Written last: what the export is of, what it was checked with, and the sha256 of its files."""
+"""The file that is written last: the model of the export, the result of its check, and the sha256 of its files."""
 
-# How exports are made: whoever changes that counts on, so that nobody runs one that was made otherwise.
+# The version of how exports are made: a change there must raise it, so that no export made otherwise is run.
 _MAKING = 1
 
 
 def find_or_make(spec: ModelSpec, weights: Path | None, cache_dir: Path | None) -> Path:
-    """The .xml of the model of `spec` for OpenVINO: the one in the cache, or else made in a process of its own.
+    """The .xml of the model of `spec` for OpenVINO: from the cache, or made in a process of its own.
 
     `weights` is the model's checked file, None when Keras finds them. An export that was cut short or changed is made
-    anew. Several processes may ask at once: one makes it. `cache_dir` None is the user's cache. Raises EngineError when
-    it can't be made or kept, or gives other features than Keras; ModelError when Keras can't build the model either.
+    again. Several processes may ask at once: one makes it. `cache_dir` None is the user's cache. Raises EngineError
+    when it can't be made or kept, or gives other features than Keras; ModelError when Keras can't build the model
+    either.
     """
     directory = directory_of(spec, cache_dir)
     try:
@@ -56,21 +57,23 @@ def find_or_make(spec: ModelSpec, weights: Path | None, cache_dir: Path | None) 
 
 
 def directory_of(spec: ModelSpec, cache_dir: Path | None) -> Path:
-    """Where the export of `spec` lies, whatever its precision, which is OpenVINO's as it runs, and its decoding."""
+    """The directory of the export of `spec`, which is the same for each precision (OpenVINO applies it when it runs)
+    and decoding.
+    """
     made_by = f"openvino-{version('openvino').partition('-')[0]}-{_MAKING}"
     return home_of(cache_dir) / "exports" / f"{_exported(spec).fingerprint}-{made_by}"
 
 
 def _exported(spec: ModelSpec) -> ModelSpec:
-    """What an export depends on: it is in float32, and takes pixels, however they were decoded.
+    """The spec that an export depends on: it is in float32, and takes pixels, however they were decoded.
 
-    Named as the first exports were, so that none is made again.
+    It is named as the first exports were, so that none is made again.
     """
     return replace(spec, precision="f32", preprocessing=OPAQUE_PREPROCESSING)
 
 
 def home_of(cache_dir: Path | None) -> Path:
-    """The directory that keeps what is made here once: `cache_dir`, or that of this user."""
+    """The cache directory: `cache_dir`, or that of this user."""
     return cache_dir or platformdirs.user_cache_path("lookalike")
 
 
@@ -80,7 +83,7 @@ def trouble(spec: ModelSpec, cache_dir: Path | None) -> str:
 
 
 def _make_if_need_be(spec: ModelSpec, weights: Path | None, directory: Path) -> None:
-    trouble = _trouble(directory)  # Whoever held the lock may have made it.
+    trouble = _trouble(directory)  # The process that held the lock may have made it.
     if not trouble:
         return
     if os.path.lexists(directory):
@@ -100,7 +103,7 @@ def _make_if_need_be(spec: ModelSpec, weights: Path | None, directory: Path) -> 
         try:
             aside.rename(directory)
         except OSError:
-            if _trouble(directory):  # Without locks another process may have been first; theirs is as good.
+            if _trouble(directory):  # Without locks another process may have been first; its export is as good.
                 raise
 
 
@@ -112,7 +115,7 @@ def _remove(path: Path) -> None:
 
 
 def _remove_leftovers(directory: Path) -> None:
-    """Remove what processes that were killed over this export left half written."""
+    """Remove the incomplete files of killed processes for this export."""
     for path in directory.parent.iterdir():
         if path.name.startswith(f".{directory.name}-"):
             _remove(path)
@@ -139,19 +142,19 @@ def _trouble(directory: Path) -> str:
 
 @contextmanager
 def _alone(directory: Path) -> Iterator[bool]:
-    """Wait until no other process makes this export; gives whether that is certain."""
+    """Wait until no other process makes this export; yields whether that is certain."""
     with open(directory.parent / f"{directory.name}.lock", "w") as file:
-        yield lock(file) is not None  # Some mounts know no locks; then two may do the same work.
+        yield lock(file) is not None  # Some mounts know no locks; there two processes may do the same work.
 
 
 def _made(spec: ModelSpec, weights: Path | None, directory: Path) -> dict[str, Any]:
     """Have the export written into `directory`; returns how far it is from Keras.
 
-    In a process of its own, because TensorFlow gives back none of the memory that building a model takes, and this
-    process is to serve for days.
+    A process of its own does this, because TensorFlow gives back none of the memory that building a model takes, and
+    this process may serve for days.
     """
     request = {"spec": spec.to_json(), "weights": weights and str(weights.absolute()), "directory": str(directory)}
-    # What exports needs no GPU, and must not take its memory from those who do.
+    # The export needs no GPU, and must not take memory from processes that do.
     environment = os.environ | {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
     with stage.speaking(
         "workers.models.export_process",

@@ -1,4 +1,4 @@
-"""Keras models at work as backbones: bytes go in, features come out, by calls that suit a CPU or a GPU."""
+"""Run Keras models as backbones, from bytes to features, by calls that suit a CPU or a GPU."""
 
 import os
 
@@ -33,7 +33,7 @@ __all__ = [
 log = logging.getLogger("lookalike.worker")
 
 _CPU_BATCH = 8  # 16 and 32 gain nothing on a CPU and cost memory; 1 costs a quarter of the rate.
-_GPU_BATCH = 256  # As many images as a GPU is first asked to take; half of it as often as they don't fit.
+_GPU_BATCH = 256  # The number of images that a GPU is first asked to take, halved as often as they don't fit.
 _OUT_OF_MEMORY = ("resource_exhausted", "resourceexhausted", "out of memory", "outofmemory", "oom when allocating")
 
 
@@ -42,7 +42,7 @@ class KerasBackbone:
 
     one_by_one = False
     place_matters = True
-    """Whether the place of an image in its batch must not change a bit of its features, where it can be helped."""
+    """Whether the place of an image in its batch must not change a bit of its features, if that can be avoided."""
 
     def __init__(self, model: Any, image_size: int, batch_size: int, name: str) -> None:
         self.batch_size = batch_size
@@ -51,7 +51,7 @@ class KerasBackbone:
         try:
             self._model = taking_bytes(model, image_size)
             found = _first_batch(self._model, np.broadcast_to(one, shape))
-        except Exception as error:  # Keras and its backends raise what they like, for a wrong shape or for no memory.
+        except Exception as error:  # Keras raises errors of any kind for a wrong shape or little memory.
             raise ModelError(
                 f"The model {name} failed on a first batch of {list(shape)} ({type(error).__name__}: "
                 f"{first_line(error)}); expected one that takes such images and fits into memory."
@@ -60,8 +60,8 @@ class KerasBackbone:
             shapes = keras.tree.map_structure(lambda output: ["n", *np.shape(output)[1:]], found)
             raise ModelError(f"The model {name} gives {shapes} for n images; expected one output, [n, dimensions].")
         self.dim = found.shape[1]
-        # On some CPUs the last rows of a matrix, what is left over by its blocks, are added up in another order: one
-        # picture in every place of a batch comes out otherwise in the last. Then that place goes to no image.
+        # On some CPUs the last rows of a matrix, which its blocks leave over, are added up in another order: one
+        # picture in every place of a batch has other features in the last place. Then no image gets that place.
         self._spare = self.place_matters and not np.array_equal(found, np.broadcast_to(found[0], found.shape))
 
     def forward(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -77,7 +77,7 @@ class GpuBackbone(KerasBackbone):
     place_matters = False  # The size of a batch matters more there, and depends on the machine.
 
     def __init__(self, model: Any, image_size: int, batch_size: int | None, name: str) -> None:
-        """`batch_size` None finds the largest that fits: 256, or half of that as often as memory does not suffice."""
+        """`batch_size` None finds the largest that fits: 256, halved as often as memory does not suffice."""
         size = batch_size or _GPU_BATCH
         while True:
             try:
@@ -149,7 +149,7 @@ def in_half(model: Any) -> None:
 
 
 def traced(model: Any, image_size: int) -> Any:
-    """The model as a TensorFlow function of float32 [n, image_size, image_size, 3], for who converts it."""
+    """The model as a TensorFlow function of float32 [n, image_size, image_size, 3], for conversion."""
     import tensorflow as tf
 
     images = tf.TensorSpec([None, image_size, image_size, 3], tf.float32, name="images")
@@ -166,7 +166,7 @@ def has_gpu() -> bool:
 
 
 def accelerators() -> list[str]:
-    """The devices other than CPUs that Keras sees, by its names for them."""
+    """The devices other than CPUs that Keras sees, by Keras' names."""
     prepare()
     if keras.config.backend() == "torch":
         return ["cuda"] if has_gpu() else []
@@ -204,6 +204,6 @@ def _first_batch(model: Any, batch: NDArray[np.uint8]) -> Any:
 
 
 def _is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether a backend failed for want of memory: each of them, and XLA in two of them, says so in its own way."""
+    """Whether a backend failed for lack of memory: each backend, and XLA in two of them, says so in its own way."""
     said = f"{type(error).__name__}: {error}".lower()
     return error is not None and (isinstance(error, MemoryError) or any(word in said for word in _OUT_OF_MEMORY))

@@ -1,4 +1,4 @@
-"""Keras models, built and loaded: what the names stand for, on whatever backend Keras runs."""
+"""Build and load the Keras models that names stand for, on any backend of Keras."""
 
 import contextlib
 from collections.abc import Callable
@@ -36,8 +36,8 @@ _IMAGENET_STDDEV = (0.229, 0.224, 0.225)
 def build_model(spec: ModelSpec, weights: Path | None) -> Any:
     """The Keras model of `spec` in float32, ready for inference; `weights` is its checked file.
 
-    Without one Keras downloads them. Raises ModelError for weights that can't be had or belong to another architecture,
-    and for a `.keras` file that can't be loaded without running code of its own.
+    Without one Keras downloads them. Raises ModelError for weights that can't be loaded or belong to another
+    architecture, and for a `.keras` file that can't be loaded without running code of its own.
     """
     prepare()
     if spec.name == CUSTOM_MODEL:
@@ -193,7 +193,7 @@ def _as_if_downloaded(model: Any) -> None:
 def _load_custom(path: Path) -> Any:
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Whatever a file can hold, a layer of a person's own among it, fails in its own way.
+    except Exception as error:  # A file can hold anything, such as a custom layer, and each fails in its own way.
         raise ModelError(
             f"{path} can't be loaded as a Keras model ({first_line(error)}); expected a file that model.save "
             "wrote, of Keras' own layers only, because code in a file is never run."
@@ -201,10 +201,10 @@ def _load_custom(path: Path) -> Any:
 
 
 def prepare() -> None:
-    """Settle what a keras.json in someone's home, or a GPU's own idea of float32, could change.
+    """Fix the settings that a keras.json in a home directory, or the float32 of a GPU, could change.
 
-    GPUs multiply "float32" with ten bits of a fraction where nobody forbids it. Who allows that asks for float16. And
-    GPU memory is left to those who need it.
+    GPUs multiply "float32" with ten bits of a fraction unless that is forbidden; a job that allows less precision asks
+    for float16. GPU memory is left to other processes until it is needed.
     """
     keras.config.set_image_data_format("channels_last")
     keras.config.set_floatx("float32")
@@ -235,6 +235,6 @@ def _required(weights: Path | None) -> Path:
 
 
 def first_line(error: Exception) -> str:
-    """What an error of a library says, as far as a sentence can take it."""
+    """The first line of a library's error, short enough for a sentence."""
     line = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
     return line if len(line) <= _LONGEST_SAID else f"{line[:_LONGEST_SAID]} …"

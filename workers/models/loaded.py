@@ -1,4 +1,4 @@
-"""The models that this process has loaded: loading one takes seconds, so the last used stay."""
+"""Keep the models that this process used last, because loading one takes seconds."""
 
 import logging
 import threading
@@ -21,7 +21,7 @@ _lock = threading.Lock()
 
 
 def loaded_embedder(spec: ModelSpec, model_dir: Path, settings: Settings) -> Embedder:
-    """The embedder of a job's model, loaded at first use; raises ModelError when it can't be."""
+    """The embedder of a job's model, loaded at first use; raises ModelError when it can't be loaded."""
     with _lock:
         key = (spec.fingerprint, settings.batch_size, settings.engine)
         if key not in _loaded:

@@ -13,8 +13,8 @@ from shared.errors import EngineError
 from shared.models import ModelSpec
 from shared.processes.memory import give_back
 
-# OpenVINO reports imports and conversions to its makers, which nobody who runs a worker agreed to. Where the package
-# that reports is missing, it does without.
+# OpenVINO reports imports and conversions to its makers, to which no user of a worker agreed. If the package that
+# reports is missing, it does without.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 import openvino  # noqa: E402
 
@@ -24,14 +24,14 @@ log = logging.getLogger("lookalike.worker")
 
 _LEAST_BATCH = 8
 _DEVICE = "CPU"
-_NEEDS = {"bf16": "BF16"}  # What a CPU has to have; float16 is left to GPUs.
+_NEEDS = {"bf16": "BF16"}  # The capability that a CPU must have; float16 is left to GPUs.
 
 
 class OpenVinoBackbone:
     """An exported model, compiled for one image, that several streams of one thread or more run side by side.
 
     A batch of 8 through one stream of all cores costs more CPU time: layer by layer its threads wait for each other,
-    and for whoever decodes, and what lies between two layers has left the caches.
+    and for the threads that decode, and the values between two layers have left the caches.
     """
 
     one_by_one = True
@@ -59,12 +59,12 @@ class OpenVinoBackbone:
                     "ENABLE_CPU_PINNING": False,
                 },
             )
-            # Its values lie in memory once more, as the CPU wants them; the mapped file is not read again.
+            # The compiled model has its own values in memory, as the CPU needs them; the mapped file is not read again.
             give_back(export.with_suffix(".bin").resolve())
             self._requests = openvino.AsyncInferQueue(compiled, streams)
             self._requests.set_callback(_keep)
             self.dim = int(compiled.output(0).shape[1])
-        except Exception as error:  # OpenVINO raises RuntimeError, and what its bindings make of other things.
+        except Exception as error:  # OpenVINO raises RuntimeError, and its bindings raise other errors.
             raise EngineError(f"OpenVINO can't run {export} ({_last_line(error)}).") from error
 
     def forward(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -76,7 +76,7 @@ class OpenVinoBackbone:
 
 
 def _keep(request: Any, feature: NDArray[np.float32]) -> None:
-    """Take what a stream has computed into its row, before it computes the next."""
+    """Copy the result of a stream into its row before the stream computes the next."""
     feature[:] = request.get_output_tensor(0).data[0]
 
 
@@ -86,7 +86,7 @@ def _cores() -> int:
 
 
 def build(spec: ModelSpec, export: Path, batch_size: int | None) -> OpenVinoBackbone:
-    """Compile the export of `spec`; in float32 where the CPU has not the precision that the spec allows."""
+    """Compile the export of `spec`; in float32 if the CPU lacks the precision that the spec allows."""
     precision = spec.precision
     if precision != "f32" and _NEEDS.get(precision) not in capabilities():
         log.warning("OpenVINO does not compute in %s on a CPU like this; float32 gives the same hits.", precision)
@@ -102,10 +102,10 @@ def build(spec: ModelSpec, export: Path, batch_size: int | None) -> OpenVinoBack
 
 
 def capabilities() -> list[str]:
-    """What this machine's CPU can compute in, as OpenVINO calls it: FP32, BF16, INT8 ..."""
+    """The number formats that this machine's CPU can compute in, by OpenVINO's names: FP32, BF16, INT8 ..."""
     return list(openvino.Core().get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES"))
 
 
 def _last_line(error: Exception) -> str:
-    """OpenVINO's errors begin with the places in its own source that they came through."""
+    """The last line of an error: OpenVINO's errors begin with places in its own source."""
     return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip().rstrip(".")

@@ -1,4 +1,4 @@
-"""Reads a PyTorch state dict into numpy without PyTorch, refusing every pickle that asks for more than tensors.
+"""Read a PyTorch state dict into NumPy without PyTorch, and refuse every pickle that asks for more than tensors.
 
 The two layouts of `torch.save` are known from files alone: a zip archive (since PyTorch 1.6), and before that five
 pickles in a row followed by the raw storages.
@@ -106,7 +106,7 @@ def read_state_dict(path: Path) -> dict[str, NDArray[Any]]:
             return {str(name): tensor.over(storage_values(tensor.storage)) for name, tensor in tensors.items()}
     except OSError as error:
         raise ModelError(f"The weights {path} can't be read: {error}.") from error
-    except Exception as error:  # A damaged pickle raises nearly anything: so its documentation, and so it is.
+    except Exception as error:  # A damaged pickle can raise nearly anything, as its documentation says.
         reason = str(error) or "it is cut short"
         raise ModelError(f"{path} was expected to be a PyTorch state dict, but {reason}.") from error
 

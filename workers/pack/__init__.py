@@ -1,1 +1,1 @@
-"""Writing a pack: images read, made smaller, put into tars."""
+"""Write a pack: read images, make them smaller, put them into tars."""

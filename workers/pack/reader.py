@@ -1,4 +1,4 @@
-"""Reading one image for a pack: its bytes as they are, or as a smaller JPEG; and again, where a slow mount fails."""
+"""Read one image for a pack, as it is or as a smaller JPEG, and try again if a slow mount fails."""
 
 import errno
 import hashlib
@@ -14,7 +14,7 @@ from shared.errors import ImageError, SourceError
 from shared.images.location import read_bytes
 from shared.images.paths import to_os_path
 from shared.pack.directory import PackSpec
-from shared.pack.listing import Listed
+from shared.pack.listing import PackItem
 from workers.images.decode import checked_header
 from workers.images.formats.icons import icon_suffix
 from workers.images.header import read_header
@@ -22,7 +22,7 @@ from workers.images.reach import out_of_reach
 from workers.pack.shrink import shrunk, shrunk_alone
 
 PAUSES: Final = (0.5, 2.0, 8.0)
-"""Seconds before an image is read again, where the failure says more of the mount than of the image."""
+"""Seconds before an image is read again, if the failure says more about the mount than about the image."""
 
 _OF_THE_MOUNT = frozenset(
     [errno.EIO, errno.EAGAIN, errno.ETIMEDOUT, errno.ESTALE, errno.ENOTCONN, errno.ECONNRESET, errno.ECONNABORTED]
@@ -65,11 +65,12 @@ class PackImage:
 
 
 class PackReader:
-    """Reads images as the spec of a pack has them; called by many threads at once.
+    """Reads images as the spec of a pack says; many threads call it at once.
 
     `pause` waits for so many seconds before something is tried again. `in_hand` is an open file, of 8 bytes for each
-    core, that tells whoever started this process which images were being decoded when it ended: their ids from 1, or 0.
-    The images whose ids are `suspects`, as an earlier process ended over them, are decoded in processes of their own.
+    core, that tells the process that started this one which images were being decoded when it ended: their ids from 1,
+    or 0. The images whose ids are `suspects`, as an earlier process ended over them, are decoded in processes of their
+    own.
     """
 
     def __init__(
@@ -88,8 +89,8 @@ class PackReader:
         for core in range(os.cpu_count() or 1):
             self._free.put(core)
 
-    def read(self, place: int, listed: Listed) -> PackImage:
-        """One image; a failure of its own is returned. SourceError where its folder is out of reach."""
+    def read(self, place: int, listed: PackItem) -> PackImage:
+        """One image; its own failure is returned. SourceError if its folder is out of reach."""
         try:
             data = self._bytes(listed)
             small = self._shrunk(listed.id, data)
@@ -101,7 +102,7 @@ class PackReader:
         digest = hashlib.sha256(data).hexdigest()
         return PackImage(listed.id, listed.image_path, listed.stem + suffix, data, digest, small is not None)
 
-    def _bytes(self, listed: Listed) -> bytes:
+    def _bytes(self, listed: PackItem) -> bytes:
         for pause in (*PAUSES, None):
             try:
                 return read_bytes(listed.image_path, self._spec.max_image_bytes, listed.member)
@@ -111,7 +112,8 @@ class PackReader:
                 self._require_root()
                 cause = error.__cause__
                 if pause is None or not (isinstance(cause, OSError) and cause.errno in _OF_THE_MOUNT):
-                    # Once more, as the root was looked at after the image: it may have been away for a moment.
+                    # It tries once more, because the root was looked at after the image: it may have been away for a
+                    # moment.
                     return read_bytes(listed.image_path, self._spec.max_image_bytes, listed.member)
                 self._pause(pause)
         raise AssertionError("the last of the tries returns or raises")
@@ -126,7 +128,7 @@ class PackReader:
             )
 
     def _shrunk(self, image: int, data: bytes) -> bytes | None:
-        """The image as a smaller JPEG, upright; None where its bytes are to stay. ImageError when it is no image."""
+        """The image as a smaller JPEG, upright; None if its bytes are to stay. ImageError when it is no image."""
         longest, quality = self._spec.longest, self._spec.quality
         if longest is None or quality is None:
             return None
@@ -153,7 +155,7 @@ class PackReader:
 
 
 def _suffix_of(data: bytes) -> str:
-    """The suffix for the bytes of an image whose name has none; "" for what is no image, as no name makes it one."""
+    """The suffix for the bytes of an image whose name has none; "" if it is no image, as no name makes it one."""
     if icon := icon_suffix(data):
         return icon
     try:

@@ -1,4 +1,4 @@
-"""Shrinking an image for a pack: its bytes to those of a smaller JPEG, in a process of its own if it may end one."""
+"""Shrink an image for a pack to a smaller JPEG, in a process of its own if it may end one."""
 
 import json
 import subprocess
@@ -26,7 +26,7 @@ def shrunk(data: bytes, longest: int, quality: int, most_pixels: int) -> bytes:
 
 
 def shrunk_alone(data: bytes, longest: int, quality: int, most_pixels: int) -> bytes:
-    """What `shrunk` gives, made by a process of its own, which an image may end.
+    """The result of `shrunk`, made by a process of its own, which an image may end.
 
     One that ends two of them raises ImageError with the status "quarantined".
     """
@@ -58,7 +58,7 @@ def shrunk_alone(data: bytes, longest: int, quality: int, most_pixels: int) -> b
 
 
 def main() -> int:
-    """Shrink the image on stdin to stdout, as the three arguments have it; or say what is wrong with it there."""
+    """Shrink the image on stdin to stdout, as the three arguments say, or write what is wrong with it there."""
     try:
         made = shrunk(sys.stdin.buffer.read(), *map(int, sys.argv[1:4]))
     except ImageError as error:

@@ -1,4 +1,4 @@
-"""Tar files that are the same, byte for byte, for the same members: POSIX pax, no times, no owners."""
+"""Write tar files that are byte for byte the same for the same members: POSIX pax, no times, no owners."""
 
 import tarfile
 from pathlib import Path
@@ -12,7 +12,8 @@ _END = 2 * _BLOCK
 class TarFile:
     """A tar that is being written, member by member, in bounded memory; leaving the context ends it.
 
-    The members are regular files of mode 0644, of nobody and of 1970. OSError when the disk does not take them.
+    The members are regular files of mode 0644, with user and group 0 and the date 1970. OSError when the disk does not
+    take them.
     """
 
     def __init__(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A pack made, tar by tar, from where it stands: `python -m workers.pack.writer DIR`, JSON lines on stdout."""
+"""Write a pack tar by tar, or resume it: `python -m workers.pack.writer DIR`, JSON lines on stdout."""
 
 import argparse
 import errno
@@ -24,7 +24,7 @@ from workers.pack.reader import PackImage, PackReader
 from workers.pack.tar import TarFile
 
 SAY_SECONDS: Final = 0.5
-_AHEAD = 2  # Images read, or being read, for each thread: the memory that a pack takes.
+_AHEAD = 2  # How many images are read, or being read, for each thread: this bounds the memory of a pack.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -46,11 +46,11 @@ def pack(
     in_hand: int | None = None,
     suspects: Collection[int] = (),
 ) -> Packed:
-    """Pack the images of `directory` that are not packed yet, and join what became of them.
+    """Pack the images of `directory` that are not packed yet, and join the rows.
 
-    `report` is told after each image; `in_hand` and `suspects` are what `PackReader` makes of them. Raises Stopped soon
-    after `stop` is set: the tar under way is dropped; PackError when what lies there is not right; SourceError when the
-    images are out of reach; OSError when the disk does not take the tars.
+    `report` is called after each image; `in_hand` and `suspects` are for `PackReader`. Raises Stopped soon after `stop`
+    is set, when the tar under way is dropped; PackError when files there are damaged; SourceError when the images are
+    out of reach; OSError when the disk does not take the tars.
     """
     spec = load_spec(directory)
     if (whole := tables.read_whole(directory)) is not None:
@@ -79,8 +79,9 @@ def pack(
 
 
 class _Ahead:
-    """A stream of images whose next one can be looked at before it is taken. It is waited for only then: a tar that is
-    full needs no more of the mount to be whole."""
+    """A stream of images whose next one can be looked at before it is taken. It waits for the image only then: a full
+    tar does not need the mount any more.
+    """
 
     def __init__(self, images: Iterator[PackImage]) -> None:
         self._images = images
@@ -105,7 +106,7 @@ def _until(stop: threading.Event, images: Iterator[PackImage]) -> Iterator[PackI
 def _pack_block(
     directory: PackDir, spec: PackSpec, number: int, stream: _Ahead, count: Count, report: Callable[[Count], None]
 ) -> Block:
-    """Write one tar, as long as its bounds allow, and then what became of its images, with which it counts."""
+    """Write one tar, up to its bounds, and then the rows of its images, with which it counts."""
     name = spec.tar_name(count.tars)
     rows: list[PackRow] = []
     size = packed = 0
@@ -165,9 +166,9 @@ def _remove_leftovers(directory: PackDir) -> None:
 
 
 def _remove_blocks(directory: PackDir) -> None:
-    """Remove what a whole pack needs no longer: all of it stands in pack.parquet and errors.parquet."""
+    """Remove what a whole pack no longer needs: all of it is in pack.parquet and errors.parquet."""
     _remove_leftovers(directory)
-    for path in reversed(list(directory.blocks())):  # From the end: those that stay after a kill are still a series.
+    for path in reversed(list(directory.blocks())):  # From the end, so that what a kill leaves is a series.
         path.unlink(missing_ok=True)
     directory.listing.unlink(missing_ok=True)
     with suppress(OSError):
@@ -175,7 +176,7 @@ def _remove_blocks(directory: PackDir) -> None:
 
 
 class _Teller:
-    """Says how far the pack is, about twice a second."""
+    """Prints how far the pack is, about twice a second."""
 
     def __init__(self) -> None:
         self._said = float("-inf")
@@ -188,14 +189,14 @@ class _Teller:
 
 
 def _stop_when_alone(stop: threading.Event) -> None:
-    """Set `stop` when standard input ends: whoever started this process asks for it so, or is gone."""
+    """Set `stop` when standard input ends: the process that started this one asks for the end that way, or is gone."""
     while os.read(0, 1024):
         pass
     stop.set()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Pack the directory that is named; each line of stdout is an object with the counts, the result, or an error."""
+    """Pack the directory in the argument; each line of stdout is an object with the counts, the result, or an error."""
     parser = argparse.ArgumentParser(prog="python -m workers.pack.writer")
     parser.add_argument("directory", type=Path)
     parser.add_argument("--threads", type=int, default=16)

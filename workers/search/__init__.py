@@ -1,1 +1,1 @@
-"""Answering queries: images to vectors, vectors to hits of the promoted build."""
+"""Answer queries: images to vectors, vectors to hits of the promoted build."""

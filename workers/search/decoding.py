@@ -1,4 +1,6 @@
-"""Processes that decode the images of queries: what a crash, a hang or a want of memory costs is that image alone."""
+"""Decode the images of queries in processes of their own, so that a crash, a hang or lack of memory costs only that
+image.
+"""
 
 import json
 import queue
@@ -14,7 +16,7 @@ from shared.processes.child import ChildProcess
 from shared.processes.own import module_command
 from workers.images.decode import DecodedImage
 
-# A process may also be ended by chance. An image is given up at the second time.
+# A process may also be ended by chance. An image is given up after the second time.
 _TRIES: Final = 2
 # A process ends itself when its time is up. Only one that does not run at all is ended from here, so much later.
 GRACE_SECONDS: Final = 5.0
@@ -25,11 +27,11 @@ _TIME_IS_UP: Final = "signal SIGALRM"
 class DecodingProcesses:
     """`count` processes that decode images, kept for the next ones. Several threads may ask at once.
 
-    One that ends is started anew. They end with this object, and by themselves when this process does.
+    One that ends is started again. They end with this object, and by themselves when this process does.
     """
 
     def __init__(self, count: int, seconds: float, memory_bytes: int) -> None:
-        """`seconds` and `memory_bytes` are the most that one image may take; the bytes are a bound on Linux alone."""
+        """`seconds` and `memory_bytes` are the most that one image may take; the bytes are a bound only on Linux."""
         self._seconds, self._memory_bytes = seconds, memory_bytes
         self.command = module_command("workers.search.decoding_process", seconds, memory_bytes)
         # What they lock while they decode a large image, so that memory must have one at a time.
@@ -52,7 +54,7 @@ class DecodingProcesses:
         return {process.pid for process in set(self._all) if not process.has_ended}
 
     def start(self) -> None:
-        """Start those that do not run, and wait for none: what they import takes them some tenths of a second."""
+        """Start those that do not run, without waiting: their imports take some tenths of a second."""
         taken: list[ChildProcess | None] = []
         with suppress(queue.Empty):
             while len(taken) < self._count:
@@ -61,7 +63,7 @@ class DecodingProcesses:
             self._idle.put(self._restarted(process))
 
     def decode(self, data: bytes, image_size: int, max_pixels: int, how: str) -> DecodedImage:
-        """What `workers.images.decode.decode` gives for these.
+        """The result of `workers.images.decode.decode` for these arguments.
 
         Raises ImageError as that does; with the status "quarantined" for an image that ends two processes or takes
         more than the seconds it has, "oversized" for one that takes more than the bytes. Raises WorkerFailed when no
@@ -74,7 +76,7 @@ class DecodingProcesses:
             while len(ends) < _TRIES and _TIME_IS_UP not in ends:
                 process = self._running(process)
                 try:
-                    # One that waits for another to be done with a large image has the time of both.
+                    # A process that waits for another to finish a large image has the time of both.
                     most = _HEAD_BYTES + image_size * image_size * 3
                     answer = process.ask([head, data], self._count * self._seconds + GRACE_SECONDS, most)
                     return _unpacked(answer, image_size)
@@ -90,16 +92,16 @@ class DecodingProcesses:
         except ImageError:
             raise
         except BaseException:
-            # Half an answer may be under way, which must not become that of the next image.
+            # Part of an answer may be under way, which must not become that of the next image.
             self._forget(process)
             process = None
             raise
         finally:
-            # At once, so that the next image does not wait for its start.
+            # It starts at once, so that the next image does not wait for that.
             self._idle.put(self._restarted(process))
 
     def _another(self) -> ChildProcess | None:
-        """One that waits, for the second try: what a new one imports takes it some tenths of a second."""
+        """A waiting process for the second try: the imports of a new one take some tenths of a second."""
         try:
             other = self._idle.get_nowait()
         except queue.Empty:
@@ -135,7 +137,7 @@ class DecodingProcesses:
         return started
 
     def _restarted(self, process: ChildProcess | None) -> ChildProcess | None:
-        # Whoever decodes next tries again, and says what is wrong.
+        # The next decoding tries again, and reports what is wrong.
         with suppress(WorkerFailed, ValueError):
             return self._running(process)
         return None

@@ -1,4 +1,4 @@
-"""Which embedded images a filter chooses: ids are looked up, expressions are asked of the metadata through DuckDB."""
+"""Find the embedded images that a filter chooses: look up ids, and run expressions on the metadata with DuckDB."""
 
 import json
 import threading
@@ -36,19 +36,19 @@ _SELECT: Final = "SELECT id FROM images WHERE ({}\n)"  # The newline ends a comm
 
 
 class Chosen:
-    """What a filter chose: `ids`, int64 ascending, of embedded images, one at least."""
+    """The choice of a filter: `ids`, int64 ascending, of embedded images, at least one."""
 
     def __init__(self, ids: Rows) -> None:
         self.ids = ids
 
     @cached_property
     def only(self) -> Only:
-        """What tells the index; made when an index is asked, and kept."""
+        """The choice as the index needs it; made when an index is first asked, and kept."""
         return Only(self.ids)
 
 
 class Filters:
-    """The images that filters choose of one build's, the last used remembered; several threads may ask at once."""
+    """The images of one build that filters choose; the last used are cached. Several threads may ask at once."""
 
     def __init__(self, ids: Rows, metadata: Sequence[Path] = ()) -> None:
         """`ids` are the embedded images, int64 ascending; `metadata` the Parquet files that have a row for each."""
@@ -60,9 +60,9 @@ class Filters:
     def chosen(self, filter: Filter) -> Chosen:
         """The embedded images that `filter` chooses.
 
-        Raises QueryError when it chooses none, names an id without an embedding, or its expression is none, is not
-        true or false, asks for more than its own row, or takes over 30 seconds. CorruptFile when a file of the
-        metadata is damaged.
+        Raises QueryError when it chooses none, names an id without an embedding, or its expression is invalid, is not
+        true or false, reads more than its own row, or takes over 30 seconds. CorruptFile when a file of the metadata is
+        damaged.
         """
         key = filter.key
         with self._lock:
@@ -113,7 +113,7 @@ def _columns(where: str, schema: pa.Schema) -> list[str]:
         statement["expression"] = statement.pop("where_clause", None)
     nodes = list(_nodes(tree.pop("expression")))
     plain.pop("expression")
-    # What closes the parenthesis and goes on (a union, a limit, a second statement) makes another statement.
+    # Text that closes the parenthesis and goes on (a union, a limit, a second statement) makes another statement.
     if tree != plain or any(node.get("class") == "SUBQUERY" for node in nodes):
         raise QueryError(
             f"The filter {_shown(where)} is more than one expression over an image's own metadata: subqueries, further "

@@ -1,4 +1,4 @@
-"""From query vectors to hits, one way: the cache of answers, candidates from the index, exact rerank, hits."""
+"""Turn query vectors into hits: cache of answers, candidates from the index, exact rerank."""
 
 import math
 import os
@@ -29,8 +29,9 @@ from workers.vectors.rerank import nearest
 # Up to here, comparing all that a filter chose takes no longer than an index that is searched widely enough for them.
 NARROW: Final = 20_000
 _FILTERED_DEPTH: Final = 2
-# Measured on 60,000 features like those of photographs: so recall@100 and recall@1,000 come near that of ten hits.
-_TUNED_HITS: Final = 11  # Ten, and the image that asks, which the measuring leaves out.
+# Measured on 60,000 features like those of photographs: with this, recall@100 and recall@1,000 come near that of ten
+# hits.
+_TUNED_HITS: Final = 11  # Ten, and the query's own image, which measuring leaves out.
 _DEPTH_GROWTH: Final = 0.65
 _NPROBE_GROWTH: Final = 1 / 3
 _MARGIN_GROWTH: Final = 1 / 4  # On two million: recall@100 within .01 of recall@10.
@@ -74,7 +75,7 @@ class Searcher:
         `files` is kept as long as the searcher is, by its embeddings.
 
         Raises FingerprintMismatch when another model made it than the job's, and CorruptFile when a file of it is not
-        what its index.json says, or the partitions were sealed anew since it was built.
+        what its index.json says, or the partitions were sealed again since it was built.
         """
         job = open_job(files.job)
         info = builds.read_info(job, build)
@@ -119,7 +120,7 @@ class Searcher:
         return len(self.stored)
 
     def widened(self, width: Width) -> "Searcher":
-        """A searcher of another width that shares everything with this one but the cache, of which it has none."""
+        """A searcher of another width that shares everything with this one except the cache; it has none."""
         return Searcher(
             self._index,
             self.stored,
@@ -189,13 +190,14 @@ class Searcher:
     def _candidates(self, units: Floats, k: int, chosen: Chosen | None) -> list[Rows]:
         """The rows, int64 [n], that are to be compared with each query."""
         among = self.ntotal if chosen is None else len(chosen.ids)
-        # What a filter leaves lies closer together than the neighbours of all, so the index confuses more of it.
+        # The images that a filter leaves are closer to each other than the neighbours among all, so the index confuses
+        # more.
         filtered = 1 if chosen is None else _FILTERED_DEPTH
-        # The width was tuned for ten hits. More of them lie farther out: in more lists, and behind more candidates.
+        # The width was tuned for ten hits. More of them are farther out: in more lists, and behind more candidates.
         beyond = max(1.0, k / _TUNED_HITS)
         depth = min(max(math.ceil(self.width.depth * filtered * beyond**_DEPTH_GROWTH), k), among)
         only = None if chosen is None else chosen.only
-        # A graph reaches what lies farther out only through all that lies between.
+        # A graph reaches what is farther out only through all that is between.
         share = (among / self.ntotal) ** (1 if self._nlist else 2)
         nprobe = self._wide_enough(share / beyond**_NPROBE_GROWTH)
         ids = faiss_index.candidates(
@@ -204,20 +206,21 @@ class Searcher:
             depth,
             nprobe,
             only,
-            # Both were tuned for the neighbours among all images; those that a filter leaves lie otherwise.
+            # Both bounds were tuned for the neighbours among all images, and do not fit those that a filter leaves.
             list_margin=self.width.list_margin * beyond**_MARGIN_GROWTH if chosen is None else 0.0,
             depth_ratio=self.width.depth_ratio if chosen is None else 0.0,
             k=k,
         )
-        # Where the lists that were read hold fewer images than hits are asked for, all lists are read.
+        # If the lists that were read hold fewer images than hits are asked for, all lists are read.
         short = np.count_nonzero(ids >= 0, axis=1) < min(k, among)
         if short.any():
             ids[short] = faiss_index.candidates(self._index, units[short], depth, self._nlist or self.ntotal, only)
         return [self.stored.rows_of(some[some >= 0]) for some in ids]
 
     def _wide_enough(self, share: float) -> int:
-        """How widely to search for what lies so many times farther out as `share` is below 1, as the nearest of a share
-        of the images do."""
+        """How widely to search if only a `share` of the images may be found: their nearest are farther out by that
+        factor.
+        """
         nprobe = math.ceil(self.width.nprobe / share)
         return min(nprobe, self._nlist or max(self.ntotal, self.width.nprobe))
 

@@ -1,4 +1,4 @@
-"""How widely a search looks: lists, candidates, margins, and what a build was tuned to."""
+"""Define the width of a search (lists, candidates, margins), and read the width that a build was tuned to."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,9 @@ from shared.job import builds
 class Width:
     """How widely a search looks: lists read of the index (0 for a flat one), and candidates compared exactly.
 
-    Both are the most that there may be. With a `list_margin`, a query reads only lists whose centroids are at most so
-    much farther from it, in squared L2, than the nearest one; with a `depth_ratio`, only candidates that the index
-    takes to be at most so many times as far as the k-th are compared. 0 stands for no such bound.
+    Both are upper bounds. With a `list_margin`, a query reads only lists whose centroids are at most that much farther
+    from it, in squared L2, than the nearest one. With a `depth_ratio`, only candidates are compared that are, by the
+    index, at most that many times as far as the k-th. 0 stands for no such bound.
     """
 
     nprobe: int

@@ -1,1 +1,1 @@
-"""The Celery tasks of the roles, and what is between them and the broker."""
+"""The Celery tasks of the roles, and the code between them and the broker."""

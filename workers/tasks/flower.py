@@ -1,4 +1,4 @@
-"""Flower's process: Celery's command line with our app, and no other `celery.py`.
+"""Run Flower: Celery's command line with our app, and no other `celery.py`.
 
 python -P lookalike/finding.py workers.tasks.flower --conf=FILE --address=ADDRESS --port=PORT
 """
@@ -7,8 +7,8 @@ import sys
 
 
 def main() -> None:
-    # Celery puts the working directory before everything else while it looks for the app. By then the app is here, and
-    # what it imports, so that a celery.py or a folder `workers` that lies there is not taken for ours.
+    # Celery puts the working directory first on the path while it looks for the app. The app and its imports are loaded
+    # before that, so that a celery.py or a folder `workers` there is not taken for ours.
     from celery.bin.celery import main as celery
 
     from workers import app

@@ -1,4 +1,4 @@
-"""The identities of the jobs that this process serves, read again when a job's manifest may be another one."""
+"""Cache the identities of the jobs that this process serves, and read them again when a manifest may have changed."""
 
 import threading
 import time
@@ -23,7 +23,7 @@ class _Known:
 class Identities:
     """Reads a manifest once, on a disk as long as job.json is the same file; several threads may ask at once.
 
-    A job in a store is looked at again after two seconds, and one whose store does not answer then is what it was.
+    A job in a store is looked at again after two seconds; if the store does not answer then, the old identity stays.
     """
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
@@ -33,7 +33,7 @@ class Identities:
         self._lock = threading.Lock()
 
     def of(self, job: JobDir) -> str:
-        """The identity of `job`. Raises JobNotFound where there is none, and as `load_manifest` does."""
+        """The identity of `job`. Raises JobNotFound if there is no job, and as `load_manifest` does."""
         with self._lock:
             known = self._known.get(job.path)
         now, files = self._clock(), JobFiles.of(job, self._settings)

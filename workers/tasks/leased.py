@@ -1,4 +1,4 @@
-"""What the embed and merge tasks share around their work: the lease, the stop, the trouble, the progress events."""
+"""Wrap the work of embed and merge tasks with what they share: lease, stop, trouble, progress events."""
 
 import logging
 import random
@@ -22,11 +22,11 @@ from workers.tasks.runtime import LatestEvent, Runtime
 log = logging.getLogger("lookalike.worker")
 Message = TypeVar("Message")
 
-# A task that this worker could not do is offered again, to this worker or another, after this share of a lease: 5 to
-# 15 s. At no steady pace: workers look into their queues once a second, and of two that do, the one that refuses what
-# it takes could come first every time.
+# A task that this worker could not do is offered again, to this worker or another, after this share of a lease: 5 to 15
+# s. The time is random: workers look into their queues once a second, and of two, the one that refuses could come first
+# every time.
 _TROUBLE_LEASES = 0.25, 0.75
-# A message of a job that was deleted, or lies under a root that no worker serves, must not go round for ever. Where its
+# A message of a job that was deleted, or is under a root that no worker serves, must not circulate for ever. If its
 # disk comes back, the coordinator asks again.
 _OFFERS_OF_A_LOST_JOB = 60
 
@@ -35,12 +35,12 @@ _OFFERS_OF_A_LOST_JOB = 60
 def leased(task: Task, job: str, what: int | str, shown: str) -> Iterator[Lease]:
     """Hold the lease on `what` (a partition number or MERGE) of a job while the block does the work.
 
-    `job` is what its leases are kept under, as the message's `known_as` says.
+    `job` is the name in the keys of its leases, the message's `known_as`.
 
-    Whatever ends the block early gives the message back instead of losing it: a stop and a broker that went away put
-    it back at once, a failure tells the coordinator why and offers it again in a few seconds. When another worker
-    holds the lease, a new message is sent for later: acknowledging this one could take away the holder's protection,
-    as a redelivered message keeps its delivery tag. `shown` is what Flower shows as the task's arguments.
+    If the block ends early, the message is given back and not lost: a stop or a broker that went away puts it back at
+    once; a failure tells the coordinator why and offers it again in a few seconds. When another worker holds the lease,
+    a new message is sent for later: acknowledging this one could take away the holder's protection, as a redelivered
+    message keeps its delivery tag. `shown` is what Flower shows as the task's arguments.
     """
     runtime: Runtime = task.app.lookalike
     owner = task.request.hostname
@@ -48,7 +48,7 @@ def leased(task: Task, job: str, what: int | str, shown: str) -> Iterator[Lease]
     try:
         taken = lease.acquire()
     except CONNECTION_ERRORS as error:
-        end_if_refused(task.app, error)  # Or the message would come and go here without end.
+        end_if_refused(task.app, error)  # Otherwise the message would come and go here without end.
         _give_back(f"{shown}: the broker does not answer ({error}).")
     if not taken:
         log.info("%s: another worker holds it; asking again later.", shown)
@@ -88,7 +88,8 @@ def _give_back(reason: str) -> NoReturn:
 
 def _offer_again(task: Task, seconds: float, shown: str) -> NoReturn:
     try:
-        # As often as it takes: the tasks are declared with max_retries=None, as None given here means the default of 3.
+        # It retries without limit: the tasks are declared with max_retries=None, as None given here means the default
+        # of 3.
         retry = task.retry(countdown=seconds, argsrepr=shown, throw=False)
     except CONNECTION_ERRORS as error:
         _give_back(f"{shown}: the broker does not answer ({error}).")
@@ -104,9 +105,9 @@ def received(from_json: Callable[[dict[str, Any]], Message], table: dict[str, An
 
 
 def refuse(error: MessageError) -> NoReturn:
-    """Drop a message that can't be meant for this version, loudly and for good.
+    """Log and drop a message that this version can't accept.
 
-    Whoever coordinates the job that it names is told too, or would send it for ever without saying why.
+    The coordinator of the job that it names is told too, or it would send the message for ever without saying why.
     """
     request = current_task.request
     job = _named_job(request.args)
@@ -117,7 +118,7 @@ def refuse(error: MessageError) -> NoReturn:
 
 
 def _named_job(arguments: Any) -> str | None:
-    """What the job in the arguments of a task, of whatever version, is known as; None when no valid one is named."""
+    """The name in the lease keys of the job in a task's arguments, of any version; None when no valid job is named."""
     try:
         identity = arguments[0].get("identity")
         return known_as(check_job_id(arguments[0]["job"]), identity if is_identity(identity) else None)
@@ -129,7 +130,7 @@ def _named_job(arguments: Any) -> str | None:
 def progress_events(task: Task) -> Iterator[Callable[[object], None]]:
     """Yield a function that shows a text as the task's live result in Flower, at no cost to the task."""
     app, hostname = task.app, task.request.hostname
-    # Name and arguments go along: a Flower that was started later has not seen them.
+    # The event carries name and arguments: a Flower that was started later has not seen them.
     known = {"uuid": task.request.id, "name": task.name, "args": str(task.request.argsrepr or "")}
 
     def send(text: str) -> Any:

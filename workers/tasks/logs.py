@@ -1,7 +1,8 @@
-"""How a worker logs: a line an event, a sentence for what is expected to fail, no secret, no hostile body.
+"""Make a worker log one line for each event and a sentence for each expected failure, without secrets or message
+bodies.
 
-A traceback stays for what nobody expected. Celery and kombu write one, or pages, also for a broker that went away or a
-message that they can't read.
+Tracebacks stay for unexpected errors. Celery and kombu write tracebacks, or pages, also for a broker that went away or
+a message that they can't read.
 """
 
 import logging
@@ -21,7 +22,7 @@ from shared.processes.outage import Outage
 
 _LIBRARIES = ("celery", "kombu", "amqp")
 _UNREADABLE = (ContentDisallowed, DecodeError, InvalidTaskError)
-# Long texts of Celery, each by its beginning, and what a line says instead; {0} is the first of its arguments.
+# Long texts of Celery, each by its beginning, and the line instead; {0} is the first of its arguments.
 _SENTENCES = {
     consumer.UNKNOWN_TASK_ERROR: "Refused a message: it asks for an unknown task.",
     consumer.UNKNOWN_FORMAT: "Refused a message: it is not of the form that Celery sends.",
@@ -30,7 +31,7 @@ _SENTENCES = {
     "Cannot process event on channel %r: %s": "Refused a message on the channel {0}: it is no JSON.",
 }
 _LOST = (consumer.CONNECTION_RETRY, consumer.CONNECTION_ERROR)
-# What Celery warns of, with the whole traceback, when it can't store a result.
+# Celery's warning, with the whole traceback, when it can't store a result.
 _UNSENT = re.compile(
     r"Exception raised outside body: (.*(?:ConnectionError|TimeoutError|OperationalError|OutOfMemoryError).*?):?\n"
 )
@@ -41,7 +42,9 @@ broker_outage = Outage(logging.getLogger("lookalike.worker"), "The broker does n
 
 
 class OneLine(logging.Filter):
-    """Turns each record into what a worker's log should hold; goes on a handler, so that all loggers pass it."""
+    """Turns each record into the line for a worker's log; it is put on a handler, so that all loggers pass through
+    it.
+    """
 
     def __init__(self, broker_url: str | None) -> None:
         super().__init__()
@@ -52,7 +55,7 @@ class OneLine(logging.Filter):
             return False
         text = record.getMessage()
         if record.name == "py.warnings":
-            # At each lost connection Celery tells of a setting that another version will have.
+            # At each lost connection Celery warns of a setting of a later version.
             if "CPendingDeprecationWarning" in text:
                 return False
             if lost := _UNSENT.search(text):
@@ -65,19 +68,19 @@ class OneLine(logging.Filter):
         return True
 
     def _of_library(self, record: logging.LogRecord) -> bool:
-        """Shorten what Celery or kombu has to say; False when it is said elsewhere or before."""
+        """Shorten a record of Celery or kombu; False when it is logged elsewhere or was logged before."""
         error = record.exc_info[1] if record.exc_info else None
         first = record.args[0] if isinstance(record.args, tuple) and record.args else ""
         if record.msg in _LOST or first in _LOST:
             broker_outage.began(bounded(record.args[1] if isinstance(record.args, tuple) else ""))
             return False
         if isinstance(error, CONNECTION_ERRORS) and str(record.msg).startswith("Error in timer"):
-            return False  # A sweep that kombu does every second; whoever needs its result says that it fails.
+            return False  # kombu sweeps every second; the code that needs the result reports its failure.
         if record.msg in _SENTENCES:
             record.msg, record.args = "%s", (_SENTENCES[record.msg].format(bounded(first)),)
             record.exc_info = record.exc_text = None
         if isinstance(record.args, dict):
-            if record.args.get("description") == "rejected":  # Whoever rejects a message has said why.
+            if record.args.get("description") == "rejected":  # The code that rejected the message has said why.
                 return False
             if "name" in record.args and "args" in record.args:  # Received, succeeded, failed: of which partition?
                 record.msg, record.args = "%s", (f"{bounded(record.args['args'])}: {record.getMessage()}",)
@@ -87,13 +90,13 @@ class OneLine(logging.Filter):
 
     def hidden(self, text: str) -> str:
         for secret in self._secrets:
-            # The scheme of an address is none, though it may read the same.
+            # The scheme of an address is not a secret, though it may read the same.
             text = re.sub(rf"{re.escape(secret)}(?![a-z+]*://)", "**", text)
         return _URL_SECRETS.sub(r"\1**@", text)
 
 
 def secrets_of(url: str | None) -> list[str]:
-    """What of a broker's URL must not be read anywhere: user, password, each option's value; as typed and decoded.
+    """The secrets of a broker's URL: user, password, each option's value; as typed and decoded.
 
     Texts of up to three characters are left out: hiding them would garble every line.
     """
@@ -116,13 +119,13 @@ def _escaped(sign: str) -> str:
 
 
 def bounded(value: object) -> str:
-    """A foreign value as a line may quote it."""
+    """A foreign value, shortened for quoting in a line."""
     text = one_line(str(value))
     return text if len(text) <= _MOST else f"{text[:_MOST]} …"
 
 
 class BrokerSeen(bootsteps.StartStopStep):  # type: ignore[misc]
-    """Says that the broker is back, and keeps its user out of what Flower shows of a worker."""
+    """Logs that the broker is back, and hides its user from Flower's page of a worker."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
@@ -148,7 +151,7 @@ def install(broker_url: str | None) -> None:
         for handler in logger.handlers:
             handler.addFilter(line)
 
-    # What `celery inspect conf` and Flower show of a worker: Celery hides the password in an address, not the user.
+    # `celery inspect conf` and Flower show this of a worker: Celery hides the password in an address, not the user.
     shown = Panel.data["conf"]
     Panel.data["conf"] = lambda state, **options: _without_users(shown(state, **options))
     for signal in (signals.after_setup_logger, signals.after_setup_task_logger):

@@ -1,4 +1,4 @@
-"""The merge role: a thin Celery task around the stage `build.merge`."""
+"""Define the task of the merge role, thin around the stage `build.merge`."""
 
 from typing import Any
 

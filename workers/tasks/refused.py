@@ -1,4 +1,4 @@
-"""A worker that its broker refuses for good, as a user that loses a permission, ends; it does not ask for ever."""
+"""End a worker that its broker refuses for good, such as after a lost permission, instead of asking for ever."""
 
 import logging
 import os
@@ -14,13 +14,14 @@ from shared.broker.refusals import permanent
 
 log = logging.getLogger("lookalike.worker")
 
-# What a task needs for its batch; Celery then waits for the broker, to which it would say that it goes.
+# The time that a task needs for its batch; after that Celery would wait for the broker, to tell it that the worker
+# leaves.
 _END_SECONDS = 20.0
 _STATUS = 1
 
 
 def end_if_refused(app: Celery, error: BaseException | None) -> None:
-    """Have this worker end with status 1, and say why, where `error` is one that no waiting will change.
+    """End this worker with status 1, and say why, if `error` is one that waiting will not change.
 
     Tasks stop after their batch: what is committed stays, and their messages come back to other workers.
     """
@@ -36,7 +37,7 @@ def end_if_refused(app: Celery, error: BaseException | None) -> None:
 
 
 class Consumer(consumer.Consumer):  # type: ignore[misc]
-    """Celery's consumer, which connects anew after any error, also one that comes again at each try."""
+    """Celery's consumer, which reconnects after any error, also after one that repeats at each try."""
 
     def ensure_connected(self, conn: Any) -> Any:
         connecting = conn.ensure_connection

@@ -1,4 +1,4 @@
-"""What every worker process holds, whatever its role: its settings, its stop flag, its line to Redis."""
+"""Hold what every worker process needs: settings, stop flag, connection to Redis."""
 
 import logging
 import os
@@ -24,7 +24,7 @@ ORPHAN_GRACE_SECONDS = 15.0
 
 
 class Runtime:
-    """One a process; made by workers/app.py, handed to the tasks through the Celery app."""
+    """One for each process; workers/app.py creates it, and tasks get it through the Celery app."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -35,7 +35,7 @@ class Runtime:
 
     @property
     def client(self) -> redis.Redis:
-        """This process's own connection to Redis, made at first use; a broker that hangs is not waited for."""
+        """This process's own connection to Redis, made at first use; it does not wait for a broker that hangs."""
         with self._lock:
             if self._client is None:
                 self._client = connect(self.settings, wait_seconds(self.settings.lease_seconds))
@@ -66,7 +66,7 @@ class Runtime:
 
     @property
     def decode_threads(self) -> int:
-        """How many threads decode the images whose copies are altered."""
+        """How many threads decode the images for altered copies."""
         return self.settings.decode_threads or os.cpu_count() or 1
 
 
@@ -120,4 +120,4 @@ class LatestEvent:
     def close(self) -> None:
         """Stop sending: an event after the task's end would overwrite its result in Flower."""
         self._stop.set()
-        self._thread.join(timeout=0.5)  # What is on its way to a broker that hangs is not waited for.
+        self._thread.join(timeout=0.5)  # This does not wait for an event on its way to a broker that hangs.

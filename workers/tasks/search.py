@@ -1,4 +1,4 @@
-"""The query role: a thin Celery task around `answer.Answerer`."""
+"""Define the task of the query role, thin around `answer.Answerer`."""
 
 import logging
 import threading
@@ -24,10 +24,11 @@ _making = threading.Lock()
 def search(task: Task, table: dict[str, Any]) -> dict[str, Any]:
     """Answer the queries of one message; an error travels in the reply, as its kind and its sentence.
 
-    A message that means another job of that name is answered with AnotherJob: whether another worker of the queue has
-    the right one, nobody here knows.
+    A message that means another job of that name is answered with AnotherJob: this worker can't know whether another
+    worker of the queue has the right one.
 
-    Acknowledged at once, unlike the other tasks: by the time a dead worker's query came back, nobody waits for it.
+    It is acknowledged at once, unlike the other tasks: by the time a dead worker's query came back, no client would
+    wait for it.
     """
     runtime: Runtime = task.app.lookalike
     try:
@@ -45,13 +46,16 @@ def search(task: Task, table: dict[str, Any]) -> dict[str, Any]:
 
 
 def _queries_in(table: Any, most: int) -> int:
-    """How many answers a refused message gets: one for each query of a client, one for what no client sends."""
+    """How many answers a refused message gets: one for each query of a client, one for a message that no client
+    sends.
+    """
     queries = table.get("queries") if isinstance(table, dict) else None
     return len(queries) if isinstance(queries, list) and 0 < len(queries) <= most else 1
 
 
 def _the_answerer(runtime: Runtime) -> "Answerer":
-    # Imported here: FAISS and OpenCV are for the process that answers, not for each that knows the task's name.
+    # The import is here because only the process that answers needs FAISS and OpenCV, not each that knows the task's
+    # name.
     from workers.search.answer import Answerer
 
     global _answerer

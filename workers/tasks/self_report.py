@@ -1,4 +1,4 @@
-"""What a worker tells of itself when it is asked: its clock, its queues, its version and its timeouts."""
+"""Report a worker's clock, queues, version and timeouts when it is asked."""
 
 import time
 from importlib.metadata import version
@@ -11,7 +11,9 @@ from shared.messages.tasks import SELF_REPORT
 
 @inspect_command(name=SELF_REPORT, default_timeout=1.0)
 def self_report(state: Any, **_: Any) -> dict[str, Any]:
-    """`time` in seconds since 1970 by this machine's clock, and what has to be the same, or is to be known, of all."""
+    """`time` in seconds since 1970 by this machine's clock, and facts that must be the same in all workers or are of
+    interest.
+    """
     settings = state.app.lookalike.settings
     consumer = state.consumer.task_consumer
     return {

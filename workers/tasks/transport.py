@@ -1,6 +1,6 @@
-"""The door of a worker: each message is looked at as it comes out of Redis, before kombu and Celery believe it.
+"""Check each message as it comes out of Redis, before kombu and Celery read it, and drop invalid ones.
 
-Both take what lies in a queue for what a producer of theirs has put there. A list entry that is no JSON, or a header of
+Both trust that everything in a queue comes from one of their producers. A list entry that is no JSON, or a header of
 another type, raises in the middle of the consumer, and either ends the worker or comes back to end the next one.
 """
 
@@ -24,7 +24,8 @@ _SMALL_BODY = 16_384
 _TEXT = 2_000
 _ID = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 _LONGEST_WAIT = timedelta(days=1)
-# What base64 of JSON of base64 makes of a byte; the bytes of a long vector; room for the rest of a message.
+# How many characters base64 of JSON of base64 makes of a byte; the bytes of a long vector; space for the rest of a
+# message.
 _PER_BYTE, _VECTOR, _ROOM = 16 / 9, 8_192, 1 << 20
 
 # Every header that Celery 5 sends; a header that is not here is left out before Celery sees it.
@@ -114,17 +115,17 @@ def _is_soon(value: Any) -> bool:
 
 
 def _bounded(value: Any) -> str:
-    """A value as a log line may show it: short, and without control characters, as `repr` escapes them."""
+    """A value for a log line: short, and without control characters, as `repr` escapes them."""
     text = repr(value[:200]) if isinstance(value, str) else repr(value)
     return text if len(text) <= 80 else f"{text[:80]} …"
 
 
 class _Message(Message):
-    """A message; one for a task holds one argument and nothing more: none here has keywords, callbacks or a chain."""
+    """A message; one for a task holds only one argument: no task here has keywords, callbacks or a chain."""
 
     def _decode(self) -> Any:
         body = super()._decode()  # type: ignore[no-untyped-call]
-        if "task" not in self.headers:  # An event, or what `celery inspect` asks.
+        if "task" not in self.headers:  # This is an event, or a question of `celery inspect`.
             return body
         try:
             (argument,), keywords, embedded = body
@@ -137,10 +138,10 @@ class _Message(Message):
 
 
 class _QoS(redis.QoS):
-    """What a worker holds unacknowledged."""
+    """The messages that a worker holds unacknowledged."""
 
     def restore_unacked_once(self, stderr: Any = None) -> None:
-        """Give back what is held, as a channel does when it closes; over a lost connection nothing can be.
+        """Give back the held messages, as a channel does when it closes; over a lost connection that is impossible.
 
         kombu then asks the closed connection for its address, and ends the worker by the AttributeError. What is not
         given back here comes back after its visibility timeout.
@@ -162,7 +163,7 @@ class _Channel(redis.Channel):
         self.handlers = {kind: self._surviving(read) for kind, read in self.handlers.items()}
 
     def _surviving(self, read: Any) -> Any:
-        # A KeyError counts as a lost connection to kombu, which makes a new one; so it is for what it means by it.
+        # kombu takes a KeyError for a lost connection and makes a new one; it stays so for the errors that kombu means.
         known = (Empty, *redis.Transport.connection_errors, *redis.Transport.channel_errors)
 
         def surviving(**options: Any) -> Any:
@@ -203,14 +204,14 @@ class _Transport(redis.Transport):
                 self._drop(message["properties"]["delivery_tag"])
 
     def _drop(self, tag: str) -> None:
-        """Take a message that was handed out already out of the unacknowledged ones, or it would come back."""
+        """Remove a message that was already handed out from the unacknowledged ones, or it would come back."""
         for channel in self.channels:
             if tag in channel.qos._delivered:
                 channel.basic_reject(tag, requeue=False)
 
 
 class GuardedConnection(QuietConnection):
-    """A connection of a worker to the broker, with the door in it."""
+    """A worker's connection to the broker that uses the transport with the check."""
 
     def get_transport_cls(self) -> type[_Transport]:
         return _Transport

@@ -1,1 +1,1 @@
-"""Embeddings of a job by row, and the exact similarity between them."""
+"""Read the embeddings of a job by row, and compute the exact similarity between them."""

@@ -1,4 +1,4 @@
-"""The sealed embeddings of a job as one array by row, and the image of each row, mapped and never copied as a whole."""
+"""Map the sealed embeddings of a job as one array by row, and the image of each row, without copying the whole."""
 
 import mmap
 import resource
@@ -22,21 +22,21 @@ Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 
 BLOCK_ROWS: Final = 8_192
-"""Rows that a stage holds as float32 at once: 59 MB at 1,792 dimensions."""
+"""How many rows a stage holds as float32 at once: 59 MB at 1,792 dimensions."""
 
 # A warm row of 1,792 dimensions is copied in half a microsecond, a cold one in 40 and more.
 _WARM_SECONDS = 5e-6
 _CALL_SECONDS = 100e-6
 _PAGE = mmap.ALLOCATIONGRANULARITY
-# madvise and its advice differ between systems; where there is none, the mapping works without it.
+# madvise and its advice differ between systems; without it, the mapping still works.
 _ADVISES = hasattr(mmap.mmap, "madvise") and hasattr(mmap, "MADV_WILLNEED") and hasattr(mmap, "MADV_RANDOM")
 
 
 class StoredEmbeddings:
     """The sealed embeddings of a job: float16 [N, d], row numbers from 0 in the order of the image ids.
 
-    `ids` is int64 [N], ascending, with gaps where images failed. Nothing but the ids is held in memory; several
-    threads may read at once.
+    `ids` is int64 [N], ascending, with gaps where images failed. Only the ids are held in memory; several threads may
+    read at once.
     """
 
     def __init__(self, parts: Sequence[np.ndarray], ids: Rows, dim: int, mapped_from: JobFiles | None = None) -> None:
@@ -110,19 +110,22 @@ class StoredEmbeddings:
         return self._places.rows(numbers, rows - self._starts[numbers])
 
     def gathered(self, rows: Rows) -> Half:
-        """As `rows`, read all at once while the disk is felt, so that cold rows are waited for once and not each."""
+        """As `rows`, but reads all at once while the disk is slow, so as to wait once for cold rows and not for
+        each.
+        """
         cold, waits, started = self._cold, _waits(), time.perf_counter()
-        # Asking for each row ahead costs as much as reading it warm.
+        # To ask for each row ahead costs as much as reading it warm.
         if cold:
             self._prefetch(np.sort(rows))
         found = self.rows(rows)
         slow = time.perf_counter() - started > _CALL_SECONDS + _WARM_SECONDS * len(rows)
-        # Warm rows are slow, too, where others use the processor. What was asked for ahead is waited for uncounted.
+        # Warm rows are slow too if others use the processor. The wait for rows that were asked for ahead does not
+        # count.
         self._cold = slow and (cold or _waits() != waits)
         return found
 
     def _by_part(self, ascending: Rows) -> Iterator[tuple[int, slice]]:
-        """Which of the ascending row numbers lie in which partition."""
+        """Which of the ascending row numbers are in which partition."""
         bounds = np.searchsorted(ascending, self._starts).tolist()
         for number, (start, stop) in enumerate(pairwise(bounds)):
             if start < stop:
@@ -131,7 +134,7 @@ class StoredEmbeddings:
     def cosines(self, rows: Rows, query: Floats) -> Floats:
         """Cosine similarity, float32 [n], of `query` (float32 [d], length 1) and each of the given rows.
 
-        Equal embeddings get equal values whatever stands around them, so that ties stay ties.
+        Equal embeddings get equal values whatever rows are around them, so that ties stay ties.
         """
         return cosines(self.gathered(rows), query)
 
@@ -148,21 +151,21 @@ class StoredEmbeddings:
                 self._advise(number, start, stop, "MADV_DONTNEED")
 
     def only(self, rows: Rows) -> "StoredEmbeddings":
-        """Some of the rows (int64, ascending) as if there were no others; blocks of them are read together."""
+        """Some of the rows (int64, ascending) as if there were no others; their blocks are read together."""
         return _SomeEmbeddings(self, rows)
 
     def expect_scattered_reads(self) -> None:
-        """Tell the system that rows will be read here and there: reading ahead would fetch 100 times what is used."""
+        """Tell the system that reads are scattered: reading ahead would fetch 100 times what is used."""
         for number, part in enumerate(self._parts):
             self._advise(number, 0, len(part), "MADV_RANDOM")
 
     def release(self) -> None:
-        """Let go of the pages that were read so far: they stay in the system's cache, but count for this process."""
+        """Drop the pages that were read so far: they would count for this process, and stay in the system's cache."""
         for number, part in enumerate(self._parts):
             self._advise(number, 0, len(part), "MADV_DONTNEED")
 
     def _prefetch(self, ascending: Rows) -> None:
-        """Have the system read these rows all at once, so that a query on a cold disk waits once and not per row."""
+        """Let the system read these rows all at once, so that a query on a cold disk waits once and not per row."""
         for number, some in self._by_part(ascending):
             for row in (ascending[some] - self._starts[number]).tolist():
                 self._advise(number, row, row + 1, "MADV_WILLNEED")
@@ -180,7 +183,7 @@ class StoredEmbeddings:
 def cosines(rows: Half, query: Floats) -> Floats:
     """Cosine similarity, float32 [n], of `query` (float32 [d], length 1) and each of `rows`, float16 [n, d].
 
-    Equal rows get equal values whatever stands around them.
+    Equal rows get equal values whatever rows are around them.
     """
     vectors = widen(rows)
     # einsum sums each row by itself in one order; a matrix product sums a row by its place in a tile.
@@ -190,15 +193,16 @@ def cosines(rows: Half, query: Floats) -> Floats:
 
 
 def _waits() -> float:
-    """How often this thread has waited for the disk to give it a mapped page; never the same twice where the system
-    does not say."""
+    """How often this thread has waited for the disk to give it a mapped page; never the same twice if the system does
+    not say.
+    """
     if not hasattr(resource, "RUSAGE_THREAD"):
         return time.perf_counter()
     return resource.getrusage(resource.RUSAGE_THREAD).ru_majflt
 
 
 class _SomeEmbeddings(StoredEmbeddings):
-    """Some rows of stored embeddings, numbered from 0 anew."""
+    """Some rows of stored embeddings, renumbered from 0."""
 
     def __init__(self, stored: StoredEmbeddings, rows: Rows) -> None:
         super().__init__([], stored.ids[rows], stored.dim)

@@ -1,4 +1,4 @@
-"""Exact search: the nearest of all embeddings to each query, by cosine, without an index."""
+"""Find the nearest of all embeddings to each query, by cosine, without an index."""
 
 from typing import Final, NamedTuple
 
@@ -11,7 +11,8 @@ TIE: Final = 1e-6
 """Cosine similarities closer than this are one value: float32 sums of the same numbers differ by as much."""
 
 
-# Kept beyond k while the blocks pass: a matrix product gives equal embeddings values that differ in the last bits.
+# How many are kept beyond k while the blocks pass: a matrix product gives equal embeddings values that differ in the
+# last bits.
 _SLACK = 32
 
 
@@ -21,7 +22,7 @@ _NOTHING = -2.0  # Below every cosine.
 class Neighbours(NamedTuple):
     """The images nearest to each query: ids int64 [q, k] and cosine similarities float32 [q, k], best first.
 
-    Where fewer than k were found, the rest of the row is id -1 with similarity -inf.
+    If fewer than k were found, the rest of the row is id -1 with similarity -inf.
     """
 
     ids: Rows
@@ -42,7 +43,7 @@ def exact_search(stored: StoredEmbeddings, queries: Floats, k: int) -> Neighbour
         block = widen(half)
         similarities = queries @ block.T
         similarities /= np.sqrt(np.einsum("ij,ij->i", block, block))
-        # Rows come in the order of ids, so a later equal need not be looked at. Most blocks change few queries.
+        # Rows come in the order of ids, so a later equal one need not be compared. Most blocks change few queries.
         for number in np.flatnonzero(similarities.max(axis=1) > best[:, -1]):
             better = np.flatnonzero(similarities[number] > best[number, -1])
             values = np.concatenate([best[number], similarities[number, better]])
@@ -53,13 +54,13 @@ def exact_search(stored: StoredEmbeddings, queries: Floats, k: int) -> Neighbour
 
 
 def _foremost(values: Floats, rows: Rows, k: int) -> Rows:
-    """The order of `values`, highest first, in which all that tie with the k-th are ordered by row."""
+    """The order of `values`, highest first; all that tie with the k-th are ordered by row."""
     kth = values[np.lexsort((rows, -values))[k - 1]]
     return np.lexsort((rows, -np.where(np.abs(values - kth) <= TIE, kth, values)))
 
 
 def _settled(stored: StoredEmbeddings, queries: Floats, rows: Rows, k: int) -> Neighbours:
-    """The first k of `rows`, ordered by the similarity that every answer is given with."""
+    """The first k of `rows`, ordered by the exact similarity that answers give."""
     ids = np.empty((len(queries), k), dtype=np.int64)
     similarities = np.empty((len(queries), k), dtype=np.float32)
     for number, query in enumerate(queries):

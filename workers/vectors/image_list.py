@@ -1,4 +1,4 @@
-"""The images of a build: which image each row of the embeddings is."""
+"""Read and write the list of the images of a build: the image of each row of the embeddings."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -46,7 +46,7 @@ class Images:
             ) from None
 
     def paths(self, rows: Rows) -> list[str]:
-        """Where the images of the given rows lie now, int64 [n]."""
+        """Where the images of the given rows are now, int64 [n]."""
         numbers = np.searchsorted(self._starts, rows, side="right") - 1
         places = zip(numbers.tolist(), (rows - self._starts[numbers]).tolist(), strict=True)
         return [self._moved.now(self._paths[number][place].as_py()) for number, place in places]

@@ -1,4 +1,4 @@
-"""The exact rerank: which of some candidates are the most similar, screened in SIMD and settled in full precision."""
+"""Rerank candidates exactly: screen them in SIMD, and order the best in full precision."""
 
 import functools
 from typing import Any, Final
@@ -10,23 +10,23 @@ from workers.vectors.embeddings import BLOCK_ROWS, Floats, Half, Rows, StoredEmb
 
 try:
     import numkong
-except Exception:  # Missing, or a wheel that this machine can't load.
+except Exception:  # It is missing, or this machine can't load the wheel.
     numkong = None  # type: ignore[assignment, unused-ignore]
 
 _ERROR: Final = 7e-4
 """How far a screened cosine may be off: 2**-11 for a query that is rounded to float16, 2**-25 for each of its values
 that is too small for that, and a margin for the sums."""
 
-# What the sums alone may be off, as it is looked at once for each dimension; measured: 1e-6.
+# How far the sums alone may be off, which is checked once for each dimension; measured: 1e-6.
 _SUM_ERROR: Final = 1e-4
-# Fewer rows than this beyond k are settled at once: screening them would cost as much.
+# Fewer rows than this beyond k are compared in full at once: screening them would cost as much.
 _WORTH: Final = 32
 
 
 def nearest(stored: StoredEmbeddings, rows: Rows, query: Floats, k: int) -> tuple[Rows, Floats]:
     """The best k of `rows`, int64 [n], and their cosine similarities to `query` (float32 [d], length 1).
 
-    Best first, ties by row; all of the rows where there are fewer than k. Similarities and order are those of
+    Best first, ties by row; all of the rows if there are fewer than k. Similarities and order are those of
     `StoredEmbeddings.cosines`: screening only leaves out rows that can't be among the k.
     """
     if len(rows) <= k + _WORTH or not _screens(stored.dim):
@@ -38,8 +38,8 @@ def nearest(stored: StoredEmbeddings, rows: Rows, query: Floats, k: int) -> tupl
         block = stored.gathered(rows[start : start + BLOCK_ROWS])
         screened[start : start + len(block)] = simd_cosines(block, half)
     kth = np.partition(screened, len(rows) - k)[len(rows) - k]
-    # The k best by the screen are no worse than kth - error, so whatever is below kth - 2 * error is not one of
-    # the k. Asked the other way round, so that NaN is never left out.
+    # The k best by the screen are no worse than kth - error, so a row below kth - 2 * error is not one of the k. The
+    # comparison is negated, so that NaN is never left out.
     near = np.flatnonzero(~(screened < kth - 2 * _ERROR))
     settled = cosines(block[near], query) if len(block) == len(rows) else stored.cosines(rows[near], query)
     return _first(rows[near], settled, k)
@@ -57,10 +57,11 @@ def simd_cosines(rows: Half, query: Half) -> Any:
 
 @functools.cache
 def _screens(dim: int) -> bool:
-    """Whether the SIMD routine that this machine chose is there, and exact enough at this dimension."""
+    """Whether this machine has the SIMD routine, and it is exact enough at this dimension."""
     if numkong is None:
         return False
-    # One sign, so that sums grow and nothing cancels; half of the values so small that float16 has them subnormal.
+    # All values have one sign, so that sums grow and nothing cancels; half are so small that float16 has them
+    # subnormal.
     values = np.random.default_rng(dim).random((64, dim)) + 0.01
     values[:, ::2] *= 1e-4
     unit = values / np.linalg.norm(values, axis=1, keepdims=True)
@@ -71,5 +72,5 @@ def _screens(dim: int) -> bool:
         return False
     wide = widen(rows).astype(np.float64)
     wide /= np.linalg.norm(wide, axis=1, keepdims=True)
-    # Asked this way round, NaN says no.
+    # With this comparison, NaN gives False.
     return bool(np.abs(found - wide @ wide[0]).max() < _SUM_ERROR)

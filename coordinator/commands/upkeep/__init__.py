@@ -1,1 +1,1 @@
-"""The commands that look after a job that is there: verify, repair, rollback, retry."""
+"""The commands that maintain an existing job: verify, repair, rollback, retry."""

@@ -1,4 +1,4 @@
-"""The commands that look after a job directory: `lookalike verify`, `lookalike repair` and `lookalike rollback`."""
+"""The commands `lookalike verify`, `lookalike repair` and `lookalike rollback`, which maintain a job directory."""
 
 from typing import Annotated
 
@@ -18,7 +18,7 @@ from shared.job.manifest import maker_of
 
 
 def verify(job: Job, as_json: Json = False) -> None:
-    """Check every file of JOB against its checksums, and say in a sentence each what is wrong; nothing is changed."""
+    """Check every file of JOB against its checksums, and name each problem in a sentence; nothing is changed."""
     directory, checked = JobDir.at(job), Checked()
     found = []
     with terminal.checking(checked) as say:
@@ -39,7 +39,7 @@ def repair(
     job: Job,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")] = False,
 ) -> None:
-    """Take back what is damaged in JOB and remove what killed processes left; the next `index` does it again."""
+    """Remove what is damaged in JOB and what killed processes left; the next `index` does that work again."""
     directory, checked = JobDir.at(job), Checked()
     mended = left = bad = 0
     with terminal.checking(checked) as say:
@@ -62,7 +62,7 @@ def rollback(
         typer.Argument(metavar="BUILD", help="Which to promote, such as 0001-ab12cd34; left out: the one before."),
     ] = None,
 ) -> None:
-    """Promote an earlier build of JOB's index; or forget an index that was asked for, built and found worse."""
+    """Promote an earlier build of JOB's index, or forget an index that was asked for, built and found worse."""
     directory = JobDir.at(job)
     done = rolled_back(directory, build)
     now = done.now

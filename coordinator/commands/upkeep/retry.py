@@ -1,4 +1,4 @@
-"""The command `lookalike retry`: failed images of a job are tried again, and what came of it is said."""
+"""The command `lookalike retry`: try failed images of a job again, and say what came of it."""
 
 from typing import Annotated
 

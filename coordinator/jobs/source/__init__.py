@@ -1,1 +1,1 @@
-"""What became of a job's source since it was listed: archives, files that came, went, moved."""
+"""What changed in a job's source since it was listed: archives, and files that were added, removed or moved."""

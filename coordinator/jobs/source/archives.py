@@ -1,8 +1,8 @@
-"""The archives of a source while it is listed: what each of them is, for the job to know them by."""
+"""Record what each archive of a source is while it is listed, so that the job can recognise it later."""
 
 from collections.abc import Iterator
 
-from coordinator.sources.listing import Listed
+from coordinator.sources.listing import ListedImage
 from shared.errors import SourceError
 from shared.images.paths import is_url, split_member
 from shared.job.directory import JobDir
@@ -10,16 +10,17 @@ from shared.job.source.files import FileState, state_of, write_source_files
 
 
 class ListedArchives:
-    """Learns what the archives are whose images go by; a list may name images of many, in any order."""
+    """Records the archives of the images that pass; a list may name images of many, in any order."""
 
     def __init__(self) -> None:
         self._states: dict[str, FileState | None] = {}
 
-    def seen(self, images: Iterator[Listed]) -> Iterator[Listed]:
-        """Yield `images` unchanged while their archives are looked at, each when its first image goes by."""
+    def seen(self, images: Iterator[ListedImage]) -> Iterator[ListedImage]:
+        """Yield `images` unchanged, and look at each archive when its first image passes."""
         last = ""
         for image in images:
-            # Most come from the archive of the one before, and comparing is many times as fast as taking apart.
+            # Most images come from the archive of the one before, and comparing is many times as fast as splitting the
+            # path.
             if "::" in image.path and not (last and image.path.startswith(last)):
                 inside = split_member(image.path)
                 if inside is not None:
@@ -29,9 +30,9 @@ class ListedArchives:
             yield image
 
     def write(self, job: JobDir) -> None:
-        """Write what they were into the job, if there were any.
+        """Write the facts about the archives into the job, if there were any.
 
-        Raises SourceError when one has changed since it was looked at: what lies where in it is not known then.
+        Raises SourceError when one has changed since it was looked at: then the places in it are not known.
         """
         states = {archive: state for archive, state in self._states.items() if state is not None}
         for archive, state in states.items():

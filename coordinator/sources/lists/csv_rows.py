@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Any
 
 from coordinator.sources.choosing import IMAGE_SUFFIXES
-from coordinator.sources.listing import Listed
+from coordinator.sources.listing import ListedImage
 from coordinator.sources.lists.path_column import PATH_NAMES, path_column
 from coordinator.sources.lists.places import beside_source, placed
 from coordinator.sources.lists.text import LINE_BYTES, separator, text_of_list
@@ -19,7 +19,7 @@ from shared.images.location import opened
 from shared.images.paths import is_url, split_member, to_os_path
 
 
-def rows_of_csv(source: str, left_out: Counter[str]) -> Iterator[Listed]:
+def rows_of_csv(source: str, left_out: Counter[str]) -> Iterator[ListedImage]:
     """The rows of a CSV file: one column holds the paths, the others what else is known.
 
     Commas, semicolons, tabs or bars separate its columns, as its header says; one column of paths needs no header.
@@ -38,7 +38,7 @@ def rows_of_csv(source: str, left_out: Counter[str]) -> Iterator[Listed]:
             number = reader.line_num
             bare = len(header) == 1 and _is_path(header[0], place)  # One column of paths, which begins without a name.
             if bare:
-                yield Listed(placed(source, number, header[0], place))
+                yield ListedImage(placed(source, number, header[0], place))
             header = [_clean(name) for name in header]
             require_distinct(source, header)
             at = header.index(_column_of_csv(source, header, place))
@@ -61,7 +61,7 @@ def rows_of_csv(source: str, left_out: Counter[str]) -> Iterator[Listed]:
                 only = False
                 known = {name: _value(field) for name, field in zip(header, row, strict=False)}
                 del known[header[at]]
-                yield Listed(placed(source, number, row[at], place), known=known)
+                yield ListedImage(placed(source, number, row[at], place), known=known)
         except csv.Error as error:
             # A quote that nothing closes shows where the file ends: the row begins behind the last one.
             raise SourceError(f"Line {number + 1} of {source} can't be read as CSV ({error}).") from None

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Final
 
-from coordinator.sources.listing import Listed
+from coordinator.sources.listing import ListedImage
 from coordinator.sources.lists.path_column import path_column
 from coordinator.sources.lists.places import beside_source, placed
 from coordinator.sources.lists.text import text_of_list
@@ -16,7 +16,7 @@ from shared.images.location import opened
 _OBJECT_CHARACTERS: Final = 1 << 20
 
 
-def rows_of_jsonl(source: str, left_out: Counter[str]) -> Iterator[Listed]:
+def rows_of_jsonl(source: str, left_out: Counter[str]) -> Iterator[ListedImage]:
     """The rows of a file with a JSON object in each line: one key holds the paths, the others what else is known.
 
     Raises SourceError when a line is no object, or the first one names no path.
@@ -42,6 +42,6 @@ def rows_of_jsonl(source: str, left_out: Counter[str]) -> Iterator[Listed]:
                     continue
                 if not isinstance(path, str):
                     raise SourceError(f"Line {number} of {source} has {path!r:.80} as {column!r}; expected a path.")
-                yield Listed(placed(source, number, path, place), known=known)
+                yield ListedImage(placed(source, number, path, place), known=known)
         except UnicodeDecodeError as error:
             raise SourceError(f"{source} is no {error.encoding}, as its first bytes say: save it as UTF-8.") from None

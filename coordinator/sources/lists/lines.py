@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import IO, BinaryIO, Final
 
-from coordinator.sources.listing import Listed
+from coordinator.sources.listing import ListedImage
 from coordinator.sources.lists.places import beside_source
 from coordinator.sources.lists.text import LINE_BYTES, utf8_lines
 from shared.errors import SourceError
@@ -15,13 +15,13 @@ from shared.images.location import opened
 _LOOKED_AT: Final = 64  # Bytes of a list that tell whether it is UTF-16.
 
 
-def lines(source: str, left_out: Counter[str]) -> Iterator[Listed]:
+def lines(source: str, left_out: Counter[str]) -> Iterator[ListedImage]:
     """The paths in the text file `source`, one a line; relative ones are relative to the folder that it lies in."""
     with opened(source) as file:
         yield from paths_in(file, beside_source(source), left_out)
 
 
-def paths_in(file: BinaryIO | IO[bytes], place: Callable[[str], str], left_out: Counter[str]) -> Iterator[Listed]:
+def paths_in(file: BinaryIO | IO[bytes], place: Callable[[str], str], left_out: Counter[str]) -> Iterator[ListedImage]:
     """The paths in an open text file, one a line, or with a NUL behind each, as `find -print0` writes them.
 
     The text is UTF-8, or UTF-16 behind its mark; `place` says where a relative path leads.
@@ -36,7 +36,7 @@ def paths_in(file: BinaryIO | IO[bytes], place: Callable[[str], str], left_out: 
         raise SourceError(f"The list is no {error.encoding}, as its first bytes say: save it as UTF-8.") from None
 
 
-def _in_lines(lines: Iterable[bytes], place: Callable[[str], str], left_out: Counter[str]) -> Iterator[Listed]:
+def _in_lines(lines: Iterable[bytes], place: Callable[[str], str], left_out: Counter[str]) -> Iterator[ListedImage]:
     for number, line in enumerate(lines):
         text = os.fsdecode(line.rstrip(b"\r\n"))
         if not text:
@@ -49,10 +49,10 @@ def _in_lines(lines: Iterable[bytes], place: Callable[[str], str], left_out: Cou
             )
         if len(line) >= LINE_BYTES and not line.endswith(b"\n"):
             raise SourceError(f"Line {number + 1} of the list is longer than any path: give one path a line.")
-        yield Listed(place(text))
+        yield ListedImage(place(text))
 
 
-def _ended_by_nul(parts: Iterable[bytes], place: Callable[[str], str], left_out: Counter[str]) -> Iterator[Listed]:
+def _ended_by_nul(parts: Iterable[bytes], place: Callable[[str], str], left_out: Counter[str]) -> Iterator[ListedImage]:
     rest = b""
     for number, part in enumerate(parts):
         if number == 0 and not (any(part[:_LOOKED_AT:2]) and any(part[1:_LOOKED_AT:2])):
@@ -65,7 +65,7 @@ def _ended_by_nul(parts: Iterable[bytes], place: Callable[[str], str], left_out:
             raise SourceError("A path of the list, which has a NUL behind each, is longer than any path.")
         for path in paths:
             if path:
-                yield Listed(place(os.fsdecode(path)))
+                yield ListedImage(place(os.fsdecode(path)))
             else:
                 left_out["blank line"] += 1
     if rest.endswith(b"\n"):
@@ -74,4 +74,4 @@ def _ended_by_nul(parts: Iterable[bytes], place: Callable[[str], str], left_out:
             "each path."
         )
     if rest:
-        yield Listed(place(os.fsdecode(rest)))
+        yield ListedImage(place(os.fsdecode(rest)))

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
-from coordinator.sources.listing import Listed
+from coordinator.sources.listing import ListedImage
 from coordinator.sources.lists.path_column import path_column
 from coordinator.sources.lists.places import beside_source
 from coordinator.sources.metadata.plain_values import is_plain, plain_rows, require_distinct
@@ -14,7 +14,7 @@ from shared.images import image_parquet
 _ROWS: Final = 1_024
 
 
-def rows_of_parquet(source: str, left_out: Counter[str]) -> Iterator[Listed]:
+def rows_of_parquet(source: str, left_out: Counter[str]) -> Iterator[ListedImage]:
     """The rows of a Parquet file with a column of paths; columns of plain values are kept, the others counted."""
     place = beside_source(source)
     with image_parquet.opened(source) as file:
@@ -30,6 +30,6 @@ def rows_of_parquet(source: str, left_out: Counter[str]) -> Iterator[Listed]:
             for row in plain_rows(batch, plain):
                 path = row.pop(column)
                 if path:
-                    yield Listed(place(str(path)), known=row)
+                    yield ListedImage(place(str(path)), known=row)
                 else:
                     left_out["row without a path"] += 1

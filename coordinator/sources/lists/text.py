@@ -1,4 +1,4 @@
-"""Text of lists: told by its first bytes, UTF-8 or UTF-16 with its mark, and which separator its columns have."""
+"""Read the text of lists: tell UTF-8 from UTF-16 by its mark, and find the separator of its columns."""
 
 import codecs
 import csv
@@ -11,11 +11,11 @@ from typing import IO, Any, Final
 from shared.errors import SourceError
 
 LINE_BYTES: Final = 65_536
-"""No path is as long; a file without line ends must not be read into memory whole."""
+"""No path is this long; a file without line ends must not be read into memory whole."""
 
 _MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),  # Before UTF-16, whose mark it begins with.
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # UTF-32 comes before UTF-16, whose mark it begins with.
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
@@ -24,7 +24,7 @@ _SEPARATORS: Final = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars
 
 
 class _Again(io.RawIOBase):
-    """A stream of which the first bytes were read already, from its beginning again."""
+    """A stream whose first bytes were read already, again from its beginning."""
 
     def __init__(self, first: bytes, file: IO[bytes]) -> None:
         self._first = first
@@ -41,7 +41,7 @@ class _Again(io.RawIOBase):
 
 
 def _marked(first: bytes) -> tuple[bytes, str]:
-    """The mark that a text begins with, and the encoding that it says; none, and utf-8, where there is no mark."""
+    """The mark at the beginning of a text, and the encoding that it stands for; without a mark, none and utf-8."""
     return next(((mark, encoding) for mark, encoding in _MARKS if first.startswith(mark)), (b"", "utf-8"))
 
 
@@ -69,9 +69,9 @@ def utf8_lines(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def separator(source: str, line: str, names: frozenset[str]) -> str:
-    """What separates the columns of a list whose first line is `line`: a comma, semicolon, tab or bar.
+    """The separator of the columns of a list whose first line is `line`: a comma, semicolon, tab or bar.
 
-    Where several stand in it, it is the one by which a column has one of `names`. SourceError when none can be told.
+    If the line has several, it is the one that gives a column one of `names`. SourceError when that is not clear.
     """
     fields = {one: next(csv.reader([line], delimiter=one), []) for one in _SEPARATORS}
     splits = [one for one, found in fields.items() if len(found) > 1]

@@ -1,1 +1,1 @@
-"""What a source says of its images besides their paths: columns, texts, JSON, numbers."""
+"""Source metadata: what a source says about its images besides their paths, as columns, texts, JSON, numbers."""

@@ -1,4 +1,4 @@
-"""Known columns: what a source says of its images besides their paths, row by row -> columns of one type each."""
+"""Turn source metadata, row by row, into columns of one type each."""
 
 import datetime
 from collections.abc import Mapping, Sequence, Set
@@ -14,17 +14,17 @@ from shared.job.path_list import MEMBER
 from shared.text import text_of
 
 _MOST_COLUMNS: Final = 200
-_DOUBLE_HOLDS: Final = 1 << 53  # Each whole number up to this one.
+_DOUBLE_HOLDS: Final = 1 << 53  # A double holds each whole number up to this one.
 _WIDE: Final = "wide"
 _OURS: Final = frozenset((*METADATA_SCHEMA.names, MEMBER.name, "status", "error_message", "embedding"))
 
 
-class KnownColumns:
+class MetadataColumns:
     """Learns the columns of a source while its partitions are listed; `types` are those of all so far, by column.
 
-    A column is of the narrowest type that holds all its values, of every partition, exactly; where there is none, it is
-    text, each value as it was written. Whole numbers beside others are doubles where all are at most 2**53. What is no
-    plain value becomes JSON. A name that lookalike has a column of its own for gets `source_` before it.
+    A column has the narrowest type that holds all its values, of every partition, exactly; if there is none, it is
+    text, each value as it was written. Whole numbers beside others are doubles if all are at most 2**53. A value that
+    is not plain becomes JSON. A name of one of lookalike's own columns gets `source_` before it.
     """
 
     def __init__(self) -> None:
@@ -37,11 +37,11 @@ class KnownColumns:
         return {column: _joined(kinds) for column, kinds in self._kinds.items()}
 
     def arrays(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, pa.Array]:
-        """The columns of a partition, a value for each of `rows`, null where a row says nothing.
+        """The columns of a partition, a value for each of `rows`, null if a row has none.
 
-        A column of numbers whose text is known comes as that text: another partition may make it one of text, while
-        the type that `types` has for it in the end is only known then. Raises SourceError when there are more columns
-        than a table should have.
+        A column of numbers whose text is known comes as that text: a later partition may make it a column of text, and
+        its final type in `types` is known only at the end. Raises SourceError when there are more columns than a table
+        should have.
         """
         arrays = {}
         for name in dict.fromkeys(name for row in rows for name in row):
@@ -60,7 +60,7 @@ class KnownColumns:
                     "what is not for every image; texts beside images by --exclude, such as '*.json'."
                 )
             column = text_of(name).strip() or "unnamed"
-            # SQL, which filters speak, does not tell a from A.
+            # SQL, the language of filters, does not tell a from A.
             taken = {*_OURS, *(known.lower() for known in self._columns.values())}
             while column.lower() in taken:
                 column = f"source_{column}"
@@ -78,14 +78,14 @@ def _joined(kinds: Set[str]) -> str:
 
 
 def _array(values: Sequence[Any], kind: str) -> pa.Array:
-    """`values` as one of KNOWN_TYPES: `kind`, or as text where their text must not be lost."""
+    """`values` as one of KNOWN_TYPES: `kind`, or as text if their text must not be lost."""
     if kind == "string" or any(isinstance(value, Real) for value in values):
         return pa.array([None if value is None else text_of(value) for value in values], pa.string())
     return pa.array(values, arrow_type(kind))
 
 
 def _kind(value: Any) -> str:
-    """The type for a value alone; _WIDE for a whole number that no double may hold exactly."""
+    """The type for a single value; _WIDE for a whole number that a double may not hold exactly."""
     if isinstance(value, bool):
         return "bool"
     if isinstance(value, int):

@@ -1,4 +1,4 @@
-"""JSON beside an image: the values of its object by their keys, with numbers as they were written."""
+"""Read JSON beside an image: the values of its object by their keys, with numbers as they were written."""
 
 import json
 from typing import Any, Final
@@ -7,11 +7,11 @@ from coordinator.sources.metadata.numbers import as_number
 
 
 class _Number(str):
-    """A number of a document, by its text; also NaN and Infinity, which JSON has none of and many programs write."""
+    """A number of a document, by its text; also NaN and Infinity, which are no JSON but which many programs write."""
 
 
 class _Object(list[tuple[str, Any]]):
-    """An object, by its pairs in order: one key may stand twice."""
+    """An object, as its pairs in order: one key may occur twice."""
 
 
 _DECODER: Final = json.JSONDecoder(
@@ -20,11 +20,12 @@ _DECODER: Final = json.JSONDecoder(
 
 
 def values_of(document: str) -> dict[str, Any] | None:
-    """The values of the object that `document` is, by its keys; None where it is no object, or one without a clear
-    value for each key: one key twice, or nested so deep that it can't be read.
+    """The values of the object in `document`, by its keys; None if it is no object, has a key twice, or is nested too
+    deep to be read.
 
-    Texts, whole numbers, bools and nulls are Python's. A number with a point or an exponent is a `Real`, one that no
-    column of numbers holds exactly its text. A list or an object in it is its JSON, with numbers as they were written.
+    Texts, whole numbers, bools and nulls are Python's. A number with a point or an exponent is a `Real`; a number that
+    no column of numbers holds exactly becomes its text. A list or an object in it becomes its JSON, with numbers as
+    they were written.
     """
     try:
         found = _DECODER.decode(document)

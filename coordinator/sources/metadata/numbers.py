@@ -1,4 +1,4 @@
-"""Numbers as text has them: which text is one that a column of numbers gives back, and the text it was written as."""
+"""Read numbers from text: accept only text that a column of numbers gives back, and keep it as it was written."""
 
 import math
 import re
@@ -7,12 +7,12 @@ from typing import Final
 
 _WHOLE: Final = re.compile(r"0|-?[1-9]\d{0,18}", re.ASCII)
 _REAL: Final = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
-_EXACT_DIGITS: Final = 15  # So many digits every double gives back, whatever they are.
-_MOST_DIGITS: Final = 800  # No double has more that are not zeros.
+_EXACT_DIGITS: Final = 15  # Every double gives back this many digits.
+_MOST_DIGITS: Final = 800  # No double has more digits that are not zeros.
 
 
 class Real(float):
-    """A number with its text as it was written, `1.10`: what becomes text in the end is not written anew."""
+    """A number with its text as it was written, `1.10`, which is used if the column becomes text."""
 
     __slots__ = ("text",)
 
@@ -45,8 +45,9 @@ def _gives_back(real: float, text: str) -> bool:
     mantissa = re.split("[eE]", text)[0].lstrip("-")
     digits = len(mantissa.replace(".", "").lstrip("0"))
     if not real:
-        return not digits  # All zeros; of 1e-999 nothing is left.
+        return not digits  # All digits are zeros; of 1e-999 nothing is left.
     if digits <= _EXACT_DIGITS and abs(real) > 1e-290:
         return True
-    # What a program wrote as the shortest text of a double need not be what that rounds to, where two are as close.
+    # The shortest text that a program wrote for a double need not be the one that Python rounds to, if two are as
+    # close.
     return Decimal(text) in (Decimal(format(real, f".{digits - 1}e")), Decimal(repr(float(real))))

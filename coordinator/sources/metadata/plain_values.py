@@ -1,4 +1,4 @@
-"""Plain values: the columns of a Parquet file that hold one value for each image, as Python has them."""
+"""Read the columns of a Parquet file that hold one plain value for each image, as Python values."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,14 +9,14 @@ import pyarrow.compute as pc
 
 from shared.errors import SourceError
 
-# From the year 1 to 9999, which is all that Python has, in days and in microseconds since 1970.
+# The years 1 to 9999, which are all that Python has, in days and in microseconds since 1970.
 _DAYS: Final = (-719_162, 2_932_896)
 _MICROSECONDS: Final = (_DAYS[0] * 86_400_000_000, (_DAYS[1] + 1) * 86_400_000_000 - 1)
 _UNITS: Final = {"s": 1_000_000, "ms": 1_000, "us": 1}
 
 
 def is_plain(kind: pa.DataType) -> bool:
-    """Whether a column holds one value for each image, that a person may ask for: text, a number, a date, a time."""
+    """Whether a column holds one value for each image that a search can filter by: text, a number, a date, a time."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     tests: tuple[Any, ...] = (
@@ -28,13 +28,13 @@ def is_plain(kind: pa.DataType) -> bool:
 
 
 def require_distinct(source: str, columns: Sequence[str]) -> None:
-    """Raise SourceError when two columns of `source` have one name: which is meant can't be told."""
+    """Raise SourceError when two columns of `source` have one name, because it is not clear which is meant."""
     if twice := [name for name, count in Counter(columns).items() if count > 1]:
         raise SourceError(f"{source} has two columns named {twice[0]!r}: give each a name of its own.")
 
 
 def plain_rows(batch: pa.RecordBatch, names: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows of some columns of plain values. What Python's types don't hold exactly is its text: times of
+    """The rows of some columns of plain values. Values that Python's types don't hold exactly become text: times of
     nanoseconds, years beyond 9999.
     """
     columns = [values_in(batch.column(name)) for name in names]
@@ -42,7 +42,7 @@ def plain_rows(batch: pa.RecordBatch, names: Sequence[str]) -> list[dict[str, An
 
 
 def values_in(column: pa.Array) -> list[Any]:
-    """The values of a column of plain ones, as `plain_rows` has them."""
+    """The values of a column of plain values, as in `plain_rows`."""
     kind = column.type
     if pa.types.is_dictionary(kind):
         return values_in(column.dictionary_decode())
@@ -64,7 +64,8 @@ def values_in(column: pa.Array) -> list[Any]:
         try:
             return _moments(column, exact)
         except (KeyError, ValueError, OverflowError, pa.ArrowException):
-            # Python may not know the zone that the file names, and close to the year 1 or 9999 its offset leads out.
+            # Python may not know the zone that the file names, and near the years 1 and 9999 its offset leads out of
+            # the range.
             return _moments(column.cast(pa.timestamp(kind.unit, "UTC")), exact)
     return column.to_pylist()  # type: ignore[no-any-return]
 
@@ -75,7 +76,7 @@ def _moments(column: pa.Array, exact: pa.Array) -> list[Any]:
 
 
 def _held(column: pa.Array, fine: pa.Array, exact: pa.Array) -> list[Any]:
-    """The values of `fine` where they are `exact`, and the text of those of `column` where they are not."""
+    """The values of `fine` where they are `exact`, and elsewhere the text of those of `column`."""
     if pc.all(exact, min_count=0).as_py():
         return fine.to_pylist()  # type: ignore[no-any-return]
     good = pc.if_else(exact, fine, pa.scalar(None, fine.type)).to_pylist()
@@ -88,5 +89,5 @@ def _within(counts: pa.Array, bounds: tuple[int, int]) -> pa.Array:
 
 
 def _divided(counts: pa.Array, by: int) -> pa.Array:
-    """The quotient, towards zero: enough to tell what is divided without a rest."""
+    """The quotient, rounded towards zero: enough to tell which values divide without a remainder."""
     return pc.divide(counts, by)

@@ -1,4 +1,4 @@
-"""Sidecars: which texts lie beside which images, by their names alone, in one rule for every kind of source (pure)."""
+"""Find which texts belong to which images, by their names alone, in one rule for every kind of source (pure)."""
 
 import posixpath
 from collections import Counter
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence, Set
 from typing import Final
 
 TEXTS: Final = {".json": "json", ".txt": "txt", ".cls": "cls"}
-"""What may lie beside an image, by its suffix, and the name that the column has for it."""
+"""The suffixes of texts beside an image, and the name of the column for each."""
 
 
 class Sidecars:
@@ -35,13 +35,13 @@ class Sidecars:
         self._match_beginnings(unclear)
 
     def of(self, image: str) -> list[str]:
-        """The texts that belong to `image`, the one whose name is nearest to its own last; no text twice."""
+        """The texts that belong to `image`, each once; last comes the one whose name is nearest to its own."""
         stem = _split(image)[0]
         names = (stem, image) if stem != image else (stem,)
         found = [text for name in names for s in self._suffixes if (text := name + s) in self._texts]
         found = self._farther.get(image, []) + found
         if not found and any(beginning + s in self._texts for beginning in _beginnings(stem) for s in self._suffixes):
-            # In webdataset, which goes by the first dot alone, that text would be this image's as well.
+            # In webdataset, which goes only by the first dot, that text would belong to this image as well.
             self._notes["image without metadata beside that of a shorter name"] += 1
         return found
 
@@ -79,7 +79,7 @@ class Sidecars:
 
 
 def _beginnings(name: str) -> Iterator[str]:
-    """What `name` begins with up to each dot of its last part, the longest first, without itself."""
+    """The beginnings of `name` up to each dot of its last part, the longest first, without itself."""
     folder, slash, last = name.rpartition("/")
     while "." in last.lstrip("."):
         last = last.rpartition(".")[0]

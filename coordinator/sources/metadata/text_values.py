@@ -1,4 +1,4 @@
-"""Texts beside images: what each says, as columns; those of folders and places behind URLs are read ahead, at once."""
+"""Read the texts beside images as columns; those of folders and URLs are read ahead, many at once."""
 
 import posixpath
 from collections import Counter
@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from itertools import islice
 from typing import Any, Final
 
-from coordinator.sources.listing import Listed
+from coordinator.sources.listing import ListedImage
 from coordinator.sources.metadata.json_values import values_of
 from coordinator.sources.metadata.numbers import as_number
 from coordinator.sources.metadata.sidecars import TEXTS
@@ -17,15 +17,15 @@ from shared.images.location import read_bytes
 
 TEXT_BYTES: Final = 1 << 20
 """A larger text is not read."""
-_AT_ONCE: Final = 256  # Images whose texts are read together.
-_THREADS: Final = 16  # Most of the time is spent waiting, on a mount as behind a URL.
+_AT_ONCE: Final = 256  # How many images have their texts read together.
+_THREADS: Final = 16  # Most of the time is spent waiting, for a mount as for a URL.
 _NOTHING: Final[Mapping[str, Any]] = {}
 
 
 def said_by(name: str, read: Callable[[], bytes], left_out: Counter[str]) -> Mapping[str, Any]:
-    """What the text called `name` says: the values of a JSON object by their keys, anything else under its kind.
+    """The values in the text called `name`: those of a JSON object by their keys, anything else under its kind.
 
-    One that can't be read, or is too large, says nothing, and is counted.
+    A text that can't be read, or is too large, gives no values and is counted.
     """
     suffix = posixpath.splitext(name)[1].lower()
     try:
@@ -40,8 +40,10 @@ def said_by(name: str, read: Callable[[], bytes], left_out: Counter[str]) -> Map
     return {TEXTS[suffix]: text if value is None else value}
 
 
-def with_texts(files: Iterator[tuple[str, Sequence[str]]], left_out: Counter[str]) -> Iterator[Listed]:
-    """Images by their paths or URLs, each with the paths of its texts, nearest last -> the same with what these say."""
+def with_texts(files: Iterator[tuple[str, Sequence[str]]], left_out: Counter[str]) -> Iterator[ListedImage]:
+    """Images by their paths or URLs, each with the paths of its texts, nearest last -> the same with the values of
+    these.
+    """
     said: dict[str, Mapping[str, Any]] = {}
     with ExitStack() as stack:
         pool: ThreadPoolExecutor | None = None
@@ -54,11 +56,11 @@ def with_texts(files: Iterator[tuple[str, Sequence[str]]], left_out: Counter[str
                 for text, read in zip(new, pool.map(_read, new), strict=True):
                     said[text] = said_by(text, read, left_out)
             for path, beside in some:
-                yield Listed(path, known=joined(said[text] for text in beside)) if beside else Listed(path)
+                yield ListedImage(path, known=joined(said[text] for text in beside)) if beside else ListedImage(path)
 
 
 def joined(texts: Iterator[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """What several texts say, a later one's word for an earlier one's."""
+    """The values of several texts together; a later one overrides an earlier one."""
     known: dict[str, Any] = {}
     for text in texts:
         known |= text
@@ -66,7 +68,7 @@ def joined(texts: Iterator[Mapping[str, Any]]) -> Mapping[str, Any]:
 
 
 def _read(text: str) -> Callable[[], bytes]:
-    """The bytes of a text, or its error, for whoever asks."""
+    """The bytes of a text, or its error, for the caller to raise."""
     try:
         data = read_bytes(text, TEXT_BYTES)
     except ImageError as raised:

@@ -1,4 +1,4 @@
-"""The columns of imported vectors' metadata: which one holds the image paths, and which are kept beside it."""
+"""Choose the columns of imported vectors' metadata: the one with the image paths, and those that are kept."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ _DOUBLE_HOLDS: Final = (-(1 << 53), 1 << 53)
 
 
 def require_rows(files: Sequence[VectorFile], tables: Sequence[ParquetRows | None]) -> None:
-    """Raise SourceError when a file's metadata has not a row for each of its vectors."""
+    """Raise SourceError unless a file's metadata has a row for each of its vectors."""
     for file, table in zip(files, tables, strict=True):
         if table is not None and table.rows != file.rows:
             raise SourceError(
@@ -32,7 +32,7 @@ def require_rows(files: Sequence[VectorFile], tables: Sequence[ParquetRows | Non
 
 
 def path_column_of(tables: Sequence[ParquetRows | None], asked: str | None, root: Path) -> str | None:
-    """The column that holds the image paths, `asked` or image_path; None where there is none, and none was asked for.
+    """The column that holds the image paths, `asked` or image_path; None if there is none, and none was asked for.
 
     Raises UsageError when one was asked for and there is no metadata, SourceError when it lacks the column.
     """
@@ -66,10 +66,10 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def schema_of(tables: Sequence[ParquetRows | None], used: set[str | None]) -> tuple[pa.Schema, dict[str, str]]:
-    """The schema of the job's metadata, and why each column that is left out of it is, by its name.
+    """The schema of the job's metadata, and the reason for each column that is left out, by its name.
 
-    It is METADATA_SCHEMA, and behind it each column of plain values that some file has, but for those `used`, in a type
-    that holds the values of all files exactly, or as text.
+    It is METADATA_SCHEMA, then each column of plain values that some file has, except those `used`, in a type that
+    holds the values of all files exactly, or as text.
     """
     given = [table for table in tables if table is not None]
     fields: list[pa.Field] = []
@@ -78,10 +78,10 @@ def schema_of(tables: Sequence[ParquetRows | None], used: set[str | None]) -> tu
     for name in dict.fromkeys(name for table in given for name in table.schema.names if name not in used):
         there = [table for table in given if name in table.schema.names]
         if name in METADATA_SCHEMA.names and name not in ("id", PATH_COLUMN):
-            # Of the same name as one of ours: what does not fit it can't be meant by it.
+            # It has the name of one of ours: a column that does not fit that one can't mean the same.
             if why := next(filter(None, (_misfit(table, METADATA_SCHEMA.field(name)) for table in there)), None):
                 left_out[name] = why
-        elif (other := seen.get(name.lower())) is not None:  # SQL, which filters speak, does not tell a from A.
+        elif (other := seen.get(name.lower())) is not None:  # SQL, the language of filters, does not tell a from A.
             ours = "lookalike has a column of that name itself"
             left_out[name] = ours if other.lower() in _OURS else f"but for capitals, it is called as {other}"
         elif odd := next((table for table in there if not _is_kept(table.schema.field(name).type)), None):
@@ -99,7 +99,7 @@ def _is_kept(kind: pa.DataType) -> bool:
 
 
 def _joined(name: str, tables: Sequence[ParquetRows]) -> pa.DataType | None:
-    """The type that holds a column of all files exactly, or text; None where there are only nulls."""
+    """The type that holds a column of all files exactly, or text; None if there are only nulls."""
     kinds = {kept for table in tables if (kept := _kept(table.schema.field(name).type)) is not None}
     if len(kinds) < 2:
         return kinds.pop() if kinds else None
@@ -142,13 +142,15 @@ def _kept(kind: pa.DataType) -> pa.DataType | None:
     if _is_text(kind):
         return pa.string()
     if pa.types.is_float16(kind):
-        return pa.float32()  # DuckDB, which reads the metadata, knows no half.
+        return pa.float32()  # DuckDB, which reads the metadata, knows no half precision.
     plain = (pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating, pa.types.is_date, pa.types.is_timestamp)
     return kind if any(of(kind) for of in plain) else None
 
 
 def held_as(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
-    """A column of one file in the type that was found for those of all: numbers and dates as text where that is it."""
+    """A column of one file in the type that was found for all files: numbers and dates become text if that is the
+    type.
+    """
     if pa.types.is_string(kind) and not _is_text(column.type) and not pa.types.is_null(column.type):
         texts = [None if one is None else text_of(one) for chunk in column.chunks for one in values_in(chunk)]
         return pa.chunked_array([pa.array(texts, kind)])

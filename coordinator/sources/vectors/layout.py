@@ -17,8 +17,8 @@ LAYOUT: Final = (
 def files_of(root: Path) -> tuple[list[Path], list[Path]]:
     """The files of vectors at `root` in order, and those of metadata in the same order, or none.
 
-    Numbers in names are compared as numbers. Raises SourceError when there are no vectors, or when a file's metadata
-    can't be told.
+    Numbers in names are compared as numbers. Raises SourceError when there are no vectors, or when it is not clear
+    which metadata belongs to a file.
     """
     if root.is_file():
         if root.suffix.lower() not in (".npy", ".fvecs", ".parquet"):
@@ -53,13 +53,13 @@ def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
 
 
 def _number(path: Path) -> int:
-    """The last number in the name of a file; -1 where there is none."""
+    """The last number in the name of a file; -1 if there is none."""
     found = re.findall(r"[0-9]+", path.stem)
     return int(found[-1]) if found else -1
 
 
 def _numbered(listings: Sequence[Path], vectors: Sequence[Path], root: Path) -> list[Path]:
-    """The file of metadata that has the number of each file of vectors."""
+    """For each file of vectors, the file of metadata with the same number."""
     by_number = {_number(path): path for path in listings}
     numbers = [_number(path) for path in vectors]
     absent = [path for path, number in zip(vectors, numbers, strict=True) if number not in by_number]

@@ -1,4 +1,4 @@
-"""Vectors in a column of a Parquet file, and its other columns, read forwards in bounded memory."""
+"""Read vectors from a column of a Parquet file, and its other columns, forwards in bounded memory."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -23,7 +23,9 @@ VECTORS = Remedy("option", does="name the one that holds the vectors with {}", g
 
 @dataclass(slots=True)
 class ParquetRows:
-    """The rows of some columns of a Parquet file, best asked for in order: a row group is read from its beginning."""
+    """The rows of some columns of a Parquet file. Asking in order is fastest: a row group is read from its
+    beginning.
+    """
 
     path: Path
     columns: list[str]
@@ -36,7 +38,7 @@ class ParquetRows:
 
     @classmethod
     def open(cls, path: Path, columns: list[str] | None = None) -> "ParquetRows":
-        """Read the footer; `columns` None takes all. SourceError when it is none, or names a column twice."""
+        """Read the footer; `columns` None takes all. SourceError when it is no footer, or names a column twice."""
         with readable(path), pq.ParquetFile(path) as file:
             footer, schema = file.metadata, file.schema_arrow
             groups = [footer.row_group(number).num_rows for number in range(footer.num_row_groups)]
@@ -44,11 +46,11 @@ class ParquetRows:
         return cls(path, schema.names if columns is None else columns, schema, sum(groups), groups)
 
     def of(self, columns: list[str]) -> "ParquetRows":
-        """Other columns of the same file, with a place of their own."""
+        """Other columns of the same file, with a position of their own."""
         return ParquetRows(self.path, columns, self.schema, self.rows, self._groups)
 
     def bounds(self, column: str) -> tuple[int, int]:
-        """The least and the greatest of a column of whole numbers, 0 and 0 where it has none."""
+        """The least and the greatest value of a column of whole numbers; 0 and 0 if it has none."""
         least = most = 0
         reader = self.of([column])
         for start in range(0, self.rows, _BATCH_ROWS):
@@ -80,7 +82,7 @@ class ParquetRows:
             begins += len(skipped) - len(self._left)
 
     def _held(self, least: int) -> pa.Table:
-        """What is left over and what comes next, `least` rows of it or more."""
+        """The rows that are left over and the next ones, at least `least` rows."""
         assert self._batches is not None
         pieces = [] if self._left is None or not len(self._left) else [self._left]
         count = sum(map(len, pieces))
@@ -131,10 +133,10 @@ class ParquetFile:
     def read(self, start: int, stop: int) -> Raw:
         assert self.dim is not None
         vectors = self._rows.read(start, stop).column(0).combine_chunks()
-        if isinstance(vectors, pa.ChunkedArray):  # As older versions of Arrow give it.
+        if isinstance(vectors, pa.ChunkedArray):  # Older versions of Arrow give it so.
             vectors = pa.concat_arrays(vectors.chunks)
         valid = np.asarray(vectors.is_valid())
-        # What is null, a whole vector or a value of one, becomes NaN.
+        # A null, of a whole vector or of one value, becomes NaN.
         lengths = np.asarray(vectors.value_lengths().fill_null(self.dim))
         other = np.flatnonzero(lengths != self.dim)
         if len(other):
@@ -149,7 +151,7 @@ class ParquetFile:
 
 
 def _first_length(rows: ParquetRows) -> int | None:
-    """The length of the first list that is not null; None where all are."""
+    """The length of the first list that is not null; None if all are."""
     for start in range(0, rows.rows, _BATCH_ROWS):
         lengths = rows.read(start, min(start + _BATCH_ROWS, rows.rows)).column(0).drop_null()
         if len(lengths):

@@ -1,4 +1,4 @@
-"""Files of vectors, .npy and .fvecs, read row by row in bounded memory, never mapped."""
+"""Read files of vectors, .npy and .fvecs, row by row in bounded memory, never mapped."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,13 +13,13 @@ from shared.errors import SourceError
 
 # Mapped files would be simpler, but one that is cut short or whose mount goes away ends the process by a signal.
 Raw = np.ndarray
-"""Vectors as they lie in a file: float16, float32 or float64 [n, d], any byte order; NaN where there is null."""
+"""Vectors as they are in a file: float16, float32 or float64 [n, d], any byte order; NaN for null."""
 
 _SPOT_CHECKS = 1_000
 
 
 class VectorFile(Protocol):
-    """One file of vectors: `rows` of `dim` values each; `dim` is None where no row holds a vector."""
+    """One file of vectors: `rows` of `dim` values each; `dim` is None if no row holds a vector."""
 
     @property
     def path(self) -> Path: ...
@@ -34,7 +34,7 @@ class VectorFile(Protocol):
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Whatever goes wrong with a file of vectors within the block is a SourceError that names it."""
+    """Turn every failure with a file of vectors in the block into a SourceError that names it."""
     try:
         yield
     except (OSError, EOFError, ValueError, pa.ArrowException) as error:
@@ -66,7 +66,7 @@ class NpyFile:
 
     @classmethod
     def open(cls, path: Path) -> "NpyFile":
-        """Read the header; SourceError when it is none, or not that of floats [n, d], or the data is not all there."""
+        """Read the header; SourceError when it is no header, or not one of floats [n, d], or data is missing."""
         with readable(path), open(path, "rb") as file:
             version = np.lib.format.read_magic(file)
             if version not in ((1, 0), (2, 0)):
@@ -118,7 +118,7 @@ class FvecsFile:
 
     @classmethod
     def open(cls, path: Path) -> "FvecsFile":
-        """Look at the size and at the counts of some rows; SourceError when they do not agree."""
+        """Compare the size with the counts of some rows; SourceError when they do not agree."""
         with readable(path), open(path, "rb") as file:
             size = path.stat().st_size
             if not size:
@@ -131,7 +131,7 @@ class FvecsFile:
                     "of dimensions as int32 before the float32 values of each vector."
                 )
             rows, over = divmod(size, 4 + 4 * dim)
-            # Most of all the last: a file of other counts seldom ends where ours would.
+            # The last row matters most: a file of other counts seldom ends where ours would.
             spots = np.unique(np.linspace(0, rows - 1, min(rows, _SPOT_CHECKS)).astype(np.int64)) if rows else ()
             for row in spots:
                 file.seek(int(row) * (4 + 4 * dim))

@@ -1,4 +1,4 @@
-"""Directions: vectors of any length and precision -> embeddings of length 1, float16 (pure)."""
+"""Turn vectors of any length and precision into unit vectors in float16 (pure)."""
 
 from typing import Any, Final
 
@@ -8,18 +8,18 @@ import numpy.typing as npt
 from shared.vectors import narrow, widen
 
 _PIECE: Final = 65_536
-"""Values that are worked on at once: what is in between stays in the cache of one core."""
-# Squares whose sum lies between these neither ran over in float32 nor lost digits.
+"""How many values are worked on at once: intermediate values stay in the cache of one core."""
+# If the sum of squares is between these, float32 neither overflowed nor lost digits.
 _LEAST, _MOST = np.float32(1e-20), np.float32(1e30)
 # How far the length of a vector moves when its values are rounded to float16.
 _ROUNDING = np.float32(2.0**-11)
 
 
-def to_directions(vectors: np.ndarray) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.bool_]]:
-    """Embeddings float16 [good, d] of length 1, and which of `vectors` [n, d] (any floats) they are of, bool [n].
+def to_unit_vectors(vectors: np.ndarray) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.bool_]]:
+    """Unit vectors, float16 [good, d], and which of `vectors` [n, d] (any floats) have one, bool [n].
 
-    A vector that is zero or not finite has no direction. A float16 vector whose length is 1 but for rounding stays as
-    it is to the bit, so that what lookalike sealed comes back the same.
+    A vector that is zero or not finite has none. A float16 vector whose length is 1 but for rounding stays as it is to
+    the bit, so that embeddings that lookalike sealed come back the same.
     """
     count, dim = vectors.shape
     found = np.empty((count, dim), dtype=np.float16)
@@ -64,7 +64,7 @@ def _piece(raw: np.ndarray) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.boo
 
 
 def _exact(row: npt.NDArray[Any]) -> npt.NDArray[np.float32] | None:
-    """The direction of a vector whose squares float32 can't hold; None when it has none."""
+    """The unit vector of a vector whose squares float32 can't hold; None when it has none."""
     wide = row.astype(np.float64)
     largest = np.abs(wide).max()
     if not 0 < largest < np.inf:  # NaN compares false.

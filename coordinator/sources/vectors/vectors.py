@@ -1,4 +1,4 @@
-"""Vectors made elsewhere: a file or a folder of them -> rows in order, each with its path and what else is known."""
+"""Open a file or a folder of vectors made elsewhere as rows in order, each with its path and its metadata."""
 
 import hashlib
 import os
@@ -20,14 +20,14 @@ from shared.images.paths import to_text
 from shared.models.imported import MOST_DIMENSIONS
 
 BLOCK_VALUES: Final = 1 << 22
-"""Values that are held at once: 16 MB as float32."""
+"""How many values are held at once: 16 MB as float32."""
 
-_ENDS: Final = 1 << 16  # Bytes of a file's beginning and of its end that tell it from another of the same size.
+_ENDS: Final = 1 << 16  # How many bytes of a file's beginning and of its end tell it from another of the same size.
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """One file of vectors, its first row in the whole, and the rows of its metadata, of which there may be none."""
+    """One file of vectors, the number of its first row in the whole, and the rows of its metadata, if it has any."""
 
     file: VectorFile
     start: int
@@ -37,11 +37,11 @@ class _Part:
 
 @dataclass(frozen=True, slots=True)
 class Vectors:
-    """Vectors [rows, dim] in the order of their files, best read forwards.
+    """Vectors [rows, dim] in the order of their files; reading forwards is fastest.
 
-    `schema` is that of their metadata, METADATA_SCHEMA and behind it the columns that are kept as they are;
-    `left_out` says of the columns that are not, by their names, why. `content` tells them from other vectors: a digest
-    over the names, sizes, shapes, first and last bytes of all files.
+    `schema` is that of their metadata: METADATA_SCHEMA, then the columns that are kept as they are; `left_out` has the
+    reason for each other column, by its name. `content` tells them from other vectors: it is a digest over the names,
+    sizes, shapes, first and last bytes of all files.
     """
 
     location: str
@@ -72,7 +72,7 @@ class Vectors:
         return found
 
     def known(self, start: int, stop: int) -> pa.Table:
-        """The metadata of the rows [start, stop), with the columns of `schema` but for id and image_path."""
+        """The metadata of the rows [start, stop), with the columns of `schema` except id and image_path."""
         schema = pa.schema([field for field in self.schema if field.name not in ("id", PATH_COLUMN)])
         return pa.concat_tables(
             [self._known(part, first, last, schema) for part, first, last in self._within(start, stop)]
@@ -106,9 +106,9 @@ class Vectors:
 def open_vectors(source: str, column: str | None = None, path_column: str | None = None) -> Vectors:
     """The vectors of EMBEDDINGS, by their headers and footers alone.
 
-    `column` is the Parquet column that holds them, and needed for Parquet alone; `path_column` the one of their
-    metadata that holds the image paths (image_path unless given). Raises SourceError when there are none, or when the
-    files do not go together; UsageError for a column that nothing can have.
+    `column` is the Parquet column that holds them, needed only for Parquet; `path_column` is the column of their
+    metadata that holds the image paths (image_path unless given). Raises SourceError when there are no vectors, or when
+    the files do not go together; UsageError for a column that no file can have.
     """
     root = Path(os.path.expanduser(source)).absolute()
     paths, listings = files_of(root)
@@ -141,7 +141,7 @@ def open_vectors(source: str, column: str | None = None, path_column: str | None
 
 
 def _columns_of(table: ParquetRows | None, names: set[str | None]) -> ParquetRows | None:
-    """Those of the columns `names` that there are; None where there are none of them."""
+    """Those of the columns `names` that exist; None if none does."""
     columns = [] if table is None else [name for name in table.schema.names if name in names]
     return table.of(columns) if table is not None and columns else None
 
@@ -184,7 +184,7 @@ def _content(
     column: str | None,
     path_column: str | None,
 ) -> str:
-    """Hex SHA-256 that is another for other vectors, as far as a look at both ends of each file can tell."""
+    """Hex SHA-256 that differs for other vectors, as far as both ends of each file can tell."""
     digest = hashlib.sha256(repr((column, path_column)).encode())
     paths = {file.path: (file.rows, file.dim) for file in files}
     paths |= {table.path: (table.rows, None) for table in tables if table is not None and table.path not in paths}

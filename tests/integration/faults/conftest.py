@@ -1,4 +1,4 @@
-"""Fixtures of the fault tests: what the bench's job is when nothing disturbs it."""
+"""Fixtures of the fault tests: the bench's job when nothing disturbs it."""
 
 from pathlib import Path
 

@@ -63,7 +63,7 @@ class Fault:
             return []
 
     def lift(self) -> None:
-        """End the rule: who waits at it goes on, and it happens to nobody any more."""
+        """End the rule: who waits at it continues, and it happens to no one any more."""
         (self.directory / "rules" / f"{self.name}.json").unlink(missing_ok=True)
 
 

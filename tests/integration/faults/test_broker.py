@@ -60,7 +60,7 @@ def broker_url(server: Server) -> str:
 
 
 def all_is_well(bench: Bench, worker: Process, client: Client, undisturbed: dict[str, str]) -> None:
-    """The partition is whole, the same worker process builds the index and answers, and nobody made a fuss."""
+    """The partition is whole, the same worker process builds the index and answers, and no one made a fuss."""
     bench.sealed_as(undisturbed)
     bench.until(bench.promoted, "the index is promoted")
     assert client.search(bench.photos / "photo_00007.jpg", k=1)[0].id == 7

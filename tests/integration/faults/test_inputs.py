@@ -1,4 +1,4 @@
-"""Folders as people have them: whatever lies in one, `lookalike index` ends with every image embedded or explained."""
+"""Folders as people have them: whatever is in one, `lookalike index` ends with every image embedded or explained."""
 
 import json
 import os
@@ -190,7 +190,7 @@ def lay_out_long_paths(folder: Path, picture: Path) -> tuple[bytes, bytes]:
         os.mkdir(name, dir_fd=into[-1])
         into.append(os.open(name, os.O_RDONLY, dir_fd=into[-1]))
 
-    # What is left for the last name must fit into one, with a byte to spare, wherever the test's own folder lies.
+    # What is left for the last name must fit into one, with a byte to spare, wherever the test's own folder is.
     while (rest := longest - len(path) - 1) > 250:
         name = b"n" * min(200, rest - 50)
         step(name)

@@ -96,7 +96,7 @@ def test_sealed_files_without_their_marker_are_written_again(bench: Bench, undis
     assert killed.reached == 1
     assert bench.job.img_emb(0).is_file()
     assert not bench.sealed()
-    flip_a_bit(bench.job.img_emb(0))  # Without a marker nobody has promised anything of it.
+    flip_a_bit(bench.job.img_emb(0))  # Without a marker no one has promised anything of it.
     bench.worker("embed", name="second")
     wait_until(bench.sealed, "the partition is sealed")
     assert bytes_of(bench.job) == undisturbed

@@ -1,4 +1,4 @@
-"""Queries whose worker ends: who asked is told so, and not left to wait; one whose worker is busy is waited for."""
+"""The client of a query whose worker ends is told so and does not wait; it waits for a worker that is busy."""
 
 import signal
 from collections.abc import Callable

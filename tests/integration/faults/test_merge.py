@@ -1,4 +1,4 @@
-"""A merge killed wherever it stands: CURRENT names a whole build at every moment, and the next merge ends it."""
+"""When a merge is killed at any step, CURRENT names a whole build at every moment, and the next merge finishes."""
 
 import shutil
 import signal

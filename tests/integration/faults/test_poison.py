@@ -1,4 +1,4 @@
-"""Images that crash the process that reads them: found, left out as rows, and no end of the job."""
+"""Images that crash the process that reads them are found, become rows, and do not end the job."""
 
 import json
 from pathlib import Path

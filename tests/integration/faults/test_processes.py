@@ -56,7 +56,7 @@ def rules(bench: Bench, chosen: list[steps.Step], do: str) -> list[Fault]:
 
 
 def stop_each(bench: Bench, holds: list[Fault]) -> None:
-    """Tell the worker at each hold in turn to stop, and see it end in order once it may go on."""
+    """Tell the worker at each hold in turn to stop, and see it end in order once it may continue."""
     for hold in holds:
         process = bench.at(hold)
         process.kill(signal.SIGTERM)
@@ -71,7 +71,7 @@ def tasks_ended(process: Process) -> int:
 
 
 def wake(frozen: list[Process]) -> None:
-    """Let frozen workers go on, and wait until the task that each was frozen in has ended."""
+    """Let frozen workers continue, and wait until the task that each was frozen in has ended."""
     before = [tasks_ended(process) for process in frozen]
     for process in frozen:
         process.kill(signal.SIGCONT)

@@ -1,4 +1,4 @@
-"""Two who do the same at once, or who do not agree: one whole result, and a sentence from whoever stood back."""
+"""Two processes do the same at once, or do not agree: there is one whole result, and a sentence from the other one."""
 
 import shutil
 import signal
@@ -68,7 +68,7 @@ def test_of_two_workers_with_other_bytes_that_commit_a_chunk_at_the_same_instant
     )
     bench.ask()
     robbed, key = bench.at(both), lease_key(bench.known_as, 0)
-    # The first loses its lease to somebody, and that one to the second: so both stand before the same commit.
+    # The first loses its lease to another holder, and that one to the second: so both come to the same commit.
     bench.redis.set(key, "nobody|token")
     wait_until(lambda: "its lease went to another worker" in robbed.output, "the first knows that it has lost it")
     bench.redis.delete(key)

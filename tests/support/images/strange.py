@@ -67,7 +67,7 @@ def deflated_zeros(count: int) -> bytes:
 
 
 def tiff(entries: dict[int, tuple[int, int]], data: bytes) -> bytes:
-    """A little-endian TIFF of one directory: tag -> (type 3 for short or 4 for long, value); `data` lies at byte 8."""
+    """A little-endian TIFF of one directory: tag -> (type 3 for short or 4 for long, value); `data` is at byte 8."""
     start = 8 + len(data) + len(data) % 2
     fields = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, (kind, value) in sorted(entries.items()))
     return (

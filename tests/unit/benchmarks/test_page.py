@@ -26,7 +26,7 @@ MADE = {
     "fuzz_index": fuzz.all_tables,
 }
 QUOTED = [name for name in MADE if (RESULTS / f"{name}.json").is_file()]
-"""Of which results lie in the repository; the first are there from the beginning."""
+"""Of which results are in the repository; the first are there from the beginning."""
 
 _ALWAYS = ("end_to_end", "index", "query", "fuzz_index")
 

@@ -21,7 +21,7 @@ import pytest
 
 from coordinator.commands import search
 from coordinator.jobs import activity
-from coordinator.jobs.activity import AtWork
+from coordinator.jobs.activity import Activity
 from coordinator.jobs.progress import ProgressReader
 from coordinator.jobs.reconcile import Look
 from coordinator.jobs.runs import index_run, loop
@@ -239,9 +239,9 @@ def test_status_json_is_one_object(run: Run, half: MadeJob, finished: MadeJob, t
 def test_status_says_who_is_at_work(run: Run, half: MadeJob, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[Path, str | None]] = []
 
-    def look(job: Any, identity: str, settings: Settings) -> AtWork:
+    def look(job: Any, identity: str, settings: Settings) -> Activity:
         asked.append((job.path, settings.broker_url))
-        return AtWork(
+        return Activity(
             [Holder("embed1@host", "2"), Holder("merge1@host", "merge")],
             3,
             [Trouble("embed2@host", "The disk is full.", 4)],

@@ -1,4 +1,4 @@
-"""What lies in the working directory or on PYTHONPATH under one of our names: it is not run, or it is named."""
+"""What is in the working directory or on PYTHONPATH under one of our names: it is not run, or it is named."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What programs import: hits that give and show their images, a job that searches for itself, runs that tell."""
+"""What programs import: hits that give and show their images, a job that starts its own search, runs that report."""
 
 import io
 import json

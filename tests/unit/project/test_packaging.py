@@ -53,7 +53,7 @@ def requirements(texts: Iterable[object]) -> list[Requirement]:
 def owners(room: str, installed: Iterable[Distribution]) -> set[str]:
     """The distributions that install a top-level module or package called `room`.
 
-    An editable install lists none of its modules: it counts as the owner of what lies in the folder it points to.
+    An editable install lists none of its modules: it counts as the owner of what is in the folder it points to.
     """
     found: set[str] = set()
     for owner in installed:
@@ -141,7 +141,7 @@ def test_constraints_cover_every_package_that_is_named(
     texts = [
         *project["project"]["dependencies"],
         *(text for extra in project["project"]["optional-dependencies"].values() for text in extra),
-        # What is only measured beside ours is held by nobody's tests.
+        # What is only measured beside ours is held by no one's tests.
         *(text for name, group in project["dependency-groups"].items() if name != "peers" for text in group),
     ]
     for requirement in requirements(texts):

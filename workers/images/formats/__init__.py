@@ -1,1 +1,1 @@
-"""Kinds of image files that need more than OpenCV: icons, transparency, PNG, WebP, Pillow."""
+"""Formats that need more than OpenCV: camera RAW, floats, icons, JPEG XL, transparency, PNG, WebP, Pillow."""

@@ -1,4 +1,6 @@
-"""Camera RAW: the only door to rawpy, which few have installed. The preview that the camera made is the picture."""
+"""Read camera RAW with rawpy, an optional library, which only this module imports; the camera's preview is the
+picture.
+"""
 
 import io
 from contextlib import suppress
@@ -16,7 +18,7 @@ from workers.images.structure.raw import require_raw
 
 # A preview shorter than this on its longer side is a thumbnail, and the samples are developed instead.
 _LEAST_PREVIEW: Final = 512
-# LibRaw's number for how a camera was held -> EXIF's.
+# LibRaw's numbers for how the camera was held, and EXIF's for the same.
 _TURNED: Final = {3: 3, 5: 8, 6: 6}
 _JPEG, _EXIF = b"\xff\xd8\xff", b"\xff\xe1"
 _JPEG_HEAD_BYTES: Final = 64
@@ -26,7 +28,7 @@ _JPEG_HEAD_BYTES: Final = 64
 class RawPicture:
     """The picture of a RAW: the JPEG in it, or pixels, BGR uint8 [h, w, 3]; `width` and `height` are the sensor's.
 
-    `orientation`, one of EXIF's, is yet to be applied, to the JPEG after its own.
+    `orientation`, one of EXIF's, is still to be applied; to the JPEG, after its own.
     """
 
     width: int
@@ -37,14 +39,14 @@ class RawPicture:
 
     @property
     def shown(self) -> NDArray[np.uint8]:
-        """The pixels of a picture that is no JPEG."""
+        """The pixels of a picture that is not a JPEG."""
         assert self.pixels is not None
         return self.pixels
 
 
 @dataclass(frozen=True, slots=True)
 class _Preview:
-    """A picture that the camera made: a JPEG, or pixels. `is_turned` says that the JPEG has an orientation itself."""
+    """A picture that the camera made: a JPEG, or pixels. `is_turned` says that the JPEG has its own orientation."""
 
     width: int
     height: int
@@ -54,9 +56,9 @@ class _Preview:
 
 
 def raw_picture(data: bytes, max_pixels: int) -> RawPicture:
-    """The picture of a RAW that `require_raw` has seen: what the camera made of it, else developed at half its size.
+    """The picture of a RAW that passed `require_raw`: the camera's preview, or samples developed at half their size.
 
-    Raises ImageError, status undecodable, where LibRaw can't read it, or rawpy is not installed.
+    Raises ImageError, status undecodable, if LibRaw can't read it or rawpy is not installed.
     """
     require_raw(data, max_pixels)
     rawpy = _library()
@@ -67,7 +69,8 @@ def raw_picture(data: bytes, max_pixels: int) -> RawPicture:
             preview = _preview(rawpy, raw, data)
             if preview is not None and max(preview.width, preview.height) >= _LEAST_PREVIEW:
                 lies = sizes.width > sizes.height
-                # One that says so itself, or stands where the sensor lies, needs no turning from here.
+                # A preview that has its own orientation, or is upright where the sensor's picture lies on its side (or
+                # the reverse), needs no turning here.
                 turned = preview.is_turned or (preview.width > preview.height) != lies
                 orientation = 1 if turned else _TURNED.get(sizes.flip, 1)
                 return RawPicture(sizes.width, sizes.height, preview.jpeg, preview.pixels, orientation)
@@ -76,7 +79,7 @@ def raw_picture(data: bytes, max_pixels: int) -> RawPicture:
             return RawPicture(sizes.width, sizes.height, None, pixels, 1)
     except ImageError:
         raise
-    except Exception as error:  # LibRaw's own classes, and whatever NumPy makes of its shapes.
+    except Exception as error:  # These are LibRaw's own classes, and NumPy's errors for its shapes.
         reason = error.args[0] if error.args else type(error).__name__
         reason = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
         raise ImageError(f"LibRaw can't decode the RAW file of a camera: {reason}.") from error
@@ -101,7 +104,7 @@ def _preview(rawpy: Any, raw: Any, data: bytes) -> _Preview | None:
         return None
     if found.format == rawpy.ThumbFormat.JPEG:
         jpeg = _as_it_lies(bytes(found.data), data)
-        with suppress(ImageError):  # A damaged one is none: the samples are there.
+        with suppress(ImageError):  # A damaged preview does not count: the samples are there.
             if jpeg.startswith(_JPEG) and not is_cut_short(jpeg):
                 width, height = read_header(jpeg)[:2]
                 return _Preview(width, height, jpeg, None, own_orientation(jpeg) != 1)
@@ -112,7 +115,7 @@ def _preview(rawpy: Any, raw: Any, data: bytes) -> _Preview | None:
 
 
 def _as_it_lies(jpeg: bytes, data: bytes) -> bytes:
-    """A preview as it lies in the file: LibRaw puts EXIF before one that has none, which would turn a turned one."""
+    """A preview as it is in the file: LibRaw adds EXIF to one without it, which would turn a preview twice."""
     if jpeg[2:4] != _EXIF or jpeg[:_JPEG_HEAD_BYTES] in data:
         return jpeg
     return jpeg[:2] + jpeg[4 + int.from_bytes(jpeg[4:6], "big") :]

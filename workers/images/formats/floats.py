@@ -1,4 +1,4 @@
-"""Images whose samples are floats: PFM files, and TIFFs of 32 or 64 bits. White is 1 and black 0, in both."""
+"""Decode images whose samples are floats: PFM files, and TIFFs of 32 or 64 bits. White is 1 and black 0 in both."""
 
 import re
 from typing import Any, Final, cast
@@ -66,14 +66,14 @@ def require_pfm(data: bytes, max_pixels: int) -> None:
 
 
 def float_samples(data: bytes, kind: str) -> int:
-    """How many samples of floats a pixel of this file has; 0 where they are no floats."""
+    """How many float samples a pixel of this file has; 0 if they are no floats."""
     if kind == "PFM":
         return _pfm_header(data)[2]
     return _float_samples(tiff_tags(data)) if kind == "TIFF" else 0
 
 
 def float_tiff_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height of a TIFF of floats, of which Pillow reads no header where it has colours; None for others."""
+    """Width and height of a TIFF of floats; None for others. Pillow reads no header of one with colours."""
     if not data.startswith(TIFFS) or not _float_samples(tags := tiff_tags(data)):
         return None
     width, height = (next(iter(tags.get(tag, ())), 0) for tag in (256, 257))
@@ -89,13 +89,14 @@ def _float_samples(tags: dict[int, list[int]]) -> int:
 def float_pixels(data: bytes, kind: str, what: str) -> NDArray[np.uint8]:
     """The picture of a PFM, or of a TIFF of floats, on white: BGR uint8 [h, w, 3], upright.
 
-    A sample is shown as 255 times its value, rounded. Raises ImageError, status undecodable, where one is no number or
-    outside of 0 to 1, which names what was found, or where the file is of an unusual kind; `what` names it.
+    A sample is shown as 255 times its value, rounded. Raises ImageError, status undecodable, if a sample is no number
+    or outside of 0 to 1, which names the range that was found, or if the file is of an unusual kind; `what` names the
+    file.
     """
     if kind == "PFM":
         width, height, samples, floats, start = _pfm_header(data)
         found = np.frombuffer(data, floats, width * height * samples, start)
-        # Its rows go from the bottom to the top.
+        # The rows go from the bottom to the top.
         return _shown(found.reshape(height, width, samples)[::-1, :, ::-1], None, what)
     extra = _require_usual(tiff_tags(data), what)
     try:
@@ -109,7 +110,9 @@ def float_pixels(data: bytes, kind: str, what: str) -> NDArray[np.uint8]:
 
 
 def _require_usual(tags: dict[int, list[int]], what: str) -> int | None:
-    """What the fourth sample of a TIFF of floats is, None without one; ImageError for kinds that are not decoded."""
+    """The meaning of the fourth sample of a TIFF of floats, None without one; ImageError for kinds that are not
+    decoded.
+    """
     samples, bits = tags.get(_SAMPLES, [1])[0], tags.get(_BITS, [1])
     extra = tags.get(_EXTRA, [0])[0] if samples == 4 else None
     unusual = {
@@ -131,7 +134,7 @@ def _require_usual(tags: dict[int, list[int]], what: str) -> int | None:
 
 
 def float_samples_shown(samples: NDArray[Any], what: str) -> NDArray[np.uint8]:
-    """Floats [h, w, 1 to 4], grey or RGB and alpha last, as `float_pixels` shows those of a PFM or TIFF."""
+    """Show floats [h, w, 1 to 4], grey or RGB with alpha last, as `float_pixels` shows those of a PFM or TIFF."""
     channels = samples.shape[2]
     order = {1: [0], 2: [0, 0, 0, 1], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[channels]
     _require_bytes(samples.nbytes, what)
@@ -148,7 +151,9 @@ def _require_bytes(taken: int, what: str) -> None:
 
 
 def _shown(samples: NDArray[np.floating[Any]], extra: int | None, what: str) -> NDArray[np.uint8]:
-    """Samples as OpenCV has them, float [h, w, 1, 3 or 4], as bytes on white. `extra` is what a fourth one is."""
+    """Samples in OpenCV's order, float [h, w, 1, 3 or 4], as bytes on white. `extra` is the meaning of a fourth
+    sample.
+    """
     low, high = float(samples.min()), float(samples.max())
     _require_range(low, high, what)
     height, width = samples.shape[:2]

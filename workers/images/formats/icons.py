@@ -1,4 +1,4 @@
-"""Icons (ICO, ICNS), which hold a picture in several sizes: the largest of them, as a file of its own."""
+"""Take the largest picture out of an icon (ICO, ICNS), which holds a picture in several sizes."""
 
 import struct
 from typing import Final
@@ -11,8 +11,8 @@ _ICNS: Final = b"icns"
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _JPEG_2000: Final = (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")
 _MOST_PICTURES: Final = 1_000
-_LONGEST_SIDE: Final = 1_024  # Of a picture that is no PNG: its own header may say anything.
-# The names of an ICNS's pictures with their sides; of those without alpha also the name of the mask beside them.
+_LONGEST_SIDE: Final = 1_024  # The size of a picture that is no PNG: its own header may say anything.
+# The names of an ICNS's pictures with their sides; for those without alpha also the name of their mask.
 _FILES: Final = {
     b"ic10": 1_024, b"ic14": 512, b"ic09": 512, b"ic13": 256, b"ic08": 256, b"ic07": 128, b"ic12": 64, b"icp6": 64,
     b"ic11": 32, b"icp5": 32, b"icp4": 16,
@@ -21,16 +21,16 @@ _RUNS: Final = {b"it32": (128, b"t8mk"), b"ih32": (48, b"h8mk"), b"il32": (32, b
 
 
 def icon_suffix(data: bytes) -> str:
-    """The suffix of an icon by its first bytes, "" for what is none."""
+    """The suffix of an icon by its first bytes; "" if it is no icon."""
     if data.startswith(_ICNS):
         return ".icns"
     return ".ico" if data.startswith(_ICO) else ""
 
 
 def picture_of(data: bytes) -> bytes:
-    """The largest picture of an icon: the PNG or JPEG 2000 in it, or an icon of that picture alone.
+    """The largest picture of an icon: the PNG or JPEG 2000 in it, or an icon with only that picture.
 
-    What is no icon comes back as it is. Raises ImageError, also for an icon whose largest picture is not whole.
+    Other files are returned unchanged. Raises ImageError, also for an icon whose largest picture is not whole.
     """
     if data.startswith(_ICO):
         return _from_ico(data)
@@ -44,7 +44,7 @@ def _from_ico(data: bytes) -> bytes:
     if len(data) < 6 + 16 * count:
         raise cut_short(data, f"it says that it holds {count} pictures")
     entries = [struct.unpack_from("<BBBxHHII", data, 6 + 16 * number) for number in range(count)]
-    # A side of 256 is written as 0. Of several as large, the one of most bits.
+    # A side of 256 is written as 0. Of several equally large, the one with the most bits wins.
     largest = max(entries, key=lambda entry: ((entry[0] or 256) * (entry[1] or 256), entry[4]))
     length, at = largest[5:]
     if at + length > len(data):
@@ -54,7 +54,7 @@ def _from_ico(data: bytes) -> bytes:
 
 
 def _bare_ico(picture: bytes) -> bytes:
-    """An ICO of one bitmap: rows of colours, and of one bit a pixel where nothing is seen."""
+    """An ICO of one bitmap: rows of colours, and a mask of one bit a pixel for what is transparent."""
     if len(picture) < 40:
         raise cut_short(picture, "the header of its largest picture is not whole")
     head, width, twice, _, bits, compression = struct.unpack("<IiiHHI", picture[:20])
@@ -67,7 +67,7 @@ def _bare_ico(picture: bytes) -> bytes:
     rows = (width * bits + 31) // 32 * 4 * height
     mask = (width + 31) // 32 * 4 * height
     start = head + 4 * colours
-    # Old icons of 32 bits leave all alpha at 0 and have the mask.
+    # Old icons of 32 bits leave all alpha at 0 and have only the mask.
     masked = bits < 32 or not any(picture[start + 3 : start + rows : 4])
     short = -(-width // 8)
     if bits < 32 and len(picture) - start == rows + short * height:

@@ -1,4 +1,4 @@
-"""JPEG XL: the only door to imagecodecs, which decodes it and which few have installed."""
+"""Decode JPEG XL with imagecodecs, an optional library, which only this module imports."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -14,13 +14,13 @@ from workers.images.structure.jxl import jxl_header
 
 _ENDS_EARLY: Final = "NEED_MORE_INPUT"
 _ZEROS: Final = 64
-_BAND: Final = 1 << 20  # Pixels that are made bytes at once.
+_BAND: Final = 1 << 20  # How many pixels become bytes at once.
 
 
 def jpeg_xl_pixels(data: bytes, what: str) -> NDArray[np.uint8]:
     """The first picture of a JPEG XL on white: BGR uint8 [h, w, 3], turned upright by the decoder.
 
-    `what` names the file in an ImageError, which has the status truncated or undecodable, also where imagecodecs is not
+    `what` names the file in an ImageError, which has the status truncated or undecodable, also if imagecodecs is not
     installed.
     """
     decode, header = _decoder(), jxl_header(data)
@@ -53,7 +53,7 @@ def _decoder() -> Callable[..., NDArray[np.generic]]:
 
 
 def _shown(samples: NDArray[Any], bits: int) -> NDArray[np.uint8]:
-    """Whole samples [h, w, 1 to 4] of so many bits as bytes on white: of more than eight bits the first eight."""
+    """Whole-number samples [h, w, 1 to 4] of so many bits as bytes on white; the highest eight bits of more."""
     height, width, channels = samples.shape
     done = np.empty((height, width, 3), np.uint8)
     rows = max(1, _BAND // max(width, 1))

@@ -1,4 +1,4 @@
-"""What Pillow decodes: transparency, put on white, and the kinds of files that OpenCV refuses or misreads."""
+"""Decode with Pillow what OpenCV can't: transparency, put on white, and files that OpenCV refuses or misreads."""
 
 import io
 import re
@@ -13,30 +13,30 @@ from shared.errors import ImageError
 from workers.images.formats.transparency import on_white, png_key
 from workers.images.structure.more import plain_psd
 
-ImageFile.LOAD_TRUNCATED_IMAGES = False  # Half an image is none.
+ImageFile.LOAD_TRUNCATED_IMAGES = False  # Half an image does not count.
 _EXIF_ORIENTATION = 0x0112
-_WHOLE_SAMPLE = 8  # Pillow compares only samples of 8 bits rightly with the transparent colour.
+_WHOLE_SAMPLE = 8  # Pillow compares only 8-bit samples correctly with the transparent colour.
 _PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
 _PPM_HEADER = re.compile(rb"P[2356](?:(?:\s|#[^\n]*\n)+(\d{1,9})){3}\s")
 _PILLOW_ALONE = ("GIF", "AVIF")
-# Where OpenCV refuses a file of these, Pillow is asked; not of JPEG, which it reads where half is missing.
+# If OpenCV refuses a file of these kinds, Pillow tries. JPEG is not among them: Pillow reads it even if half is
+# missing.
 SECOND_TRY = ("PNG", "TIFF", "JPEG2000", "BMP", "PPM")
-# What only Pillow reads, on white in every job.
+# Kinds that only Pillow reads, on white in every job.
 ADDED = ("HEIF", "PSD", "PCX", "QOI", "TGA", "DDS", "ICO", "ICNS")
 _SIGNED, _COMPLEX = 2, (5, 6)
 _OLD_JPEG, _LAB = 6, 8  # A compression and a photometric interpretation of TIFF.
 
 
 def is_misread(data: bytes, kind: str, what: str) -> bool:
-    """Whether a file is of a kind that OpenCV decodes wrongly, or not at all, and Pillow rightly.
+    """Whether a file is of a kind that OpenCV decodes wrongly, or not at all, and Pillow correctly.
 
-    `what` names it in the ImageError for numbers without a defined black and white, of which both would make a wrong
-    picture.
+    `what` names it in the ImageError for numbers without a defined black and white, which both would show wrongly.
     """
     if kind in _PILLOW_ALONE:
         return True
     if kind == "BMP":
-        # Runs, masks and palettes are Pillow's; OpenCV takes what it does not know for something else.
+        # Pillow decodes runs, masks and palettes; OpenCV misreads what it does not know.
         return data[14:18] == b"\x0c\0\0\0" or data[28:30] != b"\x18\0" or data[30:34] != bytes(4)
     if kind == "PPM":
         return counts_otherwise(data)
@@ -55,7 +55,7 @@ def _is_unusual_tiff(data: bytes, what: str) -> bool:
             tags = getattr(image, "tag_v2", {})
             meaning = max(tags.get(339, (1,)))
             compression, photometric = tags.get(259), tags.get(262)
-    except Exception:  # Whoever decodes it says what is wrong with it.
+    except Exception:  # The decoder says what is wrong with it.
         return False
     if meaning in (_SIGNED, *_COMPLEX):
         numbers = "signed numbers" if meaning == _SIGNED else "complex numbers"
@@ -67,7 +67,7 @@ def _is_unusual_tiff(data: bytes, what: str) -> bool:
 
 
 def without_texts(data: bytes) -> bytes:
-    """A PNG without its texts and colour profile, which no pixel depends on, and which may be long."""
+    """A PNG without its texts and colour profile, which change no pixel and may be long."""
     at, parts = 8, [data[:8]]
     while at + 12 <= len(data):
         end = at + 12 + int.from_bytes(data[at : at + 4], "big")
@@ -78,7 +78,7 @@ def without_texts(data: bytes) -> bytes:
 
 
 def pillow_pixels(data: bytes, kind: str, what: str) -> tuple[NDArray[np.uint8], int]:
-    """The first picture of an image file on white, BGR uint8 [h, w, 3], and the EXIF orientation yet to be applied.
+    """The first picture of an image file on white, BGR uint8 [h, w, 3], and the EXIF orientation still to be applied.
 
     `what` names the file in an ImageError, which has the status truncated or undecodable.
     """
@@ -89,7 +89,7 @@ def pillow_pixels(data: bytes, kind: str, what: str) -> tuple[NDArray[np.uint8],
             _require_right(image, data)
             bare = _frame(image)
             image.load()
-            # What else Pillow turns, it has turned as it loaded.
+            # Pillow has already turned the other kinds when it loaded them.
             orientation = exif_orientation(image.info.get("exif")) if kind in ("PNG", "WEBP", "AVIF") else 1
             return _converted(_without_false_alpha(image, data), bare), orientation
     except ImageError as error:
@@ -109,7 +109,7 @@ def exif_orientation(exif: object) -> int:
     try:
         table.load(exif)
         value = table.get(_EXIF_ORIENTATION, 1)
-    except Exception:  # A damaged block turns nothing: the pixels are whole without it.
+    except Exception:  # A damaged block is ignored: the pixels are whole without it.
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
@@ -117,8 +117,8 @@ def exif_orientation(exif: object) -> int:
 def _for_pillow(data: bytes, kind: str) -> bytes:
     """The bytes that Pillow gets.
 
-    An animated WebP says that it has alpha: only then does Pillow tell the canvas beside its first frame. A PNG is
-    without its texts, for the length of which Pillow may refuse it, and a PSD has its colours alone.
+    An animated WebP says that it has alpha: only then does Pillow tell the canvas beside its first frame. A PNG loses
+    its texts, whose length Pillow may refuse, and a PSD everything except its colours.
     """
     if kind == "PNG":
         return without_texts(data)
@@ -130,7 +130,7 @@ def _for_pillow(data: bytes, kind: str) -> bytes:
 
 
 def _require_right(image: Image.Image, data: bytes) -> None:
-    """Raise ImageError for what Pillow would read, and wrongly."""
+    """Raise ImageError for what Pillow would read wrongly."""
     if image.format == "TIFF":
         tags = getattr(image, "tag_v2", {})
         bits = max(tags.get(258, (1,)))
@@ -149,7 +149,7 @@ def _jp2_bits(data: bytes) -> int:
 
 
 def _without_false_alpha(image: Image.Image, data: bytes) -> Image.Image:
-    """An image without a fourth sample that is no transparency.
+    """Drop a fourth sample that is not transparency.
 
     A TGA says by four bits of its header how many of a pixel's bits are alpha.
     """

@@ -1,13 +1,13 @@
-"""An animated PNG as the still one that it begins with: OpenCV ends the process over a damaged animation."""
+"""Turn an animated PNG into its first, still picture: OpenCV ends the process over a damaged animation."""
 
 _ANIMATION = (b"acTL", b"fcTL", b"fdAT")
 
 
 def still(data: bytes, older: bool = False) -> bytes:
-    """A PNG, whole as far as its parts go, without its animation; the same bytes where it has none.
+    """A PNG with whole parts, without its animation; the same bytes if it has none.
 
-    The picture is the first frame or, where the animation leaves that out, the one for whoever shows none. With `older`
-    such a file stays as it is: OpenCV shows a later picture of it, which older jobs have.
+    The picture is the first frame or, if the animation leaves that out, the picture for programs that show no
+    animation. With `older` such a file stays as it is: OpenCV shows a later picture of it, which older jobs have.
     """
     at, begun, leaves_out = 8, False, True
     moving: list[tuple[int, int]] = []

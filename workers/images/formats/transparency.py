@@ -1,4 +1,4 @@
-"""Transparency: whether an image file may have any, by its header, and its pixels put on white."""
+"""Tell by the header whether an image may be transparent, and put its pixels on white."""
 
 import io
 from contextlib import suppress
@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-_PNG_KEYED = {0: 1, 2: 3, 3: 0}  # The colour types whose transparency is a chunk of its own, and its samples.
-_BAND = 1 << 20  # Pixels put on white at once: the 16-bit products of all of them would take more than the image.
+_PNG_KEYED = {0: 1, 2: 3, 3: 0}  # The colour types whose transparency is a chunk of its own, and their samples.
+_BAND = 1 << 20  # How many pixels are put on white at once: the 16-bit products of all would take more than the image.
 _ALPHA = ("RGBA", "RGBa", "LA", "La", "PA")
 
 
 def may_be_transparent(data: bytes, kind: str) -> bool:
-    """Whether the header of an image file leaves room for transparency; never false where there is some.
+    """Whether an image file may be transparent, by its header; never false if it is.
 
     A PNG or WebP tells by a few of its bytes, so photographs cost nothing here. A GIF whose frame is smaller than its
     screen is transparent around it, whatever else it says.
@@ -28,11 +28,11 @@ def may_be_transparent(data: bytes, kind: str) -> bool:
         return False
     with suppress(Exception), Image.open(io.BytesIO(data), formats=(kind,)) as image:
         return image.mode in _ALPHA or image.has_transparency_data
-    return False  # Whoever decodes it says what is wrong with it.
+    return False  # The decoder says what is wrong with it.
 
 
 def png_key(data: bytes) -> bytes | None:
-    """What the tRNS chunk of a PNG holds, where its colour type allows for one."""
+    """The content of the tRNS chunk of a PNG, if its colour type allows for one."""
     at = 8
     while data[at + 4 : at + 8] not in (b"IDAT", b""):
         length = int.from_bytes(data[at : at + 4], "big")
@@ -49,7 +49,7 @@ def _webp_alpha(data: bytes) -> bool:
 
 
 def on_white(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """RGBA uint8 [h, w, 4] put on white: BGR uint8 [h, w, 3], as OpenCV has it. Opaque pixels stay as they are."""
+    """RGBA uint8 [h, w, 4] put on white: BGR uint8 [h, w, 3], in OpenCV's order. Opaque pixels stay as they are."""
     height, width = pixels.shape[:2]
     done = np.empty((height, width, 3), np.uint8)
     rows = max(1, _BAND // max(width, 1))

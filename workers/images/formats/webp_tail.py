@@ -1,4 +1,4 @@
-"""Whether the end of a WebP's pixels was ever written: a stopped download may leave zeros, which decode."""
+"""Find WebP files whose last pixels were never written: a stopped download may leave zeros, which decode."""
 
 import struct
 
@@ -7,7 +7,7 @@ import numpy as np
 
 from shared.errors import ImageError
 
-# An encoder ends with a few zeros at most that no pixel needs; libwebp notices when eight bytes are missing.
+# An encoder writes at most a few zeros at the end that no pixel needs; libwebp notices when eight bytes are missing.
 _UNNEEDED = 32
 _PICTURES = (b"VP8 ", b"VP8L")
 
@@ -15,9 +15,9 @@ _PICTURES = (b"VP8 ", b"VP8L")
 def require_written(data: bytes) -> None:
     """Raise ImageError, status truncated, for a WebP that ends with more zeros than its pixels need.
 
-    Zeros alone say nothing, as a picture with a black half may end with as many. But its decoder needs all of them,
-    while those that were never written decode to fewer pixels' worth: without the last 32 bytes they still do. Only
-    files whose pixels end with 64 zeros are decoded for that.
+    Zeros alone say nothing, as a picture with a black half may end with as many. But then the decoder needs all of
+    them, while pixels that were never written also decode without the last 32 bytes. Only files whose pixels end with
+    64 zeros are decoded for this.
     """
     kind, coded = _first_picture(data)
     if len(coded) <= 2 * _UNNEEDED or coded.count(0, len(coded) - 2 * _UNNEEDED) < 2 * _UNNEEDED:
@@ -38,7 +38,7 @@ def require_written(data: bytes) -> None:
 
 
 def _first_picture(data: bytes) -> tuple[bytes, bytes]:
-    """The kind and the coded pixels of the first picture; two times nothing where there is none."""
+    """The kind and the coded pixels of the first picture; both empty if there is none."""
     at = 12
     while at + 8 <= len(data):
         kind, length = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")

@@ -1,1 +1,1 @@
-"""The structure of image files: what one claims, compared with the file before it is decoded."""
+"""Check the structure of image files: compare what one claims with the file before it is decoded."""

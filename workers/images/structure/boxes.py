@@ -1,4 +1,4 @@
-"""The structure of AVIF and JPEG 2000 files, which are boxes: what they claim is compared with the file."""
+"""Check AVIF and JPEG 2000 files, which consist of boxes: compare what they claim with the file."""
 
 import struct
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from workers.images.structure.claims import cut_short, is_zero, require_pixels
 JP2 = b"\0\0\0\x0cjP  \r\n\x87\n"
 CODESTREAM = b"\xff\x4f\xff\x51"
 _MOST_BOXES = 10_000
-# A tile has a header of 12 bytes and a mark behind it, even where it is empty; OpenJPEG sets aside 5 KB for each.
+# A tile has a header of 12 bytes and a mark behind it, even if it is empty; OpenJPEG sets aside 5 KB for each.
 _TILE_BYTES = 14
 _MOST_COMPONENTS = 32
 # The coded pixels of AV1 and HEVC end with a bit of 1, and few bytes behind it.
@@ -19,7 +19,9 @@ _CODED = (b"av01", b"hvc1")
 
 
 def boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """The name, beginning and end of what is in each box from `at` to `end`; ImageError for one that ends behind it."""
+    """The name, and the beginning and end of the content, of each box from `at` to `end`; ImageError for one that ends
+    behind it.
+    """
     for _ in range(_MOST_BOXES):
         if end - at < 8:
             return
@@ -86,7 +88,7 @@ def _require_meta(data: bytes, at: int, stop: int, max_pixels: int) -> None:
 
 
 def extents(data: bytes, at: int, end: int) -> list[tuple[int, int, int, int]]:
-    """Where each item of a file lies: its number, how that is meant, offset and length."""
+    """The place of each item of a file: its number, how its offset is meant, offset and length."""
     body = data[at:end]
     if len(body) < 8:
         return []
@@ -151,7 +153,7 @@ def _require_codestream(data: bytes, start: int, end: int, max_pixels: int) -> N
     while at + 12 <= end and data[at : at + 2] == b"\xff\x90":
         parts += 1
         length = int.from_bytes(data[at + 6 : at + 10], "big")
-        if length == 0:  # Up to the end.
+        if length == 0:  # The box goes up to the end.
             if data.rfind(b"\xff\xd9", at, end) < 0:
                 raise cut_short(data, "the end mark of its pixels is missing")
             return

@@ -1,4 +1,4 @@
-"""The structure of image files: what one claims is compared with the file before a library reads it."""
+"""Check image files of every format: compare what one claims with the file before a library reads it."""
 
 import re
 import struct
@@ -15,7 +15,7 @@ from workers.images.structure.raster import TIFFS, is_ppm, require_bmp, require_
 
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _GIF: Final = (b"GIF87a", b"GIF89a")
-# An animation's chunks whose length is fixed, or must hold a number at least. OpenCV reads behind shorter ones.
+# Chunks of an animation with a fixed length, or with at least a number in them. OpenCV reads behind shorter ones.
 _FIXED: Final = {b"IHDR": 13, b"acTL": 8, b"fcTL": 26}
 _LEAST: Final = {b"fdAT": 4}
 _PNG_SAMPLES: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -30,7 +30,7 @@ def require_structure(data: bytes, max_pixels: int) -> None:
     """Raise ImageError for a file whose parts end behind it, or whose claims would take memory before any is checked.
 
     The status is truncated for what is missing, oversized for more than `max_pixels`, and undecodable for a part of a
-    length that it can't have. What begins like no known format passes: whoever reads its header says so.
+    length that it can't have. A file of no known format passes: the code that reads its header says so.
     """
     if data.startswith(_PNG):
         _require_png(data, max_pixels)
@@ -89,13 +89,13 @@ def _require_png(data: bytes, max_pixels: int) -> None:
 
 
 def _require_gif(data: bytes, max_pixels: int) -> None:
-    """Read up to the end of the first frame: what comes behind is not decoded."""
+    """Read up to the end of the first frame: what comes after it is not decoded."""
     try:
         width, height, flags = struct.unpack_from("<HHB", data, 6)
         require_pixels(width, height, max_pixels)
         at = 13 + _table_bytes(flags)
         for _ in range(_MOST_GIF_BLOCKS):
-            # Readers pass over what begins no block.
+            # Readers skip bytes that begin no block.
             found = _GIF_BLOCK.search(data, at)
             if found is None:
                 raise cut_short(data, "it ends before its first frame")
@@ -123,7 +123,7 @@ def _table_bytes(flags: int) -> int:
 
 
 def _behind_blocks(data: bytes, at: int) -> int:
-    """Where the blocks that begin at `at` end; IndexError when the file ends before."""
+    """The end of the blocks that begin at `at`; IndexError when the file ends before."""
     while length := data[at]:
         at += 1 + length
     return at + 1
@@ -166,7 +166,7 @@ def _side(data: bytes, at: int) -> int:
 
 
 def _require_jpeg(data: bytes, max_pixels: int) -> None:
-    """A scan has a bit at least for each block of 8 x 8 samples; a decoder makes grey of what is missing."""
+    """Require at least a bit in a scan for each block of 8 x 8 samples; a decoder makes grey of what is missing."""
     at = 2
     while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] != b"\xda" and at + 10 <= len(data):
         if data[at + 1] == 0xFF:

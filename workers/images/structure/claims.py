@@ -1,4 +1,4 @@
-"""What an image file claims, held against its size and the limits: the sentences that refuse it."""
+"""Refuse image files whose claims do not fit their size and the limits."""
 
 from shared.errors import ImageError
 
@@ -17,16 +17,18 @@ def require_pixels(width: int, height: int, max_pixels: int) -> None:
 
 
 def cut_short(data: bytes, why: str) -> ImageError:
-    """The error, status truncated, for a file whose end is missing. `why` says by what that is known."""
+    """The error, status truncated, for a file whose end is missing. `why` says how that is known."""
     return ImageError(f"The file is cut short after {len(data):,} bytes: {why}.", "truncated")
 
 
 def require_data(data: bytes, found: int, least: int, width: int, height: int) -> None:
-    """Raise ImageError, status truncated, where `found` bytes of pixels can't be the picture, which needs `least`."""
+    """Raise ImageError, status truncated, if `found` bytes of pixels are fewer than the `least` that the picture
+    needs.
+    """
     if found < least:
         raise cut_short(data, f"{width} x {height} pixels need {least:,} bytes or more, and it has {found:,}")
 
 
 def is_zero(data: bytes, start: int) -> bool:
-    """Whether nothing but zeros follows, as a download that stopped leaves a file whose length was set before."""
+    """Whether only zeros follow, as in a file whose length was set before its download stopped."""
     return data.count(0, start) == len(data) - start

@@ -1,4 +1,4 @@
-"""The structure of HEIC files, which are boxes as AVIF is: what they claim is compared with the file and the limits."""
+"""Check HEIC files, which consist of boxes as AVIF does: compare what they claim with the file and the limits."""
 
 from collections.abc import Iterator
 
@@ -9,12 +9,12 @@ from workers.images.structure.claims import require_pixels
 _BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
 _AVIF_BRANDS = (b"avif", b"avis")
 _PARENTS = (b"iprp", b"ipco")
-# Pictures that are put together from others say how large they are in a few bytes of their own.
+# Pictures that are composed of others have their size in a few bytes of their own.
 _PUT_TOGETHER = {b"grid": 4, b"iovl": 10}
 _SEQUENCE = 33  # The part of HEVC data that says how large its pictures are.
-_MOST_SEQUENCES = 16  # So many have a number to be called by.
+_MOST_SEQUENCES = 16  # HEVC numbers its parameter sets from 0 to 15.
 _MOST_SUB_LAYERS = 6
-# Encoders fill up a picture to whole blocks, of 64 pixels at most, and cut that off by what they write beside it.
+# Encoders fill up a picture to whole blocks, of 64 pixels at most, and write beside it how much to cut off.
 _PADDING = 128
 
 
@@ -28,10 +28,10 @@ def is_heif(data: bytes) -> bool:
 
 
 def require_heif(data: bytes, max_pixels: int) -> None:
-    """Raise ImageError for a HEIC of too many pixels, by any of the places that say so, or whose end is missing.
+    """Raise ImageError for a HEIC of too many pixels by any of its sizes, or whose end is missing.
 
-    A picture is as large as its property ispe says, as its HEVC data says, and as the item that puts tiles together
-    says: a decoder sets aside memory by each of them.
+    The property ispe, the HEVC data, and the item that joins tiles each give a size: a decoder allocates memory by each
+    of them.
     """
     require_avif(data, max_pixels)
     sides, coded = [(0, 0)], []
@@ -67,7 +67,7 @@ def require_heif(data: bytes, max_pixels: int) -> None:
 
 
 def _properties(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """All boxes that say what is in the file; require_avif has seen that they lie inside it."""
+    """All boxes that say what is in the file; require_avif has seen that they are inside it."""
     waiting = [(start + 4, end) for kind, start, end in boxes(data, 0, len(data)) if kind == b"meta"]
     while waiting:
         for kind, start, end in boxes(data, *waiting.pop()):
@@ -80,7 +80,7 @@ def _properties(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _require_words(kind: bytes, rest: bytes) -> None:
-    """Raise ImageError for what is no text where an item has its kind and names: pi-heif ends the process by it."""
+    """Raise ImageError if the kind or a name of an item is no text, which would make pi-heif end the process."""
     try:
         kind.decode("ascii")
         rest.decode("utf-8")
@@ -98,7 +98,7 @@ def _require_put_together(body: bytes, at: int, max_pixels: int) -> None:
 
 
 def _coded_sizes(body: bytes) -> list[tuple[int, int]]:
-    """Width and height by each description of a sequence in a decoder's settings."""
+    """Width and height from each description of a sequence in a decoder's settings."""
     found: list[tuple[int, int]] = []
     at = 23
     for _ in range(body[22] if len(body) > 22 else 0):

@@ -1,4 +1,4 @@
-"""The structure of JPEG XL files: what the first bits of their code stream say of the picture."""
+"""Check JPEG XL files: read what the first bits of their code stream say about the picture."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -12,9 +12,9 @@ _CONTAINER: Final = b"\0\0\0\x0cJXL \r\n\x87\n"
 _HEADER_BYTES: Final = 4_096
 _ALPHA: Final = 0
 _EXTRAS: Final = {1: "depth", 2: "a spot colour", 3: "a selection", 4: "black ink", 5: "sensor samples", 6: "heat"}
-# Width by height, as a fraction, where a number of three bits stands for it.
+# The ratios of width to height for which a number of three bits stands.
 _RATIOS: Final = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
-# How a number is written: two bits choose among four ways, each an offset and the number of bits that follow.
+# The ways to write a number: two bits choose one of four, each an offset and the number of bits that follow.
 _SIDE: Final = ((1, 9), (1, 13), (1, 18), (1, 30))
 _PREVIEW_EIGHTHS: Final = ((16, 0), (32, 0), (1, 5), (33, 9))
 _PREVIEW_SIDE: Final = ((1, 6), (65, 8), (321, 10), (1_345, 12))
@@ -25,7 +25,7 @@ _KIND: Final = ((0, 0), (1, 0), (2, 4), (18, 6))
 class JxlHeader:
     """Width and height before any turning, bits of a colour sample, whether they are floats, and whether it has alpha.
 
-    `strange` says in words what is in it that is not decoded here, "" for nothing.
+    `strange` names what is in it that is not decoded here; "" for nothing.
     """
 
     width: int
@@ -50,7 +50,7 @@ def require_jxl(data: bytes, max_pixels: int) -> None:
 
 
 def jxl_header(data: bytes) -> JxlHeader:
-    """What the code stream of a JPEG XL says of its picture; ImageError where that is not whole."""
+    """The header in the code stream of a JPEG XL; ImageError if the stream is not whole."""
     stream = _stream(data)
     try:
         return _Bits(stream[2:]).header()
@@ -59,7 +59,7 @@ def jxl_header(data: bytes) -> JxlHeader:
 
 
 def _stream(data: bytes) -> bytes:
-    """The beginning of the code stream, which may lie in one box or in several."""
+    """The beginning of the code stream, which may be in one box or in several."""
     if not data.startswith(_CONTAINER):
         return data[:_HEADER_BYTES]
     parts = []
@@ -77,7 +77,7 @@ def _stream(data: bytes) -> bytes:
 
 
 class _Bits:
-    """The bits of a code stream, the lowest of each byte first. IndexError where it ends."""
+    """The bits of a code stream, the lowest of each byte first. IndexError at its end."""
 
     def __init__(self, data: bytes) -> None:
         self._data, self._at = data, 0
@@ -120,7 +120,7 @@ class _Bits:
         return 8 * (1 + self.take(5)) if eighths else self.number(_SIDE), height
 
     def _extra_fields(self) -> None:
-        """Pass over orientation, the size to be shown in, a preview and what makes an animation."""
+        """Skip orientation, display size, preview and animation."""
         self.take(3)
         if self.take(1):
             self._size()
@@ -144,7 +144,7 @@ class _Bits:
         return bits, True
 
     def _extra_channel(self) -> str:
-        """What is strange in the one channel beside the colours, which most often is plain alpha."""
+        """The name of an unusual channel beside the colours; most often the channel is plain alpha."""
         if self.take(1):
             return ""
         kind = self.number(_KIND)

@@ -1,4 +1,4 @@
-"""The structure of PSD, PCX, QOI, TGA and DDS files: what they claim is compared with the file."""
+"""Check PSD, PCX, QOI, TGA and DDS files: compare what they claim with the file."""
 
 import re
 import struct
@@ -13,7 +13,7 @@ MOST_SLOW: Final = 1 << 24
 _PSD_GREY, _PSD_INDEXED, _PSD_RGB, _PSD_CMYK, _PSD_DUOTONE = 1, 2, 3, 4, 8
 _PSD_SAMPLES: Final = {_PSD_GREY: 1, _PSD_INDEXED: 1, _PSD_RGB: 3, _PSD_CMYK: 4, _PSD_DUOTONE: 1}
 _PSD_MODES: Final = {0: "Bitmap", 7: "Multichannel", 9: "Lab"}
-_PSD_VERSION_INFO: Final = 1057  # A resource, whose fifth byte is 0 where there is no picture but the layers.
+_PSD_VERSION_INFO: Final = 1057  # A resource whose fifth byte is 0 if the file has no picture beside the layers.
 _PACKBITS_RATIO: Final = 64
 _PCX_RUNS: Final = re.compile(rb"[\xc0-\xff].|[\0-\xbf]+", re.DOTALL)
 _PCX_PALETTE: Final = 769
@@ -74,10 +74,10 @@ def _require_psd(data: bytes, max_pixels: int) -> None:
 
 
 def plain_psd(data: bytes) -> bytes:
-    """A document that has passed `require_more`, without its layers and resources, and with its colours alone.
+    """A document that has passed `require_more`, without its layers and resources, and with only its colours.
 
-    Further channels are selections, or the transparency of a picture that lies on white already; Pillow takes a fourth
-    for alpha, and loses its place in the rows of more.
+    Further channels are selections, or the transparency of a picture that is on white already. Pillow takes a fourth
+    for alpha, and reads wrong rows if there are more.
     """
     channels, height, width, mode = struct.unpack(">HII2xH", data[12:26])
     shown, at = _PSD_SAMPLES[mode], 26
@@ -92,7 +92,7 @@ def plain_psd(data: bytes) -> bytes:
 
 
 def _require_composite(data: bytes, at: int, end: int) -> None:
-    """Raise ImageError for a document that was saved with its layers alone: its picture is plain white."""
+    """Raise ImageError for a document that was saved with layers only: its picture is plain white."""
     while at + 12 <= end and data[at : at + 4] == b"8BIM":
         number = int.from_bytes(data[at + 4 : at + 6], "big")
         at += 6 + (data[at + 6] + 2) // 2 * 2
@@ -111,7 +111,7 @@ def is_pcx(data: bytes) -> bool:
 
 
 def _require_pcx(data: bytes, max_pixels: int) -> None:
-    """Follow the runs up to the last pixel: the palette lies behind it, and is found from the end of the file."""
+    """Follow the runs up to the last pixel: the palette is behind it, and is found from the end of the file."""
     if len(data) < 128:
         raise cut_short(data, "its header is not whole")
     version, bits = data[1], data[3]
@@ -135,7 +135,7 @@ def _require_pcx(data: bytes, max_pixels: int) -> None:
         at = run.end() if missing >= 0 or first >= 0xC0 else run.end() + missing
     if missing > 0:
         raise cut_short(data, f"its runs end before {width} x {height} pixels")
-    # The third byte of its second half says that it is grey, and needs no palette.
+    # The third byte of its second half says that it is grey and needs no palette.
     if version == 5 and bits == 8 and planes == 1 and data[68] != 2:
         palette = len(data) - _PCX_PALETTE
         if palette < at or data[palette] != 12:
@@ -163,7 +163,7 @@ def _require_quick(kind: str, width: int, height: int) -> None:
 
 
 def is_tga(data: bytes) -> bool:
-    """Whether the file is a TGA, by its last bytes: nothing at its beginning tells, and older ones have no such end."""
+    """Whether the file is a TGA, by its last bytes: its first bytes tell nothing, and older ones have no such end."""
     return len(data) > 44 and data.endswith(_TGA_END) and data[1] in (0, 1) and data[2] in _TGA_KINDS
 
 

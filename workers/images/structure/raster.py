@@ -1,4 +1,4 @@
-"""The structure of BMP, PPM and TIFF files: what they claim is compared with the file."""
+"""Check BMP, PPM and TIFF files: compare what they claim with the file."""
 
 import re
 import struct
@@ -8,20 +8,20 @@ from shared.errors import ImageError
 from workers.images.structure.claims import DEFLATE_RATIO, LZW_RATIO, cut_short, require_data, require_pixels
 
 TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-"""With what a TIFF begins."""
+"""The first bytes of a TIFF."""
 
 _PPM_BEGINS = re.compile(rb"P[1-6](?:\s|#)")
 _PPM_NUMBER = re.compile(rb"(?:\s|#[^\r\n]*(?:[\r\n]|$))*(\d*)")
 _PPM_DIGITS = 10
 _PPM_SAMPLES = {b"3": 3, b"6": 3}
 _BMP_RUNS = {1: 8, 2: 4}
-# TIFF: types with their bytes a value, and the tags that say where the pixels lie.
+# TIFF: the types with their bytes for a value, and the tags that say where the pixels are.
 _TYPES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _WHOLE_NUMBERS = {1: 1, 3: 2, 4: 4, 13: 4, 16: 8, 18: 8}
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _SAMPLES = 256, 257, 258, 259, 277
 _PLACES, _COUNTS = (273, 324), (279, 325)
 _TILE = (322, 323)
-# How many bytes one byte of each compression gives at most; of others, such as zstd, there is no such number.
+# The most bytes that one byte of each compression gives; others, such as zstd, have no such bound.
 _RATIOS = {1: 1, 5: LZW_RATIO, 8: DEFLATE_RATIO, 32946: DEFLATE_RATIO, 32773: 64}
 _MEANING, _FLOATS = 339, 3
 _NUMBERS = {2: "signed numbers", 4: "numbers of no known meaning", 5: "complex numbers", 6: "complex numbers"}
@@ -42,7 +42,7 @@ def require_bmp(data: bytes, max_pixels: int) -> None:
     elif head >= 40:
         width, height, _, bits, compression = struct.unpack("<iiHHI", data[18:34])
     else:
-        return  # An old kind that no decoder reads; they say so.
+        return  # This is an old kind that no decoder reads; they say so.
     width, height = abs(width), abs(height)
     require_pixels(width, height, max_pixels)
     if compression in _BMP_RUNS:
@@ -83,11 +83,11 @@ def require_ppm(data: bytes, max_pixels: int) -> None:
     kind, at, numbers = data[1:2], 2, []
     for _ in range(2 if kind in b"14" else 3):
         found = _PPM_NUMBER.match(data, at)
-        assert found is not None  # It matches nothing at all, too.
+        assert found is not None  # The pattern also matches nothing at all.
         if found.end() == len(data):
             raise cut_short(data, "its header is not whole")
         if not 0 < len(found[1]) <= _PPM_DIGITS:
-            return  # No image: whoever reads the header says so.
+            return  # It is no image: the code that reads the header says so.
         numbers.append(int(found[1]))
         at = found.end()
     width, height = numbers[:2]
@@ -110,9 +110,9 @@ def require_tiff(data: bytes, max_pixels: int) -> None:
 
 
 def tiff_tags(data: bytes, begins: int | None = None) -> dict[int, list[int]]:
-    """The whole numbers in the first directory of a TIFF, or in that which `begins` there, by their tags.
+    """The whole numbers in the first directory of a TIFF, or in the one that `begins` there, by their tags.
 
-    Raises ImageError where it ends behind the file.
+    Raises ImageError if it ends behind the file.
     """
     order: Literal["little", "big"] = "little" if data[:2] == b"II" else "big"
     big = int.from_bytes(data[2:4], order) == 43
@@ -144,7 +144,7 @@ def tiff_tags(data: bytes, begins: int | None = None) -> dict[int, list[int]]:
 
 
 def unusual_numbers(data: bytes) -> str:
-    """What the samples of a TIFF are where they have no defined black and white; "" for all others."""
+    """The kind of a TIFF's samples if they have no defined black and white; "" for all others."""
     tags = tiff_tags(data)
     meaning, bits = max(tags.get(_MEANING, [1])), max(tags.get(_BITS, [1]))
     if meaning in _NUMBERS:
@@ -174,10 +174,10 @@ def _require_tiff_pixels(data: bytes, tags: dict[int, list[int]], max_pixels: in
         if place + count > len(data):
             raise cut_short(data, f"{count:,} bytes of its pixels are to lie at byte {place:,}")
     ratio = _RATIOS.get(one(_COMPRESSION, 1))
-    # Where a count is missing or zero, readers take what there is.
+    # If a count is missing or zero, readers take what there is.
     if ratio and counts and all(counts):
         least = width * height * samples * one(_BITS, 1) // 8 // ratio
-        # Of a plain picture in one piece readers believe the size rather than the count.
+        # For a plain picture in one piece, readers believe the size rather than the count.
         plain = ratio == 1 and len(counts) == 1 and len(places) == 1
         found = len(data) - places[0] if plain else min(sum(counts), len(data))
         require_data(data, found, least, width, height)

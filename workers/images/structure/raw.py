@@ -1,4 +1,4 @@
-"""The RAW files of cameras: how they are told from others, and whether what they claim is in the file."""
+"""Recognise the RAW files of cameras, and check whether what they claim is in the file."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,11 +17,11 @@ _OTHERS: Final = (b"\0MRM", b"II\x1a\0\0\0HEAPCCDR", b"FOVb")  # Minolta, old Ca
 _CANON_2: Final = b"CR"  # At byte 8 of a TIFF.
 _DNG_VERSION, _BELOW, _PHOTOMETRIC, _COMPRESSION = 50706, 330, 262, 259
 _WIDTH, _HEIGHT = 256, 257
-_SENSOR: Final = (32803, 34892)  # Samples behind coloured filters, or of all colours and not developed.
+_SENSOR: Final = (32803, 34892)  # Samples behind coloured filters, or samples of all colours that are not developed.
 _RAW_COMPRESSIONS: Final = (32767, 32770, 34713, 65535)  # Sony's, Samsung's, Nikon's and Pentax's.
 _PLACES, _COUNTS = (273, 324), (279, 325)
 _MOST_TABLES: Final = 16
-# Where the parts of a Fuji's file lie: its preview, what is said of its samples, and these.
+# The places of the parts of a Fuji's file: its preview, the facts about its samples, and the samples.
 _FUJI_PARTS: Final = (84, 92, 100)
 
 

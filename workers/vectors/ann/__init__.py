@@ -1,1 +1,1 @@
-"""Approximate nearest neighbours: plan, build and ask an index, in FAISS or Annoy."""
+"""Approximate nearest neighbours: plan, build and search an index, in FAISS or Annoy."""

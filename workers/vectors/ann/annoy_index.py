@@ -1,4 +1,4 @@
-"""Annoy as an index: the candidate stage of the article that this project grew from, to be measured beside ours."""
+"""Use Annoy as an index: the candidate stage of the article that this project grew from, to be compared with ours."""
 
 import shutil
 import tempfile
@@ -18,8 +18,8 @@ _PIECE = 1 << 24
 class AnnoyIndex:
     """Trees over the embeddings themselves; item numbers are row numbers, and each row has its image id.
 
-    `d` is the dimension and `ntotal` the number of embeddings, as FAISS calls them. Trees are built when it is written
-    or asked for the first time, and nothing can be added after that.
+    `d` is the dimension and `ntotal` the number of embeddings, by FAISS's names. Trees are built when the index is
+    first written or searched, and nothing can be added after that.
     """
 
     def __init__(self, d: int, factory: str, seed: int = 0) -> None:
@@ -28,7 +28,7 @@ class AnnoyIndex:
         self._ids: list[npt.NDArray[np.int64]] = []
         self._rows = 0
         self._index = _annoy().AnnoyIndex(d, "euclidean")
-        self._index.set_seed(seed + 1)  # Annoy takes 0 for "by default".
+        self._index.set_seed(seed + 1)  # To Annoy, 0 means "by default".
         self._built = False
 
     @property
@@ -52,7 +52,7 @@ class AnnoyIndex:
         self._build()
         ids = self._all_ids()
         found = np.full((len(queries), depth), -1, dtype=np.int64)
-        # Annoy knows no filter: it is asked for all that it looks at, and the others are left out.
+        # Annoy has no filter: it returns all that it looks at, and the others are left out.
         asked = depth if only is None else min(self._rows, max(depth, search_k))
         for number, query in enumerate(queries):
             rows = self._index.get_nns_by_vector(query, asked, max(search_k, asked))
@@ -87,7 +87,7 @@ class AnnoyIndex:
 
 
 def is_one(path: Path) -> bool:
-    """Whether a file is an index that `AnnoyIndex.write` wrote."""
+    """Whether `AnnoyIndex.write` wrote the file."""
     try:
         with open(path, "rb") as file:
             return file.read(len(_MAGIC)) == _MAGIC
@@ -105,7 +105,7 @@ def read(path: Path) -> AnnoyIndex:
         except ValueError as error:
             raise RuntimeError(f"it has no whole head ({error})") from None
         index = AnnoyIndex(d, f"Annoy{trees}")
-        # Annoy maps files that hold nothing else; one that is removed while it is mapped lives on.
+        # Annoy maps files that hold nothing else; a file that is removed while it is mapped stays usable.
         with tempfile.NamedTemporaryFile() as trees_alone:
             shutil.copyfileobj(file, trees_alone, _PIECE)
             trees_alone.flush()

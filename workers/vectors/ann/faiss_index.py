@@ -1,4 +1,4 @@
-"""FAISS indexes: make one to a plan, train it, fill it, ask it for candidates, write it and read it back."""
+"""Plan, train, fill, search, write and read FAISS indexes."""
 
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -22,17 +22,18 @@ __all__ = ["IndexPlan", "Only", "add", "candidates", "choose_index", "load", "pl
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
 
-# Its stubs lack half of what it has.
+# FAISS's stubs lack half of its names.
 _faiss: Any = faiss
 ONE_THREAD_QUERIES: Final = 32
-"""Queries of one call up to which FAISS answers on one thread: its threads wait for each other longer than they work,
-and on a busy machine one query takes 10 ms instead of 0.3."""
+"""Up to this many queries in one call, FAISS answers on one thread: its threads wait for each other longer than they
+work, and on a busy machine one query takes 10 ms instead of 0.3.
+"""
 
 ALL_THREADS: Final = faiss.omp_get_max_threads()
 
 
 def plan_for(n: int, d: int, request: IndexRequest) -> IndexPlan:
-    """What to build for `n` embeddings of `d` dimensions: the family or the FAISS factory string that was asked for.
+    """The plan for `n` embeddings of `d` dimensions, from the family or the FAISS factory string that was asked for.
 
     Raises SettingsError when FAISS does not know the string, or nothing fits into the memory asked for.
     """
@@ -40,7 +41,8 @@ def plan_for(n: int, d: int, request: IndexRequest) -> IndexPlan:
 
 
 def plan_from_factory(factory: str, n: int, d: int) -> IndexPlan:
-    """The plan for a FAISS factory string that a person chose, its width and sample by `workers.vectors.ann.plan`.
+    """The plan for a FAISS factory string that a person chose, with width and training rows from
+    `workers.vectors.ann.plan`.
 
     Raises SettingsError when FAISS does not know the string, or it makes an index that takes no image ids.
     """
@@ -65,13 +67,14 @@ def plan_from_factory(factory: str, n: int, d: int) -> IndexPlan:
 
 
 def adding(index: Any) -> AbstractContextManager[None]:
-    """While it lasts, `add` chooses the lists on a GPU where faiss-gpu is installed and finds one, and nothing else may
-    be done with the index."""
+    """During the block, `add` chooses the lists on a GPU if faiss-gpu is installed and finds one, and nothing else may
+    be done with the index.
+    """
     return gpu_lists.adding(None if isinstance(index, annoy_index.AnnoyIndex) else ivf_of(index))
 
 
 def add(index: Any, ids: Ids, block: Floats) -> None:
-    """Add embeddings, float32 [n, d], under their image ids, int64 [n]; duplicates are not looked for."""
+    """Add embeddings, float32 [n, d], under their image ids, int64 [n]; it does not check for duplicates."""
     failpoint("add_to_index")
     faiss.omp_set_num_threads(ALL_THREADS)
     # Never add_core with assignments made beforehand: on these codes it stores garbage without an error.
@@ -79,21 +82,22 @@ def add(index: Any, ids: Ids, block: Floats) -> None:
 
 
 class Candidates(NamedTuple):
-    """What an index found for each query: image ids int64 [q, n], nearest first, with -1 where it found fewer, and how
-    far it takes them to be, float32 [q, n]: squared L2 between codes, 0 where the index does not say."""
+    """The candidates of each query: image ids int64 [q, n], nearest first, -1 if there are fewer, and their distances
+    by the index, float32 [q, n]: squared L2 between codes, 0 if the index does not say.
+    """
 
     ids: Ids
     distances: Floats
 
 
 class Only:
-    """The images that alone may be found: `ids` int64 [n], ascending, and what FAISS needs to look them up."""
+    """The only images that may be found: `ids` int64 [n], ascending, and the object with which FAISS looks them up."""
 
     def __init__(self, ids: Ids) -> None:
         self.ids = ids
         among = np.zeros(int(ids[-1]) + 1 if len(ids) else 1, dtype=bool)
         among[ids] = True
-        self._bits = np.packbits(among, bitorder="little")  # FAISS keeps a pointer into it.
+        self._bits = np.packbits(among, bitorder="little")  # FAISS keeps a pointer into this array.
         self.selector = _faiss.IDSelectorBitmap(self._bits)
 
 
@@ -102,9 +106,9 @@ def search(
 ) -> Candidates:
     """The `depth` images that the index holds nearest to each query (float32 [q, d]).
 
-    `nprobe` is how widely it looks: lists of an IVF index, efSearch of HNSW, search_k of Annoy, nothing to a flat one.
-    With a `list_margin`, which is for an index that `prunes`, no list is read whose centroid is farther than the
-    nearest one by more than that, in squared L2. With `only`, no other images are found.
+    `nprobe` is how widely it searches: lists of an IVF index, efSearch of HNSW, search_k of Annoy; a flat index ignores
+    it. With a `list_margin`, for an index that `prunes`, it reads no list whose centroid is farther than the nearest
+    one by more than that, in squared L2. With `only`, no other images are found.
     """
     if isinstance(index, annoy_index.AnnoyIndex):
         ids = index.candidates(queries, depth, nprobe, None if only is None else only.ids)
@@ -134,9 +138,9 @@ def candidates(
     depth_ratio: float = 0.0,
     k: int = 1,
 ) -> Ids:
-    """Image ids int64 [q, depth] of what `search` finds, best first; -1 where it found fewer.
+    """Image ids int64 [q, depth] that `search` finds, best first; -1 if it found fewer.
 
-    With a `depth_ratio`, what the index takes to be more than so many times as far as the k-th is -1, too.
+    With a `depth_ratio`, ids that are, by the index, more than that many times as far as the k-th are -1 too.
     """
     found = search(index, queries, depth, nprobe, only, list_margin)
     if depth_ratio and k < depth:
@@ -146,13 +150,16 @@ def candidates(
 
 def farthest(distances: Floats, depth_ratio: float, k: int) -> npt.NDArray[np.float64]:
     """The distance [q] up to which candidates at `distances` (float32 [q, n], ascending) are kept; inf for all of them,
-    which is where the k-th is no farther than nothing, as it is among copies of one photo."""
+    which happens if the k-th is at distance 0, as among equal photos.
+    """
     kth = distances[:, min(k, distances.shape[1]) - 1].astype(np.float64)
     return np.where(kth > 0, kth * depth_ratio, np.inf)
 
 
 def prunes(index: Any) -> bool:
-    """Whether a search may leave lists and candidates out by their distance: of an IVF index that gives image ids."""
+    """Whether a search may leave out lists and candidates by their distance: true for an IVF index that gives image
+    ids.
+    """
     return not isinstance(index, annoy_index.AnnoyIndex) and bare_ivf(index) is not None
 
 
@@ -174,7 +181,7 @@ def reduced_queries(bare: tuple[list[Any], Any], queries: Floats) -> tuple[Float
 
 
 def _parameters(index: Any, depth: int, nprobe: int) -> Any:
-    # What wraps the IVF index or the graph hands them on as they are.
+    # The wrappers of the IVF index or the graph pass them on unchanged.
     if ivf_of(index) is not None:
         return _faiss.SearchParametersIVF(nprobe=nprobe)
     if graph_of(index) is not None:
@@ -193,7 +200,7 @@ def save(index: Any, path: Path) -> None:
 
 
 def grows(index: Any) -> bool:
-    """Whether more can be added to an index that was written and read back."""
+    """Whether embeddings can be added to an index that was written and read back."""
     return not isinstance(index, annoy_index.AnnoyIndex)
 
 

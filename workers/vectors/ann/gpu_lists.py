@@ -1,4 +1,4 @@
-"""The centroids of an IVF index on a GPU, where faiss-gpu is installed and finds one: for training and for adding."""
+"""Train the lists of an IVF index, and assign embeddings to them, on a GPU if faiss-gpu finds one."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,7 +6,7 @@ from typing import Any
 
 import faiss
 
-# Its stubs lack half of what it has, and what a GPU needs is in faiss-gpu alone.
+# FAISS's stubs lack half of its names, and only faiss-gpu has those for a GPU.
 _faiss: Any = faiss
 
 
@@ -17,13 +17,13 @@ def is_there() -> bool:
 
 @contextmanager
 def training(ivf: Any | None) -> Iterator[None]:
-    """While it lasts, training `ivf` clusters on the GPU. Without a GPU, or for None, nothing changes."""
+    """During the block, training `ivf` clusters on the GPU. Without a GPU, or for None, nothing changes."""
     if ivf is None or not is_there():
         yield
         return
     with _on_gpu(faiss.IndexFlatL2(ivf.d)) as clusters:
         before, ivf.clustering_index = ivf.clustering_index, clusters
-        clusters.this.own(True)  # Setting it has given it away.
+        clusters.this.own(True)  # Setting it has passed its ownership on.
         try:
             yield
         finally:
@@ -32,10 +32,10 @@ def training(ivf: Any | None) -> Iterator[None]:
 
 @contextmanager
 def adding(ivf: Any | None) -> Iterator[None]:
-    """While it lasts, `ivf` asks the GPU in which list an embedding belongs, comparing it with every centroid.
+    """During the block, `ivf` asks the GPU for the list of an embedding, which compares it with every centroid.
 
-    Nothing but adding may be done with it meanwhile, least of all writing it: its quantizer is not its own. Without a
-    GPU, or for None, nothing changes.
+    Meanwhile it may only be added to, and must not be written: its quantizer is not its own. Without a GPU, or for
+    None, nothing changes.
     """
     if ivf is None or not is_there():
         yield
@@ -51,14 +51,14 @@ def adding(ivf: Any | None) -> Iterator[None]:
 
 
 def _centroids(quantizer: Any) -> Any:
-    """The flat index of the centroids: the quantizer itself, or what its graph is made over."""
+    """The flat index of the centroids: the quantizer itself, or the one below its graph."""
     quantizer = faiss.downcast_index(quantizer)
     return faiss.downcast_index(quantizer.storage) if isinstance(quantizer, faiss.IndexHNSW) else quantizer
 
 
 @contextmanager
 def _on_gpu(flat: Any) -> Iterator[Any]:
-    """A copy of `flat` on the first GPU: a few megabytes, which more GPUs would not compare any sooner."""
+    """A copy of `flat` on the first GPU: a few megabytes, which more GPUs would not compare faster."""
     resources = _faiss.StandardGpuResources()
     copy = _faiss.index_cpu_to_gpu(resources, 0, flat)
     yield copy

@@ -1,4 +1,4 @@
-"""The lists of an IVF index: which of them lie near a query, and a search of those alone."""
+"""Find the lists of an IVF index that are near a query, and search only those."""
 
 from typing import Any, Final, NamedTuple
 
@@ -9,15 +9,16 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
 
-# Its stubs lack half of what it has.
+# FAISS's stubs lack half of its names.
 _faiss: Any = faiss
-# From here on one matrix product costs less than a pass over the centroids for each query.
+# From this many queries on, one matrix product costs less than a pass over the centroids for each.
 _MATRIX_QUERIES: Final = 8
 
 
 class NearLists(NamedTuple):
-    """For each query its lists, int64 [q, n], nearest first, and the squared L2 distance of their centroids, float32
-    [q, n]. Where a query has fewer than n, the rest of its row is list -1 at distance inf."""
+    """The lists of each query, int64 [q, n], nearest first, and the squared L2 distances of their centroids, float32
+    [q, n]. If a query has fewer than n, the rest of its row is list -1 at distance inf.
+    """
 
     lists: Ids
     distances: Floats
@@ -48,14 +49,14 @@ def nearest(ivf: Any, queries: Floats, most: int, margin: float = np.inf) -> Nea
 
 
 def search(ivf: Any, queries: Floats, depth: int, near: NearLists) -> tuple[Floats, Ids]:
-    """As `ivf.search(queries, depth)`, where each query reads the lists `near` names and no others."""
+    """As `ivf.search(queries, depth)`, but each query reads only the lists that `near` names."""
     queries = np.ascontiguousarray(queries, dtype=np.float32)
     lists = np.ascontiguousarray(near.lists)
     centroids = np.ascontiguousarray(near.distances)
     distances = np.empty((len(queries), depth), dtype=np.float32)
     ids = np.empty((len(queries), depth), dtype=np.int64)
     pointer = _faiss.swig_ptr
-    # FAISS's own wrapper takes the number of lists from the index, which all threads share.
+    # FAISS's wrapper takes the number of lists from the index, which all threads share.
     ivf.search_preassigned_c(
         len(queries),
         pointer(queries),

@@ -1,10 +1,10 @@
-"""What a FAISS index is made of: the transforms, the lists or the graph that lie behind its wrappers."""
+"""Find the parts of a FAISS index behind its wrappers: the transforms, the lists or the graph."""
 
 from typing import Any
 
 import faiss
 
-# Its stubs lack half of what it has.
+# FAISS's stubs lack half of its names.
 _faiss: Any = faiss
 
 
@@ -29,8 +29,9 @@ def graph_of(index: Any) -> Any | None:
 
 
 def bare_ivf(index: Any) -> tuple[list[Any], Any] | None:
-    """The transforms before the IVF part of an index, in their order, and that part; None when it has none, or when
-    what lies around it gives the images other ids."""
+    """The transforms before the IVF part of an index, in their order, and that part; None when it has none, or when a
+    wrapper gives the images other ids.
+    """
     layers = inside(index)
     if not isinstance(layers[-1], faiss.IndexIVF):
         return None
@@ -43,7 +44,7 @@ def bare_ivf(index: Any) -> tuple[list[Any], Any] | None:
 
 
 def pca_to_train(index: Any) -> tuple[Any, Any] | None:
-    """The layer with a PCA to be trained and nothing else before the codes, and that PCA; None where there is none."""
+    """The layer that has only a PCA to be trained before the codes, and that PCA; None if there is none."""
     for layer in inside(index):
         if isinstance(layer, _faiss.IndexPreTransform) and layer.chain.size() == 1:
             transform = faiss.downcast_VectorTransform(layer.chain.at(0))

@@ -1,4 +1,4 @@
-"""Planning an index: from the number of embeddings, their dimension and what was asked for to what is built (pure)."""
+"""Plan an index from the number of embeddings, their dimension and the index request (pure)."""
 
 import math
 from dataclasses import dataclass
@@ -9,18 +9,18 @@ from shared.errors.remedy import Remedy
 from shared.job.index_request import AUTO, IndexRequest
 
 FLAT_MOST: Final = 20_000
-"""Embeddings up to which all of them are compared: below it, training costs more than it saves."""
+"""Up to this many embeddings all are compared, because training costs more than it saves."""
 
 REDUCED_DIM: Final = 256
-"""Dimensions that are kept for the candidates; the exact rerank sees all of them."""
+"""How many dimensions are kept for the candidates; the exact rerank sees all."""
 
 FINE_DIM: Final = 512
-"""Dimensions that are kept where the recall asked for is FINE_RECALL or more: 256 lose too many near the end."""
+"""How many dimensions are kept for a recall of FINE_RECALL or more: 256 lose too many neighbours there."""
 
 FINE_RECALL: Final = 0.995
 
 HNSW_COARSE_FROM: Final = 16_384
-"""Lists from which an HNSW graph finds the nearest lists sooner than comparing all of them does."""
+"""From this many lists on, an HNSW graph finds the nearest lists faster than comparing all of them does."""
 
 TRAIN_LEAST: Final = 60_000
 TRAIN_PER_LIST: Final = 50
@@ -31,11 +31,11 @@ _ID_BYTES = 8
 
 @dataclass(frozen=True, slots=True)
 class IndexPlan:
-    """What to build. `factory` is FAISS's string; `train_rows` 0 says that nothing is trained.
+    """The index to build. `factory` is FAISS's string; `train_rows` 0 says that nothing is trained.
 
-    `nlist`, `m` and `nbits` are 0 where the type has none; `m` counts the parts of a code, of `nbits` bits each.
-    `nprobe` is how widely a search begins to look, and `most_nprobe` how widely at most: lists of an IVF index,
-    efSearch of HNSW, search_k of Annoy, 0 for an index that compares all. `bytes` is about what the index takes.
+    `nlist`, `m` and `nbits` are 0 if the type has none; `m` counts the parts of a code, of `nbits` bits each. `nprobe`
+    is the width with which tuning begins, and `most_nprobe` the largest: lists of an IVF index, efSearch of HNSW,
+    search_k of Annoy, 0 for an index that compares all. `bytes` is the approximate size of the index.
     """
 
     type: str
@@ -53,15 +53,15 @@ class IndexPlan:
 def choose_index(n: int, d: int, request: IndexRequest | None = None) -> IndexPlan:
     """The plan for `n` embeddings of `d` dimensions; the same for the same numbers and the same request.
 
-    Asked for nothing ("auto"): up to 20,000 every vector as it is (Flat), above that IVF-PQ. Raises SettingsError when
-    no index of the family fits into the memory asked for, ValueError when n or d is below 1 or the request is a FAISS
-    factory string.
+    By default ("auto") it is every vector as it is (Flat) up to 20,000, and IVF-PQ above that. Raises SettingsError
+    when no index of the family fits into the memory asked for, ValueError when n or d is below 1 or the request is a
+    FAISS factory string.
 
-    IVF-PQ: PCA with a random rotation to d' = 256 (512 from a recall of .995 on; at most d, made even), IVF with
-    nlist = 2 ** round(log2(1.4 * sqrt(n))), found through HNSW from 16,384 lists on, and 4-bit product quantization of
-    d' / 2 parts that FAISS scans in SIMD registers, fewer where memory asks for it; trained on max(60,000, 50 * nlist)
-    rows. RaBitQ: the same with one bit a dimension. HNSW: a graph of 32 links over 8-bit values of the d' dimensions.
-    `benchmarks/index` measures them beside each other.
+    IVF-PQ: PCA with a random rotation to d' = 256 (512 from a recall of .995 on; at most d, made even), IVF with nlist
+    = 2 ** round(log2(1.4 * sqrt(n))), found through HNSW from 16,384 lists on, and 4-bit product quantization of d' / 2
+    parts that FAISS scans in SIMD registers, fewer if memory requires it; trained on max(60,000, 50 * nlist) rows.
+    RaBitQ: the same with one bit a dimension. HNSW: a graph of 32 links over 8-bit values of the d' dimensions.
+    `benchmarks/index` compares them.
     """
     request = request or IndexRequest()
     if n < 1 or d < 1:
@@ -70,7 +70,7 @@ def choose_index(n: int, d: int, request: IndexRequest | None = None) -> IndexPl
     if family == AUTO:
         family = "flat" if n <= FLAT_MOST else "ivf-pq"
     if d < 2 and family in ("ivf-pq", "rabitq", "hnsw"):
-        family = "flat"  # Codes take pairs of dimensions, and there is nothing to reduce.
+        family = "flat"  # Codes need pairs of dimensions, and there is nothing to reduce.
     if family not in _PLANS:
         raise ValueError(f"{family!r} is not the name of a family of indexes.")
     plans = _PLANS[family](n, d, request.recall)
@@ -96,7 +96,7 @@ def train_rows(n: int, nlist: int) -> int:
 
 
 def first_nprobe(nlist: int) -> int:
-    """The lists that a search begins to look at, before anything is measured."""
+    """The number of lists that tuning begins with, before anything is measured."""
     return min(nlist, max(32, nlist // 8))
 
 
@@ -107,7 +107,7 @@ def _flat(n: int, d: int, recall: float) -> list[IndexPlan]:
 
 def _ivf_pq(n: int, d: int, recall: float) -> list[IndexPlan]:
     kept, nlist, coarse = _coarse(n, d, recall)
-    # Fewer parts of more dimensions each: half the memory a step, for more candidates to compare exactly.
+    # Fewer parts of more dimensions each: each step halves the memory, for more candidates to compare exactly.
     parts = [kept // width for width in (2, 4, 8) if kept % width == 0]
     return [_ivf("IVF-PQ", n, d, kept, nlist, coarse, f"PQ{m}x4fs", m / 2, m=m, nbits=4) for m in parts]
 

@@ -135,7 +135,7 @@ def _fault_layer() -> None:
         return [rule for rule in rules if any(fnmatchcase(text, rule["pattern"]) for text in texts)]
 
     def met(op: str, *paths: object, dir_fd: "int | None" = None) -> list[dict]:
-        """Let what is due happen; gives back the rules whose fault lies in how the operation is done."""
+        """Let what is due happen; gives back the rules whose fault is in how the operation is done."""
         left = []
         for rule in matching(op, *paths, dir_fd=dir_fd):
             if due(rule):

@@ -1,4 +1,4 @@
-"""The check of the chaos harness sees what is wrong with a job, and nothing where nothing is."""
+"""The check of the chaos harness finds what is wrong with a job, and nothing in a good one."""
 
 from pathlib import Path
 

@@ -42,7 +42,7 @@ def test_the_table_sums_up_what_was_measured() -> None:
     assert made["faults"] == 4
     assert made["chunks_redone"] == 4
     assert made["mismatches"] == 2
-    assert made["recovery_seconds"] == {"count": 3, "p50": 20.0, "max": 30.0}  # The deleted chunk stopped nobody.
+    assert made["recovery_seconds"] == {"count": 3, "p50": 20.0, "max": 30.0}  # The deleted chunk stopped no one.
     assert made["work_lost_seconds"] == {"count": 2, "p50": 2.0, "max": 3.0}
     assert made["by_kind"]["embed: kill -9"]["at_work"] == 2
     assert made["found_nothing_to_hit"] == {"chunk: deleted": 2}

@@ -69,7 +69,7 @@ def test_every_sixth_group_is_a_series_of_near_copies_whatever_the_seed() -> Non
         cosines = nearest(DIM, seed)
         shares.append((cosines > 0.98).mean())
     assert min(shares) > 0.05
-    assert max(shares) - min(shares) < 0.03  # By lot, the same seeds lie .05 apart.
+    assert max(shares) - min(shares) < 0.03  # By lot, the same seeds are .05 apart.
 
 
 def nearest(dim: int, seed: int) -> np.ndarray:

@@ -81,7 +81,7 @@ def test_a_query_image_that_can_not_be_read_is_named(
 def test_an_image_of_too_many_bytes_is_refused_before_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "large.jpg"
     with open(path, "wb") as file:
-        file.truncate(1 << 40)  # A hole of a tebibyte, which nobody can read into memory.
+        file.truncate(1 << 40)  # A hole of a tebibyte, which no one can read into memory.
     for query in (path, b"x" * 1_001, np.zeros((20, 20, 3), np.uint8)):
         with pytest.raises(ImageError, match=r"bytes; the most is 1,000 \(the setting max_query_bytes\)") as refused:
             as_query(query, 1_000)

@@ -90,7 +90,7 @@ def everything(path: Path) -> dict[str, bytes]:
 
 
 def require_whole(path: Path, listed: int) -> None:
-    """Assert that what pack.parquet says is what lies in the tars, and that nothing is missing or left over."""
+    """Assert that what pack.parquet says is what is in the tars, and that nothing is missing or left over."""
     found, table, errors = members(path), rows(path / "pack.parquet"), rows(path / "errors.parquet")
     assert {(row["tar"], row["member"]) for row in table} == set(found)
     for row in table:
@@ -249,7 +249,7 @@ def test_several_images_are_read_at_once(photos: Path, tmp_path: Path, monkeypat
     directory, _ = made(photos, tmp_path / "pack")
 
     def reading(path: str, max_bytes: int, member: Member | None = None) -> bytes:
-        together.wait()  # Nobody gets on unless four read at the same time.
+        together.wait()  # No one gets on unless four read at the same time.
         return b"data"
 
     monkeypatch.setattr(reader, "read_bytes", reading)

@@ -1,4 +1,4 @@
-"""`lookalike show`: what a job knows of an image, and its bytes, wherever they lie."""
+"""`lookalike show`: what a job knows of an image, and its bytes, wherever they are."""
 
 import json
 import os

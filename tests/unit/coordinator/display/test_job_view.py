@@ -8,7 +8,7 @@ from rich.console import Console, RenderableType
 from coordinator.display import integrity, job_view
 from coordinator.display.hits import fewer_line, hits_table, search_json
 from coordinator.integrity.findings import Checked, Kind
-from coordinator.jobs.activity import AtWork
+from coordinator.jobs.activity import Activity
 from coordinator.jobs.reconcile import Look
 from shared.broker.lease import Holder
 from shared.broker.troubles import Trouble
@@ -181,23 +181,23 @@ def test_an_answer_for_each_query_is_expected() -> None:
 
 
 def test_who_is_at_work_is_a_line_each() -> None:
-    nobody = AtWork()
-    assert job_view.at_work_lines(nobody, 40) == ["at work     nobody", "waiting     0 messages"]
-    busy = AtWork(
+    nobody = Activity()
+    assert job_view.activity_lines(nobody, 40) == ["at work     nobody", "waiting     0 messages"]
+    busy = Activity(
         [Holder("embed1@here", "2"), Holder("e2@here", "copies"), Holder("merge1@here", "merge")],
         1,
         [Trouble("e@h", "No [disk].", 2)],
     )
-    assert job_view.at_work_lines(busy, 1_040) == [
+    assert job_view.activity_lines(busy, 1_040) == [
         "at work     partition 3 of 1,040: embed1@here",
         "at work     altered copies: e2@here",
         "at work     merge: merge1@here",
         "waiting     1 message",
         "trouble     e@h: No [disk].",
     ]
-    away = AtWork(error="refused")
-    assert job_view.at_work_lines(away, 40) == ["broker      refused; what workers hold is not known"]
-    assert "merge: merge1@here" in shown(job_view.live_view(UNDER_WAY, "", job_view.at_work_lines(busy, 40)))
+    away = Activity(error="refused")
+    assert job_view.activity_lines(away, 40) == ["broker      refused; what workers hold is not known"]
+    assert "merge: merge1@here" in shown(job_view.live_view(UNDER_WAY, "", job_view.activity_lines(busy, 40)))
 
 
 def test_a_verification_ends_in_a_verdict() -> None:

@@ -1,4 +1,4 @@
-"""Remedies: what mends an error is told to programs as an action, and to who types commands as a command."""
+"""A remedy reaches programs as an action, and the terminal as a command."""
 
 import ast
 import json
@@ -15,7 +15,7 @@ from coordinator import cli
 from coordinator.display import hits, job_view, remedies, terminal
 from coordinator.display.remedies import typed
 from coordinator.integrity.findings import Finding, Kind
-from coordinator.jobs.activity import AtWork
+from coordinator.jobs.activity import Activity
 from coordinator.jobs.runs.patience import hopeless
 from shared.broker.troubles import Trouble, clear_troubles, report_trouble, reported_troubles
 from shared.errors import (
@@ -216,7 +216,7 @@ def test_a_trouble_has_its_remedy_until_its_worker_tells_of_another_one() -> Non
     (trouble,) = reported_troubles(client, "clothes")
     assert trouble.sentence == "It is cut short: a repair takes it back, and the next indexing embeds it again."
     assert (trouble.error.found, trouble.error.remedy) == ("It is cut short", REPAIR)
-    assert "`lookalike repair" in job_view.at_work_lines(AtWork(troubles=[trouble]), 1)[-1]
+    assert "`lookalike repair" in job_view.activity_lines(Activity(troubles=[trouble]), 1)[-1]
     report_trouble(client, "clothes", "embed1@a", OSError("The disk is full."))
     (trouble,) = reported_troubles(client, "clothes")
     assert (trouble.sentence, trouble.times, trouble.remedy) == ("The disk is full.", 2, None)

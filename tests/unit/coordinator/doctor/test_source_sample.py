@@ -11,7 +11,7 @@ import pytest
 
 from coordinator.doctor import source_sample
 from coordinator.doctor.checks import Verdict
-from coordinator.doctor.source_sample import Listed, SpreadRuns, check, list_source, shown
+from coordinator.doctor.source_sample import ListedSource, SpreadRuns, check, list_source, shown
 from coordinator.sources import listing
 from coordinator.sources.listing import Listing
 from shared.errors import SourceError
@@ -97,10 +97,10 @@ def test_what_there_is_not_raises_its_sentence(tmp_path: Path) -> None:
 def test_a_source_that_hangs_is_left_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     hung = threading.Event()
 
-    def paths() -> Iterator[listing.Listed]:
-        yield listing.Listed("a.jpg")
+    def paths() -> Iterator[listing.ListedImage]:
+        yield listing.ListedImage("a.jpg")
         hung.wait(60)
-        yield listing.Listed("b.jpg")
+        yield listing.ListedImage("b.jpg")
 
     monkeypatch.setattr(source_sample, "open_source", lambda *_: Listing("folder", "/mnt", paths()))
     told: list[int] = []
@@ -119,11 +119,11 @@ def test_a_source_that_hangs_is_left_where_it_is(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_source_that_gives_nothing_is_a_problem() -> None:
-    hangs = check(Listed("folder", "/mnt"), 120)
+    hangs = check(ListedSource("folder", "/mnt"), 120)
     assert (hangs.verdict, hangs.sentence) == (
         Verdict.PROBLEM,
         "/mnt gave no image within 120 s: see that its mount answers.",
     )
-    empty = check(Listed("folder", "/mnt", complete=True, left_out=Counter({".txt": 3})), 120)
+    empty = check(ListedSource("folder", "/mnt", complete=True, left_out=Counter({".txt": 3})), 120)
     assert empty.verdict == Verdict.PROBLEM
     assert empty.sentence.startswith("/mnt holds no images (left out: 3 .txt): ")

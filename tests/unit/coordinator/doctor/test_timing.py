@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from coordinator.doctor import timing
 from coordinator.doctor.checks import Check
-from coordinator.doctor.source_sample import Listed, list_source
-from coordinator.doctor.timing import disk_felt, readable, sample_of, slowest, to_json
+from coordinator.doctor.source_sample import ListedSource, list_source
+from coordinator.doctor.timing import disk_felt, readable, slowest, timed_sample_of, to_json
 from shared.errors import LookalikeError, WorkerFailed
 from shared.images.location import Location
 from shared.settings import Settings
@@ -148,8 +148,8 @@ def test_the_process_says_what_the_command_needs(
     measured = json.loads(json.dumps(run_sample(request, Settings())))
     phases = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     assert phases == [{"phase": "sampling", "images": count} for count in (0, 4, 8, 10)]
-    listed = Listed("folder", "/photos", count=1_000, path_bytes=40_000, complete=True, sample=paths)
-    found = sample_of(listed, measured, SPEC, Settings())
+    listed = ListedSource("folder", "/photos", count=1_000, path_bytes=40_000, complete=True, sample=paths)
+    found = timed_sample_of(listed, measured, SPEC, Settings())
     assert found.prediction is not None
     assert found.prediction.images == 1_000
     assert found.prediction.embeddings == 1_000 * 2 * 4 + 128
@@ -234,7 +234,7 @@ def test_a_quarter_without_images_is_null_for_programs() -> None:
     assert to_json(made(embedded=0))["prediction"] is None
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *answers: Any) -> tuple[timing.Sample | None, list[Check], list[str]]:
+def run(monkeypatch: pytest.MonkeyPatch, *answers: Any) -> tuple[timing.TimedSample | None, list[Check], list[str]]:
     doing: list[str] = []
     left = list(answers)
 

@@ -15,7 +15,7 @@ from coordinator.doctor import check_broker, check_model, check_workers, machine
 from coordinator.doctor.check_broker import Broker
 from coordinator.doctor.checks import Check, ok, problem, warning
 from coordinator.doctor.machine import Cpu, Memory
-from coordinator.doctor.timing import Sample
+from coordinator.doctor.timing import TimedSample
 from coordinator.doctor.view import check_text, sample_view, verdict_line
 from shared.errors import SourceError
 from shared.models import ModelSpec
@@ -36,7 +36,7 @@ class Asked:
         self.environment: dict[str, str] = {}
         self.settings = Settings()
         self.seconds = 0.0
-        self.sample: Sample | None = made()
+        self.sample: TimedSample | None = made()
         self.sample_checks: list[Check] = [ok("sample", "All good.")]
 
     def look(self, spec: ModelSpec | None, model_dir: Path, environment: dict[str, str]) -> list[Check]:
@@ -118,7 +118,7 @@ def test_what_is_timed_is_chosen_as_index_chooses(run: Run, asked: Asked, photos
     ]
     assert found["listed"] == 1_000 - 100 + 1 + 1
     assert found["left_out"] == {"excluded by 00*.jpg": 100, "without suffix and no image": 1}
-    # What a list names, and what nobody named, can't be chosen from.
+    # What a list names, and what no one named, can't be chosen from.
     ran = run("doctor", "--exclude", "*.png")
     assert (ran.status, "name one, or leave them out" in ran.err) == (2, True)
     (photos / "list.txt").write_text("0000.jpg\n")
@@ -265,9 +265,9 @@ def test_the_last_line_counts(checks: list[Check], line: str) -> None:
     assert verdict_line(checks) == line
 
 
-def shown(sample: Sample, **changes: Any) -> str:
+def shown(sample: TimedSample, **changes: Any) -> str:
     console = Console(file=io.StringIO(), width=120)
-    listed = source_sample.Listed(**{name: getattr(LISTED, name) for name in LISTED.__slots__} | changes)
+    listed = source_sample.ListedSource(**{name: getattr(LISTED, name) for name in LISTED.__slots__} | changes)
     console.print(sample_view(sample, listed))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()

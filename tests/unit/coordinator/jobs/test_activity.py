@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from coordinator.jobs import activity
-from coordinator.jobs.activity import AtWork
+from coordinator.jobs.activity import Activity
 from coordinator.local import broker
 from coordinator.local.broker import EmbeddedBroker
 from shared.broker import lease
@@ -66,7 +66,7 @@ def test_holders_messages_and_troubles_of_the_job_are_told(job: JobDir, monkeypa
     monkeypatch.setattr(lease, "holders", held)
     sentence = "No broker at redis://user:p%40ss@host:1/0: p@ss is wrong."
     monkeypatch.setattr(activity, "reported_troubles", lambda client, job_id: [Trouble("embed2@host", sentence, 3)])
-    assert activity.look(job, IDENTITY, GIVEN) == AtWork(
+    assert activity.look(job, IDENTITY, GIVEN) == Activity(
         holders, 2, [Trouble("embed2@host", "No broker at redis://**@host:1/0: ** is wrong.", 3)]
     )
     assert asked == [f"photos:{IDENTITY}"]

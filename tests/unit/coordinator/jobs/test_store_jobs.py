@@ -20,7 +20,7 @@ from coordinator.integrity.repair import repair
 from coordinator.integrity.verify import verify
 from coordinator.jobs.create import make_or_open
 from coordinator.jobs.from_vectors import import_vectors
-from coordinator.jobs.lock import creation_lock, creation_object
+from coordinator.jobs.lock import creation_lock, store_lock
 from coordinator.jobs.progress import ProgressReader
 from coordinator.jobs.rollback import rollback
 from coordinator.local import broker
@@ -204,10 +204,10 @@ def test_a_killed_coordinators_lock_keeps_nobody_out_for_long(
     now = time.time()
     monkeypatch.setattr("coordinator.jobs.lock.time.time", lambda: now + age)
     if busy:
-        with pytest.raises(JobBusy), creation_object(job):
+        with pytest.raises(JobBusy), store_lock(job):
             pass
     else:
-        with creation_object(job):
+        with store_lock(job):
             assert json.loads(job.creation_lock.read_bytes())["host"] == socket.gethostname()
     assert job.creation_lock.is_file() is busy
 
@@ -463,7 +463,7 @@ def test_weights_in_a_store_are_copied_to_be_loaded_and_outlive_the_original(
 
 def test_a_worker_is_started_for_a_jobs_root_in_a_store(monkeypatch: pytest.MonkeyPatch) -> None:
     root = any_path(f"memory://{uuid.uuid4().hex}/jobs")
-    assert services._reached(root) == root  # Nothing lies there yet.
+    assert services._reached(root) == root  # Nothing is there yet.
     child = Settings(jobs_root=Path(str(root))).to_environment()
     assert child["LOOKALIKE_JOBS_ROOT"] == str(root)
     assert load_settings(child).jobs_root == root

@@ -1,4 +1,4 @@
-"""Where the embedded broker lies: a private directory whose socket has a path that the system takes."""
+"""Where the embedded broker is: a private directory whose socket has a path that the system takes."""
 
 import os
 import socket
@@ -17,7 +17,7 @@ NAME = f"lookalike-{os.getuid()}"
 
 @pytest.fixture
 def short(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A short folder for XDG_RUNTIME_DIR, with what is measured allowing for the length of where tests lie."""
+    """A short folder for XDG_RUNTIME_DIR, with what is measured allowing for the length of where tests are."""
     folder = tmp_path_factory.mktemp("r")
     longest = len(os.fsencode(folder / NAME / "0123456789ab" / "broker.sock"))
     monkeypatch.setattr(broker, "SOCKET_BYTES", longest)

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from coordinator.sources.choosing import Choice
-from coordinator.sources.listing import Listed
+from coordinator.sources.listing import ListedImage
 from coordinator.sources.resolve import open_source
 from shared.errors import ImageError, SourceError
 from shared.images.location import read_bytes
@@ -26,7 +26,7 @@ from tests.support.images.forms import CONTENTS, NAMES, write_tar, write_zip
 ROOMY = 1 << 20
 
 
-def listed(path: Path) -> tuple[list[Listed], Counter[str]]:
+def listed(path: Path) -> tuple[list[ListedImage], Counter[str]]:
     listing = open_source(str(path))
     return list(listing.images), listing.left_out
 

@@ -1,4 +1,4 @@
-"""What is left out of a source by default and by patterns, alike in folders, behind URLs and in archives."""
+"""Files are left out of a source by default and by patterns, alike in folders, behind URLs and in archives."""
 
 import json
 import os

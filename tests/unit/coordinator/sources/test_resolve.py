@@ -379,7 +379,7 @@ def test_standard_input_is_relative_to_the_working_directory(tmp_path: Path, mon
 
 
 class Endless(io.RawIOBase):
-    """A list that goes on for ever, as a pipe may."""
+    """A list that continues for ever, as a pipe may."""
 
     def __init__(self, line: bytes) -> None:
         self._line = line

@@ -1,4 +1,4 @@
-"""Files without suffix whose first bytes say that they are images: listed where a person asks for it."""
+"""Files without suffix whose first bytes are those of an image are listed if a person asks for it."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""The overlap: embeddings come back in order and complete, and the next batch is handed over while one is computed."""
+"""Embeddings come back in order and complete, and the next batch is handed over while one is computed."""
 
 import threading
 from collections.abc import Callable

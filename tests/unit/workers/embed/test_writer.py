@@ -1,4 +1,4 @@
-"""The writer: in order, beside the embedding, one at a time, and no failure unheard."""
+"""The writer commits in order, beside the embedding, one at a time, and no failure is lost."""
 
 import threading
 from collections.abc import Callable

@@ -76,7 +76,7 @@ def test_flat_and_evenly_shaded_tiles_are_left_out(tmp_path: Path) -> None:
     image[:, :200] = sky  # It darkens evenly, so its tiles hold nothing to tell them apart.
     made = make_demo_photos(tmp_path / "out", saved(tmp_path / "given", half=image), sampled=1)
     assert made.too_flat > 0
-    # The left two of the five 80 px columns lie in the sky, the right two in the blobs.
+    # The left two of the five 80 px columns are in the sky, the right two in the blobs.
     columns = {int(p.stem[-1]) for p in (tmp_path / "out/photos/half").glob("half-80px-*")}
     assert columns.isdisjoint({0, 1})
     assert {3, 4} <= columns

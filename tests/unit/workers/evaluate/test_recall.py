@@ -33,7 +33,7 @@ def test_exact_search_is_brute_force(monkeypatch: pytest.MonkeyPatch) -> None:
         ids, similarities = exact.exact_search(stored, queries, k)
         true_ids, true_similarities = brute_force(stored, queries, k)
         assert np.allclose(similarities, true_similarities, atol=1e-6)
-        # Far down, two images may lie closer than float32 can tell.
+        # Far down, two images may be closer than float32 can tell.
         assert np.array_equal(ids[:, :10], true_ids[:, :10])
         assert np.mean(ids == true_ids) > 0.99
 

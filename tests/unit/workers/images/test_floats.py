@@ -73,7 +73,7 @@ def tiff(
 
 
 def _coded(samples: NDArray[Any], order: str, predicted: bool) -> bytes:
-    """Samples as they lie in the file; the predictor of floats puts first bytes first, and differences of all."""
+    """Samples as they are in the file; the predictor of floats puts first bytes first, and differences of all."""
     if not predicted:
         return samples.astype(samples.dtype.newbyteorder("<" if order == "<" else ">")).tobytes()
     height, width, channels = samples.shape

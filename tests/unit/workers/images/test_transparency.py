@@ -1,4 +1,4 @@
-"""What is transparent shows white in every format; an older job drops it, as it began."""
+"""Transparent parts show white in every format; an older job drops alpha, as it began."""
 
 import struct
 from dataclasses import replace

@@ -56,7 +56,7 @@ def old_jpeg(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def bmp(rows: bytes, bits: int, compression: int, after: bytes) -> bytes:
-    """`after` lies between header and rows: a palette, or the masks of the colours."""
+    """`after` is between header and rows: a palette, or the masks of the colours."""
     colours = 2**bits if bits < 16 else 0
     head = struct.pack("<IiiHHIIiiII", 40, WIDTH, HEIGHT, 1, bits, compression, len(rows), 0, 0, colours, 0)
     start = 54 + len(after)
@@ -219,7 +219,7 @@ def test_what_is_said_behind_the_pixels_of_an_avif_changes_none_of_them(
     np.testing.assert_array_equal(shown, decode_photo(before, 1000, ROOMY, how))
     truth = np.rot90(COLOUR, -1) if orientation == 6 else COLOUR
     assert np.abs(shown.astype(int) - truth).mean() < 4
-    # What lies there is a part of the file as any other: without it the file is not whole.
+    # What is there is a part of the file as any other: without it the file is not whole.
     with pytest.raises(ImageError) as caught:
         decode_photo(behind[:-20], 1000, ROOMY, how)
     assert caught.value.status == "truncated"

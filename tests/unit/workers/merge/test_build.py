@@ -272,7 +272,7 @@ class Killed(BaseException):
 
 
 def reseal(made: MadeJob, other: MadeJob, partition: int) -> None:
-    """Give `made` a partition of `other`, as when it was embedded anew."""
+    """Give `made` a partition of `other`, as when it was embedded again."""
     for path in (JobDir.img_emb, JobDir.metadata, JobDir.errors, JobDir.seal):
         shutil.copy(path(other.job, partition), path(made.job, partition))
 

@@ -1,4 +1,4 @@
-"""Who runs the model: the choice by what is installed and plugged in, what the log says of it, what is refused."""
+"""The engine is chosen by what is installed and plugged in, the log says which, and some choices are refused."""
 
 import logging
 import sys

@@ -98,7 +98,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def made_here(spec: ModelSpec, weights: Path | None, directory: Path) -> dict[str, Any]:
         with tensorflow.device("CPU"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # As in a process of their own, whose warnings are nobody's.
+            warnings.simplefilter("ignore")  # As in a process of their own, whose warnings are no one's.
             return export_process.export(spec, weights, directory)
 
     monkeypatch.setattr(stage, "speaking", saying(made_here))

@@ -1,4 +1,4 @@
-"""Query images decoded in processes of their own: what a bad one costs, and whom."""
+"""Query images are decoded in processes of their own: what a bad one costs, and which query it costs."""
 
 import subprocess
 import sys

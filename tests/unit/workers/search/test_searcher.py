@@ -337,7 +337,7 @@ def test_recall_is_kept_when_the_index_looks_among_a_share_of_the_images(
     monkeypatch.setattr("workers.search.searcher.NARROW", 0)  # As of a job that is a hundred times as large.
     stored = wide_searcher.stored
     queries = clustered(80, 32, seed=3, clusters=200)
-    # What is chosen by a value that similar images share lies in few lists, and beside those that the query leads to.
+    # What is chosen by a value that similar images share is in few lists, and beside those that the query leads to.
     by = np.random.default_rng(1).random(len(stored)) if kind == "any" else stored.rows(np.arange(len(stored)))[:, 3]
     filter = Filter(ids=np.sort(np.argsort(by, kind="stable")[-round(len(stored) * share) :]))
     found, exact = (wide_searcher.search_many(queries, 10, exact, filter) for exact in (False, True))

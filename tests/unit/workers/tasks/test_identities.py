@@ -1,4 +1,4 @@
-"""When a worker reads which job lies under a name: once, as long as it may be the same."""
+"""When a worker reads which job is under a name: once, as long as it may be the same."""
 
 import uuid
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`index NEWPLACE JOB --moved`: images that lie elsewhere now are found there, and none is embedded again."""
+"""`index NEWPLACE JOB --moved`: images that are elsewhere now are found there, and none is embedded again."""
 
 import json
 import os
@@ -315,7 +315,7 @@ def test_a_job_under_way_goes_on_at_the_new_place(tmp_path: Path) -> None:
         assert [path.read_bytes() for path in job.sealed_files(number)] == [
             path.read_bytes() for path in whole.sealed_files(number)
         ]
-    # What a worker finds missing is missing where the images lie now.
+    # What a worker finds missing is missing where the images are now.
     (tmp_path / "new").rename(tmp_path / "away")
     job.seal(1).unlink()
     with pytest.raises(SourceError, match=f"{tmp_path}/new is out of reach"):

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.sources.listing import Listed
+from coordinator.sources.listing import ListedImage
 from coordinator.sources.resolve import open_source
 from shared.errors import SourceError
 from shared.images.location import read_bytes
@@ -22,13 +22,13 @@ from tests.support.images.forms import write_tar
 NAMES = [f"img{number}.jpg" for number in range(3)]
 
 
-def listed(folder: Path, name: str, content: str | bytes) -> list[Listed]:
+def listed(folder: Path, name: str, content: str | bytes) -> list[ListedImage]:
     path = folder / name
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return list(open_source(str(path)).images)
 
 
-def names(folder: Path, images: list[Listed]) -> list[str]:
+def names(folder: Path, images: list[ListedImage]) -> list[str]:
     return [image.path.removeprefix(f"{folder}/") for image in images]
 
 

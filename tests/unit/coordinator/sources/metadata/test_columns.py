@@ -4,12 +4,12 @@ import datetime
 
 import pytest
 
-from coordinator.sources.metadata.columns import KnownColumns
+from coordinator.sources.metadata.columns import MetadataColumns
 from shared.errors import SourceError
 
 
 def columns(*rows: dict) -> tuple[dict[str, list], dict[str, str]]:
-    known = KnownColumns()
+    known = MetadataColumns()
     arrays = known.arrays(rows)
     return {name: array.to_pylist() for name, array in arrays.items()}, known.types
 
@@ -43,7 +43,7 @@ def test_names_of_our_own_columns_and_of_each_other_are_told_apart() -> None:
 
 
 def test_types_widen_from_one_partition_to_the_next() -> None:
-    known = KnownColumns()
+    known = MetadataColumns()
     known.arrays([{"a": 1, "b": 1}])
     known.arrays([{"a": 0.5, "b": "x"}])
     known.arrays([{"a": None}])

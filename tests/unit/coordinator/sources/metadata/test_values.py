@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from coordinator.jobs.create import make_or_open
-from coordinator.sources.metadata.columns import KnownColumns
+from coordinator.sources.metadata.columns import MetadataColumns
 from coordinator.sources.metadata.json_values import values_of
 from coordinator.sources.metadata.numbers import as_number
 from shared.errors import SourceError
@@ -164,7 +164,7 @@ _JSON = st.recursive(
 
 @given(st.lists(st.dictionaries(st.sampled_from("abc\ud800"), _JSON), min_size=1, max_size=5))
 def test_no_json_object_breaks_the_columns(rows: list[dict[str, Any]]) -> None:
-    known, parts = KnownColumns(), []
+    known, parts = MetadataColumns(), []
     for row in rows:
         values = values_of(json.dumps(row))
         assert values is not None

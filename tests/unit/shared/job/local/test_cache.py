@@ -1,4 +1,4 @@
-"""Copies of files in stores: whole or not, by their checksum, bounded, shared."""
+"""Cached files of stores: whole or absent, by their checksum, bounded, shared."""
 
 import fcntl
 import gc
