@@ -1,4 +1,4 @@
-"""The promise, checked on a finished job: every byte as undisturbed, every image id once, the index whole."""
+"""Check the promises on a finished job: every byte as undisturbed, every image id once, the index whole."""
 
 import subprocess
 from collections.abc import Iterable, Mapping

@@ -49,7 +49,7 @@ def main() -> int:
         for outcome in _play(arguments, folder):
             outcomes.append(outcome)
             results = _results(header, outcomes, time.perf_counter() - started)
-            if arguments.out:  # After each round: a run of an hour that is interrupted has not been for nothing.
+            if arguments.out:  # After each round, so that an interrupted run of an hour keeps its results.
                 program.write(Path(arguments.out), results)
     except LookalikeError as error:
         print(f"The chaos run could not be made: {error}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What a round looks like from outside, several times a second: commits, seals, leases, the promotion."""
+"""Watch a round from outside, several times a second: commits, seals, leases, the promotion."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -83,7 +83,7 @@ class Watch:
     def look_at_leases(self, client: redis.Redis, now: float) -> None:
         """Read who holds what; while the broker is away, what was known stays so."""
         if self._opened is None:
-            return  # Nobody can hold what is not made.
+            return  # No one can hold what is not made.
         try:
             found = holders(client, known_as(self.job.job_id, self._opened.manifest.identity))
         except redis.exceptions.RedisError:

@@ -32,7 +32,7 @@ from shared.processes.own import LAUNCHER
 from shared.processes.stage import ending
 
 RESULTS = program.RESULTS / "fuzz_index.json"
-# What takes longer hangs.
+# A command that takes longer hangs.
 _SECONDS = 1_200
 _LOOK_SECONDS = 0.05
 _MOST_HITS = 1_000

@@ -1,4 +1,4 @@
-"""A query that names an image of the job by its id: the embedding that the job has of it."""
+"""Turn an image id into a query, by the embedding that the job has of the image."""
 
 import numpy as np
 import pyarrow.compute as pc

@@ -60,14 +60,14 @@ def show(
 
 
 def _found(job: OpenJob, image: str) -> tuple[int, Location]:
-    """The id of an image and where it lies; `image` is its id, its path, or what that was before the source moved."""
+    """The id of an image and where it is; `image` is its id, its path, or what that was before the source moved."""
     if is_image_id(image):
         image_id = require_image_id(job, image)
         partition = job.manifest.partition(image_id // job.manifest.partition_size)
         return image_id, path_list.read_locations(job, partition)[image_id - partition.start]
     moved = read_moved(job)
     typed = (image, _as_listed(image))
-    # What hits say now comes first: the old and the new place may lie in each other.
+    # What hits say now comes first: the old and the new place may be in each other.
     for wanted in dict.fromkeys((frozenset(map(moved.listed, typed)), frozenset(typed))):
         for partition in job.manifest.partitions:
             for place, path in enumerate(path_list.read_paths(job, partition)):
@@ -104,7 +104,7 @@ def _facts(job: OpenJob, image_id: int) -> dict[str, Any]:
 
 
 def _open(location: Location, manifest: Manifest) -> None:
-    """Open an image with the program that this machine has for it; where there is no screen, say where it lies."""
+    """Open an image with the program that this machine has for it; where there is no screen, say where it is."""
     path = Path(to_os_path(location.place))
     if is_url(location.place) or split_member(location.place):
         data = read_bytes(location.place, manifest.max_image_bytes, location.member)

@@ -19,8 +19,8 @@ def hits_table(query: str, answer: Answer) -> RenderableType:
 
 def hits_text(hits: Sequence[Hit], title: str) -> Text:
     """The hits below a title, a line each, which a narrow window does not cut."""
-    # No Table of Rich: where the window is narrow or nobody looks, it would cut a path in two, which nobody could copy.
-    # Text all through: in a plain string, Rich would take a path like `[old]/:dog:.jpg` for its own markup.
+    # This is no Table of Rich: in a narrow window, or without a terminal, it would cut a path in two, which can't be
+    # copied. It is all Text: in a plain string, Rich would take a path like `[old]/:dog:.jpg` for its own markup.
     width = len(str(len(hits)))
     lines = [Text(title, style="bold"), Text(f"{'#':>{width}}  similarity  image", style="bold")]
     for hit in hits:

@@ -18,7 +18,7 @@ from shared.job.directory import JobDir
 
 
 class _Steps:
-    """Steps as they are shown: live on a terminal, as a line every ten seconds elsewhere."""
+    """Shows steps: live on a terminal, as a line every ten seconds elsewhere."""
 
     def __init__(self, broker: str) -> None:
         self._broker = broker
@@ -50,7 +50,7 @@ class RunView:
     """What a run tells, as it is shown. Use as a context manager.
 
     `broker` names the one that was given, as `job_view.activity` does. `finished` gives the lines of its end, `waits`
-    shows what goes on while there are no steps.
+    shows what is happening while there are no steps.
     """
 
     def __init__(

@@ -44,7 +44,7 @@ _JOB_SECONDS = 10.0
 
 @dataclass(slots=True)
 class Visit:
-    """One run of the command: what is found is said at once, and kept."""
+    """One run of the command: findings are shown at once, and kept."""
 
     settings: Settings
     say: Callable[[RenderableType], None]

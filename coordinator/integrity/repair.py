@@ -1,4 +1,4 @@
-"""Repair: take back what is bad in a job directory, so that the next `index` does it again; nothing good is touched."""
+"""Remove what is bad in a job directory, so that the next `index` does it again; nothing good is touched."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -29,7 +29,7 @@ from shared.storage.parquet import read_table
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What repair did about a finding, and `then` what does anew what is lost with it.
+    """What repair did about a finding, and `then` what does again what is lost with it.
 
     `mended` is whether the finding is gone, or would be.
     """
@@ -48,7 +48,7 @@ class Outcome:
 def repair(job: JobDir, checked: Checked, *, dry_run: bool = False) -> Iterator[Outcome]:
     """Verify a job and mend each finding as it comes, or say what would be done.
 
-    Safe while workers run, and to be killed at any moment: run it again. Raises JobNotFound when no job lies there.
+    Safe while workers run, and to be killed at any moment: run it again. Raises JobNotFound when no job is there.
     """
     done: set[tuple[Path, ...]] = set()
     unlisted: list[Finding] = []
@@ -104,7 +104,7 @@ def _remove(paths: tuple[Path, ...]) -> None:
 
 
 def _relisted_from_seal(job: JobDir, finding: Finding, dry_run: bool) -> Outcome | None:
-    """Write a path list anew from the sealed metadata and errors; None when these are not there, or not whole."""
+    """Write a path list again from the sealed metadata and errors; None when these are not there, or not whole."""
     assert finding.relist is not None
     partition = load_manifest(job).partition(finding.relist)
     paths = _sealed_paths(job, partition)
@@ -143,7 +143,7 @@ def _sealed_paths(job: JobDir, partition: Partition) -> list[str] | None:
 
 
 def _relisted_from_source(job: JobDir, findings: list[Finding], dry_run: bool) -> Iterator[Outcome]:
-    """Write path lists anew by listing the source again, if it still holds just the images that the job is made of."""
+    """Write path lists again by listing the source again, if it still holds just the images that the job is made of."""
     job = open_job(job)
     try:
         reason = _why_not_the_same(job)
@@ -175,7 +175,7 @@ def _why_not_the_same(job: OpenJob) -> str:
 
 
 def _listing(job: OpenJob) -> Listing:
-    """The source as it lies now, its images named as they were listed."""
+    """The source as it is now, its images named as they were listed."""
     moved = read_moved(job)
     listing = open_source(to_os_path(moved.now(job.manifest.source.location)), choice=choice_of(job.manifest.source))
     listing.images = (replace(image, path=moved.listed(image.path)) for image in listing.images)
@@ -183,7 +183,7 @@ def _listing(job: OpenJob) -> Listing:
 
 
 def _written_from_source(job: OpenJob, wanted: set[int | None]) -> str:
-    """Write the path lists `wanted` anew; returns why they could not be, with nothing written then."""
+    """Write the path lists `wanted` again; returns why they could not be, with nothing written then."""
     digest = PathDigest()
     for partition, images in partitions_of(digested(_listing(job), digest), job.manifest.partition_size):
         if partition.number in wanted:

@@ -1,4 +1,4 @@
-"""Verify: every file of a job directory against its checksums, its seal and the manifest, one finding at a time."""
+"""Verify every file of a job directory against its checksums, its seal and the manifest, one finding at a time."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,7 +27,7 @@ def verify(job: JobDir, checked: Checked) -> Iterator[Finding]:
     """Check everything in a job directory, in memory that does not grow with the job; nothing is changed.
 
     `checked` counts along. Safe while workers run: what they commit, seal or remove meanwhile is no finding. Raises
-    JobNotFound when no job lies there.
+    JobNotFound when no job is there.
     """
     for finding in _findings(job, checked):
         checked.found[finding.kind] += 1
@@ -71,7 +71,7 @@ def _findings(job: JobDir, checked: Checked) -> Iterator[Finding]:
 
 
 def _path_lists(job: OpenJob, checked: Checked) -> tuple[list[Finding], Finding | None]:
-    """The path lists that are damaged, and the finding, if any, that makes it idle to go on.
+    """The path lists that are damaged, and the finding, if any, that makes it idle to continue.
 
     The lists and their digest confirm how many images job.json says there are, and how large a partition is: were one
     of those numbers damaged, whatever was made with the right ones would look wrong, and repair would take it back.

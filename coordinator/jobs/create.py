@@ -1,4 +1,4 @@
-"""Making a job: source -> paths and manifest, or the job that is already there, if it is the same one."""
+"""Create a job from a source, as path lists and manifest, or open the existing job if it is the same one."""
 
 import os
 import shutil
@@ -35,7 +35,7 @@ def make_or_open(
     """Open `job` if it exists, else make it from `source`.
 
     `listed` is told the number of paths while they are listed. `choice` is what was typed about the files of the
-    source; a job that is there goes on with its own, unless another one was typed. Raises JobMismatch when the job on
+    source; a job that is there continues with its own, unless another one was typed. Raises JobMismatch when the job on
     disk was made from another source, with another model or another choice, naming both; SourceError when there is
     nothing to list; JobBusy when another coordinator is making the same job.
     """
@@ -131,7 +131,7 @@ def write_first(job: JobDir, manifest: Manifest) -> OpenJob:
 
 def remove_path_lists(job: JobDir) -> None:
     """Remove the path lists of a job that is about to be made, and what was known of the files of its source."""
-    # File by file: who types the name of a directory that is no job must not lose what lies in its `paths`.
+    # File by file: who types the name of a directory that is no job must not lose what is in its `paths`.
     for number in job.paths_numbers():
         job.paths(number).unlink(missing_ok=True)
         files.remove_leftovers(job.paths(number))
@@ -163,7 +163,7 @@ def _keep_weights(job: JobDir, model: ModelSpec, settings: Settings) -> None:
 
 
 def as_begun(job: OpenJob) -> Begun:
-    """The job as the errors say it that refuse to go on with it."""
+    """The job as the errors say it that refuse to continue with it."""
     source = job.manifest.source
     now = read_moved(job).now(source.location)
     moves = Remedy("option", does="if its images moved there, add {}", given={"moved": ""})
@@ -230,7 +230,7 @@ def _require_same_model(job: OpenJob, begun: Begun, settings: Settings) -> None:
     made = job.manifest.model
     model, weights = settings.model or made.name, settings.weights
     kept = job.model_dir / (made.weights_file or "")
-    # The job keeps a copy of weights that were given: the same command goes on where the original is gone.
+    # The job keeps a copy of weights that were given: the same command continues where the original is gone.
     if weights is not None and _is_gone(weights, kept):
         weights = kept
     if model.endswith(".keras") and _is_gone(Path(model), kept):

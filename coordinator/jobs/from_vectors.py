@@ -42,7 +42,7 @@ def import_vectors(
     partition_size: int | None = None,
     begun: Callable[[], object] = lambda: None,
 ) -> OpenJob:
-    """Make `job` from `vectors`, or go on with it: every partition that is not sealed yet is sealed.
+    """Make `job` from `vectors`, or continue with it: every partition that is not sealed yet is sealed.
 
     May be killed at any moment: the partition under way is done again. A vector without a direction becomes a failed
     row. `partition_size` is the one that was typed; `begun` is called when the job is there. Raises JobMismatch when
@@ -109,7 +109,7 @@ def _require_same(vectors: Vectors, job: OpenJob, model_name: str | None) -> Non
 
 
 def _paths(vectors: Vectors, job: JobDir, partition: Partition) -> list[str]:
-    """The image paths of a partition, from its list; one that is missing or damaged is written anew."""
+    """The image paths of a partition, from its list; one that is missing or damaged is written again."""
     try:
         return path_list.read_paths(job, partition)
     except CorruptFile:

@@ -97,7 +97,7 @@ def _lives(pid: int) -> bool:
 
 @contextmanager
 def creation_lock(job: JobDir) -> Iterator[None]:
-    """Keep every other coordinator from making `job`; raises JobBusy when one is at it."""
+    """Keep every other coordinator from creating `job`; raises JobBusy when one is doing it."""
     if job.in_store:  # It knows no locks that end with their holder.
         with store_lock(job):
             yield

@@ -1,4 +1,4 @@
-"""Progress: the job directory -> done, failed, rate, time left; needs no broker."""
+"""Read the progress of a job from its directory: done, failed, rate, time left; it needs no broker."""
 
 import time
 from collections.abc import Callable
@@ -177,14 +177,14 @@ class ProgressReader:
                 try:
                     self._chunks[key] = checkpoint.chunk_summary(self.job, partition, number)
                 except (CorruptFile, OSError):
-                    continue  # Sealed away this moment, or damaged: then its worker finds out and embeds it again.
+                    continue  # It was just sealed, or is damaged: its worker finds out, and embeds it again.
             chunks.append(self._chunks[key])
         return chunks
 
     def _kept(self, partition: int, committed: list[ChunkSummary]) -> tuple[int, int]:
         """How many embedded and failed images a partition under retry keeps, beside its committed chunks."""
         retry = read_retry(self.job, partition)
-        if retry is None:  # Sealed this moment.
+        if retry is None:  # It has just been sealed.
             return 0, 0
         done = {summary.chunk for summary in committed}
         chunks = self.job.manifest.chunks(self.job.manifest.partition(partition))
@@ -206,7 +206,7 @@ class ProgressReader:
             if age < max(_FRESH_SECONDS, 3 * last[-1].seconds) and seconds > 0:
                 rates.append(sum(chunk.stop - chunk.start for chunk in last) / seconds)
                 loads += [(StageLoad.from_json(chunk.load), chunk.seconds) for chunk in last]
-        if not rates:  # Between two partitions: the one just sealed tells.
+        if not rates:  # Between two partitions, the one just sealed gives the rate.
             just_sealed = [
                 seal for seal in seals.values() if seal.seconds > 0 and self.now() - seal.sealed_at < _FRESH_SECONDS
             ][-1:]

@@ -1,4 +1,4 @@
-"""Retrying: which images of a job failed, and the seals and chunks taken back so that they are tried again."""
+"""Take seals and chunks back so that the failed images of a job are tried again."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -22,7 +22,7 @@ _COLUMNS = ["id", "status"]
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where failed rows of a partition lie, and how each of them failed, by image id.
+    """Where failed rows of a partition are, and how each of them failed, by image id.
 
     In the files of its `seal`; in those of a seal that was taken back before, by `retry`; or in a committed `chunk`.
     """
@@ -98,7 +98,7 @@ def by_status(counts: Counter[str]) -> str:
 
 
 def _places(job: OpenJob) -> Iterator[_Place]:
-    """Where failed rows lie, partition by partition."""
+    """Where failed rows are, partition by partition."""
     seals = {seal.partition: seal for seal in ledger.sealed(job)}
     under_way = set(job.chunk_partitions()) | set(job.retry_numbers())
     for number in range(job.manifest.partition_count):

@@ -111,7 +111,7 @@ class EmbeddedBroker:
 
     def _start(self) -> None:
         server = server_binary()
-        # A server whose guard was killed may be left where nothing ends it with its guard.
+        # A server whose guard was killed may be left over, if the system does not end it with its guard.
         if self._answers():
             with contextlib.suppress(redis.exceptions.RedisError, OSError):
                 connect(Settings(broker_url=self.url)).shutdown(nosave=True)

@@ -26,7 +26,7 @@ def named_broker(settings: Settings, typed: str | None) -> str:
 def workers_for_index(
     stack: ExitStack, job: JobDir, settings: Settings, roles: list[str]
 ) -> tuple[Settings, LocalWorkers | None]:
-    """The settings with a broker that answers, and the worker processes started for it, if they are ours to start.
+    """The settings with a broker that answers, and the worker processes started for it, if this command starts any.
 
     `roles` names the role of each of them.
     """

@@ -14,10 +14,10 @@ from shared.job.manifest import Source
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A job or a pack that is there already, as the errors say it that refuse to go on with it.
+    """A job or a pack that is there already, as the errors say it that refuse to continue with it.
 
     `made` and `of` stand between `path` and its source: "was made", "from". `another` is what to do instead: "name
-    another JOB". `source` is what it was begun from, with `listed` images; `moved_to` is where that lies now, if it
+    another JOB". `source` is what it was begun from, with `listed` images; `moved_to` is where that is now, if it
     moved, and `moves` what to do if it did.
     """
 
@@ -45,7 +45,7 @@ class Begun:
                 f"{given.kind} {given.location}: {self.another} for another source.",
                 remedy=self.moves if same_kind else None,
             )
-        if given.changes_in_place:  # It is read again in no time, and may have changed under the same name.
+        if given.changes_in_place:  # Reading again is quick, and it may have changed under the same name.
             now = PathDigest()
             for _ in now.feed(given):
                 pass

@@ -15,7 +15,7 @@ from shared.errors import ImageError
 from shared.images.archives import Inside
 from shared.images.paths import ARCHIVE_SUFFIXES, member_text
 
-# Files among which a text finds its image: an archive may hold millions.
+# How many files are held to find the image of a text: an archive may hold millions.
 AT_ONCE: Final = 50_000
 
 

@@ -17,9 +17,9 @@ _TROUBLE_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Why a worker could not do what it was asked, and how often it has said so with no minute of silence between.
+    """Why a worker could not do its task, and how often it has said so with no minute of silence between.
 
-    Where it told a `remedy`, `sentence` ends with it in plain words, and `found` is the sentence without.
+    If it reported a `remedy`, `sentence` ends with it in plain words, and `found` is the sentence without it.
     """
 
     owner: str
@@ -35,7 +35,7 @@ class Trouble:
 
 
 def report_trouble(client: redis.Redis, job: str, owner: str, trouble: Exception | str) -> None:
-    """Tell the job's coordinator why this worker can't do what it was asked; forgotten a minute after the last."""
+    """Tell the job's coordinator why this worker can't do its task; forgotten a minute after the last."""
     sentences, counts, errors = keys = _trouble_keys(job)
     try:
         pipeline = client.pipeline()
@@ -62,7 +62,7 @@ def reported_troubles(client: redis.Redis, job: str) -> list[Trouble]:
 
 
 def _told(error: str | bytes | None, sentence: str) -> tuple[str, Remedy | None]:
-    """The facts and the remedy of a trouble; none where the worker told of another one last, which had none."""
+    """The facts and the remedy of a trouble; none if the worker has since reported another trouble without a remedy."""
     try:
         table = {} if error is None else json.loads(error)
         told = error_from_json(table) if table and table["message"] == sentence else None
@@ -77,7 +77,9 @@ def clear_troubles(client: redis.Redis, job: str) -> None:
 
 
 def _names(job: str) -> list[str]:
-    """What troubles of a job may be reported under: a worker that can't read a message may know but the job's name."""
+    """The names under which troubles of a job may be reported: a worker that can't read a message may know only the
+    job's name.
+    """
     return list(dict.fromkeys((job.partition(":")[0], job)))
 
 

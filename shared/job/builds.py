@@ -27,7 +27,7 @@ FILLING_FILE = "filling.faiss"
 CLAIM_FILE = "filling.json"
 
 _NUMBERED = re.compile(r"(\d{4,9})-.+")
-# Seals name their files as they lie inside a job, so the names come from a job without a root.
+# Seals name their files as they are inside a job, so the names come from a job without a root.
 _INSIDE = JobDir(Path())
 
 
@@ -117,7 +117,7 @@ class IndexInfo:
         return f"accuracy@10 {mean:.3f} ({self.accuracy_copies * len(self.accuracy_at_10)} altered copies)"
 
     def covers(self, digest: str, request: IndexRequest | None) -> bool:
-        """Whether this is the index of these embeddings that was asked for; nobody asking, any will do."""
+        """Whether this is the index of these embeddings that was asked for; no one asking, any will do."""
         return self.ledger_digest == digest and (request is None or self.wish == request.to_json())
 
     def to_json(self) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def ledger_digest(seals: Iterable[Seal]) -> str:
 
 
 def next_build_name(job: JobDir, digest: str, above: int = 0) -> str:
-    """A name such as "0001-ab12cd34" whose number is over `above` and every build that lies there, whole or not."""
+    """A name such as "0001-ab12cd34" whose number is over `above` and every build that is there, whole or not."""
     return f"{max(above, *map(build_number, build_names(job)), 0) + 1:04d}-{digest[:8]}"
 
 

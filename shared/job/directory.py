@@ -1,4 +1,4 @@
-"""Every file name inside a job; no other module spells one."""
+"""Name every file inside a job; no other module spells one."""
 # Over 250 lines: that no other module spells a name inside a job is worth more than a short one.
 
 import hashlib
@@ -50,15 +50,15 @@ def check_job_id(job_id: str) -> str:
 
 
 def _may_name(character: str) -> bool:
-    # Neither what a path, a Redis key or pattern, or a URL gives a meaning to, nor what can't be seen. macOS writes an
-    # umlaut as a letter and a mark.
+    # An id has no character with a meaning in a path, a Redis key or pattern, or a URL, and no invisible one. macOS
+    # writes an umlaut as a letter and a mark.
     return (
         character.isalpha() or character in "0123456789 _.-+,()&@'!" or unicodedata.category(character) in ("Mn", "Mc")
     )
 
 
 def _numbers_in(directory: Path, prefix: str, suffix: str) -> list[int]:
-    """The numbers of the files in `directory` that are named as we name them, ascending; any other file has none."""
+    """The numbers of the files in `directory` that have our names, ascending; other files have none."""
     try:
         names = set(files.names_in(directory))
     except (FileNotFoundError, NotADirectoryError):  # Also one that a seal removes this moment.
@@ -81,7 +81,7 @@ def _typed(path: str | Path) -> Path:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class JobDir:
-    """The directory of one job, on a disk or in a store, as paths. Makes and reads nothing by itself."""
+    """The directory of one job, on a disk or in a store, as paths. It creates and reads nothing by itself."""
 
     path: Path
 
@@ -122,11 +122,11 @@ class JobDir:
 
     @property
     def in_store(self) -> bool:
-        """Whether the job lies in an object store, not on a disk or mount."""
+        """Whether the job is in an object store, not on a disk or mount."""
         return isinstance(self.path, StorePath)
 
     def local_dir(self, what: str) -> Path:
-        """Where processes of this machine keep `what` of a job that lies in a store, as long as the machine runs."""
+        """Where processes of this machine keep `what` of a job in a store, as long as the machine runs."""
         return scratch.private_directory() / what / hashlib.sha256(str(self.path).encode()).hexdigest()[:16]
 
     @property
@@ -139,12 +139,12 @@ class JobDir:
 
     @property
     def source_files(self) -> Path:
-        """What the archives of the source were when they were listed; there is none where it has no archives."""
+        """The facts about the archives of the source when they were listed; absent if it has no archives."""
         return self.path / "source_files.json"
 
     @property
     def moved(self) -> Path:
-        """Where the source moved to after it was listed; there is none where it lies where it lay."""
+        """Where the source moved after it was listed; absent if it is in its old place."""
         return self.path / "moved.json"
 
     @property
@@ -160,12 +160,12 @@ class JobDir:
         return self.paths_dir / f"paths_{partition:04d}.parquet"
 
     def paths_numbers(self) -> list[int]:
-        """Numbers of the partitions whose path lists lie there, ascending."""
+        """Numbers of the partitions that have path lists, ascending."""
         return _numbers_in(self.paths_dir, "paths_", ".parquet")
 
     @property
     def model_dir(self) -> Path:
-        """Where a copy of weights that a person gave lies, so that a job resumes without the original."""
+        """The directory for a copy of weights that were given, so that a job resumes without the original."""
         return self.path / "model"
 
     def chunk_dir(self, partition: int) -> Path:
@@ -175,7 +175,7 @@ class JobDir:
         return self.chunk_dir(partition) / f"{chunk:04d}.parquet"
 
     def retry_chunk(self, partition: int, chunk: int) -> Path:
-        """What a chunk held that was taken back so that some of its images are tried again."""
+        """The content of a chunk that was taken back so that some of its images are tried again."""
         return self.chunk_dir(partition) / f"retry_{chunk:04d}.parquet"
 
     def retry_chunk_numbers(self, partition: int) -> list[int]:
@@ -187,22 +187,22 @@ class JobDir:
         return _numbers_in(self.chunk_dir(partition), "", ".parquet")
 
     def attempt(self, partition: int, token: str) -> Path:
-        """What one worker has in hand of a partition; lies there only while it works, or when its process was ended.
+        """The images that one worker is reading; exists only while it works, or when its process was ended.
 
-        Of a job in a store on this machine's disk: it is written to twice for each image.
+        For a job in a store it is on this machine's disk, because it is written twice for each image.
         """
         return self._attempt_dir(partition) / f"attempt_{token}.txt"
 
     def attempts(self, partition: int) -> list[Path]:
-        """The attempts at a partition that lie there, by name."""
+        """The existing attempts at a partition, by name."""
         return sorted(self._attempt_dir(partition).glob("attempt_*.txt"))
 
     def attempts_inside(self, partition: int) -> list[Path]:
-        """Those attempts that lie in the job."""
+        """Those attempts that are in the job."""
         return [] if self.in_store else self.attempts(partition)
 
     def attempts_outside(self, partition: int) -> list[Path]:
-        """Those attempts that lie on this machine's disk, outside the job."""
+        """Those attempts that are on this machine's disk, outside the job."""
         return self.attempts(partition) if self.in_store else []
 
     def _attempt_dir(self, partition: int) -> Path:
@@ -226,7 +226,7 @@ class JobDir:
         return self.img_emb(partition), self.metadata(partition), self.errors(partition)
 
     def sealed_file_numbers(self) -> list[int]:
-        """Numbers of the partitions of which at least one of the sealed files lies there, ascending."""
+        """Numbers of the partitions of which at least one of the sealed files is there, ascending."""
         found = set()
         for path in self.sealed_files(0):
             found.update(_numbers_in(path.parent, path.stem.removesuffix("0000"), path.suffix))
@@ -259,7 +259,7 @@ class JobDir:
         return self.index_dir / check_job_id(build)
 
     def build_files(self, build: str) -> tuple[Path, ...]:
-        """The files of a build that lie there, index.json first, as with it the build is whole; then its directory."""
+        """The files of a build that are there, index.json first, as with it the build is whole; then its directory."""
         directory = self.build_dir(build)
         names = [name for name in files.names_in(directory) if _is_ours(f"index/{build}/{name}")]
         return (*(directory / name for name in sorted(names, key=lambda name: (name != "index.json", name))), directory)
@@ -270,7 +270,7 @@ class JobDir:
 
     @property
     def index_request(self) -> Path:
-        """Which index was asked for; there is none where nobody asked."""
+        """The index request; absent if none was made."""
         return self.index_dir / "wish.json"
 
     @property
@@ -279,7 +279,7 @@ class JobDir:
         return self.path / "copies.parquet"
 
     def files(self) -> Iterator[tuple[Path, bool]]:
-        """Every file that lies in the job, and whether lookalike names its files so; links are not followed.
+        """Every file in the job, and whether it has a name of ours; links are not followed.
 
         Raises OSError where a directory can't be listed.
         """
@@ -287,7 +287,7 @@ class JobDir:
             yield path, _is_ours(path.relative_to(self.path).as_posix())
 
     def require(self) -> "JobDir":
-        """Return self when a job lies here; raise JobNotFound otherwise."""
+        """Return self if there is a job here; raise JobNotFound otherwise."""
         if self.spec.is_file():
             return self
         if self.in_store:

@@ -1,4 +1,4 @@
-"""Identity: which of several jobs of one name is meant, where jobs roots share a broker."""
+"""Tell apart jobs of one name, where jobs roots share a broker."""
 
 import hashlib
 import re

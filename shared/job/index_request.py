@@ -1,4 +1,4 @@
-"""The index request: which index a person asked a job for, in a file of the job."""
+"""Write and read the index request of a job: which index was asked for."""
 
 import json
 import re
@@ -47,7 +47,7 @@ class IndexRequest:
 
 
 def read_index_request(job: JobDir) -> IndexRequest | None:
-    """What was asked of a job, or None when nobody asked; CorruptFile for a file that is no index request."""
+    """The index request of a job, or None if there is none; CorruptFile for a file that is no index request."""
     try:
         return IndexRequest.from_json(json.loads(files.read_marker(job.index_request)))
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The manifest: a job's spec and its partitions, written once, then read-only."""
+"""Write and read the manifest: a job's spec and its partitions, written once, then read-only."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 FORMAT = 1
 DTYPE = "float16"
 KNOWN_TYPES: Final = ("bool", "int64", "double", "string", "date", "timestamp")
-"""What is known of an image besides its path is one of these."""
+"""The types of the columns of source metadata."""
 
 
 def arrow_type(kind: str) -> "pa.DataType":
-    """The type of Arrow's that one of KNOWN_TYPES is. Raises KeyError for any other."""
-    import pyarrow as pa  # Not at the top: a client reads manifests, and is installed without Arrow.
+    """Arrow's type for one of KNOWN_TYPES. Raises KeyError for any other."""
+    import pyarrow as pa  # The import is here because a client reads manifests, and is installed without Arrow.
 
     return {
         "bool": pa.bool_(),
@@ -61,7 +61,7 @@ class Source:
 
     @property
     def known_schema(self) -> "pa.Schema":
-        """The columns of `known`, as they lie in the metadata. Raises KeyError for a type that is none of ours."""
+        """The columns of `known`, as in the metadata. Raises KeyError for an unknown type."""
         import pyarrow as pa
 
         return pa.schema([(name, arrow_type(kind)) for name, kind in self.known.items()])
@@ -101,7 +101,7 @@ class Partition:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a job is: source, model, sizes. Everything that changes the bytes of its embeddings is in here.
+    """What a job is: source, model, sizes. It holds everything that changes the bytes of its embeddings.
 
     `identity` tells the job from others of its name, wherever it is mounted; 16 hex digits, new unless given.
     """
@@ -124,11 +124,11 @@ class Manifest:
 
     @property
     def maker(self) -> Literal["import", "index"]:
-        """The action that made the job and goes on with it; the other one refuses it."""
+        """The action that made the job and continues with it; the other one refuses it."""
         return "import" if self.model.is_imported else "index"
 
     def again(self, what: str = "it") -> Remedy:
-        """What does again `what` was taken back: "the next … embeds it again"."""
+        """What repeats `what` was removed: "the next … embeds it again"."""
         return Remedy(self.maker, does=f"the next {{}} {'reads' if self.model.is_imported else 'embeds'} {what} again")
 
     @property
@@ -174,7 +174,7 @@ class Manifest:
 
 
 def write_manifest(job: JobDir, manifest: Manifest) -> None:
-    """Write job.json, the last file of a job's making: with it the job exists."""
+    """Write job.json, the last file when a job is created: with it the job exists."""
     failpoint("write_manifest")
     files.write_bytes(job.spec, (json.dumps(manifest.to_json(), indent=2) + "\n").encode())
 
@@ -229,7 +229,7 @@ def load_manifest(job: JobDir) -> Manifest:
 
 
 def maker_of(job: JobDir) -> Literal["import", "index"]:
-    """`Manifest.maker` of a job, for a remedy; that of images where its manifest can't be read."""
+    """`Manifest.maker` of a job, for a remedy; that of images if its manifest can't be read."""
     try:
         return load_manifest(job).maker
     except (JobError, OSError):

@@ -1,4 +1,4 @@
-"""The path list: the id and place of each image, in one Parquet file a partition, written once with the job."""
+"""Write and read the path list: the id and place of each image, in one Parquet file for each partition."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
@@ -25,9 +25,9 @@ MEMBER = pa.field(
          ("crc32", pa.int64()), ("ahead", pa.int32())]
     ),
 )  # fmt: skip
-"""The column that is there where images lie in archives: where in them."""
+"""The column with the place of each image in its archive, if images are in archives."""
 _BEFORE_AHEAD = pa.field(MEMBER.name, pa.struct(list(MEMBER.type)[:-1]))
-"""What that column was in earlier versions, which wrote jobs of the same format."""
+"""The form of that column in earlier versions, which wrote jobs of the same format."""
 
 
 def write_paths(
@@ -37,10 +37,10 @@ def write_paths(
     members: Sequence[Member | None] = (),
     known: Mapping[str, pa.Array] | None = None,
 ) -> None:
-    """Write a partition's part of the path list: id, image_path; for images in archives, where they lie in them.
+    """Write a partition's part of the path list: id, image_path, and for images in archives their place.
 
-    `members` has an entry for each path, or none at all. `known` are columns of what the source says of the images, a
-    value each, which the seal puts into the metadata; numbers may be there as the text that they were written as.
+    `members` has an entry for each path, or none at all. `known` are columns of source metadata, which the seal puts
+    into the metadata; numbers may be there as the text that they were written as.
     """
     columns: dict[str, pa.Array] = {
         "id": pa.array(range(partition.start, partition.stop), pa.int64()),
@@ -54,7 +54,7 @@ def write_paths(
 
 
 def lists_paths(schema: pa.Schema) -> bool:
-    """Whether a path list has the columns that each one has."""
+    """Whether a table has the columns that every path list has."""
     return bool(pa.schema(list(schema)[: len(PATHS_SCHEMA)]).equals(PATHS_SCHEMA))
 
 
@@ -65,9 +65,9 @@ def read_paths(job: JobDir, partition: Partition) -> list[str]:
 
 
 def read_locations(job: JobDir, partition: Partition, moved: Moved | None = None) -> list[Location]:
-    """Where the images of a partition lie, in the order of their ids; raises CorruptFile as `read_paths`.
+    """The locations of the images of a partition, in the order of their ids; raises CorruptFile as `read_paths`.
 
-    `moved` is where their source moved to, unless given what the job says of that now.
+    `moved` is where their source moved; by default it is read from the job.
     """
     table = _read(job, partition)
     paths = table["image_path"].to_pylist()
@@ -91,7 +91,7 @@ def _location(path: str, member: Member | None, moved: Moved) -> Location:
 
 
 def read_known(job: OpenJob, partition: Partition) -> pa.Table:
-    """What the source says of the images of a partition, in the columns of the manifest; null where it says nothing.
+    """The source metadata of a partition, in the columns of the manifest; null if the source says nothing.
 
     Raises CorruptFile as `read_paths`, also when a column holds what can't be of its type.
     """
@@ -114,7 +114,7 @@ def read_known(job: OpenJob, partition: Partition) -> pa.Table:
 def _as(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     """A column as it was known in its partition, in the type that holds those of all partitions."""
     if pa.types.is_string(kind) and not pa.types.is_string(column.type):
-        # Not as Arrow writes it: a value reads the same whichever partition it is in.
+        # This is not Arrow's text: a value must read the same whichever partition it is in.
         return pa.array([None if value is None else text_of(value) for value in column.to_pylist()], kind)
     return column.cast(kind, safe=False)
 

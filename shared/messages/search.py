@@ -198,7 +198,7 @@ def reply_to_json(answers: list[Answer], answered_by: AnsweredBy | None = None) 
 
 
 def reply_from_json(table: Any) -> list[Answer]:
-    """The answers of a reply, in the order of the queries; raises MessageError when it is none."""
+    """The answers of a reply, in the order of the queries; raises MessageError when it is no reply."""
     values = checked_fields(table, "reply", {"answers"}, frozenset({"answered_by"}))
     if not isinstance(values["answers"], list):
         raise MessageError("A reply must carry a list of answers.")

@@ -60,7 +60,7 @@ def checked_job(value: Any) -> str:
 
 
 def checked_identity(values: Mapping[str, Any]) -> str | None:
-    """Which job of its name a message is about; None where it does not say."""
+    """Which job of its name a message is about; None if it does not say."""
     if "identity" not in values:
         return None
     if not is_identity(values["identity"]):

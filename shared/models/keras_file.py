@@ -19,7 +19,7 @@ def shapes_of(path: Path) -> tuple[int | None, int | None]:
             config = json.loads(archive.read("config.json"))
         layers = config["config"].get("layers", [])
         shapes = [layer["config"]["batch_shape"] for layer in layers if layer["class_name"] == "InputLayer"]
-        # A model of its own class lists no layers, but Keras notes what it was built for.
+        # A model of a custom class lists no layers, but Keras notes the input that it was built for.
         shapes = shapes or [config["build_config"]["input_shape"]]
         _, height, width, channels = shapes[0]
     except (
@@ -40,7 +40,7 @@ def shapes_of(path: Path) -> tuple[int | None, int | None]:
 
 
 def _dense_units(config: dict[str, Any], layers: list[dict[str, Any]]) -> int | None:
-    # In a Functional model the layers lie in no promised order; in a Sequential one the last is the output.
+    # In a Functional model the order of the layers is not promised; in a Sequential one the last is the output.
     outputs = config.get("output_layers", [layers[-1]["config"]["name"]] if layers else [None])
     last = [layer for layer in layers if layer["class_name"] == "Dense" and layer["config"]["name"] == outputs[0]]
     return last[0]["config"]["units"] if last else None

@@ -18,9 +18,9 @@ LISTING_SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class PackItem:
-    """One image to be packed: it is to be called `stem` and `suffix`, which is "" where its path has none.
+    """One image to be packed under the name `stem` and `suffix`; the suffix is "" if its path has none.
 
-    `member` is where it lies, if its source is an archive.
+    `member` is its place in the archive, if its source is an archive.
     """
 
     id: int

@@ -20,7 +20,7 @@ Piece: TypeAlias = "bytes | bytearray | memoryview"
 _LENGTH_BYTES: Final = 8
 # An interpreter takes a moment to end, on a busy machine a second.
 END_SECONDS: Final = 5.0
-# What a pipe holds. With the system's 64 kB an image of a few megabytes takes as many turns of two processes.
+# The size of a pipe. With the system's 64 kB an image of a few megabytes would take that many turns of two processes.
 _PIPE_BYTES: Final = 1 << 20
 # A longer piece goes through memory that both processes hold open, if the system has such memory: it takes one turn.
 _PIECE_BYTES: Final = 1 << 16

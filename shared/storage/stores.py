@@ -131,7 +131,7 @@ class StorePath(PosixPath):
             yield self.range(start, min(start + BLOCK_BYTES, size))
 
     def opened(self) -> BinaryIO:
-        """The object as a file that is read here and there, as the end of a Parquet file is; close it."""
+        """The object as a file for random reads, such as the end of a Parquet file; the caller closes it."""
         return io.BufferedReader(Ranges(self.range, self.stat().st_size), 1 << 16)
 
     def put(self, local: Path, *, keep_first: bool = False) -> None:

@@ -4,7 +4,7 @@ from shared.processes.control import Control
 
 
 def yes() -> bool:
-    """Whether to go on, or to commit: always."""
+    """Whether to continue, or to commit: always."""
     return True
 
 

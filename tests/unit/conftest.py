@@ -15,7 +15,7 @@ from tests.support.cli import Ran, Run
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is only half there stays so: nobody waits a second for the rest of it."""
+    """What is only half there stays so: no one waits a second for the rest of it."""
     monkeypatch.setattr(files, "HALF_SECONDS", 0.0)
 
 

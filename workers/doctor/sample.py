@@ -35,7 +35,7 @@ from workers.models.loaded import loaded_embedder
 from workers.vectors.ann.plan import choose_index
 
 _IO = Path("/proc/self/io")
-# As many as an embed worker lets wait for the model, in batches.
+# As many batches as an embed worker lets wait for the model.
 BATCHES_AHEAD = 4
 _EXAMPLES = 3
 # How long the images under way may take when the time is up; after that their disk hangs, and this stops waiting.
@@ -93,7 +93,7 @@ def sample(
             return read_image(location, *wanted) if readers is None else readers.read(location)
 
         images = stream_images(locations, read=read, threads=threads, ahead=BATCHES_AHEAD * embedder.batch_size)
-        # Closed before the readers, of which its threads ask.
+        # It is closed before the readers that its threads use.
         stack.callback(images.close)
         return _sampled(images, embedder, threads, seconds, report, now)
 

@@ -14,7 +14,7 @@ from shared.job.partition import checkpoint
 from shared.job.partition.checkpoint import ImageRow
 from shared.storage.parquet import read_table
 
-# The one that is being committed, and one more: copies mostly lie near each other.
+# The one that is being committed, and one more: copies mostly are near each other.
 _CHUNKS_IN_MEMORY = 2
 
 

@@ -73,14 +73,14 @@ def embed_partition(
 ) -> Seal:
     """Embed the chunks of `partition` that are not committed yet, commit each, and seal the partition.
 
-    `threads` is how many read and decode, None for one a core, and more for images behind URLs. Whether to go on is
+    `threads` is how many read and decode, None for one a core, and more for images behind URLs. Whether to continue is
     asked at least every `batch_size` images, also when none of them can be read, and whether to commit before every
     commit; when one says no, Stopped is raised and only the chunk under way is lost. A thread of its own commits a
-    chunk while the next one is embedded. Images of the same bytes go through the model once. Committed chunks that
-    turn out damaged at the seal are embedded again. A partition that is sealed already, also by another worker
-    meanwhile, stays as it is. Raises OSError when the disk does not answer or takes no commit, CorruptFile when the
-    path list is damaged, FingerprintMismatch when another model made one of the chunks, JobNotFound when the job's
-    directory went away, SourceError when its images' did, or are other ones than were listed.
+    chunk while the next one is embedded. Images of the same bytes go through the model once. Committed chunks that turn
+    out damaged at the seal are embedded again. A partition that is sealed already, also by another worker meanwhile,
+    stays as it is. Raises OSError when the disk does not answer or takes no commit, CorruptFile when the path list is
+    damaged, FingerprintMismatch when another model made one of the chunks, JobNotFound when the job's directory went
+    away, SourceError when its images' did, or are other ones than were listed.
     """
     failpoint("embed_partition")
     locations: list[Location] = []
@@ -140,7 +140,7 @@ class _Work:
         self._done_before = len(self.partition) - sum(len(chunk) for chunk in missing)
         kept = KeptRows(self.job, self.partition)
         ids = [image_id for chunk in missing for image_id in kept.to_read(chunk)]
-        self.job.require()  # A job whose mount has gone must not be begun anew in the empty mount point.
+        self.job.require()  # A job whose mount has gone must not be begun again in the empty mount point.
         known = KnownImages(self.job, self.partition)
         for chunk in self.job.manifest.chunks(self.partition):
             if chunk not in missing:

@@ -47,7 +47,7 @@ class SourceCheck:
         That is when an archive in which some of them failed is not the one that was listed; when a Parquet file is not,
         whose rows have no names, whether they failed or not; and, unless somebody has said that this is right, when
         many more are lost than before, and when all failed and none of the job was embedded before. `location` says
-        where an image of an id lies.
+        where an image of an id is.
         """
         failed: dict[str, list[ImageRow]] = {}
         loose: list[ImageRow] = []  # Lost, and in no archive that is known to be the listed one.

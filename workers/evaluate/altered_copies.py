@@ -41,7 +41,7 @@ _GROUP = 8
 class Original:
     """An embedded image as its partition's metadata has it, with its stored embedding, float16 [d].
 
-    `path` is where it lies now.
+    `path` is where it is now.
     """
 
     id: int
@@ -77,8 +77,8 @@ def embed_copies(
 
     Copies that are there for these very embeddings stay as they are. An image that can't be read or decoded now, or
     whose bytes are not those that were embedded, is left out; where that befalls them all, the file holds no copies and
-    the reason, so that nobody waits for it. Whether to go on is asked before every batch, whether to commit before the
-    file is written; when one says no, Stopped is raised.
+    the reason, so that no one waits for it. Whether to continue is asked before every batch, whether to commit before
+    the file is written; when one says no, Stopped is raised.
 
     Raises JobError when a partition is not sealed, CorruptFile when its files are not what its seal says, OSError when
     the disk does not answer, ModelError when the model is at fault, JobNotFound when the job went away.
@@ -166,7 +166,7 @@ def drawn(job: JobDir, seals: Sequence[Seal]) -> list[Original]:
 
 
 def _members(job: JobDir, seal: Seal) -> dict[int, Member | None]:
-    """Where the images of a partition lie in their archives, by id; nothing where its path list is damaged.
+    """Where the images of a partition are in their archives, by id; nothing where its path list is damaged.
 
     They are looked for in the archive then, and no work that is done depends on it.
     """

@@ -57,6 +57,7 @@ def reason_against(thumbnail: Thumbnail, kept: Sequence[Thumbnail]) -> str:
     """Why a tile is left out beside those whose thumbnails, at unit length, were `kept`: flat or duplicate; else ""."""
     if float(thumbnail.std()) < FLAT_BELOW:
         return "flat"
-    # Mirrored too, because "flip" is one of the alterations; and on grey, because "grey" is another.
+    # The mirrored tile counts too, because "flip" is one of the alterations; it is compared in grey, because "grey" is
+    # another.
     both = np.stack([unit(thumbnail), unit(thumbnail[:, ::-1])])
     return "duplicate" if kept and float((np.stack(kept) @ both.T).max()) > DUPLICATE_ABOVE else ""

@@ -1,4 +1,4 @@
-"""The promoted build of a job, measured: `python -m workers.evaluate.report JOB`, JSON lines on stdout."""
+"""Measure the promoted build of a job: `python -m workers.evaluate.report JOB`, JSON lines on stdout."""
 
 import argparse
 import os

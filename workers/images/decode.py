@@ -36,8 +36,8 @@ _UPRIGHT = {
     7: (True, True, True),
     8: (True, True, False),
 }
-# Larger images are decoded one at a time: one may take 2.5 GB, which memory must have once, and not once a thread. A
-# reduced JPEG takes a fourth or less of what another image of its pixels does.
+# Larger images are decoded one at a time: one may take 2.5 GB, which must fit into memory once, and not once for each
+# thread. A reduced JPEG takes at most a fourth of the memory of another image of the same size.
 LARGE = 33_554_432
 _one_large: AbstractContextManager[object] = threading.Lock()
 _REDUCED_MARGIN = 2  # The short side stays at least this many times the image size: cosine .9999 to a full decode.

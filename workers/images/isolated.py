@@ -20,7 +20,7 @@ from workers.images.read import ReadImage, read_image
 # time.
 _TRIES = 2
 READ_SECONDS = 120.0
-_HEAD_BYTES = 1 << 20  # More than the path and the sentence of an image ever take.
+_HEAD_BYTES = 1 << 20  # More bytes than the path and the sentence of an image ever take.
 
 
 class IsolatedReaders:
@@ -106,7 +106,7 @@ def main(arguments: list[str]) -> None:
         location = _location(json.loads(request[0]))
         return [_packed(read_image(location, image_size, max_pixels, max_bytes, arguments[-1]))]
 
-    serve(answer, 2 * READ_SECONDS)  # Whoever asks gives it up before that, if it is still there.
+    serve(answer, 2 * READ_SECONDS)  # The worker gives it up before that, if it still runs.
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Whether the images are in reach: a mount that went away must not be taken for images that are lost."""
+"""Check whether images are in reach: a mount that went away must not be taken for images that are lost."""
 
 import os
 from collections.abc import Iterable, Sequence

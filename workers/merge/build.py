@@ -53,9 +53,10 @@ def merge(
     """Build, measure and promote the index over all sealed partitions of a job, in memory that does not grow with it.
 
     The index is the one that the job's request asks for. Returns what is promoted already when that is it. A merge that
-    is killed leaves CURRENT as it was, and the next one goes on where it stood, less half a minute. One merge of a job
-    runs at a time: the caller keeps others out. `choose` makes the plan from the number of embeddings, their dimension
-    and the request. A build that is worse than the promoted one is kept and not promoted; its `refused` says why.
+    is killed leaves CURRENT as it was, and the next one continues where it stood, less half a minute. One merge of a
+    job runs at a time: the caller keeps others out. `choose` makes the plan from the number of embeddings, their
+    dimension and the request. A build that is worse than the promoted one is kept and not promoted; its `refused` says
+    why.
 
     Raises JobError when a partition is not sealed or no image was embedded, CorruptFile when a sealed file is not what
     its seal says or `embedded + failed = listed` does not hold by id, FingerprintMismatch for another model,
@@ -93,7 +94,7 @@ def merge(
         job_files.keep(info)
         directories.finish(job, build)
     except (CorruptFile, JobError):
-        directories.give_up(job, build)  # Whatever else ends it, the next merge goes on with what is there.
+        directories.give_up(job, build)  # Whatever else ends it, the next merge continues with what is there.
         raise
     return info
 

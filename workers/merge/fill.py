@@ -64,15 +64,15 @@ def filled(
 ) -> Any:
     """The index to `plan` over all stored embeddings, saved in `directory` as the file of a build.
 
-    Goes on with what an earlier call for the same plan and the same embeddings left there. Raises Stopped as
-    `step` does. `seconds` is told how long training and adding took.
+    Continues with what an earlier call for the same plan and the same embeddings left there. Raises Stopped as `step`
+    does. `seconds` is told how long training and adding took.
     """
     made = _left_behind(directory, plan, stored)
     if made is None:
         started = time.monotonic()
         step(control, "training", 0.0)
         rows = train_rows(stored, plan.train_rows, held_out, seed)
-        # The sample passes twice: once for the principal components, once for the lists.
+        # The training rows pass twice: once for the principal components, once for the lists.
         sample = TrainingRows(stored, rows, lambda share: step(control, "training", share / 2))
         made = training.train(plan, sample if plan.train_rows else None, seed)
         _save(directory, made)

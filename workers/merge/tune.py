@@ -126,7 +126,7 @@ def _doubling(least: int, most: int) -> Iterator[int]:
 
 
 def _reach(index: Any, yardstick: Yardstick, nprobe: int, nlist: int) -> Width:
-    """The lists of a query where it reads `nprobe` of them on average: fewer the clearer it is where it belongs."""
+    """The lists that each query reads if the average is `nprobe`: fewer for a query that is clearly near one list."""
     if nprobe >= nlist:
         return Width(nlist, 0)
     most = min(_MOST_LISTS * nprobe, nlist)
@@ -144,7 +144,7 @@ def _enough(curves: Sequence[_Curve], wanted: float) -> bool:
 
 
 def _curve(index: Any, stored: StoredEmbeddings, yardstick: Yardstick, reach: Width, ratios: Sequence[float]) -> _Curve:
-    """What each depth and ratio reaches where the lists of `reach` are read."""
+    """The recall of each depth and ratio if the lists of `reach` are read."""
     deepest = min(DEPTHS[-1], len(stored))
     depths = [*(tried for tried in DEPTHS if tried < deepest), deepest]
     # How many candidates of each query each pair leaves to be compared, and how many of these are right.
@@ -152,7 +152,7 @@ def _curve(index: Any, stored: StoredEmbeddings, yardstick: Yardstick, reach: Wi
     right = np.zeros((len(ratios), len(depths)))
     for start in range(0, len(yardstick.ids), 100):
         some = slice(start, start + 100)
-        # The query's own image is a candidate too, as it will be in use.
+        # The query's own image is a candidate too, as in use.
         found = faiss_index.search(index, yardstick.vectors[some], deepest, reach.nprobe, list_margin=reach.list_margin)
         places = [_places(stored, yardstick, start + row, ids) for row, ids in enumerate(found.ids)]
         for number, ratio in enumerate(ratios):

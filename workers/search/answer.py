@@ -1,4 +1,4 @@
-"""From queries to answers: images become vectors through the job's own model, vectors become hits (no Celery)."""
+"""Answer queries: images become vectors through the job's own model, vectors become hits (no Celery)."""
 
 import hashlib
 import logging

@@ -18,7 +18,7 @@ from workers.images.decode import DecodedImage
 
 # A process may also be ended by chance. An image is given up after the second time.
 _TRIES: Final = 2
-# A process ends itself when its time is up. Only one that does not run at all is ended from here, so much later.
+# A process ends itself when its time is up. Only one that does not run at all is ended from here, this much later.
 GRACE_SECONDS: Final = 5.0
 _HEAD_BYTES: Final = 1 << 16
 _TIME_IS_UP: Final = "signal SIGALRM"
@@ -34,7 +34,7 @@ class DecodingProcesses:
         """`seconds` and `memory_bytes` are the most that one image may take; the bytes are a bound only on Linux."""
         self._seconds, self._memory_bytes = seconds, memory_bytes
         self.command = module_command("workers.search.decoding_process", seconds, memory_bytes)
-        # What they lock while they decode a large image, so that memory must have one at a time.
+        # The file that they lock while they decode a large image, so that only one is in memory at a time.
         self._large = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as this object.
         self._all: set[ChildProcess] = set()
         # None stands for one that is to be started. The last used is used next: its memory is warm.
@@ -156,7 +156,7 @@ def _end_all(processes: set[ChildProcess], large: IO[bytes]) -> None:
 
 
 def _unpacked(answer: bytearray, image_size: int) -> DecodedImage:
-    """What a decoding process answered; raises the ImageError that it holds, or ValueError for what is none."""
+    """What a decoding process answered; raises the ImageError that it holds, or ValueError for an invalid answer."""
     end = answer.index(b"\n")
     try:
         head = json.loads(answer[:end])

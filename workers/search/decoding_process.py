@@ -27,7 +27,7 @@ class _SharedLock:
         self._file, self._seconds = file, seconds
 
     def __enter__(self) -> None:
-        signal.setitimer(signal.ITIMER_REAL, 0)  # To wait for another image is not this one's time.
+        signal.setitimer(signal.ITIMER_REAL, 0)  # Waiting for another image does not count as this one's time.
         fcntl.lockf(self._file, fcntl.LOCK_EX)
         signal.setitimer(signal.ITIMER_REAL, self._seconds)
 
@@ -38,9 +38,9 @@ class _SharedLock:
 
 
 def _keep_memory() -> None:
-    """Have this process keep what it frees for the next image: to get pages anew takes as long as to decode them."""
+    """Let this process keep freed memory for the next image: to get the pages again takes as long as decoding."""
     if sys.platform == "linux":
-        with suppress(AttributeError):  # Another C library than GNU's.
+        with suppress(AttributeError):  # This is another C library than GNU's.
             mallopt = ctypes.CDLL(None).mallopt
             mallopt(_M_MMAP_THRESHOLD, 32 << 20)
             mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
@@ -48,7 +48,7 @@ def _keep_memory() -> None:
 
 
 def _limit_memory(most: int) -> None:
-    """Let this process take `most` bytes beside what it has already; Linux alone counts what is a process's own."""
+    """Let this process take `most` bytes more than it has already; only Linux counts a process's own memory."""
     if sys.platform != "linux":
         return
     has = int(_STATM.read_text().split()[5]) * resource.getpagesize()

@@ -22,10 +22,10 @@ from workers.vectors.embeddings import Rows
 if TYPE_CHECKING:
     import duckdb
 
-_KEPT: Final = 4  # Of up to 8 bytes an embedding: 16 MB each at two million.
+_KEPT: Final = 4  # How many filters are cached, of up to 8 bytes an embedding: 16 MB each at two million.
 MOST_SECONDS: Final = 30.0
-# What an expression may call, besides operators: nothing that makes much of little, as repeat and range do, or that
-# asks for anything but its arguments. The memory limit of DuckDB does not hold a single value back.
+# The functions that an expression may call, besides operators: none that makes large values of small ones, as repeat
+# and range do, or that reads more than its arguments. The memory limit of DuckDB does not stop a single value.
 _FUNCTIONS: Final = (
     "abs", "ceil", "ceiling", "contains", "date_part", "day", "ends_with", "floor", "greatest", "ilike_escape",
     "isfinite", "isnan", "least", "len", "length", "like_escape", "list_contains", "list_value", "lower", "ltrim",
@@ -113,7 +113,7 @@ def _columns(where: str, schema: pa.Schema) -> list[str]:
         statement["expression"] = statement.pop("where_clause", None)
     nodes = list(_nodes(tree.pop("expression")))
     plain.pop("expression")
-    # Text that closes the parenthesis and goes on (a union, a limit, a second statement) makes another statement.
+    # Text that closes the parenthesis and continues (a union, a limit, a second statement) makes another statement.
     if tree != plain or any(node.get("class") == "SUBQUERY" for node in nodes):
         raise QueryError(
             f"The filter {_shown(where)} is more than one expression over an image's own metadata: subqueries, further "

@@ -1,4 +1,4 @@
-"""The searchers kept open: one for each of the jobs last asked for, anew when a newer build is promoted."""
+"""Keep searchers open, one for each of the jobs last asked for, and open another when a newer build is promoted."""
 
 import logging
 import os
@@ -62,7 +62,7 @@ class SearcherPool:
         stamp = self._stamp(job)
         if (found := self._lookup(job, stamp)) is not None:
             return found.searcher, found.job
-        # Opening takes seconds; queries to the jobs that are open already go on meanwhile.
+        # Opening takes seconds; queries to the jobs that are open already continue meanwhile.
         with self._opening:
             if (found := self._lookup(job, stamp)) is not None:
                 return found.searcher, found.job

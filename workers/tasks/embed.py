@@ -1,4 +1,4 @@
-"""The embed role: thin Celery tasks around the stages `partition.embed_partition` and `altered_copies.embed_copies`."""
+"""Define the tasks of the embed role, thin around the stages `embed_partition` and `embed_copies`."""
 
 import logging
 import time
@@ -113,6 +113,8 @@ def _copies(task: Task, job: OpenJob, lease: Lease, report: Callable[[str], None
 
 
 def _ask(task: Task, job: OpenJob, send: Callable[[Celery, str, str], None]) -> None:
-    """Whoever did the last of one stage asks for the next; none does anything twice, and the coordinator asks too."""
+    """The worker that did the last of one stage asks for the next; nothing is done twice, and the coordinator asks
+    too.
+    """
     with suppress(*CONNECTION_ERRORS):  # The coordinator sees the same on disk, and asks when the broker is back.
         send(task.app, job.job_id, job.manifest.identity)

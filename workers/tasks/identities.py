@@ -39,7 +39,7 @@ class Identities:
         now, files = self._clock(), JobFiles.of(job, self._settings)
         if known is not None and now - known.looked < files.believed_seconds:
             return known.identity
-        # Before the manifest is read: of one that is replaced meanwhile, the next question reads the new one.
+        # The stamp comes before the manifest: if that is replaced meanwhile, the next question reads the new one.
         stamp = files.stamp(job.spec)
         if stamp is not None and known is not None and known.stamp == stamp:
             return known.identity

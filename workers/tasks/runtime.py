@@ -80,7 +80,7 @@ def follow_parent(environ: "os._Environ[str]") -> None:
         os.read(int(number), 1)
         log.warning("The coordinator is gone; stopping after this batch.")
         os.kill(os.getpid(), signal.SIGTERM)
-        # With the embedded broker gone too, Celery may wait for it without end. What is committed is on disk.
+        # If the embedded broker is gone too, Celery may wait for it without end. What is committed is on disk.
         threading.Event().wait(ORPHAN_GRACE_SECONDS)
         os._exit(1)
 

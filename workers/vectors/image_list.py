@@ -25,7 +25,7 @@ class Images:
     """The image of each row of a build: ids int64 [N], and image paths that stay on disk until one is asked for."""
 
     def __init__(self, batches: Sequence[pa.RecordBatch], moved: Moved = NOT_MOVED) -> None:
-        """`batches` hold the paths that were listed; `moved` is where their source moved to since."""
+        """`batches` hold the paths that were listed; `moved` says where their source has moved since."""
         self._moved = moved
         self._paths = [batch.column("image_path") for batch in batches]
         self._starts = np.concatenate([[0], np.cumsum([len(batch) for batch in batches])]).astype(np.int64)

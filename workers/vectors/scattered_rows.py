@@ -1,4 +1,4 @@
-"""Rows that lie scattered over several arrays, copied in one call."""
+"""Rows that are scattered over several arrays, copied in one call."""
 
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -11,9 +11,9 @@ Rows = npt.NDArray[np.int64]
 
 
 class ScatteredRows:
-    """Rows of several arrays, copied in one call, wherever they lie in memory.
+    """Rows of several arrays, copied in one call, wherever they are in memory.
 
-    A call for each array would take longer than the copying: two hundred candidates lie in forty partitions.
+    A call for each array would take longer than the copying: two hundred candidates are in forty partitions.
     """
 
     def __init__(self, parts: Sequence[Half], dim: int) -> None:
@@ -24,9 +24,9 @@ class ScatteredRows:
         first = min((part.ctypes.data for part in filled), default=0)
         last = max((part.ctypes.data + part.nbytes for part in filled), default=0) - self._row_bytes
         self._offsets = addresses - first
-        # A row at each byte from the first part's beginning to the last row of the last. Only where a part has a row is
-        # any of it ever read. The parts live as long as the array, and it is no part of itself, which would keep
-        # mappings that nobody uses until Python looks for such rings.
+        # A row at each byte from the first part's beginning to the last row of the last. Only the places where a part
+        # has a row are ever read. The parts live as long as the array. The array does not refer to itself, which would
+        # keep unused mappings until Python collects such cycles.
         described = {
             "version": 3,
             "data": (first, True),

@@ -29,7 +29,7 @@ def retry(
         typer.Option(min=1, help="Embed workers to start, when no broker is given."),
     ] = 1,
 ) -> None:
-    """Try the failed images of JOB again, and build its index anew; no other image is read or embedded again."""
+    """Try the failed images of JOB again, and build its index again; no other image is read or embedded again."""
     opened = open_job(JobDir.at(job))
     settings = load_settings().changed(broker_url=broker, engine=engine)
     asked = Asked(opened, settings, status or (), workers)

@@ -1,4 +1,4 @@
-"""The events of a run: what goes on, what is to be kept, each look at the workers, and the end."""
+"""The events of a run: what is happening, what is to be kept, each look at the workers, and the end."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

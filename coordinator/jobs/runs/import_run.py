@@ -31,9 +31,9 @@ class Asked:
 
 
 def import_(asked: Asked, tell: Tell) -> Progress:
-    """Make a job of vectors, embedding nothing, and build its index, or go on where that stood.
+    """Make a job of vectors, embedding nothing, and build its index, or continue where that stood.
 
-    It may be ended at any moment: what is sealed stays, and the same call goes on. Raises as `open_vectors`,
+    It may be ended at any moment: what is sealed stays, and the same call continues. Raises as `open_vectors`,
     `import_vectors` and `run_job` do.
     """
     vectors = open_vectors(asked.embeddings, asked.column, asked.path_column)
@@ -49,7 +49,8 @@ def import_(asked: Asked, tell: Tell) -> Progress:
         lambda doing, count: tell(_counted(vectors, doing, count)),
         model_name=asked.model_name,
         partition_size=asked.partition_size,
-        # Before the work, so that what can't be asked for is said at once, and a kill does not forget it.
+        # This comes before the work, so that an invalid index request is refused at once, and a kill does not forget
+        # it.
         begun=lambda: asked.wanted.request(asked.job, asked.settings),
     )
     progress = ProgressReader(job).read()

@@ -20,7 +20,7 @@ from shared.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What `index` is asked to do.
+    """The arguments of `index`.
 
     `workers` are to embed, where no broker is given. `sizes` are the partition and chunk size, and `wanted` what the
     index is to be, where they were given; `accepted` is whether images that seem lost are to be failed rows, `choice`
@@ -39,9 +39,9 @@ class Asked:
 
 
 def index(asked: Asked, tell: Tell) -> Progress:
-    """Embed all images of a source into a job and build its index, or go on where that stood.
+    """Embed all images of a source into a job and build its index, or continue where that stood.
 
-    It may be ended at any moment: the workers end, what is committed stays, and the same call goes on. Raises as
+    It may be ended at any moment: the workers end, what is committed stays, and the same call continues. Raises as
     `make_or_open` and `run_job` do.
     """
     directory = asked.job

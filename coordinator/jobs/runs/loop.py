@@ -1,4 +1,4 @@
-"""The loop of a run: send what is missing, watch the workers, until the index covers the job or they can't go on."""
+"""The loop of a run: send what is missing, watch the workers, until the index covers the job or they can't continue."""
 
 import random
 import time
@@ -26,7 +26,7 @@ _HOPELESS_TIMES = 3
 
 
 def until_indexed(job: OpenJob, settings: Settings, progress: Progress, workers: int, tell: Tell) -> Progress:
-    """Have the workers go on with `job` until the index covers it, and tell each step; returns the last progress.
+    """Have the workers continue with `job` until the index covers it, and tell each step; returns the last progress.
 
     `progress` is how far the job is; where its index is current, nothing is done. `workers` are to embed, where no
     broker is given; those that were started here end with it. Raises as `run_job` does.
@@ -53,7 +53,7 @@ def run_job(
 ) -> Iterator[Step]:
     """Yield a step about every second until the promoted index covers the whole job.
 
-    May be left or killed at any moment. Raises WorkerFailed when workers report that they can't go on and nobody
+    May be left or killed at any moment. Raises WorkerFailed when workers report that they can't continue and no one
     works, BrokerRefuses when the broker lacks a permission or a setting, CorruptFile or FingerprintMismatch when the
     job directory is not right. A broker that is away is waited for, and so is a store, unless it refuses.
     """

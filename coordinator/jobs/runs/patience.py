@@ -27,7 +27,7 @@ def hopeless(job: str, troubles: Sequence[Trouble]) -> WorkerFailed:
 
 
 class Patience:
-    """Gives up when a worker has reported trouble three times, nothing got done meanwhile, and nobody else works.
+    """Gives up when a worker has reported trouble three times, nothing got done meanwhile, and no one else works.
 
     Counted by worker: many that hiccup once each, as when a mount comes back, are no reason to end. Nor is one in
     trouble while another waits for work: who gets a message is chance. `others_consume` is asked last, as it is slow.

@@ -1,4 +1,4 @@
-"""A run of `retry`: failed images of a job are tried again, and its index is built anew."""
+"""A run of `retry`: failed images of a job are tried again, and its index is built again."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,11 +25,11 @@ class Asked:
 
 
 def retry(asked: Asked, tell: Tell) -> Progress:
-    """Try failed images of a job again, and build its index anew; go on where that stood.
+    """Try failed images of a job again, and build its index again; continue where that stood.
 
     No other image is read or embedded. Where none failed and the index covers the job, nothing is done, and that is
     said and no end told. It may be ended at any moment: the workers end, what is committed stays, and the same call
-    goes on. Raises as `take_back` and `run_job` do.
+    continues. Raises as `take_back` and `run_job` do.
     """
     job, reader = asked.job, ProgressReader(asked.job)
     before, progress = failed_images(job), reader.read()

@@ -1,4 +1,4 @@
-"""Count what came or went at a job's source since it was listed."""
+"""Count the images and archives that were added to or removed from a job's source since it was listed."""
 
 import os
 import shlex
@@ -30,8 +30,8 @@ def since_listed(source: str, job: OpenJob) -> list[str]:
     """Lines that say how many images or archives came or went, or changed, and what to type; none where nothing did.
 
     A folder is listed again, in 8 bytes of memory an image, its archives by their names alone; an archive is compared
-    with what the job keeps of it. What a list names is the list's, and what lies behind a URL costs too much: neither
-    is looked at. Raises SourceError when the folder can't be listed, CorruptFile when a path list can't be read.
+    with what the job keeps of it. What a list names is the list's, and what is behind a URL costs too much: neither is
+    looked at. Raises SourceError when the folder can't be listed, CorruptFile when a path list can't be read.
     """
     manifest = job.manifest
     moved = read_moved(job)

@@ -1,4 +1,4 @@
-"""Take another place for a job's source, once it was compared with what was listed."""
+"""Give a job's source another place, after comparing that place with what was listed."""
 
 import glob
 import hashlib
@@ -47,12 +47,12 @@ class _Found:
 def move(source: str, job: JobDir, told: Callable[[int], None]) -> bool:
     """Have a job that was made from a folder, an archive or a glob find its images in `source`, where they moved to.
 
-    Each file has to lie there under the same name below the folder, and to be as large as when it was embedded; an
+    Each file has to be there under the same name below the folder, and to be as large as when it was embedded; an
     archive has to be the one that was listed. Some images are read, and their SHA-256 compared. Below a folder, up to
     10,000 files that have other names now are found by their size and SHA-256. Ids, path lists and all that is embedded
-    stay as they are. `told` hears how many images were looked at. Returns whether this is news to the
-    job. Raises JobNotFound without a job, JobMismatch for a source that can't move so, and SourceError, with nothing
-    changed, when a file is missing or another one.
+    stay as they are. `told` hears how many images were looked at. Returns whether this is news to the job. Raises
+    JobNotFound without a job, JobMismatch for a source that can't move so, and SourceError, with nothing changed, when
+    a file is missing or another one.
     """
     job = open_job(job)
     listing = open_source(source)
@@ -133,7 +133,7 @@ def _fixed(pattern: str) -> tuple[str, str]:
 
 
 def _compared(job: OpenJob, moved: Moved, told: Callable[[int], None]) -> _Found:
-    """Look for every file of the job where it lies by `moved`."""
+    """Look for every file of the job where it is by `moved`."""
     found = _Found()
     archives: set[str] = set()
     states = read_source_files(job)

@@ -1,4 +1,4 @@
-"""Renamed files: those of a source that moved and have other names there now, found by their size and digest."""
+"""Find files of a moved source that have other names now, by their size and digest."""
 
 import hashlib
 import os
@@ -39,7 +39,7 @@ class Lost:
 
 
 def found_again(job: OpenJob, moved: Moved, lost: Sequence[Lost]) -> dict[str, str]:
-    """The new paths of those of `lost` that lie below the new place under another name, by the path that was listed.
+    """The new paths of those of `lost` that are below the new place under another name, by the path that was listed.
 
     Nothing is found that is a file of the job in its own place, as a copy of a lost one may be. A file is found once.
     """

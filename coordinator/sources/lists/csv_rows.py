@@ -20,10 +20,10 @@ from shared.images.paths import is_url, split_member, to_os_path
 
 
 def rows_of_csv(source: str, left_out: Counter[str]) -> Iterator[ListedImage]:
-    """The rows of a CSV file: one column holds the paths, the others what else is known.
+    """The rows of a CSV file: one column holds the paths, the others are source metadata.
 
     Commas, semicolons, tabs or bars separate its columns, as its header says; one column of paths needs no header.
-    Raises SourceError when no column can be that of the paths, or a row has more fields than the header.
+    Raises SourceError when no column can hold the paths, or a row has more fields than the header.
     """
     place = beside_source(source)
     with opened(source) as file, text_of_list(file) as text:
@@ -36,7 +36,7 @@ def rows_of_csv(source: str, left_out: Counter[str]) -> Iterator[ListedImage]:
             reader = csv.reader(chain([first] if first else [], text), delimiter=between, strict=True)
             header = next(reader, [])
             number = reader.line_num
-            bare = len(header) == 1 and _is_path(header[0], place)  # One column of paths, which begins without a name.
+            bare = len(header) == 1 and _is_path(header[0], place)  # There is one column of paths, and no header.
             if bare:
                 yield ListedImage(placed(source, number, header[0], place))
             header = [_clean(name) for name in header]
@@ -63,7 +63,7 @@ def rows_of_csv(source: str, left_out: Counter[str]) -> Iterator[ListedImage]:
                 del known[header[at]]
                 yield ListedImage(placed(source, number, row[at], place), known=known)
         except csv.Error as error:
-            # A quote that nothing closes shows where the file ends: the row begins behind the last one.
+            # A quote that is never closed shows only at the end of the file: its row begins behind the last one.
             raise SourceError(f"Line {number + 1} of {source} can't be read as CSV ({error}).") from None
         except UnicodeDecodeError as error:
             raise SourceError(
@@ -93,7 +93,7 @@ def _is_path(field: str, place: Callable[[str], str]) -> bool:
 
 
 def _value(field: str) -> Any:
-    """What a field of a CSV file says: a number only where it is written as one; empty is unknown."""
+    """The value of a field of a CSV file: a number only if it is written as one; an empty field is unknown."""
     if not field:
         return None
     found = as_number(field)

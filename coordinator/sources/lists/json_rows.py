@@ -17,7 +17,7 @@ _OBJECT_CHARACTERS: Final = 1 << 20
 
 
 def rows_of_jsonl(source: str, left_out: Counter[str]) -> Iterator[ListedImage]:
-    """The rows of a file with a JSON object in each line: one key holds the paths, the others what else is known.
+    """The rows of a file with a JSON object in each line: one key holds the paths, the others are source metadata.
 
     Raises SourceError when a line is no object, or the first one names no path.
     """

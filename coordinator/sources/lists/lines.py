@@ -12,11 +12,11 @@ from coordinator.sources.lists.text import LINE_BYTES, utf8_lines
 from shared.errors import SourceError
 from shared.images.location import opened
 
-_LOOKED_AT: Final = 64  # Bytes of a list that tell whether it is UTF-16.
+_LOOKED_AT: Final = 64  # How many bytes of a list tell whether it is UTF-16.
 
 
 def lines(source: str, left_out: Counter[str]) -> Iterator[ListedImage]:
-    """The paths in the text file `source`, one a line; relative ones are relative to the folder that it lies in."""
+    """The paths in the text file `source`, one a line; relative ones are relative to the folder that it is in."""
     with opened(source) as file:
         yield from paths_in(file, beside_source(source), left_out)
 
@@ -24,7 +24,7 @@ def lines(source: str, left_out: Counter[str]) -> Iterator[ListedImage]:
 def paths_in(file: BinaryIO | IO[bytes], place: Callable[[str], str], left_out: Counter[str]) -> Iterator[ListedImage]:
     """The paths in an open text file, one a line, or with a NUL behind each, as `find -print0` writes them.
 
-    The text is UTF-8, or UTF-16 behind its mark; `place` says where a relative path leads.
+    The text is UTF-8, or UTF-16 behind its mark; `place` resolves a relative path.
     """
     try:
         lines = utf8_lines(file)

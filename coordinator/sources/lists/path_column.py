@@ -5,14 +5,14 @@ from typing import Final
 
 from shared.errors import SourceError
 
-# What people call the column of the paths, the first of them that is there.
+# The names that people give the column of paths; the first that is there counts.
 PATH_NAMES: Final = (
     "image_path", "path", "file_path", "filepath", "file", "filename", "file_name", "image", "img", "image_url", "url",
 )  # fmt: skip
 
 
 def path_column(source: str, columns: Sequence[str]) -> str:
-    """The column that holds the paths: by its name, or the only one; SourceError when none can be told."""
+    """The column that holds the paths: by its name, or the only one; SourceError when that is not clear."""
     by_name: Mapping[str, str] = {name.strip().lower(): name for name in reversed(columns)}
     found = next((by_name[name] for name in PATH_NAMES if name in by_name), None)
     if found is None and len(columns) == 1 and columns[0]:

@@ -9,19 +9,21 @@ from shared.images.paths import is_file_uri, is_url, member_text, split_member, 
 
 
 def beside(base: Path) -> Callable[[str], str]:
-    """Where a path of a list leads whose relative ones are relative to `base`; URLs and archives' members are known."""
+    """Resolve a path of a list whose relative paths are relative to `base`; it recognises URLs and members of
+    archives.
+    """
 
     def place(text: str) -> str:
         if is_url(text):
             return text
-        if is_file_uri(text):  # As hits give a name that is no UTF-8 or holds a control character.
+        if is_file_uri(text):  # Hits write a name so that is no UTF-8 or holds a control character.
             return to_text(str(base / to_os_path(text)))
-        # One that our own hits give back, of an image in an archive or with a name that is no UTF-8.
+        # This is a path from our own hits, of an image in an archive or with a name that is no UTF-8.
         inside = split_member(text)
         if inside is not None:
             return member_text(to_text(str(base / to_os_path(inside[0]))), inside[1])
-        # pathlib drops `.` and double slashes, but keeps `..`: behind a link to a directory it leads elsewhere. That
-        # takes its time, and an absolute path mostly has nothing to drop.
+        # pathlib drops `.` and double slashes, but keeps `..`, which leads elsewhere behind a link to a directory. That
+        # takes time, and an absolute path mostly has nothing to drop.
         plain = text.startswith("/") and not ("//" in text or "/." in text or text.endswith("/"))
         return to_text(text if plain else str(base / text))
 
@@ -29,7 +31,7 @@ def beside(base: Path) -> Callable[[str], str]:
 
 
 def beside_source(source: str) -> Callable[[str], str]:
-    """Where a path leads that `source`, a file or a URL, names: relative ones are relative to its folder."""
+    """Resolve a path that `source`, a file or a URL, names: relative paths are relative to its folder."""
     if not is_url(source):
         return beside(Path(to_os_path(source)).parent)
     folder = posixpath.dirname(source)
@@ -37,7 +39,7 @@ def beside_source(source: str) -> Callable[[str], str]:
 
 
 def placed(source: str, number: int, field: str, place: Callable[[str], str]) -> str:
-    """Where the path in a field leads; SourceError when it can be none."""
+    """The resolved path of a field; SourceError when it can't be a path."""
     try:
         if "\0" not in field:
             return place(field)

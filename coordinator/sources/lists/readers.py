@@ -17,4 +17,4 @@ LISTS: Final[dict[str, Callable[[str, Counter[str]], Iterable[ListedImage]]]] = 
     ".jsonl": rows_of_jsonl,
     ".parquet": rows_of_parquet,
 }
-"""By its suffix, what reads a list file."""
+"""The function that reads a list file, by its suffix."""

@@ -1,4 +1,4 @@
-"""Read JSON beside an image: the values of its object by their keys, with numbers as they were written."""
+"""Read Read JSON beside an image: the values of its object by their keys, with numbers as they were written."""
 
 import json
 from typing import Any, Final

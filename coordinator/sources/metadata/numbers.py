@@ -25,7 +25,7 @@ class Real(float):
 
 
 def as_number(text: str) -> int | Real | None:
-    """The number that `text` is: an int of 64 bits, or a Real; None where it is none, or one that neither gives back.
+    """The number in `text`: an int of 64 bits, or a Real; None if it is no number, or one that neither gives back.
 
     A double gives a text back when it has the value of the text to all of its digits: 0.1 and 1e5, also 0.1 written
     with 19 digits, but no identifier of 19 digits, not 4e999 and not pi to 30 places. `007`, `+5` and ` 5` are text.

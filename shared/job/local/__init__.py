@@ -1,1 +1,1 @@
-"""The files of a job as this machine has them, wherever the job lies, and the cache of those of jobs in stores."""
+"""The files of a job as this machine has them, wherever the job is, and the cache of those of jobs in stores."""

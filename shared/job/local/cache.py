@@ -1,4 +1,4 @@
-"""The job cache: copies on this machine's disk of files of jobs in stores, by their checksums; workers share them."""
+"""Keep cached files of jobs in stores on this machine's disk, by their checksums; workers share them."""
 
 import hashlib
 import logging
@@ -24,11 +24,11 @@ _AT_ONCE = 4
 
 
 class JobCache:
-    """Copies of files whose SHA-256 is known, as seals and index.json have it; that is a copy's name.
+    """Cached files whose SHA-256 is known from seals and index.json; it is the name of a cached file.
 
-    So a new build or seal never meets old bytes, and equal files of several builds are one. A copy is there whole or
-    not at all. Above `most_bytes` the longest unused go, but none that a process holds: a job that is larger is kept as
-    long as somebody has it open. Where the disk knows no locks, nothing goes.
+    So a new build or seal never meets old bytes, and equal files of several builds are one. A cached file is whole or
+    absent. Above `most_bytes` the files that were unused longest are removed, but none that a process holds: a larger
+    job is kept as long as a process has it open. If the disk knows no locks, nothing is removed.
     """
 
     def __init__(self, directory: Path, most_bytes: int) -> None:
@@ -62,14 +62,16 @@ class JobCache:
             yield
 
     def _make_room(self, coming: int) -> None:
-        """Remove the longest unused copies that nobody holds, until `coming` bytes more are within bounds."""
+        """Remove the cached files that were unused longest and that no process holds, until `coming` more bytes are
+        within bounds.
+        """
         with self._alone():
             held = self._held_names()
             if held is None:
                 return
             found = []
             for path in self._copies.iterdir():
-                with suppress(FileNotFoundError):  # One that is being fetched has got its name.
+                with suppress(FileNotFoundError):  # A file that was being fetched has got its name.
                     found.append((path, path.stat()))
             size = coming + sum(status.st_size for _, status in found)
             for path, status in sorted(found, key=lambda one: one[1].st_mtime):
@@ -80,7 +82,7 @@ class JobCache:
                     size -= status.st_size
 
     def _held_names(self) -> set[str] | None:
-        """The copies that living processes hold, by name; None where it can't be told."""
+        """The cached files that living processes hold, by name; None if that is not known."""
         held: set[str] = set()
         for path in self._holds.iterdir():
             with suppress(FileNotFoundError), open(path, "r+") as file:  # One that is given up this moment.
@@ -95,7 +97,7 @@ class JobCache:
 
 
 class Held:
-    """Copies that stay as long as this object does; several threads may ask for them at once."""
+    """Cached files that stay as long as this object does; several threads may ask for them at once."""
 
     def __init__(self, cache: JobCache) -> None:
         self._cache = cache
@@ -104,9 +106,9 @@ class Held:
     def file(self, path: Path, entry: Mapping[str, Any], *, check: bool = False) -> Path:
         """A copy of `path` in a store, whose size and SHA-256 are those of `entry`.
 
-        With `check`, the bytes of a copy that is there already are compared, not only its size. Raises CorruptFile when
-        the object in the store is missing or has other bytes, StoreError when the store refuses or does not answer,
-        JobError when the disk does not take the copy.
+        With `check`, the bytes of an existing cached file are compared, not only its size. Raises CorruptFile when the
+        object in the store is missing or has other bytes, StoreError when the store refuses or does not answer,
+        JobError when the disk does not take the file.
         """
         copy = self._cache._copies / f"{entry['sha256']}{path.suffix}"
         try:
@@ -129,14 +131,14 @@ class Held:
             return [*pool.map(lambda one: self.file(*one, check=check), wanted)]
 
     def take(self, local: Path, path: Path, entry: Mapping[str, Any]) -> None:
-        """Make a file of this machine, which is not needed any more, the copy of what it was sent as."""
+        """Put a file of this machine, which was sent to the store and is not needed any more, into the cache."""
         copy = self._cache._copies / f"{entry['sha256']}{path.suffix}"
         self._cache._make_room(int(entry["bytes"]))
         with self._cache._alone(), suppress(OSError):  # Across file systems: then it is fetched when it is asked for.
             os.replace(local, copy)
 
     def _there(self, copy: Path, entry: Mapping[str, Any], check: bool) -> bool:
-        """Hold a copy, and say whether it is there."""
+        """Hold a cached file, and return whether it exists."""
         with self._cache._alone():
             self._write_down(copy.name)
             try:
@@ -161,7 +163,7 @@ class Held:
         self._note.flush()
 
     def _fetch(self, path: Path, entry: Mapping[str, Any], copy: Path) -> None:
-        """Bring a copy, or wait for whoever is bringing it; it may be gone again by the time that this returns."""
+        """Fetch a file, or wait for the process that fetches it; it may be gone again when this returns."""
         part = copy.with_name(f".{copy.name}.part")
         with open(part, "ab") as file:
             lock(file)

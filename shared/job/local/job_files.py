@@ -35,7 +35,7 @@ class JobFiles(ABC):
 
     @staticmethod
     def of(job: JobDir, settings: Settings | None = None) -> "JobFiles":
-        """The files of `job`. Copies lie where the settings say, without any where those of the environment do."""
+        """The files of `job`. Copies are where the settings say, without any where those of the environment do."""
         return StoreFiles(job, settings or load_settings()) if job.in_store else DiskFiles(job)
 
     @property
@@ -116,7 +116,7 @@ class StoreFiles(JobFiles):
 
     @property
     def work_dir(self) -> Path:
-        # An index is written, mapped and gone on with in place, which a store can't do.
+        # An index is written, mapped and resumed in place, which a store can't do.
         return self._cache.build_dir(self.job)
 
     def local(self, path: Path, entry: Entry, *, check: bool = False, compare: Compare | None = None) -> Path:

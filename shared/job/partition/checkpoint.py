@@ -1,4 +1,4 @@
-"""Checkpoints: a chunk of a partition committed at once, as one Parquet file that carries its own checksums."""
+"""Commit and read chunks: each is one Parquet file that carries its own checksums."""
 
 import json
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from shared.storage.parquet import read_schema, read_table
 
 _SUMMARY_KEY = b"lookalike.chunk"
 _AGAIN_KEY = b"lookalike.again"
-_UNIT_TOLERANCE = 2e-3  # What rounding to float16 does to the length of a vector of up to a few thousand dimensions.
+_UNIT_TOLERANCE = 2e-3  # How much float16 changes the length of a vector of up to a few thousand dimensions.
 
 CHUNK_SCHEMA = pa.schema(
     [
@@ -43,7 +43,7 @@ CHUNK_SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class ImageRow:
-    """One image of a chunk: what was found out about it, or why it failed (`status` other than "ok")."""
+    """One image of a chunk: its facts, or why it failed (`status` other than "ok")."""
 
     id: int
     image_path: str
@@ -57,7 +57,7 @@ class ImageRow:
 
 @dataclass(frozen=True, slots=True)
 class ChunkSummary:
-    """What a committed chunk says of itself, readable from its footer alone.
+    """The summary of a committed chunk, from its footer alone.
 
     `seconds` is the work that it took, `committed_at` seconds since the epoch, `load` how busy the stages were
     meanwhile.
@@ -133,7 +133,7 @@ def commit_chunk(
 
 
 def chunk_summary(job: JobDir, partition: int, chunk: int) -> ChunkSummary:
-    """What a committed chunk says of itself; CorruptFile when its footer can't be read, OSError as `read_chunk`."""
+    """The summary of a committed chunk; CorruptFile when its footer can't be read, OSError as `read_chunk`."""
     return _summary(job.chunk(partition, chunk))
 
 
@@ -184,15 +184,15 @@ def _read(job: OpenJob, chunk: Chunk, path: Path) -> tuple[pa.Table, np.ndarray]
 
 
 def uncommit_chunk(job: JobDir, chunk: Chunk) -> None:
-    """Take a bad chunk back, so that it is embedded again."""
+    """Remove a bad chunk, so that it is embedded again."""
     job.chunk(chunk.partition, chunk.number).unlink(missing_ok=True)
 
 
 def take_back_chunk(job: OpenJob, chunk: Chunk, again: Sequence[int]) -> None:
     """Take a committed chunk back so that the images `again` of it are read again, and keep its other rows.
 
-    What it held is written aside first: a kill leaves the chunk committed, or that. One that was taken back before and
-    is not committed yet gets more images to read again. Raises as `read_chunk`.
+    Its content is written aside first: a kill leaves the chunk committed, or that file. A chunk that was taken back
+    before and is not committed yet gets more images to read again. Raises as `read_chunk`.
     """
     path, wanted = job.chunk(chunk.partition, chunk.number), set(again)
     if path.is_file():
@@ -210,9 +210,9 @@ def take_back_chunk(job: OpenJob, chunk: Chunk, again: Sequence[int]) -> None:
 
 
 def read_taken_back(job: OpenJob, chunk: Chunk) -> tuple[pa.Table, np.ndarray, set[int]]:
-    """What a chunk held that was taken back to try images again, as `read_chunk` gives it, and their ids.
+    """The content of a chunk that was taken back to try images again, as `read_chunk` gives it, and their ids.
 
-    Raises as `read_chunk` does, CorruptFile also where no chunk was taken back so.
+    Raises as `read_chunk` does, and CorruptFile if no chunk was taken back.
     """
     path = job.retry_chunk(chunk.partition, chunk.number)
     table, embeddings = _read(job, chunk, path)
@@ -225,7 +225,7 @@ def read_taken_back(job: OpenJob, chunk: Chunk) -> tuple[pa.Table, np.ndarray, s
 def missing_chunks(job: OpenJob, partition: Partition) -> list[Chunk]:
     """The chunks of a partition that are not committed yet, in order."""
     listed = set(job.chunk_numbers(partition.number))
-    # A mount's listing may lag behind what was just committed; the name itself is asked for, too.
+    # A mount's listing may lag behind what was just committed, so each name is asked for, too.
     return [
         chunk
         for chunk in job.manifest.chunks(partition)

@@ -1,4 +1,4 @@
-"""The ledger: sealed partitions and their markers; with the checkpoints, the only truth about progress."""
+"""Seal partitions, and read their seals; with the checkpoints, they are the only truth about progress."""
 # Over 250 lines: what writes the marker of a seal and what reads and checks one have to agree.
 
 import json
@@ -30,7 +30,7 @@ from shared.storage.parquet import read_table
 class Seal:
     """The marker of a sealed partition: counts, and each file's size and SHA-256 by its name inside the job.
 
-    `load` is how busy the stages were while its chunks were embedded, where that is known.
+    `load` is how busy the stages were while its chunks were embedded, if that is known.
     """
 
     fingerprint: str
@@ -61,8 +61,8 @@ def is_sealed(job: JobDir, partition: int) -> bool:
 def seal_partition(job: OpenJob, partition: Partition) -> Seal:
     """Turn the committed chunks of a whole partition into one file of each kind, then remove the chunks.
 
-    The bytes depend on the chunks alone. The marker is written last; a partition without it is not sealed, whatever
-    else lies there. One that is sealed already stays as it is. Raises CorruptFile (with the chunk still in place) when
+    The bytes depend only on the chunks. The marker is written last; a partition without it is not sealed, whatever else
+    is there. A partition that is already sealed stays as it is. Raises CorruptFile (with the chunk still in place) when
     a chunk is missing or fails its checks, FingerprintMismatch when another model made one.
     """
     failpoint("seal_partition")
@@ -95,7 +95,7 @@ def seal_partition(job: OpenJob, partition: Partition) -> Seal:
 def _with_known(
     job: OpenJob, partition: Partition, chunks: Iterable[tuple[pa.Table, np.ndarray]]
 ) -> Iterator[tuple[pa.Table, np.ndarray]]:
-    """The chunks of a partition in order, with the columns of what the source says of its images."""
+    """The chunks of a partition in order, with the columns of source metadata."""
     if not job.manifest.source.known:
         yield from chunks
         return
@@ -117,7 +117,7 @@ def seal_rows(
 
     A block is a table of `schema` with `status` and `error_message`, a row for each id in order, and the embeddings of
     the rows whose status is "ok", float16 [embedded, manifest.model.dim], L2-normalised. A partition that is sealed
-    already stays as it is. Raises ValueError when the blocks are not that, and whatever they raise; then nothing of the
+    already stays as it is. Raises ValueError when the blocks are not so, and what they raise; then nothing of the
     partition is left.
     """
     if is_sealed(job, partition.number):
@@ -178,7 +178,8 @@ def _marked(
         (json.dumps(asdict(seal), indent=2) + "\n").encode(),
         keep_first=True,
     )
-    # Only who has just written the seal: with the marker of a retry would go all that is left of a seal taken back.
+    # Only the process that has just written the seal may do this: the marker of a retry is all that is left of a seal
+    # taken back.
     job.retry(partition.number).unlink(missing_ok=True)
     remove_chunks(job, partition.number)
     return read_seal(job, partition.number)
@@ -211,8 +212,8 @@ def read_seal(job: JobDir, partition: int) -> Seal:
 def sealed(job: OpenJob) -> Iterator[Seal]:
     """The seals of a job in the order of their partitions.
 
-    Those of the manifest are asked for by name where the listing does not show them: a mount's listing may lag.
-    Raises CorruptFile for a seal beyond the manifest or with other boundaries, FingerprintMismatch for another model.
+    Seals that the listing does not show are asked for by name: a mount's listing may lag. Raises CorruptFile for a seal
+    beyond the manifest or with other boundaries, FingerprintMismatch for another model.
     """
     manifest = job.manifest
     listed = set(job.sealed_numbers())

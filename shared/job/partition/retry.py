@@ -1,4 +1,4 @@
-"""The retry marker: a seal taken back so that failed images are tried again, while its other rows are kept."""
+"""Take a seal back so that failed images are tried again, while its other rows are kept."""
 
 import json
 from bisect import bisect_left
@@ -31,7 +31,7 @@ class Retry:
 
 
 def _within(ids: frozenset[int], chunks: Sequence[Chunk]) -> int:
-    """How many of `ids` lie in these chunks."""
+    """How many of `ids` are in these chunks."""
     ascending = sorted(ids)
     return sum(bisect_left(ascending, chunk.stop) - bisect_left(ascending, chunk.start) for chunk in chunks)
 

@@ -1,4 +1,4 @@
-"""The three files of a sealed partition: embeddings, metadata, errors, streamed from its chunks."""
+"""Write the three files of a sealed partition (embeddings, metadata, errors) from its chunks, as a stream."""
 
 import hashlib
 import io

@@ -1,4 +1,4 @@
-"""What the archives of a source were when they were listed, and whether they still are that: size, times, digests."""
+"""Record size, times and digests of a source's archives when they are listed, and compare them later."""
 
 import hashlib
 import json
@@ -60,7 +60,7 @@ def _remote_state(url: str) -> FileState | None:
         fs, path = remote.filesystem(url)
         fs.invalidate_cache(path)
         info = fs.info(path)
-    except Exception:  # Each file system has exceptions of its own; whoever reads the file hears of what is wrong.
+    except Exception:  # Each file system has exceptions of its own; the code that reads the file reports the problem.
         return None
     size = info.get("size")
     tag = next((str(info[key]) for key in _TAGS if info.get(key)), None)

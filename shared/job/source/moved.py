@@ -1,4 +1,4 @@
-"""Moved sources: where the files that a job lists lie now; the job itself goes on naming them as they were listed."""
+"""Resolve where the files of a moved source are now; the job itself still names them as they were listed."""
 
 import json
 from collections.abc import Mapping
@@ -16,11 +16,11 @@ _FORMAT: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """That what lay at `old` when it was listed lies at `new` now: a file, or a folder with all that is in it.
+    """A file, or a folder with everything in it, that was at `old` when it was listed and is at `new` now.
 
     Both are texts as `to_text` makes them. Where they are the same, as without any, nothing moved. A path is carried
-    over once and from what was listed, so that the new place may lie in the old one, or the other way round. Of files
-    that have another name there, `renamed` gives where they lie by what they were listed as.
+    over once and from what was listed, so that the new place may be in the old one, or the other way round. Of files
+    that have another name there, `renamed` gives where they are by what they were listed as.
     """
 
     old: str = ""
@@ -32,16 +32,16 @@ class Moved:
         object.__setattr__(self, "_back", {new: old for old, new in self.renamed.items()})
 
     def now(self, path: str) -> str:
-        """Where the image, archive or folder lies that the job lists as `path`; the same where it did not move."""
+        """Where the image, archive or folder is that the job lists as `path`; the same where it did not move."""
         return _carried(path, self.old, self.new, self.renamed)
 
     def listed(self, path: str) -> str:
-        """As what the job lists the image, archive or folder that lies at `path` now: the inverse of `now`."""
+        """As what the job lists the image, archive or folder that is at `path` now: the inverse of `now`."""
         return _carried(path, self.new, self.old, self._back)
 
 
 NOT_MOVED: Final = Moved()
-"""What lies where it was listed."""
+"""What is where it was listed."""
 
 
 def _carried(path: str, source: str, target: str, renamed: Mapping[str, str]) -> str:

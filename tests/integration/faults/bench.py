@@ -96,7 +96,7 @@ class Bench:
 
     @property
     def identity(self) -> str:
-        """That of the job as it lies on disk: a test may have copied another one there."""
+        """That of the job as it is on disk: a test may have copied another one there."""
         return load_manifest(self.job).identity
 
     @property
@@ -134,7 +134,7 @@ class Bench:
         return ledger.is_sealed(self.job, partition)
 
     def sealed_as(self, undisturbed: Mapping[str, str]) -> None:
-        """Wait until the partition is sealed and tidied up, and nobody works on it; then compare its bytes."""
+        """Wait until the partition is sealed and tidied up, and no one works on it; then compare its bytes."""
         self.until(
             lambda: self.sealed() and not self.job.chunk_dir(0).exists() and self.holder() is None,
             "the partition is sealed and nobody works on it",
@@ -178,7 +178,7 @@ class Bench:
         return next(process for process in self.processes if process.popen.pid == pid)
 
     def free(self, what: int | str = 0) -> None:
-        """Wait until nobody holds the lease on a partition, or on COPIES or MERGE."""
+        """Wait until no one holds the lease on a partition, or on COPIES or MERGE."""
         self.until(lambda: self.holder(what) is None, f"nobody holds the lease on {what}")
 
 

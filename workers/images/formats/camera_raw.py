@@ -69,7 +69,7 @@ def raw_picture(data: bytes, max_pixels: int) -> RawPicture:
             preview = _preview(rawpy, raw, data)
             if preview is not None and max(preview.width, preview.height) >= _LEAST_PREVIEW:
                 lies = sizes.width > sizes.height
-                # A preview that has its own orientation, or is upright where the sensor's picture lies on its side (or
+                # A preview that has its own orientation, or is upright where the sensor's picture is on its side (or
                 # the reverse), needs no turning here.
                 turned = preview.is_turned or (preview.width > preview.height) != lies
                 orientation = 1 if turned else _TURNED.get(sizes.flip, 1)

@@ -16,10 +16,10 @@ _PFM_HEADER: Final = re.compile(rb"P([Ff])\s+(\d{1,10})\s+(\d{1,10})\s+([-+]?[\d
 _PFM_HEADER_BYTES: Final = 128
 _BITS, _PHOTOMETRIC, _SAMPLES, _PLANES, _EXTRA, _MEANING = 258, 262, 277, 284, 338, 339
 _FLOAT: Final = 3
-_ASSOCIATED, _STRAIGHT = 1, 2  # What a fourth sample is: transparency by which the colours were multiplied, or not.
-# OpenCV has all samples at once, and with them a strip of the file, which may be all of them again.
+_ASSOCIATED, _STRAIGHT = 1, 2  # A fourth sample: transparency by which the colours were multiplied, or not.
+# OpenCV holds all samples at once, and beside them a strip of the file, which may hold all of them again.
 MOST_BYTES: Final = 1 << 30
-BAND: Final = 1 << 20  # Pixels that are made bytes at once.
+BAND: Final = 1 << 20  # How many pixels become bytes at once.
 
 
 def is_pfm(data: bytes) -> bool:

@@ -77,7 +77,7 @@ def add(index: Any, ids: Ids, block: Floats) -> None:
     """Add embeddings, float32 [n, d], under their image ids, int64 [n]; it does not check for duplicates."""
     failpoint("add_to_index")
     faiss.omp_set_num_threads(ALL_THREADS)
-    # Never add_core with assignments made beforehand: on these codes it stores garbage without an error.
+    # Never use add_core with given assignments: on these codes it stores garbage without an error.
     index.add_with_ids(np.ascontiguousarray(block, dtype=np.float32), np.ascontiguousarray(ids, dtype=np.int64))
 
 
@@ -173,7 +173,7 @@ def list_margin(index: Any, queries: Floats, nprobe: int, most: int) -> float:
 
 
 def reduced_queries(bare: tuple[list[Any], Any], queries: Floats) -> tuple[Floats, Any]:
-    """The queries as the lists see them, and the lists."""
+    """The queries after the transforms, and the lists."""
     chain, ivf = bare
     for transform in chain:
         queries = transform.apply(queries)

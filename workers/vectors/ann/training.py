@@ -21,9 +21,9 @@ def train(plan: IndexPlan, sample: Iterable[Floats] | None, seed: int = 0) -> An
     """An empty index, trained on `sample`: blocks float32 [n, d], L2-normalised, `train_rows` rows in all, iterated
     over twice (None for a plan that trains nothing).
 
-    Distances are L2: PCA moves the centre, and on vectors of length 1 the nearest by L2 are the nearest by cosine.
-    The same sample and seed make the same index. FAISS uses the threads that OMP_NUM_THREADS allows, else all cores,
-    and a GPU for the lists where faiss-gpu is installed and finds one.
+    Distances are L2: PCA moves the centre, and on vectors of length 1 the nearest by L2 are the nearest by cosine. The
+    same training rows and seed make the same index. FAISS uses the threads that OMP_NUM_THREADS allows, else all cores,
+    and a GPU for the lists if faiss-gpu is installed and finds one.
     """
     failpoint("train_index")
     if plan.type == "Annoy":
@@ -49,7 +49,7 @@ def _train(index: Any, plan: IndexPlan, sample: Iterable[Floats], seed: int) -> 
         return
     outer, transform = reducing
     _train_pca(transform, sample, seed, step=-(-plan.train_rows // _PCA_ROWS))
-    # From here on the sample takes a seventh of its memory.
+    # From here on the training rows take a seventh of their memory.
     faiss.downcast_index(outer.index).train(np.concatenate([transform.apply(block) for block in sample]))
     outer.is_trained = True
     index.is_trained = True
@@ -57,15 +57,15 @@ def _train(index: Any, plan: IndexPlan, sample: Iterable[Floats], seed: int) -> 
 
 def _prepare_lists(ivf: Any, seed: int) -> None:
     ivf.cp.seed = seed
-    # Trains thousands of lists in seconds, on a CPU; FAISS has it from 1.15 on, for enough dimensions.
+    # This trains thousands of lists in seconds on a CPU; FAISS has it from 1.15 on, for enough dimensions.
     if not gpu_lists.is_there() and hasattr(ivf.cp, "use_super_kmeans") and ivf.nlist >= _MANY_LISTS and ivf.d >= 64:
         ivf.cp.use_super_kmeans = True
 
 
 def _train_pca(transform: Any, sample: Iterable[Floats], seed: int, step: int) -> None:
-    """Principal components, rotated at random, over every `step`-th row of a sample that passes block by block.
+    """Principal components, rotated at random, of every `step`-th training row, which pass block by block.
 
-    FAISS would hold the whole sample, as float32, and keep a matrix of d x d values in each index file.
+    FAISS would hold all training rows as float32, and keep a matrix of d x d values in each index file.
     """
     d, kept = transform.d_in, transform.d_out
     count, total, products = 0, np.zeros(d), np.zeros((d, d), dtype=np.float64)
@@ -78,7 +78,7 @@ def _train_pca(transform: Any, sample: Iterable[Floats], seed: int, step: int) -
     _, vectors = np.linalg.eigh(products / count - np.outer(mean, mean))
     matrix = vectors[:, ::-1][:, :kept].T
     if transform.random_rotation:
-        # Spreads what the first components hold over all parts of a code.
+        # This spreads the content of the first components over all parts of a code.
         rotation, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(kept, kept)))
         matrix = rotation @ matrix
     faiss.copy_array_to_vector(np.ascontiguousarray(matrix, dtype=np.float32).ravel(), transform.A)

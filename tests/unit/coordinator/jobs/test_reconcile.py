@@ -421,7 +421,7 @@ def test_nothing_is_asked_for_when_the_index_covers_all(tmp_path: Path, broker: 
     build(made.job)
     assert reconciling.look().progress.index_is_current
     assert broker.sent == []
-    # A partition embedded anew makes the index old.
+    # A partition embedded again makes the index old.
     shown = json.loads(made.job.seal(0).read_text())
     shown["files"]["img_emb/img_emb_0000.npy"]["sha256"] = "f" * 64
     made.job.seal(0).write_text(json.dumps(shown))

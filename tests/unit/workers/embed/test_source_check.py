@@ -69,7 +69,7 @@ def refused(job: OpenJob, match: str) -> None:
 
 
 def again(path: Path, write: Callable[[Path], object]) -> None:
-    """Put something else at `path`, changed a second later than what lies there."""
+    """Put something else at `path`, changed a second later than what is there."""
     before = path.stat().st_mtime_ns
     write(path)
     os.utime(path, ns=(before + 10**9, before + 10**9))

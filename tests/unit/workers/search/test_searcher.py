@@ -374,7 +374,7 @@ def test_a_filter_whose_images_the_lists_hide_is_looked_for_in_all_lists(
 ) -> None:
     monkeypatch.setattr("workers.search.searcher.NARROW", 0)
     query = clustered(1, 32, seed=9)[0]
-    # The eighth that is the least similar: hardly any of it lies in the lists around the query, or there in the graph.
+    # The eighth that is the least similar: hardly any of it is in the lists around the query, or there in the graph.
     far = np.sort(exact_search(wide_searcher.stored, query[None], 8_000).ids[0][7_000:])
     hits = wide_searcher.widened(Width(1, 100)).search(query, 30, filter=Filter(ids=far))
     assert len(hits) == 30

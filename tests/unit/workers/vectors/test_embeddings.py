@@ -180,7 +180,7 @@ def test_rows_are_asked_for_ahead_after_the_disk_was_waited_for_and_not_because_
         assert np.array_equal(found, made.embeddings[:4])
         return len(asked)
 
-    assert gathered(slow=False) == 4  # Nobody knows yet.
+    assert gathered(slow=False) == 4  # No one knows yet.
     assert gathered(slow=True) == 4
     assert gathered(slow=True) == 4  # The disk was waited for now.
     assert gathered(slow=True) == 8

@@ -102,7 +102,7 @@ def test_a_retry_that_is_interrupted_says_that_it_stops_and_the_same_call_goes_o
 
 
 def test_what_became_of_a_job_that_was_not_whole_is_not_said(job: OpenJob, photos: list[Path]) -> None:
-    """Which of its images failed before, and which fail now for the first time, nobody knows."""
+    """Which of its images failed before, and which fail now for the first time, no one knows."""
     mend(photos)
     take_back(job, ["empty"])
     told = retried(job)

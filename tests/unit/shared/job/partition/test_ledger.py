@@ -211,7 +211,7 @@ def test_a_flipped_bit_anywhere_in_a_chunk_is_caught_or_changes_nothing(job: Ope
             continue
         assert found.equals(table)
         assert values.tobytes() == embeddings.tobytes()
-    # What is not caught lies in the footer's names and statistics, which reading does not use.
+    # What is not caught is in the footer's names and statistics, which reading does not use.
     assert caught > len(positions) * 0.4
 
 
