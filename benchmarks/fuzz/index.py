@@ -90,7 +90,7 @@ def note_peaks(parent: int, peaks: dict[str, int]) -> None:
             kind = role_of(arguments)
             if kind == "other":
                 kind = arguments[arguments.index(LAUNCHER) + 1] if LAUNCHER in arguments[:-1] else arguments[0]
-                kind = kind.rpartition(".")[2].rpartition("/")[2]
+                kind = kind.rpartition(".")[2].rpartition("/")[2].removesuffix("_process")
             peaks[kind] = max(peaks.get(kind, 0), int(status.split("VmHWM:")[1].split()[0]) * 1024)
         note_peaks(pid, peaks)
 
