@@ -46,9 +46,7 @@ class Job:
         return str(self._job.path)
 
     def __repr__(self) -> str:
-        return (
-            f"<lookalike.Job {self.path}: {self._job.manifest.listed:,} images, {self._job.manifest.model.fingerprint}>"
-        )
+        return f"<lookalike.Job {self.path}: {self._job.listed:,} images, {self._job.manifest.model.fingerprint}>"
 
     def __enter__(self) -> Self:
         return self
@@ -136,7 +134,7 @@ class Job:
                 return client
             with extras.needed("To search without a broker"):
                 from coordinator.local.resources import service_for_search
-                from shared.job import builds
+                from shared.job.index import builds
             builds.require_promoted(self._job)
             service = service_for_search(stack, self._job, self._settings, Client)
             assert isinstance(service.client, Client)
@@ -156,7 +154,7 @@ class _Images:
         """The bytes of an image; one in an archive is read where the job knows that it is."""
         from shared.job import path_list
 
-        partition = self._job.manifest.partition(image_id // self._job.manifest.partition_size)
+        partition = self._job.partition_of(image_id)
         with self._lock:
             if self._located[0] != partition.number:
                 self._located = (partition.number, path_list.read_locations(self._job, partition))

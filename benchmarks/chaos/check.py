@@ -11,8 +11,9 @@ import numpy as np
 
 from benchmarks.support.processes import LOOKALIKE, environment
 from shared.errors import LookalikeError
-from shared.job import builds, path_list
+from shared.job import path_list
 from shared.job.directory import JobDir
+from shared.job.index import builds
 from shared.job.opened import OpenJob, open_job
 from shared.job.partition import ledger
 from shared.storage import files
@@ -43,8 +44,8 @@ def broken_promises(job: JobDir, reference: Sums) -> list[str]:
         job = open_job(job)
         said += _differences(checksums(job), reference)
         ids, failed = _embedded_ids(job)
-        if len(ids) + failed != job.manifest.listed:
-            said.append(f"{len(ids)} images are embedded and {failed} failed, and {job.manifest.listed} are listed.")
+        if len(ids) + failed != job.listed:
+            said.append(f"{len(ids)} images are embedded and {failed} failed, and {job.listed} are listed.")
         said += _index_promises(job, ids)
     except (LookalikeError, OSError) as error:
         said.append(str(error))
@@ -69,7 +70,7 @@ def image_of(job: JobDir, pick: float) -> tuple[int, str]:
     job = open_job(job)
     ids, _ = _embedded_ids(job)
     image_id = int(ids[int(pick * len(ids))])
-    partition = job.manifest.partition(image_id // job.manifest.partition_size)
+    partition = job.partition_of(image_id)
     return image_id, path_list.read_paths(job, partition)[image_id - partition.start]
 
 

@@ -8,9 +8,9 @@ import redis
 
 from shared.broker.lease import MERGE, holders
 from shared.errors import LookalikeError
-from shared.job import builds
 from shared.job.directory import JobDir
 from shared.job.identity import known_as
+from shared.job.index import builds
 from shared.job.manifest import load_manifest
 from shared.job.opened import OpenJob, open_job
 from shared.job.partition import checkpoint
@@ -57,11 +57,9 @@ class Watch:
         """How much of the job is committed, 0 to 1, by chunks."""
         if self._opened is None:
             return 0.0
-        sealed = {
-            number: len(self._opened.manifest.chunks(self._opened.manifest.partition(number))) for number in self.seals
-        }
+        sealed = {number: len(self._opened.chunks(self._opened.partition(number))) for number in self.seals}
         under_way = sum(len(self.job.chunk_numbers(number)) for number in self._open_partitions())
-        total = sum(len(self._opened.manifest.chunks(partition)) for partition in self._opened.manifest.partitions)
+        total = sum(len(self._opened.chunks(partition)) for partition in self._opened.partitions)
         return (sum(sealed.values()) + under_way) / total
 
     def look(self, now: float) -> None:
@@ -140,7 +138,7 @@ class Watch:
         return min((moment for moment in moments if moment > since), default=None)
 
     def _open_partitions(self) -> list[int]:
-        count = 0 if self._opened is None else self._opened.manifest.partition_count
+        count = 0 if self._opened is None else self._opened.partition_count
         return [number for number in range(count) if number not in self.seals]
 
     def _look_at_chunk(self, partition: int, number: int) -> None:
@@ -165,7 +163,7 @@ class Watch:
 
     def _require_whole(self, partition: int, number: int) -> None:
         assert self._opened is not None
-        chunk = self._opened.manifest.chunks(self._opened.manifest.partition(partition))[number]
+        chunk = self._opened.chunks(self._opened.partition(partition))[number]
         try:
             checkpoint.read_chunk(self._opened, chunk)
         except (LookalikeError, OSError) as error:

@@ -57,8 +57,8 @@ def listing(source: str, job: JobDir) -> dict[str, Any]:
         seconds = time.perf_counter() - started
     used = resource.getrusage(resource.RUSAGE_SELF)
     return {
-        "paths": job.manifest.listed,
-        "partitions": job.manifest.partition_count,
+        "paths": job.listed,
+        "partitions": job.partition_count,
         "seconds": round(seconds, 2),
         "cpu_seconds": round(used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime, 2),
         "peak_rss_bytes": used.ru_maxrss * (1 if sys.platform == "darwin" else 1024),

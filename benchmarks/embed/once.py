@@ -123,7 +123,7 @@ def _embed(job: OpenJob, embedder: Embedder) -> None:
     from shared.processes.control import Control
     from workers.embed.partition import embed_partition
 
-    for partition in job.manifest.partitions:
+    for partition in job.partitions:
         embed_partition(
             job,
             partition,
@@ -153,7 +153,7 @@ def _parts(job: OpenJob, embed: Callable[[Images], Any], batch_size: int) -> dic
 
     model_spec = manifest.model
     how = (model_spec.image_size, manifest.max_image_pixels, manifest.max_image_bytes, model_spec.decode)
-    places = [place for partition in manifest.partitions for place in path_list.read_locations(job, partition)]
+    places = [place for partition in job.partitions for place in path_list.read_locations(job, partition)]
     kept: list[Images] = []
     decode, model = Clock(), Clock()
     decode.start()

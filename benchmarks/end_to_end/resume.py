@@ -108,7 +108,7 @@ def resume_check(photos: Path, job: JobDir, undisturbed: JobDir, chunk_size: int
     with _Run(command, folder / "resume.log") as run:
         run.wait_until(job.spec.is_file)
         job = open_job(job)
-        total = sum(len(job.manifest.chunks(partition)) for partition in job.manifest.partitions)
+        total = sum(len(job.chunks(partition)) for partition in job.partitions)
         for what, share in KILLS:
             run.wait_until(partial(_at_least, chunks, share * total))
             since = time.perf_counter()

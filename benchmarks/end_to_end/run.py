@@ -17,8 +17,8 @@ from benchmarks.end_to_end.resume import resume_check
 from benchmarks.support import altered, program
 from benchmarks.support.processes import LOOKALIKE, measured
 from shared.errors import JobError
-from shared.job import builds
 from shared.job.directory import JobDir
+from shared.job.index import builds
 from shared.job.manifest import load_manifest
 from shared.job.opened import open_job
 from shared.job.partition import ledger
@@ -82,15 +82,15 @@ def index_benchmark(photos: Path, job: JobDir, folder: Path) -> dict[str, Any]:
     stage_seconds = sum(seal.seconds for seal in seals)
     embed = [usage for usage in run.children if usage.role == "embed"]
     return {
-        "listed": job.manifest.listed,
+        "listed": job.listed,
         "embedded": sum(seal.embedded for seal in seals),
         "failed": sum(seal.failed for seal in seals),
         "model": job.manifest.model.fingerprint,
         "wall_seconds": round(run.wall_seconds, 2),
         "cpu_seconds": round(run.cpu_seconds, 2),
         "embedding_seconds": round(stage_seconds, 2),
-        "images_per_second": round(job.manifest.listed / stage_seconds, 1),
-        "images_per_cpu_second_of_embed_worker": round(job.manifest.listed / sum(u.cpu_seconds for u in embed), 1),
+        "images_per_second": round(job.listed / stage_seconds, 1),
+        "images_per_cpu_second_of_embed_worker": round(job.listed / sum(u.cpu_seconds for u in embed), 1),
         "workers": [usage.to_json() for usage in run.children if usage.role != "other"],
         "index": {
             "type": info.type,

@@ -101,7 +101,7 @@ def rows_of(job: JobDir) -> tuple[dict[str, str], list[str]]:
     statuses: dict[str, str] = {}
     problems = []
     embedded = failed = 0
-    for number in range(job.manifest.partition_count):
+    for number in range(job.partition_count):
         good = pq.ParquetFile(job.metadata(number)).read(["image_path"])["image_path"].to_pylist()
         bad = pq.ParquetFile(job.errors(number)).read(["image_path", "status", "error_message"]).to_pylist()
         embedded, failed = embedded + len(good), failed + len(bad)
@@ -110,9 +110,9 @@ def rows_of(job: JobDir) -> tuple[dict[str, str], list[str]]:
             statuses[row["image_path"]] = row["status"]
             if not (row["error_message"] or "").rstrip().endswith("."):
                 problems.append(f"{row['image_path']} failed without a sentence: {row['error_message']!r}")
-    if not embedded + failed == job.manifest.listed == len(statuses):
+    if not embedded + failed == job.listed == len(statuses):
         problems.append(
-            f"{job.manifest.listed} were listed, {embedded} are embedded and {failed} failed, of {len(statuses)} paths"
+            f"{job.listed} were listed, {embedded} are embedded and {failed} failed, of {len(statuses)} paths"
         )
     return statuses, problems
 

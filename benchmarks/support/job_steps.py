@@ -22,9 +22,9 @@ from benchmarks.support.queries import K, Queries
 from benchmarks.support.timing import percentiles_of_runs
 from coordinator.jobs.from_vectors import import_vectors
 from coordinator.sources.vectors.vectors import open_vectors
-from shared.job import builds
 from shared.job.directory import JobDir
-from shared.job.index_request import IndexRequest, write_index_request
+from shared.job.index import builds
+from shared.job.index.request import IndexRequest, write_index_request
 from shared.job.local.job_files import JobFiles
 from shared.job.opened import open_job
 from shared.job.partition import ledger
@@ -59,7 +59,7 @@ def _import(job: JobDir, folder: str) -> dict[str, Any]:
     with Peak() as peak:
         job = import_vectors(open_vectors(folder), job, Settings(), lambda doing, count: None)
     seconds = time.perf_counter() - started
-    return {"rows": job.manifest.listed, "seconds": round(seconds, 1), "peak_rss_bytes": peak.bytes()}
+    return {"rows": job.listed, "seconds": round(seconds, 1), "peak_rss_bytes": peak.bytes()}
 
 
 def _merge(job: JobDir, family: str, recall_wanted: str) -> dict[str, Any]:

@@ -16,8 +16,8 @@ def is_image_id(text: str) -> bool:
 
 def require_image_id(job: OpenJob, text: str) -> int:
     """The image id that `text` is; QueryError when the job has none of that number."""
-    if len(text) > 18 or int(text) >= job.manifest.listed:
-        raise QueryError(f"{job.path} has the image ids 0 to {job.manifest.listed - 1:,}, and none is {text:.40}.")
+    if len(text) > 18 or int(text) >= job.listed:
+        raise QueryError(f"{job.path} has the image ids 0 to {job.listed - 1:,}, and none is {text:.40}.")
     return int(text)
 
 
@@ -28,7 +28,7 @@ def stored_embedding(job: OpenJob, text: str) -> np.ndarray:
     file of the job is damaged.
     """
     image_id = require_image_id(job, text)
-    partition = job.manifest.partition(image_id // job.manifest.partition_size).number
+    partition = job.partition_of(image_id).number
     if not ledger.is_sealed(job, partition):
         raise QueryError(f"The image {image_id:,} of {job.path} is not sealed yet: search with the image itself.")
     seal = ledger.read_seal(job, partition)

@@ -14,8 +14,8 @@ from coordinator.display.evaluation import evaluation_view
 from coordinator.display.terminal import err, out
 from shared.errors import JobError, UsageError
 from shared.images.paths import expanded
-from shared.job import builds
 from shared.job.directory import JobDir
+from shared.job.index import builds
 from shared.job.manifest import load_manifest
 from shared.processes import stage
 from shared.storage import files

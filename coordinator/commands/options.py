@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from shared.job.index_request import FAMILIES
+from shared.job.index.request import FAMILIES
 from shared.settings import ENGINES
 
 Job = Annotated[Path, typer.Argument(metavar="JOB", help="Directory of the job.")]

@@ -20,8 +20,8 @@ from coordinator.local.resources import client_for_search
 from shared.broker.url import redacted
 from shared.errors import ImageError, LookalikeError, QueryError, UsageError
 from shared.images.paths import expanded
-from shared.job import builds
 from shared.job.directory import JobDir
+from shared.job.index import builds
 from shared.job.manifest import load_manifest
 from shared.job.opened import open_job
 from shared.messages.filter import Filter

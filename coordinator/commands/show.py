@@ -63,13 +63,13 @@ def _found(job: OpenJob, image: str) -> tuple[int, Location]:
     """The id of an image and where it is; `image` is its id, its path, or what that was before the source moved."""
     if is_image_id(image):
         image_id = require_image_id(job, image)
-        partition = job.manifest.partition(image_id // job.manifest.partition_size)
+        partition = job.partition_of(image_id)
         return image_id, path_list.read_locations(job, partition)[image_id - partition.start]
     moved = read_moved(job)
     typed = (image, _as_listed(image))
     # What hits say now comes first: the old and the new place may be in each other.
     for wanted in dict.fromkeys((frozenset(map(moved.listed, typed)), frozenset(typed))):
-        for partition in job.manifest.partitions:
+        for partition in job.partitions:
             for place, path in enumerate(path_list.read_paths(job, partition)):
                 if path in wanted:
                     return partition.start + place, path_list.read_locations(job, partition, moved)[place]
@@ -88,7 +88,7 @@ def _as_listed(image: str) -> str:
 
 def _facts(job: OpenJob, image_id: int) -> dict[str, Any]:
     """What the job knows of an image: its row of the sealed metadata or errors, or that it is not embedded yet."""
-    partition = job.manifest.partition(image_id // job.manifest.partition_size)
+    partition = job.partition_of(image_id)
     known = path_list.read_known(job, partition).slice(image_id - partition.start, 1).to_pylist()
     listed = path_list.read_paths(job, partition)[image_id - partition.start]
     facts: dict[str, Any] = {"id": image_id, "image_path": read_moved(job).now(listed)}

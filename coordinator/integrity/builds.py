@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from coordinator.integrity.findings import Checked, Finding, Kind, inside, is_fresh, unread, without_advice
 from shared.errors import CorruptFile, JobMismatch
 from shared.errors.remedy import Remedy
-from shared.job import builds
-from shared.job.builds import IndexInfo
 from shared.job.directory import JobDir
+from shared.job.index import builds
+from shared.job.index.builds import IndexInfo
 from shared.job.manifest import Manifest
 from shared.job.opened import OpenJob
 from shared.job.partition.ledger import Seal

@@ -30,12 +30,12 @@ class PartitionFindings:
 
     def all_seals(self) -> list[Seal] | None:
         """The seals of all partitions in order; None when not each of them is sealed and whole."""
-        whole = len(self._seals) == self.job.manifest.partition_count
+        whole = len(self._seals) == self.job.partition_count
         return [self._seals[number] for number in sorted(self._seals)] if whole else None
 
     def beyond(self, path: Path, remove: tuple[Path, ...]) -> Finding:
         """The finding of something that belongs to no partition."""
-        wrong = f"It belongs to no partition: the job has {self.job.manifest.partition_count:,}, from 0 on."
+        wrong = f"It belongs to no partition: the job has {self.job.partition_count:,}, from 0 on."
         if self.sure:
             return Finding(inside(self.job, path), Kind.LEFTOVER, wrong, "removed", remove)
         wrong += " Repair leaves it until the path lists are whole and confirm that number."
@@ -48,10 +48,10 @@ class PartitionFindings:
             # What a killed retry left over goes first: its marker must not bring back what is bad.
             left = (self.job.retry(number),) if self.job.retry(number).exists() else ()
             remove = (*left, marker, *self.job.sealed_files(number))
-            if number >= self.job.manifest.partition_count:
+            if number >= self.job.partition_count:
                 yield self.beyond(marker, remove)
                 continue
-            partition = self.job.manifest.partition(number)
+            partition = self.job.partition(number)
             found = self._judge(partition, remove)
             if marker.exists():  # Else it was taken back meanwhile.
                 yield from found
@@ -123,7 +123,7 @@ class PartitionFindings:
             present = tuple(path for path in self.job.sealed_files(number) if path.exists())
             if not present or self.job.seal(number).exists():
                 continue
-            if number >= self.job.manifest.partition_count:
+            if number >= self.job.partition_count:
                 yield self.beyond(present[0], present)
                 continue
             if self.job.retry(number).exists():
@@ -132,7 +132,7 @@ class PartitionFindings:
                 f"It lies there without the seal {inside(self.job, self.job.seal(number))}, as a worker leaves it that "
                 "is killed while it seals, and counts for nothing."
             )
-            if checkpoint.missing_chunks(self.job, self.job.manifest.partition(number)):
+            if checkpoint.missing_chunks(self.job, self.job.partition(number)):
                 yield Finding(inside(self.job, present[0]), Kind.LEFTOVER, wrong, "removed", present)
             else:  # Somebody may be sealing the partition this moment.
                 wrong += " All chunks of its partition are committed: the seal to come writes it anew."
@@ -143,14 +143,14 @@ class PartitionFindings:
         for number in self.job.retry_numbers():
             marker = self.job.retry(number)
             try:
-                if number >= self.job.manifest.partition_count:
+                if number >= self.job.partition_count:
                     yield self.beyond(marker, (marker,))
                 elif self.job.seal(number).exists():
                     if not is_fresh(marker):
                         wrong = f"Partition {number} is sealed: a retry was killed before it took that back."
                         yield Finding(inside(self.job, marker), Kind.LEFTOVER, wrong, "removed", (marker,))
-                elif wrong := self._not_kept(self.job.manifest.partition(number)):
-                    images = f"the {len(self.job.manifest.partition(number)):,} images of its partition"
+                elif wrong := self._not_kept(self.job.partition(number)):
+                    images = f"the {len(self.job.partition(number)):,} images of its partition"
                     then = self.job.manifest.again(f"{images} that are in no committed chunk")
                     yield Finding(inside(self.job, marker), Kind.DAMAGE, wrong, "removed", (marker,), then=then)
             except FileNotFoundError:
@@ -192,16 +192,16 @@ class PartitionFindings:
             lying = [self.job.chunk(number, chunk) for chunk in self.job.chunk_numbers(number)]
             lying += [self.job.retry_chunk(number, chunk) for chunk in self.job.retry_chunk_numbers(number)]
             remove = (*lying, *self.job.attempts_inside(number), directory)
-            if number >= self.job.manifest.partition_count:
+            if number >= self.job.partition_count:
                 yield self.beyond(directory, remove)
             elif number not in self._seals:
-                yield from self._chunks_of(self.job.manifest.partition(number))
+                yield from self._chunks_of(self.job.partition(number))
             elif directory.exists():
                 wrong = f"Partition {number} is sealed and whole, and needs its chunks no more."
                 yield Finding(inside(self.job, directory), Kind.LEFTOVER, wrong, "removed", remove)
 
     def _chunks_of(self, partition: Partition) -> Iterator[Finding]:
-        chunks = {chunk.number: chunk for chunk in self.job.manifest.chunks(partition)}
+        chunks = {chunk.number: chunk for chunk in self.job.chunks(partition)}
         for number in self.job.chunk_numbers(partition.number):
             path = self.job.chunk(partition.number, number)
             if number not in chunks:
@@ -225,9 +225,9 @@ class PartitionFindings:
         """Whether several chunks are there, and each has other boundaries than the manifest: then that is wrong."""
         agree = differ = 0
         for number in self.job.chunk_partitions():
-            if number in self._seals or number >= self.job.manifest.partition_count:
+            if number in self._seals or number >= self.job.partition_count:
                 continue
-            spans = {chunk.number: chunk for chunk in self.job.manifest.chunks(self.job.manifest.partition(number))}
+            spans = {chunk.number: chunk for chunk in self.job.chunks(self.job.partition(number))}
             for chunk in self.job.chunk_numbers(number):
                 try:
                     summary = checkpoint.chunk_summary(self.job, number, chunk)

@@ -17,8 +17,9 @@ from coordinator.sources.resolve import open_source
 from shared.errors import JobError, SourceError
 from shared.errors.remedy import Remedy, with_remedy
 from shared.images.paths import to_os_path
-from shared.job import builds, path_list
+from shared.job import path_list
 from shared.job.directory import JobDir
+from shared.job.index import builds
 from shared.job.manifest import Partition, load_manifest
 from shared.job.opened import OpenJob, open_job
 from shared.job.partition import ledger

@@ -78,7 +78,7 @@ def _path_lists(job: OpenJob, checked: Checked) -> tuple[list[Finding], Finding 
     """
     digest = PathDigest()
     damaged = []
-    for partition in job.manifest.partitions:
+    for partition in job.partitions:
         path = job.paths(partition.number)
         try:
             checked.add(path)
@@ -159,7 +159,7 @@ def _copies(job: JobDir, checked: Checked) -> Iterator[Finding]:
 
 def _path_lists_beyond(job: OpenJob, partitions: PartitionFindings) -> Iterator[Finding]:
     for number in job.paths_numbers():
-        if number >= job.manifest.partition_count:
+        if number >= job.partition_count:
             yield partitions.beyond(job.paths(number), (job.paths(number),))
 
 

@@ -174,7 +174,7 @@ def as_begun(job: OpenJob) -> Begun:
         another="name another JOB",
         error=JobMismatch,
         source=source,
-        listed=job.manifest.listed,
+        listed=job.listed,
         moved_to=None if now == source.location else now,
         moves=moves,
     )

@@ -57,7 +57,7 @@ def import_vectors(
         else:
             opened = _make(vectors, job, settings, model_name or IMPORTED_MODEL, report)
         begun()
-        for partition in opened.manifest.partitions:
+        for partition in opened.partitions:
             if not ledger.is_sealed(opened, partition.number):
                 blocks = _blocks(vectors, partition, _paths(vectors, job, partition), report)
                 ledger.seal_rows(opened, partition, _ahead(blocks), vectors.schema)

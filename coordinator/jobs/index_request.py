@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from shared.job.directory import JobDir
-from shared.job.index_request import AUTO, IndexRequest, read_index_request, write_index_request
+from shared.job.index.request import AUTO, IndexRequest, read_index_request, write_index_request
 from shared.settings import Settings
 from shared.text import size_of
 

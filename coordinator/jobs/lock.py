@@ -1,4 +1,4 @@
-"""The lock under which a job is created: a file lock, or in a store an object that its holder renews."""
+"""The lock under which a job is created or changed: a file lock, or in a store an object that its holder renews."""
 
 import json
 import os
@@ -11,16 +11,22 @@ from contextlib import contextmanager, suppress
 
 from shared.errors import JobBusy, StoreError
 from shared.job.directory import JobDir
+from shared.job.opened import OpenJob, open_job
 from shared.storage import files
 from shared.storage.lock import open_locked
 
+_CREATED = (
+    "Another process is listing the images of {} right now, or importing its vectors: wait until it shows its "
+    "progress, then run the same command to watch along."
+)
+_CHANGED = "Another process is changing {} right now: wait until it has ended, then run the same command again."
 RENEW_SECONDS = 15.0
 STALE_SECONDS = 60.0
 """The age from which a lock with a silent holder no longer keeps others out, by the clocks of store and machine."""
 
 
 @contextmanager
-def store_lock(job: JobDir) -> Iterator[None]:
+def store_lock(job: JobDir, busy: str = _CREATED) -> Iterator[None]:
     """Keep every other coordinator from creating a job in a store; raises JobBusy when one is doing it.
 
     A store knows no locks that end with their holder, so one that was killed keeps others out for a minute, but on its
@@ -29,7 +35,7 @@ def store_lock(job: JobDir) -> Iterator[None]:
     """
     mine = {"host": socket.gethostname(), "pid": os.getpid(), "token": uuid.uuid4().hex}
     text = (json.dumps(mine, indent=2) + "\n").encode()
-    _take(job, mine, text)
+    _take(job, mine, text, busy)
     ended = threading.Event()
 
     def renew() -> None:
@@ -49,7 +55,7 @@ def store_lock(job: JobDir) -> Iterator[None]:
                 job.creation_lock.unlink(missing_ok=True)
 
 
-def _take(job: JobDir, mine: dict[str, object], text: bytes) -> None:
+def _take(job: JobDir, mine: dict[str, object], text: bytes, busy: str) -> None:
     for _ in range(2):
         files.write_bytes(job.creation_lock, text, keep_first=True)
         holder = _holder(job)
@@ -58,11 +64,7 @@ def _take(job: JobDir, mine: dict[str, object], text: bytes) -> None:
         if not _is_over(job, holder):
             break
         job.creation_lock.unlink(missing_ok=True)
-    raise JobBusy(
-        f"Another process is listing the images of {job.path} right now, or importing its vectors: "
-        "wait until it shows its progress, then run the same command to watch along. If it was killed, wait for "
-        f"{STALE_SECONDS:g} seconds."
-    )
+    raise JobBusy(f"{busy.format(job.path)} If it was killed, wait for {STALE_SECONDS:g} seconds.")
 
 
 def _holder(job: JobDir) -> object:
@@ -96,19 +98,19 @@ def _lives(pid: int) -> bool:
 
 
 @contextmanager
-def creation_lock(job: JobDir) -> Iterator[None]:
-    """Keep every other coordinator from creating `job`; raises JobBusy when one is doing it."""
+def creation_lock(job: JobDir, busy: str = _CREATED) -> Iterator[None]:
+    """Keep every other coordinator from creating or changing `job`; raises JobBusy when one is doing it.
+
+    `busy` is the sentence then, with {} for the job.
+    """
     if job.in_store:  # It knows no locks that end with their holder.
-        with store_lock(job):
+        with store_lock(job, busy):
             yield
         return
     # Drive mounts know no locks. The path files of one source are the same from every coordinator.
     locked = open_locked(job.creation_lock)
     if locked is None:
-        raise JobBusy(
-            f"Another process is listing the images of {job.path} right now, or importing its vectors: "
-            "wait until it shows its progress, then run the same command to watch along."
-        )
+        raise JobBusy(busy.format(job.path))
     handle, _ = locked
     try:
         yield
@@ -118,3 +120,15 @@ def creation_lock(job: JobDir) -> Iterator[None]:
         for directory in (job.paths_dir, job.path):
             with suppress(OSError):
                 directory.rmdir()  # Only if it is empty: a source without images leaves nothing behind.
+
+
+@contextmanager
+def changing(job: JobDir) -> Iterator[OpenJob]:
+    """Open a job that is to be changed, while every other process is kept from changing it; JobBusy when one is.
+
+    Raises as `open_job` does. A file system without locks keeps none out: there the number of a change does, which
+    only one of two can write.
+    """
+    job.require()
+    with creation_lock(job, _CHANGED):
+        yield open_job(job)

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shared.errors import CorruptFile
-from shared.job import builds
 from shared.job.altered_copies import usable_copies
-from shared.job.builds import IndexInfo
-from shared.job.index_request import read_index_request
+from shared.job.index import builds
+from shared.job.index.builds import IndexInfo
+from shared.job.index.request import read_index_request
 from shared.job.opened import OpenJob
 from shared.job.partition import checkpoint, ledger
 from shared.job.partition.checkpoint import ChunkSummary
@@ -108,7 +108,7 @@ class ProgressReader:
         started = {
             partition: chunks
             for partition in self.job.chunk_partitions()
-            if partition < self.job.manifest.partition_count
+            if partition < self.job.partition_count
             and partition not in self._seals
             and (chunks := self._committed(partition))
         }
@@ -118,26 +118,26 @@ class ProgressReader:
         embedded += sum(chunk.embedded for chunks in under_way.values() for chunk in chunks)
         failed = sum(seal.failed for seal in seals.values())
         failed += sum(chunk.failed for chunks in under_way.values() for chunk in chunks)
-        for number in self.job.retry_numbers() if len(seals) < self.job.manifest.partition_count else ():
-            if number < self.job.manifest.partition_count and number not in seals:
+        for number in self.job.retry_numbers() if len(seals) < self.job.partition_count else ():
+            if number < self.job.partition_count and number not in seals:
                 kept = self._kept(number, started.get(number, []))
                 embedded, failed = embedded + kept[0], failed + kept[1]
-        pending = self.job.manifest.listed - embedded - failed
+        pending = self.job.listed - embedded - failed
         rate, load = self._rate(seals, under_way) if pending else (None, None)
         index = builds.current_info(self.job)
         request = read_index_request(self.job)
-        whole = len(seals) == self.job.manifest.partition_count
+        whole = len(seals) == self.job.partition_count
         digest = builds.ledger_digest(list(seals.values())) if whole else ""
         is_current = whole and index is not None and index.covers(digest, request)
         partitions = {
             "sealed": len(seals),
             "started": len(under_way),
-            "waiting": self.job.manifest.partition_count - len(seals) - len(under_way),
+            "waiting": self.job.partition_count - len(seals) - len(under_way),
         }
         return Progress(
             job=str(self.job.path),
             model=self.job.manifest.model.fingerprint,
-            listed=self.job.manifest.listed,
+            listed=self.job.listed,
             embedded=embedded,
             failed=failed,
             partitions=partitions,
@@ -187,7 +187,7 @@ class ProgressReader:
         if retry is None:  # It has just been sealed.
             return 0, 0
         done = {summary.chunk for summary in committed}
-        chunks = self.job.manifest.chunks(self.job.manifest.partition(partition))
+        chunks = self.job.chunks(self.job.partition(partition))
         return retry.kept([chunk for chunk in chunks if chunk.number not in done])
 
     def _rate(

@@ -101,13 +101,13 @@ def _places(job: OpenJob) -> Iterator[_Place]:
     """Where failed rows are, partition by partition."""
     seals = {seal.partition: seal for seal in ledger.sealed(job)}
     under_way = set(job.chunk_partitions()) | set(job.retry_numbers())
-    for number in range(job.manifest.partition_count):
+    for number in range(job.partition_count):
         seal = seals.get(number)
         if seal is not None:
             if seal.failed:
                 yield _Place(_sealed(job, seal), seal=seal)
         elif number in under_way:
-            yield from _unsealed(job, job.manifest.partition(number))
+            yield from _unsealed(job, job.partition(number))
 
 
 def _unsealed(job: OpenJob, partition: Partition) -> Iterator[_Place]:
@@ -129,7 +129,7 @@ def _unsealed(job: OpenJob, partition: Partition) -> Iterator[_Place]:
         if waits:
             failed = _failed(read_table(job.errors(partition.number), _COLUMNS))
             yield _Place({image_id: failed[image_id] for image_id in sorted(waits) if image_id in failed}, retry=retry)
-    for chunk in job.manifest.chunks(partition):
+    for chunk in job.chunks(partition):
         if chunk in missing or not checkpoint.chunk_summary(job, chunk.partition, chunk.number).failed:
             continue
         yield _Place(_failed(read_table(job.chunk(chunk.partition, chunk.number), _COLUMNS)), chunk=chunk)

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from shared.errors import CorruptFile, JobError, NoIndexYet
 from shared.errors.remedy import Remedy
-from shared.job import builds
-from shared.job.builds import IndexInfo
 from shared.job.directory import JobDir
-from shared.job.index_request import IndexRequest, read_index_request, write_index_request
+from shared.job.index import builds
+from shared.job.index.builds import IndexInfo
+from shared.job.index.request import IndexRequest, read_index_request, write_index_request
 from shared.job.manifest import maker_of
 from shared.job.opened import open_job
 from shared.job.partition import ledger

@@ -19,7 +19,7 @@ _MOST_BYTES = 200  # A file system takes names of 255 bytes, and `-evaluation.js
 _OURS = re.compile(
     r"job\.json|\.creating\.lock|(paths/paths|metadata/metadata|errors/errors)_\d{4,9}\.parquet|"
     r"img_emb/img_emb_\d{4,9}\.npy|chunks/\d{4,9}/((retry_)?\d{4,9}\.parquet|attempt_\w+\.txt)|"
-    r"ledger/\d{4,9}(\.retry)?\.json|"
+    r"ledger/\d{4,9}(\.retry)?\.json|changes/\d{6,9}(\.json|\.[0-9a-f]{16}\.npy)|"
     r"index/(CURRENT|wish\.json|\d{4,9}-[^/]+/(index\.faiss|images\.arrow|index\.json|filling\.(faiss|json)))|"
     r"copies\.parquet|model/[^/]+|source_files\.json|moved\.json|accepted_failures",
     re.ASCII,
@@ -57,15 +57,15 @@ def _may_name(character: str) -> bool:
     )
 
 
-def _numbers_in(directory: Path, prefix: str, suffix: str) -> list[int]:
-    """The numbers of the files in `directory` that have our names, ascending; other files have none."""
+def _numbers_in(directory: Path, prefix: str, suffix: str, digits: int = 4) -> list[int]:
+    """The numbers of the files in `directory` that are named as we name them, ascending; any other file has none."""
     try:
         names = set(files.names_in(directory))
     except (FileNotFoundError, NotADirectoryError):  # Also one that a seal removes this moment.
         return []
-    spelled = re.compile(rf"{prefix}(\d{{4,9}}){re.escape(suffix)}", re.ASCII)
+    spelled = re.compile(rf"{prefix}(\d{{{digits},9}}){re.escape(suffix)}", re.ASCII)
     numbers = [int(match[1]) for name in names if (match := spelled.fullmatch(name))]
-    return sorted(number for number in numbers if f"{prefix}{number:04d}{suffix}" in names)
+    return sorted(number for number in numbers if f"{prefix}{number:0{digits}d}{suffix}" in names)
 
 
 def _is_ours(inside: str) -> bool:
@@ -162,6 +162,23 @@ class JobDir:
     def paths_numbers(self) -> list[int]:
         """Numbers of the partitions that have path lists, ascending."""
         return _numbers_in(self.paths_dir, "paths_", ".parquet")
+
+    @property
+    def changes_dir(self) -> Path:
+        return self.path / "changes"
+
+    def change(self, number: int) -> Path:
+        """What happened to the job as its change `number`, from 1 on."""
+        return self.changes_dir / f"{number:06d}.json"
+
+    def change_numbers(self) -> list[int]:
+        """Numbers of the changes that lie there, ascending."""
+        return _numbers_in(self.changes_dir, "", ".json", 6)
+
+    def removed(self, number: int, digest: str) -> Path:
+        """The ids that a change removes, in a file named by its SHA-256: of two that change a job at once, each has
+        its own."""
+        return self.changes_dir / f"{number:06d}.{digest[:16]}.npy"
 
     @property
     def model_dir(self) -> Path:

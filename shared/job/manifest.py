@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FORMAT = 1
+CHANGED_FORMAT = 2
+"""The format of a job that was changed after it was made: versions that know no changes must not read it."""
 DTYPE = "float16"
 KNOWN_TYPES: Final = ("bool", "int64", "double", "string", "date", "timestamp")
 """The types of the columns of source metadata."""
@@ -189,10 +191,10 @@ def load_manifest(job: JobDir) -> Manifest:
     try:
         read = files.read_marker(job.spec)
         table = json.loads(read)
-        if table["format"] != FORMAT:
+        if table["format"] not in (FORMAT, CHANGED_FORMAT):
             raise JobMismatch(
-                f"{job.spec} has format {table['format']}, and this version of lookalike reads format {FORMAT}: "
-                "use the version that made the job, or make it anew."
+                f"{job.spec} has format {table['format']}, and this version of lookalike reads the formats {FORMAT} "
+                f"and {CHANGED_FORMAT}: use the version that made the job, or make it anew."
             )
         manifest = Manifest(
             source=Source(**table["source"]),

@@ -1,18 +1,56 @@
-"""An open job: its directory together with its manifest, which was read once."""
+"""An open job: its directory together with what its manifest and its changes say, which were read once."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from shared.job.changes.log import read_changes
+from shared.job.changes.state import State, state_of
 from shared.job.directory import JobDir
-from shared.job.manifest import Manifest, load_manifest
+from shared.job.manifest import Chunk, Manifest, Partition, load_manifest
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OpenJob(JobDir):
-    """The directory of a job that exists, and what its manifest says; a manifest never changes."""
+    """The directory of a job that exists, its manifest, which never changes, and its state when it was opened."""
 
     manifest: Manifest
+    state: State
+
+    @property
+    def listed(self) -> int:
+        """How many images were listed, those that were removed since among them."""
+        return self.state.listed
+
+    @property
+    def partitions(self) -> Sequence[Partition]:
+        """All partitions in order; together they hold each image id from 0 to `listed` once."""
+        return self.state.partitions
+
+    @property
+    def partition_count(self) -> int:
+        return len(self.state.partitions)
+
+    def partition(self, number: int) -> Partition:
+        """Partition `number`; raises IndexError when the job has none of that number."""
+        if not 0 <= number < self.partition_count:
+            raise IndexError(f"The job has partitions 0 to {self.partition_count - 1}, not {number}.")
+        return self.state.partitions[number]
+
+    def partition_of(self, image_id: int) -> Partition:
+        """The partition of an image id; raises IndexError for one that was never given."""
+        return self.state.partition_of(image_id)
+
+    def chunks(self, partition: Partition) -> list[Chunk]:
+        """The chunks of a partition in order."""
+        return partition.chunks(self.manifest.chunk_size)
 
 
 def open_job(job: JobDir) -> OpenJob:
-    """Read the manifest of `job`. Raises as `load_manifest` does."""
-    return OpenJob(job.path, load_manifest(job))
+    """Read the manifest and the changes of `job`. Raises as `load_manifest` and `read_changes` do."""
+    manifest = load_manifest(job)
+    return OpenJob(job.path, manifest, state_of(job, manifest, read_changes(job)))
+
+
+def with_manifest(job: JobDir, manifest: Manifest) -> OpenJob:
+    """A job that was never changed, of this manifest."""
+    return OpenJob(job.path, manifest, state_of(job, manifest, ()))

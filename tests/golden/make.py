@@ -26,7 +26,7 @@ def main() -> None:
     finished = make_job(folder / "finished", listed=20, dim=8, failed={3, 14}, partition_size=12, chunk_size=6, seed=1)
     merge(finished.job, Settings(), UNWATCHED)
     begun = make_job(folder / "begun", listed=20, dim=8, partition_size=12, chunk_size=6, seed=2, sealed=[0])
-    chunk = begun.job.manifest.chunks(begun.job.manifest.partition(1))[0]
+    chunk = begun.job.chunks(begun.job.partition(1))[0]
     rows = [
         ImageRow(image, image_path(image), 8, 8, 300, "0" * 64, "ok", None) for image in range(chunk.start, chunk.stop)
     ]

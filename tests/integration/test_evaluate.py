@@ -6,9 +6,9 @@ from pathlib import Path
 import cv2
 import pytest
 
-from shared.job import builds
 from shared.job.altered_copies import read_copies
 from shared.job.directory import JobDir
+from shared.job.index import builds
 from tests.integration.faults.faults import Faults
 from tests.support.processes import environment, run
 from workers.images.alterations import MEASURED

@@ -128,9 +128,9 @@ def test_two_jobs_of_one_name_indexed_at_once_behind_one_broker_each_end_with_th
     for folder, count, directory in zip(folders, counts, jobs, strict=True):
         made = JobDir.at(directory)
         made = open_job(made)
-        seals = [ledger.read_seal(made, number) for number in range(made.manifest.partition_count)]
+        seals = [ledger.read_seal(made, number) for number in range(made.partition_count)]
         assert (sum(seal.embedded for seal in seals), sum(seal.failed for seal in seals)) == (count, 0)
-        tables = [pq.read_table(made.metadata(number)) for number in range(made.manifest.partition_count)]
+        tables = [pq.read_table(made.metadata(number)) for number in range(made.partition_count)]
         rows = [path for table in tables for path in table["image_path"].to_pylist()]
         assert sorted(rows) == sorted(map(str, folder.iterdir()))
         found = run("search", made.path, folder / "3.jpg", "-k", "1000", "--json", env=light)

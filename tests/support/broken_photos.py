@@ -58,7 +58,7 @@ def made(place: str | Path, photos: list[Path], **known: Any) -> OpenJob:
 def embedded(job: OpenJob) -> int:
     """Embed and seal what is not sealed; how many images went through the model."""
     embedder = FakeEmbedder()
-    for number in range(job.manifest.partition_count):
+    for number in range(job.partition_count):
         embed(job, number, embedder=embedder)
     return sum(embedder.batches)
 

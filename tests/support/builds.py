@@ -1,7 +1,7 @@
 """Builds that no merge made: what they say of themselves, and one promoted in a job."""
 
-from shared.job import builds
-from shared.job.builds import IndexInfo
+from shared.job.index import builds
+from shared.job.index.builds import IndexInfo
 from shared.job.opened import OpenJob
 from shared.job.partition import ledger
 

@@ -65,7 +65,7 @@ def embed(
     """Embed one partition of a job and seal it, by a fake embedder unless one is given."""
     return embed_partition(
         job,
-        job.manifest.partition(number),
+        job.partition(number),
         embedder or FakeEmbedder(),
         Control(keep_going, may_commit, report),
         threads,

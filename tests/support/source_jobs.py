@@ -34,7 +34,7 @@ def made(source: str, job: JobDir) -> OpenJob:
 def sealed(source: str, job: JobDir) -> OpenJob:
     """Make the job of a source, embed all of it and seal it."""
     job = made(source, job)
-    for partition in job.manifest.partitions:
+    for partition in job.partitions:
         embed(job, partition.number, embedder=AnyModel(job.manifest))
     return job
 
@@ -76,7 +76,7 @@ def job_of_a_list(
 
 def commit(job: OpenJob, partition: int, number: int, paths: list[str]) -> None:
     """Commit a chunk with the embeddings and the errors that every made job has for these images."""
-    chunk = job.manifest.chunks(job.manifest.partition(partition))[number]
+    chunk = job.chunks(job.partition(partition))[number]
     embeddings = unit(np.random.default_rng(0).normal(size=(LISTED, 16))).astype(np.float16)
     span = range(chunk.start, chunk.stop)
     rows = [
@@ -91,4 +91,4 @@ def commit(job: OpenJob, partition: int, number: int, paths: list[str]) -> None:
 
 def all_paths(job: OpenJob) -> list[str]:
     """The paths that a job lists, in order."""
-    return [path for partition in job.manifest.partitions for path in path_list.read_paths(job, partition)]
+    return [path for partition in job.partitions for path in path_list.read_paths(job, partition)]

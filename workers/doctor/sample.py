@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from shared.errors import SourceError
 from shared.images.location import Location
 from shared.images.members import Member
-from shared.job.index_request import IndexRequest
+from shared.job.index.request import IndexRequest
 from shared.models import ModelSpec
 from shared.models.preprocessing import REDUCED
 from shared.processes.load import StageLoad

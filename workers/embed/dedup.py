@@ -35,7 +35,7 @@ class KnownImages:
 
     def __init__(self, job: OpenJob, partition: Partition) -> None:
         self._job = job
-        self._chunks = {chunk.number: chunk for chunk in job.manifest.chunks(partition)}
+        self._chunks = {chunk.number: chunk for chunk in job.chunks(partition)}
         self._known: dict[bytes, Known] = {}
         self._embeddings: LRUCache[int, dict[str, NDArray[np.float16]]] = LRUCache(_CHUNKS_IN_MEMORY)
 

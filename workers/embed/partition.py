@@ -98,7 +98,7 @@ def embed_partition(
         try:
             return ledger.seal_partition(job, partition)
         except CorruptFile:
-            damaged = [chunk for chunk in job.manifest.chunks(partition) if not _is_whole(job, chunk)]
+            damaged = [chunk for chunk in job.chunks(partition) if not _is_whole(job, chunk)]
             if not damaged:
                 raise
             for chunk in damaged:
@@ -142,7 +142,7 @@ class _Work:
         ids = [image_id for chunk in missing for image_id in kept.to_read(chunk)]
         self.job.require()  # A job whose mount has gone must not be begun again in the empty mount point.
         known = KnownImages(self.job, self.partition)
-        for chunk in self.job.manifest.chunks(self.partition):
+        for chunk in self.job.chunks(self.partition):
             if chunk not in missing:
                 known.read_committed(chunk)
         wanted = self._wanted()

@@ -143,14 +143,14 @@ class SourceCheck:
             return True
         return any(
             checkpoint.chunk_summary(self._job, partition, number).embedded
-            for partition in range(self._job.manifest.partition_count)
+            for partition in range(self._job.partition_count)
             for number in self._job.chunk_numbers(partition)
         )
 
     def _take_back_the_edge(self, chunk: Chunk) -> None:
         """Take back the chunk before, where it ends with a lost image: what is missing now began to be there."""
         if chunk.number not in (numbers := self._job.chunk_numbers(chunk.partition)) and chunk.number - 1 in numbers:
-            edge = self._job.manifest.chunks(self._job.manifest.partition(chunk.partition))[chunk.number - 1]
+            edge = self._job.chunks(self._job.partition(chunk.partition))[chunk.number - 1]
             if checkpoint.read_chunk(self._job, edge)[0]["status"][-1].as_py() in _LOST:
                 checkpoint.uncommit_chunk(self._job, edge)
 

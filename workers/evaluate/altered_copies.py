@@ -14,9 +14,10 @@ from shared.errors.remedy import Remedy
 from shared.images.location import read_bytes
 from shared.images.members import Member
 from shared.images.paths import split_member
-from shared.job import altered_copies, builds, path_list
+from shared.job import altered_copies, path_list
 from shared.job.altered_copies import Copies
 from shared.job.directory import JobDir
+from shared.job.index import builds
 from shared.job.manifest import Manifest, Partition
 from shared.job.opened import OpenJob
 from shared.job.partition import ledger, sealing
@@ -123,9 +124,9 @@ def give_up(job: OpenJob, reason: str) -> Copies:
 def sealed_whole(job: OpenJob) -> list[Seal]:
     """The seals of a job in order; raises JobError unless every partition has one."""
     seals = list(ledger.sealed(job))
-    if len(seals) != job.manifest.partition_count:
+    if len(seals) != job.partition_count:
         raise JobError(
-            f"{len(seals)} of the {job.manifest.partition_count} partitions of {job.path} are sealed, and altered "
+            f"{len(seals)} of the {job.partition_count} partitions of {job.path} are sealed, and altered "
             "copies are made once all of them are",
             remedy=Remedy("index", str(job.path), "{} goes on until then"),
         )

@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from shared.job import builds
 from shared.job.altered_copies import usable_copies
-from shared.job.builds import IndexInfo
 from shared.job.directory import JobDir
+from shared.job.index import builds
+from shared.job.index.builds import IndexInfo
 from shared.job.local.job_files import JobFiles
 from shared.job.manifest import Manifest
 from shared.job.opened import OpenJob, open_job
@@ -80,7 +80,7 @@ def evaluate(job: JobDir, queries: int, report: Report) -> dict[str, Any]:
     return {
         "job": str(job.path),
         "images": {
-            "listed": job.manifest.listed,
+            "listed": job.listed,
             "embedded": sum(seal.embedded for seal in seals),
             "failed": sum(seal.failed for seal in seals),
         },

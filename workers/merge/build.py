@@ -13,11 +13,11 @@ import numpy as np
 
 from shared.errors import CorruptFile, JobError
 from shared.errors.remedy import Remedy
-from shared.job import builds
 from shared.job.altered_copies import Copies, usable_copies
-from shared.job.builds import IndexInfo
 from shared.job.directory import JobDir
-from shared.job.index_request import IndexRequest, read_index_request
+from shared.job.index import builds
+from shared.job.index.builds import IndexInfo
+from shared.job.index.request import IndexRequest, read_index_request
 from shared.job.local.job_files import Entry, JobFiles
 from shared.job.manifest import load_manifest, maker_of
 from shared.job.opened import OpenJob
@@ -238,17 +238,17 @@ def _entry(path: Path) -> dict[str, Any]:
 
 def _require_all(job: OpenJob, seals: Sequence[Seal]) -> None:
     manifest = job.manifest
-    absent = sorted(set(range(manifest.partition_count)) - {seal.partition for seal in seals})
+    absent = sorted(set(range(job.partition_count)) - {seal.partition for seal in seals})
     if absent:
         raise JobError(
-            f"{len(absent)} of the {manifest.partition_count} partitions of {job.path} are not sealed (the first is "
+            f"{len(absent)} of the {job.partition_count} partitions of {job.path} are not sealed (the first is "
             f"{absent[0]}), and an index covers all of them",
             remedy=Remedy(manifest.maker, str(job.path), "{} goes on until they are"),
         )
     if not sum(seal.embedded for seal in seals):
         failed = sum(seal.failed for seal in seals)
         raise JobError(
-            f"None of the {manifest.listed} images of {job.path} could be embedded, {failed} failed, so there is "
+            f"None of the {job.listed} images of {job.path} could be embedded, {failed} failed, so there is "
             f"nothing to build an index from: the reason of each is in {job.errors(0).parent}."
         )
 

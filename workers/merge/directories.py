@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import CorruptFile, JobMismatch, StoreError
-from shared.job import builds
-from shared.job.builds import IndexInfo
 from shared.job.directory import JobDir
-from shared.job.index_request import IndexRequest
+from shared.job.index import builds
+from shared.job.index.builds import IndexInfo
+from shared.job.index.request import IndexRequest
 from shared.storage import files
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from shared.errors import CorruptFile
-from shared.job import builds
+from shared.job.index import builds
 from shared.vectors import widen
 from workers.merge.progress import MergeControl, step
 from workers.vectors.ann import faiss_index, training

@@ -15,6 +15,7 @@ class AnswerCache:
 
     def __init__(self, size: int) -> None:
         self._answers: LRUCache[bytes, tuple[Hit, ...]] = LRUCache(size)
+        self.size = size
         self._lock = threading.Lock()
 
     def key(self, unit: Floats, how: bytes) -> bytes:

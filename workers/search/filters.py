@@ -51,11 +51,16 @@ class Filters:
     """The images of one build that filters choose; the last used are cached. Several threads may ask at once."""
 
     def __init__(self, ids: Rows, metadata: Sequence[Path] = ()) -> None:
-        """`ids` are the embedded images, int64 ascending; `metadata` the Parquet files that have a row for each."""
+        """`ids` are the images that can be found, int64 ascending; `metadata` are the Parquet files that have a row for
+        each of them, and for others."""
         self._ids = ids
         self._metadata = metadata
         self._kept: LRUCache[bytes, Chosen] = LRUCache(_KEPT)
         self._lock = threading.Lock()
+
+    def among(self, ids: Rows) -> "Filters":
+        """Filters over the same metadata that choose among these images alone."""
+        return Filters(ids, self._metadata)
 
     def chosen(self, filter: Filter) -> Chosen:
         """The embedded images that `filter` chooses.
@@ -79,7 +84,8 @@ class Filters:
         if not known.all():
             raise QueryError(
                 f"The filter names {len(ids):,} image ids, and {np.count_nonzero(~known):,} of them have no embedding "
-                f"in this job, such as {ids[~known][0]}: they failed or were never listed; leave them out."
+                f"in this job, such as {ids[~known][0]}: they failed, were removed, or were never listed; leave them "
+                "out."
             )
         return ids
 
@@ -98,12 +104,12 @@ class Filters:
                     raise QueryError(f"The filter {_shown(where)} took over {MOST_SECONDS:g} s: ask for less.")
                 database.register("images", read_table(path, columns))
                 found.append(database.execute(_SELECT.format(where)).fetchnumpy()["id"].astype(np.int64))
-        ids = np.unique(np.concatenate(found))
+        ids = np.intersect1d(np.concatenate(found), self._ids)
         if not len(ids):
             raise QueryError(
                 f"The filter {_shown(where)} matches none of the {len(self._ids):,} embedded images: ask for less."
             )
-        return self._known(ids)
+        return ids
 
 
 def _columns(where: str, schema: pa.Schema) -> list[str]:

@@ -4,15 +4,15 @@ import logging
 import os
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cachetools import LRUCache
 
 from shared.errors import NoIndexYet, StoreError
 from shared.errors.remedy import Remedy
-from shared.job import builds
 from shared.job.directory import JobDir
+from shared.job.index import builds
 from shared.job.local.job_files import JobFiles
 from shared.job.manifest import maker_of
 from shared.job.opened import OpenJob, open_job
@@ -25,21 +25,25 @@ log = logging.getLogger("lookalike.query")
 
 @dataclass(slots=True)
 class _Open:
-    """A searcher that is kept open, its job and that one's files, the CURRENT that it was opened by, when that was
-    looked at."""
+    """A searcher that is kept open, its job and that one's files, what it was opened by, and when that was looked at.
+
+    `stamp` is of CURRENT and of where the source moved to, `change` the last change of the job.
+    """
 
     searcher: Searcher
     job: OpenJob
     files: JobFiles
     stamp: object
+    change: int
     looked: float
 
 
 class SearcherPool:
     """The searchers of the jobs last asked for, at most `open_jobs`; several threads may ask at once.
 
-    A newer promoted build is noticed at the next query, by a stat of CURRENT, and a source that moved by one of
-    moved.json; in a store, within two seconds, and one that does not answer leaves what is open at work.
+    A newer promoted build is noticed at the next query, by a stat of CURRENT, a source that moved by one of moved.json,
+    and a change of the job by its number; in a store, within two seconds, and one that does not answer leaves what is
+    open at work.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -59,13 +63,17 @@ class SearcherPool:
         Raises JobNotFound when there is no such job, NoIndexYet when it has no promoted build, and what
         `Searcher.open` raises.
         """
-        stamp = self._stamp(job)
-        if (found := self._lookup(job, stamp)) is not None:
+        stamp, change = self._stamp(job)
+        if (found := self._lookup(job, stamp, change)) is not None:
             return found.searcher, found.job
         # Opening takes seconds; queries to the jobs that are open already continue meanwhile.
         with self._opening:
-            if (found := self._lookup(job, stamp)) is not None:
+            if (found := self._lookup(job, stamp, change)) is not None:
                 return found.searcher, found.job
+            with self._lock:
+                known = self._open.get(job.path)
+            if known is not None and known.stamp == stamp:  # The same build: what was removed since is left out of it.
+                return self._kept_open(known, change)
             build = builds.current_build(job)
             if build is None:
                 raise _no_index(job)
@@ -73,40 +81,47 @@ class SearcherPool:
             files = JobFiles.of(job, self._settings)
             searcher = Searcher.open(files, build, self._settings.query_cache_size)
             with self._lock:
-                self._open[job.path] = _Open(searcher, opened, files, stamp, time.monotonic())
+                self._open[job.path] = _Open(searcher, opened, files, stamp, change, time.monotonic())
             return searcher, opened
 
-    def _stamp(self, job: JobDir) -> object:
+    def _kept_open(self, known: _Open, change: int) -> tuple[Searcher, OpenJob]:
+        opened = open_job(known.job)
+        searcher = known.searcher.without(opened.state.removed)
+        with self._lock:
+            self._open[opened.path] = replace(known, searcher=searcher, job=opened, change=change)
+        return searcher, opened
+
+    def _stamp(self, job: JobDir) -> tuple[object, int]:
         """`_stamp`, as far as need be known."""
         if not job.in_store:  # A disk is never believed nor away, and says nothing of whether a store is.
             return _stamp(job)
         with self._lock:
             known = self._open.get(job.path)
         if known is not None and time.monotonic() - known.looked < known.files.believed_seconds:
-            return known.stamp
+            return known.stamp, known.change
         try:
             stamp = _stamp(job)
         except StoreError as error:
             if known is None:
                 raise
             self._outage.began(error)
-            stamp = known.stamp
+            stamp = known.stamp, known.change
         else:
             self._outage.over()
         if known is not None:
             known.looked = time.monotonic()
         return stamp
 
-    def _lookup(self, job: JobDir, stamp: object) -> _Open | None:
+    def _lookup(self, job: JobDir, stamp: object, change: int) -> _Open | None:
         with self._lock:
             known = self._open.get(job.path)
-            if known is None or known.stamp != stamp:
+            if known is None or (known.stamp, known.change) != (stamp, change):
                 return None
             return known
 
 
-def _stamp(job: JobDir) -> object:
-    """What changes when CURRENT is replaced, or what the job says of where its source moved to."""
+def _stamp(job: JobDir) -> tuple[object, int]:
+    """What changes when CURRENT is replaced, or what the job says of where its source moved to; and its last change."""
     try:
         status = job.current.stat()
     except FileNotFoundError:
@@ -116,7 +131,7 @@ def _stamp(job: JobDir) -> object:
         moved = job.moved.stat()
     except FileNotFoundError:
         moved = None
-    return _changes(status), _changes(moved)
+    return (_changes(status), _changes(moved)), max(job.change_numbers(), default=0)
 
 
 def _changes(status: os.stat_result | None) -> object:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from shared.errors import CorruptFile, FingerprintMismatch, QueryError
 from shared.errors.remedy import Remedy
-from shared.job import builds
+from shared.job.index import builds
 from shared.job.local.job_files import JobFiles
 from shared.job.opened import open_job
 from shared.job.partition import ledger
@@ -19,6 +19,8 @@ from shared.messages.filter import Filter
 from shared.messages.search import MAX_K, Hit
 from workers.search.answer_cache import AnswerCache
 from workers.search.filters import Chosen, Filters
+from workers.search.kept import Kept
+from workers.search.unit_queries import unit_queries
 from workers.search.width import Width, width_of
 from workers.vectors.ann import faiss_index
 from workers.vectors.embeddings import Floats, Rows, StoredEmbeddings
@@ -28,13 +30,8 @@ from workers.vectors.rerank import nearest
 
 # Up to here, comparing all that a filter chose takes no longer than an index that is searched widely enough for them.
 NARROW: Final = 20_000
-_FILTERED_DEPTH: Final = 2
-# Measured on 60,000 features like those of photographs: with this, recall@100 and recall@1,000 come near that of ten
-# hits.
-_TUNED_HITS: Final = 11  # Ten, and the query's own image, which measuring leaves out.
-_DEPTH_GROWTH: Final = 0.65
-_NPROBE_GROWTH: Final = 1 / 3
-_MARGIN_GROWTH: Final = 1 / 4  # On two million: recall@100 within .01 of recall@10.
+# From this share on, the images that are left are taken to lie as all of them did when the width was tuned.
+_TUNED_SHARE: Final = 0.95
 # From here on, one pass of matrix products over the chosen costs less than a pass for each query.
 _MATRIX_QUERIES: Final = 4
 # Queries of one call from which on they are shared out among threads, each with a slice of them. FAISS would use its
@@ -58,15 +55,18 @@ class Searcher:
         nlist: int,
         cache_size: int = 0,
         filters: Filters | None = None,
+        kept: Kept | None = None,
     ) -> None:
-        """`filters` are those over the build's metadata; without, a search is filtered by ids alone."""
+        """`filters` are those over the build's metadata; without, a search is filtered by ids alone. `kept` are the
+        images that were not removed since the build, all of them where it is not given."""
         self.stored = stored
+        self._kept = kept or Kept(stored)
         self.width = width
         self._index = index
         self._images = images
         self._nlist = nlist
         self._cache = AnswerCache(cache_size)
-        self._filters = filters or Filters(stored.ids)
+        self._filters = filters or Filters(self._kept.ids)
 
     @classmethod
     def open(cls, files: JobFiles, build: str, cache_size: int = 0) -> "Searcher":
@@ -85,8 +85,8 @@ class Searcher:
                 f"{job.manifest.model.fingerprint}",
                 remedy=builds.built_anew(job),
             )
-        seals = list(ledger.sealed(job))
-        if builds.ledger_digest(seals) != info.ledger_digest:
+        seals = builds.covered(info, list(ledger.sealed(job)), job.manifest.partition_count)
+        if seals is None:
             raise CorruptFile(
                 f"The index {build} of {job.path} covers {info.ntotal} embeddings that are not those sealed now",
                 remedy=Remedy(job.manifest.maker, str(job.path), "builds the index anew"),
@@ -105,6 +105,7 @@ class Searcher:
         images = Images.open(paths[builds.IMAGES_FILE], read_moved(job))
         stored = StoredEmbeddings.open(files, seals, ids=images.ids)
         stored.expect_scattered_reads()
+        kept = Kept(stored, job.state.removed)
         return cls(
             index,
             stored,
@@ -112,12 +113,33 @@ class Searcher:
             width=width_of(info),
             nlist=info.nlist,
             cache_size=cache_size,
-            filters=Filters(stored.ids, metadata),
+            filters=Filters(kept.ids, metadata),
+            kept=kept,
         )
 
     @property
     def ntotal(self) -> int:
-        return len(self.stored)
+        """How many images can be found."""
+        return len(self._kept.ids)
+
+    @property
+    def kept(self) -> StoredEmbeddings:
+        """The embeddings of the images that can be found."""
+        return self._kept.stored
+
+    def without(self, removed: Rows) -> "Searcher":
+        """A searcher of the same build that finds none of the images `removed`, int64; its cache is empty."""
+        kept = Kept(self.stored, removed)
+        return Searcher(
+            self._index,
+            self.stored,
+            self._images,
+            width=self.width,
+            nlist=self._nlist,
+            cache_size=self._cache.size,
+            filters=self._filters.among(kept.ids),
+            kept=kept,
+        )
 
     def widened(self, width: Width) -> "Searcher":
         """A searcher of another width that shares everything with this one except the cache; it has none."""
@@ -128,6 +150,7 @@ class Searcher:
             width=width,
             nlist=self._nlist,
             filters=self._filters,
+            kept=self._kept,
         )
 
     def chosen(self, filter: Filter) -> Chosen:
@@ -153,7 +176,7 @@ class Searcher:
         self, vectors: npt.ArrayLike, k: int = 10, exact: bool = False, filter: Filter | None = None
     ) -> list[list[Hit]]:
         """As `search`, for many queries [q, d] at once: one pass over the index, or over all embeddings if `exact`."""
-        units = self._units(np.asarray(vectors, dtype=np.float32))
+        units = unit_queries(np.asarray(vectors, dtype=np.float32), self.stored.dim)
         if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= MAX_K:
             raise QueryError(f"k must be a whole number from 1 to {MAX_K}, not {k!r}.")
         how = f"{k} {exact} ".encode() + (b"" if filter is None else filter.key)
@@ -168,9 +191,11 @@ class Searcher:
         return [list(answer) for answer in answers if answer is not None]
 
     def _answered(self, units: Floats, k: int, exact: bool, chosen: Chosen | None) -> list[tuple[Hit, ...]]:
+        if not self.ntotal:
+            return [()] * len(units)
         narrow = chosen is not None and len(chosen.ids) <= NARROW
         if exact or (narrow and len(units) >= _MATRIX_QUERIES):
-            compared = self.stored if chosen is None else self.stored.only(self.stored.rows_of(chosen.ids))
+            compared = self.kept if chosen is None else self.stored.only(self.stored.rows_of(chosen.ids))
             found = exact_search(compared, units, k)
             rows = [self.stored.rows_of(ids) for ids in found.ids]
             return [self._hits(*one) for one in zip(rows, found.similarities, strict=True)]
@@ -189,57 +214,28 @@ class Searcher:
 
     def _candidates(self, units: Floats, k: int, chosen: Chosen | None) -> list[Rows]:
         """The rows, int64 [n], that are to be compared with each query."""
-        among = self.ntotal if chosen is None else len(chosen.ids)
-        # The images that a filter leaves are closer to each other than the neighbours among all, so the index confuses
-        # more.
-        filtered = 1 if chosen is None else _FILTERED_DEPTH
-        # The width was tuned for ten hits. More of them are farther out: in more lists, and behind more candidates.
-        beyond = max(1.0, k / _TUNED_HITS)
-        depth = min(max(math.ceil(self.width.depth * filtered * beyond**_DEPTH_GROWTH), k), among)
-        only = None if chosen is None else chosen.only
+        every, among = len(self.stored), self.ntotal if chosen is None else len(chosen.ids)
+        only = self._kept.only if chosen is None else chosen.only
         # A graph reaches what is farther out only through all that is between.
-        share = (among / self.ntotal) ** (1 if self._nlist else 2)
-        nprobe = self._wide_enough(share / beyond**_NPROBE_GROWTH)
+        share = (among / every) ** (1 if self._nlist else 2)
+        width = self.width.reaching(k, share, tuned=chosen is None and among >= _TUNED_SHARE * every)
+        depth, nprobe = min(width.depth, among), min(width.nprobe, self._nlist or max(every, self.width.nprobe))
         ids = faiss_index.candidates(
             self._index,
             units,
             depth,
             nprobe,
             only,
-            # Both bounds were tuned for the neighbours among all images, and do not fit those that a filter leaves.
-            list_margin=self.width.list_margin * beyond**_MARGIN_GROWTH if chosen is None else 0.0,
-            depth_ratio=self.width.depth_ratio if chosen is None else 0.0,
+            list_margin=width.list_margin,
+            depth_ratio=width.depth_ratio,
             k=k,
         )
         # If the lists that were read hold fewer images than hits are asked for, all lists are read.
         short = np.count_nonzero(ids >= 0, axis=1) < min(k, among)
         if short.any():
-            ids[short] = faiss_index.candidates(self._index, units[short], depth, self._nlist or self.ntotal, only)
+            ids[short] = faiss_index.candidates(self._index, units[short], depth, self._nlist or every, only)
         return [self.stored.rows_of(some[some >= 0]) for some in ids]
-
-    def _wide_enough(self, share: float) -> int:
-        """How widely to search if only a `share` of the images may be found: their nearest are farther out by that
-        factor.
-        """
-        nprobe = math.ceil(self.width.nprobe / share)
-        return min(nprobe, self._nlist or max(self.ntotal, self.width.nprobe))
 
     def _hits(self, rows: Rows, cosines: Floats) -> tuple[Hit, ...]:
         answers = zip(self.stored.ids[rows].tolist(), self._images.paths(rows), cosines.tolist(), strict=True)
         return tuple(Hit(rank, *answer) for rank, answer in enumerate(answers, start=1))
-
-    def _units(self, vectors: Floats) -> Floats:
-        """The queries at length 1; QueryError for one that has no direction or not the job's dimension."""
-        if vectors.ndim != 2 or vectors.shape[1] != self.stored.dim:
-            raise QueryError(
-                f"A query vector has {vectors.shape[-1] if vectors.ndim else 0} values, and this job's embeddings have "
-                f"{self.stored.dim}: embed the query with the model that the job was made with."
-            )
-        # float64, since the squares of large float32 values overflow.
-        lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
-        bad = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))
-        if len(bad):
-            what = "only zeros" if lengths[bad[0]] == 0 else "a value that is not a finite number"
-            raise QueryError(f"Query vector {bad[0] + 1} of {len(vectors)} holds {what}, so nothing is similar to it.")
-        units: Floats = (vectors / lengths[:, None]).astype(np.float32)
-        return units

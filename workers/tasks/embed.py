@@ -47,22 +47,18 @@ def embed_partition(task: Task, table: dict[str, Any]) -> str:
     ):
         job = runtime.job(message.job, message.identity)
         job = open_job(job)
-        if message.partition >= job.manifest.partition_count:
-            refuse(
-                MessageError(
-                    f"{message.job} has {job.manifest.partition_count} partitions, none is {message.partition}."
-                )
-            )
+        if message.partition >= job.partition_count:
+            refuse(MessageError(f"{message.job} has {job.partition_count} partitions, none is {message.partition}."))
         started = time.monotonic()
         seal = partition.embed_partition(
             job,
-            job.manifest.partition(message.partition),
+            job.partition(message.partition),
             loaded_embedder(job.manifest.model, job.model_dir, runtime.settings),
             Control(partial(_keep_going, task), lease.held, report),
             runtime.settings.decode_threads,
         )
         seconds = time.monotonic() - started
-    if len(job.sealed_numbers()) == job.manifest.partition_count:
+    if len(job.sealed_numbers()) == job.partition_count:
         _ask(task, job, send_merge if job.manifest.model.is_imported else send_copies)
     told = ["sealed", f"{seal.embedded:,} embedded", f"{seal.failed:,} failed", duration(seconds)]
     load = StageLoad.from_json(seal.load)

@@ -14,7 +14,7 @@ from coordinator.sources import resolve
 from coordinator.sources.choosing import EVERYTHING, Choice
 from coordinator.sources.listing import SNIFF_HINT
 from shared.job.directory import JobDir
-from shared.job.manifest import Manifest
+from shared.job.opened import OpenJob
 from shared.settings import Settings
 
 
@@ -53,7 +53,7 @@ def index(asked: Asked, tell: Tell) -> Progress:
     require_sizes(job, *asked.sizes)
     accept_failures(job, asked.accepted)
     asked.wanted.request(job, asked.settings)
-    for sentence in _listed(job.manifest):
+    for sentence in _listed(job):
         tell(Said(sentence))
     progress = until_indexed(job, asked.settings, ProgressReader(job).read(), asked.workers, tell)
     tell(Finished(progress))
@@ -69,17 +69,19 @@ def _counting(what: str, tell: Tell) -> Callable[[int], None]:
     return lambda count: tell(Doing(f"{what} … {count:,} so far"))
 
 
-def _listed(manifest: Manifest) -> Iterator[str]:
+def _listed(job: OpenJob) -> Iterator[str]:
     """What was listed, and what was not."""
     yield (
-        f"{manifest.listed:,} images in {manifest.partition_count:,} "
-        f"partition{'s' if manifest.partition_count > 1 else ''}; model {manifest.model.fingerprint}"
+        f"{job.listed:,} images in {job.partition_count:,} "
+        f"partition{'s' if job.partition_count > 1 else ''}; model {job.manifest.model.fingerprint}"
     )
-    if manifest.source.left_out:
-        yield "not listed: " + ", ".join(f"{count:,} {reason}" for reason, count in manifest.source.left_out.items())
-    if "without suffix" in manifest.source.left_out:
+    if job.manifest.source.left_out:
+        yield "not listed: " + ", ".join(
+            f"{count:,} {reason}" for reason, count in job.manifest.source.left_out.items()
+        )
+    if "without suffix" in job.manifest.source.left_out:
         yield SNIFF_HINT
-    if manifest.source.notes:
-        yield "noted: " + ", ".join(f"{count:,} {what}" for what, count in manifest.source.notes.items())
-    if (missing := resolve.hint(manifest.source.notes)) is not None:
+    if job.manifest.source.notes:
+        yield "noted: " + ", ".join(f"{count:,} {what}" for what, count in job.manifest.source.notes.items())
+    if (missing := resolve.hint(job.manifest.source.notes)) is not None:
         yield missing

@@ -15,8 +15,8 @@ from shared.broker.connection import CONNECTION_ERRORS, connect, make_app, refus
 from shared.broker.troubles import Trouble, clear_troubles
 from shared.errors import BrokerRefuses, JobError, LookalikeError, StoreError
 from shared.errors.remedy import Remedy
-from shared.job.builds import IndexInfo
 from shared.job.identity import known_as
+from shared.job.index.builds import IndexInfo
 from shared.job.local.job_files import JobFiles
 from shared.job.opened import OpenJob
 from shared.settings import Settings

@@ -82,7 +82,7 @@ def _images(source: str, job: OpenJob, moved: Moved) -> tuple[int, int]:
     there = np.unique(_keys(open_source(source, choice=choice, texts=False, archives=False)))
     held = np.zeros(len(there), bool)
     went = 0
-    for partition in job.manifest.partitions:
+    for partition in job.partitions:
         paths = (path for path in path_list.read_paths(job, partition) if split_member(path) is None)
         listed = [moved.now(path) for path in paths]
         keys = _keys(listed)

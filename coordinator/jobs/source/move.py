@@ -137,9 +137,9 @@ def _compared(job: OpenJob, moved: Moved, told: Callable[[int], None]) -> _Found
     found = _Found()
     archives: set[str] = set()
     states = read_source_files(job)
-    to_read = {job.manifest.listed * turn // _READ for turn in range(_READ)}
+    to_read = {job.listed * turn // _READ for turn in range(_READ)}
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="look") as pool:  # On a mount most of the time is waiting.
-        for partition in job.manifest.partitions:
+        for partition in job.partitions:
             locations = path_list.read_locations(job, partition, moved)
             rows = _known(job, partition)
             files: list[tuple[Location, dict[str, Any]]] = []

@@ -72,7 +72,7 @@ def _in_place(job: OpenJob, moved: Moved, candidates: Iterable[str], lost: set[s
     """Those of `candidates` that are files of the job in their own places, and what they were listed as."""
     by_listed = {moved.listed(path): path for path in candidates}
     found = {}
-    for partition in job.manifest.partitions:
+    for partition in job.partitions:
         for path in path_list.read_paths(job, partition):
             inside = split_member(path) if "::" in path else None
             file = path if inside is None else inside[0]

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from shared.job.builds import IndexInfo
 from shared.job.directory import JobDir
+from shared.job.index.builds import IndexInfo
 from shared.job.local.cache import JobCache
 from shared.settings import Settings, load_settings
 from shared.storage import files

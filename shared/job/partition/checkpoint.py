@@ -228,6 +228,6 @@ def missing_chunks(job: OpenJob, partition: Partition) -> list[Chunk]:
     # A mount's listing may lag behind what was just committed, so each name is asked for, too.
     return [
         chunk
-        for chunk in job.manifest.chunks(partition)
+        for chunk in job.chunks(partition)
         if chunk.number not in listed and not job.chunk(partition.number, chunk.number).is_file()
     ]

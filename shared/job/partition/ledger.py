@@ -69,7 +69,7 @@ def seal_partition(job: OpenJob, partition: Partition) -> Seal:
     if is_sealed(job, partition.number):
         remove_chunks(job, partition.number)
         return read_seal(job, partition.number)
-    chunks = job.manifest.chunks(partition)
+    chunks = job.chunks(partition)
     absent = checkpoint.missing_chunks(job, partition)
     if absent:
         raise CorruptFile(f"Partition {partition.number} of {job.path} lacks the chunks {[c.number for c in absent]}.")
@@ -217,7 +217,7 @@ def sealed(job: OpenJob) -> Iterator[Seal]:
     """
     manifest = job.manifest
     listed = set(job.sealed_numbers())
-    unlisted = (number for number in range(manifest.partition_count) if number not in listed)
+    unlisted = (number for number in range(job.partition_count) if number not in listed)
     for number in sorted(listed | {number for number in unlisted if is_sealed(job, number)}):
         seal = read_seal(job, number)
         if seal.fingerprint != manifest.model.fingerprint:
@@ -227,7 +227,7 @@ def sealed(job: OpenJob) -> Iterator[Seal]:
                 remedy=Remedy("repair", str(job.path), "takes it back", then=manifest.again()),
             )
         marked = Partition(seal.partition, seal.start, seal.stop)
-        if number >= manifest.partition_count or marked != manifest.partition(number):
+        if number >= job.partition_count or marked != job.partition(number):
             raise CorruptFile(
                 f"{job.seal(number)} seals the ids {seal.start} to {seal.stop - 1} as partition {seal.partition}, "
                 f"which is not partition {number} of the job",

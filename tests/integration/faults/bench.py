@@ -12,9 +12,9 @@ from coordinator.local.workers import worker_command
 from shared.broker.connection import make_app
 from shared.broker.lease import holders
 from shared.broker.queues import send_copies, send_embed, send_merge
-from shared.job import builds
 from shared.job.directory import JobDir
 from shared.job.identity import known_as
+from shared.job.index import builds
 from shared.job.manifest import load_manifest
 from shared.job.opened import OpenJob
 from shared.job.partition import ledger

@@ -251,7 +251,7 @@ def test_whatever_lies_in_a_folder_is_embedded_or_explained_and_the_job_is_searc
     assert all(str(row["error_message"]).endswith(".") for row in errors.values())
     job = open_job(job)
     assert Counter(job.manifest.source.left_out) == left_out
-    assert job.manifest.listed == len(embedded) + len(failed)
+    assert job.listed == len(embedded) + len(failed)
     for reason, count in left_out.items():
         assert f"{count} {reason}" in coordinator.output
     assert 100 < megabytes < 500  # One bomb that is decoded takes gigabytes.

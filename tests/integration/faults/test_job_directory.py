@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.job import builds
 from shared.job.directory import JobDir
+from shared.job.index import builds
 from tests.integration.faults.bench import Bench, bytes_of
 from tests.support.processes import QUICK, environment, run, wait_until
 

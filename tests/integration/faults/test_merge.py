@@ -7,8 +7,8 @@ import pytest
 
 from shared.broker.lease import MERGE as MERGE_LEASE
 from shared.errors import CorruptFile
-from shared.job import builds
 from shared.job.directory import JobDir
+from shared.job.index import builds
 from tests.integration.faults import steps
 from tests.integration.faults.bench import Bench, bytes_of
 

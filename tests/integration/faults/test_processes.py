@@ -13,8 +13,8 @@ from shared.broker.lease import COPIES as COPIES_LEASE
 from shared.broker.lease import MERGE as MERGE_LEASE
 from shared.broker.queues import queued_messages
 from shared.errors import NoWorker, ReplyTimeout, WorkerFailed
-from shared.job import builds
 from shared.job.directory import JobDir
+from shared.job.index import builds
 from shared.messages.tasks import MergeJob
 from tests.integration.faults import steps
 from tests.integration.faults.bench import Bench, bytes_of

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from shared.broker.lease import MERGE, lease_key
-from shared.job import builds
 from shared.job.directory import JobDir
+from shared.job.index import builds
 from shared.job.partition import checkpoint, ledger, sealing
 from tests.integration.faults import steps
 from tests.integration.faults.bench import Bench

@@ -654,9 +654,7 @@ def test_index_says_to_workers_whether_failures_are_accepted(
 
 def finish(job: Any) -> None:
     """Do what the workers would do."""
-    other = make_job(
-        job.path.parent / "model-of-it", listed=job.manifest.listed, partition_size=job.manifest.partition_size
-    )
+    other = make_job(job.path.parent / "model-of-it", listed=job.listed, partition_size=job.manifest.partition_size)
     for kind in ("img_emb", "metadata", "errors", "ledger"):
         shutil.copytree(other.job.path / kind, job.path / kind)
     for seal in (job.path / "ledger").iterdir():

@@ -272,7 +272,7 @@ def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     photos = make_job(tmp_path / "photos", failed={3, 30})
     build.merge(photos.job, Settings(), UNWATCHED)
     unfinished = make_job(tmp_path / "unfinished", sealed=[0])
-    chunk = unfinished.job.manifest.chunks(unfinished.job.manifest.partition(1))[0]
+    chunk = unfinished.job.chunks(unfinished.job.partition(1))[0]
     span = range(chunk.start, chunk.stop)
     chunk_rows = [
         ImageRow(image, image_path(image), None, None, None, None, "vanished", "It is gone.")

@@ -9,10 +9,11 @@ import pytest
 
 from coordinator.jobs.progress import ProgressReader
 from shared.errors import JobMismatch
-from shared.job import builds, path_list
+from shared.job import path_list
 from shared.job.directory import JobDir
+from shared.job.index import builds
 from shared.job.local.job_files import JobFiles
-from shared.job.manifest import FORMAT, load_manifest
+from shared.job.manifest import CHANGED_FORMAT, FORMAT, load_manifest
 from shared.job.opened import open_job
 from shared.job.partition import checkpoint, ledger, sealing
 from workers.search.searcher import Searcher
@@ -41,7 +42,7 @@ def test_a_finished_job_opens_counts_and_answers(version: str) -> None:
     assert build is not None
     hits = Searcher.open(JobFiles.of(job), build).search(second[2].astype(np.float32), k=3)
     assert (hits[0].id, hits[0].similarity) == (15, pytest.approx(1, abs=1e-3))
-    assert hits[0].image_path == path_list.read_paths(job, job.manifest.partition(1))[3]
+    assert hits[0].image_path == path_list.read_paths(job, job.partition(1))[3]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -52,9 +53,9 @@ def test_a_job_that_was_begun_shows_where_it_stands_and_goes_on_there(version: s
     progress = ProgressReader(job).read()
     assert (progress.embedded, progress.failed, progress.pending) == (17, 1, 2)
     assert progress.partitions == {"sealed": 1, "started": 1, "waiting": 0}
-    partition = job.manifest.partition(1)
+    partition = job.partition(1)
     assert [chunk.number for chunk in checkpoint.missing_chunks(job, partition)] == [1]
-    table, embeddings = checkpoint.read_chunk(job, job.manifest.chunks(partition)[0])
+    table, embeddings = checkpoint.read_chunk(job, job.chunks(partition)[0])
     assert table["status"].to_pylist() == ["ok", "empty", "ok", "ok", "ok", "ok"]
     assert np.array_equal(embeddings, np.eye(8, dtype=np.float16)[:5])
 
@@ -62,7 +63,7 @@ def test_a_job_that_was_begun_shows_where_it_stands_and_goes_on_there(version: s
 def test_a_job_of_a_later_format_is_refused_with_both_versions_named(tmp_path: Path) -> None:
     shutil.copytree(GOLDEN / VERSIONS[-1] / "begun", tmp_path / "later")
     job = JobDir.at(tmp_path / "later")
-    table = json.loads(job.spec.read_text()) | {"format": FORMAT + 1}
+    table = json.loads(job.spec.read_text()) | {"format": CHANGED_FORMAT + 1}
     job.spec.write_text(json.dumps(table))
-    with pytest.raises(JobMismatch, match=rf"format {FORMAT + 1}.*format {FORMAT}"):
+    with pytest.raises(JobMismatch, match=rf"format {CHANGED_FORMAT + 1}.*formats {FORMAT} and {CHANGED_FORMAT}"):
         load_manifest(job)

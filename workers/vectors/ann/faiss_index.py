@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from shared.errors import CorruptFile, SettingsError
 from shared.errors.remedy import Remedy
-from shared.job.index_request import FAMILIES, IndexRequest
+from shared.job.index.request import FAMILIES, IndexRequest
 from shared.processes.failpoints import failpoint
 from shared.storage import files
 from workers.vectors.ann import annoy_index, gpu_lists, ivf_lists
@@ -115,10 +115,11 @@ def search(
         return Candidates(ids, np.zeros(ids.shape, dtype=np.float32))
     # OpenMP keeps this number for each calling thread by itself.
     faiss.omp_set_num_threads(1 if len(queries) <= ONE_THREAD_QUERIES else ALL_THREADS)
-    bare = bare_ivf(index) if list_margin and only is None else None
+    bare = bare_ivf(index) if list_margin else None
     if bare is not None:
         reduced, ivf = reduced_queries(bare, queries)
-        distances, ids = ivf_lists.search(ivf, reduced, depth, ivf_lists.nearest(ivf, reduced, nprobe, list_margin))
+        near = ivf_lists.nearest(ivf, reduced, nprobe, list_margin)
+        distances, ids = ivf_lists.search(ivf, reduced, depth, near, None if only is None else only.selector)
         return Candidates(ids, distances)
     parameters = _parameters(index, depth, nprobe)
     if only is not None:

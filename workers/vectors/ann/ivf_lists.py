@@ -48,8 +48,14 @@ def nearest(ivf: Any, queries: Floats, most: int, margin: float = np.inf) -> Nea
     return NearLists(lists, distances)
 
 
-def search(ivf: Any, queries: Floats, depth: int, near: NearLists) -> tuple[Floats, Ids]:
-    """As `ivf.search(queries, depth)`, but each query reads only the lists that `near` names."""
+def search(ivf: Any, queries: Floats, depth: int, near: NearLists, selector: Any = None) -> tuple[Floats, Ids]:
+    """As `ivf.search(queries, depth)`, where each query reads the lists `near` names and no others.
+
+    With a `selector` of FAISS, only the ids that it selects are found.
+    """
+    parameters = _faiss.SearchParametersIVF(nprobe=near.lists.shape[1])
+    if selector is not None:
+        parameters.sel = selector
     queries = np.ascontiguousarray(queries, dtype=np.float32)
     lists = np.ascontiguousarray(near.lists)
     centroids = np.ascontiguousarray(near.distances)
@@ -66,7 +72,7 @@ def search(ivf: Any, queries: Floats, depth: int, near: NearLists) -> tuple[Floa
         pointer(distances),
         pointer(ids),
         False,
-        _faiss.SearchParametersIVF(nprobe=lists.shape[1]),
+        parameters,
     )
     return distances, ids
 

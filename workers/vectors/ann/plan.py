@@ -6,7 +6,7 @@ from typing import Final
 
 from shared.errors import SettingsError
 from shared.errors.remedy import Remedy
-from shared.job.index_request import AUTO, IndexRequest
+from shared.job.index.request import AUTO, IndexRequest
 
 FLAT_MOST: Final = 20_000
 """Up to this many embeddings all are compared, because training costs more than it saves."""

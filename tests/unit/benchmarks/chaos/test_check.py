@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.chaos import check
-from shared.job import builds
+from shared.job.index import builds
 from shared.settings import Settings
 from tests.support.controls import UNWATCHED
 from tests.support.make_job import MadeJob, make_job

@@ -21,8 +21,8 @@ from tests.support.make_job import MadeJob, make_job
 def under_way(tmp_path: Path) -> tuple[Watch, MadeJob]:
     """A job of one sealed partition, and one that has two chunks and no seal; with a watch that has looked once."""
     made = make_job(tmp_path / "job", listed=50, sealed=[0])
-    partition = made.job.manifest.partition(1)
-    for chunk in made.job.manifest.chunks(partition)[:2]:
+    partition = made.job.partition(1)
+    for chunk in made.job.chunks(partition)[:2]:
         commit(made, chunk.number)
     watch = Watch(made.job)
     watch.look(0.0)
@@ -31,7 +31,7 @@ def under_way(tmp_path: Path) -> tuple[Watch, MadeJob]:
 
 def commit(made: MadeJob, number: int) -> None:
     """Commit a chunk of partition 1, with zeros but for a leading one in each embedding."""
-    chunk = made.job.manifest.chunks(made.job.manifest.partition(1))[number]
+    chunk = made.job.chunks(made.job.partition(1))[number]
     rows = [
         checkpoint.ImageRow(image, f"{image}.jpg", 8, 8, 300, "0" * 64, "ok", None)
         for image in range(chunk.start, chunk.stop)
@@ -62,7 +62,7 @@ def test_a_damaged_chunk_that_is_written_again_counts_as_redone(under_way: tuple
     watch.damaged(path)
     watch.look(1.0)
     assert watch.redone == 0
-    chunk = made.job.manifest.chunks(made.job.manifest.partition(1))[0]
+    chunk = made.job.chunks(made.job.partition(1))[0]
     with pytest.raises(CorruptFile):
         checkpoint.read_chunk(made.job, chunk)
     path.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from benchmarks.parts import once, tables
 from benchmarks.parts.once import BATCH, PARTS, counted, cpu_parts, measured
 from benchmarks.support.queries import K, Queries
 from shared.errors import UsageError
-from shared.job.index_request import IndexRequest, write_index_request
+from shared.job.index.request import IndexRequest, write_index_request
 from shared.job.local.job_files import JobFiles
 from shared.settings import Settings
 from tests.support.controls import UNWATCHED

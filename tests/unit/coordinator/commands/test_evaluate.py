@@ -18,10 +18,11 @@ from rich.console import Console
 from coordinator.commands.evaluate import run_evaluation
 from coordinator.display.evaluation import evaluation_view, share
 from shared.errors import CorruptFile, JobError, LookalikeError, NoIndexYet
-from shared.job import altered_copies, builds
+from shared.job import altered_copies
 from shared.job.altered_copies import Copies
-from shared.job.builds import IndexInfo
 from shared.job.directory import JobDir
+from shared.job.index import builds
+from shared.job.index.builds import IndexInfo
 from shared.job.partition import ledger
 from shared.settings import Settings
 from tests.support.builds import build

@@ -12,8 +12,9 @@ from coordinator.integrity.repair import Outcome, repair
 from coordinator.integrity.verify import verify
 from coordinator.sources.listing import Listing
 from coordinator.sources.resolve import open_source
-from shared.job import altered_copies, builds, path_list
+from shared.job import altered_copies, path_list
 from shared.job.directory import JobDir
+from shared.job.index import builds
 from shared.job.opened import OpenJob, open_job
 from shared.job.partition import checkpoint, ledger
 from shared.settings import Settings
@@ -46,7 +47,7 @@ def missing(job: JobDir) -> list[tuple[int, int]]:
     job = open_job(job)
     return [
         (partition.number, chunk.number)
-        for partition in job.manifest.partitions
+        for partition in job.partitions
         if not ledger.is_sealed(job, partition.number)
         for chunk in checkpoint.missing_chunks(job, partition)
     ]
@@ -58,7 +59,7 @@ def finish(job: JobDir) -> None:
     paths = all_paths(job)
     for number, chunk in missing(job):
         commit(job, number, chunk, paths)
-    for partition in job.manifest.partitions:
+    for partition in job.partitions:
         ledger.seal_partition(job, partition)
     merging.merge(job, Settings(), UNWATCHED)
 
@@ -416,4 +417,4 @@ def test_the_rows_of_a_rebuilt_path_list_are_read_as_before(half: OpenJob) -> No
     before = all_paths(half)
     os.remove(half.paths(0))
     mend(half)
-    assert path_list.read_paths(half, half.manifest.partition(0)) == before[:25]
+    assert path_list.read_paths(half, half.partition(0)) == before[:25]

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from coordinator.integrity.findings import Checked, Finding, Kind
 from coordinator.integrity.verify import verify
 from shared.errors import JobNotFound
-from shared.job import builds, path_list
+from shared.job import path_list
 from shared.job.directory import JobDir
+from shared.job.index import builds
 from shared.job.manifest import load_manifest
-from shared.job.opened import OpenJob, open_job
+from shared.job.opened import OpenJob, open_job, with_manifest
 from shared.job.partition import checkpoint, ledger
 from shared.storage import files
 from tests.support.damage import DAMAGES, age, cut, flip, snapshot
@@ -142,10 +143,10 @@ def test_a_damaged_chunk_is_named(half: OpenJob, damage: str) -> None:
 def test_a_chunk_of_another_size_or_model_is_named(half: OpenJob, tmp_path: Path) -> None:
     larger = replace(half.manifest, chunk_size=15)
     half.chunk(1, 2).unlink()
-    commit(OpenJob(half.path, larger), 1, 1, all_paths(half))
+    commit(with_manifest(half, larger), 1, 1, all_paths(half))
     other = replace(half.manifest, model=replace(half.manifest.model, image_size=9))
     half.chunk(1, 2).unlink(missing_ok=True)
-    commit(OpenJob(half.path, other), 1, 2, all_paths(half))
+    commit(with_manifest(half, other), 1, 2, all_paths(half))
     named = found(half)
     assert {path: finding.kind for path, finding in named.items()} == {
         "chunks/0001/0001.parquet": Kind.DAMAGE,
@@ -205,7 +206,7 @@ def test_a_damaged_path_list_is_named_with_who_needs_it(half: OpenJob, damage: s
 
 def test_a_path_list_with_other_images_is_noticed_and_nothing_else_is_judged(finished: OpenJob) -> None:
     paths = all_paths(finished)
-    path_list.write_paths(finished, finished.manifest.partition(1), [f"{path}x" for path in paths[25:50]])
+    path_list.write_paths(finished, finished.partition(1), [f"{path}x" for path in paths[25:50]])
     cut(finished.seal(0))
     assert kinds(finished) == {"job.json": Kind.DAMAGE}
 
@@ -435,7 +436,7 @@ def content(job: JobDir) -> Any:
     seals = [replace(seal, seconds=0.0, sealed_at=0.0) for seal in ledger.sealed(job)]
     chunks = []
     for partition in job.chunk_partitions():
-        for chunk in job.manifest.chunks(job.manifest.partition(partition)):
+        for chunk in job.chunks(job.partition(partition)):
             if chunk.number in job.chunk_numbers(partition):
                 table, embeddings = checkpoint.read_chunk(job, chunk)
                 chunks.append((table.replace_schema_metadata(None).to_pydict(), embeddings.tobytes()))

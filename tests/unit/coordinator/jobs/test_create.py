@@ -37,7 +37,7 @@ def make(source: Path | str, job: JobDir, settings: Settings = SMALL) -> OpenJob
 
 def paths_of(job: JobDir) -> list[str]:
     job = open_job(job)
-    return [path for partition in job.manifest.partitions for path in path_list.read_paths(job, partition)]
+    return [path for partition in job.partitions for path in path_list.read_paths(job, partition)]
 
 
 @pytest.fixture
@@ -51,8 +51,8 @@ def test_a_job_is_made_from_its_source(tmp_path: Path, job: JobDir) -> None:
     job = make(source, job)
     assert load_manifest(job) == job.manifest
     assert (
-        job.manifest.listed,
-        job.manifest.partition_count,
+        job.listed,
+        job.partition_count,
         job.manifest.partition_size,
         job.manifest.chunk_size,
     ) == (7, 3, 3, 2)

@@ -26,8 +26,9 @@ from coordinator.sources.vectors import vectors
 from coordinator.sources.vectors.vectors import Vectors, open_vectors
 from shared.errors import CorruptFile, FingerprintMismatch, JobBusy, JobError, JobMismatch, ModelError, SourceError
 from shared.errors.remedy import Remedy
-from shared.job import builds, path_list
+from shared.job import path_list
 from shared.job.directory import JobDir
+from shared.job.index import builds
 from shared.job.manifest import load_manifest
 from shared.job.opened import OpenJob, open_job
 from shared.job.partition import ledger
@@ -91,7 +92,7 @@ def files_of(job: JobDir) -> dict[str, bytes]:
 def test_an_import_is_a_job_like_any_other_with_all_its_partitions_sealed(source: Path, job: JobDir) -> None:
     job = imported(source, job)
     assert load_manifest(job) == job.manifest
-    assert (job.manifest.listed, job.manifest.partition_count, job.manifest.partition_size) == (25, 3, 10)
+    assert (job.listed, job.partition_count, job.manifest.partition_size) == (25, 3, 10)
     assert (job.manifest.source.kind, job.manifest.source.location) == ("embeddings", str(source))
     assert (job.manifest.model.name, job.manifest.model.dim, job.manifest.model.is_imported) == ("imported", 16, True)
     seals = list(ledger.sealed(job))
@@ -113,7 +114,7 @@ def test_an_import_is_a_job_like_any_other_with_all_its_partitions_sealed(source
 
 def test_paths_metadata_and_failed_rows_are_those_of_the_source(source: Path, job: JobDir) -> None:
     job = imported(source, job)
-    paths = [path for partition in job.manifest.partitions for path in path_list.read_paths(job, partition)]
+    paths = [path for partition in job.partitions for path in path_list.read_paths(job, partition)]
     assert paths == [f"photos/{row}.jpg" for row in range(25)]
     metadata = pq.read_table(job.metadata(1)).to_pylist()
     assert metadata[-1] == {
@@ -332,7 +333,7 @@ def test_files_whose_columns_differ_are_one_job_with_all_of_them(tmp_path: Path,
     for shard, columns in enumerate((first, second)):
         pq.write_table(pa.table(paths | columns), folder / "metadata" / f"metadata_{shard}.parquet")
     job = imported(folder, job)
-    tables = [pq.read_table(job.metadata(partition.number)) for partition in job.manifest.partitions]
+    tables = [pq.read_table(job.metadata(partition.number)) for partition in job.partitions]
     assert len({table.schema for table in tables}) == 1
     table = pa.concat_tables(tables).to_pydict()
     assert table["caption"] == [None] * 20 + ["cat"] * 20

@@ -9,9 +9,10 @@ import pytest
 
 from coordinator.jobs.progress import Progress, ProgressReader
 from shared.errors import CorruptFile, FingerprintMismatch
-from shared.job import altered_copies, builds
+from shared.job import altered_copies
 from shared.job.directory import JobDir
-from shared.job.opened import OpenJob
+from shared.job.index import builds
+from shared.job.opened import OpenJob, with_manifest
 from shared.job.partition import checkpoint, ledger
 from shared.job.partition.checkpoint import ImageRow
 from shared.models import ModelSpec
@@ -39,7 +40,7 @@ def commit(
     load: StageLoad | None = None,
 ) -> None:
     """Commit one chunk whose last `failed` images have failed."""
-    span = job.manifest.chunks(job.manifest.partition(partition))[chunk]
+    span = job.chunks(job.partition(partition))[chunk]
     good = len(span) - failed
     rows = [
         ImageRow(image, image_path(image), 8, 8, 9, "0" * 64, "ok", None)
@@ -52,9 +53,9 @@ def commit(
 
 
 def seal(job: OpenJob, partition: int, seconds: float = 2.0, failed: int = 0) -> None:
-    for chunk in checkpoint.missing_chunks(job, job.manifest.partition(partition)):
+    for chunk in checkpoint.missing_chunks(job, job.partition(partition)):
         commit(job, partition, chunk.number, seconds, failed)
-    ledger.seal_partition(job, job.manifest.partition(partition))
+    ledger.seal_partition(job, job.partition(partition))
 
 
 def test_a_new_job_has_everything_before_it(job: OpenJob) -> None:
@@ -135,7 +136,7 @@ def test_a_partition_that_is_sealed_while_we_read_is_not_lost(job: OpenJob, monk
     def sealed_meanwhile(of: JobDir, partition: int, chunk: int) -> checkpoint.ChunkSummary:
         read.append(chunk)
         if len(read) == 3:
-            ledger.seal_partition(job, job.manifest.partition(0))
+            ledger.seal_partition(job, job.partition(0))
         return summary(of, partition, chunk)
 
     monkeypatch.setattr(checkpoint, "chunk_summary", sealed_meanwhile)
@@ -188,7 +189,7 @@ def test_a_seal_that_was_deleted_is_missing_again(job: OpenJob) -> None:
 def test_a_seal_of_another_model_or_partition_is_an_error(job: OpenJob) -> None:
     seal(job, 0)
     with pytest.raises(FingerprintMismatch):
-        ProgressReader(OpenJob(job.path, replace(job.manifest, model=model_spec("other")))).read()
+        ProgressReader(with_manifest(job, replace(job.manifest, model=model_spec("other")))).read()
     job.seal(0).rename(job.seal(1))
     with pytest.raises(CorruptFile, match="which is not partition 1"):
         ProgressReader(job).read()
@@ -303,9 +304,9 @@ def test_the_rate_comes_with_how_busy_the_stages_were_by_the_last_commits(job: O
 
 
 def test_between_two_partitions_the_one_just_sealed_tells_the_load(job: OpenJob) -> None:
-    for chunk in checkpoint.missing_chunks(job, job.manifest.partition(0)):
+    for chunk in checkpoint.missing_chunks(job, job.partition(0)):
         commit(job, 0, chunk.number, load=load_of(0.5))
-    ledger.seal_partition(job, job.manifest.partition(0))
+    ledger.seal_partition(job, job.partition(0))
     load = ProgressReader(job).read().load
     assert load is not None
     assert load.busy == pytest.approx(load_of(0.5).busy)

@@ -15,11 +15,12 @@ from coordinator.jobs.progress import ProgressReader
 from coordinator.jobs.reconcile import COPIES_SECONDS, GRACE_SECONDS, Reconciler
 from shared.broker.lease import COPIES, MERGE, lease_key
 from shared.errors import BrokerRefuses
-from shared.job import altered_copies, builds
-from shared.job.builds import IndexInfo
+from shared.job import altered_copies
 from shared.job.directory import JobDir
 from shared.job.identity import known_as
-from shared.job.opened import OpenJob, open_job
+from shared.job.index import builds
+from shared.job.index.builds import IndexInfo
+from shared.job.opened import OpenJob, open_job, with_manifest
 from shared.job.partition import ledger
 from shared.messages.tasks import (
     COPIES_TASK,
@@ -149,7 +150,7 @@ def reconciler(tmp_path: Path, broker: FakeBroker, clock: Clock) -> Make:
         made = make_job(tmp_path / "job", listed=100, sealed=[] if sealed is None else sealed)
         if has_copies:
             without_copies(made.job)
-        job = OpenJob(made.job.path, replace(made.job.manifest, identity=IDENTITY))
+        job = with_manifest(made.job, replace(made.job.manifest, identity=IDENTITY))
         return Reconciler(broker, broker, ProgressReader(job), clock)  # type: ignore[arg-type]
 
     return make

@@ -20,7 +20,7 @@ from shared.errors import CorruptFile, JobError, JobMismatch, SourceError
 from shared.images.paths import to_text
 from shared.job import path_list
 from shared.job.directory import JobDir
-from shared.job.opened import OpenJob, open_job
+from shared.job.opened import OpenJob, open_job, with_manifest
 from shared.job.partition import ledger
 from shared.job.partition.retry import read_retry
 from shared.processes.control import Stopped
@@ -114,7 +114,7 @@ def test_imported_vectors_are_not_tried_again(job: OpenJob) -> None:
     imported = replace(job.manifest.model, weights="none")
     assert imported.is_imported
     with pytest.raises(JobMismatch, match="imported from made up"):
-        take_back(OpenJob(job.path, replace(job.manifest, model=imported)))
+        take_back(with_manifest(job, replace(job.manifest, model=imported)))
 
 
 @contextmanager
@@ -302,7 +302,7 @@ def test_a_damaged_retry_marker_is_named_and_costs_no_more_than_its_partition(
 
 def test_what_the_source_says_of_the_images_is_kept(tmp_path: Path, photos: list[Path]) -> None:
     job = made(tmp_path / "job", photos, known={"label": "string"})
-    for partition in job.manifest.partitions:
+    for partition in job.partitions:
         paths = [to_text(str(p)) for p in photos[partition.start : partition.stop]]
         labels = pa.array([f"label {image}" for image in range(partition.start, partition.stop)])
         path_list.write_paths(job, partition, paths, known={"label": labels})

@@ -5,9 +5,9 @@ import pytest
 from coordinator.jobs.progress import ProgressReader
 from coordinator.jobs.rollback import rollback
 from shared.errors import CorruptFile, JobError, NoIndexYet
-from shared.job import builds
-from shared.job.builds import IndexInfo
-from shared.job.index_request import IndexRequest, read_index_request, write_index_request
+from shared.job.index import builds
+from shared.job.index.builds import IndexInfo
+from shared.job.index.request import IndexRequest, read_index_request, write_index_request
 from shared.settings import Settings
 from tests.support.controls import UNWATCHED
 from tests.support.make_job import MadeJob, clustered, make_job

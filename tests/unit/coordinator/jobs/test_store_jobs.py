@@ -28,10 +28,10 @@ from coordinator.local.broker import runtime_directory
 from coordinator.sources.listing import PathDigest
 from coordinator.sources.vectors.vectors import open_vectors
 from shared.errors import CorruptFile, JobBusy, ModelError, SettingsError, StoreError
-from shared.job import builds
-from shared.job.builds import IndexInfo
 from shared.job.directory import JobDir
-from shared.job.index_request import IndexRequest, write_index_request
+from shared.job.index import builds
+from shared.job.index.builds import IndexInfo
+from shared.job.index.request import IndexRequest, write_index_request
 from shared.job.local.job_files import JobFiles
 from shared.job.manifest import load_manifest, write_manifest
 from shared.job.opened import OpenJob, open_job
@@ -67,7 +67,7 @@ def whole_job(url: str, **options: Any) -> MadeJob:
     """A made job whose manifest has the digest of its path lists, as one that was made from images has."""
     made = make_job(url, **options)
     digest = PathDigest()
-    for _ in digest.feed(image_path(image) for image in range(made.job.manifest.listed)):
+    for _ in digest.feed(image_path(image) for image in range(made.job.listed)):
         pass
     source = replace(made.job.manifest.source, digest=digest.hexdigest())
     write_manifest(made.job, replace(made.job.manifest, source=source))
@@ -98,7 +98,7 @@ def test_a_job_in_a_store_has_the_files_of_one_on_a_disk(url: str, tmp_path: Pat
 
 def test_progress_is_read_from_the_store(url: str) -> None:
     made = make_job(url, sealed=(0,), listed=75)
-    chunk = made.job.manifest.chunks(made.job.manifest.partition(1))[0]
+    chunk = made.job.chunks(made.job.partition(1))[0]
     _copy_chunk(url, made.job, 1, 0)
     progress = ProgressReader(made.job).read()
     assert progress.partitions == {"sealed": 1, "started": 1, "waiting": 1}
@@ -109,7 +109,7 @@ def test_progress_is_read_from_the_store(url: str) -> None:
 def _copy_chunk(url: str, job: OpenJob, partition: int, chunk: int) -> None:
     """Commit one chunk of a partition that another job, which never sealed it, gives."""
     other = make_job(f"{url}-other", listed=75, sealed=()).job
-    wanted = other.manifest.chunks(other.manifest.partition(partition))[chunk]
+    wanted = other.chunks(other.partition(partition))[chunk]
     rows = [
         checkpoint.ImageRow(image, f"{image}.jpg", 1, 1, 1, None, "ok", None)
         for image in range(wanted.start, wanted.stop)
@@ -171,7 +171,7 @@ def test_a_job_is_made_in_a_store_once(url: str, tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"")
     job = JobDir.at(url)
     job = make_or_open(str(tmp_path), job, Settings(), lambda count: None)
-    assert job.manifest.listed == 2
+    assert job.listed == 2
     assert names(job) == {"job.json": True, "paths/paths_0000.parquet": True}
     assert make_or_open(str(tmp_path), job, Settings(), lambda count: None).manifest == job.manifest
 

@@ -200,7 +200,7 @@ def made(source: str, job: JobDir, *patterns: Any) -> OpenJob:
 def test_the_patterns_are_the_jobs(tmp_path: Path) -> None:
     source, job = folder(tmp_path / "photos", EVERY_NAME), JobDir(tmp_path / "job")
     job = made(source, job, ("*.png",), ("._a.jpg",))
-    assert (job.manifest.listed, job.manifest.source.left_out["excluded by *.png"]) == (3, 1)
+    assert (job.listed, job.manifest.source.left_out["excluded by *.png"]) == (3, 1)
     assert load_manifest(job) == job.manifest
     assert choice_of(job.manifest.source) == Choice(("*.png",), ("._a.jpg",))
     for again in ((), (("*.png",),), (("*.png",), ("._a.jpg",))):

@@ -165,7 +165,7 @@ def test_sniffing_is_the_jobs_and_is_hinted_at(tmp_path: Path) -> None:
 
     made(job, SNIFF)
     job = open_job(job)
-    assert (job.manifest.listed, choice_of(job.manifest.source)) == (5, SNIFF)
+    assert (job.listed, choice_of(job.manifest.source)) == (5, SNIFF)
     made(job, Choice())
     made(job, SNIFF)
     (tmp_path / "photos/new").write_bytes(image("PNG"))

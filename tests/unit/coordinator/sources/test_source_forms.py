@@ -31,7 +31,7 @@ def test_each_form_of_a_source_gives_the_same_embeddings(tmp_path: Path, name: s
     form: Form = FORMS[name](tmp_path)
     job = JobDir(tmp_path / "job")
     job = sealed(form.source, job)
-    assert job.manifest.listed == 12
+    assert job.listed == 12
     assert job.manifest.source.left_out == form.left_out
     assert set(job.manifest.source.known) == set(form.known)
     for number in range(3):
@@ -41,7 +41,7 @@ def test_each_form_of_a_source_gives_the_same_embeddings(tmp_path: Path, name: s
         ids = metadata["id"].to_pylist()
         for column, values in form.known.items():
             assert metadata[column].to_pylist() == [values[image] for image in ids]
-    paths = [path for partition in job.manifest.partitions for path in path_list.read_paths(job, partition)]
+    paths = [path for partition in job.partitions for path in path_list.read_paths(job, partition)]
     assert paths == [f"{tmp_path}/{'shards/' if name == 'webdataset' else ''}{suffix}" for suffix in form.suffixes]
     (failed,) = pq.read_table(job.errors(1)).to_pylist()
     assert (failed["id"], failed["status"]) == (8, "not-an-image")
@@ -100,7 +100,7 @@ def test_what_lies_in_an_archive_that_was_cut_since_is_a_failed_row_of_a_job_tha
     tar = write_tar(tmp_path / "photos.tar")
     job = JobDir(tmp_path / "job")
     job = made(str(tar), job)
-    last = path_list.read_locations(job, job.manifest.partition(2))[1].member
+    last = path_list.read_locations(job, job.partition(2))[1].member
     assert last is not None
     with open(tar, "rb+") as file:
         file.truncate(last.offset + 512 + last.size - 10)
@@ -123,7 +123,7 @@ def test_a_tar_is_scanned_once_however_many_partitions_read_from_it(
         raise AssertionError("the tar is scanned again")
 
     monkeypatch.setattr("shared.images.archives.FILES", {".tar": scan})
-    for partition in job.manifest.partitions:
+    for partition in job.partitions:
         embed(job, partition.number, embedder=AnyModel(job.manifest))
     assert job.sealed_numbers() == [0, 1, 2]
 

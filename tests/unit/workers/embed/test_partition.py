@@ -17,7 +17,7 @@ from shared.images.paths import to_text
 from shared.job import path_list
 from shared.job.directory import JobDir
 from shared.job.manifest import Chunk, Manifest, Source, write_manifest
-from shared.job.opened import OpenJob, open_job
+from shared.job.opened import OpenJob, open_job, with_manifest
 from shared.job.partition import checkpoint, ledger
 from shared.models.preprocessing import STRICT_PREPROCESSING
 from shared.processes.control import Stopped
@@ -104,7 +104,7 @@ def test_a_partition_is_embedded_and_sealed_with_a_row_for_each_image(make: Make
 
 def test_images_that_fail_become_error_rows_with_path_and_reason(make: Make, photos: list[Path]) -> None:
     job = make("job")
-    for chunk in job.manifest.chunks(job.manifest.partition(0)):
+    for chunk in job.chunks(job.partition(0)):
         stopped(job, may_commit=no_after(1))
         table, _ = checkpoint.read_chunk(job, chunk)
         for row in table.to_pylist():
@@ -236,9 +236,9 @@ def test_a_chunk_that_is_damaged_is_embedded_again(make: Make) -> None:
 def test_a_chunk_of_another_model_stops_it(make: Make) -> None:
     job = make("job")
     stopped(job, may_commit=no_after(2))
-    other = Manifest(job.manifest.source, model_spec("other", DIM, 10), job.manifest.listed, 30, 10, 10**6, 10**6)
+    other = Manifest(job.manifest.source, model_spec("other", DIM, 10), job.listed, 30, 10, 10**6, 10**6)
     with pytest.raises(FingerprintMismatch):
-        embed(OpenJob(job.path, other))
+        embed(with_manifest(job, other))
     assert job.chunk_numbers(0) == [0, 1, 2]
     assert not job.seal(0).exists()
 
@@ -296,7 +296,7 @@ def test_a_partition_that_another_worker_seals_meanwhile_is_not_embedded_again(
 
     def sealed_first(*arguments: object) -> object:
         if next(others, False):
-            ledger.seal_partition(job, job.manifest.partition(0))
+            ledger.seal_partition(job, job.partition(0))
         return read(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(checkpoint, "read_chunk", sealed_first)
@@ -435,7 +435,7 @@ def test_images_that_were_in_hand_when_a_worker_died_are_read_alone_and_nothing_
 
     monkeypatch.setattr(IsolatedReaders, "read", noted)
     embed(job)
-    paths = path_list.read_paths(job, job.manifest.partition(0))
+    paths = path_list.read_paths(job, job.partition(0))
     assert sorted(alone) == [paths[4], paths[17]]
     assert sealed_bytes(job) == expected
     assert job.attempts(0) == []
@@ -576,7 +576,7 @@ def test_a_copy_whose_original_is_lost_is_embedded_itself(
 def test_the_bytes_with_copies_are_the_same_however_it_was_interrupted(make: Make, with_copies: OpenJob) -> None:
     job = with_copies
     embed(job)
-    paths = path_list.read_paths(job, job.manifest.partition(0))
+    paths = path_list.read_paths(job, job.partition(0))
     again = make("again", [Path(path) for path in paths])
     for commits in (1, 1, 1):
         with contextlib.suppress(Stopped):
@@ -635,7 +635,7 @@ def test_a_strict_job_is_embedded_from_strictly_decoded_images(
 ) -> None:
     reduced = make("job", photos[4:14])
     model = dataclasses.replace(reduced.manifest.model, preprocessing=STRICT_PREPROCESSING)
-    job = OpenJob(reduced.path, dataclasses.replace(reduced.manifest, model=model))
+    job = with_manifest(reduced, dataclasses.replace(reduced.manifest, model=model))
     # As if a worker had come to its end over each of them.
     monkeypatch.setattr("workers.embed.attempts.Attempt.suspects", lambda self, image_id: alone)
     embed(job)

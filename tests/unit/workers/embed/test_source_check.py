@@ -176,7 +176,7 @@ def test_a_tar_that_is_damaged_where_it_lies_costs_the_damaged_image_alone(tmp_p
     path = write_tar(tmp_path / "x.tar", IMAGES)
     job = JobDir(tmp_path / "job")
     job = made(path, job)
-    member = read_locations(job, job.manifest.partition(0))[33].member
+    member = read_locations(job, job.partition(0))[33].member
     assert member is not None
     state = path.stat()
     with open(path, "rb+") as file:
@@ -410,7 +410,7 @@ def test_names_of_a_tar_are_compared_in_every_form_and_no_valid_one_is_refused(
         return
     job = JobDir(tmp_path / "job")
     job = made(path, job)
-    locations = read_locations(job, job.manifest.partition(0))
+    locations = read_locations(job, job.partition(0))
     read = [read_bytes(location.path, 10**6, location.member) for location in locations]
     assert read == list(contents)
     write_named(path, names[::-1], contents[::-1], format)
@@ -430,7 +430,7 @@ def test_a_job_of_an_earlier_version_reads_its_tar_as_before(tmp_path: Path) -> 
     old = pa.StructArray.from_arrays(kept, ["offset", "stored", "size", "method", "crc32"])
     pq.write_table(table.set_column(2, "member", old), job.paths(0))
     job.source_files.unlink()
-    locations = read_locations(job, job.manifest.partition(0))
+    locations = read_locations(job, job.partition(0))
     assert [location.member.ahead for location in locations if location.member] == [None] * 60
     assert [read_bytes(location.path, 10**6, location.member) for location in locations] == list(IMAGES.values())
 
@@ -441,7 +441,7 @@ def test_a_zip_whose_two_names_for_a_file_are_written_differently_is_read(tmp_pa
     path.write_bytes(path.read_bytes().replace(b"a_0.bmp", b"a\\0.bmp", 1).replace(b"b_1.bmp", b"\xe1_1.bmp", 1))
     job = JobDir(tmp_path / "job")
     job = made(path, job)
-    locations = read_locations(job, job.manifest.partition(0))
+    locations = read_locations(job, job.partition(0))
     assert [location.path.partition("::")[2] for location in locations] == ["a_0.bmp", "b_1.bmp"]
     read = [read_bytes(location.path, 10**6, location.member) for location in locations]
     assert read == [IMAGES["000.bmp"], IMAGES["001.bmp"]]

@@ -13,11 +13,12 @@ import pytest
 
 from shared.errors import CorruptFile, FingerprintMismatch, JobError, JobNotFound
 from shared.images.location import read_bytes
-from shared.job import altered_copies, builds, path_list
+from shared.job import altered_copies, path_list
 from shared.job.altered_copies import Copies, read_copies, usable_copies, write_copies
 from shared.job.directory import JobDir
+from shared.job.index import builds
 from shared.job.manifest import Manifest, Source, write_manifest
-from shared.job.opened import OpenJob, open_job
+from shared.job.opened import OpenJob, open_job, with_manifest
 from shared.job.partition import ledger
 from shared.models.preprocessing import STRICT_PREPROCESSING
 from shared.processes.control import Control, Stopped
@@ -339,7 +340,7 @@ def test_copies_of_a_strict_job_are_decoded_strictly(job: OpenJob, monkeypatch: 
     job.copies.unlink()
     monkeypatch.setattr("workers.evaluate.altered_copies.sealed_whole", lambda *_: sealed_whole(job))
     embed_copies(
-        OpenJob(job.path, strict),
+        with_manifest(job, strict),
         FakeEmbedder(),
         Control(yes, yes, lambda text: None),
         threads=2,

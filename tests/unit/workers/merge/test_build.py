@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from shared.errors import CorruptFile, FingerprintMismatch, JobError, SettingsError
-from shared.job import builds
 from shared.job.directory import JobDir
-from shared.job.index_request import IndexRequest, write_index_request
+from shared.job.index import builds
+from shared.job.index.request import IndexRequest, write_index_request
 from shared.job.local.job_files import JobFiles
-from shared.job.opened import OpenJob
+from shared.job.opened import with_manifest
 from shared.job.partition import ledger
 from shared.processes.control import Control, Stopped
 from shared.settings import Settings
@@ -264,7 +264,7 @@ def test_partitions_of_another_model_are_named(tmp_path: Path) -> None:
     made = make_job(tmp_path / "job")
     other = replace(made.job.manifest, model=model_spec("another-model"))
     with pytest.raises(FingerprintMismatch, match="another-model"):
-        merge(OpenJob(made.job.path, other), Settings(), UNWATCHED)
+        merge(with_manifest(made.job, other), Settings(), UNWATCHED)
 
 
 class Killed(BaseException):

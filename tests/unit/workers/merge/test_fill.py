@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shared.job import builds
+from shared.job.index import builds
 from shared.processes.control import Control, Stopped
 from tests.support.controls import UNWATCHED, yes
 from tests.support.make_job import clustered

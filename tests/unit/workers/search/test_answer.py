@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from shared.errors import ImageError, QueryError
-from shared.job.opened import OpenJob
+from shared.job.opened import with_manifest
 from shared.messages.filter import Filter
 from shared.messages.search import Query, SearchJob
 from shared.models import resolve_model
@@ -108,7 +108,7 @@ def test_a_query_image_is_decoded_in_the_way_of_its_job(
     made = make_job(tmp_path / "job", listed=30, dim=DIM, partition_size=30)
     merge(made.job, Settings(), UNWATCHED)
     spec = replace(made.job.manifest.model, preprocessing=resolve_model("efficientnet-b0", decode=how).preprocessing)
-    monkeypatch.setattr(pool, "open_job", lambda job: OpenJob(job.path, replace(made.job.manifest, model=spec)))
+    monkeypatch.setattr(pool, "open_job", lambda job: with_manifest(job, replace(made.job.manifest, model=spec)))
     seen: list[np.ndarray] = []
 
     class Seeing(FakeEmbedder):
@@ -132,7 +132,7 @@ def test_an_image_can_not_be_asked_of_vectors_that_were_imported(
     made = make_job(tmp_path / "job", listed=30, dim=DIM, partition_size=30)
     merge(made.job, Settings(), UNWATCHED)
     imported = replace(made.job.manifest, model=imported_model("theirs", DIM))
-    monkeypatch.setattr(pool, "open_job", lambda job: OpenJob(job.path, imported))
+    monkeypatch.setattr(pool, "open_job", lambda job: with_manifest(job, imported))
     own = made.embeddings[7].astype(np.float32)
     message = SearchJob("job", (Query(image=png((9, 8, 7))), Query(vector=own)), k=1)
     image, vector = Answerer(Settings()).answer(made.job, message)

@@ -22,7 +22,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> MadeJob:
 
 @pytest.fixture
 def asked(made: MadeJob) -> Filters:
-    return Filters(made.ids, [made.job.metadata(number) for number in range(made.job.manifest.partition_count)])
+    return Filters(made.ids, [made.job.metadata(number) for number in range(made.job.partition_count)])
 
 
 @pytest.mark.parametrize(

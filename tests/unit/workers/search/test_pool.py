@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from shared.errors import JobNotFound, NoIndexYet
-from shared.job import builds
 from shared.job.directory import JobDir
+from shared.job.index import builds
 from shared.settings import Settings
 from shared.storage import files
 from tests.support.controls import UNWATCHED

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 
 from shared.errors import CorruptFile, FingerprintMismatch, QueryError
-from shared.job import builds
 from shared.job.directory import JobDir
-from shared.job.index_request import IndexRequest
+from shared.job.index import builds
+from shared.job.index.request import IndexRequest
 from shared.job.local.job_files import JobFiles
 from shared.job.manifest import write_manifest
 from shared.messages.filter import Filter

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from shared.errors import CorruptFile, ModelError
-from shared.job import altered_copies, builds
+from shared.job import altered_copies
 from shared.job.altered_copies import usable_copies
+from shared.job.index import builds
 from shared.job.partition import ledger
 from shared.messages.tasks import EmbedCopies, EmbedPartition
 from shared.processes.control import Stopped

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from shared.job import builds
+from shared.job.index import builds
 from shared.messages.tasks import MergeJob
 from shared.processes.control import Stopped
 from shared.settings import Settings

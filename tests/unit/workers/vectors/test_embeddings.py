@@ -123,7 +123,7 @@ def test_images_are_found_by_row_over_all_partitions(tmp_path: Path, made: MadeJ
     assert np.array_equal(images.ids, made.ids)
     assert images.paths(np.arange(len(made.ids))[::-1]) == [image_path(image) for image in made.ids[::-1]]
     with pa.ipc.open_file(str(path)) as reader:
-        assert reader.num_record_batches == made.job.manifest.partition_count
+        assert reader.num_record_batches == made.job.partition_count
 
 
 @pytest.mark.parametrize("content", [b"", b"no Arrow at all, but longer than its magic"])

@@ -14,7 +14,7 @@ from coordinator.jobs.runs.events import Doing, Event, Finished, Said, Step
 from coordinator.jobs.runs.import_run import Asked, import_
 from shared.errors import JobMismatch
 from shared.job.directory import JobDir
-from shared.job.index_request import read_index_request
+from shared.job.index.request import read_index_request
 from shared.job.opened import OpenJob
 from shared.settings import Settings
 from tests.support.builds import build

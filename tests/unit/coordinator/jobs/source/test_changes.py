@@ -111,7 +111,7 @@ def test_images_beside_archives_are_compared_too_and_what_holds_none_did_not_com
     for name in ("1.jpg", "2.jpg", "@eaDir.jpg"):
         (folder / name).touch()
     job = make_or_open(str(folder), job, Settings(partition_size=5), lambda count: None, Choice(("2.*",)))
-    assert (job.manifest.listed, since_listed(str(folder), job)) == (14, [])
+    assert (job.listed, since_listed(str(folder), job)) == (14, [])
     for name in ("1.jpg", "a.tar"):
         (folder / name).unlink()
     for name in ("3.jpg", "4.jpg", "1.json"):

@@ -45,7 +45,7 @@ def embedded_now(job: JobDir) -> int:
     """Embed and seal what is not sealed; how many images went through the model."""
     job = open_job(job)
     model = AnyModel(job.manifest)
-    for partition in job.manifest.partitions:
+    for partition in job.partitions:
         embed(job, partition.number, embedder=model)
     return sum(model.batches)
 
@@ -74,7 +74,7 @@ def test_each_form_of_a_source_is_found_where_it_moved_to_or_refused_in_a_senten
     form = FORMS[name](tmp_path / "old")
     job = sealed(form.source, job)
     before = state(job)
-    listed = [path for partition in job.manifest.partitions for path in path_list.read_paths(job, partition)]
+    listed = [path for partition in job.partitions for path in path_list.read_paths(job, partition)]
     (tmp_path / "old").rename(tmp_path / "new place")
     source = form.source.replace(str(tmp_path / "old"), str(tmp_path / "new place"))
     if job.manifest.source.kind == "list":
@@ -87,7 +87,7 @@ def test_each_form_of_a_source_is_found_where_it_moved_to_or_refused_in_a_senten
     assert made(source, job).manifest == job.manifest
     assert embedded_now(job) == 0
     assert state(job) == before
-    places = [place for partition in job.manifest.partitions for place in path_list.read_locations(job, partition)]
+    places = [place for partition in job.partitions for place in path_list.read_locations(job, partition)]
     assert [place.path for place in places] == listed
     for place, image in zip(places, NAMES, strict=True):
         assert place.place == place.path.replace(f"{tmp_path}/old", f"{tmp_path}/new place")
@@ -107,7 +107,7 @@ def test_odd_names_of_folders_and_files_are_found_where_they_moved_to(tmp_path: 
     old.rename(new)
     assert moved(typed.format(new), job)
     assert made(typed.format(new), job).manifest == job.manifest
-    places = [place for partition in job.manifest.partitions for place in path_list.read_locations(job, partition)]
+    places = [place for partition in job.partitions for place in path_list.read_locations(job, partition)]
     there = {to_text(str(path)) for path in new.rglob("*") if path.is_file()}
     assert len(places) == 13
     assert {place.place for place in places} == there
@@ -263,7 +263,7 @@ def test_a_shard_of_another_name_is_found_by_its_size_and_digest(tmp_path: Path)
     shards.rename(tmp_path / "new")
     (tmp_path / "new" / "1.zip").rename(tmp_path / "new" / "second.zip")
     assert moved(tmp_path / "new", job)
-    places = [one for partition in job.manifest.partitions for one in path_list.read_locations(job, partition)]
+    places = [one for partition in job.partitions for one in path_list.read_locations(job, partition)]
     assert [read_bytes(one.place, 10**6, one.member) for one in places] == [CONTENTS[name] for name in NAMES]
     assert places[-1].place == f"{tmp_path}/new/second.zip::{NAMES[-1]}"
 
@@ -311,7 +311,7 @@ def test_a_job_under_way_goes_on_at_the_new_place(tmp_path: Path) -> None:
         embed(job, 1, embedder=AnyModel(job.manifest))
     assert moved(tmp_path / "new", job)
     embedded_now(job)
-    for number in range(job.manifest.partition_count):
+    for number in range(job.partition_count):
         assert [path.read_bytes() for path in job.sealed_files(number)] == [
             path.read_bytes() for path in whole.sealed_files(number)
         ]

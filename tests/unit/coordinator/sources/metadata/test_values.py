@@ -28,7 +28,7 @@ def known_of(source: Path, job: Path, partition_size: int) -> tuple[dict[str, st
     """The types and values of the known columns of a job, as the seals get them."""
     directory = JobDir(job)
     opened = make_or_open(str(source), directory, Settings(partition_size=partition_size), lambda count: None)
-    tables = [path_list.read_known(opened, partition) for partition in opened.manifest.partitions]
+    tables = [path_list.read_known(opened, partition) for partition in opened.partitions]
     return dict(opened.manifest.source.known), pa.concat_tables(tables).to_pydict()
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from shared.errors import CorruptFile, SettingsError
-from shared.job.builds import IndexInfo
 from shared.job.directory import JobDir
+from shared.job.index.builds import IndexInfo
 from shared.job.local.job_files import DiskFiles, Entry, JobFiles, StoreFiles
 from shared.settings import Settings
 from shared.storage import files

@@ -20,7 +20,7 @@ from shared.errors import CorruptFile, FingerprintMismatch
 from shared.job import path_list
 from shared.job.directory import JobDir
 from shared.job.manifest import Chunk, Partition
-from shared.job.opened import OpenJob
+from shared.job.opened import OpenJob, with_manifest
 from shared.job.partition import checkpoint, ledger
 from shared.job.partition.checkpoint import ImageRow
 from shared.storage import files
@@ -74,16 +74,16 @@ def test_paths_come_back_whatever_is_in_them(tmp_path_factory: pytest.TempPathFa
 def test_a_path_list_of_another_partition_is_refused(job: OpenJob) -> None:
     shutil.copy(job.paths(1), job.paths(0))
     with pytest.raises(CorruptFile, match=r"paths_0000\.parquet does not hold the ids 0 to 24 in order"):
-        path_list.read_paths(job, job.manifest.partition(0))
+        path_list.read_paths(job, job.partition(0))
 
 
 def test_a_path_list_that_is_gone_or_damaged_is_named(job: OpenJob) -> None:
     job.paths(0).unlink()
     with pytest.raises(CorruptFile, match=r"paths_0000\.parquet can't be read .*restore it"):
-        path_list.read_paths(job, job.manifest.partition(0))
+        path_list.read_paths(job, job.partition(0))
     flip(job.paths(1), page_ends(job.paths(1))[1])
     with pytest.raises(CorruptFile, match=r"paths_0001\.parquet can't be read .*restore it"):
-        path_list.read_paths(job, job.manifest.partition(1))
+        path_list.read_paths(job, job.partition(1))
 
 
 # Chunks.
@@ -91,7 +91,7 @@ def test_a_path_list_that_is_gone_or_damaged_is_named(job: OpenJob) -> None:
 
 @pytest.mark.parametrize("failed", [(), (0,), (3, 4, 9), tuple(range(10))])
 def test_a_chunk_comes_back_as_it_was_committed(job: OpenJob, failed: tuple[int, ...]) -> None:
-    chunk = job.manifest.chunks(job.manifest.partition(0))[0]
+    chunk = job.chunks(job.partition(0))[0]
     commit(job, chunk, failed)
     table, embeddings = checkpoint.read_chunk(job, chunk)
     assert embeddings.dtype == np.float16
@@ -108,28 +108,28 @@ def test_a_chunk_comes_back_as_it_was_committed(job: OpenJob, failed: tuple[int,
 
 def test_a_committed_chunk_is_one_file_and_no_longer_missing(job: OpenJob) -> None:
     before = files_of(job)
-    chunks = job.manifest.chunks(job.manifest.partition(0))
-    assert checkpoint.missing_chunks(job, job.manifest.partition(0)) == chunks
+    chunks = job.chunks(job.partition(0))
+    assert checkpoint.missing_chunks(job, job.partition(0)) == chunks
     commit(job, chunks[1])
-    assert checkpoint.missing_chunks(job, job.manifest.partition(0)) == [chunks[0], chunks[2]]
+    assert checkpoint.missing_chunks(job, job.partition(0)) == [chunks[0], chunks[2]]
     assert sorted({*files_of(job)} - {*before}) == ["chunks/0000/0001.parquet"]
     checkpoint.uncommit_chunk(job, chunks[1])
     checkpoint.uncommit_chunk(job, chunks[1])
-    assert checkpoint.missing_chunks(job, job.manifest.partition(0)) == chunks
+    assert checkpoint.missing_chunks(job, job.partition(0)) == chunks
 
 
 def test_a_chunk_that_a_lagging_listing_does_not_show_is_not_missing(
     job: OpenJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chunks = job.manifest.chunks(job.manifest.partition(0))
+    chunks = job.chunks(job.partition(0))
     for chunk in chunks[:2]:
         commit(job, chunk)
     monkeypatch.setattr(JobDir, "chunk_numbers", lambda job, partition: [])
-    assert checkpoint.missing_chunks(job, job.manifest.partition(0)) == chunks[2:]
+    assert checkpoint.missing_chunks(job, job.partition(0)) == chunks[2:]
 
 
 def test_the_first_of_two_commits_of_a_chunk_stays(job: OpenJob) -> None:
-    chunk = job.manifest.chunks(job.manifest.partition(0))[0]
+    chunk = job.chunks(job.partition(0))[0]
     commit(job, chunk, seed=1)
     first = job.chunk(0, 0).read_bytes()
     commit(job, chunk, failed=(2,), seed=2)
@@ -138,7 +138,7 @@ def test_the_first_of_two_commits_of_a_chunk_stays(job: OpenJob) -> None:
 
 
 def test_of_two_commits_at_once_one_whole_chunk_remains(job: OpenJob, monkeypatch: pytest.MonkeyPatch) -> None:
-    chunk = job.manifest.chunks(job.manifest.partition(0))[0]
+    chunk = job.chunks(job.partition(0))[0]
     both_written, link = threading.Barrier(2, timeout=60), os.link
 
     def link_together(*args: Any) -> None:
@@ -176,7 +176,7 @@ def test_what_can_not_be_a_chunk_is_not_committed(
     job: OpenJob, rows: list[ImageRow], embeddings: np.ndarray, sentence: str
 ) -> None:
     with pytest.raises(ValueError, match=sentence):
-        checkpoint.commit_chunk(job, job.manifest.chunks(job.manifest.partition(0))[0], rows, embeddings, 1.0)
+        checkpoint.commit_chunk(job, job.chunks(job.partition(0))[0], rows, embeddings, 1.0)
     assert job.chunk_numbers(0) == []
 
 
@@ -194,7 +194,7 @@ def page_ends(path: Path) -> list[int]:
 
 
 def test_a_flipped_bit_anywhere_in_a_chunk_is_caught_or_changes_nothing(job: OpenJob) -> None:
-    chunk = job.manifest.chunks(job.manifest.partition(0))[0]
+    chunk = job.chunks(job.partition(0))[0]
     commit(job, chunk, failed=(4,))
     path = job.chunk(0, 0)
     whole = path.read_bytes()
@@ -216,7 +216,7 @@ def test_a_flipped_bit_anywhere_in_a_chunk_is_caught_or_changes_nothing(job: Ope
 
 
 def test_a_flipped_bit_in_any_page_is_caught(job: OpenJob) -> None:
-    chunk = job.manifest.chunks(job.manifest.partition(0))[0]
+    chunk = job.chunks(job.partition(0))[0]
     commit(job, chunk)
     path = job.chunk(0, 0)
     whole = path.read_bytes()
@@ -228,7 +228,7 @@ def test_a_flipped_bit_in_any_page_is_caught(job: OpenJob) -> None:
 
 
 def test_a_chunk_cut_short_is_caught_at_every_length(job: OpenJob) -> None:
-    chunk = job.manifest.chunks(job.manifest.partition(0))[0]
+    chunk = job.chunks(job.partition(0))[0]
     commit(job, chunk)
     path = job.chunk(0, 0)
     whole = path.read_bytes()
@@ -239,7 +239,7 @@ def test_a_chunk_cut_short_is_caught_at_every_length(job: OpenJob) -> None:
 
 
 def test_a_chunk_in_the_place_of_another_is_caught(job: OpenJob) -> None:
-    first, second, _ = job.manifest.chunks(job.manifest.partition(0))
+    first, second, _ = job.chunks(job.partition(0))
     commit(job, first)
     shutil.copy(job.chunk(0, 0), job.chunk(0, 1))
     with pytest.raises(CorruptFile, match="expected the ids 10 to 19"):
@@ -248,13 +248,13 @@ def test_a_chunk_in_the_place_of_another_is_caught(job: OpenJob) -> None:
 
 def test_a_chunk_that_is_not_there_is_named(job: OpenJob) -> None:
     with pytest.raises(CorruptFile, match=r"chunks/0000/0000\.parquet can't be read"):
-        checkpoint.read_chunk(job, job.manifest.chunks(job.manifest.partition(0))[0])
+        checkpoint.read_chunk(job, job.chunks(job.partition(0))[0])
 
 
 def test_a_chunk_of_another_model_names_both(job: OpenJob) -> None:
-    chunk = job.manifest.chunks(job.manifest.partition(0))[0]
+    chunk = job.chunks(job.partition(0))[0]
     other = replace(job.manifest, model=model_spec("other"))
-    commit(OpenJob(job.path, other), chunk)
+    commit(with_manifest(job, other), chunk)
     with pytest.raises(FingerprintMismatch) as refused:
         checkpoint.read_chunk(job, chunk)
     assert other.model.fingerprint in str(refused.value)
@@ -269,7 +269,7 @@ def test_a_parquet_file_that_is_no_chunk_is_no_chunk(job: OpenJob) -> None:
 
 
 def test_a_disk_that_does_not_answer_is_no_damaged_chunk(job: OpenJob, monkeypatch: pytest.MonkeyPatch) -> None:
-    chunk = job.manifest.chunks(job.manifest.partition(0))[0]
+    chunk = job.chunks(job.partition(0))[0]
     commit(job, chunk)
 
     def fail(*_: Any, **__: Any) -> None:
@@ -286,13 +286,13 @@ def test_a_disk_that_does_not_answer_is_no_damaged_chunk(job: OpenJob, monkeypat
 
 
 def embed(job: OpenJob, number: int, failed: tuple[int, ...] = ()) -> None:
-    for chunk in checkpoint.missing_chunks(job, job.manifest.partition(number)):
+    for chunk in checkpoint.missing_chunks(job, job.partition(number)):
         commit(job, chunk, failed)
 
 
 def seal(job: OpenJob, number: int, failed: tuple[int, ...] = ()) -> ledger.Seal:
     embed(job, number, failed)
-    return ledger.seal_partition(job, job.manifest.partition(number))
+    return ledger.seal_partition(job, job.partition(number))
 
 
 def test_a_seal_says_what_was_sealed_and_the_chunks_go(job: OpenJob) -> None:
@@ -316,7 +316,7 @@ def test_a_partition_that_lacks_chunks_is_not_sealed(job: OpenJob) -> None:
     for number in (0, 2):
         job.chunk(0, number).unlink()
     with pytest.raises(CorruptFile, match=r"lacks the chunks \[0, 2\]"):
-        ledger.seal_partition(job, job.manifest.partition(0))
+        ledger.seal_partition(job, job.partition(0))
     assert not ledger.is_sealed(job, 0)
     assert job.chunk_numbers(0) == [1]
 
@@ -325,27 +325,27 @@ def test_a_partition_with_a_damaged_chunk_is_not_sealed(job: OpenJob) -> None:
     embed(job, 0)
     flip(job.chunk(0, 1), page_ends(job.chunk(0, 1))[-1])
     with pytest.raises(CorruptFile, match=r"0001\.parquet"):
-        ledger.seal_partition(job, job.manifest.partition(0))
+        ledger.seal_partition(job, job.partition(0))
     assert not ledger.is_sealed(job, 0)
     assert job.chunk_numbers(0) == [0, 1, 2]
     assert not any(path.exists() for path in job.sealed_files(0))
 
 
 def test_a_partition_with_a_chunk_of_another_model_is_not_sealed(job: OpenJob) -> None:
-    other = OpenJob(job.path, replace(job.manifest, model=model_spec("other")))
-    commit(other, job.manifest.chunks(job.manifest.partition(0))[1])
+    other = with_manifest(job, replace(job.manifest, model=model_spec("other")))
+    commit(other, job.chunks(job.partition(0))[1])
     embed(job, 0)
     with pytest.raises(FingerprintMismatch):
-        ledger.seal_partition(job, job.manifest.partition(0))
+        ledger.seal_partition(job, job.partition(0))
     assert not ledger.is_sealed(job, 0)
 
 
 def test_what_is_sealed_stays_whoever_seals_again(job: OpenJob) -> None:
     marker = seal(job, 0)
     before = sealed_bytes(job, 0)
-    for chunk in job.manifest.chunks(job.manifest.partition(0)):
+    for chunk in job.chunks(job.partition(0)):
         commit(job, chunk, seed=7)  # A worker that woke up late, on another processor.
-    assert ledger.seal_partition(job, job.manifest.partition(0)) == marker
+    assert ledger.seal_partition(job, job.partition(0)) == marker
     assert sealed_bytes(job, 0) == before
     assert not job.chunk_dir(0).exists()
 
@@ -354,10 +354,10 @@ def test_the_sealed_bytes_depend_on_the_chunks_alone(tmp_path: Path) -> None:
     contents = []
     for name, order in (("a", [0, 1, 2]), ("b", [2, 0, 1])):
         empty = make_job(tmp_path / name, listed=25, sealed=())
-        chunks = empty.job.manifest.chunks(empty.job.manifest.partition(0))
+        chunks = empty.job.chunks(empty.job.partition(0))
         for number in order:
             commit(empty.job, chunks[number], failed=(3,))
-        ledger.seal_partition(empty.job, empty.job.manifest.partition(0))
+        ledger.seal_partition(empty.job, empty.job.partition(0))
         contents.append(sealed_bytes(empty.job, 0))
     assert contents[0] == contents[1]
 
@@ -374,7 +374,7 @@ def test_a_seal_of_another_model_names_both(job: OpenJob) -> None:
     seal(job, 0)
     other = replace(job.manifest, model=model_spec("other"))
     with pytest.raises(FingerprintMismatch) as refused:
-        list(ledger.sealed(OpenJob(job.path, other)))
+        list(ledger.sealed(with_manifest(job, other)))
     assert other.model.fingerprint in str(refused.value)
     assert job.manifest.model.fingerprint in str(refused.value)
 
@@ -441,7 +441,7 @@ def test_a_job_may_lie_under_directories_that_look_like_partitioning(tmp_path: P
     made = make_job(tmp_path / "id=5" / "status=bad" / "job", listed=25, failed={4})
     (marker,) = ledger.sealed(made.job)
     assert ledger.check_ids(made.job, marker).tolist() == made.ids.tolist()
-    assert len(path_list.read_paths(made.job, made.job.manifest.partition(0))) == 25
+    assert len(path_list.read_paths(made.job, made.job.partition(0))) == 25
 
 
 # Crashes. Every call that touches the disk fails once, before or after it has done its work.
@@ -504,7 +504,7 @@ def test_whatever_fails_during_a_commit_the_chunk_is_whole_or_absent(
     for fatal in range(1, 100):
         made = make_job(tmp_path / str(fatal), listed=10, sealed=())
         job = made.job
-        (chunk,) = job.manifest.chunks(job.manifest.partition(0))
+        (chunk,) = job.chunks(job.partition(0))
         with disk(fatal, error, after=after) as watching, suppress(OSError, Crash):
             commit(job, chunk, failed=(2,))
         outcomes.add(tuple(job.chunk_numbers(0)))
@@ -527,11 +527,11 @@ def test_whatever_fails_during_a_seal_the_partition_is_sealed_whole_or_not_seale
     undisturbed = make_job(tmp_path / "undisturbed", listed=15, sealed=())
     embed(undisturbed.job, 0, failed=(2, 11))
     chunks = shutil.copytree(undisturbed.job.chunk_dir(0), tmp_path / "chunks")
-    ledger.seal_partition(undisturbed.job, undisturbed.job.manifest.partition(0))
+    ledger.seal_partition(undisturbed.job, undisturbed.job.partition(0))
     expected, outcomes = sealed_bytes(undisturbed.job, 0), set()
     for fatal in range(1, 100):
         made = make_job(tmp_path / str(fatal), listed=15, sealed=())
-        job, partition = made.job, made.job.manifest.partition(0)
+        job, partition = made.job, made.job.partition(0)
         shutil.copytree(chunks, job.chunk_dir(0))
         with disk(fatal, error, after=after) as watching, suppress(OSError, Crash):
             ledger.seal_partition(job, partition)
@@ -565,11 +565,11 @@ def rows_of(start: int, stop: int, failed: tuple[int, ...] = ()) -> tuple[pa.Tab
 
 
 def test_rows_are_sealed_as_chunks_are(job: OpenJob, tmp_path: Path) -> None:
-    partition = job.manifest.partition(0)
-    spans = [(chunk.start, chunk.stop) for chunk in job.manifest.chunks(partition)]
+    partition = job.partition(0)
+    spans = [(chunk.start, chunk.stop) for chunk in job.chunks(partition)]
     seal = ledger.seal_rows(job, partition, (rows_of(*span) for span in spans))
     other = make_job(tmp_path / "other", listed=40, sealed=())
-    for chunk in job.manifest.chunks(partition):
+    for chunk in job.chunks(partition):
         rows = [row(image) for image in range(chunk.start, chunk.stop)]
         checkpoint.commit_chunk(other.job, chunk, rows, vectors(len(chunk), seed=chunk.start), seconds=1.0)
     by_chunks = ledger.seal_partition(other.job, partition)
@@ -583,7 +583,7 @@ def test_rows_that_failed_shorten_the_embeddings_and_their_checksum_is_that_of_t
     job: OpenJob,
 ) -> None:
     blocks = [rows_of(25, 30, (25, 28)), rows_of(30, 31, (30,)), rows_of(31, 40)]
-    seal = ledger.seal_rows(job, job.manifest.partition(1), iter(blocks))
+    seal = ledger.seal_rows(job, job.partition(1), iter(blocks))
     assert (seal.embedded, seal.failed) == (12, 3)
     assert ledger.check_ids(job, seal).tolist() == [26, 27, 29, *range(31, 40)]
     stored = np.load(job.img_emb(1))
@@ -594,13 +594,13 @@ def test_rows_that_failed_shorten_the_embeddings_and_their_checksum_is_that_of_t
 
 
 def test_a_partition_that_is_sealed_is_not_read_again(job: OpenJob) -> None:
-    seal = ledger.seal_rows(job, job.manifest.partition(1), [rows_of(25, 40)])
+    seal = ledger.seal_rows(job, job.partition(1), [rows_of(25, 40)])
 
     def unread() -> Iterator[Any]:
         raise AssertionError
         yield
 
-    assert ledger.seal_rows(job, job.manifest.partition(1), unread()) == seal
+    assert ledger.seal_rows(job, job.partition(1), unread()) == seal
 
 
 @pytest.mark.parametrize(
@@ -617,5 +617,5 @@ def test_a_partition_that_is_sealed_is_not_read_again(job: OpenJob) -> None:
 def test_rows_that_are_no_partition_leave_nothing(job: OpenJob, blocks: list[Any], sentence: str) -> None:
     before = files_of(job)
     with pytest.raises(ValueError, match=sentence):
-        ledger.seal_rows(job, job.manifest.partition(1), iter(blocks))
+        ledger.seal_rows(job, job.partition(1), iter(blocks))
     assert files_of(job) == before

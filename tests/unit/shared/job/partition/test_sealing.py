@@ -37,7 +37,7 @@ def test_the_header_is_the_one_that_numpy_writes(rows: int, dim: int) -> None:
 def test_sealed_embeddings_are_the_file_that_numpy_would_save(tmp_path: Path) -> None:
     made = make_job(tmp_path / "job", failed={3, 27})
     for number in range(3):
-        partition = made.job.manifest.partition(number)
+        partition = made.job.partition(number)
         inside = (made.ids >= partition.start) & (made.ids < partition.stop)
         path = made.job.img_emb(number)
         assert path.read_bytes() == saved(made.embeddings[inside])

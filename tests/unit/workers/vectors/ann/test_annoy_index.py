@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from shared.errors import CorruptFile, SettingsError
-from shared.job.index_request import IndexRequest
+from shared.job.index.request import IndexRequest
 from tests.support.make_job import clustered
 from workers.vectors.ann import annoy_index, faiss_index, training
 from workers.vectors.ann.plan import choose_index

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from shared.errors import CorruptFile, SettingsError
-from shared.job.index_request import IndexRequest
+from shared.job.index.request import IndexRequest
 from tests.support.make_job import clustered
 from workers.vectors.ann import faiss_index, training
 from workers.vectors.ann.faiss_index import IndexPlan, choose_index, plan_for, plan_from_factory

@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.errors import SettingsError
-from shared.job.index_request import FAMILIES, IndexRequest
+from shared.job.index.request import FAMILIES, IndexRequest
 from workers.vectors.ann.plan import choose_index
 
 

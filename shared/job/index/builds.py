@@ -12,7 +12,7 @@ from typing import Any
 from shared.errors import CorruptFile, JobMismatch, NoIndexYet
 from shared.errors.remedy import Remedy
 from shared.job.directory import JobDir
-from shared.job.index_request import IndexRequest
+from shared.job.index.request import IndexRequest
 from shared.job.manifest import maker_of
 from shared.job.partition.ledger import Seal
 from shared.processes.failpoints import failpoint
@@ -128,10 +128,28 @@ def ledger_digest(seals: Iterable[Seal]) -> str:
     """Hex SHA-256 that says which embeddings an index covers: partitions, counts and file checksums, in order."""
     digest = hashlib.sha256()
     for seal in seals:
-        number = seal.partition
-        sums = [seal.files[str(path)]["sha256"] for path in (_INSIDE.img_emb(number), _INSIDE.metadata(number))]
-        digest.update(f"{number} {seal.start} {seal.stop} {seal.embedded} {' '.join(sums)}\n".encode())
+        digest.update(_in_digest(seal))
     return digest.hexdigest()
+
+
+def _in_digest(seal: Seal) -> bytes:
+    number = seal.partition
+    sums = [seal.files[str(path)]["sha256"] for path in (_INSIDE.img_emb(number), _INSIDE.metadata(number))]
+    return f"{number} {seal.start} {seal.stop} {seal.embedded} {' '.join(sums)}\n".encode()
+
+
+def covered(info: IndexInfo, seals: Sequence[Seal], least: int) -> Sequence[Seal] | None:
+    """Those of `seals` whose embeddings a build covers, None where it was not built from these.
+
+    A build covers the first partitions: at least the `least` that the job was made with, and those that were added
+    before it was built.
+    """
+    digest = hashlib.sha256()
+    for count, seal in enumerate(seals, start=1):
+        digest.update(_in_digest(seal))
+        if count >= least and digest.hexdigest() == info.ledger_digest:
+            return seals[:count]
+    return None
 
 
 def next_build_name(job: JobDir, digest: str, above: int = 0) -> str:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from shared.errors import CorruptFile, JobMismatch
-from shared.job import builds
-from shared.job.builds import IndexInfo
 from shared.job.directory import JobDir
+from shared.job.index import builds
+from shared.job.index.builds import IndexInfo
 from shared.job.partition import ledger
 from shared.job.partition.ledger import Seal
 from shared.storage import files

@@ -5,7 +5,7 @@ import pytest
 from coordinator.jobs.index_request import Typed
 from shared.errors import CorruptFile, SettingsError, UsageError
 from shared.job.directory import JobDir
-from shared.job.index_request import IndexRequest, read_index_request, write_index_request
+from shared.job.index.request import IndexRequest, read_index_request, write_index_request
 from shared.settings import Settings
 
 

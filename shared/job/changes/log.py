@@ -1,0 +1,146 @@
+"""The log of changes: one numbered file for each, written once, and the ids that a change removes beside it."""
+
+import hashlib
+import io
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.errors import CorruptFile, JobBusy, JobMismatch
+from shared.errors.remedy import Remedy
+from shared.job.directory import JobDir
+from shared.job.manifest import CHANGED_FORMAT, Manifest, Partition
+from shared.processes.failpoints import failpoint
+from shared.storage import files
+
+FORMAT: Final = 1
+Ids = npt.NDArray[np.int64]
+_NONE: Final[Ids] = np.empty(0, np.int64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Change:
+    """One change: what it is called, the partitions that it adds, and the images that it removes.
+
+    `removed` is int64 [n], ascending; `reasons` counts why they were removed. `at` is seconds since the epoch.
+    """
+
+    number: int
+    action: str
+    partitions: Sequence[Partition] = ()
+    removed: Ids = field(default_factory=lambda: _NONE)
+    reasons: dict[str, int] = field(default_factory=dict)
+    at: float = 0.0
+    made_by: str = ""
+
+
+def write_change(job: JobDir, manifest: Manifest, change: Change) -> None:
+    """Append a change to the log of a job of `manifest`: with its JSON file it has happened.
+
+    Raises JobBusy where another change of its number is there already: two changed the job at once, and this one was
+    made for a job that is another one now.
+    """
+    _mark_changed(job, manifest)
+    failpoint("write_change")
+    table: dict[str, Any] = {
+        "format": FORMAT,
+        "number": change.number,
+        "action": change.action,
+        "partitions": [[one.number, one.start, one.stop] for one in change.partitions],
+        "removed": None,
+        "reasons": change.reasons,
+        "at": change.at or time.time(),
+        "made_by": f"lookalike {version('lookalike')}",
+    }
+    if len(change.removed):
+        data = _npy(change.removed)
+        digest = hashlib.sha256(data).hexdigest()
+        files.write_bytes(job.removed(change.number, digest), data)
+        table["removed"] = {"count": len(change.removed), "sha256": digest}
+    data = (json.dumps(table, indent=2) + "\n").encode()
+    files.write_bytes(job.change(change.number), data, keep_first=True)
+    if files.read_marker(job.change(change.number)) != data:
+        raise JobBusy(
+            f"Another process changed {job.path} at the same time, as its change {change.number}: nothing of this one "
+            "was done. Run the command again."
+        )
+
+
+def read_change(job: JobDir, number: int) -> Change:
+    """A change of the log. Raises CorruptFile when it is not what was written, JobMismatch for a newer format."""
+    path = job.change(number)
+    try:
+        table = json.loads(files.read_marker(path))
+        if table["format"] != FORMAT:
+            raise JobMismatch(
+                f"{path} has format {table['format']}, and this version of lookalike reads format {FORMAT}: use the "
+                "version that made the change."
+            )
+        if table["number"] != number:
+            raise ValueError(f"it is the change {table['number']}")
+        return Change(
+            number=number,
+            action=str(table["action"]),
+            partitions=tuple(Partition(*(int(value) for value in one)) for one in table["partitions"]),
+            removed=_NONE if table["removed"] is None else _read_removed(job, number, table["removed"]),
+            reasons={str(reason): int(count) for reason, count in table["reasons"].items()},
+            at=float(table["at"]),
+            made_by=str(table["made_by"]),
+        )
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(job, f"{path} can't be read ({error!r:.200})") from None
+
+
+def _mark_changed(job: JobDir, manifest: Manifest) -> None:
+    """Give job.json the format of a job that changes, before its first change; it stays as it is otherwise.
+
+    The identity is written into it where it was taken from its bytes until now.
+    """
+    table = json.loads(files.read_marker(job.spec))
+    if table["format"] != CHANGED_FORMAT:
+        failpoint("write_manifest")
+        table |= {"format": CHANGED_FORMAT, "identity": manifest.identity}
+        files.write_bytes(job.spec, (json.dumps(table, indent=2) + "\n").encode())
+
+
+def _npy(ids: Ids) -> bytes:
+    file = io.BytesIO()
+    np.lib.format.write_array(file, np.ascontiguousarray(ids, np.int64), allow_pickle=False)
+    return file.getvalue()
+
+
+def _read_removed(job: JobDir, number: int, entry: dict[str, Any]) -> Ids:
+    path = job.removed(number, str(entry["sha256"]))
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != entry["sha256"]:
+        raise _damaged(job, f"{path} has another checksum than its change says")
+    ids: Ids = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+    if ids.dtype != np.int64 or ids.shape != (entry["count"],) or not np.all(np.diff(ids) > 0):
+        raise _damaged(job, f"{path} does not hold {entry['count']} ids in ascending order")
+    return ids
+
+
+def _damaged(job: JobDir, what: str) -> CorruptFile:
+    return CorruptFile(
+        f"{what}, and without each of its changes it is not known what the job holds: restore it from a copy",
+        remedy=Remedy("verify", str(job.path), "{} names every file that is damaged"),
+    )
+
+
+def read_changes(job: JobDir) -> list[Change]:
+    """All changes of a job, in order; none of a job that was never changed.
+
+    Raises CorruptFile when one is missing or damaged, JobMismatch when a newer version made one.
+    """
+    numbers = job.change_numbers()
+    # The numbers have no gaps; a mount's listing may lag behind, so what it does not show is asked for by name.
+    last = numbers[-1] if numbers else 0
+    while job.change(last + 1).is_file():
+        last += 1
+    return [read_change(job, number) for number in range(1, last + 1)]

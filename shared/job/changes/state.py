@@ -1,0 +1,73 @@
+"""The state of a job: what its manifest listed, and what its changes added and removed since."""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from shared.errors import CorruptFile
+from shared.job.changes.log import Change, Ids
+from shared.job.directory import JobDir
+from shared.job.manifest import Manifest, Partition
+
+_NONE: Final[Ids] = np.empty(0, np.int64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class State:
+    """What a job holds after its change `number`, 0 for one that was never changed.
+
+    `partitions` are those of the manifest and then those that changes added; the ids go on from one to the next.
+    `removed` is int64 [n], ascending: the images that no answer names any more.
+    """
+
+    number: int
+    partitions: Sequence[Partition]
+    removed: Ids
+
+    @property
+    def listed(self) -> int:
+        """How many images were listed, those that were removed since among them: no id is given twice."""
+        return self.partitions[-1].stop
+
+    def partition_of(self, image_id: int) -> Partition:
+        """The partition of an image id; raises IndexError for one that was never given."""
+        if not 0 <= image_id < self.listed:
+            raise IndexError(f"The job has the image ids 0 to {self.listed - 1}, not {image_id}.")
+        return self.partitions[bisect_right(self.partitions, image_id, key=lambda one: one.start) - 1]
+
+    def lacks(self, ids: Ids) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+        """Which of `ids`, int64 [n], were removed: bool [n]."""
+        return np.isin(ids, self.removed)
+
+
+def state_of(job: JobDir, manifest: Manifest, changes: Sequence[Change]) -> State:
+    """What `changes`, all of them in order, made of the job of `manifest`.
+
+    Raises CorruptFile when they don't fit each other: a partition that does not begin where the one before it ends, or
+    an id that is removed twice, or was never given.
+    """
+    partitions = list(manifest.partitions)
+    removed = _NONE
+    for change in changes:
+        for partition in change.partitions:
+            last = partitions[-1]
+            if (partition.number, partition.start) != (last.number + 1, last.stop) or partition.stop <= last.stop:
+                raise _misfit(job, change, f"it adds {partition} behind {last}")
+            partitions.append(partition)
+        if len(change.removed):
+            if change.removed[0] < 0 or change.removed[-1] >= partitions[-1].stop:
+                raise _misfit(job, change, f"it removes an id beyond the {partitions[-1].stop:,} that were given")
+            both = np.union1d(removed, change.removed)
+            if len(both) != len(removed) + len(change.removed):
+                raise _misfit(job, change, "it removes an id that was removed before")
+            removed = both
+    return State(len(changes), tuple(partitions), removed)
+
+
+def _misfit(job: JobDir, change: Change, what: str) -> CorruptFile:
+    return CorruptFile(
+        f"{job.change(change.number)} does not fit what the job held before ({what}): restore it from a copy."
+    )

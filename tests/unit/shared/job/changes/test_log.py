@@ -1,0 +1,125 @@
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from shared.errors import CorruptFile, JobBusy, JobMismatch
+from shared.job.changes.log import Change, read_changes, write_change
+from shared.job.identity import identity_of_bytes
+from shared.job.manifest import Partition, load_manifest
+from shared.job.opened import OpenJob, open_job
+from shared.storage import files
+from tests.support.make_job import make_job
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> OpenJob:
+    """A job of 60 images in partitions of 25."""
+    return make_job(tmp_path / "job").job
+
+
+def removal(number: int, *ids: int) -> Change:
+    return Change(number, "delete", removed=np.array(ids, np.int64), reasons={"asked for": len(ids)})
+
+
+def test_a_change_is_read_as_it_was_written(job: OpenJob) -> None:
+    write_change(job, job.manifest, removal(1, 3, 7))
+    write_change(job, job.manifest, Change(2, "refresh", (Partition(3, 60, 65), Partition(4, 65, 66))))
+    first, second = read_changes(job)
+    assert (first.number, first.action, first.removed.tolist(), first.partitions) == (1, "delete", [3, 7], ())
+    assert first.removed.dtype == np.int64
+    assert (first.reasons, first.made_by.split()[0]) == ({"asked for": 2}, "lookalike")
+    assert first.at > 1_600_000_000
+    assert (second.partitions, second.removed.tolist()) == ((Partition(3, 60, 65), Partition(4, 65, 66)), [])
+
+
+def test_a_job_that_was_never_changed_has_no_changes_and_the_format_that_it_had(job: OpenJob) -> None:
+    assert read_changes(job) == []
+    assert json.loads(job.spec.read_text())["format"] == 1
+
+
+def test_the_first_change_gives_the_job_a_format_that_versions_without_changes_refuse(job: OpenJob) -> None:
+    before = json.loads(job.spec.read_text())
+    write_change(job, job.manifest, removal(1, 3))
+    after = json.loads(job.spec.read_text())
+    assert after == before | {"format": 2}
+    assert load_manifest(job) == job.manifest
+
+
+def test_a_job_of_an_earlier_version_keeps_the_identity_that_was_taken_from_its_bytes(job: OpenJob) -> None:
+    table = json.loads(job.spec.read_text())
+    del table["identity"]
+    job.spec.write_text(json.dumps(table, indent=2) + "\n")
+    identity = identity_of_bytes(job.spec.read_bytes())
+    old = open_job(job)
+    assert old.manifest.identity == identity
+    write_change(old, old.manifest, removal(1, 3))
+    assert open_job(job).manifest.identity == identity
+
+
+def test_of_two_changes_of_one_number_the_first_stays_and_the_other_is_told(job: OpenJob) -> None:
+    write_change(job, job.manifest, removal(1, 3))
+    with pytest.raises(JobBusy, match=r"Another process changed .* as its change 1: nothing of this one was done"):
+        write_change(job, job.manifest, removal(1, 4))
+    (only,) = read_changes(job)
+    assert only.removed.tolist() == [3]
+
+
+DAMAGES: dict[str, Any] = {
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-3]),
+    "empty": lambda path: path.write_bytes(b""),
+    "gone": lambda path: path.unlink(),
+    "flipped": lambda path: path.write_bytes(path.read_bytes().replace(b"o", b"p")),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("which", ["000001.json", "000001.*.npy"])
+def test_a_damaged_change_is_named_and_nothing_is_opened_without_it(job: OpenJob, damage: str, which: str) -> None:
+    write_change(job, job.manifest, removal(1, 1, 11))
+    write_change(job, job.manifest, removal(2, 5))
+    (path,) = job.changes_dir.glob(which)
+    DAMAGES[damage](path)
+    with pytest.raises(CorruptFile, match=r"changes/000001.*restore it from a copy"):
+        open_job(job)
+
+
+def test_a_change_of_a_newer_version_is_refused(job: OpenJob) -> None:
+    write_change(job, job.manifest, removal(1, 3))
+    path = job.change(1)
+    path.write_text(path.read_text().replace('"format": 1', '"format": 9'))
+    with pytest.raises(JobMismatch, match=r"000001\.json has format 9, and this version of lookalike reads format 1"):
+        open_job(job)
+
+
+def test_a_change_is_that_of_its_number(job: OpenJob) -> None:
+    write_change(job, job.manifest, removal(1, 3))
+    shutil.copy(job.change(1), job.change(2))
+    with pytest.raises(CorruptFile, match=r"000002\.json can't be read .*it is the change 1"):
+        open_job(job)
+
+
+@pytest.mark.parametrize("leave", [0, 1, 2])
+def test_a_change_that_is_killed_has_happened_or_not(job: OpenJob, leave: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Killed(BaseException):
+        pass
+
+    calls = iter(range(10))
+
+    write = files.write_bytes
+
+    def killed(*arguments: Any, **options: Any) -> None:
+        if next(calls) == leave:
+            raise Killed
+        write(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write_bytes", killed)
+        with pytest.raises(Killed):
+            write_change(job, job.manifest, removal(1, 3))
+    assert open_job(job).state.number == 0
+    write_change(job, job.manifest, removal(1, 3))
+    assert open_job(job).state.removed.tolist() == [3]

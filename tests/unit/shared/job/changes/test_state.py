@@ -1,0 +1,61 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shared.errors import CorruptFile
+from shared.job.changes.log import Change
+from shared.job.changes.state import state_of
+from shared.job.manifest import Partition
+from shared.job.opened import OpenJob
+from tests.support.make_job import make_job
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> OpenJob:
+    """A job of 60 images in partitions of 25: the last one holds 10."""
+    return make_job(tmp_path / "job").job
+
+
+def removed(number: int, *ids: int) -> Change:
+    return Change(number, "delete", removed=np.array(ids, np.int64))
+
+
+def test_ids_go_on_behind_the_last_partition_of_the_manifest_however_small_that_is(job: OpenJob) -> None:
+    added = Partition(3, 60, 62), Partition(4, 62, 80)
+    state = state_of(job, job.manifest, [Change(1, "refresh", added), removed(2, 1, 61)])
+    assert (state.number, state.listed, state.removed.tolist()) == (2, 80, [1, 61])
+    assert [*state.partitions] == [*job.manifest.partitions, *added]
+    for image_id, number in ((0, 0), (24, 0), (25, 1), (59, 2), (60, 3), (61, 3), (62, 4), (79, 4)):
+        assert state.partition_of(image_id).number == number
+    for beyond in (-1, 80):
+        with pytest.raises(IndexError, match="image ids 0 to 79"):
+            state.partition_of(beyond)
+
+
+def test_an_open_job_has_the_partitions_of_its_state(job: OpenJob) -> None:
+    assert (job.listed, job.partition_count, job.state.number) == (60, 3, 0)
+    assert job.partition(2) == Partition(2, 50, 60)
+    with pytest.raises(IndexError, match="partitions 0 to 2, not 3"):
+        job.partition(3)
+
+
+MISFITS = {
+    "a gap": Change(1, "refresh", (Partition(3, 61, 65),)),
+    "an overlap": Change(1, "refresh", (Partition(3, 59, 65),)),
+    "nothing in it": Change(1, "refresh", (Partition(3, 60, 60),)),
+    "another number": Change(1, "refresh", (Partition(4, 60, 65),)),
+    "an id never given": removed(1, 60),
+    "an id below 0": removed(1, -1, 4),
+}
+
+
+@pytest.mark.parametrize("what", MISFITS)
+def test_changes_that_do_not_fit_what_was_there_are_refused(job: OpenJob, what: str) -> None:
+    with pytest.raises(CorruptFile, match=r"000001\.json does not fit what the job held before"):
+        state_of(job, job.manifest, [MISFITS[what]])
+
+
+def test_an_image_is_removed_once(job: OpenJob) -> None:
+    with pytest.raises(CorruptFile, match=r"000002\.json does not fit .*it removes an id that was removed before"):
+        state_of(job, job.manifest, [removed(1, 4, 5), removed(2, 5, 6)])

@@ -1,0 +1,28 @@
+"""Which images of a build can be found: all that were not removed since it was built."""
+
+from functools import cached_property
+
+import numpy as np
+
+from workers.vectors.ann.faiss_index import Only
+from workers.vectors.embeddings import Rows, StoredEmbeddings
+
+_NONE: Rows = np.empty(0, np.int64)
+
+
+class Kept:
+    """The images of a build without those that were removed: `ids`, int64 ascending, and their embeddings."""
+
+    def __init__(self, stored: StoredEmbeddings, removed: Rows = _NONE) -> None:
+        """`removed` are image ids, int64; those without an embedding in the build don't matter."""
+        places = np.searchsorted(stored.ids, removed)
+        places = places[places < len(stored.ids)]
+        gone = places[np.isin(stored.ids[places], removed)]
+        self._whole = not len(gone)
+        self.stored = stored if self._whole else stored.only(np.delete(np.arange(len(stored.ids)), gone))
+        self.ids = self.stored.ids
+
+    @cached_property
+    def only(self) -> Only | None:
+        """What tells the index which images it may find; None where nothing was removed."""
+        return None if self._whole else Only(self.ids)
