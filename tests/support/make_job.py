@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.job import path_list
+from shared.job.changes.log import Change, write_change
 from shared.job.directory import JobDir
-from shared.job.manifest import Manifest, Source, write_manifest
+from shared.job.manifest import Manifest, Partition, Source, write_manifest
 from shared.job.opened import OpenJob, open_job
 from shared.job.partition import checkpoint, ledger
 from shared.job.partition.checkpoint import ImageRow
@@ -109,6 +110,25 @@ def make_job(
         ledger.seal_partition(job, partition)
     ids = np.array([image for image in range(listed) if image not in bad], dtype=np.int64)
     return MadeJob(job, ids, half[ids])
+
+
+def grow_job(made: MadeJob, vectors: npt.ArrayLike, *, sealed: bool = True) -> MadeJob:
+    """Add a partition of images with these embeddings, [n, d] of any length but 0, to a made job, as a change does."""
+    job = open_job(made.job)
+    half = unit(vectors).astype(np.float16)
+    partition = Partition(job.partition_count, job.listed, job.listed + len(half))
+    ids = np.arange(partition.start, partition.stop)
+    path_list.write_paths(job, partition, [image_path(image) for image in ids.tolist()])
+    write_change(job, job.manifest, Change(job.state.number + 1, "refresh", (partition,)))
+    job = open_job(job)
+    if sealed:
+        for chunk in job.chunks(partition):
+            span = range(chunk.start, chunk.stop)
+            rows = [_row(image, failed=False) for image in span]
+            block = half[chunk.start - partition.start : chunk.stop - partition.start]
+            checkpoint.commit_chunk(job, chunk, rows, block, seconds=0.1)
+        ledger.seal_partition(job, partition)
+    return MadeJob(job, np.concatenate([made.ids, ids]), np.concatenate([made.embeddings, half]))
 
 
 def _row(image: int, *, failed: bool) -> ImageRow:

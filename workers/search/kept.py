@@ -11,7 +11,7 @@ _NONE: Rows = np.empty(0, np.int64)
 
 
 class Kept:
-    """The images of a build without those that were removed: `ids`, int64 ascending, and their embeddings."""
+    """The images without those that were removed: their `rows` and `ids`, int64 ascending, and their embeddings."""
 
     def __init__(self, stored: StoredEmbeddings, removed: Rows = _NONE) -> None:
         """`removed` are image ids, int64; those without an embedding in the build don't matter."""
@@ -19,7 +19,8 @@ class Kept:
         places = places[places < len(stored.ids)]
         gone = places[np.isin(stored.ids[places], removed)]
         self._whole = not len(gone)
-        self.stored = stored if self._whole else stored.only(np.delete(np.arange(len(stored.ids)), gone))
+        self.rows = np.delete(np.arange(len(stored.ids)), gone)
+        self.stored = stored if self._whole else stored.only(self.rows)
         self.ids = self.stored.ids
 
     @cached_property

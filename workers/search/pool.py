@@ -4,7 +4,7 @@ import logging
 import os
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from cachetools import LRUCache
@@ -27,14 +27,14 @@ log = logging.getLogger("lookalike.query")
 class _Open:
     """A searcher that is kept open, its job and that one's files, what it was opened by, and when that was looked at.
 
-    `stamp` is of CURRENT and of where the source moved to, `change` the last change of the job.
+    `stamp` is of CURRENT and of where the source moved to, `change` of the last change and of what is sealed.
     """
 
     searcher: Searcher
     job: OpenJob
     files: JobFiles
     stamp: object
-    change: int
+    change: object
     looked: float
 
 
@@ -72,26 +72,20 @@ class SearcherPool:
                 return found.searcher, found.job
             with self._lock:
                 known = self._open.get(job.path)
-            if known is not None and known.stamp == stamp:  # The same build: what was removed since is left out of it.
-                return self._kept_open(known, change)
+            if known is not None and known.stamp == stamp:  # The same build of a job that was changed.
+                former, files = known.searcher, known.files
+            else:
+                former, files = None, JobFiles.of(job, self._settings)
             build = builds.current_build(job)
             if build is None:
                 raise _no_index(job)
             opened = open_job(job)
-            files = JobFiles.of(job, self._settings)
-            searcher = Searcher.open(files, build, self._settings.query_cache_size)
+            searcher = Searcher.open(files, build, self._settings.query_cache_size, former)
             with self._lock:
                 self._open[job.path] = _Open(searcher, opened, files, stamp, change, time.monotonic())
             return searcher, opened
 
-    def _kept_open(self, known: _Open, change: int) -> tuple[Searcher, OpenJob]:
-        opened = open_job(known.job)
-        searcher = known.searcher.without(opened.state.removed)
-        with self._lock:
-            self._open[opened.path] = replace(known, searcher=searcher, job=opened, change=change)
-        return searcher, opened
-
-    def _stamp(self, job: JobDir) -> tuple[object, int]:
+    def _stamp(self, job: JobDir) -> tuple[object, object]:
         """`_stamp`, as far as need be known."""
         if not job.in_store:  # A disk is never believed nor away, and says nothing of whether a store is.
             return _stamp(job)
@@ -112,7 +106,7 @@ class SearcherPool:
             known.looked = time.monotonic()
         return stamp
 
-    def _lookup(self, job: JobDir, stamp: object, change: int) -> _Open | None:
+    def _lookup(self, job: JobDir, stamp: object, change: object) -> _Open | None:
         with self._lock:
             known = self._open.get(job.path)
             if known is None or (known.stamp, known.change) != (stamp, change):
@@ -120,7 +114,7 @@ class SearcherPool:
             return known
 
 
-def _stamp(job: JobDir) -> tuple[object, int]:
+def _stamp(job: JobDir) -> tuple[object, object]:
     """What changes when CURRENT is replaced, or what the job says of where its source moved to; and its last change."""
     try:
         status = job.current.stat()
@@ -131,7 +125,9 @@ def _stamp(job: JobDir) -> tuple[object, int]:
         moved = job.moved.stat()
     except FileNotFoundError:
         moved = None
-    return (_changes(status), _changes(moved)), max(job.change_numbers(), default=0)
+    changes = job.change_numbers()
+    # Only a job that was changed has partitions that are sealed after its first build.
+    return (_changes(status), _changes(moved)), (changes[-1], len(job.sealed_numbers())) if changes else None
 
 
 def _changes(status: os.stat_result | None) -> object:

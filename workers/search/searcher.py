@@ -17,6 +17,7 @@ from shared.job.partition import ledger
 from shared.job.source.moved import read_moved
 from shared.messages.filter import Filter
 from shared.messages.search import MAX_K, Hit
+from workers.search.additions import Additions
 from workers.search.answer_cache import AnswerCache
 from workers.search.filters import Chosen, Filters
 from workers.search.kept import Kept
@@ -25,7 +26,7 @@ from workers.search.width import Width, width_of
 from workers.vectors.ann import faiss_index
 from workers.vectors.embeddings import Floats, Rows, StoredEmbeddings
 from workers.vectors.exact import exact_search
-from workers.vectors.image_list import Images
+from workers.vectors.image_list import Images, sealed_images
 from workers.vectors.rerank import nearest
 
 # Up to here, comparing all that a filter chose takes no longer than an index that is searched widely enough for them.
@@ -56,11 +57,13 @@ class Searcher:
         cache_size: int = 0,
         filters: Filters | None = None,
         kept: Kept | None = None,
+        additions: Additions | None = None,
     ) -> None:
-        """`filters` are those over the build's metadata; without, a search is filtered by ids alone. `kept` are the
-        images that were not removed since the build, all of them where it is not given."""
+        """`filters` are those over the metadata; without, a search is filtered by ids alone. `kept` are the images that
+        were not removed, all of them if not given. `additions` are the rows that the index does not hold, if any."""
         self.stored = stored
         self._kept = kept or Kept(stored)
+        self._additions = additions
         self.width = width
         self._index = index
         self._images = images
@@ -69,10 +72,11 @@ class Searcher:
         self._filters = filters or Filters(self._kept.ids)
 
     @classmethod
-    def open(cls, files: JobFiles, build: str, cache_size: int = 0) -> "Searcher":
+    def open(cls, files: JobFiles, build: str, cache_size: int = 0, former: "Searcher | None" = None) -> "Searcher":
         """Open a build: its index in memory, its embeddings and image paths mapped.
 
-        `files` is kept as long as the searcher is, by its embeddings.
+        What was sealed since is found as well, and what was removed is not. `files` is kept as long as the searcher is,
+        by its embeddings. The index is taken over from a `former` searcher of the same build, and not read again.
 
         Raises FingerprintMismatch when another model made it than the job's, and CorruptFile when a file of it is not
         what its index.json says, or the partitions were sealed again since it was built.
@@ -85,15 +89,16 @@ class Searcher:
                 f"{job.manifest.model.fingerprint}",
                 remedy=builds.built_anew(job),
             )
-        seals = builds.covered(info, list(ledger.sealed(job)), job.manifest.partition_count)
-        if seals is None:
+        seals = list(ledger.sealed(job))
+        covered = builds.covered(info, seals, job.manifest.partition_count)
+        if covered is None:
             raise CorruptFile(
                 f"The index {build} of {job.path} covers {info.ntotal} embeddings that are not those sealed now",
                 remedy=Remedy(job.manifest.maker, str(job.path), "builds the index anew"),
             )
         made = files.all_local(
             ((job.build_dir(build) / name, entry) for name, entry in info.files.items()),
-            compare=lambda path, entry: builds.check_file(job, path, entry, checksum=True),
+            compare=lambda path, entry: builds.check_file(job, path, entry, checksum=former is None),
         )
         paths = dict(zip(info.files, made, strict=True))
         metadata = files.all_local(
@@ -101,11 +106,17 @@ class Searcher:
             for seal in seals
             if seal.embedded
         )
-        index = faiss_index.load(paths[builds.INDEX_FILE], ntotal=info.ntotal, dim=info.dim)
-        images = Images.open(paths[builds.IMAGES_FILE], read_moved(job))
+        index = (
+            faiss_index.load(paths[builds.INDEX_FILE], ntotal=info.ntotal, dim=info.dim)
+            if former is None
+            else former._index
+        )
+        later = sealed_images(job, seals[len(covered) :])
+        images = Images.open(paths[builds.IMAGES_FILE], read_moved(job), later)
         stored = StoredEmbeddings.open(files, seals, ids=images.ids)
         stored.expect_scattered_reads()
         kept = Kept(stored, job.state.removed)
+        added = kept.rows[kept.rows >= info.ntotal]
         return cls(
             index,
             stored,
@@ -115,6 +126,7 @@ class Searcher:
             cache_size=cache_size,
             filters=Filters(kept.ids, metadata),
             kept=kept,
+            additions=Additions(index, stored, added) if len(added) else None,
         )
 
     @property
@@ -127,20 +139,6 @@ class Searcher:
         """The embeddings of the images that can be found."""
         return self._kept.stored
 
-    def without(self, removed: Rows) -> "Searcher":
-        """A searcher of the same build that finds none of the images `removed`, int64; its cache is empty."""
-        kept = Kept(self.stored, removed)
-        return Searcher(
-            self._index,
-            self.stored,
-            self._images,
-            width=self.width,
-            nlist=self._nlist,
-            cache_size=self._cache.size,
-            filters=self._filters.among(kept.ids),
-            kept=kept,
-        )
-
     def widened(self, width: Width) -> "Searcher":
         """A searcher of another width that shares everything with this one except the cache; it has none."""
         return Searcher(
@@ -151,6 +149,7 @@ class Searcher:
             nlist=self._nlist,
             filters=self._filters,
             kept=self._kept,
+            additions=self._additions,
         )
 
     def chosen(self, filter: Filter) -> Chosen:
@@ -231,10 +230,16 @@ class Searcher:
             k=k,
         )
         # If the lists that were read hold fewer images than hits are asked for, all lists are read.
-        short = np.count_nonzero(ids >= 0, axis=1) < min(k, among)
+        found = self._kept.ids if chosen is None else chosen.ids
+        held = found if self._additions is None else self._additions.without(found)
+        short = np.count_nonzero(ids >= 0, axis=1) < min(k, len(held))
         if short.any():
             ids[short] = faiss_index.candidates(self._index, units[short], depth, self._nlist or every, only)
-        return [self.stored.rows_of(some[some >= 0]) for some in ids]
+        rows = [self.stored.rows_of(some[some >= 0]) for some in ids]
+        if self._additions is None:
+            return rows
+        more = self._additions.candidates(units, depth, None if chosen is None else chosen.ids)
+        return [np.concatenate(both) for both in zip(rows, more, strict=True)]
 
     def _hits(self, rows: Rows, cosines: Floats) -> tuple[Hit, ...]:
         answers = zip(self.stored.ids[rows].tolist(), self._images.paths(rows), cosines.tolist(), strict=True)

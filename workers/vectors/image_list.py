@@ -32,18 +32,22 @@ class Images:
         self.ids: Rows = np.concatenate([np.empty(0, np.int64), *(batch.column("id").to_numpy() for batch in batches)])
 
     @classmethod
-    def open(cls, path: Path, moved: Moved = NOT_MOVED) -> "Images":
-        """Map a file that `write_images` wrote; raises CorruptFile when it is something else."""
+    def open(cls, path: Path, moved: Moved = NOT_MOVED, later: Iterable[pa.RecordBatch] = ()) -> "Images":
+        """Map a file that `write_images` wrote; raises CorruptFile when it is something else.
+
+        The images of `later`, which are not in the file, follow those that are.
+        """
         try:
             reader = pa.ipc.open_file(pa.memory_map(str(path)))
             if not reader.schema.equals(IMAGES_SCHEMA):
                 raise ValueError(f"its columns are {reader.schema.names}")
-            return cls([reader.get_batch(number) for number in range(reader.num_record_batches)], moved)
+            batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
         except (OSError, ValueError, pa.ArrowException) as error:
             raise CorruptFile(
                 f"{path} is not the list of images of an index ({error})",
                 remedy=Remedy("repair", does="removes the build", then=Remedy("make", does="builds it anew")),
             ) from None
+        return cls([*batches, *later], moved)
 
     def paths(self, rows: Rows) -> list[str]:
         """Where the images of the given rows are now, int64 [n]."""
