@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +29,8 @@ from shared.settings import Settings
 from shared.storage import files
 from workers.evaluate import recall
 from workers.evaluate.accuracy import accuracy_at_10
-from workers.merge import directories, fill, tune
+from workers.merge import directories, fill, growth, tune
+from workers.merge.growth import Former
 from workers.merge.progress import MergeControl, step
 from workers.search.searcher import Searcher
 from workers.search.width import Width
@@ -77,15 +79,21 @@ def merge(
     request = asked or IndexRequest(recall=settings.recall_target)
     seconds: dict[str, float] = {}
     job_files = JobFiles.of(job, settings)
+    plan = choose(sum(seal.embedded for seal in seals), max(seal.dim for seal in seals), request)
     with _timed(seconds, "checking"):
-        stored = _checked(job_files, seals, control)
+        former = growth.former(job, job_files, seals, request, plan)
+        # What a build that grows holds already was compared when that was built.
+        stored = _checked(job_files, seals, 0 if former is None else former.partitions, control)
         copies = _copies(job, digest)
-    plan = choose(len(stored), stored.dim, request)
+    made_of: dict[str, Any] = {"digest": digest, "plan": asdict(plan), "seed": SEED}
+    if former is not None:
+        plan = former.plan(plan)
+        made_of |= {"plan": asdict(plan), "grown_from": former.info.build}
     work = job_files.work_dir
-    build = directories.claim(job, digest, {"digest": digest, "plan": asdict(plan), "seed": SEED}, work)
+    build = directories.claim(job, digest, made_of, work)
     directories.remove_stale(job, build)
     try:
-        info = _built(job, seals, stored, copies, plan, request, control, work, build, digest, seconds)
+        info = _built(job, seals, stored, copies, plan, former, request, control, work, build, digest, seconds)
         job_files.publish(info, lambda share: step(control, "promoting", share))
         step(control, "promoting", 0.0)  # The last moment for the caller to end a merge that lost its claim.
         builds.write_info(job, info)
@@ -99,14 +107,14 @@ def merge(
     return info
 
 
-def _checked(job_files: JobFiles, seals: Sequence[Seal], control: MergeControl) -> StoredEmbeddings:
-    """The embeddings of all partitions, once each file was compared with its seal."""
+def _checked(job_files: JobFiles, seals: Sequence[Seal], known: int, control: MergeControl) -> StoredEmbeddings:
+    """The embeddings of all partitions, once each file was compared with its seal, but for the `known` first ones."""
     # Two at a time: hashing leaves the disk waiting, and the disk the hashing.
     with ThreadPoolExecutor(2, thread_name_prefix="check") as pool:
-        checks = [pool.submit(_check_bytes, job_files, seal) for seal in seals]
+        checks = [pool.submit(_check_bytes, job_files, seal) for seal in seals[known:]]
         try:
             for done, check in enumerate(checks):
-                step(control, "checking", done / len(seals))
+                step(control, "checking", done / len(checks))
                 check.result()
         finally:
             pool.shutdown(cancel_futures=True)
@@ -126,6 +134,7 @@ def _built(
     stored: StoredEmbeddings,
     copies: Copies | None,
     plan: IndexPlan,
+    former: Former | None,
     request: IndexRequest,
     control: MergeControl,
     work: Path,
@@ -143,27 +152,32 @@ def _built(
             remedy=Remedy(maker_of(job), str(job.path), "{} reads it again"),
         )
     queries = recall.drawn(stored, QUERIES, SEED)
+    if former is not None:
+        former.begin(directory)
     with memory.Peak() as peak:
         index = fill.filled(directory, plan, stored, queries, SEED, control, seconds)
         with _timed(seconds, "measuring"):
             step(control, "measuring", 0.0)
-            truth = recall.yardstick(stored, k=10, queries=QUERIES, seed=SEED)
-            stored.expect_scattered_reads()
 
             def searcher(width: Width) -> Searcher:
                 # Without a cache: it would be measured instead of the index.
                 return Searcher(index, stored, images, width=width, nlist=plan.nlist)
 
-            tuned = tune.tune(
-                plan,
-                index,
-                stored,
-                truth,
-                request.recall,
+            def measure(width: Width, some: recall.Yardstick) -> recall.Measurement:
                 # Hundreds of scattered rows a query, each with the pages around it, would end as the whole file.
-                lambda width, some: recall.measure_against(searcher(width), some, between=stored.release),
-                lambda share: step(control, "measuring", share),
-            )
+                stored.expect_scattered_reads()
+                return recall.measure_against(searcher(width), some, between=stored.release)
+
+            tuned = None
+            if former is not None:
+                some = recall.yardstick(stored, k=10, queries=growth.QUERIES, seed=SEED)
+                measured = measure(former.width, some)
+                tuned = tune.Tuned(former.width, measured, [(former.width, measured)])
+            if tuned is None or (former is not None and not former.serves(tuned, request)):
+                truth = recall.yardstick(stored, k=10, queries=QUERIES, seed=SEED)
+                stored.expect_scattered_reads()
+                told = partial(step, control, "measuring")
+                tuned = tune.tune(plan, index, stored, truth, request.recall, measure, told)
             found = {} if copies is None else accuracy_at_10(searcher(tuned.width), copies)
     promoted = directories.usable(job, digest)
     measured = tuned.measured
@@ -196,6 +210,8 @@ def _built(
         peak_rss_bytes=peak.bytes(),
         sweep=[_point(width, found) for width, found in tuned.sweep],
         former=promoted.build if promoted else "",
+        trained_for=0 if former is None else former.trained_for,
+        grown_from="" if former is None else former.info.build,
         refused=_why_refused(promoted, measured.recall, request, build),
     )
 

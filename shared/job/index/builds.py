@@ -48,7 +48,9 @@ class IndexInfo:
     of altered copies that find their original among the first ten, by alteration, with `accuracy_copies` copies each
     (empty and 0 where there were none). `sweep` lists what the tuning measured: objects with nprobe, depth,
     list_margin, depth_ratio, recall_at_10, p50_ms and p99_ms. `former` is the build that was promoted before this one,
-    and `refused` the sentence that says why this one was not promoted; both are empty where there is none.
+    and `refused` the sentence that says why this one was not promoted; both are empty where there is none. `grown_from`
+    is the build whose index this one continues, empty where it was built from scratch, and `trained_for` how many
+    embeddings there were when it was trained, 0 where that is `ntotal`.
     """
 
     build: str
@@ -81,6 +83,8 @@ class IndexInfo:
     refused: str = ""
     list_margin: float = 0.0
     depth_ratio: float = 0.0
+    trained_for: int = 0
+    grown_from: str = ""
 
     @property
     def bytes(self) -> int:
