@@ -65,7 +65,7 @@ def _import(job: JobDir, folder: str) -> dict[str, Any]:
 def _merge(job: JobDir, family: str, recall_wanted: str) -> dict[str, Any]:
     write_index_request(job, IndexRequest(index=family, recall=float(recall_wanted)))
     started = time.perf_counter()
-    alone = Control[object](lambda: True, lambda: True, lambda progress: None)
+    alone: Control[object] = Control(lambda: True, lambda: True, lambda progress: None)
     info = merge(open_job(job), Settings(), alone)
     wall = time.perf_counter() - started
     used = resource.getrusage(resource.RUSAGE_SELF)

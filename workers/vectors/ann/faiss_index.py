@@ -173,14 +173,6 @@ def list_margin(index: Any, queries: Floats, nprobe: int, most: int) -> float:
     return ivf_lists.margin_for(ivf, reduced, nprobe, most)
 
 
-def reduced(index: Any, vectors: Floats) -> Floats | None:
-    """The vectors, float32 [n, d], as the lists of an IVF index see them; None of an index that does not reduce any."""
-    bare = None if isinstance(index, annoy_index.AnnoyIndex) else bare_ivf(index)
-    if bare is None or not bare[0]:
-        return None
-    return reduced_queries(bare, np.ascontiguousarray(vectors, dtype=np.float32))[0]
-
-
 def reduced_queries(bare: tuple[list[Any], Any], queries: Floats) -> tuple[Floats, Any]:
     """The queries after the transforms, and the lists."""
     chain, ivf = bare

@@ -1,0 +1,1 @@
+"""Measure a job that grows and forgets: search beside what no build covers yet, growing builds, recall over a life."""

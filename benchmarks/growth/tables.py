@@ -1,0 +1,71 @@
+"""Make tables in Markdown from the results of a growth benchmark, for the terminal and for docs/benchmarks.md."""
+
+from collections.abc import Sequence
+
+from benchmarks.support.tables import Results, header_table, table
+
+
+def all_tables(results: Results) -> dict[str, str]:
+    """Every table by its name, in the order in which a person reads them."""
+    sizes = sorted(results["sizes"].values(), key=lambda found: found["rows"])
+    return {
+        "growth-run": header_table(results, [["dimensions", f"{results['dim']:,}"]]),
+        "growth-changes": changes_table(sizes),
+        "growth-merges": merges_table(sizes),
+        "growth-life": life_table(sizes),
+    }
+
+
+def changes_table(sizes: Sequence[Results]) -> str:
+    """How soon a change is seen by a query worker that has the index open."""
+    rows = []
+    for found in sizes:
+        for added in found["additions"]:
+            seconds = f"{added['seconds_to_found']:.3f}"
+            rows.append([f"{found['rows']:,}", f"{added['rows']:,} added: sealed, and found", seconds])
+        for removed in found["removals"]:
+            seconds = f"{removed['seconds_to_gone']:.3f}"
+            rows.append([f"{found['rows']:,}", f"{removed['removed']:,} removed: gone from the answers", seconds])
+    return table(["embeddings", "change", "seconds"], rows, right=2)
+
+
+def merges_table(sizes: Sequence[Results]) -> str:
+    """What is found, how fast, and what its build took."""
+    rows = []
+    for found in sizes:
+        full = found["full"]["wall_seconds"]
+        steps = [
+            ("built from scratch", found["full"]),
+            (f"{found['uncovered']['rows']:,} more, in no build", found["uncovered"]),
+            ("the same, build grown", found["grown"]),
+            ("1 % more, build grown", found["one_percent"]),
+            *((f"{removed['removed']:,} removed", removed) for removed in found["removals"]),
+        ]
+        for what, step in steps:
+            seconds = step.get("wall_seconds")
+            rows.append(
+                [
+                    f"{found['rows']:,}",
+                    what,
+                    "" if seconds is None else f"{seconds:,.1f}",
+                    "" if seconds is None else f"{seconds / full:.0%}",
+                    f"{step['recall_at_10']:.4f}",
+                    f"{step['warm_ms']['p50']:.2f}",
+                ]
+            )
+    return table(["embeddings", "", "merge, s", "of a full one", "recall@10", "p50, ms"], rows, right=2)
+
+
+def life_table(sizes: Sequence[Results]) -> str:
+    """What rounds of additions and removals leave of recall and latency, beside an index built from scratch."""
+    rows = []
+    for found in sizes:
+        life = found["life"]
+        merges = f"{min(life['merge_seconds']):,.1f} to {max(life['merge_seconds']):,.1f}"
+        for what, seconds, step in (
+            (f"grown in {life['rounds']} rounds", merges, life["grown"]),
+            ("built from scratch", f"{life['fresh']['wall_seconds']:,.1f}", life["fresh"]),
+        ):
+            cells = [what, seconds, f"{step['recall_at_10']:.4f}", f"{step['warm_ms']['p50']:.2f}"]
+            rows.append([f"{found['rows']:,}", *cells])
+    return table(["embeddings at first", "", "merge, s", "recall@10", "p50, ms"], rows, right=2)
