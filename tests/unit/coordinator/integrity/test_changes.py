@@ -75,7 +75,7 @@ def test_each_damaged_change_is_named_and_the_commands_say_so(job: OpenJob, run:
     assert ran.status == 1
     assert "changes/000001.json: " in ran.out
     assert "not whole (2 damaged)" in ran.out
-    for command in (["status", job.path], ["show", job.path, "1"]):
+    for command in (["status", job.path], ["show", job.path, "1"], ["delete", job.path, "1"]):
         ran = run(*command)
         assert (ran.status, ran.out) == (1, "")
         assert "000001.json can't be read" in ran.err
