@@ -3,14 +3,15 @@
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Self
+from numbers import Integral
+from typing import TYPE_CHECKING, Self, SupportsIndex
 
 from lookalike import extras
 from lookalike.client import Client
 from lookalike.hits import Hit, Hits
-from shared.errors import BrokerUnreachable, NoWorker
+from shared.errors import BrokerUnreachable, NoWorker, UsageError
 from shared.images.location import read_bytes
 from shared.job.directory import JobDir
 from shared.job.opened import OpenJob, open_job
@@ -106,6 +107,33 @@ class Job:
                 found = self._client().search(query, k, exact=exact, ids=ids, where=where, timeout=timeout)
         return Hits(Hit(hit.rank, hit.id, hit.image_path, hit.similarity, self._images.read) for hit in found)
 
+    def delete(self, images: "Iterable[SupportsIndex | str | os.PathLike[str]]") -> int:
+        """Remove images from all answers, at once and for good, and return how many; none of their files is touched.
+
+        Either all of `images` are removed or, where it raises, none. Ids stay as they are and are never reused. Query
+        workers that run leave the images out from their next query on; of a job in a bucket within two seconds.
+
+        Parameters
+        ----------
+        images
+            Image ids, or paths as hits give them, also of images that failed or are not embedded yet. A text of digits
+            is an id.
+
+        Raises
+        ------
+        LookalikeError
+            JobError for an id that was never given and an image that was removed before, QueryError for a path that the
+            job does not list, JobBusy while another process changes the job.
+        """
+        with extras.needed("To remove images"):
+            from coordinator.jobs.changes import removal
+        if isinstance(images, str | bytes | os.PathLike) or not isinstance(images, Iterable):
+            raise UsageError(f"delete takes a list of images, as in delete([{images!r:.80}]), and not one alone.")
+        named = [_named(image) for image in images]
+        removed = removal.remove(self._job, removal.Asked(images=named), lambda event: None)
+        self._job = self._job.renewed()
+        return removed.count
+
     def status(self) -> "Status":
         """How far the job is and who works on it: what `lookalike status --json` says, as an object.
 
@@ -140,6 +168,17 @@ class Job:
             assert isinstance(service.client, Client)
             self._running = _Running(self, service.client, service.revive, stack.pop_all())
             return service.client
+
+
+def _named(image: object) -> str:
+    """An image as a command takes it: its id in digits, or its path."""
+    if isinstance(image, Integral) and not isinstance(image, bool):
+        if image < 0:
+            raise UsageError(f"{image} is no image id: ids begin with 0.")
+        return str(int(image))
+    if isinstance(image, str | os.PathLike) and isinstance(path := os.fspath(image), str):
+        return path
+    raise UsageError(f"{image!r:.80} names no image: give its id or its path.")
 
 
 class _Images:

@@ -42,6 +42,8 @@ class Status:
         Its directory or URL, and the fingerprint of its model.
     listed, embedded, failed, pending
         Images.
+    removed
+        Images that no answer names any more; the counts above have them as they were before.
     partitions
         How many are `sealed`, `started` and `waiting`.
     images_per_second, eta_seconds
@@ -62,6 +64,7 @@ class Status:
     embedded: int
     failed: int
     pending: int
+    removed: int
     partitions: Mapping[str, int]
     images_per_second: float | None
     eta_seconds: int | None

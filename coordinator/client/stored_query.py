@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from shared.errors import QueryError
+from shared.job.changes.log import removal_of
 from shared.job.opened import OpenJob
 from shared.job.partition import ledger, sealing
 from shared.storage.parquet import read_table
@@ -24,10 +25,15 @@ def require_image_id(job: OpenJob, text: str) -> int:
 def stored_embedding(job: OpenJob, text: str) -> np.ndarray:
     """The embedding of the image whose id is `text`, float32 [d].
 
-    Raises QueryError when the job has no such image, has not sealed it yet, or could not embed it; CorruptFile when a
-    file of the job is damaged.
+    Raises QueryError when the job has no such image, has removed it, has not sealed it yet, or could not embed it;
+    CorruptFile when a file of the job is damaged.
     """
     image_id = require_image_id(job, text)
+    if job.state.is_removed(image_id):
+        raise QueryError(
+            f"The image {image_id:,} of {job.path} was removed ({removal_of(job, image_id).named}): search with "
+            "another one, or with the image itself."
+        )
     partition = job.partition_of(image_id).number
     if not ledger.is_sealed(job, partition):
         raise QueryError(f"The image {image_id:,} of {job.path} is not sealed yet: search with the image itself.")

@@ -10,6 +10,7 @@ import numpy as np
 import typer
 
 from coordinator.client.client import Client
+from coordinator.client.image_ids import ids_in
 from coordinator.client.queries import Queryable, as_query
 from coordinator.client.stored_query import is_image_id, stored_embedding
 from coordinator.commands.options import Broker, Job
@@ -49,7 +50,7 @@ def search(
     ] = None,
     ids: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Only images whose ids are in FILE, one a line."),
+        typer.Option(metavar="FILE", help="Only images whose ids are in FILE, one a line or a .npy; - for stdin."),
     ] = None,
     vector: Annotated[
         Path | None,
@@ -150,19 +151,3 @@ def vectors_in(path: Path) -> list[tuple[str, Queryable]]:
     if array.ndim == 1:
         return [(str(path), array)]
     return [(f"{path}[{number}]", row) for number, row in enumerate(array)]
-
-
-def ids_in(path: Path) -> np.ndarray:
-    """The image ids of a text file, one a line, int64 [n]; raises QueryError for a line that is no id."""
-    try:
-        lines = expanded(path).read_text("utf-8").split("\n")
-    except (OSError, ValueError) as error:
-        raise QueryError(f"The list of image ids {path} can't be read: {error}.") from None
-    found = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        if not (line.strip().isascii() and line.strip().isdecimal() and len(line.strip()) <= 18):
-            raise QueryError(f"Line {number} of {path} is {line.strip()!r:.80}; each must be one image id, like 4711.")
-        found.append(int(line))
-    return np.array(found, dtype=np.int64)

@@ -2,20 +2,22 @@
 
 import os
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
 import pyarrow.compute as pc
 import typer
 
-from coordinator.client.stored_query import is_image_id, require_image_id
 from coordinator.commands.options import Job, Json
 from coordinator.display import terminal
 from coordinator.display.terminal import err, out
-from shared.errors import ImageError, QueryError, UsageError
+from coordinator.jobs.source.named_images import find_image
+from shared.errors import ImageError, UsageError
 from shared.images.location import Location, read_bytes
-from shared.images.paths import expanded, is_url, member_text, shown_path, split_member, to_os_path, to_text
+from shared.images.paths import expanded, is_url, shown_path, split_member, to_os_path
 from shared.job import path_list
+from shared.job.changes.log import removal_of
 from shared.job.directory import JobDir
 from shared.job.manifest import Manifest
 from shared.job.opened import OpenJob, open_job
@@ -40,7 +42,9 @@ def show(
     if as_json and output == Path("-"):
         raise UsageError("--json and -o - don't go together: both write to stdout.")
     opened = open_job(JobDir.at(job))
-    image_id, location = _found(opened, image)
+    image_id = find_image(opened, image)
+    partition = opened.partition_of(image_id)
+    location = path_list.read_locations(opened, partition)[image_id - partition.start]
     facts = _facts(opened, image_id)
     if output == Path("-"):
         terminal.write_bytes(read_bytes(location.place, opened.manifest.max_image_bytes, location.member))
@@ -59,35 +63,17 @@ def show(
         _open(location, opened.manifest)
 
 
-def _found(job: OpenJob, image: str) -> tuple[int, Location]:
-    """The id of an image and where it is; `image` is its id, its path, or what that was before the source moved."""
-    if is_image_id(image):
-        image_id = require_image_id(job, image)
-        partition = job.partition_of(image_id)
-        return image_id, path_list.read_locations(job, partition)[image_id - partition.start]
-    moved = read_moved(job)
-    typed = (image, _as_listed(image))
-    # What hits say now comes first: the old and the new place may be in each other.
-    for wanted in dict.fromkeys((frozenset(map(moved.listed, typed)), frozenset(typed))):
-        for partition in job.partitions:
-            for place, path in enumerate(path_list.read_paths(job, partition)):
-                if path in wanted:
-                    return partition.start + place, path_list.read_locations(job, partition, moved)[place]
-    raise QueryError(f"{job.path} lists no image {image}: give its id, or its path as the hits of a search give it.")
-
-
-def _as_listed(image: str) -> str:
-    """The text that a job lists for an image that was typed: of a path the absolute one."""
-    if is_url(image):
-        return image
-    if (inside := split_member(image)) is not None:
-        archive, name = inside
-        return member_text(_as_listed(archive), name)
-    return to_text(os.path.abspath(os.path.expanduser(to_os_path(image))))
-
-
 def _facts(job: OpenJob, image_id: int) -> dict[str, Any]:
-    """What the job knows of an image: its row of the sealed metadata or errors, or that it is not embedded yet."""
+    """What the job knows of an image: its row, and if it was removed, when and by which change."""
+    if not job.state.is_removed(image_id):
+        return _row(job, image_id)
+    change = removal_of(job, image_id)
+    when = datetime.fromtimestamp(change.at, UTC).isoformat(" ", "seconds")
+    return _row(job, image_id) | {"status": "removed", "removed_at": when, "removed_by": change.number}
+
+
+def _row(job: OpenJob, image_id: int) -> dict[str, Any]:
+    """Its row of the sealed metadata or errors, or that it is not embedded yet."""
     partition = job.partition_of(image_id)
     known = path_list.read_known(job, partition).slice(image_id - partition.start, 1).to_pylist()
     listed = path_list.read_paths(job, partition)[image_id - partition.start]

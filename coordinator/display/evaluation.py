@@ -36,7 +36,8 @@ def evaluation_view(evaluation: Mapping[str, Any]) -> RenderableType:
 def _rows(evaluation: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     images, build = evaluation["images"], evaluation["build"]
     failed = f", {images['failed']:,} failed" if images["failed"] else ""
-    yield "images", f"{images['embedded']:,} embedded{failed}", _CLAIMED["images"]
+    removed = f", {images['removed']:,} removed" if images["removed"] else ""
+    yield "images", f"{images['embedded']:,} embedded{failed}{removed}", _CLAIMED["images"]
     yield "model", evaluation["model"], ""
     yield "  dimensions", f"{evaluation['dim']:,}", ""
     seconds = evaluation["embedding"]["seconds"]

@@ -92,11 +92,15 @@ def status_lines(progress: Progress) -> list[str]:
     return [
         f"job         {progress.job}",
         f"model       {progress.model}",
-        f"images      {images}, {progress.pending:,} pending",
+        f"images      {images}, {progress.pending:,} pending{_removed(progress)}",
         f"partitions  {partitions_line(progress)}",
         f"rate        {rate_line(progress)}",
         f"index       {index_line(progress)}",
     ]
+
+
+def _removed(progress: Progress) -> str:
+    return f", {progress.removed:,} removed" if progress.removed else ""
 
 
 def activity_lines(at_work: Activity, partitions: int) -> list[str]:
@@ -135,7 +139,7 @@ def finished_lines(progress: Progress, job: str) -> list[str]:
     """The last lines of `index`: what was built, and how to search it."""
     failed = f", {progress.failed:,} failed (each with its reason in {job}/errors/)" if progress.failed else ""
     return [
-        f"{progress.embedded:,} of {progress.listed:,} images embedded{failed}",
+        f"{progress.embedded:,} of {progress.listed:,} images embedded{failed}{_removed(progress)}",
         f"index {index_line(progress)}",
         f"Search it:  lookalike search {shlex.quote(job)} IMAGE",
     ]

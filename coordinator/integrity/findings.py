@@ -32,6 +32,7 @@ class Finding:
     do anything. `then` is the action that does the lost work again. Repair promotes the build `promote`, if it is
     given, then removes `remove` in its order (files, and directories if they are empty by then; markers come first, so
     that a kill in between leaves nothing that looks whole), and writes the path list of the partition `relist` again.
+    It removes what is to be removed `alone` while no other process changes the job, and only if it is as old as it was.
     """
 
     path: str
@@ -42,6 +43,7 @@ class Finding:
     promote: str | None = None
     relist: int | None = None
     then: Remedy | None = None
+    alone: bool = False
 
     @property
     def mends(self) -> Remedy | None:

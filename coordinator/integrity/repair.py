@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from coordinator.integrity.findings import Checked, Finding
+from coordinator.integrity.findings import Checked, Finding, is_fresh
 from coordinator.integrity.verify import verify
 from coordinator.jobs.create import write_path_list
+from coordinator.jobs.lock import kept_from_changing
 from coordinator.sources.choosing import choice_of
 from coordinator.sources.listing import Listing, PathDigest, digested, partitions_of
 from coordinator.sources.metadata.columns import MetadataColumns
@@ -86,7 +87,11 @@ def _mended(job: JobDir, finding: Finding, dry_run: bool) -> Outcome:
         try:
             if finding.promote is not None:
                 builds.promote(job, finding.promote)
-            _remove(finding.remove)
+            if finding.alone:
+                with kept_from_changing(job):
+                    _remove(tuple(path for path in finding.remove if path.exists() and not is_fresh(path)))
+            else:
+                _remove(finding.remove)
         except (OSError, JobError) as error:
             return Outcome(finding, f"{finding.wrong} It could not be {finding.remedy}: {error}.", False)
     return _done(finding, dry_run)

@@ -6,14 +6,15 @@ from pathlib import Path
 import numpy as np
 
 from coordinator.integrity.builds import build_findings
+from coordinator.integrity.changes import ChangeFindings
 from coordinator.integrity.findings import Checked, Finding, Kind, inside, is_fresh, unread, without_advice
 from coordinator.integrity.partitions import PartitionFindings
 from coordinator.sources.listing import PathDigest
 from shared.errors import CorruptFile, FingerprintMismatch, JobMismatch
 from shared.job.altered_copies import read_copies
 from shared.job.directory import JobDir
-from shared.job.manifest import Partition
-from shared.job.opened import OpenJob, open_job
+from shared.job.manifest import Partition, load_manifest
+from shared.job.opened import OpenJob
 from shared.job.partition import ledger
 from shared.job.path_list import lists_paths
 from shared.storage import files
@@ -37,7 +38,7 @@ def verify(job: JobDir, checked: Checked) -> Iterator[Finding]:
 
 def _findings(job: JobDir, checked: Checked) -> Iterator[Finding]:
     try:
-        job = open_job(job)
+        manifest = load_manifest(job)
         checked.add(job.spec)
     except OSError as error:
         yield unread(job, job.spec, error)
@@ -46,6 +47,17 @@ def _findings(job: JobDir, checked: Checked) -> Iterator[Finding]:
         wrong = f"{error} Repair can't make it anew, and nothing else can be judged without it."
         yield Finding(inside(job, job.spec), Kind.DAMAGE, wrong)
         return
+    changes = ChangeFindings(job, manifest, checked)
+    try:
+        yield from changes.log()
+    except OSError as error:
+        yield unread(job, job.changes_dir, error)
+    if (opened := changes.opened()) is not None:
+        yield from _findings_of(opened, changes, checked)
+
+
+def _findings_of(job: OpenJob, changes: ChangeFindings, checked: Checked) -> Iterator[Finding]:
+    """The findings of a job whose manifest and changes are whole."""
     damaged, doubt = _path_lists(job, checked)
     if doubt is not None:
         yield doubt
@@ -55,6 +67,7 @@ def _findings(job: JobDir, checked: Checked) -> Iterator[Finding]:
     stages: list[Callable[[], Iterator[Finding]]] = [
         lambda: _weights(job, checked),
         lambda: _path_lists_beyond(job, partitions),
+        changes.leftovers,
         partitions.sealed,
         partitions.unmarked,
         partitions.retries,

@@ -130,5 +130,12 @@ def changing(job: JobDir) -> Iterator[OpenJob]:
     only one of two can write.
     """
     job.require()
-    with creation_lock(job, _CHANGED):
+    with kept_from_changing(job):
         yield open_job(job)
+
+
+@contextmanager
+def kept_from_changing(job: JobDir) -> Iterator[None]:
+    """Keep every other process from changing a job; raises JobBusy when one is doing it."""
+    with creation_lock(job, _CHANGED):
+        yield

@@ -28,7 +28,8 @@ class Progress:
 
     `images_per_second` and `eta_seconds` are None while nothing is being committed. `index` is the promoted build;
     `refused` one that was asked for since, built and not promoted. `copies_done` is whether, of a job that is complete,
-    no altered copies are to be embedded before its index is built. `load` is how busy the workers' stages are, known
+    no altered copies are to be embedded before its index is built. `removed` counts images that no answer names any
+    more; they are among the others as they were before. `load` is how busy the workers' stages are, known
     when the rate is.
     """
 
@@ -45,6 +46,7 @@ class Progress:
     refused: IndexInfo | None = None
     copies_done: bool = False
     load: StageLoad | None = None
+    removed: int = 0
 
     @property
     def done(self) -> int:
@@ -74,6 +76,7 @@ class Progress:
             "embedded": self.embedded,
             "failed": self.failed,
             "pending": self.pending,
+            "removed": self.removed,
             "partitions": self.partitions,
             "images_per_second": None if self.images_per_second is None else round(self.images_per_second, 1),
             "eta_seconds": None if self.eta_seconds is None else round(self.eta_seconds),
@@ -94,7 +97,10 @@ class Progress:
 
 @dataclass(slots=True)
 class ProgressReader:
-    """Reads a job's progress again and again; what is committed never changes, so each file is read once."""
+    """Reads a job's progress again and again; what is committed never changes, so each file is read once.
+
+    `job` is the job as it was at the last reading: another process may change it meanwhile.
+    """
 
     job: OpenJob
     now: Callable[[], float] = time.time
@@ -104,6 +110,7 @@ class ProgressReader:
 
     def read(self) -> Progress:
         """Progress from disk alone. Raises CorruptFile or FingerprintMismatch when a seal or the index is not right."""
+        self.job = self.job.renewed()
         # Chunks before seals: a worker removes the chunks of a partition once its seal is there, not the other way.
         started = {
             partition: chunks
@@ -148,6 +155,7 @@ class ProgressReader:
             refused=builds.refused_build(self.job, digest, request) if whole and not is_current else None,
             copies_done=whole and (is_current or self.job.manifest.model.is_imported or self._has_copies(digest)),
             load=load,
+            removed=len(self.job.state.removed),
         )
 
     def _has_copies(self, digest: str) -> bool:

@@ -1,7 +1,7 @@
 """Altered copies: embeddings of changed versions of some images, by which the accuracy of a build is measured."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +54,20 @@ class Copies:
             raise ValueError(f"Copies need as many of each, not {sorted(lengths)}.")
         if bool(self.reason) == bool(len(self.ids)):
             raise ValueError(f"{len(self.ids)} copies came with the reason {self.reason!r}; it is for none at all.")
+
+    def without(self, removed: npt.NDArray[np.int64]) -> "Copies":
+        """Those of them whose original is not among the image ids `removed`."""
+        left = ~np.isin(self.ids, removed)
+        if left.all():
+            return self
+        return replace(
+            self,
+            ids=self.ids[left],
+            alterations=tuple(name for name, stays in zip(self.alterations, left, strict=True) if stays),
+            similarities=self.similarities[left],
+            embeddings=self.embeddings[left],
+            reason="" if left.any() else "the images that copies were made of were removed",
+        )
 
     def __len__(self) -> int:
         return len(self.ids)

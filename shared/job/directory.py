@@ -24,6 +24,7 @@ _OURS = re.compile(
     r"copies\.parquet|model/[^/]+|source_files\.json|moved\.json|accepted_failures",
     re.ASCII,
 )
+_REMOVED = re.compile(r"(\d{6,9})\.[0-9a-f]{16}\.npy", re.ASCII)
 # What shared/storage/files.py calls a file that is being written aside.
 _ASIDE = re.compile(r"(?<![^/])\.([^/]+)\.[0-9a-f]{32}\.tmp$")
 
@@ -179,6 +180,17 @@ class JobDir:
         """The ids that a change removes, in a file named by its SHA-256: of two that change a job at once, each has
         its own."""
         return self.changes_dir / f"{number:06d}.{digest[:16]}.npy"
+
+    def removed_files(self) -> list[tuple[int, Path]]:
+        """Every file that is called like one of removed ids, and the number of the change that it was written for.
+
+        Raises OSError where the directory can't be listed.
+        """
+        try:
+            names = files.names_in(self.changes_dir)
+        except FileNotFoundError:
+            return []
+        return sorted((int(match[1]), self.changes_dir / name) for name in names if (match := _REMOVED.fullmatch(name)))
 
     @property
     def model_dir(self) -> Path:

@@ -40,6 +40,10 @@ class OpenJob(JobDir):
         """The partition of an image id; raises IndexError for one that was never given."""
         return self.state.partition_of(image_id)
 
+    def renewed(self) -> "OpenJob":
+        """The job as it is now: itself, unless a change came since it was opened. Raises as `read_changes` does."""
+        return open_job(self) if self.change(self.state.number + 1).is_file() else self
+
     def chunks(self, partition: Partition) -> list[Chunk]:
         """The chunks of a partition in order."""
         return partition.chunks(self.manifest.chunk_size)

@@ -106,7 +106,7 @@ def indexed(demo: "subprocess.CompletedProcess[str]", home: Path) -> Path:
 
 
 def test_index_status_and_search_as_typed(indexed: Path) -> None:
-    doctor, index, status, search, where, show, evaluate, import_, pack = block_under(
+    doctor, index, status, search, where, show, delete, evaluate, import_, pack = block_under(
         "Index, watch, search"
     ).splitlines()
     done = typed(doctor, indexed, indexed)
@@ -130,6 +130,12 @@ def test_index_status_and_search_as_typed(indexed: Path) -> None:
     done = typed(show, indexed, indexed)
     assert done.returncode == 0, done.stderr
     assert (indexed / "found.jpg").read_bytes() == (indexed / "query.jpg").read_bytes()
+    done = typed(delete, indexed, indexed)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"1 image removed: no answer names it any more\. \d+ of \d+ are left\.\n", done.stdout)
+    again = json.loads(typed(where.partition("#")[0] + " --json -k 1000", indexed, indexed).stdout)[0]["hits"]
+    listed = len(list((indexed / "photos").iterdir()))
+    assert {hit["id"] for hit in again} == {*range(listed)} - {3}
     done = typed(evaluate, indexed, indexed)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^recall@10 +1\.0000 of", done.stdout, re.M), done.stdout

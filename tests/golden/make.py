@@ -1,14 +1,16 @@
-"""Make the golden jobs of the current format version: `python -m tests.golden.make`. Once a version, then kept.
+"""Make the golden jobs of a format version: `python -m tests.golden.make VERSION`. Once a version, then kept.
 
 A job that some release wrote must open for ever; tests/unit/project/test_golden.py opens what is here.
 """
 
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 
-from shared.job.manifest import FORMAT
+from shared.job.changes.log import Change, write_change
+from shared.job.manifest import CHANGED_FORMAT, FORMAT
 from shared.job.partition import checkpoint
 from shared.job.partition.checkpoint import ImageRow
 from shared.settings import Settings
@@ -17,11 +19,16 @@ from tests.support.make_job import image_path, make_job
 from workers.merge.build import merge
 
 HERE = Path(__file__).parent
+REMOVED = (5, 14)
+REMOVED_OF_BEGUN = (0, 19)
 
 
-def main() -> None:
-    """Write `format_N/finished` (two sealed partitions and an index) and `format_N/begun` (one chunk committed)."""
-    folder = HERE / f"format_{FORMAT}"
+def main(version: int) -> None:
+    """Write `format_N/finished` (two sealed partitions and an index) and `format_N/begun` (one chunk committed).
+
+    From the format of jobs that were changed on, two images of each are removed, of which one failed or is pending.
+    """
+    folder = HERE / f"format_{version}"
     shutil.rmtree(folder, ignore_errors=True)
     finished = make_job(folder / "finished", listed=20, dim=8, failed={3, 14}, partition_size=12, chunk_size=6, seed=1)
     merge(finished.job, Settings(), UNWATCHED)
@@ -33,7 +40,10 @@ def main() -> None:
     rows[1] = ImageRow(chunk.start + 1, image_path(chunk.start + 1), None, None, 0, None, "empty", "The file is empty.")
     vectors = np.eye(8, dtype=np.float16)[: len(rows) - 1]
     checkpoint.commit_chunk(begun.job, chunk, rows, vectors, seconds=0.5)
+    if version >= CHANGED_FORMAT:
+        for job, removed in ((finished.job, REMOVED), (begun.job, REMOVED_OF_BEGUN)):
+            write_change(job, job.manifest, Change(1, "delete", removed=np.array(removed), reasons={"by id": 2}))
 
 
 if __name__ == "__main__":
-    main()
+    main({FORMAT: FORMAT, CHANGED_FORMAT: CHANGED_FORMAT}[int(sys.argv[1])])

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from shared.errors import JobError
 from shared.job.altered_copies import usable_copies
 from shared.job.directory import JobDir
 from shared.job.index import builds
@@ -52,7 +53,8 @@ def evaluate(job: JobDir, queries: int, report: Report) -> dict[str, Any]:
     """Measure the promoted build of a job; nothing in the job is written. Returns what docs/formats.md lists.
 
     `queries` stored embeddings are asked for, drawn by another seed than those that the build was tuned with. Raises
-    NoIndexYet when there is no promoted build, and what `Searcher.open` raises.
+    NoIndexYet when there is no promoted build, JobError when all of its images were removed, and what `Searcher.open`
+    raises.
     """
     job = open_job(job)
     seals = list(ledger.sealed(job))
@@ -64,11 +66,13 @@ def evaluate(job: JobDir, queries: int, report: Report) -> dict[str, Any]:
     searcher = Searcher.open(JobFiles.of(job), build)
     opened = time.monotonic() - started
     info = builds.read_info(job, build)
-    for row in recall.drawn(searcher.stored, _WARM_UP, SEED + 1):
-        searcher.search(searcher.stored.rows(np.array([row]))[0], 10)
+    if not searcher.ntotal:
+        raise JobError(f"All images of {job.path} that the build {build} holds were removed: nothing can be measured.")
+    for row in recall.drawn(searcher.kept, _WARM_UP, SEED + 1):
+        searcher.search(searcher.kept.rows(np.array([row]))[0], 10)
     held = memory.own_bytes()
     report("exact answers, to compare with", 0.0)
-    yardstick = recall.yardstick(searcher.stored, k=10, queries=queries, seed=SEED)
+    yardstick = recall.yardstick(searcher.kept, k=10, queries=queries, seed=SEED)
     report("recall and latency", 0.0)
     measured = recall.measure_against(searcher, yardstick)
     report("queries in batches", 0.0)
@@ -83,6 +87,7 @@ def evaluate(job: JobDir, queries: int, report: Report) -> dict[str, Any]:
             "listed": job.listed,
             "embedded": sum(seal.embedded for seal in seals),
             "failed": sum(seal.failed for seal in seals),
+            "removed": len(job.state.removed),
         },
         "model": job.manifest.model.fingerprint,
         "dim": info.dim,
@@ -140,6 +145,7 @@ def _throughput(searcher: Searcher, vectors: Floats, size: int) -> float:
 def _accuracy(job: OpenJob, searcher: Searcher, info: IndexInfo) -> dict[str, Any]:
     """accuracy@10 by alteration, through the index and by exact search; `reason` says why there is none."""
     copies = usable_copies(job, info.ledger_digest)
+    copies = None if copies is None else copies.without(job.state.removed)
     if copies is None or not len(copies):
         reason = "no altered copies of its images were embedded" if copies is None else copies.reason
         if job.manifest.model.is_imported:

@@ -1,1 +1,1 @@
-"""What changed in a job's source since it was listed: archives, and files that were added, removed or moved."""
+"""A job's source: what came, went or moved in it since it was listed, and which image of it a person names."""

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -22,13 +23,15 @@ from shared.storage import files
 FORMAT: Final = 1
 Ids = npt.NDArray[np.int64]
 _NONE: Final[Ids] = np.empty(0, np.int64)
+_LATEST: Final = 2.0**33  # The year 2242: what is beyond it was no time.
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Change:
     """One change: what it is called, the partitions that it adds, and the images that it removes.
 
-    `removed` is int64 [n], ascending; `reasons` counts why they were removed. `at` is seconds since the epoch.
+    `removed` is int64 [n], ascending; `reasons` counts why they were removed. `at` is seconds since the epoch. Of a
+    change that was read, `digest` is the SHA-256 of the file with the ids, "" where it removes none.
     """
 
     number: int
@@ -38,6 +41,12 @@ class Change:
     reasons: dict[str, int] = field(default_factory=dict)
     at: float = 0.0
     made_by: str = ""
+    digest: str = ""
+
+    @property
+    def named(self) -> str:
+        """The change as a sentence names it: which one, what it was, and when."""
+        return f"change {self.number}, {self.action}, {datetime.fromtimestamp(self.at, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def write_change(job: JobDir, manifest: Manifest, change: Change) -> None:
@@ -64,6 +73,7 @@ def write_change(job: JobDir, manifest: Manifest, change: Change) -> None:
         files.write_bytes(job.removed(change.number, digest), data)
         table["removed"] = {"count": len(change.removed), "sha256": digest}
     data = (json.dumps(table, indent=2) + "\n").encode()
+    failpoint("commit_change")
     files.write_bytes(job.change(change.number), data, keep_first=True)
     if files.read_marker(job.change(change.number)) != data:
         raise JobBusy(
@@ -84,6 +94,8 @@ def read_change(job: JobDir, number: int) -> Change:
             )
         if table["number"] != number:
             raise ValueError(f"it is the change {table['number']}")
+        if not 0 <= table["at"] < _LATEST:
+            raise ValueError(f"it was made at {table['at']!r:.80}")
         return Change(
             number=number,
             action=str(table["action"]),
@@ -92,6 +104,7 @@ def read_change(job: JobDir, number: int) -> Change:
             reasons={str(reason): int(count) for reason, count in table["reasons"].items()},
             at=float(table["at"]),
             made_by=str(table["made_by"]),
+            digest="" if table["removed"] is None else str(table["removed"]["sha256"]),
         )
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(job, f"{path} can't be read ({error!r:.200})") from None
@@ -117,7 +130,10 @@ def _npy(ids: Ids) -> bytes:
 
 def _read_removed(job: JobDir, number: int, entry: dict[str, Any]) -> Ids:
     path = job.removed(number, str(entry["sha256"]))
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise _damaged(job, f"{path}, the ids that change {number} removes, is missing") from None
     if hashlib.sha256(data).hexdigest() != entry["sha256"]:
         raise _damaged(job, f"{path} has another checksum than its change says")
     ids: Ids = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
@@ -138,9 +154,22 @@ def read_changes(job: JobDir) -> list[Change]:
 
     Raises CorruptFile when one is missing or damaged, JobMismatch when a newer version made one.
     """
+    return [read_change(job, number) for number in range(1, last_change(job) + 1)]
+
+
+def last_change(job: JobDir) -> int:
+    """The number of the last change, 0 of a job that was never changed; those before it have no gaps."""
     numbers = job.change_numbers()
-    # The numbers have no gaps; a mount's listing may lag behind, so what it does not show is asked for by name.
+    # A mount's listing may lag behind, so what it does not show is asked for by name.
     last = numbers[-1] if numbers else 0
     while job.change(last + 1).is_file():
         last += 1
-    return [read_change(job, number) for number in range(1, last + 1)]
+    return last
+
+
+def removal_of(job: JobDir, image_id: int) -> Change:
+    """The change that removed an image; raises LookupError for one that none removed, and as `read_changes`."""
+    for change in read_changes(job):
+        if image_id in change.removed:
+            return change
+    raise LookupError(f"No change of {job.path} removed the image {image_id}.")

@@ -38,33 +38,43 @@ class State:
             raise IndexError(f"The job has the image ids 0 to {self.listed - 1}, not {image_id}.")
         return self.partitions[bisect_right(self.partitions, image_id, key=lambda one: one.start) - 1]
 
+    def is_removed(self, image_id: int) -> bool:
+        """Whether an image was removed."""
+        place = int(np.searchsorted(self.removed, image_id))
+        return place < len(self.removed) and int(self.removed[place]) == image_id
+
+    def after(self, job: JobDir, change: Change) -> "State":
+        """The state that the next change leads to.
+
+        Raises CorruptFile when it does not fit: a partition that does not begin where the one before it ends, or an id
+        that is removed twice, or was never given.
+        """
+        partitions = list(self.partitions)
+        for partition in change.partitions:
+            last = partitions[-1]
+            if (partition.number, partition.start) != (last.number + 1, last.stop) or partition.stop <= last.stop:
+                raise _misfit(job, change, f"it adds {partition} behind {last}")
+            partitions.append(partition)
+        removed = self.removed
+        if len(change.removed):
+            if change.removed[0] < 0 or change.removed[-1] >= partitions[-1].stop:
+                raise _misfit(job, change, f"it removes an id beyond the {partitions[-1].stop:,} that were given")
+            removed = np.union1d(removed, change.removed)
+            if len(removed) != len(self.removed) + len(change.removed):
+                raise _misfit(job, change, "it removes an id that was removed before")
+        return State(change.number, tuple(partitions), removed)
+
     def lacks(self, ids: Ids) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
         """Which of `ids`, int64 [n], were removed: bool [n]."""
         return np.isin(ids, self.removed)
 
 
 def state_of(job: JobDir, manifest: Manifest, changes: Sequence[Change]) -> State:
-    """What `changes`, all of them in order, made of the job of `manifest`.
-
-    Raises CorruptFile when they don't fit each other: a partition that does not begin where the one before it ends, or
-    an id that is removed twice, or was never given.
-    """
-    partitions = list(manifest.partitions)
-    removed = _NONE
+    """What `changes`, all of them in order, made of the job of `manifest`; raises as `State.after` does."""
+    state = State(0, tuple(manifest.partitions), _NONE)
     for change in changes:
-        for partition in change.partitions:
-            last = partitions[-1]
-            if (partition.number, partition.start) != (last.number + 1, last.stop) or partition.stop <= last.stop:
-                raise _misfit(job, change, f"it adds {partition} behind {last}")
-            partitions.append(partition)
-        if len(change.removed):
-            if change.removed[0] < 0 or change.removed[-1] >= partitions[-1].stop:
-                raise _misfit(job, change, f"it removes an id beyond the {partitions[-1].stop:,} that were given")
-            both = np.union1d(removed, change.removed)
-            if len(both) != len(removed) + len(change.removed):
-                raise _misfit(job, change, "it removes an id that was removed before")
-            removed = both
-    return State(len(changes), tuple(partitions), removed)
+        state = state.after(job, change)
+    return state
 
 
 def _misfit(job: JobDir, change: Change, what: str) -> CorruptFile:

@@ -30,6 +30,7 @@ from lookalike import client as public_client
 from lookalike.job import Job
 from shared.errors import JobNotFound, NoIndexYet, NoWorker, UsageError
 from shared.job.directory import JobDir
+from shared.job.opened import open_job
 from shared.messages.search import Answer, Hit
 from shared.settings import Settings
 from tests.support.builds import build
@@ -222,6 +223,35 @@ def test_the_status_of_a_job_is_what_status_json_says(made: Path, run: Run) -> N
     assert (status.index.type, status.index.recall_at_10) == ("Flat", 1.0)
     assert status.partitions["sealed"] == 3
     assert repr(job) == f"<lookalike.Job {made}: 60 images, {status.model}>"
+
+
+def test_images_of_a_job_are_removed_by_ids_and_paths(made: Path) -> None:
+    job = lookalike.open(made)
+    assert job.delete([3, np.int64(7), "photos/é 0000030.jpg"]) == 3
+    assert job.delete(np.array([8, 9])) == 2
+    assert (job.status().removed, job.status().listed) == (5, 60)
+    assert open_job(JobDir.at(made)).state.removed.tolist() == [3, 7, 8, 9, 30]
+    with pytest.raises(lookalike.JobError, match=r"The image 3 .* was removed before"):
+        job.delete(iter([3, 4]))
+    with pytest.raises(lookalike.QueryError, match="and none is 60"):
+        job.delete([4, 60])
+    assert job.status().removed == 5
+
+
+@pytest.mark.parametrize(
+    ("images", "sentence"),
+    [
+        ("a.jpg", r"takes a list of images, as in delete\(\['a.jpg'\]\)"),
+        (3, r"as in delete\(\[3\]\)"),
+        ([-1], "-1 is no image id"),
+        ([True], "True names no image"),
+        ([1.0], "1.0 names no image"),
+        ([b"a.jpg"], "names no image"),
+    ],
+)
+def test_what_names_no_images_is_refused(made: Path, images: Any, sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        lookalike.open(made).delete(images)
 
 
 def test_a_hit_of_a_job_is_read_where_the_job_says_that_it_is(

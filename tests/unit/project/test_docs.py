@@ -25,6 +25,7 @@ from coordinator.cli import app
 from shared import errors
 from shared.errors import ImageError, LookalikeError, NoWorker
 from shared.job import path_list
+from shared.job.changes.log import Change, write_change
 from shared.job.partition import checkpoint, sealing
 from shared.job.partition.checkpoint import ImageRow
 from shared.messages.search import Hit
@@ -152,7 +153,9 @@ def test_the_columns_of_each_parquet_file_are_described(heading: str, schema: pa
 def test_the_other_files_are_described_by_their_names_and_keys(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "formats.md").read_text()
     made = make_job(tmp_path / "job", listed=20, sealed=[0])
-    keys = {*json.loads(made.job.spec.read_text()), *json.loads(made.job.seal(0).read_text())}
+    write_change(made.job, made.job.manifest, Change(1, "delete", removed=np.array([3], np.int64)))
+    read = (made.job.spec, made.job.seal(0), made.job.change(1))
+    keys = {key for path in read for key in json.loads(path.read_text())}
     assert [key for key in sorted(keys) if f"`{key}`" not in page] == []
     for column in image_list.IMAGES_SCHEMA:
         assert f"`{column.name}` {column.type}" in page
@@ -271,6 +274,8 @@ def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the jobs that docs/formats.md reads: `photos`, finished, and `unfinished`."""
     photos = make_job(tmp_path / "photos", failed={3, 30})
     build.merge(photos.job, Settings(), UNWATCHED)
+    for number, gone in ((1, [7, 30]), (2, [8])):  # One of them failed.
+        write_change(photos.job, photos.job.manifest, Change(number, "delete", removed=np.array(gone, np.int64)))
     unfinished = make_job(tmp_path / "unfinished", sealed=[0])
     chunk = unfinished.job.chunks(unfinished.job.partition(1))[0]
     span = range(chunk.start, chunk.stop)
@@ -297,6 +302,7 @@ SAYS = {
     "pandas": "58 images have a copy",
     "DuckDB": "truncated",
     "embedding-reader, and with it autofaiss and clip-retrieval": "",
+    "What was removed": "56 of 58 embedded images are left",
     "A partition under way": "0000.parquet (9, 16) 1 failed",
     "The index": "[ 0 ",
 }

@@ -22,8 +22,8 @@ GOLDEN = Path(__file__).parents[2] / "golden"
 VERSIONS = sorted(path.name for path in GOLDEN.glob("format_*"))
 
 
-def test_the_format_that_is_written_now_has_its_golden_jobs() -> None:
-    assert f"format_{FORMAT}" in VERSIONS
+def test_the_formats_that_are_written_now_have_their_golden_jobs() -> None:
+    assert {f"format_{FORMAT}", f"format_{CHANGED_FORMAT}"} <= set(VERSIONS)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -58,6 +58,20 @@ def test_a_job_that_was_begun_shows_where_it_stands_and_goes_on_there(version: s
     table, embeddings = checkpoint.read_chunk(job, job.chunks(partition)[0])
     assert table["status"].to_pylist() == ["ok", "empty", "ok", "ok", "ok", "ok"]
     assert np.array_equal(embeddings, np.eye(8, dtype=np.float16)[:5])
+
+
+@pytest.mark.parametrize("version", [version for version in VERSIONS if int(version[7:]) >= CHANGED_FORMAT])
+def test_what_was_removed_stays_so(version: str) -> None:
+    job = open_job(JobDir.at(GOLDEN / version / "finished"))
+    assert job.state.removed.tolist() == [5, 14]
+    assert ProgressReader(job).read().removed == 2
+    build = builds.current_build(job)
+    assert build is not None
+    fifth = sealing.open_embeddings(job.img_emb(0), rows=11, dim=8)[4]
+    found = Searcher.open(JobFiles.of(job), build).search(fifth.astype(np.float32), k=20)
+    assert {hit.id for hit in found} == set(range(20)) - {3, 5, 14}
+    begun = open_job(JobDir.at(GOLDEN / version / "begun"))
+    assert (begun.state.removed.tolist(), begun.state.number) == ([0, 19], 1)
 
 
 def test_a_job_of_a_later_format_is_refused_with_both_versions_named(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from coordinator.client.stored_query import is_image_id, stored_embedding
 from shared.errors import QueryError
+from shared.job.changes.log import Change, write_change
 from tests.support.make_job import make_job
 
 
@@ -31,6 +32,17 @@ def test_an_id_without_an_embedding_says_why(tmp_path: Path, typed: str, sentenc
     made = make_job(tmp_path / "job", failed=(3,), sealed=[0])
     with pytest.raises(QueryError, match=sentence):
         stored_embedding(made.job, typed)
+
+
+def test_an_image_that_was_removed_says_when_and_by_which_change(tmp_path: Path) -> None:
+    job = make_job(tmp_path / "job", failed=(3,)).job
+    write_change(job, job.manifest, Change(1, "delete", removed=np.array([3, 5], np.int64), at=1_800_000_000.0))
+    for image_id in ("3", "5"):
+        with pytest.raises(
+            QueryError, match=rf"The image {image_id} .* was removed \(change 1, delete, 2027-01-15 08:00 UTC\): search"
+        ):
+            stored_embedding(job.renewed(), image_id)
+    assert stored_embedding(job.renewed(), "4").shape == (16,)
 
 
 def test_only_plain_digits_are_an_id() -> None:

@@ -20,9 +20,11 @@ from coordinator.display.evaluation import evaluation_view, share
 from shared.errors import CorruptFile, JobError, LookalikeError, NoIndexYet
 from shared.job import altered_copies
 from shared.job.altered_copies import Copies
+from shared.job.changes.log import Change, write_change
 from shared.job.directory import JobDir
 from shared.job.index import builds
 from shared.job.index.builds import IndexInfo
+from shared.job.opened import open_job
 from shared.job.partition import ledger
 from shared.settings import Settings
 from tests.support.builds import build
@@ -79,7 +81,7 @@ def copies_of(made: MadeJob, right: int) -> Copies:
 def test_it_measures_what_the_promoted_build_does(made: MadeJob, evaluation: dict[str, Any]) -> None:
     info = builds.current_info(made.job)
     assert info is not None
-    assert evaluation["images"] == {"listed": 400, "embedded": 398, "failed": 2}
+    assert evaluation["images"] == {"listed": 400, "embedded": 398, "failed": 2, "removed": 0}
     assert (evaluation["model"], evaluation["dim"]) == (made.job.manifest.model.fingerprint, DIM)
     assert evaluation["embedding"] == {"seconds": 0.8, "bytes": 3 * 128 + 398 * DIM * 2}
     assert evaluation["build"]["name"] == info.build
@@ -160,6 +162,25 @@ def test_accuracy_comes_from_the_altered_copies(made: MadeJob, tmp_path: Path) -
     )
     altered_copies.write_copies(here, none)
     assert report.evaluate(here, 20, lambda phase, share: None)["accuracy"]["reason"] == "The photos are gone."
+
+
+def test_what_was_removed_is_not_measured(made: MadeJob, tmp_path: Path) -> None:
+    here = JobDir(tmp_path / "job")
+    shutil.copytree(made.job.path, here.path)
+    altered_copies.write_copies(here, copies_of(made, right=5))
+    gone = made.ids[[10, *range(50, 150)]]
+    write_change(here, made.job.manifest, Change(1, "delete", removed=gone))
+    found = report.evaluate(here, 200, lambda phase, share: None)
+    assert (found["recall_at_10"], found["images"]["removed"]) == (1.0, 101)
+    assert (found["accuracy"]["copies"], found["accuracy"]["at_10"]) == (6, 3 / 6)
+    assert "398 embedded, 2 failed, 101 removed" in shown(found)
+    write_change(here, made.job.manifest, Change(2, "delete", removed=made.ids[[20, 30, 40]]))
+    found = report.evaluate(here, 20, lambda phase, share: None)["accuracy"]
+    assert (found["copies"], found["reason"]) == (0, "the images that copies were made of were removed")
+    rest = np.setdiff1d(made.ids, open_job(here).state.removed)
+    write_change(here, made.job.manifest, Change(3, "delete", removed=rest))
+    with pytest.raises(JobError, match=r"All images .* were removed: nothing can be measured"):
+        report.evaluate(here, 20, lambda phase, share: None)
 
 
 def test_without_copies_it_says_so(evaluation: dict[str, Any]) -> None:

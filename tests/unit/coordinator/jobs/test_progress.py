@@ -5,11 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 from coordinator.jobs.progress import Progress, ProgressReader
 from shared.errors import CorruptFile, FingerprintMismatch
 from shared.job import altered_copies
+from shared.job.changes.log import Change, write_change
 from shared.job.directory import JobDir
 from shared.job.index import builds
 from shared.job.opened import OpenJob, with_manifest
@@ -260,6 +262,7 @@ def test_the_json_is_the_documented_one(job: OpenJob) -> None:
         "embedded": 9,
         "failed": 1,
         "pending": 90,
+        "removed": 0,
         "partitions": {"sealed": 0, "started": 1, "waiting": 1},
         "images_per_second": 3.3,
         "eta_seconds": 27,
@@ -317,3 +320,16 @@ def test_who_is_needed_is_who_has_something_to_do() -> None:
     assert NEW.roles(0) == ["merge"]
     assert SEALED.roles(2) == ["embed", "merge"], "the altered copies are still to be embedded"
     assert replace(SEALED, copies_done=True).roles(2) == ["merge"]
+
+
+def test_a_reader_notices_what_was_removed_meanwhile(job: OpenJob) -> None:
+    reader = ProgressReader(job)
+    seal(job, 0, failed=1)
+    assert reader.read().removed == 0
+    write_change(job, job.manifest, Change(1, "delete", removed=np.array([3, 49, 70], np.int64)))
+    progress = reader.read()
+    assert (progress.removed, progress.to_json()["removed"]) == (3, 3)
+    assert (progress.listed, progress.embedded, progress.failed, progress.pending) == (100, 45, 5, 50)
+    write_change(job, job.manifest, Change(2, "delete", removed=np.array([4], np.int64)))
+    assert reader.read().removed == 4
+    assert reader.job.state.number == 2

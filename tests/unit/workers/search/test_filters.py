@@ -9,7 +9,7 @@ from shared.errors import CorruptFile, QueryError
 from shared.messages.filter import Filter
 from shared.storage.parquet import read_table
 from tests.support.make_job import MadeJob, make_job
-from workers.search import filters
+from workers.search import expressions, filters
 from workers.search.filters import Filters
 
 FAILED = {2, 30}
@@ -90,7 +90,7 @@ def test_an_expression_is_asked_once_until_others_push_it_out(asked: Filters, mo
         read.append(path)
         return read_table(path, columns)
 
-    monkeypatch.setattr(filters, "read_table", counting)
+    monkeypatch.setattr(expressions, "read_table", counting)
     first = asked.chosen(Filter(where="id > 5"))
     assert asked.chosen(Filter(where="id > 5")) is first
     assert len(read) == 3
@@ -107,7 +107,7 @@ def test_only_the_columns_that_are_named_are_read(asked: Filters, monkeypatch: p
         read.append(columns)
         return read_table(path, columns)
 
-    monkeypatch.setattr(filters, "read_table", counting)
+    monkeypatch.setattr(expressions, "read_table", counting)
     asked.chosen(Filter(where="HEIGHT = 8 and images.width = 8"))
     asked.chosen(Filter(where="true"))
     assert read == [["id", "width", "height"]] * 3 + [["id"]] * 3

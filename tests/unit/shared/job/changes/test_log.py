@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from shared.errors import CorruptFile, JobBusy, JobMismatch
-from shared.job.changes.log import Change, read_changes, write_change
+from shared.job.changes.log import Change, read_changes, removal_of, write_change
 from shared.job.identity import identity_of_bytes
 from shared.job.manifest import Partition, load_manifest
 from shared.job.opened import OpenJob, open_job
@@ -123,3 +123,43 @@ def test_a_change_that_is_killed_has_happened_or_not(job: OpenJob, leave: int, m
     assert open_job(job).state.number == 0
     write_change(job, job.manifest, removal(1, 3))
     assert open_job(job).state.removed.tolist() == [3]
+
+
+def test_the_change_that_removed_an_image_is_found_and_named(job: OpenJob) -> None:
+    write_change(job, job.manifest, Change(1, "delete", removed=np.array([3], np.int64), at=1_800_000_000.0))
+    write_change(job, job.manifest, Change(2, "refresh", removed=np.array([7, 9], np.int64)))
+    assert removal_of(job, 3).named == "change 1, delete, 2027-01-15 08:00 UTC"
+    assert (removal_of(job, 9).number, removal_of(job, 9).action) == (2, "refresh")
+    with pytest.raises(LookupError, match="removed the image 4"):
+        removal_of(job, 4)
+
+
+@pytest.mark.parametrize("at", ["-1", "1e300", "NaN"])
+def test_a_time_that_is_none_is_damage(job: OpenJob, at: str) -> None:
+    write_change(job, job.manifest, Change(1, "delete", removed=np.array([3], np.int64), at=1_800_000_000.0))
+    job.change(1).write_text(job.change(1).read_text().replace("1800000000.0", at))
+    with pytest.raises(CorruptFile, match=r"000001\.json can't be read .*it was made at"):
+        open_job(job)
+
+
+def test_an_open_job_is_renewed_by_a_change_alone(job: OpenJob) -> None:
+    assert job.renewed() is job
+    write_change(job, job.manifest, removal(1, 3))
+    write_change(job, job.manifest, removal(2, 5))
+    now = job.renewed()
+    assert (now.state.number, now.state.removed.tolist()) == (2, [3, 5])
+    assert now.renewed() is now
+
+
+def test_files_of_removed_ids_are_told_by_their_names(job: OpenJob) -> None:
+    assert job.removed_files() == []
+    write_change(job, job.manifest, removal(1, 3))
+    write_change(job, job.manifest, Change(2, "refresh", (Partition(3, 60, 65),)))
+    for name in ("000003.0123456789abcdef.npy", "000003.0123456789abcde.npy", ".000003.0123456789abcdef.npy.tmp"):
+        (job.changes_dir / name).touch()
+    first, second = read_changes(job)
+    assert second.digest == ""
+    assert job.removed_files() == [
+        (1, job.removed(1, first.digest)),
+        (3, job.changes_dir / "000003.0123456789abcdef.npy"),
+    ]

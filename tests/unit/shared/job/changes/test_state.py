@@ -59,3 +59,9 @@ def test_changes_that_do_not_fit_what_was_there_are_refused(job: OpenJob, what: 
 def test_an_image_is_removed_once(job: OpenJob) -> None:
     with pytest.raises(CorruptFile, match=r"000002\.json does not fit .*it removes an id that was removed before"):
         state_of(job, job.manifest, [removed(1, 4, 5), removed(2, 5, 6)])
+
+
+def test_each_removed_image_is_known_and_no_other(job: OpenJob) -> None:
+    state = state_of(job, job.manifest, [removed(1, 0, 31), removed(2, 5, 59)])
+    assert [image for image in range(60) if state.is_removed(image)] == [0, 5, 31, 59]
+    assert not state_of(job, job.manifest, []).is_removed(0)

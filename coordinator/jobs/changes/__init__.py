@@ -1,0 +1,1 @@
+"""What changes a job after it was made, one change at a time; nothing here prints."""
