@@ -10,7 +10,7 @@ from shared.job.altered_copies import usable_copies
 from shared.job.index import builds
 from shared.job.index.builds import IndexInfo
 from shared.job.index.request import read_index_request
-from shared.job.opened import OpenJob
+from shared.job.opened import OpenJob, open_job
 from shared.job.partition import checkpoint, ledger
 from shared.job.partition.checkpoint import ChunkSummary
 from shared.job.partition.ledger import Seal
@@ -94,7 +94,10 @@ class Progress:
 
 @dataclass(slots=True)
 class ProgressReader:
-    """Reads a job's progress again and again; what is committed never changes, so each file is read once."""
+    """Reads a job's progress again and again; what is committed never changes, so each file is read once.
+
+    A job that was changed since is opened again.
+    """
 
     job: OpenJob
     now: Callable[[], float] = time.time
@@ -104,6 +107,8 @@ class ProgressReader:
 
     def read(self) -> Progress:
         """Progress from disk alone. Raises CorruptFile or FingerprintMismatch when a seal or the index is not right."""
+        if max(self.job.change_numbers(), default=0) > self.job.state.number:
+            self.job = open_job(self.job)
         # Chunks before seals: a worker removes the chunks of a partition once its seal is there, not the other way.
         started = {
             partition: chunks

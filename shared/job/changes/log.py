@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, Final
@@ -16,6 +16,7 @@ from shared.errors import CorruptFile, JobBusy, JobMismatch
 from shared.errors.remedy import Remedy
 from shared.job.directory import JobDir
 from shared.job.manifest import CHANGED_FORMAT, Manifest, Partition
+from shared.job.source.files import FileState, from_json, to_json
 from shared.processes.failpoints import failpoint
 from shared.storage import files
 
@@ -28,7 +29,8 @@ _NONE: Final[Ids] = np.empty(0, np.int64)
 class Change:
     """One change: what it is called, the partitions that it adds, and the images that it removes.
 
-    `removed` is int64 [n], ascending; `reasons` counts why they were removed. `at` is seconds since the epoch.
+    `removed` is int64 [n], ascending; `reasons` counts why they were removed. `archives` are the archives that images
+    of these partitions are in, and those that were compared anew, as they were then. `at` is seconds since the epoch.
     """
 
     number: int
@@ -36,6 +38,7 @@ class Change:
     partitions: Sequence[Partition] = ()
     removed: Ids = field(default_factory=lambda: _NONE)
     reasons: dict[str, int] = field(default_factory=dict)
+    archives: Mapping[str, FileState] = field(default_factory=dict)
     at: float = 0.0
     made_by: str = ""
 
@@ -58,6 +61,8 @@ def write_change(job: JobDir, manifest: Manifest, change: Change) -> None:
         "at": change.at or time.time(),
         "made_by": f"lookalike {version('lookalike')}",
     }
+    if change.archives:
+        table["archives"] = to_json(change.archives)
     if len(change.removed):
         data = _npy(change.removed)
         digest = hashlib.sha256(data).hexdigest()
@@ -90,6 +95,7 @@ def read_change(job: JobDir, number: int) -> Change:
             partitions=tuple(Partition(*(int(value) for value in one)) for one in table["partitions"]),
             removed=_NONE if table["removed"] is None else _read_removed(job, number, table["removed"]),
             reasons={str(reason): int(count) for reason, count in table["reasons"].items()},
+            archives=from_json(table.get("archives", {})),
             at=float(table["at"]),
             made_by=str(table["made_by"]),
         )
