@@ -102,8 +102,11 @@ def index(
     include: Sequence[str] = (),
     sniff: bool = False,
     moved: bool = False,
+    frozen: bool = False,
+    yes: bool = False,
 ) -> Job:
-    """Embed all images of a source into a job and build its index, as `lookalike index` does; the same call continues.
+    """Embed all images of a source into a job and build its index, as `lookalike index` does; the same call continues,
+    and then takes up what came to the source, changed or went.
 
     Ctrl-C, or an exception from `progress`, ends it: the workers end after the batch under way, what is committed
     stays, and the same call continues from there. You may call it in any thread.
@@ -121,7 +124,7 @@ def index(
     workers
         How many embed workers to start if there is no broker.
     model, weights, engine, precision, decode, broker, partition_size, chunk_size, index, recall, index_memory,
-    accept_failures, exclude, include, sniff, moved
+    accept_failures, exclude, include, sniff, moved, frozen, yes
         As the options of `lookalike index` (docs/cli.md).
 
     Returns
@@ -165,6 +168,8 @@ def index(
         accept_failures,
         Choice(tuple(exclude), tuple(include), sniff),
         moved,
+        frozen or None,
+        yes,
     )
     with extras.needed("To index"):
         index_run.index(asked, _Telling(progress, every).tell)

@@ -80,8 +80,16 @@ def index(
         ),
     ] = False,
     sniff: Sniff = False,
+    frozen: Annotated[
+        bool, typer.Option("--frozen", help="A new job keeps to what is listed now, whatever comes to SOURCE or goes.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Remove images that are gone from SOURCE also if they are more than a fifth.")
+    ] = False,
 ) -> None:
-    """Embed all images of SOURCE into JOB and build its index; the same command again continues where it stood."""
+    """Embed all images of SOURCE into JOB and build its index; the same command again continues where it stood, and
+    then takes up what came to SOURCE, changed or went.
+    """
     directory = JobDir.at(job)
     settings = load_settings().changed(
         broker_url=broker,
@@ -96,7 +104,7 @@ def index(
     typed = Typed(index, recall, index_memory)
     choice = Choice(tuple(exclude or ()), tuple(include or ()), sniff)
     sizes = (partition_size, chunk_size)
-    index_job(source, directory, settings, workers, sizes, typed, accepted, choice, broker, moved)
+    index_job(source, directory, settings, workers, sizes, typed, accepted, choice, broker, moved, frozen or None, yes)
 
 
 def index_job(
@@ -110,11 +118,14 @@ def index_job(
     choice: Choice = EVERYTHING,
     typed_broker: str | None = None,
     moved: bool = False,
+    frozen: bool | None = None,
+    yes: bool = False,
 ) -> Progress:
     """Do what `index` does, also for the demo; returns the progress at the end.
 
     The arguments are those of `index_run.Asked`; `typed_broker` is the --broker of the command.
     """
-    asked = Asked(source, job, settings, workers, sizes, typed or NOTHING_TYPED, accepted, choice, moved)
+    typed = typed or NOTHING_TYPED
+    asked = Asked(source, job, settings, workers, sizes, typed, accepted, choice, moved, frozen, yes)
     with terminal.interruptible(job), run_view.RunView(job, named_broker(settings, typed_broker)) as view:
         return index_run.index(asked, view.tell)

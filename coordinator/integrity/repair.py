@@ -21,7 +21,7 @@ from shared.images.paths import to_os_path
 from shared.job import path_list
 from shared.job.directory import JobDir
 from shared.job.index import builds
-from shared.job.manifest import Partition, load_manifest
+from shared.job.manifest import Partition
 from shared.job.opened import OpenJob, open_job
 from shared.job.partition import ledger
 from shared.job.source.moved import read_moved
@@ -112,7 +112,7 @@ def _remove(paths: tuple[Path, ...]) -> None:
 def _relisted_from_seal(job: JobDir, finding: Finding, dry_run: bool) -> Outcome | None:
     """Write a path list again from the sealed metadata and errors; None when these are not there, or not whole."""
     assert finding.relist is not None
-    partition = load_manifest(job).partition(finding.relist)
+    partition = open_job(job).partition(finding.relist)
     paths = _sealed_paths(job, partition)
     if paths is None:
         return None
@@ -152,7 +152,7 @@ def _relisted_from_source(job: JobDir, findings: list[Finding], dry_run: bool) -
     """Write path lists again by listing the source again, if it still holds just the images that the job is made of."""
     job = open_job(job)
     try:
-        reason = _why_not_the_same(job)
+        reason = _why_not_the_same(job, findings)
         if not reason and not dry_run:
             reason = _written_from_source(job, {finding.relist for finding in findings})
     except (SourceError, OSError) as error:
@@ -165,9 +165,11 @@ def _relisted_from_source(job: JobDir, findings: list[Finding], dry_run: bool) -
             yield _anew(finding, f"the {job.manifest.source.kind} {place}", dry_run)
 
 
-def _why_not_the_same(job: OpenJob) -> str:
+def _why_not_the_same(job: OpenJob, findings: list[Finding]) -> str:
     """Why the source can't give the path lists again; empty when it can."""
     manifest = job.manifest
+    if any((finding.relist or 0) >= manifest.partition_count for finding in findings):
+        return "its images came to the source after the job was made, and the source does not say which those were"
     if manifest.source.kind == "stdin":
         return "the list came from standard input, and is gone"
     if manifest.model.is_imported:

@@ -115,8 +115,9 @@ def _path_lists(job: OpenJob, checked: Checked) -> tuple[list[Finding], Finding 
                 f"but {inside(job, path)}, which is whole, lists {ids[0]} to {ids[-1]}: {_DISAGREE}"
             )
             return damaged, Finding(inside(job, job.spec), Kind.DAMAGE, wrong)
-        for _ in digest.feed(table["image_path"].to_pylist()):
-            pass
+        if partition.number < job.manifest.partition_count:  # The digest is of what was listed when the job was made.
+            for _ in digest.feed(table["image_path"].to_pylist()):
+                pass
     if not damaged and digest.hexdigest() != job.manifest.source.digest:
         wrong = f"The path lists hold other images than those whose digest it has: {_DISAGREE}"
         return damaged, Finding(inside(job, job.spec), Kind.DAMAGE, wrong)
@@ -173,7 +174,12 @@ def _copies(job: JobDir, checked: Checked) -> Iterator[Finding]:
 def _path_lists_beyond(job: OpenJob, partitions: PartitionFindings) -> Iterator[Finding]:
     for number in job.paths_numbers():
         if number >= job.partition_count:
-            yield partitions.beyond(job.paths(number), (job.paths(number),))
+            path = job.paths(number)
+            if is_fresh(path):
+                wrong = "It belongs to no partition yet: it is being added, or its writer was killed."
+                yield Finding(inside(job, path), Kind.LEFTOVER, f"{wrong} Repair leaves it until it is an hour old.")
+            else:
+                yield partitions.beyond(path, (path,))
 
 
 def _strays(job: JobDir) -> Iterator[Finding]:

@@ -5,22 +5,21 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 from coordinator.jobs.lock import creation_lock
 from coordinator.jobs.source.archives import ListedArchives
-from coordinator.sources.begun import Begun, chosen, is_other, patterns_text
+from coordinator.jobs.source.same import as_begun, require_same
+from coordinator.sources.begun import is_other
 from coordinator.sources.choosing import EVERYTHING, Choice
 from coordinator.sources.listing import ListedImage, Listing, PathDigest, digested, no_images, partitions_of
 from coordinator.sources.metadata.columns import MetadataColumns
 from coordinator.sources.resolve import open_source
-from shared.errors import JobMismatch, SourceError
-from shared.errors.remedy import Remedy
+from shared.errors import SourceError
 from shared.job import path_list
 from shared.job.directory import JobDir
 from shared.job.manifest import Manifest, Partition, Source, write_manifest
 from shared.job.opened import OpenJob, open_job
-from shared.job.source.moved import read_moved
 from shared.models import DEFAULT_MODEL, ModelSpec, resolve_model
 from shared.models.preprocessing import REDUCED
 from shared.settings import Settings
@@ -30,14 +29,23 @@ _REPORT_EVERY = 1_000
 
 
 def make_or_open(
-    source: str, job: JobDir, settings: Settings, listed: Callable[[int], None], choice: Choice = EVERYTHING
+    source: str,
+    job: JobDir,
+    settings: Settings,
+    listed: Callable[[int], None],
+    choice: Choice = EVERYTHING,
+    *,
+    frozen: bool | None = None,
+    stdin: BinaryIO | None = None,
 ) -> OpenJob:
     """Open `job` if it exists, else make it from `source`.
 
     `listed` is told the number of paths while they are listed. `choice` is what was typed about the files of the
-    source; a job that is there continues with its own, unless another one was typed. Raises JobMismatch when the job on
-    disk was made from another source, with another model or another choice, naming both; SourceError when there is
-    nothing to list; JobBusy when another coordinator is making the same job.
+    source; a job that is there continues with its own, unless another one was typed. `frozen` says whether a job that
+    is made is never to take up what comes to its source, None where that was not typed; `stdin` is where a list on
+    standard input is read. Raises JobMismatch when the job on disk was made from another source, with another model or
+    another choice, naming both; SourceError when there is nothing to list; JobBusy when another coordinator is making
+    the same job.
     """
     if not job.spec.is_file():
         with creation_lock(job):
@@ -48,9 +56,10 @@ def make_or_open(
                     settings.precision or "f32",
                     settings.decode or REDUCED,
                 )
-                return _make(open_source(source, choice=choice), job, model, settings, listed, choice)
+                listing = open_source(source, stdin, choice)
+                return _make(listing, job, model, settings, listed, choice, frozen=bool(frozen))
     opened = open_job(job)
-    _require_same(source, opened, settings, choice)
+    require_same(source, opened, settings, choice, frozen, stdin)
     return opened
 
 
@@ -85,6 +94,8 @@ def _make(
     settings: Settings,
     listed: Callable[[int], None],
     choice: Choice,
+    *,
+    frozen: bool,
 ) -> OpenJob:
     digest, known, archives = PathDigest(), MetadataColumns(), ListedArchives()
     # A kill during an earlier listing may have left path files of a longer list behind.
@@ -115,6 +126,7 @@ def _make(
         max_image_pixels=settings.max_image_pixels,
         max_image_bytes=settings.max_image_bytes,
         made_by=f"lookalike {version('lookalike')}",
+        frozen=frozen,
     )
     return write_first(job, manifest)
 
@@ -139,7 +151,7 @@ def remove_path_lists(job: JobDir) -> None:
 
 
 def write_path_list(job: JobDir, partition: Partition, images: Sequence[ListedImage], known: MetadataColumns) -> None:
-    """Write the path list of a partition, with what `known` learns of its images."""
+    """Write the path list of a partition, with what `known` says, or learns, of its images."""
     columns = known.arrays([image.known for image in images])
     path_list.write_paths(job, partition, [image.path for image in images], [image.member for image in images], columns)
 
@@ -160,89 +172,3 @@ def _keep_weights(job: JobDir, model: ModelSpec, settings: Settings) -> None:
     given = settings.weights or Path(settings.model or "")
     with files.written_aside(job.model_dir / model.weights_file) as aside:
         shutil.copyfile(os.path.expanduser(given), aside)
-
-
-def as_begun(job: OpenJob) -> Begun:
-    """The job as the errors say it that refuse to continue with it."""
-    source = job.manifest.source
-    now = read_moved(job).now(source.location)
-    moves = Remedy("option", does="if its images moved there, add {}", given={"moved": ""})
-    return Begun(
-        path=str(job.path),
-        made="was made",
-        of="from",
-        another="name another JOB",
-        error=JobMismatch,
-        source=source,
-        listed=job.listed,
-        moved_to=None if now == source.location else now,
-        moves=moves,
-    )
-
-
-def _require_same(source: str, job: OpenJob, settings: Settings, choice: Choice) -> None:
-    made = job.manifest.model
-    if made.is_imported:
-        raise JobMismatch(
-            f"{job.path} holds vectors that were imported from {job.manifest.source.location}, which can't be "
-            "embedded as images are",
-            remedy=Remedy("import", str(job.path), "go on with {}, or name another JOB for images"),
-        )
-    begun = as_begun(job)
-    for option, asked, kept in chosen(choice, begun.source):
-        if is_other(asked, kept):
-            raise begun.stays(
-                option,
-                f"The images of {job.path} were listed {_chosen_otherwise(option, asked, kept)}, and stay as they were "
-                "listed",
-            )
-    try:
-        given = open_source(source)
-    except SourceError as error:
-        if begun.moved_to is None:
-            raise
-        raise SourceError(f"{error} The images of {job.path} moved to {begun.moved_to}.") from None
-    begun.require_source(given)
-    if is_other(settings.precision, made.precision):
-        raise begun.stays(
-            "precision",
-            f"{job.path} was made in {made.precision}, not in {settings.precision}, and stays with what it was begun "
-            "in",
-        )
-    if is_other(settings.decode, made.asked_decode):
-        raise begun.stays(
-            "decode",
-            f"The images of {job.path} are decoded in the mode {made.asked_decode}, not {settings.decode}, and "
-            "embeddings of the two can't be compared",
-        )
-    if settings.model is not None or settings.weights is not None:
-        _require_same_model(job, begun, settings)
-
-
-def _chosen_otherwise(option: str, asked: Any, kept: Any) -> str:
-    if option == "sniff":
-        return "without a look into files without suffix"
-    made, typed = (patterns_text(option, patterns) or f"no {option}" for patterns in (kept, asked))
-    return f"with {made}, not with {typed}"
-
-
-def _require_same_model(job: OpenJob, begun: Begun, settings: Settings) -> None:
-    made = job.manifest.model
-    model, weights = settings.model or made.name, settings.weights
-    kept = job.model_dir / (made.weights_file or "")
-    # The job keeps a copy of weights that were given: the same command continues where the original is gone.
-    if weights is not None and _is_gone(weights, kept):
-        weights = kept
-    if model.endswith(".keras") and _is_gone(Path(model), kept):
-        model = str(kept)
-    asked = resolve_model(model, weights, made.precision, made.decode)
-    if asked.fingerprint != made.fingerprint:
-        raise JobMismatch(
-            f"{job.path} was made with the model {made.fingerprint}, not with {asked.fingerprint}: "
-            "embeddings of two models can't be compared.",
-            remedy=Remedy("option", does=f"leave {{}} out to go on, or {begun.another}", given={"model": ""}),
-        )
-
-
-def _is_gone(given: Path, kept: Path) -> bool:
-    return given.name == kept.name and kept.is_file() and not os.path.exists(os.path.expanduser(given))

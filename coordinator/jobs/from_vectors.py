@@ -9,8 +9,9 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from coordinator.jobs.create import as_begun, remove_path_lists, require_sizes, write_first
+from coordinator.jobs.create import remove_path_lists, require_sizes, write_first
 from coordinator.jobs.lock import creation_lock
+from coordinator.jobs.source.same import as_begun
 from coordinator.sources.begun import is_other
 from coordinator.sources.listing import PathDigest
 from coordinator.sources.vectors.unit_vectors import to_unit_vectors

@@ -62,15 +62,24 @@ class Sieve:
     not.
 
     `notes` counts, in words, files that were taken for something else than an image. Without `texts`, texts beside
-    images are counted and not read; without `archives`, archives in a folder or glob are not opened. Raises UsageError
-    for an invalid pattern.
+    images are counted and not read; without `archives`, archives in a folder or glob are not opened. Of the files of a
+    disk that are taken, `wanted` says by its path which are still asked for: of another one nothing is read. Raises
+    UsageError for an invalid pattern.
     """
 
-    def __init__(self, choice: Choice = EVERYTHING, *, texts: bool = True, archives: bool = True) -> None:
+    def __init__(
+        self,
+        choice: Choice = EVERYTHING,
+        *,
+        texts: bool = True,
+        archives: bool = True,
+        wanted: Callable[[str], bool] = lambda path: True,
+    ) -> None:
         self.left_out: Counter[str] = Counter()
         self.notes: Counter[str] = Counter()
         self.reads_texts = texts
         self.opens_archives = archives
+        self.wants = wanted
         self.sniffs = choice.sniff
         self.has_patterns = bool(choice.exclude or choice.include)
         self._exclude = _compiled("--exclude", choice.exclude)

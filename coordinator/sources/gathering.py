@@ -29,11 +29,12 @@ def images_in_folder(
     def plain() -> Iterator[tuple[str, Sequence[str]]]:
         nonlocal images
         for path, texts in files:
-            if _is_archive(path):
-                archives.append(path)
-            else:
+            if not _is_archive(path):
                 images += 1
-                yield path, texts
+                if sieve.wants(path):
+                    yield path, texts
+            elif sieve.wants(path):
+                archives.append(path)
 
     yield from with_texts(plain(), sieve.left_out)
     if not sieve.opens_archives:
@@ -77,11 +78,12 @@ def images_of(
             sieve.left_out[why] += 1
         elif sieve.takes(suffix, partial(read_head, file, HEAD_BYTES)):
             texts = sidecars.of(place) if sidecars is not None else ()
-            run.append((file, [places[text] for text in texts]))
+            if sieve.wants(file):
+                run.append((file, [places[text] for text in texts]))
         elif suffix in ARCHIVE_SUFFIXES:
             yield from with_texts(iter(run), sieve.left_out)
             run = []
-            if sieve.opens_archives:
+            if sieve.opens_archives and sieve.wants(file):
                 yield from images_in_all([(file, place)], sieve)
         elif sidecars is None or suffix not in TEXTS:
             sieve.leave_out(suffix or WITHOUT_SUFFIX)

@@ -7,7 +7,7 @@ import os
 import stat
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
@@ -43,16 +43,18 @@ def open_source(
     *,
     texts: bool = True,
     archives: bool = True,
+    wanted: Callable[[str], bool] = lambda path: True,
 ) -> Listing:
     """The listing of SOURCE: a folder (recursive), an archive, a list of paths, a glob, or `-` for a list on stdin.
 
     A folder gives the images in it, with what the texts beside them say, and then those in its archives. Relative paths
     in a list file are relative to the list, those on standard input to the working directory. `choice` says what is
     left out of folders, globs, tars and zips. Without `texts`, those beside images are not read; without `archives`,
-    those of a folder or a glob are not opened. Raises SourceError when there is no such source, and during the
+    those of a folder or a glob are not opened; of its files, those that are not `wanted` are left out without a look.
+    Raises SourceError when there is no such source, and during the
     iteration when a part of it can't be listed; UsageError when `choice` makes no sense.
     """
-    sieve = Sieve(choice, texts=texts, archives=archives)
+    sieve = Sieve(choice, texts=texts, archives=archives, wanted=wanted)
     listing = _opened(source, stdin, sieve)
     if choice and (listing.kind in ("list", "stdin") or suffix_of(listing.location) == ".parquet"):
         raise UsageError(

@@ -21,7 +21,7 @@ _OURS = re.compile(
     r"img_emb/img_emb_\d{4,9}\.npy|chunks/\d{4,9}/((retry_)?\d{4,9}\.parquet|attempt_\w+\.txt)|"
     r"ledger/\d{4,9}(\.retry)?\.json|changes/\d{6,9}(\.json|\.[0-9a-f]{16}\.npy)|"
     r"index/(CURRENT|wish\.json|\d{4,9}-[^/]+/(index\.faiss|images\.arrow|index\.json|filling\.(faiss|json)))|"
-    r"copies\.parquet|model/[^/]+|source_files\.json|moved\.json|accepted_failures",
+    r"copies\.parquet|model/[^/]+|source_files\.json|moved\.json|accepted_failures|looked_at\.npy",
     re.ASCII,
 )
 _REMOVED = re.compile(r"(\d{6,9})\.[0-9a-f]{16}\.npy", re.ASCII)
@@ -147,6 +147,11 @@ class JobDir:
     def moved(self) -> Path:
         """Where the source moved after it was listed; absent if it is in its old place."""
         return self.path / "moved.json"
+
+    @property
+    def looked_at(self) -> Path:
+        """Files that were read and found unchanged when the source was compared with the job; it may be lost."""
+        return self.path / "looked_at.npy"
 
     @property
     def accepted_failures(self) -> Path:

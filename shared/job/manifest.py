@@ -105,7 +105,8 @@ class Partition:
 class Manifest:
     """What a job is: source, model, sizes. It holds everything that changes the bytes of its embeddings.
 
-    `identity` tells the job from others of its name, wherever it is mounted; 16 hex digits, new unless given.
+    `identity` tells the job from others of its name, wherever it is mounted; 16 hex digits, new unless given. A job
+    that is `frozen` holds what was listed when it was made, whatever comes to its source or goes.
     """
 
     source: Source
@@ -118,6 +119,7 @@ class Manifest:
     made_by: str = "lookalike"
     dtype: str = DTYPE
     identity: str = field(default_factory=new_identity)
+    frozen: bool = False
 
     @property
     def partitions(self) -> list[Partition]:
@@ -172,7 +174,7 @@ class Manifest:
             "dtype": self.dtype,
             "made_by": self.made_by,
             "identity": self.identity,
-        }
+        } | ({"frozen": True} if self.frozen else {})
 
 
 def write_manifest(job: JobDir, manifest: Manifest) -> None:
@@ -207,6 +209,7 @@ def load_manifest(job: JobDir) -> Manifest:
             made_by=table["made_by"],
             dtype=table["dtype"],
             identity=table["identity"] if "identity" in table else identity_of_bytes(read),
+            frozen=table.get("frozen", False),
         )
         if unknown := sorted({str(kind) for kind in manifest.source.known.values()}.difference(KNOWN_TYPES)):
             raise ValueError(f"no column can be of the type {unknown[0]}")
@@ -215,6 +218,8 @@ def load_manifest(job: JobDir) -> Manifest:
             raise ValueError("exclude and include are not lists of patterns")
         if type(manifest.source.sniff) is not bool:
             raise ValueError("sniff is neither true nor false")
+        if type(manifest.frozen) is not bool:
+            raise ValueError("frozen is neither true nor false")
         if manifest.dtype != DTYPE:
             raise ValueError(f"dtype is {manifest.dtype!r}, not {DTYPE}")
         if not is_identity(manifest.identity):

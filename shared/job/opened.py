@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shared.job.changes.log import read_changes
+import numpy as np
+
+from shared.job.changes.log import Ids, read_changes
 from shared.job.changes.state import State, state_of
 from shared.job.directory import JobDir
 from shared.job.manifest import Chunk, Manifest, Partition, load_manifest
+from shared.job.source.files import FileState, read_source_files
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +46,19 @@ class OpenJob(JobDir):
     def renewed(self) -> "OpenJob":
         """The job as it is now: itself, unless a change came since it was opened. Raises as `read_changes` does."""
         return open_job(self) if self.change(self.state.number + 1).is_file() else self
+
+    def kept(self, partition: Partition) -> Ids:
+        """The image ids of a partition that were not removed, int64 [n] in order."""
+        ids = np.arange(partition.start, partition.stop)
+        kept: Ids = ids[~self.state.lacks(ids)]
+        return kept
+
+    def archives(self) -> dict[str, FileState]:
+        """What the archives of the source were when they were listed or compared last, by the path as it was listed.
+
+        Raises as `read_source_files` does.
+        """
+        return read_source_files(self) | dict(self.state.archives)
 
     def chunks(self, partition: Partition) -> list[Chunk]:
         """The chunks of a partition in order."""

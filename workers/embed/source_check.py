@@ -16,7 +16,7 @@ from shared.job.opened import OpenJob
 from shared.job.partition import checkpoint, ledger
 from shared.job.partition.checkpoint import ImageRow
 from shared.job.partition.retry import read_retry
-from shared.job.source.files import FileState, difference, read_source_files, state_of
+from shared.job.source.files import FileState, difference, state_of
 from shared.job.source.moved import NOT_MOVED, Moved
 from workers.images.reach import away
 
@@ -39,7 +39,7 @@ class SourceCheck:
 
     @cached_property
     def _states(self) -> dict[str, FileState]:
-        return read_source_files(self._job)
+        return self._job.archives()
 
     def require(self, chunk: Chunk, rows: Sequence[ImageRow], location: Callable[[int], Location]) -> None:
         """Raise SourceError when `rows` must not be committed as they are.

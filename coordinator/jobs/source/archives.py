@@ -29,8 +29,12 @@ class ListedArchives:
                         self._states[inside[0]] = state_of(inside[0])
             yield image
 
-    def write(self, job: JobDir) -> None:
-        """Write the facts about the archives into the job, if there were any.
+    def look_at(self, archive: str) -> None:
+        """Look at an archive before any image of it passes."""
+        self._states[archive] = state_of(archive)
+
+    def states(self) -> dict[str, FileState]:
+        """What is known of the archives, by their path.
 
         Raises SourceError when one has changed since it was looked at: then the places in it are not known.
         """
@@ -42,5 +46,9 @@ class ListedArchives:
                     f"{archive} changed while it was listed ({state.size:,} bytes, then {now.size:,}): wait until it "
                     "is complete, and type the command again."
                 )
-        if states:
+        return states
+
+    def write(self, job: JobDir) -> None:
+        """Write the facts about the archives into the job, if there were any; raises as `states` does."""
+        if states := self.states():
             write_source_files(job, states)

@@ -1,15 +1,14 @@
-"""Count the images and archives that were added to or removed from a job's source since it was listed."""
+"""Count what came to the source of a frozen job, or went, since it was listed."""
 
 import os
 import shlex
-from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
 
+from coordinator.jobs.source.keys import keys_of
 from coordinator.sources.archives import images_in_all
 from coordinator.sources.choosing import Sieve, choice_of
 from coordinator.sources.folders import walk
@@ -20,7 +19,7 @@ from shared.images.paths import ARCHIVE_SUFFIXES, is_url, split_member, to_os_pa
 from shared.job import path_list
 from shared.job.manifest import Manifest
 from shared.job.opened import OpenJob
-from shared.job.source.files import FileState, difference, read_source_files
+from shared.job.source.files import FileState, difference
 from shared.job.source.moved import Moved, read_moved
 
 _NAMED = 3
@@ -38,7 +37,7 @@ def since_listed(source: str, job: OpenJob) -> list[str]:
     location = moved.now(manifest.source.location)
     if is_url(location) or manifest.model.is_imported:
         return []
-    archives = {moved.now(path): state for path, state in read_source_files(job).items() if not is_url(path)}
+    archives = {moved.now(path): state for path, state in job.archives().items() if not is_url(path)}
     said = []
     if archives:
         came, went = _archives(manifest, location, archives)
@@ -79,13 +78,13 @@ def _archives(manifest: Manifest, location: str, listed: dict[str, FileState]) -
 def _images(source: str, job: OpenJob, moved: Moved) -> tuple[int, int]:
     """How many images came to a folder or a glob, and how many went."""
     choice = choice_of(job.manifest.source)
-    there = np.unique(_keys(open_source(source, choice=choice, texts=False, archives=False)))
+    there = np.unique(keys_of(open_source(source, choice=choice, texts=False, archives=False)))
     held = np.zeros(len(there), bool)
     went = 0
     for partition in job.partitions:
         paths = (path for path in path_list.read_paths(job, partition) if split_member(path) is None)
         listed = [moved.now(path) for path in paths]
-        keys = _keys(listed)
+        keys = keys_of(listed)
         places = np.searchsorted(there, keys)
         known = np.zeros(len(keys), bool)
         inside = places < len(there)
@@ -98,14 +97,6 @@ def _images(source: str, job: OpenJob, moved: Moved) -> tuple[int, int]:
 def _gone(listed: Sequence[str], known: NDArray[np.bool_]) -> int:
     """How many of those that are not listed now are not there either: what is listed may differ between versions."""
     return sum(not os.path.lexists(to_os_path(listed[place])) for place in np.flatnonzero(~known).tolist())
-
-
-def _keys(paths: Iterable[str]) -> NDArray[np.uint64]:
-    """A number for each path, the same for the same one."""
-    keys = array("Q")
-    for path in paths:
-        keys.append(int.from_bytes(blake2b(path.encode(), digest_size=8).digest(), "little"))
-    return np.frombuffer(keys, np.uint64) if keys else np.empty(0, np.uint64)
 
 
 def told_since_listed(source: str, job: OpenJob) -> list[str]:

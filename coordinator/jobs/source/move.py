@@ -23,7 +23,7 @@ from shared.job.manifest import Partition, Source
 from shared.job.opened import OpenJob, open_job
 from shared.job.partition import ledger
 from shared.job.partition.retry import read_retry
-from shared.job.source.files import FileState, read_source_files, state_of
+from shared.job.source.files import FileState, state_of
 from shared.job.source.moved import Moved, read_moved, write_moved
 from shared.storage.parquet import read_table
 
@@ -136,14 +136,16 @@ def _compared(job: OpenJob, moved: Moved, told: Callable[[int], None]) -> _Found
     """Look for every file of the job where it is by `moved`."""
     found = _Found()
     archives: set[str] = set()
-    states = read_source_files(job)
+    states = job.archives()
     to_read = {job.listed * turn // _READ for turn in range(_READ)}
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="look") as pool:  # On a mount most of the time is waiting.
         for partition in job.partitions:
             locations = path_list.read_locations(job, partition, moved)
             rows = _known(job, partition)
+            kept = job.kept(partition).tolist()
             files: list[tuple[Location, dict[str, Any]]] = []
-            for image_id, location in enumerate(locations, partition.start):
+            for image_id in kept:
+                location = locations[image_id - partition.start]
                 inside = split_member(location.path)
                 if inside is None:
                     row = rows.get(image_id, {})
@@ -155,7 +157,7 @@ def _compared(job: OpenJob, moved: Moved, told: Callable[[int], None]) -> _Found
             for (location, row), now in zip(files, pool.map(lambda one: _size(one[0].place), files), strict=True):
                 _note_file(found, location, row, now)
             if not found.lost:
-                for image_id in sorted(to_read & rows.keys()):
+                for image_id in sorted(to_read & rows.keys() & set(kept)):
                     location = locations[image_id - partition.start]
                     _note_bytes(found, location, rows[image_id], job.manifest.max_image_bytes)
             told(partition.stop)

@@ -68,12 +68,50 @@ def found_again(job: OpenJob, moved: Moved, lost: Sequence[Lost]) -> dict[str, s
     return found
 
 
+class Renames:
+    """Gone files of a job, and which of the new ones they are under other names; each is found once.
+
+    At most `room` are found. `paths` are the new paths by what was listed, `ids` the images that they are.
+    """
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self._wanted: defaultdict[int, list[tuple[Lost, Sequence[int]]]] = defaultdict(list)
+        self.paths: dict[str, str] = {}
+        self.ids: set[int] = set()
+
+    def add(self, lost: Lost, ids: Sequence[int]) -> None:
+        """A gone file, and the images of the job that it is, or holds."""
+        if lost.size is not None and lost.digest is not None:
+            self._wanted[lost.size].append((lost, ids))
+
+    def found(self, path: str) -> bool:
+        """Whether the new file at `path` is one of the gone ones, which has its new path from now on."""
+        if not self._wanted or len(self.paths) >= self._room:
+            return False
+        size = _size(path)
+        if size is None or size not in self._wanted:
+            return False
+        digest = _digest(path, size)
+        wanted = self._wanted[size]
+        again = next((place for place, (one, _) in enumerate(wanted) if one.digest == digest), None)
+        if again is None:
+            return False
+        lost, ids = wanted.pop(again)
+        if not wanted:
+            del self._wanted[size]
+        self.paths[lost.listed] = path
+        self.ids.update(ids)
+        return True
+
+
 def _in_place(job: OpenJob, moved: Moved, candidates: Iterable[str], lost: set[str]) -> dict[str, str]:
     """Those of `candidates` that are files of the job in their own places, and what they were listed as."""
     by_listed = {moved.listed(path): path for path in candidates}
     found = {}
     for partition in job.partitions:
-        for path in path_list.read_paths(job, partition):
+        paths = path_list.read_paths(job, partition)
+        for path in (paths[image_id - partition.start] for image_id in job.kept(partition).tolist()):
             inside = split_member(path) if "::" in path else None
             file = path if inside is None else inside[0]
             if file in by_listed and file not in lost:

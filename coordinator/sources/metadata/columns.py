@@ -1,6 +1,7 @@
 """Turn source metadata, row by row, into columns of one type each."""
 
 import datetime
+from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from typing import Any, Final
 
@@ -66,6 +67,36 @@ class MetadataColumns:
                 column = f"source_{column}"
             self._columns[name] = column
         return self._columns[name]
+
+
+class SettledColumns(MetadataColumns):
+    """The columns of a source of which the types are settled: those of `types`, as a job has them.
+
+    A value that another column has, or that its column can't hold exactly, is left out, and counted in `left_out` by
+    words that name the column.
+    """
+
+    def __init__(self, types: Mapping[str, str]) -> None:
+        super().__init__()
+        self._settled = types
+        self.left_out: Counter[str] = Counter()
+
+    def arrays(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, pa.Array]:
+        """The columns of a partition that are settled, a value for each of `rows`, null where none fits."""
+        arrays = {}
+        for name in dict.fromkeys(name for row in rows for name in row):
+            values = [row.get(name) for row in rows]
+            column = self._column(name)
+            if column not in self._settled:
+                if count := sum(value is not None for value in values):
+                    self.left_out[f"of a column {column} that the job does not have"] += count
+                continue
+            kind = self._settled[column]
+            fits = [value is None or kind == "string" or _joined({_kind(value), kind}) == kind for value in values]
+            if bad := fits.count(False):
+                self.left_out[f"of the column {column} that are no {kind}"] += bad
+            arrays[column] = _array([value if fit else None for value, fit in zip(values, fits, strict=True)], kind)
+        return arrays
 
 
 def _joined(kinds: Set[str]) -> str:

@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -17,6 +17,7 @@ from shared.errors import CorruptFile, JobBusy, JobMismatch
 from shared.errors.remedy import Remedy
 from shared.job.directory import JobDir
 from shared.job.manifest import CHANGED_FORMAT, Manifest, Partition
+from shared.job.source.files import FileState, from_json, to_json
 from shared.processes.failpoints import failpoint
 from shared.storage import files
 
@@ -30,8 +31,9 @@ _LATEST: Final = 2.0**33  # The year 2242: what is beyond it was no time.
 class Change:
     """One change: what it is called, the partitions that it adds, and the images that it removes.
 
-    `removed` is int64 [n], ascending; `reasons` counts why they were removed. `at` is seconds since the epoch. Of a
-    change that was read, `digest` is the SHA-256 of the file with the ids, "" where it removes none.
+    `removed` is int64 [n], ascending; `reasons` counts why they were removed. `archives` are the archives that images
+    of these partitions are in, and those that were compared anew, as they were then. `at` is seconds since the epoch.
+    Of a change that was read, `digest` is the SHA-256 of the file with the ids, "" where it removes none.
     """
 
     number: int
@@ -39,6 +41,7 @@ class Change:
     partitions: Sequence[Partition] = ()
     removed: Ids = field(default_factory=lambda: _NONE)
     reasons: dict[str, int] = field(default_factory=dict)
+    archives: Mapping[str, FileState] = field(default_factory=dict)
     at: float = 0.0
     made_by: str = ""
     digest: str = ""
@@ -67,6 +70,8 @@ def write_change(job: JobDir, manifest: Manifest, change: Change) -> None:
         "at": change.at or time.time(),
         "made_by": f"lookalike {version('lookalike')}",
     }
+    if change.archives:
+        table["archives"] = to_json(change.archives)
     if len(change.removed):
         data = _npy(change.removed)
         digest = hashlib.sha256(data).hexdigest()
@@ -102,6 +107,7 @@ def read_change(job: JobDir, number: int) -> Change:
             partitions=tuple(Partition(*(int(value) for value in one)) for one in table["partitions"]),
             removed=_NONE if table["removed"] is None else _read_removed(job, number, table["removed"]),
             reasons={str(reason): int(count) for reason, count in table["reasons"].items()},
+            archives=from_json(table.get("archives", {})),
             at=float(table["at"]),
             made_by=str(table["made_by"]),
             digest="" if table["removed"] is None else str(table["removed"]["sha256"]),

@@ -1,8 +1,8 @@
 """The state of a job: what its manifest listed, and what its changes added and removed since."""
 
 from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -11,6 +11,7 @@ from shared.errors import CorruptFile
 from shared.job.changes.log import Change, Ids
 from shared.job.directory import JobDir
 from shared.job.manifest import Manifest, Partition
+from shared.job.source.files import FileState
 
 _NONE: Final[Ids] = np.empty(0, np.int64)
 
@@ -20,12 +21,14 @@ class State:
     """What a job holds after its change `number`, 0 for one that was never changed.
 
     `partitions` are those of the manifest and then those that changes added; the ids go on from one to the next.
-    `removed` is int64 [n], ascending: the images that no answer names any more.
+    `removed` is int64 [n], ascending: the images that no answer names any more. `archives` are the archives of the
+    source that changes listed, or compared anew, as they were last.
     """
 
     number: int
     partitions: Sequence[Partition]
     removed: Ids
+    archives: Mapping[str, FileState] = field(default_factory=dict)
 
     @property
     def listed(self) -> int:
@@ -62,7 +65,7 @@ class State:
             removed = np.union1d(removed, change.removed)
             if len(removed) != len(self.removed) + len(change.removed):
                 raise _misfit(job, change, "it removes an id that was removed before")
-        return State(change.number, tuple(partitions), removed)
+        return State(change.number, tuple(partitions), removed, {**self.archives, **change.archives})
 
     def lacks(self, ids: Ids) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
         """Which of `ids`, int64 [n], were removed: bool [n]."""

@@ -103,22 +103,35 @@ def difference(archive: str, listed: FileState) -> str | None:
     return "it has as many bytes as when it was listed, but others at its beginning, its end or in its table"
 
 
+def to_json(states: Mapping[str, FileState]) -> dict[str, dict[str, Any]]:
+    """`states` by their path, without what is not known."""
+    return {
+        path: {key: value for key, value in asdict(state).items() if value is not None}
+        for path, state in states.items()
+    }
+
+
+def from_json(table: Mapping[str, Mapping[str, Any]]) -> dict[str, FileState]:
+    """The inverse of `to_json`; raises TypeError or AttributeError for anything else."""
+    return {path: FileState(**state) for path, state in table.items()}
+
+
 def write_source_files(job: JobDir, states: Mapping[str, FileState]) -> None:
     """Write what the archives of a job's source were when they were listed, by their path; before job.json."""
-    table = {path: {key: value for key, value in asdict(state).items() if value is not None}
-             for path, state in states.items()}  # fmt: skip
+    table = to_json(states)
     data = json.dumps({"format": _FORMAT, "files": table}, indent=1, ensure_ascii=False) + "\n"
     files.write_bytes(job.source_files, data.encode("utf-8", "surrogatepass"))
 
 
 def read_source_files(job: JobDir) -> dict[str, FileState]:
-    """What the archives of a job's source were; none where the job has no such file, as those of earlier versions.
+    """What the archives of a job's source were when it was made; none where it has no such file, as those of earlier
+    versions. What changes of the job say of them since is in its state.
 
     Raises CorruptFile when it is not what `write_source_files` writes.
     """
     try:
         table: dict[str, Any] = json.loads(files.read_marker(job.source_files).decode("utf-8", "surrogatepass"))
-        return {path: FileState(**state) for path, state in table["files"].items()}
+        return from_json(table["files"])
     except FileNotFoundError:
         return {}
     except (ValueError, KeyError, TypeError, AttributeError) as error:

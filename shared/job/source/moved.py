@@ -51,6 +51,8 @@ def _carried(path: str, source: str, target: str, renamed: Mapping[str, str]) ->
     archive = path if inside is None else inside[0]
     if archive in renamed:
         return renamed[archive] + path[len(archive) :]
+    if source == target:
+        return path
     os_path, root = to_os_path(archive), to_os_path(source)
     above = root.rstrip("/")
     if os_path != root and not os_path.startswith(f"{above}/"):

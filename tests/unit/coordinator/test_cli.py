@@ -583,7 +583,7 @@ def test_index_on_a_finished_job_needs_no_broker_and_says_how_to_search(
     run: Run, photos: Path, tmp_path: Path, steps: list[Any]
 ) -> None:
     steps.append(lambda job, settings: finish(job))
-    run("index", photos, "jobs/job", "--broker", "redis://host")
+    run("index", photos, "jobs/job", "--broker", "redis://host", "--frozen")
     steps[:] = [lambda *_: pytest.fail("There is nothing to do.")]
     ran = run("index", photos, "jobs/job")
     assert (ran.status, ran.out) == (0, "")
@@ -622,11 +622,11 @@ def test_index_says_before_it_works_that_images_take_an_extra_that_is_missing(
     assert "not installed" not in run("index", photos, "jobs/job", "--broker", "redis://host").err
 
 
-def test_index_on_a_finished_job_says_what_came_and_went(
+def test_index_on_a_finished_frozen_job_says_what_came_and_went(
     run: Run, photos: Path, tmp_path: Path, steps: list[Any]
 ) -> None:
     steps.append(lambda job, settings: finish(job))
-    ran = run("index", photos, "jobs/job", "--broker", "redis://host")
+    ran = run("index", photos, "jobs/job", "--broker", "redis://host", "--frozen")
     assert "does not hold" not in ran.err
     (photos / "new.jpg").touch()
     ran = run("index", photos, "jobs/job")
@@ -734,7 +734,7 @@ def test_an_interrupted_index_says_what_is_safe_and_how_to_go_on(
 
 
 def test_an_interrupted_listing_has_begun_nothing(run: Run, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: Any) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(index_run, "make_or_open", interrupted)

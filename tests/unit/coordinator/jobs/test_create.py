@@ -153,19 +153,33 @@ def test_a_strict_job_says_so_in_its_file_and_fingerprint(tmp_path: Path, job: J
     assert table["fingerprint"] == job.manifest.model.fingerprint != resolve_model("efficientnet-lite0").fingerprint
 
 
-def test_a_changed_list_is_refused_and_a_copy_of_it_is_not(tmp_path: Path, job: JobDir) -> None:
+def test_a_list_that_changed_is_taken_and_one_without_a_common_path_is_refused(tmp_path: Path, job: JobDir) -> None:
     source = tmp_path / "list.txt"
     source.write_text("a.jpg\nb.jpg\n")
     job = make(source, job)
     (tmp_path / "copy.txt").write_text("a.jpg\r\n\r\nb.jpg")
     assert make(tmp_path / "copy.txt", job).manifest == job.manifest
-    for text in ("a.jpg\nb.jpg\nc.jpg\n", "b.jpg\na.jpg\n", "a.jpg\n", ""):
+    for text in ("a.jpg\nb.jpg\nc.jpg\n", "b.jpg\na.jpg\n", "a.jpg\n"):
         source.write_text(text)
-        with pytest.raises(JobMismatch, match=r"a list of 2 paths .*list\.txt.* differs from it \([0-3] paths\)"):
+        assert make(source, job).listed == 2
+    for text in ("c.jpg\n", ""):
+        source.write_text(text)
+        with pytest.raises(JobMismatch, match=r"a list of 2 paths .*list\.txt.* \([01] paths\) has none of them"):
             make(source, job)
 
 
-def test_standard_input_resumes_with_the_same_list_only(
+def test_a_frozen_job_takes_its_own_list_alone(tmp_path: Path, job: JobDir) -> None:
+    source = tmp_path / "list.txt"
+    source.write_text("a.jpg\nb.jpg\n")
+    make_or_open(str(source), job, Settings(), lambda count: None, frozen=True)
+    assert json.loads(job.spec.read_text())["frozen"] is True
+    assert make(source, job).manifest.frozen
+    source.write_text("a.jpg\nb.jpg\nc.jpg\n")
+    with pytest.raises(JobMismatch, match=r"a list of 2 paths .*list\.txt.* differs from it \(3 paths\)"):
+        make(source, job)
+
+
+def test_standard_input_resumes_with_a_list_that_has_some_of_its_paths(
     tmp_path: Path, job: JobDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def give(text: bytes) -> None:
@@ -176,6 +190,8 @@ def test_standard_input_resumes_with_the_same_list_only(
     give(b"/a.jpg\n/b.jpg\n")
     assert make("-", job).manifest == job.manifest
     give(b"/a.jpg\n")
+    assert make("-", job).manifest == job.manifest
+    give(b"/c.jpg\n")
     with pytest.raises(JobMismatch, match="a stdin of 2 paths"):
         make("-", job)
 

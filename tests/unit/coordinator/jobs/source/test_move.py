@@ -51,11 +51,11 @@ def embedded_now(job: JobDir) -> int:
 
 
 def state(job: JobDir) -> dict[str, tuple[int, bytes]]:
-    """Every file of a job with its time of change and bytes."""
+    """Every file of a job that says what it holds, with its time of change and bytes."""
     return {
         str(path.relative_to(job.path)): (path.stat().st_mtime_ns, path.read_bytes())
         for path, _ in job.files()
-        if path != job.moved
+        if path not in (job.moved, job.looked_at)
     }
 
 
