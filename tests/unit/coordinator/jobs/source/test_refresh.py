@@ -434,8 +434,8 @@ def test_what_the_job_has_no_column_for_is_said_and_left_out(photos: Path, tmp_p
     found = refreshed(path, job)
     assert str(found) == "2 new"
     assert found.notes == [
-        "not taken up: 1 values of the column stars that are no int64, 2 values of a column mood that the job does not "
-        "have"
+        "not taken up: 1 value of the column stars, which holds int64; "
+        "2 values of a column mood that the job does not have"
     ]
     assert pq.read_table(job.metadata(2))["stars"].to_pylist() == [10, None]
 
