@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -34,10 +35,13 @@ class _Place:
 
 
 def failed_images(job: OpenJob) -> Counter[str]:
-    """How many images of a job failed, by status, and wait for no retry. Raises CorruptFile for a damaged ledger."""
+    """How many images of a job failed, by status, and wait for no retry, without those that were removed.
+
+    Raises CorruptFile for a damaged ledger.
+    """
     found: Counter[str] = Counter()
     for place in _places(job):
-        found.update(place.failed.values())
+        found.update(_kept(job, place.failed).values())
     return found
 
 
@@ -76,7 +80,8 @@ def take_back(job: OpenJob, statuses: Collection[str] = (), *, going_on: bool = 
         )
     taken: Counter[str] = Counter()
     for place in _places(job):
-        again = {image_id: status for image_id, status in place.failed.items() if not statuses or status in statuses}
+        kept = _kept(job, place.failed)
+        again = {image_id: status for image_id, status in kept.items() if not statuses or status in statuses}
         if not again:
             continue
         if place.chunk is not None:
@@ -95,6 +100,12 @@ def by_status(counts: Counter[str]) -> str:
     return ", ".join(
         f"{count:,} {status}" for status, count in sorted(counts.items(), key=lambda one: (-one[1], one[0]))
     )
+
+
+def _kept(job: OpenJob, failed: dict[int, str]) -> dict[int, str]:
+    """Those of `failed` that were not removed: of a removed image the file is gone, or a new image of the job."""
+    lacks = job.state.lacks(np.fromiter(failed, np.int64, len(failed))).tolist()
+    return {image_id: status for (image_id, status), gone in zip(failed.items(), lacks, strict=True) if not gone}
 
 
 def _places(job: OpenJob) -> Iterator[_Place]:

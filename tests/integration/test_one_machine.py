@@ -156,11 +156,16 @@ def test_embedding_reader_and_numpy_read_the_job_in_equal_order(finished: Path) 
 
 
 def test_index_of_a_finished_job_starts_nothing_and_says_so(finished: Path, few_photos: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file()}
+    def files() -> dict[Path, int]:
+        """All but the one that saves the time to read photos again that were written just before they were listed."""
+        there = (path for path in finished.rglob("*") if path.is_file() and path.name != "looked_at.npy")
+        return {path: path.stat().st_mtime_ns for path in there}
+
+    before = files()
     done = run("index", few_photos, finished)
     assert done.returncode == 0
     assert "Search it:" in done.stderr
-    assert {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file()} == before
+    assert files() == before
 
 
 @pytest.mark.parametrize(

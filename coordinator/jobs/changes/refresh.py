@@ -177,7 +177,8 @@ class _Refresh:
 
     def _notes(self, compared: Compared) -> Iterator[str]:
         if self._columns.left_out:
-            counts = ", ".join(f"{count:,} values {what}" for what, count in self._columns.left_out.items())
+            values = {what: f"{count:,} value{'s' * (count > 1)}" for what, count in self._columns.left_out.items()}
+            counts = "; ".join(f"{count} {what}" for what, count in values.items())
             yield f"not taken up: {counts}"
         if self._nameless:
             yield f"not taken up: {self._nameless:,} images where the job has others, since its source moved"

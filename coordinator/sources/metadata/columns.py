@@ -94,7 +94,7 @@ class SettledColumns(MetadataColumns):
             kind = self._settled[column]
             fits = [value is None or kind == "string" or _joined({_kind(value), kind}) == kind for value in values]
             if bad := fits.count(False):
-                self.left_out[f"of the column {column} that are no {kind}"] += bad
+                self.left_out[f"of the column {column}, which holds {kind}"] += bad
             arrays[column] = _array([value if fit else None for value, fit in zip(values, fits, strict=True)], kind)
         return arrays
 

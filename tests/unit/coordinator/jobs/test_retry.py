@@ -19,6 +19,7 @@ from coordinator.jobs.retry import failed_images, is_under_way, take_back
 from shared.errors import CorruptFile, JobError, JobMismatch, SourceError
 from shared.images.paths import to_text
 from shared.job import path_list
+from shared.job.changes.log import Change, write_change
 from shared.job.directory import JobDir
 from shared.job.opened import OpenJob, open_job, with_manifest
 from shared.job.partition import ledger
@@ -115,6 +116,18 @@ def test_imported_vectors_are_not_tried_again(job: OpenJob) -> None:
     assert imported.is_imported
     with pytest.raises(JobMismatch, match="imported from made up"):
         take_back(with_manifest(job, replace(job.manifest, model=imported)))
+
+
+def test_an_image_that_was_removed_is_not_tried_again(job: OpenJob, photos: list[Path]) -> None:
+    gone = [next(image for image, status in FAILED.items() if status == wanted) for wanted in ("empty", "vanished")]
+    write_change(job, job.manifest, Change(1, "refresh", removed=np.array(sorted(gone), np.int64)))
+    job = open_job(job)
+    left = COUNTS - Counter(["empty", "vanished"])
+    assert failed_images(job) == left
+    mend(photos)
+    assert take_back(job) == left
+    assert embedded(job) == left.total()
+    assert statuses(job) == {image: status for image, status in FAILED.items() if image in gone}
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from coordinator.integrity.findings import Checked
+from coordinator.integrity.repair import repair
 from coordinator.integrity.verify import verify
 from coordinator.jobs.changes import refresh
 from coordinator.jobs.changes.refresh import Refreshed
@@ -435,8 +436,8 @@ def test_what_the_job_has_no_column_for_is_said_and_left_out(photos: Path, tmp_p
     found = refreshed(path, job)
     assert str(found) == "2 new"
     assert found.notes == [
-        "not taken up: 1 values of the column stars that are no int64, 2 values of a column mood that the job does not "
-        "have"
+        "not taken up: 1 value of the column stars, which holds int64; "
+        "2 values of a column mood that the job does not have"
     ]
     assert pq.read_table(job.metadata(2))["stars"].to_pylist() == [10, None]
 
@@ -510,3 +511,34 @@ def test_two_that_refresh_at_once_are_told_apart(photos: Path, job: OpenJob, mon
     with pytest.raises(JobBusy, match="as its change 1: nothing of this one was done"):
         refresh.refresh(str(photos), job, lambda count: None)
     assert job.paths(3).is_file()
+
+
+def test_a_job_in_a_store_is_refreshed_as_one_on_a_disk(photos: Path, tmp_path: Path) -> None:
+    job = sealed(str(photos), JobDir.at("memory://bucket-of-refreshes/job"))
+    tile(photos / "new.png", 20)
+    (photos / "a" / "00.png").unlink()
+    assert str(refreshed(photos, job)) == "1 new, 1 gone"
+    assert open_job(job).state.removed.tolist() == [0]
+    assert len(open_job(job).kept(open_job(job).partition(0))) == 4
+    assert job.sealed_numbers() == [0, 1, 2, 3]
+    assert str(refreshed(photos, job)) == ""
+
+
+def test_a_damaged_path_list_of_what_came_later_is_written_anew_from_its_seal(photos: Path, job: OpenJob) -> None:
+    tile(photos / "new.png", 20)
+    refreshed(photos, job)
+    whole = job.paths(3).read_bytes()
+    job.paths(3).unlink()
+    (outcome,) = (one for one in repair(job, Checked()) if one.finding.relist is not None)
+    assert (outcome.finding.relist, outcome.mended) == (3, True)
+    assert job.paths(3).read_bytes() == whole
+    assert wrong(job) == []
+
+
+def test_a_damaged_path_list_of_what_is_not_sealed_yet_is_restored_from_a_copy(photos: Path, job: OpenJob) -> None:
+    tile(photos / "new.png", 20)
+    refresh.refresh(str(photos), job, lambda count: None)
+    job.paths(3).unlink()
+    (outcome,) = (one for one in repair(job, Checked()) if one.finding.relist is not None)
+    assert not outcome.mended
+    assert "came to the source after the job was made" in outcome.done

@@ -2,9 +2,11 @@
 
 import datetime
 
+import pyarrow as pa
 import pytest
 
-from coordinator.sources.metadata.columns import MetadataColumns
+from coordinator.sources.metadata.columns import MetadataColumns, SettledColumns
+from coordinator.sources.metadata.numbers import as_number
 from shared.errors import SourceError
 
 
@@ -53,3 +55,24 @@ def test_types_widen_from_one_partition_to_the_next() -> None:
 def test_keys_that_are_other_ones_for_each_image_are_refused() -> None:
     with pytest.raises(SourceError, match="over 200 columns beside the paths"):
         columns(*({f"key {number}": 1} for number in range(201)))
+
+
+def test_settled_columns_take_what_they_hold_exactly_and_count_the_rest() -> None:
+    columns = SettledColumns({"stars": "int64", "share": "double", "label": "string", "seen": "bool"})
+    rows: list[dict[str, object]] = [
+        {"stars": 3, "share": 1, "label": 7, "seen": True, "mood": "good"},
+        {"stars": 2.5, "share": as_number("0.50"), "label": "x", "seen": 1},
+        {"stars": "many", "share": "half", "label": None, "mood": None},
+    ]
+    arrays = columns.arrays(rows)
+    assert sorted(arrays) == ["label", "seen", "share", "stars"]
+    assert arrays["stars"].to_pylist() == [3, None, None]
+    assert arrays["share"].cast(pa.float64()).to_pylist() == [1.0, 0.5, None]
+    assert arrays["label"].to_pylist() == ["7", "x", None]
+    assert arrays["seen"].to_pylist() == [True, None, None]
+    assert columns.left_out == {
+        "of the column stars, which holds int64": 2,
+        "of the column share, which holds double": 1,
+        "of the column seen, which holds bool": 1,
+        "of a column mood that the job does not have": 1,
+    }
