@@ -106,7 +106,7 @@ def indexed(demo: "subprocess.CompletedProcess[str]", home: Path) -> Path:
 
 
 def test_index_status_and_search_as_typed(indexed: Path) -> None:
-    doctor, index, status, search, where, show, delete, evaluate, import_, pack = block_under(
+    doctor, index, again, status, search, where, show, delete, evaluate, import_, pack = block_under(
         "Index, watch, search"
     ).splitlines()
     done = typed(doctor, indexed, indexed)
@@ -115,6 +115,11 @@ def test_index_status_and_search_as_typed(indexed: Path) -> None:
     done = typed(index, indexed, indexed)
     assert done.returncode == 0, done.stderr
     assert "Search it:  lookalike search" in done.stderr
+    other = next(path for path in sorted((indexed / "lookalike-demo" / "photos").iterdir()) if path.name != "coffee")
+    shutil.copy(sorted(other.iterdir())[0], indexed / "photos" / "zz new.jpg")
+    done = typed(again, indexed, indexed)
+    assert done.returncode == 0, done.stderr
+    assert "\n1 new\n" in done.stderr
     done = typed(status, indexed, indexed)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^images +\d+ listed, \d+ embedded, 0 failed, 0 pending$", done.stdout, re.M)
@@ -133,9 +138,9 @@ def test_index_status_and_search_as_typed(indexed: Path) -> None:
     done = typed(delete, indexed, indexed)
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(r"1 image removed: no answer names it any more\. \d+ of \d+ are left\.\n", done.stdout)
-    again = json.loads(typed(where.partition("#")[0] + " --json -k 1000", indexed, indexed).stdout)[0]["hits"]
+    left = json.loads(typed(where.partition("#")[0] + " --json -k 1000", indexed, indexed).stdout)[0]["hits"]
     listed = len(list((indexed / "photos").iterdir()))
-    assert {hit["id"] for hit in again} == {*range(listed)} - {3}
+    assert {hit["id"] for hit in left} == {*range(listed)} - {3}
     done = typed(evaluate, indexed, indexed)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^recall@10 +1\.0000 of", done.stdout, re.M), done.stdout

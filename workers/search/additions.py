@@ -18,7 +18,7 @@ class Additions:
     """
 
     def __init__(self, index: Any, stored: StoredEmbeddings, rows: Rows) -> None:
-        self._rows = rows
+        self.rows = rows
         self._ids = stored.ids[rows]
         starts = range(0, len(rows), BLOCK_ROWS)
         self._screen = screen_of(index, (widen(stored.rows(rows[start : start + BLOCK_ROWS])) for start in starts))
@@ -33,8 +33,8 @@ class Additions:
         With `only`, image ids int64 ascending, none of any other image.
         """
         places = None if only is None else np.flatnonzero(np.isin(self._ids, only))
-        rows = self._rows if places is None else self._rows[places]
+        rows = self.rows if places is None else self.rows[places]
         if self._screen is None or len(rows) <= depth:
             return [rows] * len(units)
         found = self._screen.candidates(units, depth, None if places is None else Only(places))
-        return [self._rows[some[some >= 0]] for some in found]
+        return [self.rows[some[some >= 0]] for some in found]

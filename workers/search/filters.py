@@ -43,6 +43,10 @@ class Filters:
         self._kept: LRUCache[bytes, Chosen] = LRUCache(_KEPT)
         self._lock = threading.Lock()
 
+    def among(self, ids: Rows) -> "Filters":
+        """Filters over the same metadata that choose among these images alone."""
+        return Filters(ids, self._metadata)
+
     def chosen(self, filter: Filter) -> Chosen:
         """The embedded images that `filter` chooses.
 

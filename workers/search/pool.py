@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cachetools import LRUCache
 
-from shared.errors import NoIndexYet, StoreError
+from shared.errors import CorruptFile, NoIndexYet, StoreError
 from shared.errors.remedy import Remedy
 from shared.job.directory import JobDir
 from shared.job.index import builds
@@ -80,7 +80,14 @@ class SearcherPool:
             if build is None:
                 raise _no_index(job)
             opened = open_job(job)
-            searcher = Searcher.open(files, build, self._settings.query_cache_size, former)
+            try:
+                searcher = Searcher.open(files, build, self._settings.query_cache_size, former)
+            except CorruptFile:
+                if former is None:
+                    raise
+                # A partition was taken back to be embedded again: what is open serves until the next build, as it does
+                # in a job that was never changed.
+                searcher = former.without(opened.state.removed)
             with self._lock:
                 self._open[job.path] = _Open(searcher, opened, files, stamp, change, time.monotonic())
             return searcher, opened

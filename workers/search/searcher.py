@@ -141,16 +141,20 @@ class Searcher:
 
     def widened(self, width: Width) -> "Searcher":
         """A searcher of another width that shares everything with this one except the cache; it has none."""
-        return Searcher(
-            self._index,
-            self.stored,
-            self._images,
-            width=width,
-            nlist=self._nlist,
-            filters=self._filters,
-            kept=self._kept,
-            additions=self._additions,
-        )
+        return self._like(width, self._kept, self._filters, self._additions, cache_size=0)
+
+    def without(self, removed: Rows) -> "Searcher":
+        """A searcher of what this one has open, but for the images `removed`, int64; its cache is empty."""
+        kept, rows = Kept(self.stored, removed), None if self._additions is None else self._additions.rows
+        left = None if rows is None else rows[np.isin(rows, kept.rows)]
+        additions = None if left is None or not len(left) else Additions(self._index, self.stored, left)
+        return self._like(self.width, kept, self._filters.among(kept.ids), additions, cache_size=self._cache.size)
+
+    def _like(
+        self, width: Width, kept: Kept, filters: Filters, additions: Additions | None, *, cache_size: int
+    ) -> "Searcher":
+        shared: dict[str, Any] = {"filters": filters, "kept": kept, "additions": additions, "nlist": self._nlist}
+        return Searcher(self._index, self.stored, self._images, width=width, cache_size=cache_size, **shared)
 
     def chosen(self, filter: Filter) -> Chosen:
         """The images of the build that `filter` chooses; raises as `Filters.chosen`."""
@@ -219,16 +223,8 @@ class Searcher:
         share = (among / every) ** (1 if self._nlist else 2)
         width = self.width.reaching(k, share, tuned=chosen is None and among >= _TUNED_SHARE * every)
         depth, nprobe = min(width.depth, among), min(width.nprobe, self._nlist or max(every, self.width.nprobe))
-        ids = faiss_index.candidates(
-            self._index,
-            units,
-            depth,
-            nprobe,
-            only,
-            list_margin=width.list_margin,
-            depth_ratio=width.depth_ratio,
-            k=k,
-        )
+        bounds = {"list_margin": width.list_margin, "depth_ratio": width.depth_ratio}
+        ids = faiss_index.candidates(self._index, units, depth, nprobe, only, k=k, **bounds)
         # If the lists that were read hold fewer images than hits are asked for, all lists are read.
         found = self._kept.ids if chosen is None else chosen.ids
         held = found if self._additions is None else self._additions.without(found)

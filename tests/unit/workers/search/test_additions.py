@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from shared.errors import CorruptFile
 from shared.job.changes.log import Change, write_change
 from shared.job.index.request import IndexRequest, write_index_request
 from shared.job.local.job_files import JobFiles
@@ -92,3 +93,22 @@ def test_the_next_build_holds_them(made: MadeJob) -> None:
     assert info.ntotal == len(VECTORS)
     searcher = SearcherPool(Settings()).searcher(grown.job)
     assert searcher.search(VECTORS[3_599], 1)[0].id == 3_599
+
+
+def test_while_a_partition_is_taken_back_what_is_open_serves_and_a_removal_counts_all_the_same(made: MadeJob) -> None:
+    merge(made.job, Settings(), UNWATCHED)
+    grown = grow_job(made, VECTORS[FIRST:])
+    job, pool = grown.job, SearcherPool(Settings())
+    assert pool.searcher(job).ntotal == len(VECTORS)
+    job.seal(0).rename(job.path / "taken back")
+    assert pool.searcher(job).search(VECTORS[7], 1)[0].id == 7
+    write_change(job, job.manifest, Change(2, "delete", removed=np.array([7, FIRST + 1], np.int64)))
+    searcher = pool.searcher(job)
+    assert searcher.ntotal == len(VECTORS) - 2
+    for gone in (7, FIRST + 1):
+        assert gone not in {hit.id for hit in searcher.search(VECTORS[gone], 50)}
+    assert searcher.search(VECTORS[FIRST + 2], 1)[0].id == FIRST + 2
+    with pytest.raises(CorruptFile, match="not those sealed now"):
+        SearcherPool(Settings()).searcher(job)
+    (job.path / "taken back").rename(job.seal(0))
+    assert pool.searcher(job).search(VECTORS[8], 1)[0].id == 8
