@@ -95,6 +95,7 @@ def test_status_json_has_the_promised_shape(finished: Path) -> None:
         "embedded": 60,
         "failed": 4,
         "pending": 0,
+        "removed": 0,
         "partitions": {"sealed": 1, "started": 0, "waiting": 0},
         "images_per_second": None,
         "eta_seconds": None,

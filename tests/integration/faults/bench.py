@@ -113,6 +113,10 @@ class Bench:
     def ask_merge(self) -> None:
         send_merge(self.app, self.job.job_id, self.identity)
 
+    def drop_messages(self) -> None:
+        """Drop what killed workers had in hand, which Redis would give to others at a moment of its own."""
+        self.redis.delete("unacked", "unacked_index")
+
     def committed(self, partition: int = 0) -> list[int]:
         return self.job.chunk_numbers(partition)
 

@@ -33,6 +33,7 @@ def test_merges_killed_at_each_step_one_after_another_leave_current_whole_and_th
     for kill in kills:
         bench.ask_merge()
         assert bench.at(kill).wait() == -signal.SIGKILL
+        bench.drop_messages()
         assert bench.promoted() == earlier
         bench.free(MERGE_LEASE)
     bench.ask_merge()
