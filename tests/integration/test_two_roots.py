@@ -104,23 +104,13 @@ def test_two_jobs_of_one_name_indexed_at_once_behind_one_broker_each_end_with_th
             wait_until(
                 lambda waiting=waiting: client.llen(EMBED_QUEUE) == waiting, f"{waiting} partitions were asked for"
             )
-    # The first four are of one job, and each worker stays with the first that is its own: one surely takes another's.
-    workers = [
-        start(
-            "worker",
-            "embed",
-            "merge",
-            "--broker",
-            broker_url,
-            "--jobs-root",
-            job.parent,
-            "--loglevel",
-            "INFO",
-            env=light,
-        )
-        for job in jobs
-    ]
-    wait_until(lambda: held.reached == 2, "each worker is about to commit a chunk of its own job")
+    # The first four are of one job, and each worker stays with the first that is its own: the second surely takes
+    # another's. By then the first holds one of its job, whose coordinator would else give up on a worker that refuses.
+    workers = []
+    for number, job in enumerate(jobs, start=1):
+        roles = "worker", "embed", "merge", "--broker", broker_url, "--jobs-root", job.parent, "--loglevel", "INFO"
+        workers.append(start(*roles, env=light))
+        wait_until(lambda number=number: held.reached == number, "the worker is about to commit a chunk of its own job")
     wait_until(lambda: "is not the one at" in workers[1].output, "one was asked for a partition of the other job")
     held.lift()
     assert [coordinator.wait() for coordinator in coordinators] == [0, 0], coordinators[0].output
