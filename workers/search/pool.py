@@ -11,6 +11,7 @@ from cachetools import LRUCache
 
 from shared.errors import CorruptFile, NoIndexYet, StoreError
 from shared.errors.remedy import Remedy
+from shared.job.changes.log import last_change
 from shared.job.directory import JobDir
 from shared.job.index import builds
 from shared.job.local.job_files import JobFiles
@@ -82,9 +83,10 @@ class SearcherPool:
             opened = open_job(job)
             try:
                 searcher = Searcher.open(files, build, self._settings.query_cache_size, former)
-            except CorruptFile:
+            except CorruptFile as error:
                 if former is None:
                     raise
+                log.warning("%s Searching what was open until then.", error)
                 # A partition was taken back to be embedded again: what is open serves until the next build, as it does
                 # in a job that was never changed.
                 searcher = former.without(opened.state.removed)
@@ -132,9 +134,9 @@ def _stamp(job: JobDir) -> tuple[object, object]:
         moved = job.moved.stat()
     except FileNotFoundError:
         moved = None
-    changes = job.change_numbers()
+    change = last_change(job)
     # Only a job that was changed has partitions that are sealed after its first build.
-    return (_changes(status), _changes(moved)), (changes[-1], len(job.sealed_numbers())) if changes else None
+    return (_changes(status), _changes(moved)), (change, len(job.sealed_numbers())) if change else None
 
 
 def _changes(status: os.stat_result | None) -> object:

@@ -135,13 +135,16 @@ def test_a_growth_that_is_killed_goes_on_and_holds_each_image_once(
     assert finds_all(grown)
 
 
-def test_where_the_former_width_finds_too_little_a_wider_one_is_looked_for(tmp_path: Path) -> None:
+@pytest.mark.parametrize("reached", [0.95, 0.2])
+def test_where_the_former_width_finds_too_little_a_wider_one_is_looked_for(tmp_path: Path, reached: float) -> None:
+    """However little the former build found: else each growth could find less than the one before."""
     made = built(tmp_path, "ivf-pq")
     build = builds.current_build(made.job)
     assert build is not None
     path = made.job.build_dir(build) / builds.INFO_FILE
     table = json.loads(path.read_text())
-    path.write_text(json.dumps(table | {"nprobe": 1, "rerank_depth": 10, "list_margin": 1e-6}, indent=2) + "\n")
+    narrow = {"nprobe": 1, "rerank_depth": 10, "list_margin": 1e-6, "recall_at_10": reached}
+    path.write_text(json.dumps(table | narrow, indent=2) + "\n")
     info = merged(grow_job(made, VECTORS[FIRST:2_300]))
     assert info.grown_from == build
     assert info.recall_at_10 is not None

@@ -6,6 +6,7 @@ import pytest
 
 from shared.errors import QueryError
 from shared.job.changes.log import Change, write_change
+from shared.job.directory import JobDir
 from shared.job.index.request import IndexRequest, write_index_request
 from shared.job.local.job_files import JobFiles
 from shared.job.opened import open_job
@@ -92,3 +93,15 @@ def test_a_query_worker_notices_a_removal_at_its_next_query_and_reads_no_index_a
     assert pool.searcher(made.job) is searcher
     remove(made, [first[1].id])
     assert {hit.id for hit in pool.searcher(made.job).search(query, 9)}.isdisjoint({first[0].id, first[1].id})
+
+
+def test_a_removal_is_noticed_where_the_listing_of_a_mount_lags_behind(
+    made: MadeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    merge(made.job, Settings(), UNWATCHED)
+    pool = SearcherPool(Settings())
+    query = made.embeddings[0].astype(np.float32)
+    first = pool.searcher(made.job).search(query, 1)[0].id
+    remove(made, [first])
+    monkeypatch.setattr(JobDir, "change_numbers", lambda self: [])
+    assert pool.searcher(made.job).search(query, 1)[0].id != first
