@@ -182,6 +182,9 @@ class _Refresh:
             yield f"not taken up: {counts}"
         if self._nameless:
             yield f"not taken up: {self._nameless:,} images where the job has others, since its source moved"
+        if compared.deleted:
+            were = "1 image that was" if compared.deleted == 1 else f"{compared.deleted:,} images that were"
+            yield f"not taken up: {were} deleted, whose files are there as they were"
         if compared.unseen:
             such_as = compared.unseen_path
             yield f"{compared.unseen:,} images can't be looked at, such as {such_as}: they stay as they are."

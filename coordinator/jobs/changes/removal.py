@@ -16,7 +16,7 @@ from coordinator.jobs.source.named_images import find_images
 from shared.errors import JobError
 from shared.errors.remedy import Remedy
 from shared.job import path_list
-from shared.job.changes.log import Change, Ids, removal_of, write_change
+from shared.job.changes.log import DELETE, Change, Ids, removal_of, write_change
 from shared.job.directory import JobDir
 from shared.job.opened import OpenJob, open_job
 from shared.job.source.moved import read_moved
@@ -67,7 +67,7 @@ def remove(job: JobDir, asked: Asked, tell: Tell) -> Removal:
         _require_there(opened, ids)
         paths = _paths(opened, ids[:FEW])
         if not asked.dry_run:
-            change = Change(opened.state.number + 1, "delete", removed=ids, reasons=reasons)
+            change = Change(opened.state.number + 1, DELETE, removed=ids, reasons=reasons)
             write_change(opened, opened.manifest, change)
     return Removal(len(ids), _left(opened) - len(ids), opened.listed, paths)
 

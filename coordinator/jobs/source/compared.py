@@ -42,22 +42,24 @@ class Standing(Enum):
 
 @dataclass(frozen=True, slots=True)
 class MemberRow:
-    """An image in an archive that changed, as the job knows it."""
+    """An image in an archive that changed, as the job knows it; `deleted` if somebody took it out."""
 
     id: int
     member: Member | None
     sha256: str | None
+    deleted: bool = False
 
 
 @dataclass(slots=True)
 class Compared:
-    """What became of the images of a job that were not removed, by the paths that they have now.
+    """What became of the images of a job that are left, by the paths that they have now.
 
-    `same` are those that need nothing; `changed` are the ids of those with other bytes, by their key. `gone` are ids;
-    `lost` are gone files with their ids, as far as they may be found under other names, and `lost_archives` the ids in
-    each archive that is gone. `members` are images of archives that changed, which are compared when those are listed.
-    `archives` says how each archive stands. `unseen` counts files that could not be looked at, such as `unseen_path`,
-    and count as the same.
+    `same` are those that need nothing; `out` are those that somebody deleted, and whose files are there as they were;
+    `changed` are the ids of those with other bytes, by their key. `gone` are ids; `lost` are gone files with their ids,
+    as far as they may be found under other names, and `lost_archives` the ids in each archive that is gone. `members`
+    are images of archives that changed, which are compared when those are listed. `archives` says how each archive
+    stands. `deleted` counts those of `out` that the job does not hold again, and those of `members` that are found so.
+    `unseen` counts files that could not be looked at, such as `unseen_path`, and count as the same.
     """
 
     same: PathKeys
@@ -67,6 +69,8 @@ class Compared:
     lost_archives: dict[str, list[int]] = field(default_factory=dict)
     members: dict[str, list[MemberRow]] = field(default_factory=dict)
     archives: dict[str, Standing] = field(default_factory=dict)
+    deleted: int = 0
+    out: PathKeys = field(default_factory=lambda: PathKeys(np.empty(0, np.uint64)))
     unseen: int = 0
     unseen_path: str = ""
 
@@ -89,21 +93,26 @@ class _Comparison:
         self._job, self._moved, self._named, self._looked_at = job, moved, named, looked_at
         self._moves = moved.old != moved.new or bool(moved.renamed)
         self._states: dict[str, FileState] = {moved.now(path): state for path, state in job.archives().items()}
-        self._same = array("Q")
+        self._same, self._out = array("Q"), array("Q")
         self._found = Compared(PathKeys(np.empty(0, np.uint64)))
 
     def run(self, told: Callable[[int], None]) -> Compared:
         for partition in self._job.partitions:
             self._compare(partition)
             told(partition.stop)
-        self._found.same = PathKeys(np.frombuffer(self._same, np.uint64))
+        same, out = (np.frombuffer(keys, np.uint64) for keys in (self._same, self._out))
+        self._found.same, self._found.out = PathKeys(same), PathKeys(out)
+        self._found.deleted = len(np.setdiff1d(out, same))
         return self._found
 
     def _compare(self, partition: Partition) -> None:
         facts = Facts(self._job, partition)
         locations = None
         paths = path_list.read_paths(self._job, partition)
-        for image_id in self._job.kept(partition).tolist():
+        state = self._job.state
+        ids = np.arange(partition.start, partition.stop)
+        for image_id in ids[~state.lacks(ids) | np.isin(ids, state.deleted)].tolist():
+            deleted = state.is_removed(image_id)
             listed = paths[image_id - partition.start]
             path = self._moved.now(listed) if self._moves else listed
             inside = split_member(path) if "::" in path else None
@@ -113,13 +122,16 @@ class _Comparison:
                 standing = self._archive(inside[0]) if self._is_named(path) is not False else Standing.GONE
                 if standing is Standing.CHANGED:
                     locations = locations or path_list.read_locations(self._job, partition, self._moved)
-                    row = MemberRow(image_id, locations[image_id - partition.start].member, facts.sha256(image_id))
+                    member = locations[image_id - partition.start].member
+                    row = MemberRow(image_id, member, facts.sha256(image_id), deleted)
                     self._found.members.setdefault(path, []).append(row)
                     continue
-                if self._found.archives.get(inside[0]) is Standing.GONE:
+                if self._found.archives.get(inside[0]) is Standing.GONE and not deleted:
                     self._found.lost_archives.setdefault(inside[0], []).append(image_id)
             if standing is Standing.SAME:
-                self._same.append(key_of(path))
+                (self._out if deleted else self._same).append(key_of(path))
+            elif deleted:
+                continue  # A file with other bytes in its place is another image.
             elif standing is Standing.CHANGED:
                 self._found.changed.setdefault(key_of(path), []).append(image_id)
             else:

@@ -57,7 +57,9 @@ class News:
             return standing is Standing.CHANGED
         if path in self._compared.same:
             return False
-        return key_of(path) in self._compared.changed or not self._renames.found(path)
+        if key_of(path) in self._compared.changed:
+            return True
+        return path not in self._compared.out and not self._renames.found(path)
 
     def among(self, images: Iterator[ListedImage]) -> Iterator[ListedImage]:
         """Those of `images` that the job does not hold as they are: new ones, and those that changed."""
@@ -65,13 +67,19 @@ class News:
             rows = self._compared.members.get(image.path)
             if rows is not None:
                 self._seen.add(image.path)
-                same = next((row for row in rows if self._is_same(row, image)), None)
+                # An image that is left first: one that was deleted may have been taken up again.
+                by_left = sorted(rows, key=lambda row: row.deleted)
+                same = next((row for row in by_left if self._is_same(row, image)), None)
                 if same is None:
                     yield image
                 else:
                     rows.remove(same)
+                    self._compared.deleted += same.deleted
             elif image.path not in self._compared.same:
                 ids = self._compared.changed.pop(key_of(image.path), None)
+                if image.path in self._compared.out:
+                    self._compared.gone.update(ids or ())
+                    continue
                 if ids is not None:
                     self._replaced.update(ids)
                 elif self._renames.found(image.path):
@@ -92,7 +100,12 @@ class News:
 
     def removed(self) -> tuple[set[int], Counter[str]]:
         """The ids that the job is to remove once the listing has ended, and how many of them for which reason."""
-        left = [(row.id, path in self._seen) for path, rows in self._compared.members.items() for row in rows]
+        left = [
+            (row.id, path in self._seen)
+            for path, rows in self._compared.members.items()
+            for row in rows
+            if not row.deleted
+        ]
         changed = self._replaced | {image_id for image_id, seen in left if seen}
         gone = (self._compared.gone - self._renames.ids) | {image_id for image_id, seen in left if not seen}
         return changed | gone, Counter({"gone": len(gone), "changed": len(changed)})

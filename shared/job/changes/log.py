@@ -22,6 +22,8 @@ from shared.processes.failpoints import failpoint
 from shared.storage import files
 
 FORMAT: Final = 1
+DELETE: Final = "delete"
+"""The action of a change by which somebody took images out, whose files may still be in the source."""
 Ids = npt.NDArray[np.int64]
 _NONE: Final[Ids] = np.empty(0, np.int64)
 _LATEST: Final = 2.0**33  # The year 2242: what is beyond it was no time.

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from shared.errors import CorruptFile
-from shared.job.changes.log import Change, Ids
+from shared.job.changes.log import DELETE, Change, Ids
 from shared.job.directory import JobDir
 from shared.job.manifest import Manifest, Partition
 from shared.job.source.files import FileState
@@ -21,13 +21,15 @@ class State:
     """What a job holds after its change `number`, 0 for one that was never changed.
 
     `partitions` are those of the manifest and then those that changes added; the ids go on from one to the next.
-    `removed` is int64 [n], ascending: the images that no answer names any more. `archives` are the archives of the
-    source that changes listed, or compared anew, as they were last.
+    `removed` is int64 [n], ascending: the images that no answer names any more. `deleted` are those of them that
+    somebody took out, not the source. `archives` are the archives of the source that changes listed, or compared anew,
+    as they were last.
     """
 
     number: int
     partitions: Sequence[Partition]
     removed: Ids
+    deleted: Ids = field(default_factory=lambda: _NONE)
     archives: Mapping[str, FileState] = field(default_factory=dict)
 
     @property
@@ -65,7 +67,8 @@ class State:
             removed = np.union1d(removed, change.removed)
             if len(removed) != len(self.removed) + len(change.removed):
                 raise _misfit(job, change, "it removes an id that was removed before")
-        return State(change.number, tuple(partitions), removed, {**self.archives, **change.archives})
+        deleted = np.union1d(self.deleted, change.removed) if change.action == DELETE else self.deleted
+        return State(change.number, tuple(partitions), removed, deleted, {**self.archives, **change.archives})
 
     def lacks(self, ids: Ids) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
         """Which of `ids`, int64 [n], were removed: bool [n]."""

@@ -20,6 +20,7 @@ from coordinator.integrity.repair import repair
 from coordinator.integrity.verify import verify
 from coordinator.jobs.changes import refresh
 from coordinator.jobs.changes.refresh import Refreshed
+from coordinator.jobs.changes.removal import Asked, remove
 from coordinator.jobs.create import make_or_open, write_path_list
 from coordinator.jobs.lock import changing
 from coordinator.jobs.source import compared
@@ -225,6 +226,26 @@ def test_more_renamed_files_than_are_named_one_by_one_are_gone_and_new(
     assert held(job) == of_now(photos, tmp_path / "other")
 
 
+def test_a_deleted_image_stays_out_while_its_file_is_as_it_was(photos: Path, job: OpenJob) -> None:
+    deleted = [path for path in held(job) if path.endswith(("02.png", "05.png", "07.png"))]
+    remove(job, Asked(images=deleted), lambda event: None)
+    tile(photos / "a" / "20.png", 20)
+    tile(Path(deleted[0]), 21)
+    Path(deleted[1]).unlink()
+    later(Path(deleted[2]))
+    found = refreshed(photos, job)
+    assert str(found) == "2 new"
+    assert found.notes == ["not taken up: 1 image that was deleted, whose files are there as they were"]
+    assert sorted(held(job)) == sorted(of_now(photos, photos.parent / "other").keys() - {deleted[2]})
+
+    tile(Path(deleted[0]), int(Path(deleted[0]).stem))  # What was deleted, in the place of what was taken up.
+    tile(Path(deleted[1]), int(Path(deleted[1]).stem))
+    assert str(refreshed(photos, job)) == "1 gone"
+    assert str(refreshed(photos, job)) == ""
+    assert not set(deleted) & set(held(job))
+    assert wrong(job) == []
+
+
 def test_a_copy_of_an_image_that_stays_is_new(photos: Path, job: OpenJob) -> None:
     shutil.copy(photos / "a" / "00.png", photos / "copy.png")
     assert str(refreshed(photos, job)) == "1 new"
@@ -415,6 +436,23 @@ def test_an_archive_that_changed_is_compared_image_by_image(
     WRITERS[suffix](shards / f"x{suffix}", images)
     assert str(refreshed(source, job)) == "1 gone"
     assert held(job) == of_now(source, tmp_path / "other")
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_an_image_deleted_out_of_an_archive_stays_out_when_that_is_written_again(
+    shards: Path, tmp_path: Path, suffix: str
+) -> None:
+    job = sealed(str(shards), JobDir(tmp_path / "job"))
+    path = next(path for path in held(job) if f"x{suffix}::" in path)
+    remove(job, Asked(images=[path]), lambda event: None)
+    assert str(refreshed(shards, job)) == ""
+    first = "048"[list(WRITERS).index(suffix)]
+    WRITERS[suffix](shards / f"x{suffix}", some(*range(int(first), int(first) + 4), 30))
+    found = refreshed(shards, job)
+    assert (str(found), len(found.notes)) == ("1 new", 1)
+    assert held(job).keys() == of_now(shards, tmp_path / "other").keys() - {path}
+    WRITERS[suffix](shards / f"x{suffix}", some(31))
+    assert str(refreshed(shards, job, yes=True)) == "1 new, 4 gone"
 
 
 def test_an_archive_that_can_not_be_read_is_named_and_nothing_changes(shards: Path, tmp_path: Path) -> None:
