@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self, SupportsIndex
 from lookalike import extras
 from lookalike.client import Client
 from lookalike.hits import Hit, Hits
-from shared.errors import BrokerUnreachable, NoWorker, UsageError
+from shared.errors import BrokerUnreachable, ImageError, NoWorker, UsageError
 from shared.images.location import read_bytes
 from shared.job.directory import JobDir
 from shared.job.opened import OpenJob, open_job
@@ -193,11 +193,15 @@ class _Images:
         """The bytes of an image; one in an archive is read where the job knows that it is."""
         from shared.job import path_list
 
-        partition = self._job.partition_of(image_id)
         with self._lock:
+            partition = self._job.partition_of(image_id)
             if self._located[0] != partition.number:
+                self._job = self._job.renewed()  # A compaction may have replaced the partition.
+                partition = self._job.partition_of(image_id)
                 self._located = (partition.number, path_list.read_locations(self._job, partition))
             location = self._located[1][image_id - partition.start]
+        if not location.path:
+            raise ImageError(f"The image {image_id:,} was removed from {self._job.path}.", "vanished")
         return read_bytes(location.place, self._job.manifest.max_image_bytes, location.member)
 
 

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
+from typing import Final
 
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
@@ -13,7 +14,11 @@ from coordinator.jobs.activity import Activity
 from coordinator.jobs.progress import Progress
 from coordinator.jobs.reconcile import Look
 from shared.broker.lease import COPIES
-from shared.text import duration
+from shared.errors.remedy import Remedy
+from shared.text import duration, size
+
+NOTABLE: Final = 0.1
+"""The share of the sealed files that a compaction has to free to be worth a line."""
 
 
 def partitions_line(progress: Progress) -> str:
@@ -63,7 +68,7 @@ def one_line(progress: Progress, activity: str | None = None) -> str:
         else rate_line(progress)
     )
     return (
-        f"{progress.done:,}/{progress.listed:,} images · {progress.failed:,} failed · {state} · "
+        f"{progress.done:,}/{progress.held:,} images · {progress.failed:,} failed · {state} · "
         f"partitions: {partitions_line(progress)}"
     )
 
@@ -76,9 +81,9 @@ def live_view(progress: Progress, doing: str, more: Sequence[str] = ()) -> Rende
     """
     numbers = Table.grid(padding=(0, 2))
     numbers.add_row(
-        ProgressBar(total=max(progress.listed, 1), completed=progress.done, width=40),
-        Text(f"{progress.done / max(progress.listed, 1):.0%}", style="bold"),
-        f"{progress.done:,}/{progress.listed:,} images",
+        ProgressBar(total=max(progress.held, 1), completed=progress.done, width=40),
+        Text(f"{progress.done / max(progress.held, 1):.0%}", style="bold"),
+        f"{progress.done:,}/{progress.held:,} images",
         Text(f"{progress.failed:,} failed", style="red" if progress.failed else "dim"),
     )
     state = rate_line(progress) if progress.images_per_second or progress.index_is_current else doing
@@ -96,7 +101,18 @@ def status_lines(progress: Progress) -> list[str]:
         f"partitions  {partitions_line(progress)}",
         f"rate        {rate_line(progress)}",
         f"index       {index_line(progress)}",
+        *_compaction(progress),
     ]
+
+
+def _compaction(progress: Progress) -> list[str]:
+    """The line that says what a compaction would free, where that is much."""
+    if progress.reclaimable < NOTABLE * progress.sealed_bytes or not progress.reclaimable:
+        return []
+    frees = (
+        f"about {size(progress.reclaimable)}, {progress.reclaimable / progress.sealed_bytes:.0%} of the sealed files"
+    )
+    return [f"compaction  {command(Remedy('compact', progress.job))} frees {frees}".replace("%", " %")]
 
 
 def _removed(progress: Progress) -> str:

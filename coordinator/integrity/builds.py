@@ -1,6 +1,7 @@
 """Verify the index of a job: each build against its index.json, and what CURRENT names."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from coordinator.integrity.findings import Checked, Finding, Kind, inside, is_fresh, unread, without_advice
 from shared.errors import CorruptFile, JobMismatch
@@ -8,6 +9,7 @@ from shared.errors.remedy import Remedy
 from shared.job.directory import JobDir
 from shared.job.index import builds
 from shared.job.index.builds import IndexInfo
+from shared.job.index.purged import outlived
 from shared.job.manifest import Manifest
 from shared.job.opened import OpenJob
 from shared.job.partition.ledger import Seal
@@ -34,6 +36,12 @@ def build_findings(job: OpenJob, seals: Sequence[Seal] | None, checked: Checked)
             whole[build] = verdict
     yield from _current(job, seals, whole, {finding.path for finding in found if finding.kind is Kind.DAMAGE}, checked)
     yield from found
+    with suppress(CorruptFile, FileNotFoundError):  # Of CURRENT, which was judged above.
+        for info in outlived(job):
+            if info.build in whole:
+                wrong = "It holds images that a compaction purged, and a build without them serves."
+                path = inside(job, job.build_dir(info.build))
+                yield Finding(path, Kind.LEFTOVER, wrong, "removed", job.build_files(info.build))
 
 
 def _judge(job: OpenJob, build: str, seals: Sequence[Seal] | None, checked: Checked) -> IndexInfo | Finding | None:

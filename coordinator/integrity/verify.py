@@ -91,6 +91,8 @@ def _path_lists(job: OpenJob, checked: Checked) -> tuple[list[Finding], Finding 
     """
     digest = PathDigest()
     damaged = []
+    # The digest is of what was listed when the job was made, and a compaction leaves no path of what was removed.
+    is_as_listed = all(map(job.holds, range(job.manifest.partition_count)))
     for partition in job.partitions:
         path = job.paths(partition.number)
         try:
@@ -115,10 +117,14 @@ def _path_lists(job: OpenJob, checked: Checked) -> tuple[list[Finding], Finding 
                 f"but {inside(job, path)}, which is whole, lists {ids[0]} to {ids[-1]}: {_DISAGREE}"
             )
             return damaged, Finding(inside(job, job.spec), Kind.DAMAGE, wrong)
-        if partition.number < job.manifest.partition_count:  # The digest is of what was listed when the job was made.
-            for _ in digest.feed(table["image_path"].to_pylist()):
+        paths = table["image_path"].to_pylist()
+        purged = job.state.purged_in(partition.start, partition.stop)
+        if [image_id for image_id, path in enumerate(paths, partition.start) if not path] != purged.tolist():
+            damaged.append(_damaged_list(job, partition, "lacks other paths than those of the images that were purged"))
+        if is_as_listed and partition.number < job.manifest.partition_count:
+            for _ in digest.feed(paths):
                 pass
-    if not damaged and digest.hexdigest() != job.manifest.source.digest:
+    if is_as_listed and not damaged and digest.hexdigest() != job.manifest.source.digest:
         wrong = f"The path lists hold other images than those whose digest it has: {_DISAGREE}"
         return damaged, Finding(inside(job, job.spec), Kind.DAMAGE, wrong)
     return damaged, None
@@ -173,13 +179,8 @@ def _copies(job: JobDir, checked: Checked) -> Iterator[Finding]:
 
 def _path_lists_beyond(job: OpenJob, partitions: PartitionFindings) -> Iterator[Finding]:
     for number in job.paths_numbers():
-        if number >= job.partition_count:
-            path = job.paths(number)
-            if is_fresh(path):
-                wrong = "It belongs to no partition yet: it is being added, or its writer was killed."
-                yield Finding(inside(job, path), Kind.LEFTOVER, f"{wrong} Repair leaves it until it is an hour old.")
-            else:
-                yield partitions.beyond(path, (path,))
+        if not job.holds(number):
+            yield partitions.beyond(job.paths(number), (job.paths(number),), number)
 
 
 def _strays(job: JobDir) -> Iterator[Finding]:

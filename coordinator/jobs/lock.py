@@ -122,6 +122,18 @@ def creation_lock(job: JobDir, busy: str = _CREATED) -> Iterator[None]:
                 directory.rmdir()  # Only if it is empty: a source without images leaves nothing behind.
 
 
+def is_kept_out(job: JobDir) -> bool:
+    """Whether the lock that this process holds on a job keeps others out: not on a file system without locks, and not
+    for sure in a store."""
+    if job.in_store:
+        return False
+    again = open_locked(job.creation_lock)
+    if again is None:
+        return True
+    os.close(again[0])
+    return False
+
+
 @contextmanager
 def changing(job: JobDir) -> Iterator[OpenJob]:
     """Open a job that is to be changed, while every other process is kept from changing it; JobBusy when one is.

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from coordinator.jobs.changes.compacting.plan import reclaimable
 from shared.errors import CorruptFile
 from shared.job.altered_copies import usable_copies
 from shared.job.index import builds
@@ -29,7 +30,9 @@ class Progress:
     `images_per_second` and `eta_seconds` are None while nothing is being committed. `index` is the promoted build;
     `refused` one that was asked for since, built and not promoted. `copies_done` is whether, of a job that is complete,
     no altered copies are to be embedded before its index is built. `removed` counts images that no answer names any
-    more; they are among the others as they were before. `load` is how busy the workers' stages are, known
+    more; they are among the others as they were before, but for the `purged` ones, of which a compaction left nothing:
+    those are only listed. `sealed_bytes` is the size of all sealed files, `reclaimable` about how much of it removed
+    images take. `load` is how busy the workers' stages are, known
     when the rate is.
     """
 
@@ -47,14 +50,22 @@ class Progress:
     copies_done: bool = False
     load: StageLoad | None = None
     removed: int = 0
+    purged: int = 0
+    reclaimable: int = 0
+    sealed_bytes: int = 0
 
     @property
     def done(self) -> int:
         return self.embedded + self.failed
 
     @property
+    def held(self) -> int:
+        """The images that the job holds anything of: those that were listed, without the purged ones."""
+        return self.listed - self.purged
+
+    @property
     def pending(self) -> int:
-        return self.listed - self.done
+        return self.held - self.done
 
     @property
     def complete(self) -> bool:
@@ -77,6 +88,8 @@ class Progress:
             "failed": self.failed,
             "pending": self.pending,
             "removed": self.removed,
+            "purged": self.purged,
+            "reclaimable_bytes": self.reclaimable,
             "partitions": self.partitions,
             "images_per_second": None if self.images_per_second is None else round(self.images_per_second, 1),
             "eta_seconds": None if self.eta_seconds is None else round(self.eta_seconds),
@@ -110,14 +123,20 @@ class ProgressReader:
 
     def read(self) -> Progress:
         """Progress from disk alone. Raises CorruptFile or FingerprintMismatch when a seal or the index is not right."""
-        self.job = self.job.renewed()
+        while True:
+            self.job = self.job.renewed()
+            try:
+                return self._read()
+            except CorruptFile:
+                if self.job.renewed() is self.job:
+                    raise  # Else a compaction took away what was being read.
+
+    def _read(self) -> Progress:
         # Chunks before seals: a worker removes the chunks of a partition once its seal is there, not the other way.
         started = {
             partition: chunks
             for partition in self.job.chunk_partitions()
-            if partition < self.job.partition_count
-            and partition not in self._seals
-            and (chunks := self._committed(partition))
+            if self.job.holds(partition) and partition not in self._seals and (chunks := self._committed(partition))
         }
         seals = self.seals()
         under_way = {partition: chunks for partition, chunks in started.items() if partition not in seals}
@@ -126,16 +145,17 @@ class ProgressReader:
         failed = sum(seal.failed for seal in seals.values())
         failed += sum(chunk.failed for chunks in under_way.values() for chunk in chunks)
         for number in self.job.retry_numbers() if len(seals) < self.job.partition_count else ():
-            if number < self.job.partition_count and number not in seals:
+            if self.job.holds(number) and number not in seals:
                 kept = self._kept(number, started.get(number, []))
                 embedded, failed = embedded + kept[0], failed + kept[1]
-        pending = self.job.listed - embedded - failed
+        pending = self.job.listed - len(self.job.state.purged) - embedded - failed
         rate, load = self._rate(seals, under_way) if pending else (None, None)
         index = builds.current_info(self.job)
         request = read_index_request(self.job)
         whole = len(seals) == self.job.partition_count
         digest = builds.ledger_digest(list(seals.values())) if whole else ""
         is_current = whole and index is not None and index.covers(digest, request)
+        reclaimed, sealed_bytes = reclaimable(self.job, seals)
         partitions = {
             "sealed": len(seals),
             "started": len(under_way),
@@ -156,6 +176,9 @@ class ProgressReader:
             copies_done=whole and (is_current or self.job.manifest.model.is_imported or self._has_copies(digest)),
             load=load,
             removed=len(self.job.state.removed),
+            purged=len(self.job.state.purged),
+            reclaimable=reclaimed,
+            sealed_bytes=sealed_bytes,
         )
 
     def _has_copies(self, digest: str) -> bool:
@@ -170,8 +193,8 @@ class ProgressReader:
         return self._copies[1]
 
     def seals(self) -> dict[int, Seal]:
-        """The seals by partition number, ascending."""
-        found = {number: self._seals.get(number) for number in self.job.sealed_numbers()}
+        """The seals by partition number, in the order of their ids."""
+        found = {number: self._seals.get(number) for number in self.job.sealed()}
         if None in found.values():
             found = {seal.partition: seal for seal in ledger.sealed(self.job)}
         self._seals = {number: seal for number, seal in found.items() if seal is not None}
@@ -195,8 +218,9 @@ class ProgressReader:
         if retry is None:  # It has just been sealed.
             return 0, 0
         done = {summary.chunk for summary in committed}
-        chunks = self.job.chunks(self.job.partition(partition))
-        return retry.kept([chunk for chunk in chunks if chunk.number not in done])
+        chunks = [chunk for chunk in self.job.chunks(self.job.partition(partition)) if chunk.number not in done]
+        embedded, failed = retry.kept(chunks)
+        return embedded - sum(len(self.job.state.purged_in(chunk.start, chunk.stop)) for chunk in chunks), failed
 
     def _rate(
         self, seals: dict[int, Seal], under_way: dict[int, list[ChunkSummary]]

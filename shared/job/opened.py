@@ -33,11 +33,26 @@ class OpenJob(JobDir):
     def partition_count(self) -> int:
         return len(self.state.partitions)
 
+    def holds(self, number: int) -> bool:
+        """Whether the job has a partition `number`: none that is to come, and none that a compaction replaced."""
+        return self.state.holds(number)
+
     def partition(self, number: int) -> Partition:
         """Partition `number`; raises IndexError when the job has none of that number."""
-        if not 0 <= number < self.partition_count:
-            raise IndexError(f"The job has partitions 0 to {self.partition_count - 1}, not {number}.")
-        return self.state.partitions[number]
+        return self.state.partition(number)
+
+    def next_number(self) -> int:
+        """The number of the next partition that a change adds.
+
+        It is above each that was given, and above that of each seal that is there: one that was killed before its
+        change was written left files of a partition that is none, and no other may take them for its own.
+        """
+        return max(self.state.next_number, *(number + 1 for number in self.sealed_numbers()), 0)
+
+    def sealed(self) -> list[int]:
+        """Numbers of the partitions that are sealed, in the order of their ids, as far as the listing shows them."""
+        found = set(self.sealed_numbers())
+        return [one.number for one in self.partitions if one.number in found]
 
     def partition_of(self, image_id: int) -> Partition:
         """The partition of an image id; raises IndexError for one that was never given."""
@@ -52,6 +67,10 @@ class OpenJob(JobDir):
         ids = np.arange(partition.start, partition.stop)
         kept: Ids = ids[~self.state.lacks(ids)]
         return kept
+
+    def live(self, partition: Partition) -> int:
+        """How many ids of a partition have a row in its files once it is sealed: all but those that were purged."""
+        return len(partition) - len(self.state.purged_in(partition.start, partition.stop))
 
     def archives(self) -> dict[str, FileState]:
         """What the archives of the source were when they were listed or compared last, by the path as it was listed.

@@ -9,6 +9,7 @@ import pyarrow as pa
 from shared.errors import CorruptFile
 from shared.images.location import Location
 from shared.images.members import Member
+from shared.job.changes.log import Ids
 from shared.job.directory import JobDir
 from shared.job.manifest import Partition
 from shared.job.opened import OpenJob
@@ -109,6 +110,42 @@ def read_known(job: OpenJob, partition: Partition) -> pa.Table:
                 "it from a copy."
             ) from None
     return pa.table(columns, schema=job.manifest.source.known_schema)
+
+
+def write_joined(job: OpenJob, partition: Partition, former: Sequence[Partition], gone: Ids) -> None:
+    """Write the path list of a partition that is to take the place of its neighbours `former`.
+
+    Of the images `gone`, int64 ascending, only the ids are left, with an empty path. Raises CorruptFile as `read_paths`
+    does.
+    """
+    tables = []
+    for one in former:
+        table = _read(job, one)
+        columns = {name: table[name] for name in PATHS_SCHEMA.names}
+        if MEMBER.name in table.schema.names:
+            columns[MEMBER.name] = _with_ahead(table[MEMBER.name])
+        known = read_known(job, one)
+        tables.append(pa.table(columns | {name: known[name] for name in known.schema.names}))
+    table = pa.concat_tables(tables, promote_options="default")
+    empty = np.isin(table["id"].to_numpy(), gone)
+    rows = pa.array(np.arange(len(table)), mask=empty)  # What is taken from nowhere is null.
+    columns = {name: table[name] if name == "id" else table[name].take(rows) for name in table.schema.names}
+    columns["image_path"] = columns["image_path"].fill_null("")
+    table = pa.table(columns, schema=table.schema)
+    with files.written_aside(job.paths(partition.number)) as aside, parquet.writer(aside, table.schema) as into:
+        into.write_table(table)
+
+
+def _with_ahead(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column of members as it is written today."""
+    if not column.type.equals(_BEFORE_AHEAD.type):
+        return column
+    array = column.combine_chunks()
+    children = [array.field(place) for place in range(column.type.num_fields)]
+    ahead = pa.nulls(len(array), MEMBER.type.field(column.type.num_fields).type)
+    return pa.chunked_array(
+        [pa.StructArray.from_arrays([*children, ahead], fields=list(MEMBER.type), mask=array.is_null())]
+    )
 
 
 def _as(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:

@@ -116,7 +116,7 @@ def grow_job(made: MadeJob, vectors: npt.ArrayLike, *, sealed: bool = True) -> M
     """Add a partition of images with these embeddings, [n, d] of any length but 0, to a made job, as a change does."""
     job = open_job(made.job)
     half = unit(vectors).astype(np.float16)
-    partition = Partition(job.partition_count, job.listed, job.listed + len(half))
+    partition = Partition(job.next_number(), job.listed, job.listed + len(half))
     ids = np.arange(partition.start, partition.stop)
     path_list.write_paths(job, partition, [image_path(image) for image in ids.tolist()])
     write_change(job, job.manifest, Change(job.state.number + 1, "refresh", (partition,)))

@@ -110,7 +110,8 @@ def embed_partition(
 def reading_threads(locations: Sequence[Location]) -> int:
     """How many threads read and decode the images at `locations`, where no setting says it."""
     cores = os.cpu_count() or 1
-    return max(cores, _REMOTE_THREADS) if is_url(locations[0].path) else cores
+    first = next((location.path for location in locations if location.path), "")  # Those of purged images have none.
+    return max(cores, _REMOTE_THREADS) if is_url(first) else cores
 
 
 def _is_whole(job: OpenJob, chunk: Chunk) -> bool:

@@ -24,6 +24,10 @@ from workers.search.searcher import Searcher
 log = logging.getLogger("lookalike.query")
 
 
+_Change = tuple[int, frozenset[int]] | None
+"""The last change of a job, and the numbers of what is sealed there; None of a job that was never changed."""
+
+
 @dataclass(slots=True)
 class _Open:
     """A searcher that is kept open, its job and that one's files, what it was opened by, and when that was looked at.
@@ -35,7 +39,7 @@ class _Open:
     job: OpenJob
     files: JobFiles
     stamp: object
-    change: object
+    change: _Change
     looked: float
 
 
@@ -80,21 +84,28 @@ class SearcherPool:
             build = builds.current_build(job)
             if build is None:
                 raise _no_index(job)
-            opened = open_job(job)
-            try:
-                searcher = Searcher.open(files, build, self._settings.query_cache_size, former)
-            except CorruptFile as error:
-                if former is None:
-                    raise
-                log.warning("%s Searching what was open until then.", error)
-                # A partition was taken back to be embedded again: what is open serves until the next build, as it does
-                # in a job that was never changed.
-                searcher = former.without(opened.state.removed)
+            searcher, opened = self._made(files, build, former)
             with self._lock:
                 self._open[job.path] = _Open(searcher, opened, files, stamp, change, time.monotonic())
             return searcher, opened
 
-    def _stamp(self, job: JobDir) -> tuple[object, object]:
+    def _made(self, files: JobFiles, build: str, former: Searcher | None) -> tuple[Searcher, OpenJob]:
+        """A searcher of a build, and the job as it was opened for; `former` is that of the same build before."""
+        while True:
+            opened = open_job(files.job)
+            try:
+                return Searcher.open(files, build, self._settings.query_cache_size, former), opened
+            except (CorruptFile, FileNotFoundError) as error:
+                if last_change(files.job) > opened.state.number:
+                    continue  # A compaction took away what was being opened: what it put there is opened instead.
+                if former is None or not isinstance(error, CorruptFile):
+                    raise
+                log.warning("%s Searching what was open until then.", error)
+                # A partition was taken back to be embedded again: what is open serves until the next build, as it does
+                # in a job that was never changed.
+                return former.without(opened.state.removed), opened
+
+    def _stamp(self, job: JobDir) -> tuple[object, _Change]:
         """`_stamp`, as far as need be known."""
         if not job.in_store:  # A disk is never believed nor away, and says nothing of whether a store is.
             return _stamp(job)
@@ -115,15 +126,22 @@ class SearcherPool:
             known.looked = time.monotonic()
         return stamp
 
-    def _lookup(self, job: JobDir, stamp: object, change: object) -> _Open | None:
+    def _lookup(self, job: JobDir, stamp: object, change: _Change) -> _Open | None:
         with self._lock:
             known = self._open.get(job.path)
-            if known is None or (known.stamp, known.change) != (stamp, change):
-                return None
-            return known
+            return known if known is not None and known.stamp == stamp and _is_same(known, change) else None
 
 
-def _stamp(job: JobDir) -> tuple[object, object]:
+def _is_same(known: _Open, change: _Change) -> bool:
+    """Whether no change came since a searcher was opened, and no partition of its job was sealed or taken back."""
+    if known.change is None or change is None:
+        return known.change == change
+    # What a compaction writes before its change, and removes after it, is none of these.
+    differ = known.change[1] ^ change[1]
+    return known.change[0] == change[0] and not any(map(known.job.holds, differ))
+
+
+def _stamp(job: JobDir) -> tuple[object, _Change]:
     """What changes when CURRENT is replaced, or what the job says of where its source moved to; and its last change."""
     try:
         status = job.current.stat()
@@ -136,7 +154,7 @@ def _stamp(job: JobDir) -> tuple[object, object]:
         moved = None
     change = last_change(job)
     # Only a job that was changed has partitions that are sealed after its first build.
-    return (_changes(status), _changes(moved)), (change, len(job.sealed_numbers())) if change else None
+    return (_changes(status), _changes(moved)), (change, frozenset(job.sealed_numbers())) if change else None
 
 
 def _changes(status: os.stat_result | None) -> object:

@@ -90,7 +90,7 @@ class Searcher:
                 remedy=builds.built_anew(job),
             )
         seals = list(ledger.sealed(job))
-        covered = builds.covered(info, seals, job.manifest.partition_count)
+        covered = builds.covered(info, seals, job)
         if covered is None:
             raise CorruptFile(
                 f"The index {build} of {job.path} covers {info.ntotal} embeddings that are not those sealed now",
@@ -112,11 +112,13 @@ class Searcher:
             else former._index
         )
         later = sealed_images(job, seals[len(covered) :])
-        images = Images.open(paths[builds.IMAGES_FILE], read_moved(job), later)
+        images = Images.open(paths[builds.IMAGES_FILE], read_moved(job), later, job.state.purged)
         stored = StoredEmbeddings.open(files, seals, ids=images.ids)
         stored.expect_scattered_reads()
-        kept = Kept(stored, job.state.removed)
-        added = kept.rows[kept.rows >= info.ntotal]
+        held = sum(seal.embedded for seal in covered)
+        # The index still gives what was purged since it was built.
+        kept = Kept(stored, job.state.removed, whole=info.ntotal == held)
+        added = kept.rows[kept.rows >= held]
         return cls(
             index,
             stored,
@@ -145,7 +147,7 @@ class Searcher:
 
     def without(self, removed: Rows) -> "Searcher":
         """A searcher of what this one has open, but for the images `removed`, int64; its cache is empty."""
-        kept, rows = Kept(self.stored, removed), None if self._additions is None else self._additions.rows
+        kept, rows = self._kept.without(removed), None if self._additions is None else self._additions.rows
         left = None if rows is None else rows[np.isin(rows, kept.rows)]
         additions = None if left is None or not len(left) else Additions(self._index, self.stored, left)
         return self._like(self.width, kept, self._filters.among(kept.ids), additions, cache_size=self._cache.size)

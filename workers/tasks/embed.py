@@ -47,8 +47,10 @@ def embed_partition(task: Task, table: dict[str, Any]) -> str:
     ):
         job = runtime.job(message.job, message.identity)
         job = open_job(job)
-        if message.partition >= job.partition_count:
+        if message.partition >= job.state.next_number:
             refuse(MessageError(f"{message.job} has {job.partition_count} partitions, none is {message.partition}."))
+        if not job.holds(message.partition):
+            return "replaced by a compaction"  # An extra message, of before that.
         started = time.monotonic()
         seal = partition.embed_partition(
             job,
@@ -58,7 +60,7 @@ def embed_partition(task: Task, table: dict[str, Any]) -> str:
             runtime.settings.decode_threads,
         )
         seconds = time.monotonic() - started
-    if len(job.sealed_numbers()) == job.partition_count:
+    if len(job.sealed()) == job.partition_count:
         _ask(task, job, send_merge if job.manifest.model.is_imported else send_copies)
     told = ["sealed", f"{seal.embedded:,} embedded", f"{seal.failed:,} failed", duration(seconds)]
     load = StageLoad.from_json(seal.load)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from shared.errors import CorruptFile, QueryError
 from shared.job.local.job_files import JobFiles
+from shared.job.opened import open_job
 from shared.job.partition import ledger, sealing
 from shared.job.partition.ledger import Seal
 from shared.vectors import widen
@@ -73,6 +74,7 @@ class StoredEmbeddings:
             sealing.open_embeddings(path, seal.embedded, seal.dim) for path, seal in zip(paths, seals, strict=True)
         ]
         if ids is None:
+            job = open_job(job)
             ids = np.concatenate([np.empty(0, np.int64), *(ledger.check_ids(job, seal) for seal in seals)])
         if len(ids) != sum(len(part) for part in parts) or not np.all(np.diff(ids) > 0):
             raise CorruptFile(

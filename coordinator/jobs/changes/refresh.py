@@ -126,7 +126,7 @@ class _Refresh:
             if standing is Standing.CHANGED:
                 self._archives.look_at(path)
         images = self._as_listed(self._archives.seen(news.among(self._images(news))), moved)
-        start, number = self._job.listed, self._job.partition_count
+        start, number = self._job.listed, self._job.next_number()
         while part := list(islice(images, self._job.manifest.partition_size)):
             partition = Partition(number, start, start + len(part))
             self._require_first()

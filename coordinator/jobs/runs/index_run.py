@@ -13,6 +13,7 @@ from coordinator.jobs.changes.refresh import Refreshed, is_refreshed, refresh
 from coordinator.jobs.create import accept_failures, make_or_open, require_sizes
 from coordinator.jobs.index_request import NOTHING_TYPED, Typed
 from coordinator.jobs.progress import Progress, ProgressReader
+from coordinator.jobs.runs import compact_run
 from coordinator.jobs.runs.events import Doing, Finished, Said, Tell
 from coordinator.jobs.runs.loop import until_indexed
 from coordinator.jobs.source import move
@@ -57,7 +58,8 @@ def index(asked: Asked, tell: Tell) -> Progress:
     """Embed all images of a source into a job and build its index, or continue where that stood.
 
     A job that was there is completed first; then what came to its source, changed or went since it was listed is taken
-    up, unless the job is frozen. It may be ended at any moment: the workers end, what is committed stays, and the same
+    up, unless the job is frozen. Where much of it is removed by then, or many partitions are small, it is compacted. It
+    may be ended at any moment: the workers end, what is committed stays, and the same
     call continues. Raises as `make_or_open`, `refresh` and `run_job` do.
     """
     with _again(asked) as stdin:
@@ -92,6 +94,8 @@ def _index(asked: Asked, stdin: BinaryIO | None, tell: Tell) -> Progress:
         job = open_job(job)
         progress = ProgressReader(job).read()
     progress = until_indexed(job, asked.settings, progress, asked.workers, tell)
+    if resumed:
+        progress = compact_run.by_itself(job, asked.settings, progress, asked.workers, tell)
     tell(Finished(progress))
     if resumed and not is_refreshed(job):
         tell(Doing(f"{_COMPARING} …"))

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from shared.errors import CorruptFile, JobBusy, JobMismatch
 from shared.errors.remedy import Remedy
+from shared.job.changes.replaced import Replaced, replaced_from_json
 from shared.job.directory import JobDir
 from shared.job.manifest import CHANGED_FORMAT, Manifest, Partition
 from shared.job.source.files import FileState, from_json, to_json
@@ -24,6 +25,8 @@ from shared.storage import files
 FORMAT: Final = 1
 DELETE: Final = "delete"
 """The action of a change by which somebody took images out, whose files may still be in the source."""
+REPLACING_FORMAT: Final = 2
+"""The format of a change that replaces partitions: a version that knows none must not read what follows."""
 Ids = npt.NDArray[np.int64]
 _NONE: Final[Ids] = np.empty(0, np.int64)
 _LATEST: Final = 2.0**33  # The year 2242: what is beyond it was no time.
@@ -31,7 +34,7 @@ _LATEST: Final = 2.0**33  # The year 2242: what is beyond it was no time.
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Change:
-    """One change: what it is called, the partitions that it adds, and the images that it removes.
+    """One change: what it is called, the partitions that it adds or replaces, and the images that it removes.
 
     `removed` is int64 [n], ascending; `reasons` counts why they were removed. `archives` are the archives that images
     of these partitions are in, and those that were compared anew, as they were then. `at` is seconds since the epoch.
@@ -47,6 +50,7 @@ class Change:
     at: float = 0.0
     made_by: str = ""
     digest: str = ""
+    replaced: Sequence[Replaced] = ()
 
     @property
     def named(self) -> str:
@@ -63,7 +67,7 @@ def write_change(job: JobDir, manifest: Manifest, change: Change) -> None:
     _mark_changed(job, manifest)
     failpoint("write_change")
     table: dict[str, Any] = {
-        "format": FORMAT,
+        "format": REPLACING_FORMAT if change.replaced else FORMAT,
         "number": change.number,
         "action": change.action,
         "partitions": [[one.number, one.start, one.stop] for one in change.partitions],
@@ -72,6 +76,8 @@ def write_change(job: JobDir, manifest: Manifest, change: Change) -> None:
         "at": change.at or time.time(),
         "made_by": f"lookalike {version('lookalike')}",
     }
+    if change.replaced:
+        table["replaced"] = [one.to_json() for one in change.replaced]
     if change.archives:
         table["archives"] = to_json(change.archives)
     if len(change.removed):
@@ -94,11 +100,13 @@ def read_change(job: JobDir, number: int) -> Change:
     path = job.change(number)
     try:
         table = json.loads(files.read_marker(path))
-        if table["format"] != FORMAT:
+        if table["format"] not in (FORMAT, REPLACING_FORMAT):
             raise JobMismatch(
-                f"{path} has format {table['format']}, and this version of lookalike reads format {FORMAT}: use the "
-                "version that made the change."
+                f"{path} has format {table['format']}, and this version of lookalike reads the formats {FORMAT} and "
+                f"{REPLACING_FORMAT}: use the version that made the change."
             )
+        if (table["format"] == REPLACING_FORMAT) != bool(table.get("replaced")):
+            raise ValueError(f"its format is {table['format']}, and it replaces {len(table.get('replaced', ()))}")
         if table["number"] != number:
             raise ValueError(f"it is the change {table['number']}")
         if not 0 <= table["at"] < _LATEST:
@@ -113,6 +121,7 @@ def read_change(job: JobDir, number: int) -> Change:
             at=float(table["at"]),
             made_by=str(table["made_by"]),
             digest="" if table["removed"] is None else str(table["removed"]["sha256"]),
+            replaced=tuple(map(replaced_from_json, table.get("replaced", ()))),
         )
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(job, f"{path} can't be read ({error!r:.200})") from None

@@ -1,6 +1,6 @@
-"""The state of a job: what its manifest listed, and what its changes added and removed since."""
+"""The state of a job: what its manifest listed, and what its changes added, removed and replaced since."""
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -9,6 +9,7 @@ import numpy as np
 
 from shared.errors import CorruptFile
 from shared.job.changes.log import DELETE, Change, Ids
+from shared.job.changes.replaced import Replaced
 from shared.job.directory import JobDir
 from shared.job.manifest import Manifest, Partition
 from shared.job.source.files import FileState
@@ -20,10 +21,12 @@ _NONE: Final[Ids] = np.empty(0, np.int64)
 class State:
     """What a job holds after its change `number`, 0 for one that was never changed.
 
-    `partitions` are those of the manifest and then those that changes added; the ids go on from one to the next.
-    `removed` is int64 [n], ascending: the images that no answer names any more. `deleted` are those of them that
-    somebody took out, not the source. `archives` are the archives of the source that changes listed, or compared anew,
-    as they were last.
+    `partitions` are those of the manifest and those that changes added, or put in the place of others; the ids go on
+    from one to the next, the numbers do not. `removed` is int64 [n], ascending: the images that no answer names any
+    more; `deleted` are those among them that somebody took out, not the source, and `purged` those of which a
+    compaction left nothing. `archives` are the archives of the source that changes listed, or compared anew, as they
+    were last. `next_number` is above each number that a partition has or had. `compactions` is what each of them
+    replaced, in order.
     """
 
     number: int
@@ -31,11 +34,30 @@ class State:
     removed: Ids
     deleted: Ids = field(default_factory=lambda: _NONE)
     archives: Mapping[str, FileState] = field(default_factory=dict)
+    purged: Ids = field(default_factory=lambda: _NONE)
+    next_number: int = 0
+    compactions: Sequence[Sequence[Replaced]] = ()
+    _by_number: dict[int, Partition] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_number", {one.number: one for one in self.partitions})
 
     @property
     def listed(self) -> int:
         """How many images were listed, those that were removed since among them: no id is given twice."""
         return self.partitions[-1].stop
+
+    def holds(self, number: int) -> bool:
+        """Whether there is a partition of that number: none that is to come, and none that was replaced."""
+        return number in self._by_number
+
+    def partition(self, number: int) -> Partition:
+        """Partition `number`; raises IndexError when the job has none of that number."""
+        if number not in self._by_number:
+            numbers = [one.number for one in self.partitions]
+            which = f"0 to {len(numbers) - 1}" if max(numbers) < len(numbers) else ", ".join(map(str, numbers))
+            raise IndexError(f"The job has partitions {which}, not {number}.")
+        return self._by_number[number]
 
     def partition_of(self, image_id: int) -> Partition:
         """The partition of an image id; raises IndexError for one that was never given."""
@@ -45,21 +67,47 @@ class State:
 
     def is_removed(self, image_id: int) -> bool:
         """Whether an image was removed."""
-        place = int(np.searchsorted(self.removed, image_id))
-        return place < len(self.removed) and int(self.removed[place]) == image_id
+        return _holds(self.removed, image_id)
+
+    def is_purged(self, image_id: int) -> bool:
+        """Whether nothing is left of an image that was removed."""
+        return _holds(self.purged, image_id)
+
+    def purged_in(self, start: int, stop: int) -> Ids:
+        """The purged images among the ids from `start` to before `stop`, int64 ascending."""
+        first, last = np.searchsorted(self.purged, [start, stop]).tolist()
+        return self.purged[first:last]
+
+    def replaced(self, number: int) -> Replaced | None:
+        """What partition `number` took the place of; None for one that no compaction made."""
+        every = (one for replaced in self.compactions for one in replaced)
+        return next((one for one in every if one.partition.number == number), None)
 
     def after(self, job: JobDir, change: Change) -> "State":
         """The state that the next change leads to.
 
-        Raises CorruptFile when it does not fit: a partition that does not begin where the one before it ends, or an id
-        that is removed twice, or was never given.
+        Raises CorruptFile when it does not fit: a partition that does not begin where the one before it ends, that has
+        a number which was given before, or replaces others than there are, or an id that is removed twice, or was never
+        given.
         """
-        partitions = list(self.partitions)
+        partitions, next_number = list(self.partitions), self.next_number
+        purged = self.purged
+        for replaced in change.replaced:
+            new, former = replaced.partition, [one.partition for one in replaced.former]
+            place = bisect_left(partitions, former[0].start, key=lambda one: one.start)
+            fits = (new.start, new.stop) == (former[0].start, former[-1].stop) and new.number >= next_number
+            if not fits or partitions[place : place + len(former)] != former:
+                raise _misfit(job, change, f"it puts {new} in the place of {', '.join(map(str, former))}")
+            partitions[place : place + len(former)] = [new]
+            next_number = new.number + 1
+            first, last = np.searchsorted(self.removed, [new.start, new.stop]).tolist()
+            purged = np.union1d(purged, self.removed[first:last])
         for partition in change.partitions:
             last = partitions[-1]
-            if (partition.number, partition.start) != (last.number + 1, last.stop) or partition.stop <= last.stop:
+            if partition.number < next_number or partition.start != last.stop or partition.stop <= last.stop:
                 raise _misfit(job, change, f"it adds {partition} behind {last}")
             partitions.append(partition)
+            next_number = partition.number + 1
         removed = self.removed
         if len(change.removed):
             if change.removed[0] < 0 or change.removed[-1] >= partitions[-1].stop:
@@ -68,7 +116,9 @@ class State:
             if len(removed) != len(self.removed) + len(change.removed):
                 raise _misfit(job, change, "it removes an id that was removed before")
         deleted = np.union1d(self.deleted, change.removed) if change.action == DELETE else self.deleted
-        return State(change.number, tuple(partitions), removed, deleted, {**self.archives, **change.archives})
+        compactions = (*self.compactions, change.replaced) if change.replaced else self.compactions
+        archives = {**self.archives, **change.archives}
+        return State(change.number, tuple(partitions), removed, deleted, archives, purged, next_number, compactions)
 
     def lacks(self, ids: Ids) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
         """Which of `ids`, int64 [n], were removed: bool [n]."""
@@ -77,10 +127,15 @@ class State:
 
 def state_of(job: JobDir, manifest: Manifest, changes: Sequence[Change]) -> State:
     """What `changes`, all of them in order, made of the job of `manifest`; raises as `State.after` does."""
-    state = State(0, tuple(manifest.partitions), _NONE)
+    state = State(0, tuple(manifest.partitions), _NONE, next_number=manifest.partition_count)
     for change in changes:
         state = state.after(job, change)
     return state
+
+
+def _holds(ids: Ids, image_id: int) -> bool:
+    place = int(np.searchsorted(ids, image_id))
+    return place < len(ids) and int(ids[place]) == image_id
 
 
 def _misfit(job: JobDir, change: Change, what: str) -> CorruptFile:

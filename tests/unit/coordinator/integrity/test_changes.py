@@ -91,7 +91,7 @@ def test_a_change_that_does_not_fit_or_is_newer_is_named(job: OpenJob) -> None:
     assert "does not fit what the job held before (it removes an id that was removed before)" in finding.sentence
     job.change(3).write_text(job.change(3).read_text().replace('"format": 1', '"format": 9'))
     first, *_ = found(job)
-    assert "has format 9, and this version of lookalike reads format 1" in first.sentence
+    assert "has format 9, and this version of lookalike reads the formats 1 and 2" in first.sentence
 
 
 @pytest.fixture

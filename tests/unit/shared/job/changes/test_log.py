@@ -91,7 +91,9 @@ def test_a_change_of_a_newer_version_is_refused(job: OpenJob) -> None:
     write_change(job, job.manifest, removal(1, 3))
     path = job.change(1)
     path.write_text(path.read_text().replace('"format": 1', '"format": 9'))
-    with pytest.raises(JobMismatch, match=r"000001\.json has format 9, and this version of lookalike reads format 1"):
+    with pytest.raises(
+        JobMismatch, match=r"000001\.json has format 9, and this version of lookalike reads the formats 1 and 2"
+    ):
         open_job(job)
 
 

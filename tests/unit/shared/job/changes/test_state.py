@@ -44,7 +44,7 @@ MISFITS = {
     "a gap": Change(1, "refresh", (Partition(3, 61, 65),)),
     "an overlap": Change(1, "refresh", (Partition(3, 59, 65),)),
     "nothing in it": Change(1, "refresh", (Partition(3, 60, 60),)),
-    "another number": Change(1, "refresh", (Partition(4, 60, 65),)),
+    "a number that was given": Change(1, "refresh", (Partition(2, 60, 65),)),
     "an id never given": removed(1, 60),
     "an id below 0": removed(1, -1, 4),
 }
