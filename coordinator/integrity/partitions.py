@@ -36,8 +36,11 @@ class PartitionFindings:
     def beyond(self, path: Path, remove: tuple[Path, ...]) -> Finding:
         """The finding of something that belongs to no partition."""
         wrong = f"It belongs to no partition: the job has {self.job.partition_count:,}, from 0 on."
+        if path.exists() and is_fresh(path):
+            wrong = "It belongs to no partition yet: it is being added, or its writer was killed."
+            return Finding(inside(self.job, path), Kind.LEFTOVER, f"{wrong} Repair leaves it until it is an hour old.")
         if self.sure:
-            return Finding(inside(self.job, path), Kind.LEFTOVER, wrong, "removed", remove)
+            return Finding(inside(self.job, path), Kind.LEFTOVER, wrong, "removed", remove, alone=True)
         wrong += " Repair leaves it until the path lists are whole and confirm that number."
         return Finding(inside(self.job, path), Kind.LEFTOVER, wrong)
 

@@ -9,6 +9,7 @@ from coordinator.integrity.builds import build_findings
 from coordinator.integrity.changes import ChangeFindings
 from coordinator.integrity.findings import Checked, Finding, Kind, inside, is_fresh, unread, without_advice
 from coordinator.integrity.partitions import PartitionFindings
+from coordinator.integrity.stored import stored_findings
 from coordinator.sources.listing import PathDigest
 from shared.errors import CorruptFile, FingerprintMismatch, JobMismatch
 from shared.job.altered_copies import read_copies
@@ -72,6 +73,7 @@ def _findings_of(job: OpenJob, changes: ChangeFindings, checked: Checked) -> Ite
         partitions.unmarked,
         partitions.retries,
         partitions.chunks,
+        lambda: stored_findings(job, checked),
         lambda: _copies(job, checked),
         lambda: build_findings(job, partitions.all_seals(), checked),
         lambda: _strays(job),
@@ -174,12 +176,7 @@ def _copies(job: JobDir, checked: Checked) -> Iterator[Finding]:
 def _path_lists_beyond(job: OpenJob, partitions: PartitionFindings) -> Iterator[Finding]:
     for number in job.paths_numbers():
         if number >= job.partition_count:
-            path = job.paths(number)
-            if is_fresh(path):
-                wrong = "It belongs to no partition yet: it is being added, or its writer was killed."
-                yield Finding(inside(job, path), Kind.LEFTOVER, f"{wrong} Repair leaves it until it is an hour old.")
-            else:
-                yield partitions.beyond(path, (path,))
+            yield partitions.beyond(job.paths(number), (job.paths(number),))
 
 
 def _strays(job: JobDir) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from shared.errors import CorruptFile
-from shared.job.changes.log import Change, Ids
+from shared.job.changes.log import ADD, UPDATE, Change, Ids
 from shared.job.directory import JobDir
 from shared.job.manifest import Manifest, Partition
 from shared.job.source.files import FileState
@@ -22,13 +22,15 @@ class State:
 
     `partitions` are those of the manifest and then those that changes added; the ids go on from one to the next.
     `removed` is int64 [n], ascending: the images that no answer names any more. `archives` are the archives of the
-    source that changes listed, or compared anew, as they were last.
+    source that changes listed, or compared anew, as they were last. `named` are the ids of images that were added one
+    by one, whether they are in the source or not.
     """
 
     number: int
     partitions: Sequence[Partition]
     removed: Ids
     archives: Mapping[str, FileState] = field(default_factory=dict)
+    named: Sequence[range] = ()
 
     @property
     def listed(self) -> int:
@@ -65,7 +67,16 @@ class State:
             removed = np.union1d(removed, change.removed)
             if len(removed) != len(self.removed) + len(change.removed):
                 raise _misfit(job, change, "it removes an id that was removed before")
-        return State(change.number, tuple(partitions), removed, {**self.archives, **change.archives})
+        named = self.named
+        if change.action in (ADD, UPDATE) and change.partitions:
+            named = _joined(named, range(self.listed, partitions[-1].stop))
+        return State(change.number, tuple(partitions), removed, {**self.archives, **change.archives}, named)
+
+    def were_named(self, ids: Ids) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+        """Which of `ids`, int64 [n], are of images that were added one by one: bool [n]."""
+        bounds = np.array([bound for some in self.named for bound in (some.start, some.stop)], np.int64)
+        named: np.ndarray[tuple[int], np.dtype[np.bool_]] = np.searchsorted(bounds, ids, side="right") % 2 == 1
+        return named
 
     def lacks(self, ids: Ids) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
         """Which of `ids`, int64 [n], were removed: bool [n]."""
@@ -78,6 +89,12 @@ def state_of(job: JobDir, manifest: Manifest, changes: Sequence[Change]) -> Stat
     for change in changes:
         state = state.after(job, change)
     return state
+
+
+def _joined(named: Sequence[range], more: range) -> Sequence[range]:
+    if named and named[-1].stop == more.start:
+        return (*named[:-1], range(named[-1].start, more.stop))
+    return (*named, more)
 
 
 def _misfit(job: JobDir, change: Change, what: str) -> CorruptFile:

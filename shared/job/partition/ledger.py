@@ -112,18 +112,21 @@ def seal_rows(
     partition: Partition,
     blocks: Iterable[tuple[pa.Table, np.ndarray]],
     schema: pa.Schema = sealing.METADATA_SCHEMA,
+    *,
+    dim: int | None = None,
+    seconds: float = 0.0,
 ) -> Seal:
     """Seal a partition from rows that never were chunks, as those of imported vectors; one block is held at a time.
 
     A block is a table of `schema` with `status` and `error_message`, a row for each id in order, and the embeddings of
-    the rows whose status is "ok", float16 [embedded, manifest.model.dim], L2-normalised. A partition that is sealed
-    already stays as it is. Raises ValueError when the blocks are not so, and what they raise; then nothing of the
-    partition is left.
+    the rows whose status is "ok", float16 [embedded, dim], L2-normalised. `seconds` is how long ago the first of their
+    images was read; `dim` is given where the manifest does not say it. A partition that is sealed already stays as it
+    is. Raises ValueError when the blocks are not so, and what they raise; then nothing of the partition is left.
     """
     if is_sealed(job, partition.number):
         remove_chunks(job, partition.number)
         return read_seal(job, partition.number)
-    started, dim = time.monotonic(), job.manifest.model.dim
+    started, dim = time.monotonic() - seconds, dim or job.manifest.model.dim
     assert dim is not None
     embedded, at = 0, partition.start
 
@@ -147,6 +150,7 @@ def seal_rows(
         job, partition.number, counted(), rows=len(partition), dim=dim, exactly=False, schema=schema
     )
     counts = (embedded, len(partition) - embedded, dim)
+    failpoint("seal_rows")
     return _marked(job, partition, counts, time.monotonic() - started, written)
 
 
@@ -212,13 +216,16 @@ def read_seal(job: JobDir, partition: int) -> Seal:
 def sealed(job: OpenJob) -> Iterator[Seal]:
     """The seals of a job in the order of their partitions.
 
-    Seals that the listing does not show are asked for by name: a mount's listing may lag. Raises CorruptFile for a seal
-    beyond the manifest or with other boundaries, FingerprintMismatch for another model.
+    Seals that the listing does not show are asked for by name: a mount's listing may lag. Those behind the last
+    partition, which a change is about to add, do not count yet. Raises CorruptFile for a seal with other boundaries,
+    FingerprintMismatch for another model.
     """
     manifest = job.manifest
     listed = set(job.sealed_numbers())
     unlisted = (number for number in range(job.partition_count) if number not in listed)
     for number in sorted(listed | {number for number in unlisted if is_sealed(job, number)}):
+        if number >= job.partition_count and _is_behind(job, number):
+            continue
         seal = read_seal(job, number)
         if seal.fingerprint != manifest.model.fingerprint:
             raise FingerprintMismatch(
@@ -234,6 +241,14 @@ def sealed(job: OpenJob) -> Iterator[Seal]:
                 remedy=Remedy("repair", str(job.path), "takes it back"),
             )
         yield seal
+
+
+def _is_behind(job: OpenJob, number: int) -> bool:
+    """Whether the ids of a seal follow those of the last partition; true for one that was just taken back."""
+    try:
+        return read_seal(job, number).start >= job.listed
+    except CorruptFile:
+        return not is_sealed(job, number)
 
 
 def check_ids(job: JobDir, seal: Seal) -> np.ndarray:

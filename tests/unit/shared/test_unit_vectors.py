@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.sources.vectors.unit_vectors import to_unit_vectors
+from shared.vectors import to_unit_vectors
 
 
 def drawn(rows: int = 50, dim: int = 33, seed: int = 0) -> np.ndarray:
