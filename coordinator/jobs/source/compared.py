@@ -109,7 +109,7 @@ class _Comparison:
         for image_id, is_apart in zip(kept.tolist(), apart, strict=True):
             listed = paths[image_id - partition.start]
             path = self._moved.now(listed) if self._moves else listed
-            if is_apart and not self._is_in_source(path):
+            if is_apart and not self._is_in_source(listed, path):
                 self._same.append(key_of(path))
                 continue
             inside = split_member(path) if "::" in path else None
@@ -134,13 +134,15 @@ class _Comparison:
                     one = Lost(listed, path, True, facts.size(image_id), facts.sha256(image_id))
                     self._found.lost.append((one, image_id))
 
-    def _is_in_source(self, path: str) -> bool:
+    def _is_in_source(self, listed: str, path: str) -> bool:
         """Whether an image that was added by its name is one of the source too, and stays or goes with it."""
+        source, inside = self._job.manifest.source, split_member(path)
+        if inside is not None and inside[0] not in self._states:
+            return False  # Or its archive, which the source may have and which was never listed, would count as known.
         if self._named is not None:
             return path in self._named
-        if is_stored(path) or is_url(path):
+        if is_stored(listed) or is_url(path):
             return False
-        source, inside = self._job.manifest.source, split_member(path)
         place = to_os_path(path if inside is None else inside[0])
         location = to_os_path(self._moved.now(source.location))
         folder = fixed_folder(location) if source.kind == "glob" else location

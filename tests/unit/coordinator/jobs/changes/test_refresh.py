@@ -31,7 +31,7 @@ from shared.job.directory import JobDir
 from shared.job.local.job_files import JobFiles
 from shared.job.opened import OpenJob, open_job
 from shared.job.partition import ledger
-from shared.job.source.moved import read_moved
+from shared.job.source.moved import read_moved, stored_path
 from shared.settings import Settings
 from shared.storage import files
 from tests.support.controls import UNWATCHED
@@ -608,3 +608,41 @@ def test_a_killed_addition_is_not_taken_for_what_a_refresh_adds(
     assert str(refreshed(photos, job)) == "1 new"
     assert held(job) == of_now(photos, tmp_path / "other")
     assert wrong(job) == []
+
+
+def test_an_archive_of_which_an_image_was_added_is_listed_for_the_others(photos: Path, job: OpenJob) -> None:
+    with tarfile.open(photos / "new.tar", "w") as tar:
+        for number in range(30, 34):
+            tar.add(tile(photos.parent / "more" / f"{number}.png", number), f"{number}.png")
+    archive, data = photos / "new.tar", png(30)
+    with changing(job) as opened:
+        facts = {
+            "width": pa.array([8], pa.int32()),
+            "height": pa.array([8], pa.int32()),
+            "bytes": pa.array([len(data)], pa.int64()),
+            "sha256": pa.array([hashlib.sha256(data).hexdigest()]),
+        }
+        listed = require_new(opened, [f"{archive}::30.png"])
+        rows = NewRows(listed, pa.table(facts), np.eye(1, 12, dtype=np.float16))
+        add_partitions(opened, "add", rows.partitions(opened))
+    assert str(refreshed(photos, job)) == "3 new"
+    assert sorted(path for path in held(job) if "new.tar" in path) == [f"{archive}::{n}.png" for n in range(30, 34)]
+    assert str(refreshed(photos, job)) == ""
+
+
+def test_images_that_a_job_in_its_own_source_holds_are_not_listed(photos: Path, tmp_path: Path) -> None:
+    job = sealed(str(photos), JobDir(photos / "job"))
+    digest = hashlib.sha256(png(50)).hexdigest()
+    tile(job.added(digest, "mine.png"), 50)
+    with changing(job) as opened:
+        facts = {"width": pa.array([8], pa.int32()), "height": pa.array([8], pa.int32())}
+        facts |= {"bytes": pa.array([len(png(50))], pa.int64()), "sha256": pa.array([digest])}
+        rows = NewRows([stored_path(digest, "mine.png")], pa.table(facts), np.eye(1, 12, dtype=np.float16))
+        add_partitions(opened, "add", rows.partitions(opened))
+    assert str(refreshed(photos, job)) == ""
+    there = photos.rename(tmp_path / "there")
+    moved = JobDir(there / "job")
+    move(str(there), moved, lambda count: None)
+    assert str(refreshed(there, moved)) == ""
+    assert str(moved.added(digest, "mine.png")) in held(moved)
+    assert wrong(moved) == []

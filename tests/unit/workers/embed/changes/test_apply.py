@@ -1,6 +1,8 @@
 """What a message asks of a job is done once, all of it or nothing."""
 
+import hashlib
 import shutil
+import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +23,7 @@ from shared.job.changes.adding import add_partitions, require_growing
 from shared.job.changes.lock import changing
 from shared.job.changes.log import Change, read_change, write_change
 from shared.job.directory import JobDir
+from shared.job.index import builds
 from shared.job.local.job_files import JobFiles
 from shared.job.opened import OpenJob, open_job
 from shared.job.source.moved import read_moved
@@ -360,3 +363,28 @@ def test_another_change_of_the_same_number_leaves_nothing_of_this_one(
         done(job, "add", more[0])
     assert open_job(job).listed == 12
     assert done(job, "delete", ids=(3,), request="two").change == 2
+
+
+def test_a_job_in_a_bucket_takes_images_and_holds_those_that_come_as_bytes(
+    job: OpenJob, more: list[str], tmp_path: Path
+) -> None:
+    there = sealed(str(tmp_path / "list.csv"), JobDir.at(f"memory://{uuid.uuid4().hex}/job"))
+    settings = Settings(job_cache_dir=tmp_path / "cache")
+    merging.merge(there, settings, UNWATCHED)
+    message = asked("add", more[0], ("cat.png", png(50)))
+    changed = apply(there, message, settings)
+    assert (changed.ids, apply(there, message, settings)) == ([12, 13], changed)
+    opened = open_job(there)
+    location = path_list.read_locations(opened, opened.partition_of(13))[1]
+    assert location.place == f"{there.path}/added/{hashlib.sha256(png(50)).hexdigest()}/cat.png"
+    assert read_bytes(location.place, 10_000) == png(50)
+    assert read_moved(there).listed(location.place) == location.path
+    searcher = Searcher.open(JobFiles.of(there, settings), builds.current_build(there) or "")
+    vector = np.frombuffer(row(job, done(job, "add", more[0], ("cat.png", png(50))).ids[1])[1], np.float16)
+    hit = searcher.search(vector.astype(np.float32), 1)[0]
+    assert hit.id == 13
+    assert hit.image_path == location.place
+    with pytest.raises(ImageError):
+        apply(there, asked("add", ("bad.png", b"none"), request="two"), settings)
+    assert [digest for digest, _ in there.added_files()] == [hashlib.sha256(png(50)).hexdigest()]
+    assert wrong(there) == []
