@@ -84,6 +84,11 @@ def _judge(job: OpenJob, build: str, seals: Sequence[Seal] | None, checked: Chec
     return Finding(path, Kind.DAMAGE, wrong, "removed", job.build_files(build), then=then)
 
 
+def _covers_some(job: OpenJob, info: IndexInfo, seals: Sequence[Seal]) -> bool:
+    """Whether a build covers the first of these partitions: those that were added since are searched beside it."""
+    return builds.covered(info, seals, job) is not None
+
+
 def _unfinished(job: JobDir, build: str) -> Finding | None:
     directory = job.build_dir(build)
     path = inside(job, directory)
@@ -123,7 +128,7 @@ def _current(
             return
         if inside(job, job.build_dir(current)) in damaged:
             wrong = f"It names the build {current}, which is damaged."
-        elif digest is not None and current in whole and whole[current].ledger_digest != digest:
+        elif seals is not None and current in whole and not _covers_some(job, whole[current], seals):
             wrong = f"The build {current} that it names covers other embeddings than those that are sealed now."
             yield Finding(path, Kind.LEFTOVER, wrong, then=_anew(job.manifest))
             return

@@ -48,7 +48,7 @@ class PartitionFindings:
         if self.sure and may_come:
             return Finding(inside(self.job, path), Kind.LEFTOVER, wrong, "removed", remove, alone=True)
         if self.sure:
-            return Finding(inside(self.job, path), Kind.LEFTOVER, wrong, "removed", remove)
+            return Finding(inside(self.job, path), Kind.LEFTOVER, wrong, "removed", remove, alone=True)
         wrong += " Repair leaves it until the path lists are whole and confirm that number."
         return Finding(inside(self.job, path), Kind.LEFTOVER, wrong)
 
@@ -76,7 +76,7 @@ class PartitionFindings:
             yield Finding(inside(self.job, self.job.spec), Kind.DAMAGE, wrong)
 
     def _may_come(self, number: int) -> bool:
-        """Whether a seal that is none of the job's may be of a compaction that has not written its change yet."""
+        """Whether a seal that is none of the job's may be of what has not written its change yet."""
         try:
             ledger.require_to_come(self.job, number)
         except CorruptFile:

@@ -10,7 +10,6 @@ import pyarrow as pa
 from coordinator.integrity.findings import Checked, Finding, is_fresh
 from coordinator.integrity.verify import verify
 from coordinator.jobs.create import write_path_list
-from coordinator.jobs.lock import kept_from_changing
 from coordinator.sources.choosing import choice_of
 from coordinator.sources.listing import Listing, PathDigest, digested, partitions_of
 from coordinator.sources.metadata.columns import MetadataColumns
@@ -19,6 +18,7 @@ from shared.errors import JobError, SourceError
 from shared.errors.remedy import Remedy, with_remedy
 from shared.images.paths import to_os_path
 from shared.job import path_list
+from shared.job.changes.lock import kept_from_changing
 from shared.job.directory import JobDir
 from shared.job.index import builds
 from shared.job.manifest import Partition

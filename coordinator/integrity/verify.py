@@ -9,6 +9,7 @@ from coordinator.integrity.builds import build_findings
 from coordinator.integrity.changes import ChangeFindings
 from coordinator.integrity.findings import Checked, Finding, Kind, inside, is_fresh, unread, without_advice
 from coordinator.integrity.partitions import PartitionFindings
+from coordinator.integrity.stored import stored_findings
 from coordinator.sources.listing import PathDigest
 from shared.errors import CorruptFile, FingerprintMismatch, JobMismatch
 from shared.job.altered_copies import read_copies
@@ -72,6 +73,7 @@ def _findings_of(job: OpenJob, changes: ChangeFindings, checked: Checked) -> Ite
         partitions.unmarked,
         partitions.retries,
         partitions.chunks,
+        lambda: stored_findings(job, checked),
         lambda: _copies(job, checked),
         lambda: build_findings(job, partitions.all_seals(), checked),
         lambda: _strays(job),

@@ -10,14 +10,13 @@ import numpy as np
 import pyarrow as pa
 
 from coordinator.jobs.create import remove_path_lists, require_sizes, write_first
-from coordinator.jobs.lock import creation_lock
 from coordinator.jobs.source.same import as_begun
 from coordinator.sources.begun import is_other
 from coordinator.sources.listing import PathDigest
-from coordinator.sources.vectors.unit_vectors import to_unit_vectors
 from coordinator.sources.vectors.vectors import Vectors
 from shared.errors import CorruptFile, JobMismatch
 from shared.job import path_list
+from shared.job.changes.lock import creation_lock
 from shared.job.changes.log import Ids
 from shared.job.directory import JobDir
 from shared.job.manifest import Manifest, Partition, Source
@@ -25,6 +24,7 @@ from shared.job.opened import OpenJob, open_job
 from shared.job.partition import ledger
 from shared.models.imported import IMPORTED_MODEL, imported_model
 from shared.settings import Settings
+from shared.vectors import to_unit_vectors
 
 KIND: Final = "embeddings"
 Report = Callable[[str, int], None]

@@ -1,10 +1,11 @@
 """Write and read the path list: the id and place of each image, in one Parquet file for each partition."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, fields
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from shared.errors import CorruptFile
 from shared.images.location import Location
@@ -63,6 +64,21 @@ def read_paths(job: JobDir, partition: Partition) -> list[str]:
     """The image paths of a partition in the order of their ids; raises CorruptFile when they are not all there."""
     paths: list[str] = _read(job, partition)["image_path"].to_pylist()
     return paths
+
+
+def find_paths(job: OpenJob, paths: Collection[str]) -> dict[str, int]:
+    """The first id of each of `paths` that an image of the job is listed as which was not removed.
+
+    Raises CorruptFile as `read_paths`.
+    """
+    wanted, found = pa.array(list(paths), pa.string()), dict[str, int]()
+    for partition in job.partitions:
+        table = _read(job, partition)
+        named = table.filter(pc.is_in(table["image_path"], wanted))
+        for image_id, path in zip(named["id"].to_pylist(), named["image_path"].to_pylist(), strict=True):
+            if not job.state.is_removed(image_id):
+                found.setdefault(path, image_id)
+    return found
 
 
 def read_locations(job: JobDir, partition: Partition, moved: Moved | None = None) -> list[Location]:

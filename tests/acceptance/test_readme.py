@@ -106,7 +106,7 @@ def indexed(demo: "subprocess.CompletedProcess[str]", home: Path) -> Path:
 
 
 def test_index_status_and_search_as_typed(indexed: Path) -> None:
-    doctor, index, again, status, search, where, show, delete, evaluate, import_, pack = block_under(
+    doctor, index, again, status, search, where, show, add, delete, evaluate, import_, pack = block_under(
         "Index, watch, search"
     ).splitlines()
     done = typed(doctor, indexed, indexed)
@@ -135,12 +135,15 @@ def test_index_status_and_search_as_typed(indexed: Path) -> None:
     done = typed(show, indexed, indexed)
     assert done.returncode == 0, done.stderr
     assert (indexed / "found.jpg").read_bytes() == (indexed / "query.jpg").read_bytes()
+    shutil.copy(sorted(other.iterdir())[1], indexed / "new.jpg")
+    done = typed(add, indexed, indexed)
+    listed = len(list((indexed / "photos").iterdir()))
+    assert done.stdout == f"1 image added, with the id {listed}: a search finds it from now on.\n", done.stderr
     done = typed(delete, indexed, indexed)
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(r"1 image removed: no answer names it any more\. \d+ of \d+ are left\.\n", done.stdout)
     left = json.loads(typed(where.partition("#")[0] + " --json -k 1000", indexed, indexed).stdout)[0]["hits"]
-    listed = len(list((indexed / "photos").iterdir()))
-    assert {hit["id"] for hit in left} == {*range(listed)} - {3}
+    assert {hit["id"] for hit in left} == {*range(listed + 1)} - {3}
     done = typed(evaluate, indexed, indexed)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^recall@10 +1\.0000 of", done.stdout, re.M), done.stdout
@@ -182,7 +185,7 @@ def test_the_python_example_runs_as_it_stands(indexed: Path, query_worker: int) 
         (project / package / "__init__.py").touch()
         (project / package / "settings.py").write_text(f"NAME = 'their {package}'\n")
     (project / "celery.py").write_text("raise SystemExit('the file of the user ran')\n")
-    for name in ("query.jpg", "a.jpg", "b.jpg"):
+    for name in ("query.jpg", "a.jpg", "b.jpg", "new.jpg"):
         shutil.copy(indexed / "query.jpg", project / name)
     before = "from shared.settings import NAME as first\n"
     after = "from workers.settings import NAME as second\nprint(first, second)\n"

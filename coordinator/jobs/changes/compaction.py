@@ -10,10 +10,10 @@ from typing import Final
 
 from coordinator.jobs.changes.compacting import leftovers, plan, rows
 from coordinator.jobs.changes.compacting.plan import Bounds, Run
-from coordinator.jobs.lock import changing, is_kept_out
 from coordinator.jobs.runs.events import Doing, Tell
 from coordinator.jobs.source.facts import read_at
 from shared.errors import CorruptFile, JobBusy, JobError, JobMismatch
+from shared.job.changes.lock import changing, is_kept_out
 from shared.job.changes.log import Change, Ids, write_change
 from shared.job.changes.replaced import Replaced
 from shared.job.directory import JobDir

@@ -9,7 +9,6 @@ from typing import BinaryIO, Final
 import numpy as np
 
 from coordinator.jobs.create import write_path_list
-from coordinator.jobs.lock import changing
 from coordinator.jobs.source.archives import ListedArchives
 from coordinator.jobs.source.compared import Compared, Standing, compare
 from coordinator.jobs.source.keys import PathKeys, keys_of
@@ -22,6 +21,8 @@ from coordinator.sources.resolve import open_source
 from shared.errors import JobBusy, SourceError
 from shared.errors.remedy import Remedy
 from shared.images.paths import is_url
+from shared.job.changes.adding import take_back
+from shared.job.changes.lock import changing
 from shared.job.changes.log import Change, write_change
 from shared.job.directory import JobDir
 from shared.job.manifest import Partition
@@ -126,6 +127,7 @@ class _Refresh:
             if standing is Standing.CHANGED:
                 self._archives.look_at(path)
         images = self._as_listed(self._archives.seen(news.among(self._images(news))), moved)
+        take_back(self._job, self._job.state.next_number)
         start, number = self._job.listed, self._job.next_number()
         while part := list(islice(images, self._job.manifest.partition_size)):
             partition = Partition(number, start, start + len(part))

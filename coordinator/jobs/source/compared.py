@@ -16,6 +16,7 @@ from coordinator.jobs.source.facts import UNKNOWN, Facts
 from coordinator.jobs.source.keys import PathKeys, key_of
 from coordinator.jobs.source.looked_at import LookedAt
 from coordinator.jobs.source.renamed import MOST, Lost
+from coordinator.sources.gathering import fixed_folder
 from shared.errors import ImageError
 from shared.images.location import read_bytes
 from shared.images.members import Member
@@ -24,7 +25,7 @@ from shared.job import path_list
 from shared.job.manifest import Partition
 from shared.job.opened import OpenJob
 from shared.job.source.files import FileState, difference
-from shared.job.source.moved import Moved
+from shared.job.source.moved import Moved, is_stored
 
 # An image with too long a name, or that is a link to itself, is listed, so that its error row says what is wrong.
 _LISTED_SO: Final = (errno.ENAMETOOLONG, errno.ELOOP)
@@ -111,10 +112,16 @@ class _Comparison:
         paths = path_list.read_paths(self._job, partition)
         state = self._job.state
         ids = np.arange(partition.start, partition.stop)
-        for image_id in ids[~state.lacks(ids) | np.isin(ids, state.deleted)].tolist():
+        # What was purged has no path any more.
+        ids = ids[~state.lacks(ids) | (np.isin(ids, state.deleted) & ~np.isin(ids, state.purged))]
+        for image_id, is_apart in zip(ids.tolist(), state.were_named(ids).tolist(), strict=True):
             deleted = state.is_removed(image_id)
             listed = paths[image_id - partition.start]
             path = self._moved.now(listed) if self._moves else listed
+            if is_apart and not self._is_in_source(listed, path):
+                if not deleted:
+                    self._same.append(key_of(path))
+                continue
             inside = split_member(path) if "::" in path else None
             if inside is None:
                 standing = self._file(path, image_id, facts)
@@ -139,6 +146,20 @@ class _Comparison:
                 if inside is None and len(self._found.lost) < _CANDIDATES and facts.size(image_id) >= 0:
                     one = Lost(listed, path, True, facts.size(image_id), facts.sha256(image_id))
                     self._found.lost.append((one, image_id))
+
+    def _is_in_source(self, listed: str, path: str) -> bool:
+        """Whether an image that was added by its name is one of the source too, and stays or goes with it."""
+        source, inside = self._job.manifest.source, split_member(path)
+        if inside is not None and inside[0] not in self._states:
+            return False  # Or its archive, which the source may have and which was never listed, would count as known.
+        if self._named is not None:
+            return path in self._named
+        if is_stored(listed) or is_url(path):
+            return False
+        place = to_os_path(path if inside is None else inside[0])
+        location = to_os_path(self._moved.now(source.location))
+        folder = fixed_folder(location) if source.kind == "glob" else location
+        return place == location or place.startswith(folder.rstrip("/") + "/")
 
     def _is_named(self, path: str) -> bool | None:
         """Whether the list names a path now; None where there is no list."""

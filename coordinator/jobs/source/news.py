@@ -16,7 +16,7 @@ from shared.images.location import read_bytes
 from shared.images.members import Member
 from shared.images.paths import to_os_path
 from shared.job.opened import OpenJob
-from shared.job.source.moved import Moved
+from shared.job.source.moved import Moved, is_stored
 
 
 class News:
@@ -64,6 +64,8 @@ class News:
     def among(self, images: Iterator[ListedImage]) -> Iterator[ListedImage]:
         """Those of `images` that the job does not hold as they are: new ones, and those that changed."""
         for image in images:
+            if is_stored(self._moved.listed(image.path)):
+                continue  # The job itself is in the folder that is its source.
             rows = self._compared.members.get(image.path)
             if rows is not None:
                 self._seen.add(image.path)

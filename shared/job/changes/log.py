@@ -23,6 +23,10 @@ from shared.processes.failpoints import failpoint
 from shared.storage import files
 
 FORMAT: Final = 1
+ADD: Final = "add"
+"""The action of a change that adds images which were named one by one, in its source or not."""
+UPDATE: Final = "update"
+"""The action of a change that puts a new image in the place of one that it removes."""
 DELETE: Final = "delete"
 """The action of a change by which somebody took images out, whose files may still be in the source."""
 REPLACING_FORMAT: Final = 2
@@ -38,7 +42,9 @@ class Change:
 
     `removed` is int64 [n], ascending; `reasons` counts why they were removed. `archives` are the archives that images
     of these partitions are in, and those that were compared anew, as they were then. `at` is seconds since the epoch.
-    Of a change that was read, `digest` is the SHA-256 of the file with the ids, "" where it removes none.
+    Of a change that was read, `digest` is the SHA-256 of the file with the ids, "" where it removes none. `request`
+    is the name of what asked for it, "/" and a digest of what that asked, so that one that comes twice finds what was
+    done; "" where nothing does.
     """
 
     number: int
@@ -51,6 +57,7 @@ class Change:
     made_by: str = ""
     digest: str = ""
     replaced: Sequence[Replaced] = ()
+    request: str = ""
 
     @property
     def named(self) -> str:
@@ -80,6 +87,8 @@ def write_change(job: JobDir, manifest: Manifest, change: Change) -> None:
         table["replaced"] = [one.to_json() for one in change.replaced]
     if change.archives:
         table["archives"] = to_json(change.archives)
+    if change.request:
+        table["request"] = change.request
     if len(change.removed):
         data = _npy(change.removed)
         digest = hashlib.sha256(data).hexdigest()
@@ -122,6 +131,7 @@ def read_change(job: JobDir, number: int) -> Change:
             made_by=str(table["made_by"]),
             digest="" if table["removed"] is None else str(table["removed"]["sha256"]),
             replaced=tuple(map(replaced_from_json, table.get("replaced", ()))),
+            request=str(table.get("request", "")),
         )
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(job, f"{path} can't be read ({error!r:.200})") from None
@@ -182,6 +192,13 @@ def last_change(job: JobDir) -> int:
     while job.change(last + 1).is_file():
         last += 1
     return last
+
+
+def change_of(job: JobDir, request: str) -> Change | None:
+    """The change that a request of this name asked for, None where it was not made yet; raises as `read_changes`."""
+    # Backwards: a request that comes again comes soon.
+    changes = (read_change(job, number) for number in range(last_change(job), 0, -1))
+    return next((change for change in changes if request and change.request.partition("/")[0] == request), None)
 
 
 def removal_of(job: JobDir, image_id: int) -> Change:

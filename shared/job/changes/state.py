@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from shared.errors import CorruptFile
-from shared.job.changes.log import DELETE, Change, Ids
+from shared.job.changes.log import ADD, DELETE, UPDATE, Change, Ids
 from shared.job.changes.replaced import Replaced
 from shared.job.directory import JobDir
 from shared.job.manifest import Manifest, Partition
@@ -25,8 +25,9 @@ class State:
     from one to the next, the numbers do not. `removed` is int64 [n], ascending: the images that no answer names any
     more; `deleted` are those among them that somebody took out, not the source, and `purged` those of which a
     compaction left nothing. `archives` are the archives of the source that changes listed, or compared anew, as they
-    were last. `next_number` is above each number that a partition has or had. `compactions` is what each of them
-    replaced, in order.
+    were last. `named` are the ids of images that were added one by one, whether they are in the source or not.
+    `next_number` is above each number that a partition has or had. `compactions` is what each of them replaced, in
+    order.
     """
 
     number: int
@@ -34,6 +35,7 @@ class State:
     removed: Ids
     deleted: Ids = field(default_factory=lambda: _NONE)
     archives: Mapping[str, FileState] = field(default_factory=dict)
+    named: Sequence[range] = ()
     purged: Ids = field(default_factory=lambda: _NONE)
     next_number: int = 0
     compactions: Sequence[Sequence[Replaced]] = ()
@@ -116,9 +118,26 @@ class State:
             if len(removed) != len(self.removed) + len(change.removed):
                 raise _misfit(job, change, "it removes an id that was removed before")
         deleted = np.union1d(self.deleted, change.removed) if change.action == DELETE else self.deleted
-        compactions = (*self.compactions, change.replaced) if change.replaced else self.compactions
-        archives = {**self.archives, **change.archives}
-        return State(change.number, tuple(partitions), removed, deleted, archives, purged, next_number, compactions)
+        named = self.named
+        if change.action in (ADD, UPDATE) and change.partitions:
+            named = _joined(named, range(self.listed, partitions[-1].stop))
+        return State(
+            change.number,
+            tuple(partitions),
+            removed,
+            deleted,
+            {**self.archives, **change.archives},
+            named,
+            purged,
+            next_number,
+            (*self.compactions, change.replaced) if change.replaced else self.compactions,
+        )
+
+    def were_named(self, ids: Ids) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+        """Which of `ids`, int64 [n], are of images that were added one by one: bool [n]."""
+        bounds = np.array([bound for some in self.named for bound in (some.start, some.stop)], np.int64)
+        named: np.ndarray[tuple[int], np.dtype[np.bool_]] = np.searchsorted(bounds, ids, side="right") % 2 == 1
+        return named
 
     def lacks(self, ids: Ids) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
         """Which of `ids`, int64 [n], were removed: bool [n]."""
@@ -136,6 +155,12 @@ def state_of(job: JobDir, manifest: Manifest, changes: Sequence[Change]) -> Stat
 def _holds(ids: Ids, image_id: int) -> bool:
     place = int(np.searchsorted(ids, image_id))
     return place < len(ids) and int(ids[place]) == image_id
+
+
+def _joined(named: Sequence[range], more: range) -> Sequence[range]:
+    if named and named[-1].stop == more.start:
+        return (*named[:-1], range(named[-1].start, more.stop))
+    return (*named, more)
 
 
 def _misfit(job: JobDir, change: Change, what: str) -> CorruptFile:

@@ -115,20 +115,23 @@ def seal_rows(
     schema: pa.Schema = sealing.METADATA_SCHEMA,
     *,
     purged: Ids | None = None,
-    seconds: float | None = None,
+    dim: int | None = None,
+    seconds: float = 0.0,
+    worked: float | None = None,
 ) -> Seal:
     """Seal a partition from rows that never were chunks, as those of imported vectors; one block is held at a time.
 
     A block is a table of `schema` with `status` and `error_message`, a row for each id in order, and the embeddings of
-    the rows whose status is "ok", float16 [embedded, manifest.model.dim], L2-normalised. Those ids that are `purged`,
-    int64 ascending, have no rows: unless given, those of the job. `seconds` is the work that the rows took, unless
-    given, this. A partition that is sealed already stays as it is. Raises ValueError when the blocks are not so, and
-    what they raise; then nothing of the partition is left.
+    the rows whose status is "ok", float16 [embedded, dim], L2-normalised. Those ids that are `purged`, int64 ascending,
+    have no rows: unless given, those of the job. `dim` is given where the manifest does not say it. `seconds` is how
+    long ago the first of their images was read, or `worked` how long the work on the rows took. A partition that is
+    sealed already stays as it is. Raises ValueError when the blocks are not so, and what they raise; then nothing of
+    the partition is left.
     """
     if is_sealed(job, partition.number):
         remove_chunks(job, partition.number)
         return read_seal(job, partition.number)
-    started, dim = time.monotonic(), job.manifest.model.dim
+    started, dim = time.monotonic() - seconds, dim or job.manifest.model.dim
     assert dim is not None
     holes = job.state.purged_in(partition.start, partition.stop) if purged is None else purged
     ids = np.setdiff1d(np.arange(partition.start, partition.stop), holes)
@@ -154,7 +157,8 @@ def seal_rows(
         job, partition.number, counted(), rows=len(ids), dim=dim, exactly=False, schema=schema
     )
     counts = (embedded, len(ids) - embedded, dim)
-    return _marked(job, partition, counts, time.monotonic() - started if seconds is None else seconds, written)
+    failpoint("seal_rows")
+    return _marked(job, partition, counts, time.monotonic() - started if worked is None else worked, written)
 
 
 def _marked(
@@ -220,8 +224,8 @@ def sealed(job: OpenJob) -> Iterator[Seal]:
     """The seals of a job in the order of their ids.
 
     Seals that the listing does not show are asked for by name: a mount's listing may lag. Those of partitions that were
-    replaced, or that a compaction is writing, are none of the job's. Raises CorruptFile for a seal beyond the job or
-    with other boundaries, FingerprintMismatch for another model.
+    replaced, or that no change names yet, are none of the job's. Raises CorruptFile for a seal that no change can name,
+    or with other boundaries, FingerprintMismatch for another model.
     """
     manifest = job.manifest
     listed = set(job.sealed_numbers())
@@ -245,17 +249,18 @@ def sealed(job: OpenJob) -> Iterator[Seal]:
 
 
 def require_to_come(job: OpenJob, number: int) -> None:
-    """Raise CorruptFile for the seal of a partition that is none of the job and that no compaction is writing now.
+    """Raise CorruptFile for the seal of a partition that is none of the job and that nobody is writing now.
 
-    That writes its partitions, of ids that the job has, before the change that names them.
+    What adds partitions, and a compaction, write theirs before the change that names them: of ids behind those that
+    the job has, or of ids that it has.
     """
     try:
         seal = read_seal(job, number)
     except CorruptFile:
         if not is_sealed(job, number):
-            return  # The compaction was ended, and has taken it back.
+            return  # What wrote it was ended, and has taken it back.
         raise
-    if seal.partition != number or seal.stop > job.listed:
+    if seal.partition != number or seal.start < job.listed < seal.stop:
         raise _not_of_the_job(job, number, seal)
 
 

@@ -38,7 +38,7 @@ def write_joined(job: OpenJob, partition: Partition, run: Run, gone: Ids) -> Sea
     path_list.write_joined(job, partition, former, gone)
     schema = layout_of(job, seals[0])
     worked = sum(seal.seconds for seal in seals)
-    return ledger.seal_rows(job, partition, _blocks(job, seals, gone, schema), schema, purged=gone, seconds=worked)
+    return ledger.seal_rows(job, partition, _blocks(job, seals, gone, schema), schema, purged=gone, worked=worked)
 
 
 def _blocks(job: OpenJob, seals: Sequence[Seal], gone: Ids, schema: pa.Schema) -> Iterator[tuple[pa.Table, np.ndarray]]:

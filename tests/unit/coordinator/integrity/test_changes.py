@@ -10,7 +10,7 @@ import pytest
 from coordinator.integrity.findings import Checked, Finding, Kind
 from coordinator.integrity.repair import repair
 from coordinator.integrity.verify import verify
-from coordinator.jobs.lock import changing
+from shared.job.changes.lock import changing
 from shared.job.changes.log import Change, write_change
 from shared.job.opened import OpenJob, open_job
 from tests.support.cli import Run

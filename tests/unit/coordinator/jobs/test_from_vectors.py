@@ -19,7 +19,6 @@ from coordinator.integrity.verify import verify
 from coordinator.jobs import create, from_vectors
 from coordinator.jobs.create import make_or_open
 from coordinator.jobs.from_vectors import import_vectors
-from coordinator.jobs.lock import creation_lock
 from coordinator.jobs.progress import ProgressReader
 from coordinator.jobs.rollback import rollback
 from coordinator.sources.vectors import vectors
@@ -27,6 +26,7 @@ from coordinator.sources.vectors.vectors import Vectors, open_vectors
 from shared.errors import CorruptFile, FingerprintMismatch, JobBusy, JobError, JobMismatch, ModelError, SourceError
 from shared.errors.remedy import Remedy
 from shared.job import path_list
+from shared.job.changes.lock import creation_lock
 from shared.job.directory import JobDir
 from shared.job.index import builds
 from shared.job.manifest import load_manifest

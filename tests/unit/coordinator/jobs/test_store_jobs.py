@@ -20,7 +20,6 @@ from coordinator.integrity.repair import repair
 from coordinator.integrity.verify import verify
 from coordinator.jobs.create import make_or_open
 from coordinator.jobs.from_vectors import import_vectors
-from coordinator.jobs.lock import creation_lock, store_lock
 from coordinator.jobs.progress import ProgressReader
 from coordinator.jobs.rollback import rollback
 from coordinator.local import broker
@@ -28,6 +27,7 @@ from coordinator.local.broker import runtime_directory
 from coordinator.sources.listing import PathDigest
 from coordinator.sources.vectors.vectors import open_vectors
 from shared.errors import CorruptFile, JobBusy, ModelError, SettingsError, StoreError
+from shared.job.changes.lock import creation_lock, store_lock
 from shared.job.directory import JobDir
 from shared.job.index import builds
 from shared.job.index.builds import IndexInfo
@@ -202,7 +202,7 @@ def test_a_killed_coordinators_lock_keeps_nobody_out_for_long(
         holder["host"] = socket.gethostname()
     files.write_bytes(job.creation_lock, (json.dumps(holder, indent=2) + "\n").encode())
     now = time.time()
-    monkeypatch.setattr("coordinator.jobs.lock.time.time", lambda: now + age)
+    monkeypatch.setattr("shared.job.changes.lock.time.time", lambda: now + age)
     if busy:
         with pytest.raises(JobBusy), store_lock(job):
             pass

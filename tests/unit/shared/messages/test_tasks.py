@@ -312,6 +312,7 @@ def test_every_task_has_the_queue_of_its_role() -> None:
     assert TASK_QUEUES == {
         "lookalike.embed_partition": EMBED_QUEUE,
         "lookalike.embed_copies": EMBED_QUEUE,
+        "lookalike.change_job": EMBED_QUEUE,
         "lookalike.merge_job": MERGE_QUEUE,
         "lookalike.search": QUERY_QUEUE,
     }

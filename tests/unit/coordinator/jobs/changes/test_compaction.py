@@ -18,13 +18,13 @@ from coordinator.integrity.verify import verify
 from coordinator.jobs.changes import compaction
 from coordinator.jobs.changes.compacting import leftovers
 from coordinator.jobs.changes.compacting.plan import Bounds
-from coordinator.jobs.lock import changing
 from coordinator.jobs.progress import ProgressReader
 from coordinator.jobs.retry import failed_images, take_back
 from coordinator.jobs.source.facts import Facts
 from shared.errors import CorruptFile, JobBusy, JobError
 from shared.job import path_list
 from shared.job.altered_copies import Copies, read_copies, write_copies
+from shared.job.changes.lock import changing
 from shared.job.changes.log import Change, read_changes, write_change
 from shared.job.directory import JobDir
 from shared.job.index import builds

@@ -1,12 +1,12 @@
 """What a job takes up of what came to its source, changed there, or went."""
 
+import hashlib
 import io
 import os
 import shutil
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,29 +22,28 @@ from coordinator.jobs.changes import refresh
 from coordinator.jobs.changes.refresh import Refreshed
 from coordinator.jobs.changes.removal import Asked, remove
 from coordinator.jobs.create import make_or_open, write_path_list
-from coordinator.jobs.lock import changing
 from coordinator.jobs.source import compared
 from coordinator.jobs.source.move import move
-from shared.errors import JobBusy, SourceError
+from shared.errors import JobBusy, JobError, SourceError
+from shared.job.changes.adding import NewRows, add_partitions, require_new
+from shared.job.changes.lock import changing
 from shared.job.changes.log import read_change
 from shared.job.directory import JobDir
 from shared.job.local.job_files import JobFiles
 from shared.job.opened import OpenJob, open_job
-from shared.job.source.moved import read_moved
+from shared.job.partition import ledger
+from shared.job.source.moved import read_moved, stored_path
 from shared.settings import Settings
 from shared.storage import files
 from tests.support.controls import UNWATCHED
 from tests.support.embedders import AnyModel, embed
 from tests.support.images.tiles import png, tile
+from tests.support.kills import Killed, killed_at
 from tests.support.source_jobs import made, sealed
 from workers.merge import build as merging
 from workers.search.searcher import Searcher
 
 pytestmark = pytest.mark.slow
-
-
-class Killed(BaseException):
-    """What a kill would be, if Python saw it."""
 
 
 @pytest.fixture
@@ -480,28 +479,6 @@ def test_what_the_job_has_no_column_for_is_said_and_left_out(photos: Path, tmp_p
     assert pq.read_table(job.metadata(2))["stars"].to_pylist() == [10, None]
 
 
-@contextmanager
-def killed_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Raise Killed at the entry of the step-th rename, link or removal of a file, and at all that come after."""
-    count = 0
-
-    def counting(real: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any, **options: Any) -> Any:
-            nonlocal count
-            if Path(arguments[0]).name != ".creating.lock":  # A lock ends with its process, also when that is killed.
-                count += 1
-                if count > step:
-                    raise Killed
-            return real(*arguments, **options)
-
-        return call
-
-    with monkeypatch.context() as patch:
-        for module, name in ((os, "replace"), (os, "link"), (Path, "unlink")):
-            patch.setattr(module, name, counting(getattr(module, name)))
-        yield
-
-
 def test_a_refresh_that_is_killed_at_any_step_leaves_the_state_before_or_after(
     photos: Path, job: OpenJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -580,3 +557,130 @@ def test_a_damaged_path_list_of_what_is_not_sealed_yet_is_restored_from_a_copy(p
     (outcome,) = (one for one in repair(job, Checked()) if one.finding.relist is not None)
     assert not outcome.mended
     assert "came to the source after the job was made" in outcome.done
+
+
+def added(job: JobDir, *paths: Path) -> None:
+    """Add images to a job by their names, as `lookalike add` does, with embeddings that are made up."""
+    data = [path.read_bytes() for path in paths]
+    facts = {
+        "width": pa.array([8] * len(data), pa.int32()),
+        "height": pa.array([8] * len(data), pa.int32()),
+        "bytes": pa.array([len(one) for one in data], pa.int64()),
+        "sha256": pa.array([hashlib.sha256(one).hexdigest() for one in data]),
+    }
+    embeddings = np.eye(len(data), 12, dtype=np.float16)
+    with changing(job) as opened:
+        listed = require_new(opened, [str(path) for path in paths])
+        add_partitions(opened, "add", NewRows(listed, pa.table(facts), embeddings, seconds=60).partitions(opened))
+
+
+@pytest.mark.parametrize("kind", ["folder", "glob", "list"])
+def test_what_was_added_by_its_name_and_is_not_in_the_source_is_left_alone(
+    photos: Path, tmp_path: Path, kind: str
+) -> None:
+    listed = tmp_path / "list.txt"
+    listed.write_text("\n".join(map(str, sorted(photos.rglob("*.png")))))
+    source = {"folder": str(photos), "glob": f"{photos}/**/*.png", "list": str(listed)}[kind]
+    job = sealed(source, JobDir(tmp_path / "job"))
+    outside = [tile(tmp_path / "more" / f"{number}.png", number) for number in range(30, 33)]
+    added(job, *outside)
+    assert str(refreshed(source, job)) == ""
+    outside[0].unlink()
+    tile(outside[1], 99)
+    new = tile(photos / "new.png", 20)
+    listed.write_text(f"{listed.read_text()}\n{new}")
+    assert str(refreshed(source, job)) == "1 new"
+    assert [path for path in held(job) if "/more/" in path] == [str(path) for path in outside]
+    assert str(refreshed(source, job)) == ""
+
+
+def test_what_was_added_out_of_the_folder_is_not_new_again_and_goes_with_it(photos: Path, job: OpenJob) -> None:
+    inside = [tile(photos / "b" / f"{number}.png", number) for number in range(30, 33)]
+    added(job, *inside)
+    assert str(refreshed(photos, job)) == ""
+    tile(inside[0], 99)
+    later(inside[0])
+    inside[1].unlink()
+    assert str(refreshed(photos, job)) == "1 changed, 1 gone"
+    assert sorted(path for path in held(job) if "/3" in path) == [str(inside[0]), str(inside[2])]
+    assert str(refreshed(photos, job)) == ""
+
+
+def test_what_was_added_and_is_in_the_list_later_is_not_new_nor_gone_with_it(photos: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "list.txt"
+    names = "\n".join(map(str, sorted(photos.rglob("*.png"))))
+    listed.write_text(names)
+    job = sealed(str(listed), JobDir(tmp_path / "job"))
+    one = tile(tmp_path / "more" / "30.png", 30)
+    added(job, one)
+    listed.write_text(f"{names}\n{one}")
+    assert str(refreshed(listed, job)) == ""
+    listed.write_text(names)
+    assert str(refreshed(listed, job)) == ""
+
+
+def test_an_image_that_was_added_after_its_source_moved_is_found_where_it_is(photos: Path, job: OpenJob) -> None:
+    there = photos.rename(photos.parent / "there")
+    move(str(there), job, lambda count: None)
+    new, old = tile(there / "new.png", 30), tile(photos / "a" / "00.png", 31)
+    added(job, new)
+    assert str(new) in held(job)
+    assert str(refreshed(there, job)) == ""
+    with pytest.raises(JobError, match="since its source moved, the job has other images under that name"):
+        added(job, old)
+
+
+def test_a_killed_addition_is_not_taken_for_what_a_refresh_adds(
+    photos: Path, job: OpenJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*arguments: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shared.job.changes.adding.write_change", killed)
+        patch.setattr("shared.job.changes.adding.take_back", lambda *arguments: None)
+        with pytest.raises(Killed):
+            added(job, tile(tmp_path / "more" / "30.png", 30))
+    assert ledger.is_sealed(job, 3)
+    tile(photos / "new.png", 20)
+    assert str(refreshed(photos, job)) == "1 new"
+    assert held(job) == of_now(photos, tmp_path / "other")
+    assert wrong(job) == []
+
+
+def test_an_archive_of_which_an_image_was_added_is_listed_for_the_others(photos: Path, job: OpenJob) -> None:
+    with tarfile.open(photos / "new.tar", "w") as tar:
+        for number in range(30, 34):
+            tar.add(tile(photos.parent / "more" / f"{number}.png", number), f"{number}.png")
+    archive, data = photos / "new.tar", png(30)
+    with changing(job) as opened:
+        facts = {
+            "width": pa.array([8], pa.int32()),
+            "height": pa.array([8], pa.int32()),
+            "bytes": pa.array([len(data)], pa.int64()),
+            "sha256": pa.array([hashlib.sha256(data).hexdigest()]),
+        }
+        listed = require_new(opened, [f"{archive}::30.png"])
+        rows = NewRows(listed, pa.table(facts), np.eye(1, 12, dtype=np.float16))
+        add_partitions(opened, "add", rows.partitions(opened))
+    assert str(refreshed(photos, job)) == "3 new"
+    assert sorted(path for path in held(job) if "new.tar" in path) == [f"{archive}::{n}.png" for n in range(30, 34)]
+    assert str(refreshed(photos, job)) == ""
+
+
+def test_images_that_a_job_in_its_own_source_holds_are_not_listed(photos: Path, tmp_path: Path) -> None:
+    job = sealed(str(photos), JobDir(photos / "job"))
+    digest = hashlib.sha256(png(50)).hexdigest()
+    tile(job.added(digest, "mine.png"), 50)
+    with changing(job) as opened:
+        facts = {"width": pa.array([8], pa.int32()), "height": pa.array([8], pa.int32())}
+        facts |= {"bytes": pa.array([len(png(50))], pa.int64()), "sha256": pa.array([digest])}
+        rows = NewRows([stored_path(digest, "mine.png")], pa.table(facts), np.eye(1, 12, dtype=np.float16))
+        add_partitions(opened, "add", rows.partitions(opened))
+    assert str(refreshed(photos, job)) == ""
+    there = photos.rename(tmp_path / "there")
+    moved = JobDir(there / "job")
+    move(str(there), moved, lambda count: None)
+    assert str(refreshed(there, moved)) == ""
+    assert str(moved.added(digest, "mine.png")) in held(moved)
+    assert wrong(moved) == []

@@ -10,7 +10,6 @@ import pytest
 
 from coordinator.jobs.changes import compaction
 from coordinator.jobs.changes.compacting.plan import Bounds
-from coordinator.jobs.lock import changing
 from coordinator.jobs.progress import ProgressReader
 from coordinator.jobs.reconcile import Look
 from coordinator.jobs.runs import loop
@@ -18,6 +17,7 @@ from coordinator.jobs.runs.compact_run import Asked, by_itself, compact
 from coordinator.jobs.runs.events import Doing, Event, Finished, Said, Step
 from shared.errors import CorruptFile
 from shared.job.altered_copies import none_of, write_copies
+from shared.job.changes.lock import changing
 from shared.job.index import builds
 from shared.job.opened import OpenJob, open_job
 from shared.job.partition import ledger

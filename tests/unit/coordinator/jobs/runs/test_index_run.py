@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from coordinator.jobs.lock import changing
 from coordinator.jobs.reconcile import Look
 from coordinator.jobs.runs import loop
 from coordinator.jobs.runs.events import STOPPING, Doing, Event, Finished, Said, Step
 from coordinator.jobs.runs.index_run import Asked, index
 from shared.errors import JobMismatch, SourceError
+from shared.job.changes.lock import changing
 from shared.job.directory import JobDir
 from shared.job.opened import OpenJob, open_job
 from shared.settings import Settings

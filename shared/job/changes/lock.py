@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 from shared.errors import JobBusy, StoreError
 from shared.job.directory import JobDir
@@ -20,6 +20,7 @@ _CREATED = (
     "progress, then run the same command to watch along."
 )
 _CHANGED = "Another process is changing {} right now: wait until it has ended, then run the same command again."
+_BUSY_SECONDS = 0.2
 RENEW_SECONDS = 15.0
 STALE_SECONDS = 60.0
 """The age from which a lock with a silent holder no longer keeps others out, by the clocks of store and machine."""
@@ -135,14 +136,23 @@ def is_kept_out(job: JobDir) -> bool:
 
 
 @contextmanager
-def changing(job: JobDir) -> Iterator[OpenJob]:
-    """Open a job that is to be changed, while every other process is kept from changing it; JobBusy when one is.
+def changing(job: JobDir, patience: float = 0.0) -> Iterator[OpenJob]:
+    """Open a job that is to be changed, while every other process is kept from changing it.
 
-    Raises as `open_job` does. A file system without locks keeps none out: there the number of a change does, which
-    only one of two can write.
+    Raises JobBusy when one is changing it, and still is after `patience` seconds; and as `open_job` does. A file system
+    without locks keeps none out: there the number of a change does, which only one of two can write.
     """
     job.require()
-    with kept_from_changing(job):
+    deadline = time.monotonic() + patience
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(kept_from_changing(job))
+                break
+            except JobBusy:
+                if time.monotonic() >= deadline:
+                    raise
+            time.sleep(_BUSY_SECONDS)
         yield open_job(job)
 
 
