@@ -19,7 +19,7 @@ from shared.processes.failpoints import failpoint
 from shared.settings import Settings
 from workers.models.embedder import Embedder, has_direction, no_direction
 from workers.models.loaded import loaded_embedder
-from workers.search.decoding import DecodingProcesses
+from workers.search.decoding.processes import DecodingProcesses
 from workers.search.pool import SearcherPool
 from workers.search.searcher import Searcher
 
