@@ -66,7 +66,9 @@ class Answerer:
         # Queries of one message share their work, so each bears an equal part of its time.
         milliseconds = (time.perf_counter() - started) * 1000 / len(message.queries)
         return [
-            Answer(error=outcome) if isinstance(outcome, LookalikeError) else Answer(tuple(outcome), milliseconds)
+            Answer(error=outcome)
+            if isinstance(outcome, LookalikeError)
+            else Answer(tuple(outcome), milliseconds, searched=searcher.searched)
             for outcome in outcomes
         ]
 

@@ -9,14 +9,13 @@ from pathlib import Path
 
 from cachetools import LRUCache
 
-from shared.errors import CorruptFile, NoIndexYet, StoreError
-from shared.errors.remedy import Remedy
+from shared.errors import CorruptFile, StoreError
 from shared.job.changes.log import last_change
 from shared.job.directory import JobDir
 from shared.job.index import builds
 from shared.job.local.job_files import JobFiles
-from shared.job.manifest import maker_of
 from shared.job.opened import OpenJob, open_job
+from shared.job.partition import committed
 from shared.processes.outage import Outage
 from shared.settings import Settings
 from workers.search.searcher import Searcher
@@ -28,12 +27,14 @@ log = logging.getLogger("lookalike.query")
 class _Open:
     """A searcher that is kept open, its job and that one's files, what it was opened by, and when that was looked at.
 
-    `stamp` is of CURRENT and of where the source moved to, `change` of the last change and of what is sealed.
+    `build` is the one that it searches, None before there is an index. `stamp` is of CURRENT and of where the source
+    moved to, `change` of the last change and of what is sealed, and without an index also of what is committed.
     """
 
     searcher: Searcher
     job: OpenJob
     files: JobFiles
+    build: str | None
     stamp: object
     change: object
     looked: float
@@ -44,7 +45,8 @@ class SearcherPool:
 
     A newer promoted build is noticed at the next query, by a stat of CURRENT, a source that moved by one of moved.json,
     and a change of the job by its number; in a store, within two seconds, and one that does not answer leaves what is
-    open at work.
+    open at work. Before there is a build, what was sealed or committed is noticed by a listing of the seals, and of the
+    chunks of the partitions that are being embedded.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -61,8 +63,8 @@ class SearcherPool:
     def opened(self, job: JobDir) -> tuple[Searcher, OpenJob]:
         """The searcher of a job's promoted build, opened if need be, and the open job.
 
-        Raises JobNotFound when there is no such job, NoIndexYet when it has no promoted build, and what
-        `Searcher.open` raises.
+        A job that has no promoted build yet is searched as far as it is embedded. Raises JobNotFound when there is no
+        such job, NoIndexYet when nothing of it is embedded, and what `Searcher.open` and `Searcher.open_parts` raise.
         """
         stamp, change = self._stamp(job)
         if (found := self._lookup(job, stamp, change)) is not None:
@@ -73,26 +75,28 @@ class SearcherPool:
                 return found.searcher, found.job
             with self._lock:
                 known = self._open.get(job.path)
-            if known is not None and known.stamp == stamp:  # The same build of a job that was changed.
+            build, opened = builds.current_build(job), open_job(job)
+            if known is not None and (known.stamp, known.build) == (stamp, build):  # The same build of a changed job.
                 former, files = known.searcher, known.files
             else:
                 former, files = None, JobFiles.of(job, self._settings)
-            build = builds.current_build(job)
-            if build is None:
-                raise _no_index(job)
-            opened = open_job(job)
             try:
-                searcher = Searcher.open(files, build, self._settings.query_cache_size, former)
+                searcher = self._opened(files, build, former)
             except CorruptFile as error:
                 if former is None:
                     raise
                 log.warning("%s Searching what was open until then.", error)
                 # A partition was taken back to be embedded again: what is open serves until the next build, as it does
                 # in a job that was never changed.
-                searcher = former.without(opened.state.removed)
+                searcher = former.without(opened.state.removed, opened.listed)
             with self._lock:
-                self._open[job.path] = _Open(searcher, opened, files, stamp, change, time.monotonic())
+                self._open[job.path] = _Open(searcher, opened, files, build, stamp, change, time.monotonic())
             return searcher, opened
+
+    def _opened(self, files: JobFiles, build: str | None, former: Searcher | None) -> Searcher:
+        if build is None:
+            return Searcher.open_parts(files, self._settings.query_cache_size, former)
+        return Searcher.open(files, build, self._settings.query_cache_size, former)
 
     def _stamp(self, job: JobDir) -> tuple[object, object]:
         """`_stamp`, as far as need be known."""
@@ -129,22 +133,17 @@ def _stamp(job: JobDir) -> tuple[object, object]:
         status = job.current.stat()
     except FileNotFoundError:
         job.require()
-        raise _no_index(job) from None
+        status = None
     try:
         moved = job.moved.stat()
     except FileNotFoundError:
         moved = None
     change = last_change(job)
+    if status is None:
+        return (None, _changes(moved)), (change, tuple(job.sealed_numbers()), committed.listed_chunks(job))
     # Only a job that was changed has partitions that are sealed after its first build.
     return (_changes(status), _changes(moved)), (change, len(job.sealed_numbers())) if change else None
 
 
 def _changes(status: os.stat_result | None) -> object:
     return status and (status.st_ino, status.st_mtime_ns, status.st_size)
-
-
-def _no_index(job: JobDir) -> NoIndexYet:
-    return NoIndexYet(
-        f"The job {job.path} has no index yet",
-        remedy=Remedy(maker_of(job), str(job.path), "builds one once all its partitions are sealed"),
-    )
