@@ -18,15 +18,16 @@ from shared.messages.search import Searched
 from workers.search.filters import Filters
 from workers.search.kept import Kept
 from workers.vectors.embeddings import StoredEmbeddings
-from workers.vectors.image_list import Images, sealed_images
-from workers.vectors.parts import Parts, find_parts
+from workers.vectors.image_list import Images
+from workers.vectors.parts import Found, Parts, find_parts
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Opened:
-    """What is searched of a job, and how much of it that is; `build_files` are those of the build by their names.
+    """What is searched of a job, and how much of it that is.
 
-    `parts` are kept as long as this is: files that are read later are removed with them.
+    `parts` are kept as long as this is, as their files are removed with them; they begin with the partition `first`,
+    behind those that a build covers. `build_files` are those of the build by their names.
     """
 
     stored: StoredEmbeddings
@@ -34,13 +35,15 @@ class Opened:
     kept: Kept
     filters: Filters
     searched: Searched
+    parts: Parts
+    first: int = 0
     build_files: Mapping[str, Path] = field(default_factory=dict)
-    parts: Parts = field(default_factory=dict)
 
 
-def open_build(files: JobFiles, job: OpenJob, info: IndexInfo, *, checksums: bool) -> Opened:
-    """What a build covers and what was sealed since; with `checksums` the files of the build are compared.
+def open_build(files: JobFiles, job: OpenJob, info: IndexInfo, known: Parts | None) -> Opened:
+    """What a build covers, and what was sealed or committed since.
 
+    `known` are the parts that are open beside this build; None where it is not open, and its files are compared.
     Raises as `Searcher.open` does.
     """
     if info.fingerprint != job.manifest.model.fingerprint:
@@ -58,17 +61,20 @@ def open_build(files: JobFiles, job: OpenJob, info: IndexInfo, *, checksums: boo
         )
     made = files.all_local(
         ((job.build_dir(info.build) / name, entry) for name, entry in info.files.items()),
-        compare=lambda path, entry: builds.check_file(job, path, entry, checksum=checksums),
+        compare=lambda path, entry: builds.check_file(job, path, entry, checksum=known is None),
     )
     paths = dict(zip(info.files, made, strict=True))
+    found = find_parts(files, job, known or {}, len(covered))
+    parts = list(found.parts.values())
     metadata = files.all_local(
-        (job.metadata(seal.partition), seal.entry(job, job.metadata(seal.partition))) for seal in seals if seal.embedded
+        (job.metadata(seal.partition), seal.entry(job, job.metadata(seal.partition)))
+        for seal in covered
+        if seal.embedded
     )
-    later = sealed_images(job, seals[len(covered) :])
-    images = Images.open(paths[builds.IMAGES_FILE], read_moved(job), later)
-    stored = StoredEmbeddings.open(files, seals, ids=images.ids)
-    pending = committed.pending(job, (job.partition(seal.partition) for seal in seals))
-    return _opened(job, stored, images, metadata, pending, build_files=paths)
+    images = Images.open(paths[builds.IMAGES_FILE], read_moved(job), [part.images for part in parts])
+    stored = StoredEmbeddings.open(files, covered, images.ids, [part.vectors for part in parts])
+    metadata += [part.metadata for part in parts if len(part.images)]
+    return _opened(job, stored, images, metadata, found, first=len(covered), build_files=paths)
 
 
 def open_parts(files: JobFiles, job: OpenJob, known: Parts) -> Opened:
@@ -86,7 +92,7 @@ def open_parts(files: JobFiles, job: OpenJob, known: Parts) -> Opened:
     images = Images([part.images for part in parts], read_moved(job))
     stored = StoredEmbeddings([part.vectors for part in parts if len(part.images)], images.ids, dims.pop(), files)
     metadata = [part.metadata for part in parts if len(part.images)]
-    return _opened(job, stored, images, metadata, found.pending, parts=found.parts)
+    return _opened(job, stored, images, metadata, found)
 
 
 def _opened(
@@ -94,15 +100,15 @@ def _opened(
     stored: StoredEmbeddings,
     images: Images,
     metadata: Sequence[Path],
-    pending: Sequence[tuple[int, int]],
+    found: Found,
     *,
+    first: int = 0,
     build_files: Mapping[str, Path] | None = None,
-    parts: Parts | None = None,
 ) -> Opened:
     stored.expect_scattered_reads()
     kept = Kept(stored, job.state.removed)
-    filters = Filters(kept.ids, metadata, np.array(pending, np.int64).reshape(-1, 2))
-    return Opened(stored, images, kept, filters, _searched(job, pending), build_files or {}, parts or {})
+    filters = Filters(kept.ids, metadata, np.array(found.pending, np.int64).reshape(-1, 2))
+    return Opened(stored, images, kept, filters, _searched(job, found.pending), found.parts, first, build_files or {})
 
 
 def _searched(job: OpenJob, pending: Sequence[tuple[int, int]]) -> Searched:

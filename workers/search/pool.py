@@ -6,6 +6,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from cachetools import LRUCache
 
@@ -23,12 +24,24 @@ from workers.search.searcher import Searcher
 log = logging.getLogger("lookalike.query")
 
 
+class _Seen(NamedTuple):
+    """What was seen of a job that grows: its last change, the sealed partitions, and the committed chunks."""
+
+    change: int
+    sealed: tuple[int, ...]
+    chunks: committed.Listing
+
+    def since(self, first: int) -> "_Seen":
+        """The same without the chunks of partitions before `first`, which a build covers: they are tried again."""
+        return self._replace(chunks=tuple(one for one in self.chunks if one[0] >= first))
+
+
 @dataclass(slots=True)
 class _Open:
     """A searcher that is kept open, its job and that one's files, what it was opened by, and when that was looked at.
 
     `build` is the one that it searches, None before there is an index. `stamp` is of CURRENT and of where the source
-    moved to, `change` of the last change and of what is sealed, and without an index also of what is committed.
+    moved to. `seen` is None of a job that a build covers for ever.
     """
 
     searcher: Searcher
@@ -36,7 +49,7 @@ class _Open:
     files: JobFiles
     build: str | None
     stamp: object
-    change: object
+    seen: _Seen | None
     looked: float
 
 
@@ -45,8 +58,8 @@ class SearcherPool:
 
     A newer promoted build is noticed at the next query, by a stat of CURRENT, a source that moved by one of moved.json,
     and a change of the job by its number; in a store, within two seconds, and one that does not answer leaves what is
-    open at work. Before there is a build, what was sealed or committed is noticed by a listing of the seals, and of the
-    chunks of the partitions that are being embedded.
+    open at work. What was sealed or committed is noticed by a listing of the seals, and of the chunks of the partitions
+    that are being embedded; a job that has a build and was never changed has neither.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -66,12 +79,12 @@ class SearcherPool:
         A job that has no promoted build yet is searched as far as it is embedded. Raises JobNotFound when there is no
         such job, NoIndexYet when nothing of it is embedded, and what `Searcher.open` and `Searcher.open_parts` raise.
         """
-        stamp, change = self._stamp(job)
-        if (found := self._lookup(job, stamp, change)) is not None:
+        stamp, seen = self._stamp(job)
+        if (found := self._lookup(job, stamp, seen)) is not None:
             return found.searcher, found.job
         # Opening takes seconds; queries to the jobs that are open already continue meanwhile.
         with self._opening:
-            if (found := self._lookup(job, stamp, change)) is not None:
+            if (found := self._lookup(job, stamp, seen)) is not None:
                 return found.searcher, found.job
             with self._lock:
                 known = self._open.get(job.path)
@@ -90,7 +103,9 @@ class SearcherPool:
                 # in a job that was never changed.
                 searcher = former.without(opened.state.removed, opened.listed)
             with self._lock:
-                self._open[job.path] = _Open(searcher, opened, files, build, stamp, change, time.monotonic())
+                self._open[job.path] = _Open(
+                    searcher, opened, files, build, stamp, seen and seen.since(searcher.first), time.monotonic()
+                )
             return searcher, opened
 
     def _opened(self, files: JobFiles, build: str | None, former: Searcher | None) -> Searcher:
@@ -98,37 +113,37 @@ class SearcherPool:
             return Searcher.open_parts(files, self._settings.query_cache_size, former)
         return Searcher.open(files, build, self._settings.query_cache_size, former)
 
-    def _stamp(self, job: JobDir) -> tuple[object, object]:
+    def _stamp(self, job: JobDir) -> tuple[object, _Seen | None]:
         """`_stamp`, as far as need be known."""
         if not job.in_store:  # A disk is never believed nor away, and says nothing of whether a store is.
             return _stamp(job)
         with self._lock:
             known = self._open.get(job.path)
         if known is not None and time.monotonic() - known.looked < known.files.believed_seconds:
-            return known.stamp, known.change
+            return known.stamp, known.seen
         try:
             stamp = _stamp(job)
         except StoreError as error:
             if known is None:
                 raise
             self._outage.began(error)
-            stamp = known.stamp, known.change
+            stamp = known.stamp, known.seen
         else:
             self._outage.over()
         if known is not None:
             known.looked = time.monotonic()
         return stamp
 
-    def _lookup(self, job: JobDir, stamp: object, change: object) -> _Open | None:
+    def _lookup(self, job: JobDir, stamp: object, seen: _Seen | None) -> _Open | None:
         with self._lock:
             known = self._open.get(job.path)
-            if known is None or (known.stamp, known.change) != (stamp, change):
-                return None
-            return known
+        if known is None or (known.stamp, known.seen) != (stamp, seen and seen.since(known.searcher.first)):
+            return None
+        return known
 
 
-def _stamp(job: JobDir) -> tuple[object, object]:
-    """What changes when CURRENT is replaced, or what the job says of where its source moved to; and its last change."""
+def _stamp(job: JobDir) -> tuple[object, _Seen | None]:
+    """What changes when CURRENT is replaced, or what the job says of where its source moved to; and how it grew."""
     try:
         status = job.current.stat()
     except FileNotFoundError:
@@ -139,10 +154,10 @@ def _stamp(job: JobDir) -> tuple[object, object]:
     except FileNotFoundError:
         moved = None
     change = last_change(job)
-    if status is None:
-        return (None, _changes(moved)), (change, tuple(job.sealed_numbers()), committed.listed_chunks(job))
-    # Only a job that was changed has partitions that are sealed after its first build.
-    return (_changes(status), _changes(moved)), (change, len(job.sealed_numbers())) if change else None
+    # Only a job that was changed has partitions that are embedded after its first build.
+    grows = status is None or change > 0
+    seen = _Seen(change, tuple(job.sealed_numbers()), committed.listed_chunks(job)) if grows else None
+    return (_changes(status), _changes(moved)), seen
 
 
 def _changes(status: os.stat_result | None) -> object:

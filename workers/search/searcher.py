@@ -59,15 +59,17 @@ class Searcher:
         additions: Additions | None = None,
         searched: Searched | None = None,
         parts: Parts | None = None,
+        first: int = 0,
     ) -> None:
         """`filters` are those over the metadata; without, a search is filtered by ids alone. `kept` are the images that
         were not removed, all of them if not given. `additions` are the rows that the index does not hold, if any.
-        Without an index, all of `stored` are compared; `parts` is what they are of."""
+        Without an index, all of `stored` are compared. `parts` are what is searched from the partition `first` on."""
         self.stored = stored
         self._kept = kept or Kept(stored)
         self._additions = additions
         self.width = width
         self.searched = searched
+        self.first = first
         self._parts = parts or {}
         self._index = index
         self._images = images
@@ -79,22 +81,23 @@ class Searcher:
     def open(cls, files: JobFiles, build: str, cache_size: int = 0, former: "Searcher | None" = None) -> "Searcher":
         """Open a build: its index in memory, its embeddings and image paths mapped.
 
-        What was sealed since is found as well, and what was removed is not. `files` is kept as long as the searcher is,
-        by its embeddings. The index is taken over from a `former` searcher of the same build, and not read again.
+        What was sealed or committed since is found as well, and what was removed is not. `files` is kept as long as the
+        searcher is, by its embeddings. What a `former` searcher of the same build has open is not read again.
 
         Raises FingerprintMismatch when another model made it than the job's, and CorruptFile when a file of it is not
         what its index.json says, or the partitions were sealed again since it was built.
         """
         job = open_job(files.job)
         info = builds.read_info(job, build)
-        opened = open_build(files, job, info, checksums=former is None)
+        opened = open_build(files, job, info, None if former is None else former._parts)
         index = (
             faiss_index.load(opened.build_files[builds.INDEX_FILE], ntotal=info.ntotal, dim=info.dim)
             if former is None
             else former._index
         )
         added = opened.kept.rows[opened.kept.rows >= info.ntotal]
-        additions = Additions(index, opened.stored, added) if len(added) else None
+        known = None if former is None else former._additions
+        additions = Additions(index, opened.stored, added, known) if len(added) else None
         return cls._of(opened, index, additions, width_of(info), info.nlist, cache_size)
 
     @classmethod
@@ -122,6 +125,7 @@ class Searcher:
             additions=additions,
             searched=opened.searched,
             parts=opened.parts,
+            first=opened.first,
         )
 
     @property
@@ -144,7 +148,9 @@ class Searcher:
         `listed` is how many images the job lists by now."""
         kept, rows = Kept(self.stored, removed), None if self._additions is None else self._additions.rows
         left = None if rows is None else rows[np.isin(rows, kept.rows)]
-        additions = None if left is None or not len(left) else Additions(self._index, self.stored, left)
+        additions = (
+            None if left is None or not len(left) else Additions(self._index, self.stored, left, self._additions)
+        )
         made = self._like(self.width, kept, self._filters.among(kept.ids), additions, cache_size=self._cache.size)
         made.searched = self.searched and Searched(self.searched.images, listed)
         return made
@@ -153,7 +159,7 @@ class Searcher:
         self, width: Width, kept: Kept, filters: Filters, additions: Additions | None, *, cache_size: int
     ) -> "Searcher":
         shared: dict[str, Any] = {"filters": filters, "kept": kept, "additions": additions, "nlist": self._nlist}
-        shared |= {"searched": self.searched, "parts": self._parts}
+        shared |= {"searched": self.searched, "parts": self._parts, "first": self.first}
         return Searcher(self._index, self.stored, self._images, width=width, cache_size=cache_size, **shared)
 
     def chosen(self, filter: Filter) -> Chosen:

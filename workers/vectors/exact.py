@@ -13,7 +13,7 @@ TIE: Final = 1e-6
 
 
 # Up to here, comparing in SIMD, some queries a pass, takes less time than one pass of matrix products for all of them.
-_FEW_QUERIES: Final = 32
+_FEW_QUERIES: Final = 64
 _QUERIES_A_PASS: Final = 8
 
 # How many are kept beyond k while the blocks pass: a matrix product gives equal embeddings values that differ in the

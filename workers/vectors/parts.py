@@ -63,10 +63,12 @@ class _Sealed(Exception):
     """A chunk is gone, because its partition was sealed after the seals were read."""
 
 
-def find_parts(files: JobFiles, job: OpenJob, known: Parts) -> Found:
-    """Open all that is sealed or committed; the parts that are `known` are not read again.
+def find_parts(files: JobFiles, job: OpenJob, known: Parts, first: int = 0) -> Found:
+    """Open all that is sealed or committed from the partition `first` on; those that are `known` are not read again.
 
-    A chunk that can't be read is left out with a line in the log, as its worker embeds it again before it seals.
+    The partitions before it are taken to be looked at. A chunk that can't be read is left out with a line in the log:
+    its worker embeds it again before it seals.
+
     Raises CorruptFile for a sealed partition that can't be read, FingerprintMismatch for what another model made, and
     JobError when the disk has no room for copies of the chunks.
     """
@@ -76,17 +78,19 @@ def find_parts(files: JobFiles, job: OpenJob, known: Parts) -> Found:
         failpoint("list_parts")
         seals = list(ledger.sealed(job))
         try:
-            return _found(files, job, known, seals, listing)
+            return _found(files, job, known, [seal for seal in seals if seal.partition >= first], listing, first)
         except _Sealed:  # Each time a partition more is sealed, so this ends.
             continue
 
 
-def _found(files: JobFiles, job: OpenJob, known: Parts, seals: Sequence[Seal], listing: committed.Listing) -> Found:
+def _found(
+    files: JobFiles, job: OpenJob, known: Parts, seals: Sequence[Seal], listing: committed.Listing, first: int
+) -> Found:
     found: dict[object, Part] = {}
     for seal in seals:
         key = seal.partition, *(entry["sha256"] for entry in seal.files.values())
         found[key] = known[key] if key in known else _sealed_part(files, job, seal)
-    sealed = {seal.partition for seal in seals}
+    sealed = {seal.partition for seal in seals} | set(range(first))
     source = _SourceMetadata(job)
     for chunk in committed.chunks_of(job, listing, sealed):
         if chunk in known:
@@ -94,7 +98,8 @@ def _found(files: JobFiles, job: OpenJob, known: Parts, seals: Sequence[Seal], l
         elif (part := _chunk_part(job, chunk, source)) is not None:
             found[chunk] = part
     ordered = dict(sorted(found.items(), key=lambda one: one[1].looked_at.start))
-    return Found(ordered, committed.pending(job, (part.looked_at for part in ordered.values())))
+    looked_at = [*job.partitions[:first], *(part.looked_at for part in ordered.values())]
+    return Found(ordered, committed.pending(job, looked_at))
 
 
 def _sealed_part(files: JobFiles, job: OpenJob, seal: Seal) -> Part:

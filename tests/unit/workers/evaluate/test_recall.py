@@ -24,7 +24,7 @@ def brute_force(stored: StoredEmbeddings, queries: np.ndarray, k: int) -> tuple[
     return stored.ids[order], np.take_along_axis(cosines, order, axis=1)
 
 
-@pytest.mark.parametrize(("simd", "step"), [(True, 37), (True, 20), (False, 37)])
+@pytest.mark.parametrize(("simd", "step"), [(True, 37), (True, 20), (True, 7), (False, 37)])
 def test_exact_search_is_brute_force(monkeypatch: pytest.MonkeyPatch, simd: bool, step: int) -> None:
     for module in (exact, rerank):
         monkeypatch.setattr(module, "BLOCK_ROWS", 64)
