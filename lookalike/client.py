@@ -86,7 +86,8 @@ class Client(client.Client):
         Returns
         -------
         Hits
-            The hits, best first.
+            The hits, best first. Their `searched` says how much of the job was searched: less than all of it while it
+            is being embedded.
 
         Raises
         ------
@@ -217,4 +218,5 @@ class Client(client.Client):
 
     def hits(self, answer: Answer) -> Hits:
         """The hits of an answer, as hits that give their images."""
-        return Hits(Hit(hit.rank, hit.id, hit.image_path, hit.similarity) for hit in answer.hits)
+        hits = (Hit(hit.rank, hit.id, hit.image_path, hit.similarity) for hit in answer.hits)
+        return Hits(hits, answer.searched)

@@ -75,7 +75,8 @@ class Job:
     ) -> Hits:
         """The images of the job most like a query; the first search takes seconds, as it loads the model.
 
-        Threads that search the same job wait for each other.
+        A job that is still being embedded is searched as far as it is; `searched` of the hits says how far. Threads
+        that search the same job wait for each other.
 
         Parameters
         ----------
@@ -96,7 +97,7 @@ class Job:
         Raises
         ------
         LookalikeError
-            NoIndexYet before the job has an index, and what `Client.search` raises.
+            NoIndexYet before anything of the job is embedded, and what `Client.search` raises.
         """
         with self._lock:
             try:
@@ -106,7 +107,8 @@ class Job:
                     raise
                 self.close()  # What served us was another program's, and ended with it.
                 found = self._client().search(query, k, exact=exact, ids=ids, where=where, timeout=timeout)
-        return Hits(Hit(hit.rank, hit.id, hit.image_path, hit.similarity, self._images.read) for hit in found)
+        hits = (Hit(hit.rank, hit.id, hit.image_path, hit.similarity, self._images.read) for hit in found)
+        return Hits(hits, found.searched)
 
     def add(
         self, images: "Iterable[Addable] | np.ndarray", metadata: Iterable[Mapping[str, Any]] | None = None
@@ -212,8 +214,8 @@ class Job:
                 return client
             with extras.needed("To search without a broker"):
                 from coordinator.local.resources import service_for_search
-                from shared.job.index import builds
-            builds.require_promoted(self._job)
+                from shared.job.partition.committed import require_embedded
+            require_embedded(self._job.renewed())
             service = service_for_search(stack, self._job, self._settings, Client)
             assert isinstance(service.client, Client)
             self._running = Running(self, service.client, service.revive, stack.pop_all())

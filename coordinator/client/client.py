@@ -57,10 +57,10 @@ class PendingReply:
         """The hits, best first, waiting up to `timeout` seconds.
 
         Raises the error of this query: ImageError for an image that can't be decoded, QueryError for a vector that does
-        not fit, NoIndexYet for a job without an index, AnotherJob from a worker whose job of that name is not the
-        client's, NoWorker when no query worker runs, WorkerFailed when the one that took the query ended, which is seen
-        after some seconds, ReplyTimeout when one runs but was too slow, BrokerUnreachable when the broker went away,
-        BrokerRefuses when it lacks a permission or a setting.
+        not fit, NoIndexYet for a job of which nothing is embedded, AnotherJob from a worker whose job of that name is
+        not the client's, NoWorker when no query worker runs, WorkerFailed when the one that took the query ended, which
+        is seen after some seconds, ReplyTimeout when one runs but was too slow, BrokerUnreachable when the broker went
+        away, BrokerRefuses when it lacks a permission or a setting.
         """
         return self._client.hits(self.answer(timeout))
 

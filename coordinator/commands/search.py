@@ -22,9 +22,8 @@ from shared.broker.url import redacted
 from shared.errors import ImageError, LookalikeError, QueryError, UsageError
 from shared.images.paths import expanded
 from shared.job.directory import JobDir
-from shared.job.index import builds
-from shared.job.manifest import load_manifest
 from shared.job.opened import open_job
+from shared.job.partition.committed import require_embedded
 from shared.messages.filter import Filter
 from shared.messages.search import MAX_K, Answer
 from shared.settings import Settings, load_settings
@@ -68,8 +67,7 @@ def search(
     settings = load_settings().changed(broker_url=broker)
     directory = JobDir.at(job)
     if not settings.broker_url or directory.spec.is_file():
-        load_manifest(directory)
-        builds.require_promoted(directory)
+        require_embedded(open_job(directory))
     asked: list[tuple[str, Queryable]] = [(image, _queryable(directory, image)) for image in images or ()]
     asked += [] if vector is None else vectors_in(vector)
     names = [name for name, _ in asked]
@@ -86,6 +84,8 @@ def search(
                 out.print(hits.hits_table(name, answer))
     if client.identity is None and (line := hits.by_name_line(answers)):
         err.print(line, markup=False)
+    if line := hits.searched_line(answers):
+        err.print(line)
     if fewer := hits.fewer_line(answers, k, filtered=filter is not None):
         err.print(fewer)
     failed = [(name, answer.error) for name, answer in zip(names, answers, strict=True) if answer.error is not None]

@@ -56,14 +56,17 @@ class StoredEmbeddings:
         self._starts = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
 
     @classmethod
-    def open(cls, files: JobFiles, seals: Sequence[Seal], ids: Rows | None = None) -> "StoredEmbeddings":
-        """Map the embeddings of `seals`, in the order of their partitions.
+    def open(
+        cls, files: JobFiles, seals: Sequence[Seal], ids: Rows | None = None, later: Sequence[Half] = ()
+    ) -> "StoredEmbeddings":
+        """Map the embeddings of `seals`, in the order of their partitions; those of `later` follow, float16 [n, dim].
 
-        `ids` saves reading them from the metadata. Raises CorruptFile when a file has another size than its seal
-        says, when the seals disagree about the dimension, or when ids are missing, double or out of order.
+        `ids` saves reading them from the metadata; with `later` they have to be given. Raises CorruptFile when a file
+        has another size than its seal says, when the seals disagree about the dimension, or when ids are missing,
+        double or out of order.
         """
         job = files.job
-        dims = {seal.dim for seal in seals if seal.embedded}
+        dims = {seal.dim for seal in seals if seal.embedded} | {part.shape[1] for part in later if len(part)}
         if len(dims) > 1:
             raise CorruptFile(
                 f"The sealed partitions of {job.path} have embeddings of {sorted(dims)} dimensions where one is needed."
@@ -73,6 +76,7 @@ class StoredEmbeddings:
         parts = [
             sealing.open_embeddings(path, seal.embedded, seal.dim) for path, seal in zip(paths, seals, strict=True)
         ]
+        parts += later
         if ids is None:
             job = open_job(job)
             ids = np.concatenate([np.empty(0, np.int64), *(ledger.check_ids(job, seal) for seal in seals)])
