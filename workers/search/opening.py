@@ -61,6 +61,11 @@ def open_build(files: JobFiles, job: OpenJob, info: IndexInfo, known: Parts | No
             f"The index {info.build} of {job.path} covers {info.ntotal} embeddings that are not those sealed now",
             remedy=Remedy(job.manifest.maker, str(job.path), "builds the index anew"),
         )
+    if missing := {builds.INDEX_FILE, builds.IMAGES_FILE} - info.files.keys():
+        raise CorruptFile(
+            f"{job.build_dir(info.build) / builds.INFO_FILE} names no {' and no '.join(sorted(missing))}",
+            remedy=builds.built_anew(job),
+        )
     made = files.all_local(
         ((job.build_dir(info.build) / name, entry) for name, entry in info.files.items()),
         compare=lambda path, entry: builds.check_file(job, path, entry, checksum=known is None),
