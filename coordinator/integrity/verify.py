@@ -89,7 +89,9 @@ def _path_lists(job: OpenJob, checked: Checked) -> tuple[list[Finding], Finding 
     The lists and their digest confirm how many images job.json says there are, and how large a partition is: were one
     of those numbers damaged, whatever was made with the right ones would look wrong, and repair would take it back.
     """
-    digest = PathDigest()
+    # Of what was listed when the job was made, and of each source when it was added.
+    spans = [(0, job.manifest.listed), *((added.start, added.stop) for added in job.state.added)]
+    digests = [PathDigest() for _ in spans]
     damaged = []
     for partition in job.partitions:
         path = job.paths(partition.number)
@@ -115,12 +117,17 @@ def _path_lists(job: OpenJob, checked: Checked) -> tuple[list[Finding], Finding 
                 f"but {inside(job, path)}, which is whole, lists {ids[0]} to {ids[-1]}: {_DISAGREE}"
             )
             return damaged, Finding(inside(job, job.spec), Kind.DAMAGE, wrong)
-        if partition.number < job.manifest.partition_count:  # The digest is of what was listed when the job was made.
-            for _ in digest.feed(table["image_path"].to_pylist()):
-                pass
-    if not damaged and digest.hexdigest() != job.manifest.source.digest:
-        wrong = f"The path lists hold other images than those whose digest it has: {_DISAGREE}"
-        return damaged, Finding(inside(job, job.spec), Kind.DAMAGE, wrong)
+        for (start, stop), digest in zip(spans, digests, strict=True):
+            # Behind the others are images that came later, of which there is no digest.
+            if start < partition.stop and partition.start < stop:
+                first, last = max(start, partition.start), min(stop, partition.stop)
+                for _ in digest.feed(table["image_path"][first - partition.start : last - partition.start].to_pylist()):
+                    pass
+    for source, digest in zip(job.sources, digests, strict=True):
+        if not damaged and digest.hexdigest() != source.digest:
+            holder = "it" if source is job.manifest.source else f"the change that added {source.location}"
+            wrong = f"The path lists hold other images than those whose digest {holder} has: {_DISAGREE}"
+            return damaged, Finding(inside(job, job.spec), Kind.DAMAGE, wrong)
     return damaged, None
 
 

@@ -1,7 +1,7 @@
 """Read the progress of a job from its directory: done, failed, rate, time left; it needs no broker."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from shared.job.partition import checkpoint, ledger
 from shared.job.partition.checkpoint import ChunkSummary
 from shared.job.partition.ledger import Seal
 from shared.job.partition.retry import read_retry
+from shared.job.source.moved import NOT_MOVED, read_moved
 from shared.processes.load import StageLoad
 
 # A partition counts as under way while its last commit is younger than this, or than three of its chunks took.
@@ -29,8 +30,8 @@ class Progress:
     `images_per_second` and `eta_seconds` are None while nothing is being committed. `index` is the promoted build;
     `refused` one that was asked for since, built and not promoted. `copies_done` is whether, of a job that is complete,
     no altered copies are to be embedded before its index is built. `removed` counts images that no answer names any
-    more; they are among the others as they were before. `load` is how busy the workers' stages are, known
-    when the rate is.
+    more; they are among the others as they were before. `sources` are the kind and the place of each source. `load` is
+    how busy the workers' stages are, known when the rate is.
     """
 
     job: str
@@ -47,6 +48,7 @@ class Progress:
     copies_done: bool = False
     load: StageLoad | None = None
     removed: int = 0
+    sources: Sequence[tuple[str, str]] = ()
 
     @property
     def done(self) -> int:
@@ -72,6 +74,7 @@ class Progress:
         return {
             "job": self.job,
             "model": self.model,
+            "sources": [{"kind": kind, "location": location} for kind, location in self.sources],
             "listed": self.listed,
             "embedded": self.embedded,
             "failed": self.failed,
@@ -107,6 +110,7 @@ class ProgressReader:
     _seals: dict[int, Seal] = field(default_factory=dict)
     _chunks: dict[tuple[int, int], ChunkSummary] = field(default_factory=dict)
     _copies: tuple[object, bool] = (None, False)
+    _sources: list[tuple[str, str]] = field(default_factory=list)
 
     def read(self) -> Progress:
         """Progress from disk alone. Raises CorruptFile or FingerprintMismatch when a seal or the index is not right."""
@@ -156,7 +160,18 @@ class ProgressReader:
             copies_done=whole and (is_current or self.job.manifest.model.is_imported or self._has_copies(digest)),
             load=load,
             removed=len(self.job.state.removed),
+            sources=self._places(),
         )
+
+    def _places(self) -> Sequence[tuple[str, str]]:
+        """The sources of the job with their places, which are read again only when one is added."""
+        if len(self._sources) != len(self.job.sources):
+            try:
+                moved = read_moved(self.job)
+            except (CorruptFile, OSError):  # `verify` says what is wrong; how far the job is does not depend on it.
+                moved = NOT_MOVED
+            self._sources = [(source.kind, moved.now(source.location)) for source in self.job.sources]
+        return self._sources
 
     def _has_copies(self, digest: str) -> bool:
         """Whether the altered copies of these embeddings are there, whole; the file is read once, unless it changes."""

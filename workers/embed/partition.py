@@ -229,7 +229,7 @@ class _Work:
     ) -> None:
         news = kept.news(work.rows)
         self.source_check.require(chunk, news, self._location)
-        require_source(self.job.manifest, news, self.moved)
+        require_source(self.job, news, self.moved)
         self.control.require_commit()
         self.job.require()
         checkpoint.commit_chunk(self.job, chunk, work.rows, embeddings, seconds, load)

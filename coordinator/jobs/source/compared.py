@@ -5,7 +5,7 @@ import hashlib
 import os
 import stat
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
@@ -15,7 +15,7 @@ import numpy as np
 from coordinator.jobs.source.facts import UNKNOWN, Facts
 from coordinator.jobs.source.keys import PathKeys, key_of
 from coordinator.jobs.source.looked_at import LookedAt
-from coordinator.jobs.source.renamed import MOST, Lost
+from coordinator.jobs.source.lost.renamed import MOST, Lost
 from shared.errors import ImageError
 from shared.images.location import read_bytes
 from shared.images.members import Member
@@ -51,7 +51,7 @@ class MemberRow:
 
 @dataclass(slots=True)
 class Compared:
-    """What became of the images of a job that were not removed, by the paths that they have now.
+    """What became of the images of a source that were not removed, by the paths that they have now.
 
     `same` are those that need nothing; `changed` are the ids of those with other bytes, by their key. `gone` are ids;
     `lost` are gone files with their ids, as far as they may be found under other names, and `lost_archives` the ids in
@@ -72,40 +72,42 @@ class Compared:
 
 
 def compare(
-    job: OpenJob, moved: Moved, named: PathKeys | None, looked_at: LookedAt, told: Callable[[int], None]
+    job: OpenJob, number: int, moved: Moved, named: PathKeys | None, looked_at: LookedAt, told: Callable[[int], None]
 ) -> Compared:
-    """Compare the images of a job, partition by partition in the order of their ids, with what is there now.
+    """Compare the images of a source of a job, partition by partition in the order of their ids, with what is there
+    now.
 
-    `moved` says where they are. `named` are the paths that its list names now, None where no list but the disk says
-    what there is. Raises CorruptFile where a path list or the metadata of a partition can't be read.
+    `number` is that of the source, and `moved` says where its images are. `named` are the paths that its list names
+    now, None where no list but the disk says what there is. Raises CorruptFile where a path list or the metadata of a
+    partition can't be read.
     """
-    return _Comparison(job, moved, named, looked_at).run(told)
+    return _Comparison(job, number, moved, named, looked_at).run(told)
 
 
 class _Comparison:
     """A comparison under way."""
 
-    def __init__(self, job: OpenJob, moved: Moved, named: PathKeys | None, looked_at: LookedAt) -> None:
-        self._job, self._moved, self._named, self._looked_at = job, moved, named, looked_at
-        self._moves = moved.old != moved.new or bool(moved.renamed)
+    def __init__(self, job: OpenJob, number: int, moved: Moved, named: PathKeys | None, looked_at: LookedAt) -> None:
+        self._job, self._number, self._moved, self._named, self._looked_at = job, number, moved, named, looked_at
         self._states: dict[str, FileState] = {moved.now(path): state for path, state in job.archives().items()}
         self._same = array("Q")
         self._found = Compared(PathKeys(np.empty(0, np.uint64)))
 
     def run(self, told: Callable[[int], None]) -> Compared:
         for partition in self._job.partitions:
-            self._compare(partition)
+            if len(kept := self._job.kept(partition, self._number)):
+                self._compare(partition, kept.tolist())
             told(partition.stop)
         self._found.same = PathKeys(np.frombuffer(self._same, np.uint64))
         return self._found
 
-    def _compare(self, partition: Partition) -> None:
+    def _compare(self, partition: Partition, kept: Sequence[int]) -> None:
         facts = Facts(self._job, partition)
         locations = None
         paths = path_list.read_paths(self._job, partition)
-        for image_id in self._job.kept(partition).tolist():
+        for image_id in kept:
             listed = paths[image_id - partition.start]
-            path = self._moved.now(listed) if self._moves else listed
+            path = self._moved.now(listed) if self._moved else listed
             inside = split_member(path) if "::" in path else None
             if inside is None:
                 standing = self._file(path, image_id, facts)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from shared.errors import CorruptFile, JobBusy, JobMismatch
 from shared.errors.remedy import Remedy
 from shared.job.directory import JobDir
-from shared.job.manifest import CHANGED_FORMAT, Manifest, Partition
+from shared.job.manifest import CHANGED_FORMAT, Manifest, Partition, Source
 from shared.job.source.files import FileState, from_json, to_json
 from shared.processes.failpoints import failpoint
 from shared.storage import files
@@ -32,8 +32,10 @@ class Change:
     """One change: what it is called, the partitions that it adds, and the images that it removes.
 
     `removed` is int64 [n], ascending; `reasons` counts why they were removed. `archives` are the archives that images
-    of these partitions are in, and those that were compared anew, as they were then. `at` is seconds since the epoch.
-    Of a change that was read, `digest` is the SHA-256 of the file with the ids, "" where it removes none.
+    of these partitions are in, and those that were compared anew, as they were then. `source` is the number of the
+    source that the partitions were listed in, 0 for that of the manifest; `adds` is that source, if it came to the job
+    by this change. `at` is seconds since the epoch. Of a change that was read, `digest` is the SHA-256 of the file with
+    the ids, "" where it removes none.
     """
 
     number: int
@@ -42,6 +44,8 @@ class Change:
     removed: Ids = field(default_factory=lambda: _NONE)
     reasons: dict[str, int] = field(default_factory=dict)
     archives: Mapping[str, FileState] = field(default_factory=dict)
+    source: int = 0
+    adds: Source | None = None
     at: float = 0.0
     made_by: str = ""
     digest: str = ""
@@ -72,6 +76,10 @@ def write_change(job: JobDir, manifest: Manifest, change: Change) -> None:
     }
     if change.archives:
         table["archives"] = to_json(change.archives)
+    if change.source:
+        table["source"] = change.source
+    if change.adds is not None:
+        table["adds"] = change.adds.to_json()
     if len(change.removed):
         data = _npy(change.removed)
         digest = hashlib.sha256(data).hexdigest()
@@ -108,6 +116,8 @@ def read_change(job: JobDir, number: int) -> Change:
             removed=_NONE if table["removed"] is None else _read_removed(job, number, table["removed"]),
             reasons={str(reason): int(count) for reason, count in table["reasons"].items()},
             archives=from_json(table.get("archives", {})),
+            source=int(table.get("source", 0)),
+            adds=Source.from_json(table["adds"]) if "adds" in table else None,
             at=float(table["at"]),
             made_by=str(table["made_by"]),
             digest="" if table["removed"] is None else str(table["removed"]["sha256"]),

@@ -5,8 +5,7 @@ import os
 import shutil
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,8 @@ import pytest
 
 from coordinator.integrity.findings import Checked
 from coordinator.integrity.repair import repair
-from coordinator.integrity.verify import verify
 from coordinator.jobs.changes import refresh
-from coordinator.jobs.changes.refresh import Refreshed
+from coordinator.jobs.changes.refreshed import Refreshed
 from coordinator.jobs.create import make_or_open, write_path_list
 from coordinator.jobs.lock import changing
 from coordinator.jobs.source import compared
@@ -29,21 +27,16 @@ from shared.job.changes.log import read_change
 from shared.job.directory import JobDir
 from shared.job.local.job_files import JobFiles
 from shared.job.opened import OpenJob, open_job
-from shared.job.source.moved import read_moved
 from shared.settings import Settings
 from shared.storage import files
+from tests.support.changed_jobs import Killed, embedded, held, killed_at, wrong
 from tests.support.controls import UNWATCHED
-from tests.support.embedders import AnyModel, embed
 from tests.support.images.tiles import png, tile
 from tests.support.source_jobs import made, sealed
 from workers.merge import build as merging
 from workers.search.searcher import Searcher
 
 pytestmark = pytest.mark.slow
-
-
-class Killed(BaseException):
-    """What a kill would be, if Python saw it."""
 
 
 @pytest.fixture
@@ -67,36 +60,10 @@ def refreshed(source: Path | str, job: JobDir, **options: Any) -> Refreshed:
     return found
 
 
-def embedded(job: JobDir) -> OpenJob:
-    job = open_job(job)
-    for partition in job.partitions:
-        embed(job, partition.number, embedder=AnyModel(job.manifest))
-    return job
-
-
-def held(job: JobDir) -> dict[str, bytes]:
-    """The images that a job holds: the embedding of each by the path that it has now."""
-    job = open_job(job)
-    moved, held = read_moved(job), {}
-    for partition in job.partitions:
-        table = pq.read_table(job.metadata(partition.number))
-        vectors = np.load(job.img_emb(partition.number))
-        for row, (image_id, path) in enumerate(zip(*map(pa.ChunkedArray.to_pylist, table.columns[:2]), strict=True)):
-            if image_id not in job.state.removed:
-                assert moved.now(path) not in held
-                held[moved.now(path)] = vectors[row].tobytes()
-    return held
-
-
 def of_now(source: Path | str, folder: Path) -> dict[str, bytes]:
     """What a job holds that is made of a source as it is now."""
     shutil.rmtree(folder, ignore_errors=True)
     return held(sealed(str(source), JobDir(folder)))
-
-
-def wrong(job: JobDir) -> list[str]:
-    """What `verify` finds, besides the dimension of the embeddings, which the test's model makes up."""
-    return [finding.wrong for finding in verify(job, Checked()) if finding.bad and "dimensions" not in finding.wrong]
 
 
 def later(path: Path) -> None:
@@ -440,28 +407,6 @@ def test_what_the_job_has_no_column_for_is_said_and_left_out(photos: Path, tmp_p
         "2 values of a column mood that the job does not have"
     ]
     assert pq.read_table(job.metadata(2))["stars"].to_pylist() == [10, None]
-
-
-@contextmanager
-def killed_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Raise Killed at the entry of the step-th rename, link or removal of a file, and at all that come after."""
-    count = 0
-
-    def counting(real: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any, **options: Any) -> Any:
-            nonlocal count
-            if Path(arguments[0]).name != ".creating.lock":  # A lock ends with its process, also when that is killed.
-                count += 1
-                if count > step:
-                    raise Killed
-            return real(*arguments, **options)
-
-        return call
-
-    with monkeypatch.context() as patch:
-        for module, name in ((os, "replace"), (os, "link"), (Path, "unlink")):
-            patch.setattr(module, name, counting(getattr(module, name)))
-        yield
 
 
 def test_a_refresh_that_is_killed_at_any_step_leaves_the_state_before_or_after(
