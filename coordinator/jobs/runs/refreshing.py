@@ -63,7 +63,7 @@ def refresh_sources(
     ]
     for one in left:
         tell(Said(_why_left(job, one)))
-    # A list may let go of an image that another source has as well: that one is to come later.
+    # A source may let go of an image that another one has as well, which is to come later: lists do so most.
     order = sorted(set(wanted) - set(left), key=lambda one: (job.sources[one].kind not in LISTS, one))
     found: dict[int, Refreshed] = {}
     failed: list[SourceError] = []
@@ -80,8 +80,8 @@ def refresh_sources(
             continue
         for sentence in filter(None, [*news.notes, str(news)]):
             tell(Said(sentence if len(job.sources) == 1 else f"{_place(job, one)}: {sentence}"))
-        if news.gone and job.sources[one].kind in LISTS and len(job.sources) > 1:
-            if number is not None:
+        if news.gone and len(job.sources) > 1:
+            if number is not None and job.sources[one].kind in LISTS:
                 tell(Said("What this list names no more and another source has comes back when that one is refreshed."))
             again = [earlier for earlier, before in found.items() if before.elsewhere and earlier not in repeated]
             order, repeated = order + again, repeated.union(again)
