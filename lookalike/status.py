@@ -1,6 +1,6 @@
 """Give the status of a job as an object: what `lookalike status --json` says."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,8 @@ class Status:
         Its directory or URL, and the fingerprint of its model.
     listed, embedded, failed, pending
         Images.
+    sources
+        The `kind` and the `location`, where it is now, of each source.
     removed
         Images that no answer names any more; the counts above have them as they were before.
     partitions
@@ -65,6 +67,7 @@ class Status:
     failed: int
     pending: int
     removed: int
+    sources: Sequence[Mapping[str, str]]
     partitions: Mapping[str, int]
     images_per_second: float | None
     eta_seconds: int | None

@@ -70,13 +70,16 @@ def show(
 
 
 def _facts(job: OpenJob, image_id: int) -> dict[str, Any]:
-    """What the job knows of an image: its row, unless it was purged, and if it was removed, when and by what."""
+    """What the job knows of an image: its row, unless it was purged, of which of several sources it is, and if it was
+    removed, when and by which change."""
+    facts: dict[str, Any] = {"id": image_id} if job.state.is_purged(image_id) else _row(job, image_id)
+    if len(job.sources) > 1:
+        facts["source"] = read_moved(job).now(job.source_of(image_id).location)
     if not job.state.is_removed(image_id):
-        return _row(job, image_id)
+        return facts
     change = removal_of(job, image_id)
-    known = {"id": image_id} if job.state.is_purged(image_id) else _row(job, image_id)
     when = datetime.fromtimestamp(change.at, UTC).isoformat(" ", "seconds")
-    return known | {"status": "removed", "removed_at": when, "removed_by": change.number}
+    return facts | {"status": "removed", "removed_at": when, "removed_by": change.number}
 
 
 def _row(job: OpenJob, image_id: int) -> dict[str, Any]:

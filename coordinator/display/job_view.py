@@ -97,6 +97,7 @@ def status_lines(progress: Progress) -> list[str]:
     return [
         f"job         {progress.job}",
         f"model       {progress.model}",
+        *(f"source      {location}" for _, location in progress.sources if len(progress.sources) > 1),
         f"images      {images}, {progress.pending:,} pending{_removed(progress)}",
         f"partitions  {partitions_line(progress)}",
         f"rate        {rate_line(progress)}",

@@ -91,10 +91,11 @@ def _path_lists(job: OpenJob, checked: Checked) -> tuple[list[Finding], Finding 
     The lists and their digest confirm how many images job.json says there are, and how large a partition is: were one
     of those numbers damaged, whatever was made with the right ones would look wrong, and repair would take it back.
     """
-    digest = PathDigest()
+    # Of what was listed when the job was made, and of each source when it was added; a compaction leaves no path of
+    # what was removed.
+    spans = [(0, job.manifest.listed), *((added.start, added.stop) for added in job.state.added)]
+    digests = [PathDigest() for _ in spans]
     damaged = []
-    # The digest is of what was listed when the job was made, and a compaction leaves no path of what was removed.
-    is_as_listed = all(map(job.holds, range(job.manifest.partition_count)))
     for partition in job.partitions:
         path = job.paths(partition.number)
         try:
@@ -123,12 +124,17 @@ def _path_lists(job: OpenJob, checked: Checked) -> tuple[list[Finding], Finding 
         purged = job.state.purged_in(partition.start, partition.stop)
         if [image_id for image_id, path in enumerate(paths, partition.start) if not path] != purged.tolist():
             damaged.append(_damaged_list(job, partition, "lacks other paths than those of the images that were purged"))
-        if is_as_listed and partition.number < job.manifest.partition_count:
-            for _ in digest.feed(paths):
-                pass
-    if is_as_listed and not damaged and digest.hexdigest() != job.manifest.source.digest:
-        wrong = f"The path lists hold other images than those whose digest it has: {_DISAGREE}"
-        return damaged, Finding(inside(job, job.spec), Kind.DAMAGE, wrong)
+        for (start, stop), digest in zip(spans, digests, strict=True):
+            # Behind the others are images that came later, of which there is no digest.
+            if start < partition.stop and partition.start < stop:
+                for _ in digest.feed(paths[max(0, start - partition.start) : stop - partition.start]):
+                    pass
+    for (start, stop), source, digest in zip(spans, job.sources, digests, strict=True):
+        is_as_listed = not len(job.state.purged_in(start, stop))
+        if is_as_listed and not damaged and digest.hexdigest() != source.digest:
+            holder = "it" if source is job.manifest.source else f"the change that added {source.location}"
+            wrong = f"The path lists hold other images than those whose digest {holder} has: {_DISAGREE}"
+            return damaged, Finding(inside(job, job.spec), Kind.DAMAGE, wrong)
     return damaged, None
 
 

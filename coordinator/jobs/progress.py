@@ -1,7 +1,7 @@
 """Read the progress of a job from its directory: done, failed, rate, time left; it needs no broker."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from shared.job.partition import checkpoint, ledger
 from shared.job.partition.checkpoint import ChunkSummary
 from shared.job.partition.ledger import Seal
 from shared.job.partition.retry import read_retry
+from shared.job.source.moved import NOT_MOVED, read_moved
 from shared.processes.load import StageLoad
 
 # A partition counts as under way while its last commit is younger than this, or than three of its chunks took.
@@ -32,7 +33,7 @@ class Progress:
     no altered copies are to be embedded before its index is built. `removed` counts images that no answer names any
     more; they are among the others as they were before, but for the `purged` ones, of which a compaction left nothing:
     those are only listed. `sealed_bytes` is the size of all sealed files, `reclaimable` about how much of it removed
-    images take. `load` is how busy the workers' stages are, known
+    images take. `sources` are the kind and the place of each source. `load` is how busy the workers' stages are, known
     when the rate is.
     """
 
@@ -53,6 +54,7 @@ class Progress:
     purged: int = 0
     reclaimable: int = 0
     sealed_bytes: int = 0
+    sources: Sequence[tuple[str, str]] = ()
 
     @property
     def done(self) -> int:
@@ -83,6 +85,7 @@ class Progress:
         return {
             "job": self.job,
             "model": self.model,
+            "sources": [{"kind": kind, "location": location} for kind, location in self.sources],
             "listed": self.listed,
             "embedded": self.embedded,
             "failed": self.failed,
@@ -120,6 +123,7 @@ class ProgressReader:
     _seals: dict[int, Seal] = field(default_factory=dict)
     _chunks: dict[tuple[int, int], ChunkSummary] = field(default_factory=dict)
     _copies: tuple[object, bool] = (None, False)
+    _sources: list[tuple[str, str]] = field(default_factory=list)
 
     def read(self) -> Progress:
         """Progress from disk alone. Raises CorruptFile or FingerprintMismatch when a seal or the index is not right."""
@@ -179,7 +183,18 @@ class ProgressReader:
             purged=len(self.job.state.purged),
             reclaimable=reclaimed,
             sealed_bytes=sealed_bytes,
+            sources=self._places(),
         )
+
+    def _places(self) -> Sequence[tuple[str, str]]:
+        """The sources of the job with their places, which are read again only when one is added."""
+        if len(self._sources) != len(self.job.sources):
+            try:
+                moved = read_moved(self.job)
+            except (CorruptFile, OSError):  # `verify` says what is wrong; how far the job is does not depend on it.
+                moved = NOT_MOVED
+            self._sources = [(source.kind, moved.now(source.location)) for source in self.job.sources]
+        return self._sources
 
     def _has_copies(self, digest: str) -> bool:
         """Whether the altered copies of these embeddings are there, whole; the file is read once, unless it changes."""

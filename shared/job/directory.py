@@ -21,7 +21,8 @@ _OURS = re.compile(
     r"img_emb/img_emb_\d{4,9}\.npy|chunks/\d{4,9}/((retry_)?\d{4,9}\.parquet|attempt_\w+\.txt)|"
     r"ledger/\d{4,9}(\.retry)?\.json|changes/\d{6,9}(\.json|\.[0-9a-f]{16}\.npy)|"
     r"index/(CURRENT|wish\.json|\d{4,9}-[^/]+/(index\.faiss|images\.arrow|index\.json|filling\.(faiss|json)))|"
-    r"added/[0-9a-f]{64}/[^/]+|copies\.parquet|model/[^/]+|source_files\.json|moved\.json|accepted_failures|looked_at\.npy",
+    r"added/[0-9a-f]{64}/[^/]+|copies\.parquet|model/[^/]+|source_files\.json|moved\.json|accepted_failures|"
+    r"looked_at\.npy|known/known_\d{4,9}\.npy",
     re.ASCII,
 )
 _REMOVED = re.compile(r"(\d{6,9})\.[0-9a-f]{16}\.npy", re.ASCII)
@@ -277,6 +278,10 @@ class JobDir:
     def sealed_files(self, partition: int) -> tuple[Path, Path, Path]:
         """The embeddings, metadata and errors of a partition, once it is sealed."""
         return self.img_emb(partition), self.metadata(partition), self.errors(partition)
+
+    def known(self, partition: int) -> Path:
+        """Which bytes the embeddings of a sealed partition are of, for their copies in others; it may be lost."""
+        return self.path / "known" / f"known_{partition:04d}.npy"
 
     def sealed_file_numbers(self) -> list[int]:
         """Numbers of the partitions of which at least one of the sealed files is there, ascending."""

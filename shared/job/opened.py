@@ -8,7 +8,7 @@ import numpy as np
 from shared.job.changes.log import Ids, read_changes
 from shared.job.changes.state import State, state_of
 from shared.job.directory import JobDir
-from shared.job.manifest import Chunk, Manifest, Partition, load_manifest
+from shared.job.manifest import Chunk, Manifest, Partition, Source, load_manifest
 from shared.job.source.files import FileState, read_source_files
 
 
@@ -58,14 +58,28 @@ class OpenJob(JobDir):
         """The partition of an image id; raises IndexError for one that was never given."""
         return self.state.partition_of(image_id)
 
+    @property
+    def sources(self) -> Sequence[Source]:
+        """The source that the job was made from, and those that were added since, by their numbers."""
+        return (self.manifest.source, *(one.source for one in self.state.added))
+
+    def source_of(self, image_id: int) -> Source:
+        """The source that an image was listed in."""
+        return self.sources[self.state.source_of(image_id)]
+
     def renewed(self) -> "OpenJob":
         """The job as it is now: itself, unless a change came since it was opened. Raises as `read_changes` does."""
         return open_job(self) if self.change(self.state.number + 1).is_file() else self
 
-    def kept(self, partition: Partition) -> Ids:
-        """The image ids of a partition that were not removed, int64 [n] in order."""
+    def kept(self, partition: Partition, source: int | None = None) -> Ids:
+        """The image ids of a partition that were not removed, int64 [n] in order; of one source only if that is given
+        by its number.
+        """
         ids = np.arange(partition.start, partition.stop)
-        kept: Ids = ids[~self.state.lacks(ids)]
+        wanted = ~self.state.lacks(ids)
+        if source is not None and (source or self.state.added):
+            wanted &= self.state.are_of(ids, source)
+        kept: Ids = ids[wanted]
         return kept
 
     def live(self, partition: Partition) -> int:

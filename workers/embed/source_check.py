@@ -104,7 +104,7 @@ class SourceCheck:
         embedded, failed = self._before(chunk)
         before = failed / (embedded + failed) if embedded + failed else None
         # The listing saw the files of a folder; whoever wrote a list may not have looked.
-        if self._job.manifest.source.kind not in ("folder", "glob") and not _is_far_above(before, share, rows):
+        if self._job.source_of(lost[0].id).kind not in ("folder", "glob") and not _is_far_above(before, share, rows):
             return
         self._take_back_the_edge(chunk)
         such_as = self._moved.now(lost[0].image_path)

@@ -5,7 +5,7 @@ import hashlib
 import os
 import stat
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
@@ -15,13 +15,14 @@ import numpy as np
 from coordinator.jobs.source.facts import UNKNOWN, Facts
 from coordinator.jobs.source.keys import PathKeys, key_of
 from coordinator.jobs.source.looked_at import LookedAt
-from coordinator.jobs.source.renamed import MOST, Lost
+from coordinator.jobs.source.lost.renamed import MOST, Lost
 from coordinator.sources.gathering import fixed_folder
 from shared.errors import ImageError
 from shared.images.location import read_bytes
 from shared.images.members import Member
 from shared.images.paths import is_url, split_member, to_os_path
 from shared.job import path_list
+from shared.job.changes.log import Ids
 from shared.job.manifest import Partition
 from shared.job.opened import OpenJob
 from shared.job.source.files import FileState, difference
@@ -53,7 +54,7 @@ class MemberRow:
 
 @dataclass(slots=True)
 class Compared:
-    """What became of the images of a job that are left, by the paths that they have now.
+    """What became of the images of a source that are left, by the paths that they have now.
 
     `same` are those that need nothing; `out` are those that somebody deleted, and whose files are there as they were;
     `changed` are the ids of those with other bytes, by their key. `gone` are ids; `lost` are gone files with their ids,
@@ -77,47 +78,56 @@ class Compared:
 
 
 def compare(
-    job: OpenJob, moved: Moved, named: PathKeys | None, looked_at: LookedAt, told: Callable[[int], None]
+    job: OpenJob, number: int, moved: Moved, named: PathKeys | None, looked_at: LookedAt, told: Callable[[int], None]
 ) -> Compared:
-    """Compare the images of a job, partition by partition in the order of their ids, with what is there now.
+    """Compare the images of a source of a job, partition by partition in the order of their ids, with what is there
+    now.
 
-    `moved` says where they are. `named` are the paths that its list names now, None where no list but the disk says
-    what there is. Raises CorruptFile where a path list or the metadata of a partition can't be read.
+    `number` is that of the source, and `moved` says where its images are. `named` are the paths that its list names
+    now, None where no list but the disk says what there is. Raises CorruptFile where a path list or the metadata of a
+    partition can't be read.
     """
-    return _Comparison(job, moved, named, looked_at).run(told)
+    return _Comparison(job, number, moved, named, looked_at).run(told)
 
 
 class _Comparison:
     """A comparison under way."""
 
-    def __init__(self, job: OpenJob, moved: Moved, named: PathKeys | None, looked_at: LookedAt) -> None:
-        self._job, self._moved, self._named, self._looked_at = job, moved, named, looked_at
-        self._moves = moved.old != moved.new or bool(moved.renamed)
+    def __init__(self, job: OpenJob, number: int, moved: Moved, named: PathKeys | None, looked_at: LookedAt) -> None:
+        self._job, self._number, self._moved, self._named, self._looked_at = job, number, moved, named, looked_at
         self._states: dict[str, FileState] = {moved.now(path): state for path, state in job.archives().items()}
         self._same, self._out = array("Q"), array("Q")
         self._found = Compared(PathKeys(np.empty(0, np.uint64)))
 
     def run(self, told: Callable[[int], None]) -> Compared:
         for partition in self._job.partitions:
-            self._compare(partition)
+            if len(compared := self._compared(partition)):
+                self._compare(partition, compared.tolist())
             told(partition.stop)
         same, out = (np.frombuffer(keys, np.uint64) for keys in (self._same, self._out))
         self._found.same, self._found.out = PathKeys(same), PathKeys(out)
         self._found.deleted = len(np.setdiff1d(out, same))
         return self._found
 
-    def _compare(self, partition: Partition) -> None:
+    def _compared(self, partition: Partition) -> Ids:
+        """The images of a partition that may be of this source: those listed in it, and any that were added by name.
+
+        Those that were deleted are among them, but for those that were purged, which have no path any more.
+        """
+        state, ids = self._job.state, np.arange(partition.start, partition.stop)
+        there = ~state.lacks(ids) | (np.isin(ids, state.deleted) & ~np.isin(ids, state.purged))
+        compared: Ids = ids[there & (state.are_of(ids, self._number) | state.were_named(ids))]
+        return compared
+
+    def _compare(self, partition: Partition, compared: Sequence[int]) -> None:
         facts = Facts(self._job, partition)
         locations = None
         paths = path_list.read_paths(self._job, partition)
-        state = self._job.state
-        ids = np.arange(partition.start, partition.stop)
-        # What was purged has no path any more.
-        ids = ids[~state.lacks(ids) | (np.isin(ids, state.deleted) & ~np.isin(ids, state.purged))]
-        for image_id, is_apart in zip(ids.tolist(), state.were_named(ids).tolist(), strict=True):
+        state, ids = self._job.state, np.array(compared)
+        for image_id, is_apart in zip(compared, state.were_named(ids).tolist(), strict=True):
             deleted = state.is_removed(image_id)
             listed = paths[image_id - partition.start]
-            path = self._moved.now(listed) if self._moves else listed
+            path = self._moved.now(listed) if self._moved else listed
             if is_apart and not self._is_in_source(listed, path):
                 if not deleted:
                     self._same.append(key_of(path))
@@ -149,7 +159,7 @@ class _Comparison:
 
     def _is_in_source(self, listed: str, path: str) -> bool:
         """Whether an image that was added by its name is one of the source too, and stays or goes with it."""
-        source, inside = self._job.manifest.source, split_member(path)
+        source, inside = self._job.sources[self._number], split_member(path)
         if inside is not None and inside[0] not in self._states:
             return False  # Or its archive, which the source may have and which was never listed, would count as known.
         if self._named is not None:

@@ -17,7 +17,7 @@ from shared.errors import CorruptFile, JobBusy, JobMismatch
 from shared.errors.remedy import Remedy
 from shared.job.changes.replaced import Replaced, replaced_from_json
 from shared.job.directory import JobDir
-from shared.job.manifest import CHANGED_FORMAT, Manifest, Partition
+from shared.job.manifest import CHANGED_FORMAT, Manifest, Partition, Source
 from shared.job.source.files import FileState, from_json, to_json
 from shared.processes.failpoints import failpoint
 from shared.storage import files
@@ -41,10 +41,11 @@ class Change:
     """One change: what it is called, the partitions that it adds or replaces, and the images that it removes.
 
     `removed` is int64 [n], ascending; `reasons` counts why they were removed. `archives` are the archives that images
-    of these partitions are in, and those that were compared anew, as they were then. `at` is seconds since the epoch.
-    Of a change that was read, `digest` is the SHA-256 of the file with the ids, "" where it removes none. `request`
-    is the name of what asked for it, "/" and a digest of what that asked, so that one that comes twice finds what was
-    done; "" where nothing does.
+    of these partitions are in, and those that were compared anew, as they were then. `source` is the number of the
+    source that the partitions were listed in, 0 for that of the manifest; `adds` is that source, if it came to the job
+    by this change. `at` is seconds since the epoch. Of a change that was read, `digest` is the SHA-256 of the file with
+    the ids, "" where it removes none. `request` is the name of what asked for it, "/" and a digest of what that asked,
+    so that one that comes twice finds what was done; "" where nothing does.
     """
 
     number: int
@@ -53,6 +54,8 @@ class Change:
     removed: Ids = field(default_factory=lambda: _NONE)
     reasons: dict[str, int] = field(default_factory=dict)
     archives: Mapping[str, FileState] = field(default_factory=dict)
+    source: int = 0
+    adds: Source | None = None
     at: float = 0.0
     made_by: str = ""
     digest: str = ""
@@ -89,6 +92,10 @@ def write_change(job: JobDir, manifest: Manifest, change: Change) -> None:
         table["archives"] = to_json(change.archives)
     if change.request:
         table["request"] = change.request
+    if change.source:
+        table["source"] = change.source
+    if change.adds is not None:
+        table["adds"] = change.adds.to_json()
     if len(change.removed):
         data = _npy(change.removed)
         digest = hashlib.sha256(data).hexdigest()
@@ -127,6 +134,8 @@ def read_change(job: JobDir, number: int) -> Change:
             removed=_NONE if table["removed"] is None else _read_removed(job, number, table["removed"]),
             reasons={str(reason): int(count) for reason, count in table["reasons"].items()},
             archives=from_json(table.get("archives", {})),
+            source=int(table.get("source", 0)),
+            adds=Source.from_json(table["adds"]) if "adds" in table else None,
             at=float(table["at"]),
             made_by=str(table["made_by"]),
             digest="" if table["removed"] is None else str(table["removed"]["sha256"]),

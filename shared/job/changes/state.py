@@ -11,10 +11,19 @@ from shared.errors import CorruptFile
 from shared.job.changes.log import ADD, DELETE, UPDATE, Change, Ids
 from shared.job.changes.replaced import Replaced
 from shared.job.directory import JobDir
-from shared.job.manifest import Manifest, Partition
+from shared.job.manifest import Manifest, Partition, Source
 from shared.job.source.files import FileState
 
 _NONE: Final[Ids] = np.empty(0, np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class AddedSource:
+    """A source that came to a job after it was made, whose images were listed then with the ids [start, stop)."""
+
+    source: Source
+    start: int
+    stop: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,9 +34,10 @@ class State:
     from one to the next, the numbers do not. `removed` is int64 [n], ascending: the images that no answer names any
     more; `deleted` are those among them that somebody took out, not the source, and `purged` those of which a
     compaction left nothing. `archives` are the archives of the source that changes listed, or compared anew, as they
-    were last. `named` are the ids of images that were added one by one, whether they are in the source or not.
-    `next_number` is above each number that a partition has or had. `compactions` is what each of them replaced, in
-    order.
+    were last. `added` are the sources that changes added, which have the numbers from 1; `listed_in` says from which id
+    on images were listed in the source of which number, up to the next such id. `named` are the ids of images that were
+    added one by one, whether they are in a source or not. `next_number` is above each number that a partition has or
+    had. `compactions` is what each of them replaced, in order.
     """
 
     number: int
@@ -35,6 +45,8 @@ class State:
     removed: Ids
     deleted: Ids = field(default_factory=lambda: _NONE)
     archives: Mapping[str, FileState] = field(default_factory=dict)
+    added: Sequence[AddedSource] = ()
+    listed_in: Sequence[tuple[int, int]] = ((0, 0),)
     named: Sequence[range] = ()
     purged: Ids = field(default_factory=lambda: _NONE)
     next_number: int = 0
@@ -67,6 +79,17 @@ class State:
             raise IndexError(f"The job has the image ids 0 to {self.listed - 1}, not {image_id}.")
         return self.partitions[bisect_right(self.partitions, image_id, key=lambda one: one.start) - 1]
 
+    def source_of(self, image_id: int) -> int:
+        """The number of the source that an image was listed in: 0 for that of the manifest."""
+        return self.listed_in[bisect_right(self.listed_in, image_id, key=lambda one: one[0]) - 1][1]
+
+    def are_of(self, ids: Ids, source: int) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+        """Which of `ids`, int64 [n], were listed in the source of this number: bool [n]."""
+        starts, sources = np.array(self.listed_in, np.int64).T
+        found: np.ndarray[tuple[int], np.dtype[np.bool_]]
+        found = sources[np.searchsorted(starts, ids, "right") - 1] == source
+        return found
+
     def is_removed(self, image_id: int) -> bool:
         """Whether an image was removed."""
         return _holds(self.removed, image_id)
@@ -89,8 +112,8 @@ class State:
         """The state that the next change leads to.
 
         Raises CorruptFile when it does not fit: a partition that does not begin where the one before it ends, that has
-        a number which was given before, or replaces others than there are, or an id that is removed twice, or was never
-        given.
+        a number which was given before, or replaces others than there are, an id that is removed twice, or was never
+        given, or a source that the job does not have.
         """
         partitions, next_number = list(self.partitions), self.next_number
         purged = self.purged
@@ -121,17 +144,33 @@ class State:
         named = self.named
         if change.action in (ADD, UPDATE) and change.partitions:
             named = _joined(named, range(self.listed, partitions[-1].stop))
+        added, listed_in = self._sources(job, change)
         return State(
-            change.number,
-            tuple(partitions),
-            removed,
-            deleted,
-            {**self.archives, **change.archives},
-            named,
-            purged,
-            next_number,
-            (*self.compactions, change.replaced) if change.replaced else self.compactions,
+            number=change.number,
+            partitions=tuple(partitions),
+            removed=removed,
+            deleted=deleted,
+            archives={**self.archives, **change.archives},
+            added=added,
+            listed_in=listed_in,
+            named=named,
+            purged=purged,
+            next_number=next_number,
+            compactions=(*self.compactions, change.replaced) if change.replaced else self.compactions,
         )
+
+    def _sources(self, job: JobDir, change: Change) -> tuple[Sequence[AddedSource], Sequence[tuple[int, int]]]:
+        """`added` and `listed_in` after a change; raises as `after`."""
+        added, listed_in = self.added, self.listed_in
+        if change.adds is not None:
+            if change.source != len(added) + 1 or not change.partitions:
+                raise _misfit(job, change, f"it adds source {change.source} behind {len(added)}")
+            added = (*added, AddedSource(change.adds, self.listed, change.partitions[-1].stop))
+        if not 0 <= change.source <= len(added):
+            raise _misfit(job, change, f"it is of source {change.source}, and the job has 0 to {len(added)}")
+        if change.partitions and listed_in[-1][1] != change.source:
+            listed_in = (*listed_in, (self.listed, change.source))
+        return added, listed_in
 
     def were_named(self, ids: Ids) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
         """Which of `ids`, int64 [n], are of images that were added one by one: bool [n]."""

@@ -64,7 +64,7 @@ def half(tmp_path: Path) -> MadeJob:
     [
         (["nonsense"], "No such command 'nonsense'"),
         (["index"], "Missing argument 'SOURCE'"),
-        (["index", "photos"], "Missing argument 'JOB'"),
+        (["index", "photos"], "is no job whose sources could be refreshed: name a source and a job"),
         (["index", "photos", "job", "--colour"], "No such option"),
         (["index", "photos", "job", "--workers", "0"], "Invalid value for '--workers'"),
         (["index", "photos", "job", "--chunk-size", "many"], "Invalid value for '--chunk-size'"),
@@ -224,6 +224,7 @@ def test_status_json_is_one_object(run: Run, half: MadeJob, finished: MadeJob, t
     assert json.loads(ran.out) == {
         "job": str(finished.job.path),
         "model": finished.job.manifest.model.fingerprint,
+        "sources": [{"kind": "list", "location": "made up"}],
         "listed": 60,
         "embedded": 58,
         "failed": 2,

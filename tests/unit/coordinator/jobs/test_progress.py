@@ -258,6 +258,7 @@ def test_the_json_is_the_documented_one(job: OpenJob) -> None:
     assert json.loads(json.dumps(reader.read().to_json())) == {
         "job": str(job.path),
         "model": job.manifest.model.fingerprint,
+        "sources": [{"kind": "list", "location": "made up"}],
         "listed": 100,
         "embedded": 9,
         "failed": 1,

@@ -17,9 +17,8 @@ import pytest
 
 from coordinator.integrity.findings import Checked
 from coordinator.integrity.repair import repair
-from coordinator.integrity.verify import verify
 from coordinator.jobs.changes import refresh
-from coordinator.jobs.changes.refresh import Refreshed
+from coordinator.jobs.changes.refreshed import Refreshed
 from coordinator.jobs.changes.removal import Asked, remove
 from coordinator.jobs.create import make_or_open, write_path_list
 from coordinator.jobs.source import compared
@@ -32,11 +31,11 @@ from shared.job.directory import JobDir
 from shared.job.local.job_files import JobFiles
 from shared.job.opened import OpenJob, open_job
 from shared.job.partition import ledger
-from shared.job.source.moved import read_moved, stored_path
+from shared.job.source.moved import stored_path
 from shared.settings import Settings
 from shared.storage import files
+from tests.support.changed_jobs import embedded, held, wrong
 from tests.support.controls import UNWATCHED
-from tests.support.embedders import AnyModel, embed
 from tests.support.images.tiles import png, tile
 from tests.support.kills import Killed, killed_at
 from tests.support.source_jobs import made, sealed
@@ -67,36 +66,10 @@ def refreshed(source: Path | str, job: JobDir, **options: Any) -> Refreshed:
     return found
 
 
-def embedded(job: JobDir) -> OpenJob:
-    job = open_job(job)
-    for partition in job.partitions:
-        embed(job, partition.number, embedder=AnyModel(job.manifest))
-    return job
-
-
-def held(job: JobDir) -> dict[str, bytes]:
-    """The images that a job holds: the embedding of each by the path that it has now."""
-    job = open_job(job)
-    moved, held = read_moved(job), {}
-    for partition in job.partitions:
-        table = pq.read_table(job.metadata(partition.number))
-        vectors = np.load(job.img_emb(partition.number))
-        for row, (image_id, path) in enumerate(zip(*map(pa.ChunkedArray.to_pylist, table.columns[:2]), strict=True)):
-            if image_id not in job.state.removed:
-                assert moved.now(path) not in held
-                held[moved.now(path)] = vectors[row].tobytes()
-    return held
-
-
 def of_now(source: Path | str, folder: Path) -> dict[str, bytes]:
     """What a job holds that is made of a source as it is now."""
     shutil.rmtree(folder, ignore_errors=True)
     return held(sealed(str(source), JobDir(folder)))
-
-
-def wrong(job: JobDir) -> list[str]:
-    """What `verify` finds, besides the dimension of the embeddings, which the test's model makes up."""
-    return [finding.wrong for finding in verify(job, Checked()) if finding.bad and "dimensions" not in finding.wrong]
 
 
 def later(path: Path) -> None:

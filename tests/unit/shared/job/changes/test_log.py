@@ -9,7 +9,7 @@ import pytest
 from shared.errors import CorruptFile, JobBusy, JobMismatch
 from shared.job.changes.log import Change, read_changes, removal_of, write_change
 from shared.job.identity import identity_of_bytes
-from shared.job.manifest import Partition, load_manifest
+from shared.job.manifest import Partition, Source, load_manifest
 from shared.job.opened import OpenJob, open_job
 from shared.storage import files
 from tests.support.make_job import make_job
@@ -34,6 +34,22 @@ def test_a_change_is_read_as_it_was_written(job: OpenJob) -> None:
     assert (first.reasons, first.made_by.split()[0]) == ({"asked for": 2}, "lookalike")
     assert first.at > 1_600_000_000
     assert (second.partitions, second.removed.tolist()) == ((Partition(3, 60, 65), Partition(4, 65, 66)), [])
+    assert (second.source, second.adds) == (0, None)
+    more = Source("glob", "/é/*.png", "0" * 64, {"without suffix": 2}, exclude=["a"], sniff=True, notes={"noted": 1})
+    write_change(job, job.manifest, Change(3, "add source", (Partition(5, 66, 67),), source=1, adds=more))
+    assert (read_changes(job)[2].source, read_changes(job)[2].adds) == (1, more)
+
+
+@pytest.mark.parametrize(
+    "damage", [{"exclude": "*.png"}, {"sniff": 1}, {"location": 5}, {"known": {"a": "float"}}, {"x": 1}]
+)
+def test_a_source_that_is_none_is_damage(job: OpenJob, damage: dict[str, Any]) -> None:
+    more = Source("folder", "/more", "0" * 64)
+    write_change(job, job.manifest, Change(1, "add source", (Partition(3, 60, 61),), source=1, adds=more))
+    table = json.loads(job.change(1).read_text())
+    job.change(1).write_text(json.dumps(table | {"adds": table["adds"] | damage}))
+    with pytest.raises(CorruptFile, match=r"changes/000001\.json can't be read"):
+        open_job(job)
 
 
 def test_a_job_that_was_never_changed_has_no_changes_and_the_format_that_it_had(job: OpenJob) -> None:

@@ -6,9 +6,11 @@ import pytest
 from shared.errors import CorruptFile
 from shared.job.changes.log import Change
 from shared.job.changes.state import state_of
-from shared.job.manifest import Partition
+from shared.job.manifest import Partition, Source
 from shared.job.opened import OpenJob
 from tests.support.make_job import make_job
+
+MORE = Source("folder", "/more", "0" * 64, exclude=["*.png"])
 
 
 @pytest.fixture
@@ -40,6 +42,26 @@ def test_an_open_job_has_the_partitions_of_its_state(job: OpenJob) -> None:
         job.partition(3)
 
 
+def test_each_image_is_of_the_source_that_it_was_listed_in(job: OpenJob) -> None:
+    changes = [
+        Change(1, "add source", (Partition(3, 60, 70), Partition(4, 70, 72)), source=1, adds=MORE),
+        Change(2, "refresh", (Partition(5, 72, 73),), source=1),
+        Change(3, "refresh", (Partition(6, 73, 80),)),
+        Change(4, "refresh", source=1, removed=np.array([71])),
+        Change(5, "refresh", (Partition(7, 80, 81),), source=1),
+    ]
+    state = state_of(job, job.manifest, changes)
+    assert (state.added[0].source, state.added[0].start, state.added[0].stop) == (MORE, 60, 72)
+    sources = [0] * 60 + [1] * 13 + [0] * 7 + [1]
+    assert [state.source_of(image_id) for image_id in range(81)] == sources
+    assert state.are_of(np.arange(81), 1).tolist() == [source == 1 for source in sources]
+    opened = OpenJob(job.path, job.manifest, state)
+    assert opened.kept(Partition(4, 70, 72), 1).tolist() == [70]
+    assert opened.kept(Partition(4, 70, 72), 0).tolist() == []
+    assert opened.source_of(80) == MORE
+    assert len(job.kept(Partition(0, 0, 25), 1)) == 0
+
+
 MISFITS = {
     "a gap": Change(1, "refresh", (Partition(3, 61, 65),)),
     "an overlap": Change(1, "refresh", (Partition(3, 59, 65),)),
@@ -47,6 +69,11 @@ MISFITS = {
     "a number that was given": Change(1, "refresh", (Partition(2, 60, 65),)),
     "an id never given": removed(1, 60),
     "an id below 0": removed(1, -1, 4),
+    "a source that is not there": Change(1, "refresh", (Partition(3, 60, 65),), source=1),
+    "a source below 0": Change(1, "refresh", source=-1),
+    "a source behind a gap": Change(1, "add source", (Partition(3, 60, 65),), source=2, adds=MORE),
+    "a source in place of the first": Change(1, "add source", (Partition(3, 60, 65),), source=0, adds=MORE),
+    "a source without images": Change(1, "add source", source=1, adds=MORE),
 }
 
 
