@@ -44,6 +44,8 @@ class Status:
         Images.
     removed
         Images that no answer names any more; the counts above have them as they were before.
+    purged, reclaimable_bytes
+        Those among them of which a compaction left nothing, which are only listed; and about what another would free.
     partitions
         How many are `sealed`, `started` and `waiting`.
     images_per_second, eta_seconds
@@ -65,6 +67,8 @@ class Status:
     failed: int
     pending: int
     removed: int
+    purged: int
+    reclaimable_bytes: int
     partitions: Mapping[str, int]
     images_per_second: float | None
     eta_seconds: int | None

@@ -114,21 +114,22 @@ def seal_rows(
     blocks: Iterable[tuple[pa.Table, np.ndarray]],
     schema: pa.Schema = sealing.METADATA_SCHEMA,
     *,
+    dim: int | None = None,
     purged: Ids | None = None,
     seconds: float | None = None,
 ) -> Seal:
     """Seal a partition from rows that never were chunks, as those of imported vectors; one block is held at a time.
 
     A block is a table of `schema` with `status` and `error_message`, a row for each id in order, and the embeddings of
-    the rows whose status is "ok", float16 [embedded, manifest.model.dim], L2-normalised. Those ids that are `purged`,
-    int64 ascending, have no rows: unless given, those of the job. `seconds` is the work that the rows took, unless
-    given, this. A partition that is sealed already stays as it is. Raises ValueError when the blocks are not so, and
-    what they raise; then nothing of the partition is left.
+    the rows whose status is "ok", float16 [embedded, dim], L2-normalised; `dim` is the model's unless given. The ids
+    that are `purged`, int64 ascending, have no rows: unless given, those of the job. `seconds` is the work that the
+    rows took, unless given, this. A partition that is sealed already stays as it is. Raises ValueError when the blocks
+    are not so, and what they raise; then nothing of the partition is left.
     """
     if is_sealed(job, partition.number):
         remove_chunks(job, partition.number)
         return read_seal(job, partition.number)
-    started, dim = time.monotonic(), job.manifest.model.dim
+    started, dim = time.monotonic(), dim or job.manifest.model.dim
     assert dim is not None
     holes = job.state.purged_in(partition.start, partition.stop) if purged is None else purged
     ids = np.setdiff1d(np.arange(partition.start, partition.stop), holes)
