@@ -94,7 +94,10 @@ class SearcherPool:
         while True:
             opened = open_job(files.job)
             try:
-                return Searcher.open(files, build, self._settings.query_cache_size, former), opened
+                searcher = Searcher.open(files, build, self._settings.query_cache_size, former)
+                if last_change(files.job) == opened.state.number:
+                    return searcher, opened
+                # A compaction may have taken away what no build covers before it was read: it would not be found.
             except (CorruptFile, FileNotFoundError) as error:
                 if last_change(files.job) > opened.state.number:
                     continue  # A compaction took away what was being opened: what it put there is opened instead.
