@@ -46,6 +46,8 @@ class Status:
         The `kind` and the `location`, where it is now, of each source.
     removed
         Images that no answer names any more; the counts above have them as they were before.
+    purged, reclaimable_bytes
+        Those among them of which a compaction left nothing, which are only listed; and about what another would free.
     partitions
         How many are `sealed`, `started` and `waiting`.
     images_per_second, eta_seconds
@@ -67,6 +69,8 @@ class Status:
     failed: int
     pending: int
     removed: int
+    purged: int
+    reclaimable_bytes: int
     sources: Sequence[Mapping[str, str]]
     partitions: Mapping[str, int]
     images_per_second: float | None

@@ -113,6 +113,8 @@ def _relisted_from_seal(job: JobDir, finding: Finding, dry_run: bool) -> Outcome
     """Write a path list again from the sealed metadata and errors; None when these are not there, or not whole."""
     assert finding.relist is not None
     opened = open_job(job)
+    if not opened.holds(finding.relist):
+        return Outcome(finding, f"{finding.wrong} A compaction has put another partition in its place meanwhile.", True)
     partition = opened.partition(finding.relist)
     paths = _sealed_paths(opened, partition)
     if paths is None:

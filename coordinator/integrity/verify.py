@@ -102,7 +102,10 @@ def _path_lists(job: OpenJob, checked: Checked) -> tuple[list[Finding], Finding 
             checked.add(path)
             table = read_table(path)
         except FileNotFoundError:
-            damaged.append(_damaged_list(job, partition, "is missing"))
+            if job.renewed().holds(partition.number):
+                damaged.append(_damaged_list(job, partition, "is missing"))
+            else:  # A compaction has just replaced it.
+                is_as_listed = False
             continue
         except CorruptFile:
             damaged.append(_damaged_list(job, partition, "fails its checksums"))

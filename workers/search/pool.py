@@ -115,7 +115,10 @@ class SearcherPool:
         while True:
             opened = open_job(files.job)
             try:
-                return self._opened(files, build, former), opened
+                searcher = self._opened(files, build, former)
+                if last_change(files.job) == opened.state.number:
+                    return searcher, opened
+                # A compaction may have taken away what no build covers before it was read: it would not be found.
             except (CorruptFile, FileNotFoundError) as error:
                 if last_change(files.job) > opened.state.number:
                     continue  # A compaction took away what was being opened: what it put there is opened instead.

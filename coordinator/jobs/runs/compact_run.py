@@ -1,6 +1,7 @@
 """A run of `compact`: what was removed leaves the files of a job, and its index is built again without it."""
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from coordinator.jobs.changes import compaction
 from coordinator.jobs.changes.compacting.plan import Bounds, bounds_of
@@ -12,6 +13,11 @@ from shared.errors import JobBusy, LookalikeError
 from shared.job.opened import OpenJob, open_job
 from shared.settings import Settings
 from shared.text import size
+
+DUE_SHARE: Final = 0.01
+"""The share of a job's images that has to be purged by a compaction that nobody asked for."""
+
+_LATER: Final = "Not all partitions are sealed yet: the index is built again once they are."
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +50,7 @@ def compact(asked: Asked, tell: Tell) -> Compacted:
         tell(Said(f"{_said(done)}."))
     progress = ProgressReader(open_job(job)).read()
     if not progress.complete:
-        tell(Said("Not all partitions are sealed yet: the index is built again once they are."))
+        tell(Said(_LATER if done else _nothing(job)))
         return done
     was_current = progress.index_is_current
     progress = _finish(job, asked.settings, progress, asked.workers, tell)
@@ -74,8 +80,14 @@ def by_itself(job: OpenJob, settings: Settings, progress: Progress, workers: int
 
 
 def _is_due(job: OpenJob, settings: Settings) -> bool:
-    """Whether there is anything to compact: asked without the lock, under which another process may be at work."""
-    return bool(compaction.foreseen(open_job(job), bounds_of(settings)))
+    """Whether there is enough to compact: asked without the lock, under which another process may be at work.
+
+    An index is built for it, so a few images of a large job have to wait until they are more.
+    """
+    job = open_job(job)
+    found = compaction.foreseen(job, bounds_of(settings))
+    joined = found.replaced - found.made + 1
+    return joined >= settings.compact_small or found.purged > DUE_SHARE * (job.listed - len(job.state.purged))
 
 
 def _finish(job: OpenJob, settings: Settings, progress: Progress, workers: int, tell: Tell) -> Progress:

@@ -114,8 +114,8 @@ def seal_rows(
     blocks: Iterable[tuple[pa.Table, np.ndarray]],
     schema: pa.Schema = sealing.METADATA_SCHEMA,
     *,
-    purged: Ids | None = None,
     dim: int | None = None,
+    purged: Ids | None = None,
     seconds: float = 0.0,
     worked: float | None = None,
 ) -> Seal:

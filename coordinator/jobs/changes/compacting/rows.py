@@ -22,9 +22,9 @@ from shared.storage.parquet import read_schema, read_table
 _BLOCK_ROWS: Final = 8_192
 
 
-def layout_of(job: OpenJob, seal: Seal) -> pa.Schema:
-    """The columns of a partition's metadata: those with the same can be one."""
-    return read_schema(job.metadata(seal.partition)).remove_metadata()
+def layout_of(job: OpenJob, seal: Seal) -> tuple[int, pa.Schema]:
+    """The dimensions and the metadata columns of a partition: those with the same can be one."""
+    return seal.dim, read_schema(job.metadata(seal.partition)).remove_metadata()
 
 
 def write_joined(job: OpenJob, partition: Partition, run: Run, gone: Ids) -> Seal:
@@ -36,9 +36,10 @@ def write_joined(job: OpenJob, partition: Partition, run: Run, gone: Ids) -> Sea
     seals = [part.seal for part in run.parts]
     former = [Partition(seal.partition, seal.start, seal.stop) for seal in seals]
     path_list.write_joined(job, partition, former, gone)
-    schema = layout_of(job, seals[0])
+    dim, schema = layout_of(job, seals[0])
     worked = sum(seal.seconds for seal in seals)
-    return ledger.seal_rows(job, partition, _blocks(job, seals, gone, schema), schema, purged=gone, worked=worked)
+    blocks = _blocks(job, seals, gone, schema)
+    return ledger.seal_rows(job, partition, blocks, schema, dim=dim, purged=gone, worked=worked)
 
 
 def _blocks(job: OpenJob, seals: Sequence[Seal], gone: Ids, schema: pa.Schema) -> Iterator[tuple[pa.Table, np.ndarray]]:

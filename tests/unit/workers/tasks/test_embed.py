@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from celery.exceptions import Reject
 
-from shared.errors import CorruptFile, JobError, LookalikeError, ModelError
+from shared.errors import CorruptFile, JobError, LookalikeError, MessageError, ModelError
 from shared.job import altered_copies
 from shared.job.altered_copies import usable_copies
 from shared.job.index import builds
@@ -19,6 +19,7 @@ from shared.messages.changed import Changed, changed_from_json
 from shared.messages.changes import ChangeJob
 from shared.messages.tasks import EmbedCopies, EmbedPartition
 from shared.processes.control import Stopped
+from tests.support.compactions import compacted, remove
 from tests.support.make_job import MadeJob, make_job
 from workers.embed import partition
 from workers.models import loaded
@@ -77,6 +78,19 @@ def test_who_seals_the_last_partition_asks_for_the_copies(
     made.job.seal(1).unlink()
     call(embed.embed_partition, made, EmbedPartition("job", 0))
     assert asked == ["copies"], "while a partition is missing nobody is asked"
+
+
+def test_a_message_of_before_a_compaction_embeds_nothing_and_one_of_no_partition_is_refused(
+    made: MadeJob, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partition, "embed_partition", raising(AssertionError("it was embedded")))
+    remove(made.job, 30)
+    compacted(made.job)
+    assert call(embed.embed_partition, made, EmbedPartition("job", 1)) == "replaced by a compaction"
+    assert asked == []
+    monkeypatch.setattr(embed, "refuse", raising(MessageError("There is none.")))
+    with pytest.raises(MessageError):
+        call(embed.embed_partition, made, EmbedPartition("job", 4))
 
 
 def test_whoever_made_the_copies_asks_for_the_merge(

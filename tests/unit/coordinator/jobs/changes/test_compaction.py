@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -33,13 +34,15 @@ from shared.job.opened import OpenJob, open_job
 from shared.job.partition import ledger, sealing
 from shared.job.source.moved import Moved, read_moved, write_moved
 from shared.settings import Settings
+from shared.storage import files
 from tests.support import broken_photos
 from tests.support.compactions import answers, compacted, remove, traces
 from tests.support.controls import UNWATCHED
 from tests.support.damage import age, flip, snapshot
 from tests.support.embedders import FakeEmbedder, embed
+from tests.support.images.forms import FORMS
 from tests.support.make_job import MadeJob, grow_job, make_job, unit
-from tests.support.source_jobs import all_paths, job_of_a_list
+from tests.support.source_jobs import all_paths, job_of_a_list, sealed
 from workers.merge.build import merge
 from workers.search.pool import SearcherPool
 
@@ -476,6 +479,73 @@ def test_a_compaction_that_is_killed_at_any_step_leaves_the_state_before_or_afte
             break
     assert seen == {1, 2}
     assert kill > 20
+
+
+@pytest.mark.parametrize("form", ["webdataset", "folder"])
+def test_places_in_archives_and_metadata_of_the_source_stay_and_those_of_purged_images_go(
+    tmp_path: Path, form: str
+) -> None:
+    job = sealed(FORMS[form](tmp_path).source, JobDir(tmp_path / "job"))
+
+    def known_of(job: OpenJob) -> dict[int, Any]:
+        found: dict[int, Any] = {}
+        for partition in job.partitions:
+            rows = path_list.read_known(job, partition).to_pylist() or [{}] * len(partition)
+            places = path_list.read_locations(job, partition)
+            found |= dict(enumerate(zip(places, rows, strict=True), partition.start))
+        return found
+
+    gone = (1, 2, 3, 6, 7, 8, 10)
+    before = known_of(job)
+    remove(job, *gone)
+    rows = rows_of(job)
+    assert compacted(job).made == 1
+    job = open_job(job)
+    after = known_of(job)
+    assert {image: after[image] for image in after if image not in gone} == {
+        image: before[image] for image in before if image not in gone
+    }
+    assert rows_of(job) == rows
+    for image in gone:
+        place, row = after[image]
+        assert (place.path, place.member, [*filter(None, row.values())]) == ("", None, [])
+
+
+def test_places_that_an_earlier_version_wrote_can_be_joined_with_those_of_today(tmp_path: Path) -> None:
+    job = sealed(FORMS["webdataset"](tmp_path).source, JobDir(tmp_path / "job"))
+    table = pq.read_table(job.paths(1))
+    member = table["member"].combine_chunks()
+    earlier = pa.StructArray.from_arrays(
+        [member.field(place) for place in range(5)], fields=list(member.type)[:5], mask=member.is_null()
+    )
+    table = table.set_column(table.schema.get_field_index("member"), "member", earlier)
+    pq.write_table(table, job.paths(1), write_page_checksum=True)
+    before = path_list.read_locations(job, job.partition(1))
+    remove(job, 0, 1, 2, 5, 6, 7)
+    compacted(job)
+    job = open_job(job)
+    partition = job.partition_of(8)
+    assert partition.start < 5
+    after = path_list.read_locations(job, partition)
+    assert [after[image - partition.start] for image in (8, 9)] == before[3:5]
+
+
+def test_a_full_disk_leaves_the_job_as_it_was(job: OpenJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    remove(job, 5, 30, 55)
+    before, times = snapshot(job.path), iter((None, None, OSError(28, "No space left on device")))
+    real = files.written_aside
+
+    @contextmanager
+    def full(path: Path, **options: Any) -> Iterator[Path]:
+        if path.parent.name == "img_emb" and (error := next(times)):
+            raise error
+        with real(path, **options) as aside:
+            yield aside
+
+    monkeypatch.setattr(files, "written_aside", full)
+    with pytest.raises(OSError, match="No space left"):
+        compacted(job)
+    assert snapshot(job.path) == before
 
 
 def test_a_change_that_does_not_fit_what_it_replaces_is_refused(job: OpenJob) -> None:

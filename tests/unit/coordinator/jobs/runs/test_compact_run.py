@@ -12,7 +12,7 @@ from coordinator.jobs.changes import compaction
 from coordinator.jobs.changes.compacting.plan import Bounds
 from coordinator.jobs.progress import ProgressReader
 from coordinator.jobs.reconcile import Look
-from coordinator.jobs.runs import loop
+from coordinator.jobs.runs import compact_run, loop
 from coordinator.jobs.runs.compact_run import Asked, by_itself, compact
 from coordinator.jobs.runs.events import Doing, Event, Finished, Said, Step
 from shared.errors import CorruptFile
@@ -122,6 +122,16 @@ def test_a_job_is_compacted_by_itself_where_much_of_a_partition_is_removed(made:
     assert sentences(told)[0].startswith("1 partition rewritten without 6 removed images: about ")
     assert open_job(made.job).state.purged.tolist() == [0, 1, 2, 3, 4, 5]
     assert itself(made) == []
+
+
+def test_few_removed_images_of_a_large_job_wait_until_they_are_more(
+    made: MadeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove(made.job, *range(50, 53))
+    monkeypatch.setattr(compact_run, "DUE_SHARE", 0.05)
+    assert itself(made) == [], "3 of 60"
+    remove(made.job, 53)
+    assert sentences(itself(made))[0].startswith("1 partition rewritten without 4 removed images")
 
 
 def test_a_job_is_compacted_by_itself_where_many_partitions_are_small(made: MadeJob) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from shared.errors import CorruptFile, JobBusy, JobMismatch
 from shared.job.changes.log import Change, read_changes, removal_of, write_change
+from shared.job.changes.replaced import Replaced, SealFacts
 from shared.job.identity import identity_of_bytes
 from shared.job.manifest import Partition, Source, load_manifest
 from shared.job.opened import OpenJob, open_job
@@ -181,3 +182,33 @@ def test_files_of_removed_ids_are_told_by_their_names(job: OpenJob) -> None:
         (1, job.removed(1, first.digest)),
         (3, job.changes_dir / "000003.0123456789abcdef.npy"),
     ]
+
+
+def test_a_compaction_is_read_as_it_was_written(job: OpenJob) -> None:
+    sealed = SealFacts(Partition(3, 25, 60), 30, "a" * 64, "b" * 64)
+    former = (SealFacts(Partition(1, 25, 50), 24, "c" * 64, "d" * 64), SealFacts(Partition(2, 50, 60), 9, "e", "f"))
+    replaced = (Replaced(sealed, former, 12.5, 13.0),)
+    write_change(job, job.manifest, Change(1, "compact", replaced=replaced))
+    (change,) = read_changes(job)
+    assert change.replaced == replaced
+    assert json.loads(job.change(1).read_text())["format"] == 2
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('"former": [', '"former": [], "formerly": ['),
+        ('"replaced"', '"displaced"'),
+        ('"format": 2', '"format": 1'),
+        ('"began": 1.5', '"began": null'),
+    ],
+)
+def test_a_compaction_that_was_cut_is_no_change(job: OpenJob, before: str, after: str) -> None:
+    one = SealFacts(Partition(3, 25, 50), 24, "a" * 64, "b" * 64)
+    other = SealFacts(Partition(1, 25, 50), 24, "c" * 64, "d" * 64)
+    write_change(job, job.manifest, Change(1, "compact", replaced=(Replaced(one, (other,), 1.5, 2.0),)))
+    text = job.change(1).read_text()
+    assert before in text
+    job.change(1).write_text(text.replace(before, after))
+    with pytest.raises(CorruptFile, match=r"000001\.json can't be read"):
+        open_job(job)
