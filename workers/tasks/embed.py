@@ -72,7 +72,7 @@ def embed_partition(task: Task, table: dict[str, Any]) -> str:
             runtime.settings.decode_threads,
         )
         seconds = time.monotonic() - started
-    if len(job.sealed_numbers()) == job.partition_count:
+    if sum(number < job.partition_count for number in job.sealed_numbers()) == job.partition_count:
         _ask(task, job, send_merge if job.manifest.model.is_imported else send_copies)
     told = ["sealed", f"{seal.embedded:,} embedded", f"{seal.failed:,} failed", duration(seconds)]
     load = StageLoad.from_json(seal.load)
@@ -120,7 +120,9 @@ def change_job(task: Task, table: dict[str, Any]) -> dict[str, Any]:
         return failed_to_json(error)
     except OSError as error:
         log.error("A change was not made: %s", error)
-        return failed_to_json(LookalikeError(f"The worker's disk refused: {error}. Nothing was changed."))
+        return failed_to_json(
+            LookalikeError(f"The worker's disk refused: {error}. The same request again says what was done.")
+        )
     return changed.to_json()
 
 

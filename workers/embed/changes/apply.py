@@ -19,7 +19,7 @@ from shared.job.changes.lock import changing
 from shared.job.changes.log import Change, change_of, write_change
 from shared.job.changes.removing import require_there
 from shared.job.directory import JobDir
-from shared.job.index.uncovered import uncovered
+from shared.job.index.uncovered import merge_due
 from shared.job.opened import OpenJob, open_job
 from shared.job.partition.sealing import METADATA_SCHEMA
 from shared.job.source.moved import stored_path
@@ -99,8 +99,7 @@ def _named(message: ChangeJob) -> str:
 
 def _changed(job: JobDir, change: Change) -> Changed:
     ids = [image for part in change.partitions for image in range(part.start, part.stop)] or change.removed.tolist()
-    left = uncovered(open_job(job))
-    return Changed(ids, change.number, (left.rows, left.partitions) if left.due and left.whole else (0, 0))
+    return Changed(ids, change.number, merge_due(job))
 
 
 def _removed(job: OpenJob, message: ChangeJob) -> Changed:
@@ -213,7 +212,8 @@ def _vectors(job: OpenJob, message: ChangeJob) -> _New:
             f"The vector {int(np.flatnonzero(~good)[0]):,} of {len(good):,} is zero or not finite, so it has no "
             "direction: nothing was added."
         )
-    given = message.paths or (None,) * len(units)
+    old = (Replaced.of(job, message.ids[0]).path,) if message.ids else (None,) * len(units)
+    given = message.paths or old
     # The request names them apart from those of any other.
     paths = [path or f"{message.request}#{row}" for row, path in enumerate(given)]
     return _New(paths, pa.table([pa.nulls(len(units), one.type) for one in _FACTS], schema=_FACTS), units)
