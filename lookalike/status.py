@@ -44,6 +44,8 @@ class Status:
         Images.
     removed
         Images that no answer names any more; the counts above have them as they were before.
+    beside_index
+        Embeddings that were added to a complete job after its index was built, and are searched beside it.
     partitions
         How many are `sealed`, `started` and `waiting`.
     images_per_second, eta_seconds
@@ -65,6 +67,7 @@ class Status:
     failed: int
     pending: int
     removed: int
+    beside_index: int
     partitions: Mapping[str, int]
     images_per_second: float | None
     eta_seconds: int | None

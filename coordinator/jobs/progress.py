@@ -29,7 +29,8 @@ class Progress:
     `images_per_second` and `eta_seconds` are None while nothing is being committed. `index` is the promoted build;
     `refused` one that was asked for since, built and not promoted. `copies_done` is whether, of a job that is complete,
     no altered copies are to be embedded before its index is built. `removed` counts images that no answer names any
-    more; they are among the others as they were before. `load` is how busy the workers' stages are, known
+    more; they are among the others as they were before. `beside` counts embeddings of a complete job that are searched
+    beside the index, which was built before they were added. `load` is how busy the workers' stages are, known
     when the rate is.
     """
 
@@ -47,6 +48,7 @@ class Progress:
     copies_done: bool = False
     load: StageLoad | None = None
     removed: int = 0
+    beside: int = 0
 
     @property
     def done(self) -> int:
@@ -77,6 +79,7 @@ class Progress:
             "failed": self.failed,
             "pending": self.pending,
             "removed": self.removed,
+            "beside_index": self.beside,
             "partitions": self.partitions,
             "images_per_second": None if self.images_per_second is None else round(self.images_per_second, 1),
             "eta_seconds": None if self.eta_seconds is None else round(self.eta_seconds),
@@ -156,7 +159,14 @@ class ProgressReader:
             copies_done=whole and (is_current or self.job.manifest.model.is_imported or self._has_copies(digest)),
             load=load,
             removed=len(self.job.state.removed),
+            beside=self._beside(index, seals) if whole and not is_current else 0,
         )
+
+    def _beside(self, index: IndexInfo | None, seals: dict[int, Seal]) -> int:
+        """How many embeddings were sealed after those that the promoted build was built of, if it was of these."""
+        every = list(seals.values())
+        held = None if index is None else builds.covered(index, every, self.job.manifest.partition_count)
+        return 0 if held is None else sum(seal.embedded for seal in every[len(held) :])
 
     def _has_copies(self, digest: str) -> bool:
         """Whether the altered copies of these embeddings are there, whole; the file is read once, unless it changes."""

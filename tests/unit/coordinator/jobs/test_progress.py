@@ -263,6 +263,7 @@ def test_the_json_is_the_documented_one(job: OpenJob) -> None:
         "failed": 1,
         "pending": 90,
         "removed": 0,
+        "beside_index": 0,
         "partitions": {"sealed": 0, "started": 1, "waiting": 1},
         "images_per_second": 3.3,
         "eta_seconds": 27,

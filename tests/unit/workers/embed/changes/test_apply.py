@@ -15,6 +15,7 @@ import pytest
 from coordinator.integrity.findings import Checked
 from coordinator.integrity.verify import verify
 from coordinator.jobs.from_vectors import import_vectors
+from coordinator.jobs.progress import ProgressReader
 from coordinator.sources.vectors.vectors import open_vectors
 from shared.errors import ImageError, JobBusy, JobError, JobMismatch, LookalikeError, NoIndexYet, UsageError
 from shared.images.location import read_bytes
@@ -344,6 +345,7 @@ def test_a_merge_is_asked_for_where_much_is_searched_beside_the_index(
 ) -> None:
     vectors = np.random.default_rng(2).normal(size=(20, 6)).astype(np.float16)
     assert done(imported, "add", vectors=vectors).uncovered == (0, 0)
+    assert ProgressReader(imported).read().beside == 20
     monkeypatch.setattr("shared.job.index.uncovered.LEAST", 30)
     assert done(imported, "add", vectors=vectors, request="two").uncovered == (40, 2)
     shutil.move(imported.current, imported.path / "aside")
@@ -352,6 +354,7 @@ def test_a_merge_is_asked_for_where_much_is_searched_beside_the_index(
     assert done(imported, "delete", ids=(1,), request="gone").uncovered == (0, 0)  # It was made, damage or not.
     shutil.move(imported.path / "aside", imported.current)
     merging.merge(open_job(imported), Settings(), UNWATCHED)
+    assert ProgressReader(imported).read().beside == 0
     assert done(imported, "add", vectors=vectors, request="three").uncovered == (0, 0)
 
 
