@@ -48,6 +48,8 @@ class Status:
         Images that no answer names any more; the counts above have them as they were before.
     purged, reclaimable_bytes
         Those among them of which a compaction left nothing, which are only listed; and about what another would free.
+    beside_index
+        Embeddings that were added to a complete job after its index was built, and are searched beside it.
     partitions
         How many are `sealed`, `started` and `waiting`.
     images_per_second, eta_seconds
@@ -71,6 +73,7 @@ class Status:
     removed: int
     purged: int
     reclaimable_bytes: int
+    beside_index: int
     sources: Sequence[Mapping[str, str]]
     partitions: Mapping[str, int]
     images_per_second: float | None

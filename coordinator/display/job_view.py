@@ -52,6 +52,8 @@ def rate_line(progress: Progress) -> str:
     """The rate and the time left, or what happens instead."""
     if progress.index_is_current:
         return "done"
+    if progress.beside:
+        return "all embedded"
     if not progress.pending:
         return "all embedded; sealing and building the index"
     if progress.images_per_second is None or progress.eta_seconds is None:
@@ -147,6 +149,9 @@ def index_line(progress: Progress) -> str:
     line = ", ".join(part for part in told if part)
     if progress.index_is_current:
         return f"{line}; {index.shortfall}: {index.farther.sentence(command)}" if index.shortfall else line
+    if progress.beside and not progress.refused:
+        them = "embedding that was added since is" if progress.beside == 1 else "embeddings that were added since are"
+        return f"{line}; {progress.beside:,} {them} searched beside it, until a merge adds them"
     return f"{line}; " + (
         progress.refused.refused if progress.refused else "older than the embeddings, or than what was asked for"
     )

@@ -33,7 +33,8 @@ class Progress:
     no altered copies are to be embedded before its index is built. `removed` counts images that no answer names any
     more; they are among the others as they were before, but for the `purged` ones, of which a compaction left nothing:
     those are only listed. `sealed_bytes` is the size of all sealed files, `reclaimable` about how much of it removed
-    images take. `sources` are the kind and the place of each source. `load` is how busy the workers' stages are, known
+    images take. `beside` counts embeddings of a complete job that are searched beside the index, which was built before
+    they were added. `sources` are the kind and the place of each source. `load` is how busy the workers' stages are, known
     when the rate is.
     """
 
@@ -54,6 +55,7 @@ class Progress:
     purged: int = 0
     reclaimable: int = 0
     sealed_bytes: int = 0
+    beside: int = 0
     sources: Sequence[tuple[str, str]] = ()
 
     @property
@@ -93,6 +95,7 @@ class Progress:
             "removed": self.removed,
             "purged": self.purged,
             "reclaimable_bytes": self.reclaimable,
+            "beside_index": self.beside,
             "partitions": self.partitions,
             "images_per_second": None if self.images_per_second is None else round(self.images_per_second, 1),
             "eta_seconds": None if self.eta_seconds is None else round(self.eta_seconds),
@@ -183,6 +186,7 @@ class ProgressReader:
             purged=len(self.job.state.purged),
             reclaimable=reclaimed,
             sealed_bytes=sealed_bytes,
+            beside=self._beside(index, seals) if whole and not is_current else 0,
             sources=self._places(),
         )
 
@@ -195,6 +199,12 @@ class ProgressReader:
                 moved = NOT_MOVED
             self._sources = [(source.kind, moved.now(source.location)) for source in self.job.sources]
         return self._sources
+
+    def _beside(self, index: IndexInfo | None, seals: dict[int, Seal]) -> int:
+        """How many embeddings were sealed after those that the promoted build was built of, if it was of these."""
+        every = list(seals.values())
+        held = None if index is None else builds.covered(index, every, self.job)
+        return 0 if held is None else sum(seal.embedded for seal in every[len(held) :])
 
     def _has_copies(self, digest: str) -> bool:
         """Whether the altered copies of these embeddings are there, whole; the file is read once, unless it changes."""

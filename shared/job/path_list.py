@@ -73,7 +73,7 @@ def find_paths(job: OpenJob, paths: Collection[str]) -> dict[str, int]:
     """
     wanted, found = pa.array(list(paths), pa.string()), dict[str, int]()
     for partition in job.partitions:
-        table = _read(job, partition)
+        table = _read(job, partition, PATHS_SCHEMA.names)
         named = table.filter(pc.is_in(table["image_path"], wanted))
         for image_id, path in zip(named["id"].to_pylist(), named["image_path"].to_pylist(), strict=True):
             if not job.state.is_removed(image_id):
@@ -172,10 +172,10 @@ def _as(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     return column.cast(kind, safe=False)
 
 
-def _read(job: JobDir, partition: Partition) -> pa.Table:
+def _read(job: JobDir, partition: Partition, columns: list[str] | None = None) -> pa.Table:
     path = job.paths(partition.number)
     try:
-        table = read_table(path)
+        table = read_table(path, columns)
     except CorruptFile as error:
         raise CorruptFile(f"{error} It lists a partition's images: restore it.") from None
     expected = np.arange(partition.start, partition.stop)

@@ -122,7 +122,9 @@ def change_job(task: Task, table: dict[str, Any]) -> dict[str, Any]:
         return failed_to_json(error)
     except OSError as error:
         log.error("A change was not made: %s", error)
-        return failed_to_json(LookalikeError(f"The worker's disk refused: {error}. Nothing was changed."))
+        return failed_to_json(
+            LookalikeError(f"The worker's disk refused: {error}. The same request again says what was done.")
+        )
     return changed.to_json()
 
 

@@ -17,9 +17,9 @@ from shared.job.changes.adding import Block, NewPartition, add_partitions, requi
 from shared.job.changes.lock import changing
 from shared.job.changes.log import ADD
 from shared.job.directory import JobDir
-from shared.job.index.uncovered import uncovered
+from shared.job.index.uncovered import merge_due
 from shared.job.manifest import Partition
-from shared.job.opened import OpenJob, open_job
+from shared.job.opened import OpenJob
 from shared.job.partition.sealing import METADATA_SCHEMA
 from shared.job.source.values import columns_of
 from shared.messages.changed import Changed, changed_from_json
@@ -67,9 +67,8 @@ def add(asked: Asked, tell: Tell) -> Changed:
         _require_columns(job, vectors, columns)
         paths = require_new(job, vectors.paths(0, vectors.rows))
         change = add_partitions(job, ADD, _partitions(job, vectors, paths, columns))
-    left = uncovered(open_job(asked.job))
     ids = range(change.partitions[0].start, change.partitions[-1].stop)
-    return Changed(ids, change.number, (left.rows, left.partitions) if left.due and left.whole else (0, 0))
+    return Changed(ids, change.number, merge_due(asked.job))
 
 
 def made_apart(job: JobDir, message: ChangeJob) -> Changed:

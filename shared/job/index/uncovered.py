@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from typing import Final
 
+from shared.errors import LookalikeError
+from shared.job.directory import JobDir
 from shared.job.index import builds
-from shared.job.opened import OpenJob
+from shared.job.opened import OpenJob, open_job
 from shared.job.partition import ledger
 
 LEAST: Final = 1_000
@@ -31,3 +33,15 @@ def uncovered(job: OpenJob) -> Uncovered:
     rows, every = sum(seal.embedded for seal in later), sum(seal.embedded for seal in seals)
     due = rows > max(LEAST, min(MOST, every * _SHARE))
     return Uncovered(rows, len(later), due, len(seals) == job.partition_count)
+
+
+def merge_due(job: JobDir) -> tuple[int, int]:
+    """The rows and partitions of a job, as it is now, that a merge should add to its index; (0, 0) where none is due.
+
+    Also where that can't be known: a change that was made must not be told as one that failed.
+    """
+    try:
+        left = uncovered(open_job(job))
+    except (LookalikeError, OSError):
+        return 0, 0
+    return (left.rows, left.partitions) if left.due and left.whole else (0, 0)

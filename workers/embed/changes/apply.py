@@ -19,7 +19,7 @@ from shared.job.changes.lock import changing
 from shared.job.changes.log import Change, change_of, write_change
 from shared.job.changes.removing import require_there
 from shared.job.directory import JobDir
-from shared.job.index.uncovered import uncovered
+from shared.job.index.uncovered import merge_due
 from shared.job.opened import OpenJob, open_job
 from shared.job.partition.sealing import METADATA_SCHEMA
 from shared.job.source.moved import stored_path
@@ -64,54 +64,43 @@ def apply(
     an image that can't be embedded, UsageError for metadata that does not fit, JobError for ids and paths that can't be
     meant; nothing is changed then.
     """
-    opened = open_job(job)
-    if (done := _done(opened, message)) is not None:
+    opened, name = open_job(job), f"{message.request}/{message.digest}"
+    if (done := _done(opened, message, name)) is not None:
         return done
     if message.action == "delete":
-        with _changing(opened, message) as (locked, before):
-            return before or _removed(locked, message)
+        with changing(opened, PATIENCE_SECONDS) as locked:
+            return _done(locked, message, name) or _removed(locked, message, name)
     require_growing(opened)
     _require_values(opened, message)
     new = _prepared(opened, message, settings, require_going) if len(message) else None
-    with _changing(opened, message) as (locked, before):
-        return before or _added(locked, message, new)
+    with changing(opened, PATIENCE_SECONDS) as locked:  # It may have been made meanwhile, by another worker.
+        return _done(locked, message, name) or _added(locked, message, name, new)
 
 
-@contextmanager
-def _changing(job: OpenJob, message: ChangeJob) -> Iterator[tuple[OpenJob, Changed | None]]:
-    """The job under its lock, and what was done for this message meanwhile, if it was."""
-    with changing(job, PATIENCE_SECONDS) as locked:
-        yield locked, _done(locked, message)
-
-
-def _done(job: OpenJob, message: ChangeJob) -> Changed | None:
+def _done(job: OpenJob, message: ChangeJob, name: str) -> Changed | None:
+    """What was done for a message whose request has this `name` in the log; None where nothing was yet."""
     change = change_of(job, message.request)
     if change is None:
         return None
-    if change.request != _named(message):
+    if change.request != name:
         raise UsageError(f"The request {message.request!r} was another one ({change.named}): name this one anew.")
     return _changed(job, change)
 
 
-def _named(message: ChangeJob) -> str:
-    return f"{message.request}/{message.digest}"
-
-
 def _changed(job: JobDir, change: Change) -> Changed:
     ids = [image for part in change.partitions for image in range(part.start, part.stop)] or change.removed.tolist()
-    left = uncovered(open_job(job))
-    return Changed(ids, change.number, (left.rows, left.partitions) if left.due and left.whole else (0, 0))
+    return Changed(ids, change.number, merge_due(job))
 
 
-def _removed(job: OpenJob, message: ChangeJob) -> Changed:
+def _removed(job: OpenJob, message: ChangeJob, name: str) -> Changed:
     ids = np.unique(np.array(message.ids, np.int64))
     require_there(job, ids)
-    change = Change(job.state.number + 1, "delete", removed=ids, reasons={"by id": len(ids)}, request=_named(message))
+    change = Change(job.state.number + 1, "delete", removed=ids, reasons={"by id": len(ids)}, request=name)
     write_change(job, job.manifest, change)
     return _changed(job, change)
 
 
-def _added(job: OpenJob, message: ChangeJob, new: _New | None) -> Changed:
+def _added(job: OpenJob, message: ChangeJob, name: str, new: _New | None) -> Changed:
     require_growing(job)
     replaced = [Replaced.of(job, image_id) for image_id in message.ids]
     given = message.metadata or ({},) * max(1, len(message))
@@ -130,7 +119,7 @@ def _added(job: OpenJob, message: ChangeJob, new: _New | None) -> Changed:
             rows.partitions(job),
             removed=np.array(message.ids, np.int64),
             reasons={"updated": 1} if message.ids else {},
-            request=_named(message),
+            request=name,
         )
     return _changed(job, change)
 
@@ -213,7 +202,8 @@ def _vectors(job: OpenJob, message: ChangeJob) -> _New:
             f"The vector {int(np.flatnonzero(~good)[0]):,} of {len(good):,} is zero or not finite, so it has no "
             "direction: nothing was added."
         )
-    given = message.paths or (None,) * len(units)
+    old = (Replaced.of(job, message.ids[0]).path,) if message.ids else (None,) * len(units)
+    given = message.paths or old
     # The request names them apart from those of any other.
     paths = [path or f"{message.request}#{row}" for row, path in enumerate(given)]
     return _New(paths, pa.table([pa.nulls(len(units), one.type) for one in _FACTS], schema=_FACTS), units)

@@ -266,6 +266,7 @@ def test_the_json_is_the_documented_one(job: OpenJob) -> None:
         "removed": 0,
         "purged": 0,
         "reclaimable_bytes": 0,
+        "beside_index": 0,
         "partitions": {"sealed": 0, "started": 1, "waiting": 1},
         "images_per_second": 3.3,
         "eta_seconds": 27,

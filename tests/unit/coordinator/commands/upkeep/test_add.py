@@ -1,5 +1,6 @@
 """`lookalike add`: vectors out of files, what it refuses, and what it says."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +11,17 @@ import pytest
 from coordinator.display.addition import addition_lines
 from coordinator.jobs.from_vectors import import_vectors
 from coordinator.sources.vectors.vectors import open_vectors
+from shared.errors import UsageError
 from shared.job.directory import JobDir
 from shared.job.local.job_files import JobFiles
 from shared.job.opened import OpenJob, open_job
 from shared.messages.changed import Changed
+from shared.messages.changes import ChangeJob
 from shared.settings import Settings
 from tests.support.cli import Run
 from tests.support.controls import UNWATCHED
 from tests.support.damage import snapshot
+from workers.embed.changes.apply import apply
 from workers.merge import build as merging
 from workers.search.searcher import Searcher
 
@@ -99,3 +103,14 @@ def test_it_says_when_the_index_should_take_what_was_added(job: OpenJob) -> None
     ]
     _, due = addition_lines(Changed(range(7, 1007), 1, (1_200, 3)), job, "vector")
     assert due == "1,200 vectors in 3 partitions are searched beside the index: `lookalike import` adds them to it."
+
+
+def test_the_metadata_of_a_vector_is_updated_and_its_embedding_stays(job: OpenJob) -> None:
+    message = ChangeJob("job", "update", "request", ids=(27,), metadata=({"year": 7},))
+    assert apply(job, message, Settings()).ids == [40]
+    (row,) = pq.read_table(job.metadata(2)).to_pylist()
+    assert row == pq.read_table(job.metadata(1)).to_pylist()[2] | {"id": 40, "year": 7}
+    assert (np.load(job.img_emb(2)) == np.load(job.img_emb(1))[2]).all()
+    assert open_job(job).state.removed.tolist() == [27]
+    with pytest.raises(UsageError, match=r"has no column 'colour' .*: it has year"):
+        apply(job, replace(message, request="two", ids=(40,), metadata=({"colour": "red"},)), Settings())

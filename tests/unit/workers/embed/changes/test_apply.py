@@ -15,6 +15,7 @@ import pytest
 from coordinator.integrity.findings import Checked
 from coordinator.integrity.verify import verify
 from coordinator.jobs.from_vectors import import_vectors
+from coordinator.jobs.progress import ProgressReader
 from coordinator.sources.vectors.vectors import open_vectors
 from shared.errors import ImageError, JobBusy, JobError, JobMismatch, LookalikeError, NoIndexYet, UsageError
 from shared.images.location import read_bytes
@@ -24,6 +25,7 @@ from shared.job.changes.lock import changing
 from shared.job.changes.log import Change, read_change, write_change
 from shared.job.directory import JobDir
 from shared.job.index import builds
+from shared.job.index.uncovered import merge_due
 from shared.job.local.job_files import JobFiles
 from shared.job.opened import OpenJob, open_job
 from shared.job.source.moved import read_moved
@@ -320,7 +322,8 @@ def test_vectors_are_added_to_a_job_of_imported_ones(imported: OpenJob) -> None:
     changed = done(imported, "add", vectors=vectors, paths=("a.jpg", None, "b.jpg"))
     assert changed.ids == [40, 41, 42]
     assert [found_first(imported, image_id) for image_id in changed.ids] == ["a.jpg", "one#1", "b.jpg"]
-    assert done(imported, "update", vectors=vectors[:1] * 2 + 1, ids=(41,), request="two").ids == [43]
+    assert done(imported, "update", vectors=vectors[:1] * 2 + 1, ids=(40,), request="two").ids == [43]
+    assert found_first(imported, 43) == "a.jpg"  # It is the vector of the same image.
     assert wrong(imported) == []
     before = snapshot(imported.path)
     refused: Sequence[tuple[dict[str, Any], type[LookalikeError], str]] = (
@@ -342,9 +345,16 @@ def test_a_merge_is_asked_for_where_much_is_searched_beside_the_index(
 ) -> None:
     vectors = np.random.default_rng(2).normal(size=(20, 6)).astype(np.float16)
     assert done(imported, "add", vectors=vectors).uncovered == (0, 0)
+    assert ProgressReader(imported).read().beside == 20
     monkeypatch.setattr("shared.job.index.uncovered.LEAST", 30)
     assert done(imported, "add", vectors=vectors, request="two").uncovered == (40, 2)
+    shutil.move(imported.current, imported.path / "aside")
+    assert merge_due(imported) == (80, 4)  # All there is.
+    imported.current.write_text("0001-none\n")
+    assert done(imported, "delete", ids=(1,), request="gone").uncovered == (0, 0)  # It was made, damage or not.
+    shutil.move(imported.path / "aside", imported.current)
     merging.merge(open_job(imported), Settings(), UNWATCHED)
+    assert ProgressReader(imported).read().beside == 0
     assert done(imported, "add", vectors=vectors, request="three").uncovered == (0, 0)
 
 
