@@ -34,8 +34,8 @@ class Progress:
     more; they are among the others as they were before, but for the `purged` ones, of which a compaction left nothing:
     those are only listed. `sealed_bytes` is the size of all sealed files, `reclaimable` about how much of it removed
     images take. `beside` counts embeddings of a complete job that are searched beside the index, which was built before
-    they were added. `sources` are the kind and the place of each source. `load` is how busy the workers' stages are, known
-    when the rate is.
+    they were added. `sources` are the kind and the place of each source. `load` is how busy the workers' stages are,
+    known when the rate is.
     """
 
     job: str
