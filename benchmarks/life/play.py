@@ -53,7 +53,7 @@ class Life:
 
     def __init__(self, folder: Path, images: int, env: Mapping[str, str]) -> None:
         self._folder, self._env = folder, env
-        self._collection = Collection(folder / "photos", images)
+        self._collection = Collection(folder / "collection", images)
         self._log = folder / "commands.log"
         self._undisturbed, self._job, self._at_once = (
             JobDir.at(folder / "jobs" / name) for name in ("undisturbed", "struck", "at-once")
@@ -63,7 +63,8 @@ class Life:
     def begin(self) -> None:
         """Make both jobs; raises WorkerFailed where that fails."""
         for job in (self._undisturbed, self._job):
-            self._must(["index", self._collection.folder, job.path, *_SIZES])
+            self._must(["index", self._collection.folders[0], job.path, *_SIZES])
+            self._pool.searcher(job)  # As a query worker that runs all the while.
 
     def play(self, turn: Turn) -> Played:
         """Let a turn happen to both jobs, and compare them."""
@@ -105,9 +106,17 @@ class Life:
             case "retry":
                 self._collection.mend(rng)
                 return lambda job: ["retry", job.path]
+            case "add":
+                added = self._collection.add(rng)
+                return lambda job: ["add", job.path, *added]
+            case "compact":
+                return lambda job: ["compact", job.path]
+            case "source":
+                folder = self._collection.source(rng)
+                return lambda job: ["index", folder, job.path, "--add"]
             case _:
                 self._collection.refresh(rng)
-                return lambda job: ["index", self._collection.folder, job.path]
+                return lambda job: ["index", job.path]
 
     def _struck(
         self, turn: Turn, command: Command, played: Played, states: tuple[compare.Known, compare.Known]
@@ -131,8 +140,8 @@ class Life:
         return ended.status == 0
 
     def _is_over(self, turn: Turn, ended: Ended, committed: bool) -> bool:
-        """Whether nothing has to be typed again: who asked for a removal that has happened would be told so."""
-        return ended.status == 0 or (turn.kind == "delete" and committed)
+        """Whether nothing has to be typed again: who asked for what has happened would be told so."""
+        return ended.status == 0 or (turn.kind in ("delete", "add") and committed)
 
     def _hits_of_none(self, seed: int, known: compare.Known) -> list[str]:
         vectors = compare.some_vectors(self._pool, self._undisturbed, seed)

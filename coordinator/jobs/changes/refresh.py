@@ -105,9 +105,8 @@ class _Refresh:
         named = PathKeys(keys_of(self._listing())) if listed_by_name else None
         others = elsewhere(job, self._source_number, before)
         moved = still_renamed(before, named, others.renamed)
-        compared = compare(
-            job, self._source_number, moved, named, looked_at, (lambda count: None) if self._adds else told
-        )
+        heard: Callable[[int], None] = (lambda count: None) if self._adds else told
+        compared = compare(job, self._source_number, self._source, moved, named, looked_at, heard)
         news = News(job, moved, compared, others, LeftOutFiles(job, looked_at))
         if not yes:
             self._require_few(len(compared.gone) - news.most_renamed)

@@ -7,7 +7,7 @@ from benchmarks.life.collection import Collection
 
 
 def test_what_is_held_is_what_is_there_but_for_what_was_deleted(tmp_path: Path) -> None:
-    photos = Collection(tmp_path / "photos", 100)
+    photos = Collection(tmp_path, 100)
     rng = random.Random(1)
     deleted: set[str] = set()
     for _ in range(5):
@@ -15,13 +15,15 @@ def test_what_is_held_is_what_is_there_but_for_what_was_deleted(tmp_path: Path) 
         photos.refresh(rng)
         assert before != photos.held
         deleted |= set(photos.delete(rng))
-    there = {str(path) for path in photos.folder.iterdir()}
+        photos.add(rng)
+        assert photos.source(rng) in photos.folders
+    there = {str(path) for path in tmp_path.rglob("*.jpg")}
     assert photos.held == there - deleted
     assert photos.held & deleted == set()
 
 
 def test_a_broken_photograph_is_mended_once(tmp_path: Path) -> None:
-    photos = Collection(tmp_path / "photos", 10)
+    photos = Collection(tmp_path, 10)
     (broken,) = photos.held - set(photos.whole())
     photos.mend(random.Random(1))
     assert broken in photos.whole()
