@@ -119,10 +119,8 @@ class _Comparison:
         return self._found
 
     def _compared(self, partition: Partition) -> Ids:
-        """The images of a partition that may be of this source: those listed in it, and any that were added by name.
-
-        Deleted ones of all sources are among them, but for those that were purged, which have no path any more.
-        """
+        """The images of a partition that may be of this source: listed in it, or added by name. And deleted ones of all
+        sources, but for those that were purged, which have no path any more."""
         state, ids = self._job.state, np.arange(partition.start, partition.stop)
         left = ~state.lacks(ids) & (state.are_of(ids, self._number) | state.were_named(ids))
         compared: Ids = ids[left | (np.isin(ids, state.deleted) & ~np.isin(ids, state.purged))]
