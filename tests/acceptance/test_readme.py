@@ -106,7 +106,7 @@ def indexed(demo: "subprocess.CompletedProcess[str]", home: Path) -> Path:
 
 
 def test_index_status_and_search_as_typed(indexed: Path) -> None:
-    doctor, index, again, status, search, where, show, delete, evaluate, import_, pack = block_under(
+    doctor, index, again, status, search, where, show, delete, compact, evaluate, import_, pack = block_under(
         "Index, watch, search"
     ).splitlines()
     done = typed(doctor, indexed, indexed)
@@ -141,12 +141,17 @@ def test_index_status_and_search_as_typed(indexed: Path) -> None:
     left = json.loads(typed(where.partition("#")[0] + " --json -k 1000", indexed, indexed).stdout)[0]["hits"]
     listed = len(list((indexed / "photos").iterdir()))
     assert {hit["id"] for hit in left} == {*range(listed)} - {3}
+    done = typed(compact, indexed, indexed)
+    assert done.returncode == 0, done.stderr
+    assert "2 partitions made into one without 1 removed image: about " in done.stderr
+    assert json.loads(typed(where.partition("#")[0] + " --json -k 1000", indexed, indexed).stdout)[0]["hits"] == left
     done = typed(evaluate, indexed, indexed)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^recall@10 +1\.0000 of", done.stdout, re.M), done.stdout
     assert (indexed / "sweep.png").read_bytes().startswith(b"\x89PNG")
     (indexed / "vectors").mkdir()
-    shutil.copy(indexed / "jobs" / "photos" / "img_emb" / "img_emb_0000.npy", indexed / "vectors")
+    (embeddings,) = (indexed / "jobs" / "photos" / "img_emb").iterdir()
+    shutil.copy(embeddings, indexed / "vectors")
     done = typed(import_, indexed, indexed)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^index 0001-\w+: Flat, \d+ embeddings, recall@10 1\.000", done.stderr, re.M), done.stderr
