@@ -15,6 +15,7 @@ def all_tables(results: Results) -> dict[str, str]:
         "growth-life": life_table(sizes),
         "growth-listing": listing_table(results["listing"]),
         "growth-peers": peers_table(sizes, results["peers"]),
+        "growth-compaction": compaction_table(sizes),
     }
 
 
@@ -56,6 +57,23 @@ def merges_table(sizes: Sequence[Results]) -> str:
                 ]
             )
     return table(["embeddings", "", "merge, s", "of a full one", "recall@10", "p50, ms"], rows, right=2)
+
+
+def compaction_table(sizes: Sequence[Results]) -> str:
+    """What it costs to let removed images leave the disk after a life of rounds."""
+    rows = []
+    for found in sizes:
+        one = found["compaction"]
+        cells = [
+            f"{one['purged']:,}",
+            f"{one['partitions']:,}",
+            f"{one['bytes'] / 1e9:.2f}",
+            f"{one['seconds_to_compact']:,.1f}",
+        ]
+        cells += [f"{one['seconds_to_open']:.2f}", f"{one['wall_seconds']:,.1f}", f"{one['recall_at_10']:.4f}"]
+        rows.append([f"{found['rows']:,}", *cells])
+    head = ["embeddings at first", "images purged", "partitions", "freed, GB", "compaction, s", "opened again, s"]
+    return table([*head, "merge, s", "recall@10"], rows, right=1)
 
 
 def life_table(sizes: Sequence[Results]) -> str:

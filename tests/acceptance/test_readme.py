@@ -106,9 +106,8 @@ def indexed(demo: "subprocess.CompletedProcess[str]", home: Path) -> Path:
 
 
 def test_index_status_and_search_as_typed(indexed: Path) -> None:
-    doctor, index, again, status, search, where, show, add, delete, evaluate, import_, pack = block_under(
-        "Index, watch, search"
-    ).splitlines()
+    lines = block_under("Index, watch, search").splitlines()
+    doctor, index, again, more, status, search, where, show, add, delete, compact, evaluate, import_, pack = lines
     done = typed(doctor, indexed, indexed)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^ok +bottleneck +\w+, at [\d,.]+ images/s in one embed worker", done.stdout, re.M), done.stdout
@@ -120,6 +119,11 @@ def test_index_status_and_search_as_typed(indexed: Path) -> None:
     done = typed(again, indexed, indexed)
     assert done.returncode == 0, done.stderr
     assert "\n1 new\n" in done.stderr
+    (indexed / "more").mkdir()
+    shutil.copy(sorted(other.iterdir())[2], indexed / "more")
+    done = typed(more, indexed, indexed)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"more.*\b1 new$", done.stderr, re.M), done.stderr
     done = typed(status, indexed, indexed)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^images +\d+ listed, \d+ embedded, 0 failed, 0 pending$", done.stdout, re.M)
@@ -137,19 +141,24 @@ def test_index_status_and_search_as_typed(indexed: Path) -> None:
     assert (indexed / "found.jpg").read_bytes() == (indexed / "query.jpg").read_bytes()
     shutil.copy(sorted(other.iterdir())[1], indexed / "new.jpg")
     done = typed(add, indexed, indexed)
-    listed = len(list((indexed / "photos").iterdir()))
+    listed = len([*(indexed / "photos").iterdir(), *(indexed / "more").iterdir()])
     assert done.stdout == f"1 image added, with the id {listed}: a search finds it from now on.\n", done.stderr
     done = typed(delete, indexed, indexed)
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(r"1 image removed: no answer names it any more\. \d+ of \d+ are left\.\n", done.stdout)
     left = json.loads(typed(where.partition("#")[0] + " --json -k 1000", indexed, indexed).stdout)[0]["hits"]
     assert {hit["id"] for hit in left} == {*range(listed + 1)} - {3}
+    done = typed(compact, indexed, indexed)
+    assert done.returncode == 0, done.stderr
+    assert "3 partitions made into one without 1 removed image: about " in done.stderr
+    assert json.loads(typed(where.partition("#")[0] + " --json -k 1000", indexed, indexed).stdout)[0]["hits"] == left
     done = typed(evaluate, indexed, indexed)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^recall@10 +1\.0000 of", done.stdout, re.M), done.stdout
     assert (indexed / "sweep.png").read_bytes().startswith(b"\x89PNG")
     (indexed / "vectors").mkdir()
-    shutil.copy(indexed / "jobs" / "photos" / "img_emb" / "img_emb_0000.npy", indexed / "vectors")
+    embeddings = max((indexed / "jobs" / "photos" / "img_emb").iterdir(), key=lambda path: path.stat().st_size)
+    shutil.copy(embeddings, indexed / "vectors")
     done = typed(import_, indexed, indexed)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^index 0001-\w+: Flat, \d+ embeddings, recall@10 1\.000", done.stderr, re.M), done.stderr

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from coordinator.commands.options import Broker, Engine, Job
-from coordinator.display import run_view, terminal
+from coordinator.display import job_view, run_view, terminal
 from coordinator.jobs.changes.compacting.plan import Bounds
 from coordinator.jobs.runs import compact_run
 from coordinator.jobs.runs.compact_run import Asked
@@ -33,5 +33,7 @@ def compact(
     opened = open_job(JobDir.at(job))
     settings = load_settings().changed(broker_url=broker, engine=engine)
     asked = Asked(opened, settings, Bounds(share), dry_run)
-    with terminal.interruptible(opened), run_view.RunView(opened, named_broker(settings, broker)) as view:
+    finished = job_view.imported_lines if opened.manifest.model.is_imported else job_view.finished_lines
+    view = run_view.RunView(opened, named_broker(settings, broker), finished)
+    with terminal.interruptible(opened), view:
         compact_run.compact(asked, view.tell)

@@ -70,7 +70,7 @@ def by_itself(job: OpenJob, settings: Settings, progress: Progress, workers: int
         done = compaction.compact(job, bounds_of(settings), tell) if _is_due(job, settings) else Compacted()
     except JobBusy:
         return progress
-    except LookalikeError as error:
+    except (LookalikeError, OSError) as error:
         tell(Said(f"The job was not compacted: {error}"))
         return progress
     if done:

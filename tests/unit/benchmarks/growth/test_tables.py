@@ -13,6 +13,10 @@ SIZE = {
     "grown": FOUND | {"added": 20_000, "wall_seconds": 1.5, "seconds": {}, "grown": True},
     "one_percent": FOUND | {"added": 2_000, "wall_seconds": 1.0, "seconds": {}, "grown": True},
     "removals": [FOUND | {"removed": count, "seconds_to_gone": 0.012} for count in (1, 2_000)],
+    "compaction": FOUND | {
+        "purged": 40_123, "partitions": 12, "bytes": 1_440_000_000, "seconds_to_compact": 9.5, "seconds_to_open": 0.31,
+        "wall_seconds": 2.5, "seconds": {}, "grown": True,
+    },
     "life": {"rounds": 10, "merge_seconds": [1.0, 3.0], "grown": FOUND, "fresh": FOUND | {"wall_seconds": 30.0}},
 }  # fmt: skip
 PEER = {
@@ -40,6 +44,8 @@ def test_each_figure_is_in_its_row() -> None:
     assert ["200,000", "the same, build grown", "1.5", "8%", "0.9912", "0.25"] in rows
     assert ["200,000", "20,000 more, in no build", "", "", "0.9912", "0.25"] in rows
     assert "1.0 to 3.0" in made["growth-life"]
+    row, _ = [[cell.strip() for cell in line.split("|")[1:-1]] for line in made["growth-compaction"].splitlines()[2:]]
+    assert row == ["200,000", "40,123", "12", "1.44", "9.5", "0.31", "2.5", "0.9912"]
     assert "growth-run" in made
 
 

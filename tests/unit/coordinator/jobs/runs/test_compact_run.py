@@ -147,15 +147,16 @@ def test_a_job_is_compacted_by_itself_where_many_partitions_are_small(made: Made
     assert len(builds.build_names(made.job)) == 4, "nothing was purged"
 
 
+@pytest.mark.parametrize("error", [CorruptFile("A file is damaged."), OSError("The disk is full.")])
 def test_what_keeps_a_job_from_being_compacted_is_said_and_fails_no_run(
-    made: MadeJob, monkeypatch: pytest.MonkeyPatch
+    made: MadeJob, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     remove(made.job, *range(10))
     with changing(made.job):
         assert itself(made) == []
 
     def damaged(*arguments: Any) -> None:
-        raise CorruptFile("A file is damaged.")
+        raise error
 
     monkeypatch.setattr(compaction, "compact", damaged)
-    assert sentences(itself(made)) == ["The job was not compacted: A file is damaged."]
+    assert sentences(itself(made)) == [f"The job was not compacted: {error}"]
