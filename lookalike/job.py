@@ -46,6 +46,12 @@ class Job:
         """The directory or URL of the job."""
         return str(self._job.path)
 
+    @property
+    def is_bundle(self) -> bool:
+        """Whether this is a bundle, which `lookalike export` made of a job: its similarities are approximate, as
+        `status().bundle` says, and it can't be changed."""
+        return self._job.manifest.bundle is not None
+
     def __repr__(self) -> str:
         return f"<lookalike.Job {self.path}: {self._job.listed:,} images, {self._job.manifest.model.fingerprint}>"
 
@@ -192,12 +198,15 @@ class _Images:
     def read(self, image_id: int, path: str) -> bytes:
         """The bytes of an image; one in an archive is read where the job knows that it is."""
         from shared.job import path_list
+        from shared.job.bundle import stored_image
 
         partition = self._job.partition_of(image_id)
         with self._lock:
             if self._located[0] != partition.number:
                 self._located = (partition.number, path_list.read_locations(self._job, partition))
             location = self._located[1][image_id - partition.start]
+        if self._job.manifest.bundle is not None:
+            return stored_image.read_image(self._job, image_id, location)[0]
         return read_bytes(location.place, self._job.manifest.max_image_bytes, location.member)
 
 

@@ -15,6 +15,7 @@ from coordinator.client.queries import Queryable, as_query
 from coordinator.client.stored_query import is_image_id, stored_embedding
 from coordinator.commands.options import Broker, Job
 from coordinator.display import hits, terminal
+from coordinator.display.bundle import approximate_line
 from coordinator.display.remedies import typed
 from coordinator.display.terminal import err, out
 from coordinator.local.resources import client_for_search
@@ -67,8 +68,9 @@ def search(
         raise UsageError("--ids and --where don't go together: write the ids into the expression, id IN (3, 5, 8).")
     settings = load_settings().changed(broker_url=broker)
     directory = JobDir.at(job)
+    bundle = None
     if not settings.broker_url or directory.spec.is_file():
-        load_manifest(directory)
+        bundle = load_manifest(directory).bundle
         builds.require_promoted(directory)
     asked: list[tuple[str, Queryable]] = [(image, _queryable(directory, image)) for image in images or ()]
     asked += [] if vector is None else vectors_in(vector)
@@ -86,6 +88,8 @@ def search(
                 out.print(hits.hits_table(name, answer))
     if client.identity is None and (line := hits.by_name_line(answers)):
         err.print(line, markup=False)
+    if bundle is not None:
+        err.print(approximate_line(bundle, exact=exact))
     if fewer := hits.fewer_line(answers, k, filtered=filter is not None):
         err.print(fewer)
     failed = [(name, answer.error) for name, answer in zip(names, answers, strict=True) if answer.error is not None]

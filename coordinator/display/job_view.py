@@ -8,6 +8,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from coordinator.display.bundle import status_line
 from coordinator.display.remedies import command, typed
 from coordinator.jobs.activity import Activity
 from coordinator.jobs.progress import Progress
@@ -91,11 +92,13 @@ def status_lines(progress: Progress) -> list[str]:
     images = f"{progress.listed:,} listed, {progress.embedded:,} embedded, {progress.failed:,} failed"
     return [
         f"job         {progress.job}",
+        *([] if progress.bundle is None else [status_line(progress.bundle)]),
         f"model       {progress.model}",
         f"images      {images}, {progress.pending:,} pending{_removed(progress)}",
         f"partitions  {partitions_line(progress)}",
         f"rate        {rate_line(progress)}",
         f"index       {index_line(progress)}",
+        *([] if progress.bundle is None else [f"similarity  {progress.bundle.error_text}"]),
     ]
 
 

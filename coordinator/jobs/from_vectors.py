@@ -18,6 +18,7 @@ from coordinator.sources.vectors.unit_vectors import to_unit_vectors
 from coordinator.sources.vectors.vectors import Vectors
 from shared.errors import CorruptFile, JobMismatch
 from shared.job import path_list
+from shared.job.bundle.facts import refuse_bundle
 from shared.job.directory import JobDir
 from shared.job.manifest import Manifest, Partition, Source
 from shared.job.opened import OpenJob, open_job
@@ -53,6 +54,7 @@ def import_vectors(
     with creation_lock(job):
         if job.spec.is_file():
             opened = open_job(job)
+            refuse_bundle(opened.path, opened.manifest.bundle, "imported into")
             _require_same(vectors, opened, model_name)
             require_sizes(opened, partition_size, None)
         else:

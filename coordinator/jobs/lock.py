@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from shared.errors import JobBusy, StoreError
+from shared.job.bundle.facts import refuse_bundle
 from shared.job.directory import JobDir
 from shared.job.opened import OpenJob, open_job
 from shared.storage import files
@@ -131,7 +132,9 @@ def changing(job: JobDir) -> Iterator[OpenJob]:
     """
     job.require()
     with kept_from_changing(job):
-        yield open_job(job)
+        opened = open_job(job)
+        refuse_bundle(opened.path, opened.manifest.bundle, "changed")
+        yield opened
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import Any
 
 from shared.errors import CorruptFile
 from shared.job.altered_copies import usable_copies
+from shared.job.bundle.facts import Bundle
 from shared.job.index import builds
 from shared.job.index.builds import IndexInfo
 from shared.job.index.request import read_index_request
@@ -30,7 +31,7 @@ class Progress:
     `refused` one that was asked for since, built and not promoted. `copies_done` is whether, of a job that is complete,
     no altered copies are to be embedded before its index is built. `removed` counts images that no answer names any
     more; they are among the others as they were before. `load` is how busy the workers' stages are, known
-    when the rate is.
+    when the rate is. `bundle` is what a bundle says of itself, in which nothing counts that was removed from its job.
     """
 
     job: str
@@ -47,6 +48,7 @@ class Progress:
     copies_done: bool = False
     load: StageLoad | None = None
     removed: int = 0
+    bundle: Bundle | None = None
 
     @property
     def done(self) -> int:
@@ -92,6 +94,7 @@ class Progress:
                 "p50_ms": index.p50_ms,
             },
             "refused": None if self.refused is None else self.refused.refused,
+            "bundle": None if self.bundle is None else self.bundle.summary,
         }
 
 
@@ -129,13 +132,15 @@ class ProgressReader:
             if number < self.job.partition_count and number not in seals:
                 kept = self._kept(number, started.get(number, []))
                 embedded, failed = embedded + kept[0], failed + kept[1]
-        pending = self.job.listed - embedded - failed
+        bundle = self.job.manifest.bundle
+        listed = self.job.listed - (0 if bundle is None else bundle.removed)  # What was removed is not in a bundle.
+        pending = listed - embedded - failed
         rate, load = self._rate(seals, under_way) if pending else (None, None)
         index = builds.current_info(self.job)
         request = read_index_request(self.job)
         whole = len(seals) == self.job.partition_count
         digest = builds.ledger_digest(list(seals.values())) if whole else ""
-        is_current = whole and index is not None and index.covers(digest, request)
+        is_current = whole and index is not None and (bundle is not None or index.covers(digest, request))
         partitions = {
             "sealed": len(seals),
             "started": len(under_way),
@@ -144,7 +149,7 @@ class ProgressReader:
         return Progress(
             job=str(self.job.path),
             model=self.job.manifest.model.fingerprint,
-            listed=self.job.listed,
+            listed=listed,
             embedded=embedded,
             failed=failed,
             partitions=partitions,
@@ -155,7 +160,8 @@ class ProgressReader:
             refused=builds.refused_build(self.job, digest, request) if whole and not is_current else None,
             copies_done=whole and (is_current or self.job.manifest.model.is_imported or self._has_copies(digest)),
             load=load,
-            removed=len(self.job.state.removed),
+            removed=0 if bundle is not None else len(self.job.state.removed),
+            bundle=bundle,
         )
 
     def _has_copies(self, digest: str) -> bool:

@@ -21,7 +21,8 @@ _OURS = re.compile(
     r"img_emb/img_emb_\d{4,9}\.npy|chunks/\d{4,9}/((retry_)?\d{4,9}\.parquet|attempt_\w+\.txt)|"
     r"ledger/\d{4,9}(\.retry)?\.json|changes/\d{6,9}(\.json|\.[0-9a-f]{16}\.npy)|"
     r"index/(CURRENT|wish\.json|\d{4,9}-[^/]+/(index\.faiss|images\.arrow|index\.json|filling\.(faiss|json)))|"
-    r"copies\.parquet|model/[^/]+|source_files\.json|moved\.json|accepted_failures|looked_at\.npy",
+    r"copies\.parquet|model/[^/]+|source_files\.json|moved\.json|accepted_failures|looked_at\.npy|"
+    r"thumbnails/thumbnails_\d{4,9}\.(jpegs|npy)|exporting\.json",
     re.ASCII,
 )
 _REMOVED = re.compile(r"(\d{6,9})\.[0-9a-f]{16}\.npy", re.ASCII)
@@ -311,6 +312,19 @@ class JobDir:
     def copies(self) -> Path:
         """Embeddings of altered copies of some of the images, by which a build's accuracy is measured."""
         return self.path / "copies.parquet"
+
+    def thumbnails(self, partition: int) -> Path:
+        """The JPEGs of a partition of a bundle, one behind the other."""
+        return self.path / "thumbnails" / f"thumbnails_{partition:04d}.jpegs"
+
+    def thumbnail_offsets(self, partition: int) -> Path:
+        """Where each of them begins, and the last one ends."""
+        return self.path / "thumbnails" / f"thumbnails_{partition:04d}.npy"
+
+    @property
+    def exporting(self) -> Path:
+        """What a bundle is being made of; absent once it is whole."""
+        return self.path / "exporting.json"
 
     def files(self) -> Iterator[tuple[Path, bool]]:
         """Every file in the job, and whether it has a name of ours; links are not followed.

@@ -11,6 +11,7 @@ from cachetools import LRUCache
 
 from shared.errors import CorruptFile, NoIndexYet, StoreError
 from shared.errors.remedy import Remedy
+from shared.job.bundle.facts import damaged
 from shared.job.changes.log import last_change
 from shared.job.directory import JobDir
 from shared.job.index import builds
@@ -85,7 +86,7 @@ class SearcherPool:
                 searcher = Searcher.open(files, build, self._settings.query_cache_size, former)
             except CorruptFile as error:
                 if former is None:
-                    raise
+                    raise damaged(error, opened.manifest.bundle) from None
                 log.warning("%s Searching what was open until then.", error)
                 # A partition was taken back to be embedded again: what is open serves until the next build, as it does
                 # in a job that was never changed.

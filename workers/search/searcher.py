@@ -12,7 +12,7 @@ from shared.errors import CorruptFile, FingerprintMismatch, QueryError
 from shared.errors.remedy import Remedy
 from shared.job.index import builds
 from shared.job.local.job_files import JobFiles
-from shared.job.opened import open_job
+from shared.job.opened import OpenJob, open_job
 from shared.job.partition import ledger
 from shared.job.source.moved import read_moved
 from shared.messages.filter import Filter
@@ -24,6 +24,7 @@ from workers.search.kept import Kept
 from workers.search.unit_queries import unit_queries
 from workers.search.width import Width, width_of
 from workers.vectors.ann import faiss_index
+from workers.vectors.codes import stored_kind
 from workers.vectors.embeddings import Floats, Rows, StoredEmbeddings
 from workers.vectors.exact import exact_search
 from workers.vectors.image_list import Images, sealed_images
@@ -72,16 +73,23 @@ class Searcher:
         self._filters = filters or Filters(self._kept.ids)
 
     @classmethod
-    def open(cls, files: JobFiles, build: str, cache_size: int = 0, former: "Searcher | None" = None) -> "Searcher":
+    def open(
+        cls,
+        files: JobFiles,
+        build: str,
+        cache_size: int = 0,
+        former: "Searcher | None" = None,
+        opened: OpenJob | None = None,
+    ) -> "Searcher":
         """Open a build: its index in memory, its embeddings and image paths mapped.
 
         What was sealed since is found as well, and what was removed is not. `files` is kept as long as the searcher is,
-        by its embeddings. The index is taken over from a `former` searcher of the same build, and not read again.
+        by its embeddings. The index of a `former` searcher of the same build is not read again, nor an `opened` job.
 
         Raises FingerprintMismatch when another model made it than the job's, and CorruptFile when a file of it is not
         what its index.json says, or the partitions were sealed again since it was built.
         """
-        job = open_job(files.job)
+        job = opened or open_job(files.job)
         info = builds.read_info(job, build)
         if info.fingerprint != job.manifest.model.fingerprint:
             raise FingerprintMismatch(
@@ -113,7 +121,7 @@ class Searcher:
         )
         later = sealed_images(job, seals[len(covered) :])
         images = Images.open(paths[builds.IMAGES_FILE], read_moved(job), later)
-        stored = StoredEmbeddings.open(files, seals, ids=images.ids)
+        stored = stored_kind(job).open(files, seals, ids=images.ids)
         stored.expect_scattered_reads()
         kept = Kept(stored, job.state.removed)
         added = kept.rows[kept.rows >= info.ntotal]

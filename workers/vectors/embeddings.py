@@ -5,7 +5,7 @@ import resource
 import time
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +39,9 @@ class StoredEmbeddings:
     read at once.
     """
 
+    DTYPE: ClassVar[np.dtype[Any]] = sealing.HALF
+    """The type of what is stored."""
+
     def __init__(self, parts: Sequence[np.ndarray], ids: Rows, dim: int, mapped_from: JobFiles | None = None) -> None:
         """`parts` are float16 [n, dim] arrays, mapped or not, that together have a row for each of `ids`.
 
@@ -49,8 +52,9 @@ class StoredEmbeddings:
         self.dim = dim
         self._gapless = len(ids) > 0 and int(ids[-1] - ids[0]) == len(ids) - 1
         self._cold = True
-        self._parts: list[Half] = [np.ascontiguousarray(part) for part in parts]
-        self._places = ScatteredRows(self._parts, dim)
+        self._parts = [np.ascontiguousarray(part) for part in parts]
+        self._places = ScatteredRows(self._parts, dim, self.DTYPE)
+        self._row_bytes = dim * self.DTYPE.itemsize
         self._maps = [part.base if isinstance(part.base, mmap.mmap) else None for part in parts]
         self._starts = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
 
@@ -70,7 +74,8 @@ class StoredEmbeddings:
         wanted = [(job.img_emb(seal.partition), seal) for seal in seals]
         paths = files.all_local((path, seal.entry(job, path)) for path, seal in wanted)
         parts = [
-            sealing.open_embeddings(path, seal.embedded, seal.dim) for path, seal in zip(paths, seals, strict=True)
+            sealing.open_embeddings(path, seal.embedded, seal.dim, cls.DTYPE)
+            for path, seal in zip(paths, seals, strict=True)
         ]
         if ids is None:
             ids = np.concatenate([np.empty(0, np.int64), *(ledger.check_ids(job, seal) for seal in seals)])
@@ -107,7 +112,13 @@ class StoredEmbeddings:
         if not (rows.min() >= 0 and rows.max() < len(self)):
             raise IndexError(f"Rows {rows.min()} to {rows.max()} were asked of {len(self)} embeddings.")
         numbers = np.searchsorted(self._starts, rows, side="right") - 1
-        return self._places.rows(numbers, rows - self._starts[numbers])
+        found: Half = self._decoded(self._places.rows(numbers, rows - self._starts[numbers]))
+        return found
+
+    def _decoded(self, stored: Any) -> Half:
+        """What is stored, `DTYPE` [n, d], as float16 of length 1."""
+        half: Half = stored
+        return half
 
     def gathered(self, rows: Rows) -> Half:
         """As `rows`, but reads all at once while the disk is slow, so as to wait once for cold rows and not for
@@ -147,7 +158,7 @@ class StoredEmbeddings:
             for start in range(max(0, begin - int(self._starts[number])), len(part), size):
                 stop = min(start + size, len(part))
                 self._advise(number, start, stop, "MADV_WILLNEED")
-                yield int(self._starts[number]) + start, part[start:stop]
+                yield int(self._starts[number]) + start, self._decoded(part[start:stop])
                 self._advise(number, start, stop, "MADV_DONTNEED")
 
     def only(self, rows: Rows) -> "StoredEmbeddings":
@@ -176,8 +187,8 @@ class StoredEmbeddings:
             return
         # A mapping begins at the last page boundary at or before the data.
         before = sealing.HEADER_BYTES % _PAGE
-        first = (before + start * self.dim * 2) // _PAGE * _PAGE
-        mapped.madvise(getattr(mmap, advice), first, before + stop * self.dim * 2 - first)
+        first = (before + start * self._row_bytes) // _PAGE * _PAGE
+        mapped.madvise(getattr(mmap, advice), first, before + stop * self._row_bytes - first)
 
 
 def cosines(rows: Half, query: Floats) -> Floats:

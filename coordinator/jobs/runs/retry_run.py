@@ -7,6 +7,7 @@ from coordinator.jobs.progress import Progress, ProgressReader
 from coordinator.jobs.retry import by_status, failed_images, is_under_way, take_back
 from coordinator.jobs.runs.events import Finished, Said, Tell
 from coordinator.jobs.runs.loop import until_indexed
+from shared.job.bundle.facts import refuse_bundle
 from shared.job.opened import OpenJob
 from shared.settings import Settings
 
@@ -32,6 +33,7 @@ def retry(asked: Asked, tell: Tell) -> Progress:
     continues. Raises as `take_back` and `run_job` do.
     """
     job, reader = asked.job, ProgressReader(asked.job)
+    refuse_bundle(job.path, job.manifest.bundle, "embedded")
     before, progress = failed_images(job), reader.read()
     was_whole = progress.complete
     going_on = not progress.index_is_current and (was_whole or is_under_way(job))

@@ -18,6 +18,7 @@ from shared.errors.remedy import Remedy
 from shared.images.location import Location, read_bytes
 from shared.images.paths import is_url, split_member, to_os_path, to_text
 from shared.job import path_list
+from shared.job.bundle.facts import refuse_bundle
 from shared.job.directory import JobDir
 from shared.job.manifest import Partition, Source
 from shared.job.opened import OpenJob, open_job
@@ -55,6 +56,7 @@ def move(source: str, job: JobDir, told: Callable[[int], None]) -> bool:
     a file is missing or another one.
     """
     job = open_job(job)
+    refuse_bundle(job.path, job.manifest.bundle, "changed")
     listing = open_source(source)
     _require_movable(job, listing)
     closest: _Found | None = None

@@ -1,0 +1,49 @@
+"""Copy the small files of a job into its bundle: the log of changes, the model's weights, where the source moved to."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from shared.errors import CorruptFile
+from shared.job.directory import JobDir
+from shared.job.opened import OpenJob
+from shared.job.path_list import read_paths
+from shared.job.source.moved import read_moved, write_moved
+from shared.storage import files
+
+
+def copy(job: OpenJob, bundle: JobDir) -> None:
+    """Copy the log of changes, the weights of the model where they are a file, and where the source moved to."""
+    for number in range(1, job.state.number + 1):
+        _copy(job.change(number), bundle.change(number))
+    for number, path in job.removed_files():
+        if number <= job.state.number:
+            _copy(path, bundle.changes_dir / path.name)
+    if (name := job.manifest.model.weights_file) is not None:
+        _copy(job.model_dir / name, bundle.model_dir / name)
+        if files.sha256_of(bundle.model_dir / name) != job.manifest.model.weights_sha256:
+            raise CorruptFile(
+                f"{job.model_dir / name} has another checksum than job.json says: restore it from a copy."
+            )
+    moved = read_moved(job)
+    if moved.renamed and len(job.state.removed):
+        gone = set(_removed_paths(job))
+        moved = replace(moved, renamed={old: new for old, new in moved.renamed.items() if old not in gone})
+    write_moved(bundle, moved)
+
+
+def _removed_paths(job: OpenJob) -> list[str]:
+    found: list[str] = []
+    for one in job.partitions:
+        lacking = np.flatnonzero(job.state.lacks(np.arange(one.start, one.stop)))
+        if len(lacking):
+            paths = read_paths(job, one)
+            found += [paths[place] for place in lacking.tolist()]
+    return found
+
+
+def _copy(path: Path, target: Path) -> None:
+    with files.written_aside(target) as aside, open(aside, "wb") as into:
+        for block in files.blocks_of(path):
+            into.write(block)
