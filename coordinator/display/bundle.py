@@ -17,7 +17,8 @@ def exported_lines(exported: Exported, place: JobDir) -> list[str]:
         f"{bundle.bytes / images:,.0f} bytes an image",
         f"{bundle.recall_text} against the exact answers of the job, {bundle.error_text}, "
         f"{exported.p50_ms:.2f} ms a query (p50)",
-        f"Search it:  lookalike search {shlex.quote(str(place.path))} IMAGE",
+        f"Search it:  lookalike search {shlex.quote(str(place.path))} "
+        + ("IMAGE" if exported.dim is None else f"--vector FILE.npy   (floats [{exported.dim}])"),
     ]
 
 

@@ -35,13 +35,16 @@ _DOING: Final = {
 @dataclass(frozen=True, slots=True)
 class Exported:
     """A bundle that was made: what it says of itself, how many images can be found in it, how many of them no build
-    covers, its bytes by kind, and the milliseconds of a query in it (p50)."""
+    covers, its bytes by kind, the milliseconds of a query in it (p50), and, where the job has no model to embed an
+    image with, how many values a vector to search with has.
+    """
 
     bundle: Bundle
     images: int
     additions: int
     bytes: Mapping[str, int]
     p50_ms: float
+    dim: int | None
 
 
 def export(job: JobDir, place: JobDir, thumbnails: int, tell: Tell) -> Exported:
@@ -59,10 +62,11 @@ def export(job: JobDir, place: JobDir, thumbnails: int, tell: Tell) -> Exported:
     with creation_lock(place, _BUSY):
         _require_free(place)
         result = _written(job, place, thumbnails, tell)
-    bundle = load_manifest(place).bundle
+    manifest = load_manifest(place)
+    bundle, dim = manifest.bundle, manifest.model.dim if manifest.model.is_imported else None
     assert bundle is not None
     _tell_of(result, bundle, tell)
-    return Exported(bundle, result["images"], result["additions"], result["bytes"], result["p50_ms"])
+    return Exported(bundle, result["images"], result["additions"], result["bytes"], result["p50_ms"], dim)
 
 
 def _require_apart(job: JobDir, place: JobDir) -> None:

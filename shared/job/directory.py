@@ -338,6 +338,11 @@ class JobDir:
         """Return self if there is a job here; raise JobNotFound otherwise."""
         if self.spec.is_file():
             return self
+        if self.exporting.is_file():
+            raise JobNotFound(
+                f"{self.path} is a bundle that is not whole: its export goes on, or was stopped, and the same command "
+                "finishes it."
+            )
         if self.in_store:
             raise JobNotFound(
                 f"There is no job at {self.path}",
