@@ -1,8 +1,10 @@
 """A bundle holds what is searched of a job, and nothing else; there is none until it is whole."""
 
+import errno
 import json
 import os
 import shutil
+import uuid
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,8 @@ import pytest
 
 from coordinator.integrity.findings import Checked
 from coordinator.integrity.verify import verify
-from shared.errors import CorruptFile, JobError, JobMismatch, JobNotFound, NoIndexYet
+from shared.errors import CorruptFile, ImageError, JobError, JobMismatch, JobNotFound, NoIndexYet
+from shared.job.bundle.thumbnails import read_thumbnail
 from shared.job.changes.log import Change, write_change
 from shared.job.directory import JobDir
 from shared.job.index import builds
@@ -25,6 +28,7 @@ from shared.job.path_list import read_paths
 from shared.job.source.moved import Moved, read_moved, write_moved
 from shared.messages.filter import Filter
 from shared.settings import Settings
+from shared.storage import files
 from shared.storage.parquet import read_table
 from tests.support.controls import UNWATCHED
 from tests.support.damage import flip
@@ -32,7 +36,8 @@ from tests.support.make_job import MadeJob, clustered, grow_job, image_path, mak
 from tests.support.once import made_once
 from workers.merge.build import merge
 from workers.merge.export import beginning
-from workers.merge.export.bundle import Asked, export
+from workers.merge.export.bundle import Asked, export, main
+from workers.search.pool import SearcherPool
 from workers.search.searcher import Searcher
 from workers.vectors.ann import faiss_index
 from workers.vectors.ann.faiss_index import IndexPlan, plan_from_factory
@@ -317,3 +322,53 @@ def test_an_older_version_and_a_newer_bundle_say_what_to_use(tmp_path: Path, mon
     spec.write_text(json.dumps(table, indent=2)[:-300])
     with pytest.raises(CorruptFile, match="is not a whole manifest"):
         load_manifest(JobDir.at(tmp_path / "bundle"))
+
+
+def test_job_and_bundle_may_be_in_a_store(tmp_path: Path) -> None:
+    made = make_job(f"memory://{uuid.uuid4().hex}/photos")
+    merge(made.job, Settings(recall_target=0.5), UNWATCHED)
+    exported(made.job, tmp_path / "bundle")
+    local = JobDir.at(tmp_path / "bundle")
+    np.save(_folder(local.thumbnail_offsets(1)), np.array([0, 3, *[7] * 24]))
+    local.thumbnails(1).write_bytes(b"onetwo!")
+    copy = JobDir.at(f"memory://{uuid.uuid4().hex}/bundle")
+    for path, _ in local.files():
+        files.write_bytes(copy.path / path.relative_to(local.path).as_posix(), path.read_bytes())
+    pool = SearcherPool(Settings())
+    for job in (local, copy):
+        hits = pool.searcher(job).search(made.embeddings[7].astype(np.float32), 3)
+        assert (hits[0].id, hits[0].similarity) == (7, pytest.approx(1, abs=1e-3))
+        assert [read_thumbnail(job, 1, image) for image in (25, 26)] == [b"one", b"two!"]
+        with pytest.raises(ImageError, match="could not be read"):
+            read_thumbnail(job, 1, 27)
+
+
+def _folder(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@pytest.mark.parametrize(("number", "todo"), [(errno.ENOSPC, "make room"), (errno.EIO, "see to its disk or mount")])
+def test_a_disk_that_gives_up_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int, todo: str
+) -> None:
+    made = made_job(tmp_path / "job")
+    replace_ = os.replace
+
+    def replacing(source: Any, target: Any) -> None:
+        if "img_emb_0001" in str(target):
+            raise OSError(number, os.strerror(number))
+        replace_(source, target)
+
+    monkeypatch.setattr(os, "replace", replacing)
+    assert main([str(made.job.path), str(tmp_path / "bundle")]) == 1
+    error = json.loads(capsys.readouterr().out.splitlines()[-1])["error"]
+    assert error["kind"] == "JobError"
+    assert error["message"].startswith(
+        f"{tmp_path / 'bundle'} does not take the bundle ({os.strerror(number)}): {todo}"
+    )
+    assert not JobDir.at(tmp_path / "bundle").spec.exists()
+    monkeypatch.undo()
+    assert main([str(made.job.path), str(tmp_path / "bundle")]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["result"]["images"] == len(made.ids)
+    assert not list(verify(JobDir.at(tmp_path / "bundle"), Checked()))
