@@ -61,12 +61,18 @@ def write_build(
     """Write the index and the list of its images into `bundle`, and its index.json, which claims no measurement.
 
     `stored` are the embeddings of the job that can be found, `covered` the seals of the bundle that the index is of.
-    Raises JobError when images were removed that the index can't give up, CorruptFile when it is damaged.
+    Raises JobError when images were removed that the index can't give up, or it is of several files, CorruptFile when
+    it is damaged.
     """
     if not any(seal.embedded for seal in covered):
         raise JobError(
             f"All images of {job.path} that the index {info.build} holds were removed",
             remedy=Remedy(job.manifest.maker, str(job.path), "builds one of those that are left"),
+        )
+    if set(info.files) != {builds.INDEX_FILE, builds.IMAGES_FILE}:
+        raise JobError(
+            f"The index {info.build} of {job.path} is of the files {', '.join(sorted(info.files))}, and a bundle "
+            f"carries one of {builds.IMAGES_FILE} and {builds.INDEX_FILE} alone: build the index as one file first."
         )
     job_files = JobFiles.of(job)
     made = dict(
