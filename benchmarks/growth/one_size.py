@@ -36,7 +36,7 @@ Log = Callable[[str], None]
 Half = npt.NDArray[np.float16]
 
 
-class _Source:
+class Source:
     """The features of a collection, and more like them, each given once."""
 
     def __init__(self, source: Features) -> None:
@@ -52,7 +52,7 @@ class _Source:
 def measure(folder: Path, rows: int, dim: int, log: Log) -> dict[str, Any]:
     """Everything about a job of `rows` features that changes."""
     features = Features(dim, rows)
-    source = _Source(features)
+    source = Source(features)
     log(f"{rows:,}: features and import")
     job, _ = imported(folder, rows, write_features(features, folder / "given"))
     queries = features.fresh(QUERIES)
@@ -126,7 +126,7 @@ def _removed(pool: SearcherPool, job: JobDir, count: int) -> dict[str, Any]:
     return {"removed": count, "seconds_to_gone": round(seconds, 3)}
 
 
-def _life(job: JobDir, source: _Source, searched: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _life(job: JobDir, source: Source, searched: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Rounds of 5 % more and 2 % less, each merged; then an index built from scratch over the same embeddings."""
     seconds = []
     for turn in range(ROUNDS):

@@ -33,10 +33,10 @@ _PING_SECONDS = 1.5
 
 
 class QueryBroker:
-    """Ask the broker and its query workers about tasks that were sent. `app` is Celery's."""
+    """Ask the broker and the workers of a queue about tasks that were sent. `app` is Celery's."""
 
-    def __init__(self, app: Any, settings: Settings) -> None:
-        self._app, self._settings = app, settings
+    def __init__(self, app: Any, settings: Settings, queue: str = QUERY_QUEUE) -> None:
+        self._app, self._settings, self._queue = app, settings, queue
 
     @property
     def shown(self) -> str:
@@ -52,7 +52,7 @@ class QueryBroker:
         )
 
     def has_worker(self, node: str | None = None, *, passing: tuple[str, ...] = ()) -> bool:
-        """Whether a worker that consumes the query queue answers within 1.5 seconds; `node` asks that one alone.
+        """Whether a worker that consumes the queue answers within 1.5 seconds; `node` asks that one alone.
 
         Workers whose node name begins with one of `passing` do not count.
         """
@@ -62,7 +62,7 @@ class QueryBroker:
         except CONNECTION_ERRORS as error:
             raise self.unreachable(error) from None
         staying = [queues for name, queues in found.items() if not name.startswith(passing)]
-        return any(queue["name"] == QUERY_QUEUE for queues in staying for queue in queues)
+        return any(queue["name"] == self._queue for queues in staying for queue in queues)
 
     def nobody_takes(self, task_id: str) -> bool:
         """Whether a message still waits and no worker says that it will take it.
@@ -71,7 +71,7 @@ class QueryBroker:
         """
         try:
             with connect(self._settings) as client:
-                waits = any(task == task_id for task in queued_tasks(client, QUERY_QUEUE))
+                waits = any(task == task_id for task in queued_tasks(client, self._queue))
         except CONNECTION_ERRORS as error:
             raise self.unreachable(error) from None
         return waits and not self.has_worker()

@@ -23,9 +23,8 @@ from shared.broker.url import redacted
 from shared.errors import ImageError, LookalikeError, QueryError, UsageError
 from shared.images.paths import expanded
 from shared.job.directory import JobDir
-from shared.job.index import builds
-from shared.job.manifest import load_manifest
 from shared.job.opened import open_job
+from shared.job.partition.committed import require_embedded
 from shared.messages.filter import Filter
 from shared.messages.search import MAX_K, Answer
 from shared.settings import Settings, load_settings
@@ -70,8 +69,9 @@ def search(
     directory = JobDir.at(job)
     bundle = None
     if not settings.broker_url or directory.spec.is_file():
-        bundle = load_manifest(directory).bundle
-        builds.require_promoted(directory)
+        opened = open_job(directory)
+        bundle = opened.manifest.bundle
+        require_embedded(opened)
     asked: list[tuple[str, Queryable]] = [(image, _queryable(directory, image)) for image in images or ()]
     asked += [] if vector is None else vectors_in(vector)
     names = [name for name, _ in asked]
@@ -90,6 +90,8 @@ def search(
         err.print(line, markup=False)
     if bundle is not None:
         err.print(approximate_line(bundle, exact=exact))
+    if line := hits.searched_line(answers):
+        err.print(line)
     if fewer := hits.fewer_line(answers, k, filtered=filter is not None):
         err.print(fewer)
     failed = [(name, answer.error) for name, answer in zip(names, answers, strict=True) if answer.error is not None]

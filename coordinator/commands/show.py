@@ -43,6 +43,12 @@ def show(
         raise UsageError("--json and -o - don't go together: both write to stdout.")
     opened = open_job(JobDir.at(job))
     image_id = find_image(opened, image)
+    if opened.state.is_purged(image_id) and (output is not None or open_it):
+        raise ImageError(
+            f"The image {image_id:,} of {opened.path} was removed ({removal_of(opened, image_id).named}), and its path "
+            "left the job with a compaction: where it was is not known any more.",
+            "vanished",
+        )
     partition = opened.partition_of(image_id)
     location = path_list.read_locations(opened, partition)[image_id - partition.start]
     facts = _facts(opened, image_id)
@@ -74,12 +80,16 @@ def _bytes(job: OpenJob, image_id: int, location: Location) -> bytes:
 
 
 def _facts(job: OpenJob, image_id: int) -> dict[str, Any]:
-    """What the job knows of an image: its row, and if it was removed, when and by which change."""
+    """What the job knows of an image: its row, unless it was purged, of which of several sources it is, and if it was
+    removed, when and by which change."""
+    facts: dict[str, Any] = {"id": image_id} if job.state.is_purged(image_id) else _row(job, image_id)
+    if len(job.sources) > 1:
+        facts["source"] = read_moved(job).now(job.source_of(image_id).location)
     if not job.state.is_removed(image_id):
-        return _row(job, image_id)
+        return facts
     change = removal_of(job, image_id)
     when = datetime.fromtimestamp(change.at, UTC).isoformat(" ", "seconds")
-    return _row(job, image_id) | {"status": "removed", "removed_at": when, "removed_by": change.number}
+    return facts | {"status": "removed", "removed_at": when, "removed_by": change.number}
 
 
 def _row(job: OpenJob, image_id: int) -> dict[str, Any]:

@@ -50,6 +50,8 @@ def _search_object(query: str, answer: Answer) -> dict[str, object]:
         "hits": [hit.to_json() for hit in answer.hits],
         "milliseconds": round(answer.milliseconds, 3),
     }
+    if (searched := answer.searched) is not None:
+        found["searched"] = {**searched.to_json(), "share": round(searched.share, 6)}
     if answer.answered_by is not None:
         found["answered_by"] = answer.answered_by.to_json()
     if isinstance(answer.error, LookalikeError):
@@ -59,6 +61,17 @@ def _search_object(query: str, answer: Answer) -> dict[str, object]:
     if isinstance(answer.error, ImageError):
         found["status"] = answer.error.status
     return found
+
+
+def searched_line(answers: Sequence[Answer]) -> str:
+    """A line that says how much of the job was searched; "" where it was all of it, or no answer says it."""
+    found = [answer.searched for answer in answers if answer.searched is not None]
+    least = min(found, key=lambda one: one.share, default=None)
+    if least is None or least.images == least.listed:
+        return ""
+    # Rounded down: 100 % is said of nothing less.
+    share = f"{100 * least.images // least.listed} %" if 100 * least.images >= least.listed else "less than 1 %"
+    return f"searched {share} of the images: {least.images:,} of {least.listed:,}; the others are not embedded yet"
 
 
 def by_name_line(answers: Sequence[Answer]) -> str:

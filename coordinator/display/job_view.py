@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
+from typing import Final
 
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
@@ -14,7 +15,11 @@ from coordinator.jobs.activity import Activity
 from coordinator.jobs.progress import Progress
 from coordinator.jobs.reconcile import Look
 from shared.broker.lease import COPIES
-from shared.text import duration
+from shared.errors.remedy import Remedy
+from shared.text import duration, size
+
+NOTABLE: Final = 0.1
+"""The share of the sealed files that a compaction has to free to be worth a line."""
 
 
 def partitions_line(progress: Progress) -> str:
@@ -48,6 +53,8 @@ def rate_line(progress: Progress) -> str:
     """The rate and the time left, or what happens instead."""
     if progress.index_is_current:
         return "done"
+    if progress.beside:
+        return "all embedded"
     if not progress.pending:
         return "all embedded; sealing and building the index"
     if progress.images_per_second is None or progress.eta_seconds is None:
@@ -64,7 +71,7 @@ def one_line(progress: Progress, activity: str | None = None) -> str:
         else rate_line(progress)
     )
     return (
-        f"{progress.done:,}/{progress.listed:,} images · {progress.failed:,} failed · {state} · "
+        f"{progress.done:,}/{progress.held:,} images · {progress.failed:,} failed · {state} · "
         f"partitions: {partitions_line(progress)}"
     )
 
@@ -77,9 +84,9 @@ def live_view(progress: Progress, doing: str, more: Sequence[str] = ()) -> Rende
     """
     numbers = Table.grid(padding=(0, 2))
     numbers.add_row(
-        ProgressBar(total=max(progress.listed, 1), completed=progress.done, width=40),
-        Text(f"{progress.done / max(progress.listed, 1):.0%}", style="bold"),
-        f"{progress.done:,}/{progress.listed:,} images",
+        ProgressBar(total=max(progress.held, 1), completed=progress.done, width=40),
+        Text(f"{progress.done / max(progress.held, 1):.0%}", style="bold"),
+        f"{progress.done:,}/{progress.held:,} images",
         Text(f"{progress.failed:,} failed", style="red" if progress.failed else "dim"),
     )
     state = rate_line(progress) if progress.images_per_second or progress.index_is_current else doing
@@ -94,12 +101,24 @@ def status_lines(progress: Progress) -> list[str]:
         f"job         {progress.job}",
         *([] if progress.bundle is None else [status_line(progress.bundle)]),
         f"model       {progress.model}",
+        *(f"source      {location}" for _, location in progress.sources if len(progress.sources) > 1),
         f"images      {images}, {progress.pending:,} pending{_removed(progress)}",
         f"partitions  {partitions_line(progress)}",
         f"rate        {rate_line(progress)}",
         f"index       {index_line(progress)}",
         *([] if progress.bundle is None else [f"similarity  {progress.bundle.error_text}"]),
+        *_compaction(progress),
     ]
+
+
+def _compaction(progress: Progress) -> list[str]:
+    """The line that says what a compaction would free, where that is much."""
+    if progress.reclaimable < NOTABLE * progress.sealed_bytes or not progress.reclaimable:
+        return []
+    frees = (
+        f"about {size(progress.reclaimable)}, {progress.reclaimable / progress.sealed_bytes:.0%} of the sealed files"
+    )
+    return [f"compaction  {command(Remedy('compact', progress.job))} frees {frees}".replace("%", " %")]
 
 
 def _removed(progress: Progress) -> str:
@@ -131,6 +150,10 @@ def index_line(progress: Progress) -> str:
     size = f"{index.build}: {index.type}, {index.ntotal:,} embeddings"
     told = [size, index.recall_text, index.accuracy_text, f"{index.p50_ms:.2f} ms a query (p50)"]
     line = ", ".join(part for part in told if part)
+    if progress.beside and not progress.refused:
+        them = "embedding that was added since is" if progress.beside == 1 else "embeddings that were added since are"
+        until = ", until a merge adds them" if progress.bundle is None else ""
+        return f"{line}; {progress.beside:,} {them} searched beside it{until}"
     if progress.index_is_current:
         return f"{line}; {index.shortfall}: {index.farther.sentence(command)}" if index.shortfall else line
     return f"{line}; " + (

@@ -9,11 +9,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import IO, Any, Final
 
-from coordinator.jobs.lock import creation_lock
 from coordinator.jobs.runs.events import Doing, Said, Tell
 from shared.errors import JobError, UsageError
 from shared.images.paths import shown_path
 from shared.job.bundle.facts import Bundle, refuse_bundle
+from shared.job.changes.lock import creation_lock
 from shared.job.directory import JobDir
 from shared.job.manifest import load_manifest
 from shared.job.opened import open_job

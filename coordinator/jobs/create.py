@@ -7,7 +7,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import BinaryIO
 
-from coordinator.jobs.lock import creation_lock
 from coordinator.jobs.source.archives import ListedArchives
 from coordinator.jobs.source.same import as_begun, require_same
 from coordinator.sources.begun import is_other
@@ -18,6 +17,7 @@ from coordinator.sources.resolve import open_source
 from shared.errors import SourceError
 from shared.job import path_list
 from shared.job.bundle.facts import refuse_bundle
+from shared.job.changes.lock import creation_lock
 from shared.job.directory import JobDir
 from shared.job.manifest import Manifest, Partition, Source, write_manifest
 from shared.job.opened import OpenJob, open_job

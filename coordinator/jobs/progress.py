@@ -1,10 +1,11 @@
 """Read the progress of a job from its directory: done, failed, rate, time left; it needs no broker."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from coordinator.jobs.changes.compacting.plan import reclaimable
 from shared.errors import CorruptFile
 from shared.job.altered_copies import usable_copies
 from shared.job.bundle.facts import Bundle
@@ -16,6 +17,7 @@ from shared.job.partition import checkpoint, ledger
 from shared.job.partition.checkpoint import ChunkSummary
 from shared.job.partition.ledger import Seal
 from shared.job.partition.retry import read_retry
+from shared.job.source.moved import NOT_MOVED, read_moved
 from shared.processes.load import StageLoad
 
 # A partition counts as under way while its last commit is younger than this, or than three of its chunks took.
@@ -30,8 +32,12 @@ class Progress:
     `images_per_second` and `eta_seconds` are None while nothing is being committed. `index` is the promoted build;
     `refused` one that was asked for since, built and not promoted. `copies_done` is whether, of a job that is complete,
     no altered copies are to be embedded before its index is built. `removed` counts images that no answer names any
-    more; they are among the others as they were before. `load` is how busy the workers' stages are, known
-    when the rate is. `bundle` is what a bundle says of itself, in which nothing counts that was removed from its job.
+    more; they are among the others as they were before, but for the `purged` ones, of which a compaction left nothing:
+    those are only listed. `sealed_bytes` is the size of all sealed files, `reclaimable` about how much of it removed
+    images take. `beside` counts embeddings of a complete job that are searched beside the index, which was built before
+    they were added. `sources` are the kind and the place of each source. `load` is how busy the workers' stages are,
+    known when the rate is. `bundle` is what a bundle says of itself, in which nothing counts that was removed from its
+    job.
     """
 
     job: str
@@ -48,6 +54,11 @@ class Progress:
     copies_done: bool = False
     load: StageLoad | None = None
     removed: int = 0
+    purged: int = 0
+    reclaimable: int = 0
+    sealed_bytes: int = 0
+    beside: int = 0
+    sources: Sequence[tuple[str, str]] = ()
     bundle: Bundle | None = None
 
     @property
@@ -55,8 +66,13 @@ class Progress:
         return self.embedded + self.failed
 
     @property
+    def held(self) -> int:
+        """The images that the job holds anything of: those that were listed, without the purged ones."""
+        return self.listed - self.purged
+
+    @property
     def pending(self) -> int:
-        return self.listed - self.done
+        return self.held - self.done
 
     @property
     def complete(self) -> bool:
@@ -74,11 +90,15 @@ class Progress:
         return {
             "job": self.job,
             "model": self.model,
+            "sources": [{"kind": kind, "location": location} for kind, location in self.sources],
             "listed": self.listed,
             "embedded": self.embedded,
             "failed": self.failed,
             "pending": self.pending,
             "removed": self.removed,
+            "purged": self.purged,
+            "reclaimable_bytes": self.reclaimable,
+            "beside_index": self.beside,
             "partitions": self.partitions,
             "images_per_second": None if self.images_per_second is None else round(self.images_per_second, 1),
             "eta_seconds": None if self.eta_seconds is None else round(self.eta_seconds),
@@ -110,17 +130,24 @@ class ProgressReader:
     _seals: dict[int, Seal] = field(default_factory=dict)
     _chunks: dict[tuple[int, int], ChunkSummary] = field(default_factory=dict)
     _copies: tuple[object, bool] = (None, False)
+    _sources: list[tuple[str, str]] = field(default_factory=list)
 
     def read(self) -> Progress:
         """Progress from disk alone. Raises CorruptFile or FingerprintMismatch when a seal or the index is not right."""
-        self.job = self.job.renewed()
+        while True:
+            self.job = self.job.renewed()
+            try:
+                return self._read()
+            except CorruptFile:
+                if self.job.renewed() is self.job:
+                    raise  # Else a compaction took away what was being read.
+
+    def _read(self) -> Progress:
         # Chunks before seals: a worker removes the chunks of a partition once its seal is there, not the other way.
         started = {
             partition: chunks
             for partition in self.job.chunk_partitions()
-            if partition < self.job.partition_count
-            and partition not in self._seals
-            and (chunks := self._committed(partition))
+            if self.job.holds(partition) and partition not in self._seals and (chunks := self._committed(partition))
         }
         seals = self.seals()
         under_way = {partition: chunks for partition, chunks in started.items() if partition not in seals}
@@ -129,18 +156,20 @@ class ProgressReader:
         failed = sum(seal.failed for seal in seals.values())
         failed += sum(chunk.failed for chunks in under_way.values() for chunk in chunks)
         for number in self.job.retry_numbers() if len(seals) < self.job.partition_count else ():
-            if number < self.job.partition_count and number not in seals:
+            if self.job.holds(number) and number not in seals:
                 kept = self._kept(number, started.get(number, []))
                 embedded, failed = embedded + kept[0], failed + kept[1]
-        bundle = self.job.manifest.bundle
-        listed = self.job.listed - (0 if bundle is None else bundle.removed)  # What was removed is not in a bundle.
-        pending = listed - embedded - failed
+        state, bundle = self.job.state, self.job.manifest.bundle
+        # What was removed from its job is not in a bundle, whether it was purged there or not.
+        gone, purged = (0, len(state.purged)) if bundle is None else (bundle.removed, 0)
+        pending = self.job.listed - gone - purged - embedded - failed
         rate, load = self._rate(seals, under_way) if pending else (None, None)
         index = builds.current_info(self.job)
         request = read_index_request(self.job)
         whole = len(seals) == self.job.partition_count
         digest = builds.ledger_digest(list(seals.values())) if whole else ""
         is_current = whole and index is not None and (bundle is not None or index.covers(digest, request))
+        reclaimed, sealed_bytes = (0, 0) if bundle is not None else reclaimable(self.job, seals)
         partitions = {
             "sealed": len(seals),
             "started": len(under_way),
@@ -149,7 +178,7 @@ class ProgressReader:
         return Progress(
             job=str(self.job.path),
             model=self.job.manifest.model.fingerprint,
-            listed=listed,
+            listed=self.job.listed - gone,
             embedded=embedded,
             failed=failed,
             partitions=partitions,
@@ -160,9 +189,31 @@ class ProgressReader:
             refused=builds.refused_build(self.job, digest, request) if whole and not is_current else None,
             copies_done=whole and (is_current or self.job.manifest.model.is_imported or self._has_copies(digest)),
             load=load,
-            removed=0 if bundle is not None else len(self.job.state.removed),
+            removed=0 if bundle is not None else len(state.removed),
+            purged=purged,
+            reclaimable=reclaimed,
+            sealed_bytes=sealed_bytes,
+            # Of a bundle no index is to come: what none covers is beside it for good.
+            beside=self._beside(index, seals) if whole and (bundle is not None or not is_current) else 0,
+            sources=self._places(),
             bundle=bundle,
         )
+
+    def _places(self) -> Sequence[tuple[str, str]]:
+        """The sources of the job with their places, which are read again only when one is added."""
+        if len(self._sources) != len(self.job.sources):
+            try:
+                moved = read_moved(self.job)
+            except (CorruptFile, OSError):  # `verify` says what is wrong; how far the job is does not depend on it.
+                moved = NOT_MOVED
+            self._sources = [(source.kind, moved.now(source.location)) for source in self.job.sources]
+        return self._sources
+
+    def _beside(self, index: IndexInfo | None, seals: dict[int, Seal]) -> int:
+        """How many embeddings were sealed after those that the promoted build was built of, if it was of these."""
+        every = list(seals.values())
+        held = None if index is None else builds.covered(index, every, self.job)
+        return 0 if held is None else sum(seal.embedded for seal in every[len(held) :])
 
     def _has_copies(self, digest: str) -> bool:
         """Whether the altered copies of these embeddings are there, whole; the file is read once, unless it changes."""
@@ -176,8 +227,8 @@ class ProgressReader:
         return self._copies[1]
 
     def seals(self) -> dict[int, Seal]:
-        """The seals by partition number, ascending."""
-        found = {number: self._seals.get(number) for number in self.job.sealed_numbers()}
+        """The seals by partition number, in the order of their ids."""
+        found = {number: self._seals.get(number) for number in self.job.sealed()}
         if None in found.values():
             found = {seal.partition: seal for seal in ledger.sealed(self.job)}
         self._seals = {number: seal for number, seal in found.items() if seal is not None}
@@ -201,8 +252,9 @@ class ProgressReader:
         if retry is None:  # It has just been sealed.
             return 0, 0
         done = {summary.chunk for summary in committed}
-        chunks = self.job.chunks(self.job.partition(partition))
-        return retry.kept([chunk for chunk in chunks if chunk.number not in done])
+        chunks = [chunk for chunk in self.job.chunks(self.job.partition(partition)) if chunk.number not in done]
+        embedded, failed = retry.kept(chunks)
+        return embedded - sum(len(self.job.state.purged_in(chunk.start, chunk.stop)) for chunk in chunks), failed
 
     def _rate(
         self, seals: dict[int, Seal], under_way: dict[int, list[ChunkSummary]]

@@ -21,8 +21,8 @@ _OURS = re.compile(
     r"img_emb/img_emb_\d{4,9}\.npy|chunks/\d{4,9}/((retry_)?\d{4,9}\.parquet|attempt_\w+\.txt)|"
     r"ledger/\d{4,9}(\.retry)?\.json|changes/\d{6,9}(\.json|\.[0-9a-f]{16}\.npy)|"
     r"index/(CURRENT|wish\.json|\d{4,9}-[^/]+/(index\.faiss|images\.arrow|index\.json|filling\.(faiss|json)))|"
-    r"copies\.parquet|model/[^/]+|source_files\.json|moved\.json|accepted_failures|looked_at\.npy|"
-    r"thumbnails/thumbnails_\d{4,9}\.(jpegs|npy)|exporting\.json",
+    r"added/[0-9a-f]{64}/[^/]+|copies\.parquet|model/[^/]+|source_files\.json|moved\.json|accepted_failures|"
+    r"looked_at\.npy|known/known_\d{4,9}\.npy|thumbnails/thumbnails_\d{4,9}\.(jpegs|npy)|exporting\.json",
     re.ASCII,
 )
 _REMOVED = re.compile(r"(\d{6,9})\.[0-9a-f]{16}\.npy", re.ASCII)
@@ -199,6 +199,25 @@ class JobDir:
         return sorted((int(match[1]), self.changes_dir / name) for name in names if (match := _REMOVED.fullmatch(name)))
 
     @property
+    def added_dir(self) -> Path:
+        """The images that were added as bytes, not by a path."""
+        return self.path / "added"
+
+    def added(self, digest: str, name: str) -> Path:
+        """An image that was added as bytes, whose SHA-256 is `digest`, under the name that it was given."""
+        return self.added_dir / digest / name
+
+    def added_files(self) -> Iterator[tuple[str, Path]]:
+        """Every image that was added as bytes, and the SHA-256 that it is named by.
+
+        Raises OSError where a directory can't be listed.
+        """
+        for digest in sorted(files.directories_in(self.added_dir)):
+            for name in sorted(files.names_in(self.added_dir / digest)):
+                if _is_ours(f"added/{digest}/{name}") and not name.startswith("."):
+                    yield digest, self.added(digest, name)
+
+    @property
     def model_dir(self) -> Path:
         """The directory for a copy of weights that were given, so that a job resumes without the original."""
         return self.path / "model"
@@ -259,6 +278,10 @@ class JobDir:
     def sealed_files(self, partition: int) -> tuple[Path, Path, Path]:
         """The embeddings, metadata and errors of a partition, once it is sealed."""
         return self.img_emb(partition), self.metadata(partition), self.errors(partition)
+
+    def known(self, partition: int) -> Path:
+        """Which bytes the embeddings of a sealed partition are of, for their copies in others; it may be lost."""
+        return self.path / "known" / f"known_{partition:04d}.npy"
 
     def sealed_file_numbers(self) -> list[int]:
         """Numbers of the partitions of which at least one of the sealed files is there, ascending."""

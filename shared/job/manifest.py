@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from shared.errors import CorruptFile, JobError, JobMismatch, ModelError
@@ -26,7 +26,7 @@ DTYPE = EMBEDDINGS_DTYPE
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the images of a job were listed.
+    """Where images of a job were listed.
 
     `kind` is folder, list, stdin, archive or glob, or embeddings for vectors that were imported; `location` what was
     typed, absolute; `digest` the hex SHA-256 over the listed paths in order; `left_out` counts the files that were not
@@ -53,6 +53,24 @@ class Source:
         import pyarrow as pa
 
         return pa.schema([(name, arrow_type(kind)) for name, kind in self.known.items()])
+
+    def to_json(self) -> dict[str, Any]:
+        return {key: value for key, value in asdict(self).items() if value or key in ("digest", "left_out")}
+
+    @classmethod
+    def from_json(cls, table: Mapping[str, Any]) -> "Source":
+        """The inverse of `to_json`; raises ValueError, TypeError or AttributeError for anything else."""
+        source = cls(**table)
+        if not all(isinstance(text, str) for text in (source.kind, source.location, source.digest)):
+            raise TypeError("kind, location and digest are not texts")
+        if unknown := sorted({str(kind) for kind in source.known.values()}.difference(KNOWN_TYPES)):
+            raise ValueError(f"no column can be of the type {unknown[0]}")
+        patterns = (source.exclude, source.include)
+        if not all(isinstance(p, list) and all(isinstance(one, str) for one in p) for p in patterns):
+            raise ValueError("exclude and include are not lists of patterns")
+        if type(source.sniff) is not bool:
+            raise ValueError("sniff is neither true nor false")
+        return source
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,18 +159,7 @@ class Manifest:
         return (
             {
                 "format": FORMAT if self.bundle is None else BUNDLE_FORMAT,
-                "source": {
-                    "kind": self.source.kind,
-                    "location": self.source.location,
-                    "digest": self.source.digest,
-                    "left_out": dict(self.source.left_out),
-                }
-                | ({} if self.source.content is None else {"content": self.source.content})
-                | ({"known": dict(self.source.known)} if self.source.known else {})
-                | ({"exclude": list(self.source.exclude)} if self.source.exclude else {})
-                | ({"include": list(self.source.include)} if self.source.include else {})
-                | ({"sniff": True} if self.source.sniff else {})
-                | ({"notes": dict(self.source.notes)} if self.source.notes else {}),
+                "source": self.source.to_json(),
                 "model": self.model.to_json(),
                 "fingerprint": self.model.fingerprint,
                 "listed": self.listed,
@@ -191,7 +198,7 @@ def load_manifest(job: JobDir) -> Manifest:
                 f"{CHANGED_FORMAT} and {BUNDLE_FORMAT}: use the version that made the job, or make it anew."
             )
         manifest = Manifest(
-            source=Source(**table["source"]),
+            source=Source.from_json(table["source"]),
             model=ModelSpec.from_json(table["model"]),
             listed=_count(table, "listed"),
             partition_size=_count(table, "partition_size"),
@@ -204,13 +211,8 @@ def load_manifest(job: JobDir) -> Manifest:
             frozen=table.get("frozen", False),
             bundle=bundle_from_json(table),
         )
-        if unknown := sorted({str(kind) for kind in manifest.source.known.values()}.difference(KNOWN_TYPES)):
-            raise ValueError(f"no column can be of the type {unknown[0]}")
-        patterns = (manifest.source.exclude, manifest.source.include)
-        if not all(isinstance(p, list) and all(isinstance(one, str) for one in p) for p in patterns):
-            raise ValueError("exclude and include are not lists of patterns")
-        if type(manifest.source.sniff) is not bool or type(manifest.frozen) is not bool:
-            raise ValueError("sniff or frozen is neither true nor false")
+        if type(manifest.frozen) is not bool:
+            raise ValueError("frozen is neither true nor false")
         if not is_identity(manifest.identity):
             raise ValueError(f"identity is {manifest.identity!r:.80}, not 16 hex digits")
         fingerprint = table["fingerprint"]

@@ -160,24 +160,61 @@ class AnsweredBy:
 
 
 @dataclass(frozen=True, slots=True)
+class Searched:
+    """How much of a job a search looked at: all of its images, unless some are not embedded yet.
+
+    Images that failed, and those that were removed, count as looked at.
+
+    Attributes
+    ----------
+    images
+        How many images were looked at.
+    listed
+        How many images the job lists.
+    """
+
+    images: int
+    listed: int
+
+    @property
+    def share(self) -> float:
+        """The share of the images that were looked at, 0 to 1; it is 1 only where all were."""
+        return self.images / self.listed if self.listed else 1.0
+
+    def to_json(self) -> dict[str, int]:
+        return {"images": self.images, "listed": self.listed}
+
+    @classmethod
+    def from_json(cls, table: Any) -> Self:
+        """Raises ValueError, TypeError or KeyError for anything but what `to_json` gives."""
+        images, listed = table["images"], table["listed"]
+        if type(images) is not int or type(listed) is not int or not 0 <= images <= listed:
+            raise ValueError(f"searched is {table!r:.200}")
+        return cls(images, listed)
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """The result of one query: its hits and the worker's milliseconds, or the error instead.
 
-    `answered_by` is set if the reply that brought the answer says it.
+    `answered_by` is set if the reply that brought the answer says it, and `searched` if the answer does: a worker of
+    an older version does not, and a client of one passes over it.
     """
 
     hits: tuple[Hit, ...] = ()
     milliseconds: float = 0.0
     error: LookalikeError | None = None
     answered_by: AnsweredBy | None = None
+    searched: Searched | None = None
 
     def to_json(self) -> dict[str, Any]:
         if self.error is not None:
             return {"error": error_to_json(self.error)}
-        return {
+        table = {
             "hits": [hit.to_json() for hit in self.hits],
             "milliseconds": self.milliseconds,
         }
+        return table if self.searched is None else table | {"searched": self.searched.to_json()}
 
     @classmethod
     def from_json(cls, table: Any) -> Self:
@@ -185,7 +222,9 @@ class Answer:
         try:
             if "error" in table:
                 return cls(error=error_from_json(table["error"]))
-            return cls(tuple(_hit(hit) for hit in table["hits"]), float(table["milliseconds"]))
+            searched = Searched.from_json(table["searched"]) if "searched" in table else None
+            hits = tuple(_hit(hit) for hit in table["hits"])
+            return cls(hits, float(table["milliseconds"]), searched=searched)
         except (KeyError, TypeError, ValueError) as error:
             raise MessageError(
                 f"A worker's answer can't be read ({error!r}): run the same version everywhere."

@@ -17,6 +17,7 @@ from shared.job.partition import checkpoint
 from shared.job.partition.checkpoint import ImageRow
 from shared.settings import Settings
 from tests.support.bundles import bundle_of
+from tests.support.compactions import compacted, remove
 from tests.support.controls import UNWATCHED
 from tests.support.make_job import image_path, make_job
 from workers.merge.build import merge
@@ -24,12 +25,14 @@ from workers.merge.build import merge
 HERE = Path(__file__).parent
 REMOVED = (5, 14)
 REMOVED_OF_BEGUN = (0, 19)
+PURGED = 5
 
 
 def main(version: int) -> None:
     """Write `format_N/finished` (two sealed partitions and an index) and `format_N/begun` (one chunk committed).
 
-    From the format of jobs that were changed on, two images of each are removed, of which one failed or is pending.
+    From the format of jobs that were changed on, two images of each are removed, of which one failed or is pending, and
+    there is `compacted`, of which one image was purged.
     """
     folder = HERE / f"format_{version}"
     shutil.rmtree(folder, ignore_errors=True)
@@ -46,6 +49,16 @@ def main(version: int) -> None:
     if version >= CHANGED_FORMAT:
         for job, removed in ((finished.job, REMOVED), (begun.job, REMOVED_OF_BEGUN)):
             write_change(job, job.manifest, Change(1, "delete", removed=np.array(removed), reasons={"by id": 2}))
+        make_compacted(folder / "compacted")
+
+
+def make_compacted(folder: Path) -> None:
+    """Write a job of which an image was purged and another one removed since, with the index of before."""
+    made = make_job(folder, listed=20, dim=8, failed={3, 14}, partition_size=12, chunk_size=6, seed=1)
+    merge(made.job, Settings(), UNWATCHED)
+    remove(made.job, PURGED)
+    compacted(made.job)
+    remove(made.job, 7)
 
 
 def bundle() -> None:

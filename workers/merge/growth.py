@@ -15,26 +15,33 @@ from shared.job.opened import OpenJob
 from shared.job.partition.ledger import Seal
 from workers.merge.tune import Tuned
 from workers.search.width import Width, width_of
-from workers.vectors.ann import annoy_index
+from workers.vectors.ann import annoy_index, faiss_index
 from workers.vectors.ann.plan import IndexPlan
+from workers.vectors.embeddings import Rows
 
 QUERIES: Final = 100
 """Stored embeddings by which a grown index is measured, at the width of the one that it grew from."""
 
 MOST_GROWTH: Final = 2.0
 """An index of more embeddings than so many times those that it was trained for is trained again: its lists are long,
-and the new images may be of other kinds."""
+and the new images may be of other kinds. So is one of so many times fewer."""
 
 _WORSE_BY: Final = 0.005
 
 
 @dataclass(frozen=True, slots=True)
 class Former:
-    """The promoted build that is to grow, its index on this machine, and how many partitions it covers."""
+    """The promoted build that is to grow, and its index on this machine.
+
+    `known` are the partitions that it covers and that are as they were when it was built, `held` how many of its
+    embeddings the job still has. `purged` are the images, int64, that it may hold beside these.
+    """
 
     info: IndexInfo
     index: Path
-    partitions: int
+    known: frozenset[int]
+    held: int
+    purged: Rows
 
     @property
     def trained_for(self) -> int:
@@ -51,10 +58,18 @@ class Former:
 
     def begin(self, directory: Path) -> None:
         """Put the index into the directory of the new build, to be filled further; what is there already stays."""
-        if not any((directory / name).exists() for name in (builds.INDEX_FILE, builds.FILLING_FILE)):
-            aside = directory / f"{builds.FILLING_FILE}.part"
+        if any((directory / name).exists() for name in (builds.INDEX_FILE, builds.FILLING_FILE)):
+            return
+        aside = directory / f"{builds.FILLING_FILE}.part"
+        if self.held == self.info.ntotal:
             shutil.copyfile(self.index, aside)
-            aside.replace(directory / builds.FILLING_FILE)
+        else:
+            index = faiss_index.load(self.index, ntotal=self.info.ntotal, dim=self.info.dim)
+            faiss_index.remove(index, self.purged)
+            if index.ntotal != self.held:
+                return  # It is not what its index.json says: it is filled from the first embedding on.
+            faiss_index.save(index, aside)
+        aside.replace(directory / builds.FILLING_FILE)
 
     @property
     def width(self) -> Width:
@@ -74,19 +89,22 @@ def former(
     """The promoted build, where it may grow into one that `fresh` would be the plan of; None where it is built anew.
 
     It may where it covers the first partitions, was asked for in the same way, is of the same type, which takes more,
-    and was trained for at least half of what it is to hold. A build that is damaged does not grow.
+    and was trained for at least half, and at most twice, of what it is to hold. A build that is damaged does not grow,
+    nor does one that holds what was purged and can't give it up.
     """
     try:
         info = builds.current_info(job)
-        covered = None if info is None else builds.covered(info, seals, job.manifest.partition_count)
+        covered = None if info is None else builds.covered(info, seals, job)
         if info is None or covered is None or info.fingerprint != job.manifest.model.fingerprint:
             return None
         count = sum(seal.embedded for seal in seals)
+        trained_for = info.trained_for or info.ntotal
         if (
-            info.ntotal == count
+            info.ledger_digest == builds.ledger_digest(seals)
             or info.wish != request.to_json()
             or info.type != fresh.type
-            or count > MOST_GROWTH * (info.trained_for or info.ntotal)
+            or count > MOST_GROWTH * trained_for
+            or trained_for > MOST_GROWTH * count
         ):
             return None
         path = job.build_dir(info.build) / builds.INDEX_FILE
@@ -95,6 +113,13 @@ def former(
             info.files[builds.INDEX_FILE],
             compare=lambda path, entry: builds.check_file(job, path, entry, checksum=True),
         )
-        return None if annoy_index.is_one(index) else Former(info, index, len(covered))
+        if annoy_index.is_one(index):
+            return None
+        # What a compaction wrote was never compared with its seal.
+        known = frozenset(seal.partition for seal in covered if job.state.replaced(seal.partition) is None)
+        held = sum(seal.embedded for seal in covered)
+        if held != info.ntotal and not faiss_index.gives_up(info.factory, info.dim):
+            return None
+        return Former(info, index, known, held, job.state.purged)
     except (CorruptFile, JobMismatch):
         return None

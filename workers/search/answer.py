@@ -19,7 +19,7 @@ from shared.processes.failpoints import failpoint
 from shared.settings import Settings
 from workers.models.embedder import Embedder, has_direction, no_direction
 from workers.models.loaded import loaded_embedder
-from workers.search.decoding import DecodingProcesses
+from workers.search.decoding.processes import DecodingProcesses
 from workers.search.pool import SearcherPool
 from workers.search.searcher import Searcher
 
@@ -66,7 +66,9 @@ class Answerer:
         # Queries of one message share their work, so each bears an equal part of its time.
         milliseconds = (time.perf_counter() - started) * 1000 / len(message.queries)
         return [
-            Answer(error=outcome) if isinstance(outcome, LookalikeError) else Answer(tuple(outcome), milliseconds)
+            Answer(error=outcome)
+            if isinstance(outcome, LookalikeError)
+            else Answer(tuple(outcome), milliseconds, searched=searcher.searched)
             for outcome in outcomes
         ]
 

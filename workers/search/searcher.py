@@ -8,26 +8,24 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from shared.errors import CorruptFile, FingerprintMismatch, QueryError
-from shared.errors.remedy import Remedy
+from shared.errors import QueryError
 from shared.job.index import builds
 from shared.job.local.job_files import JobFiles
 from shared.job.opened import OpenJob, open_job
-from shared.job.partition import ledger
-from shared.job.source.moved import read_moved
 from shared.messages.filter import Filter
-from shared.messages.search import MAX_K, Hit
+from shared.messages.search import MAX_K, Hit, Searched
 from workers.search.additions import Additions
 from workers.search.answer_cache import AnswerCache
 from workers.search.filters import Chosen, Filters
 from workers.search.kept import Kept
+from workers.search.opening import Opened, open_build, open_parts
 from workers.search.unit_queries import unit_queries
 from workers.search.width import Width, width_of
 from workers.vectors.ann import faiss_index
-from workers.vectors.codes import stored_kind
 from workers.vectors.embeddings import Floats, Rows, StoredEmbeddings
 from workers.vectors.exact import exact_search
-from workers.vectors.image_list import Images, sealed_images
+from workers.vectors.image_list import Images
+from workers.vectors.parts import Parts
 from workers.vectors.rerank import nearest
 
 # Up to here, comparing all that a filter chose takes no longer than an index that is searched widely enough for them.
@@ -59,13 +57,21 @@ class Searcher:
         filters: Filters | None = None,
         kept: Kept | None = None,
         additions: Additions | None = None,
+        searched: Searched | None = None,
+        parts: Parts | None = None,
+        covered: frozenset[int] = frozenset(),
     ) -> None:
         """`filters` are those over the metadata; without, a search is filtered by ids alone. `kept` are the images that
-        were not removed, all of them if not given. `additions` are the rows that the index does not hold, if any."""
+        were not removed, all of them if not given. `additions` are the rows that the index does not hold, if any.
+        Without an index, all of `stored` are compared. `parts` are what is searched besides the partitions whose
+        numbers are `covered` by the index."""
         self.stored = stored
         self._kept = kept or Kept(stored)
         self._additions = additions
         self.width = width
+        self.searched = searched
+        self.covered = covered
+        self._parts = parts or {}
         self._index = index
         self._images = images
         self._nlist = nlist
@@ -79,63 +85,48 @@ class Searcher:
         build: str,
         cache_size: int = 0,
         former: "Searcher | None" = None,
-        opened: OpenJob | None = None,
+        job: OpenJob | None = None,
     ) -> "Searcher":
         """Open a build: its index in memory, its embeddings and image paths mapped.
 
-        What was sealed since is found as well, and what was removed is not. `files` is kept as long as the searcher is,
-        by its embeddings. The index of a `former` searcher of the same build is not read again, nor an `opened` job.
+        What was sealed or committed since is found as well, and what was removed is not. `files` is kept as long as the
+        searcher is, by its embeddings. What a `former` searcher of the same build has open is not read again, nor a
+        `job` that is open.
 
         Raises FingerprintMismatch when another model made it than the job's, and CorruptFile when a file of it is not
         what its index.json says, or the partitions were sealed again since it was built.
         """
-        job = opened or open_job(files.job)
+        job = job or open_job(files.job)
         info = builds.read_info(job, build)
-        if info.fingerprint != job.manifest.model.fingerprint:
-            raise FingerprintMismatch(
-                f"The index {build} of {job.path} was built for the model {info.fingerprint}, but the job is made for "
-                f"{job.manifest.model.fingerprint}",
-                remedy=builds.built_anew(job),
-            )
-        seals = list(ledger.sealed(job))
-        covered = builds.covered(info, seals, job.manifest.partition_count)
-        if covered is None:
-            raise CorruptFile(
-                f"The index {build} of {job.path} covers {info.ntotal} embeddings that are not those sealed now",
-                remedy=Remedy(job.manifest.maker, str(job.path), "builds the index anew"),
-            )
-        made = files.all_local(
-            ((job.build_dir(build) / name, entry) for name, entry in info.files.items()),
-            compare=lambda path, entry: builds.check_file(job, path, entry, checksum=former is None),
-        )
-        paths = dict(zip(info.files, made, strict=True))
-        metadata = files.all_local(
-            (job.metadata(seal.partition), seal.entry(job, job.metadata(seal.partition)))
-            for seal in seals
-            if seal.embedded
-        )
+        opened = open_build(files, job, info, None if former is None else former._parts)
         index = (
-            faiss_index.load(paths[builds.INDEX_FILE], ntotal=info.ntotal, dim=info.dim)
+            faiss_index.load(opened.build_files[builds.INDEX_FILE], ntotal=info.ntotal, dim=info.dim)
             if former is None
             else former._index
         )
-        later = sealed_images(job, seals[len(covered) :])
-        images = Images.open(paths[builds.IMAGES_FILE], read_moved(job), later)
-        stored = stored_kind(job).open(files, seals, ids=images.ids)
-        stored.expect_scattered_reads()
-        kept = Kept(stored, job.state.removed)
-        added = kept.rows[kept.rows >= info.ntotal]
+        added = opened.kept.rows[opened.kept.rows >= opened.held]
+        known = None if former is None else former._additions
+        additions = Additions(index, opened.stored, added, known) if len(added) else None
+        return cls._of(opened, index, additions, width_of(info), info.nlist, cache_size)
+
+    @classmethod
+    def open_parts(cls, files: JobFiles, cache_size: int = 0, former: "Searcher | None" = None) -> "Searcher":
+        """Open what is embedded of a job that has no index yet; all of it is compared with each query.
+
+        What a `former` searcher of this kind has open is not read again. Raises as `opening.open_parts` does.
+        """
+        opened = open_parts(files, open_job(files.job), {} if former is None else former._parts)
+        return cls._of(opened, None, None, Width(nprobe=1, depth=1), 0, cache_size)
+
+    @classmethod
+    def _of(
+        cls, opened: Opened, index: Any, additions: Additions | None, width: Width, nlist: int, cache_size: int
+    ) -> "Searcher":
         return cls(
-            index,
-            stored,
-            images,
-            width=width_of(info),
-            nlist=info.nlist,
-            cache_size=cache_size,
-            filters=Filters(kept.ids, metadata),
-            kept=kept,
-            additions=Additions(index, stored, added) if len(added) else None,
-        )
+            index, opened.stored, opened.images, width=width, nlist=nlist, cache_size=cache_size,
+            filters=opened.filters, kept=opened.kept, additions=additions, searched=opened.searched,
+            parts=opened.parts, covered=opened.covered,
+        )  # fmt: skip
 
     @property
     def ntotal(self) -> int:
@@ -151,17 +142,24 @@ class Searcher:
         """A searcher of another width that shares everything with this one except the cache; it has none."""
         return self._like(width, self._kept, self._filters, self._additions, cache_size=0)
 
-    def without(self, removed: Rows) -> "Searcher":
-        """A searcher of what this one has open, but for the images `removed`, int64; its cache is empty."""
-        kept, rows = Kept(self.stored, removed), None if self._additions is None else self._additions.rows
+    def without(self, removed: Rows, listed: int) -> "Searcher":
+        """A searcher of what this one has open, but for the images `removed`, int64; its cache is empty.
+
+        `listed` is how many images the job lists by now."""
+        kept, rows = self._kept.without(removed), None if self._additions is None else self._additions.rows
         left = None if rows is None else rows[np.isin(rows, kept.rows)]
-        additions = None if left is None or not len(left) else Additions(self._index, self.stored, left)
-        return self._like(self.width, kept, self._filters.among(kept.ids), additions, cache_size=self._cache.size)
+        additions = (
+            None if left is None or not len(left) else Additions(self._index, self.stored, left, self._additions)
+        )
+        made = self._like(self.width, kept, self._filters.among(kept.ids), additions, cache_size=self._cache.size)
+        made.searched = self.searched and Searched(self.searched.images, listed)
+        return made
 
     def _like(
         self, width: Width, kept: Kept, filters: Filters, additions: Additions | None, *, cache_size: int
     ) -> "Searcher":
         shared: dict[str, Any] = {"filters": filters, "kept": kept, "additions": additions, "nlist": self._nlist}
+        shared |= {"searched": self.searched, "parts": self._parts, "covered": self.covered}
         return Searcher(self._index, self.stored, self._images, width=width, cache_size=cache_size, **shared)
 
     def chosen(self, filter: Filter) -> Chosen:
@@ -205,7 +203,7 @@ class Searcher:
         if not self.ntotal:
             return [()] * len(units)
         narrow = chosen is not None and len(chosen.ids) <= NARROW
-        if exact or (narrow and len(units) >= _MATRIX_QUERIES):
+        if exact or self._index is None or (narrow and len(units) >= _MATRIX_QUERIES):
             compared = self.kept if chosen is None else self.stored.only(self.stored.rows_of(chosen.ids))
             found = exact_search(compared, units, k)
             rows = [self.stored.rows_of(ids) for ids in found.ids]

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from shared.errors import CorruptFile, QueryError
 from shared.job.local.job_files import JobFiles
+from shared.job.opened import open_job
 from shared.job.partition import ledger, sealing
 from shared.job.partition.ledger import Seal
 from shared.vectors import widen
@@ -43,7 +44,7 @@ class StoredEmbeddings:
     """The type of what is stored."""
 
     def __init__(self, parts: Sequence[np.ndarray], ids: Rows, dim: int, mapped_from: JobFiles | None = None) -> None:
-        """`parts` are float16 [n, dim] arrays, mapped or not, that together have a row for each of `ids`.
+        """`parts` are `DTYPE` [n, dim] arrays, mapped or not, that together have a row for each of `ids`.
 
         `mapped_from` is kept as long as this is, and with it the copies that are mapped.
         """
@@ -59,14 +60,17 @@ class StoredEmbeddings:
         self._starts = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
 
     @classmethod
-    def open(cls, files: JobFiles, seals: Sequence[Seal], ids: Rows | None = None) -> "StoredEmbeddings":
-        """Map the embeddings of `seals`, in the order of their partitions.
+    def open(
+        cls, files: JobFiles, seals: Sequence[Seal], ids: Rows | None = None, later: Sequence[np.ndarray] = ()
+    ) -> "StoredEmbeddings":
+        """Map the embeddings of `seals`, in the order of their partitions; those of `later` follow, `DTYPE` [n, dim].
 
-        `ids` saves reading them from the metadata. Raises CorruptFile when a file has another size than its seal
-        says, when the seals disagree about the dimension, or when ids are missing, double or out of order.
+        `ids` saves reading them from the metadata; with `later` they have to be given. Raises CorruptFile when a file
+        has another size than its seal says, when the seals disagree about the dimension, or when ids are missing,
+        double or out of order.
         """
         job = files.job
-        dims = {seal.dim for seal in seals if seal.embedded}
+        dims = {seal.dim for seal in seals if seal.embedded} | {part.shape[1] for part in later if len(part)}
         if len(dims) > 1:
             raise CorruptFile(
                 f"The sealed partitions of {job.path} have embeddings of {sorted(dims)} dimensions where one is needed."
@@ -77,7 +81,9 @@ class StoredEmbeddings:
             sealing.open_embeddings(path, seal.embedded, seal.dim, cls.DTYPE)
             for path, seal in zip(paths, seals, strict=True)
         ]
+        parts += later
         if ids is None:
+            job = open_job(job)
             ids = np.concatenate([np.empty(0, np.int64), *(ledger.check_ids(job, seal) for seal in seals)])
         if len(ids) != sum(len(part) for part in parts) or not np.all(np.diff(ids) > 0):
             raise CorruptFile(

@@ -20,6 +20,8 @@ IMAGES_SCHEMA = pa.schema(
     [pa.field("id", pa.int64(), nullable=False), pa.field("image_path", pa.string(), nullable=False)]
 )
 
+_NONE: Rows = np.empty(0, np.int64)
+
 
 class Images:
     """The image of each row of a build: ids int64 [N], and image paths that stay on disk until one is asked for."""
@@ -32,10 +34,13 @@ class Images:
         self.ids: Rows = np.concatenate([np.empty(0, np.int64), *(batch.column("id").to_numpy() for batch in batches)])
 
     @classmethod
-    def open(cls, path: Path, moved: Moved = NOT_MOVED, later: Iterable[pa.RecordBatch] = ()) -> "Images":
+    def open(
+        cls, path: Path, moved: Moved = NOT_MOVED, later: Iterable[pa.RecordBatch] = (), purged: Rows = _NONE
+    ) -> "Images":
         """Map a file that `write_images` wrote; raises CorruptFile when it is something else.
 
-        The images of `later`, which are not in the file, follow those that are.
+        The images of `later`, which are not in the file, follow those that are. The rows of those that were `purged`
+        since, int64 ids, are left out, as the embeddings of the job are without theirs.
         """
         try:
             reader = pa.ipc.open_file(pa.memory_map(str(path)))
@@ -47,13 +52,19 @@ class Images:
                 f"{path} is not the list of images of an index ({error})",
                 remedy=Remedy("repair", does="removes the build", then=Remedy("make", does="builds it anew")),
             ) from None
-        return cls([*batches, *later], moved)
+        return cls([*(_without(batch, purged) for batch in batches), *later], moved)
 
     def paths(self, rows: Rows) -> list[str]:
         """Where the images of the given rows are now, int64 [n]."""
         numbers = np.searchsorted(self._starts, rows, side="right") - 1
         places = zip(numbers.tolist(), (rows - self._starts[numbers]).tolist(), strict=True)
         return [self._moved.now(self._paths[number][place].as_py()) for number, place in places]
+
+
+def _without(batch: pa.RecordBatch, purged: Rows) -> pa.RecordBatch:
+    """A batch without the rows of some images; itself, mapped as it is, where it has none of them."""
+    gone = np.isin(batch.column("id").to_numpy(), purged)
+    return batch.filter(pa.array(~gone)) if gone.any() else batch
 
 
 def write_images(path: Path, batches: Iterable[pa.RecordBatch]) -> None:

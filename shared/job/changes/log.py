@@ -15,13 +15,22 @@ import numpy.typing as npt
 
 from shared.errors import CorruptFile, JobBusy, JobMismatch
 from shared.errors.remedy import Remedy
+from shared.job.changes.replaced import Replaced, replaced_from_json
 from shared.job.directory import JobDir
-from shared.job.manifest import CHANGED_FORMAT, Manifest, Partition
+from shared.job.manifest import CHANGED_FORMAT, Manifest, Partition, Source
 from shared.job.source.files import FileState, from_json, to_json
 from shared.processes.failpoints import failpoint
 from shared.storage import files
 
 FORMAT: Final = 1
+ADD: Final = "add"
+"""The action of a change that adds images which were named one by one, in its source or not."""
+UPDATE: Final = "update"
+"""The action of a change that puts a new image in the place of one that it removes."""
+DELETE: Final = "delete"
+"""The action of a change by which somebody took images out, whose files may still be in the source."""
+REPLACING_FORMAT: Final = 2
+"""The format of a change that replaces partitions: a version that knows none must not read what follows."""
 Ids = npt.NDArray[np.int64]
 _NONE: Final[Ids] = np.empty(0, np.int64)
 _LATEST: Final = 2.0**33  # The year 2242: what is beyond it was no time.
@@ -29,11 +38,14 @@ _LATEST: Final = 2.0**33  # The year 2242: what is beyond it was no time.
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Change:
-    """One change: what it is called, the partitions that it adds, and the images that it removes.
+    """One change: what it is called, the partitions that it adds or replaces, and the images that it removes.
 
     `removed` is int64 [n], ascending; `reasons` counts why they were removed. `archives` are the archives that images
-    of these partitions are in, and those that were compared anew, as they were then. `at` is seconds since the epoch.
-    Of a change that was read, `digest` is the SHA-256 of the file with the ids, "" where it removes none.
+    of these partitions are in, and those that were compared anew, as they were then. `source` is the number of the
+    source that the partitions were listed in, 0 for that of the manifest; `adds` is that source, if it came to the job
+    by this change. `at` is seconds since the epoch. Of a change that was read, `digest` is the SHA-256 of the file with
+    the ids, "" where it removes none. `request` is the name of what asked for it, "/" and a digest of what that asked,
+    so that one that comes twice finds what was done; "" where nothing does.
     """
 
     number: int
@@ -42,9 +54,13 @@ class Change:
     removed: Ids = field(default_factory=lambda: _NONE)
     reasons: dict[str, int] = field(default_factory=dict)
     archives: Mapping[str, FileState] = field(default_factory=dict)
+    source: int = 0
+    adds: Source | None = None
     at: float = 0.0
     made_by: str = ""
     digest: str = ""
+    replaced: Sequence[Replaced] = ()
+    request: str = ""
 
     @property
     def named(self) -> str:
@@ -61,7 +77,7 @@ def write_change(job: JobDir, manifest: Manifest, change: Change) -> None:
     _mark_changed(job, manifest)
     failpoint("write_change")
     table: dict[str, Any] = {
-        "format": FORMAT,
+        "format": REPLACING_FORMAT if change.replaced else FORMAT,
         "number": change.number,
         "action": change.action,
         "partitions": [[one.number, one.start, one.stop] for one in change.partitions],
@@ -70,8 +86,16 @@ def write_change(job: JobDir, manifest: Manifest, change: Change) -> None:
         "at": change.at or time.time(),
         "made_by": f"lookalike {version('lookalike')}",
     }
+    if change.replaced:
+        table["replaced"] = [one.to_json() for one in change.replaced]
     if change.archives:
         table["archives"] = to_json(change.archives)
+    if change.request:
+        table["request"] = change.request
+    if change.source:
+        table["source"] = change.source
+    if change.adds is not None:
+        table["adds"] = change.adds.to_json()
     if len(change.removed):
         data = _npy(change.removed)
         digest = hashlib.sha256(data).hexdigest()
@@ -92,11 +116,13 @@ def read_change(job: JobDir, number: int) -> Change:
     path = job.change(number)
     try:
         table = json.loads(files.read_marker(path))
-        if table["format"] != FORMAT:
+        if table["format"] not in (FORMAT, REPLACING_FORMAT):
             raise JobMismatch(
-                f"{path} has format {table['format']}, and this version of lookalike reads format {FORMAT}: use the "
-                "version that made the change."
+                f"{path} has format {table['format']}, and this version of lookalike reads the formats {FORMAT} and "
+                f"{REPLACING_FORMAT}: use the version that made the change."
             )
+        if (table["format"] == REPLACING_FORMAT) != bool(table.get("replaced")):
+            raise ValueError(f"its format is {table['format']}, and it replaces {len(table.get('replaced', ()))}")
         if table["number"] != number:
             raise ValueError(f"it is the change {table['number']}")
         if not 0 <= table["at"] < _LATEST:
@@ -108,9 +134,13 @@ def read_change(job: JobDir, number: int) -> Change:
             removed=_NONE if table["removed"] is None else _read_removed(job, number, table["removed"]),
             reasons={str(reason): int(count) for reason, count in table["reasons"].items()},
             archives=from_json(table.get("archives", {})),
+            source=int(table.get("source", 0)),
+            adds=Source.from_json(table["adds"]) if "adds" in table else None,
             at=float(table["at"]),
             made_by=str(table["made_by"]),
             digest="" if table["removed"] is None else str(table["removed"]["sha256"]),
+            replaced=tuple(map(replaced_from_json, table.get("replaced", ()))),
+            request=str(table.get("request", "")),
         )
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(job, f"{path} can't be read ({error!r:.200})") from None
@@ -171,6 +201,13 @@ def last_change(job: JobDir) -> int:
     while job.change(last + 1).is_file():
         last += 1
     return last
+
+
+def change_of(job: JobDir, request: str) -> Change | None:
+    """The change that a request of this name asked for, None where it was not made yet; raises as `read_changes`."""
+    # Backwards: a request that comes again comes soon.
+    changes = (read_change(job, number) for number in range(last_change(job), 0, -1))
+    return next((change for change in changes if request and change.request.partition("/")[0] == request), None)
 
 
 def removal_of(job: JobDir, image_id: int) -> Change:

@@ -31,7 +31,7 @@ from lookalike.job import Job
 from shared.errors import JobNotFound, NoIndexYet, NoWorker, UsageError
 from shared.job.directory import JobDir
 from shared.job.opened import open_job
-from shared.messages.search import Answer, Hit
+from shared.messages.search import Answer, Hit, Searched
 from shared.settings import Settings
 from tests.support.builds import build
 from tests.support.bundles import bundle_of
@@ -143,7 +143,7 @@ def service(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         def search(self, query: Any, k: int = 10, **options: Any) -> lookalike.Hits:
             if found.raises and (error := found.raises.pop(0)) is not None:
                 raise error
-            return lookalike.Hits([lookalike.Hit(1, 3, "photos/a.jpg", 0.9)])
+            return lookalike.Hits([lookalike.Hit(1, 3, "photos/a.jpg", 0.9)], Searched(37, 60))
 
     def end() -> None:
         found.ended += 1
@@ -169,8 +169,9 @@ def made(tmp_path: Path) -> Path:
 def test_a_job_starts_what_it_searches_with_once_and_ends_it(made: Path, service: SimpleNamespace) -> None:
     with lookalike.open(made) as job:
         assert (service.started, service.ended) == (0, 0)
-        (hit,) = job.search("a.jpg", k=1)
-        assert (hit.rank, hit.id, hit.image_path) == (1, 3, "photos/a.jpg")
+        found = job.search("a.jpg", k=1)
+        (hit,) = found
+        assert (hit.rank, hit.id, hit.image_path, found.searched) == (1, 3, "photos/a.jpg", Searched(37, 60))
         job.search("a.jpg")
         assert (service.started, service.revived, service.ended) == (1, 1, 0)
     assert service.ended == 1
@@ -206,10 +207,10 @@ def test_a_forked_process_does_not_end_what_its_parent_searches_with(
     monkeypatch.undo()
 
 
-def test_opening_what_is_no_job_and_searching_without_an_index_are_errors(tmp_path: Path) -> None:
+def test_opening_what_is_no_job_and_searching_before_anything_is_embedded_are_errors(tmp_path: Path) -> None:
     with pytest.raises(JobNotFound):
         lookalike.open(tmp_path / "nothing")
-    without = make_job(tmp_path / "without")
+    without = make_job(tmp_path / "without", sealed=[])
     with pytest.raises(NoIndexYet):
         lookalike.open(without.job.path).search("a.jpg")
 
@@ -275,10 +276,11 @@ def test_a_bundle_is_opened_as_a_job_is(service: SimpleNamespace, tmp_path: Path
     facts = bundle.manifest.bundle
     assert facts is not None
     assert job.status().bundle == facts.summary
-    with pytest.raises(
-        lookalike.JobError, match=r"is a bundle of the job .*: it is for searching, and can't be changed"
-    ):
-        job.delete([3])
+    for change in (lambda: job.delete([3]), lambda: job.add(["a.jpg"]), lambda: job.update(3, metadata={"year": 1})):
+        with pytest.raises(
+            lookalike.JobError, match=r"is a bundle of the job .*: it is for searching, and can't be changed"
+        ):
+            change()
     (hit,) = job.search("a.jpg")
     with pytest.raises(lookalike.ImageError, match=r"no longer there\. The bundle .* has no thumbnail of the image 3"):
         hit.image()
@@ -437,7 +439,7 @@ for call in (job.status, lambda: job.search("a.jpg"), lambda: lookalike.index("p
     status, search, index, parquet, url = said.splitlines()[3:]
     missing = "takes pyarrow, which is not installed: pip install 'lookalike[coordinator]'."
     assert status == f"To read the status of a job {missing}"
-    assert search == f"To search without a broker {missing}"
+    assert search.startswith("No broker is given, and the embedded one is not installed: install lookalike[worker]")
     assert index == "To index takes pathspec, which is not installed: pip install 'lookalike[coordinator]'."
     assert parquet == f"To read an image of a Parquet file {missing}"
     assert "install lookalike[http]" in url

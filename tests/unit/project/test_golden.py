@@ -19,6 +19,7 @@ from shared.job.local.job_files import JobFiles
 from shared.job.manifest import CHANGED_FORMAT, FORMAT, load_manifest
 from shared.job.opened import open_job
 from shared.job.partition import checkpoint, ledger, sealing
+from tests.support.make_job import image_path
 from workers.search.searcher import Searcher
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -98,3 +99,21 @@ def test_a_bundle_opens_counts_and_answers() -> None:
     hits = Searcher.open(JobFiles.of(job), build).search(second[2].astype(np.float32), k=20)
     assert (hits[0].id, hits[0].similarity) == (15, pytest.approx(1, abs=1e-3))
     assert {hit.id for hit in hits} == set(range(20)) - {3, 5, 14}
+
+
+def test_a_compacted_job_opens_counts_and_answers_by_the_index_of_before() -> None:
+    job = open_job(JobDir.at(GOLDEN / "format_2" / "compacted"))
+    progress = ProgressReader(job).read()
+    assert (progress.listed, progress.embedded, progress.failed, progress.pending) == (20, 17, 2, 0)
+    assert (progress.removed, progress.purged, progress.index_is_current) == (2, 1, False)
+    assert [one.number for one in job.partitions] == [2, 1]
+    ids = np.concatenate([ledger.check_ids(job, seal) for seal in ledger.sealed(job)])
+    assert ids.tolist() == [image for image in range(20) if image not in (3, 5, 14)]
+    assert path_list.read_paths(job, job.partition(2))[4:7] == [image_path(4), "", image_path(6)]
+    build = builds.current_build(job)
+    assert build is not None
+    first = sealing.open_embeddings(job.img_emb(2), rows=10, dim=8)
+    searcher = Searcher.open(JobFiles.of(job), build)
+    hits = searcher.search(first[4].astype(np.float32), k=20)
+    assert (hits[0].id, hits[0].image_path, hits[0].similarity) == (6, image_path(6), pytest.approx(1, abs=1e-3))
+    assert sorted(hit.id for hit in hits) == [image for image in range(20) if image not in (3, 5, 7, 14)]

@@ -46,7 +46,7 @@ def promoted(job: OpenJob, seals: Sequence[Seal]) -> tuple[IndexInfo, int]:
             f"{job.manifest.model.fingerprint}",
             remedy=builds.built_anew(job),
         )
-    covered = builds.covered(info, seals, job.manifest.partition_count)
+    covered = builds.covered(info, seals, job)
     if covered is None:
         raise CorruptFile(
             f"The index {info.build} of {path} covers {info.ntotal} embeddings that are not those sealed now",

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from shared.errors import JobError, LookalikeError
+from shared.errors import CorruptFile, JobError, LookalikeError
 from shared.job.bundle.facts import CODES_DTYPE, Bundle
-from shared.job.changes.log import read_changes
+from shared.job.changes.log import last_change, read_changes
 from shared.job.changes.state import state_of
 from shared.job.directory import JobDir
 from shared.job.identity import new_identity
@@ -77,7 +77,7 @@ def export(job: OpenJob, bundle: JobDir, asked: Asked, report: Report) -> dict[s
     manifest = replace(job.manifest, dtype=CODES_DTYPE, identity=new_identity(), bundle=_facts(job, bundle, asked))
     opened = OpenJob(bundle.path, manifest, state_of(bundle, manifest, read_changes(bundle)))
     report("measuring", 0, 1)
-    worth = measure.measure(Searcher.open(JobFiles.of(bundle), built.build, opened=opened), stored)
+    worth = measure.measure(Searcher.open(JobFiles.of(bundle), built.build, job=opened), stored)
     measured = replace(
         built,
         recall_at_10=worth.recall,
@@ -107,6 +107,17 @@ def export(job: OpenJob, bundle: JobDir, asked: Asked, report: Report) -> dict[s
         "renewed": job.renewed().state.number != job.state.number,
         "p50_ms": worth.p50_ms,
     }
+
+
+def export_job(directory: JobDir, bundle: JobDir, asked: Asked, report: Report) -> dict[str, Any]:
+    """As `export`, from the beginning again where a compaction took away what was being read."""
+    while True:
+        job = open_job(directory)
+        try:
+            return export(job, bundle, asked, report)
+        except (CorruptFile, FileNotFoundError):
+            if last_change(job) == job.state.number:
+                raise
 
 
 def _removed_embedded(job: OpenJob, seals: Sequence[Seal]) -> int:
@@ -203,7 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def run() -> None:
         asked = Asked(options.thumbnails, options.in_hand, options.suspect)
         try:
-            say(result=export(open_job(JobDir.at(options.job)), bundle, asked, _Teller()))
+            say(result=export_job(JobDir.at(options.job), bundle, asked, _Teller()))
         except (BrokenPipeError, LookalikeError):
             raise
         except OSError as error:

@@ -1,11 +1,11 @@
 """Copy the small files of a job into its bundle: the log of changes, the model's weights, where the source moved to."""
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from shared.errors import CorruptFile
+from shared.images.paths import split_member
 from shared.job.directory import JobDir
 from shared.job.opened import OpenJob
 from shared.job.path_list import read_paths
@@ -28,18 +28,23 @@ def copy(job: OpenJob, bundle: JobDir) -> None:
             )
     moved = read_moved(job)
     if moved.renamed and len(job.state.removed):
-        gone = set(_removed_paths(job))
-        moved = replace(moved, renamed={old: new for old, new in moved.renamed.items() if old not in gone})
-    write_moved(bundle, moved)
+        left = _left_files(job, moved.renamed)
+        moved = replace(moved, renamed={old: new for old, new in moved.renamed.items() if old in left})
+    # A bundle has none of the images that were added as bytes: they are where they were, or there is a thumbnail.
+    write_moved(bundle, moved, holder=str(job.path) if job.state.named else "")
 
 
-def _removed_paths(job: OpenJob) -> list[str]:
-    found: list[str] = []
+def _left_files(job: OpenJob, renamed: Collection[str]) -> set[str]:
+    """Those of the `renamed` files and archives that an image is listed in which was not removed."""
+    found: set[str] = set()
     for one in job.partitions:
-        lacking = np.flatnonzero(job.state.lacks(np.arange(one.start, one.stop)))
-        if len(lacking):
-            paths = read_paths(job, one)
-            found += [paths[place] for place in lacking.tolist()]
+        paths = read_paths(job, one)
+        for image_id in job.kept(one).tolist():
+            path = paths[image_id - one.start]
+            inside = split_member(path)
+            file = path if inside is None else inside[0]
+            if file in renamed:
+                found.add(file)
     return found
 
 

@@ -66,19 +66,20 @@ class ThumbnailMaker:
         self.lost = Lost()
 
     def require_place(self) -> None:
-        """Raise SourceError when the folder or archive of the photos is out of reach: they are not lost for that."""
-        place = self._moved.now(self._job.manifest.source.location)
-        if self._job.manifest.source.kind not in ("folder", "archive") or is_url(place):
-            return
-        try:
-            os.stat(to_os_path(place))
-            if os.path.isdir(to_os_path(place)) and not os.listdir(to_os_path(place)):
-                raise FileNotFoundError(0, "it is empty now")
-        except OSError as error:
-            raise SourceError(
-                f"The photos' place {place} is out of reach ({error.strerror}), and thumbnails are made from them",
-                remedy=left_out("thumbnails", "mount it, and the same call continues"),
-            ) from None
+        """Raise SourceError when the folder or archive of a source is out of reach: its photos are not lost for that.
+
+        A source of which no image is left need not be there.
+        """
+        for number, source in enumerate(self._job.sources):
+            place = self._moved.now(source.location)
+            if source.kind in ("folder", "archive") and not is_url(place) and self._holds_any_of(number):
+                _require_there(place)
+
+    def _holds_any_of(self, source: int) -> bool:
+        """Whether an image is left that was listed in a source, not added by its name."""
+        state = self._job.state
+        kept = (self._job.kept(partition, source) for partition in self._job.partitions)
+        return any(len(ids) and not state.were_named(ids).all() for ids in kept)
 
     def write(self, bundle: JobDir, partition: Partition, rows: pa.Table, made: Callable[[], None]) -> None:
         """Write the thumbnails of the images in `rows`, which have the columns `id` and `sha256`.
@@ -135,6 +136,18 @@ class ThumbnailMaker:
         if self._in_hand is not None:
             with suppress(OSError):
                 os.pwrite(self._in_hand, number.to_bytes(8, "little"), 8 * core)
+
+
+def _require_there(place: str) -> None:
+    try:
+        os.stat(to_os_path(place))
+        if os.path.isdir(to_os_path(place)) and not os.listdir(to_os_path(place)):
+            raise FileNotFoundError(0, "it is empty now")
+    except OSError as error:
+        raise SourceError(
+            f"The photos' place {place} is out of reach ({error.strerror}), and thumbnails are made from them",
+            remedy=left_out("thumbnails", "mount it, and the same call continues"),
+        ) from None
 
 
 def without_thumbnail(bundle: JobDir, partitions: Collection[int]) -> int:

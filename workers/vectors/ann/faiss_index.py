@@ -81,6 +81,20 @@ def add(index: Any, ids: Ids, block: Floats) -> None:
     index.add_with_ids(np.ascontiguousarray(block, dtype=np.float32), np.ascontiguousarray(ids, dtype=np.int64))
 
 
+def gives_up(factory: str, d: int) -> bool:
+    """Whether images can be taken out of an index of a FAISS factory string, as `remove` does: not out of a graph."""
+    try:
+        empty(factory, d).remove_ids(np.empty(0, np.int64))
+    except RuntimeError:
+        return False
+    return True
+
+
+def remove(index: Any, ids: Ids) -> None:
+    """Take images out of an index, int64 [n]; those that it does not hold don't matter."""
+    index.remove_ids(np.ascontiguousarray(ids, dtype=np.int64))
+
+
 class Candidates(NamedTuple):
     """The candidates of each query: image ids int64 [q, n], nearest first, -1 if there are fewer, and their distances
     by the index, float32 [q, n]: squared L2 between codes, 0 if the index does not say.

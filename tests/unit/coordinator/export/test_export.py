@@ -10,9 +10,9 @@ import pytest
 
 from coordinator.export import export as exporting
 from coordinator.export.export import Exported, export
-from coordinator.jobs.lock import creation_lock
 from coordinator.jobs.runs.events import Doing, Event, Said
 from shared.errors import JobBusy, JobError, JobNotFound, UsageError
+from shared.job.changes.lock import creation_lock
 from shared.job.directory import JobDir
 from shared.job.opened import OpenJob
 from tests.support.bundles import bundle_of

@@ -68,6 +68,12 @@ def test_what_changes_a_job_is_refused_and_changes_nothing(run: Run, bundle: Ope
     photos = str(tmp_path / "photos.txt")
     for command in (
         ["delete", bundle.path, "3"],
+        ["delete", bundle.path, "3", "--dry-run"],
+        ["add", bundle.path, tmp_path / "photo.jpg"],
+        ["compact", bundle.path],
+        ["compact", bundle.path, "--dry-run"],
+        ["index", bundle.path],
+        ["index", photos, bundle.path, "--add"],
         ["index", photos, bundle.path],
         ["index", photos, bundle.path, "--moved"],
         ["retry", bundle.path],

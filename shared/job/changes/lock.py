@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 from shared.errors import JobBusy, StoreError
 from shared.job.bundle.facts import refuse_bundle
@@ -21,6 +21,7 @@ _CREATED = (
     "progress, then run the same command to watch along."
 )
 _CHANGED = "Another process is changing {} right now: wait until it has ended, then run the same command again."
+_BUSY_SECONDS = 0.2
 RENEW_SECONDS = 15.0
 STALE_SECONDS = 60.0
 """The age from which a lock with a silent holder no longer keeps others out, by the clocks of store and machine."""
@@ -123,15 +124,36 @@ def creation_lock(job: JobDir, busy: str = _CREATED) -> Iterator[None]:
                 directory.rmdir()  # Only if it is empty: a source without images leaves nothing behind.
 
 
-@contextmanager
-def changing(job: JobDir) -> Iterator[OpenJob]:
-    """Open a job that is to be changed, while every other process is kept from changing it; JobBusy when one is.
+def is_kept_out(job: JobDir) -> bool:
+    """Whether the lock that this process holds on a job keeps others out: not on a file system without locks, and not
+    for sure in a store."""
+    if job.in_store:
+        return False
+    again = open_locked(job.creation_lock)
+    if again is None:
+        return True
+    os.close(again[0])
+    return False
 
-    Raises as `open_job` does. A file system without locks keeps none out: there the number of a change does, which
-    only one of two can write.
+
+@contextmanager
+def changing(job: JobDir, patience: float = 0.0) -> Iterator[OpenJob]:
+    """Open a job that is to be changed, while every other process is kept from changing it.
+
+    Raises JobBusy when one is changing it, and still is after `patience` seconds; and as `open_job` does. A file system
+    without locks keeps none out: there the number of a change does, which only one of two can write.
     """
     job.require()
-    with kept_from_changing(job):
+    deadline = time.monotonic() + patience
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(kept_from_changing(job))
+                break
+            except JobBusy:
+                if time.monotonic() >= deadline:
+                    raise
+            time.sleep(_BUSY_SECONDS)
         opened = open_job(job)
         refuse_bundle(opened.path, opened.manifest.bundle, "changed")
         yield opened

@@ -33,7 +33,7 @@ class DecodingProcesses:
     def __init__(self, count: int, seconds: float, memory_bytes: int) -> None:
         """`seconds` and `memory_bytes` are the most that one image may take; the bytes are a bound only on Linux."""
         self._seconds, self._memory_bytes = seconds, memory_bytes
-        self.command = module_command("workers.search.decoding_process", seconds, memory_bytes)
+        self.command = module_command("workers.search.decoding.process", seconds, memory_bytes)
         # The file that they lock while they decode a large image, so that only one is in memory at a time.
         self._large = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as this object.
         self._all: set[ChildProcess] = set()

@@ -14,6 +14,7 @@ from shared.errors import ImageError
 from shared.images.location import read_bytes, suffix_of
 from shared.images.paths import ARCHIVE_SUFFIXES, split_member, to_os_path
 from shared.job import path_list
+from shared.job.manifest import Source
 from shared.job.opened import OpenJob
 from shared.job.source.files import state_of
 from shared.job.source.moved import Moved
@@ -38,8 +39,10 @@ class Lost:
     digest: str | None = None
 
 
-def found_again(job: OpenJob, moved: Moved, lost: Sequence[Lost]) -> dict[str, str]:
+def found_again(job: OpenJob, made: Source, moved: Moved, lost: Sequence[Lost]) -> dict[str, str]:
     """The new paths of those of `lost` that are below the new place under another name, by the path that was listed.
+
+    `made` is the source that they are of, and `moved` where it is now.
 
     Nothing is found that is a file of the job in its own place, as a copy of a lost one may be. A file is found once.
     """
@@ -51,7 +54,7 @@ def found_again(job: OpenJob, moved: Moved, lost: Sequence[Lost]) -> dict[str, s
         return {}
     there = walk(
         os.fsencode(to_os_path(moved.new)),
-        Sieve(choice_of(job.manifest.source), texts=False),
+        Sieve(choice_of(made), texts=False),
         (*IMAGE_SUFFIXES, *ARCHIVE_SUFFIXES),
     )
     sizes = ((path, _size(path)) for path, _ in there)

@@ -14,8 +14,8 @@ from shared.errors import ImageError, WorkerFailed
 from shared.models.preprocessing import DECODES
 from tests.support.images.ending_decoders import ending
 from workers.images.decode import decode
-from workers.search import decoding
-from workers.search.decoding import DecodingProcesses
+from workers.search.decoding import processes
+from workers.search.decoding.processes import DecodingProcesses
 
 pytestmark = pytest.mark.slow
 
@@ -90,7 +90,7 @@ def test_a_process_that_is_ended_by_chance_costs_no_query(decoders: DecodingProc
 
 @pytest.mark.parametrize("word", [b"hang", b"stop"])
 def test_an_image_without_end_is_ended_when_its_time_is_up(monkeypatch: pytest.MonkeyPatch, word: bytes) -> None:
-    monkeypatch.setattr(decoding, "GRACE_SECONDS", 1.0)
+    monkeypatch.setattr(processes, "GRACE_SECONDS", 1.0)
     decoders = ending(DecodingProcesses(1, 0.5, MEMORY))
     try:
         decoders.start()  # And no more: on a busy machine half a second is too little for a photo as well.
@@ -172,7 +172,7 @@ def test_none_outlives_a_worker_that_is_killed(word: str, tmp_path: Path) -> Non
 import os, signal, sys, threading
 from pathlib import Path
 from tests.support.images.ending_decoders import ending
-from workers.search.decoding import DecodingProcesses
+from workers.search.decoding.processes import DecodingProcesses
 decoders = ending(DecodingProcesses(2, 2.0, {MEMORY}))
 decoders.start()
 decoders.decode(Path(sys.argv[1], "photo").read_bytes(), 16, 10**8, "reduced")
