@@ -1,13 +1,13 @@
 """Verify the images that a job holds itself: each against the SHA-256 that it is named by."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from coordinator.integrity.findings import Checked, Finding, Kind, inside, is_fresh, unread
 from shared.errors import CorruptFile
-from shared.job import path_list
 from shared.job.opened import OpenJob
-from shared.job.source.moved import is_stored, place_of
+from shared.job.source.stored import stored_images
 from shared.storage import files
 
 _LOST = "Its embedding is whole and it is found, but it can't be shown, or embedded again: restore it from a copy."
@@ -47,14 +47,5 @@ def stored_findings(job: OpenJob, checked: Checked) -> Iterator[Finding]:
 def _listed(job: OpenJob) -> Iterator[tuple[Path, int]]:
     """The places of the images that the job holds itself, each with its id."""
     for partition in job.partitions:
-        if not any(some.start < partition.stop and partition.start < some.stop for some in job.state.named):
-            continue
-        try:
-            paths = path_list.read_paths(job, partition)
-        except CorruptFile:
-            continue  # It is a finding of its own.
-        yield from (
-            (job.path / place_of(path), image_id)
-            for image_id, path in enumerate(paths, partition.start)
-            if is_stored(path)
-        )
+        with suppress(CorruptFile):  # It is a finding of its own.
+            yield from stored_images(job, partition)

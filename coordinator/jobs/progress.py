@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from coordinator.jobs.changes.compacting.plan import reclaimable
+from coordinator.jobs.rate import rate_of
 from shared.errors import CorruptFile
 from shared.job.altered_copies import usable_copies
 from shared.job.bundle.facts import Bundle
@@ -20,10 +21,6 @@ from shared.job.partition.retry import read_retry
 from shared.job.source.moved import NOT_MOVED, read_moved
 from shared.processes.load import StageLoad
 
-# A partition counts as under way while its last commit is younger than this, or than three of its chunks took.
-_FRESH_SECONDS = 60.0
-_RECENT_CHUNKS = 5
-
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -36,8 +33,7 @@ class Progress:
     those are only listed. `sealed_bytes` is the size of all sealed files, `reclaimable` about how much of it removed
     images take. `beside` counts embeddings of a complete job that are searched beside the index, which was built before
     they were added. `sources` are the kind and the place of each source. `load` is how busy the workers' stages are,
-    known when the rate is. `bundle` is what a bundle says of itself, in which nothing counts that was removed from its
-    job.
+    known when the rate is. `bundle` is what a bundle says of itself; nothing counts that was removed from its job.
     """
 
     job: str
@@ -163,18 +159,15 @@ class ProgressReader:
         # What was removed from its job is not in a bundle, whether it was purged there or not.
         gone, purged = (0, len(state.purged)) if bundle is None else (bundle.removed, 0)
         pending = self.job.listed - gone - purged - embedded - failed
-        rate, load = self._rate(seals, under_way) if pending else (None, None)
+        rate, load = rate_of(seals.values(), under_way.values(), self.now()) if pending else (None, None)
         index = builds.current_info(self.job)
         request = read_index_request(self.job)
         whole = len(seals) == self.job.partition_count
         digest = builds.ledger_digest(list(seals.values())) if whole else ""
         is_current = whole and index is not None and (bundle is not None or index.covers(digest, request))
         reclaimed, sealed_bytes = (0, 0) if bundle is not None else reclaimable(self.job, seals)
-        partitions = {
-            "sealed": len(seals),
-            "started": len(under_way),
-            "waiting": self.job.partition_count - len(seals) - len(under_way),
-        }
+        waiting = self.job.partition_count - len(seals) - len(under_way)
+        partitions = {"sealed": len(seals), "started": len(under_way), "waiting": waiting}
         return Progress(
             job=str(self.job.path),
             model=self.job.manifest.model.fingerprint,
@@ -193,8 +186,7 @@ class ProgressReader:
             purged=purged,
             reclaimable=reclaimed,
             sealed_bytes=sealed_bytes,
-            # Of a bundle no index is to come: what none covers is beside it for good.
-            beside=self._beside(index, seals) if whole and (bundle is not None or not is_current) else 0,
+            beside=self._beside(index, seals) if whole else 0,
             sources=self._places(),
             bundle=bundle,
         )
@@ -255,27 +247,3 @@ class ProgressReader:
         chunks = [chunk for chunk in self.job.chunks(self.job.partition(partition)) if chunk.number not in done]
         embedded, failed = retry.kept(chunks)
         return embedded - sum(len(self.job.state.purged_in(chunk.start, chunk.stop)) for chunk in chunks), failed
-
-    def _rate(
-        self, seals: dict[int, Seal], under_way: dict[int, list[ChunkSummary]]
-    ) -> tuple[float | None, StageLoad | None]:
-        """Images per second of all partitions on which something was committed lately, each by its last chunks.
-
-        And how busy the stages of their workers were.
-        """
-        rates: list[float] = []
-        loads: list[tuple[StageLoad | None, float]] = []
-        for chunks in under_way.values():
-            last = sorted(chunks, key=lambda chunk: chunk.committed_at)[-_RECENT_CHUNKS:]
-            age = self.now() - last[-1].committed_at
-            seconds = sum(chunk.seconds for chunk in last)
-            if age < max(_FRESH_SECONDS, 3 * last[-1].seconds) and seconds > 0:
-                rates.append(sum(chunk.stop - chunk.start for chunk in last) / seconds)
-                loads += [(StageLoad.from_json(chunk.load), chunk.seconds) for chunk in last]
-        if not rates:  # Between two partitions, the one just sealed gives the rate.
-            just_sealed = [
-                seal for seal in seals.values() if seal.seconds > 0 and self.now() - seal.sealed_at < _FRESH_SECONDS
-            ][-1:]
-            rates = [seal.listed / seal.seconds for seal in just_sealed]
-            loads = [(StageLoad.from_json(seal.load), seal.seconds) for seal in just_sealed]
-        return sum(rates) or None, StageLoad.mean(loads)

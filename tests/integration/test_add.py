@@ -43,10 +43,6 @@ def test_what_is_added_by_the_command_is_found_when_it_ends(tmp_path: Path) -> N
     assert [answer["hits"][0]["id"] for answer in answers] == [20, 21, 22]
     assert all(answer["hits"][0]["similarity"] > 0.999 for answer in answers)
 
-    refused = run("add", job, more[3], more[1])
-    assert (refused.returncode, f"has {more[1]} (id 21) already" in " ".join(refused.stderr.split())) == (1, True)
-    assert run("add", job).returncode == 2
-
     with lookalike.open(job) as opened:
         assert opened.add([more[3], ("mine.jpg", more[4].read_bytes())]) == [23, 24]
         hit = opened.search(more[4], k=1)[0]

@@ -12,6 +12,7 @@ from coordinator.jobs.changes.compacting import leftovers, plan, rows
 from coordinator.jobs.changes.compacting.plan import Bounds, Run
 from coordinator.jobs.runs.events import Doing, Tell
 from coordinator.jobs.source.facts import read_at
+from coordinator.jobs.source.lost.left_out import left_out_of
 from shared.errors import CorruptFile, JobBusy, JobError, JobMismatch
 from shared.job.changes.lock import changing, is_kept_out
 from shared.job.changes.log import Change, Ids, write_change
@@ -60,6 +61,7 @@ def compact(job: JobDir, bounds: Bounds, tell: Tell) -> Compacted:
     with changing(job) as opened:
         alone = is_kept_out(opened)
         leftovers.remove_replaced(opened, alone=alone)
+        leftovers.remove_added(opened, alone=alone)
         seals = {seal.partition: seal for seal in ledger.sealed(opened)}
         runs = _chosen(opened, seals, bounds)
         if not runs:
@@ -73,6 +75,7 @@ def compact(job: JobDir, bounds: Bounds, tell: Tell) -> Compacted:
         written = _Compaction(opened, runs, tell).run()
         after = open_job(opened)
         leftovers.remove_replaced(after, alone=alone)
+        leftovers.remove_added(after, alone=alone)
         leftovers.keep_copies(after, list(ledger.sealed(after)))
         freed = sum(part.bytes for run in runs for part in run.parts) - sum(map(_size, written))
         return _counted(runs, freed)
@@ -122,11 +125,13 @@ class _Compaction:
                 self._tell(Doing(f"Compacting, partition {place + 1:,} of {len(self._runs):,} …"))
                 written.append(self._written(first + place, run))
             replaced = [self._replaced(run, seal) for run, seal in zip(self._runs, written, strict=True)]
+            former = (part.seal for run in self._runs for part in run.parts)
+            left_out = left_out_of(job, (Partition(seal.partition, seal.start, seal.stop) for seal in former))
             for run in self._runs:
                 leftovers.forget_renamed(job, self._gone(run))
             self._require_as_read(written)
             failpoint("commit_compaction")
-            write_change(job, job.manifest, Change(self._change, ACTION, replaced=replaced))
+            write_change(job, job.manifest, Change(self._change, ACTION, replaced=replaced, left_out=left_out))
         except BaseException:
             self._take_back()
             raise

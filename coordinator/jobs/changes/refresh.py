@@ -16,6 +16,7 @@ from coordinator.jobs.source.compared import Compared, Standing, compare
 from coordinator.jobs.source.elsewhere import Elsewhere, elsewhere
 from coordinator.jobs.source.keys import PathKeys, keys_of
 from coordinator.jobs.source.looked_at import LookedAt
+from coordinator.jobs.source.lost.left_out import LeftOutFiles
 from coordinator.jobs.source.news import News, still_renamed
 from coordinator.jobs.source.same import require_addable
 from coordinator.sources.choosing import Choice, choice_of
@@ -104,10 +105,9 @@ class _Refresh:
         named = PathKeys(keys_of(self._listing())) if listed_by_name else None
         others = elsewhere(job, self._source_number, before)
         moved = still_renamed(before, named, others.renamed)
-        compared = compare(
-            job, self._source_number, moved, named, looked_at, (lambda count: None) if self._adds else told
-        )
-        news = News(job, moved, compared, others)
+        heard: Callable[[int], None] = (lambda count: None) if self._adds else told
+        compared = compare(job, self._source_number, self._source, moved, named, looked_at, heard)
+        news = News(job, moved, compared, others, LeftOutFiles(job, looked_at))
         if not yes:
             self._require_few(len(compared.gone) - news.most_renamed)
         try:

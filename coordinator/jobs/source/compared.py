@@ -23,7 +23,7 @@ from shared.images.members import Member
 from shared.images.paths import is_url, split_member, to_os_path
 from shared.job import path_list
 from shared.job.changes.log import Ids
-from shared.job.manifest import Partition
+from shared.job.manifest import Partition, Source
 from shared.job.opened import OpenJob
 from shared.job.source.files import FileState, difference
 from shared.job.source.moved import Moved, is_stored
@@ -78,23 +78,32 @@ class Compared:
 
 
 def compare(
-    job: OpenJob, number: int, moved: Moved, named: PathKeys | None, looked_at: LookedAt, told: Callable[[int], None]
+    job: OpenJob,
+    number: int,
+    source: Source,
+    moved: Moved,
+    named: PathKeys | None,
+    looked_at: LookedAt,
+    told: Callable[[int], None],
 ) -> Compared:
     """Compare the images of a source of a job, partition by partition in the order of their ids, with what is there
     now.
 
-    `number` is that of the source, and `moved` says where its images are. `named` are the paths that its list names
-    now, None where no list but the disk says what there is. Raises CorruptFile where a path list or the metadata of a
-    partition can't be read.
+    `number` is that of the source, also of one that is being added, and `moved` says where its images are. `named` are
+    the paths that its list names now, None where no list but the disk says what there is. Raises CorruptFile where a
+    path list or the metadata of a partition can't be read.
     """
-    return _Comparison(job, number, moved, named, looked_at).run(told)
+    return _Comparison(job, number, source, moved, named, looked_at).run(told)
 
 
 class _Comparison:
     """A comparison under way."""
 
-    def __init__(self, job: OpenJob, number: int, moved: Moved, named: PathKeys | None, looked_at: LookedAt) -> None:
-        self._job, self._number, self._moved, self._named, self._looked_at = job, number, moved, named, looked_at
+    def __init__(
+        self, job: OpenJob, number: int, source: Source, moved: Moved, named: PathKeys | None, looked_at: LookedAt
+    ) -> None:
+        self._job, self._number, self._source = job, number, source
+        self._moved, self._named, self._looked_at = moved, named, looked_at
         self._states: dict[str, FileState] = {moved.now(path): state for path, state in job.archives().items()}
         self._same, self._out = array("Q"), array("Q")
         self._found = Compared(PathKeys(np.empty(0, np.uint64)))
@@ -110,13 +119,11 @@ class _Comparison:
         return self._found
 
     def _compared(self, partition: Partition) -> Ids:
-        """The images of a partition that may be of this source: those listed in it, and any that were added by name.
-
-        Those that were deleted are among them, but for those that were purged, which have no path any more.
-        """
+        """The images of a partition that may be of this source: listed in it, or added by name. And deleted ones of all
+        sources, but for those that were purged, which have no path any more."""
         state, ids = self._job.state, np.arange(partition.start, partition.stop)
-        there = ~state.lacks(ids) | (np.isin(ids, state.deleted) & ~np.isin(ids, state.purged))
-        compared: Ids = ids[there & (state.are_of(ids, self._number) | state.were_named(ids))]
+        left = ~state.lacks(ids) & (state.are_of(ids, self._number) | state.were_named(ids))
+        compared: Ids = ids[left | (np.isin(ids, state.deleted) & ~np.isin(ids, state.purged))]
         return compared
 
     def _compare(self, partition: Partition, compared: Sequence[int]) -> None:
@@ -159,7 +166,7 @@ class _Comparison:
 
     def _is_in_source(self, listed: str, path: str) -> bool:
         """Whether an image that was added by its name is one of the source too, and stays or goes with it."""
-        source, inside = self._job.sources[self._number], split_member(path)
+        source, inside = self._source, split_member(path)
         if inside is not None and inside[0] not in self._states:
             return False  # Or its archive, which the source may have and which was never listed, would count as known.
         if self._named is not None:

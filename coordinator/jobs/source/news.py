@@ -9,6 +9,7 @@ from dataclasses import replace
 from coordinator.jobs.source.compared import Compared, MemberRow, Standing
 from coordinator.jobs.source.elsewhere import Elsewhere
 from coordinator.jobs.source.keys import PathKeys, key_of
+from coordinator.jobs.source.lost.left_out import LeftOutFiles
 from coordinator.jobs.source.lost.renamed import MOST, Lost, Renames
 from coordinator.sources.listing import ListedImage
 from shared.errors import ImageError
@@ -23,8 +24,11 @@ from shared.job.source.moved import Moved, is_stored
 class News:
     """What a listing of a source has that a job does not, by what was `compared` before, and what is `elsewhere`."""
 
-    def __init__(self, job: OpenJob, moved: Moved, compared: Compared, elsewhere: Elsewhere) -> None:
+    def __init__(
+        self, job: OpenJob, moved: Moved, compared: Compared, elsewhere: Elsewhere, left_out: LeftOutFiles
+    ) -> None:
         self._job, self._moved, self._compared, self._elsewhere = job, moved, compared, elsewhere
+        self._left_out = left_out
         self._room = MOST - len(moved.renamed)
         self._renames = Renames(self._room)
         self._replaced: set[int] = set()
@@ -76,13 +80,14 @@ class News:
                 by_left = sorted(rows, key=lambda row: row.deleted)
                 same = next((row for row in by_left if self._is_same(row, image)), None)
                 if same is None:
-                    yield image
+                    if not self._is_left_out(image):
+                        yield image
                 else:
                     rows.remove(same)
                     self._compared.deleted += same.deleted
             elif image.path not in self._compared.same:
                 ids = self._compared.changed.pop(key_of(image.path), None)
-                if image.path in self._compared.out:
+                if image.path in self._compared.out or self._is_left_out(image):
                     self._compared.gone.update(ids or ())
                     continue
                 if ids is not None:
@@ -90,6 +95,11 @@ class News:
                 elif self._elsewhere.holds(image.path) or self._renames.found(image.path):
                     continue
                 yield image
+
+    def _is_left_out(self, image: ListedImage) -> bool:
+        found = self._left_out.has(image, self._moved.listed(image.path))
+        self._compared.deleted += found
+        return found
 
     def _is_same(self, row: MemberRow, image: ListedImage) -> bool:
         """Whether an image in an archive that changed is at the same place as before, with the same bytes."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -32,7 +33,11 @@ DELETE: Final = "delete"
 REPLACING_FORMAT: Final = 2
 """The format of a change that replaces partitions: a version that knows none must not read what follows."""
 Ids = npt.NDArray[np.int64]
+LeftOut = npt.NDArray[np.uint64]
+"""Deleted images of which a compaction leaves nothing, [n, 6]: the id of each, a key of its path, and the SHA-256 of
+its bytes as four numbers. By these a refresh still knows their files."""
 _NONE: Final[Ids] = np.empty(0, np.int64)
+NOTHING_LEFT_OUT: Final[LeftOut] = np.empty((0, 6), np.uint64)
 _LATEST: Final = 2.0**33  # The year 2242: what is beyond it was no time.
 
 
@@ -45,7 +50,8 @@ class Change:
     source that the partitions were listed in, 0 for that of the manifest; `adds` is that source, if it came to the job
     by this change. `at` is seconds since the epoch. Of a change that was read, `digest` is the SHA-256 of the file with
     the ids, "" where it removes none. `request` is the name of what asked for it, "/" and a digest of what that asked,
-    so that one that comes twice finds what was done; "" where nothing does.
+    so that one that comes twice finds what was done; "" where nothing does. `left_out` is written with a change; of one
+    that was read, `read_left_out` gives it.
     """
 
     number: int
@@ -61,6 +67,8 @@ class Change:
     digest: str = ""
     replaced: Sequence[Replaced] = ()
     request: str = ""
+    left_out: LeftOut = field(default_factory=lambda: NOTHING_LEFT_OUT)
+    left_out_digest: str = ""
 
     @property
     def named(self) -> str:
@@ -97,10 +105,9 @@ def write_change(job: JobDir, manifest: Manifest, change: Change) -> None:
     if change.adds is not None:
         table["adds"] = change.adds.to_json()
     if len(change.removed):
-        data = _npy(change.removed)
-        digest = hashlib.sha256(data).hexdigest()
-        files.write_bytes(job.removed(change.number, digest), data)
-        table["removed"] = {"count": len(change.removed), "sha256": digest}
+        table["removed"] = _write_array(job, change.number, np.asarray(change.removed, np.int64))
+    if len(change.left_out):
+        table["left_out"] = _write_array(job, change.number, change.left_out)
     data = (json.dumps(table, indent=2) + "\n").encode()
     failpoint("commit_change")
     files.write_bytes(job.change(change.number), data, keep_first=True)
@@ -141,6 +148,7 @@ def read_change(job: JobDir, number: int) -> Change:
             digest="" if table["removed"] is None else str(table["removed"]["sha256"]),
             replaced=tuple(map(replaced_from_json, table.get("replaced", ()))),
             request=str(table.get("request", "")),
+            left_out_digest=str(table["left_out"]["sha256"]) if "left_out" in table else "",
         )
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(job, f"{path} can't be read ({error!r:.200})") from None
@@ -158,21 +166,40 @@ def _mark_changed(job: JobDir, manifest: Manifest) -> None:
         files.write_bytes(job.spec, (json.dumps(table, indent=2) + "\n").encode())
 
 
-def _npy(ids: Ids) -> bytes:
+def read_left_out(job: JobDir, change: Change) -> LeftOut:
+    """What a change that was read leaves out. Raises CorruptFile where its file is missing or not what was written."""
+    if not change.left_out_digest:
+        return NOTHING_LEFT_OUT
+    path = job.removed(change.number, change.left_out_digest)
+    found = _read_array(job, path, change.left_out_digest, f"what change {change.number} leaves out")
+    if found.dtype != np.uint64 or found.ndim != 2 or found.shape[1] != NOTHING_LEFT_OUT.shape[1]:
+        raise _damaged(job, f"{path} does not hold what change {change.number} leaves out")
+    return found
+
+
+def _write_array(job: JobDir, number: int, array: npt.NDArray[Any]) -> dict[str, Any]:
+    """Write an array beside a change, under its checksum; what the change says of it."""
     file = io.BytesIO()
-    np.lib.format.write_array(file, np.ascontiguousarray(ids, np.int64), allow_pickle=False)
-    return file.getvalue()
+    np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
+    digest = hashlib.sha256(file.getvalue()).hexdigest()
+    files.write_bytes(job.removed(number, digest), file.getvalue())
+    return {"count": len(array), "sha256": digest}
+
+
+def _read_array(job: JobDir, path: Path, digest: str, what: str) -> npt.NDArray[Any]:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise _damaged(job, f"{path}, {what}, is missing") from None
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise _damaged(job, f"{path} has another checksum than its change says")
+    array: npt.NDArray[Any] = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+    return array
 
 
 def _read_removed(job: JobDir, number: int, entry: dict[str, Any]) -> Ids:
     path = job.removed(number, str(entry["sha256"]))
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise _damaged(job, f"{path}, the ids that change {number} removes, is missing") from None
-    if hashlib.sha256(data).hexdigest() != entry["sha256"]:
-        raise _damaged(job, f"{path} has another checksum than its change says")
-    ids: Ids = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+    ids: Ids = _read_array(job, path, str(entry["sha256"]), f"the ids that change {number} removes")
     if ids.dtype != np.int64 or ids.shape != (entry["count"],) or not np.all(np.diff(ids) > 0):
         raise _damaged(job, f"{path} does not hold {entry['count']} ids in ascending order")
     return ids

@@ -140,7 +140,8 @@ class State:
             removed = np.union1d(removed, change.removed)
             if len(removed) != len(self.removed) + len(change.removed):
                 raise _misfit(job, change, "it removes an id that was removed before")
-        deleted = np.union1d(self.deleted, change.removed) if change.action == DELETE else self.deleted
+        took_out = change.action in (DELETE, UPDATE)
+        deleted = np.union1d(self.deleted, change.removed) if took_out else self.deleted
         named = self.named
         if change.action in (ADD, UPDATE) and change.partitions:
             named = _joined(named, range(self.listed, partitions[-1].stop))

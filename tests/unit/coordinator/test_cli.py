@@ -230,6 +230,8 @@ def test_status_json_is_one_object(run: Run, half: MadeJob, finished: MadeJob, t
         "failed": 2,
         "pending": 0,
         "removed": 0,
+        "purged": 0,
+        "reclaimable_bytes": 0,
         "beside_index": 0,
         "partitions": {"sealed": 3, "started": 0, "waiting": 0},
         "images_per_second": None,

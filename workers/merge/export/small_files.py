@@ -6,6 +6,7 @@ from pathlib import Path
 
 from shared.errors import CorruptFile
 from shared.images.paths import split_member
+from shared.job.changes.log import read_change
 from shared.job.directory import JobDir
 from shared.job.opened import OpenJob
 from shared.job.path_list import read_paths
@@ -17,9 +18,10 @@ def copy(job: OpenJob, bundle: JobDir) -> None:
     """Copy the log of changes, the weights of the model where they are a file, and where the source moved to."""
     for number in range(1, job.state.number + 1):
         _copy(job.change(number), bundle.change(number))
-    for number, path in job.removed_files():
-        if number <= job.state.number:
-            _copy(path, bundle.changes_dir / path.name)
+        change = read_change(job, number)
+        # What a compaction keeps of deleted images, by which a refresh knows their files, stays in the job.
+        if change.digest:
+            _copy(job.removed(number, change.digest), bundle.removed(number, change.digest))
     if (name := job.manifest.model.weights_file) is not None:
         _copy(job.model_dir / name, bundle.model_dir / name)
         if files.sha256_of(bundle.model_dir / name) != job.manifest.model.weights_sha256:

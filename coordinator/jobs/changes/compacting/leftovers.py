@@ -16,6 +16,7 @@ from shared.job.index.purged import outlived
 from shared.job.opened import OpenJob
 from shared.job.partition.ledger import Seal
 from shared.job.source.moved import read_moved, write_moved
+from shared.job.source.stored import stored_images
 from shared.processes.failpoints import failpoint
 from shared.storage import files
 
@@ -44,7 +45,7 @@ def remove_partition(job: OpenJob, number: int) -> None:
 
 
 def _files_of(job: OpenJob, number: int) -> Iterator[Path]:
-    yield from (job.seal(number), job.retry(number), *job.sealed_files(number), job.paths(number))
+    yield from (job.seal(number), job.retry(number), *job.sealed_files(number), job.known(number), job.paths(number))
 
 
 def _is_old(job: OpenJob, number: int) -> bool:
@@ -53,6 +54,25 @@ def _is_old(job: OpenJob, number: int) -> bool:
         with suppress(FileNotFoundError):
             times.append(path.stat().st_mtime)
     return not times or time.time() - max(times) > _OLD_SECONDS
+
+
+def remove_added(job: OpenJob, *, alone: bool) -> None:
+    """Remove the images that the job holds itself and lists no more: purged ones, and those of a killed addition.
+
+    As `remove_replaced`, only old ones unless this process changes the job `alone`.
+    """
+    failpoint("remove_added")
+    there = [path for _, path in job.added_files()]
+    if not there:
+        return
+    with suppress(CorruptFile):  # It is not known then which ones are listed.
+        listed = {path for partition in job.partitions for path, _ in stored_images(job, partition)}
+        for path in there:
+            with suppress(FileNotFoundError):
+                if path not in listed and (alone or time.time() - path.stat().st_mtime > _OLD_SECONDS):
+                    path.unlink()
+                    if not files.names_in(path.parent):
+                        files.remove_all(path.parent)
 
 
 def keep_copies(job: OpenJob, seals: Sequence[Seal]) -> None:

@@ -478,7 +478,6 @@ def changed(job: JobDir, build: Path, **fields: Any) -> None:
         ("index.json cut short", searched),
         ("index.json cut short", verified),
         ("CURRENT of nothing", searched),
-        ("no CURRENT", searched),
         ("no CURRENT", builds.require_promoted),
         ("no CURRENT", rollback),
         ("other seals", searched),

@@ -1,10 +1,13 @@
 """A job of several sources: how one is added, what is judged for each alone, and what is one image in two of them."""
 
+import hashlib
 import io
 import os
 import shutil
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -12,13 +15,16 @@ from coordinator.integrity.findings import Checked
 from coordinator.integrity.verify import verify
 from coordinator.jobs.changes.refresh import add_source, refresh
 from coordinator.jobs.changes.refreshed import Refreshed
+from coordinator.jobs.changes.removal import Asked, remove
 from coordinator.jobs.create import make_or_open
 from coordinator.jobs.source.move import move
 from coordinator.jobs.source.same import require_same, source_meant
 from coordinator.sources.choosing import EVERYTHING, Choice
 from coordinator.sources.resolve import open_source
 from shared.errors import JobBusy, JobMismatch, SourceError
-from shared.job.changes.log import Change, read_change, write_change
+from shared.job.changes.adding import NewRows, add_partitions, require_new
+from shared.job.changes.lock import changing
+from shared.job.changes.log import ADD, Change, read_change, write_change
 from shared.job.directory import JobDir
 from shared.job.opened import OpenJob, open_job
 from shared.job.partition.checkpoint import ImageRow
@@ -146,6 +152,31 @@ def test_an_image_in_two_sources_is_one_and_that_of_the_source_that_had_it(
     # A file that changed is judged by the source that has it.
     tile(photos / "00.png", 41)
     assert (str(refreshed(job, 1)), str(refreshed(job, 0))) == ("", "1 changed")
+
+
+def test_images_that_were_added_by_name_or_deleted_are_judged_in_each_source_that_has_them(
+    photos: Path, more: Path, job: OpenJob, tmp_path: Path
+) -> None:
+    mine, other = more / "20.png", tile(tmp_path / "elsewhere" / "40.png", 40)
+    with changing(job) as opened:
+        listed = require_new(opened, [str(mine), str(other)])
+        data = [path.read_bytes() for path in (mine, other)]
+        facts = {"width": pa.array([8] * 2, pa.int32()), "height": pa.array([8] * 2, pa.int32())}
+        facts |= {"bytes": pa.array([len(some) for some in data])}
+        facts |= {"sha256": pa.array([hashlib.sha256(some).hexdigest() for some in data])}
+        rows = NewRows(listed, pa.table(facts), np.eye(2, 12, dtype=np.float16))
+        add_partitions(opened, ADD, rows.partitions(opened))
+    remove(job, Asked(images=[str(photos / "new" / "05.png")]), lambda event: None)
+    assert str(refreshed(job, 0)) == ""
+    assert str(added(more, job)) == "5 new"
+    with pytest.raises(SourceError, match="no image for"):
+        added(photos / "new", job)
+    assert sorted(held(job)) == sorted({*below(photos), *below(more), str(other)} - {str(photos / "new" / "05.png")})
+    other.unlink()
+    mine.unlink()
+    assert (str(refreshed(job, 0)), str(refreshed(job, 1))) == ("", "1 gone")
+    assert str(other) in held(job)
+    assert wrong(job) == []
 
 
 def test_an_archive_is_that_of_one_source(tmp_path: Path, photos: Path, job: OpenJob) -> None:

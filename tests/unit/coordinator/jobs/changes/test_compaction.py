@@ -1,5 +1,6 @@
 """A compaction takes what was removed out of a job, and nothing else: ids, paths and answers stay, to the bit."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -25,6 +26,7 @@ from coordinator.jobs.source.facts import Facts
 from shared.errors import CorruptFile, JobBusy, JobError
 from shared.job import path_list
 from shared.job.altered_copies import Copies, read_copies, write_copies
+from shared.job.changes.adding import NewRows, add_partitions
 from shared.job.changes.lock import changing
 from shared.job.changes.log import Change, read_changes, write_change
 from shared.job.directory import JobDir
@@ -32,7 +34,7 @@ from shared.job.index import builds
 from shared.job.manifest import Partition
 from shared.job.opened import OpenJob, open_job
 from shared.job.partition import ledger, sealing
-from shared.job.source.moved import Moved, read_moved, write_moved
+from shared.job.source.moved import Moved, read_moved, stored_path, write_moved
 from shared.settings import Settings
 from shared.storage import files
 from tests.support import broken_photos
@@ -154,6 +156,30 @@ def test_nothing_is_left_on_the_disk_of_an_image_that_was_removed(job: OpenJob) 
     assert left.ids.tolist() == [8, 9]
     assert left.ledger_digest == builds.ledger_digest(ledger.sealed(open_job(job)))
     assert read_moved(job).renamed == {paths[8]: "/a/elsewhere-8.jpg"}
+
+
+def test_the_bytes_of_an_added_image_leave_the_disk_with_it_unless_another_has_them(job: OpenJob) -> None:
+    data = [f"image {number}".encode() for number in range(3)]
+    digests = [hashlib.sha256(some).hexdigest() for some in data]
+    images = [job.added(digest, name) for digest, name in zip(digests, ("a.png", "b.png", "c.png"), strict=True)]
+    twin = job.added(digests[0], "twin.png")
+    for path, some in zip((*images, twin), (*data, data[0]), strict=True):
+        files.write_bytes(path, some)
+    with changing(job) as opened:
+        paths = [
+            stored_path(digests[0], "a.png"),
+            stored_path(digests[1], "b.png"),
+            stored_path(digests[0], "twin.png"),
+        ]
+        facts = {"width": pa.array([8] * 3, pa.int32()), "height": pa.array([8] * 3, pa.int32())}
+        facts |= {"bytes": pa.array([7] * 3), "sha256": pa.array([digests[0], digests[1], digests[0]])}
+        rows = NewRows(paths, pa.table(facts), np.eye(3, 16, dtype=np.float16))
+        add_partitions(opened, "add", rows.partitions(opened))
+    remove(job, 60, 61)
+    assert compacted(job).purged == 2
+    assert [path.exists() for path in (*images, twin)] == [False, False, False, True]  # None lists the third.
+    assert not images[1].parent.exists()
+    assert wrong(job) == []
 
 
 def test_only_builds_that_hold_what_was_purged_go_and_not_before_another_serves(job: OpenJob) -> None:

@@ -18,12 +18,14 @@ import pytest
 from coordinator.integrity.findings import Checked
 from coordinator.integrity.repair import repair
 from coordinator.jobs.changes import refresh
+from coordinator.jobs.changes.compacting.plan import Bounds
+from coordinator.jobs.changes.compaction import compact
 from coordinator.jobs.changes.refreshed import Refreshed
 from coordinator.jobs.changes.removal import Asked, remove
 from coordinator.jobs.create import make_or_open, write_path_list
 from coordinator.jobs.source import compared
 from coordinator.jobs.source.move import move
-from shared.errors import JobBusy, JobError, SourceError
+from shared.errors import CorruptFile, JobBusy, JobError, SourceError
 from shared.job.changes.adding import NewRows, add_partitions, require_new
 from shared.job.changes.lock import changing
 from shared.job.changes.log import read_change
@@ -216,6 +218,28 @@ def test_a_deleted_image_stays_out_while_its_file_is_as_it_was(photos: Path, job
     assert str(refreshed(photos, job)) == ""
     assert not set(deleted) & set(held(job))
     assert wrong(job) == []
+
+
+def test_a_deleted_image_stays_out_also_when_a_compaction_left_nothing_of_it(photos: Path, job: OpenJob) -> None:
+    deleted = [path for path in held(job) if path.endswith(("02.png", "05.png"))]
+    remove(job, Asked(images=deleted), lambda event: None)
+    assert compact(job, Bounds(), lambda event: None).purged == 2
+    tile(Path(deleted[0]), 21)
+    found = refreshed(photos, job)
+    assert str(found) == "1 new"
+    assert found.notes == ["not taken up: 1 image that was deleted, whose files are there as they were"]
+    assert held(job).keys() == of_now(photos, photos.parent / "other").keys() - {deleted[1]}
+
+    tile(Path(deleted[0]), int(Path(deleted[0]).stem))  # What was deleted, in the place of what was taken up.
+    assert str(refreshed(photos, job)) == "1 gone"
+    assert str(refreshed(photos, job)) == ""
+    assert not set(deleted) & set(held(job))
+    assert wrong(job) == []
+    (array,) = (path for change, path in job.removed_files() if change == 2)
+    array.unlink()
+    assert any("leaves out, is missing" in sentence for sentence in wrong(job))
+    with pytest.raises(CorruptFile, match="leaves out, is missing"):
+        refreshed(photos, job)
 
 
 def test_a_copy_of_an_image_that_stays_is_new(photos: Path, job: OpenJob) -> None:

@@ -21,7 +21,7 @@ from shared.job import path_list
 from shared.job.bundle.stored_image import read_image
 from shared.job.bundle.thumbnails import read_thumbnail
 from shared.job.changes.adding import NewRows, add_partitions
-from shared.job.changes.log import ADD
+from shared.job.changes.log import ADD, read_changes
 from shared.job.directory import JobDir
 from shared.job.index import builds
 from shared.job.index.request import IndexRequest, write_index_request
@@ -131,6 +131,13 @@ def test_nothing_of_a_removed_image_is_found_in_the_bytes_of_a_bundle(tmp_path: 
     for image in (*GONE, 120, 301):
         assert held_by(bundle, *known[image]) == []
     assert not (bundle.path / "known").exists()
+    changes = read_changes(made.job)
+    left_out = [made.job.removed(change.number, change.left_out_digest) for change in changes if change.left_out_digest]
+    assert [path.name for path in left_out if path.is_file()]  # Keys of paths, and what their bytes are known by.
+    assert [path.name for _, path in bundle.removed_files()] == [
+        path.name for _, path in made.job.removed_files() if path not in left_out
+    ]
+    assert not list(verify(bundle, Checked()))
 
 
 def test_a_graph_that_holds_purged_images_is_refused(tmp_path: Path) -> None:
