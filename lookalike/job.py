@@ -47,6 +47,12 @@ class Job:
         """The directory or URL of the job."""
         return str(self._job.path)
 
+    @property
+    def is_bundle(self) -> bool:
+        """Whether this is a bundle, which `lookalike export` made of a job: its similarities are approximate, as
+        `status().bundle` says, and it can't be changed."""
+        return self._job.manifest.bundle is not None
+
     def __repr__(self) -> str:
         return f"<lookalike.Job {self.path}: {self._job.listed:,} images, {self._job.manifest.model.fingerprint}>"
 

@@ -27,6 +27,7 @@ class Images:
     def read(self, image_id: int, path: str) -> bytes:
         """The bytes of an image; one in an archive is read where the job knows that it is."""
         from shared.job import path_list
+        from shared.job.bundle import stored_image
 
         if image_id >= self._job.listed:  # It came since the job was opened.
             self._job = self._job.renewed()
@@ -35,6 +36,8 @@ class Images:
             if self._located[0] != partition.number:
                 self._located = (partition.number, path_list.read_locations(self._job, partition))
             location = self._located[1][image_id - partition.start]
+        if self._job.manifest.bundle is not None:
+            return stored_image.read_image(self._job, image_id, location)[0]
         return read_bytes(location.place, self._job.manifest.max_image_bytes, location.member)
 
 

@@ -83,6 +83,7 @@ class Status:
     index: IndexStatus | None
     refused: str | None
     broker: BrokerStatus
+    bundle: Mapping[str, Any] | None = None
 
     @property
     def done(self) -> int:

@@ -45,7 +45,8 @@ def stored_embedding(job: OpenJob, text: str) -> np.ndarray:
         why = errors.filter(pc.equal(errors["id"], image_id)).to_pylist()
         reason = f"{why[0]['status']}: {why[0]['error_message']}" if why else "its row is missing"
         raise _without_embedding(job, image_id, reason)
-    vectors = sealing.read_embeddings(job.img_emb(partition), seal.embedded, seal.dim, [row])
+    stored = np.dtype(job.manifest.dtype)  # Of a bundle it is codes: in another length, and less precisely.
+    vectors = sealing.read_embeddings(job.img_emb(partition), seal.embedded, seal.dim, [row], stored)
     return np.asarray(vectors[0], np.float32)
 
 

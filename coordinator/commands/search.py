@@ -15,6 +15,7 @@ from coordinator.client.queries import Queryable, as_query
 from coordinator.client.stored_query import is_image_id, stored_embedding
 from coordinator.commands.options import Broker, Job
 from coordinator.display import hits, terminal
+from coordinator.display.bundle import approximate_line
 from coordinator.display.remedies import typed
 from coordinator.display.terminal import err, out
 from coordinator.local.resources import client_for_search
@@ -66,8 +67,11 @@ def search(
         raise UsageError("--ids and --where don't go together: write the ids into the expression, id IN (3, 5, 8).")
     settings = load_settings().changed(broker_url=broker)
     directory = JobDir.at(job)
+    bundle = None
     if not settings.broker_url or directory.spec.is_file():
-        require_embedded(open_job(directory))
+        opened = open_job(directory)
+        bundle = opened.manifest.bundle
+        require_embedded(opened)
     asked: list[tuple[str, Queryable]] = [(image, _queryable(directory, image)) for image in images or ()]
     asked += [] if vector is None else vectors_in(vector)
     names = [name for name, _ in asked]
@@ -84,6 +88,8 @@ def search(
                 out.print(hits.hits_table(name, answer))
     if client.identity is None and (line := hits.by_name_line(answers)):
         err.print(line, markup=False)
+    if bundle is not None:
+        err.print(approximate_line(bundle, exact=exact))
     if line := hits.searched_line(answers):
         err.print(line)
     if fewer := hits.fewer_line(answers, k, filtered=filter is not None):

@@ -17,9 +17,9 @@ from shared.errors import ImageError, UsageError
 from shared.images.location import Location, read_bytes
 from shared.images.paths import expanded, is_url, shown_path, split_member, to_os_path
 from shared.job import path_list
+from shared.job.bundle.stored_image import read_image
 from shared.job.changes.log import removal_of
 from shared.job.directory import JobDir
-from shared.job.manifest import Manifest
 from shared.job.opened import OpenJob, open_job
 from shared.job.partition import ledger
 from shared.job.source.moved import read_moved
@@ -53,7 +53,7 @@ def show(
     location = path_list.read_locations(opened, partition)[image_id - partition.start]
     facts = _facts(opened, image_id)
     if output == Path("-"):
-        terminal.write_bytes(read_bytes(location.place, opened.manifest.max_image_bytes, location.member))
+        terminal.write_bytes(_bytes(opened, image_id, location))
         return
     if as_json:
         terminal.show_json(facts)
@@ -63,10 +63,20 @@ def show(
                 out.print(f"{name:<14} {shown_path(value) if name == 'image_path' else value}")
     if output is not None:
         with written_aside(expanded(output)) as aside:
-            aside.write_bytes(read_bytes(location.place, opened.manifest.max_image_bytes, location.member))
+            aside.write_bytes(_bytes(opened, image_id, location))
         err.print(f"written to {output}")
     if open_it:
-        _open(location, opened.manifest)
+        _open(opened, image_id, location)
+
+
+def _bytes(job: OpenJob, image_id: int, location: Location) -> bytes:
+    """The bytes of an image; of a bundle its thumbnail where the photo is not there, and that is said."""
+    if job.manifest.bundle is None:
+        return read_bytes(location.place, job.manifest.max_image_bytes, location.member)
+    data, is_photo = read_image(job, image_id, location)
+    if not is_photo:
+        err.print(f"{shown_path(location.place)} is not the photo here, or not there: this is its thumbnail")
+    return data
 
 
 def _facts(job: OpenJob, image_id: int) -> dict[str, Any]:
@@ -99,11 +109,11 @@ def _row(job: OpenJob, image_id: int) -> dict[str, Any]:
     return facts
 
 
-def _open(location: Location, manifest: Manifest) -> None:
+def _open(job: OpenJob, image_id: int, location: Location) -> None:
     """Open an image with the program that this machine has for it; where there is no screen, say where it is."""
     path = Path(to_os_path(location.place))
-    if is_url(location.place) or split_member(location.place):
-        data = read_bytes(location.place, manifest.max_image_bytes, location.member)
+    if job.manifest.bundle is not None or is_url(location.place) or split_member(location.place):
+        data = _bytes(job, image_id, location)
         suffix = PurePosixPath(location.path).suffix
         # It has to outlive this command: a viewer opens it afterwards.
         handle, name = tempfile.mkstemp(suffix, "lookalike-")

@@ -9,6 +9,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from coordinator.display.bundle import status_line
 from coordinator.display.remedies import command, typed
 from coordinator.jobs.activity import Activity
 from coordinator.jobs.progress import Progress
@@ -98,12 +99,14 @@ def status_lines(progress: Progress) -> list[str]:
     images = f"{progress.listed:,} listed, {progress.embedded:,} embedded, {progress.failed:,} failed"
     return [
         f"job         {progress.job}",
+        *([] if progress.bundle is None else [status_line(progress.bundle)]),
         f"model       {progress.model}",
         *(f"source      {location}" for _, location in progress.sources if len(progress.sources) > 1),
         f"images      {images}, {progress.pending:,} pending{_removed(progress)}",
         f"partitions  {partitions_line(progress)}",
         f"rate        {rate_line(progress)}",
         f"index       {index_line(progress)}",
+        *([] if progress.bundle is None else [f"similarity  {progress.bundle.error_text}"]),
         *_compaction(progress),
     ]
 
@@ -147,11 +150,12 @@ def index_line(progress: Progress) -> str:
     size = f"{index.build}: {index.type}, {index.ntotal:,} embeddings"
     told = [size, index.recall_text, index.accuracy_text, f"{index.p50_ms:.2f} ms a query (p50)"]
     line = ", ".join(part for part in told if part)
-    if progress.index_is_current:
-        return f"{line}; {index.shortfall}: {index.farther.sentence(command)}" if index.shortfall else line
     if progress.beside and not progress.refused:
         them = "embedding that was added since is" if progress.beside == 1 else "embeddings that were added since are"
-        return f"{line}; {progress.beside:,} {them} searched beside it, until a merge adds them"
+        until = ", until a merge adds them" if progress.bundle is None else ""
+        return f"{line}; {progress.beside:,} {them} searched beside it{until}"
+    if progress.index_is_current:
+        return f"{line}; {index.shortfall}: {index.farther.sentence(command)}" if index.shortfall else line
     return f"{line}; " + (
         progress.refused.refused if progress.refused else "older than the embeddings, or than what was asked for"
     )

@@ -1,6 +1,7 @@
 """Remove what is bad in a job directory, so that the next `index` does it again; nothing good is touched."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,14 +15,15 @@ from coordinator.sources.choosing import choice_of
 from coordinator.sources.listing import Listing, PathDigest, digested, partitions_of
 from coordinator.sources.metadata.columns import MetadataColumns
 from coordinator.sources.resolve import open_source
-from shared.errors import JobError, SourceError
+from shared.errors import CorruptFile, JobError, JobMismatch, SourceError
 from shared.errors.remedy import Remedy, with_remedy
 from shared.images.paths import to_os_path
 from shared.job import path_list
+from shared.job.bundle.facts import refuse_bundle
 from shared.job.changes.lock import kept_from_changing
 from shared.job.directory import JobDir
 from shared.job.index import builds
-from shared.job.manifest import Partition
+from shared.job.manifest import Partition, load_manifest
 from shared.job.opened import OpenJob, open_job
 from shared.job.partition import ledger
 from shared.job.source.moved import read_moved
@@ -50,8 +52,11 @@ class Outcome:
 def repair(job: JobDir, checked: Checked, *, dry_run: bool = False) -> Iterator[Outcome]:
     """Verify a job and mend each finding as it comes, or say what would be done.
 
-    Safe while workers run, and to be killed at any moment: run it again. Raises JobNotFound when no job is there.
+    Safe while workers run, and to be killed at any moment: run it again. Raises JobNotFound when no job is there, and
+    JobError for a bundle.
     """
+    with suppress(CorruptFile, JobMismatch, OSError):  # Of a job, verify says so.
+        refuse_bundle(job.path, load_manifest(job).bundle, "repaired")
     done: set[tuple[Path, ...]] = set()
     unlisted: list[Finding] = []
     for finding in verify(job, checked):

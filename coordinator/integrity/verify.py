@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from coordinator.integrity.builds import build_findings
+from coordinator.integrity.bundle import bundle_findings
 from coordinator.integrity.changes import ChangeFindings
 from coordinator.integrity.findings import Checked, Finding, Kind, inside, is_fresh, unread, without_advice
 from coordinator.integrity.partitions import PartitionFindings
@@ -47,6 +48,10 @@ def _findings(job: JobDir, checked: Checked) -> Iterator[Finding]:
     except (CorruptFile, JobMismatch) as error:
         wrong = f"{error} Repair can't make it anew, and nothing else can be judged without it."
         yield Finding(inside(job, job.spec), Kind.DAMAGE, wrong)
+        return
+    if manifest.bundle is not None:
+        yield from bundle_findings(job, manifest.bundle, checked)
+        yield from _strays(job)
         return
     changes = ChangeFindings(job, manifest, checked)
     try:

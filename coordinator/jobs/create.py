@@ -16,6 +16,7 @@ from coordinator.sources.metadata.columns import MetadataColumns
 from coordinator.sources.resolve import open_source
 from shared.errors import SourceError
 from shared.job import path_list
+from shared.job.bundle.facts import refuse_bundle
 from shared.job.changes.lock import creation_lock
 from shared.job.directory import JobDir
 from shared.job.manifest import Manifest, Partition, Source, write_manifest
@@ -59,6 +60,7 @@ def make_or_open(
                 listing = open_source(source, stdin, choice)
                 return _make(listing, job, model, settings, listed, choice, frozen=bool(frozen))
     opened = open_job(job)
+    refuse_bundle(opened.path, opened.manifest.bundle, "indexed")
     require_same(source, opened, settings, choice, frozen, stdin)
     return opened
 

@@ -16,6 +16,7 @@ from coordinator.sources.listing import PathDigest
 from coordinator.sources.vectors.vectors import Vectors
 from shared.errors import CorruptFile, JobMismatch
 from shared.job import path_list
+from shared.job.bundle.facts import refuse_bundle
 from shared.job.changes.lock import creation_lock
 from shared.job.changes.log import Ids
 from shared.job.directory import JobDir
@@ -54,6 +55,7 @@ def import_vectors(
     with creation_lock(job):
         if job.spec.is_file():
             opened = open_job(job)
+            refuse_bundle(opened.path, opened.manifest.bundle, "imported into")
             _require_same(vectors, opened, model_name)
             require_sizes(opened, partition_size, None)
         else:

@@ -9,6 +9,7 @@ from coordinator.jobs.changes.compacting.plan import reclaimable
 from coordinator.jobs.rate import rate_of
 from shared.errors import CorruptFile
 from shared.job.altered_copies import usable_copies
+from shared.job.bundle.facts import Bundle
 from shared.job.index import builds
 from shared.job.index.builds import IndexInfo
 from shared.job.index.request import read_index_request
@@ -32,7 +33,7 @@ class Progress:
     those are only listed. `sealed_bytes` is the size of all sealed files, `reclaimable` about how much of it removed
     images take. `beside` counts embeddings of a complete job that are searched beside the index, which was built before
     they were added. `sources` are the kind and the place of each source. `load` is how busy the workers' stages are,
-    known when the rate is.
+    known when the rate is. `bundle` is what a bundle says of itself; nothing counts that was removed from its job.
     """
 
     job: str
@@ -54,6 +55,7 @@ class Progress:
     sealed_bytes: int = 0
     beside: int = 0
     sources: Sequence[tuple[str, str]] = ()
+    bundle: Bundle | None = None
 
     @property
     def done(self) -> int:
@@ -108,6 +110,7 @@ class Progress:
                 "p50_ms": index.p50_ms,
             },
             "refused": None if self.refused is None else self.refused.refused,
+            "bundle": None if self.bundle is None else self.bundle.summary,
         }
 
 
@@ -152,23 +155,23 @@ class ProgressReader:
             if self.job.holds(number) and number not in seals:
                 kept = self._kept(number, started.get(number, []))
                 embedded, failed = embedded + kept[0], failed + kept[1]
-        pending = self.job.listed - len(self.job.state.purged) - embedded - failed
+        state, bundle = self.job.state, self.job.manifest.bundle
+        # What was removed from its job is not in a bundle, whether it was purged there or not.
+        gone, purged = (0, len(state.purged)) if bundle is None else (bundle.removed, 0)
+        pending = self.job.listed - gone - purged - embedded - failed
         rate, load = rate_of(seals.values(), under_way.values(), self.now()) if pending else (None, None)
         index = builds.current_info(self.job)
         request = read_index_request(self.job)
         whole = len(seals) == self.job.partition_count
         digest = builds.ledger_digest(list(seals.values())) if whole else ""
-        is_current = whole and index is not None and index.covers(digest, request)
-        reclaimed, sealed_bytes = reclaimable(self.job, seals)
-        partitions = {
-            "sealed": len(seals),
-            "started": len(under_way),
-            "waiting": self.job.partition_count - len(seals) - len(under_way),
-        }
+        is_current = whole and index is not None and (bundle is not None or index.covers(digest, request))
+        reclaimed, sealed_bytes = (0, 0) if bundle is not None else reclaimable(self.job, seals)
+        waiting = self.job.partition_count - len(seals) - len(under_way)
+        partitions = {"sealed": len(seals), "started": len(under_way), "waiting": waiting}
         return Progress(
             job=str(self.job.path),
             model=self.job.manifest.model.fingerprint,
-            listed=self.job.listed,
+            listed=self.job.listed - gone,
             embedded=embedded,
             failed=failed,
             partitions=partitions,
@@ -179,12 +182,13 @@ class ProgressReader:
             refused=builds.refused_build(self.job, digest, request) if whole and not is_current else None,
             copies_done=whole and (is_current or self.job.manifest.model.is_imported or self._has_copies(digest)),
             load=load,
-            removed=len(self.job.state.removed),
-            purged=len(self.job.state.purged),
+            removed=0 if bundle is not None else len(state.removed),
+            purged=purged,
             reclaimable=reclaimed,
             sealed_bytes=sealed_bytes,
-            beside=self._beside(index, seals) if whole and not is_current else 0,
+            beside=self._beside(index, seals) if whole else 0,
             sources=self._places(),
+            bundle=bundle,
         )
 
     def _places(self) -> Sequence[tuple[str, str]]:

@@ -22,7 +22,7 @@ _OURS = re.compile(
     r"ledger/\d{4,9}(\.retry)?\.json|changes/\d{6,9}(\.json|\.[0-9a-f]{16}\.npy)|"
     r"index/(CURRENT|wish\.json|\d{4,9}-[^/]+/(index\.faiss|images\.arrow|index\.json|filling\.(faiss|json)))|"
     r"added/[0-9a-f]{64}/[^/]+|copies\.parquet|model/[^/]+|source_files\.json|moved\.json|accepted_failures|"
-    r"looked_at\.npy|known/known_\d{4,9}\.npy",
+    r"looked_at\.npy|known/known_\d{4,9}\.npy|thumbnails/thumbnails_\d{4,9}\.(jpegs|npy)|exporting\.json",
     re.ASCII,
 )
 _REMOVED = re.compile(r"(\d{6,9})\.[0-9a-f]{16}\.npy", re.ASCII)
@@ -336,6 +336,19 @@ class JobDir:
         """Embeddings of altered copies of some of the images, by which a build's accuracy is measured."""
         return self.path / "copies.parquet"
 
+    def thumbnails(self, partition: int) -> Path:
+        """The JPEGs of a partition of a bundle, one behind the other."""
+        return self.path / "thumbnails" / f"thumbnails_{partition:04d}.jpegs"
+
+    def thumbnail_offsets(self, partition: int) -> Path:
+        """Where each of them begins, and the last one ends."""
+        return self.path / "thumbnails" / f"thumbnails_{partition:04d}.npy"
+
+    @property
+    def exporting(self) -> Path:
+        """What a bundle is being made of; absent once it is whole."""
+        return self.path / "exporting.json"
+
     def files(self) -> Iterator[tuple[Path, bool]]:
         """Every file in the job, and whether it has a name of ours; links are not followed.
 
@@ -348,6 +361,11 @@ class JobDir:
         """Return self if there is a job here; raise JobNotFound otherwise."""
         if self.spec.is_file():
             return self
+        if self.exporting.is_file():
+            raise JobNotFound(
+                f"{self.path} is a bundle that is not whole: its export goes on, or was stopped, and the same command "
+                "finishes it."
+            )
         if self.in_store:
             raise JobNotFound(
                 f"There is no job at {self.path}",

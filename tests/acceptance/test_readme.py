@@ -107,7 +107,8 @@ def indexed(demo: "subprocess.CompletedProcess[str]", home: Path) -> Path:
 
 def test_index_status_and_search_as_typed(indexed: Path) -> None:
     lines = block_under("Index, watch, search").splitlines()
-    doctor, index, again, more, status, search, where, show, add, delete, compact, evaluate, import_, pack = lines
+    doctor, index, again, more, status, search, where, show, *changing, evaluate, export, import_, pack = lines
+    add, delete, compact = changing
     done = typed(doctor, indexed, indexed)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^ok +bottleneck +\w+, at [\d,.]+ images/s in one embed worker", done.stdout, re.M), done.stdout
@@ -156,6 +157,7 @@ def test_index_status_and_search_as_typed(indexed: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert re.search(r"^recall@10 +1\.0000 of", done.stdout, re.M), done.stdout
     assert (indexed / "sweep.png").read_bytes().startswith(b"\x89PNG")
+    _searched_elsewhere(export, search, indexed)
     (indexed / "vectors").mkdir()
     embeddings = max((indexed / "jobs" / "photos" / "img_emb").iterdir(), key=lambda path: path.stat().st_size)
     shutil.copy(embeddings, indexed / "vectors")
@@ -165,6 +167,35 @@ def test_index_status_and_search_as_typed(indexed: Path) -> None:
     done = typed(pack, indexed, indexed)
     assert done.returncode == 0, done.stderr
     assert (indexed / "packed" / "photos-00000.tar").is_file()
+
+
+def _searched_elsewhere(export: str, search: str, home: Path) -> None:
+    """A bundle gives the hits of its job in another place, where neither the job nor its photos are."""
+    command = search.partition("#")[0].replace("-k 10", "-k 3") + " --json"
+    of_job = json.loads(typed(command, home, home).stdout)[0]["hits"]
+    done = typed(export, home, home)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^recall@10 [01]\.\d+ \(\d+ queries\) against the exact answers of the job", done.stdout, re.M)
+    (home / "laptop").mkdir()
+    (home / "bundle").rename(home / "laptop" / "found")
+    for hidden in ("photos", "jobs"):
+        (home / hidden).rename(home / f"hidden {hidden}")
+    try:
+        done = typed(command.replace("~/jobs/photos", "~/laptop/found"), home, home)
+        assert done.returncode == 0, done.stderr
+        assert "similarities approximate: recall@10" in done.stderr
+        of_bundle = json.loads(done.stdout)[0]["hits"]
+        assert [hit["id"] for hit in of_bundle] == [hit["id"] for hit in of_job]
+        assert [hit["similarity"] for hit in of_bundle] == pytest.approx(
+            [hit["similarity"] for hit in of_job], abs=0.01
+        )
+        first = of_bundle[0]["id"]
+        done = typed(f"lookalike show ~/laptop/found {first} -o thumbnail.jpg", home, home)
+        assert "this is its thumbnail" in done.stderr, done.stderr
+        assert (home / "thumbnail.jpg").read_bytes().startswith(b"\xff\xd8")
+    finally:
+        for hidden in ("photos", "jobs"):
+            (home / f"hidden {hidden}").rename(home / hidden)
 
 
 @pytest.fixture

@@ -5,15 +5,18 @@ A job that some release wrote must open for ever; tests/unit/project/test_golden
 
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
 
+from shared.job.bundle.facts import BUNDLE_FORMAT
 from shared.job.changes.log import Change, write_change
 from shared.job.manifest import CHANGED_FORMAT, FORMAT
 from shared.job.partition import checkpoint
 from shared.job.partition.checkpoint import ImageRow
 from shared.settings import Settings
+from tests.support.bundles import bundle_of
 from tests.support.compactions import compacted, remove
 from tests.support.controls import UNWATCHED
 from tests.support.make_job import image_path, make_job
@@ -58,5 +61,19 @@ def make_compacted(folder: Path) -> None:
     remove(made.job, 7)
 
 
-if __name__ == "__main__":
+def bundle() -> None:
+    """Write `bundle_1`: a bundle of a job like `finished`, with its removed images."""
+    folder = HERE / BUNDLE_FORMAT.replace("-", "_")
+    shutil.rmtree(folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory() as directory:
+        job = f"{directory}/finished"
+        made = make_job(job, listed=20, dim=8, failed={3, 14}, partition_size=12, chunk_size=6, seed=1)
+        merge(made.job, Settings(), UNWATCHED)
+        write_change(made.job, made.job.manifest, Change(1, "delete", removed=np.array(REMOVED), reasons={"by id": 2}))
+        bundle_of(made.job.renewed(), folder)
+
+
+if __name__ == "__main__" and sys.argv[1] == BUNDLE_FORMAT:
+    bundle()
+elif __name__ == "__main__":
     main({FORMAT: FORMAT, CHANGED_FORMAT: CHANGED_FORMAT}[int(sys.argv[1])])

@@ -102,6 +102,7 @@ def test_status_json_has_the_promised_shape(finished: Path) -> None:
         "bottleneck": None,
         "busy": None,
         "refused": None,
+        "bundle": None,
     }
     assert status["model"].startswith("efficientnet-lite0@")
     assert index.keys() == {"build", "ntotal", "type", "recall_at_10", "p50_ms"}

@@ -17,6 +17,7 @@ from shared.job.source.moved import read_moved
 from shared.messages.search import Searched
 from workers.search.filters import Filters
 from workers.search.kept import Kept
+from workers.vectors.codes import stored_kind
 from workers.vectors.embeddings import StoredEmbeddings
 from workers.vectors.image_list import Images
 from workers.vectors.parts import Found, Parts, find_parts
@@ -79,7 +80,7 @@ def open_build(files: JobFiles, job: OpenJob, info: IndexInfo, known: Parts | No
         if seal.embedded
     )
     images = Images.open(paths[builds.IMAGES_FILE], read_moved(job), [part.images for part in parts], job.state.purged)
-    stored = StoredEmbeddings.open(files, covered, images.ids, [part.vectors for part in parts])
+    stored = stored_kind(job).open(files, covered, images.ids, [part.vectors for part in parts])
     metadata += [part.metadata for part in parts if len(part.images)]
     held = sum(seal.embedded for seal in covered)
     # The index still gives what was purged since it was built.
@@ -105,7 +106,7 @@ def open_parts(files: JobFiles, job: OpenJob, known: Parts) -> Opened:
     if len(dims) > 1:
         raise CorruptFile(f"The embeddings of {job.path} have {sorted(dims)} dimensions where one is needed.")
     images = Images([part.images for part in parts], read_moved(job))
-    stored = StoredEmbeddings([part.vectors for part in parts if len(part.images)], images.ids, dims.pop(), files)
+    stored = stored_kind(job)([part.vectors for part in parts if len(part.images)], images.ids, dims.pop(), files)
     metadata = [part.metadata for part in parts if len(part.images)]
     return _opened(job, stored, images, metadata, found, Kept(stored, job.state.removed))
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from cachetools import LRUCache
 
 from shared.errors import CorruptFile, StoreError
+from shared.job.bundle.facts import damaged
 from shared.job.changes.log import last_change
 from shared.job.directory import JobDir
 from shared.job.index import builds
@@ -122,8 +123,10 @@ class SearcherPool:
             except (CorruptFile, FileNotFoundError) as error:
                 if last_change(files.job) > opened.state.number:
                     continue  # A compaction took away what was being opened: what it put there is opened instead.
-                if former is None or not isinstance(error, CorruptFile):
+                if not isinstance(error, CorruptFile):
                     raise
+                if former is None:
+                    raise damaged(error, opened.manifest.bundle) from None
                 log.warning("%s Searching what was open until then.", error)
                 # A partition was taken back to be embedded again: what is open serves until the next build, as it does
                 # in a job that was never changed.

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from shared.errors import QueryError
 from shared.job.index import builds
 from shared.job.local.job_files import JobFiles
-from shared.job.opened import open_job
+from shared.job.opened import OpenJob, open_job
 from shared.messages.filter import Filter
 from shared.messages.search import MAX_K, Hit, Searched
 from workers.search.additions import Additions
@@ -79,16 +79,24 @@ class Searcher:
         self._filters = filters or Filters(self._kept.ids)
 
     @classmethod
-    def open(cls, files: JobFiles, build: str, cache_size: int = 0, former: "Searcher | None" = None) -> "Searcher":
+    def open(
+        cls,
+        files: JobFiles,
+        build: str,
+        cache_size: int = 0,
+        former: "Searcher | None" = None,
+        job: OpenJob | None = None,
+    ) -> "Searcher":
         """Open a build: its index in memory, its embeddings and image paths mapped.
 
         What was sealed or committed since is found as well, and what was removed is not. `files` is kept as long as the
-        searcher is, by its embeddings. What a `former` searcher of the same build has open is not read again.
+        searcher is, by its embeddings. What a `former` searcher of the same build has open is not read again, nor a
+        `job` that is open.
 
         Raises FingerprintMismatch when another model made it than the job's, and CorruptFile when a file of it is not
         what its index.json says, or the partitions were sealed again since it was built.
         """
-        job = open_job(files.job)
+        job = job or open_job(files.job)
         info = builds.read_info(job, build)
         opened = open_build(files, job, info, None if former is None else former._parts)
         index = (
@@ -115,19 +123,10 @@ class Searcher:
         cls, opened: Opened, index: Any, additions: Additions | None, width: Width, nlist: int, cache_size: int
     ) -> "Searcher":
         return cls(
-            index,
-            opened.stored,
-            opened.images,
-            width=width,
-            nlist=nlist,
-            cache_size=cache_size,
-            filters=opened.filters,
-            kept=opened.kept,
-            additions=additions,
-            searched=opened.searched,
-            parts=opened.parts,
-            covered=opened.covered,
-        )
+            index, opened.stored, opened.images, width=width, nlist=nlist, cache_size=cache_size,
+            filters=opened.filters, kept=opened.kept, additions=additions, searched=opened.searched,
+            parts=opened.parts, covered=opened.covered,
+        )  # fmt: skip
 
     @property
     def ntotal(self) -> int:

@@ -5,7 +5,7 @@ import resource
 import time
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -40,8 +40,11 @@ class StoredEmbeddings:
     read at once.
     """
 
+    DTYPE: ClassVar[np.dtype[Any]] = sealing.HALF
+    """The type of what is stored."""
+
     def __init__(self, parts: Sequence[np.ndarray], ids: Rows, dim: int, mapped_from: JobFiles | None = None) -> None:
-        """`parts` are float16 [n, dim] arrays, mapped or not, that together have a row for each of `ids`.
+        """`parts` are `DTYPE` [n, dim] arrays, mapped or not, that together have a row for each of `ids`.
 
         `mapped_from` is kept as long as this is, and with it the copies that are mapped.
         """
@@ -50,16 +53,17 @@ class StoredEmbeddings:
         self.dim = dim
         self._gapless = len(ids) > 0 and int(ids[-1] - ids[0]) == len(ids) - 1
         self._cold = True
-        self._parts: list[Half] = [np.ascontiguousarray(part) for part in parts]
-        self._places = ScatteredRows(self._parts, dim)
+        self._parts = [np.ascontiguousarray(part) for part in parts]
+        self._places = ScatteredRows(self._parts, dim, self.DTYPE)
+        self._row_bytes = dim * self.DTYPE.itemsize
         self._maps = [part.base if isinstance(part.base, mmap.mmap) else None for part in parts]
         self._starts = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
 
     @classmethod
     def open(
-        cls, files: JobFiles, seals: Sequence[Seal], ids: Rows | None = None, later: Sequence[Half] = ()
+        cls, files: JobFiles, seals: Sequence[Seal], ids: Rows | None = None, later: Sequence[np.ndarray] = ()
     ) -> "StoredEmbeddings":
-        """Map the embeddings of `seals`, in the order of their partitions; those of `later` follow, float16 [n, dim].
+        """Map the embeddings of `seals`, in the order of their partitions; those of `later` follow, `DTYPE` [n, dim].
 
         `ids` saves reading them from the metadata; with `later` they have to be given. Raises CorruptFile when a file
         has another size than its seal says, when the seals disagree about the dimension, or when ids are missing,
@@ -74,7 +78,8 @@ class StoredEmbeddings:
         wanted = [(job.img_emb(seal.partition), seal) for seal in seals]
         paths = files.all_local((path, seal.entry(job, path)) for path, seal in wanted)
         parts = [
-            sealing.open_embeddings(path, seal.embedded, seal.dim) for path, seal in zip(paths, seals, strict=True)
+            sealing.open_embeddings(path, seal.embedded, seal.dim, cls.DTYPE)
+            for path, seal in zip(paths, seals, strict=True)
         ]
         parts += later
         if ids is None:
@@ -113,7 +118,13 @@ class StoredEmbeddings:
         if not (rows.min() >= 0 and rows.max() < len(self)):
             raise IndexError(f"Rows {rows.min()} to {rows.max()} were asked of {len(self)} embeddings.")
         numbers = np.searchsorted(self._starts, rows, side="right") - 1
-        return self._places.rows(numbers, rows - self._starts[numbers])
+        found: Half = self._decoded(self._places.rows(numbers, rows - self._starts[numbers]))
+        return found
+
+    def _decoded(self, stored: Any) -> Half:
+        """What is stored, `DTYPE` [n, d], as float16 of length 1."""
+        half: Half = stored
+        return half
 
     def gathered(self, rows: Rows) -> Half:
         """As `rows`, but reads all at once while the disk is slow, so as to wait once for cold rows and not for
@@ -153,7 +164,7 @@ class StoredEmbeddings:
             for start in range(max(0, begin - int(self._starts[number])), len(part), size):
                 stop = min(start + size, len(part))
                 self._advise(number, start, stop, "MADV_WILLNEED")
-                yield int(self._starts[number]) + start, part[start:stop]
+                yield int(self._starts[number]) + start, self._decoded(part[start:stop])
                 self._advise(number, start, stop, "MADV_DONTNEED")
 
     def only(self, rows: Rows) -> "StoredEmbeddings":
@@ -182,8 +193,8 @@ class StoredEmbeddings:
             return
         # A mapping begins at the last page boundary at or before the data.
         before = sealing.HEADER_BYTES % _PAGE
-        first = (before + start * self.dim * 2) // _PAGE * _PAGE
-        mapped.madvise(getattr(mmap, advice), first, before + stop * self.dim * 2 - first)
+        first = (before + start * self._row_bytes) // _PAGE * _PAGE
+        mapped.madvise(getattr(mmap, advice), first, before + stop * self._row_bytes - first)
 
 
 def cosines(rows: Half, query: Floats) -> Floats:

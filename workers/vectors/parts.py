@@ -21,6 +21,7 @@ from shared.job.partition import checkpoint, committed, ledger, sealing
 from shared.job.partition.ledger import Seal
 from shared.processes.failpoints import failpoint
 from shared.storage import parquet, scratch
+from workers.vectors.codes import Codes, stored_kind
 from workers.vectors.embeddings import Half, Rows
 from workers.vectors.image_list import IMAGES_SCHEMA, sealed_images
 
@@ -33,12 +34,12 @@ _METADATA_FILE = "metadata.parquet"
 class Part:
     """The embedded images of a sealed partition, or of a committed chunk of one that is not sealed.
 
-    `vectors` is float16 [n, dim], mapped, `ids` int64 [n] ascending; `images` holds id and image path of each, and
-    `metadata` is a Parquet file that has a row for each.
+    `vectors` is [n, dim] as the job stores them, float16 or the int8 codes of a bundle, and mapped; `ids` is int64 [n]
+    ascending, `images` holds id and image path of each, and `metadata` is a Parquet file that has a row for each.
     """
 
     looked_at: Chunk | Partition
-    vectors: Half
+    vectors: Half | Codes
     images: pa.RecordBatch
     metadata: Path
 
@@ -109,7 +110,7 @@ def _sealed_part(files: JobFiles, job: OpenJob, seal: Seal) -> Part:
     ids = images.column("id").to_numpy()
     if len(ids) != seal.embedded or not np.all(np.diff(ids) > 0):
         ledger.check_ids(job, seal)  # It says which are wrong.
-    mapped = sealing.open_embeddings(vectors, seal.embedded, seal.dim)
+    mapped = sealing.open_embeddings(vectors, seal.embedded, seal.dim, stored_kind(job).DTYPE)
     return Part(job.partition(seal.partition), mapped, images, metadata)
 
 

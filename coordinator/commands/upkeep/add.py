@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from coordinator.commands.options import Job
-from coordinator.display.addition import addition_lines
+from coordinator.display.changes.addition import addition_lines
 from coordinator.display.run_view import RunView
 from coordinator.display.terminal import out
 from coordinator.jobs.changes.addition import Asked

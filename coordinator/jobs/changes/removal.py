@@ -15,6 +15,7 @@ from coordinator.jobs.source.named_images import find_images
 from shared.errors import JobError
 from shared.errors.remedy import Remedy
 from shared.job import path_list
+from shared.job.bundle.facts import refuse_bundle
 from shared.job.changes.lock import changing
 from shared.job.changes.log import DELETE, Change, Ids, write_change
 from shared.job.changes.removing import require_there
@@ -64,6 +65,7 @@ def remove(job: JobDir, asked: Asked, tell: Tell) -> Removal:
     expression that can't be asked; JobBusy when another process changes the job; and as `open_job` does.
     """
     with nullcontext(open_job(job)) if asked.dry_run else changing(job) as opened:
+        refuse_bundle(opened.path, opened.manifest.bundle, "changed")
         ids, reasons = _chosen(opened, asked, tell)
         require_there(opened, ids)
         paths = _paths(opened, ids[:FEW])

@@ -10,6 +10,7 @@ from coordinator.jobs.progress import Progress, ProgressReader
 from coordinator.jobs.runs.events import Finished, Said, Tell
 from coordinator.jobs.runs.loop import until_indexed
 from shared.errors import JobBusy, LookalikeError
+from shared.job.bundle.facts import refuse_bundle
 from shared.job.opened import OpenJob, open_job
 from shared.settings import Settings
 from shared.text import size
@@ -41,6 +42,7 @@ def compact(asked: Asked, tell: Tell) -> Compacted:
     serving, and the same call continues. Raises as `compaction.compact` and `run_job` do.
     """
     job = asked.job
+    refuse_bundle(job.path, job.manifest.bundle, "compacted")
     if asked.dry_run:
         done = compaction.foreseen(job, asked.bounds)
         tell(Said(f"{_said(done, 'would be ')}; nothing was changed." if done else _nothing(job)))

@@ -23,6 +23,7 @@ from coordinator.sources.choosing import EVERYTHING, Choice
 from coordinator.sources.resolve import open_source
 from shared.errors import LookalikeError, SourceError, UsageError
 from shared.images.paths import to_os_path
+from shared.job.bundle.facts import refuse_bundle
 from shared.job.directory import JobDir
 from shared.job.opened import OpenJob, open_job
 from shared.job.source.moved import read_moved
@@ -133,6 +134,7 @@ def _opened(asked: Asked, stdin: BinaryIO | None, tell: Tell) -> tuple[OpenJob, 
     """
     if asked.source is None or asked.add:
         job = open_job(asked.job)
+        refuse_bundle(job.path, job.manifest.bundle, "indexed")
         require_same_options(job, asked.settings, asked.frozen)
         if asked.source is None:
             return job, None, False

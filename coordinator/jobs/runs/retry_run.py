@@ -7,6 +7,7 @@ from coordinator.jobs.progress import Progress, ProgressReader
 from coordinator.jobs.retry import by_status, failed_images, is_under_way, take_back
 from coordinator.jobs.runs.events import Finished, Said, Tell
 from coordinator.jobs.runs.loop import until_indexed
+from shared.job.bundle.facts import refuse_bundle
 from shared.job.changes.lock import changing
 from shared.job.opened import OpenJob
 from shared.settings import Settings
@@ -32,6 +33,7 @@ def retry(asked: Asked, tell: Tell) -> Progress:
     said and no end told. It may be ended at any moment: the workers end, what is committed stays, and the same call
     continues. Raises as `take_back` and `run_job` do, and JobBusy while another process changes the job.
     """
+    refuse_bundle(asked.job.path, asked.job.manifest.bundle, "embedded")
     # What is taken back must not be replaced meanwhile, as by a compaction.
     with changing(asked.job) as job:
         reader = ProgressReader(job)

@@ -14,6 +14,7 @@ from coordinator.sources.resolve import open_source
 from shared.errors import JobMismatch, SourceError
 from shared.errors.remedy import Remedy
 from shared.images.paths import is_url, to_os_path, to_text
+from shared.job.bundle.facts import refuse_bundle
 from shared.job.directory import JobDir
 from shared.job.manifest import Source
 from shared.job.opened import OpenJob, open_job
@@ -34,6 +35,7 @@ def move(source: str, job: JobDir, told: Callable[[int], None]) -> bool:
     can't move so, and SourceError, with nothing changed, when a file is missing or another one.
     """
     job = open_job(job)
+    refuse_bundle(job.path, job.manifest.bundle, "changed")
     listing = open_source(source)
     before = read_moved(job)
     closest: Found | None = None

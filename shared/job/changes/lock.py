@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
 from shared.errors import JobBusy, StoreError
+from shared.job.bundle.facts import refuse_bundle
 from shared.job.directory import JobDir
 from shared.job.opened import OpenJob, open_job
 from shared.storage import files
@@ -153,7 +154,9 @@ def changing(job: JobDir, patience: float = 0.0) -> Iterator[OpenJob]:
                 if time.monotonic() >= deadline:
                     raise
             time.sleep(_BUSY_SECONDS)
-        yield open_job(job)
+        opened = open_job(job)
+        refuse_bundle(opened.path, opened.manifest.bundle, "changed")
+        yield opened
 
 
 @contextmanager

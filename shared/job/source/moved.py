@@ -26,7 +26,8 @@ class Moved:
     decides. All are texts as `to_text` makes them. Where they are the same, as without any, nothing moved. A path is
     carried over once and from what was listed, so that the new place may be in the old one, or the other way round. Of
     files that have another name there, `renamed` gives where they are by what they were listed as. `job` is the
-    directory or URL of the job: images that it holds itself are listed by their place in it.
+    directory or URL of the job that holds the images which are listed by their place in it: of a bundle, which carries
+    none of them, that of the job that it was made of.
     """
 
     old: str = ""
@@ -125,7 +126,10 @@ def read_moved(job: JobDir) -> Moved:
         renamed = {old: new for move in table["moves"] for old, new in move.get("renamed", {}).items()}
         if not all(isinstance(text, str) for text in (*sum(places, ()), *renamed, *renamed.values())):
             raise TypeError("its places are no texts")
-        return Moved(*first, renamed, tuple(others), str(job.path))
+        holder = table.get("holder", str(job.path))
+        if not isinstance(holder, str):
+            raise TypeError("its holder is no text")
+        return Moved(*first, renamed, tuple(others), holder)
     except FileNotFoundError:
         return Moved(job=str(job.path))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -140,13 +144,16 @@ def read_moved(job: JobDir) -> Moved:
         ) from None
 
 
-def write_moved(job: JobDir, moved: Moved) -> None:
-    """Say in a job where its source moved to, in place of what was said before; nothing is said once it is back."""
-    if not moved:
+def write_moved(job: JobDir, moved: Moved, *, holder: str = "") -> None:
+    """Say in a job where its source moved to, in place of what was said before; nothing is said once it is back.
+
+    `holder` is for a bundle of a job that holds images itself: its directory or URL.
+    """
+    if not moved and not holder:
         job.moved.unlink(missing_ok=True)
         return
     moves: list[dict[str, Any]] = [{"old": old, "new": new} for old, new in moved.places or [(moved.old, moved.new)]]
     if moved.renamed:
         moves[0]["renamed"] = dict(moved.renamed)
-    table = {"format": _FORMAT, "moves": moves}
+    table = {"format": _FORMAT, "moves": moves} | ({"holder": holder} if holder else {})
     files.write_bytes(job.moved, (json.dumps(table, indent=1, ensure_ascii=False) + "\n").encode())

@@ -240,6 +240,7 @@ def test_status_json_is_one_object(run: Run, half: MadeJob, finished: MadeJob, t
         "busy": None,
         "index": {"build": "0001-ab12cd34", "ntotal": 90, "type": "Flat", "recall_at_10": 1.0, "p50_ms": 0.25},
         "refused": None,
+        "bundle": None,
         "broker": {
             "reachable": False,
             "holders": [],

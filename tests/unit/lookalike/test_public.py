@@ -10,7 +10,7 @@ import tarfile
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -34,9 +34,11 @@ from shared.job.opened import open_job
 from shared.messages.search import Answer, Hit, Searched
 from shared.settings import Settings
 from tests.support.builds import build
+from tests.support.bundles import bundle_of
 from tests.support.cli import Run
 from tests.support.make_job import make_job
 from tests.support.progress import DONE, UNDER_WAY
+from tests.support.source_jobs import job_of_a_list
 
 RED = (250, 10, 20)
 
@@ -263,6 +265,33 @@ def test_a_hit_of_a_job_is_read_where_the_job_says_that_it_is(
     (tmp_path / "photos" / "é 0000003.jpg").write_bytes(png())
     (hit,) = lookalike.open(made).search("a.jpg")
     assert hit.read() == png()
+
+
+@pytest.mark.slow
+def test_a_bundle_is_opened_as_a_job_is(service: SimpleNamespace, tmp_path: Path) -> None:
+    made = job_of_a_list(tmp_path, index=True)
+    bundle = bundle_of(made, tmp_path / "bundle", thumbnails=64)
+    job = lookalike.open(bundle.path)
+    assert (job.is_bundle, lookalike.open(made.path).is_bundle) == (True, False)
+    facts = bundle.manifest.bundle
+    assert facts is not None
+    assert job.status().bundle == facts.summary
+    for change in (lambda: job.delete([3]), lambda: job.add(["a.jpg"]), lambda: job.update(3, metadata={"year": 1})):
+        with pytest.raises(
+            lookalike.JobError, match=r"is a bundle of the job .*: it is for searching, and can't be changed"
+        ):
+            change()
+    (hit,) = job.search("a.jpg")
+    with pytest.raises(lookalike.ImageError, match=r"no longer there\. The bundle .* has no thumbnail of the image 3"):
+        hit.image()
+    hit = replace(hit, id=4)
+    with pytest.raises(lookalike.ImageError, match=r"The image 4 could not be read when the bundle"):
+        hit.image()
+    offsets = np.load(bundle.thumbnail_offsets(0))
+    offsets[4:] = len(png())  # From the row of the image 4 on, as the image 3 failed.
+    np.save(bundle.thumbnail_offsets(0), offsets)
+    bundle.thumbnails(0).write_bytes(png())
+    assert hit.image().shape == (200, 300, 3)
 
 
 def test_a_client_gives_hits_that_give_their_images(monkeypatch: pytest.MonkeyPatch) -> None:

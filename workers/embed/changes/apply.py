@@ -14,6 +14,7 @@ import pyarrow as pa
 from shared.errors import JobMismatch, UsageError
 from shared.images.location import Location
 from shared.images.paths import absolute
+from shared.job.bundle.facts import refuse_bundle
 from shared.job.changes.adding import NewRows, add_partitions, require_growing, require_new, require_vectors
 from shared.job.changes.lock import changing
 from shared.job.changes.log import Change, change_of, write_change
@@ -65,6 +66,7 @@ def apply(
     meant; nothing is changed then.
     """
     opened, name = open_job(job), f"{message.request}/{message.digest}"
+    refuse_bundle(opened.path, opened.manifest.bundle, "changed")  # Before anything is embedded for it.
     if (done := _done(opened, message, name)) is not None:
         return done
     if message.action == "delete":

@@ -274,6 +274,7 @@ def test_the_json_is_the_documented_one(job: OpenJob) -> None:
         "busy": None,
         "index": None,
         "refused": None,
+        "bundle": None,
     }
     seal(job, 0)
     seal(job, 1)

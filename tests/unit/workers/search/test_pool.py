@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shared.errors import JobNotFound, NoIndexYet
+from shared.errors import CorruptFile, JobNotFound, NoIndexYet
 from shared.job.directory import JobDir
 from shared.job.index import builds
 from shared.job.opened import OpenJob, open_job
@@ -13,8 +13,10 @@ from shared.job.partition import ledger
 from shared.job.partition.ledger import Seal
 from shared.settings import Settings
 from shared.storage import files
+from tests.support.bundles import bundle_of
 from tests.support.compactions import compacted, remove
 from tests.support.controls import UNWATCHED
+from tests.support.damage import cut
 from tests.support.make_job import MadeJob, grow_job, make_job
 from workers.merge.build import merge
 from workers.search.pool import SearcherPool
@@ -124,3 +126,21 @@ def test_what_a_compaction_takes_away_while_a_job_is_opened_is_found_where_it_pu
     kept = [image for image in made.ids.tolist() if not (again and image == 5)]
     assert [image for image in ids_of(found, made) if image in kept][-8:] == kept[-8:]
     assert found.ntotal == len(kept)
+
+
+def test_a_damaged_bundle_says_that_it_is_to_be_copied_anew(tmp_path: Path) -> None:
+    made = make_job(tmp_path / "job")
+    merged(made)
+    bundle = bundle_of(made.job, tmp_path / "bundle")
+    searcher = SearcherPool(Settings()).searcher(bundle)
+    assert searcher.search(made.embeddings[7].astype("float32"), 1)[0].id == 7
+    cut(bundle.img_emb(1))
+    with pytest.raises(
+        CorruptFile, match=r"img_emb_0001.npy have .* bytes; .* int8 make .* This is a bundle of the job"
+    ):
+        SearcherPool(Settings()).searcher(bundle)
+    build = builds.current_build(bundle)
+    assert build is not None
+    cut(bundle.build_dir(build) / builds.INDEX_FILE)
+    with pytest.raises(CorruptFile, match=r"index.faiss .*: copy it anew, or export the job again\.$"):
+        SearcherPool(Settings()).searcher(bundle)

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from coordinator.display.addition import addition_lines
+from coordinator.display.changes.addition import addition_lines
 from coordinator.jobs.from_vectors import import_vectors
 from coordinator.sources.vectors.vectors import open_vectors
 from shared.errors import UsageError

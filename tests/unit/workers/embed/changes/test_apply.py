@@ -32,6 +32,7 @@ from shared.job.source.moved import read_moved
 from shared.messages.changed import Changed
 from shared.messages.changes import ChangeJob, NewImage
 from shared.settings import Settings
+from tests.support.bundles import bundle_of
 from tests.support.controls import UNWATCHED
 from tests.support.damage import snapshot
 from tests.support.embedders import AnyModel
@@ -398,3 +399,15 @@ def test_a_job_in_a_bucket_takes_images_and_holds_those_that_come_as_bytes(
         apply(there, asked("add", ("bad.png", b"none"), request="two"), settings)
     assert [digest for digest, _ in there.added_files()] == [hashlib.sha256(png(50)).hexdigest()]
     assert wrong(there) == []
+
+
+@pytest.mark.parametrize("action", ["add", "delete", "update"])
+def test_a_bundle_is_changed_by_no_message(
+    job: OpenJob, more: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    bundle = bundle_of(job, tmp_path / "bundle")
+    before = snapshot(bundle.path)
+    monkeypatch.setattr("workers.models.loaded.loaded_embedder", None)  # Nothing is embedded for it.
+    with pytest.raises(JobError, match=r"is a bundle of the job .*: it is for searching, and can't be changed"):
+        done(bundle, action, *(more[:1] if action != "delete" else ()), ids=() if action == "add" else (3,))
+    assert snapshot(bundle.path) == before
