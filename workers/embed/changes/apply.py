@@ -17,7 +17,7 @@ from shared.images.paths import absolute
 from shared.job.bundle.facts import refuse_bundle
 from shared.job.changes.adding import NewRows, add_partitions, require_growing, require_new, require_vectors
 from shared.job.changes.lock import changing
-from shared.job.changes.log import Change, change_of, write_change
+from shared.job.changes.log import DELETE, Change, change_of, write_change
 from shared.job.changes.removing import require_there
 from shared.job.directory import JobDir
 from shared.job.index.uncovered import merge_due
@@ -97,7 +97,7 @@ def _changed(job: JobDir, change: Change) -> Changed:
 def _removed(job: OpenJob, message: ChangeJob, name: str) -> Changed:
     ids = np.unique(np.array(message.ids, np.int64))
     require_there(job, ids)
-    change = Change(job.state.number + 1, "delete", removed=ids, reasons={"by id": len(ids)}, request=name)
+    change = Change(job.state.number + 1, DELETE, removed=ids, reasons={"by id": len(ids)}, request=name)
     write_change(job, job.manifest, change)
     return _changed(job, change)
 
