@@ -158,9 +158,7 @@ def test_index_status_and_search_as_typed(indexed: Path) -> None:
     assert re.search(r"^recall@10 +1\.0000 of", done.stdout, re.M), done.stdout
     assert (indexed / "sweep.png").read_bytes().startswith(b"\x89PNG")
     _searched_elsewhere(export, search, indexed)
-    (indexed / "vectors").mkdir()
-    embeddings = max((indexed / "jobs" / "photos" / "img_emb").iterdir(), key=lambda path: path.stat().st_size)
-    shutil.copy(embeddings, indexed / "vectors")
+    shutil.copytree(indexed / "jobs" / "photos" / "img_emb", indexed / "vectors")
     done = typed(import_, indexed, indexed)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^index 0001-\w+: Flat, \d+ embeddings, recall@10 1\.000", done.stderr, re.M), done.stderr
