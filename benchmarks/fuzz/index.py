@@ -90,7 +90,7 @@ def note_peaks(parent: int, peaks: dict[str, int]) -> None:
             kind = role_of(arguments)
             if kind == "other":
                 kind = arguments[arguments.index(LAUNCHER) + 1] if LAUNCHER in arguments[:-1] else arguments[0]
-                kind = kind.rpartition(".")[2].rpartition("/")[2].removesuffix("_process")
+                kind = kind.removesuffix(".process").rpartition(".")[2].rpartition("/")[2].removesuffix("_process")
             peaks[kind] = max(peaks.get(kind, 0), int(status.split("VmHWM:")[1].split()[0]) * 1024)
         note_peaks(pid, peaks)
 
@@ -101,7 +101,7 @@ def rows_of(job: JobDir) -> tuple[dict[str, str], list[str]]:
     statuses: dict[str, str] = {}
     problems = []
     embedded = failed = 0
-    for number in range(job.partition_count):
+    for number in (partition.number for partition in job.partitions):
         good = pq.ParquetFile(job.metadata(number)).read(["image_path"])["image_path"].to_pylist()
         bad = pq.ParquetFile(job.errors(number)).read(["image_path", "status", "error_message"]).to_pylist()
         embedded, failed = embedded + len(good), failed + len(bad)

@@ -85,7 +85,8 @@ def test_index_leaves_no_process_behind(finished: Path) -> None:
 
 def test_status_json_has_the_promised_shape(finished: Path) -> None:
     status = json.loads(run("status", finished, "--json").stdout)
-    index, broker = status.pop("index"), status.pop("broker")
+    index, broker, sources = (status.pop(key) for key in ("index", "broker", "sources"))
+    assert [source.keys() for source in sources] == [{"kind", "location"}]
     assert (broker["reachable"], broker["holders"], broker["waiting"]) == (False, [], 0)
     assert "No embedded broker runs here" in broker["error"]
     assert status == {
@@ -96,6 +97,9 @@ def test_status_json_has_the_promised_shape(finished: Path) -> None:
         "failed": 4,
         "pending": 0,
         "removed": 0,
+        "purged": 0,
+        "reclaimable_bytes": 0,
+        "beside_index": 0,
         "partitions": {"sealed": 1, "started": 0, "waiting": 0},
         "images_per_second": None,
         "eta_seconds": None,
