@@ -60,7 +60,7 @@ class Compared:
     `changed` are the ids of those with other bytes, by their key. `gone` are ids; `lost` are gone files with their ids,
     as far as they may be found under other names, and `lost_archives` the ids in each archive that is gone. `members`
     are images of archives that changed, which are compared when those are listed. `archives` says how each archive
-    stands. `deleted` counts those of `out` that the job does not hold again, and those of `members` that are found so.
+    stands. `deleted` counts the deleted ones that a listing of the source has.
     `unseen` counts files that could not be looked at, such as `unseen_path`, and count as the same.
     """
 
@@ -115,7 +115,6 @@ class _Comparison:
             told(partition.stop)
         same, out = (np.frombuffer(keys, np.uint64) for keys in (self._same, self._out))
         self._found.same, self._found.out = PathKeys(same), PathKeys(out)
-        self._found.deleted = len(np.setdiff1d(out, same))
         return self._found
 
     def _compared(self, partition: Partition) -> Ids:

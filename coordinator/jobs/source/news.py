@@ -65,6 +65,7 @@ class News:
         if key_of(path) in self._compared.changed:
             return True
         if path in self._compared.out:
+            self._compared.deleted += 1
             return False
         return not self._elsewhere.holds_file(path) and not self._renames.found(path)
 
@@ -87,7 +88,7 @@ class News:
                     self._compared.deleted += same.deleted
             elif image.path not in self._compared.same:
                 ids = self._compared.changed.pop(key_of(image.path), None)
-                if image.path in self._compared.out or self._is_left_out(image):
+                if self._is_out(image):
                     self._compared.gone.update(ids or ())
                     continue
                 if ids is not None:
@@ -95,6 +96,12 @@ class News:
                 elif self._elsewhere.holds(image.path) or self._renames.found(image.path):
                     continue
                 yield image
+
+    def _is_out(self, image: ListedImage) -> bool:
+        """Whether somebody deleted this very image; it is counted then."""
+        found = image.path in self._compared.out
+        self._compared.deleted += found
+        return found or self._is_left_out(image)
 
     def _is_left_out(self, image: ListedImage) -> bool:
         found = self._left_out.has(image, self._moved.listed(image.path))

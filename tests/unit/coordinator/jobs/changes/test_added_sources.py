@@ -167,8 +167,13 @@ def test_images_that_were_added_by_name_or_deleted_are_judged_in_each_source_tha
         rows = NewRows(listed, pa.table(facts), np.eye(2, 12, dtype=np.float16))
         add_partitions(opened, ADD, rows.partitions(opened))
     remove(job, Asked(images=[str(photos / "new" / "05.png")]), lambda event: None)
-    assert str(refreshed(job, 0)) == ""
-    assert str(added(more, job)) == "5 new"
+    found = refreshed(job, 0)
+    assert (str(found), found.notes) == (
+        "",
+        ["not taken up: 1 image that was deleted, whose files are there as they were"],
+    )
+    found = added(more, job)
+    assert (str(found), found.notes) == ("5 new", [])  # What was deleted is not there.
     with pytest.raises(SourceError, match="no image for"):
         added(photos / "new", job)
     assert sorted(held(job)) == sorted({*below(photos), *below(more), str(other)} - {str(photos / "new" / "05.png")})
