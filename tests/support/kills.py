@@ -14,8 +14,9 @@ class Killed(BaseException):
 
 
 @contextmanager
-def killed_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Raise Killed at the entry of the step-th rename, link or removal of a file, and at all that come after."""
+def killed_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], int]]:
+    """Raise Killed at the entry of the step-th rename, link or removal of a file, and at all that come after; gives how
+    many there were."""
     count = 0
 
     def counting(real: Callable[..., Any]) -> Callable[..., Any]:
@@ -32,4 +33,4 @@ def killed_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with monkeypatch.context() as patch:
         for module, name in ((os, "replace"), (os, "link"), (Path, "unlink")):
             patch.setattr(module, name, counting(getattr(module, name)))
-        yield
+        yield lambda: count

@@ -2,11 +2,8 @@
 
 import errno
 import hashlib
-import os
-import queue
 import time
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,6 +15,7 @@ from shared.pack.listing import PackItem
 from workers.images.decode import checked_header
 from workers.images.formats.icons import icon_suffix
 from workers.images.header import read_header
+from workers.images.in_hand import InHand
 from workers.images.reach import out_of_reach
 from workers.pack.shrink import shrunk, shrunk_alone
 
@@ -82,12 +80,8 @@ class PackReader:
     ) -> None:
         self._spec = spec
         self._pause = pause
-        self._in_hand = in_hand
-        self._suspects = frozenset(suspects)
-        # More threads wait for the mount than there are cores, and a decoded image takes a hundred times its bytes.
-        self._free = queue.SimpleQueue[int]()
-        for core in range(os.cpu_count() or 1):
-            self._free.put(core)
+        # More threads wait for the mount than there are cores.
+        self._in_hand = InHand(in_hand, suspects)
 
     def read(self, place: int, listed: PackItem) -> PackImage:
         """One image; its own failure is returned. SourceError if its folder is out of reach."""
@@ -136,22 +130,8 @@ class PackReader:
         if max(width, height) <= longest:
             return None
         wanted = (data, longest, quality, self._spec.max_image_pixels)
-        with self._holding(image):
-            return shrunk_alone(*wanted) if image in self._suspects else shrunk(*wanted)
-
-    @contextmanager
-    def _holding(self, image: int) -> Iterator[None]:
-        core = self._free.get()
-        self._note(core, image + 1)
-        try:
-            yield
-        finally:
-            self._note(core, 0)
-            self._free.put(core)
-
-    def _note(self, core: int, number: int) -> None:
-        if self._in_hand is not None:
-            os.pwrite(self._in_hand, number.to_bytes(8, "little"), 8 * core)
+        with self._in_hand.holding(image) as suspect:
+            return shrunk_alone(*wanted) if suspect else shrunk(*wanted)
 
 
 def _suffix_of(data: bytes) -> str:

@@ -2,10 +2,9 @@
 
 import hashlib
 import os
-import queue
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Collection
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -22,6 +21,7 @@ from shared.job.manifest import Partition
 from shared.job.opened import OpenJob
 from shared.job.source.moved import Moved
 from shared.storage import files
+from workers.images.in_hand import InHand
 from workers.images.stream import stream_images
 from workers.pack.shrink import shrunk, shrunk_alone
 
@@ -58,11 +58,7 @@ class ThumbnailMaker:
         self._job = job
         self._moved = moved
         self._longest = longest
-        self._in_hand = in_hand
-        self._suspects = frozenset(suspects)
-        self._free = queue.SimpleQueue[int]()
-        for core in range(os.cpu_count() or 1):
-            self._free.put(core)
+        self._in_hand = InHand(in_hand, suspects)
         self.lost = Lost()
 
     def require_place(self) -> None:
@@ -116,26 +112,11 @@ class ThumbnailMaker:
             data = read_bytes(location.place, manifest.max_image_bytes, location.member)
             if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
                 raise ImageError("The file is another one than was embedded.", "changed")
-            with self._holding(image):
-                shrink = shrunk_alone if image in self._suspects else shrunk
+            with self._in_hand.holding(image) as suspect:
+                shrink = shrunk_alone if suspect else shrunk
                 return shrink(data, self._longest, QUALITY, manifest.max_image_pixels)
         except ImageError as error:
             return error
-
-    @contextmanager
-    def _holding(self, image: int) -> Iterator[None]:
-        core = self._free.get()
-        self._note(core, image + 1)
-        try:
-            yield
-        finally:
-            self._note(core, 0)
-            self._free.put(core)
-
-    def _note(self, core: int, number: int) -> None:
-        if self._in_hand is not None:
-            with suppress(OSError):
-                os.pwrite(self._in_hand, number.to_bytes(8, "little"), 8 * core)
 
 
 def _require_there(place: str) -> None:

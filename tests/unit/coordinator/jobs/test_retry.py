@@ -1,11 +1,8 @@
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,12 +24,9 @@ from shared.job.partition.retry import read_retry
 from shared.processes.control import Stopped
 from tests.support.broken_photos import COUNTS, FAILED, broken_photos, embedded, made, mend, statuses
 from tests.support.embedders import embed, no_after, sealed_bytes
+from tests.support.kills import Killed, killed_at
 
 pytestmark = pytest.mark.slow
-
-
-class Killed(BaseException):
-    """What a kill would be, if Python saw it."""
 
 
 @pytest.fixture
@@ -128,27 +122,6 @@ def test_an_image_that_was_removed_is_not_tried_again(job: OpenJob, photos: list
     assert take_back(job) == left
     assert embedded(job) == left.total()
     assert statuses(job) == {image: status for image, status in FAILED.items() if image in gone}
-
-
-@contextmanager
-def killed_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], int]]:
-    """Raise Killed at the entry of the step-th rename, link or removal of a file; yields how many there were."""
-    count = 0
-
-    def counting(real: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any, **options: Any) -> Any:
-            nonlocal count
-            count += 1
-            if count > step:
-                raise Killed
-            return real(*arguments, **options)
-
-        return call
-
-    with monkeypatch.context() as patch:
-        for module, name in ((os, "replace"), (os, "link"), (Path, "unlink")):
-            patch.setattr(module, name, counting(getattr(module, name)))
-        yield lambda: count
 
 
 def test_a_retry_that_is_killed_at_any_step_loses_and_repeats_nothing(

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ from tests.support.controls import UNWATCHED
 from tests.support.damage import age, flip, snapshot
 from tests.support.embedders import FakeEmbedder, embed
 from tests.support.images.forms import FORMS
+from tests.support.kills import Killed, killed_at
 from tests.support.make_job import MadeJob, grow_job, make_job, unit
 from tests.support.source_jobs import all_paths, job_of_a_list, sealed
 from workers.merge.build import merge
@@ -53,10 +54,6 @@ GONE = (0, 3, 7, 24, 30, 31, 59)
 QUERIES = unit(np.random.default_rng(5).normal(size=(6, 16)))
 
 Rows = dict[int, tuple[Any, ...]]
-
-
-class Killed(BaseException):
-    pass
 
 
 @pytest.fixture
@@ -447,28 +444,6 @@ def test_repair_leaves_a_compaction_at_work_and_takes_what_one_left_long_ago(
 
 def dying(*arguments: Any, **options: Any) -> None:
     raise Killed
-
-
-@contextmanager
-def killed_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Raise Killed at the entry of the step-th rename, link or removal of a file, and at all that come after."""
-    count = 0
-
-    def counting(real: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any, **options: Any) -> Any:
-            nonlocal count
-            if Path(arguments[0]).name != ".creating.lock":  # A lock ends with its process, also when that is killed.
-                count += 1
-                if count > step:
-                    raise Killed
-            return real(*arguments, **options)
-
-        return call
-
-    with monkeypatch.context() as patch:
-        for module, name in ((os, "replace"), (os, "link"), (Path, "unlink")):
-            patch.setattr(module, name, counting(getattr(module, name)))
-        yield
 
 
 @pytest.mark.slow
