@@ -30,10 +30,10 @@ _WORSE_BY: Final = 0.005
 
 @dataclass(frozen=True, slots=True)
 class Former:
-    """The promoted build that is to grow, its index on this machine, and how many partitions it covers."""
+    """The promoted build that is to grow, its index files on this machine, and how many partitions it covers."""
 
     info: IndexInfo
-    index: Path
+    indexes: Sequence[Path]
     partitions: int
 
     @property
@@ -47,13 +47,15 @@ class Former:
         return replace(
             fresh, factory=info.factory, nlist=info.nlist, nprobe=info.nprobe, m=info.m, nbits=info.nbits,
             train_rows=info.train_rows, most_nprobe=max(info.nprobe, fresh.most_nprobe),
+            shards=max(1, len(info.shards)), shard_rows=info.shard_rows,
         )  # fmt: skip
 
     def begin(self, directory: Path) -> None:
-        """Put the index into the directory of the new build, to be filled further; what is there already stays."""
+        """Put the index, of one file, into the directory of the new build, to be filled further; what is there already
+        stays."""
         if not any((directory / name).exists() for name in (builds.INDEX_FILE, builds.FILLING_FILE)):
             aside = directory / f"{builds.FILLING_FILE}.part"
-            shutil.copyfile(self.index, aside)
+            shutil.copyfile(self.indexes[0], aside)
             aside.replace(directory / builds.FILLING_FILE)
 
     @property
@@ -89,12 +91,10 @@ def former(
             or count > MOST_GROWTH * (info.trained_for or info.ntotal)
         ):
             return None
-        path = job.build_dir(info.build) / builds.INDEX_FILE
-        index = job_files.local(
-            path,
-            info.files[builds.INDEX_FILE],
+        indexes = job_files.all_local(
+            ((job.build_dir(info.build) / name, info.files[name]) for name in info.index_files),
             compare=lambda path, entry: builds.check_file(job, path, entry, checksum=True),
         )
-        return None if annoy_index.is_one(index) else Former(info, index, len(covered))
+        return None if annoy_index.is_one(indexes[0]) else Former(info, indexes, len(covered))
     except (CorruptFile, JobMismatch):
         return None

@@ -23,7 +23,7 @@ from workers.search.filters import Chosen, Filters
 from workers.search.kept import Kept
 from workers.search.unit_queries import unit_queries
 from workers.search.width import Width, width_of
-from workers.vectors.ann import faiss_index
+from workers.vectors.ann import faiss_index, index_files
 from workers.vectors.embeddings import Floats, Rows, StoredEmbeddings
 from workers.vectors.exact import exact_search
 from workers.vectors.image_list import Images, sealed_images
@@ -107,7 +107,7 @@ class Searcher:
             if seal.embedded
         )
         index = (
-            faiss_index.load(paths[builds.INDEX_FILE], ntotal=info.ntotal, dim=info.dim)
+            index_files.load_all([paths[name] for name in info.index_files], list(map(len, info.ranges)), info.dim)
             if former is None
             else former._index
         )

@@ -15,7 +15,8 @@ from shared.processes.failpoints import failpoint
 from shared.storage import files
 from workers.vectors.ann import annoy_index, gpu_lists, ivf_lists
 from workers.vectors.ann.layers import bare_ivf, graph_of, ivf_of
-from workers.vectors.ann.plan import IndexPlan, choose_index, first_nprobe, train_rows
+from workers.vectors.ann.plan import IndexPlan, choose_index, first_nprobe, sharded, train_rows
+from workers.vectors.ann.shards import nearest_of
 
 __all__ = ["IndexPlan", "Only", "add", "candidates", "choose_index", "load", "plan_for", "plan_from_factory", "save"]
 
@@ -37,7 +38,9 @@ def plan_for(n: int, d: int, request: IndexRequest) -> IndexPlan:
 
     Raises SettingsError when FAISS does not know the string, or nothing fits into the memory asked for.
     """
-    return choose_index(n, d, request) if request.index in FAMILIES else plan_from_factory(request.index, n, d)
+    if request.index in FAMILIES:
+        return choose_index(n, d, request)
+    return sharded(plan_from_factory(request.index, n, d), n, request)
 
 
 def plan_from_factory(factory: str, n: int, d: int) -> IndexPlan:
@@ -113,19 +116,35 @@ def search(
     if isinstance(index, annoy_index.AnnoyIndex):
         ids = index.candidates(queries, depth, nprobe, None if only is None else only.ids)
         return Candidates(ids, np.zeros(ids.shape, dtype=np.float32))
-    # OpenMP keeps this number for each calling thread by itself.
-    faiss.omp_set_num_threads(1 if len(queries) <= ONE_THREAD_QUERIES else ALL_THREADS)
+    selector = None if only is None else only.selector
     bare = bare_ivf(index) if list_margin else None
     if bare is not None:
+        _use_threads(queries)
         reduced, ivf = reduced_queries(bare, queries)
-        near = ivf_lists.nearest(ivf, reduced, nprobe, list_margin)
-        distances, ids = ivf_lists.search(ivf, reduced, depth, near, None if only is None else only.selector)
+        near = ivf_lists.nearest(ivf, reduced, nprobe, list_margin)  # Shards have one set of centroids.
+
+        def among_lists(part: Any) -> tuple[Floats, Ids]:
+            _use_threads(queries)
+            return ivf_lists.search(ivf_of(part), reduced, depth, near, selector)
+
+        distances, ids = nearest_of(index, among_lists, depth)
         return Candidates(ids, distances)
-    parameters = _parameters(index, depth, nprobe)
-    if only is not None:
-        parameters.sel = only.selector
-    distances, ids = index.search(queries, depth, params=parameters)
+
+    def whole(part: Any) -> tuple[Floats, Ids]:
+        _use_threads(queries)
+        parameters = _parameters(part, depth, nprobe)
+        if selector is not None:
+            parameters.sel = selector
+        found: tuple[Floats, Ids] = part.search(queries, depth, params=parameters)
+        return found
+
+    distances, ids = nearest_of(index, whole, depth)
     return Candidates(ids, distances)
+
+
+def _use_threads(queries: Floats) -> None:
+    # OpenMP keeps this number for each calling thread by itself.
+    faiss.omp_set_num_threads(1 if len(queries) <= ONE_THREAD_QUERIES else ALL_THREADS)
 
 
 def candidates(
