@@ -12,7 +12,8 @@ from coordinator.display.remedies import command, typed
 from coordinator.jobs.activity import Activity
 from coordinator.jobs.progress import Progress
 from coordinator.jobs.reconcile import Look
-from shared.broker.lease import COPIES
+from shared.broker.lease import COPIES, shard_of
+from shared.job.index.filling import Filling
 from shared.text import duration
 
 
@@ -33,7 +34,9 @@ def activity(look: Look, broker: str = "") -> str:
         return f"{which} does not answer ({look.broker_error}); waiting for it"
     waits = "" if look.holders or not broker else f": waiting for a worker at {broker}"
     if look.progress.complete:
-        copies_done = look.progress.copies_done
+        filling, copies_done = look.progress.filling, look.progress.copies_done
+        if filling is not None:
+            return f"building the index: {shards_line(filling)}{waits}"
         return f"{'building the index' if copies_done else 'embedding altered copies, to measure the index by'}{waits}"
     if not look.progress.pending:
         return f"all embedded; sealing{waits}"
@@ -43,12 +46,19 @@ def activity(look: Look, broker: str = "") -> str:
     return f"waiting for a worker at {broker}" if broker else "waiting for a worker"
 
 
+def shards_line(filling: Filling) -> str:
+    """How many shards of a build are full."""
+    count = len(filling.ranges)
+    return f"{count - len(filling.missing):,} of {count:,} shards full"
+
+
 def rate_line(progress: Progress) -> str:
     """The rate and the time left, or what happens instead."""
     if progress.index_is_current:
         return "done"
     if not progress.pending:
-        return "all embedded; sealing and building the index"
+        building = "all embedded; sealing and building the index"
+        return f"{building}: {shards_line(progress.filling)}" if progress.filling else building
     if progress.images_per_second is None or progress.eta_seconds is None:
         return "no image committed lately"
     line = f"{progress.images_per_second:,.0f} img/s · {duration(progress.eta_seconds)} left"
@@ -114,9 +124,11 @@ def activity_lines(at_work: Activity, partitions: int) -> list[str]:
 
 
 def _held(what: str, partitions: int) -> str:
-    """What a lease is on; a partition is counted from 1, as in Flower."""
+    """What a lease is on; a partition and a shard are counted from 1, as in Flower."""
     if what == COPIES:
         return "altered copies"
+    if (shard := shard_of(what)) is not None:
+        return f"shard {shard + 1:,}"
     return f"partition {int(what) + 1:,} of {partitions:,}" if what.isdigit() else what
 
 
@@ -126,6 +138,8 @@ def index_line(progress: Progress) -> str:
     if index is None:
         return "none yet: it is built when all partitions are sealed"
     size = f"{index.build}: {index.type}, {index.ntotal:,} embeddings"
+    if index.shards:
+        size += f" in {len(index.shards):,} shard{'s' if len(index.shards) > 1 else ''}"
     told = [size, index.recall_text, index.accuracy_text, f"{index.p50_ms:.2f} ms a query (p50)"]
     line = ", ".join(part for part in told if part)
     if progress.index_is_current:

@@ -9,6 +9,7 @@ from shared.errors import CorruptFile
 from shared.job.altered_copies import usable_copies
 from shared.job.index import builds
 from shared.job.index.builds import IndexInfo
+from shared.job.index.filling import Filling, filling
 from shared.job.index.request import read_index_request
 from shared.job.opened import OpenJob
 from shared.job.partition import checkpoint, ledger
@@ -30,7 +31,7 @@ class Progress:
     `refused` one that was asked for since, built and not promoted. `copies_done` is whether, of a job that is complete,
     no altered copies are to be embedded before its index is built. `removed` counts images that no answer names any
     more; they are among the others as they were before. `load` is how busy the workers' stages are, known
-    when the rate is.
+    when the rate is. `filling` is the build whose shards are being filled, if there is one.
     """
 
     job: str
@@ -47,6 +48,7 @@ class Progress:
     copies_done: bool = False
     load: StageLoad | None = None
     removed: int = 0
+    filling: Filling | None = None
 
     @property
     def done(self) -> int:
@@ -92,7 +94,18 @@ class Progress:
                 "p50_ms": index.p50_ms,
             },
             "refused": None if self.refused is None else self.refused.refused,
-        }
+        } | self._shards()
+
+    def _shards(self) -> dict[str, Any]:
+        """What is said of shards, where there are any."""
+        index, filling = self.index, self.filling
+        told: dict[str, Any] = {}
+        if index is not None and index.shards:
+            told["shards"] = [list(shard) for shard in index.shards]
+        if filling is not None:
+            count = len(filling.ranges)
+            told["filling"] = {"build": filling.build, "shards": count, "full": count - len(filling.missing)}
+        return told
 
 
 @dataclass(slots=True)
@@ -156,6 +169,7 @@ class ProgressReader:
             copies_done=whole and (is_current or self.job.manifest.model.is_imported or self._has_copies(digest)),
             load=load,
             removed=len(self.job.state.removed),
+            filling=filling(self.job, digest, request) if whole and not is_current else None,
         )
 
     def _has_copies(self, digest: str) -> bool:

@@ -141,19 +141,26 @@ def _one(
 ) -> Any:
     """A shard of `rows`, which are the rows `own` of `stored`, full and saved."""
     whole, so_far = directory / shard_file(number), directory / filling_file(number)
+    empty = _trained(directory, dim)
     made = fill.left_behind(whole, so_far, len(rows), dim)
-    if made is None:
-        trained = directory / TRAINED_FILE
-        try:
-            made = faiss_index.load(trained, ntotal=0, dim=dim)
-        except CorruptFile:
-            trained.unlink(missing_ok=True)
-            raise CorruptFile(
-                f"{trained} is damaged", remedy=Remedy("make", does="{} trains the index again")
-            ) from None
+    if made is None or index_files.trained_as(made) != index_files.trained_as(empty):
+        # What a worker that was frozen meanwhile filled of an earlier training does not fit the other shards.
+        for path in (whole, so_far):
+            path.unlink(missing_ok=True)
+        made = empty
     fill.add_missing(made, stored, own, whole, so_far, told)
     so_far.unlink(missing_ok=True)
     return made
+
+
+def _trained(directory: Path, dim: int) -> Any:
+    """The trained index of a build, without an image; where it is damaged, it is removed to be trained again."""
+    trained = directory / TRAINED_FILE
+    try:
+        return faiss_index.load(trained, ntotal=0, dim=dim)
+    except CorruptFile:
+        trained.unlink(missing_ok=True)
+        raise CorruptFile(f"{trained} is damaged", remedy=Remedy("make", does="{} trains the index again")) from None
 
 
 def _overlapping(seals: Sequence[Seal], rows: Range) -> tuple[list[Seal], int]:

@@ -1,11 +1,18 @@
 """Read the files of an index, one or several shards, as one index that can be searched."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import faiss
+
 from workers.vectors.ann import faiss_index
+from workers.vectors.ann.layers import graph_of, inside, ivf_of
 from workers.vectors.ann.shards import Shards
+
+# FAISS's stubs lack half of its names.
+_faiss: Any = faiss
 
 
 def load_all(paths: Sequence[Path], rows: Sequence[int], dim: int) -> Any:
@@ -16,6 +23,30 @@ def load_all(paths: Sequence[Path], rows: Sequence[int], dim: int) -> Any:
 def together(parts: Sequence[Any]) -> Any:
     """Indexes of one training, each with images of its own, as one that is searched."""
     return parts[0] if len(parts) == 1 else Shards(parts)
+
+
+def trained_as(index: Any) -> str:
+    """A digest of what an index was trained to: its transforms, centroids and codes, and not the images in it.
+
+    Only indexes of which it is the same may be shards of one: else the distances that they give can't be compared.
+    """
+    digest = hashlib.sha256()
+    layers = inside(index)
+    for layer in layers:
+        if isinstance(layer, _faiss.IndexPreTransform):
+            for place in range(layer.chain.size()):
+                transform = faiss.downcast_VectorTransform(layer.chain.at(place))
+                for name in ("A", "b"):
+                    if hasattr(transform, name):
+                        digest.update(faiss.vector_to_array(getattr(transform, name)).tobytes())
+    ivf = ivf_of(index)
+    if ivf is not None:
+        digest.update(ivf.quantizer.reconstruct_n(0, ivf.nlist).tobytes())
+    codes = faiss.downcast_index(layers[-1].storage) if graph_of(index) is not None else layers[-1]
+    for owner, name in (("pq", "centroids"), ("sq", "trained")):
+        if hasattr(codes, owner):
+            digest.update(faiss.vector_to_array(getattr(getattr(codes, owner), name)).tobytes())
+    return digest.hexdigest()
 
 
 def emptied(path: Path, dim: int) -> Any:

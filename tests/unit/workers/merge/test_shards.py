@@ -9,7 +9,7 @@ import pytest
 from shared.errors import CorruptFile, JobMismatch, SettingsError
 from shared.job.index import builds
 from shared.job.index.builds import IndexInfo
-from shared.job.index.filling import filling
+from shared.job.index.filling import filling, filling_of
 from shared.job.index.request import IndexRequest, read_index_request, write_index_request
 from shared.job.index.shards import TRAINED_FILE, Range, shard_file
 from shared.job.local.job_files import JobFiles
@@ -26,6 +26,7 @@ from workers.merge.shards import ShardsWanted, Superseded
 from workers.search.pool import SearcherPool
 from workers.search.searcher import Searcher
 from workers.vectors.ann import faiss_index, training
+from workers.vectors.ann.plan import choose_index
 from workers.vectors.ann.shards import Shards
 
 VECTORS = clustered(5_000, 16)
@@ -221,6 +222,26 @@ def test_what_is_damaged_while_shards_are_filled_is_made_again(tmp_path: Path, d
     fill(made, name, 2)
     merged(made, elsewhere=True)
     assert finds_all(made)
+
+
+def test_a_shard_of_another_training_is_filled_again(tmp_path: Path) -> None:
+    """A worker that was frozen while the index was trained anew may save what it had begun."""
+    made = job_with(tmp_path / "job", IndexRequest("ivf-pq", 0.9, shards=3))
+    name = wanted(made).filling.build
+    directory = made.job.build_dir(name)
+    for number in range(3):
+        fill(made, name, number)
+    right = [(directory / shard_file(number)).read_bytes() for number in range(3)]
+    index = faiss_index.load(directory / shard_file(1), ntotal=None, dim=16)
+    rows = filling_of(made.job, name)
+    assert rows is not None
+    own = made.embeddings[slice(*rows.ranges[1])].astype(np.float32)
+    other = training.train(choose_index(len(made.ids), 16, IndexRequest("ivf-pq", 0.9)), [own], seed=5)
+    faiss_index.add(other, made.ids[slice(*rows.ranges[1])], own)
+    assert other.ntotal == index.ntotal
+    faiss_index.save(other, directory / shard_file(1))
+    merged(made, elsewhere=True)
+    assert [(directory / shard_file(number)).read_bytes() for number in range(3)] == right
 
 
 def test_a_shard_of_a_build_that_is_not_wanted_any_more_is_not_filled(tmp_path: Path) -> None:

@@ -1,0 +1,78 @@
+"""An index of shards: filled side by side by two merge workers, one of which is killed, and searched as one."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from coordinator.client.client import Client
+from shared.job.directory import JobDir
+from shared.job.index import builds
+from shared.job.index.shards import shard_file
+from tests.integration.faults.faults import Faults
+from tests.support.make_job import clustered
+from tests.support.processes import QUICK, Process, environment, run, wait_until
+
+pytestmark = pytest.mark.timeout(600)
+
+ROWS, DIM = 2_000, 24
+
+
+def received(worker: Process) -> list[str]:
+    """The lines of a worker's log about the tasks that it took."""
+    return [line for line in worker.output.splitlines() if "received" in line]
+
+
+def test_shards_are_filled_side_by_side_and_a_killed_one_is_filled_again_alone(
+    tmp_path: Path, broker_url: str, start: Callable[..., Process]
+) -> None:
+    vectors = clustered(ROWS, DIM)
+    np.save(tmp_path / "vectors.npy", vectors)
+    job = JobDir.at(tmp_path / "jobs" / "job")
+    faults = Faults(tmp_path / "faults")
+    env = environment(**QUICK, LOOKALIKE_BROKER_URL=broker_url) | faults.environment()
+    roots = ("--jobs-root", job.jobs_root)
+    job.jobs_root.mkdir()
+    workers = [start("worker", "merge", "--name", name, *roots, env=env) for name in ("one", "two")]
+    start("worker", "query", *roots, env=env)
+    command = ("import", tmp_path / "vectors.npy", job.path, "--index", "ivf-pq", "--recall", "0.9")
+
+    held = faults.on_step("fill_shard", do="wait")
+    run_of_two = start(*command, "--shards", "2", "--partition-size", "300", env=env)
+    wait_until(lambda: len(set(held.pids)) == 2, "each worker fills a shard")
+    status = json.loads(run("status", job.path, "--json", env=env).stdout)
+    assert {holder["what"] for holder in status["broker"]["holders"]} == {"shard-0", "shard-1"}
+    assert status["filling"]["full"] == 0
+    shown = run("status", job.path, env=env).stdout
+    assert "at work     shard 1: " in shown
+    assert "0 of 2 shards full" in shown
+    held.lift()
+    assert run_of_two.wait() == 0, run_of_two.output
+    assert "in 2 shards" in run_of_two.output
+    first = builds.current_info(job)
+    assert first is not None
+    with Client(job.path, broker_url) as client:
+        before = [client.search(vector, 5, timeout=120) for vector in vectors[:20]]
+
+    killed = faults.on_step("add_to_index", do="kill", after=3, times=1)
+    run_of_eight = start(*command, "--shards", "8", env=env)
+    wait_until(lambda: killed.reached, "a worker is killed while it fills a shard")
+    gone = next(worker for worker in workers if worker.popen.pid == killed.pids[0])
+    gone.wait()
+    assert run_of_eight.wait() == 0, run_of_eight.output
+    info = builds.current_info(job)
+    assert info is not None
+    assert [name for name in info.files if name != builds.IMAGES_FILE] == [shard_file(number) for number in range(8)]
+    assert {path.name for path in job.build_dir(info.build).iterdir()} == {*info.files, builds.INFO_FILE}
+    taken = sum(line.count("fill_shard") for worker in workers for line in received(worker))
+    assert taken > 2 + 8, "the killed shard was given to the other worker"
+    with Client(job.path, broker_url) as client:
+        after = [client.search(vector, 5) for vector in vectors[:20]]
+    assert [hits[0].id for hits in after] == list(range(20))
+    assert [hits[0].id for hits in before] == list(range(20))
+    assert json.loads(run("verify", job.path, "--json").stdout)["whole"]
+    assert run("rollback", job.path, first.build, env=env).returncode == 0
+    assert len(builds.current_info(job).shards) == 2  # type: ignore[union-attr]
+    assert run("search", job.path, "7", "--json", env=env).returncode == 0
