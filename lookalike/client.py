@@ -61,6 +61,7 @@ class Client(client.Client):
         exact: bool = False,
         ids: "npt.ArrayLike | None" = None,
         where: str | None = None,
+        partial: bool = False,
         timeout: float = 30.0,
     ) -> Hits:
         """Find the images most like a query.
@@ -78,6 +79,9 @@ class Client(client.Client):
             Find only these image ids, up to 1,000,000.
         where
             Find only images for whose metadata this SQL expression is true, such as "width >= 1000"; not with `ids`.
+        partial
+            Whether shards of the index that no query worker holds may be passed over; NoWorker is raised otherwise.
+            `PendingReply.searched` says which were searched, for queries that were enqueued.
         timeout
             Seconds to wait.
 
@@ -92,7 +96,7 @@ class Client(client.Client):
             ImageError, QueryError, NoIndexYet, NoWorker, ReplyTimeout, BrokerUnreachable and others, each with a
             sentence.
         """
-        found = super().search(query, k, exact=exact, ids=ids, where=where, timeout=timeout)
+        found = super().search(query, k, exact=exact, ids=ids, where=where, partial=partial, timeout=timeout)
         assert isinstance(found, Hits)
         return found
 
@@ -104,6 +108,7 @@ class Client(client.Client):
         exact: bool = False,
         ids: "npt.ArrayLike | None" = None,
         where: str | None = None,
+        partial: bool = False,
     ) -> Sequence[PendingReply]:
         """Send many queries and return at once, with a pending reply for each in the same order.
 
@@ -111,7 +116,7 @@ class Client(client.Client):
         ----------
         queries
             Paths or URLs of images, encoded bytes, RGB arrays or vectors, as for `search`.
-        k, exact, ids, where
+        k, exact, ids, where, partial
             As for `search`, for all queries.
 
         Returns
@@ -125,7 +130,7 @@ class Client(client.Client):
             ImageError for a file that can't be read, QueryError for an invalid query, BrokerUnreachable when the broker
             does not take the queries. Nothing more is sent then.
         """
-        replies = super().enqueue(queries, k, exact=exact, ids=ids, where=where)
+        replies = super().enqueue(queries, k, exact=exact, ids=ids, where=where, partial=partial)
         return [reply for reply in replies if isinstance(reply, PendingReply)]
 
     def hits(self, answer: Answer) -> Hits:

@@ -1,7 +1,7 @@
 """Send queries to the query workers behind a broker, and await their hits."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from coordinator.client.queries import Queryable, as_query, groups
 from coordinator.client.sent_queries import QueryBroker, SentQueries
+from coordinator.client.shard_queries import Groups, ShardQueries
 from shared.broker.connection import (
     CONNECTION_ERRORS,
     RESULT_EXPIRES_SECONDS,
@@ -23,7 +24,8 @@ from shared.job.directory import JobDir, check_job_id
 from shared.job.manifest import load_manifest
 from shared.messages.filter import Filter
 from shared.messages.search import MAX_K, Answer, AnsweredBy, Hit, Query, SearchJob
-from shared.messages.tasks import SEARCH_TASK
+from shared.messages.shards import Held, Searched
+from shared.messages.tasks import QUERY_QUEUE, SEARCH_TASK
 from shared.settings import load_settings
 
 # How long a reply may take before the client looks whether there is any worker to give it.
@@ -35,7 +37,7 @@ _QUERIES_PER_TASK = 64
 class PendingReply:
     """The reply to one query that was enqueued. `result()` waits for it."""
 
-    def __init__(self, client: "Client", sent: SentQueries, position: int) -> None:
+    def __init__(self, client: "Client", sent: SentQueries | ShardQueries, position: int) -> None:
         self._client = client
         self._sent = sent
         self._position = position
@@ -64,6 +66,12 @@ class PendingReply:
         that concerned no job."""
         return self._sent.answered_by
 
+    @property
+    def searched(self) -> Searched | None:
+        """Which shards of the index were searched, of workers that each hold some; None before the reply was awaited,
+        and where a worker holds all."""
+        return self._sent.answers(0.01)[self._position].searched if self._sent.answered_by else None
+
 
 class Client:
     """Searches a job through the query workers behind a broker.
@@ -87,7 +95,8 @@ class Client:
         self.identity = None if directory is None else _identity_of(directory)
         self._app = make_app(self._settings)
         self._broker = QueryBroker(self._app, self._settings)
-        self._out: set[SentQueries] = set()
+        self._groups = Groups(self._settings)
+        self._out: set[SentQueries | ShardQueries] = set()
         require_broker(self._settings)
 
     def __enter__(self) -> Self:
@@ -111,6 +120,7 @@ class Client:
         exact: bool = False,
         ids: npt.ArrayLike | None = None,
         where: str | None = None,
+        partial: bool = False,
         timeout: float = 30.0,
     ) -> Sequence[Hit]:
         """The `k` images of the job most like `query`, best first; raises as `PendingReply.result` does.
@@ -118,9 +128,10 @@ class Client:
         `query` is the path of an image, its encoded bytes, an RGB array uint8 [h, w, 3], or a vector float [d]. With
         `exact` it is compared with every embedding of the job, without the index. One of `ids` and `where` limits the
         hits: `ids` to these image ids (up to 1,000,000), `where` by an SQL expression over the metadata of an image,
-        such as "width >= 1000 and image_path like '%/cats/%'".
+        such as "width >= 1000 and image_path like '%/cats/%'". With `partial`, the shards of an index that no query
+        worker holds are passed over; `PendingReply.searched` says which were searched.
         """
-        return self.enqueue([query], k, exact=exact, ids=ids, where=where)[0].result(timeout)
+        return self.enqueue([query], k, exact=exact, ids=ids, where=where, partial=partial)[0].result(timeout)
 
     def enqueue(
         self,
@@ -130,6 +141,7 @@ class Client:
         exact: bool = False,
         ids: npt.ArrayLike | None = None,
         where: str | None = None,
+        partial: bool = False,
     ) -> Sequence[PendingReply]:
         """Send `queries` and return at once, a pending reply for each in the same order; `search` says what they are.
 
@@ -138,17 +150,23 @@ class Client:
         """
         most = self._settings.max_query_bytes
         made = [as_query(query, most) for query in queries]
-        return self.enqueue_queries(made, k, exact=exact, filter=Filter.of(ids, where))
+        return self.enqueue_queries(made, k, exact=exact, filter=Filter.of(ids, where), partial=partial)
 
     def enqueue_queries(
-        self, queries: Sequence[Query], k: int = 10, *, exact: bool = False, filter: Filter | None = None
+        self,
+        queries: Sequence[Query],
+        k: int = 10,
+        *,
+        exact: bool = False,
+        filter: Filter | None = None,
+        partial: bool = False,
     ) -> Sequence[PendingReply]:
         """`enqueue` for queries that `as_query` has made already."""
         if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= MAX_K:
             raise QueryError(f"k is {k!r}; a search gives 1 to {MAX_K} hits.")
         replies: list[PendingReply] = []
         for group in groups(queries, min(_QUERIES_PER_TASK, self._settings.max_queries)):
-            sent = self._send(SearchJob(self.job_id, tuple(group), k, exact, filter, self.identity))
+            sent = self._send(SearchJob(self.job_id, tuple(group), k, exact, filter, self.identity), partial)
             replies += [self.reply(self, sent, position) for position in range(len(group))]
         return replies
 
@@ -159,9 +177,24 @@ class Client:
         """
         return self._broker.has_worker(node, passing=passing)
 
-    def _send(self, message: SearchJob) -> SentQueries:
+    def _send(self, message: SearchJob, partial: bool) -> SentQueries | ShardQueries:
+        groups = self._groups.now()
+        sent: SentQueries | ShardQueries
+        if groups:
+
+            def to_all() -> dict[Held, SentQueries]:
+                return {held: self._sent(message, lambda sent: None, held.queue) for held in groups}
+
+            sent = ShardQueries(to_all, message.k, self._broker.shown, self._out.discard, partial=partial)
+        else:
+            sent = self._sent(message, self._out.discard)
+        self._out.add(sent)
+        return sent
+
+    def _sent(self, message: SearchJob, done: Callable[[SentQueries], None], queue: str = QUERY_QUEUE) -> SentQueries:
         shown = f"{self.job_id} {len(message.queries)} queries, k={message.k}"
         options = {"args": [message.to_json()], "argsrepr": shown, "retry": False, "expires": RESULT_EXPIRES_SECONDS}
+        options |= {} if queue == QUERY_QUEUE else {"queue": queue}
         try:
             result = self._app.send_task(SEARCH_TASK, **options)
         except CONNECTION_ERRORS:
@@ -170,9 +203,7 @@ class Client:
                 result = self._app.send_task(SEARCH_TASK, **options)
             except CONNECTION_ERRORS as error:
                 raise self._broker.unreachable(error) from None
-        sent = SentQueries(self._broker, result, len(message.queries), self._out.discard)
-        self._out.add(sent)
-        return sent
+        return SentQueries(self._broker, result, len(message.queries), done, queue)
 
     def hits(self, answer: Answer) -> Sequence[Hit]:
         """The hits of an answer in the class that callers get."""

@@ -51,10 +51,10 @@ class QueryBroker:
             f"The broker {self.shown} does not answer ({error}): start it again; nothing of the job is lost."
         )
 
-    def has_worker(self, node: str | None = None, *, passing: tuple[str, ...] = ()) -> bool:
-        """Whether a worker that consumes the query queue answers within 1.5 seconds; `node` asks that one alone.
+    def has_worker(self, node: str | None = None, *, passing: tuple[str, ...] = (), queue: str = QUERY_QUEUE) -> bool:
+        """Whether a worker that consumes the query queue, or another `queue` of queries, answers within 1.5 seconds.
 
-        Workers whose node name begins with one of `passing` do not count.
+        `node` asks that one alone. Workers whose node name begins with one of `passing` do not count.
         """
         asked = {"destination": [node], "limit": 1} if node else {}
         try:
@@ -62,24 +62,24 @@ class QueryBroker:
         except CONNECTION_ERRORS as error:
             raise self.unreachable(error) from None
         staying = [queues for name, queues in found.items() if not name.startswith(passing)]
-        return any(queue["name"] == QUERY_QUEUE for queues in staying for queue in queues)
+        return any(taken["name"] == queue for queues in staying for taken in queues)
 
-    def nobody_takes(self, task_id: str) -> bool:
-        """Whether a message still waits and no worker says that it will take it.
+    def nobody_takes(self, task_id: str, queue: str = QUERY_QUEUE) -> bool:
+        """Whether a message still waits in a queue of queries and no worker says that it will take it.
 
         A worker that has taken it may be too busy to answer: loading a model keeps Python's lock for seconds.
         """
         try:
             with connect(self._settings) as client:
-                waits = any(task == task_id for task in queued_tasks(client, QUERY_QUEUE))
+                waits = any(task == task_id for task in queued_tasks(client, queue))
         except CONNECTION_ERRORS as error:
             raise self.unreachable(error) from None
-        return waits and not self.has_worker()
+        return waits and not self.has_worker(queue=queue)
 
-    def is_lost(self, task_id: str) -> bool:
+    def is_lost(self, task_id: str, queue: str = QUERY_QUEUE) -> bool:
         """Whether the worker that took a message has ended; see `coordinator.client.lost_query`."""
         try:
-            return is_lost(self._app, self._settings, task_id)
+            return is_lost(self._app, self._settings, task_id, queue)
         except CONNECTION_ERRORS as error:
             raise self.unreachable(error) from None
 
@@ -90,9 +90,15 @@ class SentQueries:
     """
 
     def __init__(
-        self, broker: QueryBroker, result: "AsyncResult[Any]", queries: int, done: "Callable[[SentQueries], None]"
+        self,
+        broker: QueryBroker,
+        result: "AsyncResult[Any]",
+        queries: int,
+        done: "Callable[[SentQueries], None]",
+        queue: str = QUERY_QUEUE,
     ) -> None:
         self._broker = broker
+        self._queue = queue
         self._queries = queries
         self._done = done
         self._result: AsyncResult[Any] | None = result
@@ -136,10 +142,10 @@ class SentQueries:
                     return result.get(timeout=max(0.01, min(left, _PATIENCE_SECONDS)))
                 except CeleryTimeout:
                     # It asks twice: a worker that reads a very large message does not answer meanwhile.
-                    nobody = self._broker.nobody_takes(self.task_id) and self._broker.nobody_takes(self.task_id)
+                    nobody = all(self._broker.nobody_takes(self.task_id, self._queue) for _ in range(2))
                     if left <= _PATIENCE_SECONDS:
                         break
-                    if not nobody and self._broker.is_lost(self.task_id) and not result.ready():
+                    if not nobody and self._broker.is_lost(self.task_id, self._queue) and not result.ready():
                         raise WorkerFailed(
                             "The query worker that took these queries ended, or was cut off from the broker, before it "
                             "answered: ask again. Its log says more, if it ends each time."

@@ -8,6 +8,7 @@ from rich.text import Text
 from shared.errors import ImageError, LookalikeError
 from shared.images.paths import shown_path
 from shared.messages.search import Answer, Hit
+from shared.messages.shards import as_ranges
 
 
 def hits_table(query: str, answer: Answer) -> RenderableType:
@@ -36,7 +37,20 @@ def fewer_line(answers: Sequence[Answer], k: int, filtered: bool) -> str:
         return ""
     hits = "hit" if max(fewer) == 1 else "hits"
     why = "the filter leaves" if filtered else "the job has"
+    if any(answer.searched is not None and answer.searched.missing for answer in answers):
+        why = "the shards that were searched have"
     return f"{max(fewer):,} {hits} instead of {k:,}: {why} no more embedded images."
+
+
+def searched_line(answers: Sequence[Answer]) -> str:
+    """A line that says which part of the index was searched; "" where all of it was."""
+    for searched in (answer.searched for answer in answers):
+        if searched is not None and searched.missing:
+            return (
+                f"Searched the shards {as_ranges(searched.shards)} of {len(searched.sizes)}, {searched.share:.0%} of "
+                f"the images of {searched.build}: no query worker holds {as_ranges(searched.missing)}."
+            )
+    return ""
 
 
 def search_json(queries: Sequence[str], answers: Sequence[Answer]) -> list[dict[str, object]]:
@@ -52,6 +66,8 @@ def _search_object(query: str, answer: Answer) -> dict[str, object]:
     }
     if answer.answered_by is not None:
         found["answered_by"] = answer.answered_by.to_json()
+    if answer.searched is not None:
+        found["searched"] = answer.searched.to_json() | {"share": round(answer.searched.share, 4)}
     if isinstance(answer.error, LookalikeError):
         found["error"] = str(answer.error)
         if answer.error.remedy is not None:

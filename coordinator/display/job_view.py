@@ -120,15 +120,19 @@ def activity_lines(at_work: Activity, partitions: int) -> list[str]:
     held = [f"{_held(holder.what, partitions)}: {holder.owner}" for holder in at_work.holders]
     waiting = "1 message" if at_work.waiting == 1 else f"{at_work.waiting:,} messages"
     troubles = [f"trouble     {trouble.owner}: {typed(trouble.error)}" for trouble in at_work.troubles]
-    return [*(f"at work     {line}" for line in held or ["nobody"]), f"waiting     {waiting}", *troubles]
+    lines = [*(f"at work     {line}" for line in held or ["nobody"]), f"waiting     {waiting}"]
+    if any(queries != "all" for queries in at_work.queries):
+        queries = [queries if queries == "all" else f"shards {queries}" for queries in at_work.queries]
+        lines.append(f"queries     {', '.join(queries)}")
+    return [*lines, *troubles]
 
 
 def _held(what: str, partitions: int) -> str:
-    """What a lease is on; a partition and a shard are counted from 1, as in Flower."""
+    """What a lease is on; a partition is counted from 1, as in Flower, a shard from 0, as it is typed."""
     if what == COPIES:
         return "altered copies"
     if (shard := shard_of(what)) is not None:
-        return f"shard {shard + 1:,}"
+        return f"shard {shard}"
     return f"partition {int(what) + 1:,} of {partitions:,}" if what.isdigit() else what
 
 

@@ -92,20 +92,17 @@ class Progress:
                 "type": index.type,
                 "recall_at_10": index.recall_at_10,
                 "p50_ms": index.p50_ms,
+                "shards": len(index.index_files),
+            },
+            "filling": None
+            if self.filling is None
+            else {
+                "build": self.filling.build,
+                "shards": len(self.filling.ranges),
+                "full": len(self.filling.ranges) - len(self.filling.missing),
             },
             "refused": None if self.refused is None else self.refused.refused,
-        } | self._shards()
-
-    def _shards(self) -> dict[str, Any]:
-        """What is said of shards, where there are any."""
-        index, filling = self.index, self.filling
-        told: dict[str, Any] = {}
-        if index is not None and index.shards:
-            told["shards"] = [list(shard) for shard in index.shards]
-        if filling is not None:
-            count = len(filling.ranges)
-            told["filling"] = {"build": filling.build, "shards": count, "full": count - len(filling.missing)}
-        return told
+        }
 
 
 @dataclass(slots=True)

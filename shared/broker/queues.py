@@ -110,7 +110,7 @@ def send_merge(app: Celery, job_id: str, identity: str) -> None:
 def send_shard(app: Celery, job_id: str, identity: str, build: str, shard: int, count: int) -> None:
     """Ask for one of the `count` shards of a build. Raises one of CONNECTION_ERRORS when the broker is away."""
     failpoint("send_shard")
-    _send(app, SHARD_TASK, FillShard(job_id, build, shard, identity), f"{job_id} shard {shard + 1}/{count}")
+    _send(app, SHARD_TASK, FillShard(job_id, build, shard, identity), f"{job_id} shard {shard} of 0-{count - 1}")
 
 
 def _send(app: Celery, task: str, message: EmbedPartition | EmbedCopies | MergeJob | FillShard, shown: str) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from shared.errors import LookalikeError, MessageError, error_from_json, error_to_json
 from shared.messages.filter import Filter
+from shared.messages.shards import Searched
 from shared.messages.tasks import VERSION, checked_fields, checked_identity, checked_integer, checked_job
 
 MAX_K = 1_000
@@ -163,13 +164,15 @@ class AnsweredBy:
 class Answer:
     """The result of one query: its hits and the worker's milliseconds, or the error instead.
 
-    `answered_by` is set if the reply that brought the answer says it.
+    `answered_by` is set if the reply that brought the answer says it, and so is `searched` of an answer of workers that
+    each hold some shards.
     """
 
     hits: tuple[Hit, ...] = ()
     milliseconds: float = 0.0
     error: LookalikeError | None = None
     answered_by: AnsweredBy | None = None
+    searched: Searched | None = None
 
     def to_json(self) -> dict[str, Any]:
         if self.error is not None:
@@ -192,15 +195,23 @@ class Answer:
             ) from None
 
 
-def reply_to_json(answers: list[Answer], answered_by: AnsweredBy | None = None) -> dict[str, Any]:
+def reply_to_json(
+    answers: list[Answer], answered_by: AnsweredBy | None = None, searched: Searched | None = None
+) -> dict[str, Any]:
     table = {"version": VERSION, "answers": [answer.to_json() for answer in answers]}
-    return table if answered_by is None else table | {"answered_by": answered_by.to_json()}
+    return (
+        table
+        | ({} if answered_by is None else {"answered_by": answered_by.to_json()})
+        | ({} if searched is None else {"searched": searched.to_json()})
+    )
 
 
 def reply_from_json(table: Any) -> list[Answer]:
     """The answers of a reply, in the order of the queries; raises MessageError when it is no reply."""
-    values = checked_fields(table, "reply", {"answers"}, frozenset({"answered_by"}))
+    values = checked_fields(table, "reply", {"answers"}, frozenset({"answered_by", "searched"}))
     if not isinstance(values["answers"], list):
         raise MessageError("A reply must carry a list of answers.")
     answered_by = AnsweredBy.from_json(values["answered_by"]) if "answered_by" in values else None
-    return [replace(Answer.from_json(answer), answered_by=answered_by) for answer in values["answers"]]
+    searched = Searched.from_json(values["searched"]) if "searched" in values else None
+    answers = map(Answer.from_json, values["answers"])
+    return [replace(answer, answered_by=answered_by, searched=searched) for answer in answers]

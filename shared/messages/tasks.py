@@ -17,6 +17,8 @@ COPIES_TASK = "lookalike.embed_copies"
 MERGE_TASK, MERGE_QUEUE = "lookalike.merge_job", "merge"
 SHARD_TASK = "lookalike.fill_shard"
 SEARCH_TASK, QUERY_QUEUE = "lookalike.search", "query"
+# In front of the names of shards: the queue of those query workers that hold just these.
+SHARDS_QUEUE = f"{QUERY_QUEUE}.shards-"
 # Celery's name of the question to all workers that each answers with its clock, version and queues.
 SELF_REPORT = "lookalike_self_report"
 # A role is what `lookalike worker ROLE` starts; each has one queue.
@@ -31,6 +33,16 @@ TASK_QUEUES = {
 
 MAX_PARTITION = 10_000_000
 MAX_SHARD = 9_999
+
+
+def is_query_queue(queue: str) -> bool:
+    """Whether a queue carries queries: that of workers which hold all of an index, or some shards."""
+    return queue == QUERY_QUEUE or queue.startswith(SHARDS_QUEUE)
+
+
+def is_of_queue(task: str, queue: str) -> bool:
+    """Whether messages for a task of this name are sent to `queue`."""
+    return is_query_queue(queue) if task == SEARCH_TASK else TASK_QUEUES.get(task) == queue
 
 
 def checked_fields(table: Any, kind: str, names: set[str], optional: frozenset[str] = frozenset()) -> Mapping[str, Any]:

@@ -65,8 +65,11 @@ class Answerer:
         outcomes = [outcome if isinstance(outcome, LookalikeError) else next(hits) for outcome in found]
         # Queries of one message share their work, so each bears an equal part of its time.
         milliseconds = (time.perf_counter() - started) * 1000 / len(message.queries)
+        searched = None if searcher.shards is None else searcher.shards.searched
         return [
-            Answer(error=outcome) if isinstance(outcome, LookalikeError) else Answer(tuple(outcome), milliseconds)
+            Answer(error=outcome, searched=searched)
+            if isinstance(outcome, LookalikeError)
+            else Answer(tuple(outcome), milliseconds, searched=searched)
             for outcome in outcomes
         ]
 

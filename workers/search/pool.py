@@ -17,6 +17,7 @@ from shared.job.index import builds
 from shared.job.local.job_files import JobFiles
 from shared.job.manifest import maker_of
 from shared.job.opened import OpenJob, open_job
+from shared.messages.shards import Held
 from shared.processes.outage import Outage
 from shared.settings import Settings
 from workers.search.searcher import Searcher
@@ -49,6 +50,7 @@ class SearcherPool:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._held = None if settings.shards is None else Held.parsed(settings.shards)
         self._open: LRUCache[Path, _Open] = LRUCache(settings.open_jobs)
         self._lock = threading.Lock()
         self._opening = threading.Lock()
@@ -82,7 +84,7 @@ class SearcherPool:
                 raise _no_index(job)
             opened = open_job(job)
             try:
-                searcher = Searcher.open(files, build, self._settings.query_cache_size, former)
+                searcher = Searcher.open(files, build, self._settings.query_cache_size, former, self._held)
             except CorruptFile as error:
                 if former is None:
                     raise

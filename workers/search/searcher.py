@@ -3,7 +3,7 @@
 import math
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +17,14 @@ from shared.job.partition import ledger
 from shared.job.source.moved import read_moved
 from shared.messages.filter import Filter
 from shared.messages.search import MAX_K, Hit
+from shared.messages.shards import Held
 from workers.search.additions import Additions
 from workers.search.answer_cache import AnswerCache
 from workers.search.filters import Chosen, Filters
-from workers.search.kept import Kept
+from workers.search.kept import HeldShards, Kept
 from workers.search.unit_queries import unit_queries
 from workers.search.width import Width, width_of
-from workers.vectors.ann import faiss_index, index_files
+from workers.vectors.ann import faiss_index
 from workers.vectors.embeddings import Floats, Rows, StoredEmbeddings
 from workers.vectors.exact import exact_search
 from workers.vectors.image_list import Images, sealed_images
@@ -58,12 +59,15 @@ class Searcher:
         filters: Filters | None = None,
         kept: Kept | None = None,
         additions: Additions | None = None,
+        shards: HeldShards | None = None,
     ) -> None:
         """`filters` are those over the metadata; without, a search is filtered by ids alone. `kept` are the images that
-        were not removed, all of them if not given. `additions` are the rows that the index does not hold, if any."""
+        were not removed, all of them if not given. `additions` are the rows that the index does not hold, if any.
+        `shards` are those that are held, where they are to be told of."""
         self.stored = stored
         self._kept = kept or Kept(stored)
         self._additions = additions
+        self.shards = shards
         self.width = width
         self._index = index
         self._images = images
@@ -72,8 +76,10 @@ class Searcher:
         self._filters = filters or Filters(self._kept.ids)
 
     @classmethod
-    def open(cls, files: JobFiles, build: str, cache_size: int = 0, former: "Searcher | None" = None) -> "Searcher":
-        """Open a build: its index in memory, its embeddings and image paths mapped.
+    def open(
+        cls, files: JobFiles, build: str, cache_size: int = 0, former: Self | None = None, held: Held | None = None
+    ) -> Self:
+        """Open a build: its index in memory, or the shards of it that are `held`, its embeddings and paths mapped.
 
         What was sealed since is found as well, and what was removed is not. `files` is kept as long as the searcher is,
         by its embeddings. The index is taken over from a `former` searcher of the same build, and not read again.
@@ -96,26 +102,23 @@ class Searcher:
                 f"The index {build} of {job.path} covers {info.ntotal} embeddings that are not those sealed now",
                 remedy=Remedy(job.manifest.maker, str(job.path), "builds the index anew"),
             )
+        shards = HeldShards.of(info, held)
         made = files.all_local(
-            ((job.build_dir(build) / name, entry) for name, entry in info.files.items()),
+            ((job.build_dir(build) / name, info.files[name]) for name in shards.files),
             compare=lambda path, entry: builds.check_file(job, path, entry, checksum=former is None),
         )
-        paths = dict(zip(info.files, made, strict=True))
+        paths = dict(zip(shards.files, made, strict=True))
         metadata = files.all_local(
             (job.metadata(seal.partition), seal.entry(job, job.metadata(seal.partition)))
             for seal in seals
             if seal.embedded
         )
-        index = (
-            index_files.load_all([paths[name] for name in info.index_files], list(map(len, info.ranges)), info.dim)
-            if former is None
-            else former._index
-        )
+        index = shards.load(paths) if former is None else former._index
         later = sealed_images(job, seals[len(covered) :])
         images = Images.open(paths[builds.IMAGES_FILE], read_moved(job), later)
         stored = StoredEmbeddings.open(files, seals, ids=images.ids)
         stored.expect_scattered_reads()
-        kept = Kept(stored, job.state.removed)
+        kept = Kept(stored, job.state.removed, shards.rows(len(stored)))
         added = kept.rows[kept.rows >= info.ntotal]
         return cls(
             index,
@@ -124,9 +127,10 @@ class Searcher:
             width=width_of(info),
             nlist=info.nlist,
             cache_size=cache_size,
-            filters=Filters(kept.ids, metadata),
+            filters=Filters(kept.ids if held is None else Kept(stored, job.state.removed).ids, metadata),
             kept=kept,
             additions=Additions(index, stored, added) if len(added) else None,
+            shards=None if held is None else shards,
         )
 
     @property
@@ -145,20 +149,24 @@ class Searcher:
 
     def without(self, removed: Rows) -> "Searcher":
         """A searcher of what this one has open, but for the images `removed`, int64; its cache is empty."""
-        kept, rows = Kept(self.stored, removed), None if self._additions is None else self._additions.rows
+        kept = Kept(self.stored, removed, self._kept.among)
+        rows = None if self._additions is None else self._additions.rows
         left = None if rows is None else rows[np.isin(rows, kept.rows)]
         additions = None if left is None or not len(left) else Additions(self._index, self.stored, left)
-        return self._like(self.width, kept, self._filters.among(kept.ids), additions, cache_size=self._cache.size)
+        filters = self._filters.among(Kept(self.stored, removed).ids)
+        return self._like(self.width, kept, filters, additions, cache_size=self._cache.size)
 
     def _like(
         self, width: Width, kept: Kept, filters: Filters, additions: Additions | None, *, cache_size: int
     ) -> "Searcher":
-        shared: dict[str, Any] = {"filters": filters, "kept": kept, "additions": additions, "nlist": self._nlist}
-        return Searcher(self._index, self.stored, self._images, width=width, cache_size=cache_size, **shared)
+        made: dict[str, Any] = {"filters": filters, "kept": kept, "additions": additions, "cache_size": cache_size}
+        made |= {"nlist": self._nlist, "width": width, "shards": self.shards}
+        return Searcher(self._index, self.stored, self._images, **made)
 
     def chosen(self, filter: Filter) -> Chosen:
-        """The images of the build that `filter` chooses; raises as `Filters.chosen`."""
-        return self._filters.chosen(filter)
+        """The images of the build that `filter` chooses, of some shards those in them; raises as `Filters.chosen`."""
+        chosen = self._filters.chosen(filter)
+        return chosen if self.shards is None else self._kept.those_of(chosen)
 
     def search(
         self, vector: npt.ArrayLike, k: int = 10, exact: bool = False, filter: Filter | None = None
@@ -194,7 +202,7 @@ class Searcher:
         return [list(answer) for answer in answers if answer is not None]
 
     def _answered(self, units: Floats, k: int, exact: bool, chosen: Chosen | None) -> list[tuple[Hit, ...]]:
-        if not self.ntotal:
+        if not self.ntotal or (chosen is not None and not len(chosen.ids)):
             return [()] * len(units)
         narrow = chosen is not None and len(chosen.ids) <= NARROW
         if exact or (narrow and len(units) >= _MATRIX_QUERIES):
@@ -217,7 +225,7 @@ class Searcher:
 
     def _candidates(self, units: Floats, k: int, chosen: Chosen | None) -> list[Rows]:
         """The rows, int64 [n], that are to be compared with each query."""
-        every, among = len(self.stored), self.ntotal if chosen is None else len(chosen.ids)
+        every, among = len(self._kept.among), self.ntotal if chosen is None else len(chosen.ids)
         only = self._kept.only if chosen is None else chosen.only
         # A graph reaches what is farther out only through all that is between.
         share = (among / every) ** (1 if self._nlist else 2)

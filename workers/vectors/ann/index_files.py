@@ -21,8 +21,8 @@ def load_all(paths: Sequence[Path], rows: Sequence[int], dim: int) -> Any:
 
 
 def together(parts: Sequence[Any]) -> Any:
-    """Indexes of one training, each with images of its own, as one that is searched."""
-    return parts[0] if len(parts) == 1 else Shards(parts)
+    """Indexes of one training, each with images of its own, as one that is searched; None where there are none."""
+    return Shards(parts) if len(parts) > 1 else parts[0] if parts else None
 
 
 def trained_as(index: Any) -> str:

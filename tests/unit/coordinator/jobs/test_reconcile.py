@@ -330,7 +330,7 @@ def test_of_a_build_that_was_trained_the_missing_shards_are_asked_for_and_then_t
     assert look.progress.filling is not None
     assert look.progress.to_json()["filling"] == {"build": name, "shards": 3, "full": 1}
     assert broker.sent == [MERGE, "shard 0", "shard 2"]
-    assert broker.shown[1:] == ["job shard 1/3", "job shard 3/3"]
+    assert broker.shown[1:] == ["job shard 0 of 0-2", "job shard 2 of 0-2"]
     broker.queues[MERGE_QUEUE].clear()
     broker.hold("job", shard_lease(2))
     reconciling.look()
