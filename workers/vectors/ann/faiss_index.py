@@ -30,6 +30,8 @@ ONE_THREAD_QUERIES: Final = 32
 work, and on a busy machine one query takes 10 ms instead of 0.3.
 """
 
+_OF_VECTORS: Final = 16  # So many codes are compared in the time that a whole vector takes, or a step in a graph.
+
 ALL_THREADS: Final = faiss.omp_get_max_threads()
 
 
@@ -123,23 +125,20 @@ def search(
         reduced, ivf = reduced_queries(bare, queries)
         near = ivf_lists.nearest(ivf, reduced, nprobe, list_margin)  # Shards have one set of centroids.
 
-        def among_lists(part: Any) -> tuple[Floats, Ids]:
+        def among_lists(part: Any) -> tuple[Ids, Floats]:
             _use_threads(queries)
-            return ivf_lists.search(ivf_of(part), reduced, depth, near, selector)
+            return ivf_lists.search(ivf_of(part), reduced, depth, near, selector)[::-1]
 
-        distances, ids = nearest_of(index, among_lists, depth)
-        return Candidates(ids, distances)
+        return Candidates(*nearest_of(index, among_lists, depth, np.count_nonzero(near.lists >= 0) / ivf.nlist))
 
-    def whole(part: Any) -> tuple[Floats, Ids]:
+    def whole(part: Any) -> tuple[Ids, Floats]:
         _use_threads(queries)
-        parameters = _parameters(part, depth, nprobe)
-        if selector is not None:
-            parameters.sel = selector
-        found: tuple[Floats, Ids] = part.search(queries, depth, params=parameters)
-        return found
+        distances, ids = part.search(queries, depth, params=_parameters(part, depth, nprobe, selector))
+        return ids, distances
 
-    distances, ids = nearest_of(index, whole, depth)
-    return Candidates(ids, distances)
+    lists = ivf_of(index)
+    share = _OF_VECTORS if lists is None else nprobe / lists.nlist
+    return Candidates(*nearest_of(index, whole, depth, share * len(queries)))
 
 
 def _use_threads(queries: Floats) -> None:
@@ -200,13 +199,13 @@ def reduced_queries(bare: tuple[list[Any], Any], queries: Floats) -> tuple[Float
     return queries, ivf
 
 
-def _parameters(index: Any, depth: int, nprobe: int) -> Any:
+def _parameters(index: Any, depth: int, nprobe: int, selector: Any) -> Any:
     # The wrappers of the IVF index or the graph pass them on unchanged.
     if ivf_of(index) is not None:
-        return _faiss.SearchParametersIVF(nprobe=nprobe)
+        return _faiss.SearchParametersIVF(nprobe=nprobe, sel=selector)
     if graph_of(index) is not None:
-        return _faiss.SearchParametersHNSW(efSearch=max(nprobe, depth))
-    return _faiss.SearchParameters()
+        return _faiss.SearchParametersHNSW(efSearch=max(nprobe, depth), sel=selector)
+    return _faiss.SearchParameters(sel=selector)
 
 
 def save(index: Any, path: Path) -> None:
