@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def built(job: JobDir, at_once: int) -> dict[str, Any]:
         times.append(time.perf_counter())
         wanted = _step("merge", job)
         times.append(time.perf_counter())
-    seconds = [round(after - before, 1) for before, after in zip(times, times[1:], strict=False)]
+    seconds = [round(after - before, 1) for before, after in pairwise(times)]
     parts = dict(zip(("trained", "filled", "measured"), seconds, strict=False)) if seconds[1:] else {}
     return {"wall_seconds": round(sum(seconds), 1), "seconds": parts, "index_bytes": wanted["index_bytes"]}
 

@@ -84,9 +84,7 @@ def shards_table(builds: Sequence[Results]) -> str:
         parts = build["seconds"]
         cells = [f"{parts[name]:,.1f}" if name in parts else "" for name in ("trained", "filled", "measured")]
         largest = f"{max(build['index_bytes']) / 1e6:,.1f}"
-        rows.append(
-            [f"{build['shards']}", f"{build['side_by_side']}", *cells, f"{build['wall_seconds']:,.1f}", largest]
-            + [f"{build['recall_at_10']:.4f}", f"{build['warm_ms']['p50']:.2f}"]
-        )
+        cells += [f"{build['wall_seconds']:,.1f}", largest, f"{build['recall_at_10']:.4f}"]
+        rows.append([f"{build['shards']}", f"{build['side_by_side']}", *cells, f"{build['warm_ms']['p50']:.2f}"])
     names = ["shards", "filled at once", "trained, s", "filled, s", "measured, s", "all, s", "largest, MB"]
     return table([*names, "recall@10", "p50, ms"], rows, right=0)
