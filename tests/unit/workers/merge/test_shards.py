@@ -19,6 +19,7 @@ from shared.settings import Settings
 from shared.storage import files
 from tests.support.controls import UNWATCHED
 from tests.support.make_job import MadeJob, clustered, grow_job, make_job
+from workers.evaluate import recall
 from workers.merge import build, directories, shards
 from workers.merge import fill as filling_up
 from workers.merge.build import merge
@@ -76,8 +77,10 @@ def finds_all(made: MadeJob) -> bool:
     return [hits[0].id for hits in found] == made.ids[::29].tolist()
 
 
-@pytest.mark.parametrize("family", ["flat", "ivf-pq", "rabitq", "PCAR8,IVF16,SQ8"])
-@pytest.mark.parametrize("count", [2, 8])
+COUNTS = [("flat", 8), ("ivf-pq", 2), ("ivf-pq", 8), ("rabitq", 8), ("PCAR8,IVF16,SQ8", 2)]
+
+
+@pytest.mark.parametrize(("family", "count"), COUNTS)
 def test_shards_find_what_one_file_finds(tmp_path: Path, family: str, count: int) -> None:
     one = job_with(tmp_path / "one", IndexRequest(family, 0.9))
     many = job_with(tmp_path / "many", IndexRequest(family, 0.9, shards=count))
@@ -334,3 +337,70 @@ def test_one_shard_is_an_index_as_any_other(tmp_path: Path) -> None:
     assert (len(info.shards), info.index_files) == (1, [shard_file(0)])
     assert not isinstance(searcher(made)._index, Shards)
     assert finds_all(made)
+
+
+class Steps:
+    """Counts the steps that a build of shards names, and is killed at one of them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.named: list[str] = []
+        self.last = -1
+        for module in (training, faiss_index, shards, recall, builds):
+            monkeypatch.setattr(module, "failpoint", self)
+
+    def __call__(self, name: str) -> None:
+        self.named.append(name)
+        if len(self.named) - 1 == self.last:
+            raise Killed
+
+    def at(self, number: int) -> None:
+        self.named.clear()
+        self.last = number
+
+
+def driven(made: MadeJob) -> IndexInfo:
+    """What merge workers do together: a merge, each shard that it wants, and the merge again."""
+    while True:
+        try:
+            return merged(made, elsewhere=True)
+        except ShardsWanted as wanted:
+            for number in wanted.filling.missing:
+                fill(made, wanted.filling.build, number)
+
+
+@pytest.mark.parametrize("grows", [False, True])
+def test_a_build_of_shards_that_is_killed_at_any_step_leaves_current_and_is_ended_by_the_next(
+    tmp_path: Path, grows: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def begun(name: str) -> MadeJob:
+        made = make_job(tmp_path / name)
+        write_index_request(made.job, IndexRequest(shards=3))
+        if not grows:
+            return made
+        merged(made)
+        return grow_job(made, np.random.default_rng(5).normal(size=(25, 16)))
+
+    steps = Steps(monkeypatch)
+    undisturbed = begun("undisturbed")
+    steps.at(-1)
+    right = driven(undisturbed)
+    named = list(steps.named)
+    # What is added goes to two new shards, as the last one was full.
+    assert len(right.shards) == (5 if grows else 3)
+    assert named.count("fill_shard") == (2 if grows else 3)
+    assert named[-2:] == ["measure_index", "promote_build"]
+    for number, step in enumerate(named):
+        steps.at(-1)
+        made = begun(f"killed {number}")
+        before = builds.current_build(made.job)
+        steps.at(number)
+        with pytest.raises(Killed):
+            driven(made)
+        assert steps.named[-1] == step
+        assert builds.current_build(made.job) == before
+        steps.at(-1)
+        info = driven(made)
+        assert info.files == right.files, step
+        assert {path.name for path in made.job.build_dir(info.build).iterdir()} == {*info.files, builds.INFO_FILE}
+        assert builds.current_build(made.job) == info.build
+        assert finds_all(made)
