@@ -41,6 +41,7 @@ def main() -> int:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    started = time.perf_counter()
     command = f"python -m benchmarks.growth.shards --rows {arguments.rows} --dim {arguments.dim}"
     results: dict[str, Any] = program.head("growth-shards", command)
     results |= {"rows": arguments.rows, "dim": arguments.dim}
@@ -52,6 +53,7 @@ def _run(arguments: argparse.Namespace) -> None:
         job, _ = made_jobs.imported(folder, arguments.rows, made_jobs.write_features(features, folder / "given"))
         np.save(folder / "queries.npy", features.fresh(QUERIES))
         results["builds"] = measure(job, folder / "queries.npy", arguments.shards, arguments.side_by_side)
+    results["wall_seconds"] = round(time.perf_counter() - started)
     program.write(arguments.out.resolve(), results)
     program.show(tables.shards_tables(results), docs=arguments.docs)
 
