@@ -110,6 +110,7 @@ class Client:
         for sent in self._out:
             sent.give_up()
         self._out.clear()
+        self._groups.close()
         self._app.close()
 
     def search(

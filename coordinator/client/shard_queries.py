@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from coordinator.client.joined import Replies, joined
 from coordinator.client.sent_queries import SentQueries
@@ -24,6 +25,8 @@ class Groups:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        # Kept open: to connect anew may take longer than a query does.
+        self._redis: Any = None
         self._asked = -_BELIEVED_SECONDS
         self._known: Sequence[Held] = ()
 
@@ -35,8 +38,9 @@ class Groups:
 
     def _ask(self) -> Sequence[Held]:
         try:
-            with connect(self._settings) as client:
-                queues = announced(client)
+            if self._redis is None:
+                self._redis = connect(self._settings)
+            queues = announced(self._redis)
         except CONNECTION_ERRORS:  # Sending says what is wrong.
             return self._known
         if QUERY_QUEUE in queues:
@@ -48,6 +52,11 @@ class Groups:
             except SettingsError:
                 continue  # That of a later version.
         return found
+
+    def close(self) -> None:
+        """Close the connection by which they are asked for."""
+        if self._redis is not None:
+            self._redis.close()
 
 
 class ShardQueries:

@@ -2,6 +2,7 @@ import json
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import kombu.exceptions
@@ -115,7 +116,7 @@ def app(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeApp:
     monkeypatch.setattr(sent_queries, "connect", lambda settings: nullcontext())
     monkeypatch.setattr(sent_queries, "queued_tasks", lambda redis, queue: list(fake.waiting))
     monkeypatch.setattr(sent_queries, "is_lost", lambda app, settings, task, queue: task in fake.lost)
-    monkeypatch.setattr(shard_queries, "connect", lambda settings: nullcontext())
+    monkeypatch.setattr(shard_queries, "connect", lambda settings: SimpleNamespace(close=lambda: None))
     monkeypatch.setattr(shard_queries, "announced", lambda redis: [QUERY_QUEUE])
     return fake
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,7 @@ class FakeApp:
         self.builds: dict[str, list[str]] = {}
         self.sent: list[str] = []
         self.results: list[FakeResult] = []
+        self.connections: list[str] = []
         self.control = self
 
     def send_task(self, name: str, args: list[Any], queue: str = QUERY_QUEUE, **options: Any) -> FakeResult:
@@ -65,6 +67,10 @@ class FakeApp:
         hits = tuple(Hit(rank, shard, f"{shard}.jpg", 0.9 - shard / 10) for rank, shard in enumerate(shards, start=1))
         return reply_to_json([Answer(hits, 1.0)] * len(message.queries), AnsweredBy(queue, "/job"), searched)
 
+    def connect(self, settings: Any) -> Any:
+        self.connections.append("open")
+        return SimpleNamespace(close=lambda: self.connections.append("closed"))
+
     def inspect(self, timeout: float) -> "FakeApp":
         return self
 
@@ -81,8 +87,8 @@ def app(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeApp:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("coordinator.client.client.make_app", lambda settings: fake)
     monkeypatch.setattr("coordinator.client.client.require_broker", lambda settings: None)
-    for module in (sent_queries, shard_queries):
-        monkeypatch.setattr(module, "connect", lambda settings: nullcontext())
+    monkeypatch.setattr(sent_queries, "connect", lambda settings: nullcontext())
+    monkeypatch.setattr(shard_queries, "connect", fake.connect)
     monkeypatch.setattr(sent_queries, "queued_tasks", lambda redis, queue: [queue])
     monkeypatch.setattr(sent_queries, "is_lost", lambda app, settings, task, queue: False)
     monkeypatch.setattr(shard_queries, "announced", lambda redis: fake.announced)
@@ -177,6 +183,9 @@ def test_answers_of_different_builds_are_asked_for_again_until_they_are_of_one(a
 def test_a_client_that_is_closed_gives_up_what_is_out_at_all_groups(app: FakeApp) -> None:
     with held(app, "0-1", "2-3") as client:
         (reply,) = client.enqueue([VECTOR])
-    assert [result.forgotten for result in app.results] == [True, True]
+        client.enqueue([VECTOR])
+        assert app.connections == ["open"], "each connects once"
+    assert app.connections == ["open", "closed"]
+    assert [result.forgotten for result in app.results] == [True] * 4
     with pytest.raises(ReplyTimeout, match="given up"):
         reply.result(timeout=0.1)
