@@ -1,4 +1,6 @@
-"""Make the golden jobs of a format version: `python -m tests.golden.make VERSION`. Once a version, then kept.
+"""Make the golden jobs of a format version: `python -m tests.golden.make VERSION`, or `shards` for an index of shards.
+
+Once a version, then kept.
 
 A job that some release wrote must open for ever; tests/unit/project/test_golden.py opens what is here.
 """
@@ -10,6 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from shared.job.changes.log import Change, write_change
+from shared.job.index.builds import FORMAT_OF_SHARDS
+from shared.job.index.request import IndexRequest, write_index_request
 from shared.job.manifest import CHANGED_FORMAT, FORMAT
 from shared.job.partition import checkpoint
 from shared.job.partition.checkpoint import ImageRow
@@ -45,5 +49,17 @@ def main(version: int) -> None:
             write_change(job, job.manifest, Change(1, "delete", removed=np.array(removed), reasons={"by id": 2}))
 
 
+def shards(version: int) -> None:
+    """Write `shards_N/finished`, the finished job with an index of three shards, whose index.json has that format."""
+    folder = HERE / f"shards_{version}"
+    shutil.rmtree(folder, ignore_errors=True)
+    finished = make_job(folder / "finished", listed=20, dim=8, failed={3, 14}, partition_size=12, chunk_size=6, seed=1)
+    write_index_request(finished.job, IndexRequest(shards=3))
+    merge(finished.job, Settings(), UNWATCHED)
+
+
 if __name__ == "__main__":
-    main({FORMAT: FORMAT, CHANGED_FORMAT: CHANGED_FORMAT}[int(sys.argv[1])])
+    if sys.argv[1] == "shards":
+        shards(FORMAT_OF_SHARDS)
+    else:
+        main({FORMAT: FORMAT, CHANGED_FORMAT: CHANGED_FORMAT}[int(sys.argv[1])])
