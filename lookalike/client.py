@@ -2,19 +2,21 @@
 
 import os
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, SupportsIndex
 
-from coordinator.client import client
+from coordinator.client import client, pending_reply
 from lookalike.hits import Hit, Hits
 from shared.messages.search import Answer
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
+    from coordinator.client.change_messages import Addable, Metadata
     from coordinator.client.queries import Queryable
 
 
-class PendingReply(client.PendingReply):
+class PendingReply(pending_reply.PendingReply):
     """The reply to one query that was enqueued; `result` waits for it."""
 
     def result(self, timeout: float = 30.0) -> Hits:
@@ -81,14 +83,15 @@ class Client(client.Client):
             Find only images for whose metadata this SQL expression is true, such as "width >= 1000"; not with `ids`.
         partial
             Whether shards of the index that no query worker holds may be passed over; NoWorker is raised otherwise.
-            `PendingReply.searched` says which were searched, for queries that were enqueued.
+            `searched` of the hits says which were searched.
         timeout
             Seconds to wait.
 
         Returns
         -------
         Hits
-            The hits, best first.
+            The hits, best first. Their `searched` says how much of the job was searched: less than all of it while it
+            is being embedded, and where shards were passed over.
 
         Raises
         ------
@@ -133,6 +136,92 @@ class Client(client.Client):
         replies = super().enqueue(queries, k, exact=exact, ids=ids, where=where, partial=partial)
         return [reply for reply in replies if isinstance(reply, PendingReply)]
 
+    def add(
+        self,
+        images: "Iterable[Addable] | np.ndarray",
+        metadata: "Iterable[Metadata] | None" = None,
+        *,
+        paths: Iterable[str] | None = None,
+        request: str | None = None,
+        timeout: float = 120.0,
+    ) -> list[int]:
+        """Add images to the job, all or none, and return their ids.
+
+        An embed worker adds them, after what waits in its queue. Query workers find them from their next query on; of a
+        job in a bucket within two seconds.
+
+        Parameters
+        ----------
+        images
+            Paths or URLs that the worker can read, or (name, bytes) for images that the job is to hold itself; up to
+            10,000, and 64 MiB of bytes. For a job of imported vectors the vectors, float [n, d].
+        metadata
+            For each image its values by the columns of the job's metadata, such as {"year": 1999}.
+        paths
+            For each vector the path of its image, or any other text that no other image of the job has.
+        request
+            A name for this request. The same request again, as after a ReplyTimeout, is done once, and gives the same
+            ids.
+        timeout
+            Seconds to wait. A change that no worker has begun by then is not made any more.
+
+        Raises
+        ------
+        LookalikeError
+            ImageError for an image that can't be embedded, JobError for a path that the job has already, UsageError for
+            a column that it does not have, JobBusy while another process changes it for long, NoWorker, ReplyTimeout
+            and others, each with a sentence. Nothing is added then, unless it is a ReplyTimeout.
+        """
+        return super().add(images, metadata, paths=paths, request=request, timeout=timeout)
+
+    def update(
+        self,
+        image_id: SupportsIndex,
+        image: "Addable | np.ndarray | None" = None,
+        metadata: "Metadata | None" = None,
+        *,
+        request: str | None = None,
+        timeout: float = 120.0,
+    ) -> int:
+        """Put another image in the place of one, or give it other metadata; return the id that it has now.
+
+        Parameters
+        ----------
+        image_id
+            The id of the image. It is removed in the same change: an id always means one image with one metadata.
+        image
+            What takes its place, as for `add`; None to keep the image, which is not read again then.
+        metadata
+            Values by column that are new; the others stay as they were.
+        request, timeout
+            As for `add`.
+
+        Raises
+        ------
+        LookalikeError
+            JobError for an id that was never given or was removed, and what `add` raises. Nothing is changed then.
+        """
+        return super().update(image_id, image, metadata, request=request, timeout=timeout)
+
+    def delete(self, ids: Iterable[SupportsIndex], *, request: str | None = None, timeout: float = 120.0) -> int:
+        """Remove images from all answers, all or none, and return how many.
+
+        Parameters
+        ----------
+        ids
+            Image ids, as hits have them.
+        request, timeout
+            As for `add`.
+
+        Raises
+        ------
+        LookalikeError
+            JobError for an id that was never given or was removed before, and what `add` raises. Nothing is removed
+            then.
+        """
+        return super().delete(ids, request=request, timeout=timeout)
+
     def hits(self, answer: Answer) -> Hits:
         """The hits of an answer, as hits that give their images."""
-        return Hits(Hit(hit.rank, hit.id, hit.image_path, hit.similarity) for hit in answer.hits)
+        hits = (Hit(hit.rank, hit.id, hit.image_path, hit.similarity) for hit in answer.hits)
+        return Hits(hits, answer.searched)

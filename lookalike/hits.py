@@ -1,7 +1,7 @@
 """Give hits their images, and show them with their images in a notebook."""
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
@@ -76,7 +76,20 @@ class Hit(search.Hit):
 
 
 class Hits(list[Hit]):
-    """The hits of one query, best first: a list that a notebook shows as a row of images."""
+    """The hits of one query, best first: a list that a notebook shows as a row of images.
+
+    Attributes
+    ----------
+    searched
+        How much of the job was searched: `searched.images` of `searched.listed` images, and their `searched.share`,
+        which is 1.0 unless some images are not embedded yet. None if a worker of an older version answered.
+    """
+
+    searched: search.Searched | None
+
+    def __init__(self, hits: Iterable[Hit] = (), searched: search.Searched | None = None) -> None:
+        super().__init__(hits)
+        self.searched = searched
 
     def _repr_html_(self) -> str:
         if not self:

@@ -2,27 +2,28 @@
 
 import os
 import threading
-import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from numbers import Integral
-from typing import TYPE_CHECKING, Self, SupportsIndex
+from typing import TYPE_CHECKING, Any, Self, SupportsIndex
 
 from lookalike import extras
 from lookalike.client import Client
 from lookalike.hits import Hit, Hits
+from lookalike.running import Images, Running
 from shared.errors import BrokerUnreachable, NoWorker, UsageError
-from shared.images.location import read_bytes
 from shared.job.directory import JobDir
-from shared.job.opened import OpenJob, open_job
+from shared.job.opened import open_job
 from shared.settings import load_settings
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
+    from coordinator.client.change_messages import Addable
     from coordinator.client.queries import Queryable
     from lookalike.status import Status
-    from shared.images.location import Location
+    from shared.messages.changes import ChangeJob
 
 
 class Job:
@@ -38,13 +39,19 @@ class Job:
         with extras.needed("To open a job"):
             self._job = open_job(directory)
         self._lock = threading.RLock()
-        self._running: _Running | None = None
-        self._images = _Images(self._job)
+        self._running: Running | None = None
+        self._images = Images(self._job)
 
     @property
     def path(self) -> str:
         """The directory or URL of the job."""
         return str(self._job.path)
+
+    @property
+    def is_bundle(self) -> bool:
+        """Whether this is a bundle, which `lookalike export` made of a job: its similarities are approximate, as
+        `status().bundle` says, and it can't be changed."""
+        return self._job.manifest.bundle is not None
 
     def __repr__(self) -> str:
         return f"<lookalike.Job {self.path}: {self._job.listed:,} images, {self._job.manifest.model.fingerprint}>"
@@ -74,7 +81,8 @@ class Job:
     ) -> Hits:
         """The images of the job most like a query; the first search takes seconds, as it loads the model.
 
-        Threads that search the same job wait for each other.
+        A job that is still being embedded is searched as far as it is; `searched` of the hits says how far. Threads
+        that search the same job wait for each other.
 
         Parameters
         ----------
@@ -95,7 +103,7 @@ class Job:
         Raises
         ------
         LookalikeError
-            NoIndexYet before the job has an index, and what `Client.search` raises.
+            NoIndexYet before anything of the job is embedded, and what `Client.search` raises.
         """
         with self._lock:
             try:
@@ -105,7 +113,57 @@ class Job:
                     raise
                 self.close()  # What served us was another program's, and ended with it.
                 found = self._client().search(query, k, exact=exact, ids=ids, where=where, timeout=timeout)
-        return Hits(Hit(hit.rank, hit.id, hit.image_path, hit.similarity, self._images.read) for hit in found)
+        hits = (Hit(hit.rank, hit.id, hit.image_path, hit.similarity, self._images.read) for hit in found)
+        return Hits(hits, found.searched)
+
+    def add(
+        self, images: "Iterable[Addable] | np.ndarray", metadata: Iterable[Mapping[str, Any]] | None = None
+    ) -> list[int]:
+        """Add images to the job, all or none, and return their ids; searches find them from now on.
+
+        They are embedded in a process of its own, which loads the model each time: for many, one call is best. A
+        refresh of the job from its source leaves them alone, unless they are in it.
+
+        Parameters
+        ----------
+        images
+            Paths or URLs, `ARCHIVE::NAME` for an image in an archive, or (name, bytes) for one that the job is to hold
+            itself; up to 10,000. For a job of imported vectors the vectors, float [n, d].
+        metadata
+            For each image its values by the columns of the job's metadata, such as {"year": 1999}.
+
+        Raises
+        ------
+        LookalikeError
+            ImageError for an image that can't be embedded, JobError for a path that the job has already, UsageError for
+            a column that it does not have, JobBusy while another process changes it for long. Nothing is added then.
+        """
+        from coordinator.client.change_messages import adding
+
+        return self._change(adding(self._job.job_id, images, metadata, None, None))
+
+    def update(
+        self,
+        image_id: SupportsIndex,
+        image: "Addable | np.ndarray | None" = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> int:
+        """Put another image in the place of one, or give it other metadata; return the id that it has now.
+
+        An id always means the same image with the same metadata, so what is new has a new id, and the old one is
+        removed in the same change. Metadata that is not given stays as it was. Raises as `add` does, and JobError for
+        an id that was never given or was removed.
+        """
+        from coordinator.client.change_messages import updating
+
+        return self._change(updating(self._job.job_id, image_id, image, metadata, None))[0]
+
+    def _change(self, message: "ChangeJob") -> list[int]:
+        with extras.needed("To change a job"):
+            from coordinator.jobs.changes.addition import made_apart
+        changed = made_apart(self._job, message)
+        self._job = self._job.renewed()
+        return list(changed.ids)
 
     def delete(self, images: "Iterable[SupportsIndex | str | os.PathLike[str]]") -> int:
         """Remove images from all answers, at once and for good, and return how many; none of their files is touched.
@@ -158,15 +216,15 @@ class Job:
         with ExitStack() as stack:
             if self._settings.broker_url:
                 client = stack.enter_context(Client(self._job.path, self._settings.broker_url))
-                self._running = _Running(self, client, lambda: None, stack.pop_all())
+                self._running = Running(self, client, lambda: None, stack.pop_all())
                 return client
             with extras.needed("To search without a broker"):
                 from coordinator.local.resources import service_for_search
-                from shared.job.index import builds
-            builds.require_promoted(self._job)
+                from shared.job.partition.committed import require_embedded
+            require_embedded(self._job.renewed())
             service = service_for_search(stack, self._job, self._settings, Client)
             assert isinstance(service.client, Client)
-            self._running = _Running(self, service.client, service.revive, stack.pop_all())
+            self._running = Running(self, service.client, service.revive, stack.pop_all())
             return service.client
 
 
@@ -179,39 +237,3 @@ def _named(image: object) -> str:
     if isinstance(image, str | os.PathLike) and isinstance(path := os.fspath(image), str):
         return path
     raise UsageError(f"{image!r:.80} names no image: give its id or its path.")
-
-
-class _Images:
-    """The images of a job, as its hits read them: apart from the job, so that hits keep no worker running."""
-
-    def __init__(self, job: OpenJob) -> None:
-        self._job = job
-        self._lock = threading.Lock()
-        self._located: tuple[int, list[Location]] = (-1, [])
-
-    def read(self, image_id: int, path: str) -> bytes:
-        """The bytes of an image; one in an archive is read where the job knows that it is."""
-        from shared.job import path_list
-
-        partition = self._job.partition_of(image_id)
-        with self._lock:
-            if self._located[0] != partition.number:
-                self._located = (partition.number, path_list.read_locations(self._job, partition))
-            location = self._located[1][image_id - partition.start]
-        return read_bytes(location.place, self._job.manifest.max_image_bytes, location.member)
-
-
-class _Running:
-    """What searches have started; ends with its job, or with the program."""
-
-    def __init__(self, job: Job, client: Client, revive: Callable[[], None], stack: ExitStack) -> None:
-        self.client = client
-        self.revive = revive
-        self.pid = os.getpid()
-        # At the end of the program too. Where that is killed, worker and broker notice by themselves.
-        self.end = weakref.finalize(job, _end, stack, self.pid)
-
-
-def _end(stack: ExitStack, pid: int) -> None:
-    if os.getpid() == pid:  # A forked process that ends must not end what its parent uses.
-        stack.close()

@@ -81,7 +81,7 @@ class Event:
 
 def index(
     source: str | os.PathLike[str],
-    job: str | os.PathLike[str],
+    job: str | os.PathLike[str] | None = None,
     *,
     progress: Callable[[Event], object] | None = None,
     every: float = 10.0,
@@ -106,6 +106,7 @@ def index(
     moved: bool = False,
     frozen: bool = False,
     yes: bool = False,
+    add: bool = False,
 ) -> Job:
     """Embed all images of a source into a job and build its index, as `lookalike index` does; the same call continues,
     and then takes up what came to the source, changed or went.
@@ -118,7 +119,8 @@ def index(
     source
         A folder, an archive, a list of paths, a glob, or a URL of these.
     job
-        The directory or URL of the job, which is created or resumed.
+        The directory or URL of the job, which is created or resumed. If one argument alone is given, it is a job that
+        is there, of which all sources are compared.
     progress
         A function that is called in this thread with each `Event`; `print` is enough.
     every
@@ -126,7 +128,7 @@ def index(
     workers
         How many embed workers to start if there is no broker.
     model, weights, engine, precision, decode, broker, partition_size, chunk_size, index, recall, index_memory,
-    shards, shard_memory, accept_failures, exclude, include, sniff, moved, frozen, yes
+    shards, shard_memory, accept_failures, exclude, include, sniff, moved, frozen, yes, add
         As the options of `lookalike index` (docs/cli.md).
 
     Returns
@@ -149,6 +151,7 @@ def index(
         from coordinator.jobs.index_request import Typed
         from coordinator.jobs.runs import index_run
         from coordinator.sources.choosing import Choice
+    given, job = (None, source) if job is None else (os.fspath(source), job)
     directory = JobDir.at(os.fspath(job))
     settings = load_settings().changed(
         broker_url=broker,
@@ -161,7 +164,7 @@ def index(
         chunk_size=chunk_size,
     )
     asked = index_run.Asked(
-        os.fspath(source),
+        given,
         directory,
         settings,
         workers,
@@ -172,6 +175,7 @@ def index(
         moved,
         frozen or None,
         yes,
+        add,
     )
     with extras.needed("To index"):
         index_run.index(asked, _Telling(progress, every).tell)

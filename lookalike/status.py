@@ -1,6 +1,6 @@
 """Give the status of a job as an object: what `lookalike status --json` says."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -46,8 +46,14 @@ class Status:
         Its directory or URL, and the fingerprint of its model.
     listed, embedded, failed, pending
         Images.
+    sources
+        The `kind` and the `location`, where it is now, of each source.
     removed
         Images that no answer names any more; the counts above have them as they were before.
+    purged, reclaimable_bytes
+        Those among them of which a compaction left nothing, which are only listed; and about what another would free.
+    beside_index
+        Embeddings that were added to a complete job after its index was built, and are searched beside it.
     partitions
         How many are `sealed`, `started` and `waiting`.
     images_per_second, eta_seconds
@@ -71,6 +77,10 @@ class Status:
     failed: int
     pending: int
     removed: int
+    purged: int
+    reclaimable_bytes: int
+    beside_index: int
+    sources: Sequence[Mapping[str, str]]
     partitions: Mapping[str, int]
     images_per_second: float | None
     eta_seconds: int | None
@@ -80,6 +90,7 @@ class Status:
     filling: Mapping[str, Any] | None
     refused: str | None
     broker: BrokerStatus
+    bundle: Mapping[str, Any] | None = None
 
     @property
     def done(self) -> int:

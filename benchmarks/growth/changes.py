@@ -15,7 +15,7 @@ from shared.job.partition import ledger, sealing
 def grow(directory: JobDir, vectors: npt.NDArray[np.float16]) -> OpenJob:
     """Add embeddings, float16 [n, d] of length 1, as one sealed partition."""
     job = open_job(directory)
-    partition = Partition(job.partition_count, job.listed, job.listed + len(vectors))
+    partition = Partition(job.next_number(), job.listed, job.listed + len(vectors))
     paths = [f"added/{image:08d}.jpg" for image in range(partition.start, partition.stop)]
     path_list.write_paths(job, partition, paths)
     write_change(job, job.manifest, Change(job.state.number + 1, "refresh", (partition,)))

@@ -15,6 +15,8 @@ from benchmarks.support.features import BLOCK, Features
 from benchmarks.support.made_jobs import imported, write_features
 from benchmarks.support.queries import K, recall_at_10
 from benchmarks.support.timing import percentiles_of_runs
+from coordinator.jobs.changes.compacting.plan import Bounds
+from coordinator.jobs.changes.compaction import compact
 from shared.job.directory import JobDir
 from shared.job.index.builds import IndexInfo
 from shared.job.index.request import IndexRequest, write_index_request
@@ -36,7 +38,7 @@ Log = Callable[[str], None]
 Half = npt.NDArray[np.float16]
 
 
-class _Source:
+class Source:
     """The features of a collection, and more like them, each given once."""
 
     def __init__(self, source: Features) -> None:
@@ -52,7 +54,7 @@ class _Source:
 def measure(folder: Path, rows: int, dim: int, log: Log) -> dict[str, Any]:
     """Everything about a job of `rows` features that changes."""
     features = Features(dim, rows)
-    source = _Source(features)
+    source = Source(features)
     log(f"{rows:,}: features and import")
     job, _ = imported(folder, rows, write_features(features, folder / "given"))
     queries = features.fresh(QUERIES)
@@ -73,6 +75,8 @@ def measure(folder: Path, rows: int, dim: int, log: Log) -> dict[str, Any]:
     found["removals"] = [_removed(pool, job, count) | searched() for count in (1, rows // 100, rows // 10)]
     log(f"{rows:,}: a life of {ROUNDS} rounds")
     found["life"] = _life(job, source, searched)
+    log(f"{rows:,}: a compaction")
+    found["compaction"] = _compacted(pool, job, searched)
     return found
 
 
@@ -126,7 +130,24 @@ def _removed(pool: SearcherPool, job: JobDir, count: int) -> dict[str, Any]:
     return {"removed": count, "seconds_to_gone": round(seconds, 3)}
 
 
-def _life(job: JobDir, source: _Source, searched: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _compacted(pool: SearcherPool, job: JobDir, searched: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Seconds that a compaction of all that was removed takes, and a worker to open the job again; then its merge."""
+    pool.searcher(job)
+    started = time.perf_counter()
+    done = compact(job, Bounds(), lambda event: None)
+    seconds = time.perf_counter() - started
+    pool.searcher(job)
+    opened = time.perf_counter() - started - seconds
+    facts = {
+        "purged": done.purged,
+        "partitions": done.replaced,
+        "bytes": done.bytes,
+        "seconds_to_compact": round(seconds, 1),
+    }
+    return facts | {"seconds_to_open": round(opened, 2)} | _merged(job) | searched()
+
+
+def _life(job: JobDir, source: Source, searched: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Rounds of 5 % more and 2 % less, each merged; then an index built from scratch over the same embeddings."""
     seconds = []
     for turn in range(ROUNDS):

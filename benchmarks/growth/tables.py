@@ -13,6 +13,9 @@ def all_tables(results: Results) -> dict[str, str]:
         "growth-changes": changes_table(sizes),
         "growth-merges": merges_table(sizes),
         "growth-life": life_table(sizes),
+        "growth-listing": listing_table(results["listing"]),
+        "growth-peers": peers_table(sizes, results["peers"]),
+        "growth-compaction": compaction_table(sizes),
     }
 
 
@@ -56,6 +59,23 @@ def merges_table(sizes: Sequence[Results]) -> str:
     return table(["embeddings", "", "merge, s", "of a full one", "recall@10", "p50, ms"], rows, right=2)
 
 
+def compaction_table(sizes: Sequence[Results]) -> str:
+    """What it costs to let removed images leave the disk after a life of rounds."""
+    rows = []
+    for found in sizes:
+        one = found["compaction"]
+        cells = [
+            f"{one['purged']:,}",
+            f"{one['partitions']:,}",
+            f"{one['bytes'] / 1e9:.2f}",
+            f"{one['seconds_to_compact']:,.1f}",
+        ]
+        cells += [f"{one['seconds_to_open']:.2f}", f"{one['wall_seconds']:,.1f}", f"{one['recall_at_10']:.4f}"]
+        rows.append([f"{found['rows']:,}", *cells])
+    head = ["embeddings at first", "images purged", "partitions", "freed, GB", "compaction, s", "opened again, s"]
+    return table([*head, "merge, s", "recall@10"], rows, right=1)
+
+
 def life_table(sizes: Sequence[Results]) -> str:
     """What rounds of additions and removals leave of recall and latency, beside an index built from scratch."""
     rows = []
@@ -88,3 +108,30 @@ def shards_table(builds: Sequence[Results]) -> str:
         rows.append([f"{build['shards']}", f"{build['side_by_side']}", *cells, f"{build['warm_ms']['p50']:.2f}"])
     names = ["shards", "filled at once", "trained, s", "filled, s", "measured, s", "all, s", "largest, MB"]
     return table([*names, "recall@10", "p50, ms"], rows, right=0)
+
+
+def listing_table(listing: Results | None) -> str:
+    """What it costs to compare a source with what the job knows of it."""
+    rows = []
+    if listing is not None:
+        changes = listing["changed"]["found"]
+        for what, found in (("nothing", listing["unchanged"]), (changes, listing["changed"])):
+            rows.append([f"{listing['files']:,}", what, f"{found['seconds']:.1f}"])
+        rows.append([f"{listing['files']:,}", "most memory, MB", f"{listing['peak_rss_bytes'] / 1e6:,.0f}"])
+    return table(["files", "what changed", "seconds"], rows, right=2)
+
+
+def peers_table(sizes: Sequence[Results], peers: Sequence[Results]) -> str:
+    """Other stores with the same features and queries, beside ours of that size."""
+    rows = []
+    measured = {one["rows"] for one in peers}
+    ours = [("lookalike", size, size["removals"][1]) for size in sizes if size["rows"] in measured]
+    for name, found, removal in [*ours, *((one["peer"], one, one["removal"]) for one in peers)]:
+        cells = [f"{added['seconds_to_found']:.3f}" for added in found["additions"]]
+        for step in ("full", "uncovered", "grown"):
+            cells += [f"{found[step]['recall_at_10']:.3f}, {found[step]['warm_ms']['p50']:.1f} ms"]
+        merges = [f"{found[step]['wall_seconds']:,.1f}" for step in ("full", "grown")]
+        rows.append([name, *merges, *cells, f"{removal['seconds_to_gone']:.3f}"])
+    added = [f"{count:,} added, s" for count in (1, 100, 10_000)]
+    steps = ["built: recall@10, p50", "20,000 in no index", "taken into the index"]
+    return table(["", "build, s", "grow, s", *added, *steps, "1 % removed, s"], rows, right=1)

@@ -21,7 +21,7 @@ from benchmarks.support import program
 from shared.errors import ImageError
 from shared.settings import Settings
 from workers.images.decode import decode
-from workers.search.decoding import DecodingProcesses
+from workers.search.decoding.processes import DecodingProcesses
 
 SIZES = ((400, 600), (1080, 1440), (3000, 4000))
 RESULTS = program.RESULTS / "query_decode.json"
@@ -29,13 +29,13 @@ IMAGE_SIZE, MOST_PIXELS, HOW = 224, 178_956_970, "reduced"
 # Ends its process on what begins with a word that no image begins with.
 ENDING = """
 import os, signal, sys
-from workers.search import decoding_process
-whole = decoding_process.decode
+from workers.search.decoding import process
+whole = process.decode
 def decode(data, *how):
     if data[:5] == b"crash": os.kill(os.getpid(), signal.SIGSEGV)
     return whole(data, *how)
-decoding_process.decode = decode
-decoding_process.main(sys.argv[1:])
+process.decode = decode
+process.main(sys.argv[1:])
 """
 
 

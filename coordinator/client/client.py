@@ -2,12 +2,18 @@
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self, SupportsIndex
 
+import numpy as np
 import numpy.typing as npt
+from celery.result import AsyncResult
 
+from coordinator.client.change_messages import Addable, Metadata, adding, deleting, updating
+from coordinator.client.pending_reply import PendingReply
 from coordinator.client.queries import Queryable, as_query, groups
+from coordinator.client.sent_change import awaited
 from coordinator.client.sent_queries import QueryBroker, SentQueries
 from coordinator.client.shard_queries import Groups, ShardQueries
 from shared.broker.connection import (
@@ -22,55 +28,14 @@ from shared.errors import (
 )
 from shared.job.directory import JobDir, check_job_id
 from shared.job.manifest import load_manifest
+from shared.messages.changes import ChangeJob
 from shared.messages.filter import Filter
-from shared.messages.search import MAX_K, Answer, AnsweredBy, Hit, Query, SearchJob
-from shared.messages.shards import Held, Searched
-from shared.messages.tasks import QUERY_QUEUE, SEARCH_TASK
+from shared.messages.search import MAX_K, Answer, Hit, Query, SearchJob
+from shared.messages.shards import Held
+from shared.messages.tasks import CHANGE_TASK, EMBED_QUEUE, QUERY_QUEUE, SEARCH_TASK
 from shared.settings import load_settings
 
-# How long a reply may take before the client looks whether there is any worker to give it.
-_PATIENCE_SECONDS = 3.0
-_PING_SECONDS = 1.5
 _QUERIES_PER_TASK = 64
-
-
-class PendingReply:
-    """The reply to one query that was enqueued. `result()` waits for it."""
-
-    def __init__(self, client: "Client", sent: SentQueries | ShardQueries, position: int) -> None:
-        self._client = client
-        self._sent = sent
-        self._position = position
-
-    def answer(self, timeout: float = 30.0) -> Answer:
-        """Hits with the worker's milliseconds; raises as `result` does."""
-        answer = self._sent.answers(timeout)[self._position]
-        if answer.error is not None:
-            raise answer.error
-        return answer
-
-    def result(self, timeout: float = 30.0) -> Sequence[Hit]:
-        """The hits, best first, waiting up to `timeout` seconds.
-
-        Raises the error of this query: ImageError for an image that can't be decoded, QueryError for a vector that does
-        not fit, NoIndexYet for a job without an index, AnotherJob from a worker whose job of that name is not the
-        client's, NoWorker when no query worker runs, WorkerFailed when the one that took the query ended, which is seen
-        after some seconds, ReplyTimeout when one runs but was too slow, BrokerUnreachable when the broker went away,
-        BrokerRefuses when it lacks a permission or a setting.
-        """
-        return self._client.hits(self.answer(timeout))
-
-    @property
-    def answered_by(self) -> AnsweredBy | None:
-        """The worker that answered and the job it answered from; None before the reply was awaited, or for an error
-        that concerned no job."""
-        return self._sent.answered_by
-
-    @property
-    def searched(self) -> Searched | None:
-        """Which shards of the index were searched, of workers that each hold some; None before the reply was awaited,
-        and where a worker holds all."""
-        return self._sent.answers(0.01)[self._position].searched if self._sent.answered_by else None
 
 
 class Client:
@@ -171,6 +136,49 @@ class Client:
             replies += [self.reply(self, sent, position) for position in range(len(group))]
         return replies
 
+    def add(
+        self,
+        images: "Iterable[Addable] | np.ndarray",
+        metadata: Iterable[Metadata] | None = None,
+        *,
+        paths: Iterable[str] | None = None,
+        request: str | None = None,
+        timeout: float = 120.0,
+    ) -> list[int]:
+        """Add images to the job, or to one of imported vectors vectors, float [n, d]; all or none, in one change.
+
+        Returns their ids once a query worker finds them. An embed worker does it; raises what it raises, and NoWorker,
+        ReplyTimeout, BrokerUnreachable and BrokerRefuses as a search does.
+        """
+        return self._change(adding(self.job_id, images, metadata, paths, request), timeout)
+
+    def update(
+        self,
+        image_id: SupportsIndex,
+        image: "Addable | np.ndarray | None" = None,
+        metadata: Metadata | None = None,
+        *,
+        request: str | None = None,
+        timeout: float = 120.0,
+    ) -> int:
+        """Put another image in the place of one, or give it other metadata; returns the id that it has now.
+
+        The old id is removed in the same change. Raises as `add` does.
+        """
+        return self._change(updating(self.job_id, image_id, image, metadata, request), timeout)[0]
+
+    def delete(self, ids: Iterable[SupportsIndex], *, request: str | None = None, timeout: float = 120.0) -> int:
+        """Remove images from all answers, all of `ids` or none; returns how many. Raises as `add` does."""
+        return len(self._change(deleting(self.job_id, ids, request), timeout))
+
+    def _change(self, message: ChangeJob, timeout: float) -> list[int]:
+        message = replace(message, identity=self.identity)
+        shown = f"{self.job_id} {message.action} {max(len(message), len(message.ids))}"
+        # What nobody waits for any more must not be begun.
+        result = self._task(CHANGE_TASK, message.to_json(), shown, timeout)
+        broker = QueryBroker(self._app, self._settings, EMBED_QUEUE)
+        return list(awaited(broker, result, message, timeout).ids)
+
     def has_worker(self, node: str | None = None, *, passing: tuple[str, ...] = ()) -> bool:
         """Whether a worker that consumes the query queue answers within 1.5 seconds; `node` asks that one alone.
 
@@ -194,17 +202,23 @@ class Client:
 
     def _sent(self, message: SearchJob, done: Callable[[SentQueries], None], queue: str = QUERY_QUEUE) -> SentQueries:
         shown = f"{self.job_id} {len(message.queries)} queries, k={message.k}"
-        options = {"args": [message.to_json()], "argsrepr": shown, "retry": False, "expires": RESULT_EXPIRES_SECONDS}
-        options |= {} if queue == QUERY_QUEUE else {"queue": queue}
+        options: dict[str, str] = {} if queue == QUERY_QUEUE else {"queue": queue}
+        result = self._task(SEARCH_TASK, message.to_json(), shown, RESULT_EXPIRES_SECONDS, **options)
+        broker = QueryBroker(self._app, self._settings, queue)
+        return SentQueries(broker, result, len(message.queries), done)
+
+    def _task(
+        self, task: str, message: dict[str, Any], shown: str, expires: float, **options: Any
+    ) -> "AsyncResult[Any]":
+        options |= {"args": [message], "argsrepr": shown, "retry": False, "expires": expires}
         try:
-            result = self._app.send_task(SEARCH_TASK, **options)
+            return self._app.send_task(task, **options)
         except CONNECTION_ERRORS:
             # A pooled connection that the broker has dropped fails only on use; a second try makes a new one.
             try:
-                result = self._app.send_task(SEARCH_TASK, **options)
+                return self._app.send_task(task, **options)
             except CONNECTION_ERRORS as error:
                 raise self._broker.unreachable(error) from None
-        return SentQueries(self._broker, result, len(message.queries), done, queue)
 
     def hits(self, answer: Answer) -> Sequence[Hit]:
         """The hits of an answer in the class that callers get."""

@@ -33,10 +33,10 @@ _PING_SECONDS = 1.5
 
 
 class QueryBroker:
-    """Ask the broker and its query workers about tasks that were sent. `app` is Celery's."""
+    """Ask the broker and the workers of a queue about tasks that were sent. `app` is Celery's."""
 
-    def __init__(self, app: Any, settings: Settings) -> None:
-        self._app, self._settings = app, settings
+    def __init__(self, app: Any, settings: Settings, queue: str = QUERY_QUEUE) -> None:
+        self._app, self._settings, self._queue = app, settings, queue
 
     @property
     def shown(self) -> str:
@@ -51,10 +51,10 @@ class QueryBroker:
             f"The broker {self.shown} does not answer ({error}): start it again; nothing of the job is lost."
         )
 
-    def has_worker(self, node: str | None = None, *, passing: tuple[str, ...] = (), queue: str = QUERY_QUEUE) -> bool:
-        """Whether a worker that consumes the query queue, or another `queue` of queries, answers within 1.5 seconds.
+    def has_worker(self, node: str | None = None, *, passing: tuple[str, ...] = ()) -> bool:
+        """Whether a worker that consumes the queue answers within 1.5 seconds; `node` asks that one alone.
 
-        `node` asks that one alone. Workers whose node name begins with one of `passing` do not count.
+        Workers whose node name begins with one of `passing` do not count.
         """
         asked = {"destination": [node], "limit": 1} if node else {}
         try:
@@ -62,24 +62,24 @@ class QueryBroker:
         except CONNECTION_ERRORS as error:
             raise self.unreachable(error) from None
         staying = [queues for name, queues in found.items() if not name.startswith(passing)]
-        return any(taken["name"] == queue for queues in staying for taken in queues)
+        return any(queue["name"] == self._queue for queues in staying for queue in queues)
 
-    def nobody_takes(self, task_id: str, queue: str = QUERY_QUEUE) -> bool:
-        """Whether a message still waits in a queue of queries and no worker says that it will take it.
+    def nobody_takes(self, task_id: str) -> bool:
+        """Whether a message still waits and no worker says that it will take it.
 
         A worker that has taken it may be too busy to answer: loading a model keeps Python's lock for seconds.
         """
         try:
             with connect(self._settings) as client:
-                waits = any(task == task_id for task in queued_tasks(client, queue))
+                waits = any(task == task_id for task in queued_tasks(client, self._queue))
         except CONNECTION_ERRORS as error:
             raise self.unreachable(error) from None
-        return waits and not self.has_worker(queue=queue)
+        return waits and not self.has_worker()
 
-    def is_lost(self, task_id: str, queue: str = QUERY_QUEUE) -> bool:
+    def is_lost(self, task_id: str) -> bool:
         """Whether the worker that took a message has ended; see `coordinator.client.lost_query`."""
         try:
-            return is_lost(self._app, self._settings, task_id, queue)
+            return is_lost(self._app, self._settings, task_id, self._queue)
         except CONNECTION_ERRORS as error:
             raise self.unreachable(error) from None
 
@@ -95,10 +95,8 @@ class SentQueries:
         result: "AsyncResult[Any]",
         queries: int,
         done: "Callable[[SentQueries], None]",
-        queue: str = QUERY_QUEUE,
     ) -> None:
         self._broker = broker
-        self._queue = queue
         self._queries = queries
         self._done = done
         self._result: AsyncResult[Any] | None = result
@@ -142,10 +140,10 @@ class SentQueries:
                     return result.get(timeout=max(0.01, min(left, _PATIENCE_SECONDS)))
                 except CeleryTimeout:
                     # It asks twice: a worker that reads a very large message does not answer meanwhile.
-                    nobody = all(self._broker.nobody_takes(self.task_id, self._queue) for _ in range(2))
+                    nobody = all(self._broker.nobody_takes(self.task_id) for _ in range(2))
                     if left <= _PATIENCE_SECONDS:
                         break
-                    if not nobody and self._broker.is_lost(self.task_id, self._queue) and not result.ready():
+                    if not nobody and self._broker.is_lost(self.task_id) and not result.ready():
                         raise WorkerFailed(
                             "The query worker that took these queries ended, or was cut off from the broker, before it "
                             "answered: ask again. Its log says more, if it ends each time."

@@ -6,7 +6,7 @@ import pyarrow.compute as pc
 from shared.errors import QueryError
 from shared.job.changes.log import removal_of
 from shared.job.opened import OpenJob
-from shared.job.partition import ledger, sealing
+from shared.job.partition import checkpoint, ledger, sealing
 from shared.storage.parquet import read_table
 
 
@@ -25,7 +25,7 @@ def require_image_id(job: OpenJob, text: str) -> int:
 def stored_embedding(job: OpenJob, text: str) -> np.ndarray:
     """The embedding of the image whose id is `text`, float32 [d].
 
-    Raises QueryError when the job has no such image, has removed it, has not sealed it yet, or could not embed it;
+    Raises QueryError when the job has no such image, has removed it, has not embedded it yet, or could not embed it;
     CorruptFile when a file of the job is damaged.
     """
     image_id = require_image_id(job, text)
@@ -36,7 +36,7 @@ def stored_embedding(job: OpenJob, text: str) -> np.ndarray:
         )
     partition = job.partition_of(image_id).number
     if not ledger.is_sealed(job, partition):
-        raise QueryError(f"The image {image_id:,} of {job.path} is not sealed yet: search with the image itself.")
+        return _committed_embedding(job, image_id)
     seal = ledger.read_seal(job, partition)
     ids = read_table(job.metadata(partition), ["id"])["id"].to_numpy()
     row = int(np.searchsorted(ids, image_id))
@@ -44,6 +44,25 @@ def stored_embedding(job: OpenJob, text: str) -> np.ndarray:
         errors = read_table(job.errors(partition))
         why = errors.filter(pc.equal(errors["id"], image_id)).to_pylist()
         reason = f"{why[0]['status']}: {why[0]['error_message']}" if why else "its row is missing"
-        raise QueryError(f"The image {image_id:,} of {job.path} has no embedding to search with ({reason})")
-    vectors = sealing.read_embeddings(job.img_emb(partition), seal.embedded, seal.dim, [row])
+        raise _without_embedding(job, image_id, reason)
+    stored = np.dtype(job.manifest.dtype)  # Of a bundle it is codes: in another length, and less precisely.
+    vectors = sealing.read_embeddings(job.img_emb(partition), seal.embedded, seal.dim, [row], stored)
     return np.asarray(vectors[0], np.float32)
+
+
+def _committed_embedding(job: OpenJob, image_id: int) -> np.ndarray:
+    """The embedding of an image whose partition is not sealed yet, from its chunk if that is committed."""
+    partition = job.partition_of(image_id)
+    chunk = next(chunk for chunk in job.chunks(partition) if image_id < chunk.stop)
+    if not job.chunk(partition.number, chunk.number).is_file():
+        raise QueryError(f"The image {image_id:,} of {job.path} is not embedded yet: search with the image itself.")
+    table, embeddings = checkpoint.read_chunk(job, chunk)
+    statuses = table["status"].to_numpy()
+    row = image_id - chunk.start
+    if statuses[row] != "ok":
+        raise _without_embedding(job, image_id, f"{statuses[row]}: {table['error_message'][row].as_py()}")
+    return np.asarray(embeddings[np.count_nonzero(statuses[:row] == "ok")], np.float32)
+
+
+def _without_embedding(job: OpenJob, image_id: int, reason: str) -> QueryError:
+    return QueryError(f"The image {image_id:,} of {job.path} has no embedding to search with ({reason})")

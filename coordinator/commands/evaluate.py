@@ -14,6 +14,7 @@ from coordinator.display.evaluation import evaluation_view
 from coordinator.display.terminal import err, out
 from shared.errors import JobError, UsageError
 from shared.images.paths import expanded
+from shared.job.bundle.facts import refuse_bundle
 from shared.job.directory import JobDir
 from shared.job.index import builds
 from shared.job.manifest import load_manifest
@@ -34,7 +35,7 @@ def evaluate(
 ) -> None:
     """Measure the index of JOB on its own images: recall, latency, memory, accuracy on altered copies."""
     directory = JobDir.at(job)
-    load_manifest(directory)
+    refuse_bundle(directory.path, load_manifest(directory).bundle, "evaluated")
     builds.require_promoted(directory)
     picture = None if plot is None else _checked_plot(plot)
     with err.status("Evaluating …") as status:

@@ -39,7 +39,13 @@ def index(
             "in quotes, a URL of these, or - for a list on stdin.",
         ),
     ],
-    job: Annotated[Path, typer.Argument(metavar="JOB", help="Directory of the job: made, or gone on with.")],
+    job: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="JOB",
+            help="Directory of the job: made, or gone on with; given alone: all its sources.",
+        ),
+    ] = None,
     model: Model = None,
     weights: Weights = None,
     engine: Engine = None,
@@ -90,11 +96,14 @@ def index(
     yes: Annotated[
         bool, typer.Option("--yes", help="Remove images that are gone from SOURCE also if they are more than a fifth.")
     ] = False,
+    add: Annotated[
+        bool, typer.Option("--add", help="Take SOURCE into JOB, which is there, beside the sources that it has.")
+    ] = False,
 ) -> None:
     """Embed all images of SOURCE into JOB and build its index; the same command again continues where it stood, and
     then takes up what came to SOURCE, changed or went.
     """
-    directory = JobDir.at(job)
+    given, directory = (None, JobDir.at(source)) if job is None else (source, JobDir.at(job))
     settings = load_settings().changed(
         broker_url=broker,
         model=model,
@@ -108,11 +117,13 @@ def index(
     typed = Typed(index, recall, index_memory, shards, shard_memory)
     choice = Choice(tuple(exclude or ()), tuple(include or ()), sniff)
     sizes = (partition_size, chunk_size)
-    index_job(source, directory, settings, workers, sizes, typed, accepted, choice, broker, moved, frozen or None, yes)
+    index_job(
+        given, directory, settings, workers, sizes, typed, accepted, choice, broker, moved, frozen or None, yes, add
+    )
 
 
 def index_job(
-    source: str,
+    source: str | None,
     job: JobDir,
     settings: Settings,
     workers: int = 1,
@@ -124,12 +135,13 @@ def index_job(
     moved: bool = False,
     frozen: bool | None = None,
     yes: bool = False,
+    add: bool = False,
 ) -> Progress:
     """Do what `index` does, also for the demo; returns the progress at the end.
 
     The arguments are those of `index_run.Asked`; `typed_broker` is the --broker of the command.
     """
     typed = typed or NOTHING_TYPED
-    asked = Asked(source, job, settings, workers, sizes, typed, accepted, choice, moved, frozen, yes)
+    asked = Asked(source, job, settings, workers, sizes, typed, accepted, choice, moved, frozen, yes, add)
     with terminal.interruptible(job), run_view.RunView(job, named_broker(settings, typed_broker)) as view:
         return index_run.index(asked, view.tell)

@@ -15,6 +15,7 @@ from coordinator.client.queries import Queryable, as_query
 from coordinator.client.stored_query import is_image_id, stored_embedding
 from coordinator.commands.options import Broker, Job
 from coordinator.display import hits, terminal
+from coordinator.display.bundle import approximate_line
 from coordinator.display.remedies import typed
 from coordinator.display.terminal import err, out
 from coordinator.local.resources import client_for_search
@@ -22,9 +23,8 @@ from shared.broker.url import redacted
 from shared.errors import ImageError, LookalikeError, QueryError, UsageError
 from shared.images.paths import expanded
 from shared.job.directory import JobDir
-from shared.job.index import builds
-from shared.job.manifest import load_manifest
 from shared.job.opened import open_job
+from shared.job.partition.committed import require_embedded
 from shared.messages.filter import Filter
 from shared.messages.search import MAX_K, Answer
 from shared.settings import Settings, load_settings
@@ -71,9 +71,11 @@ def search(
         raise UsageError("--ids and --where don't go together: write the ids into the expression, id IN (3, 5, 8).")
     settings = load_settings().changed(broker_url=broker)
     directory = JobDir.at(job)
+    bundle = None
     if not settings.broker_url or directory.spec.is_file():
-        load_manifest(directory)
-        builds.require_promoted(directory)
+        opened = open_job(directory)
+        bundle = opened.manifest.bundle
+        require_embedded(opened)
     asked: list[tuple[str, Queryable]] = [(image, _queryable(directory, image)) for image in images or ()]
     asked += [] if vector is None else vectors_in(vector)
     names = [name for name, _ in asked]
@@ -90,8 +92,10 @@ def search(
                 out.print(hits.hits_table(name, answer))
     if client.identity is None and (line := hits.by_name_line(answers)):
         err.print(line, markup=False)
-    if part := hits.searched_line(answers):
-        err.print(part)
+    if bundle is not None:
+        err.print(approximate_line(bundle, exact=exact))
+    if line := hits.searched_line(answers):
+        err.print(line)
     if fewer := hits.fewer_line(answers, k, filtered=filter is not None):
         err.print(fewer)
     failed = [(name, answer.error) for name, answer in zip(names, answers, strict=True) if answer.error is not None]

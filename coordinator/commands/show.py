@@ -17,9 +17,9 @@ from shared.errors import ImageError, UsageError
 from shared.images.location import Location, read_bytes
 from shared.images.paths import expanded, is_url, shown_path, split_member, to_os_path
 from shared.job import path_list
+from shared.job.bundle.stored_image import read_image
 from shared.job.changes.log import removal_of
 from shared.job.directory import JobDir
-from shared.job.manifest import Manifest
 from shared.job.opened import OpenJob, open_job
 from shared.job.partition import ledger
 from shared.job.source.moved import read_moved
@@ -43,11 +43,17 @@ def show(
         raise UsageError("--json and -o - don't go together: both write to stdout.")
     opened = open_job(JobDir.at(job))
     image_id = find_image(opened, image)
+    if opened.state.is_purged(image_id) and (output is not None or open_it):
+        raise ImageError(
+            f"The image {image_id:,} of {opened.path} was removed ({removal_of(opened, image_id).named}), and its path "
+            "left the job with a compaction: where it was is not known any more.",
+            "vanished",
+        )
     partition = opened.partition_of(image_id)
     location = path_list.read_locations(opened, partition)[image_id - partition.start]
     facts = _facts(opened, image_id)
     if output == Path("-"):
-        terminal.write_bytes(read_bytes(location.place, opened.manifest.max_image_bytes, location.member))
+        terminal.write_bytes(_bytes(opened, image_id, location))
         return
     if as_json:
         terminal.show_json(facts)
@@ -57,19 +63,33 @@ def show(
                 out.print(f"{name:<14} {shown_path(value) if name == 'image_path' else value}")
     if output is not None:
         with written_aside(expanded(output)) as aside:
-            aside.write_bytes(read_bytes(location.place, opened.manifest.max_image_bytes, location.member))
+            aside.write_bytes(_bytes(opened, image_id, location))
         err.print(f"written to {output}")
     if open_it:
-        _open(location, opened.manifest)
+        _open(opened, image_id, location)
+
+
+def _bytes(job: OpenJob, image_id: int, location: Location) -> bytes:
+    """The bytes of an image; of a bundle its thumbnail where the photo is not there, and that is said."""
+    if job.manifest.bundle is None:
+        return read_bytes(location.place, job.manifest.max_image_bytes, location.member)
+    data, is_photo = read_image(job, image_id, location)
+    if not is_photo:
+        err.print(f"{shown_path(location.place)} is not the photo here, or not there: this is its thumbnail")
+    return data
 
 
 def _facts(job: OpenJob, image_id: int) -> dict[str, Any]:
-    """What the job knows of an image: its row, and if it was removed, when and by which change."""
+    """What the job knows of an image: its row, unless it was purged, of which of several sources it is, and if it was
+    removed, when and by which change."""
+    facts: dict[str, Any] = {"id": image_id} if job.state.is_purged(image_id) else _row(job, image_id)
+    if len(job.sources) > 1:
+        facts["source"] = read_moved(job).now(job.source_of(image_id).location)
     if not job.state.is_removed(image_id):
-        return _row(job, image_id)
+        return facts
     change = removal_of(job, image_id)
     when = datetime.fromtimestamp(change.at, UTC).isoformat(" ", "seconds")
-    return _row(job, image_id) | {"status": "removed", "removed_at": when, "removed_by": change.number}
+    return facts | {"status": "removed", "removed_at": when, "removed_by": change.number}
 
 
 def _row(job: OpenJob, image_id: int) -> dict[str, Any]:
@@ -89,11 +109,11 @@ def _row(job: OpenJob, image_id: int) -> dict[str, Any]:
     return facts
 
 
-def _open(location: Location, manifest: Manifest) -> None:
+def _open(job: OpenJob, image_id: int, location: Location) -> None:
     """Open an image with the program that this machine has for it; where there is no screen, say where it is."""
     path = Path(to_os_path(location.place))
-    if is_url(location.place) or split_member(location.place):
-        data = read_bytes(location.place, manifest.max_image_bytes, location.member)
+    if job.manifest.bundle is not None or is_url(location.place) or split_member(location.place):
+        data = _bytes(job, image_id, location)
         suffix = PurePosixPath(location.path).suffix
         # It has to outlive this command: a viewer opens it afterwards.
         handle, name = tempfile.mkstemp(suffix, "lookalike-")

@@ -41,7 +41,7 @@ def status(
         return
     for line in [
         *job_view.status_lines(progress),
-        *job_view.activity_lines(found, reader.job.partition_count),
+        *job_view.activity_lines(found, reader.job.state.next_number),
     ]:
         out.print(line)
 
@@ -50,7 +50,7 @@ def _frames(job: JobDir, reader: ProgressReader, settings: Settings) -> Iterator
     """The frames of `status --watch`, a view and a line, until the job is done."""
     while not (progress := reader.read()).index_is_current:
         lines = job_view.activity_lines(
-            activity.look(job, reader.job.manifest.identity, settings), reader.job.partition_count
+            activity.look(job, reader.job.manifest.identity, settings), reader.job.state.next_number
         )
         line = " · ".join([job_view.one_line(progress), *(" ".join(line.split()) for line in lines)])
         yield job_view.live_view(progress, job_view.rate_line(progress), lines), line

@@ -37,20 +37,9 @@ def fewer_line(answers: Sequence[Answer], k: int, filtered: bool) -> str:
         return ""
     hits = "hit" if max(fewer) == 1 else "hits"
     why = "the filter leaves" if filtered else "the job has"
-    if any(answer.searched is not None and answer.searched.missing for answer in answers):
+    if any(_missing(answer) for answer in answers):
         why = "the shards that were searched have"
     return f"{max(fewer):,} {hits} instead of {k:,}: {why} no more embedded images."
-
-
-def searched_line(answers: Sequence[Answer]) -> str:
-    """A line that says which part of the index was searched; "" where all of it was."""
-    for searched in (answer.searched for answer in answers):
-        if searched is not None and searched.missing:
-            return (
-                f"Searched the shards {as_ranges(searched.shards)} of {len(searched.sizes)}, {searched.share:.0%} of "
-                f"the images of {searched.build}: no query worker holds {as_ranges(searched.missing)}."
-            )
-    return ""
 
 
 def search_json(queries: Sequence[str], answers: Sequence[Answer]) -> list[dict[str, object]]:
@@ -75,6 +64,30 @@ def _search_object(query: str, answer: Answer) -> dict[str, object]:
     if isinstance(answer.error, ImageError):
         found["status"] = answer.error.status
     return found
+
+
+def searched_line(answers: Sequence[Answer]) -> str:
+    """A line that says how much of the job was searched, and which shards were not; "" where it was all of it, or no
+    answer says it."""
+    for answer in answers:
+        if (missing := _missing(answer)) and (searched := answer.searched) and (shards := searched.shards):
+            return (
+                f"Searched the shards {as_ranges(shards.numbers)} of {len(shards.sizes)}, {searched.share:.0%} of the "
+                f"images of {shards.build or 'the job'}: no query worker holds {as_ranges(missing)}."
+            )
+    found = [answer.searched for answer in answers if answer.searched is not None]
+    least = min(found, key=lambda one: one.share, default=None)
+    if least is None or least.images == least.listed:
+        return ""
+    # Rounded down: 100 % is said of nothing less.
+    share = f"{100 * least.images // least.listed} %" if 100 * least.images >= least.listed else "less than 1 %"
+    return f"searched {share} of the images: {least.images:,} of {least.listed:,}; the others are not embedded yet"
+
+
+def _missing(answer: Answer) -> Sequence[int]:
+    """The shards of the index that nobody searched for an answer."""
+    shards = None if answer.searched is None else answer.searched.shards
+    return () if shards is None else shards.missing
 
 
 def by_name_line(answers: Sequence[Answer]) -> str:

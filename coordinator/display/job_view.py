@@ -2,19 +2,25 @@
 
 import shlex
 from collections.abc import Sequence
+from typing import Final
 
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from coordinator.display.bundle import status_line
 from coordinator.display.remedies import command, typed
 from coordinator.jobs.activity import Activity
 from coordinator.jobs.progress import Progress
 from coordinator.jobs.reconcile import Look
 from shared.broker.lease import COPIES, shard_of
+from shared.errors.remedy import Remedy
 from shared.job.index.filling import Filling
-from shared.text import duration
+from shared.text import duration, size
+
+NOTABLE: Final = 0.1
+"""The share of the sealed files that a compaction has to free to be worth a line."""
 
 
 def partitions_line(progress: Progress) -> str:
@@ -56,6 +62,8 @@ def rate_line(progress: Progress) -> str:
     """The rate and the time left, or what happens instead."""
     if progress.index_is_current:
         return "done"
+    if progress.beside:
+        return "all embedded"
     if not progress.pending:
         building = "all embedded; sealing and building the index"
         return f"{building}: {shards_line(progress.filling)}" if progress.filling else building
@@ -73,7 +81,7 @@ def one_line(progress: Progress, activity: str | None = None) -> str:
         else rate_line(progress)
     )
     return (
-        f"{progress.done:,}/{progress.listed:,} images · {progress.failed:,} failed · {state} · "
+        f"{progress.done:,}/{progress.held:,} images · {progress.failed:,} failed · {state} · "
         f"partitions: {partitions_line(progress)}"
     )
 
@@ -86,9 +94,9 @@ def live_view(progress: Progress, doing: str, more: Sequence[str] = ()) -> Rende
     """
     numbers = Table.grid(padding=(0, 2))
     numbers.add_row(
-        ProgressBar(total=max(progress.listed, 1), completed=progress.done, width=40),
-        Text(f"{progress.done / max(progress.listed, 1):.0%}", style="bold"),
-        f"{progress.done:,}/{progress.listed:,} images",
+        ProgressBar(total=max(progress.held, 1), completed=progress.done, width=40),
+        Text(f"{progress.done / max(progress.held, 1):.0%}", style="bold"),
+        f"{progress.done:,}/{progress.held:,} images",
         Text(f"{progress.failed:,} failed", style="red" if progress.failed else "dim"),
     )
     state = rate_line(progress) if progress.images_per_second or progress.index_is_current else doing
@@ -101,12 +109,26 @@ def status_lines(progress: Progress) -> list[str]:
     images = f"{progress.listed:,} listed, {progress.embedded:,} embedded, {progress.failed:,} failed"
     return [
         f"job         {progress.job}",
+        *([] if progress.bundle is None else [status_line(progress.bundle)]),
         f"model       {progress.model}",
+        *(f"source      {location}" for _, location in progress.sources if len(progress.sources) > 1),
         f"images      {images}, {progress.pending:,} pending{_removed(progress)}",
         f"partitions  {partitions_line(progress)}",
         f"rate        {rate_line(progress)}",
         f"index       {index_line(progress)}",
+        *([] if progress.bundle is None else [f"similarity  {progress.bundle.error_text}"]),
+        *_compaction(progress),
     ]
+
+
+def _compaction(progress: Progress) -> list[str]:
+    """The line that says what a compaction would free, where that is much."""
+    if progress.reclaimable < NOTABLE * progress.sealed_bytes or not progress.reclaimable:
+        return []
+    frees = (
+        f"about {size(progress.reclaimable)}, {progress.reclaimable / progress.sealed_bytes:.0%} of the sealed files"
+    )
+    return [f"compaction  {command(Remedy('compact', progress.job))} frees {frees}".replace("%", " %")]
 
 
 def _removed(progress: Progress) -> str:
@@ -146,6 +168,10 @@ def index_line(progress: Progress) -> str:
         size += f" in {len(index.shards):,} shard{'s' if len(index.shards) > 1 else ''}"
     told = [size, index.recall_text, index.accuracy_text, f"{index.p50_ms:.2f} ms a query (p50)"]
     line = ", ".join(part for part in told if part)
+    if progress.beside and not progress.refused:
+        them = "embedding that was added since is" if progress.beside == 1 else "embeddings that were added since are"
+        until = ", until a merge adds them" if progress.bundle is None else ""
+        return f"{line}; {progress.beside:,} {them} searched beside it{until}"
     if progress.index_is_current:
         return f"{line}; {index.shortfall}: {index.farther.sentence(command)}" if index.shortfall else line
     return f"{line}; " + (

@@ -19,7 +19,7 @@ from rich.status import Status
 from rich.text import Text
 
 from coordinator.display.remedies import typed
-from coordinator.display.waiting import Waiting
+from coordinator.display.waiting import Lasting, Waiting
 from coordinator.integrity import findings
 from coordinator.integrity.findings import Checked
 from coordinator.jobs.progress import ProgressReader
@@ -80,6 +80,11 @@ class _Now:
 def waiting(what: str) -> Status | Waiting:
     """Show `what` the block waits for while it runs: on a terminal at once, elsewhere in a line after two seconds."""
     return err.status(what) if err.is_terminal else Waiting(what, err.print)
+
+
+def lasting(what: str) -> Status | Waiting:
+    """As `waiting`, for what may take hours: elsewhere a line every ten seconds."""
+    return err.status(what) if err.is_terminal else Lasting(what, err.print, again=LINE_SECONDS)
 
 
 @contextmanager

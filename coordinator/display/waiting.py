@@ -26,9 +26,9 @@ class Waiting:
         return self
 
     def __exit__(self, *raised: object) -> None:
-        self._timer.cancel()
         with self._lock:  # A line that is being printed is finished, and none comes after this.
             self._ended = True
+            self._timer.cancel()
 
     def update(self, what: str) -> None:
         """Say `what` from now on."""
@@ -38,3 +38,19 @@ class Waiting:
         with self._lock:
             if not self._ended:
                 self._say(self._what)
+
+
+class Lasting(Waiting):
+    """As `Waiting`, and says the text of then again every `again` seconds: for what may take hours."""
+
+    def __init__(self, what: str, say: Callable[[str], None], seconds: float = SECONDS, again: float = 10.0) -> None:
+        super().__init__(what, say, seconds)
+        self._again = again
+
+    def _due(self) -> None:
+        super()._due()
+        with self._lock:
+            if not self._ended:
+                self._timer = threading.Timer(self._again, self._due)
+                self._timer.daemon = True
+                self._timer.start()

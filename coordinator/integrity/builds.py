@@ -1,6 +1,7 @@
 """Verify the index of a job: each build against its index.json, and what CURRENT names."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from coordinator.integrity.findings import Checked, Finding, Kind, inside, is_fresh, unread, without_advice
 from shared.errors import CorruptFile, JobMismatch
@@ -8,6 +9,7 @@ from shared.errors.remedy import Remedy
 from shared.job.directory import JobDir
 from shared.job.index import builds
 from shared.job.index.builds import IndexInfo
+from shared.job.index.purged import outlived
 from shared.job.manifest import Manifest
 from shared.job.opened import OpenJob
 from shared.job.partition.ledger import Seal
@@ -34,6 +36,12 @@ def build_findings(job: OpenJob, seals: Sequence[Seal] | None, checked: Checked)
             whole[build] = verdict
     yield from _current(job, seals, whole, {finding.path for finding in found if finding.kind is Kind.DAMAGE}, checked)
     yield from found
+    with suppress(CorruptFile, FileNotFoundError):  # Of CURRENT, which was judged above.
+        for info in outlived(job):
+            if info.build in whole:
+                wrong = "It holds images that a compaction purged, and a build without them serves."
+                path = inside(job, job.build_dir(info.build))
+                yield Finding(path, Kind.LEFTOVER, wrong, "removed", job.build_files(info.build))
 
 
 def _judge(job: OpenJob, build: str, seals: Sequence[Seal] | None, checked: Checked) -> IndexInfo | Finding | None:
@@ -76,6 +84,11 @@ def _judge(job: OpenJob, build: str, seals: Sequence[Seal] | None, checked: Chec
     return Finding(path, Kind.DAMAGE, wrong, "removed", job.build_files(build), then=then)
 
 
+def _covers_some(job: OpenJob, info: IndexInfo, seals: Sequence[Seal]) -> bool:
+    """Whether a build covers the first of these partitions: those that were added since are searched beside it."""
+    return builds.covered(info, seals, job) is not None
+
+
 def _unfinished(job: JobDir, build: str) -> Finding | None:
     directory = job.build_dir(build)
     path = inside(job, directory)
@@ -115,7 +128,7 @@ def _current(
             return
         if inside(job, job.build_dir(current)) in damaged:
             wrong = f"It names the build {current}, which is damaged."
-        elif digest is not None and current in whole and whole[current].ledger_digest != digest:
+        elif seals is not None and current in whole and not _covers_some(job, whole[current], seals):
             wrong = f"The build {current} that it names covers other embeddings than those that are sealed now."
             yield Finding(path, Kind.LEFTOVER, wrong, then=_anew(job.manifest))
             return

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from coordinator.integrity.findings import Checked, Finding, Kind, inside, is_fresh, unread, without_advice
 from shared.errors import CorruptFile, JobMismatch
-from shared.job.changes.log import last_change, read_change
+from shared.job.changes.log import last_change, read_change, read_left_out
 from shared.job.changes.state import State, state_of
 from shared.job.directory import JobDir
 from shared.job.manifest import Manifest
@@ -40,6 +40,10 @@ class ChangeFindings:
                 if change.digest:
                     self._named.add(self.job.removed(number, change.digest))
                     self.checked.add(self.job.removed(number, change.digest))
+                if change.left_out_digest:
+                    self._named.add(self.job.removed(number, change.left_out_digest))
+                    read_left_out(self.job, change)
+                    self.checked.add(self.job.removed(number, change.left_out_digest))
                 state = None if state is None else state.after(self.job, change)
             except FileNotFoundError:
                 wrong = f"The change {number} of the job is missing, and a later one is there: restore it from a copy."

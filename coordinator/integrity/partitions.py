@@ -31,13 +31,24 @@ class PartitionFindings:
     def all_seals(self) -> list[Seal] | None:
         """The seals of all partitions in order; None when not each of them is sealed and whole."""
         whole = len(self._seals) == self.job.partition_count
-        return [self._seals[number] for number in sorted(self._seals)] if whole else None
+        return [self._seals[partition.number] for partition in self.job.partitions] if whole else None
 
-    def beyond(self, path: Path, remove: tuple[Path, ...]) -> Finding:
-        """The finding of something that belongs to no partition."""
-        wrong = f"It belongs to no partition: the job has {self.job.partition_count:,}, from 0 on."
-        if self.sure:
+    def beyond(self, path: Path, remove: tuple[Path, ...], number: int, *, may_come: bool = True) -> Finding:
+        """The finding of something that belongs to partition `number`, which the job does not have.
+
+        `may_come` is whether a process that changes the job writes such files before it writes the change.
+        """
+        if number < self.job.state.next_number:
+            wrong = f"A compaction put another partition in the place of partition {number}, and needs it no more."
             return Finding(inside(self.job, path), Kind.LEFTOVER, wrong, "removed", remove)
+        if may_come and any(one.exists() and is_fresh(one) for one in remove):
+            wrong = "It belongs to no partition yet: it is being added, or its writer was killed."
+            return Finding(inside(self.job, path), Kind.LEFTOVER, f"{wrong} Repair leaves it until it is an hour old.")
+        wrong = f"It belongs to no partition: the job has {self.job.partition_count:,}."
+        if self.sure and may_come:
+            return Finding(inside(self.job, path), Kind.LEFTOVER, wrong, "removed", remove, alone=True)
+        if self.sure:
+            return Finding(inside(self.job, path), Kind.LEFTOVER, wrong, "removed", remove, alone=True)
         wrong += " Repair leaves it until the path lists are whole and confirm that number."
         return Finding(inside(self.job, path), Kind.LEFTOVER, wrong)
 
@@ -48,8 +59,8 @@ class PartitionFindings:
             # What a killed retry left over goes first: its marker must not bring back what is bad.
             left = (self.job.retry(number),) if self.job.retry(number).exists() else ()
             remove = (*left, marker, *self.job.sealed_files(number))
-            if number >= self.job.partition_count:
-                yield self.beyond(marker, remove)
+            if not self.job.holds(number):
+                yield self.beyond(marker, remove, number, may_come=self._may_come(number))
                 continue
             partition = self.job.partition(number)
             found = self._judge(partition, remove)
@@ -63,6 +74,14 @@ class PartitionFindings:
                 f"have {', '.join(map(str, sorted(dims)))}: restore job.json from a copy."
             )
             yield Finding(inside(self.job, self.job.spec), Kind.DAMAGE, wrong)
+
+    def _may_come(self, number: int) -> bool:
+        """Whether a seal that is none of the job's may be of what has not written its change yet."""
+        try:
+            ledger.require_to_come(self.job, number)
+        except CorruptFile:
+            return False
+        return True
 
     def _judge(self, partition: Partition, remove: tuple[Path, ...]) -> list[Finding]:
         """What is wrong with a sealed partition, all of it at once: the first finding may lead to its removal."""
@@ -123,8 +142,8 @@ class PartitionFindings:
             present = tuple(path for path in self.job.sealed_files(number) if path.exists())
             if not present or self.job.seal(number).exists():
                 continue
-            if number >= self.job.partition_count:
-                yield self.beyond(present[0], present)
+            if not self.job.holds(number):
+                yield self.beyond(present[0], present, number)
                 continue
             if self.job.retry(number).exists():
                 continue  # They are kept for the seal to come.
@@ -143,8 +162,8 @@ class PartitionFindings:
         for number in self.job.retry_numbers():
             marker = self.job.retry(number)
             try:
-                if number >= self.job.partition_count:
-                    yield self.beyond(marker, (marker,))
+                if not self.job.holds(number):
+                    yield self.beyond(marker, (marker,), number, may_come=False)
                 elif self.job.seal(number).exists():
                     if not is_fresh(marker):
                         wrong = f"Partition {number} is sealed: a retry was killed before it took that back."
@@ -192,8 +211,8 @@ class PartitionFindings:
             lying = [self.job.chunk(number, chunk) for chunk in self.job.chunk_numbers(number)]
             lying += [self.job.retry_chunk(number, chunk) for chunk in self.job.retry_chunk_numbers(number)]
             remove = (*lying, *self.job.attempts_inside(number), directory)
-            if number >= self.job.partition_count:
-                yield self.beyond(directory, remove)
+            if not self.job.holds(number):
+                yield self.beyond(directory, remove, number, may_come=False)
             elif number not in self._seals:
                 yield from self._chunks_of(self.job.partition(number))
             elif directory.exists():
@@ -225,7 +244,7 @@ class PartitionFindings:
         """Whether several chunks are there, and each has other boundaries than the manifest: then that is wrong."""
         agree = differ = 0
         for number in self.job.chunk_partitions():
-            if number in self._seals or number >= self.job.partition_count:
+            if number in self._seals or not self.job.holds(number):
                 continue
             spans = {chunk.number: chunk for chunk in self.job.chunks(self.job.partition(number))}
             for chunk in self.job.chunk_numbers(number):
@@ -254,10 +273,10 @@ def _not_of(seal: Seal, partition: Partition, job: OpenJob) -> str:
     if (
         any(type(number) is not int or number < 0 for number in numbers)
         or not all(isinstance(number, int | float) for number in (seal.seconds, seal.sealed_at))
-        or seal.embedded + seal.failed != len(partition)
+        or seal.embedded + seal.failed != job.live(partition)
         or not isinstance(seal.files, dict)
         or set(seal.files) != names
         or not all({"bytes", "sha256"} == set(entry) for entry in seal.files.values())
     ):
-        return f"Its counts or its files are not those of a seal of {len(partition):,} images."
+        return f"Its counts or its files are not those of a seal of {job.live(partition):,} images."
     return ""

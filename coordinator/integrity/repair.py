@@ -1,6 +1,7 @@
 """Remove what is bad in a job directory, so that the next `index` does it again; nothing good is touched."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,18 +11,19 @@ import pyarrow as pa
 from coordinator.integrity.findings import Checked, Finding, is_fresh
 from coordinator.integrity.verify import verify
 from coordinator.jobs.create import write_path_list
-from coordinator.jobs.lock import kept_from_changing
 from coordinator.sources.choosing import choice_of
 from coordinator.sources.listing import Listing, PathDigest, digested, partitions_of
 from coordinator.sources.metadata.columns import MetadataColumns
 from coordinator.sources.resolve import open_source
-from shared.errors import JobError, SourceError
+from shared.errors import CorruptFile, JobError, JobMismatch, SourceError
 from shared.errors.remedy import Remedy, with_remedy
 from shared.images.paths import to_os_path
 from shared.job import path_list
+from shared.job.bundle.facts import refuse_bundle
+from shared.job.changes.lock import kept_from_changing
 from shared.job.directory import JobDir
 from shared.job.index import builds
-from shared.job.manifest import Partition
+from shared.job.manifest import Partition, load_manifest
 from shared.job.opened import OpenJob, open_job
 from shared.job.partition import ledger
 from shared.job.source.moved import read_moved
@@ -50,8 +52,11 @@ class Outcome:
 def repair(job: JobDir, checked: Checked, *, dry_run: bool = False) -> Iterator[Outcome]:
     """Verify a job and mend each finding as it comes, or say what would be done.
 
-    Safe while workers run, and to be killed at any moment: run it again. Raises JobNotFound when no job is there.
+    Safe while workers run, and to be killed at any moment: run it again. Raises JobNotFound when no job is there, and
+    JobError for a bundle.
     """
+    with suppress(CorruptFile, JobMismatch, OSError):  # Of a job, verify says so.
+        refuse_bundle(job.path, load_manifest(job).bundle, "repaired")
     done: set[tuple[Path, ...]] = set()
     unlisted: list[Finding] = []
     for finding in verify(job, checked):
@@ -112,8 +117,11 @@ def _remove(paths: tuple[Path, ...]) -> None:
 def _relisted_from_seal(job: JobDir, finding: Finding, dry_run: bool) -> Outcome | None:
     """Write a path list again from the sealed metadata and errors; None when these are not there, or not whole."""
     assert finding.relist is not None
-    partition = open_job(job).partition(finding.relist)
-    paths = _sealed_paths(job, partition)
+    opened = open_job(job)
+    if not opened.holds(finding.relist):
+        return Outcome(finding, f"{finding.wrong} A compaction has put another partition in its place meanwhile.", True)
+    partition = opened.partition(finding.relist)
+    paths = _sealed_paths(opened, partition)
     if paths is None:
         return None
     if not dry_run:
@@ -132,14 +140,17 @@ def _not_written(finding: Finding, reason: str) -> Outcome:
     return Outcome(finding, f"{finding.wrong} It can't be written anew ({reason}): restore it from a copy.", False)
 
 
-def _sealed_paths(job: JobDir, partition: Partition) -> list[str] | None:
+def _sealed_paths(job: OpenJob, partition: Partition) -> list[str] | None:
     try:
         seal = ledger.read_seal(job, partition.number)
         sources = (job.metadata(partition.number), job.errors(partition.number))
         for path in sources:
             if files.sha256_of(path) != seal.files[path.relative_to(job.path).as_posix()]["sha256"]:
                 return None
-        table = pa.concat_tables([read_table(path, ["id", "image_path"]) for path in sources]).sort_by("id")
+        purged = job.state.purged_in(partition.start, partition.stop)
+        gone = pa.table({"id": purged, "image_path": pa.array([""] * len(purged), pa.string())})
+        tables = [read_table(path, ["id", "image_path"]).cast(gone.schema) for path in sources]
+        table = pa.concat_tables([*tables, gone]).sort_by("id")
     except (JobError, OSError, KeyError, TypeError, AttributeError):
         return None
     if not np.array_equal(table["id"].to_numpy(), np.arange(partition.start, partition.stop)):
@@ -168,6 +179,10 @@ def _relisted_from_source(job: JobDir, findings: list[Finding], dry_run: bool) -
 def _why_not_the_same(job: OpenJob, findings: list[Finding]) -> str:
     """Why the source can't give the path lists again; empty when it can."""
     manifest = job.manifest
+    if any(finding.relist is not None and job.state.replaced(finding.relist) for finding in findings):
+        return (
+            "a compaction put its partition in the place of others, and the source does not say which images those had"
+        )
     if any((finding.relist or 0) >= manifest.partition_count for finding in findings):
         return "its images came to the source after the job was made, and the source does not say which those were"
     if manifest.source.kind == "stdin":

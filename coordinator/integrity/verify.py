@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from coordinator.integrity.builds import build_findings
+from coordinator.integrity.bundle import bundle_findings
 from coordinator.integrity.changes import ChangeFindings
 from coordinator.integrity.findings import Checked, Finding, Kind, inside, is_fresh, unread, without_advice
 from coordinator.integrity.partitions import PartitionFindings
+from coordinator.integrity.stored import stored_findings
 from coordinator.sources.listing import PathDigest
 from shared.errors import CorruptFile, FingerprintMismatch, JobMismatch
 from shared.job.altered_copies import read_copies
@@ -47,6 +49,10 @@ def _findings(job: JobDir, checked: Checked) -> Iterator[Finding]:
         wrong = f"{error} Repair can't make it anew, and nothing else can be judged without it."
         yield Finding(inside(job, job.spec), Kind.DAMAGE, wrong)
         return
+    if manifest.bundle is not None:
+        yield from bundle_findings(job, manifest.bundle, checked)
+        yield from _strays(job)
+        return
     changes = ChangeFindings(job, manifest, checked)
     try:
         yield from changes.log()
@@ -72,6 +78,7 @@ def _findings_of(job: OpenJob, changes: ChangeFindings, checked: Checked) -> Ite
         partitions.unmarked,
         partitions.retries,
         partitions.chunks,
+        lambda: stored_findings(job, checked),
         lambda: _copies(job, checked),
         lambda: build_findings(job, partitions.all_seals(), checked),
         lambda: _strays(job),
@@ -89,7 +96,10 @@ def _path_lists(job: OpenJob, checked: Checked) -> tuple[list[Finding], Finding 
     The lists and their digest confirm how many images job.json says there are, and how large a partition is: were one
     of those numbers damaged, whatever was made with the right ones would look wrong, and repair would take it back.
     """
-    digest = PathDigest()
+    # Of what was listed when the job was made, and of each source when it was added; a compaction leaves no path of
+    # what was removed.
+    spans = [(0, job.manifest.listed), *((added.start, added.stop) for added in job.state.added)]
+    digests = [PathDigest() for _ in spans]
     damaged = []
     for partition in job.partitions:
         path = job.paths(partition.number)
@@ -97,7 +107,10 @@ def _path_lists(job: OpenJob, checked: Checked) -> tuple[list[Finding], Finding 
             checked.add(path)
             table = read_table(path)
         except FileNotFoundError:
-            damaged.append(_damaged_list(job, partition, "is missing"))
+            if job.renewed().holds(partition.number):
+                damaged.append(_damaged_list(job, partition, "is missing"))
+            else:  # A compaction has just replaced it.
+                is_as_listed = False
             continue
         except CorruptFile:
             damaged.append(_damaged_list(job, partition, "fails its checksums"))
@@ -115,12 +128,21 @@ def _path_lists(job: OpenJob, checked: Checked) -> tuple[list[Finding], Finding 
                 f"but {inside(job, path)}, which is whole, lists {ids[0]} to {ids[-1]}: {_DISAGREE}"
             )
             return damaged, Finding(inside(job, job.spec), Kind.DAMAGE, wrong)
-        if partition.number < job.manifest.partition_count:  # The digest is of what was listed when the job was made.
-            for _ in digest.feed(table["image_path"].to_pylist()):
-                pass
-    if not damaged and digest.hexdigest() != job.manifest.source.digest:
-        wrong = f"The path lists hold other images than those whose digest it has: {_DISAGREE}"
-        return damaged, Finding(inside(job, job.spec), Kind.DAMAGE, wrong)
+        paths = table["image_path"].to_pylist()
+        purged = job.state.purged_in(partition.start, partition.stop)
+        if [image_id for image_id, path in enumerate(paths, partition.start) if not path] != purged.tolist():
+            damaged.append(_damaged_list(job, partition, "lacks other paths than those of the images that were purged"))
+        for (start, stop), digest in zip(spans, digests, strict=True):
+            # Behind the others are images that came later, of which there is no digest.
+            if start < partition.stop and partition.start < stop:
+                for _ in digest.feed(paths[max(0, start - partition.start) : stop - partition.start]):
+                    pass
+    for (start, stop), source, digest in zip(spans, job.sources, digests, strict=True):
+        is_as_listed = not len(job.state.purged_in(start, stop))
+        if is_as_listed and not damaged and digest.hexdigest() != source.digest:
+            holder = "it" if source is job.manifest.source else f"the change that added {source.location}"
+            wrong = f"The path lists hold other images than those whose digest {holder} has: {_DISAGREE}"
+            return damaged, Finding(inside(job, job.spec), Kind.DAMAGE, wrong)
     return damaged, None
 
 
@@ -173,13 +195,8 @@ def _copies(job: JobDir, checked: Checked) -> Iterator[Finding]:
 
 def _path_lists_beyond(job: OpenJob, partitions: PartitionFindings) -> Iterator[Finding]:
     for number in job.paths_numbers():
-        if number >= job.partition_count:
-            path = job.paths(number)
-            if is_fresh(path):
-                wrong = "It belongs to no partition yet: it is being added, or its writer was killed."
-                yield Finding(inside(job, path), Kind.LEFTOVER, f"{wrong} Repair leaves it until it is an hour old.")
-            else:
-                yield partitions.beyond(path, (path,))
+        if not job.holds(number):
+            yield partitions.beyond(job.paths(number), (job.paths(number),), number)
 
 
 def _strays(job: JobDir) -> Iterator[Finding]:

@@ -7,7 +7,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import BinaryIO
 
-from coordinator.jobs.lock import creation_lock
 from coordinator.jobs.source.archives import ListedArchives
 from coordinator.jobs.source.same import as_begun, require_same
 from coordinator.sources.begun import is_other
@@ -17,6 +16,8 @@ from coordinator.sources.metadata.columns import MetadataColumns
 from coordinator.sources.resolve import open_source
 from shared.errors import SourceError
 from shared.job import path_list
+from shared.job.bundle.facts import refuse_bundle
+from shared.job.changes.lock import creation_lock
 from shared.job.directory import JobDir
 from shared.job.manifest import Manifest, Partition, Source, write_manifest
 from shared.job.opened import OpenJob, open_job
@@ -59,6 +60,7 @@ def make_or_open(
                 listing = open_source(source, stdin, choice)
                 return _make(listing, job, model, settings, listed, choice, frozen=bool(frozen))
     opened = open_job(job)
+    refuse_bundle(opened.path, opened.manifest.bundle, "indexed")
     require_same(source, opened, settings, choice, frozen, stdin)
     return opened
 

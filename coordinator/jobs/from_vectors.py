@@ -10,20 +10,22 @@ import numpy as np
 import pyarrow as pa
 
 from coordinator.jobs.create import remove_path_lists, require_sizes, write_first
-from coordinator.jobs.lock import creation_lock
 from coordinator.jobs.source.same import as_begun
 from coordinator.sources.begun import is_other
 from coordinator.sources.listing import PathDigest
-from coordinator.sources.vectors.unit_vectors import to_unit_vectors
 from coordinator.sources.vectors.vectors import Vectors
 from shared.errors import CorruptFile, JobMismatch
 from shared.job import path_list
+from shared.job.bundle.facts import refuse_bundle
+from shared.job.changes.lock import creation_lock
+from shared.job.changes.log import Ids
 from shared.job.directory import JobDir
 from shared.job.manifest import Manifest, Partition, Source
 from shared.job.opened import OpenJob, open_job
 from shared.job.partition import ledger
 from shared.models.imported import IMPORTED_MODEL, imported_model
 from shared.settings import Settings
+from shared.vectors import to_unit_vectors
 
 KIND: Final = "embeddings"
 Report = Callable[[str, int], None]
@@ -53,6 +55,7 @@ def import_vectors(
     with creation_lock(job):
         if job.spec.is_file():
             opened = open_job(job)
+            refuse_bundle(opened.path, opened.manifest.bundle, "imported into")
             _require_same(vectors, opened, model_name)
             require_sizes(opened, partition_size, None)
         else:
@@ -60,7 +63,8 @@ def import_vectors(
         begun()
         for partition in opened.partitions:
             if not ledger.is_sealed(opened, partition.number):
-                blocks = _blocks(vectors, partition, _paths(vectors, job, partition), report)
+                purged = opened.state.purged_in(partition.start, partition.stop)
+                blocks = _blocks(vectors, partition, _paths(vectors, opened, partition), purged, report)
                 ledger.seal_rows(opened, partition, _ahead(blocks), vectors.schema)
             report("importing", partition.stop)
     return opened
@@ -109,20 +113,22 @@ def _require_same(vectors: Vectors, job: OpenJob, model_name: str | None) -> Non
         )
 
 
-def _paths(vectors: Vectors, job: JobDir, partition: Partition) -> list[str]:
+def _paths(vectors: Vectors, job: OpenJob, partition: Partition) -> list[str]:
     """The image paths of a partition, from its list; one that is missing or damaged is written again."""
     try:
         return path_list.read_paths(job, partition)
     except CorruptFile:
         paths = vectors.paths(partition.start, partition.stop)
+        for image_id in job.state.purged_in(partition.start, partition.stop).tolist():
+            paths[image_id - partition.start] = ""
         path_list.write_paths(job, partition, paths)
         return paths
 
 
 def _blocks(
-    vectors: Vectors, partition: Partition, paths: list[str], report: Report
+    vectors: Vectors, partition: Partition, paths: list[str], purged: Ids, report: Report
 ) -> Iterator[tuple[pa.Table, np.ndarray]]:
-    """The rows of a partition as the ledger seals them, a few thousand at once."""
+    """The rows of a partition as the ledger seals them, a few thousand at once, without those that were `purged`."""
     said = time.monotonic()
     for start, raw in vectors.blocks(partition.start, partition.stop):
         embeddings, good = to_unit_vectors(raw)
@@ -136,7 +142,11 @@ def _blocks(
         if time.monotonic() - said >= REPORT_SECONDS:
             said = time.monotonic()
             report("importing", start)
-        yield pa.table(columns), embeddings
+        block = pa.table(columns)
+        if len(purged):
+            kept = ~np.isin(np.arange(start, stop), purged)
+            block, embeddings = block.filter(pa.array(kept)), embeddings[kept[good]]
+        yield block, embeddings
 
 
 def _ahead(

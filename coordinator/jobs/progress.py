@@ -1,26 +1,27 @@
 """Read the progress of a job from its directory: done, failed, rate, time left; it needs no broker."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from coordinator.jobs.changes.compacting.plan import reclaimable
+from coordinator.jobs.rate import rate_of
 from shared.errors import CorruptFile
 from shared.job.altered_copies import usable_copies
+from shared.job.bundle.facts import Bundle
 from shared.job.index import builds
 from shared.job.index.builds import IndexInfo
 from shared.job.index.filling import Filling, filling
 from shared.job.index.request import read_index_request
+from shared.job.index.uncovered import rows_beside
 from shared.job.opened import OpenJob
 from shared.job.partition import checkpoint, ledger
 from shared.job.partition.checkpoint import ChunkSummary
 from shared.job.partition.ledger import Seal
 from shared.job.partition.retry import read_retry
+from shared.job.source.moved import NOT_MOVED, read_moved
 from shared.processes.load import StageLoad
-
-# A partition counts as under way while its last commit is younger than this, or than three of its chunks took.
-_FRESH_SECONDS = 60.0
-_RECENT_CHUNKS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,12 @@ class Progress:
     `images_per_second` and `eta_seconds` are None while nothing is being committed. `index` is the promoted build;
     `refused` one that was asked for since, built and not promoted. `copies_done` is whether, of a job that is complete,
     no altered copies are to be embedded before its index is built. `removed` counts images that no answer names any
-    more; they are among the others as they were before. `load` is how busy the workers' stages are, known
-    when the rate is. `filling` is the build whose shards are being filled, if there is one.
+    more; they are among the others as they were before, but for the `purged` ones, of which a compaction left nothing:
+    those are only listed. `sealed_bytes` is the size of all sealed files, `reclaimable` about how much of it removed
+    images take. `beside` counts embeddings of a complete job that are searched beside the index, which was built before
+    they were added. `sources` are the kind and the place of each source. `load` is how busy the workers' stages are,
+    known when the rate is. `filling` is the build whose shards are being filled, if there is one. `bundle` is what a
+    bundle says of itself; nothing counts that was removed from its job.
     """
 
     job: str
@@ -49,14 +54,25 @@ class Progress:
     load: StageLoad | None = None
     removed: int = 0
     filling: Filling | None = None
+    purged: int = 0
+    reclaimable: int = 0
+    sealed_bytes: int = 0
+    beside: int = 0
+    sources: Sequence[tuple[str, str]] = ()
+    bundle: Bundle | None = None
 
     @property
     def done(self) -> int:
         return self.embedded + self.failed
 
     @property
+    def held(self) -> int:
+        """The images that the job holds anything of: those that were listed, without the purged ones."""
+        return self.listed - self.purged
+
+    @property
     def pending(self) -> int:
-        return self.listed - self.done
+        return self.held - self.done
 
     @property
     def complete(self) -> bool:
@@ -74,11 +90,15 @@ class Progress:
         return {
             "job": self.job,
             "model": self.model,
+            "sources": [{"kind": kind, "location": location} for kind, location in self.sources],
             "listed": self.listed,
             "embedded": self.embedded,
             "failed": self.failed,
             "pending": self.pending,
             "removed": self.removed,
+            "purged": self.purged,
+            "reclaimable_bytes": self.reclaimable,
+            "beside_index": self.beside,
             "partitions": self.partitions,
             "images_per_second": None if self.images_per_second is None else round(self.images_per_second, 1),
             "eta_seconds": None if self.eta_seconds is None else round(self.eta_seconds),
@@ -94,14 +114,9 @@ class Progress:
                 "p50_ms": index.p50_ms,
                 "shards": len(index.index_files),
             },
-            "filling": None
-            if self.filling is None
-            else {
-                "build": self.filling.build,
-                "shards": len(self.filling.ranges),
-                "full": len(self.filling.ranges) - len(self.filling.missing),
-            },
+            "filling": None if self.filling is None else self.filling.summary,
             "refused": None if self.refused is None else self.refused.refused,
+            "bundle": None if self.bundle is None else self.bundle.summary,
         }
 
 
@@ -117,17 +132,24 @@ class ProgressReader:
     _seals: dict[int, Seal] = field(default_factory=dict)
     _chunks: dict[tuple[int, int], ChunkSummary] = field(default_factory=dict)
     _copies: tuple[object, bool] = (None, False)
+    _sources: list[tuple[str, str]] = field(default_factory=list)
 
     def read(self) -> Progress:
         """Progress from disk alone. Raises CorruptFile or FingerprintMismatch when a seal or the index is not right."""
-        self.job = self.job.renewed()
+        while True:
+            self.job = self.job.renewed()
+            try:
+                return self._read()
+            except CorruptFile:
+                if self.job.renewed() is self.job:
+                    raise  # Else a compaction took away what was being read.
+
+    def _read(self) -> Progress:
         # Chunks before seals: a worker removes the chunks of a partition once its seal is there, not the other way.
         started = {
             partition: chunks
             for partition in self.job.chunk_partitions()
-            if partition < self.job.partition_count
-            and partition not in self._seals
-            and (chunks := self._committed(partition))
+            if self.job.holds(partition) and partition not in self._seals and (chunks := self._committed(partition))
         }
         seals = self.seals()
         under_way = {partition: chunks for partition, chunks in started.items() if partition not in seals}
@@ -136,25 +158,26 @@ class ProgressReader:
         failed = sum(seal.failed for seal in seals.values())
         failed += sum(chunk.failed for chunks in under_way.values() for chunk in chunks)
         for number in self.job.retry_numbers() if len(seals) < self.job.partition_count else ():
-            if number < self.job.partition_count and number not in seals:
+            if self.job.holds(number) and number not in seals:
                 kept = self._kept(number, started.get(number, []))
                 embedded, failed = embedded + kept[0], failed + kept[1]
-        pending = self.job.listed - embedded - failed
-        rate, load = self._rate(seals, under_way) if pending else (None, None)
+        state, bundle = self.job.state, self.job.manifest.bundle
+        # What was removed from its job is not in a bundle, whether it was purged there or not.
+        gone, purged = (0, len(state.purged)) if bundle is None else (bundle.removed, 0)
+        pending = self.job.listed - gone - purged - embedded - failed
+        rate, load = rate_of(seals.values(), under_way.values(), self.now()) if pending else (None, None)
         index = builds.current_info(self.job)
         request = read_index_request(self.job)
         whole = len(seals) == self.job.partition_count
         digest = builds.ledger_digest(list(seals.values())) if whole else ""
-        is_current = whole and index is not None and index.covers(digest, request)
-        partitions = {
-            "sealed": len(seals),
-            "started": len(under_way),
-            "waiting": self.job.partition_count - len(seals) - len(under_way),
-        }
+        is_current = whole and index is not None and (bundle is not None or index.covers(digest, request))
+        reclaimed, sealed_bytes = (0, 0) if bundle is not None else reclaimable(self.job, seals)
+        waiting = self.job.partition_count - len(seals) - len(under_way)
+        partitions = {"sealed": len(seals), "started": len(under_way), "waiting": waiting}
         return Progress(
             job=str(self.job.path),
             model=self.job.manifest.model.fingerprint,
-            listed=self.job.listed,
+            listed=self.job.listed - gone,
             embedded=embedded,
             failed=failed,
             partitions=partitions,
@@ -165,9 +188,25 @@ class ProgressReader:
             refused=builds.refused_build(self.job, digest, request) if whole and not is_current else None,
             copies_done=whole and (is_current or self.job.manifest.model.is_imported or self._has_copies(digest)),
             load=load,
-            removed=len(self.job.state.removed),
+            removed=0 if bundle is not None else len(state.removed),
             filling=filling(self.job, digest, request) if whole and not is_current else None,
+            purged=purged,
+            reclaimable=reclaimed,
+            sealed_bytes=sealed_bytes,
+            beside=rows_beside(self.job, index, list(seals.values())) if whole else 0,
+            sources=self._places(),
+            bundle=bundle,
         )
+
+    def _places(self) -> Sequence[tuple[str, str]]:
+        """The sources of the job with their places, which are read again only when one is added."""
+        if len(self._sources) != len(self.job.sources):
+            try:
+                moved = read_moved(self.job)
+            except (CorruptFile, OSError):  # `verify` says what is wrong; how far the job is does not depend on it.
+                moved = NOT_MOVED
+            self._sources = [(source.kind, moved.now(source.location)) for source in self.job.sources]
+        return self._sources
 
     def _has_copies(self, digest: str) -> bool:
         """Whether the altered copies of these embeddings are there, whole; the file is read once, unless it changes."""
@@ -181,8 +220,8 @@ class ProgressReader:
         return self._copies[1]
 
     def seals(self) -> dict[int, Seal]:
-        """The seals by partition number, ascending."""
-        found = {number: self._seals.get(number) for number in self.job.sealed_numbers()}
+        """The seals by partition number, in the order of their ids."""
+        found = {number: self._seals.get(number) for number in self.job.sealed()}
         if None in found.values():
             found = {seal.partition: seal for seal in ledger.sealed(self.job)}
         self._seals = {number: seal for number, seal in found.items() if seal is not None}
@@ -206,29 +245,6 @@ class ProgressReader:
         if retry is None:  # It has just been sealed.
             return 0, 0
         done = {summary.chunk for summary in committed}
-        chunks = self.job.chunks(self.job.partition(partition))
-        return retry.kept([chunk for chunk in chunks if chunk.number not in done])
-
-    def _rate(
-        self, seals: dict[int, Seal], under_way: dict[int, list[ChunkSummary]]
-    ) -> tuple[float | None, StageLoad | None]:
-        """Images per second of all partitions on which something was committed lately, each by its last chunks.
-
-        And how busy the stages of their workers were.
-        """
-        rates: list[float] = []
-        loads: list[tuple[StageLoad | None, float]] = []
-        for chunks in under_way.values():
-            last = sorted(chunks, key=lambda chunk: chunk.committed_at)[-_RECENT_CHUNKS:]
-            age = self.now() - last[-1].committed_at
-            seconds = sum(chunk.seconds for chunk in last)
-            if age < max(_FRESH_SECONDS, 3 * last[-1].seconds) and seconds > 0:
-                rates.append(sum(chunk.stop - chunk.start for chunk in last) / seconds)
-                loads += [(StageLoad.from_json(chunk.load), chunk.seconds) for chunk in last]
-        if not rates:  # Between two partitions, the one just sealed gives the rate.
-            just_sealed = [
-                seal for seal in seals.values() if seal.seconds > 0 and self.now() - seal.sealed_at < _FRESH_SECONDS
-            ][-1:]
-            rates = [seal.listed / seal.seconds for seal in just_sealed]
-            loads = [(StageLoad.from_json(seal.load), seal.seconds) for seal in just_sealed]
-        return sum(rates) or None, StageLoad.mean(loads)
+        chunks = [chunk for chunk in self.job.chunks(self.job.partition(partition)) if chunk.number not in done]
+        embedded, failed = retry.kept(chunks)
+        return embedded - sum(len(self.job.state.purged_in(chunk.start, chunk.stop)) for chunk in chunks), failed

@@ -111,8 +111,8 @@ class Reconciler:
         return Look(progress, holders, troubles)
 
     def _send_missing(self, holders: list[Holder]) -> None:
-        count, sealed = self._reader.job.partition_count, self._reader.seals()
-        missing = {number for number in range(count) if number not in sealed}
+        job, sealed = self._reader.job, self._reader.seals()
+        missing = {one.number for one in job.partitions if one.number not in sealed}
         held = {int(holder.what) for holder in holders if holder.what.isdigit()}
         queued = set()
         for table in queued_messages(self._client, EMBED_QUEUE):
@@ -123,7 +123,7 @@ class Reconciler:
             if message.known_as == self._known_as:
                 queued.add(message.partition)
         for number in sorted(int(what) for what in self._due(missing - held - queued)):
-            send_embed(self._app, self._job_id, self._identity, number, count)
+            send_embed(self._app, self._job_id, self._identity, number, job.state.next_number)
 
     def _send_copies(self, holders: list[Holder]) -> None:
         message = EmbedCopies(self._job_id, self._identity).to_json()

@@ -45,12 +45,12 @@ def failed_images(job: OpenJob) -> Counter[str]:
     return found
 
 
-def is_under_way(job: JobDir) -> bool:
+def is_under_way(job: OpenJob) -> bool:
     """Whether images of an earlier retry still wait to be tried again."""
     sealed = set(job.sealed_numbers())
     taken_back = set(job.retry_numbers())
     taken_back.update(number for number in job.chunk_partitions() if job.retry_chunk_numbers(number))
-    return bool(taken_back - sealed)
+    return any(map(job.holds, taken_back - sealed))
 
 
 def take_back(job: OpenJob, statuses: Collection[str] = (), *, going_on: bool = False) -> Counter[str]:
@@ -112,13 +112,13 @@ def _places(job: OpenJob) -> Iterator[_Place]:
     """Where failed rows are, partition by partition."""
     seals = {seal.partition: seal for seal in ledger.sealed(job)}
     under_way = set(job.chunk_partitions()) | set(job.retry_numbers())
-    for number in range(job.partition_count):
-        seal = seals.get(number)
+    for partition in job.partitions:
+        seal = seals.get(partition.number)
         if seal is not None:
             if seal.failed:
                 yield _Place(_sealed(job, seal), seal=seal)
-        elif number in under_way:
-            yield from _unsealed(job, job.partition(number))
+        elif partition.number in under_way:
+            yield from _unsealed(job, partition)
 
 
 def _unsealed(job: OpenJob, partition: Partition) -> Iterator[_Place]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from shared.errors import CorruptFile, JobError, NoIndexYet
 from shared.errors.remedy import Remedy
+from shared.job.bundle.facts import refuse_bundle
 from shared.job.directory import JobDir
 from shared.job.index import builds
 from shared.job.index.builds import IndexInfo
@@ -31,6 +32,7 @@ def rollback(job: JobDir, build: str | None = None) -> RolledBack:
     or none to go back to, CorruptFile when a file of it is not what it was.
     """
     job = open_job(job)
+    refuse_bundle(job.path, job.manifest.bundle, "rolled back")
     digest = builds.ledger_digest(list(ledger.sealed(job)))
     current = builds.current_build(job)
     if current is None:

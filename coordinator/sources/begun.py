@@ -30,6 +30,7 @@ class Begun:
     listed: int
     moved_to: str | None = None
     moves: Remedy | None = None
+    adds: Remedy | None = None
 
     def require_source(self, given: Listing) -> None:
         """Raise `error` unless `given` is the source that this was begun from, naming both.
@@ -43,7 +44,7 @@ class Begun:
             raise self.error(
                 f"{self.path} {self.made} {self.of} the {made.kind} {made.location}{moved}, not {self.of} the "
                 f"{given.kind} {given.location}: {self.another} for another source.",
-                remedy=self.moves if same_kind else None,
+                remedy=self.moves if same_kind else self.adds,
             )
         if given.changes_in_place:  # Reading again is quick, and it may have changed under the same name.
             now = PathDigest()

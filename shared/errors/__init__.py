@@ -115,7 +115,7 @@ class JobBusy(JobError):
 
 
 class NoIndexYet(JobError):
-    """The job has no promoted index to search."""
+    """Nothing of the job is embedded to be searched, or a step needs a promoted index and there is none."""
 
 
 class CorruptFile(JobError):

@@ -5,7 +5,19 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
 Action = Literal[
-    "import", "index", "make", "option", "pack", "repair", "retry", "rollback", "search", "status", "verify", "worker"
+    "compact",
+    "import",
+    "index",
+    "make",
+    "option",
+    "pack",
+    "repair",
+    "retry",
+    "rollback",
+    "search",
+    "status",
+    "verify",
+    "worker",
 ]
 """What can be done: most are a command and, in programs, a function of that name.
 
@@ -14,6 +26,7 @@ Action = Literal[
 
 ACTIONS: Final[tuple[Action, ...]] = get_args(Action)
 _WORDS: Final[Mapping[Action, str]] = {
+    "compact": "a compaction",
     "import": "importing",
     "index": "indexing",
     "make": "what made the job",

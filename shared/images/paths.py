@@ -52,6 +52,15 @@ def to_os_path(text: str) -> str:
     return os.fsdecode(text.encode("utf-8", "surrogateescape"))
 
 
+def absolute(typed: str) -> str:
+    """The text that a job lists for an image that was typed: of a path the absolute one."""
+    if is_url(typed):
+        return typed
+    if (inside := split_member(typed)) is not None:
+        return member_text(absolute(inside[0]), inside[1])
+    return to_text(os.path.abspath(os.path.expanduser(to_os_path(typed))))
+
+
 def is_file_uri(text: str) -> bool:
     """Whether `text` is a file of a disk whose name `to_text` could not write plainly."""
     return text.startswith(_SCHEME)

@@ -22,7 +22,8 @@ _OURS = re.compile(
     r"ledger/\d{4,9}(\.retry)?\.json|changes/\d{6,9}(\.json|\.[0-9a-f]{16}\.npy)|"
     r"index/(CURRENT|wish\.json|\d{4,9}-[^/]+/((index|filling)(_\d{4})?\.faiss|images\.arrow|(index|filling)\.json|"
     r"trained\.faiss))|"
-    r"copies\.parquet|model/[^/]+|source_files\.json|moved\.json|accepted_failures|looked_at\.npy",
+    r"added/[0-9a-f]{64}/[^/]+|copies\.parquet|model/[^/]+|source_files\.json|moved\.json|accepted_failures|"
+    r"looked_at\.npy|known/known_\d{4,9}\.npy|thumbnails/thumbnails_\d{4,9}\.(jpegs|npy)|exporting\.json",
     re.ASCII,
 )
 _REMOVED = re.compile(r"(\d{6,9})\.[0-9a-f]{16}\.npy", re.ASCII)
@@ -199,6 +200,25 @@ class JobDir:
         return sorted((int(match[1]), self.changes_dir / name) for name in names if (match := _REMOVED.fullmatch(name)))
 
     @property
+    def added_dir(self) -> Path:
+        """The images that were added as bytes, not by a path."""
+        return self.path / "added"
+
+    def added(self, digest: str, name: str) -> Path:
+        """An image that was added as bytes, whose SHA-256 is `digest`, under the name that it was given."""
+        return self.added_dir / digest / name
+
+    def added_files(self) -> Iterator[tuple[str, Path]]:
+        """Every image that was added as bytes, and the SHA-256 that it is named by.
+
+        Raises OSError where a directory can't be listed.
+        """
+        for digest in sorted(files.directories_in(self.added_dir)):
+            for name in sorted(files.names_in(self.added_dir / digest)):
+                if _is_ours(f"added/{digest}/{name}") and not name.startswith("."):
+                    yield digest, self.added(digest, name)
+
+    @property
     def model_dir(self) -> Path:
         """The directory for a copy of weights that were given, so that a job resumes without the original."""
         return self.path / "model"
@@ -260,6 +280,10 @@ class JobDir:
         """The embeddings, metadata and errors of a partition, once it is sealed."""
         return self.img_emb(partition), self.metadata(partition), self.errors(partition)
 
+    def known(self, partition: int) -> Path:
+        """Which bytes the embeddings of a sealed partition are of, for their copies in others; it may be lost."""
+        return self.path / "known" / f"known_{partition:04d}.npy"
+
     def sealed_file_numbers(self) -> list[int]:
         """Numbers of the partitions of which at least one of the sealed files is there, ascending."""
         found = set()
@@ -313,6 +337,19 @@ class JobDir:
         """Embeddings of altered copies of some of the images, by which a build's accuracy is measured."""
         return self.path / "copies.parquet"
 
+    def thumbnails(self, partition: int) -> Path:
+        """The JPEGs of a partition of a bundle, one behind the other."""
+        return self.path / "thumbnails" / f"thumbnails_{partition:04d}.jpegs"
+
+    def thumbnail_offsets(self, partition: int) -> Path:
+        """Where each of them begins, and the last one ends."""
+        return self.path / "thumbnails" / f"thumbnails_{partition:04d}.npy"
+
+    @property
+    def exporting(self) -> Path:
+        """What a bundle is being made of; absent once it is whole."""
+        return self.path / "exporting.json"
+
     def files(self) -> Iterator[tuple[Path, bool]]:
         """Every file in the job, and whether it has a name of ours; links are not followed.
 
@@ -325,6 +362,11 @@ class JobDir:
         """Return self if there is a job here; raise JobNotFound otherwise."""
         if self.spec.is_file():
             return self
+        if self.exporting.is_file():
+            raise JobNotFound(
+                f"{self.path} is a bundle that is not whole: its export goes on, or was stopped, and the same command "
+                "finishes it."
+            )
         if self.in_store:
             raise JobNotFound(
                 f"There is no job at {self.path}",

@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 from shared.errors import CorruptFile, JobError, JobMismatch, ModelError
 from shared.errors.remedy import Remedy
+from shared.job.bundle.facts import BUNDLE_FORMAT, EMBEDDINGS_DTYPE, Bundle, bundle_from_json
 from shared.job.directory import JobDir
 from shared.job.identity import identity_of_bytes, is_identity, new_identity
+from shared.job.source.known_types import KNOWN_TYPES, arrow_type
 from shared.models import ModelSpec
 from shared.processes.failpoints import failpoint
 from shared.storage import files
@@ -19,28 +21,12 @@ if TYPE_CHECKING:
 FORMAT = 1
 CHANGED_FORMAT = 2
 """The format of a job that was changed after it was made: versions that know no changes must not read it."""
-DTYPE = "float16"
-KNOWN_TYPES: Final = ("bool", "int64", "double", "string", "date", "timestamp")
-"""The types of the columns of source metadata."""
-
-
-def arrow_type(kind: str) -> "pa.DataType":
-    """Arrow's type for one of KNOWN_TYPES. Raises KeyError for any other."""
-    import pyarrow as pa  # The import is here because a client reads manifests, and is installed without Arrow.
-
-    return {
-        "bool": pa.bool_(),
-        "int64": pa.int64(),
-        "double": pa.float64(),
-        "string": pa.string(),
-        "date": pa.date32(),
-        "timestamp": pa.timestamp("us"),
-    }[kind]
+DTYPE = EMBEDDINGS_DTYPE
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the images of a job were listed.
+    """Where images of a job were listed.
 
     `kind` is folder, list, stdin, archive or glob, or embeddings for vectors that were imported; `location` what was
     typed, absolute; `digest` the hex SHA-256 over the listed paths in order; `left_out` counts the files that were not
@@ -67,6 +53,24 @@ class Source:
         import pyarrow as pa
 
         return pa.schema([(name, arrow_type(kind)) for name, kind in self.known.items()])
+
+    def to_json(self) -> dict[str, Any]:
+        return {key: value for key, value in asdict(self).items() if value or key in ("digest", "left_out")}
+
+    @classmethod
+    def from_json(cls, table: Mapping[str, Any]) -> "Source":
+        """The inverse of `to_json`; raises ValueError, TypeError or AttributeError for anything else."""
+        source = cls(**table)
+        if not all(isinstance(text, str) for text in (source.kind, source.location, source.digest)):
+            raise TypeError("kind, location and digest are not texts")
+        if unknown := sorted({str(kind) for kind in source.known.values()}.difference(KNOWN_TYPES)):
+            raise ValueError(f"no column can be of the type {unknown[0]}")
+        patterns = (source.exclude, source.include)
+        if not all(isinstance(p, list) and all(isinstance(one, str) for one in p) for p in patterns):
+            raise ValueError("exclude and include are not lists of patterns")
+        if type(source.sniff) is not bool:
+            raise ValueError("sniff is neither true nor false")
+        return source
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,8 @@ class Manifest:
     """What a job is: source, model, sizes. It holds everything that changes the bytes of its embeddings.
 
     `identity` tells the job from others of its name, wherever it is mounted; 16 hex digits, new unless given. A job
-    that is `frozen` holds what was listed when it was made, whatever comes to its source or goes.
+    that is `frozen` holds what was listed when it was made, whatever comes to its source or goes. `bundle` is what one
+    that was exported says of itself.
     """
 
     source: Source
@@ -120,6 +125,7 @@ class Manifest:
     dtype: str = DTYPE
     identity: str = field(default_factory=new_identity)
     frozen: bool = False
+    bundle: Bundle | None = None
 
     @property
     def partitions(self) -> list[Partition]:
@@ -150,31 +156,24 @@ class Manifest:
         return partition.chunks(self.chunk_size)
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "format": FORMAT,
-            "source": {
-                "kind": self.source.kind,
-                "location": self.source.location,
-                "digest": self.source.digest,
-                "left_out": dict(self.source.left_out),
+        return (
+            {
+                "format": FORMAT if self.bundle is None else BUNDLE_FORMAT,
+                "source": self.source.to_json(),
+                "model": self.model.to_json(),
+                "fingerprint": self.model.fingerprint,
+                "listed": self.listed,
+                "partition_size": self.partition_size,
+                "chunk_size": self.chunk_size,
+                "max_image_pixels": self.max_image_pixels,
+                "max_image_bytes": self.max_image_bytes,
+                "dtype": self.dtype,
+                "made_by": self.made_by,
+                "identity": self.identity,
             }
-            | ({} if self.source.content is None else {"content": self.source.content})
-            | ({"known": dict(self.source.known)} if self.source.known else {})
-            | ({"exclude": list(self.source.exclude)} if self.source.exclude else {})
-            | ({"include": list(self.source.include)} if self.source.include else {})
-            | ({"sniff": True} if self.source.sniff else {})
-            | ({"notes": dict(self.source.notes)} if self.source.notes else {}),
-            "model": self.model.to_json(),
-            "fingerprint": self.model.fingerprint,
-            "listed": self.listed,
-            "partition_size": self.partition_size,
-            "chunk_size": self.chunk_size,
-            "max_image_pixels": self.max_image_pixels,
-            "max_image_bytes": self.max_image_bytes,
-            "dtype": self.dtype,
-            "made_by": self.made_by,
-            "identity": self.identity,
-        } | ({"frozen": True} if self.frozen else {})
+            | ({"frozen": True} if self.frozen else {})
+            | ({"bundle": self.bundle.to_json()} if self.bundle else {})
+        )
 
 
 def write_manifest(job: JobDir, manifest: Manifest) -> None:
@@ -193,13 +192,13 @@ def load_manifest(job: JobDir) -> Manifest:
     try:
         read = files.read_marker(job.spec)
         table = json.loads(read)
-        if table["format"] not in (FORMAT, CHANGED_FORMAT):
+        if table["format"] not in (FORMAT, CHANGED_FORMAT, BUNDLE_FORMAT):
             raise JobMismatch(
-                f"{job.spec} has format {table['format']}, and this version of lookalike reads the formats {FORMAT} "
-                f"and {CHANGED_FORMAT}: use the version that made the job, or make it anew."
+                f"{job.spec} has format {table['format']}, and this version of lookalike reads the formats {FORMAT}, "
+                f"{CHANGED_FORMAT} and {BUNDLE_FORMAT}: use the version that made the job, or make it anew."
             )
         manifest = Manifest(
-            source=Source(**table["source"]),
+            source=Source.from_json(table["source"]),
             model=ModelSpec.from_json(table["model"]),
             listed=_count(table, "listed"),
             partition_size=_count(table, "partition_size"),
@@ -210,18 +209,10 @@ def load_manifest(job: JobDir) -> Manifest:
             dtype=table["dtype"],
             identity=table["identity"] if "identity" in table else identity_of_bytes(read),
             frozen=table.get("frozen", False),
+            bundle=bundle_from_json(table),
         )
-        if unknown := sorted({str(kind) for kind in manifest.source.known.values()}.difference(KNOWN_TYPES)):
-            raise ValueError(f"no column can be of the type {unknown[0]}")
-        patterns = (manifest.source.exclude, manifest.source.include)
-        if not all(isinstance(p, list) and all(isinstance(one, str) for one in p) for p in patterns):
-            raise ValueError("exclude and include are not lists of patterns")
-        if type(manifest.source.sniff) is not bool:
-            raise ValueError("sniff is neither true nor false")
         if type(manifest.frozen) is not bool:
             raise ValueError("frozen is neither true nor false")
-        if manifest.dtype != DTYPE:
-            raise ValueError(f"dtype is {manifest.dtype!r}, not {DTYPE}")
         if not is_identity(manifest.identity):
             raise ValueError(f"identity is {manifest.identity!r:.80}, not 16 hex digits")
         fingerprint = table["fingerprint"]

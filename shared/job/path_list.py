@@ -1,14 +1,16 @@
 """Write and read the path list: the id and place of each image, in one Parquet file for each partition."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, fields
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from shared.errors import CorruptFile
 from shared.images.location import Location
 from shared.images.members import Member
+from shared.job.changes.log import Ids
 from shared.job.directory import JobDir
 from shared.job.manifest import Partition
 from shared.job.opened import OpenJob
@@ -64,6 +66,21 @@ def read_paths(job: JobDir, partition: Partition) -> list[str]:
     return paths
 
 
+def find_paths(job: OpenJob, paths: Collection[str]) -> dict[str, int]:
+    """The first id of each of `paths` that an image of the job is listed as which was not removed.
+
+    Raises CorruptFile as `read_paths`.
+    """
+    wanted, found = pa.array(list(paths), pa.string()), dict[str, int]()
+    for partition in job.partitions:
+        table = _read(job, partition, PATHS_SCHEMA.names)
+        named = table.filter(pc.is_in(table["image_path"], wanted))
+        for image_id, path in zip(named["id"].to_pylist(), named["image_path"].to_pylist(), strict=True):
+            if not job.state.is_removed(image_id):
+                found.setdefault(path, image_id)
+    return found
+
+
 def read_locations(job: JobDir, partition: Partition, moved: Moved | None = None) -> list[Location]:
     """The locations of the images of a partition, in the order of their ids; raises CorruptFile as `read_paths`.
 
@@ -111,6 +128,42 @@ def read_known(job: OpenJob, partition: Partition) -> pa.Table:
     return pa.table(columns, schema=job.manifest.source.known_schema)
 
 
+def write_joined(job: OpenJob, partition: Partition, former: Sequence[Partition], gone: Ids) -> None:
+    """Write the path list of a partition that is to take the place of its neighbours `former`.
+
+    Of the images `gone`, int64 ascending, only the ids are left, with an empty path. Raises CorruptFile as `read_paths`
+    does.
+    """
+    tables = []
+    for one in former:
+        table = _read(job, one)
+        columns = {name: table[name] for name in PATHS_SCHEMA.names}
+        if MEMBER.name in table.schema.names:
+            columns[MEMBER.name] = _with_ahead(table[MEMBER.name])
+        known = read_known(job, one)
+        tables.append(pa.table(columns | {name: known[name] for name in known.schema.names}))
+    table = pa.concat_tables(tables, promote_options="default")
+    empty = np.isin(table["id"].to_numpy(), gone)
+    rows = pa.array(np.arange(len(table)), mask=empty)  # What is taken from nowhere is null.
+    columns = {name: table[name] if name == "id" else table[name].take(rows) for name in table.schema.names}
+    columns["image_path"] = columns["image_path"].fill_null("")
+    table = pa.table(columns, schema=table.schema)
+    with files.written_aside(job.paths(partition.number)) as aside, parquet.writer(aside, table.schema) as into:
+        into.write_table(table)
+
+
+def _with_ahead(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column of members as it is written today."""
+    if not column.type.equals(_BEFORE_AHEAD.type):
+        return column
+    array = column.combine_chunks()
+    children = [array.field(place) for place in range(column.type.num_fields)]
+    ahead = pa.nulls(len(array), MEMBER.type.field(column.type.num_fields).type)
+    return pa.chunked_array(
+        [pa.StructArray.from_arrays([*children, ahead], fields=list(MEMBER.type), mask=array.is_null())]
+    )
+
+
 def _as(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     """A column as it was known in its partition, in the type that holds those of all partitions."""
     if pa.types.is_string(kind) and not pa.types.is_string(column.type):
@@ -119,10 +172,10 @@ def _as(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     return column.cast(kind, safe=False)
 
 
-def _read(job: JobDir, partition: Partition) -> pa.Table:
+def _read(job: JobDir, partition: Partition, columns: list[str] | None = None) -> pa.Table:
     path = job.paths(partition.number)
     try:
-        table = read_table(path)
+        table = read_table(path, columns)
     except CorruptFile as error:
         raise CorruptFile(f"{error} It lists a partition's images: restore it.") from None
     expected = np.arange(partition.start, partition.stop)

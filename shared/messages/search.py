@@ -10,7 +10,7 @@ import numpy as np
 
 from shared.errors import LookalikeError, MessageError, error_from_json, error_to_json
 from shared.messages.filter import Filter
-from shared.messages.shards import Searched
+from shared.messages.shards import SearchedShards
 from shared.messages.tasks import VERSION, checked_fields, checked_identity, checked_integer, checked_job
 
 MAX_K = 1_000
@@ -161,11 +161,50 @@ class AnsweredBy:
 
 
 @dataclass(frozen=True, slots=True)
+class Searched:
+    """How much of a job a search looked at: all of its images, unless some are not embedded yet, or are in a shard of
+    the index that nobody holds.
+
+    Images that failed, and those that were removed, count as looked at.
+
+    Attributes
+    ----------
+    images
+        How many images were looked at.
+    listed
+        How many images the job lists.
+    shards
+        Which shards of the index were searched, where query workers hold some of them each; None where one holds all.
+    """
+
+    images: int
+    listed: int
+    shards: SearchedShards | None = None
+
+    @property
+    def share(self) -> float:
+        """The share of the images that were looked at, 0 to 1; it is 1 only where all were."""
+        return self.images / self.listed if self.listed else 1.0
+
+    def to_json(self) -> dict[str, Any]:
+        table = {"images": self.images, "listed": self.listed}
+        return table if self.shards is None else table | {"shards": self.shards.to_json()}
+
+    @classmethod
+    def from_json(cls, table: Any) -> Self:
+        """Raises ValueError, TypeError, KeyError or MessageError for anything but what `to_json` gives."""
+        images, listed = table["images"], table["listed"]
+        if type(images) is not int or type(listed) is not int or not 0 <= images <= listed:
+            raise ValueError(f"searched is {table!r:.200}")
+        return cls(images, listed, SearchedShards.from_json(table["shards"]) if "shards" in table else None)
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """The result of one query: its hits and the worker's milliseconds, or the error instead.
 
-    `answered_by` is set if the reply that brought the answer says it, and so is `searched` of an answer of workers that
-    each hold some shards.
+    `answered_by` is set if the reply that brought the answer says it, and `searched` if the answer does: a worker of
+    an older version does not, and a client of one passes over it.
     """
 
     hits: tuple[Hit, ...] = ()
@@ -175,43 +214,37 @@ class Answer:
     searched: Searched | None = None
 
     def to_json(self) -> dict[str, Any]:
+        table: dict[str, Any]
         if self.error is not None:
-            return {"error": error_to_json(self.error)}
-        return {
-            "hits": [hit.to_json() for hit in self.hits],
-            "milliseconds": self.milliseconds,
-        }
+            table = {"error": error_to_json(self.error)}
+        else:
+            table = {"hits": [hit.to_json() for hit in self.hits], "milliseconds": self.milliseconds}
+        return table if self.searched is None else table | {"searched": self.searched.to_json()}
 
     @classmethod
     def from_json(cls, table: Any) -> Self:
         """Raises MessageError for anything but what `to_json` gives."""
         try:
+            searched = Searched.from_json(table["searched"]) if "searched" in table else None
             if "error" in table:
-                return cls(error=error_from_json(table["error"]))
-            return cls(tuple(_hit(hit) for hit in table["hits"]), float(table["milliseconds"]))
+                return cls(error=error_from_json(table["error"]), searched=searched)
+            hits = tuple(_hit(hit) for hit in table["hits"])
+            return cls(hits, float(table["milliseconds"]), searched=searched)
         except (KeyError, TypeError, ValueError) as error:
             raise MessageError(
                 f"A worker's answer can't be read ({error!r}): run the same version everywhere."
             ) from None
 
 
-def reply_to_json(
-    answers: list[Answer], answered_by: AnsweredBy | None = None, searched: Searched | None = None
-) -> dict[str, Any]:
+def reply_to_json(answers: list[Answer], answered_by: AnsweredBy | None = None) -> dict[str, Any]:
     table = {"version": VERSION, "answers": [answer.to_json() for answer in answers]}
-    return (
-        table
-        | ({} if answered_by is None else {"answered_by": answered_by.to_json()})
-        | ({} if searched is None else {"searched": searched.to_json()})
-    )
+    return table if answered_by is None else table | {"answered_by": answered_by.to_json()}
 
 
 def reply_from_json(table: Any) -> list[Answer]:
     """The answers of a reply, in the order of the queries; raises MessageError when it is no reply."""
-    values = checked_fields(table, "reply", {"answers"}, frozenset({"answered_by", "searched"}))
+    values = checked_fields(table, "reply", {"answers"}, frozenset({"answered_by"}))
     if not isinstance(values["answers"], list):
         raise MessageError("A reply must carry a list of answers.")
     answered_by = AnsweredBy.from_json(values["answered_by"]) if "answered_by" in values else None
-    searched = Searched.from_json(values["searched"]) if "searched" in values else None
-    answers = map(Answer.from_json, values["answers"])
-    return [replace(answer, answered_by=answered_by, searched=searched) for answer in answers]
+    return [replace(answer, answered_by=answered_by) for answer in map(Answer.from_json, values["answers"])]

@@ -1,4 +1,4 @@
-"""Which shards a query worker holds, the queue of all that hold the same, and which of them an answer comes from."""
+"""Which shards a query worker holds, the queue of all that hold the same, and which of them were searched."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -53,37 +53,44 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Searched:
-    """The shards that an answer comes from, of a build with shards of so many embeddings each (`sizes`)."""
+class SearchedShards:
+    """The shards of an index that were searched.
+
+    Attributes
+    ----------
+    build
+        The build that they are of; "" for a job that has no index yet, of which all that is embedded is shard 0.
+    numbers
+        Which shards they are, counted from 0.
+    sizes
+        How many embeddings each shard of that build holds; with the last one those that no build covers yet.
+    """
 
     build: str
-    shards: tuple[int, ...]
+    numbers: tuple[int, ...]
     sizes: tuple[int, ...]
 
     @property
     def missing(self) -> list[int]:
         """The shards that were not searched."""
-        return sorted(set(range(len(self.sizes))) - set(self.shards))
-
-    @property
-    def share(self) -> float:
-        """The share of the build's embeddings that was searched, 0 to 1."""
-        return sum(self.sizes[shard] for shard in self.shards) / max(1, sum(self.sizes))
+        return sorted(set(range(len(self.sizes))) - set(self.numbers))
 
     def to_json(self) -> dict[str, Any]:
-        return {"build": self.build, "shards": list(self.shards), "sizes": list(self.sizes)}
+        return {"build": self.build, "numbers": list(self.numbers), "sizes": list(self.sizes)}
 
     @classmethod
     def from_json(cls, table: Any) -> Self:
         """Raises MessageError for anything but what `to_json` gives."""
-        if not isinstance(table, Mapping) or set(table) != {"build", "shards", "sizes"}:
-            raise MessageError(f"searched must hold build, shards and sizes, not {table!r:.200}.")
-        build, shards, sizes = table["build"], table["shards"], table["sizes"]
-        if not isinstance(build, str) or not _are_counts(shards) or not _are_counts(sizes):
-            raise MessageError(f"searched must hold a text and two lists of whole numbers, not {table!r:.200}.")
-        if not all(shard < len(sizes) for shard in shards):
-            raise MessageError(f"searched names shards that its build of {len(sizes)} does not have: {shards!r:.200}.")
-        return cls(build, tuple(shards), tuple(sizes))
+        if not isinstance(table, Mapping) or set(table) != {"build", "numbers", "sizes"}:
+            raise MessageError(f"The shards of searched must hold build, numbers and sizes, not {table!r:.200}.")
+        build, numbers, sizes = table["build"], table["numbers"], table["sizes"]
+        if not isinstance(build, str) or not _are_counts(numbers) or not _are_counts(sizes):
+            raise MessageError(
+                f"The shards of searched must hold a text and two lists of whole numbers, not {table!r:.200}."
+            )
+        if not all(number < len(sizes) for number in numbers):
+            raise MessageError(f"searched names shards that its build of {len(sizes)} does not have: {numbers!r:.200}.")
+        return cls(build, tuple(numbers), tuple(sizes))
 
 
 def _are_counts(values: Any) -> bool:

@@ -14,6 +14,7 @@ VERSION = 1
 
 EMBED_TASK, EMBED_QUEUE = "lookalike.embed_partition", "embed"
 COPIES_TASK = "lookalike.embed_copies"
+CHANGE_TASK = "lookalike.change_job"
 MERGE_TASK, MERGE_QUEUE = "lookalike.merge_job", "merge"
 SHARD_TASK = "lookalike.fill_shard"
 SEARCH_TASK, QUERY_QUEUE = "lookalike.search", "query"
@@ -26,6 +27,7 @@ QUEUES = {"embed": EMBED_QUEUE, "merge": MERGE_QUEUE, "query": QUERY_QUEUE}
 TASK_QUEUES = {
     EMBED_TASK: EMBED_QUEUE,
     COPIES_TASK: EMBED_QUEUE,
+    CHANGE_TASK: EMBED_QUEUE,
     MERGE_TASK: MERGE_QUEUE,
     SHARD_TASK: MERGE_QUEUE,
     SEARCH_TASK: QUERY_QUEUE,

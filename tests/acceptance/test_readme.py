@@ -106,9 +106,9 @@ def indexed(demo: "subprocess.CompletedProcess[str]", home: Path) -> Path:
 
 
 def test_index_status_and_search_as_typed(indexed: Path) -> None:
-    doctor, index, again, status, search, where, show, delete, evaluate, import_, pack = block_under(
-        "Index, watch, search"
-    ).splitlines()
+    lines = block_under("Index, watch, search").splitlines()
+    doctor, index, again, more, status, search, where, show, *changing, evaluate, export, import_, pack = lines
+    add, delete, compact = changing
     done = typed(doctor, indexed, indexed)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^ok +bottleneck +\w+, at [\d,.]+ images/s in one embed worker", done.stdout, re.M), done.stdout
@@ -120,6 +120,11 @@ def test_index_status_and_search_as_typed(indexed: Path) -> None:
     done = typed(again, indexed, indexed)
     assert done.returncode == 0, done.stderr
     assert "\n1 new\n" in done.stderr
+    (indexed / "more").mkdir()
+    shutil.copy(sorted(other.iterdir())[2], indexed / "more")
+    done = typed(more, indexed, indexed)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"more.*\b1 new$", done.stderr, re.M), done.stderr
     done = typed(status, indexed, indexed)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^images +\d+ listed, \d+ embedded, 0 failed, 0 pending$", done.stdout, re.M)
@@ -135,24 +140,62 @@ def test_index_status_and_search_as_typed(indexed: Path) -> None:
     done = typed(show, indexed, indexed)
     assert done.returncode == 0, done.stderr
     assert (indexed / "found.jpg").read_bytes() == (indexed / "query.jpg").read_bytes()
+    shutil.copy(sorted(other.iterdir())[1], indexed / "new.jpg")
+    done = typed(add, indexed, indexed)
+    listed = len([*(indexed / "photos").iterdir(), *(indexed / "more").iterdir()])
+    assert done.stdout == f"1 image added, with the id {listed}: a search finds it from now on.\n", done.stderr
     done = typed(delete, indexed, indexed)
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(r"1 image removed: no answer names it any more\. \d+ of \d+ are left\.\n", done.stdout)
     left = json.loads(typed(where.partition("#")[0] + " --json -k 1000", indexed, indexed).stdout)[0]["hits"]
-    listed = len(list((indexed / "photos").iterdir()))
-    assert {hit["id"] for hit in left} == {*range(listed)} - {3}
+    assert {hit["id"] for hit in left} == {*range(listed + 1)} - {3}
+    done = typed(compact, indexed, indexed)
+    assert done.returncode == 0, done.stderr
+    assert "3 partitions made into one without 1 removed image: about " in done.stderr
+    assert json.loads(typed(where.partition("#")[0] + " --json -k 1000", indexed, indexed).stdout)[0]["hits"] == left
     done = typed(evaluate, indexed, indexed)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^recall@10 +1\.0000 of", done.stdout, re.M), done.stdout
     assert (indexed / "sweep.png").read_bytes().startswith(b"\x89PNG")
+    _searched_elsewhere(export, search, indexed)
     (indexed / "vectors").mkdir()
-    shutil.copy(indexed / "jobs" / "photos" / "img_emb" / "img_emb_0000.npy", indexed / "vectors")
+    embeddings = max((indexed / "jobs" / "photos" / "img_emb").iterdir(), key=lambda path: path.stat().st_size)
+    shutil.copy(embeddings, indexed / "vectors")
     done = typed(import_, indexed, indexed)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^index 0001-\w+: Flat, \d+ embeddings, recall@10 1\.000", done.stderr, re.M), done.stderr
     done = typed(pack, indexed, indexed)
     assert done.returncode == 0, done.stderr
     assert (indexed / "packed" / "photos-00000.tar").is_file()
+
+
+def _searched_elsewhere(export: str, search: str, home: Path) -> None:
+    """A bundle gives the hits of its job in another place, where neither the job nor its photos are."""
+    command = search.partition("#")[0].replace("-k 10", "-k 3") + " --json"
+    of_job = json.loads(typed(command, home, home).stdout)[0]["hits"]
+    done = typed(export, home, home)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^recall@10 [01]\.\d+ \(\d+ queries\) against the exact answers of the job", done.stdout, re.M)
+    (home / "laptop").mkdir()
+    (home / "bundle").rename(home / "laptop" / "found")
+    for hidden in ("photos", "jobs"):
+        (home / hidden).rename(home / f"hidden {hidden}")
+    try:
+        done = typed(command.replace("~/jobs/photos", "~/laptop/found"), home, home)
+        assert done.returncode == 0, done.stderr
+        assert "similarities approximate: recall@10" in done.stderr
+        of_bundle = json.loads(done.stdout)[0]["hits"]
+        assert [hit["id"] for hit in of_bundle] == [hit["id"] for hit in of_job]
+        assert [hit["similarity"] for hit in of_bundle] == pytest.approx(
+            [hit["similarity"] for hit in of_job], abs=0.01
+        )
+        first = of_bundle[0]["id"]
+        done = typed(f"lookalike show ~/laptop/found {first} -o thumbnail.jpg", home, home)
+        assert "this is its thumbnail" in done.stderr, done.stderr
+        assert (home / "thumbnail.jpg").read_bytes().startswith(b"\xff\xd8")
+    finally:
+        for hidden in ("photos", "jobs"):
+            (home / f"hidden {hidden}").rename(home / hidden)
 
 
 @pytest.fixture
@@ -182,7 +225,7 @@ def test_the_python_example_runs_as_it_stands(indexed: Path, query_worker: int) 
         (project / package / "__init__.py").touch()
         (project / package / "settings.py").write_text(f"NAME = 'their {package}'\n")
     (project / "celery.py").write_text("raise SystemExit('the file of the user ran')\n")
-    for name in ("query.jpg", "a.jpg", "b.jpg"):
+    for name in ("query.jpg", "a.jpg", "b.jpg", "new.jpg"):
         shutil.copy(indexed / "query.jpg", project / name)
     before = "from shared.settings import NAME as first\n"
     after = "from workers.settings import NAME as second\nprint(first, second)\n"

@@ -7,10 +7,12 @@ A job that some release wrote must open for ever; tests/unit/project/test_golden
 
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
 
+from shared.job.bundle.facts import BUNDLE_FORMAT
 from shared.job.changes.log import Change, write_change
 from shared.job.index.builds import FORMAT_OF_SHARDS
 from shared.job.index.request import IndexRequest, write_index_request
@@ -18,6 +20,8 @@ from shared.job.manifest import CHANGED_FORMAT, FORMAT
 from shared.job.partition import checkpoint
 from shared.job.partition.checkpoint import ImageRow
 from shared.settings import Settings
+from tests.support.bundles import bundle_of
+from tests.support.compactions import compacted, remove
 from tests.support.controls import UNWATCHED
 from tests.support.make_job import image_path, make_job
 from workers.merge.build import merge
@@ -25,12 +29,14 @@ from workers.merge.build import merge
 HERE = Path(__file__).parent
 REMOVED = (5, 14)
 REMOVED_OF_BEGUN = (0, 19)
+PURGED = 5
 
 
 def main(version: int) -> None:
     """Write `format_N/finished` (two sealed partitions and an index) and `format_N/begun` (one chunk committed).
 
-    From the format of jobs that were changed on, two images of each are removed, of which one failed or is pending.
+    From the format of jobs that were changed on, two images of each are removed, of which one failed or is pending, and
+    there is `compacted`, of which one image was purged.
     """
     folder = HERE / f"format_{version}"
     shutil.rmtree(folder, ignore_errors=True)
@@ -47,6 +53,7 @@ def main(version: int) -> None:
     if version >= CHANGED_FORMAT:
         for job, removed in ((finished.job, REMOVED), (begun.job, REMOVED_OF_BEGUN)):
             write_change(job, job.manifest, Change(1, "delete", removed=np.array(removed), reasons={"by id": 2}))
+        make_compacted(folder / "compacted")
 
 
 def shards(version: int) -> None:
@@ -58,8 +65,31 @@ def shards(version: int) -> None:
     merge(finished.job, Settings(), UNWATCHED)
 
 
+def make_compacted(folder: Path) -> None:
+    """Write a job of which an image was purged and another one removed since, with the index of before."""
+    made = make_job(folder, listed=20, dim=8, failed={3, 14}, partition_size=12, chunk_size=6, seed=1)
+    merge(made.job, Settings(), UNWATCHED)
+    remove(made.job, PURGED)
+    compacted(made.job)
+    remove(made.job, 7)
+
+
+def bundle() -> None:
+    """Write `bundle_1`: a bundle of a job like `finished`, with its removed images."""
+    folder = HERE / BUNDLE_FORMAT.replace("-", "_")
+    shutil.rmtree(folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory() as directory:
+        job = f"{directory}/finished"
+        made = make_job(job, listed=20, dim=8, failed={3, 14}, partition_size=12, chunk_size=6, seed=1)
+        merge(made.job, Settings(), UNWATCHED)
+        write_change(made.job, made.job.manifest, Change(1, "delete", removed=np.array(REMOVED), reasons={"by id": 2}))
+        bundle_of(made.job.renewed(), folder)
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "shards":
         shards(FORMAT_OF_SHARDS)
+    elif sys.argv[1] == BUNDLE_FORMAT:
+        bundle()
     else:
         main({FORMAT: FORMAT, CHANGED_FORMAT: CHANGED_FORMAT}[int(sys.argv[1])])

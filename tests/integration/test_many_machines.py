@@ -134,12 +134,13 @@ def test_enqueue_answers_many_queries_in_order_and_each_bad_one_with_its_own_err
     assert found == list(range(100))
 
 
-def test_a_job_without_an_index_says_so(indexed: Cluster) -> None:
+def test_a_job_of_which_nothing_is_embedded_says_so(indexed: Cluster) -> None:
     bare = JobDir.at(indexed.root / "bare")
     bare.path.mkdir()
     bare.spec.write_bytes(JobDir.at(indexed.job).spec.read_bytes())
     assert load_manifest(bare).listed == 160
-    with Client("bare", indexed.url) as client, pytest.raises(NoIndexYet, match="no index yet: indexing builds one"):
+    said = "no index yet, and nothing of it is embedded: 0 of 160 images: indexing embeds them"
+    with Client("bare", indexed.url) as client, pytest.raises(NoIndexYet, match=said):
         client.search(np.ones(1280, dtype=np.float32), timeout=30)
 
 

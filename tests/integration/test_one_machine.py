@@ -102,6 +102,7 @@ def test_status_json_has_the_promised_shape(finished: Path) -> None:
         "bottleneck": None,
         "busy": None,
         "refused": None,
+        "bundle": None,
     }
     assert status["model"].startswith("efficientnet-lite0@")
     assert index.keys() == {"build", "ntotal", "type", "recall_at_10", "p50_ms"}
@@ -115,7 +116,7 @@ def test_search_starts_a_query_worker_for_itself_and_finds_the_image(finished: P
     answers = json.loads(done.stdout)
     assert [answer["query"] for answer in answers] == [str(query) for query in queries]
     for query, answer in zip(queries, answers, strict=True):
-        assert answer.keys() == {"query", "hits", "milliseconds", "answered_by"}
+        assert answer.keys() == {"query", "hits", "milliseconds", "searched", "answered_by"}
         assert answer["answered_by"]["job"] == str(finished)
         assert [hit["rank"] for hit in answer["hits"]] == [1, 2, 3]
         assert answer["hits"][0]["image_path"] == str(query)

@@ -46,4 +46,24 @@ def test_photos_that_came_changed_and_went_are_taken_up_by_the_same_command(tmp_
     assert (status["pending"], status["partitions"]) == (0, {"sealed": 3, "started": 0, "waiting": 0})
     again = run("index", photos, job)
     assert (again.returncode, " new" in again.stderr, "gone" in again.stderr) == (0, False, False)
+
+    # A second source: its images are found, and each of the two is refreshed by the job alone.
+    more = tmp_path / "more"
+    more.mkdir()
+    shutil.copy(paths[36], more)
+    done = run("index", more, job, "--add")
+    assert done.returncode == 0, done.stderr
+    assert f"\n{more}: 1 new\n" in done.stderr
+    (photos / paths[34].name).unlink()
+    shutil.copy(paths[0], more)
+    done = run("index", job)
+    assert done.returncode == 0, done.stderr
+    assert f"\n{photos}: 1 gone\n{more}: 1 new\n" in done.stderr
+    answers = json.loads(run("search", job, paths[36], paths[0], "-k", "40", "--json").stdout)
+    assert [answer["hits"][0]["image_path"] for answer in answers] == [str(more / path.name) for path in paths[36::-36]]
+    held = sorted(str(path) for folder in (photos, more) for path in folder.iterdir())
+    for answer in answers:
+        assert sorted(hit["image_path"] for hit in answer["hits"]) == held
+    places = [source["location"] for source in json.loads(run("status", job, "--json").stdout)["sources"]]
+    assert places == [str(photos), str(more)]
     assert run("verify", job).returncode == 0

@@ -152,7 +152,8 @@ def test_a_job_that_only_workers_of_another_root_could_take_ends_with_who_refuse
     assert "give each root a database number of its own" in refused
     assert not JobDir.at(other).sealed_numbers()
 
-    start("worker", *roles, "--jobs-root", other.parent, "--name", "of-b", env=light)
+    worker = start("worker", *roles, "--jobs-root", other.parent, "--name", "of-b", env=light)
+    wait_until(lambda: is_ready(worker), "the worker is ready")  # The other could refuse three times until it is.
     again = run("index", folders[1], other, "--broker", broker_url, env=light)
     assert again.returncode == 0, again.stderr
     assert ledger.read_seal(JobDir.at(other), 0).embedded == 20

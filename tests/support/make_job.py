@@ -10,7 +10,7 @@ import numpy.typing as npt
 from shared.job import path_list
 from shared.job.changes.log import Change, write_change
 from shared.job.directory import JobDir
-from shared.job.manifest import Manifest, Partition, Source, write_manifest
+from shared.job.manifest import Chunk, Manifest, Partition, Source, write_manifest
 from shared.job.opened import OpenJob, open_job
 from shared.job.partition import checkpoint, ledger
 from shared.job.partition.checkpoint import ImageRow
@@ -102,21 +102,27 @@ def make_job(
     bad = set(failed)
     for number in range(manifest.partition_count) if sealed is None else sealed:
         partition = manifest.partition(number)
-        for chunk in manifest.chunks(partition):
-            span = range(chunk.start, chunk.stop)
-            good = [image for image in span if image not in bad]
-            rows = [_row(image, failed=image in bad) for image in span]
-            checkpoint.commit_chunk(job, chunk, rows, half[good].reshape(len(good), dim), seconds=0.1)
+        commit_chunks(job, half, *job.chunks(partition), failed=bad)
         ledger.seal_partition(job, partition)
     ids = np.array([image for image in range(listed) if image not in bad], dtype=np.int64)
     return MadeJob(job, ids, half[ids])
+
+
+def commit_chunks(job: OpenJob, vectors: npt.ArrayLike, *chunks: Chunk, failed: Collection[int] = ()) -> None:
+    """Commit chunks of a job, whose images have the embeddings `vectors`, [listed, d] of any length but 0."""
+    half = unit(vectors).astype(np.float16)
+    for chunk in chunks:
+        span = range(chunk.start, chunk.stop)
+        good = [image for image in span if image not in failed]
+        rows = [_row(image, failed=image in failed) for image in span]
+        checkpoint.commit_chunk(job, chunk, rows, half[good].reshape(len(good), half.shape[1]), seconds=0.1)
 
 
 def grow_job(made: MadeJob, vectors: npt.ArrayLike, *, sealed: bool = True) -> MadeJob:
     """Add a partition of images with these embeddings, [n, d] of any length but 0, to a made job, as a change does."""
     job = open_job(made.job)
     half = unit(vectors).astype(np.float16)
-    partition = Partition(job.partition_count, job.listed, job.listed + len(half))
+    partition = Partition(job.next_number(), job.listed, job.listed + len(half))
     ids = np.arange(partition.start, partition.stop)
     path_list.write_paths(job, partition, [image_path(image) for image in ids.tolist()])
     write_change(job, job.manifest, Change(job.state.number + 1, "refresh", (partition,)))

@@ -18,7 +18,8 @@ from workers.models.embedder import Embedder, has_direction, no_direction
 class ChunkWork:
     """Takes the images of a chunk in the order of their ids, and gives its rows and embeddings.
 
-    Bytes that were embedded before, in this chunk or another of the partition, get the embedding that they have.
+    Bytes that were embedded before, in this chunk, another of the partition or a sealed one, get the embedding that
+    they have.
     """
 
     def __init__(self, chunk: Chunk, embedder: Embedder, known: KnownImages, model: Overlap) -> None:

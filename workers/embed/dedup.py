@@ -1,4 +1,4 @@
-"""Images of a partition that are embedded already: identical bytes, by their SHA-256, go through the model once."""
+"""Images that are embedded already: identical bytes, by their SHA-256, go through the model once in a whole job."""
 
 from dataclasses import dataclass
 
@@ -13,6 +13,7 @@ from shared.job.opened import OpenJob
 from shared.job.partition import checkpoint
 from shared.job.partition.checkpoint import ImageRow
 from shared.storage.parquet import read_table
+from workers.embed.known_elsewhere import Found, KnownElsewhere
 
 # The one that is being committed, and one more: copies mostly are near each other.
 _CHUNKS_IN_MEMORY = 2
@@ -20,28 +21,43 @@ _CHUNKS_IN_MEMORY = 2
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Which chunk holds the embedding of some bytes, and the size in pixels by their header."""
+    """Which chunk holds the embedding of some bytes, None if another partition does, where they were `found`; and the
+    size in pixels by their header.
+    """
 
-    chunk: int
+    chunk: int | None
     width: int | None
     height: int | None
+    found: Found | None = None
 
 
 class KnownImages:
     """The embedded images of the chunks of a partition that are committed, or handed over to be; by their bytes.
 
-    It takes some 200 bytes an image: embeddings are read from the chunks, and only where a copy turns up.
+    What none of them has is looked for `elsewhere`, in the other partitions. It takes some 200 bytes an image:
+    embeddings are read from the chunks, and only where a copy turns up.
     """
 
-    def __init__(self, job: OpenJob, partition: Partition) -> None:
-        self._job = job
+    def __init__(self, job: OpenJob, partition: Partition, elsewhere: KnownElsewhere | None = None) -> None:
+        self._job, self._elsewhere = job, elsewhere
         self._chunks = {chunk.number: chunk for chunk in job.chunks(partition)}
         self._known: dict[bytes, Known] = {}
         self._embeddings: LRUCache[int, dict[str, NDArray[np.float16]]] = LRUCache(_CHUNKS_IN_MEMORY)
 
     def find(self, sha256: str | None) -> Known | None:
         """The embedded image with these bytes. May be asked from any thread."""
-        return None if sha256 is None else self._known.get(bytes.fromhex(sha256))
+        if sha256 is None:
+            return None
+        digest = bytes.fromhex(sha256)
+        known = self._known.get(digest)
+        if known is None and self._elsewhere is not None and (found := self._elsewhere.find(digest)) is not None:
+            return Known(None, found.width, found.height, found)
+        return known
+
+    def look_again(self) -> None:
+        """Take up other partitions that were sealed meanwhile."""
+        if self._elsewhere is not None:
+            self._elsewhere.look_again()
 
     def read_committed(self, chunk: Chunk) -> None:
         """Take up the images of a chunk that an earlier attempt committed; a damaged one is for the seal to find."""
@@ -64,8 +80,12 @@ class KnownImages:
         """The embedding of known bytes, float16 [d].
 
         None when their chunk was damaged or taken back meanwhile, or another worker was first to commit it and met
-        other bytes.
+        other bytes; and when those of another partition are not what was written there.
         """
+        if known.chunk is None:
+            assert self._elsewhere is not None
+            assert known.found is not None
+            return self._elsewhere.embedding(known.found, bytes.fromhex(sha256))
         if known.chunk not in self._embeddings:
             try:
                 table, embeddings = checkpoint.read_chunk(self._job, self._chunks[known.chunk])

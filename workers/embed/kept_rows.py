@@ -58,6 +58,7 @@ class KeptRows:
 
     def __init__(self, job: OpenJob, partition: Partition) -> None:
         self._job = job
+        self._purged = job.state.purged_in(partition.start, partition.stop)
         self._taken_back = set(job.retry_chunk_numbers(partition.number))
         self._sealed = _sealed(job, partition)
 
@@ -67,7 +68,14 @@ class KeptRows:
         return [image_id for image_id in range(chunk.start, chunk.stop) if image_id not in kept]
 
     def of(self, chunk: Chunk) -> Kept:
-        """What is kept of a chunk that is not committed."""
+        """What is kept of a chunk that is not committed; of purged images rows that keep their places."""
+        kept = self._of(chunk)
+        first, last = np.searchsorted(self._purged, [chunk.start, chunk.stop]).tolist()
+        for image_id in self._purged[first:last].tolist():
+            kept.rows[image_id] = ImageRow(image_id, "", None, None, None, None, checkpoint.PURGED, None)
+        return kept
+
+    def _of(self, chunk: Chunk) -> Kept:
         if chunk.number in self._taken_back:
             try:
                 table, embeddings, again = checkpoint.read_taken_back(self._job, chunk)

@@ -27,6 +27,7 @@ from workers.embed.chunk import ChunkWork
 from workers.embed.clock import StageClock
 from workers.embed.dedup import KnownImages
 from workers.embed.kept_rows import Kept, KeptRows
+from workers.embed.known_elsewhere import KnownElsewhere, let_others_know
 from workers.embed.pipeline import Overlap
 from workers.embed.source_check import SourceCheck
 from workers.embed.writer import ChunkWriter
@@ -76,7 +77,8 @@ def embed_partition(
     `threads` is how many read and decode, None for one a core, and more for images behind URLs. Whether to continue is
     asked at least every `batch_size` images, also when none of them can be read, and whether to commit before every
     commit; when one says no, Stopped is raised and only the chunk under way is lost. A thread of its own commits a
-    chunk while the next one is embedded. Images of the same bytes go through the model once. Committed chunks that turn
+    chunk while the next one is embedded. Images of the same bytes go through the model once, also those of partitions
+    that are sealed. Committed chunks that turn
     out damaged at the seal are embedded again. A partition that is sealed already, also by another worker meanwhile,
     stays as it is. Raises OSError when the disk does not answer or takes no commit, CorruptFile when the path list is
     damaged, FingerprintMismatch when another model made one of the chunks, JobNotFound when the job's directory went
@@ -96,7 +98,9 @@ def embed_partition(
         control.require_commit()
         job.require()
         try:
-            return ledger.seal_partition(job, partition)
+            seal = ledger.seal_partition(job, partition)
+            let_others_know(job, partition.number)
+            return seal
         except CorruptFile:
             damaged = [chunk for chunk in job.chunks(partition) if not _is_whole(job, chunk)]
             if not damaged:
@@ -110,7 +114,8 @@ def embed_partition(
 def reading_threads(locations: Sequence[Location]) -> int:
     """How many threads read and decode the images at `locations`, where no setting says it."""
     cores = os.cpu_count() or 1
-    return max(cores, _REMOTE_THREADS) if is_url(locations[0].path) else cores
+    first = next((location.path for location in locations if location.path), "")  # Those of purged images have none.
+    return max(cores, _REMOTE_THREADS) if is_url(first) else cores
 
 
 def _is_whole(job: OpenJob, chunk: Chunk) -> bool:
@@ -141,7 +146,7 @@ class _Work:
         kept = KeptRows(self.job, self.partition)
         ids = [image_id for chunk in missing for image_id in kept.to_read(chunk)]
         self.job.require()  # A job whose mount has gone must not be begun again in the empty mount point.
-        known = KnownImages(self.job, self.partition)
+        known = KnownImages(self.job, self.partition, KnownElsewhere(self.job, self.partition))
         for chunk in self.job.chunks(self.partition):
             if chunk not in missing:
                 known.read_committed(chunk)
@@ -179,6 +184,7 @@ class _Work:
         clock: StageClock,
     ) -> None:
         started, mark = time.monotonic(), clock.mark()
+        known.look_again()
         work = ChunkWork(chunk, self.embedder, known, model)
         asked = 0
         while len(work.rows) < len(chunk):
@@ -229,7 +235,7 @@ class _Work:
     ) -> None:
         news = kept.news(work.rows)
         self.source_check.require(chunk, news, self._location)
-        require_source(self.job.manifest, news, self.moved)
+        require_source(self.job, news, self.moved)
         self.control.require_commit()
         self.job.require()
         checkpoint.commit_chunk(self.job, chunk, work.rows, embeddings, seconds, load)

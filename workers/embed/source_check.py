@@ -104,7 +104,7 @@ class SourceCheck:
         embedded, failed = self._before(chunk)
         before = failed / (embedded + failed) if embedded + failed else None
         # The listing saw the files of a folder; whoever wrote a list may not have looked.
-        if self._job.manifest.source.kind not in ("folder", "glob") and not _is_far_above(before, share, rows):
+        if self._job.source_of(lost[0].id).kind not in ("folder", "glob") and not _is_far_above(before, share, rows):
             return
         self._take_back_the_edge(chunk)
         such_as = self._moved.now(lost[0].image_path)
@@ -139,12 +139,12 @@ class SourceCheck:
         return Remedy("index", str(self._job.path), _GOES_ON, otherwise=otherwise)
 
     def _is_anything_embedded(self) -> bool:
-        if any(ledger.read_seal(self._job, number).embedded for number in self._job.sealed_numbers()):
+        if any(ledger.read_seal(self._job, number).embedded for number in self._job.sealed()):
             return True
         return any(
-            checkpoint.chunk_summary(self._job, partition, number).embedded
-            for partition in range(self._job.partition_count)
-            for number in self._job.chunk_numbers(partition)
+            checkpoint.chunk_summary(self._job, partition.number, number).embedded
+            for partition in self._job.partitions
+            for number in self._job.chunk_numbers(partition.number)
         )
 
     def _take_back_the_edge(self, chunk: Chunk) -> None:
@@ -160,7 +160,7 @@ class SourceCheck:
         found = [checkpoint.chunk_summary(self._job, chunk.partition, number) for number in numbers]
         counts = [(summary.embedded, summary.failed) for summary in found]
         if not counts:
-            seals = [ledger.read_seal(self._job, number) for number in self._job.sealed_numbers()[-_SEALS_ASKED:]]
+            seals = [ledger.read_seal(self._job, number) for number in self._job.sealed()[-_SEALS_ASKED:]]
             counts = [(seal.embedded, seal.failed) for seal in seals]
         return sum(embedded for embedded, _ in counts), sum(failed for _, failed in counts)
 

@@ -78,7 +78,7 @@ def yardstick(stored: StoredEmbeddings, k: int = 10, queries: int = 500, seed: i
     vectors = unit(stored.rows(rows))
     ids = stored.ids[rows]
     found = exact_search(stored, vectors, k + 1)
-    return Yardstick(ids, vectors, _without(found, ids, k), k)
+    return Yardstick(ids, vectors, without_own(found, ids, k), k)
 
 
 def measure_against(searcher: Searches, measured: Yardstick, between: Callable[[], None] = lambda: None) -> Measurement:
@@ -103,7 +103,7 @@ def measure_against(searcher: Searches, measured: Yardstick, between: Callable[[
             ids[number, : len(hits)] = [hit.id for hit in hits]
             similarities[number, : len(hits)] = [hit.similarity for hit in hits]
         between()
-    recall = recall_at(k, _without(Neighbours(ids, similarities), measured.ids, k), measured.truth)
+    recall = recall_at(k, without_own(Neighbours(ids, similarities), measured.ids, k), measured.truth)
     p50, p99 = np.percentile(times * 1_000, [50, 99])
     return Measurement(recall, len(times), float(p50), float(p99))
 
@@ -118,7 +118,7 @@ def measure(
     return measure_against(searcher, yardstick(stored, k, queries, seed))
 
 
-def _without(neighbours: Neighbours, own: Rows, k: int) -> Neighbours:
+def without_own(neighbours: Neighbours, own: Rows, k: int) -> Neighbours:
     """The first k of each row once the query's own image is left out."""
     width = neighbours.ids.shape[1]
     # A stable sort of "is it the own image" moves that one to the end and leaves the order of the others.

@@ -13,6 +13,7 @@ import numpy as np
 
 from shared.errors import JobError
 from shared.job.altered_copies import usable_copies
+from shared.job.bundle.facts import refuse_bundle
 from shared.job.directory import JobDir
 from shared.job.index import builds
 from shared.job.index.builds import IndexInfo
@@ -57,6 +58,7 @@ def evaluate(job: JobDir, queries: int, report: Report) -> dict[str, Any]:
     raises.
     """
     job = open_job(job)
+    refuse_bundle(job.path, job.manifest.bundle, "evaluated")
     seals = list(ledger.sealed(job))
     builds.require_promoted(job)
     build = builds.current_build(job)

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 
 from shared.errors import ImageError, SourceError
 from shared.images.paths import is_url, split_member, to_os_path
-from shared.job.manifest import Manifest
+from shared.job.manifest import Source
+from shared.job.opened import OpenJob
 from shared.job.partition.checkpoint import ImageRow
 from shared.job.source.moved import NOT_MOVED, Moved
 from shared.storage import remote
@@ -16,10 +17,10 @@ _OUT_OF_REACH = ("vanished", "unreadable")
 _GONE_FOR_GOOD = "and the job goes on where it stands. If its images are gone for good, make a new job without them."
 
 
-def require_source(manifest: Manifest, rows: Sequence[ImageRow], moved: Moved = NOT_MOVED) -> None:
+def require_source(job: OpenJob, rows: Sequence[ImageRow], moved: Moved = NOT_MOVED) -> None:
     """Raise SourceError when images of `rows` seem lost because their place is, or was for a moment, out of reach.
 
-    They were read where they `moved` to since they were listed.
+    The place is that of the source of `job` that each was listed in. They were read where they `moved` to since.
 
     A mount that goes away, as a Drive does in the night, makes every image behind it vanish. Committed as failed rows
     they would stay lost when it is back.
@@ -37,7 +38,11 @@ def require_source(manifest: Manifest, rows: Sequence[ImageRow], moved: Moved = 
         if is_url(path) and not split_member(path) and row.status == "unreadable" and _place(path) not in there:
             _raise_for_server(path)
             there.add(_place(path))
-    _require_files(manifest, [moved.now(row.image_path) for row in lost], moved)
+    by_source: dict[int, list[str]] = {}
+    for row in lost:
+        by_source.setdefault(job.state.source_of(row.id), []).append(moved.now(row.image_path))
+    for number, paths in by_source.items():
+        _require_files(job.sources[number], paths, moved)
 
 
 def _distinct(archives: Iterable[str]) -> list[str]:
@@ -83,11 +88,11 @@ def _raise_for_server(url: str) -> None:
     raise SourceError(f"{without_secrets(url)} was out of reach for a moment and is back: its chunk is embedded again.")
 
 
-def _require_files(manifest: Manifest, lost: Sequence[str], moved: Moved) -> None:
+def _require_files(source: Source, lost: Sequence[str], moved: Moved) -> None:
     paths = [to_os_path(path) for path in lost if not is_url(path) and not split_member(path)]
     if not paths:
         return
-    folder = to_os_path(moved.now(manifest.source.location)) if manifest.source.kind == "folder" else None
+    folder = to_os_path(moved.now(source.location)) if source.kind == "folder" else None
     folder = folder or os.path.commonpath([os.path.dirname(path) for path in paths])
     reason = out_of_reach(folder)
     if reason is not None:

@@ -95,9 +95,9 @@ def merge(
         made_of: dict[str, Any] = {"digest": digest, "plan": asdict(plan), "seed": SEED}
         made_of |= {} if former is None else {"grown_from": former.info.build}
         made_of |= {"wish": request.to_json(), "shards": [list(shard) for shard in ranges]} if ranges else {}
-        known = 0 if former is None else former.partitions
+        known = frozenset() if former is None else former.known
         if directories.is_trained(job, made_of):
-            known = len(seals)
+            known = frozenset(seal.partition for seal in seals)
         # What a build holds already that grows, or whose shards are filled, was compared before.
         stored = _checked(job_files, seals, known, control)
         copies = _copies(job, digest)
@@ -125,11 +125,13 @@ def merge(
     return info
 
 
-def _checked(job_files: JobFiles, seals: Sequence[Seal], known: int, control: MergeControl) -> StoredEmbeddings:
-    """The embeddings of all partitions, once each file was compared with its seal, but for the `known` first ones."""
+def _checked(
+    job_files: JobFiles, seals: Sequence[Seal], known: frozenset[int], control: MergeControl
+) -> StoredEmbeddings:
+    """The embeddings of all partitions, once each file was compared with its seal, but for those that are `known`."""
     # Two at a time: hashing leaves the disk waiting, and the disk the hashing.
     with ThreadPoolExecutor(2, thread_name_prefix="check") as pool:
-        checks = [pool.submit(_check_bytes, job_files, seal) for seal in seals[known:]]
+        checks = [pool.submit(_check_bytes, job_files, seal) for seal in seals if seal.partition not in known]
         try:
             for done, check in enumerate(checks):
                 step(control, "checking", done / len(checks))
@@ -283,7 +285,7 @@ def _entry(path: Path) -> dict[str, Any]:
 
 def _require_all(job: OpenJob, seals: Sequence[Seal]) -> None:
     manifest = job.manifest
-    absent = sorted(set(range(job.partition_count)) - {seal.partition for seal in seals})
+    absent = sorted({one.number for one in job.partitions} - {seal.partition for seal in seals})
     if absent:
         raise JobError(
             f"{len(absent)} of the {job.partition_count} partitions of {job.path} are not sealed (the first is "

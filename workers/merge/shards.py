@@ -1,6 +1,5 @@
 """Fill the shards of a build: train once for all of them, then each from that by itself, here or by other workers."""
 
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 
 from shared.errors import CorruptFile
 from shared.errors.remedy import Remedy
+from shared.job.changes.log import last_change
 from shared.job.index import builds
 from shared.job.index.filling import Filling, claim_of, filling_of
 from shared.job.index.shards import TRAINED_FILE, Range, even_ranges, filling_file, grown_ranges, shard_file
@@ -43,7 +43,7 @@ def ranges_for(plan: IndexPlan, rows: int, former: Former | None) -> list[Range]
         return []
     if former is None:
         return even_ranges(rows, plan.shards)
-    return grown_ranges(former.info.ranges, rows, plan.shard_rows)
+    return grown_ranges(former.ranges, rows, plan.shard_rows)
 
 
 def begin(
@@ -66,9 +66,9 @@ def begin(
         return
     if former is not None:
         made = index_files.emptied(former.indexes[0], plan.dim)
-        for number, (path, rows) in enumerate(zip(former.indexes, former.info.ranges, strict=True)):
+        for number, rows in enumerate(former.ranges):
             whole = ranges[number] == rows
-            _copy(path, directory / (shard_file(number) if whole else filling_file(number)))
+            former.put(number, directory / (shard_file(number) if whole else filling_file(number)))
     else:
         made = fill.trained(plan, stored, held_out, seed, control, seconds)
     faiss_index.save(made, trained)  # Comes last: with it the shards can be filled.
@@ -105,6 +105,15 @@ def fill_shard(job: OpenJob, job_files: JobFiles, build: str, number: int, contr
     One worker fills a shard at a time: the caller keeps others out. Raises Superseded when that build is whole, or is
     not the one that the job needs any more, CorruptFile when what it is filled from is damaged, Stopped as `step` does.
     """
+    try:
+        return _filled_shard(job, job_files, build, number, control)
+    except (CorruptFile, FileNotFoundError):
+        if last_change(job) == job.state.number:
+            raise
+        raise Superseded(f"The embeddings that the build {build} is of were compacted meanwhile") from None
+
+
+def _filled_shard(job: OpenJob, job_files: JobFiles, build: str, number: int, control: MergeControl) -> Sequence[int]:
     directory = job.build_dir(build)
     found, claim = filling_of(job, build), claim_of(directory)
     seals = list(ledger.sealed(job))
@@ -169,10 +178,3 @@ def _overlapping(seals: Sequence[Seal], rows: Range) -> tuple[list[Seal], int]:
     first = int(np.searchsorted(stops, rows.start, side="right"))
     last = int(np.searchsorted(stops, rows.stop, side="left"))
     return list(seals[first : last + 1]), int(stops[first]) - seals[first].embedded
-
-
-def _copy(path: Path, target: Path) -> None:
-    if not target.exists():
-        aside = target.with_name(f"{target.name}.part")
-        shutil.copyfile(path, aside)
-        aside.replace(target)

@@ -19,7 +19,7 @@ from shared.processes.failpoints import failpoint
 from shared.settings import Settings
 from workers.models.embedder import Embedder, has_direction, no_direction
 from workers.models.loaded import loaded_embedder
-from workers.search.decoding import DecodingProcesses
+from workers.search.decoding.processes import DecodingProcesses
 from workers.search.pool import SearcherPool
 from workers.search.searcher import Searcher
 
@@ -65,11 +65,12 @@ class Answerer:
         outcomes = [outcome if isinstance(outcome, LookalikeError) else next(hits) for outcome in found]
         # Queries of one message share their work, so each bears an equal part of its time.
         milliseconds = (time.perf_counter() - started) * 1000 / len(message.queries)
-        searched = None if searcher.shards is None else searcher.shards.searched
+        # Also of an error: answers of holders of some shards are joined, if they are of one build.
+        searched = searcher.searched if searcher.searched is not None and searcher.searched.shards else None
         return [
             Answer(error=outcome, searched=searched)
             if isinstance(outcome, LookalikeError)
-            else Answer(tuple(outcome), milliseconds, searched=searched)
+            else Answer(tuple(outcome), milliseconds, searched=searcher.searched)
             for outcome in outcomes
         ]
 

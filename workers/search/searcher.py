@@ -3,31 +3,31 @@
 import math
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, Self
+from dataclasses import replace
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from shared.errors import CorruptFile, FingerprintMismatch, QueryError
-from shared.errors.remedy import Remedy
+from shared.errors import QueryError
 from shared.job.index import builds
 from shared.job.local.job_files import JobFiles
-from shared.job.opened import open_job
-from shared.job.partition import ledger
-from shared.job.source.moved import read_moved
+from shared.job.opened import OpenJob, open_job
 from shared.messages.filter import Filter
-from shared.messages.search import MAX_K, Hit
+from shared.messages.search import MAX_K, Hit, Searched
 from shared.messages.shards import Held
 from workers.search.additions import Additions
 from workers.search.answer_cache import AnswerCache
 from workers.search.filters import Chosen, Filters
-from workers.search.kept import HeldShards, Kept
+from workers.search.kept import Kept
+from workers.search.opening import Opened, open_build, open_parts
 from workers.search.unit_queries import unit_queries
 from workers.search.width import Width, width_of
 from workers.vectors.ann import faiss_index
 from workers.vectors.embeddings import Floats, Rows, StoredEmbeddings
 from workers.vectors.exact import exact_search
-from workers.vectors.image_list import Images, sealed_images
+from workers.vectors.image_list import Images
+from workers.vectors.parts import Parts
 from workers.vectors.rerank import nearest
 
 # Up to here, comparing all that a filter chose takes no longer than an index that is searched widely enough for them.
@@ -59,16 +59,21 @@ class Searcher:
         filters: Filters | None = None,
         kept: Kept | None = None,
         additions: Additions | None = None,
-        shards: HeldShards | None = None,
+        searched: Searched | None = None,
+        parts: Parts | None = None,
+        covered: frozenset[int] = frozenset(),
     ) -> None:
         """`filters` are those over the metadata; without, a search is filtered by ids alone. `kept` are the images that
         were not removed, all of them if not given. `additions` are the rows that the index does not hold, if any.
-        `shards` are those that are held, where they are to be told of."""
+        Without an index, all of `stored` are compared. `parts` are what is searched besides the partitions whose
+        numbers are `covered` by the index."""
         self.stored = stored
         self._kept = kept or Kept(stored)
         self._additions = additions
-        self.shards = shards
         self.width = width
+        self.searched = searched
+        self.covered = covered
+        self._parts = parts or {}
         self._index = index
         self._images = images
         self._nlist = nlist
@@ -77,61 +82,47 @@ class Searcher:
 
     @classmethod
     def open(
-        cls, files: JobFiles, build: str, cache_size: int = 0, former: Self | None = None, held: Held | None = None
-    ) -> Self:
+        cls, files: JobFiles, build: str, cache_size: int = 0, former: "Searcher | None" = None,
+        job: OpenJob | None = None, held: Held | None = None,
+    ) -> "Searcher":  # fmt: skip
         """Open a build: its index in memory, or the shards of it that are `held`, its embeddings and paths mapped.
 
-        What was sealed since is found as well, and what was removed is not. `files` is kept as long as the searcher is,
-        by its embeddings. The index is taken over from a `former` searcher of the same build, and not read again.
+        What was sealed or committed since is found as well, and what was removed is not. `files` is kept as long as the
+        searcher is, by its embeddings. What a `former` searcher of the same build has open is not read again, nor a
+        `job` that is open.
 
         Raises FingerprintMismatch when another model made it than the job's, and CorruptFile when a file of it is not
         what its index.json says, or the partitions were sealed again since it was built.
         """
-        job = open_job(files.job)
+        job = job or open_job(files.job)
         info = builds.read_info(job, build)
-        if info.fingerprint != job.manifest.model.fingerprint:
-            raise FingerprintMismatch(
-                f"The index {build} of {job.path} was built for the model {info.fingerprint}, but the job is made for "
-                f"{job.manifest.model.fingerprint}",
-                remedy=builds.built_anew(job),
-            )
-        seals = list(ledger.sealed(job))
-        covered = builds.covered(info, seals, job.manifest.partition_count)
-        if covered is None:
-            raise CorruptFile(
-                f"The index {build} of {job.path} covers {info.ntotal} embeddings that are not those sealed now",
-                remedy=Remedy(job.manifest.maker, str(job.path), "builds the index anew"),
-            )
-        shards = HeldShards.of(info, held)
-        made = files.all_local(
-            ((job.build_dir(build) / name, info.files[name]) for name in shards.files),
-            compare=lambda path, entry: builds.check_file(job, path, entry, checksum=former is None),
-        )
-        paths = dict(zip(shards.files, made, strict=True))
-        metadata = files.all_local(
-            (job.metadata(seal.partition), seal.entry(job, job.metadata(seal.partition)))
-            for seal in seals
-            if seal.embedded
-        )
-        index = shards.load(paths) if former is None else former._index
-        later = sealed_images(job, seals[len(covered) :])
-        images = Images.open(paths[builds.IMAGES_FILE], read_moved(job), later)
-        stored = StoredEmbeddings.open(files, seals, ids=images.ids)
-        stored.expect_scattered_reads()
-        kept = Kept(stored, job.state.removed, shards.rows(len(stored)))
-        added = kept.rows[kept.rows >= info.ntotal]
+        opened = open_build(files, job, info, None if former is None else former._parts, held)
+        index = opened.index() if former is None else former._index
+        added = opened.kept.rows[opened.kept.rows >= opened.held]
+        known = None if former is None else former._additions
+        additions = Additions(index, opened.stored, added, known) if len(added) else None
+        return cls._of(opened, index, additions, width_of(info), info.nlist, cache_size)
+
+    @classmethod
+    def open_parts(
+        cls, files: JobFiles, cache_size: int = 0, former: "Searcher | None" = None, held: Held | None = None
+    ) -> "Searcher":
+        """Open what is embedded of a job that has no index yet; all of it is compared with each query.
+
+        What a `former` searcher of this kind has open is not read again. Raises as `opening.open_parts` does.
+        """
+        opened = open_parts(files, open_job(files.job), {} if former is None else former._parts, held)
+        return cls._of(opened, None, None, Width(nprobe=1, depth=1), 0, cache_size)
+
+    @classmethod
+    def _of(
+        cls, opened: Opened, index: Any, additions: Additions | None, width: Width, nlist: int, cache_size: int
+    ) -> "Searcher":
         return cls(
-            index,
-            stored,
-            images,
-            width=width_of(info),
-            nlist=info.nlist,
-            cache_size=cache_size,
-            filters=Filters(kept.ids if held is None else Kept(stored, job.state.removed).ids, metadata),
-            kept=kept,
-            additions=Additions(index, stored, added) if len(added) else None,
-            shards=None if held is None else shards,
-        )
+            index, opened.stored, opened.images, width=width, nlist=nlist, cache_size=cache_size,
+            filters=opened.filters, kept=opened.kept, additions=additions, searched=opened.searched,
+            parts=opened.parts, covered=opened.covered,
+        )  # fmt: skip
 
     @property
     def ntotal(self) -> int:
@@ -147,26 +138,31 @@ class Searcher:
         """A searcher of another width that shares everything with this one except the cache; it has none."""
         return self._like(width, self._kept, self._filters, self._additions, cache_size=0)
 
-    def without(self, removed: Rows) -> "Searcher":
-        """A searcher of what this one has open, but for the images `removed`, int64; its cache is empty."""
-        kept = Kept(self.stored, removed, self._kept.among)
-        rows = None if self._additions is None else self._additions.rows
+    def without(self, removed: Rows, listed: int) -> "Searcher":
+        """A searcher of what this one has open, but for the images `removed`, int64; its cache is empty.
+
+        `listed` is how many images the job lists by now."""
+        kept, rows = self._kept.without(removed), None if self._additions is None else self._additions.rows
         left = None if rows is None else rows[np.isin(rows, kept.rows)]
-        additions = None if left is None or not len(left) else Additions(self._index, self.stored, left)
-        filters = self._filters.among(Kept(self.stored, removed).ids)
-        return self._like(self.width, kept, filters, additions, cache_size=self._cache.size)
+        additions = (
+            None if left is None or not len(left) else Additions(self._index, self.stored, left, self._additions)
+        )
+        filters = self._filters.among(kept.ids if kept.is_all else Kept(self.stored, removed).ids)
+        made = self._like(self.width, kept, filters, additions, cache_size=self._cache.size)
+        made.searched = self.searched and replace(self.searched, listed=listed)
+        return made
 
     def _like(
         self, width: Width, kept: Kept, filters: Filters, additions: Additions | None, *, cache_size: int
     ) -> "Searcher":
         made: dict[str, Any] = {"filters": filters, "kept": kept, "additions": additions, "cache_size": cache_size}
-        made |= {"nlist": self._nlist, "width": width, "shards": self.shards}
-        return Searcher(self._index, self.stored, self._images, **made)
+        made |= {"searched": self.searched, "parts": self._parts, "covered": self.covered}
+        return Searcher(self._index, self.stored, self._images, width=width, nlist=self._nlist, **made)
 
     def chosen(self, filter: Filter) -> Chosen:
         """The images of the build that `filter` chooses, of some shards those in them; raises as `Filters.chosen`."""
         chosen = self._filters.chosen(filter)
-        return chosen if self.shards is None else self._kept.those_of(chosen)
+        return chosen if self._kept.is_all else self._kept.those_of(chosen)
 
     def search(
         self, vector: npt.ArrayLike, k: int = 10, exact: bool = False, filter: Filter | None = None
@@ -205,7 +201,7 @@ class Searcher:
         if not self.ntotal or (chosen is not None and not len(chosen.ids)):
             return [()] * len(units)
         narrow = chosen is not None and len(chosen.ids) <= NARROW
-        if exact or (narrow and len(units) >= _MATRIX_QUERIES):
+        if exact or self._index is None or (narrow and len(units) >= _MATRIX_QUERIES):
             compared = self.kept if chosen is None else self.stored.only(self.stored.rows_of(chosen.ids))
             found = exact_search(compared, units, k)
             rows = [self.stored.rows_of(ids) for ids in found.ids]

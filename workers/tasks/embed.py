@@ -1,4 +1,4 @@
-"""Define the tasks of the embed role, thin around the stages `embed_partition` and `embed_copies`."""
+"""Define the tasks of the embed role, thin around `embed_partition`, `embed_copies` and `apply`."""
 
 import logging
 import time
@@ -8,16 +8,30 @@ from functools import partial
 from typing import Any
 
 from celery import Celery, Task, shared_task
+from celery.exceptions import Reject
 from celery.worker import state
 
 from shared.broker.connection import CONNECTION_ERRORS
-from shared.broker.lease import COPIES, Lease
-from shared.broker.queues import send_copies, send_merge
-from shared.errors import JobError, MessageError
+from shared.broker.lease import COPIES, MERGE, Lease, holders
+from shared.broker.queues import queued_messages, send_copies, send_merge
+from shared.errors import JobError, LookalikeError, MessageError
 from shared.job.altered_copies import Copies
+from shared.job.identity import known_as
 from shared.job.opened import OpenJob, open_job
-from shared.messages.tasks import COPIES_TASK, EMBED_TASK, EmbedCopies, EmbedPartition
+from shared.messages.changed import failed_to_json
+from shared.messages.changes import ChangeJob
+from shared.messages.tasks import (
+    CHANGE_TASK,
+    COPIES_TASK,
+    EMBED_QUEUE,
+    EMBED_TASK,
+    MERGE_QUEUE,
+    EmbedCopies,
+    EmbedPartition,
+    MergeJob,
+)
 from shared.processes.control import Control, Stopped
+from shared.processes.failpoints import failpoint
 from shared.processes.load import StageLoad
 from shared.text import duration
 from workers.tasks.leased import leased, progress_events, received, refuse
@@ -47,8 +61,10 @@ def embed_partition(task: Task, table: dict[str, Any]) -> str:
     ):
         job = runtime.job(message.job, message.identity)
         job = open_job(job)
-        if message.partition >= job.partition_count:
+        if message.partition >= job.state.next_number:
             refuse(MessageError(f"{message.job} has {job.partition_count} partitions, none is {message.partition}."))
+        if not job.holds(message.partition):
+            return "replaced by a compaction"  # An extra message, of before that.
         started = time.monotonic()
         seal = partition.embed_partition(
             job,
@@ -58,7 +74,7 @@ def embed_partition(task: Task, table: dict[str, Any]) -> str:
             runtime.settings.decode_threads,
         )
         seconds = time.monotonic() - started
-    if len(job.sealed_numbers()) == job.partition_count:
+    if len(job.sealed()) == job.partition_count:
         _ask(task, job, send_merge if job.manifest.model.is_imported else send_copies)
     told = ["sealed", f"{seal.embedded:,} embedded", f"{seal.failed:,} failed", duration(seconds)]
     load = StageLoad.from_json(seal.load)
@@ -80,6 +96,48 @@ def embed_copies(task: Task, table: dict[str, Any]) -> str:
         copies = _copies(task, job, lease, report)
     _ask(task, job, send_merge)
     return f"{len(copies)} copies of {copies.images} images" if len(copies) else f"no copies: {copies.reason}"
+
+
+@shared_task(name=CHANGE_TASK, bind=True, max_retries=None)
+def change_job(task: Task, table: dict[str, Any]) -> dict[str, Any]:
+    """Make the change of a job that a program asks for, once; an error travels in the reply.
+
+    It comes again when its worker ends, as each message here does, and finds by its request what was done.
+    """
+    from workers.embed.changes.apply import apply
+
+    runtime: Runtime = task.app.lookalike
+    try:
+        message = ChangeJob.from_json(table)
+        job = runtime.job(message.job, message.identity)
+        control: Control[str] = Control(partial(_keep_going, task), lambda: True, lambda told: None)
+        changed = apply(job, message, runtime.settings, control.require_going)
+        failpoint("reply_to_change")
+        if changed.uncovered[0]:
+            _ask_once(task, open_job(job))
+    except Stopped:
+        raise Reject("stopped; nothing was changed", requeue=True) from None
+    except LookalikeError as error:
+        log.error("A change was not made: %s", error)
+        return failed_to_json(error)
+    except OSError as error:
+        log.error("A change was not made: %s", error)
+        return failed_to_json(
+            LookalikeError(f"The worker's disk refused: {error}. The same request again says what was done.")
+        )
+    return changed.to_json()
+
+
+def _ask_once(task: Task, job: OpenJob) -> None:
+    """Ask for the merge of a job that has grown, unless somebody has: each further image that is added would again."""
+    runtime: Runtime = task.app.lookalike
+    known = (job.job_id, job.manifest.identity)
+    with suppress(*CONNECTION_ERRORS):
+        held = {holder.what for holder in holders(runtime.client, known_as(*known))}
+        asked = EmbedCopies(*known).to_json() in queued_messages(runtime.client, EMBED_QUEUE)
+        asked = asked or MergeJob(*known).to_json() in queued_messages(runtime.client, MERGE_QUEUE)
+        if not asked and not held & {COPIES, MERGE}:
+            _ask(task, job, send_merge if job.manifest.model.is_imported else send_copies)
 
 
 def _keep_going(task: Task) -> bool:

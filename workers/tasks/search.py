@@ -43,7 +43,7 @@ def search(task: Task, table: dict[str, Any]) -> dict[str, Any]:
         _require_queue(runtime.settings, task.request.delivery_info["routing_key"])
         job = runtime.job(message.job, message.identity)
         answers = _the_answerer(runtime).answer(job, message)
-        return reply_to_json(answers, AnsweredBy(task.request.hostname, str(job.path)), answers[0].searched)
+        return reply_to_json(answers, AnsweredBy(task.request.hostname, str(job.path)))
     except LookalikeError as error:
         log.error("%s: %s", message.job, error)
         return reply_to_json([Answer(error=error)] * len(message.queries))

@@ -16,12 +16,14 @@ from kombu.transport import redis
 from kombu.transport.virtual.base import Message
 
 from shared.broker.connection import QuietConnection
-from shared.messages.tasks import TASK_QUEUES, is_of_queue, is_query_queue
+from shared.messages.changes import MOST_TEXT
+from shared.messages.tasks import CHANGE_TASK, TASK_QUEUES, is_of_queue, is_query_queue
 
 log = logging.getLogger("lookalike.worker")
 
 _SMALL_BODY = 16_384
 _TEXT = 2_000
+_CHANGE_BODY = MOST_TEXT // 3 * 4 + _SMALL_BODY
 _ID = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 _LONGEST_WAIT = timedelta(days=1)
 # How many characters base64 of JSON of base64 makes of a byte; the bytes of a long vector; space for the rest of a
@@ -45,7 +47,8 @@ def longest_body(max_query_bytes: int, max_queries: int) -> int:
 def refusal(envelope: Any, queue: str, search_body: int) -> str | None:
     """Why `envelope`, out of `queue`, can't be a message for this worker; None when it may be one.
 
-    `search_body` bounds the body of a search message, in characters; those of the other queues are short.
+    `search_body` bounds the body of a search message, in characters; those of the other queues are short, but for those
+    that change a job.
     """
     if not isinstance(envelope, Mapping):
         return f"it is {_bounded(envelope)}, no JSON object"
@@ -53,6 +56,8 @@ def refusal(envelope: Any, queue: str, search_body: int) -> str | None:
     if not isinstance(headers, Mapping) or not isinstance(properties, Mapping) or not isinstance(body, str):
         return "it has not the headers, properties and body that Celery sends"
     most = search_body if is_query_queue(queue) else _SMALL_BODY
+    if headers.get("task") == CHANGE_TASK:
+        most = _CHANGE_BODY
     if len(body) > most:
         return f"its body has {len(body):,} characters, and at most {most:,} are read"
     if envelope.get("content-type") != "application/json":

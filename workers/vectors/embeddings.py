@@ -5,13 +5,14 @@ import resource
 import time
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from shared.errors import CorruptFile, QueryError
 from shared.job.local.job_files import JobFiles
+from shared.job.opened import open_job
 from shared.job.partition import ledger, sealing
 from shared.job.partition.ledger import Seal
 from shared.vectors import widen
@@ -39,8 +40,11 @@ class StoredEmbeddings:
     read at once.
     """
 
+    DTYPE: ClassVar[np.dtype[Any]] = sealing.HALF
+    """The type of what is stored."""
+
     def __init__(self, parts: Sequence[np.ndarray], ids: Rows, dim: int, mapped_from: JobFiles | None = None) -> None:
-        """`parts` are float16 [n, dim] arrays, mapped or not, that together have a row for each of `ids`.
+        """`parts` are `DTYPE` [n, dim] arrays, mapped or not, that together have a row for each of `ids`.
 
         `mapped_from` is kept as long as this is, and with it the copies that are mapped.
         """
@@ -49,20 +53,24 @@ class StoredEmbeddings:
         self.dim = dim
         self._gapless = len(ids) > 0 and int(ids[-1] - ids[0]) == len(ids) - 1
         self._cold = True
-        self._parts: list[Half] = [np.ascontiguousarray(part) for part in parts]
-        self._places = ScatteredRows(self._parts, dim)
+        self._parts = [np.ascontiguousarray(part) for part in parts]
+        self._places = ScatteredRows(self._parts, dim, self.DTYPE)
+        self._row_bytes = dim * self.DTYPE.itemsize
         self._maps = [part.base if isinstance(part.base, mmap.mmap) else None for part in parts]
         self._starts = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
 
     @classmethod
-    def open(cls, files: JobFiles, seals: Sequence[Seal], ids: Rows | None = None) -> "StoredEmbeddings":
-        """Map the embeddings of `seals`, in the order of their partitions.
+    def open(
+        cls, files: JobFiles, seals: Sequence[Seal], ids: Rows | None = None, later: Sequence[np.ndarray] = ()
+    ) -> "StoredEmbeddings":
+        """Map the embeddings of `seals`, in the order of their partitions; those of `later` follow, `DTYPE` [n, dim].
 
-        `ids` saves reading them from the metadata. Raises CorruptFile when a file has another size than its seal
-        says, when the seals disagree about the dimension, or when ids are missing, double or out of order.
+        `ids` saves reading them from the metadata; with `later` they have to be given. Raises CorruptFile when a file
+        has another size than its seal says, when the seals disagree about the dimension, or when ids are missing,
+        double or out of order.
         """
         job = files.job
-        dims = {seal.dim for seal in seals if seal.embedded}
+        dims = {seal.dim for seal in seals if seal.embedded} | {part.shape[1] for part in later if len(part)}
         if len(dims) > 1:
             raise CorruptFile(
                 f"The sealed partitions of {job.path} have embeddings of {sorted(dims)} dimensions where one is needed."
@@ -70,9 +78,12 @@ class StoredEmbeddings:
         wanted = [(job.img_emb(seal.partition), seal) for seal in seals]
         paths = files.all_local((path, seal.entry(job, path)) for path, seal in wanted)
         parts = [
-            sealing.open_embeddings(path, seal.embedded, seal.dim) for path, seal in zip(paths, seals, strict=True)
+            sealing.open_embeddings(path, seal.embedded, seal.dim, cls.DTYPE)
+            for path, seal in zip(paths, seals, strict=True)
         ]
+        parts += later
         if ids is None:
+            job = open_job(job)
             ids = np.concatenate([np.empty(0, np.int64), *(ledger.check_ids(job, seal) for seal in seals)])
         if len(ids) != sum(len(part) for part in parts) or not np.all(np.diff(ids) > 0):
             raise CorruptFile(
@@ -107,7 +118,13 @@ class StoredEmbeddings:
         if not (rows.min() >= 0 and rows.max() < len(self)):
             raise IndexError(f"Rows {rows.min()} to {rows.max()} were asked of {len(self)} embeddings.")
         numbers = np.searchsorted(self._starts, rows, side="right") - 1
-        return self._places.rows(numbers, rows - self._starts[numbers])
+        found: Half = self._decoded(self._places.rows(numbers, rows - self._starts[numbers]))
+        return found
+
+    def _decoded(self, stored: Any) -> Half:
+        """What is stored, `DTYPE` [n, d], as float16 of length 1."""
+        half: Half = stored
+        return half
 
     def gathered(self, rows: Rows) -> Half:
         """As `rows`, but reads all at once while the disk is slow, so as to wait once for cold rows and not for
@@ -147,7 +164,7 @@ class StoredEmbeddings:
             for start in range(max(0, begin - int(self._starts[number])), len(part), size):
                 stop = min(start + size, len(part))
                 self._advise(number, start, stop, "MADV_WILLNEED")
-                yield int(self._starts[number]) + start, part[start:stop]
+                yield int(self._starts[number]) + start, self._decoded(part[start:stop])
                 self._advise(number, start, stop, "MADV_DONTNEED")
 
     def only(self, rows: Rows) -> "StoredEmbeddings":
@@ -176,8 +193,8 @@ class StoredEmbeddings:
             return
         # A mapping begins at the last page boundary at or before the data.
         before = sealing.HEADER_BYTES % _PAGE
-        first = (before + start * self.dim * 2) // _PAGE * _PAGE
-        mapped.madvise(getattr(mmap, advice), first, before + stop * self.dim * 2 - first)
+        first = (before + start * self._row_bytes) // _PAGE * _PAGE
+        mapped.madvise(getattr(mmap, advice), first, before + stop * self._row_bytes - first)
 
 
 def cosines(rows: Half, query: Floats) -> Floats:

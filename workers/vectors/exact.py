@@ -5,11 +5,16 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from shared.vectors import widen
+from workers.vectors import rerank
 from workers.vectors.embeddings import BLOCK_ROWS, Floats, Rows, StoredEmbeddings
 
 TIE: Final = 1e-6
 """Cosine similarities closer than this are one value: float32 sums of the same numbers differ by as much."""
 
+
+# Up to here, comparing in SIMD, some queries a pass, takes less time than one pass of matrix products for all of them.
+_FEW_QUERIES: Final = 64
+_QUERIES_A_PASS: Final = 8
 
 # How many are kept beyond k while the blocks pass: a matrix product gives equal embeddings values that differ in the
 # last bits.
@@ -36,6 +41,8 @@ def exact_search(stored: StoredEmbeddings, queries: Floats, k: int) -> Neighbour
     embeddings is in memory at a time.
     """
     k = min(k, len(stored))
+    if k and 0 < len(queries) <= _FEW_QUERIES and rerank.screens(stored.dim):
+        return _in_simd(stored, queries, k)
     keep = min(k + _SLACK, len(stored))
     best = np.full((len(queries), keep), _NOTHING, dtype=np.float32)
     rows = np.full((len(queries), keep), -1, dtype=np.int64)
@@ -51,6 +58,12 @@ def exact_search(stored: StoredEmbeddings, queries: Floats, k: int) -> Neighbour
             kept = _foremost(values, value_rows, k)[:keep]
             best[number], rows[number] = values[kept], value_rows[kept]
     return _settled(stored, queries, rows, k)
+
+
+def _in_simd(stored: StoredEmbeddings, queries: Floats, k: int) -> Neighbours:
+    passes = [queries[first : first + _QUERIES_A_PASS] for first in range(0, len(queries), _QUERIES_A_PASS)]
+    found = [nearest for some in passes for nearest in rerank.nearest_of_all(stored, some, k)]
+    return Neighbours(stored.ids[np.stack([rows for rows, _ in found])], np.stack([cosines for _, cosines in found]))
 
 
 def _foremost(values: Floats, rows: Rows, k: int) -> Rows:

@@ -20,6 +20,8 @@ IMAGES_SCHEMA = pa.schema(
     [pa.field("id", pa.int64(), nullable=False), pa.field("image_path", pa.string(), nullable=False)]
 )
 
+_NONE: Rows = np.empty(0, np.int64)
+
 
 class Images:
     """The image of each row of a build: ids int64 [N], and image paths that stay on disk until one is asked for."""
@@ -32,11 +34,21 @@ class Images:
         self.ids: Rows = np.concatenate([np.empty(0, np.int64), *(batch.column("id").to_numpy() for batch in batches)])
 
     @classmethod
-    def open(cls, path: Path, moved: Moved = NOT_MOVED, later: Iterable[pa.RecordBatch] = ()) -> "Images":
+    def open(
+        cls, path: Path, moved: Moved = NOT_MOVED, later: Iterable[pa.RecordBatch] = (), purged: Rows = _NONE
+    ) -> "Images":
         """Map a file that `write_images` wrote; raises CorruptFile when it is something else.
 
-        The images of `later`, which are not in the file, follow those that are.
+        The images of `later`, which are not in the file, follow those that are. The rows of those that were `purged`
+        since, int64 ids, are left out, as the embeddings of the job are without theirs.
         """
+        return cls.open_without(path, purged, moved, later)[0]
+
+    @classmethod
+    def open_without(
+        cls, path: Path, purged: Rows, moved: Moved = NOT_MOVED, later: Iterable[pa.RecordBatch] = ()
+    ) -> "tuple[Images, Rows]":
+        """As `open`, with the rows of the file, int64 ascending, that are left out as they were `purged`."""
         try:
             reader = pa.ipc.open_file(pa.memory_map(str(path)))
             if not reader.schema.equals(IMAGES_SCHEMA):
@@ -47,7 +59,14 @@ class Images:
                 f"{path} is not the list of images of an index ({error})",
                 remedy=Remedy("repair", does="removes the build", then=Remedy("make", does="builds it anew")),
             ) from None
-        return cls([*batches, *later], moved)
+        left, gone, start = [], [np.empty(0, np.int64)], 0
+        for batch in batches:
+            is_gone = np.isin(batch.column("id").to_numpy(), purged)
+            # Without such rows it stays mapped as it is.
+            left.append(batch.filter(pa.array(~is_gone)) if is_gone.any() else batch)
+            gone.append(start + np.flatnonzero(is_gone))
+            start += len(batch)
+        return cls([*left, *later], moved), np.concatenate(gone)
 
     def paths(self, rows: Rows) -> list[str]:
         """Where the images of the given rows are now, int64 [n]."""

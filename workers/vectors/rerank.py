@@ -29,7 +29,7 @@ def nearest(stored: StoredEmbeddings, rows: Rows, query: Floats, k: int) -> tupl
     Best first, ties by row; all of the rows if there are fewer than k. Similarities and order are those of
     `StoredEmbeddings.cosines`: screening only leaves out rows that can't be among the k.
     """
-    if len(rows) <= k + _WORTH or not _screens(stored.dim):
+    if len(rows) <= k + _WORTH or not screens(stored.dim):
         return _first(rows, stored.cosines(rows, query), k)
     half = query.astype(np.float16)[None]
     screened = np.empty(len(rows), dtype=np.float32)
@@ -37,12 +37,36 @@ def nearest(stored: StoredEmbeddings, rows: Rows, query: Floats, k: int) -> tupl
     for start in range(0, len(rows), BLOCK_ROWS):
         block = stored.gathered(rows[start : start + BLOCK_ROWS])
         screened[start : start + len(block)] = simd_cosines(block, half)
-    kth = np.partition(screened, len(rows) - k)[len(rows) - k]
-    # The k best by the screen are no worse than kth - error, so a row below kth - 2 * error is not one of the k. The
-    # comparison is negated, so that NaN is never left out.
-    near = np.flatnonzero(~(screened < kth - 2 * _ERROR))
+    near = _near(screened, k)
     settled = cosines(block[near], query) if len(block) == len(rows) else stored.cosines(rows[near], query)
     return _first(rows[near], settled, k)
+
+
+def nearest_of_all(stored: StoredEmbeddings, queries: Floats, k: int) -> list[tuple[Rows, Floats]]:
+    """As `nearest` of all rows, k at least 1, for a few queries, float32 [q, d], in one pass over the embeddings.
+
+    Needs `screens(stored.dim)`. Nothing is copied but a row that may be among the k.
+    """
+    halves = queries.astype(np.float16)
+    screened = np.empty((len(queries), len(stored)), dtype=np.float32)
+    for first, block in stored.blocks(BLOCK_ROWS):
+        for place in range(len(queries)):
+            screened[place, first : first + len(block)] = simd_cosines(block, halves[place : place + 1])
+    found = []
+    for query, some in zip(queries, screened, strict=True):
+        near = _near(some, k)
+        starts = range(0, len(near), BLOCK_ROWS)  # They may be many: equal ones all tie.
+        settled = np.concatenate([stored.cosines(near[start : start + BLOCK_ROWS], query) for start in starts])
+        found.append(_first(near, settled, k))
+    return found
+
+
+def _near(screened: Floats, k: int) -> Rows:
+    """Which of the screened cosines can be among the k best, int64 ascending."""
+    kth = np.partition(screened, len(screened) - k)[len(screened) - k]
+    # The k best by the screen are no worse than kth - error, so a row below kth - 2 * error is not one of the k. The
+    # comparison is negated, so that NaN is never left out.
+    return np.flatnonzero(~(screened < kth - 2 * _ERROR))
 
 
 def _first(rows: Rows, similarities: Floats, k: int) -> tuple[Rows, Floats]:
@@ -56,7 +80,7 @@ def simd_cosines(rows: Half, query: Half) -> Any:
 
 
 @functools.cache
-def _screens(dim: int) -> bool:
+def screens(dim: int) -> bool:
     """Whether this machine has the SIMD routine, and it is exact enough at this dimension."""
     if numkong is None:
         return False

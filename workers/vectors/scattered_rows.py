@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Half = npt.NDArray[np.float16]
+Numbers = npt.NDArray[np.float16] | npt.NDArray[np.int8]
 Rows = npt.NDArray[np.int64]
 
 
@@ -16,9 +17,11 @@ class ScatteredRows:
     A call for each array would take longer than the copying: two hundred candidates are in forty partitions.
     """
 
-    def __init__(self, parts: Sequence[Half], dim: int) -> None:
+    def __init__(self, parts: Sequence[Numbers], dim: int, dtype: npt.DTypeLike = np.float16) -> None:
+        """`parts` are `dtype` [n, dim], each contiguous."""
         self._dim = dim
-        self._row_bytes = 2 * dim
+        self._dtype = np.dtype(dtype)
+        self._row_bytes = self._dtype.itemsize * dim
         addresses = np.array([part.ctypes.data for part in parts], dtype=np.int64)
         filled = [part for part in parts if len(part)]
         first = min((part.ctypes.data for part in filled), default=0)
@@ -36,7 +39,7 @@ class ScatteredRows:
         }
         self._every_byte = np.asarray(SimpleNamespace(__array_interface__=described, parts=parts))
 
-    def rows(self, numbers: Rows, local: Rows) -> Half:
-        """A copy of the rows `local` of the parts `numbers`, both int64 [n], which must be there: float16 [n, d]."""
-        found: Half = self._every_byte[self._offsets[numbers] + local * self._row_bytes].view(np.float16)
+    def rows(self, numbers: Rows, local: Rows) -> Any:
+        """A copy of the rows `local` of the parts `numbers`, both int64 [n], which must be there: [n, d]."""
+        found = self._every_byte[self._offsets[numbers] + local * self._row_bytes].view(self._dtype)
         return found.reshape(-1, self._dim)

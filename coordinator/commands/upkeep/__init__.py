@@ -1,1 +1,1 @@
-"""The commands that maintain an existing job: verify, repair, rollback, retry."""
+"""The commands that maintain an existing job: verify, repair, rollback, retry, delete, compact."""

@@ -7,7 +7,7 @@ import typer
 
 from coordinator.client.image_ids import ids_in
 from coordinator.commands.options import Job
-from coordinator.display.removal import removal_lines
+from coordinator.display.changes.removal import removal_lines
 from coordinator.display.run_view import RunView
 from coordinator.display.terminal import out
 from coordinator.jobs.changes.removal import Asked, remove

@@ -10,13 +10,15 @@ from typing import Any, Final
 import numpy as np
 
 from coordinator.client.stored_query import is_image_id
-from coordinator.jobs.lock import changing
 from coordinator.jobs.runs.events import Doing, Said, Tell
 from coordinator.jobs.source.named_images import find_images
 from shared.errors import JobError
 from shared.errors.remedy import Remedy
 from shared.job import path_list
-from shared.job.changes.log import Change, Ids, removal_of, write_change
+from shared.job.bundle.facts import refuse_bundle
+from shared.job.changes.lock import changing
+from shared.job.changes.log import DELETE, Change, Ids, write_change
+from shared.job.changes.removing import require_there
 from shared.job.directory import JobDir
 from shared.job.opened import OpenJob, open_job
 from shared.job.source.moved import read_moved
@@ -63,11 +65,12 @@ def remove(job: JobDir, asked: Asked, tell: Tell) -> Removal:
     expression that can't be asked; JobBusy when another process changes the job; and as `open_job` does.
     """
     with nullcontext(open_job(job)) if asked.dry_run else changing(job) as opened:
+        refuse_bundle(opened.path, opened.manifest.bundle, "changed")
         ids, reasons = _chosen(opened, asked, tell)
-        _require_there(opened, ids)
+        require_there(opened, ids)
         paths = _paths(opened, ids[:FEW])
         if not asked.dry_run:
-            change = Change(opened.state.number + 1, "delete", removed=ids, reasons=reasons)
+            change = Change(opened.state.number + 1, DELETE, removed=ids, reasons=reasons)
             write_change(opened, opened.manifest, change)
     return Removal(len(ids), _left(opened) - len(ids), opened.listed, paths)
 
@@ -126,26 +129,6 @@ def _require_few(job: OpenJob, asked: Asked, matched: int) -> None:
             f"{asked.where!r:.200} matches {matched:,} of the {left:,} images that are left in {job.path}, more than "
             f"{MOST_SHARE:.0%}, and nothing was removed",
             remedy=Remedy("option", does="if they are meant, {} removes them", given={"yes": ""}),
-        )
-
-
-def _require_there(job: OpenJob, ids: Ids) -> None:
-    """Raise JobError unless each id was given to an image that is left, and there is one."""
-    if not len(ids):
-        raise JobError(f"No image of {job.path} was named: nothing was removed.")
-    unknown = ids[(ids < 0) | (ids >= job.listed)]
-    if len(unknown):
-        others = f", nor {len(unknown) - 1:,} more of those named" if len(unknown) > 1 else ""
-        raise JobError(
-            f"{job.path} has the image ids 0 to {job.listed - 1:,}, and none is {unknown[0]}{others}: nothing was "
-            "removed."
-        )
-    gone = ids[job.state.lacks(ids)]
-    if len(gone):
-        others = f", and {len(gone) - 1:,} more of those named" if len(gone) > 1 else ""
-        raise JobError(
-            f"The image {gone[0]:,} of {job.path} was removed before ({removal_of(job, int(gone[0])).named}){others}: "
-            "nothing was removed now; leave out what is gone."
         )
 
 

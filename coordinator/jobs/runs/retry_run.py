@@ -7,6 +7,8 @@ from coordinator.jobs.progress import Progress, ProgressReader
 from coordinator.jobs.retry import by_status, failed_images, is_under_way, take_back
 from coordinator.jobs.runs.events import Finished, Said, Tell
 from coordinator.jobs.runs.loop import until_indexed
+from shared.job.bundle.facts import refuse_bundle
+from shared.job.changes.lock import changing
 from shared.job.opened import OpenJob
 from shared.settings import Settings
 
@@ -29,13 +31,16 @@ def retry(asked: Asked, tell: Tell) -> Progress:
 
     No other image is read or embedded. Where none failed and the index covers the job, nothing is done, and that is
     said and no end told. It may be ended at any moment: the workers end, what is committed stays, and the same call
-    continues. Raises as `take_back` and `run_job` do.
+    continues. Raises as `take_back` and `run_job` do, and JobBusy while another process changes the job.
     """
-    job, reader = asked.job, ProgressReader(asked.job)
-    before, progress = failed_images(job), reader.read()
-    was_whole = progress.complete
-    going_on = not progress.index_is_current and (was_whole or is_under_way(job))
-    taken = take_back(job, asked.statuses, going_on=going_on)
+    refuse_bundle(asked.job.path, asked.job.manifest.bundle, "embedded")
+    # What is taken back must not be replaced meanwhile, as by a compaction.
+    with changing(asked.job) as job:
+        reader = ProgressReader(job)
+        before, progress = failed_images(job), reader.read()
+        was_whole = progress.complete
+        going_on = not progress.index_is_current and (was_whole or is_under_way(job))
+        taken = take_back(job, asked.statuses, going_on=going_on)
     progress = reader.read()
     if taken:
         tell(Said(f"{_images(taken.total())} tried again: {by_status(taken)}"))

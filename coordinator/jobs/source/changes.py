@@ -82,7 +82,7 @@ def _images(source: str, job: OpenJob, moved: Moved) -> tuple[int, int]:
     held = np.zeros(len(there), bool)
     went = 0
     for partition in job.partitions:
-        paths = (path for path in path_list.read_paths(job, partition) if split_member(path) is None)
+        paths = (path for path in path_list.read_paths(job, partition) if path and split_member(path) is None)
         listed = [moved.now(path) for path in paths]
         keys = keys_of(listed)
         places = np.searchsorted(there, keys)

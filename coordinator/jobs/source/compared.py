@@ -5,7 +5,7 @@ import hashlib
 import os
 import stat
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
@@ -15,16 +15,18 @@ import numpy as np
 from coordinator.jobs.source.facts import UNKNOWN, Facts
 from coordinator.jobs.source.keys import PathKeys, key_of
 from coordinator.jobs.source.looked_at import LookedAt
-from coordinator.jobs.source.renamed import MOST, Lost
+from coordinator.jobs.source.lost.renamed import MOST, Lost
+from coordinator.sources.gathering import fixed_folder
 from shared.errors import ImageError
 from shared.images.location import read_bytes
 from shared.images.members import Member
 from shared.images.paths import is_url, split_member, to_os_path
 from shared.job import path_list
-from shared.job.manifest import Partition
+from shared.job.changes.log import Ids
+from shared.job.manifest import Partition, Source
 from shared.job.opened import OpenJob
 from shared.job.source.files import FileState, difference
-from shared.job.source.moved import Moved
+from shared.job.source.moved import Moved, is_stored
 
 # An image with too long a name, or that is a link to itself, is listed, so that its error row says what is wrong.
 _LISTED_SO: Final = (errno.ENAMETOOLONG, errno.ELOOP)
@@ -42,22 +44,24 @@ class Standing(Enum):
 
 @dataclass(frozen=True, slots=True)
 class MemberRow:
-    """An image in an archive that changed, as the job knows it."""
+    """An image in an archive that changed, as the job knows it; `deleted` if somebody took it out."""
 
     id: int
     member: Member | None
     sha256: str | None
+    deleted: bool = False
 
 
 @dataclass(slots=True)
 class Compared:
-    """What became of the images of a job that were not removed, by the paths that they have now.
+    """What became of the images of a source that are left, by the paths that they have now.
 
-    `same` are those that need nothing; `changed` are the ids of those with other bytes, by their key. `gone` are ids;
-    `lost` are gone files with their ids, as far as they may be found under other names, and `lost_archives` the ids in
-    each archive that is gone. `members` are images of archives that changed, which are compared when those are listed.
-    `archives` says how each archive stands. `unseen` counts files that could not be looked at, such as `unseen_path`,
-    and count as the same.
+    `same` are those that need nothing; `out` are those that somebody deleted, and whose files are there as they were;
+    `changed` are the ids of those with other bytes, by their key. `gone` are ids; `lost` are gone files with their ids,
+    as far as they may be found under other names, and `lost_archives` the ids in each archive that is gone. `members`
+    are images of archives that changed, which are compared when those are listed. `archives` says how each archive
+    stands. `deleted` counts those of `out` that the job does not hold again, and those of `members` that are found so.
+    `unseen` counts files that could not be looked at, such as `unseen_path`, and count as the same.
     """
 
     same: PathKeys
@@ -67,45 +71,74 @@ class Compared:
     lost_archives: dict[str, list[int]] = field(default_factory=dict)
     members: dict[str, list[MemberRow]] = field(default_factory=dict)
     archives: dict[str, Standing] = field(default_factory=dict)
+    deleted: int = 0
+    out: PathKeys = field(default_factory=lambda: PathKeys(np.empty(0, np.uint64)))
     unseen: int = 0
     unseen_path: str = ""
 
 
 def compare(
-    job: OpenJob, moved: Moved, named: PathKeys | None, looked_at: LookedAt, told: Callable[[int], None]
+    job: OpenJob,
+    number: int,
+    source: Source,
+    moved: Moved,
+    named: PathKeys | None,
+    looked_at: LookedAt,
+    told: Callable[[int], None],
 ) -> Compared:
-    """Compare the images of a job, partition by partition in the order of their ids, with what is there now.
+    """Compare the images of a source of a job, partition by partition in the order of their ids, with what is there
+    now.
 
-    `moved` says where they are. `named` are the paths that its list names now, None where no list but the disk says
-    what there is. Raises CorruptFile where a path list or the metadata of a partition can't be read.
+    `number` is that of the source, also of one that is being added, and `moved` says where its images are. `named` are
+    the paths that its list names now, None where no list but the disk says what there is. Raises CorruptFile where a
+    path list or the metadata of a partition can't be read.
     """
-    return _Comparison(job, moved, named, looked_at).run(told)
+    return _Comparison(job, number, source, moved, named, looked_at).run(told)
 
 
 class _Comparison:
     """A comparison under way."""
 
-    def __init__(self, job: OpenJob, moved: Moved, named: PathKeys | None, looked_at: LookedAt) -> None:
-        self._job, self._moved, self._named, self._looked_at = job, moved, named, looked_at
-        self._moves = moved.old != moved.new or bool(moved.renamed)
+    def __init__(
+        self, job: OpenJob, number: int, source: Source, moved: Moved, named: PathKeys | None, looked_at: LookedAt
+    ) -> None:
+        self._job, self._number, self._source = job, number, source
+        self._moved, self._named, self._looked_at = moved, named, looked_at
         self._states: dict[str, FileState] = {moved.now(path): state for path, state in job.archives().items()}
-        self._same = array("Q")
+        self._same, self._out = array("Q"), array("Q")
         self._found = Compared(PathKeys(np.empty(0, np.uint64)))
 
     def run(self, told: Callable[[int], None]) -> Compared:
         for partition in self._job.partitions:
-            self._compare(partition)
+            if len(compared := self._compared(partition)):
+                self._compare(partition, compared.tolist())
             told(partition.stop)
-        self._found.same = PathKeys(np.frombuffer(self._same, np.uint64))
+        same, out = (np.frombuffer(keys, np.uint64) for keys in (self._same, self._out))
+        self._found.same, self._found.out = PathKeys(same), PathKeys(out)
+        self._found.deleted = len(np.setdiff1d(out, same))
         return self._found
 
-    def _compare(self, partition: Partition) -> None:
+    def _compared(self, partition: Partition) -> Ids:
+        """The images of a partition that may be of this source: listed in it, or added by name. And deleted ones of all
+        sources, but for those that were purged, which have no path any more."""
+        state, ids = self._job.state, np.arange(partition.start, partition.stop)
+        left = ~state.lacks(ids) & (state.are_of(ids, self._number) | state.were_named(ids))
+        compared: Ids = ids[left | (np.isin(ids, state.deleted) & ~np.isin(ids, state.purged))]
+        return compared
+
+    def _compare(self, partition: Partition, compared: Sequence[int]) -> None:
         facts = Facts(self._job, partition)
         locations = None
         paths = path_list.read_paths(self._job, partition)
-        for image_id in self._job.kept(partition).tolist():
+        state, ids = self._job.state, np.array(compared)
+        for image_id, is_apart in zip(compared, state.were_named(ids).tolist(), strict=True):
+            deleted = state.is_removed(image_id)
             listed = paths[image_id - partition.start]
-            path = self._moved.now(listed) if self._moves else listed
+            path = self._moved.now(listed) if self._moved else listed
+            if is_apart and not self._is_in_source(listed, path):
+                if not deleted:
+                    self._same.append(key_of(path))
+                continue
             inside = split_member(path) if "::" in path else None
             if inside is None:
                 standing = self._file(path, image_id, facts)
@@ -113,13 +146,16 @@ class _Comparison:
                 standing = self._archive(inside[0]) if self._is_named(path) is not False else Standing.GONE
                 if standing is Standing.CHANGED:
                     locations = locations or path_list.read_locations(self._job, partition, self._moved)
-                    row = MemberRow(image_id, locations[image_id - partition.start].member, facts.sha256(image_id))
+                    member = locations[image_id - partition.start].member
+                    row = MemberRow(image_id, member, facts.sha256(image_id), deleted)
                     self._found.members.setdefault(path, []).append(row)
                     continue
-                if self._found.archives.get(inside[0]) is Standing.GONE:
+                if self._found.archives.get(inside[0]) is Standing.GONE and not deleted:
                     self._found.lost_archives.setdefault(inside[0], []).append(image_id)
             if standing is Standing.SAME:
-                self._same.append(key_of(path))
+                (self._out if deleted else self._same).append(key_of(path))
+            elif deleted:
+                continue  # A file with other bytes in its place is another image.
             elif standing is Standing.CHANGED:
                 self._found.changed.setdefault(key_of(path), []).append(image_id)
             else:
@@ -127,6 +163,20 @@ class _Comparison:
                 if inside is None and len(self._found.lost) < _CANDIDATES and facts.size(image_id) >= 0:
                     one = Lost(listed, path, True, facts.size(image_id), facts.sha256(image_id))
                     self._found.lost.append((one, image_id))
+
+    def _is_in_source(self, listed: str, path: str) -> bool:
+        """Whether an image that was added by its name is one of the source too, and stays or goes with it."""
+        source, inside = self._source, split_member(path)
+        if inside is not None and inside[0] not in self._states:
+            return False  # Or its archive, which the source may have and which was never listed, would count as known.
+        if self._named is not None:
+            return path in self._named
+        if is_stored(listed) or is_url(path):
+            return False
+        place = to_os_path(path if inside is None else inside[0])
+        location = to_os_path(self._moved.now(source.location))
+        folder = fixed_folder(location) if source.kind == "glob" else location
+        return place == location or place.startswith(folder.rstrip("/") + "/")
 
     def _is_named(self, path: str) -> bool | None:
         """Whether the list names a path now; None where there is no list."""

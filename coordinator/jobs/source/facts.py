@@ -32,10 +32,9 @@ class Facts:
         self.began_ns = self.failed_ns = 0.0
         if not self.known:
             return
-        seal = ledger.read_seal(job, partition.number)
-        began = _began(job, seal)
+        began, failed = read_at(job, ledger.read_seal(job, partition.number))
         self.began_ns = (began - _MARGIN) * 1e9
-        self.failed_ns = (began or seal.sealed_at) * 1e9
+        self.failed_ns = failed * 1e9
         table = read_table(job.metadata(partition.number), ["id", "bytes", "sha256"])
         self._ids = table["id"].to_numpy()
         self._sizes[self._ids - partition.start] = table["bytes"].fill_null(UNKNOWN).to_numpy()
@@ -54,6 +53,18 @@ class Facts:
             return None
         digest: str | None = self._sha256[place].as_py()
         return digest
+
+
+def read_at(job: OpenJob, seal: Seal) -> tuple[float, float]:
+    """From when on the images of a sealed partition were read, 0 if that is unknown, and when one that failed was so.
+
+    Both are seconds since the epoch. A compaction copies rows, and keeps the times of the partitions that it replaced.
+    """
+    replaced = job.state.replaced(seal.partition)
+    if replaced is not None:
+        return replaced.began, replaced.failed
+    began = _began(job, seal)
+    return began, began or seal.sealed_at
 
 
 def _began(job: OpenJob, seal: Seal) -> float:

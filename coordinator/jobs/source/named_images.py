@@ -1,11 +1,10 @@
 """Find the images of a job that a person names, each by its id, or by its path as it is now or was when listed."""
 
-import os
 from collections.abc import Iterable, Sequence
 
 from coordinator.client.stored_query import is_image_id, require_image_id
 from shared.errors import QueryError
-from shared.images.paths import is_url, member_text, split_member, to_os_path, to_text
+from shared.images.paths import absolute
 from shared.job import path_list
 from shared.job.opened import OpenJob
 from shared.job.source.moved import read_moved
@@ -31,7 +30,7 @@ def _by_path(job: OpenJob, images: Iterable[str]) -> dict[str, int]:
     # What hits say now comes first: the old and the new place may be in each other.
     wanted = {}
     for image in images:
-        typed = (image, _as_listed(image))
+        typed = (image, absolute(image))
         wanted[image] = list(dict.fromkeys((frozenset(map(moved.listed, typed)), frozenset(typed))))
     ids: dict[str, list[int]] = {path: [] for choices in wanted.values() for paths in choices for path in paths}
     sought = dict(wanted)
@@ -61,13 +60,3 @@ def _meant(job: OpenJob, image: str, choices: Sequence[Sequence[int]]) -> int:
         if found:
             return max(found)  # The last one that was removed.
     raise QueryError(f"{job.path} lists no image {image}: give its id, or its path as the hits of a search give it.")
-
-
-def _as_listed(image: str) -> str:
-    """The text that a job lists for an image that was typed: of a path the absolute one."""
-    if is_url(image):
-        return image
-    if (inside := split_member(image)) is not None:
-        archive, name = inside
-        return member_text(_as_listed(archive), name)
-    return to_text(os.path.abspath(os.path.expanduser(to_os_path(image))))

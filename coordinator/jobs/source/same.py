@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
+
 from coordinator.jobs.source.keys import PathKeys, keys_of
 from coordinator.sources.begun import Begun, chosen, is_other, patterns_text
 from coordinator.sources.choosing import Choice
@@ -18,11 +20,12 @@ from shared.models import resolve_model
 from shared.settings import Settings
 
 
-def as_begun(job: OpenJob) -> Begun:
-    """The job as the errors say it that refuse to continue with it."""
-    source = job.manifest.source
+def as_begun(job: OpenJob, number: int = 0) -> Begun:
+    """The job, as made from one of its sources, as the errors say it that refuse to continue with it."""
+    source = job.sources[number]
     now = read_moved(job).now(source.location)
-    moves = Remedy("option", does="if its images moved there, add {}", given={"moved": ""})
+    added = Remedy("option", does="to have it in this job too, add {}", given={"add": ""})
+    adds = None if job.manifest.frozen or job.manifest.model.is_imported else added
     return Begun(
         path=str(job.path),
         made="was made",
@@ -32,26 +35,67 @@ def as_begun(job: OpenJob) -> Begun:
         source=source,
         listed=job.listed,
         moved_to=None if now == source.location else now,
-        moves=moves,
+        moves=Remedy("option", does="if its images moved there, add {}", given={"moved": ""}, otherwise=adds),
+        adds=adds,
     )
 
 
-def require_same(
-    source: str, job: OpenJob, settings: Settings, choice: Choice, frozen: bool | None, stdin: BinaryIO | None
-) -> None:
-    """Raise JobMismatch unless a job is the one of `source`, of this choice and model, naming both.
+def source_meant(given: Listing, job: OpenJob, *, exactly: bool = False) -> int | None:
+    """The number of the source of a job that `given` is, of the same kind and at the same place; None if it is none.
 
-    A list may differ from the one that the job was made of, as long as they have a path in common; that of a frozen job
-    may not.
+    Unless it has to be there `exactly`, a list is that of the job, wherever it is, where the job has one list alone.
     """
-    made = job.manifest.model
-    if made.is_imported:
+    moved = read_moved(job)
+    alike = [number for number, source in enumerate(job.sources) if source.kind == given.kind]
+    for number in alike:
+        if moved.now(job.sources[number].location) == given.location:
+            return number
+    return alike[0] if given.changes_in_place and len(alike) == 1 and not exactly else None
+
+
+def require_addable(job: OpenJob, given: Listing) -> None:
+    """Raise JobMismatch unless a source can be added to a job, and `given` is none that it has."""
+    require_images(job)
+    if job.manifest.frozen:
+        raise JobMismatch(
+            f"{job.path} was made as a job that takes up nothing, and no source can be added to it: make another JOB "
+            f"of {given.location}."
+        )
+    if source_meant(given, job, exactly=True) is not None:
+        what = "a list on standard input" if given.kind == "stdin" else f"the {given.kind} {given.location}"
+        save = ": save the list as a file, and add that." if given.kind == "stdin" else "."
+        raise JobMismatch(f"{job.path} has {what} as a source already, and it is not added again{save}")
+
+
+def require_images(job: OpenJob) -> None:
+    """Raise JobMismatch for a job of imported vectors."""
+    if job.manifest.model.is_imported:
         raise JobMismatch(
             f"{job.path} holds vectors that were imported from {job.manifest.source.location}, which can't be "
             "embedded as images are",
             remedy=Remedy("import", str(job.path), "go on with {}, or name another JOB for images"),
         )
-    begun = as_begun(job)
+
+
+def require_same(
+    source: str, job: OpenJob, settings: Settings, choice: Choice, frozen: bool | None, stdin: BinaryIO | None
+) -> None:
+    """Raise JobMismatch unless `source` is one of a job's, of this choice, and the job one of this model, naming both.
+
+    A list may differ from the one that the job was made of, as long as they have a path in common; that of a frozen job
+    may not.
+    """
+    require_images(job)
+    try:
+        given = open_source(source, stdin)
+    except SourceError as error:
+        if (moved_to := as_begun(job).moved_to) is None or len(job.sources) > 1:
+            raise
+        raise SourceError(f"{error} The images of {job.path} moved to {moved_to}.") from None
+    number = source_meant(given, job)
+    if number is None and len(job.sources) > 1:
+        raise _none_of_them(job, given)
+    begun = as_begun(job, number or 0)
     for option, asked, kept in chosen(choice, begun.source):
         if is_other(asked, kept):
             raise begun.stays(
@@ -59,18 +103,19 @@ def require_same(
                 f"The images of {job.path} were listed {_chosen_otherwise(option, asked, kept)}, and stay as they were "
                 "listed",
             )
-    try:
-        given = open_source(source, stdin)
-    except SourceError as error:
-        if begun.moved_to is None:
-            raise
-        raise SourceError(f"{error} The images of {job.path} moved to {begun.moved_to}.") from None
-    if is_other(frozen, job.manifest.frozen):
-        raise begun.stays("frozen", f"{job.path} was not made as a job that takes up nothing, and stays so")
-    if given.changes_in_place and given.kind == begun.source.kind and not job.manifest.frozen:
-        _require_shared(given, job, begun)
+    if given.changes_in_place and number is not None and not job.manifest.frozen:
+        _require_shared(given, job, number, begun)
     else:
         begun.require_source(given)
+    require_same_options(job, settings, frozen)
+
+
+def require_same_options(job: OpenJob, settings: Settings, frozen: bool | None) -> None:
+    """Raise JobMismatch unless a job is one of images, of this model, and frozen if that is asked, naming both."""
+    require_images(job)
+    begun, made = as_begun(job), job.manifest.model
+    if is_other(frozen, job.manifest.frozen):
+        raise begun.stays("frozen", f"{job.path} was not made as a job that takes up nothing, and stays so")
     if is_other(settings.precision, made.precision):
         raise begun.stays(
             "precision",
@@ -87,20 +132,46 @@ def require_same(
         _require_same_model(job, begun, settings)
 
 
-def _require_shared(given: Listing, job: OpenJob, begun: Begun) -> None:
+def _none_of_them(job: OpenJob, given: Listing) -> JobMismatch:
+    """The error of a source that is none of several; of a list, also where none at its place says which one it is."""
+    moved = read_moved(job)
+    have = ", ".join(f"the {source.kind} {moved.now(source.location)}" for source in job.sources)
+    return JobMismatch(
+        f"{job.path} has the sources {have}, and the {given.kind} {given.location} is none of them: name one of these, "
+        "or another JOB",
+        remedy=as_begun(job).moves if any(source.kind == given.kind for source in job.sources) else as_begun(job).adds,
+    )
+
+
+def _require_shared(given: Listing, job: OpenJob, number: int, begun: Begun) -> None:
     """Raise JobMismatch when a list has no path in common with the job: it is another one, and none that changed."""
     digest = PathDigest()
     named = PathKeys(keys_of(digest.feed(given)))
     if digest.hexdigest() == begun.source.digest:
         return
     moved = read_moved(job)
+    at_its_place = moved.now(begun.source.location) == given.location
     for partition in job.partitions:
-        if any(moved.now(path) in named for path in path_list.read_paths(job, partition)):
+        paths = path_list.read_paths(job, partition)
+        # Removed ones count as well: all that the list named may have been deleted since.
+        ids = np.arange(partition.start, partition.stop)
+        # What it names may be in other sources by now. A list elsewhere is known by its own images alone.
+        listed = (ids if at_its_place else ids[job.state.are_of(ids, number)]).tolist()
+        if any(moved.now(paths[image_id - partition.start]) in named for image_id in listed):
             return
     raise JobMismatch(
-        f"{job.path} was made from a {given.kind} of {job.manifest.listed:,} paths ({begun.source.location}), and the "
-        f"one given now ({digest.count:,} paths) has none of them: give that list, as it is now, or {begun.another}."
+        f"{job.path} was made from a {given.kind} of {_listed_of(job, number):,} paths ({begun.source.location}), and "
+        f"the one given now ({digest.count:,} paths) has none of them: give that list, as it is now, or "
+        f"{begun.another}."
     )
+
+
+def _listed_of(job: OpenJob, number: int) -> int:
+    """How many images a source gave when it was listed first."""
+    if not number:
+        return job.manifest.listed
+    added = job.state.added[number - 1]
+    return added.stop - added.start
 
 
 def _chosen_otherwise(option: str, asked: Any, kept: Any) -> str:

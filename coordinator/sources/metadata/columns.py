@@ -9,9 +9,9 @@ import pyarrow as pa
 
 from coordinator.sources.metadata.numbers import Real
 from shared.errors import SourceError
-from shared.job.manifest import arrow_type
 from shared.job.partition.sealing import METADATA_SCHEMA
 from shared.job.path_list import MEMBER
+from shared.job.source.known_types import arrow_type
 from shared.text import text_of
 
 _MOST_COLUMNS: Final = 200

@@ -11,10 +11,12 @@ from typing import Any
 
 from shared.errors import CorruptFile, JobMismatch, NoIndexYet
 from shared.errors.remedy import Remedy
+from shared.job.changes.replaced import SealFacts
 from shared.job.directory import JobDir
 from shared.job.index.request import IndexRequest
 from shared.job.index.shards import Range, require_ranges, shard_file
-from shared.job.manifest import maker_of
+from shared.job.manifest import Partition, maker_of
+from shared.job.opened import OpenJob
 from shared.job.partition.ledger import Seal
 from shared.processes.failpoints import failpoint
 from shared.storage import files
@@ -150,28 +152,53 @@ def ledger_digest(seals: Iterable[Seal]) -> str:
     """Hex SHA-256 that says which embeddings an index covers: partitions, counts and file checksums, in order."""
     digest = hashlib.sha256()
     for seal in seals:
-        digest.update(_in_digest(seal))
+        digest.update(facts_of(seal).line)
     return digest.hexdigest()
 
 
-def _in_digest(seal: Seal) -> bytes:
+def facts_of(seal: Seal) -> SealFacts:
+    """What a seal says of its embeddings."""
     number = seal.partition
-    sums = [seal.files[str(path)]["sha256"] for path in (_INSIDE.img_emb(number), _INSIDE.metadata(number))]
-    return f"{number} {seal.start} {seal.stop} {seal.embedded} {' '.join(sums)}\n".encode()
+    img_emb, metadata = (
+        str(seal.files[str(path)]["sha256"]) for path in (_INSIDE.img_emb(number), _INSIDE.metadata(number))
+    )
+    return SealFacts(Partition(number, seal.start, seal.stop), seal.embedded, img_emb, metadata)
 
 
-def covered(info: IndexInfo, seals: Sequence[Seal], least: int) -> Sequence[Seal] | None:
+def covered(info: IndexInfo, seals: Sequence[Seal], job: OpenJob) -> Sequence[Seal] | None:
     """Those of `seals` whose embeddings a build covers, None where it was not built from these.
 
-    A build covers the first partitions: at least the `least` that the job was made with, and those that were added
-    before it was built.
+    A build covers the first partitions: those that the job was made with at the least, and those that were added before
+    it was built. One that was built before a compaction covers what that put in their place, and holds the images that
+    it purged as well.
     """
-    digest = hashlib.sha256()
-    for count, seal in enumerate(seals, start=1):
-        digest.update(_in_digest(seal))
-        if count >= least and digest.hexdigest() == info.ledger_digest:
-            return seals[:count]
+    for stands in _stood(seals, job):
+        digest = hashlib.sha256()
+        for count, (seal, facts) in enumerate(zip(seals, stands, strict=True), start=1):
+            for one in facts:
+                digest.update(one.line)
+            if seal.stop >= job.manifest.listed and digest.hexdigest() == info.ledger_digest:
+                return seals[:count]
     return None
+
+
+def is_former_digest(digest: str, seals: Sequence[Seal], job: OpenJob) -> bool:
+    """Whether a digest is that of all of `seals`, or of what compactions put these in the place of."""
+    lines = (b"".join(one.line for facts in stands for one in facts) for stands in _stood(seals, job))
+    return any(hashlib.sha256(every).hexdigest() == digest for every in lines)
+
+
+def _stood(seals: Sequence[Seal], job: OpenJob) -> Iterator[list[list[SealFacts]]]:
+    """For each seal what stood for its images, as it is now and then before each compaction, the last one first.
+
+    A seal that is not the one which a compaction wrote, as after a retry, stands for itself.
+    """
+    stands = [[facts_of(seal)] for seal in seals]
+    yield stands
+    for replaced in reversed(job.state.compactions):
+        former = {one.sealed: one.former for one in replaced}
+        stands = [[before for one in facts for before in former.get(one, (one,))] for facts in stands]
+        yield stands
 
 
 def next_build_name(job: JobDir, digest: str, above: int = 0) -> str:

@@ -22,6 +22,12 @@ class Filling:
     ranges: Sequence[Range]
     missing: Sequence[int]
 
+    @property
+    def summary(self) -> dict[str, Any]:
+        """How many shards there are, and how many of them are full, for JSON."""
+        count = len(self.ranges)
+        return {"build": self.build, "shards": count, "full": count - len(self.missing)}
+
 
 def filling(job: JobDir, digest: str, request: IndexRequest | None) -> Filling | None:
     """The build of these embeddings that was asked for, if its shards are to be filled; None for any other.

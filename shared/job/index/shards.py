@@ -5,6 +5,9 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Final, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 TRAINED_FILE: Final = "trained.faiss"
 """There until a build of shards is whole: the trained index without an image, from which each shard is filled."""
 
@@ -51,6 +54,11 @@ def grown_ranges(ranges: Sequence[Range], rows: int, shard_rows: int) -> list[Ra
         grown.append(Range(start, stop))
         start = stop
     return grown
+
+
+def ranges_without(ranges: Sequence[Range], gone: npt.NDArray[np.int64]) -> list[Range]:
+    """The ranges as they are once the rows `gone`, int64 ascending, are in them no more; some may be empty then."""
+    return [Range(*(bound - int(np.searchsorted(gone, bound)) for bound in rows)) for rows in ranges]
 
 
 def require_ranges(shards: Sequence[Sequence[int]], rows: int) -> None:

@@ -1,11 +1,11 @@
 """Commit and read chunks: each is one Parquet file that carries its own checksums."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +24,8 @@ from shared.storage.parquet import read_schema, read_table
 
 _SUMMARY_KEY = b"lookalike.chunk"
 _AGAIN_KEY = b"lookalike.again"
+PURGED: Final = "removed"
+"""The status of the row that keeps the place of a purged image in a chunk; no seal has a row for it."""
 _UNIT_TOLERANCE = 2e-3  # How much float16 changes the length of a vector of up to a few thousand dimensions.
 
 CHUNK_SCHEMA = pa.schema(
@@ -57,7 +59,7 @@ class ImageRow:
 
 @dataclass(frozen=True, slots=True)
 class ChunkSummary:
-    """The summary of a committed chunk, from its footer alone.
+    """The summary of a committed chunk, from its footer alone; a purged image is neither embedded nor failed.
 
     `seconds` is the work that it took, `committed_at` seconds since the epoch, `load` how busy the stages were
     meanwhile.
@@ -87,7 +89,8 @@ def commit_chunk(
     """Commit a chunk: after this it is on disk, whole, and stays as it is, also when another worker commits it again.
 
     `rows` hold each id of the chunk once, in order; `embeddings` is float16 [rows with status "ok", d], L2-normalised,
-    in the order of those rows. Raises ValueError when they disagree and OSError when the disk does not take it.
+    in the order of those rows. A row of status "removed" keeps the place of a purged image. Raises ValueError when they
+    disagree and OSError when the disk does not take it.
     """
     failpoint("commit_chunk")
     ok = np.array([row.status == "ok" for row in rows], dtype=bool)
@@ -108,7 +111,7 @@ def commit_chunk(
         start=chunk.start,
         stop=chunk.stop,
         embedded=int(ok.sum()),
-        failed=int((~ok).sum()),
+        failed=sum(row.status not in ("ok", PURGED) for row in rows),
         dim=dim,
         seconds=round(seconds, 3),
         committed_at=datetime.now(UTC).timestamp(),
@@ -169,9 +172,10 @@ def _read(job: OpenJob, chunk: Chunk, path: Path) -> tuple[pa.Table, np.ndarray]
     vectors = table["embedding"].combine_chunks()
     values = np.asarray(vectors.flatten())
     embedded = len(vectors) - vectors.null_count
+    purged = table["status"].to_pylist().count(PURGED)
     if (
         not np.array_equal(ids, np.arange(chunk.start, chunk.stop))
-        or (summary.embedded, summary.failed) != (embedded, len(ids) - embedded)
+        or (summary.embedded, summary.failed) != (embedded, len(ids) - embedded - purged)
         or not np.array_equal(np.asarray(pc.equal(table["status"], "ok")), np.asarray(vectors.is_valid()))
         or len(values) != embedded * summary.dim
     ):
@@ -181,6 +185,12 @@ def _read(job: OpenJob, chunk: Chunk, path: Path) -> tuple[pa.Table, np.ndarray]
             f"ids {chunk.start} to {chunk.stop - 1}, and {summary.embedded} embeddings of {summary.dim} values."
         )
     return table, values.reshape(embedded, summary.dim)
+
+
+def without_purged(chunks: Iterable[tuple[pa.Table, np.ndarray]]) -> Iterator[tuple[pa.Table, np.ndarray]]:
+    """Chunks as `read_chunk` gives them, without the rows that keep the places of purged images."""
+    for table, embeddings in chunks:
+        yield table.filter(pc.not_equal(table["status"], PURGED)), embeddings
 
 
 def uncommit_chunk(job: JobDir, chunk: Chunk) -> None:

@@ -16,9 +16,10 @@ import pyarrow as pa
 from shared.errors import CorruptFile, FingerprintMismatch
 from shared.errors.remedy import Remedy
 from shared.job import path_list
+from shared.job.changes.log import Ids
 from shared.job.directory import JobDir
 from shared.job.manifest import Partition
-from shared.job.opened import OpenJob
+from shared.job.opened import OpenJob, open_job
 from shared.job.partition import checkpoint, sealing
 from shared.processes.failpoints import failpoint
 from shared.processes.load import StageLoad
@@ -81,7 +82,7 @@ def seal_partition(job: OpenJob, partition: Partition) -> Seal:
     written = sealing.write_sealed_files(
         job,
         partition.number,
-        _with_known(job, partition, (checkpoint.read_chunk(job, chunk) for chunk in chunks)),
+        checkpoint.without_purged(_with_known(job, partition, (checkpoint.read_chunk(job, chunk) for chunk in chunks))),
         rows=embedded,
         dim=summaries[0].dim,
         schema=pa.schema([*sealing.METADATA_SCHEMA, *job.manifest.source.known_schema]),
@@ -112,26 +113,35 @@ def seal_rows(
     partition: Partition,
     blocks: Iterable[tuple[pa.Table, np.ndarray]],
     schema: pa.Schema = sealing.METADATA_SCHEMA,
+    *,
+    dim: int | None = None,
+    purged: Ids | None = None,
+    seconds: float = 0.0,
+    worked: float | None = None,
 ) -> Seal:
     """Seal a partition from rows that never were chunks, as those of imported vectors; one block is held at a time.
 
     A block is a table of `schema` with `status` and `error_message`, a row for each id in order, and the embeddings of
-    the rows whose status is "ok", float16 [embedded, manifest.model.dim], L2-normalised. A partition that is sealed
-    already stays as it is. Raises ValueError when the blocks are not so, and what they raise; then nothing of the
-    partition is left.
+    the rows whose status is "ok", float16 [embedded, dim], L2-normalised. Those ids that are `purged`, int64 ascending,
+    have no rows: unless given, those of the job. `dim` is given where the manifest does not say it. `seconds` is how
+    long ago the first of their images was read, or `worked` how long the work on the rows took. A partition that is
+    sealed already stays as it is. Raises ValueError when the blocks are not so, and what they raise; then nothing of
+    the partition is left.
     """
     if is_sealed(job, partition.number):
         remove_chunks(job, partition.number)
         return read_seal(job, partition.number)
-    started, dim = time.monotonic(), job.manifest.model.dim
+    started, dim = time.monotonic() - seconds, dim or job.manifest.model.dim
     assert dim is not None
-    embedded, at = 0, partition.start
+    holes = job.state.purged_in(partition.start, partition.stop) if purged is None else purged
+    ids = np.setdiff1d(np.arange(partition.start, partition.stop), holes)
+    embedded, at = 0, 0
 
     def counted() -> Iterator[tuple[pa.Table, np.ndarray]]:
         nonlocal embedded, at
         for table, embeddings in blocks:
             good = int(np.count_nonzero(table["status"].to_numpy() == "ok"))
-            if not np.array_equal(table["id"].to_numpy(), np.arange(at, at + len(table))):
+            if not np.array_equal(table["id"].to_numpy(), ids[at : at + len(table)]):
                 raise ValueError(f"Partition {partition.number} needs each of its ids once, in order.")
             if embeddings.dtype != np.float16 or embeddings.shape != (good, dim):
                 raise ValueError(
@@ -140,14 +150,15 @@ def seal_rows(
                 )
             embedded, at = embedded + good, at + len(table)
             yield table, embeddings
-        if at != partition.stop:
-            raise ValueError(f"Partition {partition.number} ends at the id {partition.stop}, its rows at {at}.")
+        if at != len(ids):
+            raise ValueError(f"Partition {partition.number} has {len(ids)} rows, and was given {at}.")
 
     written = sealing.write_sealed_files(
-        job, partition.number, counted(), rows=len(partition), dim=dim, exactly=False, schema=schema
+        job, partition.number, counted(), rows=len(ids), dim=dim, exactly=False, schema=schema
     )
-    counts = (embedded, len(partition) - embedded, dim)
-    return _marked(job, partition, counts, time.monotonic() - started, written)
+    counts = (embedded, len(ids) - embedded, dim)
+    failpoint("seal_rows")
+    return _marked(job, partition, counts, time.monotonic() - started if worked is None else worked, written)
 
 
 def _marked(
@@ -210,15 +221,21 @@ def read_seal(job: JobDir, partition: int) -> Seal:
 
 
 def sealed(job: OpenJob) -> Iterator[Seal]:
-    """The seals of a job in the order of their partitions.
+    """The seals of a job in the order of their ids.
 
-    Seals that the listing does not show are asked for by name: a mount's listing may lag. Raises CorruptFile for a seal
-    beyond the manifest or with other boundaries, FingerprintMismatch for another model.
+    Seals that the listing does not show are asked for by name: a mount's listing may lag. Those of partitions that were
+    replaced, or that no change names yet, are none of the job's. Raises CorruptFile for a seal that no change can name,
+    or with other boundaries, FingerprintMismatch for another model.
     """
     manifest = job.manifest
     listed = set(job.sealed_numbers())
-    unlisted = (number for number in range(job.partition_count) if number not in listed)
-    for number in sorted(listed | {number for number in unlisted if is_sealed(job, number)}):
+    for number in listed:
+        if number >= job.state.next_number:
+            require_to_come(job, number)
+    for partition in job.partitions:
+        number = partition.number
+        if number not in listed and not is_sealed(job, number):
+            continue
         seal = read_seal(job, number)
         if seal.fingerprint != manifest.model.fingerprint:
             raise FingerprintMismatch(
@@ -226,26 +243,46 @@ def sealed(job: OpenJob) -> Iterator[Seal]:
                 f"for {manifest.model.fingerprint}",
                 remedy=Remedy("repair", str(job.path), "takes it back", then=manifest.again()),
             )
-        marked = Partition(seal.partition, seal.start, seal.stop)
-        if number >= job.partition_count or marked != job.partition(number):
-            raise CorruptFile(
-                f"{job.seal(number)} seals the ids {seal.start} to {seal.stop - 1} as partition {seal.partition}, "
-                f"which is not partition {number} of the job",
-                remedy=Remedy("repair", str(job.path), "takes it back"),
-            )
+        if Partition(seal.partition, seal.start, seal.stop) != partition:
+            raise _not_of_the_job(job, number, seal)
         yield seal
+
+
+def require_to_come(job: OpenJob, number: int) -> None:
+    """Raise CorruptFile for the seal of a partition that is none of the job and that nobody is writing now.
+
+    What adds partitions, and a compaction, write theirs before the change that names them: of ids behind those that
+    the job has, or of ids that it has.
+    """
+    try:
+        seal = read_seal(job, number)
+    except CorruptFile:
+        if not is_sealed(job, number):
+            return  # What wrote it was ended, and has taken it back.
+        raise
+    if seal.partition != number or seal.start < job.listed < seal.stop:
+        raise _not_of_the_job(job, number, seal)
+
+
+def _not_of_the_job(job: OpenJob, number: int, seal: Seal) -> CorruptFile:
+    return CorruptFile(
+        f"{job.seal(number)} seals the ids {seal.start} to {seal.stop - 1} as partition {seal.partition}, "
+        f"which is not partition {number} of the job",
+        remedy=Remedy("repair", str(job.path), "takes it back"),
+    )
 
 
 def check_ids(job: JobDir, seal: Seal) -> np.ndarray:
     """The image ids of a sealed partition's embeddings, int64 [embedded] ascending.
 
     Asserts `embedded + failed = listed` by id: every id of the partition is either in the metadata or in the errors,
-    once. Raises CorruptFile with the ids that are missing, double or strange.
+    once, and one that was purged in neither. Raises CorruptFile with the ids that are missing, double or strange.
     """
     ids: np.ndarray = read_table(job.metadata(seal.partition), ["id"])["id"].to_numpy()
     failed = read_table(job.errors(seal.partition), ["id"])["id"].to_numpy()
     found, times = np.unique(np.concatenate([ids, failed]), return_counts=True)
-    listed = np.arange(seal.start, seal.stop)
+    state = (job if isinstance(job, OpenJob) else open_job(job)).state
+    listed = np.setdiff1d(np.arange(seal.start, seal.stop), state.purged_in(seal.start, seal.stop))
     wrong = {
         "missing": np.setdiff1d(listed, found),
         "double": found[times > 1],
@@ -255,7 +292,7 @@ def check_ids(job: JobDir, seal: Seal) -> np.ndarray:
     if len(ids) != seal.embedded or any(len(some) for some in wrong.values()):
         named = "".join(f"; {what}: {_some(some)}" for what, some in wrong.items() if len(some))
         raise CorruptFile(
-            f"Partition {seal.partition} of {job.path} lists {seal.listed:,} images, {seal.embedded:,} of them "
+            f"Partition {seal.partition} of {job.path} lists {len(listed):,} images, {seal.embedded:,} of them "
             f"embedded, and its files hold {len(ids):,} embedded and {len(failed):,} failed ids, which do not cover "
             f"them once each{named}",
             remedy=Remedy(

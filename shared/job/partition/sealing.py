@@ -19,6 +19,8 @@ from shared.storage.stores import StorePath
 # What NumPy itself writes for an array of two dimensions. Not padded to a page: embedding-reader, and with it autofaiss
 # and clip-retrieval, take the data to begin behind a newline in the first 300 bytes, and read garbage where it doesn't.
 HEADER_BYTES = 128
+HALF = np.dtype("<f2")
+"""The type of the embeddings of a job; a bundle has codes of another one."""
 
 METADATA_SCHEMA = pa.schema(
     [
@@ -40,10 +42,11 @@ ERRORS_SCHEMA = pa.schema(
 )
 
 
-def npy_header(rows: int, dim: int) -> bytes:
-    """The .npy header of float16 [rows, dim] in C order: HEADER_BYTES long, so that the data is aligned for SIMD."""
+def npy_header(rows: int, dim: int, dtype: Any = HALF) -> bytes:
+    """The .npy header of `dtype` [rows, dim] in C order: HEADER_BYTES long, so that the data is aligned for SIMD."""
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "<f2", "fortran_order": False, "shape": (rows, dim)})
+    described = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": (rows, dim)}
+    np.lib.format.write_array_header_1_0(header, described)
     if len(header.getvalue()) != HEADER_BYTES:
         raise ValueError(
             f"NumPy writes {len(header.getvalue())} bytes of header for {rows} x {dim}, not {HEADER_BYTES}."
@@ -115,12 +118,12 @@ def _stream(
     return seen, digest.hexdigest()
 
 
-def open_embeddings(path: Path, rows: int, dim: int) -> np.ndarray:
-    """Map a sealed img_emb file as float16 [rows, dim], read-only; raises CorruptFile when it is another size."""
-    require_size(path, rows, dim)
+def open_embeddings(path: Path, rows: int, dim: int, dtype: Any = HALF) -> np.ndarray:
+    """Map a sealed img_emb file as `dtype` [rows, dim], read-only; raises CorruptFile when it is another size."""
+    require_size(path, rows, dim, dtype)
     if rows == 0:
-        return np.empty((0, dim), dtype=np.float16)
-    return np.memmap(path, dtype=np.float16, mode="r", offset=HEADER_BYTES, shape=(rows, dim))
+        return np.empty((0, dim), dtype=dtype)
+    return np.memmap(path, dtype=dtype, mode="r", offset=HEADER_BYTES, shape=(rows, dim))
 
 
 def whole_embeddings(path: Path, rows: int, dim: int) -> np.ndarray:
@@ -131,25 +134,27 @@ def whole_embeddings(path: Path, rows: int, dim: int) -> np.ndarray:
     return np.frombuffer(path.read_bytes()[HEADER_BYTES:], dtype="<f2").reshape(rows, dim)
 
 
-def read_embeddings(path: Path, rows: int, dim: int, wanted: Sequence[int]) -> np.ndarray:
-    """The `wanted` rows of a sealed img_emb file, float16 [n, dim]; raises CorruptFile when it is another size.
+def read_embeddings(path: Path, rows: int, dim: int, wanted: Sequence[int], dtype: Any = HALF) -> np.ndarray:
+    """The `wanted` rows of a sealed img_emb file, `dtype` [n, dim]; raises CorruptFile when it is another size.
 
     In a store each is a request of its own, so that a few are had without the whole file.
     """
     if isinstance(path, StorePath):
-        require_size(path, rows, dim)
-        places = (HEADER_BYTES + row * dim * 2 for row in wanted)
-        read = b"".join(path.range(place, place + dim * 2) for place in places)
-        return np.frombuffer(read, dtype="<f2").reshape(len(wanted), dim)
-    return np.array(open_embeddings(path, rows, dim)[np.asarray(wanted, dtype=np.int64)])
+        require_size(path, rows, dim, dtype)
+        length = dim * np.dtype(dtype).itemsize
+        places = (HEADER_BYTES + row * length for row in wanted)
+        read = b"".join(path.range(place, place + length) for place in places)
+        return np.frombuffer(read, dtype=dtype).reshape(len(wanted), dim)
+    return np.array(open_embeddings(path, rows, dim, dtype)[np.asarray(wanted, dtype=np.int64)])
 
 
-def require_size(path: Path, rows: int, dim: int) -> None:
-    """Raise CorruptFile unless a sealed img_emb file is there and as large as float16 [rows, dim] make it."""
+def require_size(path: Path, rows: int, dim: int, dtype: Any = HALF) -> None:
+    """Raise CorruptFile unless a sealed img_emb file is there and as large as `dtype` [rows, dim] make it."""
     try:
         size = path.stat().st_size
     except FileNotFoundError as error:
         raise CorruptFile(f"The sealed embeddings {path} can't be read ({error}).") from None
-    expected = HEADER_BYTES + rows * dim * 2
+    expected = HEADER_BYTES + rows * dim * np.dtype(dtype).itemsize
     if size != expected:
-        raise CorruptFile(f"The sealed embeddings {path} have {size} bytes; {rows} x {dim} float16 make {expected}.")
+        kind = np.dtype(dtype).name
+        raise CorruptFile(f"The sealed embeddings {path} have {size} bytes; {rows} x {dim} {kind} make {expected}.")

@@ -2,12 +2,12 @@
 
 import sys
 
-from workers.search.decoding import DecodingProcesses
+from workers.search.decoding.processes import DecodingProcesses
 
 PROGRAM = """
 import os, signal, sys, threading
 import numpy as np
-from workers.search import decoding_process
+from workers.search.decoding import process
 def decode(data, *how):
     word, _, rest = bytes(data[:200]).partition(b" ")
     if word == b"crash": os.kill(os.getpid(), signal.SIGSEGV)
@@ -24,8 +24,8 @@ def decode(data, *how):
 answers = []
 dup = os.dup
 os.dup = lambda file: answers.append(dup(file)) or answers[-1]
-whole, decoding_process.decode = decoding_process.decode, decode
-decoding_process.main(sys.argv[1:])
+whole, process.decode = process.decode, decode
+process.main(sys.argv[1:])
 """
 
 

@@ -32,8 +32,8 @@ from shared.broker.lease import Holder
 from shared.broker.troubles import Trouble
 from shared.errors import BrokerUnreachable, NoWorker, QueryError, WorkerFailed
 from shared.messages.filter import Filter
-from shared.messages.search import Answer, AnsweredBy, Hit, Query
-from shared.messages.shards import Searched
+from shared.messages.search import Answer, AnsweredBy, Hit, Query, Searched
+from shared.messages.shards import SearchedShards
 from shared.processes.own import module_command
 from shared.settings import Settings, load_settings
 from tests.support.builds import build
@@ -65,7 +65,7 @@ def half(tmp_path: Path) -> MadeJob:
     [
         (["nonsense"], "No such command 'nonsense'"),
         (["index"], "Missing argument 'SOURCE'"),
-        (["index", "photos"], "Missing argument 'JOB'"),
+        (["index", "photos"], "is no job whose sources could be refreshed: name a source and a job"),
         (["index", "photos", "job", "--colour"], "No such option"),
         (["index", "photos", "job", "--workers", "0"], "Invalid value for '--workers'"),
         (["index", "photos", "job", "--chunk-size", "many"], "Invalid value for '--chunk-size'"),
@@ -128,10 +128,19 @@ def test_no_job_is_status_1_and_says_how_to_make_one(run: Run, tmp_path: Path, a
     )
 
 
-def test_a_job_without_an_index_can_not_be_searched(run: Run, half: MadeJob) -> None:
-    ran = run("search", half.job.path, "a.jpg")
+def test_a_job_of_which_nothing_is_embedded_can_not_be_searched(run: Run, tmp_path: Path) -> None:
+    job = make_job(tmp_path / "job", sealed=[]).job
+    ran = run("search", job.path, "a.jpg")
     assert (ran.status, ran.out) == (1, "")
-    assert f"{half.job.path} has no index yet: `lookalike index` builds it" in ran.err
+    said = "has no index yet, and nothing of it is embedded: 0 of 60 images: `lookalike index` embeds them"
+    assert f"{job.path} {said}" in ran.err
+
+
+def test_a_job_of_which_a_part_is_embedded_is_searched(
+    run: Run, half: MadeJob, client: "FakeClient", tmp_path: Path
+) -> None:
+    ran = run("search", half.job.path, *queries(tmp_path, "a"), "-k", "1")
+    assert (ran.status, ran.err, len(client.sent)) == (0, "", 1)
 
 
 def test_a_damaged_job_is_named(run: Run, finished: MadeJob) -> None:
@@ -216,11 +225,15 @@ def test_status_json_is_one_object(run: Run, half: MadeJob, finished: MadeJob, t
     assert json.loads(ran.out) == {
         "job": str(finished.job.path),
         "model": finished.job.manifest.model.fingerprint,
+        "sources": [{"kind": "list", "location": "made up"}],
         "listed": 60,
         "embedded": 58,
         "failed": 2,
         "pending": 0,
         "removed": 0,
+        "purged": 0,
+        "reclaimable_bytes": 0,
+        "beside_index": 0,
         "partitions": {"sealed": 3, "started": 0, "waiting": 0},
         "images_per_second": None,
         "eta_seconds": None,
@@ -236,6 +249,7 @@ def test_status_json_is_one_object(run: Run, half: MadeJob, finished: MadeJob, t
         },
         "filling": None,
         "refused": None,
+        "bundle": None,
         "broker": {
             "reachable": False,
             "holders": [],
@@ -404,9 +418,9 @@ class FakeClient:
         self.sent: list[Query] = []
         self.filter: Filter | None = None
         self.partial = False
-        self.searched: Searched | None = None
         self.identity: str | None = "0" * 16
         self.answered_by: AnsweredBy | None = None
+        self.searched: Searched | None = None
 
     def enqueue_queries(
         self, queries: list[Query], k: int, *, exact: bool, filter: Filter | None, partial: bool
@@ -431,9 +445,8 @@ class FakeReply:
         return Answer(
             (Hit(1, len(self.image), f"/photos/{self.image.decode()}.jpg", 0.75),),
             1.25,
-            None,
-            self.client.answered_by,
-            self.client.searched,
+            answered_by=self.client.answered_by,
+            searched=self.client.searched,
         )
 
 
@@ -468,6 +481,25 @@ def test_search_json_is_a_list_of_queries_and_hits(
     assert client.asked == [(1, True, 9.0)] * 2
 
 
+@pytest.mark.parametrize(
+    ("searched", "said"),
+    [
+        (Searched(3_700, 10_000), "searched 37 % of the images: 3,700 of 10,000; the others are not embedded yet\n"),
+        (Searched(9_999, 10_000), "searched 99 % of the images: 9,999 of 10,000; the others are not embedded yet\n"),
+        (Searched(99, 10_000), "searched less than 1 % of the images: 99 of 10,000; the others are not embedded yet\n"),
+        (Searched(10_000, 10_000), ""),
+    ],
+)
+def test_a_search_of_a_part_of_the_job_says_its_share(
+    run: Run, finished: MadeJob, client: FakeClient, tmp_path: Path, searched: Searched, said: str
+) -> None:
+    client.searched = searched
+    ran = run("search", finished.job.path, *queries(tmp_path, "a", "b"), "-k", "1", "--json")
+    assert (ran.status, ran.err) == (0, said)
+    expected = {"images": searched.images, "listed": 10_000, "share": searched.images / 10_000}
+    assert [answer["searched"] for answer in json.loads(ran.out)] == [expected] * 2
+
+
 def test_a_search_by_name_alone_says_which_job_answered(
     run: Run, finished: MadeJob, client: FakeClient, tmp_path: Path
 ) -> None:
@@ -489,13 +521,14 @@ def test_a_partial_answer_says_what_was_searched(
     asked = queries(tmp_path, "one")
     assert "Searched" not in run("search", finished.job.path, *asked).err
     assert not client.partial
-    client.searched = Searched("0001-ab12cd34", (0, 1, 3), (10, 10, 20, 10))
+    client.searched = Searched(30, 50, SearchedShards("0001-ab12cd34", (0, 1, 3), (10, 10, 20, 10)))
     ran = run("search", finished.job.path, *asked, "--partial", "--json")
     assert client.partial
     assert "Searched the shards 0-1 and 3 of 4, 60% of the images of 0001-ab12cd34: no query worker holds 2." in ran.err
     assert "1 hit instead of 10: the shards that were searched have no more embedded images." in ran.err
     assert json.loads(ran.out)[0]["searched"] == {
-        "build": "0001-ab12cd34", "shards": [0, 1, 3], "sizes": [10, 10, 20, 10], "share": 0.6,
+        "images": 30, "listed": 50, "share": 0.6,
+        "shards": {"build": "0001-ab12cd34", "numbers": [0, 1, 3], "sizes": [10, 10, 20, 10]},
     }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import tarfile
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,12 +31,14 @@ from lookalike.job import Job
 from shared.errors import JobNotFound, NoIndexYet, NoWorker, UsageError
 from shared.job.directory import JobDir
 from shared.job.opened import open_job
-from shared.messages.search import Answer, Hit
+from shared.messages.search import Answer, Hit, Searched
 from shared.settings import Settings
 from tests.support.builds import build
+from tests.support.bundles import bundle_of
 from tests.support.cli import Run
 from tests.support.make_job import make_job
 from tests.support.progress import DONE, UNDER_WAY
+from tests.support.source_jobs import job_of_a_list
 
 RED = (250, 10, 20)
 
@@ -141,7 +143,7 @@ def service(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         def search(self, query: Any, k: int = 10, **options: Any) -> lookalike.Hits:
             if found.raises and (error := found.raises.pop(0)) is not None:
                 raise error
-            return lookalike.Hits([lookalike.Hit(1, 3, "photos/a.jpg", 0.9)])
+            return lookalike.Hits([lookalike.Hit(1, 3, "photos/a.jpg", 0.9)], Searched(37, 60))
 
     def end() -> None:
         found.ended += 1
@@ -167,8 +169,9 @@ def made(tmp_path: Path) -> Path:
 def test_a_job_starts_what_it_searches_with_once_and_ends_it(made: Path, service: SimpleNamespace) -> None:
     with lookalike.open(made) as job:
         assert (service.started, service.ended) == (0, 0)
-        (hit,) = job.search("a.jpg", k=1)
-        assert (hit.rank, hit.id, hit.image_path) == (1, 3, "photos/a.jpg")
+        found = job.search("a.jpg", k=1)
+        (hit,) = found
+        assert (hit.rank, hit.id, hit.image_path, found.searched) == (1, 3, "photos/a.jpg", Searched(37, 60))
         job.search("a.jpg")
         assert (service.started, service.revived, service.ended) == (1, 1, 0)
     assert service.ended == 1
@@ -204,10 +207,10 @@ def test_a_forked_process_does_not_end_what_its_parent_searches_with(
     monkeypatch.undo()
 
 
-def test_opening_what_is_no_job_and_searching_without_an_index_are_errors(tmp_path: Path) -> None:
+def test_opening_what_is_no_job_and_searching_before_anything_is_embedded_are_errors(tmp_path: Path) -> None:
     with pytest.raises(JobNotFound):
         lookalike.open(tmp_path / "nothing")
-    without = make_job(tmp_path / "without")
+    without = make_job(tmp_path / "without", sealed=[])
     with pytest.raises(NoIndexYet):
         lookalike.open(without.job.path).search("a.jpg")
 
@@ -262,6 +265,33 @@ def test_a_hit_of_a_job_is_read_where_the_job_says_that_it_is(
     (tmp_path / "photos" / "é 0000003.jpg").write_bytes(png())
     (hit,) = lookalike.open(made).search("a.jpg")
     assert hit.read() == png()
+
+
+@pytest.mark.slow
+def test_a_bundle_is_opened_as_a_job_is(service: SimpleNamespace, tmp_path: Path) -> None:
+    made = job_of_a_list(tmp_path, index=True)
+    bundle = bundle_of(made, tmp_path / "bundle", thumbnails=64)
+    job = lookalike.open(bundle.path)
+    assert (job.is_bundle, lookalike.open(made.path).is_bundle) == (True, False)
+    facts = bundle.manifest.bundle
+    assert facts is not None
+    assert job.status().bundle == facts.summary
+    for change in (lambda: job.delete([3]), lambda: job.add(["a.jpg"]), lambda: job.update(3, metadata={"year": 1})):
+        with pytest.raises(
+            lookalike.JobError, match=r"is a bundle of the job .*: it is for searching, and can't be changed"
+        ):
+            change()
+    (hit,) = job.search("a.jpg")
+    with pytest.raises(lookalike.ImageError, match=r"no longer there\. The bundle .* has no thumbnail of the image 3"):
+        hit.image()
+    hit = replace(hit, id=4)
+    with pytest.raises(lookalike.ImageError, match=r"The image 4 could not be read when the bundle"):
+        hit.image()
+    offsets = np.load(bundle.thumbnail_offsets(0))
+    offsets[4:] = len(png())  # From the row of the image 4 on, as the image 3 failed.
+    np.save(bundle.thumbnail_offsets(0), offsets)
+    bundle.thumbnails(0).write_bytes(png())
+    assert hit.image().shape == (200, 300, 3)
 
 
 def test_a_client_gives_hits_that_give_their_images(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -409,7 +439,7 @@ for call in (job.status, lambda: job.search("a.jpg"), lambda: lookalike.index("p
     status, search, index, parquet, url = said.splitlines()[3:]
     missing = "takes pyarrow, which is not installed: pip install 'lookalike[coordinator]'."
     assert status == f"To read the status of a job {missing}"
-    assert search == f"To search without a broker {missing}"
+    assert search.startswith("No broker is given, and the embedded one is not installed: install lookalike[worker]")
     assert index == "To index takes pathspec, which is not installed: pip install 'lookalike[coordinator]'."
     assert parquet == f"To read an image of a Parquet file {missing}"
     assert "install lookalike[http]" in url

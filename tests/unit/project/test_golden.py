@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from coordinator.integrity.findings import Checked
+from coordinator.integrity.verify import verify
 from coordinator.jobs.progress import ProgressReader
 from shared.errors import JobMismatch
 from shared.job import path_list
+from shared.job.bundle.facts import BUNDLE_FORMAT
 from shared.job.directory import JobDir
 from shared.job.index import builds
 from shared.job.local.job_files import JobFiles
@@ -17,6 +20,7 @@ from shared.job.manifest import CHANGED_FORMAT, FORMAT, load_manifest
 from shared.job.opened import open_job
 from shared.job.partition import checkpoint, ledger, sealing
 from shared.messages.shards import Held
+from tests.support.make_job import image_path
 from workers.search.searcher import Searcher
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -94,5 +98,37 @@ def test_a_job_of_a_later_format_is_refused_with_both_versions_named(tmp_path: P
     job = JobDir.at(tmp_path / "later")
     table = json.loads(job.spec.read_text()) | {"format": CHANGED_FORMAT + 1}
     job.spec.write_text(json.dumps(table))
-    with pytest.raises(JobMismatch, match=rf"format {CHANGED_FORMAT + 1}.*formats {FORMAT} and {CHANGED_FORMAT}"):
+    with pytest.raises(JobMismatch, match=rf"format {CHANGED_FORMAT + 1}.*formats {FORMAT}, {CHANGED_FORMAT} and"):
         load_manifest(job)
+
+
+def test_a_bundle_opens_counts_and_answers() -> None:
+    job = open_job(JobDir.at(GOLDEN / BUNDLE_FORMAT.replace("-", "_")))
+    progress = ProgressReader(job).read()
+    assert (progress.listed, progress.embedded, progress.failed, progress.pending) == (18, 17, 1, 0)
+    assert not list(verify(job, Checked()))
+    finished = open_job(JobDir.at(GOLDEN / f"format_{FORMAT}" / "finished"))
+    second = sealing.open_embeddings(finished.img_emb(1), rows=7, dim=8)
+    build = builds.current_build(job)
+    assert build is not None
+    hits = Searcher.open(JobFiles.of(job), build).search(second[2].astype(np.float32), k=20)
+    assert (hits[0].id, hits[0].similarity) == (15, pytest.approx(1, abs=1e-3))
+    assert {hit.id for hit in hits} == set(range(20)) - {3, 5, 14}
+
+
+def test_a_compacted_job_opens_counts_and_answers_by_the_index_of_before() -> None:
+    job = open_job(JobDir.at(GOLDEN / "format_2" / "compacted"))
+    progress = ProgressReader(job).read()
+    assert (progress.listed, progress.embedded, progress.failed, progress.pending) == (20, 17, 2, 0)
+    assert (progress.removed, progress.purged, progress.index_is_current) == (2, 1, False)
+    assert [one.number for one in job.partitions] == [2, 1]
+    ids = np.concatenate([ledger.check_ids(job, seal) for seal in ledger.sealed(job)])
+    assert ids.tolist() == [image for image in range(20) if image not in (3, 5, 14)]
+    assert path_list.read_paths(job, job.partition(2))[4:7] == [image_path(4), "", image_path(6)]
+    build = builds.current_build(job)
+    assert build is not None
+    first = sealing.open_embeddings(job.img_emb(2), rows=10, dim=8)
+    searcher = Searcher.open(JobFiles.of(job), build)
+    hits = searcher.search(first[4].astype(np.float32), k=20)
+    assert (hits[0].id, hits[0].image_path, hits[0].similarity) == (6, image_path(6), pytest.approx(1, abs=1e-3))
+    assert sorted(hit.id for hit in hits) == [image for image in range(20) if image not in (3, 5, 7, 14)]

@@ -1,4 +1,4 @@
-"""Read the files of an index, one or several shards, as one index that can be searched."""
+"""Read the files of an index, one or several shards, as one that can be searched, and take images out of one."""
 
 import hashlib
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import faiss
+import numpy as np
 
 from workers.vectors.ann import faiss_index
 from workers.vectors.ann.layers import graph_of, inside, ivf_of
@@ -54,3 +55,17 @@ def emptied(path: Path, dim: int) -> Any:
     index = faiss_index.load(path, ntotal=None, dim=dim)
     index.reset()
     return index
+
+
+def gives_up(factory: str, d: int) -> bool:
+    """Whether images can be taken out of an index of a FAISS factory string, as `remove` does: not out of a graph."""
+    try:
+        faiss_index.empty(factory, d).remove_ids(np.empty(0, np.int64))
+    except RuntimeError:
+        return False
+    return True
+
+
+def remove(index: Any, ids: faiss_index.Ids) -> None:
+    """Take images out of an index, int64 [n]; those that it does not hold don't matter."""
+    index.remove_ids(np.ascontiguousarray(ids, dtype=np.int64))

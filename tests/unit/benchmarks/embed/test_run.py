@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.embed import listing, once, sources
+from benchmarks.embed import copies, listing, once, sources
 from benchmarks.embed.once import Asked
 from benchmarks.embed.run import write_chosen
 from coordinator.jobs.create import make_or_open
 from coordinator.sources.resolve import open_source
 from shared.job.directory import JobDir
 from shared.settings import Settings
+from tests.support.embedders import AnyModel
 
 
 def photos(folder: Path, count: int) -> list[str]:
@@ -92,3 +93,14 @@ def test_what_is_asked_for_makes_the_job_that_it_says() -> None:
     assert (settings.model, settings.weights) == ("efficientnet-b4", Path("w.h5"))
     assert (settings.engine, settings.precision, settings.cache_dir) == ("openvino", "bf16", Path("cache"))
     assert '"parts": true' in asked.to_json()
+
+
+def test_of_copies_in_other_partitions_the_model_gets_none_and_gives_the_same(tmp_path: Path) -> None:
+    paths = photos(tmp_path / "photos", 20)
+    job = make_or_open(paths[0].rsplit("/", 1)[0], JobDir(tmp_path / "model"), Settings(), lambda count: None)
+    found = copies.measure(str(tmp_path / "photos"), tmp_path / "made", AnyModel(job.manifest))
+    assert (found["apart"]["listed"], found["together"]["embedded"]) == (30, 20)
+    assert 20 < found["apart"]["embedded"] <= 30
+    for number in range(copies.PARTITIONS):
+        apart, together = (np.load(JobDir(tmp_path / "made" / way).img_emb(number)) for way in ("apart", "together"))
+        assert np.array_equal(apart, together)

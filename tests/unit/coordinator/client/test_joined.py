@@ -2,18 +2,23 @@ import pytest
 
 from coordinator.client.joined import Replies, joined
 from shared.errors import ImageError, JobError, LookalikeError, NoWorker, ReplyTimeout
-from shared.messages.search import Answer, AnsweredBy, Hit
-from shared.messages.shards import Held, Searched
+from shared.messages.search import Answer, AnsweredBy, Hit, Searched
+from shared.messages.shards import Held, SearchedShards
 
 SIZES = (10, 20, 30, 40)
 
 
-def answer(held: str, *hits: tuple[int, float], build: str = "0001-a", milliseconds: float = 1.0) -> Answer:
+def searched(*numbers: int, build: str = "0001-a", images: int = 100, listed: int = 100) -> Searched:
+    return Searched(images, listed, SearchedShards(build, numbers, SIZES))
+
+
+def answer(
+    held: str, *hits: tuple[int, float], build: str = "0001-a", milliseconds: float = 1.0, images: int = 100
+) -> Answer:
     found = tuple(Hit(rank, id, f"{id}.jpg", similarity) for rank, (id, similarity) in enumerate(hits, start=1))
     shards = tuple(Held.parsed(held).among(len(SIZES)))
-    return Answer(
-        found, milliseconds, answered_by=AnsweredBy(f"query@{held}", "/job"), searched=Searched(build, shards, SIZES)
-    )
+    told = searched(*shards, build=build, images=images)
+    return Answer(found, milliseconds, answered_by=AnsweredBy(f"query@{held}", "/job"), searched=told)
 
 
 def of(*groups: tuple[str, list[Answer]], **failed: LookalikeError) -> Replies:
@@ -31,7 +36,7 @@ def test_hits_of_all_holders_are_in_the_order_of_their_similarity_and_each_image
     (one,) = joined(replies, 4, partial=False, shown="here")
     assert [(hit.rank, hit.id) for hit in one.hits] == [(1, 7), (2, 1), (3, 0), (4, 5)]
     assert one.milliseconds == 3
-    assert one.searched == Searched("0001-a", (0, 1, 2, 3), SIZES)
+    assert one.searched == searched(0, 1, 2, 3)
     assert one.answered_by is not None
 
 
@@ -47,8 +52,39 @@ def test_a_shard_without_a_worker_is_a_sentence_that_names_it_and_what_to_start(
 def test_a_partial_answer_says_what_was_searched() -> None:
     (one,) = joined(of(("0-1", [answer("0-1", (1, 0.9))])), 5, partial=True, shown="here")
     assert [hit.id for hit in one.hits] == [1]
-    assert one.searched is not None
-    assert (one.searched.missing, one.searched.share) == ([2, 3], 0.3)
+    assert one.searched == searched(0, 1, images=30)
+    assert one.searched.shards is not None
+    assert (one.searched.shards.missing, one.searched.share) == ([2, 3], 0.3)
+
+
+def test_images_that_are_not_embedded_yet_are_no_more_searched_than_those_of_shards_that_nobody_holds() -> None:
+    replies = of(("0-1", [answer("0-1", (1, 0.9), images=90)]), ("3", [answer("3", images=95)]))
+    (one,) = joined(replies, 5, partial=True, shown="here")
+    assert one.searched == searched(0, 1, 3, images=60)
+
+
+def one_of_none(held: str, *hits: Hit) -> Answer:
+    """An answer of a job without an index, of whose 100 images 40 are embedded."""
+    shards = SearchedShards("", tuple(Held.parsed(held).among(1)), (40,))
+    return Answer(hits, 1.0, searched=Searched(40, 100, shards))
+
+
+def test_a_job_without_an_index_is_answered_by_the_group_that_holds_shard_0() -> None:
+    replies = of(("0-3", [one_of_none("0-3", Hit(1, 7, "7.jpg", 0.9))]), ("4-", [one_of_none("4-")]))
+    (one,) = joined(replies, 5, partial=False, shown="here")
+    assert ([hit.id for hit in one.hits], one.searched) == ([7], Searched(40, 100, SearchedShards("", (0,), (40,))))
+    without = of(("4-", [one_of_none("4-")]))
+    with pytest.raises(NoWorker, match="no index yet, and no query worker behind here holds shard 0") as raised:
+        joined(without, 5, partial=False, shown="here")
+    assert raised.value.remedy is not None
+    assert raised.value.remedy.given == {"role": "query", "shards": "0"}
+    assert joined(without, 5, partial=True, shown="here")[0].searched == Searched(0, 100, SearchedShards("", (), (40,)))
+
+
+def test_answers_from_before_the_first_build_are_not_joined_with_those_from_after() -> None:
+    replies = of(("0-1", [one_of_none("0-1")]), ("2-3", [answer("2-3")]))
+    with pytest.raises(JobError, match="different builds, none yet and 0001-a"):
+        joined(replies, 5, partial=True, shown="here")
 
 
 def test_holders_that_did_not_answer_do_not_matter_where_others_hold_the_same() -> None:

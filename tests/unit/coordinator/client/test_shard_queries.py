@@ -14,8 +14,8 @@ from celery.exceptions import TimeoutError as CeleryTimeout
 from coordinator.client import sent_queries, shard_queries
 from coordinator.client.client import Client
 from shared.errors import JobError, NoWorker, ReplyTimeout
-from shared.messages.search import Answer, AnsweredBy, Hit, SearchJob, reply_to_json
-from shared.messages.shards import Held, Searched
+from shared.messages.search import Answer, AnsweredBy, Hit, Searched, SearchJob, reply_to_json
+from shared.messages.shards import Held, SearchedShards
 from shared.messages.tasks import QUERY_QUEUE
 
 URL = "redis://host/0"
@@ -63,9 +63,10 @@ class FakeApp:
             return reply_to_json([Answer((Hit(1, 99, "99.jpg", 0.5),), 1.0)] * len(message.queries))
         builds = self.builds.get(queue, ["0001-a"])
         shards = tuple(Held.of_queue(queue).among(len(SIZES)))
-        searched = Searched(builds.pop(0) if len(builds) > 1 else builds[0], shards, SIZES)
+        searched = Searched(40, 40, SearchedShards(builds.pop(0) if len(builds) > 1 else builds[0], shards, SIZES))
         hits = tuple(Hit(rank, shard, f"{shard}.jpg", 0.9 - shard / 10) for rank, shard in enumerate(shards, start=1))
-        return reply_to_json([Answer(hits, 1.0)] * len(message.queries), AnsweredBy(queue, "/job"), searched)
+        answer = Answer(hits, 1.0, searched=searched)
+        return reply_to_json([answer] * len(message.queries), AnsweredBy(queue, "/job"))
 
     def connect(self, settings: Any) -> Any:
         self.connections.append("open")
@@ -109,7 +110,7 @@ def test_a_query_goes_to_each_group_of_holders_and_the_hits_are_joined(app: Fake
     (reply,) = client.enqueue([VECTOR], k=3)
     assert app.sent == ["query.shards-0-1", "query.shards-2-"]
     assert [(hit.rank, hit.id) for hit in reply.result()] == [(1, 0), (2, 1), (3, 2)]
-    assert reply.searched == Searched("0001-a", (0, 1, 2, 3), SIZES)
+    assert reply.searched == Searched(40, 40, SearchedShards("0001-a", (0, 1, 2, 3), SIZES))
     assert [result.forgotten for result in app.results] == [True, True]
 
 
@@ -145,8 +146,7 @@ def test_shards_that_nobody_holds_are_named_and_passed_over_only_where_that_is_a
         client.search(VECTOR)
     (reply,) = client.enqueue([VECTOR], partial=True)
     assert [hit.id for hit in reply.result()] == [0, 1, 3]
-    assert reply.searched is not None
-    assert (reply.searched.missing, reply.searched.share) == ([2], 0.75)
+    assert reply.searched == Searched(30, 40, SearchedShards("0001-a", (0, 1, 3), SIZES))
 
 
 def test_a_group_whose_last_worker_has_ended_is_noticed_by_its_queue(app: FakeApp) -> None:

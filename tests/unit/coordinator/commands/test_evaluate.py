@@ -389,4 +389,5 @@ def test_a_damaged_build_is_a_sentence(run: Run, tmp_path: Path) -> None:
     build(made.job)  # An index.json without any index.
     ran = run("evaluate", made.job.path, "--queries", "10")
     assert ran.status == 1
-    assert "index.faiss" in ran.err
+    assert "index.json names no images.arrow and no index.faiss" in ran.err
+    assert "Traceback" not in ran.err

@@ -103,6 +103,10 @@ def test_the_index_comes_with_recall_and_latency() -> None:
     assert job_view.index_line(DONE) == line
     older = f"{line}; older than the embeddings, or than what was asked for"
     assert job_view.index_line(replace(DONE, index_is_current=False)) == older
+    grown = replace(DONE, index_is_current=False, beside=1_200)
+    since = "1,200 embeddings that were added since are searched beside it, until a merge adds them"
+    assert job_view.index_line(grown) == f"{line}; {since}"
+    assert job_view.rate_line(grown) == "all embedded"
     unmeasured = replace(DONE, index=info_of("0001-ab12cd34", recall=None))
     assert "recall@10 not measured: no image has a neighbour" in job_view.index_line(unmeasured)
     short = replace(DONE, index=replace(info_of("0001-ab12cd34"), wish={"recall": 0.997}))

@@ -2,7 +2,7 @@
 
 import threading
 
-from coordinator.display.waiting import SECONDS, Waiting
+from coordinator.display.waiting import SECONDS, Lasting, Waiting
 
 
 def test_what_is_waited_for_is_said_once_after_a_while() -> None:
@@ -34,3 +34,20 @@ def test_what_ended_before_says_nothing() -> None:
     waiting._due()
     assert said == []
     assert SECONDS < 3
+
+
+def test_what_lasts_is_said_again_and_again() -> None:
+    said: list[str] = []
+    heard = threading.Event()
+
+    def say(text: str) -> None:
+        said.append(text)
+        if len(said) == 3:
+            heard.set()
+
+    with Lasting("Exporting …", say, seconds=0.01, again=0.01) as lasting:
+        assert heard.wait(60)
+    assert set(said) == {"Exporting …"}
+    count = len(said)
+    lasting._due()
+    assert len(said) == count

@@ -10,7 +10,7 @@ import pytest
 from coordinator.integrity.findings import Checked, Finding, Kind
 from coordinator.integrity.repair import repair
 from coordinator.integrity.verify import verify
-from coordinator.jobs.lock import changing
+from shared.job.changes.lock import changing
 from shared.job.changes.log import Change, write_change
 from shared.job.opened import OpenJob, open_job
 from tests.support.cli import Run
@@ -91,7 +91,7 @@ def test_a_change_that_does_not_fit_or_is_newer_is_named(job: OpenJob) -> None:
     assert "does not fit what the job held before (it removes an id that was removed before)" in finding.sentence
     job.change(3).write_text(job.change(3).read_text().replace('"format": 1', '"format": 9'))
     first, *_ = found(job)
-    assert "has format 9, and this version of lookalike reads format 1" in first.sentence
+    assert "has format 9, and this version of lookalike reads the formats 1 and 2" in first.sentence
 
 
 @pytest.fixture

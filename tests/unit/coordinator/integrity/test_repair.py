@@ -347,7 +347,7 @@ def test_leftovers_go_and_what_is_not_ours_stays(finished: OpenJob, half_of_it: 
     unfinished.mkdir()
     (unfinished / builds.IMAGES_FILE).write_text("half")
     shutil.copy(finished.seal(0), finished.seal(8))
-    for one in (aside, unfinished):
+    for one in (aside, unfinished, finished.seal(8)):
         age(one)
     outcomes = mend(finished)
     assert [outcome.finding.kind for outcome in outcomes if not outcome.mended] == [Kind.FOREIGN]

@@ -19,7 +19,6 @@ from coordinator.integrity.verify import verify
 from coordinator.jobs import create, from_vectors
 from coordinator.jobs.create import make_or_open
 from coordinator.jobs.from_vectors import import_vectors
-from coordinator.jobs.lock import creation_lock
 from coordinator.jobs.progress import ProgressReader
 from coordinator.jobs.rollback import rollback
 from coordinator.sources.vectors import vectors
@@ -27,6 +26,7 @@ from coordinator.sources.vectors.vectors import Vectors, open_vectors
 from shared.errors import CorruptFile, FingerprintMismatch, JobBusy, JobError, JobMismatch, ModelError, SourceError
 from shared.errors.remedy import Remedy
 from shared.job import path_list
+from shared.job.changes.lock import creation_lock
 from shared.job.directory import JobDir
 from shared.job.index import builds
 from shared.job.manifest import load_manifest
@@ -34,6 +34,7 @@ from shared.job.opened import OpenJob, open_job
 from shared.job.partition import ledger
 from shared.job.partition.sealing import open_embeddings
 from shared.settings import Settings
+from tests.support.compactions import compacted, remove
 from tests.support.controls import UNWATCHED
 from tests.support.make_job import make_job, unit
 from workers.merge.build import merge
@@ -477,7 +478,6 @@ def changed(job: JobDir, build: Path, **fields: Any) -> None:
         ("index.json cut short", searched),
         ("index.json cut short", verified),
         ("CURRENT of nothing", searched),
-        ("no CURRENT", searched),
         ("no CURRENT", builds.require_promoted),
         ("no CURRENT", rollback),
         ("other seals", searched),
@@ -499,3 +499,21 @@ def test_what_is_wrong_with_the_index_of_imported_vectors_names_the_command_that
     assert "`lookalike import`" in sentence or "the command that made the job" in sentence
     assert "lookalike index" not in sentence
     assert "lookalike" not in str(said.value).replace(str(job.path), "")
+
+
+def test_what_was_purged_does_not_come_back_with_a_partition_that_is_imported_again(tmp_path: Path) -> None:
+    rows = unit(np.random.default_rng(0).normal(size=(25, 8))).astype(np.float16)
+    np.save(tmp_path / "vectors.npy", rows)
+    job = imported(tmp_path / "vectors.npy", JobDir(tmp_path / "purged"))
+    remove(job, 0, 4, 13)
+    compacted(job)
+    job = open_job(job)
+    number = job.partitions[0].number
+    before = {path: path.read_bytes() for path in (*job.sealed_files(number), job.paths(number))}
+    assert path_list.read_paths(job, job.partitions[0])[4] == ""
+    job.seal(number).unlink()
+    job.paths(number).unlink()
+    imported(tmp_path / "vectors.npy", job)
+    seals = list(ledger.sealed(job))
+    assert [seal.embedded for seal in seals] == [8, 9, 5]
+    assert {path: path.read_bytes() for path in before} == before

@@ -258,11 +258,15 @@ def test_the_json_is_the_documented_one(job: OpenJob) -> None:
     assert json.loads(json.dumps(reader.read().to_json())) == {
         "job": str(job.path),
         "model": job.manifest.model.fingerprint,
+        "sources": [{"kind": "list", "location": "made up"}],
         "listed": 100,
         "embedded": 9,
         "failed": 1,
         "pending": 90,
         "removed": 0,
+        "purged": 0,
+        "reclaimable_bytes": 0,
+        "beside_index": 0,
         "partitions": {"sealed": 0, "started": 1, "waiting": 1},
         "images_per_second": 3.3,
         "eta_seconds": 27,
@@ -271,6 +275,7 @@ def test_the_json_is_the_documented_one(job: OpenJob) -> None:
         "filling": None,
         "index": None,
         "refused": None,
+        "bundle": None,
     }
     seal(job, 0)
     seal(job, 1)

@@ -18,9 +18,9 @@ from coordinator.commands import services
 from coordinator.integrity.findings import Checked, Kind
 from coordinator.integrity.repair import repair
 from coordinator.integrity.verify import verify
+from coordinator.jobs.changes import compaction
 from coordinator.jobs.create import make_or_open
 from coordinator.jobs.from_vectors import import_vectors
-from coordinator.jobs.lock import creation_lock, store_lock
 from coordinator.jobs.progress import ProgressReader
 from coordinator.jobs.rollback import rollback
 from coordinator.local import broker
@@ -28,6 +28,7 @@ from coordinator.local.broker import runtime_directory
 from coordinator.sources.listing import PathDigest
 from coordinator.sources.vectors.vectors import open_vectors
 from shared.errors import CorruptFile, JobBusy, ModelError, SettingsError, StoreError
+from shared.job.changes.lock import creation_lock, store_lock
 from shared.job.directory import JobDir
 from shared.job.index import builds
 from shared.job.index.builds import IndexInfo
@@ -42,6 +43,7 @@ from shared.processes.control import Control
 from shared.settings import Settings, load_settings
 from shared.storage import files
 from shared.storage.stores import StorePath, any_path
+from tests.support.compactions import answers, compacted, remove
 from tests.support.controls import UNWATCHED, yes
 from tests.support.make_job import MadeJob, image_path, make_job
 from workers.embed.attempts import Attempt
@@ -202,7 +204,7 @@ def test_a_killed_coordinators_lock_keeps_nobody_out_for_long(
         holder["host"] = socket.gethostname()
     files.write_bytes(job.creation_lock, (json.dumps(holder, indent=2) + "\n").encode())
     now = time.time()
-    monkeypatch.setattr("coordinator.jobs.lock.time.time", lambda: now + age)
+    monkeypatch.setattr("shared.job.changes.lock.time.time", lambda: now + age)
     if busy:
         with pytest.raises(JobBusy), store_lock(job):
             pass
@@ -516,3 +518,20 @@ def test_the_embedded_broker_of_a_jobs_root_in_a_store_lies_on_this_machine(
     assert one != other
     assert one == runtime_directory(any_path("s3://one/jobs"))
     assert all(path.is_dir() and path.is_relative_to(tmp_path) for path in (one, other))
+
+
+def test_a_job_in_a_store_is_compacted(url: str) -> None:
+    made = whole_job(url, failed={3})
+    merge(made.job, Settings(), UNWATCHED)
+    remove(made.job, 1, 30, 59)
+    queries, pool = made.embeddings[:40:7].astype(np.float32), SearcherPool(Settings())
+    before = answers(made.job, queries, pool)
+    assert compacted(made.job).purged == 3
+    job = open_job(made.job)
+    assert [one.number for one in job.partitions] == [3, 4, 5]
+    assert (job.sealed_numbers(), job.paths_numbers(), job.sealed_file_numbers()) == ([3, 4, 5],) * 3
+    assert answers(job, queries) == before
+    merge(job, Settings(), UNWATCHED)
+    assert len(compaction.tidy(job)) == 1
+    assert answers(job, queries) == before
+    assert list(verify(job, Checked())) == []

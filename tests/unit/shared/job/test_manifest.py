@@ -110,7 +110,9 @@ def written(tmp_path: Path, change: Callable[[dict[str, Any]], Any]) -> JobDir:
 
 def test_another_format_is_named_with_ours(tmp_path: Path) -> None:
     job = written(tmp_path, lambda table: table.update(format=7))
-    with pytest.raises(JobMismatch, match=r"has format 7, and this version of lookalike reads the formats 1 and 2"):
+    with pytest.raises(
+        JobMismatch, match=r"has format 7, and this version of lookalike reads the formats 1, 2 and bundle-1"
+    ):
         load_manifest(job)
 
 

@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.errors import MessageError, SettingsError
-from shared.messages.search import Answer, reply_from_json, reply_to_json
-from shared.messages.shards import Held, Searched, as_ranges
+from shared.errors import MessageError, QueryError, SettingsError
+from shared.messages.search import Answer, Searched, reply_from_json, reply_to_json
+from shared.messages.shards import Held, SearchedShards, as_ranges
 from shared.messages.tasks import EMBED_TASK, QUERY_QUEUE, SEARCH_TASK, is_of_queue, is_query_queue
 
 
@@ -36,21 +36,34 @@ def test_numbers_are_said_as_ranges(numbers: set[int]) -> None:
     assert [number for some in said for number in Held.parsed(some).among(100)] == sorted(numbers)
 
 
-def test_what_was_searched_travels_with_the_reply_and_says_its_share() -> None:
-    searched = Searched("0001-ab12cd34", (0, 2), (10, 20, 70))
-    (answer,) = reply_from_json(reply_to_json([Answer()], None, searched))
-    assert answer.searched == searched
-    assert (searched.share, searched.missing) == (0.8, [1])
-    assert reply_from_json(reply_to_json([Answer()]))[0].searched is None
+@pytest.mark.parametrize("error", [None, QueryError("It has no pixels.")])
+def test_the_shards_that_were_searched_travel_with_each_answer_and_with_an_error(error: QueryError | None) -> None:
+    shards = SearchedShards("0001-ab12cd34", (0, 2), (10, 20, 70))
+    (answer,) = reply_from_json(reply_to_json([Answer(error=error, searched=Searched(90, 100, shards))]))
+    assert answer.searched == Searched(90, 100, shards)
+    assert shards.missing == [1]
+    assert reply_from_json(reply_to_json([Answer(error=error)]))[0].searched is None
+
+
+def test_one_that_holds_all_shards_says_nothing_of_them() -> None:
+    assert Searched(1, 2).to_json() == {"images": 1, "listed": 2}
 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"shards": [3]}, {"shards": [-1]}, {"shards": ["0"]}, {"sizes": 5}, {"build": 1}, {"more": 1}, {"shards": [True]}],
+    [
+        {"numbers": [3]},
+        {"numbers": [-1]},
+        {"numbers": ["0"]},
+        {"sizes": 5},
+        {"build": 1},
+        {"more": 1},
+        {"numbers": [True]},
+    ],
 )
 def test_what_was_searched_is_checked(changes: dict[str, object]) -> None:
     with pytest.raises(MessageError, match="searched"):
-        Searched.from_json(Searched("b", (0,), (1, 2)).to_json() | changes)
+        SearchedShards.from_json(SearchedShards("b", (0,), (1, 2)).to_json() | changes)
 
 
 def test_queries_may_come_through_the_queue_of_a_group_and_nothing_else() -> None:

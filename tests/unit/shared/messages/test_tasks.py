@@ -13,7 +13,17 @@ from hypothesis.extra import numpy as npst
 from shared.errors import ImageError, LookalikeError, MessageError, NoIndexYet, QueryError
 from shared.job.directory import check_job_id
 from shared.messages.filter import Filter
-from shared.messages.search import MAX_K, Answer, AnsweredBy, Hit, Query, SearchJob, reply_from_json, reply_to_json
+from shared.messages.search import (
+    MAX_K,
+    Answer,
+    AnsweredBy,
+    Hit,
+    Query,
+    Searched,
+    SearchJob,
+    reply_from_json,
+    reply_to_json,
+)
 from shared.messages.tasks import (
     EMBED_QUEUE,
     MAX_PARTITION,
@@ -324,6 +334,7 @@ def test_every_task_has_the_queue_of_its_role() -> None:
         "lookalike.embed_partition": EMBED_QUEUE,
         "lookalike.embed_copies": EMBED_QUEUE,
         "lookalike.fill_shard": MERGE_QUEUE,
+        "lookalike.change_job": EMBED_QUEUE,
         "lookalike.merge_job": MERGE_QUEUE,
         "lookalike.search": QUERY_QUEUE,
     }
@@ -406,3 +417,33 @@ def test_a_reply_says_who_answered_where_it_is_known() -> None:
     for strange in (None, {}, {"worker": "a"}, {"worker": "a", "job": 5}, ["worker", "job"]):
         with pytest.raises(MessageError, match="answered_by must hold the texts worker and job"):
             reply_from_json(reply_to_json([hits]) | {"answered_by": strange})
+
+
+def test_an_answer_says_how_much_of_the_job_was_searched_and_versions_that_do_not_know_it_are_understood() -> None:
+    hits = (Hit(1, 2, "a.jpg", 0.5),)
+    answers = [Answer(hits, 1.0, searched=Searched(3_700, 10_000)), Answer(hits, 1.0)]
+    reply = wire(reply_to_json(answers))
+    assert reply_from_json(reply) == answers
+    assert (answers[0].searched or Searched(0, 0)).share == 0.37
+    # A client of before reads these keys of a reply and these of its answers, and refuses a reply with any other.
+    assert reply.keys() == {"version", "answers"}
+    assert reply["answers"][0].keys() - {"searched"} == {"hits", "milliseconds"} == reply["answers"][1].keys()
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        None,
+        0.37,
+        {},
+        {"images": 3},
+        {"images": 4, "listed": 3},
+        {"images": -1, "listed": 3},
+        {"images": True, "listed": 3},
+    ],
+)
+def test_a_share_that_can_be_none_is_refused(strange: object) -> None:
+    reply = reply_to_json([Answer((), 1.0, searched=Searched(1, 2))])
+    reply["answers"][0]["searched"] = strange
+    with pytest.raises(MessageError, match="answer can't be read"):
+        reply_from_json(wire(reply))

@@ -6,7 +6,7 @@ import pytest
 from shared.messages.search import Hit
 from tests.support.make_job import clustered, unit
 from workers.evaluate import recall
-from workers.vectors import exact
+from workers.vectors import exact, rerank
 from workers.vectors.embeddings import StoredEmbeddings
 from workers.vectors.exact import Neighbours
 
@@ -24,11 +24,15 @@ def brute_force(stored: StoredEmbeddings, queries: np.ndarray, k: int) -> tuple[
     return stored.ids[order], np.take_along_axis(cosines, order, axis=1)
 
 
-def test_exact_search_is_brute_force(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exact, "BLOCK_ROWS", 64)
+@pytest.mark.parametrize(("simd", "step"), [(True, 37), (True, 20), (True, 7), (False, 37)])
+def test_exact_search_is_brute_force(monkeypatch: pytest.MonkeyPatch, simd: bool, step: int) -> None:
+    for module in (exact, rerank):
+        monkeypatch.setattr(module, "BLOCK_ROWS", 64)
+    if not simd:
+        monkeypatch.setattr(rerank, "screens", lambda dim: False)
     vectors = clustered(1_000, 48)
     stored = stored_of(vectors, ids=np.arange(1_000) * 2 + 5, parts=[10, 300, 300, 999])
-    queries = unit(vectors[::37] + 0.3 * clustered(1_000, 48, seed=9)[::37])
+    queries = unit(vectors[::step] + 0.3 * clustered(1_000, 48, seed=9)[::step])
     for k in (1, 10, 400):
         ids, similarities = exact.exact_search(stored, queries, k)
         true_ids, true_similarities = brute_force(stored, queries, k)
@@ -45,8 +49,12 @@ def test_exact_search_gives_all_there_are_when_they_are_few() -> None:
     assert sorted(found.ids[1].tolist()) == [0, 1, 2, 3]
 
 
-def test_ties_are_ordered_by_id_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exact, "BLOCK_ROWS", 50)
+@pytest.mark.parametrize("simd", [True, False])
+def test_ties_are_ordered_by_id_however_many_there_are(monkeypatch: pytest.MonkeyPatch, simd: bool) -> None:
+    for module in (exact, rerank):
+        monkeypatch.setattr(module, "BLOCK_ROWS", 50)
+    if not simd:
+        monkeypatch.setattr(rerank, "screens", lambda dim: False)
     rng = np.random.default_rng(2)
     vectors = unit(rng.normal(size=(997, 40)))
     copies = np.sort(rng.permutation(997)[:300])

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,15 @@ from shared.job.changes.log import Change, write_change
 from shared.job.index import builds
 from shared.job.index.builds import IndexInfo
 from shared.job.index.request import IndexRequest, write_index_request
+from shared.job.index.shards import Range
+from shared.job.local.job_files import JobFiles
 from shared.job.opened import open_job
+from shared.job.partition import ledger
 from shared.settings import Settings
+from tests.support.compactions import compacted, remove
 from tests.support.controls import UNWATCHED
 from tests.support.make_job import MadeJob, clustered, grow_job, make_job
+from workers.merge import growth
 from workers.merge.build import merge
 from workers.search.pool import SearcherPool
 from workers.vectors.ann import faiss_index, training
@@ -161,3 +167,53 @@ def test_images_that_were_removed_are_measured_with_the_others_and_found_by_nobo
     searcher = SearcherPool(Settings()).searcher(job)
     assert searcher.ntotal == 2_250
     assert min(hit.id for hit in searcher.search(VECTORS[0], 100)) >= 50
+
+
+def test_an_index_gives_up_what_was_purged_and_is_not_trained_again(
+    tmp_path: Path, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = built(tmp_path, family)
+    first = builds.current_info(made.job)
+    assert first is not None
+    made = grow_job(made, VECTORS[FIRST:2_100])
+    gone = [*range(0, FIRST, 9), 2_050]
+    remove(made.job, *gone)
+    compacted(made.job)
+    if family != "hnsw":  # A graph gives nothing up.
+        monkeypatch.setattr(training, "train", None)
+    info = merged(made)
+    assert info.ntotal == 2_100 - len(gone)
+    assert info.grown_from == ("" if family == "hnsw" else first.build)
+    assert info.recall_at_10 is not None
+    assert info.recall_at_10 >= 0.85
+    index = faiss_index.load(made.job.build_dir(info.build) / builds.INDEX_FILE, ntotal=info.ntotal, dim=16)
+    found = faiss_index.candidates(index, made.embeddings[:50].astype(np.float32), 500, 2_000)
+    assert not np.isin(found, gone).any()
+    kept = ~np.isin(made.ids, gone)
+    assert finds_all(MadeJob(made.job, made.ids[kept], made.embeddings[kept]))
+
+
+def test_an_index_that_holds_another_number_than_it_says_is_filled_from_the_first_embedding_on(tmp_path: Path) -> None:
+    made = built(tmp_path, "flat")
+    remove(made.job, 0, 1_500)
+    compacted(made.job)
+    job = open_job(made.job)
+    seals = list(ledger.sealed(job))
+    request = IndexRequest(index="flat", recall=0.9)
+    grown = growth.former(job, JobFiles.of(job), seals, request, faiss_index.plan_for(FIRST - 2, 16, request))
+    assert grown is not None
+    assert (grown.ranges, grown.info.ntotal, grown.known) == ([Range(0, FIRST - 2)], FIRST, frozenset())
+    (tmp_path / "right").mkdir()
+    grown.begin(tmp_path / "right")
+    assert faiss_index.load(tmp_path / "right" / builds.FILLING_FILE, ntotal=FIRST - 2, dim=16)
+    (tmp_path / "wrong").mkdir()
+    replace(grown, purged=np.array([0])).begin(tmp_path / "wrong")
+    assert not (tmp_path / "wrong" / builds.FILLING_FILE).exists()
+
+
+def test_an_index_of_far_fewer_than_it_was_trained_for_is_trained_again(tmp_path: Path) -> None:
+    made = built(tmp_path, "ivf-pq")
+    remove(made.job, *range(1_200))
+    compacted(made.job)
+    info = merged(made)
+    assert (info.ntotal, info.grown_from) == (800, "")

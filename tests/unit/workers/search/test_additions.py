@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,13 +8,17 @@ from shared.errors import CorruptFile
 from shared.job.changes.log import Change, write_change
 from shared.job.index.request import IndexRequest, write_index_request
 from shared.job.local.job_files import JobFiles
+from shared.job.partition import ledger
 from shared.messages.filter import Filter
+from shared.messages.search import Searched
 from shared.settings import Settings
 from tests.support.controls import UNWATCHED
-from tests.support.make_job import MadeJob, clustered, grow_job, make_job
+from tests.support.make_job import MadeJob, clustered, commit_chunks, grow_job, make_job
 from workers.merge.build import merge
 from workers.search.pool import SearcherPool
 from workers.search.searcher import NARROW, Searcher
+from workers.vectors.ann import faiss_index, screen
+from workers.vectors.embeddings import Floats
 
 VECTORS = clustered(3_600, 16)
 FIRST = 3_000
@@ -61,6 +66,56 @@ def test_a_query_worker_finds_what_is_sealed_at_its_next_query_and_reads_no_inde
         assert not grown.job.chunk(3, chunk.number).exists()
     grow_job(made, VECTORS[3_100:3_101])
     assert pool.searcher(made.job).search(VECTORS[3_100], 1)[0].id == 3_100
+
+
+@pytest.mark.parametrize("family", ["flat", "ivf-pq"])
+def test_what_is_committed_after_a_build_is_found_before_it_is_sealed_and_reduced_once(
+    made: MadeJob, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_index_request(made.job, IndexRequest(index=family, recall=0.9))
+    merge(made.job, Settings(), UNWATCHED)
+    job, pool = grow_job(made, VECTORS[FIRST:], sealed=False).job, SearcherPool(Settings(query_cache_size=100))
+    query, partition = VECTORS[3_550], job.partition(3)
+    assert pool.searcher(job).search(query, 1)[0].id < FIRST
+    reduced: list[int] = []
+    whole = faiss_index.reduced_queries
+
+    def counted(bare: Any, vectors: Floats) -> Any:
+        reduced.append(len(vectors))
+        return whole(bare, vectors)
+
+    monkeypatch.setattr(screen, "reduced_queries", counted)
+    last, first = reversed(job.chunks(partition))  # Of 100 and of 500: they come in any order.
+    for chunk, ids in ((last, range(3_500, 3_600)), (first, range(FIRST, 3_600))):
+        commit_chunks(job, VECTORS, chunk)
+        searcher = pool.searcher(job)
+        assert (searcher.ntotal, searcher.searched) == (FIRST + len(ids), Searched(FIRST + len(ids), 3_600))
+        for image in (ids[0], 3_550, 3_599):
+            (hit,) = searcher.search(VECTORS[image], 1)
+            assert (hit.id, hit.image_path) == (image, f"photos/é {image:07d}.jpg")
+        found = searcher.search(query, 600, filter=Filter.of(None, f"id >= {FIRST} and width = 8"))
+        assert {hit.id for hit in found} == set(ids)
+    ledger.seal_partition(job, partition)
+    write_change(job, job.manifest, Change(2, "delete", removed=np.array([7, 3_001, 3_550], np.int64)))
+    searcher = pool.searcher(job)
+    assert (searcher.ntotal, searcher.searched) == (3_597, Searched(3_600, 3_600))
+    assert {hit.id for hit in searcher.search(query, 200)}.isdisjoint({7, 3_001, 3_550})
+    assert searcher.search(VECTORS[3_551], 1)[0].id == 3_551
+    assert [count for count in reduced if count > 1] == ([] if family == "flat" else [100, 500])
+
+
+def test_chunks_of_a_partition_that_a_build_covers_and_that_is_taken_back_open_nothing_again(
+    made: MadeJob, caplog: pytest.LogCaptureFixture
+) -> None:
+    merge(made.job, Settings(), UNWATCHED)
+    job, pool = grow_job(made, VECTORS[FIRST:]).job, SearcherPool(Settings())
+    pool.searcher(job)
+    job.seal(0).rename(job.path / "taken back")
+    searcher = pool.searcher(job)
+    assert len(caplog.messages) == 1
+    commit_chunks(job, VECTORS, job.chunks(job.partition(0))[0])
+    assert pool.searcher(job) is searcher
+    assert (searcher.ntotal, len(caplog.messages)) == (3_600, 1)
 
 
 def test_a_filter_chooses_among_them_too(made: MadeJob, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ from workers.images.decode import decode
 from workers.merge.build import merge
 from workers.search import pool
 from workers.search.answer import Answerer
-from workers.search.decoding import DecodingProcesses
+from workers.search.decoding.processes import DecodingProcesses
 
 pytestmark = pytest.mark.slow
 

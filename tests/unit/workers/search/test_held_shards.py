@@ -1,5 +1,6 @@
 """Query workers that hold some shards each: together they find what one that holds all finds, and each image once."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,8 @@ from shared.job.index import builds
 from shared.job.index.request import IndexRequest, write_index_request
 from shared.job.opened import open_job
 from shared.messages.filter import Filter
-from shared.messages.search import Answer, Query, SearchJob
-from shared.messages.shards import Held
+from shared.messages.search import Answer, Query, Searched, SearchJob
+from shared.messages.shards import Held, SearchedShards
 from shared.settings import Settings
 from tests.support.controls import UNWATCHED
 from tests.support.make_job import MadeJob, clustered, grow_job, make_job
@@ -100,8 +101,10 @@ def test_each_holder_searches_its_shards_alone_and_the_last_what_no_build_covers
         hits = searcher.search_many(QUERIES, 1_000)
         assert all({hit.id for hit in some} <= set(kept) for some in hits)
         assert [len(some) for some in hits] == [min(1_000, len(kept))] * len(QUERIES)
-        assert searcher.shards is not None
-        assert searcher.shards.searched.sizes == (400,) * 5
+        # The last one has the 400 that no build covers as well.
+        numbers = tuple(Held.parsed(text).among(5))
+        shards = SearchedShards(info.build, numbers, (400, 400, 400, 400, 800))
+        assert searcher.searched == Searched(2_400, 2_400, shards)
 
 
 def test_a_holder_reads_only_the_files_of_its_shards(grown: MadeJob, tmp_path: Path) -> None:
@@ -133,7 +136,7 @@ def test_a_removal_while_it_is_open_leaves_the_shards_as_they_are(tmp_path: Path
     pool = SearcherPool(Settings(shards="1"))
     before = pool.searcher(made.job)
     assert before.kept.ids.tolist() == list(range(20, 40))
-    assert before.without(np.array([5, 25])).kept.ids.tolist() == [*range(20, 25), *range(26, 40)]
+    assert before.without(np.array([5, 25]), 60).kept.ids.tolist() == [*range(20, 25), *range(26, 40)]
     job = open_job(made.job)
     write_change(job, job.manifest, Change(1, "delete", removed=np.array([0, 39])))
     assert pool.searcher(made.job).kept.ids.tolist() == list(range(20, 39))
@@ -145,3 +148,38 @@ def test_an_index_of_one_file_is_shard_0(tmp_path: Path) -> None:
     message = SearchJob("job", (Query(vector=made.embeddings[7].astype(np.float32)),), 3)
     assert found(together(made, ("0-3", "4-7"), message)) == found(answered(made, None, message))
     assert answered(made, "4-7", message)[0].hits == ()
+
+
+@pytest.mark.parametrize("groups", [("0-3", "4-"), ("4-", "0"), ("0", "0-1", "1-"), ("0-",)], ids=str)
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_job_without_an_index_is_searched_once_by_those_who_hold_shard_0(
+    tmp_path: Path, groups: tuple[str, ...], exact: bool
+) -> None:
+    made = make_job(tmp_path / "job", sealed=[0, 1])
+    queries = tuple(Query(vector=one.astype(np.float32)) for one in made.embeddings[::7])
+    message = SearchJob("job", queries, 5, exact)
+    answers = together(made, groups, message)
+    assert found(answers) == found(answered(made, None, message))
+    whole = answered(made, None, message)[0].searched
+    assert whole is not None
+    assert 0 < whole.images < whole.listed
+    sizes = (SearcherPool(Settings()).searcher(made.job).ntotal,)
+    assert answers[0].searched == replace(whole, shards=SearchedShards("", (0,), sizes))
+    for held in groups:
+        searcher = SearcherPool(Settings(shards=held)).searcher(made.job)
+        assert searcher.ntotal == (sizes[0] if held.startswith("0") else 0)
+        assert (searcher.search(made.embeddings[3], 5) == []) == (not held.startswith("0"))
+    # What is wrong with a filter is wrong for all, and what it leaves is found once.
+    some = Filter.of([1, 3, 59], None)
+    assert found(together(made, groups, replace(message, filter=some))) == found(
+        answered(made, None, replace(message, filter=some))
+    )
+
+
+def test_holders_of_a_job_go_on_when_it_gets_its_index(tmp_path: Path) -> None:
+    made = make_job(tmp_path / "job")
+    write_index_request(made.job, IndexRequest(shards=3))
+    pools = {held: SearcherPool(Settings(shards=held)) for held in ("0", "1-")}
+    assert [pool.searcher(made.job).ntotal for pool in pools.values()] == [60, 0]
+    merge(open_job(made.job), Settings(), UNWATCHED)
+    assert [pool.searcher(made.job).ntotal for pool in pools.values()] == [20, 40]

@@ -1,4 +1,4 @@
-"""The shell around the altered copies: what is asked for next, and when the index is built without them."""
+"""The shell around the altered copies and changes: what is asked for next, and what errors come to."""
 
 import threading
 from collections.abc import Callable
@@ -8,14 +8,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from celery.exceptions import Reject
 
-from shared.errors import CorruptFile, ModelError
+from shared.errors import CorruptFile, JobError, LookalikeError, MessageError, ModelError
 from shared.job import altered_copies
 from shared.job.altered_copies import usable_copies
 from shared.job.index import builds
 from shared.job.partition import ledger
+from shared.messages.changed import Changed, changed_from_json
+from shared.messages.changes import ChangeJob
 from shared.messages.tasks import EmbedCopies, EmbedPartition
 from shared.processes.control import Stopped
+from tests.support.compactions import compacted, remove
 from tests.support.make_job import MadeJob, make_job
 from workers.embed import partition
 from workers.models import loaded
@@ -39,16 +43,19 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return sent
 
 
-def call(task: Any, made: MadeJob, message: EmbedPartition | EmbedCopies, retries: int = 0) -> str:
+def call(task: Any, made: MadeJob, message: EmbedPartition | EmbedCopies | ChangeJob, retries: int = 0) -> Any:
     """Run a task's body as Celery does, its message offered so many times before."""
     settings = SimpleNamespace(batch_size=8, decode_threads=1)
     runtime = SimpleNamespace(
-        settings=settings, stopping=threading.Event(), decode_threads=1, job=lambda job_id, identity: made.job
+        settings=settings,
+        stopping=threading.Event(),
+        decode_threads=1,
+        job=lambda job_id, identity: made.job,
+        client=None,
     )
     request = SimpleNamespace(argsrepr="shown", id="id", retries=retries)
     bound = SimpleNamespace(app=SimpleNamespace(lookalike=runtime), request=request)
-    result: str = task.run.__func__(bound, message.to_json())
-    return result
+    return task.run.__func__(bound, message.to_json())
 
 
 def raising(error: Exception) -> Callable[..., None]:
@@ -71,6 +78,19 @@ def test_who_seals_the_last_partition_asks_for_the_copies(
     made.job.seal(1).unlink()
     call(embed.embed_partition, made, EmbedPartition("job", 0))
     assert asked == ["copies"], "while a partition is missing nobody is asked"
+
+
+def test_a_message_of_before_a_compaction_embeds_nothing_and_one_of_no_partition_is_refused(
+    made: MadeJob, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partition, "embed_partition", raising(AssertionError("it was embedded")))
+    remove(made.job, 30)
+    compacted(made.job)
+    assert call(embed.embed_partition, made, EmbedPartition("job", 1)) == "replaced by a compaction"
+    assert asked == []
+    monkeypatch.setattr(embed, "refuse", raising(MessageError("There is none.")))
+    with pytest.raises(MessageError):
+        call(embed.embed_partition, made, EmbedPartition("job", 4))
 
 
 def test_whoever_made_the_copies_asks_for_the_merge(
@@ -107,3 +127,42 @@ def test_a_stop_a_disk_and_damage_are_not_given_up_on(
         call(embed.embed_copies, made, EmbedCopies("job"), 50)
     assert asked == []
     assert not made.job.copies.exists()
+
+
+CHANGE = ChangeJob("job", "delete", "r", ids=(3,))
+
+
+@pytest.mark.parametrize("error", [JobError("No."), OSError(28, "No space left on device")], ids=repr)
+def test_the_error_of_a_change_travels_in_the_reply(
+    made: MadeJob, asked: list[str], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr("workers.embed.changes.apply.apply", raising(error))
+    with pytest.raises(LookalikeError, match="No"):
+        changed_from_json(call(embed.change_job, made, CHANGE))
+
+
+def test_a_message_that_is_no_change_is_answered(made: MadeJob, asked: list[str]) -> None:
+    with pytest.raises(LookalikeError, match="nothing to delete"):
+        changed_from_json(call(embed.change_job, made, ChangeJob("job", "delete", "r")))
+
+
+def test_a_change_that_a_stop_ends_goes_to_another_worker(
+    made: MadeJob, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.embed.changes.apply.apply", raising(Stopped()))
+    with pytest.raises(Reject) as given_back:
+        call(embed.change_job, made, CHANGE)
+    assert given_back.value.requeue
+
+
+@pytest.mark.parametrize(("queued", "held"), [([], []), (["copies"], []), ([], ["merge"])])
+def test_a_job_that_has_grown_past_the_bound_is_merged_and_asked_for_once(
+    made: MadeJob, asked: list[str], monkeypatch: pytest.MonkeyPatch, queued: list[str], held: list[str]
+) -> None:
+    changed = Changed([60], 1, (2_000, 30))
+    message = EmbedCopies("job", made.job.manifest.identity).to_json()
+    monkeypatch.setattr("workers.embed.changes.apply.apply", lambda *a: changed)
+    monkeypatch.setattr(embed, "queued_messages", lambda client, queue: [message] * len(queued))
+    monkeypatch.setattr(embed, "holders", lambda client, job: [SimpleNamespace(what=what) for what in held])
+    assert changed_from_json(call(embed.change_job, made, CHANGE)) == changed
+    assert asked == ([] if queued or held else ["copies"])

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kombu.exceptions import DecodeError
 
-from shared.messages.tasks import EMBED_TASK, TASK_QUEUES
+from shared.messages.tasks import CHANGE_TASK, EMBED_TASK, TASK_QUEUES
 from workers.tasks.transport import GuardedConnection, _Channel, _Message, _QoS, longest_body, refusal
 
 MOST = 1_000
@@ -82,6 +82,13 @@ def test_only_a_search_may_be_long() -> None:
     search["properties"] = long["properties"] | {"delivery_info": {"exchange": "", "routing_key": "query"}}
     assert refusal(search, "query", 20_000) is None
     assert refusal(search, "query", 19_999) == "its body has 20,000 characters, and at most 19,999 are read"
+
+
+def test_a_change_may_bring_images_where_other_messages_of_its_queue_are_short() -> None:
+    body = {"body": "A" * 100_000_000}
+    assert "its body has 100,000,000 characters" in str(refusal(envelope() | body, "embed", MOST))
+    assert refusal(envelope(task=CHANGE_TASK) | body, "embed", MOST) is None
+    assert "at most" in str(refusal(envelope(task=CHANGE_TASK) | {"body": "A" * 200_000_000}, "embed", MOST))
 
 
 def test_an_image_of_the_longest_size_fits_into_a_body() -> None:

@@ -95,13 +95,13 @@ def test_without_a_routine_that_is_exact_enough_all_rows_are_settled(
         monkeypatch.setattr(rerank, "numkong", None)
     else:
         monkeypatch.setattr(numkong, "cdist", routine)
-    rerank._screens.cache_clear()
+    rerank.screens.cache_clear()
     try:
-        assert not rerank._screens(64)
+        assert not rerank.screens(64)
         assert answer(stored, rows, query, 10) == expected
     finally:
-        rerank._screens.cache_clear()
+        rerank.screens.cache_clear()
 
 
-def test_this_machine_screens() -> None:
-    assert rerank._screens(1_792)
+def test_this_machinescreens() -> None:
+    assert rerank.screens(1_792)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from coordinator.display.removal import removal_lines
+from coordinator.display.changes.removal import removal_lines
 from coordinator.jobs.changes.removal import Removal
 from shared.job.directory import JobDir
 from shared.job.opened import OpenJob, open_job

@@ -1,12 +1,12 @@
 """What a job takes up of what came to its source, changed there, or went."""
 
+import hashlib
 import io
 import os
 import shutil
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,33 +17,34 @@ import pytest
 
 from coordinator.integrity.findings import Checked
 from coordinator.integrity.repair import repair
-from coordinator.integrity.verify import verify
 from coordinator.jobs.changes import refresh
-from coordinator.jobs.changes.refresh import Refreshed
+from coordinator.jobs.changes.compacting.plan import Bounds
+from coordinator.jobs.changes.compaction import compact
+from coordinator.jobs.changes.refreshed import Refreshed
+from coordinator.jobs.changes.removal import Asked, remove
 from coordinator.jobs.create import make_or_open, write_path_list
-from coordinator.jobs.lock import changing
 from coordinator.jobs.source import compared
 from coordinator.jobs.source.move import move
-from shared.errors import JobBusy, SourceError
+from shared.errors import CorruptFile, JobBusy, JobError, SourceError
+from shared.job.changes.adding import NewRows, add_partitions, require_new
+from shared.job.changes.lock import changing
 from shared.job.changes.log import read_change
 from shared.job.directory import JobDir
 from shared.job.local.job_files import JobFiles
 from shared.job.opened import OpenJob, open_job
-from shared.job.source.moved import read_moved
+from shared.job.partition import ledger
+from shared.job.source.moved import stored_path
 from shared.settings import Settings
 from shared.storage import files
+from tests.support.changed_jobs import embedded, held, wrong
 from tests.support.controls import UNWATCHED
-from tests.support.embedders import AnyModel, embed
 from tests.support.images.tiles import png, tile
+from tests.support.kills import Killed, killed_at
 from tests.support.source_jobs import made, sealed
 from workers.merge import build as merging
 from workers.search.searcher import Searcher
 
 pytestmark = pytest.mark.slow
-
-
-class Killed(BaseException):
-    """What a kill would be, if Python saw it."""
 
 
 @pytest.fixture
@@ -67,36 +68,10 @@ def refreshed(source: Path | str, job: JobDir, **options: Any) -> Refreshed:
     return found
 
 
-def embedded(job: JobDir) -> OpenJob:
-    job = open_job(job)
-    for partition in job.partitions:
-        embed(job, partition.number, embedder=AnyModel(job.manifest))
-    return job
-
-
-def held(job: JobDir) -> dict[str, bytes]:
-    """The images that a job holds: the embedding of each by the path that it has now."""
-    job = open_job(job)
-    moved, held = read_moved(job), {}
-    for partition in job.partitions:
-        table = pq.read_table(job.metadata(partition.number))
-        vectors = np.load(job.img_emb(partition.number))
-        for row, (image_id, path) in enumerate(zip(*map(pa.ChunkedArray.to_pylist, table.columns[:2]), strict=True)):
-            if image_id not in job.state.removed:
-                assert moved.now(path) not in held
-                held[moved.now(path)] = vectors[row].tobytes()
-    return held
-
-
 def of_now(source: Path | str, folder: Path) -> dict[str, bytes]:
     """What a job holds that is made of a source as it is now."""
     shutil.rmtree(folder, ignore_errors=True)
     return held(sealed(str(source), JobDir(folder)))
-
-
-def wrong(job: JobDir) -> list[str]:
-    """What `verify` finds, besides the dimension of the embeddings, which the test's model makes up."""
-    return [finding.wrong for finding in verify(job, Checked()) if finding.bad and "dimensions" not in finding.wrong]
 
 
 def later(path: Path) -> None:
@@ -223,6 +198,48 @@ def test_more_renamed_files_than_are_named_one_by_one_are_gone_and_new(
     (photos / "a").rename(photos / "summer")
     assert str(refreshed(photos, job)) == "1 new, 1 gone, 3 renamed"
     assert held(job) == of_now(photos, tmp_path / "other")
+
+
+def test_a_deleted_image_stays_out_while_its_file_is_as_it_was(photos: Path, job: OpenJob) -> None:
+    deleted = [path for path in held(job) if path.endswith(("02.png", "05.png", "07.png"))]
+    remove(job, Asked(images=deleted), lambda event: None)
+    tile(photos / "a" / "20.png", 20)
+    tile(Path(deleted[0]), 21)
+    Path(deleted[1]).unlink()
+    later(Path(deleted[2]))
+    found = refreshed(photos, job)
+    assert str(found) == "2 new"
+    assert found.notes == ["not taken up: 1 image that was deleted, whose files are there as they were"]
+    assert sorted(held(job)) == sorted(of_now(photos, photos.parent / "other").keys() - {deleted[2]})
+
+    tile(Path(deleted[0]), int(Path(deleted[0]).stem))  # What was deleted, in the place of what was taken up.
+    tile(Path(deleted[1]), int(Path(deleted[1]).stem))
+    assert str(refreshed(photos, job)) == "1 gone"
+    assert str(refreshed(photos, job)) == ""
+    assert not set(deleted) & set(held(job))
+    assert wrong(job) == []
+
+
+def test_a_deleted_image_stays_out_also_when_a_compaction_left_nothing_of_it(photos: Path, job: OpenJob) -> None:
+    deleted = [path for path in held(job) if path.endswith(("02.png", "05.png"))]
+    remove(job, Asked(images=deleted), lambda event: None)
+    assert compact(job, Bounds(), lambda event: None).purged == 2
+    tile(Path(deleted[0]), 21)
+    found = refreshed(photos, job)
+    assert str(found) == "1 new"
+    assert found.notes == ["not taken up: 1 image that was deleted, whose files are there as they were"]
+    assert held(job).keys() == of_now(photos, photos.parent / "other").keys() - {deleted[1]}
+
+    tile(Path(deleted[0]), int(Path(deleted[0]).stem))  # What was deleted, in the place of what was taken up.
+    assert str(refreshed(photos, job)) == "1 gone"
+    assert str(refreshed(photos, job)) == ""
+    assert not set(deleted) & set(held(job))
+    assert wrong(job) == []
+    (array,) = (path for change, path in job.removed_files() if change == 2)
+    array.unlink()
+    assert any("leaves out, is missing" in sentence for sentence in wrong(job))
+    with pytest.raises(CorruptFile, match="leaves out, is missing"):
+        refreshed(photos, job)
 
 
 def test_a_copy_of_an_image_that_stays_is_new(photos: Path, job: OpenJob) -> None:
@@ -417,6 +434,23 @@ def test_an_archive_that_changed_is_compared_image_by_image(
     assert held(job) == of_now(source, tmp_path / "other")
 
 
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_an_image_deleted_out_of_an_archive_stays_out_when_that_is_written_again(
+    shards: Path, tmp_path: Path, suffix: str
+) -> None:
+    job = sealed(str(shards), JobDir(tmp_path / "job"))
+    path = next(path for path in held(job) if f"x{suffix}::" in path)
+    remove(job, Asked(images=[path]), lambda event: None)
+    assert str(refreshed(shards, job)) == ""
+    first = "048"[list(WRITERS).index(suffix)]
+    WRITERS[suffix](shards / f"x{suffix}", some(*range(int(first), int(first) + 4), 30))
+    found = refreshed(shards, job)
+    assert (str(found), len(found.notes)) == ("1 new", 1)
+    assert held(job).keys() == of_now(shards, tmp_path / "other").keys() - {path}
+    WRITERS[suffix](shards / f"x{suffix}", some(31))
+    assert str(refreshed(shards, job, yes=True)) == "1 new, 4 gone"
+
+
 def test_an_archive_that_can_not_be_read_is_named_and_nothing_changes(shards: Path, tmp_path: Path) -> None:
     job = sealed(str(shards), JobDir(tmp_path / "job"))
     (shards / "x.zip").write_bytes((shards / "x.zip").read_bytes()[:-10])
@@ -440,28 +474,6 @@ def test_what_the_job_has_no_column_for_is_said_and_left_out(photos: Path, tmp_p
         "2 values of a column mood that the job does not have"
     ]
     assert pq.read_table(job.metadata(2))["stars"].to_pylist() == [10, None]
-
-
-@contextmanager
-def killed_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Raise Killed at the entry of the step-th rename, link or removal of a file, and at all that come after."""
-    count = 0
-
-    def counting(real: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any, **options: Any) -> Any:
-            nonlocal count
-            if Path(arguments[0]).name != ".creating.lock":  # A lock ends with its process, also when that is killed.
-                count += 1
-                if count > step:
-                    raise Killed
-            return real(*arguments, **options)
-
-        return call
-
-    with monkeypatch.context() as patch:
-        for module, name in ((os, "replace"), (os, "link"), (Path, "unlink")):
-            patch.setattr(module, name, counting(getattr(module, name)))
-        yield
 
 
 def test_a_refresh_that_is_killed_at_any_step_leaves_the_state_before_or_after(
@@ -542,3 +554,130 @@ def test_a_damaged_path_list_of_what_is_not_sealed_yet_is_restored_from_a_copy(p
     (outcome,) = (one for one in repair(job, Checked()) if one.finding.relist is not None)
     assert not outcome.mended
     assert "came to the source after the job was made" in outcome.done
+
+
+def added(job: JobDir, *paths: Path) -> None:
+    """Add images to a job by their names, as `lookalike add` does, with embeddings that are made up."""
+    data = [path.read_bytes() for path in paths]
+    facts = {
+        "width": pa.array([8] * len(data), pa.int32()),
+        "height": pa.array([8] * len(data), pa.int32()),
+        "bytes": pa.array([len(one) for one in data], pa.int64()),
+        "sha256": pa.array([hashlib.sha256(one).hexdigest() for one in data]),
+    }
+    embeddings = np.eye(len(data), 12, dtype=np.float16)
+    with changing(job) as opened:
+        listed = require_new(opened, [str(path) for path in paths])
+        add_partitions(opened, "add", NewRows(listed, pa.table(facts), embeddings, seconds=60).partitions(opened))
+
+
+@pytest.mark.parametrize("kind", ["folder", "glob", "list"])
+def test_what_was_added_by_its_name_and_is_not_in_the_source_is_left_alone(
+    photos: Path, tmp_path: Path, kind: str
+) -> None:
+    listed = tmp_path / "list.txt"
+    listed.write_text("\n".join(map(str, sorted(photos.rglob("*.png")))))
+    source = {"folder": str(photos), "glob": f"{photos}/**/*.png", "list": str(listed)}[kind]
+    job = sealed(source, JobDir(tmp_path / "job"))
+    outside = [tile(tmp_path / "more" / f"{number}.png", number) for number in range(30, 33)]
+    added(job, *outside)
+    assert str(refreshed(source, job)) == ""
+    outside[0].unlink()
+    tile(outside[1], 99)
+    new = tile(photos / "new.png", 20)
+    listed.write_text(f"{listed.read_text()}\n{new}")
+    assert str(refreshed(source, job)) == "1 new"
+    assert [path for path in held(job) if "/more/" in path] == [str(path) for path in outside]
+    assert str(refreshed(source, job)) == ""
+
+
+def test_what_was_added_out_of_the_folder_is_not_new_again_and_goes_with_it(photos: Path, job: OpenJob) -> None:
+    inside = [tile(photos / "b" / f"{number}.png", number) for number in range(30, 33)]
+    added(job, *inside)
+    assert str(refreshed(photos, job)) == ""
+    tile(inside[0], 99)
+    later(inside[0])
+    inside[1].unlink()
+    assert str(refreshed(photos, job)) == "1 changed, 1 gone"
+    assert sorted(path for path in held(job) if "/3" in path) == [str(inside[0]), str(inside[2])]
+    assert str(refreshed(photos, job)) == ""
+
+
+def test_what_was_added_and_is_in_the_list_later_is_not_new_nor_gone_with_it(photos: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "list.txt"
+    names = "\n".join(map(str, sorted(photos.rglob("*.png"))))
+    listed.write_text(names)
+    job = sealed(str(listed), JobDir(tmp_path / "job"))
+    one = tile(tmp_path / "more" / "30.png", 30)
+    added(job, one)
+    listed.write_text(f"{names}\n{one}")
+    assert str(refreshed(listed, job)) == ""
+    listed.write_text(names)
+    assert str(refreshed(listed, job)) == ""
+
+
+def test_an_image_that_was_added_after_its_source_moved_is_found_where_it_is(photos: Path, job: OpenJob) -> None:
+    there = photos.rename(photos.parent / "there")
+    move(str(there), job, lambda count: None)
+    new, old = tile(there / "new.png", 30), tile(photos / "a" / "00.png", 31)
+    added(job, new)
+    assert str(new) in held(job)
+    assert str(refreshed(there, job)) == ""
+    with pytest.raises(JobError, match="since its source moved, the job has other images under that name"):
+        added(job, old)
+
+
+def test_a_killed_addition_is_not_taken_for_what_a_refresh_adds(
+    photos: Path, job: OpenJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*arguments: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shared.job.changes.adding.write_change", killed)
+        patch.setattr("shared.job.changes.adding.take_back", lambda *arguments: None)
+        with pytest.raises(Killed):
+            added(job, tile(tmp_path / "more" / "30.png", 30))
+    assert ledger.is_sealed(job, 3)
+    tile(photos / "new.png", 20)
+    assert str(refreshed(photos, job)) == "1 new"
+    assert held(job) == of_now(photos, tmp_path / "other")
+    assert wrong(job) == []
+
+
+def test_an_archive_of_which_an_image_was_added_is_listed_for_the_others(photos: Path, job: OpenJob) -> None:
+    with tarfile.open(photos / "new.tar", "w") as tar:
+        for number in range(30, 34):
+            tar.add(tile(photos.parent / "more" / f"{number}.png", number), f"{number}.png")
+    archive, data = photos / "new.tar", png(30)
+    with changing(job) as opened:
+        facts = {
+            "width": pa.array([8], pa.int32()),
+            "height": pa.array([8], pa.int32()),
+            "bytes": pa.array([len(data)], pa.int64()),
+            "sha256": pa.array([hashlib.sha256(data).hexdigest()]),
+        }
+        listed = require_new(opened, [f"{archive}::30.png"])
+        rows = NewRows(listed, pa.table(facts), np.eye(1, 12, dtype=np.float16))
+        add_partitions(opened, "add", rows.partitions(opened))
+    assert str(refreshed(photos, job)) == "3 new"
+    assert sorted(path for path in held(job) if "new.tar" in path) == [f"{archive}::{n}.png" for n in range(30, 34)]
+    assert str(refreshed(photos, job)) == ""
+
+
+def test_images_that_a_job_in_its_own_source_holds_are_not_listed(photos: Path, tmp_path: Path) -> None:
+    job = sealed(str(photos), JobDir(photos / "job"))
+    digest = hashlib.sha256(png(50)).hexdigest()
+    tile(job.added(digest, "mine.png"), 50)
+    with changing(job) as opened:
+        facts = {"width": pa.array([8], pa.int32()), "height": pa.array([8], pa.int32())}
+        facts |= {"bytes": pa.array([len(png(50))], pa.int64()), "sha256": pa.array([digest])}
+        rows = NewRows([stored_path(digest, "mine.png")], pa.table(facts), np.eye(1, 12, dtype=np.float16))
+        add_partitions(opened, "add", rows.partitions(opened))
+    assert str(refreshed(photos, job)) == ""
+    there = photos.rename(tmp_path / "there")
+    moved = JobDir(there / "job")
+    move(str(there), moved, lambda count: None)
+    assert str(refreshed(there, moved)) == ""
+    assert str(moved.added(digest, "mine.png")) in held(moved)
+    assert wrong(moved) == []

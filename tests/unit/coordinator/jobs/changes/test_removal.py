@@ -13,11 +13,11 @@ from coordinator.integrity.findings import Checked, Kind
 from coordinator.integrity.verify import verify
 from coordinator.jobs.changes.removal import Asked, Removal, remove
 from coordinator.jobs.from_vectors import import_vectors
-from coordinator.jobs.lock import changing
 from coordinator.jobs.runs.events import Doing, Event, Said
 from coordinator.sources.vectors.vectors import open_vectors
 from shared.errors import JobBusy, JobError, QueryError
 from shared.job.changes import log
+from shared.job.changes.lock import changing
 from shared.job.changes.log import Change, read_changes, write_change
 from shared.job.directory import JobDir
 from shared.job.opened import OpenJob, open_job

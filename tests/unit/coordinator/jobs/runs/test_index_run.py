@@ -5,14 +5,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 
-from coordinator.jobs.lock import changing
 from coordinator.jobs.reconcile import Look
 from coordinator.jobs.runs import loop
 from coordinator.jobs.runs.events import STOPPING, Doing, Event, Finished, Said, Step
 from coordinator.jobs.runs.index_run import Asked, index
-from shared.errors import JobMismatch, SourceError
+from coordinator.sources.choosing import Choice
+from shared.errors import JobMismatch, JobNotFound, SourceError, UsageError
+from shared.job.changes.lock import changing
 from shared.job.directory import JobDir
 from shared.job.opened import OpenJob, open_job
 from shared.settings import Settings
@@ -123,3 +125,140 @@ def test_what_is_raised_where_it_is_told_ends_a_run(tmp_path: Path, monkeypatch:
     asked, _ = whole(tmp_path, monkeypatch, lambda: None, lambda: pytest.fail("It went on."))
     with pytest.raises(Enough):
         index(asked, tell)
+
+
+def sentences(told: list[Event]) -> list[str]:
+    return [event.sentence for event in told if isinstance(event, Said)]
+
+
+def several(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Asked, list[Event], Path]:
+    """A run over a job of three images and, in the folder that is returned, two more; and what it has told so far."""
+    asked, told = whole(tmp_path, monkeypatch, lambda: None)
+    index(asked, told.append)
+    more = tmp_path / "more"
+    more.mkdir()
+    for name in "de":
+        (more / f"{name}.jpg").touch()
+    told.clear()
+    index(replace(asked, source=str(more), add=True), told.append)
+    return asked, told, more
+
+
+def test_a_source_is_added_and_the_job_alone_names_all_of_its_sources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, told, more = several(tmp_path, monkeypatch)
+    assert sentences(told)[1:] == [f"{more}: 2 new"]
+    assert told[-1] == Finished(DONE)
+    photos = tmp_path / "photos"
+    for folder in (photos, more):
+        (folder / "new.jpg").touch()
+    told.clear()
+    index(replace(asked, source=None), told.append)
+    assert sentences(told)[1:] == [f"{photos}: 1 new", f"{more}: 1 new"]
+    for folder in (photos, more):
+        (folder / "newer.jpg").touch()
+    told.clear()
+    index(replace(asked, source=str(more)), told.append)
+    assert sentences(told)[1:] == [f"{more}: 1 new"]
+    told.clear()
+    index(replace(asked, source=str(more), add=True), told.append)
+    assert sentences(told)[0] == f"{more} is a source of {asked.job.path} already, and is refreshed."
+    assert open_job(asked.job).listed == 8
+
+
+def test_a_source_that_is_away_keeps_no_other_from_being_refreshed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, told, more = several(tmp_path, monkeypatch)
+    away = (tmp_path / "photos").rename(tmp_path / "away")
+    (more / "new.jpg").touch()
+    told.clear()
+    with pytest.raises(SourceError, match=f"{tmp_path}/photos, a source of {asked.job.path}, is not there"):
+        index(replace(asked, source=None), told.append)
+    assert Said(f"{more}: 1 new") in told
+    assert told[-1] == Finished(DONE)
+    (more / "new.jpg").unlink()
+    (more / "d.jpg").unlink()
+    with pytest.raises(SourceError, match=rf"2 of the 3 images .* {more} any.* {tmp_path}/photos, a source of"):
+        index(replace(asked, source=None), told.append)
+    away.rename(tmp_path / "photos")
+    told.clear()
+    index(replace(asked, source=None, yes=True), told.append)
+    assert sentences(told)[1:] == [f"{more}: 2 gone"]
+
+
+def test_what_two_lists_name_stays_when_one_of_them_lets_go_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, told = whole(tmp_path, monkeypatch, lambda: None)
+    one, other = tmp_path / "one.txt", tmp_path / "other.txt"
+    one.write_text("photos/a.jpg\n")
+    other.write_text("photos/a.jpg\nphotos/b.jpg\nphotos/c.jpg\n")
+    index(replace(asked, source=str(one)), told.append)
+    index(replace(asked, source=str(other), add=True), told.append)
+    one.write_text("photos/b.jpg\nphotos/a.jpg\n")
+    other.write_text("photos/a.jpg\nphotos/c.jpg\n")
+    told.clear()
+    index(replace(asked, source=None, yes=True), told.append)
+    place = "is in another source of the job already, and there only once"
+    assert sentences(told)[1:] == [
+        f"{one}: 1 image {place}", f"{other}: 1 image {place}", f"{other}: 1 gone", f"{one}: 1 new"
+    ]  # fmt: skip
+    one.write_text("photos/b.jpg\n")
+    told.clear()
+    index(replace(asked, source=str(one), yes=True), told.append)
+    assert sentences(told)[-2:] == [
+        f"{one}: 1 gone",
+        "What this list names no more and another source has comes back when that one is refreshed.",
+    ]
+    index(replace(asked, source=None), told.append)
+    assert len(open_job(asked.job).state.removed) == 2
+    assert sentences(told)[-1] == f"{other}: 1 new"
+
+
+def test_what_can_not_be_listed_again_is_said_and_the_job_is_completed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, told = whole(tmp_path, monkeypatch, lambda: None)
+    listed = tmp_path / "standard input"
+    listed.write_text(f"{tmp_path}/photos/a.jpg\n")
+    with monkeypatch.context() as patch, open(listed) as stdin:
+        patch.setattr("sys.stdin", stdin)
+        index(replace(asked, source="-"), told.append)
+    told.clear()
+    index(replace(asked, source=None), told.append)
+    assert sentences(told)[1:] == [
+        "The list that came from standard input is compared when it is given there again, with - as the source."
+    ]
+    url = "memory://pictures-of-index-run"
+    with fsspec.open(f"{url}/b.jpg", "wb") as file:
+        file.write(b"b")
+    index(replace(asked, source=url, add=True), told.append)
+    told.clear()
+    index(replace(asked, source=None), told.append)
+    assert sentences(told)[2:] == [f"{url} is behind a URL, and is not listed again."]
+    assert told[-1] == Finished(DONE)
+    frozen = replace(asked, job=JobDir(tmp_path / "frozen"))
+    index(replace(frozen, frozen=True), told.append)
+    (tmp_path / "photos" / "new.jpg").touch()
+    told.clear()
+    index(replace(frozen, source=None), told.append)
+    assert f"{tmp_path}/photos has 1 image that this job does not hold, and lacks 0 that it holds." in sentences(told)
+    with pytest.raises(JobMismatch, match="takes up nothing, and no source can be added"):
+        index(replace(frozen, source=url, add=True), told.append)
+
+
+def test_arguments_that_do_not_go_together_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, told = whole(tmp_path, monkeypatch, lambda: None)
+    alone = replace(asked, source=None)
+    with pytest.raises(UsageError, match="is no job whose sources could be refreshed: name a source and a job"):
+        index(alone, told.append)
+    with pytest.raises(JobNotFound, match="There is no job at"):
+        index(replace(asked, add=True), told.append)
+    index(asked, told.append)
+    for wrong in (replace(alone, add=True), replace(alone, moved=True), replace(alone, choice=Choice(sniff=True))):
+        with pytest.raises(UsageError, match="not said which source is meant"):
+            index(wrong, told.append)
+    with pytest.raises(UsageError, match="A source that is added has not moved"):
+        index(replace(asked, add=True, moved=True), told.append)

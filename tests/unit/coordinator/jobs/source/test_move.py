@@ -21,7 +21,7 @@ from shared.job import path_list
 from shared.job.directory import JobDir
 from shared.job.manifest import load_manifest
 from shared.job.opened import open_job
-from shared.job.source.moved import Moved, read_moved
+from shared.job.source.moved import Moved, read_moved, write_moved
 from shared.processes.control import Stopped
 from shared.settings import Settings
 from shared.storage import files
@@ -81,7 +81,8 @@ def test_each_form_of_a_source_is_found_where_it_moved_to_or_refused_in_a_senten
         with pytest.raises(JobMismatch, match="a list names each of its files: make another JOB"):
             moved(source, job)
         return
-    with pytest.raises(JobMismatch, match=r"name another JOB.* If its images moved there, add the option moved\."):
+    there = r"If its images moved there, add the option moved; to have it in this job too, add the option add\."
+    with pytest.raises(JobMismatch, match=rf"name another JOB.* {there}"):
         made(source, job)
     assert moved(source, job)
     assert made(source, job).manifest == job.manifest
@@ -463,6 +464,20 @@ def test_a_damaged_file_of_what_moved_is_named(job: JobDir, data: bytes) -> None
 )
 def test_a_path_is_carried_over_and_back(moved: Moved, listed: str, now: str) -> None:
     assert (moved.now(listed), moved.listed(now)) == (now, listed)
+
+
+def test_of_several_places_the_nearest_above_a_path_decides(tmp_path: Path) -> None:
+    several = Moved("/a", "/z", {"/a/r.jpg": "/q.jpg"}, (("/a/b", "/y"), ("/c", "/a")))
+    places = {"/a/x": "/z/x", "/a/b/x": "/y/x", "/a/bx": "/z/bx", "/c/b/x": "/a/b/x", "/d": "/d", "/a/r.jpg": "/q.jpg"}
+    for listed, now in places.items():
+        assert (several.now(listed), several.listed(now)) == (now, listed)
+    job = JobDir(tmp_path)
+    write_moved(job, several)
+    assert read_moved(job) == several
+    write_moved(job, Moved("/a", "/a", {}, (("/c", "/d"),)))
+    assert read_moved(job).places == [("/c", "/d")]
+    write_moved(job, Moved("/a", "/a"))
+    assert not read_moved(job)
 
 
 @pytest.mark.parametrize("path", ["/ab/x.jpg", "/c", "s3://a/x.jpg", "a/x.jpg", "/b.tar::/a/x.jpg"])

@@ -8,8 +8,9 @@ import pytest
 
 from shared.errors import CorruptFile, JobBusy, JobMismatch
 from shared.job.changes.log import Change, read_changes, removal_of, write_change
+from shared.job.changes.replaced import Replaced, SealFacts
 from shared.job.identity import identity_of_bytes
-from shared.job.manifest import Partition, load_manifest
+from shared.job.manifest import Partition, Source, load_manifest
 from shared.job.opened import OpenJob, open_job
 from shared.storage import files
 from tests.support.make_job import make_job
@@ -34,6 +35,22 @@ def test_a_change_is_read_as_it_was_written(job: OpenJob) -> None:
     assert (first.reasons, first.made_by.split()[0]) == ({"asked for": 2}, "lookalike")
     assert first.at > 1_600_000_000
     assert (second.partitions, second.removed.tolist()) == ((Partition(3, 60, 65), Partition(4, 65, 66)), [])
+    assert (second.source, second.adds) == (0, None)
+    more = Source("glob", "/é/*.png", "0" * 64, {"without suffix": 2}, exclude=["a"], sniff=True, notes={"noted": 1})
+    write_change(job, job.manifest, Change(3, "add source", (Partition(5, 66, 67),), source=1, adds=more))
+    assert (read_changes(job)[2].source, read_changes(job)[2].adds) == (1, more)
+
+
+@pytest.mark.parametrize(
+    "damage", [{"exclude": "*.png"}, {"sniff": 1}, {"location": 5}, {"known": {"a": "float"}}, {"x": 1}]
+)
+def test_a_source_that_is_none_is_damage(job: OpenJob, damage: dict[str, Any]) -> None:
+    more = Source("folder", "/more", "0" * 64)
+    write_change(job, job.manifest, Change(1, "add source", (Partition(3, 60, 61),), source=1, adds=more))
+    table = json.loads(job.change(1).read_text())
+    job.change(1).write_text(json.dumps(table | {"adds": table["adds"] | damage}))
+    with pytest.raises(CorruptFile, match=r"changes/000001\.json can't be read"):
+        open_job(job)
 
 
 def test_a_job_that_was_never_changed_has_no_changes_and_the_format_that_it_had(job: OpenJob) -> None:
@@ -91,7 +108,9 @@ def test_a_change_of_a_newer_version_is_refused(job: OpenJob) -> None:
     write_change(job, job.manifest, removal(1, 3))
     path = job.change(1)
     path.write_text(path.read_text().replace('"format": 1', '"format": 9'))
-    with pytest.raises(JobMismatch, match=r"000001\.json has format 9, and this version of lookalike reads format 1"):
+    with pytest.raises(
+        JobMismatch, match=r"000001\.json has format 9, and this version of lookalike reads the formats 1 and 2"
+    ):
         open_job(job)
 
 
@@ -163,3 +182,33 @@ def test_files_of_removed_ids_are_told_by_their_names(job: OpenJob) -> None:
         (1, job.removed(1, first.digest)),
         (3, job.changes_dir / "000003.0123456789abcdef.npy"),
     ]
+
+
+def test_a_compaction_is_read_as_it_was_written(job: OpenJob) -> None:
+    sealed = SealFacts(Partition(3, 25, 60), 30, "a" * 64, "b" * 64)
+    former = (SealFacts(Partition(1, 25, 50), 24, "c" * 64, "d" * 64), SealFacts(Partition(2, 50, 60), 9, "e", "f"))
+    replaced = (Replaced(sealed, former, 12.5, 13.0),)
+    write_change(job, job.manifest, Change(1, "compact", replaced=replaced))
+    (change,) = read_changes(job)
+    assert change.replaced == replaced
+    assert json.loads(job.change(1).read_text())["format"] == 2
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('"former": [', '"former": [], "formerly": ['),
+        ('"replaced"', '"displaced"'),
+        ('"format": 2', '"format": 1'),
+        ('"began": 1.5', '"began": null'),
+    ],
+)
+def test_a_compaction_that_was_cut_is_no_change(job: OpenJob, before: str, after: str) -> None:
+    one = SealFacts(Partition(3, 25, 50), 24, "a" * 64, "b" * 64)
+    other = SealFacts(Partition(1, 25, 50), 24, "c" * 64, "d" * 64)
+    write_change(job, job.manifest, Change(1, "compact", replaced=(Replaced(one, (other,), 1.5, 2.0),)))
+    text = job.change(1).read_text()
+    assert before in text
+    job.change(1).write_text(text.replace(before, after))
+    with pytest.raises(CorruptFile, match=r"000001\.json can't be read"):
+        open_job(job)

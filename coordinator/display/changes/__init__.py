@@ -1,0 +1,1 @@
+"""Show what a change of a job did: what was added, what was removed."""

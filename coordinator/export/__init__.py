@@ -1,0 +1,1 @@
+"""Export a job: make a bundle of it."""

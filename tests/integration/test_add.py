@@ -1,0 +1,120 @@
+"""Images are added to a job by the command and by programs, and found by query workers that run."""
+
+import json
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import lookalike
+from shared.job.directory import JobDir
+from shared.job.opened import open_job
+from tests.integration.faults.bench import is_ready
+from tests.integration.faults.faults import Faults
+from tests.support.images.photographs import make_photos
+from tests.support.processes import QUICK, Process, environment, run, wait_until
+
+pytestmark = pytest.mark.timeout(600)
+
+
+def test_what_is_added_by_the_command_is_found_when_it_ends(tmp_path: Path) -> None:
+    paths = make_photos(tmp_path / "all", 25)
+    for path in paths[:20]:
+        path.rename(_below(tmp_path / "photos") / path.name)
+    photos, job, more = tmp_path / "photos", tmp_path / "jobs" / "job", paths[20:]
+    done = run("index", photos, job)
+    assert done.returncode == 0, done.stderr
+
+    faults = Faults(tmp_path / "faults")
+    faults.on_step("commit_change", do="kill")
+    killed = run("add", job, more[0], env=environment() | faults.environment())
+    assert (killed.returncode, "ended with signal SIGKILL" in killed.stderr) == (1, True)
+    assert open_job(JobDir(job)).listed == 20
+
+    done = run("add", job, *more[:3])
+    assert (done.returncode, done.stdout) == (
+        0,
+        "3 images added, with the ids 20 to 22: a search finds them from now on.\n",
+    )
+    answers = json.loads(run("search", job, *more[:3], "-k", "1", "--json").stdout)
+    assert [answer["hits"][0]["id"] for answer in answers] == [20, 21, 22]
+    assert all(answer["hits"][0]["similarity"] > 0.999 for answer in answers)
+
+    with lookalike.open(job) as opened:
+        assert opened.add([more[3], ("mine.jpg", more[4].read_bytes())]) == [23, 24]
+        hit = opened.search(more[4], k=1)[0]
+        assert (hit.id, hit.similarity > 0.999, hit.image().shape) == (24, True, (240, 320, 3))
+
+    # The refresh leaves them alone, and adds them to the index.
+    done = run("index", photos, job)
+    assert (done.returncode, "gone" in done.stderr, " new" in done.stderr) == (0, False, False), done.stderr
+    assert json.loads(run("status", job, "--json").stdout)["index"]["ntotal"] == 25
+    verified = json.loads(run("verify", job, "--json").stdout)
+    assert verified["whole"], verified
+
+
+def _below(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def test_a_client_adds_updates_and_deletes_through_workers_that_run_and_may_die(
+    broker_url: str, tmp_path: Path, start: Callable[..., Process]
+) -> None:
+    paths = make_photos(tmp_path / "all", 28)
+    for path in paths[:20]:
+        path.rename(_below(tmp_path / "photos") / path.name)
+    job, more = tmp_path / "jobs" / "job", paths[20:]
+    done = run("index", tmp_path / "photos", job)
+    assert done.returncode == 0, done.stderr
+    env = environment(CELERY_BROKER_URL=broker_url, LOOKALIKE_JOBS_ROOT=str(job.parent), **QUICK)
+    query = start("worker", "query", "--loglevel", "INFO", env=env)
+
+    with lookalike.connect(job, broker=broker_url) as client:
+        with pytest.raises(lookalike.NoWorker, match="No embed worker runs"):
+            client.add([more[7]], timeout=10)
+        wait_until(lambda: is_ready(query), "the query worker is ready")
+        with ThreadPoolExecutor(1) as program:
+            # Before it was committed, and after it was: the message comes again, and is done once.
+            for number, step in enumerate(("commit_change", "reply_to_change")):
+                faults = Faults(tmp_path / step)
+                fault = faults.on_step(step, do="kill", times=1)
+                dying = start("worker", "embed", "--loglevel", "INFO", env=env | faults.environment())
+                asked = program.submit(_added, job, broker_url, more[number])
+                assert dying.wait() == -signal.SIGKILL, dying.output
+                assert fault.reached == 1
+                other = start("worker", "embed", "--loglevel", "INFO", env=env)
+                assert asked.result(120) == [20 + number]
+                other.stop()
+        embed = start("worker", "embed", "--loglevel", "INFO", env=env)
+
+        ids = client.add([more[2], ("b.jpg", more[3].read_bytes())])
+        assert ids == [22, 23]
+        for photo, image_id in zip(more[:4], [20, 21, *ids], strict=True):
+            assert client.search(photo, k=1)[0].id == image_id
+        assert client.update(20, more[4], request="mine") == 24
+        assert client.update(20, more[4], request="mine") == 24
+        assert client.delete([21, 0]) == 2
+        found = {hit.id for hit in client.search(more[0], k=30)}
+        assert found == {*range(1, 20), 22, 23, 24}
+        for wrong, error, said in (
+            (lambda: client.delete([21]), "JobError", "was removed before"),
+            (lambda: client.add([tmp_path / "nothing.jpg"]), "ImageError", "There is no such file"),
+            (lambda: client.add([more[2]]), "JobError", r"\(id 22\) already"),
+            (lambda: client.add([more[6]], [{"year": 1}]), "UsageError", "no column 'year'"),
+            (lambda: client.add(np.ones((1, 3))), "JobMismatch", "add images"),
+        ):
+            with pytest.raises(lookalike.LookalikeError, match=said) as raised:
+                wrong()
+            assert type(raised.value).__name__ == error
+    assert open_job(JobDir(job)).listed == 25
+    assert embed.popen.poll() is None
+
+
+def _added(job: Path, broker_url: str, photo: Path) -> list[int]:
+    """What a program of its own adds: a client serves one thread."""
+    with lookalike.connect(job, broker=broker_url) as client:
+        return client.add([photo])

@@ -1,0 +1,1 @@
+"""Write a bundle: what a laptop needs of a job to search it, without its photos and its embeddings."""

@@ -1,0 +1,1 @@
+"""Decode the images of queries in processes of their own."""

@@ -1,0 +1,168 @@
+"""Decode the images of queries in processes of their own, so that a crash, a hang or lack of memory costs only that
+image.
+"""
+
+import json
+import queue
+import tempfile
+import weakref
+from contextlib import suppress
+from typing import IO, Final
+
+import numpy as np
+
+from shared.errors import ImageError, WorkerFailed
+from shared.processes.child import ChildProcess
+from shared.processes.own import module_command
+from workers.images.decode import DecodedImage
+
+# A process may also be ended by chance. An image is given up after the second time.
+_TRIES: Final = 2
+# A process ends itself when its time is up. Only one that does not run at all is ended from here, this much later.
+GRACE_SECONDS: Final = 5.0
+_HEAD_BYTES: Final = 1 << 16
+_TIME_IS_UP: Final = "signal SIGALRM"
+
+
+class DecodingProcesses:
+    """`count` processes that decode images, kept for the next ones. Several threads may ask at once.
+
+    One that ends is started again. They end with this object, and by themselves when this process does.
+    """
+
+    def __init__(self, count: int, seconds: float, memory_bytes: int) -> None:
+        """`seconds` and `memory_bytes` are the most that one image may take; the bytes are a bound only on Linux."""
+        self._seconds, self._memory_bytes = seconds, memory_bytes
+        self.command = module_command("workers.search.decoding.process", seconds, memory_bytes)
+        # The file that they lock while they decode a large image, so that only one is in memory at a time.
+        self._large = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as this object.
+        self._all: set[ChildProcess] = set()
+        # None stands for one that is to be started. The last used is used next: its memory is warm.
+        self._idle: queue.LifoQueue[ChildProcess | None] = queue.LifoQueue()
+        for _ in range(count):
+            self._idle.put(None)
+        self._count = count
+        self._close = weakref.finalize(self, _end_all, self._all, self._large)
+
+    def close(self) -> None:
+        """End them all; an image that is being decoded then is an error of its thread."""
+        self._close()
+
+    @property
+    def pids(self) -> set[int]:
+        """The process ids of those that run."""
+        return {process.pid for process in set(self._all) if not process.has_ended}
+
+    def start(self) -> None:
+        """Start those that do not run, without waiting: their imports take some tenths of a second."""
+        taken: list[ChildProcess | None] = []
+        with suppress(queue.Empty):
+            while len(taken) < self._count:
+                taken.append(self._idle.get_nowait())
+        for process in taken:
+            self._idle.put(self._restarted(process))
+
+    def decode(self, data: bytes, image_size: int, max_pixels: int, how: str) -> DecodedImage:
+        """The result of `workers.images.decode.decode` for these arguments.
+
+        Raises ImageError as that does; with the status "quarantined" for an image that ends two processes or takes
+        more than the seconds it has, "oversized" for one that takes more than the bytes. Raises WorkerFailed when no
+        process can be started.
+        """
+        head = json.dumps({"image_size": image_size, "max_pixels": max_pixels, "how": how}).encode()
+        process = self._idle.get()
+        ends: list[str] = []
+        try:
+            while len(ends) < _TRIES and _TIME_IS_UP not in ends:
+                process = self._running(process)
+                try:
+                    # A process that waits for another to finish a large image has the time of both.
+                    most = _HEAD_BYTES + image_size * image_size * 3
+                    answer = process.ask([head, data], self._count * self._seconds + GRACE_SECONDS, most)
+                    return _unpacked(answer, image_size)
+                except EOFError:
+                    ends.append(process.end())
+                except TimeoutError:
+                    ends.append(_TIME_IS_UP)
+                except ValueError as error:
+                    ends.append(f"an answer that is none, {error}")
+                self._forget(process)
+                process = self._another()
+            raise self._given_up(ends)
+        except ImageError:
+            raise
+        except BaseException:
+            # Part of an answer may be under way, which must not become that of the next image.
+            self._forget(process)
+            process = None
+            raise
+        finally:
+            # It starts at once, so that the next image does not wait for that.
+            self._idle.put(self._restarted(process))
+
+    def _another(self) -> ChildProcess | None:
+        """A waiting process for the second try: the imports of a new one take some tenths of a second."""
+        try:
+            other = self._idle.get_nowait()
+        except queue.Empty:
+            return None
+        self._idle.put(self._restarted(None))
+        return other
+
+    def _given_up(self, ends: list[str]) -> ImageError:
+        if _TIME_IS_UP in ends:
+            sentence = (
+                f"The image was not decoded within {self._seconds:g} s (the setting decode_seconds), and its process "
+                "was ended: it is damaged, or made to take long. Save it anew in another program."
+            )
+        else:
+            sentence = (
+                f"Each process that decoded this image came to its end by it ({', '.join(ends)}): it is damaged, or "
+                "made to do that. Save it anew in another program."
+            )
+        return ImageError(sentence, "quarantined")
+
+    def _running(self, process: ChildProcess | None) -> ChildProcess:
+        if process is not None and not process.has_ended:
+            return process
+        self._forget(process)
+        try:
+            started = ChildProcess([*self.command, str(self._large.fileno())], keep=(self._large.fileno(),))
+        except OSError as error:
+            raise WorkerFailed(
+                f"The worker can't start a process that decodes query images ({error}): see that its machine has "
+                "memory and processes left."
+            ) from None
+        self._all.add(started)
+        return started
+
+    def _restarted(self, process: ChildProcess | None) -> ChildProcess | None:
+        # The next decoding tries again, and reports what is wrong.
+        with suppress(WorkerFailed, ValueError):
+            return self._running(process)
+        return None
+
+    def _forget(self, process: ChildProcess | None) -> None:
+        if process is not None:
+            process.kill()
+            self._all.discard(process)
+
+
+def _end_all(processes: set[ChildProcess], large: IO[bytes]) -> None:
+    for process in list(processes):
+        process.kill()
+    processes.clear()
+    large.close()
+
+
+def _unpacked(answer: bytearray, image_size: int) -> DecodedImage:
+    """What a decoding process answered; raises the ImageError that it holds, or ValueError for an invalid answer."""
+    end = answer.index(b"\n")
+    try:
+        head = json.loads(answer[:end])
+        if "status" in head:
+            raise ImageError(head["message"], head["status"])
+        pixels = np.frombuffer(answer, np.uint8, offset=end + 1).reshape(image_size, image_size, 3)
+        return DecodedImage(pixels, head["width"], head["height"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{error!r}") from None
