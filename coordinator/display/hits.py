@@ -71,8 +71,9 @@ def searched_line(answers: Sequence[Answer]) -> str:
     answer says it."""
     for answer in answers:
         if (missing := _missing(answer)) and (searched := answer.searched) and (shards := searched.shards):
+            which = f"the shards {as_ranges(shards.numbers)}" if shards.numbers else "none"
             return (
-                f"Searched the shards {as_ranges(shards.numbers)} of {len(shards.sizes)}, {searched.share:.0%} of the "
+                f"Searched {which} of {len(shards.sizes)}, {searched.share:.0%} of the "
                 f"images of {shards.build or 'the job'}: no query worker holds {as_ranges(missing)}."
             )
     found = [answer.searched for answer in answers if answer.searched is not None]

@@ -530,6 +530,9 @@ def test_a_partial_answer_says_what_was_searched(
         "images": 30, "listed": 50, "share": 0.6,
         "shards": {"build": "0001-ab12cd34", "numbers": [0, 1, 3], "sizes": [10, 10, 20, 10]},
     }  # fmt: skip
+    client.searched = Searched(0, 50, SearchedShards("", (), (40,)))
+    ran = run("search", finished.job.path, *asked, "--partial")
+    assert "Searched none of 1, 0% of the images of the job: no query worker holds 0." in ran.err
 
 
 def test_search_is_a_table_for_people(run: Run, finished: MadeJob, client: FakeClient, tmp_path: Path) -> None:
