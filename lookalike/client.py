@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, SupportsIndex
 
-from coordinator.client import client
+from coordinator.client import client, pending_reply
 from lookalike.hits import Hit, Hits
 from shared.messages.search import Answer
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from coordinator.client.queries import Queryable
 
 
-class PendingReply(client.PendingReply):
+class PendingReply(pending_reply.PendingReply):
     """The reply to one query that was enqueued; `result` waits for it."""
 
     def result(self, timeout: float = 30.0) -> Hits:
@@ -63,6 +63,7 @@ class Client(client.Client):
         exact: bool = False,
         ids: "npt.ArrayLike | None" = None,
         where: str | None = None,
+        partial: bool = False,
         timeout: float = 30.0,
     ) -> Hits:
         """Find the images most like a query.
@@ -80,6 +81,9 @@ class Client(client.Client):
             Find only these image ids, up to 1,000,000.
         where
             Find only images for whose metadata this SQL expression is true, such as "width >= 1000"; not with `ids`.
+        partial
+            Whether shards of the index that no query worker holds may be passed over; NoWorker is raised otherwise.
+            `searched` of the hits says which were searched.
         timeout
             Seconds to wait.
 
@@ -87,7 +91,7 @@ class Client(client.Client):
         -------
         Hits
             The hits, best first. Their `searched` says how much of the job was searched: less than all of it while it
-            is being embedded.
+            is being embedded, and where shards were passed over.
 
         Raises
         ------
@@ -95,7 +99,7 @@ class Client(client.Client):
             ImageError, QueryError, NoIndexYet, NoWorker, ReplyTimeout, BrokerUnreachable and others, each with a
             sentence.
         """
-        found = super().search(query, k, exact=exact, ids=ids, where=where, timeout=timeout)
+        found = super().search(query, k, exact=exact, ids=ids, where=where, partial=partial, timeout=timeout)
         assert isinstance(found, Hits)
         return found
 
@@ -107,6 +111,7 @@ class Client(client.Client):
         exact: bool = False,
         ids: "npt.ArrayLike | None" = None,
         where: str | None = None,
+        partial: bool = False,
     ) -> Sequence[PendingReply]:
         """Send many queries and return at once, with a pending reply for each in the same order.
 
@@ -114,7 +119,7 @@ class Client(client.Client):
         ----------
         queries
             Paths or URLs of images, encoded bytes, RGB arrays or vectors, as for `search`.
-        k, exact, ids, where
+        k, exact, ids, where, partial
             As for `search`, for all queries.
 
         Returns
@@ -128,7 +133,7 @@ class Client(client.Client):
             ImageError for a file that can't be read, QueryError for an invalid query, BrokerUnreachable when the broker
             does not take the queries. Nothing more is sent then.
         """
-        replies = super().enqueue(queries, k, exact=exact, ids=ids, where=where)
+        replies = super().enqueue(queries, k, exact=exact, ids=ids, where=where, partial=partial)
         return [reply for reply in replies if isinstance(reply, PendingReply)]
 
     def add(

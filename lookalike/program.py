@@ -97,6 +97,8 @@ def index(
     index: str | None = None,
     recall: float | None = None,
     index_memory: str | None = None,
+    shards: int | None = None,
+    shard_memory: str | None = None,
     accept_failures: bool = False,
     exclude: Sequence[str] = (),
     include: Sequence[str] = (),
@@ -126,7 +128,7 @@ def index(
     workers
         How many embed workers to start if there is no broker.
     model, weights, engine, precision, decode, broker, partition_size, chunk_size, index, recall, index_memory,
-    accept_failures, exclude, include, sniff, moved, frozen, yes, add
+    shards, shard_memory, accept_failures, exclude, include, sniff, moved, frozen, yes, add
         As the options of `lookalike index` (docs/cli.md).
 
     Returns
@@ -167,7 +169,7 @@ def index(
         settings,
         workers,
         (partition_size, chunk_size),
-        Typed(index, recall, index_memory),
+        Typed(index, recall, index_memory, shards, shard_memory),
         accept_failures,
         Choice(tuple(exclude), tuple(include), sniff),
         moved,

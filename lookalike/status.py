@@ -11,24 +11,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class IndexStatus:
-    """The index that serves: its build, how many embeddings it has, its type, and its measurements."""
+    """The index that serves: its build, how many embeddings it has, its type, its measurements, and how many shards it
+    is, 1 for an index of one file."""
 
     build: str
     ntotal: int
     type: str
     recall_at_10: float | None
     p50_ms: float
+    shards: int
 
 
 @dataclass(frozen=True, slots=True)
 class BrokerStatus:
     """What the broker knows of a job: who works on it (`worker`, `what`), how many messages wait, who reports
-    trouble (`worker`, `sentence`, `times`); `error` says why nothing is known."""
+    trouble (`worker`, `sentence`, `times`); what the query workers of any job hold of each index ("all", or shards such
+    as "0-3"); `error` says why nothing is known."""
 
     reachable: bool
     holders: list[dict[str, str]]
     waiting: int
     troubles: list[dict[str, Any]]
+    queries: list[str]
     error: str | None
 
 
@@ -58,6 +62,8 @@ class Status:
         The stage that the others wait for, and the share of the time, 0 to 1, in which each is at work; None as well.
     index
         The index that serves; None before the first.
+    filling
+        The index whose shards are being filled: its `build`, how many `shards` it has and how many are `full`; or None.
     refused
         Why the index that was asked for last does not serve; None if it does.
     broker
@@ -81,6 +87,7 @@ class Status:
     bottleneck: str | None
     busy: Mapping[str, float] | None
     index: IndexStatus | None
+    filling: Mapping[str, Any] | None
     refused: str | None
     broker: BrokerStatus
     bundle: Mapping[str, Any] | None = None

@@ -1,6 +1,4 @@
-"""Load settings, which are frozen: defaults < lookalike.toml < environment < command line; an unknown key is an
-error.
-"""
+"""Load settings, frozen: defaults < lookalike.toml < environment < command line; an unknown key is an error."""
 
 import os
 import tomllib
@@ -107,6 +105,7 @@ class Settings:
     recall_target: float = _setting(0.99, "recall@10 that an index is tuned to reach, if none is asked for", 0, 1)
     query_threads: int | None = _setting(None, "queries that a query worker answers at once; unset: one a core", 1)
     query_cache_size: int = _setting(1_024, "answers that a query worker remembers; 0: none", 0)
+    shards: str | None = _setting(None, "shards of each index that a query worker holds: 0-3, 5, or 4-; unset: all")
     open_jobs: int = _setting(4, "jobs whose index a query worker keeps open", 1)
     compact_share: float = _setting(0.2, "removed share of a partition above which `index` compacts it", 0, 1)
     compact_small: int = _setting(8, "small neighbouring partitions from which on `index` makes one of them", 2)

@@ -12,6 +12,7 @@ from shared.broker.lease import release_owner
 from shared.settings import load_settings
 from shared.storage import home, parquet
 from workers.tasks import logs, self_report, transport
+from workers.tasks.holding import announce_while_running
 from workers.tasks.runtime import Runtime, follow_parent
 
 parquet.without_pandas()
@@ -40,6 +41,11 @@ def _on_start(sender: Any, **_: Any) -> None:
     # have one name, it takes its lease again with its next beat.
     with suppress(*CONNECTION_ERRORS):
         release_owner(app.lookalike.client, sender.hostname)
+
+
+@signals.worker_ready.connect(weak=False)
+def _on_ready(sender: Any, **_: Any) -> None:
+    announce_while_running(app.lookalike, [queue.name for queue in sender.task_consumer.queues])
 
 
 @signals.worker_shutting_down.connect(weak=False)

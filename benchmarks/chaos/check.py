@@ -80,9 +80,12 @@ def _index_promises(job: JobDir, ids: "np.ndarray[Any, Any]") -> list[str]:
         return ["CURRENT names no build."]
     builds.check_files(job, info, checksums=True)
     directory = job.build_dir(info.build)
-    loaded = faiss_index.load(directory / builds.INDEX_FILE, ntotal=info.ntotal, dim=info.dim)
+    parts = [
+        ids_of(faiss_index.load(directory / name, ntotal=len(rows), dim=info.dim))
+        for name, rows in zip(info.index_files, info.ranges, strict=True)
+    ]
     said = missing_or_double(Images.open(directory / builds.IMAGES_FILE).ids, ids, "The list of images")
-    return said + missing_or_double(ids_of(loaded), ids, "The index")
+    return said + missing_or_double(np.concatenate(parts), ids, "The index")
 
 
 def ids_of(loaded: Any) -> "np.ndarray[Any, Any]":

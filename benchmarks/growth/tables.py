@@ -91,6 +91,25 @@ def life_table(sizes: Sequence[Results]) -> str:
     return table(["embeddings at first", "", "merge, s", "recall@10", "p50, ms"], rows, right=2)
 
 
+def shards_tables(results: Results) -> dict[str, str]:
+    """The tables of builds of shards by their names."""
+    head = [["embeddings", f"{results['rows']:,}"], ["dimensions", f"{results['dim']:,}"]]
+    return {"shards-run": header_table(results, head), "shards-builds": shards_table(results["builds"])}
+
+
+def shards_table(builds: Sequence[Results]) -> str:
+    """What builds of shards took, part by part, and what a query to them takes."""
+    rows = []
+    for build in builds:
+        parts = build["seconds"]
+        cells = [f"{parts[name]:,.1f}" if name in parts else "" for name in ("trained", "filled", "measured")]
+        largest = f"{max(build['index_bytes']) / 1e6:,.1f}"
+        cells += [f"{build['wall_seconds']:,.1f}", largest, f"{build['recall_at_10']:.4f}"]
+        rows.append([f"{build['shards']}", f"{build['side_by_side']}", *cells, f"{build['warm_ms']['p50']:.2f}"])
+    names = ["shards", "filled at once", "trained, s", "filled, s", "measured, s", "all, s", "largest, MB"]
+    return table([*names, "recall@10", "p50, ms"], rows, right=0)
+
+
 def listing_table(listing: Results | None) -> str:
     """What it costs to compare a source with what the job knows of it."""
     rows = []

@@ -11,7 +11,8 @@ from typing import Any
 
 from benchmarks.support.processes import REPOSITORY
 from benchmarks.support.timing import percentiles_of_runs
-from coordinator.client.client import Client, PendingReply
+from coordinator.client.client import Client
+from coordinator.client.pending_reply import PendingReply
 from coordinator.client.queries import Queryable
 from shared.broker.connection import connect, make_app
 from shared.settings import Settings, without_settings

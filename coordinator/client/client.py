@@ -1,7 +1,7 @@
 """Send queries to the query workers behind a broker, and await their hits."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, SupportsIndex
@@ -11,9 +11,11 @@ import numpy.typing as npt
 from celery.result import AsyncResult
 
 from coordinator.client.change_messages import Addable, Metadata, adding, deleting, updating
+from coordinator.client.pending_reply import PendingReply
 from coordinator.client.queries import Queryable, as_query, groups
 from coordinator.client.sent_change import awaited
 from coordinator.client.sent_queries import QueryBroker, SentQueries
+from coordinator.client.shard_queries import Groups, ShardQueries
 from shared.broker.connection import (
     CONNECTION_ERRORS,
     RESULT_EXPIRES_SECONDS,
@@ -28,47 +30,12 @@ from shared.job.directory import JobDir, check_job_id
 from shared.job.manifest import load_manifest
 from shared.messages.changes import ChangeJob
 from shared.messages.filter import Filter
-from shared.messages.search import MAX_K, Answer, AnsweredBy, Hit, Query, SearchJob
-from shared.messages.tasks import CHANGE_TASK, EMBED_QUEUE, SEARCH_TASK
+from shared.messages.search import MAX_K, Answer, Hit, Query, SearchJob
+from shared.messages.shards import Held
+from shared.messages.tasks import CHANGE_TASK, EMBED_QUEUE, QUERY_QUEUE, SEARCH_TASK
 from shared.settings import load_settings
 
-# How long a reply may take before the client looks whether there is any worker to give it.
-_PATIENCE_SECONDS = 3.0
-_PING_SECONDS = 1.5
 _QUERIES_PER_TASK = 64
-
-
-class PendingReply:
-    """The reply to one query that was enqueued. `result()` waits for it."""
-
-    def __init__(self, client: "Client", sent: SentQueries, position: int) -> None:
-        self._client = client
-        self._sent = sent
-        self._position = position
-
-    def answer(self, timeout: float = 30.0) -> Answer:
-        """Hits with the worker's milliseconds; raises as `result` does."""
-        answer = self._sent.answers(timeout)[self._position]
-        if answer.error is not None:
-            raise answer.error
-        return answer
-
-    def result(self, timeout: float = 30.0) -> Sequence[Hit]:
-        """The hits, best first, waiting up to `timeout` seconds.
-
-        Raises the error of this query: ImageError for an image that can't be decoded, QueryError for a vector that does
-        not fit, NoIndexYet for a job of which nothing is embedded, AnotherJob from a worker whose job of that name is
-        not the client's, NoWorker when no query worker runs, WorkerFailed when the one that took the query ended, which
-        is seen after some seconds, ReplyTimeout when one runs but was too slow, BrokerUnreachable when the broker went
-        away, BrokerRefuses when it lacks a permission or a setting.
-        """
-        return self._client.hits(self.answer(timeout))
-
-    @property
-    def answered_by(self) -> AnsweredBy | None:
-        """The worker that answered and the job it answered from; None before the reply was awaited, or for an error
-        that concerned no job."""
-        return self._sent.answered_by
 
 
 class Client:
@@ -93,7 +60,8 @@ class Client:
         self.identity = None if directory is None else _identity_of(directory)
         self._app = make_app(self._settings)
         self._broker = QueryBroker(self._app, self._settings)
-        self._out: set[SentQueries] = set()
+        self._groups = Groups(self._settings)
+        self._out: set[SentQueries | ShardQueries] = set()
         require_broker(self._settings)
 
     def __enter__(self) -> Self:
@@ -107,6 +75,7 @@ class Client:
         for sent in self._out:
             sent.give_up()
         self._out.clear()
+        self._groups.close()
         self._app.close()
 
     def search(
@@ -117,6 +86,7 @@ class Client:
         exact: bool = False,
         ids: npt.ArrayLike | None = None,
         where: str | None = None,
+        partial: bool = False,
         timeout: float = 30.0,
     ) -> Sequence[Hit]:
         """The `k` images of the job most like `query`, best first; raises as `PendingReply.result` does.
@@ -124,9 +94,10 @@ class Client:
         `query` is the path of an image, its encoded bytes, an RGB array uint8 [h, w, 3], or a vector float [d]. With
         `exact` it is compared with every embedding of the job, without the index. One of `ids` and `where` limits the
         hits: `ids` to these image ids (up to 1,000,000), `where` by an SQL expression over the metadata of an image,
-        such as "width >= 1000 and image_path like '%/cats/%'".
+        such as "width >= 1000 and image_path like '%/cats/%'". With `partial`, the shards of an index that no query
+        worker holds are passed over; `PendingReply.searched` says which were searched.
         """
-        return self.enqueue([query], k, exact=exact, ids=ids, where=where)[0].result(timeout)
+        return self.enqueue([query], k, exact=exact, ids=ids, where=where, partial=partial)[0].result(timeout)
 
     def enqueue(
         self,
@@ -136,6 +107,7 @@ class Client:
         exact: bool = False,
         ids: npt.ArrayLike | None = None,
         where: str | None = None,
+        partial: bool = False,
     ) -> Sequence[PendingReply]:
         """Send `queries` and return at once, a pending reply for each in the same order; `search` says what they are.
 
@@ -144,17 +116,23 @@ class Client:
         """
         most = self._settings.max_query_bytes
         made = [as_query(query, most) for query in queries]
-        return self.enqueue_queries(made, k, exact=exact, filter=Filter.of(ids, where))
+        return self.enqueue_queries(made, k, exact=exact, filter=Filter.of(ids, where), partial=partial)
 
     def enqueue_queries(
-        self, queries: Sequence[Query], k: int = 10, *, exact: bool = False, filter: Filter | None = None
+        self,
+        queries: Sequence[Query],
+        k: int = 10,
+        *,
+        exact: bool = False,
+        filter: Filter | None = None,
+        partial: bool = False,
     ) -> Sequence[PendingReply]:
         """`enqueue` for queries that `as_query` has made already."""
         if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= MAX_K:
             raise QueryError(f"k is {k!r}; a search gives 1 to {MAX_K} hits.")
         replies: list[PendingReply] = []
         for group in groups(queries, min(_QUERIES_PER_TASK, self._settings.max_queries)):
-            sent = self._send(SearchJob(self.job_id, tuple(group), k, exact, filter, self.identity))
+            sent = self._send(SearchJob(self.job_id, tuple(group), k, exact, filter, self.identity), partial)
             replies += [self.reply(self, sent, position) for position in range(len(group))]
         return replies
 
@@ -197,7 +175,7 @@ class Client:
         message = replace(message, identity=self.identity)
         shown = f"{self.job_id} {message.action} {max(len(message), len(message.ids))}"
         # What nobody waits for any more must not be begun.
-        result = self._sent(CHANGE_TASK, message.to_json(), shown, timeout)
+        result = self._task(CHANGE_TASK, message.to_json(), shown, timeout)
         broker = QueryBroker(self._app, self._settings, EMBED_QUEUE)
         return list(awaited(broker, result, message, timeout).ids)
 
@@ -208,15 +186,31 @@ class Client:
         """
         return self._broker.has_worker(node, passing=passing)
 
-    def _send(self, message: SearchJob) -> SentQueries:
-        shown = f"{self.job_id} {len(message.queries)} queries, k={message.k}"
-        result = self._sent(SEARCH_TASK, message.to_json(), shown, RESULT_EXPIRES_SECONDS)
-        sent = SentQueries(self._broker, result, len(message.queries), self._out.discard)
+    def _send(self, message: SearchJob, partial: bool) -> SentQueries | ShardQueries:
+        groups = self._groups.now()
+        sent: SentQueries | ShardQueries
+        if groups:
+
+            def to_all() -> dict[Held, SentQueries]:
+                return {held: self._sent(message, lambda sent: None, held.queue) for held in groups}
+
+            sent = ShardQueries(to_all, message.k, self._broker.shown, self._out.discard, partial=partial)
+        else:
+            sent = self._sent(message, self._out.discard)
         self._out.add(sent)
         return sent
 
-    def _sent(self, task: str, message: dict[str, Any], shown: str, expires: float) -> "AsyncResult[Any]":
-        options = {"args": [message], "argsrepr": shown, "retry": False, "expires": expires}
+    def _sent(self, message: SearchJob, done: Callable[[SentQueries], None], queue: str = QUERY_QUEUE) -> SentQueries:
+        shown = f"{self.job_id} {len(message.queries)} queries, k={message.k}"
+        options: dict[str, str] = {} if queue == QUERY_QUEUE else {"queue": queue}
+        result = self._task(SEARCH_TASK, message.to_json(), shown, RESULT_EXPIRES_SECONDS, **options)
+        broker = QueryBroker(self._app, self._settings, queue)
+        return SentQueries(broker, result, len(message.queries), done)
+
+    def _task(
+        self, task: str, message: dict[str, Any], shown: str, expires: float, **options: Any
+    ) -> "AsyncResult[Any]":
+        options |= {"args": [message], "argsrepr": shown, "retry": False, "expires": expires}
         try:
             return self._app.send_task(task, **options)
         except CONNECTION_ERRORS:

@@ -10,7 +10,7 @@ from shared.settings import Settings
 _ASK_SECONDS = 1.5
 
 
-def is_lost(app: Any, settings: Settings, task_id: str) -> bool:
+def is_lost(app: Any, settings: Settings, task_id: str, queue: str = QUERY_QUEUE) -> bool:
     """Whether no worker will answer the query of a task. Its reply may be there already: look for that afterwards.
 
     A worker may be too busy to answer, for example while it loads a model. But its connection ends with it, and the
@@ -20,7 +20,7 @@ def is_lost(app: Any, settings: Settings, task_id: str) -> bool:
     as lost. `app` is Celery's. Raises one of CONNECTION_ERRORS when the broker is away.
     """
     with connect(settings) as client:
-        if task_id in queued_tasks(client, QUERY_QUEUE) or task_id in held_tasks(client):
+        if task_id in queued_tasks(client, queue) or task_id in held_tasks(client):
             return False
         connected = listeners(client)
     if connected is None:

@@ -79,7 +79,7 @@ class QueryBroker:
     def is_lost(self, task_id: str) -> bool:
         """Whether the worker that took a message has ended; see `coordinator.client.lost_query`."""
         try:
-            return is_lost(self._app, self._settings, task_id)
+            return is_lost(self._app, self._settings, task_id, self._queue)
         except CONNECTION_ERRORS as error:
             raise self.unreachable(error) from None
 
@@ -90,7 +90,11 @@ class SentQueries:
     """
 
     def __init__(
-        self, broker: QueryBroker, result: "AsyncResult[Any]", queries: int, done: "Callable[[SentQueries], None]"
+        self,
+        broker: QueryBroker,
+        result: "AsyncResult[Any]",
+        queries: int,
+        done: "Callable[[SentQueries], None]",
     ) -> None:
         self._broker = broker
         self._queries = queries
@@ -136,7 +140,7 @@ class SentQueries:
                     return result.get(timeout=max(0.01, min(left, _PATIENCE_SECONDS)))
                 except CeleryTimeout:
                     # It asks twice: a worker that reads a very large message does not answer meanwhile.
-                    nobody = self._broker.nobody_takes(self.task_id) and self._broker.nobody_takes(self.task_id)
+                    nobody = all(self._broker.nobody_takes(self.task_id) for _ in range(2))
                     if left <= _PATIENCE_SECONDS:
                         break
                     if not nobody and self._broker.is_lost(self.task_id) and not result.ready():

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from coordinator.commands.options import Broker, IndexMemory, IndexName, Recall
+from coordinator.commands.options import Broker, IndexMemory, IndexName, Recall, ShardMemory, Shards
 from coordinator.display import job_view, run_view, terminal
 from coordinator.display.terminal import err
 from coordinator.jobs.index_request import Typed
@@ -39,11 +39,13 @@ def import_(
     index: IndexName = None,
     recall: Recall = None,
     index_memory: IndexMemory = None,
+    shards: Shards = None,
+    shard_memory: ShardMemory = None,
 ) -> None:
     """Make JOB from vectors, embedding nothing, and build its index; the same command again continues where it
     stood.
     """
-    directory, typed = JobDir.at(job), Typed(index, recall, index_memory)
+    directory, typed = JobDir.at(job), Typed(index, recall, index_memory, shards, shard_memory)
     settings = load_settings().changed(broker_url=broker, partition_size=partition_size)
     asked = Asked(embeddings, directory, settings, column, path_column, model_name, partition_size, typed)
     with (

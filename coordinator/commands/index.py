@@ -14,6 +14,8 @@ from coordinator.commands.options import (
     IndexName,
     Model,
     Recall,
+    ShardMemory,
+    Shards,
     Sniff,
     Weights,
 )
@@ -71,6 +73,8 @@ def index(
     index: IndexName = None,
     recall: Recall = None,
     index_memory: IndexMemory = None,
+    shards: Shards = None,
+    shard_memory: ShardMemory = None,
     accepted: Annotated[
         bool,
         typer.Option(
@@ -110,7 +114,7 @@ def index(
         partition_size=partition_size,
         chunk_size=chunk_size,
     )
-    typed = Typed(index, recall, index_memory)
+    typed = Typed(index, recall, index_memory, shards, shard_memory)
     choice = Choice(tuple(exclude or ()), tuple(include or ()), sniff)
     sizes = (partition_size, chunk_size)
     index_job(

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from shared.job.index.request import FAMILIES
+from shared.job.index.request import FAMILIES, MOST_SHARDS
 from shared.settings import ENGINES
 
 Job = Annotated[Path, typer.Argument(metavar="JOB", help="Directory of the job.")]
@@ -45,6 +45,24 @@ Recall = Annotated[
 IndexMemory = Annotated[
     str | None,
     typer.Option("--index-memory", metavar="SIZE", help="What the index may take, such as 500MB; left out: no limit."),
+]
+Shards = Annotated[
+    int | None,
+    typer.Option(
+        "--shards",
+        min=1,
+        max=MOST_SHARDS,
+        metavar="N",
+        help="Files of the index, filled side by side by as many merge workers; left out: as before, or 1.",
+    ),
+]
+ShardMemory = Annotated[
+    str | None,
+    typer.Option(
+        "--shard-memory",
+        metavar="SIZE",
+        help="As few shards as keep each one's file below SIZE, such as 2GB, whatever comes to JOB later.",
+    ),
 ]
 Exclude = Annotated[
     list[str] | None,

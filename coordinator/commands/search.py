@@ -57,6 +57,10 @@ def search(
         typer.Option(metavar="FILE.npy", help="Query vectors, one or a row each, beside or instead of images."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON list instead of tables.")] = False,
+    partial: Annotated[
+        bool,
+        typer.Option("--partial", help="Answer also where no worker holds some shards of the index, and say which."),
+    ] = False,
     broker: Broker = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for the answers.")] = 120.0,
 ) -> None:
@@ -79,7 +83,7 @@ def search(
     with ExitStack() as stack, terminal.waiting(_whom_for(settings)) as waiting:
         client = client_for_search(stack, directory, settings)
         waiting.update("Waiting for the answers of the query worker; the first ones load the model …")
-        answers = answers_of(client, [query for _, query in asked], k, exact, filter, timeout)
+        answers = answers_of(client, [query for _, query in asked], k, exact, filter, timeout, partial)
     if as_json:
         terminal.show_json(hits.search_json(names, answers))
     else:
@@ -122,7 +126,13 @@ def _queryable(job: JobDir, image: str) -> Queryable:
 
 
 def answers_of(
-    client: Client, queries: Sequence[Queryable], k: int, exact: bool, filter: Filter | None, timeout: float
+    client: Client,
+    queries: Sequence[Queryable],
+    k: int,
+    exact: bool,
+    filter: Filter | None,
+    timeout: float,
+    partial: bool = False,
 ) -> list[Answer]:
     """An answer for each query in order; a query that can't be read or answered has its error there."""
     answers: list[Answer] = []
@@ -133,7 +143,7 @@ def answers_of(
             answers.append(Answer())
         except LookalikeError as error:
             answers.append(Answer(error=error))
-    replies = iter(client.enqueue_queries(pending, k, exact=exact, filter=filter))
+    replies = iter(client.enqueue_queries(pending, k, exact=exact, filter=filter, partial=partial))
     for position, answer in enumerate(answers):
         if answer.error is None:
             try:

@@ -16,7 +16,8 @@ from coordinator.display.terminal import err
 from coordinator.local.resources import broker_for_exec
 from coordinator.local.workers import flower_command, worker_command
 from shared.errors import LookalikeError, UsageError
-from shared.messages.tasks import QUEUES
+from shared.messages.shards import Held
+from shared.messages.tasks import QUERY_QUEUE, QUEUES
 from shared.settings import Settings, load_settings, without_settings
 from shared.storage.stores import StorePath, any_path
 
@@ -34,6 +35,13 @@ def worker(
         typer.Option(help="Directory or URL that holds the jobs; every job in it is served."),
     ] = None,
     engine: Engine = None,
+    shards: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FIRST-LAST",
+            help="Shards of each index that a query worker holds, counted from 0; 4- for all from 4 on; left out: all.",
+        ),
+    ] = None,
     name: Annotated[
         str | None,
         typer.Option(help="Name in Flower and in leases; the host is added."),
@@ -49,7 +57,10 @@ def worker(
         raise UsageError(f"{unknown[0]!r} is no role of a worker: name one or several of {', '.join(QUEUES)}.")
     if loglevel is not None and loglevel.upper() not in _LEVELS:
         raise UsageError(f"{loglevel!r} is no log level: name one of {', '.join(_LEVELS)}.")
-    settings = load_settings().changed(broker_url=broker, jobs_root=jobs_root, engine=engine)
+    settings = load_settings().changed(broker_url=broker, jobs_root=jobs_root, engine=engine, shards=shards)
+    held = None if settings.shards is None else Held.parsed(settings.shards)
+    if shards is not None and "query" not in roles:
+        raise UsageError("--shards is for the role query: the others hold no index.")
     if settings.jobs_root is None:
         raise UsageError("A worker must know where the jobs lie: pass --jobs-root DIR, or set LOOKALIKE_JOBS_ROOT.")
     settings = settings.changed(jobs_root=_reached(any_path(settings.jobs_root)))
@@ -57,7 +68,11 @@ def worker(
     chosen = list(dict.fromkeys(roles))
     _exec(
         worker_command(
-            chosen, name or f"{'-'.join(chosen)}-{os.getpid()}", loglevel and loglevel.upper(), settings.query_threads
+            chosen,
+            name or f"{'-'.join(chosen)}-{os.getpid()}",
+            loglevel and loglevel.upper(),
+            settings.query_threads,
+            QUERY_QUEUE if held is None else held.queue,
         ),
         settings,
     )

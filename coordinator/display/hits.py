@@ -8,6 +8,7 @@ from rich.text import Text
 from shared.errors import ImageError, LookalikeError
 from shared.images.paths import shown_path
 from shared.messages.search import Answer, Hit
+from shared.messages.shards import as_ranges
 
 
 def hits_table(query: str, answer: Answer) -> RenderableType:
@@ -36,6 +37,8 @@ def fewer_line(answers: Sequence[Answer], k: int, filtered: bool) -> str:
         return ""
     hits = "hit" if max(fewer) == 1 else "hits"
     why = "the filter leaves" if filtered else "the job has"
+    if any(_missing(answer) for answer in answers):
+        why = "the shards that were searched have"
     return f"{max(fewer):,} {hits} instead of {k:,}: {why} no more embedded images."
 
 
@@ -50,10 +53,10 @@ def _search_object(query: str, answer: Answer) -> dict[str, object]:
         "hits": [hit.to_json() for hit in answer.hits],
         "milliseconds": round(answer.milliseconds, 3),
     }
-    if (searched := answer.searched) is not None:
-        found["searched"] = {**searched.to_json(), "share": round(searched.share, 6)}
     if answer.answered_by is not None:
         found["answered_by"] = answer.answered_by.to_json()
+    if answer.searched is not None:
+        found["searched"] = answer.searched.to_json() | {"share": round(answer.searched.share, 4)}
     if isinstance(answer.error, LookalikeError):
         found["error"] = str(answer.error)
         if answer.error.remedy is not None:
@@ -64,7 +67,15 @@ def _search_object(query: str, answer: Answer) -> dict[str, object]:
 
 
 def searched_line(answers: Sequence[Answer]) -> str:
-    """A line that says how much of the job was searched; "" where it was all of it, or no answer says it."""
+    """A line that says how much of the job was searched, and which shards were not; "" where it was all of it, or no
+    answer says it."""
+    for answer in answers:
+        if (missing := _missing(answer)) and (searched := answer.searched) and (shards := searched.shards):
+            which = f"the shards {as_ranges(shards.numbers)}" if shards.numbers else "none"
+            return (
+                f"Searched {which} of {len(shards.sizes)}, {searched.share:.0%} of the "
+                f"images of {shards.build or 'the job'}: no query worker holds {as_ranges(missing)}."
+            )
     found = [answer.searched for answer in answers if answer.searched is not None]
     least = min(found, key=lambda one: one.share, default=None)
     if least is None or least.images == least.listed:
@@ -72,6 +83,12 @@ def searched_line(answers: Sequence[Answer]) -> str:
     # Rounded down: 100 % is said of nothing less.
     share = f"{100 * least.images // least.listed} %" if 100 * least.images >= least.listed else "less than 1 %"
     return f"searched {share} of the images: {least.images:,} of {least.listed:,}; the others are not embedded yet"
+
+
+def _missing(answer: Answer) -> Sequence[int]:
+    """The shards of the index that nobody searched for an answer."""
+    shards = None if answer.searched is None else answer.searched.shards
+    return () if shards is None else shards.missing
 
 
 def by_name_line(answers: Sequence[Answer]) -> str:

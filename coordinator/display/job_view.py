@@ -14,8 +14,9 @@ from coordinator.display.remedies import command, typed
 from coordinator.jobs.activity import Activity
 from coordinator.jobs.progress import Progress
 from coordinator.jobs.reconcile import Look
-from shared.broker.lease import COPIES
+from shared.broker.lease import COPIES, shard_of
 from shared.errors.remedy import Remedy
+from shared.job.index.filling import Filling
 from shared.text import duration, size
 
 NOTABLE: Final = 0.1
@@ -39,7 +40,9 @@ def activity(look: Look, broker: str = "") -> str:
         return f"{which} does not answer ({look.broker_error}); waiting for it"
     waits = "" if look.holders or not broker else f": waiting for a worker at {broker}"
     if look.progress.complete:
-        copies_done = look.progress.copies_done
+        filling, copies_done = look.progress.filling, look.progress.copies_done
+        if filling is not None:
+            return f"building the index: {shards_line(filling)}{waits}"
         return f"{'building the index' if copies_done else 'embedding altered copies, to measure the index by'}{waits}"
     if not look.progress.pending:
         return f"all embedded; sealing{waits}"
@@ -49,6 +52,12 @@ def activity(look: Look, broker: str = "") -> str:
     return f"waiting for a worker at {broker}" if broker else "waiting for a worker"
 
 
+def shards_line(filling: Filling) -> str:
+    """How many shards of a build are full."""
+    count = len(filling.ranges)
+    return f"{count - len(filling.missing):,} of {count:,} shards full"
+
+
 def rate_line(progress: Progress) -> str:
     """The rate and the time left, or what happens instead."""
     if progress.index_is_current:
@@ -56,7 +65,8 @@ def rate_line(progress: Progress) -> str:
     if progress.beside:
         return "all embedded"
     if not progress.pending:
-        return "all embedded; sealing and building the index"
+        building = "all embedded; sealing and building the index"
+        return f"{building}: {shards_line(progress.filling)}" if progress.filling else building
     if progress.images_per_second is None or progress.eta_seconds is None:
         return "no image committed lately"
     line = f"{progress.images_per_second:,.0f} img/s · {duration(progress.eta_seconds)} left"
@@ -132,13 +142,19 @@ def activity_lines(at_work: Activity, partitions: int) -> list[str]:
     held = [f"{_held(holder.what, partitions)}: {holder.owner}" for holder in at_work.holders]
     waiting = "1 message" if at_work.waiting == 1 else f"{at_work.waiting:,} messages"
     troubles = [f"trouble     {trouble.owner}: {typed(trouble.error)}" for trouble in at_work.troubles]
-    return [*(f"at work     {line}" for line in held or ["nobody"]), f"waiting     {waiting}", *troubles]
+    lines = [*(f"at work     {line}" for line in held or ["nobody"]), f"waiting     {waiting}"]
+    if any(queries != "all" for queries in at_work.queries):
+        queries = [queries if queries == "all" else f"shards {queries}" for queries in at_work.queries]
+        lines.append(f"queries     {', '.join(queries)}")
+    return [*lines, *troubles]
 
 
 def _held(what: str, partitions: int) -> str:
-    """What a lease is on; a partition is counted from 1, as in Flower."""
+    """What a lease is on; a partition is counted from 1, as in Flower, a shard from 0, as it is typed."""
     if what == COPIES:
         return "altered copies"
+    if (shard := shard_of(what)) is not None:
+        return f"shard {shard}"
     return f"partition {int(what) + 1:,} of {partitions:,}" if what.isdigit() else what
 
 
@@ -148,6 +164,8 @@ def index_line(progress: Progress) -> str:
     if index is None:
         return "none yet: it is built when all partitions are sealed"
     size = f"{index.build}: {index.type}, {index.ntotal:,} embeddings"
+    if index.shards:
+        size += f" in {len(index.shards):,} shard{'s' if len(index.shards) > 1 else ''}"
     told = [size, index.recall_text, index.accuracy_text, f"{index.p50_ms:.2f} ms a query (p50)"]
     line = ", ".join(part for part in told if part)
     if progress.beside and not progress.refused:

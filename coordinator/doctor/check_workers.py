@@ -10,7 +10,7 @@ from coordinator.doctor.checks import Check, ok, problem, warning, within
 from shared.broker.connection import CONNECTION_ERRORS, make_app
 from shared.broker.keepalive import BEATS_PER_TIMEOUT
 from shared.broker.url import without_secrets
-from shared.messages.tasks import QUEUES, SELF_REPORT
+from shared.messages.tasks import QUERY_QUEUE, QUEUES, SELF_REPORT, is_query_queue
 from shared.settings import Settings
 
 _FAILURES: tuple[type[Exception], ...] = (*CONNECTION_ERRORS, OSError)
@@ -85,7 +85,7 @@ def look(settings: Settings, broker: Broker, ours: str, *, embedded: bool = Fals
 def present(found: Sequence[Worker], embedded: bool = False) -> Check:
     """Whether a worker takes each queue that a job needs, unless a command that needs it starts its own."""
     facts = {"workers": {worker.name: list(worker.queues) for worker in found}}
-    roles = {role: sum(queue in worker.queues for worker in found) for role, queue in QUEUES.items()}
+    roles = {role: sum(_takes(worker, queue) for worker in found) for role, queue in QUEUES.items()}
     missing = [role for role, count in roles.items() if not count and any(worker.queues for worker in found)]
     if embedded and not found:
         return ok("workers", "None runs behind the embedded broker: a command starts those that it needs.", **facts)
@@ -104,6 +104,12 @@ def present(found: Sequence[Worker], embedded: bool = False) -> Check:
         )
         return warning("workers", sentence, **facts)
     return ok("workers", f"{said}.", **facts)
+
+
+def _takes(worker: Worker, queue: str) -> bool:
+    """Whether a worker takes a queue; one that holds some shards takes queries from a queue of its own."""
+    own = (QUERY_QUEUE if is_query_queue(taken) else taken for taken in worker.queues)
+    return queue in own
 
 
 def alike(found: Sequence[Worker], settings: Settings, ours: str) -> Check:

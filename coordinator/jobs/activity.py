@@ -7,6 +7,7 @@ from typing import Any
 from coordinator.local.broker import EmbeddedBroker
 from shared.broker import lease
 from shared.broker.connection import CONNECTION_ERRORS, connect
+from shared.broker.holders import announced
 from shared.broker.lease import Holder
 from shared.broker.queues import queued_messages
 from shared.broker.troubles import Trouble, reported_troubles
@@ -14,7 +15,7 @@ from shared.broker.url import redacted, without_secrets
 from shared.errors import LookalikeError
 from shared.job.directory import JobDir
 from shared.job.identity import known_as
-from shared.messages.tasks import EMBED_QUEUE, MERGE_QUEUE
+from shared.messages.tasks import EMBED_QUEUE, MERGE_QUEUE, QUERY_QUEUE, SHARDS_QUEUE
 from shared.settings import Settings
 
 # A person waits for `status`, so a broker that hangs must not make it slow.
@@ -27,13 +28,15 @@ _FAILURES: tuple[type[Exception], ...] = (*CONNECTION_ERRORS, OSError, TypeError
 class Activity:
     """Which worker holds what of a job, how many messages wait for one, and what workers reported in the last minute.
 
-    `error` says why nothing is known, and is None when the broker answered.
+    `error` says why nothing is known, and is None when the broker answered. `queries` is what the query workers hold of
+    each index, of any job: "all", or the shards of each group, such as "0-3".
     """
 
     holders: list[Holder] = field(default_factory=list)
     waiting: int = 0
     troubles: list[Trouble] = field(default_factory=list)
     error: str | None = None
+    queries: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -45,6 +48,7 @@ class Activity:
                 | ({} if trouble.remedy is None else {"remedy": trouble.remedy.to_json()})
                 for trouble in self.troubles
             ],
+            "queries": self.queries,
             "error": self.error,
         }
 
@@ -87,6 +91,7 @@ def _asked(job: JobDir, identity: str, settings: Settings) -> Activity:
         messages = [table for queue in (EMBED_QUEUE, MERGE_QUEUE) for table in queued_messages(client, queue)]
         return Activity(
             holders=lease.holders(client, name),
+            queries=[_held(queue) for queue in announced(client)],
             waiting=sum(
                 isinstance(table, dict) and (table.get("job"), table.get("identity")) == (job.job_id, identity)
                 for table in messages
@@ -100,6 +105,11 @@ def _asked(job: JobDir, identity: str, settings: Settings) -> Activity:
                 for trouble in reported_troubles(client, name)
             ],
         )
+
+
+def _held(queue: str) -> str:
+    """What the workers of a queue of queries hold: "all", or "0-3"."""
+    return "all" if queue == QUERY_QUEUE else queue.removeprefix(SHARDS_QUEUE)
 
 
 def _named(settings: Settings) -> str:

@@ -12,7 +12,9 @@ from shared.job.altered_copies import usable_copies
 from shared.job.bundle.facts import Bundle
 from shared.job.index import builds
 from shared.job.index.builds import IndexInfo
+from shared.job.index.filling import Filling, filling
 from shared.job.index.request import read_index_request
+from shared.job.index.uncovered import rows_beside
 from shared.job.opened import OpenJob
 from shared.job.partition import checkpoint, ledger
 from shared.job.partition.checkpoint import ChunkSummary
@@ -33,7 +35,8 @@ class Progress:
     those are only listed. `sealed_bytes` is the size of all sealed files, `reclaimable` about how much of it removed
     images take. `beside` counts embeddings of a complete job that are searched beside the index, which was built before
     they were added. `sources` are the kind and the place of each source. `load` is how busy the workers' stages are,
-    known when the rate is. `bundle` is what a bundle says of itself; nothing counts that was removed from its job.
+    known when the rate is. `filling` is the build whose shards are being filled, if there is one. `bundle` is what a
+    bundle says of itself; nothing counts that was removed from its job.
     """
 
     job: str
@@ -50,6 +53,7 @@ class Progress:
     copies_done: bool = False
     load: StageLoad | None = None
     removed: int = 0
+    filling: Filling | None = None
     purged: int = 0
     reclaimable: int = 0
     sealed_bytes: int = 0
@@ -108,7 +112,9 @@ class Progress:
                 "type": index.type,
                 "recall_at_10": index.recall_at_10,
                 "p50_ms": index.p50_ms,
+                "shards": len(index.index_files),
             },
+            "filling": None if self.filling is None else self.filling.summary,
             "refused": None if self.refused is None else self.refused.refused,
             "bundle": None if self.bundle is None else self.bundle.summary,
         }
@@ -183,10 +189,11 @@ class ProgressReader:
             copies_done=whole and (is_current or self.job.manifest.model.is_imported or self._has_copies(digest)),
             load=load,
             removed=0 if bundle is not None else len(state.removed),
+            filling=filling(self.job, digest, request) if whole and not is_current else None,
             purged=purged,
             reclaimable=reclaimed,
             sealed_bytes=sealed_bytes,
-            beside=self._beside(index, seals) if whole else 0,
+            beside=rows_beside(self.job, index, list(seals.values())) if whole else 0,
             sources=self._places(),
             bundle=bundle,
         )
@@ -200,12 +207,6 @@ class ProgressReader:
                 moved = NOT_MOVED
             self._sources = [(source.kind, moved.now(source.location)) for source in self.job.sources]
         return self._sources
-
-    def _beside(self, index: IndexInfo | None, seals: dict[int, Seal]) -> int:
-        """How many embeddings were sealed after those that the promoted build was built of, if it was of these."""
-        every = list(seals.values())
-        held = None if index is None else builds.covered(index, every, self.job)
-        return 0 if held is None else sum(seal.embedded for seal in every[len(held) :])
 
     def _has_copies(self, digest: str) -> bool:
         """Whether the altered copies of these embeddings are there, whole; the file is read once, unless it changes."""

@@ -11,13 +11,14 @@ from celery import Celery
 from coordinator.jobs.progress import Progress, ProgressReader
 from shared.broker import lease
 from shared.broker.connection import CONNECTION_ERRORS, in_words
-from shared.broker.lease import COPIES, MERGE, Holder
-from shared.broker.queues import queued_messages, send_copies, send_embed, send_merge
+from shared.broker.lease import COPIES, MERGE, Holder, shard_lease
+from shared.broker.queues import queued_messages, send_copies, send_embed, send_merge, send_shard
 from shared.broker.refusals import permanent
 from shared.broker.troubles import Trouble, reported_troubles
 from shared.errors import BrokerRefuses, MessageError
 from shared.job.identity import known_as
-from shared.messages.tasks import EMBED_QUEUE, MERGE_QUEUE, EmbedCopies, EmbedPartition, MergeJob
+from shared.job.index.filling import Filling
+from shared.messages.tasks import EMBED_QUEUE, MERGE_QUEUE, EmbedCopies, EmbedPartition, FillShard, MergeJob
 from shared.processes.failpoints import failpoint
 from shared.processes.outage import Outage
 
@@ -94,7 +95,9 @@ class Reconciler:
             if not progress.complete:
                 self._send_missing(holders)
             elif not progress.index_is_current and progress.refused is None:
-                if progress.copies_done:
+                if progress.filling is not None and progress.filling.missing:
+                    self._send_shards(progress.filling, holders)
+                elif progress.copies_done:
                     self._send_merge(holders)
                 else:
                     self._send_copies(holders)
@@ -151,6 +154,20 @@ class Reconciler:
         held = any(holder.what == MERGE for holder in holders)
         if self._due(set() if asked or held else {MERGE}):
             send_merge(self._app, self._job_id, self._identity)
+
+    def _send_shards(self, filling: Filling, holders: list[Holder]) -> None:
+        held = {holder.what for holder in holders}
+        queued = queued_messages(self._client, MERGE_QUEUE)
+        unaccounted = {
+            shard_lease(number)
+            for number in filling.missing
+            if shard_lease(number) not in held
+            and FillShard(self._job_id, filling.build, number, self._identity).to_json() not in queued
+        }
+        due = self._due(unaccounted)
+        for number in filling.missing:
+            if shard_lease(number) in due:
+                send_shard(self._app, self._job_id, self._identity, filling.build, number, len(filling.ranges))
 
     def _due(self, unaccounted: set[int] | set[str]) -> set[int | str]:
         """Those of `unaccounted` that have been so for long enough; all if there is no grace, as at the first look."""

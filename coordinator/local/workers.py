@@ -6,7 +6,7 @@ import socket
 import subprocess
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -15,7 +15,7 @@ import redis
 from shared.broker import lease
 from shared.broker.connection import connect
 from shared.errors import WorkerFailed
-from shared.messages.tasks import QUEUES
+from shared.messages.tasks import QUERY_QUEUE, QUEUES
 from shared.processes.own import module_command
 from shared.processes.stage import ending
 from shared.settings import PARENT_PIPE, Settings, without_settings
@@ -29,16 +29,21 @@ _LOG_LINES = 12
 
 
 def worker_command(
-    roles: list[str], name: str, loglevel: str | None = None, query_threads: int | None = None
+    roles: list[str],
+    name: str,
+    loglevel: str | None = None,
+    query_threads: int | None = None,
+    query_queue: str = QUERY_QUEUE,
 ) -> list[str]:
-    """The command line of a worker process for `roles`, under the node name `name`.
+    """The command line of a worker process for `roles`, under the node name `name`; it takes queries of `query_queue`.
 
     It does one task at a time. A worker only for queries answers `query_threads` of them at once (None: one for each
     core), and sends no events and logs little: both would double its latency.
     """
     quiet = roles == ["query"]
     command = module_command("workers")
-    command += ["--queues", ",".join(QUEUES[role] for role in roles), "--name", node_name(name)]
+    queues = [query_queue if role == "query" else QUEUES[role] for role in roles]
+    command += ["--queues", ",".join(queues), "--name", node_name(name)]
     command += ["--threads", str(query_threads or os.cpu_count() or 1) if quiet else "1"]
     command += ["--loglevel", loglevel or ("WARNING" if quiet else "INFO")]
     return command if quiet else [*command, "--events"]
@@ -70,7 +75,8 @@ class LocalWorkers:
 
     def __init__(self, roles: list[str], settings: Settings, directory: Path) -> None:
         """`roles` may name one role several times. `directory` takes the logs."""
-        self._settings = settings
+        # They take the queries of all: what a person's workers hold, who set it for them, is not theirs.
+        self._settings = replace(settings, shards=None)
         self._directory = directory
         self._logs = directory / "logs"
         self._logs.mkdir(exist_ok=True)

@@ -1,5 +1,5 @@
-"""Lease a partition, or the merge of a job, to one worker in Redis; the lease expires when the worker stops renewing
-it.
+"""Lease a partition, a shard, or the merge of a job, to one worker in Redis; a lease expires when its holder stops
+renewing it.
 
 A `job` here is what `shared.job.identity.known_as` gives for it, so that two jobs of one name do not share leases.
 """
@@ -26,6 +26,7 @@ _WAITS_PER_LEASE = 10
 _LONGEST_WAIT_SECONDS = 2.0
 MERGE = "merge"
 COPIES = "copies"
+_SHARD = "shard-"
 
 # Both compare before they touch: a lease that has passed to another holder is neither prolonged nor removed.
 _RENEW = """
@@ -36,8 +37,19 @@ return 0
 _RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
 
 
+def shard_lease(number: int) -> str:
+    """What the lease on a shard, counted from 0, is on."""
+    return f"{_SHARD}{number}"
+
+
+def shard_of(what: str) -> int | None:
+    """The number of the shard that a lease is on; None for a lease on anything else."""
+    number = what.removeprefix(_SHARD)
+    return int(number) if number != what and number.isdigit() else None
+
+
 def lease_key(job: str, what: int | str) -> str:
-    """The Redis key of a job's lease on a partition number, or on COPIES or MERGE."""
+    """The Redis key of a job's lease on a partition number, on COPIES or MERGE, or on a `shard_lease`."""
     return f"{_PREFIX}:{job}:{what}"
 
 
@@ -147,7 +159,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who holds a lease: the node name of a worker, and the partition number, COPIES or MERGE."""
+    """Who holds a lease: the node name of a worker, and the partition number, COPIES, MERGE or a `shard_lease`."""
 
     owner: str
     what: str

@@ -9,7 +9,16 @@ import redis
 from celery import Celery
 from kombu.transport.redis import Channel
 
-from shared.messages.tasks import COPIES_TASK, EMBED_TASK, MERGE_TASK, EmbedCopies, EmbedPartition, MergeJob
+from shared.messages.tasks import (
+    COPIES_TASK,
+    EMBED_TASK,
+    MERGE_TASK,
+    SHARD_TASK,
+    EmbedCopies,
+    EmbedPartition,
+    FillShard,
+    MergeJob,
+)
 from shared.processes.failpoints import failpoint
 
 
@@ -98,6 +107,12 @@ def send_merge(app: Celery, job_id: str, identity: str) -> None:
     _send(app, MERGE_TASK, MergeJob(job_id, identity), f"{job_id} merge")
 
 
-def _send(app: Celery, task: str, message: EmbedPartition | EmbedCopies | MergeJob, shown: str) -> None:
+def send_shard(app: Celery, job_id: str, identity: str, build: str, shard: int, count: int) -> None:
+    """Ask for one of the `count` shards of a build. Raises one of CONNECTION_ERRORS when the broker is away."""
+    failpoint("send_shard")
+    _send(app, SHARD_TASK, FillShard(job_id, build, shard, identity), f"{job_id} shard {shard} of 0-{count - 1}")
+
+
+def _send(app: Celery, task: str, message: EmbedPartition | EmbedCopies | MergeJob | FillShard, shown: str) -> None:
     """`shown` is what Flower shows as the task's arguments."""
     app.send_task(task, args=[message.to_json()], argsrepr=shown, ignore_result=True, retry=False)

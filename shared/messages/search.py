@@ -10,6 +10,7 @@ import numpy as np
 
 from shared.errors import LookalikeError, MessageError, error_from_json, error_to_json
 from shared.messages.filter import Filter
+from shared.messages.shards import SearchedShards
 from shared.messages.tasks import VERSION, checked_fields, checked_identity, checked_integer, checked_job
 
 MAX_K = 1_000
@@ -161,7 +162,8 @@ class AnsweredBy:
 
 @dataclass(frozen=True, slots=True)
 class Searched:
-    """How much of a job a search looked at: all of its images, unless some are not embedded yet.
+    """How much of a job a search looked at: all of its images, unless some are not embedded yet, or are in a shard of
+    the index that nobody holds.
 
     Images that failed, and those that were removed, count as looked at.
 
@@ -171,26 +173,30 @@ class Searched:
         How many images were looked at.
     listed
         How many images the job lists.
+    shards
+        Which shards of the index were searched, where query workers hold some of them each; None where one holds all.
     """
 
     images: int
     listed: int
+    shards: SearchedShards | None = None
 
     @property
     def share(self) -> float:
         """The share of the images that were looked at, 0 to 1; it is 1 only where all were."""
         return self.images / self.listed if self.listed else 1.0
 
-    def to_json(self) -> dict[str, int]:
-        return {"images": self.images, "listed": self.listed}
+    def to_json(self) -> dict[str, Any]:
+        table = {"images": self.images, "listed": self.listed}
+        return table if self.shards is None else table | {"shards": self.shards.to_json()}
 
     @classmethod
     def from_json(cls, table: Any) -> Self:
-        """Raises ValueError, TypeError or KeyError for anything but what `to_json` gives."""
+        """Raises ValueError, TypeError, KeyError or MessageError for anything but what `to_json` gives."""
         images, listed = table["images"], table["listed"]
         if type(images) is not int or type(listed) is not int or not 0 <= images <= listed:
             raise ValueError(f"searched is {table!r:.200}")
-        return cls(images, listed)
+        return cls(images, listed, SearchedShards.from_json(table["shards"]) if "shards" in table else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,21 +214,20 @@ class Answer:
     searched: Searched | None = None
 
     def to_json(self) -> dict[str, Any]:
+        table: dict[str, Any]
         if self.error is not None:
-            return {"error": error_to_json(self.error)}
-        table = {
-            "hits": [hit.to_json() for hit in self.hits],
-            "milliseconds": self.milliseconds,
-        }
+            table = {"error": error_to_json(self.error)}
+        else:
+            table = {"hits": [hit.to_json() for hit in self.hits], "milliseconds": self.milliseconds}
         return table if self.searched is None else table | {"searched": self.searched.to_json()}
 
     @classmethod
     def from_json(cls, table: Any) -> Self:
         """Raises MessageError for anything but what `to_json` gives."""
         try:
-            if "error" in table:
-                return cls(error=error_from_json(table["error"]))
             searched = Searched.from_json(table["searched"]) if "searched" in table else None
+            if "error" in table:
+                return cls(error=error_from_json(table["error"]), searched=searched)
             hits = tuple(_hit(hit) for hit in table["hits"])
             return cls(hits, float(table["milliseconds"]), searched=searched)
         except (KeyError, TypeError, ValueError) as error:
@@ -242,4 +247,4 @@ def reply_from_json(table: Any) -> list[Answer]:
     if not isinstance(values["answers"], list):
         raise MessageError("A reply must carry a list of answers.")
     answered_by = AnsweredBy.from_json(values["answered_by"]) if "answered_by" in values else None
-    return [replace(Answer.from_json(answer), answered_by=answered_by) for answer in values["answers"]]
+    return [replace(answer, answered_by=answered_by) for answer in map(Answer.from_json, values["answers"])]

@@ -16,7 +16,10 @@ EMBED_TASK, EMBED_QUEUE = "lookalike.embed_partition", "embed"
 COPIES_TASK = "lookalike.embed_copies"
 CHANGE_TASK = "lookalike.change_job"
 MERGE_TASK, MERGE_QUEUE = "lookalike.merge_job", "merge"
+SHARD_TASK = "lookalike.fill_shard"
 SEARCH_TASK, QUERY_QUEUE = "lookalike.search", "query"
+# In front of the names of shards: the queue of those query workers that hold just these.
+SHARDS_QUEUE = f"{QUERY_QUEUE}.shards-"
 # Celery's name of the question to all workers that each answers with its clock, version and queues.
 SELF_REPORT = "lookalike_self_report"
 # A role is what `lookalike worker ROLE` starts; each has one queue.
@@ -26,10 +29,22 @@ TASK_QUEUES = {
     COPIES_TASK: EMBED_QUEUE,
     CHANGE_TASK: EMBED_QUEUE,
     MERGE_TASK: MERGE_QUEUE,
+    SHARD_TASK: MERGE_QUEUE,
     SEARCH_TASK: QUERY_QUEUE,
 }
 
 MAX_PARTITION = 10_000_000
+MAX_SHARD = 9_999
+
+
+def is_query_queue(queue: str) -> bool:
+    """Whether a queue carries queries: that of workers which hold all of an index, or some shards."""
+    return queue == QUERY_QUEUE or queue.startswith(SHARDS_QUEUE)
+
+
+def is_of_queue(task: str, queue: str) -> bool:
+    """Whether messages for a task of this name are sent to `queue`."""
+    return is_query_queue(queue) if task == SEARCH_TASK else TASK_QUEUES.get(task) == queue
 
 
 def checked_fields(table: Any, kind: str, names: set[str], optional: frozenset[str] = frozenset()) -> Mapping[str, Any]:
@@ -142,3 +157,33 @@ class MergeJob(_AboutJob):
 
     __slots__ = ()
     kind = "merge"
+
+
+@dataclass(frozen=True, slots=True)
+class FillShard:
+    """Fill one shard, counted from 0, of a build of a job; without an `identity`, of any job of that name."""
+
+    job: str
+    build: str
+    shard: int
+    identity: str | None = None
+
+    @property
+    def known_as(self) -> str:
+        """The name of the job in the keys of its leases."""
+        return known_as(self.job, self.identity)
+
+    def to_json(self) -> dict[str, Any]:
+        table = {"version": VERSION, "job": self.job, "build": self.build, "shard": self.shard}
+        return table if self.identity is None else table | {"identity": self.identity}
+
+    @classmethod
+    def from_json(cls, table: Any) -> Self:
+        """Raises MessageError for anything but what `to_json` gives."""
+        values = checked_fields(table, "shard", {"job", "build", "shard"}, frozenset({"identity"}))
+        return cls(
+            checked_job(values["job"]),
+            checked_job(values["build"]),
+            checked_integer(values["shard"], "shard", 0, MAX_SHARD),
+            checked_identity(values),
+        )

@@ -1,4 +1,6 @@
-"""Make the golden jobs of a format version: `python -m tests.golden.make VERSION`. Once a version, then kept.
+"""Make the golden jobs of a format version: `python -m tests.golden.make VERSION`, or `shards` for an index of shards.
+
+Once a version, then kept.
 
 A job that some release wrote must open for ever; tests/unit/project/test_golden.py opens what is here.
 """
@@ -12,6 +14,8 @@ import numpy as np
 
 from shared.job.bundle.facts import BUNDLE_FORMAT
 from shared.job.changes.log import Change, write_change
+from shared.job.index.builds import FORMAT_OF_SHARDS
+from shared.job.index.request import IndexRequest, write_index_request
 from shared.job.manifest import CHANGED_FORMAT, FORMAT
 from shared.job.partition import checkpoint
 from shared.job.partition.checkpoint import ImageRow
@@ -52,6 +56,15 @@ def main(version: int) -> None:
         make_compacted(folder / "compacted")
 
 
+def shards(version: int) -> None:
+    """Write `shards_N/finished`, the finished job with an index of three shards, whose index.json has that format."""
+    folder = HERE / f"shards_{version}"
+    shutil.rmtree(folder, ignore_errors=True)
+    finished = make_job(folder / "finished", listed=20, dim=8, failed={3, 14}, partition_size=12, chunk_size=6, seed=1)
+    write_index_request(finished.job, IndexRequest(shards=3))
+    merge(finished.job, Settings(), UNWATCHED)
+
+
 def make_compacted(folder: Path) -> None:
     """Write a job of which an image was purged and another one removed since, with the index of before."""
     made = make_job(folder, listed=20, dim=8, failed={3, 14}, partition_size=12, chunk_size=6, seed=1)
@@ -73,7 +86,10 @@ def bundle() -> None:
         bundle_of(made.job.renewed(), folder)
 
 
-if __name__ == "__main__" and sys.argv[1] == BUNDLE_FORMAT:
-    bundle()
-elif __name__ == "__main__":
-    main({FORMAT: FORMAT, CHANGED_FORMAT: CHANGED_FORMAT}[int(sys.argv[1])])
+if __name__ == "__main__":
+    if sys.argv[1] == "shards":
+        shards(FORMAT_OF_SHARDS)
+    elif sys.argv[1] == BUNDLE_FORMAT:
+        bundle()
+    else:
+        main({FORMAT: FORMAT, CHANGED_FORMAT: CHANGED_FORMAT}[int(sys.argv[1])])

@@ -18,7 +18,9 @@ from shared.job.altered_copies import Copies, usable_copies
 from shared.job.directory import JobDir
 from shared.job.index import builds
 from shared.job.index.builds import IndexInfo
+from shared.job.index.filling import filling_of
 from shared.job.index.request import IndexRequest, read_index_request
+from shared.job.index.shards import Range, shard_file
 from shared.job.local.job_files import Entry, JobFiles
 from shared.job.manifest import load_manifest, maker_of
 from shared.job.opened import OpenJob
@@ -29,9 +31,10 @@ from shared.settings import Settings
 from shared.storage import files
 from workers.evaluate import recall
 from workers.evaluate.accuracy import accuracy_at_10
-from workers.merge import directories, fill, growth, tune
+from workers.merge import directories, fill, growth, shards, tune
 from workers.merge.growth import Former
 from workers.merge.progress import MergeControl, step
+from workers.merge.shards import ShardsWanted
 from workers.search.searcher import Searcher
 from workers.search.width import Width
 from workers.vectors.ann import faiss_index
@@ -51,6 +54,8 @@ def merge(
     settings: Settings,
     control: MergeControl,
     choose: Callable[[int, int, IndexRequest], IndexPlan] = faiss_index.plan_for,
+    *,
+    elsewhere: bool = False,
 ) -> IndexInfo:
     """Build, measure and promote the index over all sealed partitions of a job, in memory that does not grow with it.
 
@@ -58,7 +63,8 @@ def merge(
     is killed leaves CURRENT as it was, and the next one continues where it stood, less half a minute. One merge of a
     job runs at a time: the caller keeps others out. `choose` makes the plan from the number of embeddings, their
     dimension and the request. A build that is worse than the promoted one is kept and not promoted; its `refused` says
-    why.
+    why. With `elsewhere`, shards are left to `shards.fill_shard`, and this raises ShardsWanted until they are full;
+    only those of a job in a store are filled here all the same, where they are on this machine.
 
     Raises JobError when a partition is not sealed or no image was embedded, CorruptFile when a sealed file is not what
     its seal says or `embedded + failed = listed` does not hold by id, FingerprintMismatch for another model,
@@ -79,21 +85,33 @@ def merge(
     request = asked or IndexRequest(recall=settings.recall_target)
     seconds: dict[str, float] = {}
     job_files = JobFiles.of(job, settings)
-    plan = choose(sum(seal.embedded for seal in seals), max(seal.dim for seal in seals), request)
+    rows = sum(seal.embedded for seal in seals)
+    plan = choose(rows, max(seal.dim for seal in seals), request)
     with _timed(seconds, "checking"):
         former = growth.former(job, job_files, seals, request, plan)
-        # What a build that grows holds already was compared when that was built.
-        stored = _checked(job_files, seals, frozenset() if former is None else former.known, control)
+        if former is not None:
+            plan = former.plan(plan)
+        ranges = shards.ranges_for(plan, rows, former)
+        made_of: dict[str, Any] = {"digest": digest, "plan": asdict(plan), "seed": SEED}
+        made_of |= {} if former is None else {"grown_from": former.info.build}
+        made_of |= {"wish": request.to_json(), "shards": [list(shard) for shard in ranges]} if ranges else {}
+        known = frozenset() if former is None else former.known
+        if directories.is_trained(job, made_of):
+            known = frozenset(seal.partition for seal in seals)
+        # What a build holds already that grows, or whose shards are filled, was compared before.
+        stored = _checked(job_files, seals, known, control)
         copies = _copies(job, digest)
-    made_of: dict[str, Any] = {"digest": digest, "plan": asdict(plan), "seed": SEED}
-    if former is not None:
-        plan = former.plan(plan)
-        made_of |= {"plan": asdict(plan), "grown_from": former.info.build}
     work = job_files.work_dir
     build = directories.claim(job, digest, made_of, work)
     directories.remove_stale(job, build)
     try:
-        info = _built(job, seals, stored, copies, plan, former, request, control, work, build, digest, seconds)
+        queries = recall.drawn(stored, QUERIES, SEED)
+        if ranges:
+            shards.begin(work / build, plan, ranges, former, stored, queries, SEED, control, seconds)
+            wanted = filling_of(job, build) if elsewhere else None
+            if wanted is not None and wanted.missing:
+                raise ShardsWanted(wanted)
+        info = _built(job, seals, stored, copies, plan, former, request, control, work, build, digest, seconds, ranges)
         job_files.publish(info, lambda share: step(control, "promoting", share))
         step(control, "promoting", 0.0)  # The last moment for the caller to end a merge that lost its claim.
         builds.write_info(job, info)
@@ -143,6 +161,7 @@ def _built(
     build: str,
     digest: str,
     seconds: dict[str, float],
+    ranges: Sequence[Range],
 ) -> IndexInfo:
     """Write all files of a build but its index.json into its directory in `work`, and say what that must hold."""
     directory = work / build
@@ -153,11 +172,14 @@ def _built(
             f"The metadata of {job.path} changed while it was read",
             remedy=Remedy(maker_of(job), str(job.path), "{} reads it again"),
         )
-    queries = recall.drawn(stored, QUERIES, SEED)
-    if former is not None:
+    if former is not None and not ranges:
         former.begin(directory)
     with memory.Peak() as peak:
-        index = fill.filled(directory, plan, stored, queries, SEED, control, seconds)
+        if ranges:
+            index = shards.filled(directory, ranges, stored, control, plan.dim, seconds)
+        else:
+            queries = recall.drawn(stored, QUERIES, SEED)
+            index = fill.filled(directory, plan, stored, queries, SEED, control, seconds)
         with _timed(seconds, "measuring"):
             step(control, "measuring", 0.0)
 
@@ -204,7 +226,10 @@ def _built(
         p99_ms=measured.p99_ms,
         seconds=seconds,
         built_at=time.time(),
-        files={name: _entry(directory / name) for name in (builds.INDEX_FILE, builds.IMAGES_FILE)},
+        files={name: _entry(directory / name) for name in (*_index_files(ranges), builds.IMAGES_FILE)},
+        format=builds.FORMAT_OF_SHARDS if ranges else builds.FORMAT,
+        shards=[list(shard) for shard in ranges],
+        shard_rows=plan.shard_rows,
         wish=request.to_json(),
         train_rows=plan.train_rows,
         accuracy_at_10=found,
@@ -216,6 +241,10 @@ def _built(
         grown_from="" if former is None else former.info.build,
         refused=_why_refused(promoted, measured.recall, request, build),
     )
+
+
+def _index_files(ranges: Sequence[Range]) -> list[str]:
+    return [shard_file(number) for number in range(len(ranges))] or [builds.INDEX_FILE]
 
 
 def _point(width: Width, found: recall.Measurement) -> dict[str, float]:

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from shared.errors import CorruptFile, JobMismatch, StoreError
+from shared.errors import CorruptFile, JobMismatch
 from shared.job.directory import JobDir
 from shared.job.index import builds
 from shared.job.index.builds import IndexInfo
+from shared.job.index.filling import claim_of
 from shared.job.index.request import IndexRequest
+from shared.job.index.shards import TRAINED_FILE, filling_file, shard_file, shards_in
 from shared.storage import files
 
 
@@ -65,7 +67,7 @@ def claim(job: JobDir, digest: str, made_of: Mapping[str, Any], work: Path) -> s
         return _claim_in_store(job, digest, made_of, work)
     job.index_dir.mkdir(parents=True, exist_ok=True)
     for build in reversed(builds.build_names(job)):
-        if not builds.is_whole(job, build) and _claim_of(job.build_dir(build)) == made_of:
+        if not builds.is_whole(job, build) and claim_of(job.build_dir(build)) == made_of:
             return build
     while True:
         build = builds.next_build_name(job, digest)
@@ -77,12 +79,22 @@ def claim(job: JobDir, digest: str, made_of: Mapping[str, Any], work: Path) -> s
         return build
 
 
+def is_trained(job: JobDir, made_of: Mapping[str, Any]) -> bool:
+    """Whether the shards of a build that is `made_of` this are being filled: its embeddings were compared before."""
+    names = [] if job.in_store or "shards" not in made_of else builds.build_names(job)
+    return any(
+        claim_of(job.build_dir(build)) == made_of and (job.build_dir(build) / TRAINED_FILE).is_file()
+        for build in names
+        if not builds.is_whole(job, build)
+    )
+
+
 def _claim_in_store(job: JobDir, digest: str, made_of: Mapping[str, Any], work: Path) -> str:
     """As `claim`. In the store the claim names its owner: two merges that ask at once may be made of the same."""
     left = sorted(files.directories_in(work), key=builds.build_number, reverse=True)
     for build in left:
         # A later merge, of another machine, has removed the claims that it found.
-        claimed = _claim_of(work / build) == made_of and _claim_of(job.build_dir(build)) is not None
+        claimed = claim_of(work / build) == made_of and claim_of(job.build_dir(build)) is not None
         if claimed and not builds.is_whole(job, build):
             return build
     shutil.rmtree(work, ignore_errors=True)
@@ -90,7 +102,7 @@ def _claim_in_store(job: JobDir, digest: str, made_of: Mapping[str, Any], work: 
     while True:
         build = builds.next_build_name(job, digest, above=builds.build_number(build))
         _write_claim(job.build_dir(build), mine, keep_first=True)
-        if _claim_of(job.build_dir(build)) == mine:
+        if claim_of(job.build_dir(build)) == mine:
             _write_claim(work / build, made_of)
             return build
 
@@ -98,15 +110,6 @@ def _claim_in_store(job: JobDir, digest: str, made_of: Mapping[str, Any], work: 
 def _write_claim(directory: Path, made_of: Mapping[str, Any], *, keep_first: bool = False) -> None:
     data = (json.dumps(made_of, indent=2) + "\n").encode()
     files.write_bytes(directory / builds.CLAIM_FILE, data, keep_first=keep_first)
-
-
-def _claim_of(directory: Path) -> Any:
-    try:
-        return json.loads(files.read_marker(directory / builds.CLAIM_FILE))
-    except StoreError:
-        raise
-    except (OSError, ValueError):
-        return None
 
 
 def remove_stale(job: JobDir, build: str) -> None:
@@ -125,9 +128,11 @@ def remove_stale(job: JobDir, build: str) -> None:
 def finish(job: JobDir, build: str) -> None:
     """Remove from a whole build the files for resuming, and what killed merges were writing."""
     directory = job.build_dir(build)
-    for name in (builds.FILLING_FILE, builds.CLAIM_FILE):
+    shards = shards_in(files.names_in(directory))
+    left = [builds.FILLING_FILE, TRAINED_FILE, *map(filling_file, shards), builds.CLAIM_FILE]
+    for name in left:
         (directory / name).unlink(missing_ok=True)
-    for name in (builds.FILLING_FILE, builds.CLAIM_FILE, builds.INDEX_FILE, builds.IMAGES_FILE, builds.INFO_FILE):
+    for name in (*left, builds.INDEX_FILE, *map(shard_file, shards), builds.IMAGES_FILE, builds.INFO_FILE):
         files.remove_leftovers(directory / name)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from shared.errors import CorruptFile
 from shared.job.index import builds
+from shared.job.index.shards import Range
 from shared.vectors import widen
 from workers.merge.progress import MergeControl, step
 from workers.vectors.ann import faiss_index, training
@@ -67,69 +68,84 @@ def filled(
     Continues with what an earlier call for the same plan and the same embeddings left there. Raises Stopped as `step`
     does. `seconds` is told how long training and adding took.
     """
-    made = _left_behind(directory, plan, stored)
+    whole, so_far = directory / builds.INDEX_FILE, directory / builds.FILLING_FILE
+    made = left_behind(whole, so_far, len(stored), plan.dim)
     if made is None:
-        started = time.monotonic()
-        step(control, "training", 0.0)
-        rows = train_rows(stored, plan.train_rows, held_out, seed)
-        # The training rows pass twice: once for the principal components, once for the lists.
-        sample = TrainingRows(stored, rows, lambda share: step(control, "training", share / 2))
-        made = training.train(plan, sample if plan.train_rows else None, seed)
-        _save(directory, made)
-        seconds["training"] = round(time.monotonic() - started, 3)
+        made = trained(plan, stored, held_out, seed, control, seconds)
+        if faiss_index.grows(made):
+            faiss_index.save(made, so_far)
     step(control, "training", 1.0)
     started = time.monotonic()
-    _add_missing(directory, made, stored, control)
-    if not (directory / builds.INDEX_FILE).is_file():
-        faiss_index.save(made, directory / builds.INDEX_FILE)
+    add_missing(made, stored, Range(0, len(stored)), whole, so_far, lambda share: step(control, "adding", share))
     seconds["adding"] = round(time.monotonic() - started, 3)
     return made
 
 
-def _left_behind(directory: Path, plan: IndexPlan, stored: StoredEmbeddings) -> Any | None:
-    """The index that a killed merge left, as far as it was filled; None if there is none to this plan."""
-    whole = directory / builds.INDEX_FILE
+def trained(
+    plan: IndexPlan,
+    stored: StoredEmbeddings,
+    held_out: Rows,
+    seed: int,
+    control: MergeControl,
+    seconds: dict[str, float],
+) -> Any:
+    """The index to `plan` without an embedding, trained; `seconds` is told how long that took."""
+    started = time.monotonic()
+    step(control, "training", 0.0)
+    rows = train_rows(stored, plan.train_rows, held_out, seed)
+    # The training rows pass twice: once for the principal components, once for the lists.
+    sample = TrainingRows(stored, rows, lambda share: step(control, "training", share / 2))
+    made = training.train(plan, sample if plan.train_rows else None, seed)
+    seconds["training"] = round(time.monotonic() - started, 3)
+    return made
+
+
+def left_behind(whole: Path, so_far: Path, rows: int, dim: int) -> Any | None:
+    """The index of so many rows that is `whole`, or what a killed merge filled of it; None if there is neither."""
     if whole.is_file():
         try:
-            return faiss_index.load(whole, ntotal=len(stored), dim=plan.dim)
+            return faiss_index.load(whole, ntotal=rows, dim=dim)
         except CorruptFile:
             whole.unlink()
     try:
-        return faiss_index.load(directory / builds.FILLING_FILE, ntotal=None, dim=plan.dim)
+        return faiss_index.load(so_far, ntotal=None, dim=dim)
     except CorruptFile:  # The file may also be missing.
         return None
 
 
-def _save(directory: Path, made: Any) -> None:
-    if faiss_index.grows(made):
-        faiss_index.save(made, directory / builds.FILLING_FILE)
+def add_missing(
+    made: Any, stored: StoredEmbeddings, rows: Range, whole: Path, so_far: Path, told: Callable[[float], None]
+) -> None:
+    """Add those of the stored embeddings in `rows` that an index lacks, and save it as `whole`, on the way as `so_far`.
 
-
-def _add_missing(directory: Path, made: Any, stored: StoredEmbeddings, control: MergeControl) -> None:
+    `told` gets the share that is done, and may raise.
+    """
     pause = SAVE_SECONDS
-    blocks = _widened(stored, made.ntotal)
-    while made.ntotal < len(stored):
+    blocks = _widened(stored, rows.start + made.ntotal, rows.stop)
+    while made.ntotal < len(rows):
         begun = time.monotonic()
         with faiss_index.adding(made):
             for first, block in blocks:
-                step(control, "adding", first / len(stored))
+                told((first - rows.start) / len(rows))
                 faiss_index.add(made, stored.ids[first : first + len(block)], block)
                 if time.monotonic() - begun >= pause:
                     break
-        if made.ntotal < len(stored):
+        if made.ntotal < len(rows) and faiss_index.grows(made):
             started = time.monotonic()
-            _save(directory, made)
+            faiss_index.save(made, so_far)
             pause = max(SAVE_SECONDS, 10 * (time.monotonic() - started))
-    step(control, "adding", 1.0)
+    told(1.0)
+    if not whole.is_file():
+        faiss_index.save(made, whole)
 
 
-def _widened(stored: StoredEmbeddings, begin: int) -> Iterator[tuple[int, Floats]]:
-    """The blocks from row `begin` on as float32, the next one widened while FAISS works on this one."""
+def _widened(stored: StoredEmbeddings, begin: int, end: int) -> Iterator[tuple[int, Floats]]:
+    """The blocks of the rows from `begin` to `end` as float32, the next one widened while FAISS works on this one."""
     blocks = stored.blocks(begin=begin)
 
     def following() -> tuple[int, Floats] | None:
-        found = next(blocks, None)
-        return None if found is None else (found[0], widen(found[1]))
+        first, block = next(blocks, (end, None))
+        return None if block is None or first >= end else (first, widen(block[: end - first]))
 
     with ThreadPoolExecutor(1, thread_name_prefix="widen") as ahead:
         coming = ahead.submit(following)

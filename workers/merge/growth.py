@@ -10,14 +10,16 @@ from shared.errors import CorruptFile, JobMismatch
 from shared.job.index import builds
 from shared.job.index.builds import IndexInfo
 from shared.job.index.request import IndexRequest
+from shared.job.index.shards import Range, ranges_without
 from shared.job.local.job_files import JobFiles
 from shared.job.opened import OpenJob
 from shared.job.partition.ledger import Seal
 from workers.merge.tune import Tuned
 from workers.search.width import Width, width_of
-from workers.vectors.ann import annoy_index, faiss_index
+from workers.vectors.ann import annoy_index, faiss_index, index_files
 from workers.vectors.ann.plan import IndexPlan
 from workers.vectors.embeddings import Rows
+from workers.vectors.image_list import Images
 
 QUERIES: Final = 100
 """Stored embeddings by which a grown index is measured, at the width of the one that it grew from."""
@@ -31,16 +33,17 @@ _WORSE_BY: Final = 0.005
 
 @dataclass(frozen=True, slots=True)
 class Former:
-    """The promoted build that is to grow, and its index on this machine.
+    """The promoted build that is to grow, and its index files on this machine.
 
-    `known` are the partitions that it covers and that are as they were when it was built, `held` how many of its
-    embeddings the job still has. `purged` are the images, int64, that it may hold beside these.
+    `known` are the partitions that it covers and that are as they were when it was built, `ranges` the rows that each
+    index file has of the embeddings that the job still has. `purged` are the images, int64, that the files may hold
+    beside these.
     """
 
     info: IndexInfo
-    index: Path
+    indexes: Sequence[Path]
     known: frozenset[int]
-    held: int
+    ranges: Sequence[Range]
     purged: Rows
 
     @property
@@ -54,22 +57,33 @@ class Former:
         return replace(
             fresh, factory=info.factory, nlist=info.nlist, nprobe=info.nprobe, m=info.m, nbits=info.nbits,
             train_rows=info.train_rows, most_nprobe=max(info.nprobe, fresh.most_nprobe),
+            shards=max(1, len(info.shards)), shard_rows=info.shard_rows,
         )  # fmt: skip
 
     def begin(self, directory: Path) -> None:
-        """Put the index into the directory of the new build, to be filled further; what is there already stays."""
-        if any((directory / name).exists() for name in (builds.INDEX_FILE, builds.FILLING_FILE)):
+        """Put the index, of one file, into the directory of the new build, to be filled further; what is there already
+        stays."""
+        if not any((directory / name).exists() for name in (builds.INDEX_FILE, builds.FILLING_FILE)):
+            self.put(0, directory / builds.FILLING_FILE)
+
+    def put(self, number: int, target: Path) -> None:
+        """Put an index file, without what was purged, into the place of a new build's; what is there already stays.
+
+        Nothing is put there for one that is not what its index.json says: it is filled from its first embedding on.
+        """
+        if target.exists():
             return
-        aside = directory / f"{builds.FILLING_FILE}.part"
-        if self.held == self.info.ntotal:
-            shutil.copyfile(self.index, aside)
+        was, left = len(self.info.ranges[number]), len(self.ranges[number])
+        aside = target.with_name(f"{target.name}.part")
+        if was == left:
+            shutil.copyfile(self.indexes[number], aside)
         else:
-            index = faiss_index.load(self.index, ntotal=self.info.ntotal, dim=self.info.dim)
-            faiss_index.remove(index, self.purged)
-            if index.ntotal != self.held:
-                return  # It is not what its index.json says: it is filled from the first embedding on.
+            index = faiss_index.load(self.indexes[number], ntotal=was, dim=self.info.dim)
+            index_files.remove(index, self.purged)
+            if index.ntotal != left:
+                return
             faiss_index.save(index, aside)
-        aside.replace(directory / builds.FILLING_FILE)
+        aside.replace(target)
 
     @property
     def width(self) -> Width:
@@ -107,19 +121,32 @@ def former(
             or trained_for > MOST_GROWTH * count
         ):
             return None
-        path = job.build_dir(info.build) / builds.INDEX_FILE
-        index = job_files.local(
-            path,
-            info.files[builds.INDEX_FILE],
+        indexes = job_files.all_local(
+            ((job.build_dir(info.build) / name, info.files[name]) for name in info.index_files),
             compare=lambda path, entry: builds.check_file(job, path, entry, checksum=True),
         )
-        if annoy_index.is_one(index):
+        if annoy_index.is_one(indexes[0]):
             return None
         # What a compaction wrote was never compared with its seal.
         known = frozenset(seal.partition for seal in covered if job.state.replaced(seal.partition) is None)
         held = sum(seal.embedded for seal in covered)
-        if held != info.ntotal and not faiss_index.gives_up(info.factory, info.dim):
+        if held == info.ntotal:
+            return Former(info, indexes, known, info.ranges, job.state.purged)
+        if not index_files.gives_up(info.factory, info.dim):
             return None
-        return Former(info, index, known, held, job.state.purged)
+        ranges = _ranges_left(job, job_files, info)
+        if ranges[-1].stop != held or not all(map(len, ranges)):
+            return None  # It is not what its index.json says, or nothing is left of a shard.
+        return Former(info, indexes, known, ranges, job.state.purged)
     except (CorruptFile, JobMismatch):
         return None
+
+
+def _ranges_left(job: OpenJob, job_files: JobFiles, info: IndexInfo) -> list[Range]:
+    """The rows of each index file, without those of images that were purged since it was built."""
+    path = job_files.local(
+        job.build_dir(info.build) / builds.IMAGES_FILE,
+        info.files[builds.IMAGES_FILE],
+        compare=lambda path, entry: builds.check_file(job, path, entry, checksum=True),
+    )
+    return ranges_without(info.ranges, Images.open_without(path, job.state.purged)[1])

@@ -65,8 +65,10 @@ class Answerer:
         outcomes = [outcome if isinstance(outcome, LookalikeError) else next(hits) for outcome in found]
         # Queries of one message share their work, so each bears an equal part of its time.
         milliseconds = (time.perf_counter() - started) * 1000 / len(message.queries)
+        # Also of an error: answers of holders of some shards are joined, if they are of one build.
+        searched = searcher.searched if searcher.searched is not None and searcher.searched.shards else None
         return [
-            Answer(error=outcome)
+            Answer(error=outcome, searched=searched)
             if isinstance(outcome, LookalikeError)
             else Answer(tuple(outcome), milliseconds, searched=searcher.searched)
             for outcome in outcomes

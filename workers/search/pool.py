@@ -18,6 +18,7 @@ from shared.job.index import builds
 from shared.job.local.job_files import JobFiles
 from shared.job.opened import OpenJob, open_job
 from shared.job.partition import committed
+from shared.messages.shards import Held
 from shared.processes.outage import Outage
 from shared.settings import Settings
 from workers.search.searcher import Searcher
@@ -77,6 +78,7 @@ class SearcherPool:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._held = None if settings.shards is None else Held.parsed(settings.shards)
         self._open: LRUCache[Path, _Open] = LRUCache(settings.open_jobs)
         self._lock = threading.Lock()
         self._opening = threading.Lock()
@@ -134,8 +136,8 @@ class SearcherPool:
 
     def _opened(self, files: JobFiles, build: str | None, former: Searcher | None) -> Searcher:
         if build is None:
-            return Searcher.open_parts(files, self._settings.query_cache_size, former)
-        return Searcher.open(files, build, self._settings.query_cache_size, former)
+            return Searcher.open_parts(files, self._settings.query_cache_size, former, self._held)
+        return Searcher.open(files, build, self._settings.query_cache_size, former, held=self._held)
 
     def _stamp(self, job: JobDir) -> tuple[object, _Seen | None]:
         """`_stamp`, as far as need be known."""

@@ -3,6 +3,7 @@
 import math
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -14,6 +15,7 @@ from shared.job.local.job_files import JobFiles
 from shared.job.opened import OpenJob, open_job
 from shared.messages.filter import Filter
 from shared.messages.search import MAX_K, Hit, Searched
+from shared.messages.shards import Held
 from workers.search.additions import Additions
 from workers.search.answer_cache import AnswerCache
 from workers.search.filters import Chosen, Filters
@@ -80,14 +82,10 @@ class Searcher:
 
     @classmethod
     def open(
-        cls,
-        files: JobFiles,
-        build: str,
-        cache_size: int = 0,
-        former: "Searcher | None" = None,
-        job: OpenJob | None = None,
-    ) -> "Searcher":
-        """Open a build: its index in memory, its embeddings and image paths mapped.
+        cls, files: JobFiles, build: str, cache_size: int = 0, former: "Searcher | None" = None,
+        job: OpenJob | None = None, held: Held | None = None,
+    ) -> "Searcher":  # fmt: skip
+        """Open a build: its index in memory, or the shards of it that are `held`, its embeddings and paths mapped.
 
         What was sealed or committed since is found as well, and what was removed is not. `files` is kept as long as the
         searcher is, by its embeddings. What a `former` searcher of the same build has open is not read again, nor a
@@ -98,24 +96,22 @@ class Searcher:
         """
         job = job or open_job(files.job)
         info = builds.read_info(job, build)
-        opened = open_build(files, job, info, None if former is None else former._parts)
-        index = (
-            faiss_index.load(opened.build_files[builds.INDEX_FILE], ntotal=info.ntotal, dim=info.dim)
-            if former is None
-            else former._index
-        )
+        opened = open_build(files, job, info, None if former is None else former._parts, held)
+        index = opened.index() if former is None else former._index
         added = opened.kept.rows[opened.kept.rows >= opened.held]
         known = None if former is None else former._additions
         additions = Additions(index, opened.stored, added, known) if len(added) else None
         return cls._of(opened, index, additions, width_of(info), info.nlist, cache_size)
 
     @classmethod
-    def open_parts(cls, files: JobFiles, cache_size: int = 0, former: "Searcher | None" = None) -> "Searcher":
+    def open_parts(
+        cls, files: JobFiles, cache_size: int = 0, former: "Searcher | None" = None, held: Held | None = None
+    ) -> "Searcher":
         """Open what is embedded of a job that has no index yet; all of it is compared with each query.
 
         What a `former` searcher of this kind has open is not read again. Raises as `opening.open_parts` does.
         """
-        opened = open_parts(files, open_job(files.job), {} if former is None else former._parts)
+        opened = open_parts(files, open_job(files.job), {} if former is None else former._parts, held)
         return cls._of(opened, None, None, Width(nprobe=1, depth=1), 0, cache_size)
 
     @classmethod
@@ -151,20 +147,22 @@ class Searcher:
         additions = (
             None if left is None or not len(left) else Additions(self._index, self.stored, left, self._additions)
         )
-        made = self._like(self.width, kept, self._filters.among(kept.ids), additions, cache_size=self._cache.size)
-        made.searched = self.searched and Searched(self.searched.images, listed)
+        filters = self._filters.among(kept.ids if kept.is_all else Kept(self.stored, removed).ids)
+        made = self._like(self.width, kept, filters, additions, cache_size=self._cache.size)
+        made.searched = self.searched and replace(self.searched, listed=listed)
         return made
 
     def _like(
         self, width: Width, kept: Kept, filters: Filters, additions: Additions | None, *, cache_size: int
     ) -> "Searcher":
-        shared: dict[str, Any] = {"filters": filters, "kept": kept, "additions": additions, "nlist": self._nlist}
-        shared |= {"searched": self.searched, "parts": self._parts, "covered": self.covered}
-        return Searcher(self._index, self.stored, self._images, width=width, cache_size=cache_size, **shared)
+        made: dict[str, Any] = {"filters": filters, "kept": kept, "additions": additions, "cache_size": cache_size}
+        made |= {"searched": self.searched, "parts": self._parts, "covered": self.covered}
+        return Searcher(self._index, self.stored, self._images, width=width, nlist=self._nlist, **made)
 
     def chosen(self, filter: Filter) -> Chosen:
-        """The images of the build that `filter` chooses; raises as `Filters.chosen`."""
-        return self._filters.chosen(filter)
+        """The images of the build that `filter` chooses, of some shards those in them; raises as `Filters.chosen`."""
+        chosen = self._filters.chosen(filter)
+        return chosen if self._kept.is_all else self._kept.those_of(chosen)
 
     def search(
         self, vector: npt.ArrayLike, k: int = 10, exact: bool = False, filter: Filter | None = None
@@ -200,7 +198,7 @@ class Searcher:
         return [list(answer) for answer in answers if answer is not None]
 
     def _answered(self, units: Floats, k: int, exact: bool, chosen: Chosen | None) -> list[tuple[Hit, ...]]:
-        if not self.ntotal:
+        if not self.ntotal or (chosen is not None and not len(chosen.ids)):
             return [()] * len(units)
         narrow = chosen is not None and len(chosen.ids) <= NARROW
         if exact or self._index is None or (narrow and len(units) >= _MATRIX_QUERIES):
@@ -223,7 +221,7 @@ class Searcher:
 
     def _candidates(self, units: Floats, k: int, chosen: Chosen | None) -> list[Rows]:
         """The rows, int64 [n], that are to be compared with each query."""
-        every, among = len(self.stored), self.ntotal if chosen is None else len(chosen.ids)
+        every, among = len(self._kept.among), self.ntotal if chosen is None else len(chosen.ids)
         only = self._kept.only if chosen is None else chosen.only
         # A graph reaches what is farther out only through all that is between.
         share = (among / every) ** (1 if self._nlist else 2)

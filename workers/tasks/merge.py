@@ -1,21 +1,34 @@
-"""Define the task of the merge role, thin around the stage `build.merge`."""
+"""Define the tasks of the merge role, thin around the stages `build.merge` and `shards.fill_shard`."""
 
-from typing import Any
+import logging
+from typing import TYPE_CHECKING, Any
 
 from celery import Task, shared_task
 
-from shared.broker.lease import MERGE
-from shared.job.opened import open_job
-from shared.messages.tasks import MERGE_TASK, MergeJob
+from shared.broker.lease import MERGE, shard_lease
+from shared.broker.queues import send_merge, send_shard
+from shared.job.local.job_files import JobFiles
+from shared.job.opened import OpenJob, open_job
+from shared.messages.tasks import MERGE_TASK, SHARD_TASK, FillShard, MergeJob
 from shared.processes.control import Control
 from workers.tasks.leased import leased, progress_events, received
 from workers.tasks.runtime import Runtime
 
+if TYPE_CHECKING:
+    from workers.merge.shards import ShardsWanted
+
+log = logging.getLogger("lookalike.worker")
+
 
 @shared_task(name=MERGE_TASK, bind=True, ignore_result=True, max_retries=None)
 def merge_job(task: Task, table: dict[str, Any]) -> str:
-    """Build, measure and promote the index of a job whose partitions are all sealed; returns a summary for Flower."""
+    """Build, measure and promote the index of a job whose partitions are all sealed; returns a summary for Flower.
+
+    Of an index of shards it trains what they are filled from and asks for each shard that is missing; the task that
+    fills the last of them asks for the merge again.
+    """
     from workers.merge import build
+    from workers.merge.shards import ShardsWanted
 
     runtime: Runtime = task.app.lookalike
     message = received(MergeJob.from_json, table)
@@ -24,7 +37,41 @@ def merge_job(task: Task, table: dict[str, Any]) -> str:
         leased(task, message.known_as, MERGE, shown) as lease,
         progress_events(task) as report,
     ):
-        job = runtime.job(message.job, message.identity)
+        job = open_job(runtime.job(message.job, message.identity))
         control = Control(lambda: not runtime.stopping.is_set(), lease.held, report)
-        info = build.merge(open_job(job), runtime.settings, control)
+        try:
+            info = build.merge(job, runtime.settings, control, elsewhere=True)
+        except ShardsWanted as wanted:
+            _ask_for_shards(task, job, wanted)
+            return str(wanted)
     return f"{info.type} · {info.ntotal:,} embeddings · {info.recall_text} · {info.p50_ms:.2f} ms"
+
+
+@shared_task(name=SHARD_TASK, bind=True, ignore_result=True, max_retries=None)
+def fill_shard(task: Task, table: dict[str, Any]) -> str:
+    """Fill one shard of a build; returns a summary for Flower. After the last one it asks for the merge."""
+    from workers.merge import shards
+
+    runtime: Runtime = task.app.lookalike
+    message = received(FillShard.from_json, table)
+    shown = str(task.request.argsrepr or message)
+    with (
+        leased(task, message.known_as, shard_lease(message.shard), shown) as lease,
+        progress_events(task) as report,
+    ):
+        job = open_job(runtime.job(message.job, message.identity))
+        control = Control(lambda: not runtime.stopping.is_set(), lease.held, report)
+        try:
+            left = shards.fill_shard(job, JobFiles.of(job, runtime.settings), message.build, message.shard, control)
+        except shards.Superseded as reason:
+            log.info("%s: not filled: %s.", shown, reason)
+            return f"not filled: {reason}"
+        if not left:
+            send_merge(task.app, job.job_id, job.manifest.identity)
+    return "full, the last one" if not left else f"full, {len(left)} to come"
+
+
+def _ask_for_shards(task: Task, job: OpenJob, wanted: "ShardsWanted") -> None:
+    filling = wanted.filling
+    for number in filling.missing:
+        send_shard(task.app, job.job_id, job.manifest.identity, filling.build, number, len(filling.ranges))

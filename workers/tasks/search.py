@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from celery import Task, shared_task
 
-from shared.errors import LookalikeError, MessageError
+from shared.errors import LookalikeError, MessageError, SettingsError
+from shared.errors.remedy import Remedy
 from shared.messages.search import Answer, AnsweredBy, SearchJob, reply_to_json
-from shared.messages.tasks import SEARCH_TASK
+from shared.messages.shards import Held
+from shared.messages.tasks import QUERY_QUEUE, SEARCH_TASK
+from shared.settings import Settings
 from workers.tasks.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -37,12 +40,25 @@ def search(task: Task, table: dict[str, Any]) -> dict[str, Any]:
         log.error("Refused a message: %s", error)
         return reply_to_json([Answer(error=error)] * _queries_in(table, runtime.settings.max_queries))
     try:
+        _require_queue(runtime.settings, task.request.delivery_info["routing_key"])
         job = runtime.job(message.job, message.identity)
         answers = _the_answerer(runtime).answer(job, message)
         return reply_to_json(answers, AnsweredBy(task.request.hostname, str(job.path)))
     except LookalikeError as error:
         log.error("%s: %s", message.job, error)
         return reply_to_json([Answer(error=error)] * len(message.queries))
+
+
+def _require_queue(settings: Settings, queue: str) -> None:
+    """Raise SettingsError where a worker that holds some shards takes the queries of those who hold others, or all."""
+    own = QUERY_QUEUE if settings.shards is None else Held.parsed(settings.shards).queue
+    if queue != own:
+        held = "all shards" if settings.shards is None else f"the shards {settings.shards}"
+        raise SettingsError(
+            f"A worker that holds {held} took a query from the queue {queue}, and its answer would lack what others "
+            "hold or be given twice",
+            remedy=Remedy("worker", does="start it with {}", given={"role": "query", "shards": "FIRST-LAST"}),
+        )
 
 
 def _queries_in(table: Any, most: int) -> int:

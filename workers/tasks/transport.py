@@ -17,7 +17,7 @@ from kombu.transport.virtual.base import Message
 
 from shared.broker.connection import QuietConnection
 from shared.messages.changes import MOST_TEXT
-from shared.messages.tasks import CHANGE_TASK, QUERY_QUEUE, TASK_QUEUES
+from shared.messages.tasks import CHANGE_TASK, TASK_QUEUES, is_of_queue, is_query_queue
 
 log = logging.getLogger("lookalike.worker")
 
@@ -55,7 +55,7 @@ def refusal(envelope: Any, queue: str, search_body: int) -> str | None:
     headers, properties, body = envelope.get("headers"), envelope.get("properties"), envelope.get("body")
     if not isinstance(headers, Mapping) or not isinstance(properties, Mapping) or not isinstance(body, str):
         return "it has not the headers, properties and body that Celery sends"
-    most = search_body if queue == QUERY_QUEUE else _SMALL_BODY
+    most = search_body if is_query_queue(queue) else _SMALL_BODY
     if headers.get("task") == CHANGE_TASK:
         most = _CHANGE_BODY
     if len(body) > most:
@@ -82,7 +82,7 @@ def _strange_property(properties: Mapping[str, Any], queue: str) -> str | None:
 
 def _strange_header(headers: Mapping[str, Any], queue: str) -> str | None:
     task = headers.get("task")
-    if not isinstance(task, str) or TASK_QUEUES.get(task) != queue:
+    if not isinstance(task, str) or not is_of_queue(task, queue):
         return f"it asks for the task {_bounded(task)}, which is none of this queue"
     if not isinstance(headers.get("id"), str) or not _ID.fullmatch(headers["id"]):
         return f"its id is {_bounded(headers.get('id'))}"
@@ -189,7 +189,7 @@ class _Transport(redis.Transport):
     Channel = _Channel
 
     def _deliver(self, message: Any, queue: str) -> None:
-        ours = queue in TASK_QUEUES.values()
+        ours = queue in TASK_QUEUES.values() or is_query_queue(queue)
         options: dict[str, Any] = self.client.transport_options  # type: ignore[union-attr]
         if ours:
             why = refusal(message, queue, options.get("search_body", _ROOM))

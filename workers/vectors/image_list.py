@@ -42,6 +42,13 @@ class Images:
         The images of `later`, which are not in the file, follow those that are. The rows of those that were `purged`
         since, int64 ids, are left out, as the embeddings of the job are without theirs.
         """
+        return cls.open_without(path, purged, moved, later)[0]
+
+    @classmethod
+    def open_without(
+        cls, path: Path, purged: Rows, moved: Moved = NOT_MOVED, later: Iterable[pa.RecordBatch] = ()
+    ) -> "tuple[Images, Rows]":
+        """As `open`, with the rows of the file, int64 ascending, that are left out as they were `purged`."""
         try:
             reader = pa.ipc.open_file(pa.memory_map(str(path)))
             if not reader.schema.equals(IMAGES_SCHEMA):
@@ -52,19 +59,20 @@ class Images:
                 f"{path} is not the list of images of an index ({error})",
                 remedy=Remedy("repair", does="removes the build", then=Remedy("make", does="builds it anew")),
             ) from None
-        return cls([*(_without(batch, purged) for batch in batches), *later], moved)
+        left, gone, start = [], [np.empty(0, np.int64)], 0
+        for batch in batches:
+            is_gone = np.isin(batch.column("id").to_numpy(), purged)
+            # Without such rows it stays mapped as it is.
+            left.append(batch.filter(pa.array(~is_gone)) if is_gone.any() else batch)
+            gone.append(start + np.flatnonzero(is_gone))
+            start += len(batch)
+        return cls([*left, *later], moved), np.concatenate(gone)
 
     def paths(self, rows: Rows) -> list[str]:
         """Where the images of the given rows are now, int64 [n]."""
         numbers = np.searchsorted(self._starts, rows, side="right") - 1
         places = zip(numbers.tolist(), (rows - self._starts[numbers]).tolist(), strict=True)
         return [self._moved.now(self._paths[number][place].as_py()) for number, place in places]
-
-
-def _without(batch: pa.RecordBatch, purged: Rows) -> pa.RecordBatch:
-    """A batch without the rows of some images; itself, mapped as it is, where it has none of them."""
-    gone = np.isin(batch.column("id").to_numpy(), purged)
-    return batch.filter(pa.array(~gone)) if gone.any() else batch
 
 
 def write_images(path: Path, batches: Iterable[pa.RecordBatch]) -> None:

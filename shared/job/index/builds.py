@@ -14,6 +14,7 @@ from shared.errors.remedy import Remedy
 from shared.job.changes.replaced import SealFacts
 from shared.job.directory import JobDir
 from shared.job.index.request import IndexRequest
+from shared.job.index.shards import Range, require_ranges, shard_file
 from shared.job.manifest import Partition, maker_of
 from shared.job.opened import OpenJob
 from shared.job.partition.ledger import Seal
@@ -21,6 +22,8 @@ from shared.processes.failpoints import failpoint
 from shared.storage import files
 
 FORMAT = 1
+FORMAT_OF_SHARDS = 2
+"""The format of a build of several shards, of which an earlier version knows nothing."""
 INDEX_FILE = "index.faiss"
 IMAGES_FILE = "images.arrow"
 INFO_FILE = "index.json"
@@ -52,7 +55,9 @@ class IndexInfo:
     list_margin, depth_ratio, recall_at_10, p50_ms and p99_ms. `former` is the build that was promoted before this one,
     and `refused` the sentence that says why this one was not promoted; both are empty where there is none. `grown_from`
     is the build whose index this one continues, empty where it was built from scratch, and `trained_for` how many
-    embeddings there were when it was trained, 0 where that is `ntotal`.
+    embeddings there were when it was trained, 0 where that is `ntotal`. `shards` says of each shard which rows are in
+    it, by their number in the order of the image ids: first and one past the last; it is empty for an index of one
+    file, and `shard_rows`, the rows of a full shard, is 0 then.
     """
 
     build: str
@@ -87,6 +92,18 @@ class IndexInfo:
     depth_ratio: float = 0.0
     trained_for: int = 0
     grown_from: str = ""
+    shards: Sequence[Sequence[int]] = field(default_factory=list)
+    shard_rows: int = 0
+
+    @property
+    def index_files(self) -> list[str]:
+        """The names of the index files, in the order of their rows."""
+        return [shard_file(number) for number in range(len(self.shards))] or [INDEX_FILE]
+
+    @property
+    def ranges(self) -> list[Range]:
+        """The rows in each of the index files."""
+        return [Range(*shard) for shard in self.shards] or [Range(0, self.ntotal)]
 
     @property
     def bytes(self) -> int:
@@ -127,7 +144,8 @@ class IndexInfo:
         return self.ledger_digest == digest and (request is None or self.wish == request.to_json())
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"bytes": self.bytes}
+        table = asdict(self) | {"bytes": self.bytes}
+        return table if self.shards else {key: table[key] for key in table if key not in ("shards", "shard_rows")}
 
 
 def ledger_digest(seals: Iterable[Seal]) -> str:
@@ -232,10 +250,10 @@ def read_info(job: JobDir, build: str) -> IndexInfo:
     path = job.build_dir(build) / INFO_FILE
     try:
         table = json.loads(files.read_marker(path))
-        if table["format"] != FORMAT:
+        if table["format"] not in (FORMAT, FORMAT_OF_SHARDS):
             raise JobMismatch(
-                f"{path} has format {table['format']}, and this version of lookalike reads format {FORMAT}. Use the "
-                f"version that built the index, or remove {job.build_dir(build)}.",
+                f"{path} has format {table['format']}, and this version of lookalike reads formats {FORMAT} and "
+                f"{FORMAT_OF_SHARDS}. Use the version that built the index, or remove {job.build_dir(build)}.",
                 remedy=Remedy(maker_of(job), str(job.path), "once it is removed, {} builds it anew"),
             )
         info = IndexInfo(**{key: value for key, value in table.items() if key != "bytes"})
@@ -258,6 +276,10 @@ def _require_types(info: IndexInfo) -> None:
     for name, entry in info.files.items():
         if type(entry["bytes"]) is not int or type(entry["sha256"]) is not str:
             raise ValueError(f"the entry of {name} is {entry!r}")
+    if info.shards:
+        require_ranges(info.shards, info.ntotal)
+        if absent := [name for name in info.index_files if name not in info.files]:
+            raise ValueError(f"it names no file {absent[0]}")
 
 
 def built_anew(job: JobDir) -> Remedy:

@@ -1,13 +1,16 @@
 """How many images the promoted build does not cover, and whether a merge is due to add them to it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from shared.errors import LookalikeError
 from shared.job.directory import JobDir
 from shared.job.index import builds
+from shared.job.index.builds import IndexInfo
 from shared.job.opened import OpenJob, open_job
 from shared.job.partition import ledger
+from shared.job.partition.ledger import Seal
 
 LEAST: Final = 1_000
 MOST: Final = 20_000
@@ -23,6 +26,12 @@ class Uncovered:
     partitions: int
     due: bool
     whole: bool
+
+
+def rows_beside(job: OpenJob, info: IndexInfo | None, seals: Sequence[Seal]) -> int:
+    """How many embeddings were sealed after those that a build was built of; 0 where it was not built of these."""
+    held = None if info is None else builds.covered(info, seals, job)
+    return 0 if held is None else sum(seal.embedded for seal in seals[len(held) :])
 
 
 def uncovered(job: OpenJob) -> Uncovered:

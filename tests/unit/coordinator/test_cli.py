@@ -33,6 +33,7 @@ from shared.broker.troubles import Trouble
 from shared.errors import BrokerUnreachable, NoWorker, QueryError, WorkerFailed
 from shared.messages.filter import Filter
 from shared.messages.search import Answer, AnsweredBy, Hit, Query, Searched
+from shared.messages.shards import SearchedShards
 from shared.processes.own import module_command
 from shared.settings import Settings, load_settings
 from tests.support.builds import build
@@ -238,7 +239,15 @@ def test_status_json_is_one_object(run: Run, half: MadeJob, finished: MadeJob, t
         "eta_seconds": None,
         "bottleneck": None,
         "busy": None,
-        "index": {"build": "0001-ab12cd34", "ntotal": 90, "type": "Flat", "recall_at_10": 1.0, "p50_ms": 0.25},
+        "index": {
+            "build": "0001-ab12cd34",
+            "ntotal": 90,
+            "type": "Flat",
+            "recall_at_10": 1.0,
+            "p50_ms": 0.25,
+            "shards": 1,
+        },
+        "filling": None,
         "refused": None,
         "bundle": None,
         "broker": {
@@ -246,6 +255,7 @@ def test_status_json_is_one_object(run: Run, half: MadeJob, finished: MadeJob, t
             "holders": [],
             "waiting": 0,
             "troubles": [],
+            "queries": [],
             "error": f"No embedded broker runs here for the jobs in {tmp_path}/jobs",
         },
     }
@@ -257,9 +267,10 @@ def test_status_says_who_is_at_work(run: Run, half: MadeJob, monkeypatch: pytest
     def look(job: Any, identity: str, settings: Settings) -> Activity:
         asked.append((job.path, settings.broker_url))
         return Activity(
-            [Holder("embed1@host", "2"), Holder("merge1@host", "merge")],
+            [Holder("embed1@host", "2"), Holder("merge1@host", "merge"), Holder("merge2@host", "shard-4")],
             3,
             [Trouble("embed2@host", "The disk is full.", 4)],
+            queries=["0-3", "all"],
         )
 
     monkeypatch.setattr(activity, "look", look)
@@ -268,20 +279,30 @@ def test_status_says_who_is_at_work(run: Run, half: MadeJob, monkeypatch: pytest
     assert ran.out.splitlines()[6:] == [
         "at work     partition 3 of 3: embed1@host",
         "at work     merge: merge1@host",
+        "at work     shard 4: merge2@host",
         "waiting     3 messages",
+        "queries     shards 0-3, all",
         "trouble     embed2@host: The disk is full.",
     ]
     assert asked == [(half.job.path, "redis://:secret@host")]
     assert json.loads(run("status", half.job.path, "--json").out)["broker"] == {
         "reachable": True,
-        "holders": [{"worker": "embed1@host", "what": "2"}, {"worker": "merge1@host", "what": "merge"}],
+        "holders": [
+            {"worker": "embed1@host", "what": "2"},
+            {"worker": "merge1@host", "what": "merge"},
+            {"worker": "merge2@host", "what": "shard-4"},
+        ],
         "waiting": 3,
         "troubles": [{"worker": "embed2@host", "sentence": "The disk is full.", "times": 4}],
+        "queries": ["0-3", "all"],
         "error": None,
     }
     monkeypatch.setattr(time, "sleep", lambda seconds: (_ for _ in ()).throw(KeyboardInterrupt))
     watched = run("status", half.job.path, "--watch")
-    assert "at work partition 3 of 3: embed1@host · at work merge: merge1@host · waiting 3 messages" in watched.out
+    assert (
+        "at work partition 3 of 3: embed1@host · at work merge: merge1@host · at work shard 4: merge2@host"
+        in watched.out
+    )
 
 
 def test_status_waits_for_no_broker_that_hangs_and_tells_no_password(
@@ -396,12 +417,16 @@ class FakeClient:
         self.asked: list[tuple[int, bool, float]] = []
         self.sent: list[Query] = []
         self.filter: Filter | None = None
+        self.partial = False
         self.identity: str | None = "0" * 16
         self.answered_by: AnsweredBy | None = None
         self.searched: Searched | None = None
 
-    def enqueue_queries(self, queries: list[Query], k: int, *, exact: bool, filter: Filter | None) -> "list[FakeReply]":
+    def enqueue_queries(
+        self, queries: list[Query], k: int, *, exact: bool, filter: Filter | None, partial: bool
+    ) -> "list[FakeReply]":
         self.sent = queries
+        self.partial = partial
         self.filter = filter
         return [FakeReply(self, query.image or b"", k, exact) for query in queries]
 
@@ -488,6 +513,26 @@ def test_a_search_by_name_alone_says_which_job_answered(
     assert " ".join(by_name.err.split()) == (
         "The job is not on this machine, so any of its name could answer: /mnt/b/photos (by query1@gpu0) did."
     )
+
+
+def test_a_partial_answer_says_what_was_searched(
+    run: Run, finished: MadeJob, client: FakeClient, tmp_path: Path
+) -> None:
+    asked = queries(tmp_path, "one")
+    assert "Searched" not in run("search", finished.job.path, *asked).err
+    assert not client.partial
+    client.searched = Searched(30, 50, SearchedShards("0001-ab12cd34", (0, 1, 3), (10, 10, 20, 10)))
+    ran = run("search", finished.job.path, *asked, "--partial", "--json")
+    assert client.partial
+    assert "Searched the shards 0-1 and 3 of 4, 60% of the images of 0001-ab12cd34: no query worker holds 2." in ran.err
+    assert "1 hit instead of 10: the shards that were searched have no more embedded images." in ran.err
+    assert json.loads(ran.out)[0]["searched"] == {
+        "images": 30, "listed": 50, "share": 0.6,
+        "shards": {"build": "0001-ab12cd34", "numbers": [0, 1, 3], "sizes": [10, 10, 20, 10]},
+    }  # fmt: skip
+    client.searched = Searched(0, 50, SearchedShards("", (), (40,)))
+    ran = run("search", finished.job.path, *asked, "--partial")
+    assert "Searched none of 1, 0% of the images of the job: no query worker holds 0." in ran.err
 
 
 def test_search_is_a_table_for_people(run: Run, finished: MadeJob, client: FakeClient, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from shared.job.local.job_files import JobFiles
 from shared.job.manifest import CHANGED_FORMAT, FORMAT, load_manifest
 from shared.job.opened import open_job
 from shared.job.partition import checkpoint, ledger, sealing
+from shared.messages.shards import Held
 from tests.support.make_job import image_path
 from workers.search.searcher import Searcher
 
@@ -28,6 +29,7 @@ VERSIONS = sorted(path.name for path in GOLDEN.glob("format_*"))
 
 def test_the_formats_that_are_written_now_have_their_golden_jobs() -> None:
     assert {f"format_{FORMAT}", f"format_{CHANGED_FORMAT}"} <= set(VERSIONS)
+    assert (GOLDEN / f"shards_{builds.FORMAT_OF_SHARDS}").is_dir()
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -76,6 +78,19 @@ def test_what_was_removed_stays_so(version: str) -> None:
     assert {hit.id for hit in found} == set(range(20)) - {3, 5, 14}
     begun = open_job(JobDir.at(GOLDEN / version / "begun"))
     assert (begun.state.removed.tolist(), begun.state.number) == ([0, 19], 1)
+
+
+@pytest.mark.parametrize("version", sorted(path.name for path in GOLDEN.glob("shards_*")))
+def test_an_index_of_shards_opens_and_answers(version: str) -> None:
+    job = open_job(JobDir.at(GOLDEN / version / "finished"))
+    progress = ProgressReader(job).read()
+    assert progress.index_is_current
+    assert progress.index is not None
+    assert [len(rows) for rows in progress.index.ranges] == [6, 6, 6]
+    second = sealing.open_embeddings(job.img_emb(1), rows=7, dim=8)
+    for held, is_there in ((None, True), (Held.parsed("2"), True), (Held.parsed("0-1"), False)):
+        searcher = Searcher.open(JobFiles.of(job), progress.index.build, held=held)
+        assert (searcher.search(second[2].astype(np.float32), k=1)[0].id == 15) is is_there
 
 
 def test_a_job_of_a_later_format_is_refused_with_both_versions_named(tmp_path: Path) -> None:

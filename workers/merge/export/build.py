@@ -13,6 +13,7 @@ from shared.errors.remedy import Remedy
 from shared.job.directory import JobDir
 from shared.job.index import builds
 from shared.job.index.builds import IndexInfo
+from shared.job.index.shards import ranges_without, shard_file
 from shared.job.local.job_files import JobFiles
 from shared.job.opened import OpenJob
 from shared.job.partition.ledger import Seal
@@ -61,18 +62,19 @@ def write_build(
     """Write the index and the list of its images into `bundle`, and its index.json, which claims no measurement.
 
     `stored` are the embeddings of the job that can be found, `covered` the seals of the bundle that the index is of.
-    Raises JobError when images were removed that the index can't give up, or it is of several files, CorruptFile when
-    it is damaged.
+    Raises JobError when images were removed that the index can't give up, or it has other files than
+    is known, CorruptFile when it is damaged.
     """
     if not any(seal.embedded for seal in covered):
         raise JobError(
             f"All images of {job.path} that the index {info.build} holds were removed",
             remedy=Remedy(job.manifest.maker, str(job.path), "builds one of those that are left"),
         )
-    if set(info.files) != {builds.INDEX_FILE, builds.IMAGES_FILE}:
+    if set(info.files) != {*info.index_files, builds.IMAGES_FILE}:
         raise JobError(
             f"The index {info.build} of {job.path} is of the files {', '.join(sorted(info.files))}, and a bundle "
-            f"carries one of {builds.IMAGES_FILE} and {builds.INDEX_FILE} alone: build the index as one file first."
+            f"carries one of {builds.IMAGES_FILE} and {', '.join(info.index_files)} alone",
+            remedy=builds.built_anew(job),
         )
     job_files = JobFiles.of(job)
     made = dict(
@@ -87,14 +89,14 @@ def write_build(
     )
     held = Images.open(made[builds.IMAGES_FILE]).ids
     directory = bundle.build_dir(info.build)
-    changed = _index(job, info, made[builds.INDEX_FILE], directory / builds.INDEX_FILE, held, stored)
+    changed = _index(job, info, [made[name] for name in info.index_files], directory, held, stored)
     write_images(directory / builds.IMAGES_FILE, sealed_images(bundle, covered))
+    info = replace(info, **changed)
     info = replace(
         info,
-        **changed,
         ntotal=sum(seal.embedded for seal in covered),
         ledger_digest=builds.ledger_digest(covered),
-        files={name: entry_of(directory / name) for name in (builds.INDEX_FILE, builds.IMAGES_FILE)},
+        files={name: entry_of(directory / name) for name in (*info.index_files, builds.IMAGES_FILE)},
         recall_at_10=None,
         recall_queries=0,
         wish=None,
@@ -115,20 +117,34 @@ def promote(bundle: JobDir, info: IndexInfo) -> None:
 
 
 def _index(
-    job: OpenJob, info: IndexInfo, path: Path, target: Path, held: Rows, stored: StoredEmbeddings
+    job: OpenJob, info: IndexInfo, paths: Sequence[Path], directory: Path, held: Rows, stored: StoredEmbeddings
 ) -> dict[str, Any]:
-    """Write the index; returns what is otherwise about it than in the job's index.json."""
-    index = faiss_index.load(path, ntotal=info.ntotal, dim=info.dim)
-    removed = held[job.state.lacks(held)]
-    if carried.is_flat(index):
-        del index  # It holds whole embeddings, which may be gigabytes.
-        rows = stored.rows_of(held[~job.state.lacks(held)])
-        faiss_index.save(carried.coded_flat(info.dim, _sample(stored, rows), _blocks(stored, rows)), target)
-        return {"type": "SQ4", "factory": carried.FLAT_CODES}
+    """Write the index, of one file or of shards; returns what is otherwise about it than in the job's index.json."""
+    lacks = job.state.lacks(held)
+    ranges = ranges_without(info.ranges, np.flatnonzero(lacks))
+    left = [number for number, rows in enumerate(ranges) if len(rows)]  # Of the others nothing is to be found.
+    for place, number in enumerate(left):
+        rows = info.ranges[number]
+        index = faiss_index.load(paths[number], ntotal=len(rows), dim=info.dim)
+        if carried.is_flat(index):
+            del index  # It holds whole embeddings, which may be gigabytes. Half a byte a value needs no shards.
+            some = stored.rows_of(held[~lacks])
+            coded = carried.coded_flat(info.dim, _sample(stored, some), _blocks(stored, some))
+            faiss_index.save(coded, directory / builds.INDEX_FILE)
+            return {
+                "type": "SQ4", "factory": carried.FLAT_CODES, "format": builds.FORMAT, "shards": [], "shard_rows": 0,
+            }  # fmt: skip
+        target = directory / (shard_file(place) if info.shards else builds.INDEX_FILE)
+        _without(job, info, index, paths[number], target, held[rows.start : rows.stop][lacks[rows.start : rows.stop]])
+    return {"shards": [list(ranges[number]) for number in left]} if info.shards else {}
+
+
+def _without(job: OpenJob, info: IndexInfo, index: Any, path: Path, target: Path, removed: Rows) -> None:
+    """Write an index file without the images that were removed, int64 ids."""
     if not len(removed):
         with files.written_aside(target) as aside:
             shutil.copyfile(path, aside)
-        return {}
+        return
     if not carried.without(index, removed):
         raise JobError(
             f"The index of {job.path} holds {len(removed):,} images that were removed, and one of the type {info.type} "
@@ -136,7 +152,6 @@ def _index(
             remedy=Remedy(job.manifest.maker, str(job.path), "with {} builds one that can", given={"index": "ivf-pq"}),
         )
     faiss_index.save(index, target)
-    return {}
 
 
 def _sample(stored: StoredEmbeddings, rows: Rows) -> Floats:

@@ -15,7 +15,8 @@ from shared.processes.failpoints import failpoint
 from shared.storage import files
 from workers.vectors.ann import annoy_index, gpu_lists, ivf_lists
 from workers.vectors.ann.layers import bare_ivf, graph_of, ivf_of
-from workers.vectors.ann.plan import IndexPlan, choose_index, first_nprobe, train_rows
+from workers.vectors.ann.plan import IndexPlan, choose_index, first_nprobe, sharded, train_rows
+from workers.vectors.ann.shards import nearest_of
 
 __all__ = ["IndexPlan", "Only", "add", "candidates", "choose_index", "load", "plan_for", "plan_from_factory", "save"]
 
@@ -29,6 +30,8 @@ ONE_THREAD_QUERIES: Final = 32
 work, and on a busy machine one query takes 10 ms instead of 0.3.
 """
 
+_OF_VECTORS: Final = 16  # So many codes are compared in the time that a whole vector takes, or a step in a graph.
+
 ALL_THREADS: Final = faiss.omp_get_max_threads()
 
 
@@ -37,7 +40,9 @@ def plan_for(n: int, d: int, request: IndexRequest) -> IndexPlan:
 
     Raises SettingsError when FAISS does not know the string, or nothing fits into the memory asked for.
     """
-    return choose_index(n, d, request) if request.index in FAMILIES else plan_from_factory(request.index, n, d)
+    if request.index in FAMILIES:
+        return choose_index(n, d, request)
+    return sharded(plan_from_factory(request.index, n, d), n, request)
 
 
 def plan_from_factory(factory: str, n: int, d: int) -> IndexPlan:
@@ -81,20 +86,6 @@ def add(index: Any, ids: Ids, block: Floats) -> None:
     index.add_with_ids(np.ascontiguousarray(block, dtype=np.float32), np.ascontiguousarray(ids, dtype=np.int64))
 
 
-def gives_up(factory: str, d: int) -> bool:
-    """Whether images can be taken out of an index of a FAISS factory string, as `remove` does: not out of a graph."""
-    try:
-        empty(factory, d).remove_ids(np.empty(0, np.int64))
-    except RuntimeError:
-        return False
-    return True
-
-
-def remove(index: Any, ids: Ids) -> None:
-    """Take images out of an index, int64 [n]; those that it does not hold don't matter."""
-    index.remove_ids(np.ascontiguousarray(ids, dtype=np.int64))
-
-
 class Candidates(NamedTuple):
     """The candidates of each query: image ids int64 [q, n], nearest first, -1 if there are fewer, and their distances
     by the index, float32 [q, n]: squared L2 between codes, 0 if the index does not say.
@@ -127,19 +118,32 @@ def search(
     if isinstance(index, annoy_index.AnnoyIndex):
         ids = index.candidates(queries, depth, nprobe, None if only is None else only.ids)
         return Candidates(ids, np.zeros(ids.shape, dtype=np.float32))
-    # OpenMP keeps this number for each calling thread by itself.
-    faiss.omp_set_num_threads(1 if len(queries) <= ONE_THREAD_QUERIES else ALL_THREADS)
+    selector = None if only is None else only.selector
     bare = bare_ivf(index) if list_margin else None
     if bare is not None:
+        _use_threads(queries)
         reduced, ivf = reduced_queries(bare, queries)
-        near = ivf_lists.nearest(ivf, reduced, nprobe, list_margin)
-        distances, ids = ivf_lists.search(ivf, reduced, depth, near, None if only is None else only.selector)
-        return Candidates(ids, distances)
-    parameters = _parameters(index, depth, nprobe)
-    if only is not None:
-        parameters.sel = only.selector
-    distances, ids = index.search(queries, depth, params=parameters)
-    return Candidates(ids, distances)
+        near = ivf_lists.nearest(ivf, reduced, nprobe, list_margin)  # Shards have one set of centroids.
+
+        def among_lists(part: Any) -> tuple[Ids, Floats]:
+            _use_threads(queries)
+            return ivf_lists.search(ivf_of(part), reduced, depth, near, selector)[::-1]
+
+        return Candidates(*nearest_of(index, among_lists, depth, np.count_nonzero(near.lists >= 0) / ivf.nlist))
+
+    def whole(part: Any) -> tuple[Ids, Floats]:
+        _use_threads(queries)
+        distances, ids = part.search(queries, depth, params=_parameters(part, depth, nprobe, selector))
+        return ids, distances
+
+    lists = ivf_of(index)
+    share = _OF_VECTORS if lists is None else nprobe / lists.nlist
+    return Candidates(*nearest_of(index, whole, depth, share * len(queries)))
+
+
+def _use_threads(queries: Floats) -> None:
+    # OpenMP keeps this number for each calling thread by itself.
+    faiss.omp_set_num_threads(1 if len(queries) <= ONE_THREAD_QUERIES else ALL_THREADS)
 
 
 def candidates(
@@ -195,13 +199,13 @@ def reduced_queries(bare: tuple[list[Any], Any], queries: Floats) -> tuple[Float
     return queries, ivf
 
 
-def _parameters(index: Any, depth: int, nprobe: int) -> Any:
+def _parameters(index: Any, depth: int, nprobe: int, selector: Any) -> Any:
     # The wrappers of the IVF index or the graph pass them on unchanged.
     if ivf_of(index) is not None:
-        return _faiss.SearchParametersIVF(nprobe=nprobe)
+        return _faiss.SearchParametersIVF(nprobe=nprobe, sel=selector)
     if graph_of(index) is not None:
-        return _faiss.SearchParametersHNSW(efSearch=max(nprobe, depth))
-    return _faiss.SearchParameters()
+        return _faiss.SearchParametersHNSW(efSearch=max(nprobe, depth), sel=selector)
+    return _faiss.SearchParameters(sel=selector)
 
 
 def save(index: Any, path: Path) -> None:

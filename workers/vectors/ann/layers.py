@@ -4,13 +4,15 @@ from typing import Any
 
 import faiss
 
+from workers.vectors.ann.shards import first_of
+
 # FAISS's stubs lack half of its names.
 _faiss: Any = faiss
 
 
 def inside(index: Any) -> list[Any]:
-    """An index and those that it wraps, from the outside in."""
-    layers: list[Any] = [index]
+    """An index and those that it wraps, from the outside in; of shards those of the first, as all are trained alike."""
+    layers: list[Any] = [first_of(index)]
     while isinstance(layers[-1], faiss.IndexIDMap | faiss.IndexIDMap2 | faiss.IndexPreTransform):
         layers.append(faiss.downcast_index(layers[-1].index))
     return layers

@@ -1,12 +1,13 @@
 """Plan an index from the number of embeddings, their dimension and the index request (pure)."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from shared.errors import SettingsError
 from shared.errors.remedy import Remedy
 from shared.job.index.request import AUTO, IndexRequest
+from workers.vectors.ann.shard_sizes import shards_of
 
 FLAT_MOST: Final = 20_000
 """Up to this many embeddings all are compared, because training costs more than it saves."""
@@ -27,6 +28,8 @@ TRAIN_PER_LIST: Final = 50
 HNSW_LINKS: Final = 32
 
 _ID_BYTES = 8
+_BLOCK_CODES = 32
+_HEADER_BYTES = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,10 @@ class IndexPlan:
 
     `nlist`, `m` and `nbits` are 0 if the type has none; `m` counts the parts of a code, of `nbits` bits each. `nprobe`
     is the width with which tuning begins, and `most_nprobe` the largest: lists of an IVF index, efSearch of HNSW,
-    search_k of Annoy, 0 for an index that compares all. `bytes` is the approximate size of the index.
+    search_k of Annoy, 0 for an index that compares all. `bytes` is the approximate size of the index; a shard
+    takes at most `row_bytes` for each embedding and `shared_bytes` besides, 0 if that is not known. `shards` is how
+    many there are, and `shard_rows` how many embeddings one holds at the most, also when the index grows; 0 for an
+    index that is one file.
     """
 
     type: str
@@ -48,6 +54,10 @@ class IndexPlan:
     train_rows: int
     most_nprobe: int = 0
     bytes: int = 0
+    row_bytes: float = 0.0
+    shared_bytes: int = 0
+    shards: int = 1
+    shard_rows: int = 0
 
 
 def choose_index(n: int, d: int, request: IndexRequest | None = None) -> IndexPlan:
@@ -74,9 +84,10 @@ def choose_index(n: int, d: int, request: IndexRequest | None = None) -> IndexPl
     if family not in _PLANS:
         raise ValueError(f"{family!r} is not the name of a family of indexes.")
     plans = _PLANS[family](n, d, request.recall)
-    fitting = [plan for plan in plans if not request.memory_bytes or plan.bytes <= request.memory_bytes]
+    whole = [sharded(plan, n, request) for plan in plans]
+    fitting = [plan for plan in whole if not request.memory_bytes or plan.bytes <= request.memory_bytes]
     if not fitting:
-        least = min(plan.bytes for plan in plans)
+        least = min(plan.bytes for plan in whole)
         raise SettingsError(
             f"No {family} index of {n:,} embeddings of {d} dimensions fits into {request.memory_bytes:,} bytes: the "
             f"smallest takes about {least:,}",
@@ -90,6 +101,15 @@ def choose_index(n: int, d: int, request: IndexRequest | None = None) -> IndexPl
     return fitting[0]
 
 
+def sharded(plan: IndexPlan, n: int, request: IndexRequest) -> IndexPlan:
+    """The plan with the shards that were asked for; raises SettingsError as `shards_of` does."""
+    if not request.is_sharded:
+        return plan
+    shards, rows = shards_of(n, request, plan.factory, plan.row_bytes, plan.shared_bytes)
+    size = plan.bytes + (shards - 1) * plan.shared_bytes
+    return replace(plan, shards=shards, shard_rows=rows, bytes=size)
+
+
 def train_rows(n: int, nlist: int) -> int:
     """How many of `n` embeddings a FAISS index of `nlist` lists is trained on."""
     return min(n, max(TRAIN_LEAST, TRAIN_PER_LIST * nlist))
@@ -101,8 +121,22 @@ def first_nprobe(nlist: int) -> int:
 
 
 def _flat(n: int, d: int, recall: float) -> list[IndexPlan]:
-    size = n * (4 * d + _ID_BYTES)
-    return [IndexPlan("Flat", "IDMap2,Flat", d, nlist=0, nprobe=0, m=0, nbits=0, train_rows=0, bytes=size)]
+    each = 4 * d + _ID_BYTES
+    return [
+        IndexPlan(
+            type="Flat",
+            factory="IDMap2,Flat",
+            dim=d,
+            nlist=0,
+            nprobe=0,
+            m=0,
+            nbits=0,
+            train_rows=0,
+            bytes=n * each,
+            row_bytes=each,
+            shared_bytes=_HEADER_BYTES,
+        )
+    ]
 
 
 def _ivf_pq(n: int, d: int, recall: float) -> list[IndexPlan]:
@@ -122,6 +156,7 @@ def _ivf(
     type: str, n: int, d: int, kept: int, nlist: int, coarse: str, codes: str, code_bytes: float, *, m: int, nbits: int
 ) -> IndexPlan:
     links = nlist * HNSW_LINKS * 2 * 4 if coarse else 0
+    shared = nlist * kept * 4 + links + 4 * d * kept
     return IndexPlan(
         type=type,
         factory=f"PCAR{kept},IVF{nlist}{coarse},{codes}",
@@ -132,7 +167,10 @@ def _ivf(
         nbits=nbits,
         train_rows=train_rows(n, nlist),
         most_nprobe=nlist,
-        bytes=round(n * (code_bytes + _ID_BYTES)) + nlist * kept * 4 + links + 4 * d * kept,
+        bytes=round(n * (code_bytes + _ID_BYTES)) + shared,
+        row_bytes=code_bytes + _ID_BYTES,
+        # FAISS fills the last block of each list up, as it scans whole blocks.
+        shared_bytes=shared + math.ceil(nlist * (_BLOCK_CODES * code_bytes + _ID_BYTES)) + _HEADER_BYTES,
     )
 
 
@@ -150,6 +188,9 @@ def _hnsw(n: int, d: int, recall: float) -> list[IndexPlan]:
             train_rows=min(n, TRAIN_LEAST),
             most_nprobe=min(n, 2_048),
             bytes=n * (kept + 2 * HNSW_LINKS * 4 + _ID_BYTES) + 4 * d * kept,
+            # A level, an offset, and the links of the few that are on higher levels.
+            row_bytes=kept + 2 * HNSW_LINKS * 4 + _ID_BYTES + 12 + 2 * HNSW_LINKS * 4 / (HNSW_LINKS - 1),
+            shared_bytes=4 * d * kept + _HEADER_BYTES,
         )
     ]
 

@@ -49,6 +49,19 @@ def test_each_figure_is_in_its_row() -> None:
     assert "growth-run" in made
 
 
+def test_a_build_of_one_file_has_no_parts_and_one_of_shards_has() -> None:
+    one = FOUND | {"shards": 1, "side_by_side": 1, "wall_seconds": 31.5, "seconds": {}, "index_bytes": [15_700_000]}
+    parts = {"trained": 14.0, "filled": 6.25, "measured": 9.0}
+    two = FOUND | {"shards": 2, "side_by_side": 2, "wall_seconds": 29.3, "seconds": parts}
+    made = tables.shards_tables(
+        HEADER | {"rows": 200_000, "dim": 256, "builds": [one, two | {"index_bytes": [8, 8_500_000]}]}
+    )
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in made["shards-builds"].splitlines()]
+    assert ["1", "1", "", "", "", "31.5", "15.7", "0.9912", "0.25"] in rows
+    assert ["2", "2", "14.0", "6.2", "9.0", "29.3", "8.5", "0.9912", "0.25"] in rows
+    assert "200,000" in made["shards-run"]
+
+
 def test_other_stores_stand_beside_ours_of_their_size() -> None:
     lines = tables.all_tables(RESULTS)["growth-peers"].splitlines()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:]]

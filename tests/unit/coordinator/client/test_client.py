@@ -2,6 +2,7 @@ import json
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import kombu.exceptions
@@ -11,7 +12,7 @@ import redis
 from celery.exceptions import TaskRevokedError
 from celery.exceptions import TimeoutError as CeleryTimeout
 
-from coordinator.client import sent_queries
+from coordinator.client import sent_queries, shard_queries
 from coordinator.client.client import Client
 from shared.errors import (
     BrokerRefuses,
@@ -114,7 +115,9 @@ def app(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeApp:
     monkeypatch.setattr("coordinator.client.client.require_broker", lambda settings: None)
     monkeypatch.setattr(sent_queries, "connect", lambda settings: nullcontext())
     monkeypatch.setattr(sent_queries, "queued_tasks", lambda redis, queue: list(fake.waiting))
-    monkeypatch.setattr(sent_queries, "is_lost", lambda app, settings, task: task in fake.lost)
+    monkeypatch.setattr(sent_queries, "is_lost", lambda app, settings, task, queue: task in fake.lost)
+    monkeypatch.setattr(shard_queries, "connect", lambda settings: SimpleNamespace(close=lambda: None))
+    monkeypatch.setattr(shard_queries, "announced", lambda redis: [QUERY_QUEUE])
     return fake
 
 

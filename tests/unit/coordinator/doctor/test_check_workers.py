@@ -81,6 +81,8 @@ def test_nobody_and_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_queue_that_nobody_takes_is_a_warning() -> None:
     embed, rest = worker("a@h"), worker("b@h", queues=("merge", "query"))
     assert told(present([embed, rest])) == ("ok", "2 answer: 1 embed, 1 merge, 1 query.")
+    some = worker("b@h", queues=("merge", "query.shards-0-3"))
+    assert told(present([embed, some])) == ("ok", "2 answer: 1 embed, 1 merge, 1 query.")
     assert told(present([embed])) == (
         "warning",
         "1 answers: 1 embed; nobody takes merge or query: `lookalike worker merge query --jobs-root DIR`.",

@@ -15,6 +15,9 @@ from coordinator.sources.resolve import open_source
 from shared.job import altered_copies, path_list
 from shared.job.directory import JobDir
 from shared.job.index import builds
+from shared.job.index.filling import filling_of
+from shared.job.index.request import IndexRequest, write_index_request
+from shared.job.index.shards import shard_file
 from shared.job.opened import OpenJob, open_job
 from shared.job.partition import checkpoint, ledger
 from shared.settings import Settings
@@ -22,6 +25,7 @@ from tests.support.controls import UNWATCHED
 from tests.support.damage import DAMAGES, age, cut, flip, snapshot
 from tests.support.source_jobs import all_paths, commit, job_of_a_list
 from workers.merge import build as merging
+from workers.merge.shards import ShardsWanted
 
 pytestmark = pytest.mark.slow
 
@@ -283,6 +287,39 @@ def test_a_damaged_current_names_a_whole_build_again(finished: OpenJob, content:
     finished.current.unlink() if content is None else finished.current.write_bytes(content)
     assert [outcome.mended for outcome in mend(finished)] == [True]
     assert snapshot(finished.path) == before
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_shard_is_named_and_another_whole_build_serves(finished: OpenJob, damage: str) -> None:
+    one = builds.current_build(finished)
+    write_index_request(finished, IndexRequest(shards=3))
+    finish(finished)
+    build = builds.current_build(finished)
+    assert build is not None
+    assert build != one
+    assert list(verify(finished, Checked())) == []
+    DAMAGES[damage](finished.build_dir(build) / shard_file(1))
+    assert any(shard_file(1) in finding.wrong for finding in verify(finished, Checked()))
+    mend(finished)
+    assert builds.current_build(finished) == one
+    assert builds.build_names(finished) == [one]
+    finish(finished)
+    assert len(builds.read_info(finished, builds.current_build(finished) or "").shards) == 3
+    assert list(verify(finished, Checked())) == []
+
+
+def test_shards_that_are_being_filled_are_left_until_they_are_old(finished: OpenJob) -> None:
+    serving = builds.current_build(finished)
+    write_index_request(finished, IndexRequest(shards=3))
+    with pytest.raises(ShardsWanted):
+        merging.merge(finished, Settings(), UNWATCHED, elsewhere=True)
+    (name,) = set(builds.build_names(finished)) - {serving}
+    mend(finished)
+    assert filling_of(finished, name) is not None
+    for path in (*finished.build_dir(name).iterdir(), finished.build_dir(name)):
+        age(path)
+    mend(finished)
+    assert builds.build_names(finished) == [serving]
 
 
 @pytest.mark.parametrize("name", [builds.INDEX_FILE, builds.IMAGES_FILE, builds.INFO_FILE])

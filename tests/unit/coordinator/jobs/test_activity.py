@@ -64,10 +64,11 @@ def test_holders_messages_and_troubles_of_the_job_are_told(job: JobDir, monkeypa
     monkeypatch.setattr(activity, "connect", lambda settings: FakeRedis())
     monkeypatch.setattr(activity, "queued_messages", queued)
     monkeypatch.setattr(lease, "holders", held)
+    monkeypatch.setattr(activity, "announced", lambda client: ["query", "query.shards-4-"])
     sentence = "No broker at redis://user:p%40ss@host:1/0: p@ss is wrong."
     monkeypatch.setattr(activity, "reported_troubles", lambda client, job_id: [Trouble("embed2@host", sentence, 3)])
     assert activity.look(job, IDENTITY, GIVEN) == Activity(
-        holders, 2, [Trouble("embed2@host", "No broker at redis://**@host:1/0: ** is wrong.", 3)]
+        holders, 2, [Trouble("embed2@host", "No broker at redis://**@host:1/0: ** is wrong.", 3)], queries=["all", "4-"]
     )
     assert asked == [f"photos:{IDENTITY}"]
 

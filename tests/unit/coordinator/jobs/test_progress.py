@@ -272,6 +272,7 @@ def test_the_json_is_the_documented_one(job: OpenJob) -> None:
         "eta_seconds": 27,
         "bottleneck": None,
         "busy": None,
+        "filling": None,
         "index": None,
         "refused": None,
         "bundle": None,
@@ -287,6 +288,7 @@ def test_the_json_is_the_documented_one(job: OpenJob) -> None:
         "type": "Flat",
         "recall_at_10": 1.0,
         "p50_ms": 0.25,
+        "shards": 1,
     }
 
 

@@ -13,13 +13,15 @@ import redis
 
 from coordinator.jobs.progress import ProgressReader
 from coordinator.jobs.reconcile import COPIES_SECONDS, GRACE_SECONDS, Reconciler
-from shared.broker.lease import COPIES, MERGE, lease_key
+from shared.broker.lease import COPIES, MERGE, lease_key, shard_lease
 from shared.errors import BrokerRefuses
 from shared.job import altered_copies
 from shared.job.directory import JobDir
 from shared.job.identity import known_as
 from shared.job.index import builds
 from shared.job.index.builds import IndexInfo
+from shared.job.index.request import IndexRequest
+from shared.job.index.shards import TRAINED_FILE, even_ranges, shard_file
 from shared.job.opened import OpenJob, open_job, with_manifest
 from shared.job.partition import ledger
 from shared.messages.tasks import (
@@ -31,6 +33,7 @@ from shared.messages.tasks import (
     EmbedPartition,
     MergeJob,
 )
+from shared.storage import files
 from tests.support.builds import build
 from tests.support.make_job import make_job
 
@@ -60,7 +63,8 @@ class FakeBroker:
         assert options == {"ignore_result": True, "retry": False}
         body = base64.b64encode(json.dumps([args, {}, {}]).encode()).decode()
         self.queues.setdefault(TASK_QUEUES[name], []).append(json.dumps({"body": body, "headers": {}}))
-        self.sent.append(args[0].get("partition", COPIES if name == COPIES_TASK else MERGE))
+        whole = f"shard {args[0]['shard']}" if "shard" in args[0] else COPIES if name == COPIES_TASK else MERGE
+        self.sent.append(args[0].get("partition", whole))
         self.shown.append(argsrepr)
 
     # Redis.
@@ -305,6 +309,41 @@ def test_a_sealed_partition_is_done_whoever_still_holds_it(reconciler: Make, bro
     broker.hold("job", 0)
     reconciler(sealed=[0, 1, 2]).look()
     assert broker.sent == [3]
+
+
+def test_of_a_build_that_was_trained_the_missing_shards_are_asked_for_and_then_the_merge(
+    reconciler: Make, broker: FakeBroker, clock: Clock
+) -> None:
+    reconciling = reconciler(sealed=[0, 1, 2, 3])
+    job = open_job(JobDir(Path(reconciling.look().progress.job)))
+    broker.take(MERGE_QUEUE)
+    broker.lose("job", MERGE)
+    name, seals = "0001-ab12cd34", list(ledger.sealed(job))
+    rows = sum(seal.embedded for seal in seals)
+    claim = {"digest": builds.ledger_digest(seals), "shards": even_ranges(rows, 3), "wish": IndexRequest().to_json()}
+    files.write_bytes(job.build_dir(name) / builds.CLAIM_FILE, (json.dumps(claim, indent=2) + "\n").encode())
+    files.write_bytes(job.build_dir(name) / TRAINED_FILE, b"trained")
+    files.write_bytes(job.build_dir(name) / shard_file(1), b"full")
+    for _ in range(5):
+        clock.now += GRACE_SECONDS
+        look = reconciling.look()
+    assert look.progress.filling is not None
+    assert look.progress.to_json()["filling"] == {"build": name, "shards": 3, "full": 1}
+    assert broker.sent == [MERGE, "shard 0", "shard 2"]
+    assert broker.shown[1:] == ["job shard 0 of 0-2", "job shard 2 of 0-2"]
+    broker.queues[MERGE_QUEUE].clear()
+    broker.hold("job", shard_lease(2))
+    reconciling.look()
+    clock.now += GRACE_SECONDS
+    reconciling.look()
+    assert broker.sent[3:] == ["shard 0"], "the one that nobody holds is sent again"
+    files.write_bytes(job.build_dir(name) / shard_file(0), b"full")
+    files.write_bytes(job.build_dir(name) / shard_file(2), b"full")
+    broker.lose("job", shard_lease(2))
+    reconciling.look()
+    clock.now += GRACE_SECONDS
+    reconciling.look()
+    assert broker.sent[4:] == [MERGE]
 
 
 def test_when_all_is_sealed_the_merge_is_asked_for_once(reconciler: Make, broker: FakeBroker, clock: Clock) -> None:

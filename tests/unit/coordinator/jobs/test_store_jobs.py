@@ -244,6 +244,23 @@ def test_an_index_is_built_for_a_job_in_a_store_and_searched_from_copies(
     assert fetched == []  # The merge left copies of all of it.
 
 
+def test_shards_of_a_job_in_a_store_are_filled_where_it_is_merged(
+    url: str, settings: Settings, fetched: list[str], tmp_path: Path
+) -> None:
+    made = whole_job(url)
+    write_index_request(made.job, IndexRequest(shards=3))
+    info = merge(open_job(made.job), settings, UNWATCHED, elsewhere=True)
+    assert set(files.names_in(made.job.build_dir(info.build))) == {*info.files, "index.json"}
+    assert len(info.shards) == 3
+    assert list(verify(made.job, Checked())) == []
+    assert not [*(settings.job_cache_dir or Path()).glob("builds/*/*")]
+    other = settings.changed(job_cache_dir=tmp_path / "elsewhere", shards="1")
+    fetched.clear()
+    searcher = SearcherPool(other).searcher(made.job)
+    assert [name for name in fetched if name.startswith("index")] == ["index_0001.faiss"]
+    assert searcher.search(made.embeddings[30].astype(np.float32), 1)[0].id == 30
+
+
 def test_a_second_worker_fetches_nothing_and_an_empty_cache_everything_once(
     url: str, settings: Settings, tmp_path: Path, fetched: list[str]
 ) -> None:

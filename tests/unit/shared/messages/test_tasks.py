@@ -27,12 +27,14 @@ from shared.messages.search import (
 from shared.messages.tasks import (
     EMBED_QUEUE,
     MAX_PARTITION,
+    MAX_SHARD,
     MERGE_QUEUE,
     QUERY_QUEUE,
     QUEUES,
     TASK_QUEUES,
     EmbedCopies,
     EmbedPartition,
+    FillShard,
     MergeJob,
 )
 from shared.storage.remote import OutOfReach
@@ -63,6 +65,15 @@ def test_copies_messages_round_trip(job: str) -> None:
     assert EmbedCopies.from_json(wire(EmbedCopies(job).to_json())) == EmbedCopies(job)
     with pytest.raises(MessageError, match="copies"):
         EmbedCopies.from_json(EmbedPartition(job, 0).to_json())
+
+
+@given(job_ids, st.integers(0, MAX_SHARD))
+def test_shard_messages_round_trip(job: str, shard: int) -> None:
+    message = FillShard(job, "0001-ab12cd34", shard, "0123456789abcdef")
+    assert FillShard.from_json(wire(message.to_json())) == message
+    for wrong in ({"shard": -1}, {"shard": True}, {"build": "../x"}, {"build": 5}, {"identity": "x"}, {"more": 1}):
+        with pytest.raises(MessageError):
+            FillShard.from_json(message.to_json() | wrong)
 
 
 @given(job_ids)
@@ -322,6 +333,7 @@ def test_every_task_has_the_queue_of_its_role() -> None:
     assert TASK_QUEUES == {
         "lookalike.embed_partition": EMBED_QUEUE,
         "lookalike.embed_copies": EMBED_QUEUE,
+        "lookalike.fill_shard": MERGE_QUEUE,
         "lookalike.change_job": EMBED_QUEUE,
         "lookalike.merge_job": MERGE_QUEUE,
         "lookalike.search": QUERY_QUEUE,

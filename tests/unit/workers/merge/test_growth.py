@@ -10,6 +10,7 @@ from shared.job.changes.log import Change, write_change
 from shared.job.index import builds
 from shared.job.index.builds import IndexInfo
 from shared.job.index.request import IndexRequest, write_index_request
+from shared.job.index.shards import Range
 from shared.job.local.job_files import JobFiles
 from shared.job.opened import open_job
 from shared.job.partition import ledger
@@ -201,7 +202,7 @@ def test_an_index_that_holds_another_number_than_it_says_is_filled_from_the_firs
     request = IndexRequest(index="flat", recall=0.9)
     grown = growth.former(job, JobFiles.of(job), seals, request, faiss_index.plan_for(FIRST - 2, 16, request))
     assert grown is not None
-    assert (grown.held, grown.info.ntotal, grown.known) == (FIRST - 2, FIRST, frozenset())
+    assert (grown.ranges, grown.info.ntotal, grown.known) == ([Range(0, FIRST - 2)], FIRST, frozenset())
     (tmp_path / "right").mkdir()
     grown.begin(tmp_path / "right")
     assert faiss_index.load(tmp_path / "right" / builds.FILLING_FILE, ntotal=FIRST - 2, dim=16)

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shared.errors import AnotherJob
+from shared.errors import AnotherJob, SettingsError
 from shared.messages.search import Answer, AnsweredBy, Query, SearchJob, reply_from_json
+from shared.messages.tasks import QUERY_QUEUE
 from shared.settings import Settings
 from tests.support.controls import UNWATCHED
 from tests.support.make_job import MadeJob, make_job
@@ -27,10 +28,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> MadeJob:
     return made
 
 
-def reply_to(message: SearchJob, made: MadeJob) -> list[Answer]:
-    """The reply of a worker that serves the root of `made`."""
-    runtime = Runtime(Settings(jobs_root=made.job.jobs_root))
-    task: Any = SimpleNamespace(app=SimpleNamespace(lookalike=runtime), request=SimpleNamespace(hostname="query1@gpu0"))
+def reply_to(message: SearchJob, made: MadeJob, queue: str = QUERY_QUEUE, held: str | None = None) -> list[Answer]:
+    """The reply of a worker that serves the root of `made`, and is `held` to some shards, to a message of `queue`."""
+    runtime = Runtime(Settings(jobs_root=made.job.jobs_root, shards=held))
+    request = SimpleNamespace(hostname="query1@gpu0", delivery_info={"routing_key": queue})
+    task: Any = SimpleNamespace(app=SimpleNamespace(lookalike=runtime), request=request)
     shell: Any = search
     return reply_from_json(shell.run.__func__(task, message.to_json()))
 
@@ -43,6 +45,18 @@ def test_a_reply_says_which_job_it_is_from(by_name: bool, made: MadeJob) -> None
     assert [answer.error for answer in found] == [None, None]
     assert [len(answer.hits) for answer in found] == [10, 10]
     assert found[0].hits != found[1].hits
+
+
+@pytest.mark.parametrize(
+    ("queue", "held"), [("query.shards-0-3", None), (QUERY_QUEUE, "0-3"), ("query.shards-4", "0-3")]
+)
+def test_a_worker_never_answers_for_others_than_those_who_hold_the_same(
+    made: MadeJob, queue: str, held: str | None
+) -> None:
+    for answer in reply_to(SearchJob("pics", QUERIES), made, queue, held):
+        assert not answer.hits
+        assert isinstance(answer.error, SettingsError)
+        assert f"from the queue {queue}" in str(answer.error)
 
 
 def test_a_query_to_another_job_of_the_name_gets_no_hits_but_the_reason(made: MadeJob, tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def test_a_current_that_names_no_build_says_what_to_do(job: JobDir, content: byt
 def test_an_info_of_another_format_names_both_versions(job: JobDir) -> None:
     info = whole_build(job, "0001-aaaa")
     builds.write_info(job, replace(info, format=7))
-    with pytest.raises(JobMismatch, match=r"format 7.*format 1"):
+    with pytest.raises(JobMismatch, match=r"format 7.*formats 1 and 2"):
         builds.read_info(job, "0001-aaaa")
 
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from shared.errors import SettingsError
 from shared.job.index.request import FAMILIES, IndexRequest
+from workers.vectors.ann.faiss_index import plan_for
 from workers.vectors.ann.plan import choose_index
 
 
@@ -97,3 +98,50 @@ def test_a_factory_string_is_not_planned_without_faiss() -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_same_request_makes_the_same_plan(family: str) -> None:
     assert choose_index(123_456, 640, IndexRequest(family)) == choose_index(123_456, 640, IndexRequest(family))
+
+
+@pytest.mark.parametrize(
+    ("request_", "shards", "rows"),
+    [
+        (IndexRequest(), 1, 0),
+        (IndexRequest(shards=8), 8, 12_500_000),
+        (IndexRequest(shards=7), 7, 14_285_715),
+        (IndexRequest(shard_bytes=2_000_000_000), 4, 26_993_109),
+        (IndexRequest(shard_bytes=20_000_000_000), 1, 276_993_109),
+    ],
+)
+def test_a_hundred_million_in_shards(request_: IndexRequest, shards: int, rows: int) -> None:
+    plan = choose_index(100_000_000, 1792, request_)
+    assert (plan.factory, plan.shards, plan.shard_rows) == ("PCAR256,IVF16384_HNSW32,PQ128x4fs", shards, rows)
+
+
+@given(
+    n=st.integers(1, 10**8),
+    d=st.integers(2, 4096),
+    most=st.integers(10_000, 10**10),
+    family=st.sampled_from(["auto", "flat", "ivf-pq", "rabitq", "hnsw"]),
+)
+def test_shards_of_a_size_are_as_few_as_keep_each_below_it_or_refused(n: int, d: int, most: int, family: str) -> None:
+    whole, request = choose_index(n, d, IndexRequest(family)), IndexRequest(family, shard_bytes=most)
+    if most < whole.shared_bytes + whole.row_bytes * -(-n // 1_000):
+        with pytest.raises(SettingsError, match="No shard of an index"):
+            choose_index(n, d, request)
+        return
+    plan = choose_index(n, d, request)
+    assert plan.shared_bytes + plan.shard_rows * plan.row_bytes <= most
+    assert plan.shared_bytes + (plan.shard_rows + 1) * plan.row_bytes > most
+    assert (plan.shards - 1) * plan.shard_rows < n <= plan.shards * plan.shard_rows
+
+
+def test_more_shards_take_more_memory_together_which_counts_for_what_was_asked_for() -> None:
+    one = choose_index(2_000_000, 1792)
+    many = choose_index(2_000_000, 1792, IndexRequest(shards=100))
+    assert many.bytes == one.bytes + 99 * one.shared_bytes
+    fitted = choose_index(2_000_000, 1792, IndexRequest(memory_bytes=one.bytes, shards=2))
+    assert fitted.m < one.m
+
+
+def test_the_size_of_shards_of_a_factory_string_is_not_known() -> None:
+    with pytest.raises(SettingsError, match=r"is not known before it is built.*shards=N"):
+        plan_for(50_000, 64, IndexRequest("PCAR16,IVF32,PQ4x4fs", shard_bytes=10**9))
+    assert plan_for(50_000, 64, IndexRequest("PCAR16,IVF32,PQ4x4fs", shards=3)).shard_rows == 16_667

@@ -1,0 +1,50 @@
+"""The reply to one query that was sent with others; it is awaited when someone asks for it."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from coordinator.client.sent_queries import SentQueries
+from coordinator.client.shard_queries import ShardQueries
+from shared.messages.search import Answer, AnsweredBy, Hit, Searched
+
+if TYPE_CHECKING:
+    from coordinator.client.client import Client
+
+
+class PendingReply:
+    """The reply to one query that was enqueued. `result()` waits for it."""
+
+    def __init__(self, client: "Client", sent: SentQueries | ShardQueries, position: int) -> None:
+        self._client = client
+        self._sent = sent
+        self._position = position
+
+    def answer(self, timeout: float = 30.0) -> Answer:
+        """Hits with the worker's milliseconds; raises as `result` does."""
+        answer = self._sent.answers(timeout)[self._position]
+        if answer.error is not None:
+            raise answer.error
+        return answer
+
+    def result(self, timeout: float = 30.0) -> Sequence[Hit]:
+        """The hits, best first, waiting up to `timeout` seconds.
+
+        Raises the error of this query: ImageError for an image that can't be decoded, QueryError for a vector that does
+        not fit, NoIndexYet for a job of which nothing is embedded, AnotherJob from a worker whose job of that name is
+        not the client's, NoWorker when no query worker runs, WorkerFailed when the one that took the query ended, which
+        is seen after some seconds, ReplyTimeout when one runs but was too slow, BrokerUnreachable when the broker went
+        away, BrokerRefuses when it lacks a permission or a setting.
+        """
+        return self._client.hits(self.answer(timeout))
+
+    @property
+    def answered_by(self) -> AnsweredBy | None:
+        """The worker that answered and the job it answered from; None before the reply was awaited, or for an error
+        that concerned no job."""
+        return self._sent.answered_by
+
+    @property
+    def searched(self) -> Searched | None:
+        """How much of the job was searched; its `shards` say which, of workers that each hold some shards of the index.
+        None before the reply was awaited, and for an error."""
+        return self._sent.answers(0.01)[self._position].searched if self._sent.answered_by else None
