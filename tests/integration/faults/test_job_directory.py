@@ -47,6 +47,7 @@ def test_a_disk_that_is_full_for_a_moment_leaves_nothing_half_and_costs_no_image
     assert bytes_of(bench.job) == undisturbed
     assert "Traceback" not in worker.output
     wait_until(lambda: not bench.job.chunk_dir(0).exists(), "the chunks are gone")
+    wait_until(lambda: bench.job.known(0).exists(), "other partitions know of its images")  # The last that is written.
     assert not list(bench.job.path.rglob("*.tmp"))
 
 
