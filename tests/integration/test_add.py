@@ -1,6 +1,5 @@
-"""Images are added to a job by the command and by programs, and found by query workers that run."""
+"""Images are added to a job by programs, and found by query workers that run."""
 
-import json
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,42 +17,6 @@ from tests.support.images.photographs import make_photos
 from tests.support.processes import QUICK, Process, environment, run, wait_until
 
 pytestmark = pytest.mark.timeout(600)
-
-
-def test_what_is_added_by_the_command_is_found_when_it_ends(tmp_path: Path) -> None:
-    paths = make_photos(tmp_path / "all", 25)
-    for path in paths[:20]:
-        path.rename(_below(tmp_path / "photos") / path.name)
-    photos, job, more = tmp_path / "photos", tmp_path / "jobs" / "job", paths[20:]
-    done = run("index", photos, job)
-    assert done.returncode == 0, done.stderr
-
-    faults = Faults(tmp_path / "faults")
-    faults.on_step("commit_change", do="kill")
-    killed = run("add", job, more[0], env=environment() | faults.environment())
-    assert (killed.returncode, "ended with signal SIGKILL" in killed.stderr) == (1, True)
-    assert open_job(JobDir(job)).listed == 20
-
-    done = run("add", job, *more[:3])
-    assert (done.returncode, done.stdout) == (
-        0,
-        "3 images added, with the ids 20 to 22: a search finds them from now on.\n",
-    )
-    answers = json.loads(run("search", job, *more[:3], "-k", "1", "--json").stdout)
-    assert [answer["hits"][0]["id"] for answer in answers] == [20, 21, 22]
-    assert all(answer["hits"][0]["similarity"] > 0.999 for answer in answers)
-
-    with lookalike.open(job) as opened:
-        assert opened.add([more[3], ("mine.jpg", more[4].read_bytes())]) == [23, 24]
-        hit = opened.search(more[4], k=1)[0]
-        assert (hit.id, hit.similarity > 0.999, hit.image().shape) == (24, True, (240, 320, 3))
-
-    # The refresh leaves them alone, and adds them to the index.
-    done = run("index", photos, job)
-    assert (done.returncode, "gone" in done.stderr, " new" in done.stderr) == (0, False, False), done.stderr
-    assert json.loads(run("status", job, "--json").stdout)["index"]["ntotal"] == 25
-    verified = json.loads(run("verify", job, "--json").stdout)
-    assert verified["whole"], verified
 
 
 def _below(folder: Path) -> Path:

@@ -107,9 +107,10 @@ def test_status_json_has_the_promised_shape(finished: Path) -> None:
         "busy": None,
         "refused": None,
         "bundle": None,
+        "filling": None,
     }
     assert status["model"].startswith("efficientnet-lite0@")
-    assert index.keys() == {"build", "ntotal", "type", "recall_at_10", "p50_ms"}
+    assert index.keys() == {"build", "ntotal", "type", "recall_at_10", "p50_ms", "shards"}
     assert (index["ntotal"], index["recall_at_10"]) == (60, 1.0)
 
 
