@@ -22,8 +22,8 @@ from shared.job.opened import OpenJob
 def left_out_of(job: OpenJob, partitions: Iterable[Partition]) -> LeftOut:
     """What is to be known of the deleted images in sealed partitions, once nothing else of them is there.
 
-    An image that failed has no bytes that are known: what is at its place is new then. Raises CorruptFile for a path
-    list that can't be read.
+    Of the bytes of an image that failed nothing is known: in the place of their SHA-256 are three zeros, and the time
+    up to which the file was so, in nanoseconds since the epoch. Raises CorruptFile for a path list that can't be read.
     """
     rows = []
     for partition in partitions:
@@ -33,9 +33,11 @@ def left_out_of(job: OpenJob, partitions: Iterable[Partition]) -> LeftOut:
             continue
         facts, paths = Facts(job, partition), path_list.read_paths(job, partition)
         for image_id in deleted.tolist():
-            if (digest := facts.sha256(image_id)) is not None:
+            digest = facts.sha256(image_id)
+            words = [0, 0, 0, max(0, int(facts.failed_ns))]
+            if digest is not None:
                 words = np.frombuffer(bytes.fromhex(digest), "<u8").tolist()
-                rows.append([image_id, key_of(paths[image_id - partition.start]), *words])
+            rows.append([image_id, key_of(paths[image_id - partition.start]), *words])
     return np.array(rows, np.uint64) if rows else NOTHING_LEFT_OUT
 
 
@@ -70,7 +72,7 @@ class LeftOutFiles:
                 found = os.stat(to_os_path(image.path))
             except (OSError, ValueError):
                 return False
-            if any(self._looked_at.knows(image_id, found) for image_id, _ in known):
+            if any(self._looked_at.knows(image_id, found) or _has_failed(theirs, found) for image_id, theirs in known):
                 return True
         try:
             data = read_bytes(image.path, self._job.manifest.max_image_bytes, image.member)
@@ -81,3 +83,9 @@ class LeftOutFiles:
         if ids and found is not None:
             self._looked_at.add(ids[0], found)
         return bool(ids)
+
+
+def _has_failed(digest: bytes, found: os.stat_result) -> bool:
+    """Whether what is known of a file is that it failed, and it was not changed since."""
+    *zeros, until = np.frombuffer(digest, "<u8").tolist()
+    return not any(zeros) and found.st_ctime_ns <= until

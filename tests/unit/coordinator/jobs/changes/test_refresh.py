@@ -242,6 +242,21 @@ def test_a_deleted_image_stays_out_also_when_a_compaction_left_nothing_of_it(pho
         refreshed(photos, job)
 
 
+def test_a_deleted_image_that_failed_stays_out_after_a_compaction_until_its_file_changes(
+    photos: Path, tmp_path: Path
+) -> None:
+    broken = photos / "a" / "30.png"
+    broken.write_bytes(b"no image")
+    job = sealed(str(photos), JobDir(tmp_path / "job"))
+    remove(job, Asked(images=[str(broken)]), lambda event: None)
+    assert compact(job, Bounds(), lambda event: None).purged == 1
+    assert str(refreshed(photos, job)) == ""
+    tile(broken, 30)
+    later(broken)
+    assert str(refreshed(photos, job)) == "1 new"
+    assert str(broken) in held(job)
+
+
 def test_a_copy_of_an_image_that_stays_is_new(photos: Path, job: OpenJob) -> None:
     shutil.copy(photos / "a" / "00.png", photos / "copy.png")
     assert str(refreshed(photos, job)) == "1 new"
