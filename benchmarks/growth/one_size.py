@@ -59,7 +59,7 @@ def measure(folder: Path, rows: int, dim: int, log: Log) -> dict[str, Any]:
     job, _ = imported(folder, rows, write_features(features, folder / "given"))
     queries = features.fresh(QUERIES)
     pool = SearcherPool(Settings(query_cache_size=0))
-    searched = partial(_searched, pool, job, queries)
+    searched = partial(searched_by, pool, job, queries)
     log(f"{rows:,}: a full build")
     full = _merged(job)
     found: dict[str, Any] = {"rows": rows, "dim": dim, "load": round(os.getloadavg()[0], 2), "full": full | searched()}
@@ -87,7 +87,7 @@ def _merged(job: JobDir) -> dict[str, Any]:
     return {"wall_seconds": seconds, "seconds": dict(info.seconds), "grown": bool(info.grown_from)}
 
 
-def _searched(pool: SearcherPool, job: JobDir, queries: npt.NDArray[np.float32]) -> dict[str, Any]:
+def searched_by(pool: SearcherPool, job: JobDir, queries: npt.NDArray[np.float32]) -> dict[str, Any]:
     """Milliseconds of a query alone, and the recall of all of them, against exact search over what can be found."""
     searcher = pool.searcher(job)
     truth = exact_search(searcher.kept, queries, K).ids

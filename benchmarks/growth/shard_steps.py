@@ -5,14 +5,12 @@ python -m benchmarks.growth.shard_steps merge JOB | fill JOB BUILD SHARD | searc
 
 import json
 import sys
-import time
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.support.queries import K, recall_at_10
-from benchmarks.support.timing import percentiles_of_runs
+from benchmarks.growth.one_size import searched_by
 from shared.job.directory import JobDir
 from shared.job.local.job_files import JobFiles
 from shared.job.opened import open_job
@@ -21,9 +19,7 @@ from shared.settings import Settings
 from workers.merge import shards
 from workers.merge.build import merge
 from workers.search.pool import SearcherPool
-from workers.vectors.exact import exact_search
 
-RUNS: Final = 3
 _ALONE: Final[Control[object]] = Control(lambda: True, lambda: True, lambda progress: None)
 
 
@@ -49,19 +45,8 @@ def merged(job: JobDir) -> dict[str, Any]:
 
 
 def searched(job: JobDir, queries: Any) -> dict[str, Any]:
-    """Recall@10 of queries, float32 [q, d], against exact search, and the milliseconds of one alone."""
-    searcher = SearcherPool(Settings(query_cache_size=0)).searcher(job)
-    truth = exact_search(searcher.kept, queries, K).ids
-    answers = np.array([[hit.id for hit in searcher.search(query, K)] for query in queries])
-    runs = []
-    for _ in range(RUNS):
-        times = []
-        for query in queries:
-            started = time.perf_counter()
-            searcher.search(query, K)
-            times.append((time.perf_counter() - started) * 1_000)
-        runs.append(times)
-    return {"recall_at_10": round(recall_at_10(answers, truth), 4), "warm_ms": percentiles_of_runs(runs)}
+    """What `searched_by` gives for queries, float32 [q, d], of a job that is opened for them."""
+    return searched_by(SearcherPool(Settings(query_cache_size=0)), job, queries)
 
 
 if __name__ == "__main__":
