@@ -15,7 +15,8 @@ from workers.verify.richness import LEAST_RICH, richness
 SIDE = 64
 _CELL = 8
 _SMALLEST = 24
-_LEAST_CORRELATED = 0.95
+LEAST_CORRELATED = 0.95
+"""The least mean product of the coarse squares of two images of the same pixels, in the best of the eight ways."""
 _LEAST_FINE = 0.75
 _MOST_AWAY = 0.6
 _COLOURLESS = 4.0
@@ -54,7 +55,7 @@ def same_pixels(
     ]
     best = int(np.argmax(agreements))
     turns, mirrored = best % 4, best >= 4
-    if agreements[best] < _LEAST_CORRELATED:
+    if agreements[best] < LEAST_CORRELATED:
         return None
     coarse, fine, colours = (_laid(part, turns, mirrored) for part in (theirs.coarse, theirs.fine, theirs.colours))
     if _correlation(ours.fine, fine) < _LEAST_FINE or not _are_colours_alike(ours.colours, colours):
@@ -66,6 +67,14 @@ def same_pixels(
     matrix = _matrix(*sizes, turns, mirrored)
     cells = aligned_cells(ours.grey, theirs.grey, matrix, *sizes)
     return evidence_of(matrix, *sizes, 0, cells.share)
+
+
+def coarse_square(image: NDArray[np.uint8] | LocalFeatures) -> NDArray[np.float32]:
+    """What `same_pixels` compares first of an image, float32 [64, 64]: it soft and small, of mean 0 and deviation 1.
+
+    So one product of matrices can tell of many images which pairs it would refuse.
+    """
+    return _view(image).coarse
 
 
 def _view(image: NDArray[np.uint8] | LocalFeatures) -> _View:

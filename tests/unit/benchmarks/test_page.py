@@ -14,6 +14,7 @@ from benchmarks.index import tables as index
 from benchmarks.parts import tables as parts
 from benchmarks.query import tables as query
 from benchmarks.support import tables
+from benchmarks.truth import tables as truth
 from tests.support.benchmark_tables import HEADER, PAGE, RESULTS
 
 MADE = {
@@ -24,6 +25,7 @@ MADE = {
     "embed": embed.all_tables,
     "embed_gpu": embed.all_tables,
     "fuzz_index": fuzz.all_tables,
+    "truth": truth.all_tables,
 }
 QUOTED = [name for name in MADE if (RESULTS / f"{name}.json").is_file()]
 """Of which results are in the repository; the first are there from the beginning."""
@@ -45,9 +47,11 @@ def test_the_page_quotes_the_figures_of_the_results(name: str) -> None:
     assert tables.fill_in(page, MADE[name](results)) == page
 
 
-@pytest.mark.parametrize(("name", "device"), [("embed", "cpu"), ("embed_gpu", "gpu")])
-def test_the_page_says_of_what_nobody_has_measured_that_it_is_not(name: str, device: str) -> None:
-    made = embed.all_tables({"device": device})
+@pytest.mark.parametrize(
+    ("name", "nothing"), [("embed", {"device": "cpu"}), ("embed_gpu", {"device": "gpu"}), ("truth", {})]
+)
+def test_the_page_says_of_what_nobody_has_measured_that_it_is_not(name: str, nothing: dict[str, Any]) -> None:
+    made = MADE[name](nothing)
     assert set(made.values()) == {embed.NOT_MEASURED}
     page = PAGE.read_text()
     assert (tables.fill_in(page, made) == page) == (name not in QUOTED)
@@ -65,6 +69,7 @@ def test_every_block_of_the_page_belongs_to_a_benchmark() -> None:
         *(MADE[name](json.loads((RESULTS / f"{name}.json").read_text())) for name in _ALWAYS),
         parts.all_tables(HEADER | {"dim": 8, "sizes": []}),
         *(embed.all_tables({"device": device}) for device in ("cpu", "gpu")),
+        truth.all_tables({}),
     ]
     assert set(tables.block_names(PAGE.read_text())) <= {name for one in made for name in one}
 

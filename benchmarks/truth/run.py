@@ -1,0 +1,170 @@
+"""Ask for altered photographs, there and absent, by every method, and for pairs that are hard to tell apart.
+
+python -m benchmarks.truth --photos DIR [--name TEXT] [--originals 150] [--model M] [--small] [--docs]
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.support import program
+from benchmarks.truth import judge, tables
+from benchmarks.truth.asking import latencies
+from benchmarks.truth.methods import peers
+from benchmarks.truth.methods.cascade import Cascade, Features
+from benchmarks.truth.methods.compared import Compared
+from benchmarks.truth.methods.method import Method, Unavailable
+from benchmarks.truth.methods.model import cosine
+from benchmarks.truth.methods.views import VIEWS
+from benchmarks.truth.pairs import hardest
+from benchmarks.truth.queries import collection
+from benchmarks.truth.queries.alterations import KINDS, Kind
+from benchmarks.truth.queries.collection import Collection, Query
+from shared.models import DEFAULT_MODEL, resolve_model
+from shared.settings import Settings
+from workers.models.embedder import Embedder, load_embedder
+
+RESULTS: Final = program.RESULTS / "truth.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much is measured: photographs that are altered, and that stand beside them; candidates that are verified;
+    pairs that are nearest by the model, and by what is around things; queries that are timed."""
+
+    originals: int = 150
+    others: int = 60
+    candidates: int = 100
+    pairs: int = 20_000
+    surroundings: int = 5_000
+    timed: int = 100
+
+
+SMALL: Final = Sizes(originals=4, others=4, candidates=5, pairs=20, surroundings=10, timed=2)
+SMALL_KINDS: Final = ("jpeg quality 20", "collage")
+SMALL_PHOTOS: Final = 24
+
+
+def main() -> int:
+    arguments = _arguments()
+    return program.run(lambda: _run(arguments))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.truth", description="Measure how true answers are, on altered photographs."
+    )
+    parser.add_argument("--photos", required=True, help="folder of photographs; its path is not written down")
+    parser.add_argument("--name", default="photographs of one's own", help="what the photographs are, in the results")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="the job's model: a name, or a model's file")
+    for field in fields(Sizes):
+        parser.add_argument(f"--{field.name}", type=int, help=f"left out: {field.default}")
+    parser.add_argument("--small", action="store_true", help="a few photographs and two alterations, to try it")
+    program.add_out(parser, RESULTS, each_step=True)
+    return parser.parse_args()
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    given = {field.name: getattr(arguments, field.name) for field in fields(Sizes)}
+    sizes = replace(SMALL if arguments.small else Sizes(), **{name: n for name, n in given.items() if n is not None})
+    spec = resolve_model(arguments.model)
+    settings = Settings()
+    embedder = load_embedder(spec, Path(arguments.model).parent, engine=settings.engine, cache_dir=settings.cache_dir)
+    results = program.head("truth", _command(arguments, sizes), "openvino", *peers.PACKAGES)
+    results |= {"photographs": arguments.name, "model": embedder.fingerprint}
+    started = time.perf_counter()
+
+    def written() -> None:
+        results["wall_seconds"] = round(time.perf_counter() - started)
+        program.write(arguments.out.resolve(), results)
+
+    most = SMALL_PHOTOS if arguments.small else None
+    kinds = tuple(kind for kind in KINDS if kind.name in SMALL_KINDS) if arguments.small else KINDS
+    measure(Path(arguments.photos), sizes, kinds, embedder, spec.decode, results, written, most)
+    program.show(tables.all_tables(results), docs=arguments.docs)
+
+
+def _command(arguments: argparse.Namespace, sizes: Sizes) -> str:
+    parts = ["python -m benchmarks.truth --photos PHOTOS", f'--name "{arguments.name}"']
+    parts += [f"--model {arguments.model}"] if arguments.model in (DEFAULT_MODEL,) else ["--model MODEL"]
+    parts += ["--small"] if arguments.small else []
+    return " ".join([*parts, *(f"--{name} {count}" for name, count in asdict(sizes).items())])
+
+
+def measure(
+    folder: Path,
+    sizes: Sizes,
+    kinds: tuple[Kind, ...],
+    embedder: Embedder,
+    how: str,
+    results: dict[str, Any],
+    written: Callable[[], None],
+    most: int | None = None,
+) -> None:
+    """Fill `results` with the figures of every method, and call `written` after each.
+
+    `how` says how images are decoded for `embedder`; `most` bounds the photographs that are taken of `folder`.
+    """
+    photos = collection.draw(folder, sizes.originals, sizes.others, most=most)
+    program.log(f"{len(photos.photos):,} photographs; {len(photos.twins)} left out, which others show too")
+    results |= {"sizes": asdict(sizes), "searched": len(photos.photos)}
+    results["twins"] = [twins.to_json() for twins in photos.twins]
+    results["alterations"] = {kind.name: kind.sentence for kind in kinds}
+    results |= {"methods": {}, "not_measured": [], "pairs": {}, "pixels": {}}
+    queries = collection.queries(photos, kinds)
+    one, features = cosine(embedder, 1, how), Features()
+    for make in _makers(one, lambda: cosine(embedder, VIEWS, how).like(one), features, sizes.candidates):
+        try:
+            method = make()
+        except Unavailable as missing:
+            results["not_measured"].append(str(missing))
+            program.log(str(missing))
+            continue
+        results["methods"][method.name] = _measured(method, photos, queries, sizes.timed)
+        written()
+    for name, pairs, alike in hardest.pairs_of(photos, one.vectors, sizes.pairs, sizes.surroundings):
+        results["pairs"][name] = hardest.judged(photos, features, pairs, alike)
+        written()
+    for name, asked, half in hardest.askers(photos, queries, {kind.name for kind in kinds if kind.same_pixels}):
+        program.log(f"same pixels: {name}")
+        results["pixels"][name] = hardest.same_pixels_among(photos, features, asked, half=half)
+        written()
+
+
+def _makers(
+    one: Compared, six: Callable[[], Compared], features: Features, candidates: int
+) -> list[Callable[[], Method]]:
+    """What makes each method, in the order of the tables; those behind share what those before have stored."""
+    views: list[Compared] = []
+
+    def with_views() -> Compared:
+        views.append(six())
+        return views[0]
+
+    return [
+        lambda: one,
+        with_views,
+        lambda: peers.pdq(turns=False),
+        lambda: peers.pdq(turns=True),
+        peers.phash,
+        peers.imagededup_cnn,
+        lambda: Cascade(one, features, candidates),
+        lambda: Cascade(views[0], features, candidates),
+    ]
+
+
+def _measured(method: Method, photos: Collection, queries: list[Query], timed: int) -> dict[str, Any]:
+    program.log(method.name)
+    began = time.perf_counter()
+    names = [photo.name for photo in photos.photos]
+    found: dict[str, Any] = {"about": method.about, "stored": method.store(photos.photos).to_json(), "rules": []}
+    for rule in method.judge(queries):
+        shares = judge.figures(queries, rule.outcomes)
+        program.log(f"{method.name}: R@1 {shares['r_at_1']}, recognised {shares['recognised']} ({rule.says})")
+        said = {"verdicts": judge.verdicts(queries, rule.outcomes), "wrong": judge.wrong(queries, rule.outcomes, names)}
+        found["rules"].append({"says": rule.says} | shares | said)
+    found["ms"] = latencies(method, queries, timed)
+    return found | {"seconds": round(time.perf_counter() - began, 1)}
