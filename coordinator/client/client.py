@@ -30,7 +30,8 @@ from shared.job.directory import JobDir, check_job_id
 from shared.job.manifest import load_manifest
 from shared.messages.changes import ChangeJob
 from shared.messages.filter import Filter
-from shared.messages.search import MAX_K, Answer, Hit, Query, SearchJob
+from shared.messages.query import Query
+from shared.messages.search import MAX_K, Answer, Hit, SearchJob
 from shared.messages.shards import Held
 from shared.messages.tasks import CHANGE_TASK, EMBED_QUEUE, QUERY_QUEUE, SEARCH_TASK
 from shared.settings import load_settings

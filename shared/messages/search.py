@@ -1,62 +1,16 @@
-"""The messages of searches: queries, the hits that answer them, and the reply that carries the answers."""
+"""The messages of searches: the queries of one, the hits that answer them, and the reply that carries the answers."""
 
-import base64
-import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-import numpy as np
-
 from shared.errors import LookalikeError, MessageError, error_from_json, error_to_json
 from shared.messages.filter import Filter
+from shared.messages.query import MAX_IMAGE_BYTES, Query
 from shared.messages.shards import SearchedShards
 from shared.messages.tasks import VERSION, checked_fields, checked_identity, checked_integer, checked_job
 
 MAX_K = 1_000
-MAX_IMAGE_BYTES = 32 << 20
-MAX_VECTOR_BYTES = 4 * 65_536
-
-
-def _decoded_size(text: str) -> int:
-    """Bytes that base64 of this length stands for."""
-    return len(text) // 4 * 3 - text[-2:].count("=")
-
-
-@dataclass(frozen=True, slots=True, eq=False)  # Arrays do not compare to one truth value.
-class Query:
-    """One thing to look for: a vector (float32 [d], any length but 0) or the encoded bytes of an image."""
-
-    vector: np.ndarray | None = None
-    image: bytes | None = None
-
-    def to_json(self) -> dict[str, str]:
-        if self.vector is not None:
-            little = np.ascontiguousarray(self.vector, dtype="<f4")
-            return {"vector": base64.b64encode(little.tobytes()).decode("ascii")}
-        return {"image": base64.b64encode(self.image or b"").decode("ascii")}
-
-    @classmethod
-    def from_json(cls, table: Any, max_image_bytes: int = MAX_IMAGE_BYTES) -> Self:
-        """Raises MessageError for anything but what `to_json` gives, or for an image of over `max_image_bytes`.
-
-        What is too long is refused before it is decoded.
-        """
-        if not isinstance(table, Mapping) or set(table) not in ({"vector"}, {"image"}):
-            raise MessageError('A query must be a JSON object with just "vector" or just "image".')
-        ((kind, text),) = table.items()
-        most = max_image_bytes if kind == "image" else MAX_VECTOR_BYTES
-        if isinstance(text, str) and (size := _decoded_size(text)) > most:
-            raise MessageError(f"The {kind} of a query has {size:,} bytes, and at most {most:,} are read.")
-        try:
-            data = base64.b64decode(text, validate=True)
-        except (binascii.Error, TypeError, ValueError):
-            raise MessageError(f"The {kind} of a query must be base64 text.") from None
-        if kind == "image":
-            return cls(image=data)
-        if len(data) % 4 or not data:
-            raise MessageError(f"The vector of a query has {len(data)} bytes; float32 values take 4 each.")
-        return cls(vector=np.frombuffer(data, dtype="<f4").astype(np.float32))
 
 
 @dataclass(frozen=True, slots=True)

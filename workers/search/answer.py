@@ -14,7 +14,8 @@ from shared.errors import ImageError, LookalikeError, QueryError
 from shared.job.directory import JobDir
 from shared.job.manifest import Manifest
 from shared.job.opened import OpenJob
-from shared.messages.search import Answer, Hit, Query, SearchJob
+from shared.messages.query import Query
+from shared.messages.search import Answer, Hit, SearchJob
 from shared.processes.failpoints import failpoint
 from shared.settings import Settings
 from workers.models.embedder import Embedder, has_direction, no_direction

@@ -32,7 +32,8 @@ from shared.broker.lease import Holder
 from shared.broker.troubles import Trouble
 from shared.errors import BrokerUnreachable, NoWorker, QueryError, WorkerFailed
 from shared.messages.filter import Filter
-from shared.messages.search import Answer, AnsweredBy, Hit, Query, Searched
+from shared.messages.query import Query
+from shared.messages.search import Answer, AnsweredBy, Hit, Searched
 from shared.messages.shards import SearchedShards
 from shared.processes.own import module_command
 from shared.settings import Settings, load_settings

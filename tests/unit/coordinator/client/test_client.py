@@ -32,7 +32,8 @@ from shared.errors import (
     WorkerFailed,
 )
 from shared.job.directory import JobDir
-from shared.messages.search import Answer, AnsweredBy, Hit, Query, SearchJob, reply_to_json
+from shared.messages.query import Query
+from shared.messages.search import Answer, AnsweredBy, Hit, SearchJob, reply_to_json
 from shared.messages.tasks import QUERY_QUEUE, SEARCH_TASK
 from tests.support.make_job import make_job
 
