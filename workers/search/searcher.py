@@ -18,7 +18,7 @@ from shared.messages.search import MAX_K, Hit, Searched
 from shared.messages.shards import Held
 from workers.search.additions import Additions
 from workers.search.answer_cache import AnswerCache
-from workers.search.filters import Chosen, Filters
+from workers.search.filtering.filters import Chosen, Filters
 from workers.search.kept import Kept
 from workers.search.opening import Opened, open_build, open_parts
 from workers.search.unit_queries import unit_queries

@@ -11,7 +11,7 @@ from cachetools import LRUCache
 
 from shared.errors import QueryError
 from shared.messages.filter import Filter
-from workers.search import expressions
+from workers.search.filtering import expressions
 from workers.vectors.ann.faiss_index import Only
 from workers.vectors.embeddings import Rows
 
