@@ -1,4 +1,4 @@
-"""The message of one query: a vector, or the encoded bytes of an image."""
+"""The message of one query: a vector, the encoded bytes of an image, or the two together."""
 
 import base64
 import binascii
@@ -21,16 +21,21 @@ def _decoded_size(text: str) -> int:
 
 @dataclass(frozen=True, slots=True, eq=False)  # Arrays do not compare to one truth value.
 class Query:
-    """One thing to look for: a vector (float32 [d], any length but 0) or the encoded bytes of an image."""
+    """One thing to look for: a vector (float32 [d], any length but 0) or the encoded bytes of an image.
+
+    With both, the vector is searched for, and the image is what the hits are verified by: it is of the image that the
+    vector was made of.
+    """
 
     vector: np.ndarray | None = None
     image: bytes | None = None
 
     def to_json(self) -> dict[str, str]:
-        if self.vector is not None:
-            little = np.ascontiguousarray(self.vector, dtype="<f4")
-            return {"vector": base64.b64encode(little.tobytes()).decode("ascii")}
-        return {"image": base64.b64encode(self.image or b"").decode("ascii")}
+        table = {} if self.image is None else {"image": base64.b64encode(self.image).decode("ascii")}
+        if self.vector is None:
+            return table or {"image": ""}
+        little = np.ascontiguousarray(self.vector, dtype="<f4")
+        return {"vector": base64.b64encode(little.tobytes()).decode("ascii")} | table
 
     @classmethod
     def from_json(cls, table: Any, max_image_bytes: int = MAX_IMAGE_BYTES) -> Self:
@@ -38,18 +43,21 @@ class Query:
 
         What is too long is refused before it is decoded.
         """
-        if not isinstance(table, Mapping) or set(table) not in ({"vector"}, {"image"}):
-            raise MessageError('A query must be a JSON object with just "vector" or just "image".')
-        ((kind, text),) = table.items()
-        most = max_image_bytes if kind == "image" else MAX_VECTOR_BYTES
-        if isinstance(text, str) and (size := _decoded_size(text)) > most:
-            raise MessageError(f"The {kind} of a query has {size:,} bytes, and at most {most:,} are read.")
-        try:
-            data = base64.b64decode(text, validate=True)
-        except (binascii.Error, TypeError, ValueError):
-            raise MessageError(f"The {kind} of a query must be base64 text.") from None
-        if kind == "image":
-            return cls(image=data)
-        if len(data) % 4 or not data:
-            raise MessageError(f"The vector of a query has {len(data)} bytes; float32 values take 4 each.")
-        return cls(vector=np.frombuffer(data, dtype="<f4").astype(np.float32))
+        if not isinstance(table, Mapping) or not table or not set(table) <= {"vector", "image"}:
+            raise MessageError('A query must be a JSON object with "vector", "image" or both.')
+        vector = _decoded("vector", table["vector"], MAX_VECTOR_BYTES) if "vector" in table else None
+        image = _decoded("image", table["image"], max_image_bytes) if "image" in table else None
+        if vector is None:
+            return cls(image=image)
+        if len(vector) % 4 or not vector:
+            raise MessageError(f"The vector of a query has {len(vector)} bytes; float32 values take 4 each.")
+        return cls(np.frombuffer(vector, dtype="<f4").astype(np.float32), image)
+
+
+def _decoded(kind: str, text: Any, most: int) -> bytes:
+    if isinstance(text, str) and (size := _decoded_size(text)) > most:
+        raise MessageError(f"The {kind} of a query has {size:,} bytes, and at most {most:,} are read.")
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, TypeError, ValueError):
+        raise MessageError(f"The {kind} of a query must be base64 text.") from None

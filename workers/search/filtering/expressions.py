@@ -1,4 +1,4 @@
-"""Run an expression on the metadata of a job with DuckDB; `python -m workers.search.filtering.expressions JOB` prints the ids.
+"""Run an expression on the metadata of a job; `python -m workers.search.filtering.expressions JOB` prints the ids.
 
 The process reads {"where": …} on standard input and prints a line for each sealed partition: its number, and the ids
 of its images for which the expression is true, as base64 of int64.

@@ -223,7 +223,7 @@ def test_more_queries_than_the_worker_takes_are_refused() -> None:
     [
         *NO_OBJECTS,
         {},
-        {"vector": "AAAAAA==", "image": "AAAA"},
+        {"vector": "AAAAAA==", "path": "AAAA"},
         {"path": "/etc/passwd"},
         {"vector": None},
         {"vector": [0.1, 0.2]},
