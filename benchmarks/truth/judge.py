@@ -1,6 +1,6 @@
 """Turn what a method said of each query into figures: what was found, what was recognised, what was false."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -89,7 +89,7 @@ def verdicts(queries: Sequence[Query], outcomes: Sequence[Outcome]) -> dict[str,
     }
 
 
-def wrong(queries: Sequence[Query], outcomes: Sequence[Outcome], names: Sequence[str]) -> list[Mapping[str, str]]:
+def wrong(queries: Sequence[Query], outcomes: Sequence[Outcome], names: Sequence[str]) -> list[dict[str, str]]:
     """The first false verdicts by name: the absent original, how it was altered, what was called the same, and why."""
     return [
         {

@@ -4,6 +4,7 @@ python -m benchmarks.truth --photos DIR [--name TEXT] [--originals 150] [--model
 """
 
 import argparse
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
@@ -18,6 +19,7 @@ from benchmarks.truth.methods.cascade import Cascade, Features
 from benchmarks.truth.methods.compared import Compared
 from benchmarks.truth.methods.method import Method, Unavailable
 from benchmarks.truth.methods.model import cosine
+from benchmarks.truth.methods.product import Jobs, Product
 from benchmarks.truth.methods.views import VIEWS
 from benchmarks.truth.pairs import hardest
 from benchmarks.truth.queries import collection
@@ -33,7 +35,8 @@ RESULTS: Final = program.RESULTS / "truth.json"
 @dataclass(frozen=True, slots=True)
 class Sizes:
     """How much is measured: photographs that are altered, and that stand beside them; candidates that are verified;
-    pairs that are nearest by the model, and by what is around things; queries that are timed."""
+    pairs that are nearest by the model, and by what is around things; queries that are timed; originals whose queries
+    the product answers through its broker, 0 for none."""
 
     originals: int = 150
     others: int = 60
@@ -41,11 +44,13 @@ class Sizes:
     pairs: int = 20_000
     surroundings: int = 5_000
     timed: int = 100
+    product: int = 8
 
 
-SMALL: Final = Sizes(originals=4, others=4, candidates=5, pairs=20, surroundings=10, timed=2)
+SMALL: Final = Sizes(originals=4, others=4, candidates=5, pairs=20, surroundings=10, timed=2, product=0)
 SMALL_KINDS: Final = ("jpeg quality 20", "collage")
 SMALL_PHOTOS: Final = 24
+_ASKED: Final = (("auto", 1), ("always", VIEWS))
 
 
 def main() -> int:
@@ -63,6 +68,7 @@ def _arguments() -> argparse.Namespace:
     for field in fields(Sizes):
         parser.add_argument(f"--{field.name}", type=int, help=f"left out: {field.default}")
     parser.add_argument("--small", action="store_true", help="a few photographs and two alterations, to try it")
+    program.add_work(parser)
     program.add_out(parser, RESULTS, each_step=True)
     return parser.parse_args()
 
@@ -83,7 +89,10 @@ def _run(arguments: argparse.Namespace) -> None:
 
     most = SMALL_PHOTOS if arguments.small else None
     kinds = tuple(kind for kind in KINDS if kind.name in SMALL_KINDS) if arguments.small else KINDS
-    measure(Path(arguments.photos), sizes, kinds, embedder, spec.decode, results, written, most)
+    photos = collection.draw(Path(arguments.photos), sizes.originals, sizes.others, most=most)
+    queries = measure(photos, sizes, kinds, embedder, spec.decode, results, written)
+    if sizes.product:
+        measure_product(photos, queries, sizes, arguments, results, written)
     program.show(tables.all_tables(results), docs=arguments.docs)
 
 
@@ -95,20 +104,18 @@ def _command(arguments: argparse.Namespace, sizes: Sizes) -> str:
 
 
 def measure(
-    folder: Path,
+    photos: Collection,
     sizes: Sizes,
     kinds: tuple[Kind, ...],
     embedder: Embedder,
     how: str,
     results: dict[str, Any],
     written: Callable[[], None],
-    most: int | None = None,
-) -> None:
-    """Fill `results` with the figures of every method, and call `written` after each.
+) -> list[Query]:
+    """Fill `results` with the figures of every method but the product, and call `written` after each; all queries.
 
-    `how` says how images are decoded for `embedder`; `most` bounds the photographs that are taken of `folder`.
+    `how` says how images are decoded for `embedder`.
     """
-    photos = collection.draw(folder, sizes.originals, sizes.others, most=most)
     program.log(f"{len(photos.photos):,} photographs; {len(photos.twins)} left out, which others show too")
     results |= {"sizes": asdict(sizes), "searched": len(photos.photos)}
     results["twins"] = [twins.to_json() for twins in photos.twins]
@@ -132,6 +139,28 @@ def measure(
         program.log(f"same pixels: {name}")
         results["pixels"][name] = hardest.same_pixels_among(photos, features, asked, half=half)
         written()
+    return queries
+
+
+def measure_product(
+    photos: Collection,
+    queries: list[Query],
+    sizes: Sizes,
+    arguments: argparse.Namespace,
+    results: dict[str, Any],
+    written: Callable[[], None],
+) -> None:
+    """Put the figures of real searches into `results`: of the queries of the first originals, as each takes long."""
+    first = set(photos.originals[: sizes.product])
+    some = [query for query in queries if query.original in first]
+    with (
+        tempfile.TemporaryDirectory(prefix="lookalike-truth-", dir=arguments.work) as folder,
+        Jobs(Path(folder).resolve(), photos.originals, arguments.model) as jobs,
+    ):
+        for verify, views in _ASKED:
+            method = Product(jobs, verify, views)
+            results["methods"][method.name] = _measured(method, photos, some, sizes.timed)
+            written()
 
 
 def _makers(

@@ -88,11 +88,11 @@ class Compared:
 
     def ask(self, data: bytes, without: int | None) -> npt.NDArray[np.int64]:
         score = self.one(data, without)
-        return np.argsort(-score, kind="stable")[:_TOP]
+        return np.asarray(np.argsort(-score, kind="stable")[:_TOP], np.int64)
 
     def one(self, data: bytes, without: int | None) -> Scores:
         """The score of every photograph for one image file, float32 [n]; -inf for the one that is not there."""
-        score = self._score([data])[0]
+        score: Scores = self._score([data])[0]
         if without is not None:
             score[without] = -np.inf
         return score

@@ -56,7 +56,7 @@ def surroundings(image: Image) -> Floats:
     edge = np.ones((_SIDE, _SIDE), bool)
     edge[_EDGE:-_EDGE, _EDGE:-_EDGE] = False
     colours = np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2LAB), np.int64)[edge]
-    parts = [np.bincount(colours[:, channel] * _COLOURS // 256, minlength=_COLOURS) for channel in range(3)]
+    parts: list[Any] = [np.bincount(colours[:, channel] * _COLOURS // 256, minlength=_COLOURS) for channel in range(3)]
     grey = np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.float32)
     down, across = np.gradient(grey)
     bins = ((np.arctan2(down, across) % np.pi) / np.pi * _DIRECTIONS).astype(np.int64) % _DIRECTIONS

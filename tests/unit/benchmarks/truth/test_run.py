@@ -8,6 +8,7 @@ import pytest
 from benchmarks.support import program
 from benchmarks.truth import run, tables
 from benchmarks.truth.queries.alterations import KINDS
+from benchmarks.truth.queries.collection import draw
 from shared.models.preprocessing import REDUCED
 from tests.support.benchmark_tables import HEADER
 from tests.support.embedders import FakeEmbedder
@@ -20,9 +21,11 @@ def test_a_small_run_measures_every_method_and_makes_every_table(tmp_path: Path)
     kinds = tuple(kind for kind in KINDS if kind.name in run.SMALL_KINDS)
     results: dict[str, Any] = HEADER | {"photographs": "made", "model": "made@0"}
     steps: list[int] = []
-    run.measure(
-        tmp_path / "photos", run.SMALL, kinds, FakeEmbedder(), REDUCED, results, lambda: steps.append(len(results))
+    photos = draw(tmp_path / "photos", run.SMALL.originals, run.SMALL.others)
+    queries = run.measure(
+        photos, run.SMALL, kinds, FakeEmbedder(), REDUCED, results, lambda: steps.append(len(results))
     )
+    assert len(queries) == 8
     assert results["searched"] == 12
     methods = results["methods"]
     verified = [name for name in methods if name.endswith("verified")]
