@@ -1,5 +1,6 @@
 """Fit the affine transform that most matching points agree on, and refuse one that no copy would have."""
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -10,7 +11,7 @@ Array = NDArray[np.float64]
 
 # Transforms are fitted in images of this many pixels, so that one tolerance serves all sizes.
 _PIXELS = 320 * 240
-_TOLERANCE = 4.0
+TOLERANCE = 4.0
 _ITERATIONS = 1_000
 _CONFIDENCE = 0.999
 _FEWEST = 4
@@ -40,27 +41,48 @@ def fitted(
     """
     if len(query) < _FEWEST:
         return None
-    query_scale, hit_scale = (np.sqrt(_PIXELS / (width * height)) for width, height in (query_size, hit_size))
-    ours, theirs = query * query_scale, hit * hit_scale
+    ours, theirs = query * scale_of(query_size), hit * scale_of(hit_size)
     found, _ = cv2.estimateAffine2D(
         ours,
         theirs,
         method=cv2.USAC_MAGSAC,
-        ransacReprojThreshold=_TOLERANCE,
+        ransacReprojThreshold=TOLERANCE,
         maxIters=_ITERATIONS,
         confidence=_CONFIDENCE,
     )
     if found is None:
         return None
-    matrix = np.asarray(found, np.float64)
+    return _checked(np.asarray(found, np.float64), ours, theirs, query_size, hit_size, mirrored)
+
+
+def refitted(
+    query: Array, hit: Array, query_size: tuple[int, int], hit_size: tuple[int, int], mirrored: bool
+) -> Fit | None:
+    """As `fitted`, by least squares, for points that agree already."""
+    if len(query) < _FEWEST:
+        return None
+    ours, theirs = query * scale_of(query_size), hit * scale_of(hit_size)
+    solved, *_ = np.linalg.lstsq(np.column_stack([ours, np.ones(len(ours))]), theirs, rcond=None)
+    return _checked(solved.T, ours, theirs, query_size, hit_size, mirrored)
+
+
+def scale_of(size: tuple[int, int]) -> float:
+    """What brings pixels of an image of (width, height) to those that `TOLERANCE` counts."""
+    return math.sqrt(_PIXELS / (size[0] * size[1]))
+
+
+def _checked(
+    matrix: Array, ours: Array, theirs: Array, query_size: tuple[int, int], hit_size: tuple[int, int], mirrored: bool
+) -> Fit | None:
     if not np.isfinite(matrix).all() or not _is_sane(matrix[:, :2], mirrored):
         return None
     away = np.linalg.norm(ours @ matrix[:, :2].T + matrix[:, 2] - theirs, axis=1)
-    near = away <= _TOLERANCE
+    near = away <= TOLERANCE
     inliers = min(_distinct(ours[near]), _distinct(theirs[near]))
     if inliers < _FEWEST or _breadth(theirs[near]) < _NARROWEST:
         return None
-    return Fit(np.column_stack([matrix[:, :2] * query_scale, matrix[:, 2]]) / hit_scale, inliers)
+    moved = np.column_stack([matrix[:, :2] * scale_of(query_size), matrix[:, 2]])
+    return Fit(moved / scale_of(hit_size), inliers)
 
 
 def _is_sane(linear: Array, mirrored: bool) -> bool:
