@@ -63,7 +63,7 @@ def refitted(
         return None
     ours, theirs = query * scale_of(query_size), hit * scale_of(hit_size)
     solved, *_ = np.linalg.lstsq(np.column_stack([ours, np.ones(len(ours))]), theirs, rcond=None)
-    return _checked(solved.T, ours, theirs, query_size, hit_size, mirrored)
+    return _checked(np.asarray(solved.T, np.float64), ours, theirs, query_size, hit_size, mirrored)
 
 
 def scale_of(size: tuple[int, int]) -> float:
