@@ -102,7 +102,7 @@ def _plane() -> NDArray[np.float32]:
     """An orthonormal basis of the planes over a cell: float32 [3, CELL * CELL]."""
     step = np.arange(CELL) - (CELL - 1) / 2
     basis = np.stack([np.ones(CELL * CELL), np.tile(step, CELL), np.repeat(step, CELL)])
-    return (basis / np.linalg.norm(basis, axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(basis / np.linalg.norm(basis, axis=1, keepdims=True), np.float32)
 
 
 _PLANE = _plane()

@@ -1,4 +1,4 @@
-"""Fit the affine transform that most matching points agree on, and refuse one that no copy would have."""
+"""Fit the transform that most matching points agree on, and refuse one that no copy would have."""
 
 import math
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _MOST_SQUASHED = 2.5
 # Points nearer than this to each other are one: SIFT gives a spot several directions.
 _APART = 2.0
 # Points on a line, or in one spot, say nothing of the transform across it: standard deviation across.
-_NARROWEST = 4.0
+_NARROWEST = 1.5
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -37,11 +37,21 @@ def fitted(
 ) -> Fit | None:
     """The transform of matching points, float64 [n, 2] in pixels of images of (width, height); None without a sane one.
 
+    An affine transform and one that only turns and scales are tried, and the one that explains more points is taken.
     The same points give the same transform: OpenCV's sampling starts from a seed of its own.
     """
     if len(query) < _FEWEST:
         return None
     ours, theirs = query * scale_of(query_size), hit * scale_of(hit_size)
+    fits = [
+        _checked(np.asarray(found, np.float64), ours, theirs, query_size, hit_size, mirrored)
+        for found in (_affine(ours, theirs), _similar(ours, theirs, mirrored))
+        if found is not None
+    ]
+    return max((fit for fit in fits if fit is not None), key=lambda fit: fit.inliers, default=None)
+
+
+def _affine(ours: Array, theirs: Array) -> Array | None:
     found, _ = cv2.estimateAffine2D(
         ours,
         theirs,
@@ -50,9 +60,21 @@ def fitted(
         maxIters=_ITERATIONS,
         confidence=_CONFIDENCE,
     )
-    if found is None:
-        return None
-    return _checked(np.asarray(found, np.float64), ours, theirs, query_size, hit_size, mirrored)
+    return None if found is None else np.asarray(found, np.float64)
+
+
+def _similar(ours: Array, theirs: Array, mirrored: bool) -> Array | None:
+    """A transform that turns and scales, from two points: it is found where most of a few matches are wrong."""
+    sides = np.array([[-1.0], [1.0]]) if mirrored else np.ones((2, 1))
+    found, _ = cv2.estimateAffinePartial2D(
+        ours,
+        theirs * sides[:, 0],
+        method=cv2.RANSAC,
+        ransacReprojThreshold=TOLERANCE,
+        maxIters=_ITERATIONS,
+        confidence=_CONFIDENCE,
+    )
+    return None if found is None else np.asarray(found * sides, np.float64)
 
 
 def refitted(
