@@ -1,4 +1,6 @@
 import hashlib
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -59,3 +61,11 @@ def test_every_original_is_altered_in_every_way_the_same_again(tmp_path: Path) -
     ]
     assert len({query.data for query in made}) == 8
     assert queries(drawn, kinds) == made
+
+
+def test_the_known_twins_are_digests_of_files_each_with_why_and_in_one_entry() -> None:
+    known = json.loads((Path(collection.__file__).parent / "twins.json").read_text())
+    every = [digest for entry in known for digest in entry["sha256"]]
+    assert all(len(entry["sha256"]) >= 2 and entry["why"] for entry in known)
+    assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in every)
+    assert len(set(every)) == len(every) > 0
