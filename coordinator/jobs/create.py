@@ -16,6 +16,7 @@ from coordinator.sources.listing import ListedImage, Listing, PathDigest, digest
 from coordinator.sources.metadata.columns import MetadataColumns
 from coordinator.sources.resolve import open_source
 from shared.errors import ModelError, SourceError
+from shared.images.paths import expanded
 from shared.job import path_list
 from shared.job.bundle.facts import refuse_bundle
 from shared.job.changes.lock import creation_lock
@@ -23,6 +24,7 @@ from shared.job.directory import JobDir
 from shared.job.manifest import Manifest, Partition, Source, write_manifest
 from shared.job.opened import OpenJob, open_job
 from shared.models import ModelSpec, weights_sha256
+from shared.models.onnx.one_file import one_file
 from shared.settings import Settings
 from shared.storage import files
 
@@ -169,6 +171,10 @@ def _keep_weights(job: JobDir, model: ModelSpec, settings: Settings) -> None:
         return
     given = settings.weights or Path(settings.model or "")
     with files.written_aside(job.model_dir / model.weights_file) as aside:
-        shutil.copyfile(os.path.expanduser(given), aside)
+        if model.is_onnx:
+            with open(aside, "wb") as whole:
+                whole.writelines(one_file(expanded(given)))
+        else:
+            shutil.copyfile(os.path.expanduser(given), aside)
         if weights_sha256(aside) != model.weights_sha256:
             raise ModelError(f"{given} changed while it was copied into {job.path}: try again when it is whole.")

@@ -1,5 +1,6 @@
 """Describe models without TensorFlow: the coordinator writes the description, the workers build the model."""
 
+import hashlib
 from pathlib import Path
 
 from shared.errors import ModelError
@@ -7,6 +8,7 @@ from shared.errors.remedy import left_out
 from shared.images.paths import expanded
 from shared.models.keras_file import shapes_of
 from shared.models.onnx.image_input import image_input
+from shared.models.onnx.one_file import one_file
 from shared.models.onnx.onnx_file import read_onnx
 from shared.models.onnx.vector_output import vector_output
 from shared.models.preprocessing import DECODES, PREPROCESSING_OF, REDUCED
@@ -129,9 +131,17 @@ def imagenet_file(name: str) -> str:
 
 
 def weights_sha256(path: Path) -> str:
-    """The sha256 of a model's file as 64 hex digits; ModelError when it can't be read."""
+    """The sha256 of a model's file as 64 hex digits; ModelError when it can't be read.
+
+    That of an ONNX file is of all its weights in one file, as a job keeps it.
+    """
     try:
-        return files.sha256_of(path)
+        if path.suffix != ".onnx":
+            return files.sha256_of(path)
+        digest = hashlib.sha256()
+        for block in one_file(path):
+            digest.update(block)
+        return digest.hexdigest()
     except FileNotFoundError:
         raise ModelError(f"The model's file {path} does not exist; give the path of one that does.") from None
     except OSError as error:

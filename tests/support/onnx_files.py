@@ -96,6 +96,26 @@ def write(
     return path
 
 
+def linear_file(path: Path, *, beside: str | None = None) -> Path:
+    """A model that multiplies images [n, 3, 32, 32] by weights, [n, 6]; they are in the file `beside` it if named."""
+    random = np.random.default_rng(0)
+    weights = {
+        "first": random.normal(size=(3072, 8)).astype(np.float32),
+        "second": random.normal(size=(8, 6)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("Flatten", ["images"], ["flat"], axis=1),
+        helper.make_node("MatMul", ["flat", "first"], ["hidden"]),
+        helper.make_node("MatMul", ["hidden", "second"], ["vector"]),
+    ]
+    images = helper.make_tensor_value_info("images", TensorProto.FLOAT, ["n", 3, SIZE, SIZE])
+    vector = helper.make_tensor_value_info("vector", TensorProto.FLOAT, ["n", 6])
+    write(path, nodes, [images], [vector], weights, {"lookalike.input": WORDS})
+    if beside is not None:
+        onnx.save(onnx.load(path), path, save_as_external_data=True, location=beside, size_threshold=0)
+    return path
+
+
 def changed(path: Path, change: Any) -> Path:
     """Apply `change` to the model of a file, and write it back."""
     model = onnx.load(path)

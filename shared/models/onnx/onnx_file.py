@@ -11,12 +11,11 @@ from shared.storage import files
 # The numbers of the fields that are read, by https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.
 _MODEL_GRAPH, _MODEL_OPSETS, _MODEL_NOTES = 7, 8, 14
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT = 1, 5, 11, 12
-_TENSOR_NAME, _TENSOR_PLACE = 8, 14
+_TENSOR_NAME = 8
 _VALUE_NAME, _VALUE_TYPE = 1, 2
 _TYPE_TENSOR, _TENSOR_ELEMENT, _TENSOR_SHAPE = 1, 1, 2
 _SHAPE_DIM, _DIM_VALUE = 1, 1
 _NOTE_KEY, _NOTE_VALUE = 1, 2
-_ELSEWHERE = 1
 _NOTES_READ = ("lookalike.", "image.")
 _ELEMENTS = {
     1: "float32",
@@ -67,8 +66,7 @@ class OnnxFile:
 def read_onnx(path: Path) -> OnnxFile:
     """What an ONNX file says of itself.
 
-    Its weights are not read, whatever their size. Raises ModelError for a file that is none, that is cut short, or
-    whose weights are in other files.
+    Its weights are not read, whatever their size. Raises ModelError for a file that is none, or that is cut short.
     """
     try:
         with files.opened(path) as file:
@@ -105,12 +103,6 @@ def _read(path: Path, model: Message) -> OnnxFile:
         if number == _GRAPH_NODE:
             nodes += 1
         elif number == _GRAPH_INITIALIZER:
-            if message.number(_TENSOR_PLACE) == _ELSEWHERE:
-                raise ModelError(
-                    f"{path} keeps weights in other files beside it, and a job keeps one file: write all into one, as "
-                    'onnx.save(onnx.load("IN.onnx"), "OUT.onnx") does, or export it so (external_data=False in '
-                    "PyTorch)."
-                )
             constants.add(message.text(_TENSOR_NAME))
         elif number == _GRAPH_INPUT:
             inputs.append(_tensor(message))

@@ -1,4 +1,4 @@
-"""Read a protobuf message field by field, without the bytes of the fields that are not asked for."""
+"""Read a protobuf message field by field, without the bytes of fields that are not asked for, and write heads."""
 
 import os
 from collections.abc import Iterator
@@ -22,6 +22,16 @@ class Span:
     end: int
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A field of a message: its number, its value, and where in the file it begins and ends, its head included."""
+
+    number: int
+    value: int | Span
+    start: int
+    end: int
+
+
 class Message:
     """A message in a file. Only the heads of its fields are read, so a file of gigabytes costs a few kilobytes."""
 
@@ -31,27 +41,39 @@ class Message:
         self._span = span or Span(0, file.seek(0, os.SEEK_END))
 
     def fields(self) -> Iterator[tuple[int, "int | Span"]]:
-        """The number of each field and its value: that of a varint, the place of anything else.
+        """The number of each field and its value, as `parts` gives them."""
+        for part in self.parts():
+            yield part.number, part.value
+
+    def parts(self) -> Iterator[Part]:
+        """The fields in their order; the value is that of a varint, the place of anything else.
 
         Raises WireError for bytes that are no field, or a field that reaches beyond the end of its message.
         """
         at = self._span.start
         while at < self._span.end:
+            start = at
             key, at = self._varint(at)
             number, kind = key >> 3, key & 7
             if number == 0 or kind not in (_VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES):
                 raise WireError(f"byte {at:,} begins no field of a protobuf message")
             if kind == _VARINT:
                 value, at = self._varint(at)
-                yield number, value
+                yield Part(number, value, start, at)
                 continue
             length = {_EIGHT_BYTES: 8, _FOUR_BYTES: 4}.get(kind)
             if length is None:
                 length, at = self._varint(at)
             if length > self._span.end - at:
                 raise WireError(f"{length:,} bytes are announced at byte {at:,}, and {self._span.end - at:,} are there")
-            yield number, Span(at, at + length)
+            yield Part(number, Span(at, at + length), start, at + length)
             at += length
+
+    def of(self, part: Part) -> "Message":
+        """The message that a part of this one is."""
+        if isinstance(part.value, int):
+            raise WireError(f"a number is at byte {part.start:,} in the place of a message")
+        return Message(self._file, part.value)
 
     def messages(self, *wanted: int) -> "Iterator[tuple[int, Message]]":
         """The fields with one of the `wanted` numbers that are messages, as such."""
@@ -91,3 +113,16 @@ class Message:
             if byte < 0x80:
                 return value, at + place + 1
         raise WireError(f"a number at byte {at:,} has no end")
+
+
+def head(number: int, length: int) -> bytes:
+    """The bytes before a field of this number that holds `length` bytes."""
+    return _as_varint(number << 3 | _LENGTH) + _as_varint(length)
+
+
+def _as_varint(value: int) -> bytes:
+    found = bytearray()
+    while value > 0x7F:
+        found.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*found, value])

@@ -21,8 +21,9 @@ from shared.job.directory import JobDir
 from shared.job.manifest import load_manifest
 from shared.job.opened import OpenJob, open_job
 from shared.models import resolve_model
+from shared.models.onnx.one_file import one_file
 from shared.settings import Settings
-from tests.support.onnx_files import WORDS, means_file
+from tests.support.onnx_files import WORDS, linear_file, means_file
 
 SMALL = Settings(partition_size=3, chunk_size=2)
 
@@ -301,6 +302,22 @@ def test_an_onnx_file_lies_in_the_job_with_what_was_said_of_it_and_outlives_the_
 
 
 @pytest.mark.usefixtures("untried")
+def test_weights_beside_an_onnx_file_come_into_the_job_with_it(tmp_path: Path, job: JobDir) -> None:
+    source, model = photos(tmp_path / "photos"), linear_file(tmp_path / "mine.onnx", beside="mine.onnx.data")
+    settings, whole = Settings(model=str(model)), b"".join(one_file(model))
+    job = make(source, job, settings)
+    assert [path.name for path in job.model_dir.iterdir()] == ["mine.onnx"]
+    assert (job.model_dir / "mine.onnx").read_bytes() == whole
+    assert make(source, job, settings).manifest == job.manifest
+    (tmp_path / "mine.onnx.data").write_bytes((tmp_path / "mine.onnx.data").read_bytes()[::-1])
+    with pytest.raises(JobMismatch, match=r"of mine\.onnx, and .* is another"):
+        make(source, job, settings)
+    model.unlink()
+    (tmp_path / "mine.onnx.data").unlink()
+    assert make(source, job, settings).manifest == job.manifest
+
+
+@pytest.mark.usefixtures("untried")
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -368,10 +385,7 @@ def test_a_model_that_changes_while_it_is_copied_makes_no_job(
 ) -> None:
     model = means_file(tmp_path / "mine.onnx")
 
-    def half(source: str, target: Path) -> None:
-        Path(target).write_bytes(model.read_bytes()[:100])
-
-    monkeypatch.setattr("shutil.copyfile", half)
+    monkeypatch.setattr(create, "one_file", lambda path: iter([model.read_bytes()[:100]]))
     with pytest.raises(ModelError, match=r"mine\.onnx changed while it was copied"):
         make(photos(tmp_path / "photos"), job, Settings(model=str(model), model_input=WORDS))
     assert not job.spec.exists()

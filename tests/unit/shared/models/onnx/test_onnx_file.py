@@ -3,14 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
 import pytest
 from onnx import TensorProto, helper
 
 from shared.errors import ModelError
 from shared.models.onnx.onnx_file import read_onnx
-from tests.support.onnx_files import changed, means_file, write
+from tests.support.onnx_files import changed, means_file
 
 
 def test_inputs_outputs_and_notes_are_those_that_onnx_wrote(tmp_path: Path) -> None:
@@ -72,17 +70,6 @@ def test_a_file_that_is_cut_anywhere_is_refused(tmp_path: Path) -> None:
         path.write_bytes(data[:end])
         with pytest.raises(ModelError, match="is no whole ONNX file"):
             read_onnx(path)
-
-
-def test_weights_in_other_files_are_refused_with_what_to_do_about_them(tmp_path: Path) -> None:
-    nodes = [helper.make_node("Flatten", ["images"], ["flat"]), helper.make_node("MatMul", ["flat", "w"], ["out"])]
-    images = helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, 8, 8])
-    out = helper.make_tensor_value_info("out", TensorProto.FLOAT, [1, 4])
-    path = write(tmp_path / "m.onnx", nodes, [images], [out], {"w": np.ones((192, 4), np.float32)})
-    onnx.save(onnx.load(path), path, save_as_external_data=True, location="m.data", size_threshold=0)
-    (tmp_path / "m.data").unlink()
-    with pytest.raises(ModelError, match=r"m\.onnx keeps weights in other files beside it.*write all into one"):
-        read_onnx(path)
 
 
 def test_a_graph_without_nodes_or_outputs_is_refused(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from onnx import TensorProto, helper
 
 from shared.errors import EngineError, FingerprintMismatch, ModelError
 from shared.models import resolve_model
+from shared.models.onnx.one_file import one_file
 from shared.settings import Settings
-from tests.support.onnx_files import SIZE, WORDS, changed, means_file, means_of, write
+from tests.support.onnx_files import SIZE, WORDS, changed, linear_file, means_file, means_of, write
 from workers.models import engines
 from workers.models.embedder import Embedder, load_embedder
 from workers.models.onnx import onnx_backbone
@@ -147,6 +148,20 @@ def test_tokens_that_only_openvino_sees_have_to_be_pooled_all_the_same(path: Pat
     with pytest.raises(ModelError, match=r"\[1,16,3\], is no vector for each image, and can be pooled"):
         loaded(path, WORDS)
     assert loaded(path, WORDS, "pool=mean").dim == 3
+
+
+@pytest.mark.parametrize("beside", [None, "m.data"])
+def test_weights_beside_the_file_are_as_weights_in_it(path: Path, beside: str | None) -> None:
+    linear_file(path, beside=beside)
+    spec = resolve_model(str(path))
+    (path.parent / "job").mkdir()
+    (path.parent / "job" / "m.onnx").write_bytes(b"".join(one_file(path)))
+    found = load_embedder(spec, path.parent / "job").embed(images())
+    assert found.tobytes() == load_embedder(spec, path.parent).embed(images()).tobytes()
+    random = np.random.default_rng(0)
+    first, second = (random.normal(size=shape).astype(np.float32) for shape in ((3072, 8), (8, 6)))
+    flat = (images() / 255).transpose(0, 3, 1, 2).reshape(9, -1)
+    np.testing.assert_allclose(found, unit(flat @ first @ second), atol=1e-5)
 
 
 # What is refused.
