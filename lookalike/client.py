@@ -64,6 +64,8 @@ class Client(client.Client):
         ids: "npt.ArrayLike | None" = None,
         where: str | None = None,
         partial: bool = False,
+        verify: str = "never",
+        views: int = 1,
         timeout: float = 30.0,
     ) -> Hits:
         """Find the images most like a query.
@@ -84,6 +86,12 @@ class Client(client.Client):
         partial
             Whether shards of the index that no query worker holds may be passed over; NoWorker is raised otherwise.
             `searched` of the hits says which were searched.
+        verify
+            Whether the pictures of the nearest images are compared with that of the query, so that hits have a
+            `verdict`: "always", "auto" where one is near enough for doubt, or "never".
+        views
+            By how many views an image is searched for, 1 to 16: the whole, the pictures on it that flat borders part,
+            its centre and its corners.
         timeout
             Seconds to wait.
 
@@ -91,7 +99,8 @@ class Client(client.Client):
         -------
         Hits
             The hits, best first. Their `searched` says how much of the job was searched: less than all of it while it
-            is being embedded, and where shards were passed over.
+            is being embedded, and where shards were passed over. Their `verified` says what was compared, or why there
+            are no verdicts. Those that are proven to show the same come first.
 
         Raises
         ------
@@ -99,7 +108,9 @@ class Client(client.Client):
             ImageError, QueryError, NoIndexYet, NoWorker, ReplyTimeout, BrokerUnreachable and others, each with a
             sentence.
         """
-        found = super().search(query, k, exact=exact, ids=ids, where=where, partial=partial, timeout=timeout)
+        found = super().search(
+            query, k, exact=exact, ids=ids, where=where, partial=partial, verify=verify, views=views, timeout=timeout
+        )
         assert isinstance(found, Hits)
         return found
 
@@ -112,6 +123,8 @@ class Client(client.Client):
         ids: "npt.ArrayLike | None" = None,
         where: str | None = None,
         partial: bool = False,
+        verify: str = "never",
+        views: int = 1,
     ) -> Sequence[PendingReply]:
         """Send many queries and return at once, with a pending reply for each in the same order.
 
@@ -119,7 +132,7 @@ class Client(client.Client):
         ----------
         queries
             Paths or URLs of images, encoded bytes, RGB arrays or vectors, as for `search`.
-        k, exact, ids, where, partial
+        k, exact, ids, where, partial, verify, views
             As for `search`, for all queries.
 
         Returns
@@ -133,7 +146,9 @@ class Client(client.Client):
             ImageError for a file that can't be read, QueryError for an invalid query, BrokerUnreachable when the broker
             does not take the queries. Nothing more is sent then.
         """
-        replies = super().enqueue(queries, k, exact=exact, ids=ids, where=where, partial=partial)
+        replies = super().enqueue(
+            queries, k, exact=exact, ids=ids, where=where, partial=partial, verify=verify, views=views
+        )
         return [reply for reply in replies if isinstance(reply, PendingReply)]
 
     def add(
@@ -223,5 +238,4 @@ class Client(client.Client):
 
     def hits(self, answer: Answer) -> Hits:
         """The hits of an answer, as hits that give their images."""
-        hits = (Hit(hit.rank, hit.id, hit.image_path, hit.similarity) for hit in answer.hits)
-        return Hits(hits, answer.searched)
+        return Hits(map(Hit.of, answer.hits), answer.searched, answer.verified)

@@ -4,13 +4,14 @@ import base64
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from html import escape
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from lookalike import extras
 from shared.errors import LookalikeError
 from shared.images.location import read_bytes
 from shared.images.paths import shown_path
 from shared.messages import search
+from shared.messages.verified import Verified
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -37,10 +38,20 @@ class Hit(search.Hit):
     image_path
         Where it is now: a path, a URL, or `ARCHIVE::NAME` for an image in an archive or a Parquet file.
     similarity
-        The cosine between it and the query, at most 1.
+        The cosine between it and the query, at most 1; of several views that of the nearest.
+    verdict
+        "same bytes", "same pixels", "same picture" or "similar", where its picture was compared with the query's; None
+        where it was not.
+    evidence
+        What "same pixels" and "same picture" rest on: the region in both, how it is turned, and matching points.
     """
 
     _read: Callable[[int, str], bytes] | None = field(default=None, repr=False, compare=False)
+
+    @classmethod
+    def of(cls, hit: search.Hit, read: Callable[[int, str], bytes] | None = None) -> Self:
+        """The hit of an answer, whose image `read` gives."""
+        return cls(hit.rank, hit.id, hit.image_path, hit.similarity, hit.verdict, hit.evidence, read)
 
     def read(self) -> bytes:
         """The encoded bytes of the image, from its file, archive, Parquet file or URL.
@@ -64,15 +75,22 @@ class Hit(search.Hit):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A hit goes to other processes without the job that it came from.
-        return Hit, (self.rank, self.id, self.image_path, self.similarity)
+        return Hit, (self.rank, self.id, self.image_path, self.similarity, self.verdict, self.evidence)
 
     def _repr_html_(self) -> str:
         path = escape(shown_path(self.image_path))
         name = escape(shown_path(self.image_path).replace("\\", "/").rpartition("/")[2])
         return (
             f'<figure title="{path}" style="margin:0;width:{_PIXELS}px;font-size:12px;overflow-wrap:anywhere">'
-            f"{_picture(self)}<figcaption>{self.rank} · {self.similarity:.4f}<br>{name}</figcaption></figure>"
+            f"{_picture(self)}<figcaption>{self.rank} · {self.similarity:.4f}{self._judged()}<br>{name}</figcaption>"
+            "</figure>"
         )
+
+    def _judged(self) -> str:
+        if self.verdict is None:
+            return ""
+        told = "" if self.evidence is None else f' title="{escape(self.evidence.description)}"'
+        return f" · <b{told}>{escape(self.verdict)}</b>"
 
 
 class Hits(list[Hit]):
@@ -83,13 +101,23 @@ class Hits(list[Hit]):
     searched
         How much of the job was searched: `searched.images` of `searched.listed` images, and their `searched.share`,
         which is 1.0 unless some images are not embedded yet. None if a worker of an older version answered.
+    verified
+        What was compared so that hits have verdicts: `verified.compared` of `verified.candidates` images. Its `reason`
+        says why there are none. None where nothing was to be verified.
     """
 
     searched: search.Searched | None
+    verified: Verified | None
 
-    def __init__(self, hits: Iterable[Hit] = (), searched: search.Searched | None = None) -> None:
+    def __init__(
+        self,
+        hits: Iterable[Hit] = (),
+        searched: search.Searched | None = None,
+        verified: Verified | None = None,
+    ) -> None:
         super().__init__(hits)
         self.searched = searched
+        self.verified = verified
 
     def _repr_html_(self) -> str:
         if not self:

@@ -77,6 +77,8 @@ class Job:
         exact: bool = False,
         ids: "npt.ArrayLike | None" = None,
         where: str | None = None,
+        verify: str = "never",
+        views: int = 1,
         timeout: float = 120.0,
     ) -> Hits:
         """The images of the job most like a query; the first search takes seconds, as it loads the model.
@@ -97,6 +99,8 @@ class Job:
             Find only these image ids, up to 1,000,000.
         where
             Find only images for whose metadata this SQL expression is true, such as "width >= 1000"; not with `ids`.
+        verify, views
+            As for `Client.search`: whether pictures are compared, so that hits have verdicts, and by how many views.
         timeout
             Seconds to wait.
 
@@ -105,16 +109,16 @@ class Job:
         LookalikeError
             NoIndexYet before anything of the job is embedded, and what `Client.search` raises.
         """
+        how: dict[str, Any] = {"exact": exact, "ids": ids, "where": where, "verify": verify, "views": views}
         with self._lock:
             try:
-                found = self._client().search(query, k, exact=exact, ids=ids, where=where, timeout=timeout)
+                found = self._client().search(query, k, **how, timeout=timeout)
             except (NoWorker, BrokerUnreachable):
                 if self._settings.broker_url:
                     raise
                 self.close()  # What served us was another program's, and ended with it.
-                found = self._client().search(query, k, exact=exact, ids=ids, where=where, timeout=timeout)
-        hits = (Hit(hit.rank, hit.id, hit.image_path, hit.similarity, self._images.read) for hit in found)
-        return Hits(hits, found.searched)
+                found = self._client().search(query, k, **how, timeout=timeout)
+        return Hits((Hit.of(hit, self._images.read) for hit in found), found.searched, found.verified)
 
     def add(
         self, images: "Iterable[Addable] | np.ndarray", metadata: Iterable[Mapping[str, Any]] | None = None

@@ -116,6 +116,13 @@ class Settings:
     )
     recall_target: float = _setting(0.99, "recall@10 that an index is tuned to reach, if none is asked for", 0, 1)
     query_threads: int | None = _setting(None, "queries that a query worker answers at once; unset: one a core", 1)
+    verify_candidates: int = _setting(
+        100, "nearest images that a query is compared with where its hits are to be verified", 1, 1_000
+    )
+    verify_seconds: float = _setting(10.0, "seconds that verifying the hits of a query may take", 0.1)
+    verify_cache_bytes: int = _setting(
+        67_108_864, "bytes of local features of images that a query worker remembers; 0: none", 0
+    )
     query_cache_size: int = _setting(1_024, "answers that a query worker remembers; 0: none", 0)
     shards: str | None = _setting(None, "shards of each index that a query worker holds: 0-3, 5, or 4-; unset: all")
     open_jobs: int = _setting(4, "jobs whose index a query worker keeps open", 1)

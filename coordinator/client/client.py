@@ -30,12 +30,16 @@ from shared.job.directory import JobDir, check_job_id
 from shared.job.manifest import load_manifest
 from shared.messages.changes import ChangeJob
 from shared.messages.filter import Filter
-from shared.messages.search import MAX_K, Answer, Hit, Query, SearchJob
+from shared.messages.query import Query
+from shared.messages.search import MAX_K, Answer, Hit, SearchJob
 from shared.messages.shards import Held
 from shared.messages.tasks import CHANGE_TASK, EMBED_QUEUE, QUERY_QUEUE, SEARCH_TASK
+from shared.messages.verified import NEVER, PLAIN, Verify
 from shared.settings import load_settings
 
 _QUERIES_PER_TASK = 64
+# Each may take seconds, and the first of a task is not answered before the last.
+_VERIFIED_PER_TASK = 1
 
 
 class Client:
@@ -87,6 +91,8 @@ class Client:
         ids: npt.ArrayLike | None = None,
         where: str | None = None,
         partial: bool = False,
+        verify: str = NEVER,
+        views: int = 1,
         timeout: float = 30.0,
     ) -> Sequence[Hit]:
         """The `k` images of the job most like `query`, best first; raises as `PendingReply.result` does.
@@ -95,9 +101,12 @@ class Client:
         `exact` it is compared with every embedding of the job, without the index. One of `ids` and `where` limits the
         hits: `ids` to these image ids (up to 1,000,000), `where` by an SQL expression over the metadata of an image,
         such as "width >= 1000 and image_path like '%/cats/%'". With `partial`, the shards of an index that no query
-        worker holds are passed over; `PendingReply.searched` says which were searched.
+        worker holds are passed over; `PendingReply.searched` says which were searched. With `verify`, "auto" or
+        "always", the pictures of the nearest images are compared with that of the query, and hits have verdicts; an
+        image is searched for by as many `views`, the whole and parts of it.
         """
-        return self.enqueue([query], k, exact=exact, ids=ids, where=where, partial=partial)[0].result(timeout)
+        how: dict[str, Any] = {"exact": exact, "ids": ids, "where": where, "partial": partial}
+        return self.enqueue([query], k, **how, verify=verify, views=views)[0].result(timeout)
 
     def enqueue(
         self,
@@ -108,6 +117,8 @@ class Client:
         ids: npt.ArrayLike | None = None,
         where: str | None = None,
         partial: bool = False,
+        verify: str = NEVER,
+        views: int = 1,
     ) -> Sequence[PendingReply]:
         """Send `queries` and return at once, a pending reply for each in the same order; `search` says what they are.
 
@@ -116,7 +127,8 @@ class Client:
         """
         most = self._settings.max_query_bytes
         made = [as_query(query, most) for query in queries]
-        return self.enqueue_queries(made, k, exact=exact, filter=Filter.of(ids, where), partial=partial)
+        filter, how = Filter.of(ids, where), Verify.of(verify, views)
+        return self.enqueue_queries(made, k, exact=exact, filter=filter, partial=partial, verify=how)
 
     def enqueue_queries(
         self,
@@ -126,13 +138,15 @@ class Client:
         exact: bool = False,
         filter: Filter | None = None,
         partial: bool = False,
+        verify: Verify = PLAIN,
     ) -> Sequence[PendingReply]:
         """`enqueue` for queries that `as_query` has made already."""
         if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= MAX_K:
             raise QueryError(f"k is {k!r}; a search gives 1 to {MAX_K} hits.")
         replies: list[PendingReply] = []
-        for group in groups(queries, min(_QUERIES_PER_TASK, self._settings.max_queries)):
-            sent = self._send(SearchJob(self.job_id, tuple(group), k, exact, filter, self.identity), partial)
+        together = _QUERIES_PER_TASK if verify.how == NEVER else _VERIFIED_PER_TASK
+        for group in groups(queries, min(together, self._settings.max_queries)):
+            sent = self._send(SearchJob(self.job_id, tuple(group), k, exact, filter, self.identity, verify), partial)
             replies += [self.reply(self, sent, position) for position in range(len(group))]
         return replies
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 from shared.errors import JobError, LookalikeError, NoWorker
 from shared.errors.remedy import Remedy
 from shared.messages.search import Answer, Hit, Searched
 from shared.messages.shards import Held, SearchedShards, as_ranges
+from shared.messages.verified import Verified, best_first
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +31,12 @@ class Replies:
 
 
 def joined(replies: Replies, k: int, *, partial: bool, shown: str) -> list[Answer]:
-    """One answer for each query: the `k` hits that are nearest of all, each image once.
+    """One answer for each query: the `k` best hits of all, each image once: those that are proven first, and then the
+    nearest.
 
-    Images that were searched by several holders are as similar to all of them. Without `partial`, raises NoWorker when
-    no worker held some shards, and the error of the holders of others that did not answer; `shown` is the broker. Where
-    nothing at all came, raises why.
+    Images that were searched by several holders are as similar to all of them, but not all may have compared them with
+    the query's picture. Without `partial`, raises NoWorker when no worker held some shards, and the error of the
+    holders of others that did not answer; `shown` is the broker. Where nothing at all came, raises why.
     """
     if not replies.answers:
         raise next(iter(replies.failed.values()))
@@ -69,13 +72,15 @@ def _one(answers: Sequence[Answer], k: int, searched: Searched | None) -> Answer
     for answer in answers:
         if answer.error is not None:  # What is wrong with a query is wrong with it everywhere.
             return replace(answer, searched=searched)
-    nearest: dict[int, Hit] = {}
-    for hit in (hit for answer in answers for hit in answer.hits):
-        nearest.setdefault(hit.id, hit)
-    best = sorted(nearest.values(), key=lambda hit: (-hit.similarity, hit.id))[:k]
-    hits = tuple(replace(hit, rank=rank) for rank, hit in enumerate(best, start=1))
+    best: dict[int, Hit] = {}
+    for hit in best_first(hit for answer in answers for hit in answer.hits):
+        if hit.id not in best or best[hit.id].verdict is None:
+            best[hit.id] = hit
+    hits = tuple(replace(hit, rank=rank) for rank, hit in enumerate(best_first(best.values())[:k], start=1))
     slowest = max(answer.milliseconds for answer in answers)
-    return Answer(hits, slowest, answered_by=answers[0].answered_by, searched=searched)
+    told = [answer.verified for answer in answers if answer.verified is not None]
+    verified = reduce(Verified.and_of, told) if told else None
+    return Answer(hits, slowest, answered_by=answers[0].answered_by, searched=searched, verified=verified)
 
 
 def _nobody(

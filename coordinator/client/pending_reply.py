@@ -1,14 +1,20 @@
 """The reply to one query that was sent with others; it is awaited when someone asks for it."""
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from coordinator.client.sent_queries import SentQueries
 from coordinator.client.shard_queries import ShardQueries
+from shared.errors import LookalikeError, MessageError
 from shared.messages.search import Answer, AnsweredBy, Hit, Searched
+from shared.messages.verified import Verified
 
 if TYPE_CHECKING:
     from coordinator.client.client import Client
+
+# What a worker of a version without verdicts says of a message that asks for them.
+_OLDER = re.compile(r"message must hold .*'(verify|views)'")
 
 
 class PendingReply:
@@ -23,7 +29,7 @@ class PendingReply:
         """Hits with the worker's milliseconds; raises as `result` does."""
         answer = self._sent.answers(timeout)[self._position]
         if answer.error is not None:
-            raise answer.error
+            raise _told(answer.error)
         return answer
 
     def result(self, timeout: float = 30.0) -> Sequence[Hit]:
@@ -38,6 +44,12 @@ class PendingReply:
         return self._client.hits(self.answer(timeout))
 
     @property
+    def verified(self) -> Verified | None:
+        """What was compared so that hits have verdicts, or why there are none; None before the reply was awaited, for
+        an error, and where nothing was to be verified."""
+        return self._sent.answers(0.01)[self._position].verified if self._sent.answered_by else None
+
+    @property
     def answered_by(self) -> AnsweredBy | None:
         """The worker that answered and the job it answered from; None before the reply was awaited, or for an error
         that concerned no job."""
@@ -48,3 +60,13 @@ class PendingReply:
         """How much of the job was searched; its `shards` say which, of workers that each hold some shards of the index.
         None before the reply was awaited, and for an error."""
         return self._sent.answers(0.01)[self._position].searched if self._sent.answered_by else None
+
+
+def _told(error: LookalikeError) -> LookalikeError:
+    """The error of a query; of a worker that does not know what was asked for, with what to do."""
+    if not isinstance(error, MessageError) or not _OLDER.search(str(error)):
+        return error
+    return MessageError(
+        "The query worker is of an older version of lookalike, which gives no verdicts and takes no views: run the "
+        "same version everywhere, or search without both."
+    )

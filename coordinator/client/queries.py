@@ -9,7 +9,7 @@ import numpy as np
 from shared.errors import ImageError, QueryError
 from shared.images.location import read_bytes
 from shared.images.paths import is_file_uri, is_url, split_member, to_os_path
-from shared.messages.search import MAX_IMAGE_BYTES, Query
+from shared.messages.query import MAX_IMAGE_BYTES, Query
 
 Queryable = str | os.PathLike[str] | bytes | np.ndarray
 

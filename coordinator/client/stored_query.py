@@ -3,10 +3,13 @@
 import numpy as np
 import pyarrow.compute as pc
 
-from shared.errors import QueryError
+from shared.errors import ImageError, QueryError
+from shared.job import path_list
+from shared.job.bundle.stored_image import read_image
 from shared.job.changes.log import removal_of
 from shared.job.opened import OpenJob
 from shared.job.partition import checkpoint, ledger, sealing
+from shared.messages.query import MAX_IMAGE_BYTES, Query
 from shared.storage.parquet import read_table
 
 
@@ -20,6 +23,25 @@ def require_image_id(job: OpenJob, text: str) -> int:
     if len(text) > 18 or int(text) >= job.listed:
         raise QueryError(f"{job.path} has the image ids 0 to {job.listed - 1:,}, and none is {text:.40}.")
     return int(text)
+
+
+def stored_query(job: OpenJob, text: str) -> Query:
+    """The query for the image whose id is `text`: its embedding, and what hits are verified by, the bytes that were
+    embedded, or of a bundle a thumbnail; without them where they can't be had.
+
+    Raises as `stored_embedding` does.
+    """
+    embedding = stored_embedding(job, text)
+    image_id = int(text)
+    partition = job.partition_of(image_id)
+    if not ledger.is_sealed(job, partition.number):
+        return Query(embedding)
+    location = path_list.read_locations(job, partition)[image_id - partition.start]
+    try:
+        data, _ = read_image(job, image_id, location)
+    except ImageError:  # The search needs none, and the worker says that there is nothing to compare.
+        return Query(embedding)
+    return Query(embedding, data if len(data) <= MAX_IMAGE_BYTES else None)
 
 
 def stored_embedding(job: OpenJob, text: str) -> np.ndarray:

@@ -11,8 +11,9 @@ import typer
 
 from coordinator.client.client import Client
 from coordinator.client.image_ids import ids_in
+from coordinator.client.matches import is_found, why_unknown
 from coordinator.client.queries import Queryable, as_query
-from coordinator.client.stored_query import is_image_id, stored_embedding
+from coordinator.client.stored_query import is_image_id, stored_embedding, stored_query
 from coordinator.commands.options import Broker, Job
 from coordinator.display import hits, terminal
 from coordinator.display.bundle import approximate_line
@@ -26,8 +27,14 @@ from shared.job.directory import JobDir
 from shared.job.opened import open_job
 from shared.job.partition.committed import require_embedded
 from shared.messages.filter import Filter
+from shared.messages.query import Query
 from shared.messages.search import MAX_K, Answer
+from shared.messages.verified import ALWAYS, AUTO, MAX_VIEWS, NEVER, PLAIN, VERIFY, Verify
 from shared.settings import Settings, load_settings
+
+# What a picture is looked for by that may be cropped, pasted in or one of several.
+_MATCH_VIEWS = 6
+_NOT_THERE = 3
 
 
 def search(
@@ -56,6 +63,29 @@ def search(
         Path | None,
         typer.Option(metavar="FILE.npy", help="Query vectors, one or a row each, beside or instead of images."),
     ] = None,
+    verify: Annotated[
+        str | None,
+        typer.Option(
+            metavar="|".join(VERIFY),
+            help="Compare the pictures of the nearest images with the query's, and say which are the same. auto: where "
+            "one is near enough for doubt, and until the next ones are others; left out: auto, with --match always.",
+        ),
+    ] = None,
+    views: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=MAX_VIEWS,
+            help="Search for the image and for parts of it: the pictures on it, its centre, its corners; left out: 1, "
+            f"with --match {_MATCH_VIEWS}.",
+        ),
+    ] = None,
+    match: Annotated[
+        bool,
+        typer.Option(
+            "--match", help="Only images that show the same picture; exit status 0 found, 3 not there, 1 not known."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON list instead of tables.")] = False,
     partial: Annotated[
         bool,
@@ -69,6 +99,11 @@ def search(
         raise UsageError("There is nothing to search for: name an IMAGE, or --vector FILE.npy.")
     if ids is not None and where is not None:
         raise UsageError("--ids and --where don't go together: write the ids into the expression, id IN (3, 5, 8).")
+    if verify not in (None, *VERIFY):
+        raise UsageError(f"--verify is {verify}; expected one of {', '.join(VERIFY)}.")
+    if match and verify == NEVER:
+        raise UsageError("--match and --verify never don't go together: without verdicts nothing is known to match.")
+    how = Verify(verify or (ALWAYS if match else AUTO), views or (_MATCH_VIEWS if match else 1))
     settings = load_settings().changed(broker_url=broker)
     directory = JobDir.at(job)
     bundle = None
@@ -76,33 +111,46 @@ def search(
         opened = open_job(directory)
         bundle = opened.manifest.bundle
         require_embedded(opened)
-    asked: list[tuple[str, Queryable]] = [(image, _queryable(directory, image)) for image in images or ()]
+    asked: list[tuple[str, Queryable | Query]] = [
+        (image, _queryable(directory, image, to_compare=how.how != NEVER)) for image in images or ()
+    ]
     asked += [] if vector is None else vectors_in(vector)
     names = [name for name, _ in asked]
     filter = Filter.of(None if ids is None else ids_in(ids), where)
     with ExitStack() as stack, terminal.waiting(_whom_for(settings)) as waiting:
         client = client_for_search(stack, directory, settings)
         waiting.update("Waiting for the answers of the query worker; the first ones load the model …")
-        answers = answers_of(client, [query for _, query in asked], k, exact, filter, timeout, partial)
+        answers = answers_of(client, [query for _, query in asked], k, exact, filter, timeout, partial, how)
     if as_json:
-        terminal.show_json(hits.search_json(names, answers))
+        terminal.show_json(hits.search_json(names, answers, matching=match))
     else:
         for name, answer in zip(names, answers, strict=True):
-            if answer.error is None:
+            if match and is_found(answer) is not None:
+                out.print(hits.matches_table(name, answer, k))
+            elif not match and answer.error is None:
                 out.print(hits.hits_table(name, answer))
+    for line in hits.verdict_lines([answer for answer in answers if not match or is_found(answer)]):
+        err.print(line)
     if client.identity is None and (line := hits.by_name_line(answers)):
         err.print(line, markup=False)
     if bundle is not None:
         err.print(approximate_line(bundle, exact=exact))
     if line := hits.searched_line(answers):
         err.print(line)
-    if fewer := hits.fewer_line(answers, k, filtered=filter is not None):
+    if not match and (fewer := hits.fewer_line(answers, k, filtered=filter is not None)):
         err.print(fewer)
-    failed = [(name, answer.error) for name, answer in zip(names, answers, strict=True) if answer.error is not None]
-    for name, error in failed:
-        err.print(f"lookalike: {name}: {typed(error)}", markup=False)
-    if failed:
-        raise SystemExit(1)
+    status = 0
+    for name, answer in zip(names, answers, strict=True):
+        if answer.error is not None:
+            err.print(f"lookalike: {name}: {typed(answer.error)}", markup=False)
+            status = 1
+        elif match and is_found(answer) is None:
+            err.print(f"lookalike: {name}: it is not known whether it is there. {why_unknown(answer)}", markup=False)
+            status = 1
+        elif match and not is_found(answer):
+            status = status or _NOT_THERE
+    if status:
+        raise SystemExit(status)
 
 
 def _whom_for(settings: Settings) -> str:
@@ -111,8 +159,9 @@ def _whom_for(settings: Settings) -> str:
     return "Starting a query worker …"
 
 
-def _queryable(job: JobDir, image: str) -> Queryable:
-    """The query for an IMAGE that was typed; as in `show`, a number is the id of an image of the job."""
+def _queryable(job: JobDir, image: str, *, to_compare: bool) -> Queryable | Query:
+    """The query for an IMAGE that was typed; as in `show`, a number is the id of an image of the job, whose picture is
+    read `to_compare` it."""
     if not is_image_id(image):
         return image
     if os.path.exists(image):
@@ -122,28 +171,30 @@ def _queryable(job: JobDir, image: str) -> Queryable:
             f"{image} is an image id, and {job.path} is not on this machine to be asked for its embedding: name the "
             "image itself, or ./NAME for a file."
         )
-    return stored_embedding(open_job(job), image)
+    return stored_query(open_job(job), image) if to_compare else stored_embedding(open_job(job), image)
 
 
 def answers_of(
     client: Client,
-    queries: Sequence[Queryable],
+    queries: Sequence[Queryable | Query],
     k: int,
     exact: bool,
     filter: Filter | None,
     timeout: float,
     partial: bool = False,
+    verify: Verify = PLAIN,
 ) -> list[Answer]:
     """An answer for each query in order; a query that can't be read or answered has its error there."""
     answers: list[Answer] = []
     pending = []
     for query in queries:
         try:
-            pending.append(as_query(query))
+            pending.append(query if isinstance(query, Query) else as_query(query))
             answers.append(Answer())
         except LookalikeError as error:
             answers.append(Answer(error=error))
-    replies = iter(client.enqueue_queries(pending, k, exact=exact, filter=filter, partial=partial))
+    sent = client.enqueue_queries(pending, k, exact=exact, filter=filter, partial=partial, verify=verify)
+    replies = iter(sent)
     for position, answer in enumerate(answers):
         if answer.error is None:
             try:

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from rich.console import RenderableType
 from rich.text import Text
 
+from coordinator.client.matches import absent_sentence, is_found, proven
 from shared.errors import ImageError, LookalikeError
 from shared.images.paths import shown_path
 from shared.messages.search import Answer, Hit
 from shared.messages.shards import as_ranges
+from shared.messages.verified import FAR, SECONDS
 
 
 def hits_table(query: str, answer: Answer) -> RenderableType:
@@ -23,11 +25,61 @@ def hits_text(hits: Sequence[Hit], title: str) -> Text:
     # This is no Table of Rich: in a narrow window, or without a terminal, it would cut a path in two, which can't be
     # copied. It is all Text: in a plain string, Rich would take a path like `[old]/:dog:.jpg` for its own markup.
     width = len(str(len(hits)))
-    lines = [Text(title, style="bold"), Text(f"{'#':>{width}}  similarity  image", style="bold")]
-    for hit in hits:
+    verdicts = [_judged(hit) for hit in hits]
+    column = max((len(verdict) for verdict, _ in verdicts), default=0)
+    heading = f"{'verdict':<{column}}  " if column else ""
+    lines = [Text(title, style="bold"), Text(f"{'#':>{width}}  {heading}similarity  image", style="bold")]
+    for hit, (verdict, evidence) in zip(hits, verdicts, strict=True):
+        judged = f"{verdict:<{column}}  " if column else ""
         lines.append(Text(f"{hit.rank:>{width}}", style="dim"))
-        lines[-1].append(f"  {hit.similarity:>10.4f}  {shown_path(hit.image_path)}", style="not dim")
+        lines[-1].append(f"  {judged}{hit.similarity:>10.4f}  {shown_path(hit.image_path)}", style="not dim")
+        lines[-1].append(f"  {evidence}" if evidence else "", style="dim")
     return Text("\n").join(lines)
+
+
+def _judged(hit: Hit) -> tuple[str, str]:
+    """The verdict of a hit, with what was cropped of it, and what else its evidence says; "" for what there is not."""
+    if hit.evidence is None:
+        return hit.verdict or "", ""
+    first, _, others = hit.evidence.description.partition(", ")
+    if first.startswith("cropped"):
+        return f"{hit.verdict}, {first}", others
+    return str(hit.verdict), hit.evidence.description
+
+
+def verdict_lines(answers: Sequence[Answer]) -> list[str]:
+    """Lines that say what kept hits from having verdicts, each once; none where candidates were compared, and all."""
+    lines: list[str] = []
+    for told in (answer.verified for answer in answers):
+        if told is not None and told.ended == FAR and not told.candidates:
+            lines.append("no verdicts: no image is near enough to be the same picture; --verify always compares anyway")
+        if told is None or told.is_whole:
+            continue
+        if told.reason is not None:
+            lines.append(f"no verdicts: {told.reason}")
+            continue
+        if told.unread:
+            lines.append(
+                f"{told.unread:,} of the {told.candidates:,} nearest images have no verdict: {told.why_unread}"
+            )
+        if told.ended == SECONDS:
+            lines.append(
+                f"{told.compared:,} of the {told.candidates:,} nearest images were compared when the time was up (the "
+                "setting verify_seconds); the others have no verdict"
+            )
+    return list(dict.fromkeys(lines))
+
+
+def matches_table(query: str, answer: Answer, k: int) -> Text:
+    """The hits of one query that are the same picture, or that it is not there; for an answer that says which."""
+    hits = proven(answer)
+    if not hits:
+        return Text(f"{query}  ·  {absent_sentence(answer)}")
+    text = hits_text(hits, f"{query}  ·  {answer.milliseconds:.1f} ms in the worker")
+    if len(hits) == k:
+        asked = "1 hit was" if k == 1 else f"{k:,} hits were"
+        text.append(f"\nNo more than {asked} asked for: there may be more of the same picture.", style="dim")
+    return text
 
 
 def fewer_line(answers: Sequence[Answer], k: int, filtered: bool) -> str:
@@ -42,17 +94,25 @@ def fewer_line(answers: Sequence[Answer], k: int, filtered: bool) -> str:
     return f"{max(fewer):,} {hits} instead of {k:,}: {why} no more embedded images."
 
 
-def search_json(queries: Sequence[str], answers: Sequence[Answer]) -> list[dict[str, object]]:
-    """The `--json` of search: one object a query, in order."""
-    return [_search_object(query, answer) for query, answer in zip(queries, answers, strict=True)]
+def search_json(
+    queries: Sequence[str], answers: Sequence[Answer], *, matching: bool = False
+) -> list[dict[str, object]]:
+    """The `--json` of search: one object a query, in order; `matching` leaves only the hits that are the same picture,
+    and says whether there are any.
+    """
+    return [_search_object(query, answer, matching) for query, answer in zip(queries, answers, strict=True)]
 
 
-def _search_object(query: str, answer: Answer) -> dict[str, object]:
+def _search_object(query: str, answer: Answer, matching: bool) -> dict[str, object]:
     found: dict[str, object] = {
         "query": query,
-        "hits": [hit.to_json() for hit in answer.hits],
+        "hits": [_hit_object(hit) for hit in (proven(answer) if matching else answer.hits)],
         "milliseconds": round(answer.milliseconds, 3),
     }
+    if matching:
+        found["found"] = is_found(answer)
+    if answer.verified is not None:
+        found["verified"] = answer.verified.to_json()
     if answer.answered_by is not None:
         found["answered_by"] = answer.answered_by.to_json()
     if answer.searched is not None:
@@ -64,6 +124,12 @@ def _search_object(query: str, answer: Answer) -> dict[str, object]:
     if isinstance(answer.error, ImageError):
         found["status"] = answer.error.status
     return found
+
+
+def _hit_object(hit: Hit) -> dict[str, object]:
+    if hit.evidence is None:
+        return hit.to_json()
+    return hit.to_json() | {"description": hit.evidence.description}
 
 
 def searched_line(answers: Sequence[Answer]) -> str:

@@ -102,6 +102,28 @@ def read_locations(job: JobDir, partition: Partition, moved: Moved | None = None
     ]
 
 
+class Members:
+    """The places in their archives of the images of a partition, asked for one image at a time."""
+
+    def __init__(self, start: int, column: pa.StructArray | None) -> None:
+        self._start, self._column = start, column
+        self.nbytes: int = 0 if column is None else column.nbytes
+
+    def of(self, image_id: int) -> Member | None:
+        """The place of an image of the partition; None where it is in no archive, or the job does not know it."""
+        value = None if self._column is None else self._column[image_id - self._start].as_py()
+        return None if value is None else Member(**value)
+
+
+def read_members(job: JobDir, partition: Partition) -> Members:
+    """The places of the images of a partition in their archives; raises CorruptFile as `read_paths`."""
+    table = _read(job, partition)
+    found = table.schema.field(MEMBER.name) if MEMBER.name in table.schema.names else None
+    if found is None or not (found.equals(MEMBER) or found.equals(_BEFORE_AHEAD)):
+        return Members(partition.start, None)
+    return Members(partition.start, table[MEMBER.name].combine_chunks())
+
+
 def _location(path: str, member: Member | None, moved: Moved) -> Location:
     now = moved.now(path)
     return Location(path, member, None if now == path else now)

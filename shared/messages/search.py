@@ -1,62 +1,18 @@
-"""The messages of searches: queries, the hits that answer them, and the reply that carries the answers."""
+"""The messages of searches: the queries of one, the hits that answer them, and the reply that carries the answers."""
 
-import base64
-import binascii
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
-
-import numpy as np
 
 from shared.errors import LookalikeError, MessageError, error_from_json, error_to_json
 from shared.messages.filter import Filter
+from shared.messages.query import MAX_IMAGE_BYTES, Query
 from shared.messages.shards import SearchedShards
 from shared.messages.tasks import VERSION, checked_fields, checked_identity, checked_integer, checked_job
+from shared.messages.verdicts import VERDICTS, Evidence
+from shared.messages.verified import PLAIN, Verified, Verify
 
 MAX_K = 1_000
-MAX_IMAGE_BYTES = 32 << 20
-MAX_VECTOR_BYTES = 4 * 65_536
-
-
-def _decoded_size(text: str) -> int:
-    """Bytes that base64 of this length stands for."""
-    return len(text) // 4 * 3 - text[-2:].count("=")
-
-
-@dataclass(frozen=True, slots=True, eq=False)  # Arrays do not compare to one truth value.
-class Query:
-    """One thing to look for: a vector (float32 [d], any length but 0) or the encoded bytes of an image."""
-
-    vector: np.ndarray | None = None
-    image: bytes | None = None
-
-    def to_json(self) -> dict[str, str]:
-        if self.vector is not None:
-            little = np.ascontiguousarray(self.vector, dtype="<f4")
-            return {"vector": base64.b64encode(little.tobytes()).decode("ascii")}
-        return {"image": base64.b64encode(self.image or b"").decode("ascii")}
-
-    @classmethod
-    def from_json(cls, table: Any, max_image_bytes: int = MAX_IMAGE_BYTES) -> Self:
-        """Raises MessageError for anything but what `to_json` gives, or for an image of over `max_image_bytes`.
-
-        What is too long is refused before it is decoded.
-        """
-        if not isinstance(table, Mapping) or set(table) not in ({"vector"}, {"image"}):
-            raise MessageError('A query must be a JSON object with just "vector" or just "image".')
-        ((kind, text),) = table.items()
-        most = max_image_bytes if kind == "image" else MAX_VECTOR_BYTES
-        if isinstance(text, str) and (size := _decoded_size(text)) > most:
-            raise MessageError(f"The {kind} of a query has {size:,} bytes, and at most {most:,} are read.")
-        try:
-            data = base64.b64decode(text, validate=True)
-        except (binascii.Error, TypeError, ValueError):
-            raise MessageError(f"The {kind} of a query must be base64 text.") from None
-        if kind == "image":
-            return cls(image=data)
-        if len(data) % 4 or not data:
-            raise MessageError(f"The vector of a query has {len(data)} bytes; float32 values take 4 each.")
-        return cls(vector=np.frombuffer(data, dtype="<f4").astype(np.float32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +21,7 @@ class SearchJob:
 
     `exact` compares with every embedding of the job instead of the index's candidates: exact hits, more slowly. A
     `filter` limits the hits; a message without one is the same as before there were filters. Without an `identity` any
-    job of the name answers.
+    job of the name answers. `verify` is how hits are verified; a message of a plain search does not say it.
     """
 
     job: str
@@ -74,6 +30,7 @@ class SearchJob:
     exact: bool = False
     filter: Filter | None = None
     identity: str | None = None
+    verify: Verify = PLAIN
 
     def to_json(self) -> dict[str, Any]:
         queries = [query.to_json() for query in self.queries]
@@ -87,13 +44,15 @@ class SearchJob:
             }
             | ({} if self.filter is None else {"filter": self.filter.to_json()})
             | ({} if self.identity is None else {"identity": self.identity})
+            | self.verify.to_json()
         )
 
     @classmethod
     def from_json(cls, table: Any, max_queries: int = 1_024, max_image_bytes: int = MAX_IMAGE_BYTES) -> Self:
         """Raises MessageError for anything but what `to_json` gives, for more than `max_queries` queries, or for an
         image of over `max_image_bytes`."""
-        values = checked_fields(table, "search", {"job", "k", "exact", "queries"}, frozenset({"filter", "identity"}))
+        optional = frozenset({"filter", "identity", "verify", "views"})
+        values = checked_fields(table, "search", {"job", "k", "exact", "queries"}, optional)
         queries = values["queries"]
         if not isinstance(queries, list) or not 1 <= len(queries) <= max_queries:
             found = len(queries) if isinstance(queries, list) else type(queries).__name__
@@ -107,31 +66,43 @@ class SearchJob:
             values["exact"],
             Filter.from_json(values["filter"]) if "filter" in values else None,
             checked_identity(values),
+            Verify.from_json(values),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One answer to a query: rank from 1, image id, its path as it was listed, cosine similarity."""
+    """One answer to a query: rank from 1, image id, its path as it was listed, cosine similarity.
+
+    Of a search with several views it is the similarity of the view that is nearest. `verdict` is one of
+    `shared.messages.verdicts`, None where the image was not compared with the query's picture; `evidence` is what it
+    rests on, None beside "same bytes" and "similar".
+    """
 
     rank: int
     id: int
     image_path: str
     similarity: float
+    verdict: str | None = None
+    evidence: Evidence | None = field(default=None, repr=False)
 
     def to_json(self) -> dict[str, Any]:
-        return {
+        table: dict[str, Any] = {
             "rank": self.rank,
             "id": self.id,
             "image_path": self.image_path,
             "similarity": self.similarity,
         }
+        if self.verdict is not None:
+            table["verdict"] = self.verdict
+        return table if self.evidence is None else table | {"evidence": self.evidence.to_json()}
 
 
 def _hit(table: Any) -> Hit:
-    hit = Hit(**table)
+    evidence = Evidence.from_json(table["evidence"]) if "evidence" in table else None
+    hit = Hit(**{**table, "evidence": evidence})
     found = (type(hit.rank), type(hit.id), type(hit.image_path))
-    if found != (int, int, str) or type(hit.similarity) not in (int, float):
+    if found != (int, int, str) or type(hit.similarity) not in (int, float) or hit.verdict not in (None, *VERDICTS):
         raise TypeError(f"a hit of {table!r:.200}")
     return hit
 
@@ -204,7 +175,7 @@ class Answer:
     """The result of one query: its hits and the worker's milliseconds, or the error instead.
 
     `answered_by` is set if the reply that brought the answer says it, and `searched` if the answer does: a worker of
-    an older version does not, and a client of one passes over it.
+    an older version does not, and a client of one passes over it. `verified` is set where hits were to be verified.
     """
 
     hits: tuple[Hit, ...] = ()
@@ -212,6 +183,7 @@ class Answer:
     error: LookalikeError | None = None
     answered_by: AnsweredBy | None = None
     searched: Searched | None = None
+    verified: Verified | None = None
 
     def to_json(self) -> dict[str, Any]:
         table: dict[str, Any]
@@ -219,6 +191,8 @@ class Answer:
             table = {"error": error_to_json(self.error)}
         else:
             table = {"hits": [hit.to_json() for hit in self.hits], "milliseconds": self.milliseconds}
+        if self.verified is not None:
+            table["verified"] = self.verified.to_json()
         return table if self.searched is None else table | {"searched": self.searched.to_json()}
 
     @classmethod
@@ -229,7 +203,8 @@ class Answer:
             if "error" in table:
                 return cls(error=error_from_json(table["error"]), searched=searched)
             hits = tuple(_hit(hit) for hit in table["hits"])
-            return cls(hits, float(table["milliseconds"]), searched=searched)
+            verified = Verified.from_json(table["verified"]) if "verified" in table else None
+            return cls(hits, float(table["milliseconds"]), searched=searched, verified=verified)
         except (KeyError, TypeError, ValueError) as error:
             raise MessageError(
                 f"A worker's answer can't be read ({error!r}): run the same version everywhere."

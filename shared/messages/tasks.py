@@ -59,7 +59,8 @@ def checked_fields(table: Any, kind: str, names: set[str], optional: frozenset[s
         )
     if set(table) - optional != names | {"version"}:
         raise MessageError(
-            f"{_a(kind)} message must hold {sorted(names)}, not {sorted(map(str, set(table) - {'version'}))!s:.200}."
+            f"{_a(kind)} message must hold {sorted(names)}, not {sorted(map(str, set(table) - {'version'}))!s:.200}: "
+            "run the same version of lookalike everywhere."
         )
     return table
 

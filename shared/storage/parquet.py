@@ -63,6 +63,18 @@ def read_schema(path: Path) -> pa.Schema:
         return pq.read_schema(file)
 
 
+def least_value(path: Path, column: str) -> int:
+    """The least of the whole numbers in a column of a Parquet file that has rows, from its footer; raises as
+    `read_table`."""
+    with _readable(path) as file:
+        footer = pq.ParquetFile(file).metadata
+        place = footer.schema.to_arrow_schema().names.index(column)
+        groups = [footer.row_group(number).column(place).statistics for number in range(footer.num_row_groups)]
+        if not groups or any(group is None or not group.has_min_max for group in groups):
+            raise ValueError(f"its footer does not say the least {column}")
+        return min(int(group.min) for group in groups)
+
+
 @contextmanager
 def writer(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
     """A Parquet file of a job being written, table by table; OSError when the disk does not take it."""

@@ -134,6 +134,7 @@ def test_index_status_and_search_as_typed(indexed: Path) -> None:
     assert answer["query"] == "query.jpg"
     assert len(answer["hits"]) == 10
     assert answer["hits"][0]["similarity"] > 0.999
+    assert answer["hits"][0]["verdict"] == "same bytes"
     assert Path(answer["hits"][0]["image_path"]).read_bytes() == (indexed / "query.jpg").read_bytes()
     done = typed(where.partition("#")[0] + " --json", indexed, indexed)
     assert json.loads(done.stdout)[0]["hits"] == answer["hits"], done.stderr  # All of these photos are square.
@@ -183,6 +184,7 @@ def _searched_elsewhere(export: str, search: str, home: Path) -> None:
         assert done.returncode == 0, done.stderr
         assert "similarities approximate: recall@10" in done.stderr
         of_bundle = json.loads(done.stdout)[0]["hits"]
+        assert of_bundle[0]["verdict"] == "same bytes"
         assert [hit["id"] for hit in of_bundle] == [hit["id"] for hit in of_job]
         assert [hit["similarity"] for hit in of_bundle] == pytest.approx(
             [hit["similarity"] for hit in of_job], abs=0.01

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -18,6 +19,7 @@ from coordinator.local.broker import EmbeddedBroker, _guards, runtime_directory
 from shared.job.directory import JobDir
 from tests.integration.faults.faults import Fault, Faults
 from tests.support.images.photographs import make_photos
+from tests.support.images.scenes import scene
 from tests.support.processes import (
     LOOKALIKE,
     PATIENCE_SECONDS,
@@ -121,12 +123,13 @@ def test_search_starts_a_query_worker_for_itself_and_finds_the_image(finished: P
     answers = json.loads(done.stdout)
     assert [answer["query"] for answer in answers] == [str(query) for query in queries]
     for query, answer in zip(queries, answers, strict=True):
-        assert answer.keys() == {"query", "hits", "milliseconds", "searched", "answered_by"}
+        assert answer.keys() == {"query", "hits", "milliseconds", "verified", "searched", "answered_by"}
         assert answer["answered_by"]["job"] == str(finished)
         assert [hit["rank"] for hit in answer["hits"]] == [1, 2, 3]
-        assert answer["hits"][0]["image_path"] == str(query)
-        assert answer["hits"][0]["similarity"] > 0.999
-        assert answer["hits"][0].keys() == {"rank", "id", "image_path", "similarity"}
+        first = answer["hits"][0]
+        assert first.keys() == {"rank", "id", "image_path", "similarity", "verdict"}
+        assert (first["image_path"], first["verdict"]) == (str(query), "same bytes")
+        assert first["similarity"] > 0.999
     wait_until(lambda: not leftovers(finished.parent), "broker and workers have ended")
 
 
@@ -271,9 +274,10 @@ def test_ctrl_c_stops_within_a_batch_says_how_to_go_on_and_the_same_command_does
     assert again.wait() == 0
 
 
-def test_stdin_and_list_files_are_sources_too(few_photos: Path, tmp_path: Path) -> None:
-    names = sorted(path for path in few_photos.glob("photo_0000*.jpg"))
-    job = tmp_path / "jobs" / "piped"
+def test_stdin_is_a_source_and_copies_of_its_pictures_are_told_from_what_is_not_there(tmp_path: Path) -> None:
+    folder, job = tmp_path / "pictures", tmp_path / "jobs" / "piped"
+    folder.mkdir()
+    names = [written(folder / f"{number}.jpg", scene(number)) for number in range(10)]
     listing = "".join(f"{path}\n" for path in names).encode()
     done = subprocess.run(
         [LOOKALIKE, "index", "-", str(job)],
@@ -287,6 +291,29 @@ def test_stdin_and_list_files_are_sources_too(few_photos: Path, tmp_path: Path) 
     assert pq.read_table(job / "metadata" / "metadata_0000.parquet")["image_path"].to_pylist() == [
         str(n) for n in names
     ]
+
+    page = np.full((700, 500, 3), 255, np.uint8)
+    page[90:450, 60:360] = scene(3)
+    queries = {
+        written(tmp_path / "cropped.jpg", scene(5)[40:320, 30:260]): ("5.jpg", "same picture"),
+        written(tmp_path / "turned.jpg", np.rot90(scene(8))): ("8.jpg", "same pixels"),
+        written(tmp_path / "pasted.jpg", page): ("3.jpg", "same picture"),
+        names[6]: ("6.jpg", "same bytes"),
+        written(tmp_path / "absent.jpg", scene(77)): None,
+    }
+    searched = run("search", job, *queries, "-k", "3", "--json", "--match")
+    assert searched.returncode == 3, searched.stderr
+    for answer, expected in zip(json.loads(searched.stdout), queries.values(), strict=True):
+        assert answer["verified"] == {"candidates": 10, "compared": 10, "ended": "all"}
+        assert answer["found"] == (expected is not None)
+        found = [(Path(hit["image_path"]).name, hit["verdict"]) for hit in answer["hits"]]
+        assert found == ([] if expected is None else [expected])
+
+
+def written(path: Path, pixels: np.ndarray) -> Path:
+    """RGB pixels as a JPEG of good quality."""
+    assert cv2.imwrite(str(path), np.ascontiguousarray(pixels[:, :, ::-1]))
+    return path
 
 
 def test_an_embedded_broker_is_shared_and_ends_with_its_last_user(tmp_path: Path) -> None:

@@ -207,10 +207,15 @@ def _pixels(data: bytes, flag: int, orientation: int | None, what: str) -> NDArr
     return np.asarray(pixels, np.uint8)
 
 
-def _square(pixels: NDArray[np.uint8], image_size: int, how: str) -> NDArray[np.uint8]:
+def square_of(pixels: NDArray[np.uint8], image_size: int, how: str = REDUCED) -> NDArray[np.uint8]:
+    """Pixels, uint8 [h, w, 3], stretched to a square of `image_size`, as `decode` does in the way `how`."""
     grows = pixels.shape[0] < image_size or pixels.shape[1] < image_size
     interpolation = cv2.INTER_LINEAR if grows or how in (STRICT, STRICT_OPAQUE) else cv2.INTER_AREA
-    square = cv2.resize(pixels, (image_size, image_size), interpolation=interpolation)
+    return np.asarray(cv2.resize(pixels, (image_size, image_size), interpolation=interpolation), np.uint8)
+
+
+def _square(pixels: NDArray[np.uint8], image_size: int, how: str) -> NDArray[np.uint8]:
+    square = square_of(pixels, image_size, how)
     # This comes last because it copies: the square is a small part of what was decoded.
     return np.asarray(cv2.cvtColor(square, cv2.COLOR_BGR2RGB), np.uint8)
 

@@ -1,4 +1,5 @@
-"""Answer queries: images become vectors through the job's own model, vectors become hits (no Celery)."""
+"""Answer queries: images become vectors through the job's own model, vectors become hits, which are verified where that
+is asked for (no Celery)."""
 
 import hashlib
 import logging
@@ -14,22 +15,27 @@ from shared.errors import ImageError, LookalikeError, QueryError
 from shared.job.directory import JobDir
 from shared.job.manifest import Manifest
 from shared.job.opened import OpenJob
-from shared.messages.search import Answer, Hit, Query, SearchJob
+from shared.messages.query import Query
+from shared.messages.search import Answer, Hit, SearchJob
 from shared.processes.failpoints import failpoint
 from shared.settings import Settings
 from workers.models.embedder import Embedder, has_direction, no_direction
 from workers.models.loaded import loaded_embedder
+from workers.search.cascade.cascade import Cascade
+from workers.search.cascade.views import merged
 from workers.search.decoding.processes import DecodingProcesses
 from workers.search.pool import SearcherPool
 from workers.search.searcher import Searcher
 
 log = logging.getLogger("lookalike.query")
 
-# Each takes some 70 MB, and two keep the model busy, which embeds one message at a time.
-_MOST_PROCESSES = 2
+# Each takes some 70 MB. Two keep the model busy, which embeds one message at a time; the others start when candidates
+# are compared.
+_MOST_PROCESSES = 8
+_STARTED_AT_ONCE = 2
 
-Vector = np.ndarray
-"""A query vector, float32 [d]."""
+Vectors = np.ndarray
+"""The vectors of the views of a query, float32 [views, d]."""
 
 
 class Answerer:
@@ -39,14 +45,17 @@ class Answerer:
         self._settings = settings
         self._one_by_one = settings.changed(batch_size=settings.batch_size or 1)
         self._pool = SearcherPool(settings)
-        self._decoders = DecodingProcesses(
-            min(settings.query_threads or os.cpu_count() or 1, _MOST_PROCESSES),
-            settings.decode_seconds,
-            settings.decode_memory_bytes,
-        )
-        self._embedded: LRUCache[bytes, Vector] = LRUCache(settings.query_cache_size)
+        side_by_side = min(settings.query_threads or os.cpu_count() or 1, _MOST_PROCESSES)
+        self._decoders = DecodingProcesses(side_by_side, settings.decode_seconds, settings.decode_memory_bytes)
+        self._cascade = Cascade(settings, self._decoders, side_by_side)
+        self._embedded: LRUCache[bytes, Vectors] = LRUCache(settings.query_cache_size)
         self._lock = threading.Lock()
         self._embedding = threading.Lock()
+
+    def close(self) -> None:
+        """End its processes and threads; nothing may be asked any more."""
+        self._cascade.close()
+        self._decoders.close()
 
     def answer(self, job: JobDir, message: SearchJob) -> list[Answer]:
         """An answer for each query of `message`, in order; one that can't be answered carries its own error.
@@ -55,13 +64,14 @@ class Answerer:
         """
         failpoint("answer")
         searcher, opened = self._pool.opened(job)
-        if any(query.image is not None for query in message.queries) and not opened.manifest.model.is_imported:
-            self._decoders.start()  # They are ready before the model is.
+        images = any(query.image is not None and query.vector is None for query in message.queries)
+        if images and not opened.manifest.model.is_imported:
+            self._decoders.start(_STARTED_AT_ONCE)  # They are ready before the model is.
             self._embedder(opened)  # Loading the model takes seconds once; that is not the query's time.
         started = time.perf_counter()
-        found = self._vectors(opened, message.queries)
-        vectors = [vector for vector in found if not isinstance(vector, LookalikeError)]
-        hits = iter(_search(searcher, vectors, message))
+        found = self._vectors(opened, message)
+        views = [vectors for vectors in found if not isinstance(vectors, LookalikeError)]
+        hits = iter(_search(searcher, views, message, self._cascade.depth(message)))
         outcomes = [outcome if isinstance(outcome, LookalikeError) else next(hits) for outcome in found]
         # Queries of one message share their work, so each bears an equal part of its time.
         milliseconds = (time.perf_counter() - started) * 1000 / len(message.queries)
@@ -70,62 +80,85 @@ class Answerer:
         return [
             Answer(error=outcome, searched=searched)
             if isinstance(outcome, LookalikeError)
-            else Answer(tuple(outcome), milliseconds, searched=searcher.searched)
-            for outcome in outcomes
+            else self._answer(searcher, opened, message, query, outcome, milliseconds)
+            for query, outcome in zip(message.queries, outcomes, strict=True)
         ]
+
+    def _answer(
+        self,
+        searcher: Searcher,
+        job: OpenJob,
+        message: SearchJob,
+        query: Query,
+        hits: Sequence[Hit],
+        milliseconds: float,
+    ) -> Answer:
+        started = time.perf_counter()
+        found, verified = self._cascade.verified(searcher, job, query, hits, message)
+        milliseconds += (time.perf_counter() - started) * 1000
+        return Answer(tuple(found), milliseconds, searched=searcher.searched, verified=verified)
 
     def _embedder(self, job: OpenJob) -> Embedder:
         # One image is what most queries hold. Another batch size than the embed worker's may change the last bits of a
         # vector, which no ranking notices and nothing stores.
         return loaded_embedder(job.manifest.model, job.model_dir, self._one_by_one)
 
-    def _vectors(self, job: OpenJob, queries: Sequence[Query]) -> "list[Vector | LookalikeError]":
-        """The vector of each query, or why its image has none; images not seen lately are embedded together."""
-        found: list[Vector | LookalikeError | None] = [query.vector for query in queries]
+    def _vectors(self, job: OpenJob, message: SearchJob) -> "list[Vectors | LookalikeError]":
+        """The vectors of each query, one for each of its views, or why its image has none; images not seen lately are
+        embedded together.
+        """
+        queries, count = message.queries, message.verify.views
+        found: list[Vectors | LookalikeError | None] = [
+            None if query.vector is None else query.vector[None] for query in queries
+        ]
         fresh: list[tuple[int, bytes, np.ndarray]] = []
         for place, query in enumerate(queries):
-            if query.image is None:
+            if query.image is None or query.vector is not None:
                 continue
             if job.manifest.model.is_imported:
                 found[place] = _no_model(job)
                 continue
-            key = hashlib.blake2b(
-                query.image, digest_size=32, key=job.manifest.model.fingerprint.encode()[:64]
-            ).digest()
+            digest_key = f"{count} {job.manifest.model.fingerprint}".encode()[:64]
+            key = hashlib.blake2b(query.image, digest_size=32, key=digest_key).digest()
             found[place] = self._remembered(key)
             if found[place] is None:
                 try:
-                    fresh.append((place, key, self._decoded(query.image, job.manifest)))
+                    fresh.append((place, key, self._decoded(query.image, job.manifest, count)))
                 except ImageError as error:
                     found[place] = _of_place(error, job, place, len(queries))
         if fresh:
-            pixels = np.stack([image for _, _, image in fresh])
+            pixels = np.concatenate([squares for _, _, squares in fresh])
             with self._embedding:  # A model call uses all cores, and no promise is known that two at once are safe.
-                vectors = self._embedder(job).embed(pixels)
-            for (place, key, _), vector, good in zip(fresh, vectors, has_direction(vectors), strict=True):
-                found[place] = vector if good else no_direction()
-                if good:
-                    self._remember(key, vector)
+                embedded = self._embedder(job).embed(pixels)
+            ends = np.cumsum([len(squares) for _, _, squares in fresh])
+            for (place, key, _), vectors in zip(fresh, np.split(embedded, ends[:-1]), strict=True):
+                good = has_direction(vectors)
+                # The first view is the whole image; one of the others may well show nothing.
+                found[place] = vectors[good] if good[0] else no_direction()
+                if good[0]:
+                    self._remember(key, vectors[good])
         return [outcome for outcome in found if outcome is not None]
 
-    def _decoded(self, data: bytes, manifest: Manifest) -> np.ndarray:
+    def _decoded(self, data: bytes, manifest: Manifest, views: int) -> np.ndarray:
         if len(data) > self._settings.max_query_bytes:
             raise ImageError(
                 f"A query image has {len(data):,} bytes; the most is {self._settings.max_query_bytes:,} "
                 "(the setting max_query_bytes): send a smaller copy.",
                 "oversized",
             )
-        model = manifest.model
-        return self._decoders.decode(data, model.image_size, manifest.max_image_pixels, model.decode).pixels
+        size, most, how = manifest.model.image_size, manifest.max_image_pixels, manifest.model.decode
+        if views > 1:
+            return self._decoders.views(data, views, size, most, how)
+        return self._decoders.decode(data, size, most, how).pixels[None]
 
-    def _remembered(self, key: bytes) -> Vector | None:
+    def _remembered(self, key: bytes) -> Vectors | None:
         with self._lock:
             return self._embedded.get(key)
 
-    def _remember(self, key: bytes, vector: Vector) -> None:
+    def _remember(self, key: bytes, vectors: Vectors) -> None:
         if self._embedded.maxsize:
             with self._lock:
-                self._embedded[key] = vector
+                self._embedded[key] = vectors
 
 
 def _of_place(error: ImageError, job: JobDir, place: int, count: int) -> ImageError:
@@ -143,18 +176,34 @@ def _no_model(job: OpenJob) -> QueryError:
     )
 
 
-def _search(searcher: Searcher, vectors: Sequence[Vector], message: SearchJob) -> "list[list[Hit] | LookalikeError]":
-    """Hits or error for each vector; together where all are well, one by one to find out which is not."""
+def _search(
+    searcher: Searcher, views: Sequence[Vectors], message: SearchJob, depth: int
+) -> "list[list[Hit] | LookalikeError]":
+    """Up to `depth` hits, or the error, of each query by the vectors of its views; together where all are well, one by
+    one to find out which is not.
+    """
     try:
-        return [*searcher.search_many(np.stack(vectors), message.k, message.exact, message.filter)] if vectors else []
+        return _found(searcher, views, message, depth) if views else []
     except (LookalikeError, ValueError):
         if message.filter is not None:
             searcher.chosen(message.filter)  # What is wrong with it concerns all queries, and is looked for once.
-        return [_one(searcher, vector, message) for vector in vectors]
+        return [_one(searcher, vectors, message, depth) for vectors in views]
 
 
-def _one(searcher: Searcher, vector: Vector, message: SearchJob) -> list[Hit] | LookalikeError:
+def _found(
+    searcher: Searcher, views: Sequence[Vectors], message: SearchJob, depth: int
+) -> "list[list[Hit] | LookalikeError]":
+    hits = searcher.search_many(np.concatenate(views), depth, message.exact, message.filter)
+    ends = np.cumsum([len(vectors) for vectors in views]).tolist()
+    return [
+        hits[end - 1] if len(vectors) == 1 else merged(hits[end - len(vectors) : end], depth)
+        for end, vectors in zip(ends, views, strict=True)
+    ]
+
+
+def _one(searcher: Searcher, vectors: Vectors, message: SearchJob, depth: int) -> list[Hit] | LookalikeError:
     try:
-        return searcher.search(vector, message.k, message.exact, message.filter)
+        (found,) = _found(searcher, [vectors], message, depth)
     except LookalikeError as error:
         return error
+    return found

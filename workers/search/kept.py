@@ -11,7 +11,7 @@ import numpy as np
 from shared.job.index.builds import IMAGES_FILE, IndexInfo
 from shared.job.index.shards import Range, ranges_without
 from shared.messages.shards import Held, SearchedShards
-from workers.search.filters import Chosen
+from workers.search.filtering.filters import Chosen
 from workers.vectors.ann import index_files
 from workers.vectors.ann.faiss_index import Only
 from workers.vectors.embeddings import Rows, StoredEmbeddings

@@ -18,7 +18,7 @@ from shared.job.partition import committed, ledger
 from shared.job.source.moved import read_moved
 from shared.messages.search import Searched
 from shared.messages.shards import Held, SearchedShards
-from workers.search.filters import Filters
+from workers.search.filtering.filters import Filters
 from workers.search.kept import HeldShards, Kept, Part
 from workers.vectors.codes import stored_kind
 from workers.vectors.embeddings import StoredEmbeddings

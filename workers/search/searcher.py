@@ -18,7 +18,7 @@ from shared.messages.search import MAX_K, Hit, Searched
 from shared.messages.shards import Held
 from workers.search.additions import Additions
 from workers.search.answer_cache import AnswerCache
-from workers.search.filters import Chosen, Filters
+from workers.search.filtering.filters import Chosen, Filters
 from workers.search.kept import Kept
 from workers.search.opening import Opened, open_build, open_parts
 from workers.search.unit_queries import unit_queries
@@ -78,7 +78,7 @@ class Searcher:
         self._images = images
         self._nlist = nlist
         self._cache = AnswerCache(cache_size)
-        self._filters = filters or Filters(self._kept.ids)
+        self.filters = filters or Filters(self._kept.ids)
 
     @classmethod
     def open(
@@ -136,7 +136,7 @@ class Searcher:
 
     def widened(self, width: Width) -> "Searcher":
         """A searcher of another width that shares everything with this one except the cache; it has none."""
-        return self._like(width, self._kept, self._filters, self._additions, cache_size=0)
+        return self._like(width, self._kept, self.filters, self._additions, cache_size=0)
 
     def without(self, removed: Rows, listed: int) -> "Searcher":
         """A searcher of what this one has open, but for the images `removed`, int64; its cache is empty.
@@ -147,7 +147,7 @@ class Searcher:
         additions = (
             None if left is None or not len(left) else Additions(self._index, self.stored, left, self._additions)
         )
-        filters = self._filters.among(kept.ids if kept.is_all else Kept(self.stored, removed).ids)
+        filters = self.filters.among(kept.ids if kept.is_all else Kept(self.stored, removed).ids)
         made = self._like(self.width, kept, filters, additions, cache_size=self._cache.size)
         made.searched = self.searched and replace(self.searched, listed=listed)
         return made
@@ -161,7 +161,7 @@ class Searcher:
 
     def chosen(self, filter: Filter) -> Chosen:
         """The images of the build that `filter` chooses, of some shards those in them; raises as `Filters.chosen`."""
-        chosen = self._filters.chosen(filter)
+        chosen = self.filters.chosen(filter)
         return chosen if self._kept.is_all else self._kept.those_of(chosen)
 
     def search(

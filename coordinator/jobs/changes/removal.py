@@ -104,7 +104,7 @@ def _matching(job: OpenJob, where: str, tell: Tell) -> Ids:
         found.append(np.frombuffer(base64.b64decode(said["ids"]), "<i8").astype(np.int64))
 
     result = stage.result_of(
-        "workers.search.expressions",
+        "workers.search.filtering.expressions",
         [str(job.path)],
         told,
         what=f"The search for what is to be removed from {job.path}",

@@ -12,7 +12,8 @@ from shared.storage.parquet import read_table
 
 
 def read_image(bundle: OpenJob, image_id: int, location: Location) -> tuple[bytes, bool]:
-    """The encoded bytes of an image of a bundle that is at `location`, and whether they are those of the photo.
+    """The encoded bytes of an image of a bundle that is at `location`, and whether they are those of the photo; also of
+    a job, which has no thumbnails, once the image's partition is sealed.
 
     On another machine, another photo may be in its place: only the bytes that were embedded are taken for it. Raises
     ImageError when neither the photo nor a thumbnail is there, CorruptFile for damaged files.

@@ -19,7 +19,8 @@ from shared.broker.connection import make_app
 from shared.broker.troubles import clear_troubles, reported_troubles
 from shared.errors import ImageError, JobError, LookalikeError, MessageError, NoIndexYet, QueryError
 from shared.job.directory import JobDir
-from shared.messages.search import Query, SearchJob, reply_from_json
+from shared.messages.query import Query
+from shared.messages.search import SearchJob, reply_from_json
 from shared.messages.tasks import (
     EMBED_QUEUE,
     EMBED_TASK,

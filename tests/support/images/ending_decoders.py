@@ -8,7 +8,7 @@ PROGRAM = """
 import os, signal, sys, threading
 import numpy as np
 from workers.search.decoding import process
-def decode(data, *how):
+def guarded(make, data, how, named):
     word, _, rest = bytes(data[:200]).partition(b" ")
     if word == b"crash": os.kill(os.getpid(), signal.SIGSEGV)
     if word == b"exit": os._exit(9)
@@ -20,11 +20,13 @@ def decode(data, *how):
         os.kill(os.getpid(), signal.SIGKILL)
     if word == b"nonsense": os.write(answers[0], b"\\0" * 7 + b"\\5" + b"[1]\\n5"); os._exit(0)
     print("a library that prints")
-    return whole(data if word != b"chance" else open(rest + b".png", "rb").read(), *how)
+    return make(data if word != b"chance" else open(rest + b".png", "rb").read(), *how, **named)
 answers = []
 dup = os.dup
 os.dup = lambda file: answers.append(dup(file)) or answers[-1]
-whole, process.decode = process.decode, decode
+for name in ("decode", "views_of", "features_of"):
+    def ours(data, *how, make=getattr(process, name), **named): return guarded(make, data, how, named)
+    setattr(process, name, ours)
 process.main(sys.argv[1:])
 """
 

@@ -32,8 +32,10 @@ from shared.broker.lease import Holder
 from shared.broker.troubles import Trouble
 from shared.errors import BrokerUnreachable, NoWorker, QueryError, WorkerFailed
 from shared.messages.filter import Filter
-from shared.messages.search import Answer, AnsweredBy, Hit, Query, Searched
+from shared.messages.query import Query
+from shared.messages.search import Answer, AnsweredBy, Hit, Searched
 from shared.messages.shards import SearchedShards
+from shared.messages.verified import Verify
 from shared.processes.own import module_command
 from shared.settings import Settings, load_settings
 from tests.support.builds import build
@@ -73,6 +75,9 @@ def half(tmp_path: Path) -> MadeJob:
         (["search", "job", "a.jpg", "--ids", "few.txt", "--where", "true"], "don't go together"),
         (["search", "job", "a.jpg", "-k", "0"], "Invalid value for '-k'"),
         (["search", "job", "a.jpg", "-k", "1001"], "Invalid value for '-k'"),
+        (["search", "job", "a.jpg", "--views", "17"], "Invalid value for '--views'"),
+        (["search", "job", "a.jpg", "--verify", "perhaps"], "--verify is perhaps; expected one of auto, always, never"),
+        (["search", "job", "a.jpg", "--match", "--verify", "never"], "--match and --verify never don't go together"),
         (["status"], "Missing argument 'JOB'"),
         (["status", "job", "--watch", "--json"], "--watch and --json don't go together"),
         (["worker"], "Missing argument"),
@@ -423,7 +428,7 @@ class FakeClient:
         self.searched: Searched | None = None
 
     def enqueue_queries(
-        self, queries: list[Query], k: int, *, exact: bool, filter: Filter | None, partial: bool
+        self, queries: list[Query], k: int, *, exact: bool, filter: Filter | None, partial: bool, verify: Verify
     ) -> "list[FakeReply]":
         self.sent = queries
         self.partial = partial

@@ -32,10 +32,12 @@ from shared.errors import JobNotFound, NoIndexYet, NoWorker, UsageError
 from shared.job.directory import JobDir
 from shared.job.opened import open_job
 from shared.messages.search import Answer, Hit, Searched
+from shared.messages.verified import Verified
 from shared.settings import Settings
 from tests.support.builds import build
 from tests.support.bundles import bundle_of
 from tests.support.cli import Run
+from tests.support.evidence import evidence
 from tests.support.make_job import make_job
 from tests.support.progress import DONE, UNDER_WAY
 from tests.support.source_jobs import job_of_a_list
@@ -122,9 +124,20 @@ print(cv2.getNumThreads())
 def test_hits_travel_between_processes_and_compare_as_they_did(tmp_path: Path) -> None:
     made = make_job(tmp_path / "job")
     build(made.job)
-    hit = lookalike.Hit(1, 7, "a.jpg", 0.5, lambda image_id, path: b"")
+    hit = lookalike.Hit(1, 7, "a.jpg", 0.5, None, None, lambda image_id, path: b"")
     assert pickle.loads(pickle.dumps(hit)) == hit == lookalike.Hit(1, 7, "a.jpg", 0.5)
-    assert repr(hit) == "Hit(rank=1, id=7, image_path='a.jpg', similarity=0.5)"
+    assert repr(hit) == "Hit(rank=1, id=7, image_path='a.jpg', similarity=0.5, verdict=None)"
+    proven = lookalike.Hit(1, 7, "a.jpg", 0.5, "same picture", evidence(132, hit_overlap=0.41, turned=90))
+    again = pickle.loads(pickle.dumps(proven))
+    assert (again, again.evidence) == (proven, proven.evidence)
+
+
+def test_a_notebook_shows_the_verdict_of_a_hit_and_what_it_rests_on(tmp_path: Path) -> None:
+    own = evidence(132, hit_overlap=0.41, turned=90)
+    shown = lookalike.Hit(1, 7, str(tmp_path / "gone.jpg"), 0.5, "same picture", own)._repr_html_()
+    assert f'<b title="{own.description}">same picture</b>' in shown
+    assert "132 matching points" in own.description
+    assert "<b" not in lookalike.Hit(1, 7, str(tmp_path / "gone.jpg"), 0.5)._repr_html_().replace("<br>", "")
 
 
 # The job.
@@ -143,7 +156,10 @@ def service(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         def search(self, query: Any, k: int = 10, **options: Any) -> lookalike.Hits:
             if found.raises and (error := found.raises.pop(0)) is not None:
                 raise error
-            return lookalike.Hits([lookalike.Hit(1, 3, "photos/a.jpg", 0.9)], Searched(37, 60))
+            found.asked = options
+            verdict = None if options["verify"] == "never" else "same bytes"
+            hits = [lookalike.Hit(1, 3, "photos/a.jpg", 0.9, verdict)]
+            return lookalike.Hits(hits, Searched(37, 60), Verified(1, 1) if verdict else None)
 
     def end() -> None:
         found.ended += 1
@@ -172,7 +188,10 @@ def test_a_job_starts_what_it_searches_with_once_and_ends_it(made: Path, service
         found = job.search("a.jpg", k=1)
         (hit,) = found
         assert (hit.rank, hit.id, hit.image_path, found.searched) == (1, 3, "photos/a.jpg", Searched(37, 60))
-        job.search("a.jpg")
+        assert (hit.verdict, found.verified) == (None, None)
+        verified = job.search("a.jpg", verify="auto", views=6)
+        assert (service.asked["verify"], service.asked["views"]) == ("auto", 6)
+        assert (verified[0].verdict, verified.verified) == ("same bytes", Verified(1, 1))
         assert (service.started, service.revived, service.ended) == (1, 1, 0)
     assert service.ended == 1
     job.search("a.jpg")
@@ -298,7 +317,10 @@ def test_a_client_gives_hits_that_give_their_images(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("coordinator.client.client.require_broker", lambda settings: None)
     with lookalike.connect("photos", broker="redis://127.0.0.1:1/0") as client:
         assert isinstance(client, lookalike.Client)
+        proven = client.hits(Answer((Hit(1, 2, "a.jpg", 0.5, "same picture", evidence()),), verified=Verified(9, 9)))
         hits = client.hits(Answer((Hit(1, 2, "a.jpg", 0.5),)))
+    assert (proven.verified, proven[0].verdict, proven[0].evidence) == (Verified(9, 9), "same picture", evidence())
+    assert hits.verified is None
     assert hits == [lookalike.Hit(1, 2, "a.jpg", 0.5)]
     assert type(hits) is lookalike.Hits
     assert client.reply is lookalike.PendingReply

@@ -1,4 +1,4 @@
-"""A process that decodes the images of queries, one after the other, within the time and memory that each may take."""
+"""A process that decodes images for queries, one after the other, within the time and memory that each may take."""
 
 import ctypes
 import fcntl
@@ -9,11 +9,12 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 from shared.errors import ImageError
 from shared.processes.child import Piece, serve
 from workers.images.decode import decode, decode_large_under
+from workers.search.decoding.pictures import FEATURES, VIEWS, features_of, packed, views_of
 
 _KEPT_BYTES: Final = 64 << 20
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # GNU's numbers.
@@ -65,10 +66,22 @@ def _wants_memory(error: BaseException | None) -> bool:
     return False
 
 
-def _decoded(data: bytes, image_size: int, max_pixels: int, how: str, memory_bytes: int) -> list[Piece]:
-    """An image as a line of JSON and its pixels behind it, or a line that says why it is none."""
+def _answered(want: str, data: bytes, request: dict[str, Any]) -> list[Piece]:
+    """What is wanted of an image: a line of JSON, and pixels or features behind it. Raises ImageError as `decode`."""
+    if want == FEATURES:
+        table, pieces = packed(features_of(data, **request))
+        return [_line(table), *pieces]
+    if want == VIEWS:
+        squares = views_of(data, **request)
+        return [_line({"views": len(squares)}), squares.data.cast("B")]
+    image = decode(data, **request)
+    return [_line({"width": image.width, "height": image.height}), image.pixels.data.cast("B")]
+
+
+def _answer(want: str, data: bytes, request: dict[str, Any], memory_bytes: int) -> list[Piece]:
+    """As `_answered`, or a line that says why there is none."""
     try:
-        image = decode(data, image_size, max_pixels, how)
+        return _answered(want, data, request)
     except (ImageError, MemoryError) as error:
         status, message = getattr(error, "status", "oversized"), str(error)
         if _wants_memory(error):
@@ -77,19 +90,24 @@ def _decoded(data: bytes, image_size: int, max_pixels: int, how: str, memory_byt
                 f"Decoding the image takes more than {memory_bytes:,} bytes of memory (the setting "
                 "decode_memory_bytes): it is too large, or made to look so. Send a smaller copy."
             )
-        return [json.dumps({"status": status, "message": message}).encode() + b"\n"]
-    return [json.dumps({"width": image.width, "height": image.height}).encode() + b"\n", image.pixels.data.cast("B")]
+        return [_line({"status": status, "message": message})]
+
+
+def _line(table: dict[str, Any]) -> bytes:
+    return json.dumps(table).encode() + b"\n"
 
 
 def main(arguments: list[str]) -> None:
-    """Decode the images that come on standard input, each behind a line of JSON that says how; answer with pixels."""
+    """Decode the images that come on standard input, each behind a line of JSON that says how; answer with pixels or
+    local features."""
     seconds, memory_bytes, large = float(arguments[0]), int(arguments[1]), int(arguments[2])
     decode_large_under(_SharedLock(large, seconds))
     _keep_memory()
     _limit_memory(memory_bytes)
 
     def answer(request: list[bytes]) -> list[Piece]:
-        return _decoded(request[1], **json.loads(request[0]), memory_bytes=memory_bytes)
+        how = json.loads(request[0])
+        return _answer(how.pop("want"), request[1], how, memory_bytes)
 
     serve(answer, seconds)
 

@@ -1,26 +1,34 @@
-"""Decode the images of queries in processes of their own, so that a crash, a hang or lack of memory costs only that
+"""Decode images for queries in processes of their own, so that a crash, a hang or lack of memory costs only one
 image.
 """
 
 import json
+import math
 import queue
 import tempfile
 import weakref
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import IO, Final
+from typing import IO, Any, Final, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shared.errors import ImageError, WorkerFailed
 from shared.processes.child import ChildProcess
 from shared.processes.own import module_command
 from workers.images.decode import DecodedImage
+from workers.search.decoding.pictures import FEATURES, SQUARE, VIEWS, unpacked
+from workers.verify.features import LocalFeatures
+
+Made = TypeVar("Made")
 
 # A process may also be ended by chance. An image is given up after the second time.
 _TRIES: Final = 2
 # A process ends itself when its time is up. Only one that does not run at all is ended from here, this much later.
 GRACE_SECONDS: Final = 5.0
 _HEAD_BYTES: Final = 1 << 16
+_FEATURES_BYTES: Final = 1 << 20
 _TIME_IS_UP: Final = "signal SIGALRM"
 
 
@@ -53,11 +61,14 @@ class DecodingProcesses:
         """The process ids of those that run."""
         return {process.pid for process in set(self._all) if not process.has_ended}
 
-    def start(self) -> None:
-        """Start those that do not run, without waiting: their imports take some tenths of a second."""
+    def start(self, most: int | None = None) -> None:
+        """Start those that do not run, or `most` of them, without waiting: their imports take some tenths of a second.
+
+        The others start when they are needed.
+        """
         taken: list[ChildProcess | None] = []
         with suppress(queue.Empty):
-            while len(taken) < self._count:
+            while len(taken) < min(self._count, most or self._count):
                 taken.append(self._idle.get_nowait())
         for process in taken:
             self._idle.put(self._restarted(process))
@@ -69,7 +80,39 @@ class DecodingProcesses:
         more than the seconds it has, "oversized" for one that takes more than the bytes. Raises WorkerFailed when no
         process can be started.
         """
-        head = json.dumps({"image_size": image_size, "max_pixels": max_pixels, "how": how}).encode()
+        request = {"want": SQUARE, "image_size": image_size, "max_pixels": max_pixels, "how": how}
+
+        def made(head: Mapping[str, Any], data: bytearray, start: int) -> DecodedImage:
+            pixels = np.frombuffer(data, np.uint8, offset=start).reshape(image_size, image_size, 3)
+            return DecodedImage(pixels, head["width"], head["height"])
+
+        return self._made(request, data, image_size * image_size * 3, made)
+
+    def views(self, data: bytes, count: int, image_size: int, max_pixels: int, how: str) -> NDArray[np.uint8]:
+        """At most `count` views of an image, each as a square: uint8 [n, image_size, image_size, 3], the whole first;
+        raises as `decode`."""
+        square = image_size, image_size, 3
+        request = {"want": VIEWS, "count": count, "image_size": image_size, "max_pixels": max_pixels, "how": how}
+
+        def made(head: Mapping[str, Any], data: bytearray, start: int) -> NDArray[np.uint8]:
+            return np.frombuffer(data, np.uint8, offset=start).reshape(head["views"], *square)
+
+        return self._made(request, data, count * math.prod(square), made)
+
+    def features(self, data: bytes, keypoints: int, max_pixels: int, how: str) -> LocalFeatures:
+        """The local features of an image, at most `keypoints` of them; raises as `decode`."""
+        request = {"want": FEATURES, "keypoints": keypoints, "max_pixels": max_pixels, "how": how}
+        return self._made(request, data, _FEATURES_BYTES, unpacked)
+
+    def _made(
+        self,
+        request: Mapping[str, Any],
+        data: bytes,
+        most: int,
+        made: Callable[[Mapping[str, Any], bytearray, int], Made],
+    ) -> Made:
+        """What a process makes of an image; its answer is a line of JSON, and from a place of the bytes on the rest."""
+        head = json.dumps(request).encode()
         process = self._idle.get()
         ends: list[str] = []
         try:
@@ -77,9 +120,8 @@ class DecodingProcesses:
                 process = self._running(process)
                 try:
                     # A process that waits for another to finish a large image has the time of both.
-                    most = _HEAD_BYTES + image_size * image_size * 3
-                    answer = process.ask([head, data], self._count * self._seconds + GRACE_SECONDS, most)
-                    return _unpacked(answer, image_size)
+                    seconds = self._count * self._seconds + GRACE_SECONDS
+                    return _unpacked(process.ask([head, data], seconds, _HEAD_BYTES + most), made)
                 except EOFError:
                     ends.append(process.end())
                 except TimeoutError:
@@ -155,14 +197,13 @@ def _end_all(processes: set[ChildProcess], large: IO[bytes]) -> None:
     large.close()
 
 
-def _unpacked(answer: bytearray, image_size: int) -> DecodedImage:
+def _unpacked(answer: bytearray, made: Callable[[Mapping[str, Any], bytearray, int], Made]) -> Made:
     """What a decoding process answered; raises the ImageError that it holds, or ValueError for an invalid answer."""
     end = answer.index(b"\n")
     try:
         head = json.loads(answer[:end])
         if "status" in head:
             raise ImageError(head["message"], head["status"])
-        pixels = np.frombuffer(answer, np.uint8, offset=end + 1).reshape(image_size, image_size, 3)
-        return DecodedImage(pixels, head["width"], head["height"])
+        return made(head, answer, end + 1)
     except (KeyError, TypeError) as error:
         raise ValueError(f"{error!r}") from None

@@ -32,8 +32,10 @@ from shared.errors import (
     WorkerFailed,
 )
 from shared.job.directory import JobDir
-from shared.messages.search import Answer, AnsweredBy, Hit, Query, SearchJob, reply_to_json
+from shared.messages.query import Query
+from shared.messages.search import Answer, AnsweredBy, Hit, SearchJob, reply_to_json
 from shared.messages.tasks import QUERY_QUEUE, SEARCH_TASK
+from shared.messages.verified import Verified, Verify
 from tests.support.make_job import make_job
 
 URL = "redis://:secret@host:6379/0"
@@ -419,3 +421,44 @@ def test_what_can_not_be_a_filter_is_not_sent(app: FakeApp, client: Client) -> N
     with pytest.raises(QueryError, match="0 image ids"):
         client.enqueue([vector(1)], ids=[])
     assert app.messages == []
+
+
+# Verdicts.
+
+
+def test_a_plain_search_says_nothing_of_verdicts_and_others_have_a_task_each(app: FakeApp, client: Client) -> None:
+    plain = client.enqueue([vector(number) for number in range(9)])
+    assert [len(message.queries) for message in app.messages] == [9]
+    assert app.messages[0].verify == Verify("never", 1)
+    app.messages.clear()
+    client.enqueue([vector(number) for number in range(9)], views=6)
+    client.enqueue([vector(number) for number in range(9)], verify="always", views=6)
+    assert [len(message.queries) for message in app.messages] == [9, *[1] * 9]
+    assert [message.verify for message in app.messages] == [Verify("never", 6), *[Verify("always", 6)] * 9]
+    assert plain[0].answer().verified is None
+    assert plain[0].verified is None
+
+
+@pytest.mark.parametrize(("how", "views"), [("perhaps", 1), ("auto", 0), ("auto", 17)])
+def test_a_search_that_can_not_be_verified_so_is_not_sent(app: FakeApp, client: Client, how: str, views: int) -> None:
+    with pytest.raises(QueryError, match=r"verify is|views is"):
+        client.search(vector(1), verify=how, views=views)
+    assert app.messages == []
+
+
+def test_a_reply_says_what_was_compared(app: FakeApp, client: Client) -> None:
+    told = Verified(9, 4, ended="enough")
+    by = AnsweredBy("query1@here", "/jobs/job")
+    app.worker = lambda message: [reply_to_json([Answer((), 1.0, verified=told)], by)]
+    (reply,) = client.enqueue([vector(1)], verify="auto")
+    assert reply.answer().verified == reply.verified == told
+
+
+def test_a_worker_of_an_older_version_is_told_from_one_that_refuses_a_message(app: FakeApp, client: Client) -> None:
+    names = "['exact', 'job', 'k', 'queries']"
+    older = f"A search message must hold {names}, not ['exact', 'job', 'k', 'queries', 'verify', 'views']."
+    said_of_it = "worker is of an older version of lookalike, which gives no verdicts"
+    for sentence, said in ((older, said_of_it), ("No.", "No.")):
+        app.worker = lambda message, sentence=sentence: [reply_to_json([Answer(error=MessageError(sentence))])]
+        with pytest.raises(MessageError, match=said):
+            client.search(vector(1), verify="auto", views=6)

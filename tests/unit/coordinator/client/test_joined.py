@@ -1,9 +1,14 @@
+from dataclasses import replace
+
 import pytest
 
 from coordinator.client.joined import Replies, joined
 from shared.errors import ImageError, JobError, LookalikeError, NoWorker, ReplyTimeout
 from shared.messages.search import Answer, AnsweredBy, Hit, Searched
 from shared.messages.shards import Held, SearchedShards
+from shared.messages.verdicts import SAME_BYTES, SAME_PICTURE, SIMILAR
+from shared.messages.verified import Verified
+from tests.support.evidence import evidence
 
 SIZES = (10, 20, 30, 40)
 
@@ -117,3 +122,37 @@ def test_what_is_wrong_with_one_query_is_its_answer_and_the_others_are_joined() 
     first, second = joined(replies, 5, partial=False, shown="here")
     assert isinstance(first.error, ImageError)
     assert [hit.id for hit in second.hits] == [9, 1]
+
+
+def judged(held: str, told: Verified | None, *hits: Hit) -> Answer:
+    shards = tuple(Held.parsed(held).among(len(SIZES)))
+    return Answer(hits, 1.0, searched=searched(*shards), verified=told)
+
+
+def test_what_one_holder_proved_comes_before_what_is_nearer_in_another() -> None:
+    proven = Hit(1, 7, "7.jpg", 0.4, SAME_PICTURE, evidence(50))
+    bytes_ = Hit(1, 9, "9.jpg", 0.3, SAME_BYTES)
+    near = [Hit(rank, image, f"{image}.jpg", 0.9 - rank / 10, SIMILAR) for rank, image in ((1, 1), (2, 2))]
+    replies = of(
+        ("0-1", [judged("0-1", Verified(20, 3, ended="far"), *near)]),
+        ("2", [judged("2", Verified(9, 8, 1, "8.jpg is gone.", "enough"), proven, Hit(2, 3, "3.jpg", 0.35))]),
+        ("3", [judged("3", Verified(5, 5), bytes_)]),
+    )
+    (one,) = joined(replies, 4, partial=False, shown="here")
+    assert [(hit.rank, hit.id, hit.verdict) for hit in one.hits] == [
+        (1, 9, SAME_BYTES), (2, 7, SAME_PICTURE), (3, 1, SIMILAR), (4, 2, SIMILAR)
+    ]  # fmt: skip
+    assert one.hits[1].evidence == evidence(50)
+    assert one.verified == Verified(34, 16, 1, "8.jpg is gone.", "enough")
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_of_an_image_that_several_holders_have_the_verdict_of_the_one_that_compared_it_counts(turned: bool) -> None:
+    plain = Hit(1, 5, "5.jpg", 0.6)
+    same = plain, replace(plain, verdict=SIMILAR), replace(plain, verdict=SAME_PICTURE, evidence=evidence())
+    for one, other, verdict in ((0, 1, SIMILAR), (0, 2, SAME_PICTURE), (1, 2, SAME_PICTURE)):
+        first, second = (same[other], same[one]) if turned else (same[one], same[other])
+        replies = of(("0-2", [judged("0-2", None, first)]), ("2-3", [judged("2-3", None, second)]))
+        (answer_,) = joined(replies, 3, partial=False, shown="here")
+        assert [(hit.id, hit.verdict) for hit in answer_.hits] == [(5, verdict)]
+        assert answer_.verified is None

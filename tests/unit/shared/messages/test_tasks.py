@@ -13,17 +13,8 @@ from hypothesis.extra import numpy as npst
 from shared.errors import ImageError, LookalikeError, MessageError, NoIndexYet, QueryError
 from shared.job.directory import check_job_id
 from shared.messages.filter import Filter
-from shared.messages.search import (
-    MAX_K,
-    Answer,
-    AnsweredBy,
-    Hit,
-    Query,
-    Searched,
-    SearchJob,
-    reply_from_json,
-    reply_to_json,
-)
+from shared.messages.query import Query
+from shared.messages.search import MAX_K, Answer, AnsweredBy, Hit, Searched, SearchJob, reply_from_json, reply_to_json
 from shared.messages.tasks import (
     EMBED_QUEUE,
     MAX_PARTITION,
@@ -232,7 +223,7 @@ def test_more_queries_than_the_worker_takes_are_refused() -> None:
     [
         *NO_OBJECTS,
         {},
-        {"vector": "AAAAAA==", "image": "AAAA"},
+        {"vector": "AAAAAA==", "path": "AAAA"},
         {"path": "/etc/passwd"},
         {"vector": None},
         {"vector": [0.1, 0.2]},

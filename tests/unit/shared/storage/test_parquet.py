@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from shared.errors import CorruptFile
-from shared.storage.parquet import read_table, writer
+from shared.storage.parquet import least_value, read_table, writer
 
 WORKER = """
 import sys
@@ -73,3 +73,16 @@ def test_a_column_that_is_not_there_is_said_and_not_left_out(tmp_path: Path) -> 
     assert read_table(tmp_path / "a.parquet", ["id"]).to_pylist() == [{"id": 1}, {"id": 2}]
     with pytest.raises(CorruptFile, match="it has no column status"):
         read_table(tmp_path / "a.parquet", ["id", "status"])
+
+
+def test_the_least_value_of_a_column_is_read_from_the_footer(tmp_path: Path) -> None:
+    schema = pa.schema([("name", pa.string()), ("id", pa.int64())])
+    with writer(tmp_path / "a.parquet", schema) as into:
+        for ids in ([7, 9], [3, 8], [5]):
+            into.write_table(pa.table({"name": ["x"] * len(ids), "id": ids}, schema))
+    assert least_value(tmp_path / "a.parquet", "id") == 3
+    with writer(tmp_path / "empty.parquet", schema):
+        pass
+    for name, column in (("empty", "id"), ("a", "size"), ("gone", "id")):
+        with pytest.raises(CorruptFile, match=f"{name}.parquet can't be read"):
+            least_value(tmp_path / f"{name}.parquet", column)

@@ -19,7 +19,8 @@ from shared.job.index.shards import Range, ranges_without, shard_file
 from shared.job.local.job_files import JobFiles
 from shared.job.opened import open_job
 from shared.job.partition import ledger
-from shared.messages.search import Query, SearchJob
+from shared.messages.query import Query
+from shared.messages.search import SearchJob
 from shared.messages.shards import Held
 from shared.settings import Settings
 from tests.support.compactions import answers, compacted, remove

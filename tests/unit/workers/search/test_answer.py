@@ -15,7 +15,8 @@ import pytest
 from shared.errors import ImageError, QueryError
 from shared.job.opened import with_manifest
 from shared.messages.filter import Filter
-from shared.messages.search import Query, SearchJob
+from shared.messages.query import Query
+from shared.messages.search import SearchJob
 from shared.models import resolve_model
 from shared.models.imported import imported_model
 from shared.models.preprocessing import DECODES

@@ -13,7 +13,8 @@ from shared.job.index import builds
 from shared.job.index.request import IndexRequest, write_index_request
 from shared.job.opened import open_job
 from shared.messages.filter import Filter
-from shared.messages.search import Answer, Query, Searched, SearchJob
+from shared.messages.query import Query
+from shared.messages.search import Answer, Searched, SearchJob
 from shared.messages.shards import Held, SearchedShards
 from shared.settings import Settings
 from tests.support.controls import UNWATCHED

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from shared.errors import AnotherJob, SettingsError
-from shared.messages.search import Answer, AnsweredBy, Query, SearchJob, reply_from_json
+from shared.messages.query import Query
+from shared.messages.search import Answer, AnsweredBy, SearchJob, reply_from_json
 from shared.messages.tasks import QUERY_QUEUE
 from shared.settings import Settings
 from tests.support.controls import UNWATCHED

@@ -9,8 +9,8 @@ from shared.errors import CorruptFile, QueryError
 from shared.messages.filter import Filter
 from shared.storage.parquet import read_table
 from tests.support.make_job import MadeJob, make_job
-from workers.search import expressions, filters
-from workers.search.filters import Filters
+from workers.search.filtering import expressions, filters
+from workers.search.filtering.filters import Filters
 
 FAILED = {2, 30}
 

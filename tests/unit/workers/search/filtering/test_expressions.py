@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.support.make_job import MadeJob, make_job
-from workers.search import expressions, filters
+from workers.search.filtering import expressions, filters
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Run an expression on the metadata of a job with DuckDB; `python -m workers.search.expressions JOB` prints the ids.
+"""Run an expression on the metadata of a job; `python -m workers.search.filtering.expressions JOB` prints the ids.
 
 The process reads {"where": …} on standard input and prints a line for each sealed partition: its number, and the ids
 of its images for which the expression is true, as base64 of int64.
@@ -131,7 +131,7 @@ def shown(where: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Say which images of the sealed partitions of a job an expression is true of, a partition a line."""
-    parser = argparse.ArgumentParser(prog="python -m workers.search.expressions")
+    parser = argparse.ArgumentParser(prog="python -m workers.search.filtering.expressions")
     parser.add_argument("job", type=Path)
     options = parser.parse_args(arguments)
 

@@ -11,7 +11,7 @@ from cachetools import LRUCache
 
 from shared.errors import QueryError
 from shared.messages.filter import Filter
-from workers.search import expressions
+from workers.search.filtering import expressions
 from workers.vectors.ann.faiss_index import Only
 from workers.vectors.embeddings import Rows
 
@@ -40,14 +40,14 @@ class Filters:
         """`ids` are the images that can be found, int64 ascending; `metadata` are the Parquet files that have a row for
         each of them, and for others. `pending`, int64 [n, 2], are the ids [start, stop) not embedded yet, ascending."""
         self._ids = ids
-        self._metadata = metadata
+        self.metadata = metadata
         self._pending = pending
         self._kept: LRUCache[bytes, Chosen] = LRUCache(_KEPT)
         self._lock = threading.Lock()
 
     def among(self, ids: Rows) -> "Filters":
         """Filters over the same metadata that choose among these images alone."""
-        return Filters(ids, self._metadata, self._pending)
+        return Filters(ids, self.metadata, self._pending)
 
     def chosen(self, filter: Filter) -> Chosen:
         """The embedded images that `filter` chooses.
@@ -85,7 +85,7 @@ class Filters:
         return ids[known]
 
     def _where(self, where: str) -> Rows:
-        found = list(expressions.matching(where, self._metadata, MOST_SECONDS))
+        found = list(expressions.matching(where, self.metadata, MOST_SECONDS))
         ids = np.intersect1d(np.concatenate([np.empty(0, np.int64), *found]), self._ids)
         if not len(ids):
             raise QueryError(

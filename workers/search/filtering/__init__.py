@@ -1,0 +1,1 @@
+"""Find the images that a filter chooses among those of a job."""
