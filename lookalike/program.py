@@ -85,7 +85,9 @@ def index(
     *,
     progress: Callable[[Event], object] | None = None,
     every: float = 10.0,
-    model: str | None = None,
+    model: str | os.PathLike[str] | None = None,
+    model_input: str | None = None,
+    model_output: str | None = None,
     weights: str | os.PathLike[str] | None = None,
     engine: str | None = None,
     precision: str | None = None,
@@ -127,8 +129,8 @@ def index(
         Seconds between two events that only count up; 0 for each look, about one a second.
     workers
         How many embed workers to start if there is no broker.
-    model, weights, engine, precision, decode, broker, partition_size, chunk_size, index, recall, index_memory,
-    shards, shard_memory, accept_failures, exclude, include, sniff, moved, frozen, yes, add
+    model, model_input, model_output, weights, engine, precision, decode, broker, partition_size, chunk_size, index,
+    recall, index_memory, shards, shard_memory, accept_failures, exclude, include, sniff, moved, frozen, yes, add
         As the options of `lookalike index` (docs/cli.md).
 
     Returns
@@ -155,7 +157,9 @@ def index(
     directory = JobDir.at(os.fspath(job))
     settings = load_settings().changed(
         broker_url=broker,
-        model=model,
+        model=None if model is None else os.fspath(model),
+        model_input=model_input,
+        model_output=model_output,
         weights=None if weights is None else Path(weights),
         engine=engine,
         precision=precision,

@@ -1,5 +1,5 @@
 """Load settings, frozen: defaults < lookalike.toml < environment < command line; an unknown key is an error."""
-# Over 250 lines: all settings are one table, in which each takes a line or some.
+# Over 250 lines: nearly half of them are the declarations of the settings, which are to be read in one place.
 
 import os
 import tomllib
@@ -45,7 +45,18 @@ class Settings:
         None, "directory or URL that holds the jobs a worker serves; unset: the parent of the JOB that was typed"
     )
     model: str | None = _setting(
-        None, "model of a new job: a name, or the path of a .keras file; unset: efficientnet-lite0, or the job's own"
+        None,
+        "model of a new job: a name, or the path of a .keras or .onnx file; unset: efficientnet-lite0, or the job's",
+    )
+    model_input: str | None = _setting(
+        None,
+        "how the model of an .onnx file takes images, where the file does not say it: 224 NCHW RGB scale=1/255 "
+        "mean=0.485,0.456,0.406 std=0.229,0.224,0.225; unset: as the file or the job says",
+    )
+    model_output: str | None = _setting(
+        None,
+        "which output of an .onnx file is the embedding, and how it is pooled: image_embeds, or last_hidden_state "
+        "pool=cls; unset: as the file or the job says",
     )
     weights: Path | None = _setting(None, "weights file for the model, where the packaged or downloaded ones won't do")
     partition_size: int = _setting(50_000, "images in one embed task of a new job", 1)

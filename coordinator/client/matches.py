@@ -26,7 +26,8 @@ def why_unknown(answer: Answer) -> str:
     if told.reason is not None:
         return told.reason
     if told.unread:
-        return f"{told.unread:,} of the {told.candidates:,} nearest images can't be compared: {told.why_unread}"
+        which = "" if told.unread == 1 else "; the first"
+        return f"{told.unread:,} of the {told.candidates:,} nearest images can't be compared{which}: {told.why_unread}"
     if told.ended == SECONDS:
         return (
             f"{told.compared:,} of the {told.candidates:,} nearest images were compared, and none is the same picture, "

@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
-from coordinator.commands.options import Engine, Exclude, Include, Json, Model, Sniff, Weights
+from coordinator.commands.options import (
+    Engine,
+    Exclude,
+    Include,
+    Json,
+    Model,
+    ModelInput,
+    ModelOutput,
+    Sniff,
+    Weights,
+)
 from coordinator.display import terminal
 from coordinator.doctor.visit import Visit
 from coordinator.sources.choosing import Choice
@@ -30,6 +40,8 @@ def doctor(
         typer.Option("--broker", metavar="URL", help="Redis to look at; left out: the embedded one, if it is up."),
     ] = None,
     model: Model = None,
+    model_input: ModelInput = None,
+    model_output: ModelOutput = None,
     weights: Weights = None,
     engine: Engine = None,
     precision: Annotated[
@@ -53,7 +65,14 @@ def doctor(
             "--exclude, --include and --sniff choose among the files of SOURCE: name one, or leave them out."
         )
     settings = load_settings().changed(
-        broker_url=broker, model=model, weights=weights, engine=engine, precision=precision, decode=decode
+        broker_url=broker,
+        model=model,
+        model_input=model_input,
+        model_output=model_output,
+        weights=weights,
+        engine=engine,
+        precision=precision,
+        decode=decode,
     )
     with terminal.telling("Looking around …", silent=as_json) as (say, doing):
         visit = Visit(settings, say, doing, choice)

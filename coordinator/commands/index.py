@@ -13,6 +13,8 @@ from coordinator.commands.options import (
     IndexMemory,
     IndexName,
     Model,
+    ModelInput,
+    ModelOutput,
     Recall,
     ShardMemory,
     Shards,
@@ -47,6 +49,8 @@ def index(
         ),
     ] = None,
     model: Model = None,
+    model_input: ModelInput = None,
+    model_output: ModelOutput = None,
     weights: Weights = None,
     engine: Engine = None,
     precision: Annotated[
@@ -107,6 +111,8 @@ def index(
     settings = load_settings().changed(
         broker_url=broker,
         model=model,
+        model_input=model_input,
+        model_output=model_output,
         weights=weights,
         engine=engine,
         precision=precision,

@@ -18,7 +18,23 @@ Broker = Annotated[
         help="Redis that carries the messages; left out: an embedded one is started.",
     ),
 ]
-Model = Annotated[str | None, typer.Option("--model", help="Model name, or the path of a .keras file.")]
+Model = Annotated[str | None, typer.Option("--model", help="Model name, or the path of a .keras or .onnx file.")]
+ModelInput = Annotated[
+    str | None,
+    typer.Option(
+        "--model-input",
+        metavar="WORDS",
+        help="How an .onnx file takes images, where it does not say so: 224 NCHW RGB scale=1/255 mean=… std=….",
+    ),
+]
+ModelOutput = Annotated[
+    str | None,
+    typer.Option(
+        "--model-output",
+        metavar="WORDS",
+        help="The output of an .onnx file that is the embedding, and how it is pooled: NAME pool=mean, cls or gem.",
+    ),
+]
 Weights = Annotated[
     Path | None, typer.Option("--weights", help="Weights file for the model, for machines without a network.")
 ]

@@ -59,9 +59,8 @@ def verdict_lines(answers: Sequence[Answer]) -> list[str]:
             lines.append(f"no verdicts: {told.reason}")
             continue
         if told.unread:
-            lines.append(
-                f"{told.unread:,} of the {told.candidates:,} nearest images have no verdict: {told.why_unread}"
-            )
+            has = "has no verdict" if told.unread == 1 else "have no verdict; the first"
+            lines.append(f"{told.unread:,} of the {told.candidates:,} nearest images {has}: {told.why_unread}")
         if told.ended == SECONDS:
             lines.append(
                 f"{told.compared:,} of the {told.candidates:,} nearest images were compared when the time was up (the "

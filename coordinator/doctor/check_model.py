@@ -7,7 +7,7 @@ from typing import Any
 from coordinator.display.remedies import typed
 from coordinator.doctor.check_machine import cache_disk
 from coordinator.doctor.checks import Check, ok, problem, warning
-from shared.errors import LookalikeError
+from shared.errors import LookalikeError, error_from_json
 from shared.models import ModelSpec, imagenet_file
 from shared.processes import stage
 from shared.text import size
@@ -45,6 +45,8 @@ def look(spec: ModelSpec | None, model_dir: Path, environment: dict[str, str]) -
         checks.append(weights(spec, said["weights"], said.get("engine")))
     if "engine" in said:
         checks.append(engine(said["engine"]))
+    if spec is not None and spec.is_onnx and "trial" in said:
+        checks.append(trial(spec, said["trial"]))
     if "cache" in said:
         checks.append(cache_disk(Path(said["cache"])))
     if "gpu" in said:
@@ -81,9 +83,23 @@ def weights(spec: ModelSpec, found: dict[str, Any], runs: dict[str, Any] | None)
     return warning("model", sentence, **facts)
 
 
+def trial(spec: ModelSpec, found: dict[str, Any]) -> Check:
+    """What came of trying an ONNX file on pictures, and how it takes an image: a person must say if that is right."""
+    facts = {"input": spec.input, "output": spec.output, **found}
+    if found["error"] is not None:
+        return problem("trial", typed(error_from_json(found["error"])), **facts)
+    sentence = (
+        f"It takes images as {spec.input}, and gives {found['dim']:,} dimensions as {spec.output}; it told "
+        f"{found['pictures']} pictures apart."
+    )
+    return ok("trial", sentence, **facts)
+
+
 def engine(found: dict[str, Any]) -> Check:
     """What runs the model here, and whether OpenVINO finds it ready."""
     export = found["export"]
+    if found["engine"] == "openvino" and export is None:
+        return ok("engine", f"OpenVINO runs the model on the CPU: {found['why']}.", **found)
     if export is None:
         why = f" ({found['why']})" if found["why"] else ""
         if found["why"] == "OpenVINO is not installed":

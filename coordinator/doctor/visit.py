@@ -26,13 +26,13 @@ from coordinator.doctor import (
 from coordinator.doctor.checks import Check, Verdict, ok, problem, warning, within
 from coordinator.doctor.source_sample import ListedSource
 from coordinator.doctor.timing import TimedSample
+from coordinator.local.model_trial import asked_model
 from coordinator.sources.choosing import EVERYTHING, Choice
 from shared.errors import JobError, ModelError, SourceError
 from shared.images.paths import expanded
 from shared.job.directory import JobDir
 from shared.job.manifest import Manifest, load_manifest
-from shared.models import DEFAULT_MODEL, ModelSpec, resolve_model
-from shared.models.preprocessing import REDUCED
+from shared.models import ModelSpec
 from shared.settings import Settings, without_settings
 from shared.storage import home
 
@@ -113,12 +113,7 @@ class Visit:
                 return None, job.model_dir
             return manifest.model, job.model_dir
         try:
-            spec = resolve_model(
-                settings.model or DEFAULT_MODEL,
-                settings.weights,
-                settings.precision or "f32",
-                settings.decode or REDUCED,
-            )
+            spec = asked_model(settings)
         except ModelError as error:
             self.tell(problem("model", typed(error)))
             return None, Path()

@@ -9,20 +9,22 @@ from typing import BinaryIO
 
 from coordinator.jobs.source.archives import ListedArchives
 from coordinator.jobs.source.same import as_begun, require_same
+from coordinator.local.model_trial import asked_model, tried
 from coordinator.sources.begun import is_other
 from coordinator.sources.choosing import EVERYTHING, Choice
 from coordinator.sources.listing import ListedImage, Listing, PathDigest, digested, no_images, partitions_of
 from coordinator.sources.metadata.columns import MetadataColumns
 from coordinator.sources.resolve import open_source
-from shared.errors import SourceError
+from shared.errors import ModelError, SourceError
+from shared.images.paths import expanded
 from shared.job import path_list
 from shared.job.bundle.facts import refuse_bundle
 from shared.job.changes.lock import creation_lock
 from shared.job.directory import JobDir
 from shared.job.manifest import Manifest, Partition, Source, write_manifest
 from shared.job.opened import OpenJob, open_job
-from shared.models import DEFAULT_MODEL, ModelSpec, resolve_model
-from shared.models.preprocessing import REDUCED
+from shared.models import ModelSpec, weights_sha256
+from shared.models.onnx.one_file import one_file
 from shared.settings import Settings
 from shared.storage import files
 
@@ -51,13 +53,9 @@ def make_or_open(
     if not job.spec.is_file():
         with creation_lock(job):
             if not job.spec.is_file():
-                model = resolve_model(
-                    settings.model or DEFAULT_MODEL,
-                    settings.weights,
-                    settings.precision or "f32",
-                    settings.decode or REDUCED,
-                )
+                model = asked_model(settings)
                 listing = open_source(source, stdin, choice)
+                model = tried(model, settings)
                 return _make(listing, job, model, settings, listed, choice, frozen=bool(frozen))
     opened = open_job(job)
     refuse_bundle(opened.path, opened.manifest.bundle, "indexed")
@@ -173,4 +171,10 @@ def _keep_weights(job: JobDir, model: ModelSpec, settings: Settings) -> None:
         return
     given = settings.weights or Path(settings.model or "")
     with files.written_aside(job.model_dir / model.weights_file) as aside:
-        shutil.copyfile(os.path.expanduser(given), aside)
+        if model.is_onnx:
+            with open(aside, "wb") as whole:
+                whole.writelines(one_file(expanded(given)))
+        else:
+            shutil.copyfile(os.path.expanduser(given), aside)
+        if weights_sha256(aside) != model.weights_sha256:
+            raise ModelError(f"{given} changed while it was copied into {job.path}: try again when it is whole.")

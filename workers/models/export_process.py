@@ -15,6 +15,7 @@ from shared.models import ModelSpec
 from shared.processes import stage
 from workers.models.exports import MODEL
 from workers.models.openvino_backbone import OpenVinoBackbone, openvino
+from workers.models.pictures import made_pictures
 
 _IMAGES = 8
 _LEAST_COSINE = 0.99999
@@ -42,7 +43,8 @@ def export(spec: ModelSpec, weights: Path | None, directory: Path) -> dict[str, 
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise EngineError(f"OpenVINO can't take over the model {spec.name} ({lines[-1].strip()[:200]}).") from error
     found = OpenVinoBackbone(directory / MODEL, spec.image_size, _IMAGES, "f32")
-    return _compared(spec.name, keras.forward(_images(spec.image_size)), found.forward(_images(spec.image_size)))
+    images = made_pictures(_IMAGES, spec.image_size)
+    return _compared(spec.name, keras.forward(images), found.forward(images))
 
 
 def _one_output(model: Any) -> Any:
@@ -53,19 +55,6 @@ def _one_output(model: Any) -> Any:
     if len(chosen) != 1:
         raise EngineError(f"OpenVINO finds {len(chosen)} outputs [n, dimensions] in the model; expected one.")
     return openvino.Model(chosen, model.get_parameters(), "features")
-
-
-def _images(size: int) -> NDArray[np.uint8]:
-    """Pictures uint8 [8, size, size, 3] made like photographs: large differences far apart, small ones near by.
-
-    On plain noise, which is like nothing it has learned, a deep model may amplify rounding beyond any bound.
-    """
-    random = np.random.default_rng(0)
-    pictures = np.full((_IMAGES, size, size, 3), 128.0)
-    for block in (2**octave for octave in range(8)):
-        few = random.normal(0, 32 * block / 128, (_IMAGES, -(-size // block), -(-size // block), 3))
-        pictures += few.repeat(block, axis=1).repeat(block, axis=2)[:, :size, :size]
-    return pictures.clip(0, 255).astype(np.uint8)
 
 
 def _compared(name: str, keras: NDArray[np.float32], found: NDArray[np.float32]) -> dict[str, Any]:

@@ -13,11 +13,13 @@ from coordinator.sources.listing import Listing, PathDigest
 from coordinator.sources.resolve import open_source
 from shared.errors import JobMismatch, SourceError
 from shared.errors.remedy import Remedy
+from shared.images.paths import expanded
 from shared.job import path_list
 from shared.job.opened import OpenJob
 from shared.job.source.moved import read_moved
-from shared.models import resolve_model
+from shared.models import MODEL_FILES, resolve_model, weights_sha256
 from shared.settings import Settings
+from shared.storage.stores import any_path
 
 
 def as_begun(job: OpenJob, number: int = 0) -> Begun:
@@ -128,7 +130,7 @@ def require_same_options(job: OpenJob, settings: Settings, frozen: bool | None) 
             f"The images of {job.path} are decoded in the mode {made.asked_decode}, not {settings.decode}, and "
             "embeddings of the two can't be compared",
         )
-    if settings.model is not None or settings.weights is not None:
+    if any((settings.model, settings.weights, settings.model_input, settings.model_output)):
         _require_same_model(job, begun, settings)
 
 
@@ -183,20 +185,39 @@ def _chosen_otherwise(option: str, asked: Any, kept: Any) -> str:
 
 def _require_same_model(job: OpenJob, begun: Begun, settings: Settings) -> None:
     made = job.manifest.model
-    model, weights = settings.model or made.name, settings.weights
     kept = job.model_dir / (made.weights_file or "")
+    model, weights = settings.model or (str(kept) if made.is_onnx else made.name), settings.weights
     # The job keeps a copy of weights that were given: the same command continues where the original is gone.
     if weights is not None and _is_gone(weights, kept):
         weights = kept
-    if model.endswith(".keras") and _is_gone(Path(model), kept):
+    if model.endswith(MODEL_FILES) and _is_gone(Path(model), kept):
         model = str(kept)
-    asked = resolve_model(model, weights, made.precision, made.decode)
+    words = (settings.model_input, settings.model_output)
+    if made.is_onnx and model.endswith(".onnx"):
+        _require_same_file(job, begun, model)
+        words = (words[0] or made.input, words[1] or made.output)
+    asked = resolve_model(model, weights, made.precision, made.decode, *words)
     if asked.fingerprint != made.fingerprint:
-        raise JobMismatch(
-            f"{job.path} was made with the model {made.fingerprint}, not with {asked.fingerprint}: "
-            "embeddings of two models can't be compared.",
-            remedy=Remedy("option", does=f"leave {{}} out to go on, or {begun.another}", given={"model": ""}),
-        )
+        one, other = made.fingerprint, asked.fingerprint
+        if made.is_onnx and asked.is_onnx:  # Of the same file.
+            one, other = (f"{spec.fingerprint} ({spec.input}; {spec.output})" for spec in (made, asked))
+        typed = {name: "" for name in ("model", "model_input", "model_output") if getattr(settings, name)}
+        raise _another_model(f"{job.path} was made with the model {one}, not with {other}", begun, typed)
+
+
+def _require_same_file(job: OpenJob, begun: Begun, model: str) -> None:
+    """Raise JobMismatch for another ONNX file than the job's, also if it can't be the model of any job."""
+    made = job.manifest.model
+    if weights_sha256(expanded(any_path(model))) != made.weights_sha256:
+        found = f"{job.path} was made with the model {made.fingerprint}, of {made.weights_file}, and {model} is another"
+        raise _another_model(found, begun, {"model": ""})
+
+
+def _another_model(found: str, begun: Begun, typed: dict[str, str]) -> JobMismatch:
+    return JobMismatch(
+        f"{found}: embeddings of two models can't be compared.",
+        remedy=Remedy("option", does=f"leave {{}} out to go on, or {begun.another}", given=typed or {"model": ""}),
+    )
 
 
 def _is_gone(given: Path, kept: Path) -> bool:

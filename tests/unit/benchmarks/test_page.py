@@ -10,6 +10,7 @@ import pytest
 from benchmarks.embed import tables as embed
 from benchmarks.end_to_end import tables as end_to_end
 from benchmarks.fuzz import tables as fuzz
+from benchmarks.growth import tables as growth
 from benchmarks.index import tables as index
 from benchmarks.parts import tables as parts
 from benchmarks.query import tables as query
@@ -22,6 +23,7 @@ MADE = {
     "index": index.all_tables,
     "query": query.all_tables,
     "parts": parts.all_tables,
+    "growth": growth.all_tables,
     "embed": embed.all_tables,
     "embed_gpu": embed.all_tables,
     "fuzz_index": fuzz.all_tables,
@@ -30,7 +32,7 @@ MADE = {
 QUOTED = [name for name in MADE if (RESULTS / f"{name}.json").is_file()]
 """Of which results are in the repository; the first are there from the beginning."""
 
-_ALWAYS = ("end_to_end", "index", "query", "fuzz_index")
+_ALWAYS = ("end_to_end", "index", "query", "growth", "fuzz_index")
 
 
 def strings(value: Any) -> Iterator[str]:

@@ -10,12 +10,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from shared.errors import ModelError
+from shared.errors import ModelError, error_to_json
 from shared.images.paths import expanded
 from shared.models import LITE0_FILE, LITE0_PACKAGE, ModelSpec, imagenet_file, weights_sha256
 from shared.processes.stage import exit_status, say
 from shared.settings import Settings, load_settings
 from workers.models import engines, exports
+from workers.models.onnx.trial_process import tried
 
 DRIVER_SECONDS = 20.0
 _ASKED = "name,memory.total,memory.free,driver_version"
@@ -54,6 +55,8 @@ def engine_here(spec: ModelSpec, settings: Settings) -> dict[str, Any]:
 
     The export is None if OpenVINO would not look for one.
     """
+    if spec.is_onnx:
+        return {"engine": "openvino", "why": "it is an ONNX file", "export": None}
     why = engines.against_openvino() if settings.engine == "auto" else ""
     if settings.engine == "keras" or why:
         return {"engine": "keras", "why": why, "export": None}
@@ -66,6 +69,14 @@ def engine_here(spec: ModelSpec, settings: Settings) -> dict[str, Any]:
         "why": "",
         "export": {"where": str(where), "cached": not trouble, "trouble": trouble if where.exists() else ""},
     }
+
+
+def trial_of(spec: ModelSpec, file: Path, settings: Settings) -> dict[str, Any]:
+    """What came of trying an ONNX file on pictures: `dim` of its vectors and `pictures`, or the `error`."""
+    try:
+        return tried(spec, file, settings) | {"error": None}
+    except ModelError as error:
+        return {"dim": None, "pictures": 0, "error": error_to_json(error)}
 
 
 def gpus_by_driver() -> dict[str, Any]:
@@ -107,10 +118,12 @@ def examine(spec: ModelSpec | None, model_dir: Path, settings: Settings) -> None
     hang.
     """
     if spec is not None:
-        say(weights=weights_at_hand(spec, model_dir))
+        say(weights=(weights := weights_at_hand(spec, model_dir)))
         say(engine=engine_here(spec, settings))
     say(cache=str(exports.home_of(settings.cache_dir)))
     say(gpu=gpus_by_driver())
+    if spec is not None and spec.is_onnx and weights["found"]:
+        say(trial=trial_of(spec, Path(weights["where"]), settings))
     # Only with a GPU: then it is worth seven seconds to know whether Keras can use it.
     if engines.has_gpu():
         say(keras=engines.keras_gpus())

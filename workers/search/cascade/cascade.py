@@ -139,8 +139,9 @@ class _Comparing:
             return f"The query can't be compared: {error}"
         if not told.unread:
             return None
-        which = "The nearest image" if told.unread == 1 else f"None of the {told.unread:,} nearest images"
-        return f"{which} can {'not ' if told.unread == 1 else ''}be compared by the query worker: {told.why_unread}"
+        if told.unread == 1:
+            return f"The nearest image can't be compared by the query worker: {told.why_unread}"
+        return f"The query worker can compare none of the {told.unread:,} nearest images; the first: {told.why_unread}"
 
 
 _VECTOR: Final = "There is no image of the query to compare, only its vector: search with the image itself."

@@ -50,6 +50,7 @@ def test_it_is_not_there_where_every_candidate_was_compared(told: Verified, sent
         (None, None, "says nothing of verdicts"),
         (Verified(9, reason="There is no image."), None, "There is no image."),
         (Verified(9, 8, 1, "b.jpg is gone."), None, "1 of the 9 nearest images can't be compared: b.jpg is gone."),
+        (Verified(9, 6, 3, "b.jpg is gone."), None, "3 of the 9 nearest images can't be compared; the first: b.jpg is"),
         (
             Verified(9, 4, ended="seconds"),
             None,

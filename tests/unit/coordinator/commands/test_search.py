@@ -161,7 +161,8 @@ def test_what_is_not_known_is_an_error_and_not_an_absence(
     ("told", "line"),
     [
         (Verified(9, reason="There is no image."), "no verdicts: There is no image."),
-        (Verified(9, 8, 1, "b.jpg is gone."), "1 of the 9 nearest images have no verdict: b.jpg is gone."),
+        (Verified(9, 8, 1, "b.jpg is gone."), "1 of the 9 nearest images has no verdict: b.jpg is gone."),
+        (Verified(9, 7, 2, "b.jpg is gone."), "2 of the 9 nearest images have no verdict; the first: b.jpg is gone."),
         (Verified(9, 4, ended="seconds"), "4 of the 9 nearest images were compared when the time was up (the setting "
          "verify_seconds); the others have no verdict"),
     ],

@@ -5,11 +5,13 @@ from typing import Any
 import pytest
 
 from coordinator.doctor import check_model
-from coordinator.doctor.check_model import engine, gpu, look, weights
+from coordinator.doctor.check_model import engine, gpu, look, trial, weights
 from coordinator.doctor.checks import Check
-from shared.errors import LookalikeError
-from shared.models import resolve_model
+from shared.errors import LookalikeError, ModelError, error_to_json
+from shared.errors.remedy import Remedy
+from shared.models import ModelSpec, resolve_model
 from shared.processes import stage
+from tests.support.onnx_files import means_file
 
 LITE0 = resolve_model("efficientnet-lite0")
 B4 = resolve_model("efficientnet-b4")
@@ -75,6 +77,27 @@ def test_engines(runs: dict[str, Any], verdict: str, sentence: str) -> None:
     assert told(engine(runs)) == (verdict, sentence)
 
 
+def onnx_spec(folder: Path) -> ModelSpec:
+    return resolve_model(str(means_file(folder / "mine.onnx")), model_input="RGB scale=1/255")
+
+
+def test_an_onnx_file_is_told_with_how_it_takes_an_image(tmp_path: Path) -> None:
+    spec = onnx_spec(tmp_path)
+    runs = {"engine": "openvino", "why": "it is an ONNX file", "export": None}
+    assert told(engine(runs)) == ("ok", "OpenVINO runs the model on the CPU: it is an ONNX file.")
+    check = trial(spec, {"dim": 1024, "pictures": 8, "error": None})
+    assert told(check) == (
+        "ok",
+        "It takes images as 32 NCHW RGB scale=1/255, and gives 1,024 dimensions as vector; it told 8 pictures apart.",
+    )
+    assert check.facts["input"] == "32 NCHW RGB scale=1/255"
+    error = error_to_json(
+        ModelError("It needs a pool", remedy=Remedy("option", does="{} has one", given={"model_output": "pool=cls"}))
+    )
+    check = trial(spec, {"dim": None, "pictures": 0, "error": error})
+    assert told(check) == ("problem", "It needs a pool: --model-output pool=cls has one.")
+
+
 @pytest.mark.parametrize(
     ("driver", "keras", "trouble", "verdict", "sentence"),
     [
@@ -132,6 +155,13 @@ def test_four_things_are_asked(process: Callable[..., None]) -> None:
     assert [check.subject for check in look(LITE0, Path(), {})] == ["model", "engine", "cache", "gpu"]
     process(*SAID[2:])
     assert [check.subject for check in look(None, Path(), {})] == ["cache", "gpu"]
+
+
+def test_an_onnx_file_is_tried_as_well(process: Callable[..., None], tmp_path: Path) -> None:
+    process(*SAID, {"trial": {"dim": 12, "pictures": 8, "error": None}})
+    assert [check.subject for check in look(onnx_spec(tmp_path), Path(), {})] == [
+        "model", "engine", "trial", "cache", "gpu"
+    ]  # fmt: skip
 
 
 def test_a_process_that_ends_early_takes_back_nothing_of_what_it_said(process: Callable[..., None]) -> None:

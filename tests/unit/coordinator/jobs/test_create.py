@@ -3,6 +3,7 @@ import json
 import os
 import sys
 import zipfile
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ import pytest
 
 from coordinator.jobs import create
 from coordinator.jobs.create import make_or_open, require_sizes
+from coordinator.local.model_trial import asked_model
 from shared.errors import JobBusy, JobMismatch, ModelError, SourceError
 from shared.images.paths import to_os_path
 from shared.job import path_list
@@ -19,7 +21,9 @@ from shared.job.directory import JobDir
 from shared.job.manifest import load_manifest
 from shared.job.opened import OpenJob, open_job
 from shared.models import resolve_model
+from shared.models.onnx.one_file import one_file
 from shared.settings import Settings
+from tests.support.onnx_files import WORDS, linear_file, means_file
 
 SMALL = Settings(partition_size=3, chunk_size=2)
 
@@ -267,6 +271,127 @@ def test_a_model_given_as_a_file_lies_in_the_job_and_outlives_the_original(tmp_p
         make(source, job, settings)
 
 
+@pytest.fixture
+def untried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No process is started to try an ONNX file; tests of `coordinator.local.model_trial` start one."""
+    monkeypatch.setattr(create, "tried", lambda spec, settings: replace(spec, dim=12))
+
+
+@pytest.mark.usefixtures("untried")
+def test_an_onnx_file_lies_in_the_job_with_what_was_said_of_it_and_outlives_the_original(
+    tmp_path: Path, job: JobDir
+) -> None:
+    source, model = photos(tmp_path / "photos"), means_file(tmp_path / "mine.onnx", outputs=["vector", "map"])
+    content = model.read_bytes()
+    settings = Settings(model=str(model), model_input=WORDS, model_output="vector")
+    job = make(source, job, settings)
+    made = job.manifest.model
+    assert (made.name, made.weights_file, made.image_size, made.dim) == ("onnx", "mine.onnx", 32, 12)
+    assert (made.input, made.output) == (f"32 NCHW {WORDS}", "vector")
+    assert (job.model_dir / "mine.onnx").read_bytes() == content
+    model.unlink()
+    same = (
+        settings,
+        Settings(),
+        Settings(model=str(model)),
+        Settings(model_input=f"NCHW {WORDS}"),
+        Settings(model_output="vector"),
+    )
+    for one in same:
+        assert make(source, job, one).manifest == job.manifest
+
+
+@pytest.mark.usefixtures("untried")
+def test_weights_beside_an_onnx_file_come_into_the_job_with_it(tmp_path: Path, job: JobDir) -> None:
+    source, model = photos(tmp_path / "photos"), linear_file(tmp_path / "mine.onnx", beside="mine.onnx.data")
+    settings, whole = Settings(model=str(model)), b"".join(one_file(model))
+    job = make(source, job, settings)
+    assert [path.name for path in job.model_dir.iterdir()] == ["mine.onnx"]
+    assert (job.model_dir / "mine.onnx").read_bytes() == whole
+    assert make(source, job, settings).manifest == job.manifest
+    (tmp_path / "mine.onnx.data").write_bytes((tmp_path / "mine.onnx.data").read_bytes()[::-1])
+    with pytest.raises(JobMismatch, match=r"of mine\.onnx, and .* is another"):
+        make(source, job, settings)
+    model.unlink()
+    (tmp_path / "mine.onnx.data").unlink()
+    assert make(source, job, settings).manifest == job.manifest
+
+
+@pytest.mark.usefixtures("untried")
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"model_input": "BGR scale=1/255"},
+            r"onnx@\w+ \(32 NCHW RGB scale=1/255; vector\), not with onnx@\w+ \(32 NCHW BGR",
+        ),
+        ({"model_output": "point"}, r"; vector\), not with onnx@\w+ \(.*; point\)"),
+        ({"model": "efficientnet-lite0"}, "not with efficientnet-lite0@"),
+        ({"model": "other.onnx"}, r"of mine\.onnx, and .*other\.onnx is another"),
+        ({"model": "text.onnx"}, r"of mine\.onnx, and .*text\.onnx is another"),
+    ],
+)
+def test_another_onnx_file_or_another_way_into_it_is_another_model(
+    tmp_path: Path, job: JobDir, change: dict[str, Any], said: str
+) -> None:
+    source, model = photos(tmp_path / "photos"), means_file(tmp_path / "mine.onnx", outputs=["vector", "point"])
+    made = make(source, job, Settings(model=str(model), model_input=WORDS, model_output="vector"))
+    means_file(tmp_path / "other.onnx", layout="NHWC", outputs=["vector"])
+    (tmp_path / "text.onnx").write_text("no model at all")
+    if change.get("model", "").endswith(".onnx"):
+        change = {"model": str(tmp_path / change["model"])}
+    with pytest.raises(JobMismatch, match=said) as refused:
+        make(source, made, Settings(**change))
+    assert refused.value.remedy is not None
+    assert set(refused.value.remedy.given) == set(change)
+    assert open_job(job).manifest == made.manifest
+
+
+@pytest.mark.usefixtures("untried")
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"model_input": "RGB"},
+        {"model_input": WORDS, "model_output": "nothing"},
+        {"model_input": WORDS, "weights": Path("w.h5")},
+        {"model_input": WORDS, "precision": "f16"},
+    ],
+)
+def test_an_onnx_file_that_too_little_is_known_of_leaves_nothing_behind(
+    tmp_path: Path, job: JobDir, settings: dict[str, Any]
+) -> None:
+    model = means_file(tmp_path / "mine.onnx")
+    with pytest.raises(ModelError):
+        make(photos(tmp_path / "photos"), job, Settings(model=str(model), **settings))
+    assert not job.path.exists()
+
+
+def test_an_onnx_file_that_fails_its_trial_leaves_nothing_behind(
+    tmp_path: Path, job: JobDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ModelError("It sees nothing.")
+
+    monkeypatch.setattr(create, "tried", refuse)
+    settings = Settings(model=str(means_file(tmp_path / "mine.onnx")), model_input=WORDS)
+    with pytest.raises(ModelError, match="It sees nothing"):
+        make(photos(tmp_path / "photos"), job, settings)
+    assert not job.path.exists()
+
+
+@pytest.mark.usefixtures("untried")
+def test_a_model_that_changes_while_it_is_copied_makes_no_job(
+    tmp_path: Path, job: JobDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = means_file(tmp_path / "mine.onnx")
+
+    monkeypatch.setattr(create, "one_file", lambda path: iter([model.read_bytes()[:100]]))
+    with pytest.raises(ModelError, match=r"mine\.onnx changed while it was copied"):
+        make(photos(tmp_path / "photos"), job, Settings(model=str(model), model_input=WORDS))
+    assert not job.spec.exists()
+    assert not list(job.model_dir.iterdir())
+
+
 def test_weights_given_as_a_file_lie_in_the_job_and_outlive_the_original(tmp_path: Path, job: JobDir) -> None:
     source, weights = photos(tmp_path / "photos"), tmp_path / "b0_notop.h5"
     weights.write_bytes(b"weights")
@@ -343,7 +468,7 @@ def test_of_two_coordinators_that_make_one_job_where_there_are_no_locks_both_go_
     def refuse(*_: Any) -> None:
         raise OSError(38, "Function not implemented")
 
-    source, resolve, made = photos(tmp_path / "photos"), resolve_model, []
+    source, resolve, made = photos(tmp_path / "photos"), asked_model, []
 
     def meanwhile(*asked: Any) -> Any:
         if not made:
@@ -352,7 +477,7 @@ def test_of_two_coordinators_that_make_one_job_where_there_are_no_locks_both_go_
         return resolve(*asked)
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    monkeypatch.setattr(create, "resolve_model", meanwhile)
+    monkeypatch.setattr(create, "asked_model", meanwhile)
     assert make(source, job).manifest == made[1].manifest == load_manifest(job)
 
 

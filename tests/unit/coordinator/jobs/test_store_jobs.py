@@ -46,6 +46,7 @@ from shared.storage.stores import StorePath, any_path
 from tests.support.compactions import answers, compacted, remove
 from tests.support.controls import UNWATCHED, yes
 from tests.support.make_job import MadeJob, image_path, make_job
+from tests.support.onnx_files import WORDS, means_file
 from workers.embed.attempts import Attempt
 from workers.evaluate import altered_copies
 from workers.evaluate.report import evaluate
@@ -478,6 +479,22 @@ def test_weights_in_a_store_are_copied_to_be_loaded_and_outlive_the_original(
     (job.model_dir / "b0_notop.h5").unlink()
     with pytest.raises(ModelError, match=r"b0_notop\.h5 are missing"):
         loaded.loaded_embedder(job.manifest.model, job.model_dir, asked.changed(batch_size=42))
+
+
+def test_an_onnx_file_in_a_store_is_run_from_a_copy(url: str, settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"")
+    model = means_file(tmp_path / "mine.onnx")
+    asked = settings.changed(model=str(model), model_input=WORDS, batch_size=43)
+    job = make_or_open(str(tmp_path / "photos"), JobDir.at(url), asked, lambda count: None)
+    model.unlink()
+    assert make_or_open(str(tmp_path / "photos"), job, asked, lambda count: None).manifest == job.manifest
+    embedder = loaded.loaded_embedder(job.manifest.model, job.model_dir, asked)
+    images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    assert embedder.embed(images).shape == (3, 12)
+    (job.model_dir / "mine.onnx").unlink()
+    with pytest.raises(ModelError, match=r"mine\.onnx are missing"):
+        loaded.loaded_embedder(job.manifest.model, job.model_dir, asked.changed(batch_size=44))
 
 
 def test_a_worker_is_started_for_a_jobs_root_in_a_store(monkeypatch: pytest.MonkeyPatch) -> None:

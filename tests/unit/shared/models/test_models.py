@@ -14,6 +14,7 @@ from shared.errors import FingerprintMismatch, ModelError
 from shared.models import LITE0_FILE, LITE0_PACKAGE, MODEL_NAMES, ModelSpec, resolve_model
 from shared.models.imported import imported_model
 from shared.models.preprocessing import DECODES, OPAQUE_PREPROCESSING
+from tests.support.onnx_files import means_file
 
 
 def keras_file(path: Path, config: Any) -> Path:
@@ -247,6 +248,78 @@ def test_a_keras_file_brings_its_own_weights(tmp_path: Path) -> None:
     path = keras_file(tmp_path / "mine.keras", functional([None, 96, 96, 3]))
     with pytest.raises(ModelError, match="its own weights"):
         resolve_model(str(path), tmp_path / "w.h5")
+
+
+# ONNX files.
+
+
+def test_an_onnx_file_is_known_by_its_bytes_and_by_how_it_is_used(tmp_path: Path) -> None:
+    path = means_file(tmp_path / "mine.onnx", outputs=["map", "vector"])
+    asked: dict[str, Any] = {"model_input": "RGB scale=1/255", "model_output": "vector"}
+    spec = resolve_model(str(path), **asked)
+    assert (spec.name, spec.weights, spec.weights_file) == ("onnx", "file", "mine.onnx")
+    assert (spec.image_size, spec.dim, spec.chunk_size) == (32, 12, 200)
+    assert (spec.input, spec.output) == ("32 NCHW RGB scale=1/255", "vector")
+    assert spec.weights_sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert ModelSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+    others = [
+        resolve_model(str(path), **asked | {"model_input": "BGR scale=1/255"}),
+        resolve_model(str(path), **asked | {"model_input": "RGB scale=1"}),
+        resolve_model(str(path), **asked | {"model_input": "RGB scale=1/255 mean=0.5"}),
+        resolve_model(str(path), **asked | {"model_output": "map pool=mean"}),
+        resolve_model(str(path), **asked | {"model_output": "map pool=gem"}),
+        resolve_model(str(path), precision="bf16", **asked),
+        resolve_model(str(path), decode="strict", **asked),
+        resolve_model(str(means_file(tmp_path / "mine.onnx", outputs=["vector"])), **asked),
+    ]
+    assert len({one.fingerprint for one in [spec, *others]}) == 1 + len(others)
+    said_otherwise = resolve_model(str(path), model_input="scale=0.00392156862745098 NCHW RGB 32 mean=0")
+    assert said_otherwise.fingerprint == others[-1].fingerprint
+
+
+def test_the_manifest_of_any_other_model_is_as_it_was() -> None:
+    assert not {"input", "output"} & resolve_model("efficientnet-b0").to_json().keys()
+
+
+def test_words_for_an_onnx_file_are_for_one_alone(tmp_path: Path) -> None:
+    custom = str(keras_file(tmp_path / "mine.keras", functional([None, 96, 96, 3])))
+    for name in ("efficientnet-b0", custom):
+        for option in ("model_input", "model_output"):
+            words: dict[str, Any] = {option: "RGB"}
+            with pytest.raises(ModelError, match=r"which is no \.onnx file: leave the option model_(in|out)put out"):
+                resolve_model(name, **words)
+
+
+def test_float16_is_for_gpus_and_an_onnx_file_is_not(tmp_path: Path) -> None:
+    path = means_file(tmp_path / "mine.onnx")
+    with pytest.raises(ModelError, match=r"run on CPUs alone, and f16 is for GPUs.*precision"):
+        resolve_model(str(path), precision="f16", model_input="RGB scale=1/255")
+    with pytest.raises(ModelError, match=r"gone\.onnx does not exist"):
+        resolve_model(str(tmp_path / "gone.onnx"))
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"input": None}, "both are expected for an ONNX file"),
+        ({"output": None}, "both are expected for an ONNX file"),
+        ({"name": "custom"}, "only for one"),
+        ({"input": "64 NCHW RGB scale=1/255"}, "images of 32 pixels"),
+        ({"input": "32 NCHW RGB"}, "lacks scale"),
+        ({"output": "pool=cls"}, "names none"),
+        ({"output": 3}, "look at output"),
+    ],
+)
+def test_a_manifest_that_says_nonsense_of_an_onnx_file_is_refused(
+    tmp_path: Path, change: dict[str, Any], named: str
+) -> None:
+    spec = resolve_model(str(means_file(tmp_path / "mine.onnx")), model_input="RGB scale=1/255")
+    with pytest.raises(ModelError, match=named):
+        ModelSpec.from_json(spec.to_json() | change)
+
+
+def test_imported_vectors_may_be_called_onnx() -> None:
+    assert not imported_model("onnx", 4).is_onnx
 
 
 def test_an_imported_model_is_its_name_and_dimensions() -> None:

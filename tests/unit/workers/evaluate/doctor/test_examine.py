@@ -11,6 +11,7 @@ import pytest
 
 from shared.models import ModelSpec, resolve_model
 from shared.settings import Settings
+from tests.support.onnx_files import means_file
 from workers.evaluate.doctor import examine
 from workers.evaluate.doctor.examine import engine_here, gpus_by_driver, keras_home, weights_at_hand
 from workers.models import engines, exports
@@ -90,6 +91,24 @@ def test_keras_has_its_reasons(no_gpu: None, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv("KERAS_BACKEND")
     monkeypatch.setattr(examine, "find_spec", lambda name: None)
     assert engine_here(LITE0, Settings())["why"] == "OpenVINO is not installed"
+
+
+@pytest.mark.slow
+def test_an_onnx_file_is_tried_and_its_error_told(
+    no_gpu: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = means_file(tmp_path / "mine.onnx", outputs=["vector", "label"])
+    spec = resolve_model(str(path), model_input="RGB scale=1/255", model_output="vector")
+    lines = said({"spec": spec.to_json(), "model_dir": str(tmp_path)}, monkeypatch, capfd)
+    assert [next(iter(line)) for line in lines] == ["weights", "engine", "cache", "gpu", "trial", "result"]
+    assert lines[1]["engine"] == {"engine": "openvino", "why": "it is an ONNX file", "export": None}
+    assert lines[4]["trial"] == {"dim": 12, "pictures": 8, "error": None}
+    monkeypatch.setenv("LOOKALIKE_ENGINE", "keras")
+    trial = said({"spec": spec.to_json(), "model_dir": str(tmp_path)}, monkeypatch, capfd)[4]["trial"]
+    assert (trial["dim"], trial["error"]["kind"]) == (None, "EngineError")
+    path.unlink()
+    lines = said({"spec": spec.to_json(), "model_dir": str(tmp_path)}, monkeypatch, capfd)
+    assert [next(iter(line)) for line in lines] == ["weights", "engine", "cache", "gpu", "result"]
 
 
 @pytest.fixture

@@ -180,7 +180,7 @@ def test_where_no_image_is_in_reach_the_answer_says_so_and_equal_bytes_are_still
     assert {hit.verdict for hit in answer.hits} == {None}
     assert answer.verified is not None
     assert answer.verified.reason is not None
-    said = rf"None of the {COUNT} nearest images can be compared by the query worker: .*\d\.png"
+    said = rf"The query worker can compare none of the {COUNT} nearest images; the first: .*\d\.png"
     assert re.match(said, answer.verified.reason)
     same = asked(answerer, job, own)
     assert (same.hits[0].id, same.hits[0].verdict) == (4, SAME_BYTES)

@@ -1,0 +1,210 @@
+"""What verdicts of a search cost, what they find, and which candidates are near enough to be compared.
+
+python -m benchmarks.cascade PHOTOS [--name TEXT] [--most 100000] [--originals 60] [--job JOB]
+"""
+
+import argparse
+import random
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+
+from benchmarks.cascade import tables
+from benchmarks.cascade.hard_copies import HARD, Image, hard_copy
+from benchmarks.support import program
+from benchmarks.support.altered import percentiles
+from benchmarks.support.processes import LOOKALIKE, measured
+from benchmarks.support.tables import fill_in
+from shared.errors import UsageError
+from shared.job.directory import JobDir
+from shared.messages.query import Query
+from shared.messages.search import Answer, SearchJob
+from shared.messages.verified import ALWAYS, AUTO, NEVER, PROVEN, Verify
+from shared.settings import Settings
+from workers.images.alterations import ALTERATIONS
+from workers.search.answer import Answerer
+from workers.search.cascade.nearness import COPIES, near
+
+RESULTS = program.RESULTS / "cascade.json"
+PAGE = program.PAGE.with_name("verdicts.md")
+MODES: Final = tuple(Verify(how, views) for how in (NEVER, AUTO, ALWAYS) for views in (1, 6))
+_STANDS_OUT: Final = (0.04, 0.06, 0.08, 0.10, 0.12, 0.15)
+_COPIES: Final = (0.85, COPIES, 0.95)
+_RANKS: Final = 60
+_SEED: Final = 0
+_OTHERS: Final = 3
+
+
+def main() -> int:
+    arguments = _arguments()
+    return program.run(lambda: _run(arguments))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.cascade", description="Measure the verdicts of a search: their cost, what they find."
+    )
+    parser.add_argument("photos", metavar="PHOTOS", help="folder of photographs; its path is not written down")
+    parser.add_argument("--name", default="photographs of one's own", help="what the photographs are, in the results")
+    parser.add_argument("--most", type=int, default=100_000, help="photographs that are indexed, drawn from all")
+    parser.add_argument("--originals", type=int, default=60, help="photographs that are altered and searched for")
+    parser.add_argument("--job", type=Path, help="a job that an earlier run left; left out: it is made, and removed")
+    program.add_work(parser)
+    parser.add_argument("--out", type=Path, default=RESULTS, help="where the results go, as JSON")
+    parser.add_argument("--docs", action="store_true", help="put the figures into docs/verdicts.md as well")
+    return parser.parse_args()
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    started = time.perf_counter()
+    photos = sorted(Path(arguments.photos).resolve().rglob("*.jpg"), key=str)
+    random.Random(_SEED).shuffle(photos)
+    most = min(arguments.most, len(photos) - arguments.originals)
+    if most < arguments.originals:
+        raise UsageError(f"{len(photos):,} .jpg are there: {2 * arguments.originals:,} at least are needed.")
+    command = (
+        f'python -m benchmarks.cascade PHOTOS --name "{arguments.name}" --most {arguments.most} '
+        f"--originals {arguments.originals}"
+    )
+    results = program.head("cascade", command)
+    results |= {"photographs": arguments.name, "images": most, "originals": arguments.originals}
+    with tempfile.TemporaryDirectory(prefix="lookalike-cascade-", dir=arguments.work) as folder:
+        job = JobDir.at(arguments.job or Path(folder) / "jobs" / "job")
+        if not job.spec.is_file():
+            _index(job, photos[:most], Path(folder))
+        results |= _measured(job, photos[: arguments.originals], photos[most : most + arguments.originals])
+    results["wall_seconds"] = round(time.perf_counter() - started)
+    program.write(arguments.out, results)
+    made = tables.all_tables(results)
+    program.show(made, docs=False)
+    if arguments.docs:
+        PAGE.write_text(fill_in(PAGE.read_text(), made))
+
+
+def _index(job: JobDir, photos: Sequence[Path], folder: Path) -> None:
+    """A job of the photographs, made as a person makes it."""
+    program.log(f"lookalike index: {len(photos):,} photographs")
+    listing = job.jobs_root / "photos.txt"
+    job.jobs_root.mkdir(parents=True, exist_ok=True)
+    listing.write_text("".join(f"{path}\n" for path in photos))
+    measured([LOOKALIKE, "index", str(listing), str(job.path)], folder / "index.log")
+    job.require()
+
+
+def _measured(job: JobDir, here: Sequence[Path], absent: Sequence[Path]) -> dict[str, Any]:
+    rows, gate = [], _Gate()
+    for verify in MODES:
+        # A worker of its own: what it remembers would be another's gain.
+        answerer = Answerer(Settings(query_cache_size=0, verify_seconds=60.0))
+        _answer(answerer, job, here[0].read_bytes(), Verify(ALWAYS))  # The model and the processes are loaded.
+        program.log(f"verify {verify.how}, {verify.views} views")
+        found = {name: _Counted() for name in (*ALTERATIONS, *HARD)}
+        missing = _Counted()
+        for name, original, data in _copies(here):
+            found[name].count(_answer(answerer, job, data, verify), original)
+        for _, original, data in _copies(absent):
+            missing.count(_answer(answerer, job, data, verify), original)
+        rows.append(
+            {
+                "verify": verify.how,
+                "views": verify.views,
+                "by_alteration": {name: counted.to_json() for name, counted in found.items()},
+                "absent": missing.to_json(),
+            }
+        )
+        if verify.how == NEVER:
+            gate.look(answerer, job, verify.views, here, absent)
+        answerer.close()
+    return {"modes": rows, "near": gate.rows}
+
+
+class _Counted:
+    """What became of queries: whether the original was first, or proven, and what was proven wrongly."""
+
+    def __init__(self) -> None:
+        self._answers: list[tuple[bool, bool, bool, int, float]] = []
+
+    def count(self, answer: Answer, original: Path) -> None:
+        proven = [hit for hit in answer.hits if hit.verdict in PROVEN]
+        self._answers.append(
+            (
+                answer.hits[0].image_path == str(original),
+                any(hit.image_path == str(original) for hit in proven),
+                any(hit.image_path != str(original) for hit in proven),
+                0 if answer.verified is None else answer.verified.compared,
+                answer.milliseconds,
+            )
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        first, proven, wrong, compared, milliseconds = (list(column) for column in zip(*self._answers, strict=True))
+        return {
+            "queries": len(first),
+            "first": sum(first),
+            "proven": sum(proven),
+            "others_proven": sum(wrong),
+            "compared": round(float(np.mean(compared)), 1),
+            "worker_ms": percentiles(milliseconds),
+        }
+
+
+class _Gate:
+    """Which candidates would be compared with other bounds of what is near enough."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+
+    def look(self, answerer: Answerer, job: JobDir, views: int, here: Sequence[Path], absent: Sequence[Path]) -> None:
+        ranked = [(_answer(answerer, job, data, Verify(NEVER, views), _RANKS), path) for _, path, data in _copies(here)]
+        without = [_answer(answerer, job, data, Verify(NEVER, views), _RANKS) for _, _, data in _copies(absent)]
+        for stands_out in _STANDS_OUT:
+            for copies in _COPIES:
+                counts = [near([hit.similarity for hit in answer.hits], stands_out, copies) for answer in without]
+                caught = [
+                    any(hit.image_path == str(path) for hit in answer.hits[: _near(answer, stands_out, copies)])
+                    for answer, path in ranked
+                ]
+                self.rows.append(
+                    {
+                        "views": views,
+                        "stands_out": stands_out,
+                        "copies": copies,
+                        "originals_compared": round(float(np.mean(caught)), 4),
+                        "absent_compared": round(float(np.mean([count > 0 for count in counts])), 4),
+                        "absent_candidates": round(float(np.mean(counts)), 2),
+                    }
+                )
+
+
+def _near(answer: Answer, stands_out: float, copies: float) -> int:
+    return near([hit.similarity for hit in answer.hits], stands_out, copies)
+
+
+def _answer(answerer: Answerer, job: JobDir, data: bytes, verify: Verify, k: int = 10) -> Answer:
+    (answer,) = answerer.answer(job, SearchJob(job.job_id, (Query(image=data),), k, verify=verify))
+    if answer.error is not None:
+        raise answer.error
+    return answer
+
+
+def _copies(originals: Sequence[Path]) -> Iterator[tuple[str, Path, bytes]]:
+    """Each photograph after each alteration: its name, the photograph, and the copy as JPEG."""
+    images = [_read(path) for path in originals]
+    for number, (path, image) in enumerate(zip(originals, images, strict=True)):
+        others = [images[(number + 1 + one) % len(images)] for one in range(_OTHERS)]
+        for name, alteration in ALTERATIONS.items():
+            yield name, path, alteration(image)
+        for name in HARD:
+            yield name, path, hard_copy(name, image, others)
+
+
+def _read(path: Path) -> Image:
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise UsageError(f"{path} can't be decoded: leave it out.")
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
