@@ -961,3 +961,14 @@ print(imported("--version"), imported("pack", "nowhere", "nowhere"))
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "[] ['numpy', 'pyarrow']"
+
+
+def test_a_process_of_ours_does_not_look_for_garbage_at_its_end() -> None:
+    program = """
+import atexit, gc
+atexit.register(lambda: print(gc.get_freeze_count() > 1_000))
+from lookalike.finding import for_command
+for_command()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=False)
+    assert (done.stdout, done.stderr) == ("True\n", "")
