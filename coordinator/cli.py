@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from coordinator.commands import demo, doctor, evaluate, import_vectors, index, pack, search, services, show, status
-from coordinator.commands.upkeep import add, compact, delete, export, integrity, retry
+from coordinator.commands.upkeep import add, compact, delete, duplicates, export, integrity, retry
 from coordinator.display import terminal
 from coordinator.display.terminal import err, out
 from shared.storage import home
@@ -38,7 +38,7 @@ def options(
 
 for command in (
     index.index, status.status, search.search, evaluate.evaluate, integrity.verify, integrity.repair,
-    integrity.rollback, retry.retry, add.add, delete.delete, compact.compact, export.export,
+    integrity.rollback, retry.retry, add.add, delete.delete, duplicates.duplicates, compact.compact, export.export,
     services.worker, services.flower, show.show, doctor.doctor,
 ):  # fmt: skip
     app.command()(command)

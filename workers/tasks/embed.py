@@ -1,4 +1,4 @@
-"""Define the tasks of the embed role, thin around `embed_partition`, `embed_copies` and `apply`."""
+"""Define the tasks of the embed role, thin around `embed_partition`, `embed_copies`, `apply` and `compare_pairs`."""
 
 import logging
 import time
@@ -12,7 +12,7 @@ from celery.exceptions import Reject
 from celery.worker import state
 
 from shared.broker.connection import CONNECTION_ERRORS
-from shared.broker.lease import COPIES, MERGE, Lease, holders
+from shared.broker.lease import COPIES, MERGE, Lease, compare_lease, holders
 from shared.broker.queues import queued_messages, send_copies, send_merge
 from shared.errors import JobError, LookalikeError, MessageError
 from shared.job.altered_copies import Copies
@@ -20,8 +20,10 @@ from shared.job.identity import known_as
 from shared.job.opened import OpenJob, open_job
 from shared.messages.changed import failed_to_json
 from shared.messages.changes import ChangeJob
+from shared.messages.duplicates import ComparePairs
 from shared.messages.tasks import (
     CHANGE_TASK,
+    COMPARE_TASK,
     COPIES_TASK,
     EMBED_QUEUE,
     EMBED_TASK,
@@ -126,6 +128,26 @@ def change_job(task: Task, table: dict[str, Any]) -> dict[str, Any]:
             LookalikeError(f"The worker's disk refused: {error}. The same request again says what was done.")
         )
     return changed.to_json()
+
+
+@shared_task(name=COMPARE_TASK, bind=True, ignore_result=True, max_retries=None)
+def compare_pairs(task: Task, table: dict[str, Any]) -> str:
+    """Compare a batch of pairs of images of a job by what they show; returns a summary for Flower."""
+    from workers.duplicates import compare
+
+    runtime: Runtime = task.app.lookalike
+    message = received(ComparePairs.from_json, table)
+    shown = str(task.request.argsrepr or message)
+    with (
+        leased(task, message.known_as, compare_lease(message.batch), shown) as lease,
+        progress_events(task) as report,
+    ):
+        job = open_job(runtime.job(message.job, message.identity))
+        control: Control[float] = Control(
+            partial(_keep_going, task), lease.held, lambda share: report(f"comparing · {share:.0%}")
+        )
+        same = compare.compare_pairs(job, message.batch, control, runtime.decode_threads)
+    return f"{same:,} pairs show the same"
 
 
 def _ask_once(task: Task, job: OpenJob) -> None:
