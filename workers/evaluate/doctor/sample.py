@@ -1,4 +1,4 @@
-"""Time read, decode and model on a sample of images: `python -m workers.doctor.sample`, JSON lines on stdout."""
+"""Time read, decode and model on a sample of images: a process of its own, with JSON lines on stdout."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Find GPU, engine, weights and export of a worker here: `python -m workers.doctor.examine`, JSON lines on stdout."""
+"""Find GPU, engine, weights and export of a worker here: a process of its own, with JSON lines on stdout."""
 
 import json
 import os
