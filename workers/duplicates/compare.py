@@ -17,11 +17,13 @@ from workers.verify.pixels import same_pixels
 from workers.verify.same_picture import verify
 
 
-def compare_pairs(job: OpenJob, batch: str, control: Control[float], threads: int) -> int:
+def compare_pairs(
+    job: OpenJob, batch: str, control: Control[float], threads: int, pictures: Pictures | None = None
+) -> int:
     """Compare the pairs of a batch and commit what came of it; returns how many show the same.
 
-    A batch that was compared stays as it is. Raises CorruptFile where its pairs can't be read, SourceError where the
-    place of the images is out of reach, Stopped as `control` says.
+    What `pictures` of the job remember is not read again. A batch that was compared stays as it is. Raises CorruptFile
+    where its pairs can't be read, SourceError where the place of the images is out of reach, Stopped as `control` says.
     """
     path = job.compared_pairs(batch)
     if path.is_file():
@@ -30,7 +32,8 @@ def compare_pairs(job: OpenJob, batch: str, control: Control[float], threads: in
         except CorruptFile:
             path.unlink(missing_ok=True)
     pairs = sorted(read_asked(job, batch))
-    pictures, found = Pictures(job), list[Compared]()
+    pictures, found = pictures or Pictures(job), list[Compared]()
+    pictures.begin()
     with ThreadPoolExecutor(max(1, threads), thread_name_prefix="compare") as pool:
         queries = [list(some) for _, some in groupby(pairs, key=lambda pair: pair.query)]
 

@@ -68,6 +68,12 @@ class NeighbourSearch:
         added = self.distinct[self.distinct >= held]
         self._additions = Additions(index, stored, added) if len(added) else None
 
+    @staticmethod
+    def key(job: OpenJob) -> tuple[object, ...]:
+        """What changes when a job has to be opened again: its build, its images, their embeddings."""
+        digest = builds.ledger_digest(ledger.sealed(job))
+        return job.path, builds.current_build(job), job.state.number, digest
+
     @classmethod
     def open(cls, job: OpenJob, job_files: JobFiles) -> "NeighbourSearch":
         """Open what a job's promoted build covers, and what was embedded since; raises as `Searcher.open` does."""

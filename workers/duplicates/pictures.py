@@ -24,7 +24,7 @@ LONGEST: Final = 1_024
 """Pixels that the long side of an image is shrunk to before it is looked at."""
 _SHARP: Final = 512  # Pixels: a copy that was only made smaller is not sharper for it.
 _PARTITIONS: Final = 4
-_KEPT: Final = 2_048
+_KEPT: Final = 4_096  # Images, of 21 kB each.
 _OK: Final = "ok"
 
 Pixels = npt.NDArray[np.uint8]
@@ -59,7 +59,7 @@ class Pictures:
     _places: LRUCache[int, tuple[list[Location], dict[int, str | None]]] = field(
         default_factory=lambda: LRUCache(_PARTITIONS)
     )
-    _looked: LRUCache[int, Looked | ImageError] = field(default_factory=lambda: LRUCache(_KEPT))
+    _looked: LRUCache[int, Looked] = field(default_factory=lambda: LRUCache(_KEPT))
     _read: dict[int, ImageRow] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -90,16 +90,17 @@ class Pictures:
         with self._lock:
             found = self._looked.get(image_id)
         if found is None:
-            try:
-                picture = self.picture(image_id)
-                found = Looked(local_features(picture.pixels, self.keypoints), picture.sharpness)
-            except ImageError as error:
-                found = error
+            picture = self.picture(image_id)
+            found = Looked(local_features(picture.pixels, self.keypoints), picture.sharpness)
             with self._lock:
                 self._looked[image_id] = found
-        if isinstance(found, ImageError):
-            raise found
         return found
+
+    def begin(self) -> None:
+        """Forget which images were read, and where they are: before another batch they may have gone, or moved."""
+        with self._lock:
+            self._read.clear()
+            self._places.clear()
 
     def require_source(self) -> None:
         """Raise SourceError where images could not be read as their place is out of reach: they are not gone then."""

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery, Task, shared_task
 from celery.exceptions import Reject
@@ -36,10 +36,15 @@ from shared.processes.control import Control, Stopped
 from shared.processes.failpoints import failpoint
 from shared.processes.load import StageLoad
 from shared.text import duration
+from workers.duplicates.kept_open import KeptOpen
 from workers.tasks.leased import leased, progress_events, received, refuse
 from workers.tasks.runtime import Runtime
 
+if TYPE_CHECKING:
+    from workers.duplicates.pictures import Pictures
+
 log = logging.getLogger("lookalike.worker")
+_pictures: "KeptOpen[Pictures]" = KeptOpen()
 
 # Altered copies are only measured by: what still fails at the third time does not hold up the index.
 _TRIES = 3
@@ -133,7 +138,7 @@ def change_job(task: Task, table: dict[str, Any]) -> dict[str, Any]:
 @shared_task(name=COMPARE_TASK, bind=True, ignore_result=True, max_retries=None)
 def compare_pairs(task: Task, table: dict[str, Any]) -> str:
     """Compare a batch of pairs of images of a job by what they show; returns a summary for Flower."""
-    from workers.duplicates import compare
+    from workers.duplicates import compare, pictures
 
     runtime: Runtime = task.app.lookalike
     message = received(ComparePairs.from_json, table)
@@ -146,7 +151,11 @@ def compare_pairs(task: Task, table: dict[str, Any]) -> str:
         control: Control[float] = Control(
             partial(_keep_going, task), lease.held, lambda share: report(f"comparing · {share:.0%}")
         )
-        same = compare.compare_pairs(job, message.batch, control, runtime.decode_threads)
+        try:
+            seen = _pictures.of((job.path, job.state.number), lambda: pictures.Pictures(job))
+            same = compare.compare_pairs(job, message.batch, control, runtime.decode_threads, seen)
+        finally:
+            _pictures.rest()
     return f"{same:,} pairs show the same"
 
 

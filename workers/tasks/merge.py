@@ -1,7 +1,6 @@
 """Define the tasks of the merge role, thin around `build.merge`, `shards.fill_shard` and `find_neighbours`."""
 
 import logging
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from celery import Task, shared_task
@@ -13,14 +12,16 @@ from shared.job.opened import OpenJob, open_job
 from shared.messages.duplicates import FindNeighbours
 from shared.messages.tasks import MERGE_TASK, NEIGHBOURS_TASK, SHARD_TASK, FillShard, MergeJob
 from shared.processes.control import Control
+from workers.duplicates.kept_open import KeptOpen
 from workers.tasks.leased import leased, progress_events, received
 from workers.tasks.runtime import Runtime
 
 if TYPE_CHECKING:
-    from workers.duplicates.kept_open import KeptOpen
+    from workers.duplicates.neighbours import NeighbourSearch
     from workers.merge.shards import ShardsWanted
 
 log = logging.getLogger("lookalike.worker")
+_searches: "KeptOpen[NeighbourSearch]" = KeptOpen()
 
 
 @shared_task(name=MERGE_TASK, bind=True, ignore_result=True, max_retries=None)
@@ -77,7 +78,8 @@ def fill_shard(task: Task, table: dict[str, Any]) -> str:
 @shared_task(name=NEIGHBOURS_TASK, bind=True, ignore_result=True, max_retries=None)
 def find_neighbours(task: Task, table: dict[str, Any]) -> str:
     """Find the neighbours of the images of one partition by the job's index; returns a summary for Flower."""
-    from workers.duplicates import neighbours
+    from workers.duplicates.neighbours import NeighbourSearch
+    from workers.duplicates.neighbours import find_neighbours as find_neighbours_of
 
     runtime: Runtime = task.app.lookalike
     message = received(FindNeighbours.from_json, table)
@@ -92,19 +94,13 @@ def find_neighbours(task: Task, table: dict[str, Any]) -> str:
         control: Control[float] = Control(
             lambda: not runtime.stopping.is_set(), lease.held, lambda share: report(f"neighbours · {share:.0%}")
         )
+        files = JobFiles.of(job, runtime.settings)
         try:
-            search = _searches().of(job, runtime.settings)
-            path = neighbours.find_neighbours(job, search, message.partition, control)
+            search = _searches.of(NeighbourSearch.key(job), lambda: NeighbourSearch.open(job, files))
+            path = find_neighbours_of(job, search, message.partition, control)
         finally:
-            _searches().rest()
+            _searches.rest()
     return f"neighbours in {path.name}"
-
-
-@cache
-def _searches() -> "KeptOpen":
-    from workers.duplicates.kept_open import KeptOpen
-
-    return KeptOpen()
 
 
 def _ask_for_shards(task: Task, job: OpenJob, wanted: "ShardsWanted") -> None:

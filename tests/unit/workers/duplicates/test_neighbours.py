@@ -1,6 +1,5 @@
 """Neighbours: those that comparing all finds, of distinct embeddings, each asked once."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +27,6 @@ from tests.support.controls import UNWATCHED
 from tests.support.embedders import no_after, yes
 from tests.support.make_job import MadeJob, clustered, grow_job, make_job
 from workers.duplicates import neighbours
-from workers.duplicates.kept_open import KeptOpen
 from workers.duplicates.neighbours import NeighbourSearch, find_neighbours
 from workers.merge.build import merge
 from workers.vectors.ann.faiss_index import IndexPlan, plan_from_factory
@@ -179,29 +177,12 @@ def test_without_an_index_there_is_nothing_to_ask(tmp_path: Path) -> None:
         NeighbourSearch.open(made.job, JobFiles.of(made.job))
 
 
-def test_it_stays_open_for_the_next_partition_and_not_for_another_job_or_state(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    opened: list[Path] = []
-    whole: Callable[..., NeighbourSearch] = NeighbourSearch.open.__func__  # type: ignore[attr-defined]
-
-    def counted(job: OpenJob, files: JobFiles) -> NeighbourSearch:
-        opened.append(job.path)
-        return whole(NeighbourSearch, job, files)
-
-    monkeypatch.setattr(NeighbourSearch, "open", counted)
+def test_it_is_opened_again_for_another_job_or_state(tmp_path: Path) -> None:
     one, other = (indexed(tmp_path / name, clustered(30, 16)) for name in "ab")
-    kept = KeptOpen(idle_seconds=1_000.0)
-    assert kept.of(one.job, Settings()) is kept.of(open_job(one.job), Settings())
-    kept.rest()
-    assert kept.of(other.job, Settings()) is not kept.of(one.job, Settings())
-    assert opened == [one.job.path, other.job.path, one.job.path]
+    key = NeighbourSearch.key(one.job)
+    assert key == NeighbourSearch.key(open_job(one.job)) != NeighbourSearch.key(other.job)
     remove(one.job, 4)
-    assert 4 not in kept.of(open_job(one.job), Settings()).stored.ids[kept.of(open_job(one.job), Settings()).live]
-    kept.release()
-    kept.of(open_job(one.job), Settings())
-    assert len(opened) == 5
-    kept.release()
+    assert NeighbourSearch.key(open_job(one.job)) != key
 
 
 def test_asked_ids_are_those_of_the_file(tmp_path: Path) -> None:

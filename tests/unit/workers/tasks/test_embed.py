@@ -177,7 +177,7 @@ def test_a_batch_of_pairs_is_compared_and_what_came_of_it_is_shown(
 ) -> None:
     batches: list[str] = []
 
-    def compared(job: object, batch: str, control: object, threads: int) -> int:
+    def compared(job: object, batch: str, control: object, threads: int, seen: object) -> int:
         batches.append(batch)
         return 1_234
 
