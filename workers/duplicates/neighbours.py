@@ -37,8 +37,10 @@ LISTS: Final = 8
 """The most lists of an IVF index that are read for an image: what is nearly equal is nearly always in the same list."""
 DEPTH: Final = 32
 """How many candidates of the index are compared exactly."""
-_BATCH: Final = 1_024
-_VALUES: Final = 1 << 23  # Of candidates that a thread holds as float32 at once: 32 MB.
+BATCH: Final = 1_024
+"""How many images ask the index at once."""
+VALUES: Final = 1 << 23
+"""How many values of candidates a thread holds as float32 at once: 32 MB."""
 _CORES: Final = os.cpu_count() or 1
 
 
@@ -94,14 +96,14 @@ class NeighbourSearch:
         asking = rows[np.isin(rows, self.distinct)]
         sources, targets, similarities = [], [], []
         with ThreadPoolExecutor(_CORES, thread_name_prefix="neighbours") as threads:
-            for start in range(0, len(asking), _BATCH):
+            for start in range(0, len(asking), BATCH):
                 control.require_going()
-                for found in self._batch(asking[start : start + _BATCH], threads.map):
+                for found in self._batch(asking[start : start + BATCH], threads.map):
                     sources.append(found[0])
                     targets.append(found[1])
                     similarities.append(found[2])
                 self.stored.release()
-                control.report(min(1.0, (start + _BATCH) / len(asking)))
+                control.report(min(1.0, (start + BATCH) / len(asking)))
         none = np.empty(0, np.int64)
         return Neighbours(
             self.stored.ids[rows], digests, np.concatenate([none, *sources]), np.concatenate([none, *targets]),
@@ -120,7 +122,7 @@ class NeighbourSearch:
             for place, found in enumerate(more):
                 beside[place, : len(found)] = found
             near = np.concatenate([near, beside], axis=1)
-        step = max(1, _VALUES // max(1, near.size // len(rows) * self.stored.dim))
+        step = max(1, VALUES // max(1, near.size // len(rows) * self.stored.dim))
         pieces = [slice(start, start + step) for start in range(0, len(rows), step)]
         return list(each(lambda piece: self._nearest(rows[piece], units[piece], near[piece]), pieces))
 

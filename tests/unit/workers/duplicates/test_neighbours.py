@@ -150,8 +150,8 @@ def test_the_batch_an_image_is_asked_in_changes_nothing(tmp_path: Path, monkeypa
     search = NeighbourSearch.open(made.job, JobFiles.of(made.job))
     every = np.arange(150)
     whole = search.of(every, UNWATCHED)
-    monkeypatch.setattr(neighbours, "_BATCH", 7)
-    monkeypatch.setattr(neighbours, "_VALUES", 1_000)
+    monkeypatch.setattr(neighbours, "BATCH", 7)
+    monkeypatch.setattr(neighbours, "VALUES", 1_000)
     pieces = search.of(every, UNWATCHED)
     for name in ("ids", "digests", "sources", "targets", "similarities"):
         assert np.array_equal(getattr(whole, name), getattr(pieces, name)), name

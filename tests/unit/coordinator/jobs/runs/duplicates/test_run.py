@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -167,6 +168,22 @@ def test_an_image_stands_for_another_of_the_same_bytes_that_was_removed(here: Wo
     # What was compared with it is compared with the other one: nothing says any more that it had the same bytes.
     assert [sorted(one for one, _ in group) for group in shown(found(photos))] == [[0, 3, 5, 6], [1, 7]]
     assert len(here.parts) > len(done)
+
+
+def test_what_agrees_in_little_more_than_half_is_no_duplicate(here: WorkHere, photos: OpenJob) -> None:
+    found(photos)
+    (path,) = photos.duplicates_files("compared")
+    rows = compared.read_compared(path)[0]
+    weaker = []
+    for row in rows:
+        if {*row.pair} == {1, 7} and row.evidence is not None:
+            row = replace(row, evidence=json.dumps(json.loads(row.evidence) | {"aligned": 0.69}))
+        weaker.append(row)
+    assert weaker != rows
+    batch = compared.ask(photos, [row.pair for row in rows], 1)
+    path.unlink()
+    compared.write_compared(photos, batch, weaker)
+    assert [sorted(one for one, _ in group) for group in shown(found(photos))] == [[0, 2, 3, 5, 6]]
 
 
 def test_rejected_pairs_are_not_shown_again(here: WorkHere, photos: OpenJob) -> None:
