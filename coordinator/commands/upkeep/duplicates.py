@@ -104,8 +104,12 @@ def _show(found: Found, as_json: bool, keep: str | None) -> None:
         for path in paths:
             out.print(path)
         if left:
-            images = "1 image shows" if left == 1 else f"{left:,} images show"
-            err.print(f"{images} more than the one to keep, and {'is' if left == 1 else 'are'} not in the list.")
+            images = (
+                "1 image is not in the list, as it shows"
+                if left == 1
+                else f"{left:,} images are not in the list, as they show"
+            )
+            err.print(f"{images} more than the one to keep, or the same in more pixels.")
     else:
         for line in groups.group_lines(found):
             out.print(line)

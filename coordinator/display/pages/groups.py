@@ -28,14 +28,21 @@ def group_lines(found: Found) -> Iterator[Text]:
 def verdict_of(member: Member, group: Group) -> str:
     """What a member is, or why it is the one to be kept."""
     if member is group.kept:
-        return ", ".join([*facts_of(member), group.reason] if "pixels (" not in group.reason else [group.reason])
-    said = [member.verdict or ""]
+        return ": ".join(filter(None, (", ".join(facts_of(member)), group.reason)))
+    return ", ".join(filter(None, (member.verdict, why_of(member))))
+
+
+def why_of(member: Member) -> str:
+    """What proves the verdict of a member, and what would be lost with it."""
+    said = []
     if member.evidence is not None:
         said.append(member.evidence.description.replace("of the query", "of it"))
     elif member.similarity is not None:
         said.append(f"{member.similarity:.4f}")
     if member.shows_more:
         said.append("shows more than the one to keep")
+    if member.is_finer:
+        said.append("finer than in the one to keep")
     return ", ".join(said)
 
 
@@ -60,6 +67,6 @@ def _asked(found: Found) -> str:
 
 
 def others_to_go(found: Found) -> tuple[Sequence[str], int]:
-    """The paths of the images that the kept ones make needless, and how many are not among them as they show more."""
+    """The paths of the images that the kept ones make needless, and how many are not: they show more or are finer."""
     others = [member for group in found.groups for member in group.others]
-    return [member.image_path for member in others if not member.shows_more], sum(one.shows_more for one in others)
+    return [one.image_path for one in others if one.is_needless], sum(not one.is_needless for one in others)

@@ -6,7 +6,7 @@ from html import escape
 from pathlib import Path
 from typing import Final
 
-from coordinator.display.pages.groups import facts_of
+from coordinator.display.pages.groups import facts_of, why_of
 from coordinator.display.pages.report_style import PAGE, STYLE
 from coordinator.jobs.runs.duplicates.found import Found, Group, Member
 from shared.images.paths import printable, shown_path
@@ -100,24 +100,11 @@ def _figure(member: Member, group: Group, thumbnail: Thumbnail | None) -> str:
         f"<figure class='{'kept' if kept else 'other'}'>"
         f"<div class='well'>{_picture(member, thumbnail, path)}</div><figcaption>"
         f"<b class='verdict {verdict.replace(' ', '-')}'>{_text(verdict)}</b>"
-        f"<span class='why'>{_text(_why(member, group))}</span>"
+        f"<span class='why'>{_text(group.reason if kept else why_of(member))}</span>"
         f"<span class='name' title='{_text(path)}'>{_text(name)}</span>"
         f"<span class='folder'>{_text(folder)}</span><span class='facts'>{_text(facts)}</span>"
         "</figcaption></figure>"
     )
-
-
-def _why(member: Member, group: Group) -> str:
-    if member is group.kept:
-        return group.reason
-    said = []
-    if member.evidence is not None:
-        said.append(member.evidence.description.replace("of the query", "of it"))
-    if member.similarity is not None:
-        said.append(f"similarity {member.similarity:.3f}")
-    if member.shows_more:
-        said.append("shows more than the one to keep")
-    return ", ".join(said)
 
 
 def _picture(member: Member, thumbnail: Thumbnail | None, path: str) -> str:

@@ -12,6 +12,8 @@ KINDS: Final = (BYTES, PIXELS, PICTURE, LIKE)
 only similar is found from embeddings alone, and with it nothing else but equal bytes."""
 WHOLE: Final = 0.9
 """The share of an image that the kept one has to show for the image to be given away without a loss."""
+FINE: Final = 0.8
+"""The share of its pixels that the kept one has to have of what both show, for the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +22,8 @@ class Member:
 
     `verdict` says what it has in common with the image that is kept, and `evidence` why, as if it were the query and
     that one the hit; both are None of that one itself. `similarity` is the cosine of the two, None where it was not
-    asked. `width`, `height` and `bytes` are None where the job does not know them.
+    asked. `width`, `height` and `bytes` are None where the job does not know them. `is_finer` is whether it has more
+    pixels of what both show than the kept one, as the original of a picture in a page may have.
     """
 
     id: int
@@ -31,6 +34,12 @@ class Member:
     verdict: str | None = None
     similarity: float | None = None
     evidence: Evidence | None = None
+    is_finer: bool = False
+
+    @property
+    def is_needless(self) -> bool:
+        """Whether nothing of it is lost while the kept one is there."""
+        return not self.shows_more and not self.is_finer
 
     @property
     def shows_more(self) -> bool:
@@ -48,6 +57,7 @@ class Member:
             "similarity": None if self.similarity is None else round(self.similarity, 6),
             "evidence": None if self.evidence is None else self.evidence.to_json(),
             "shows_more": self.shows_more,
+            "is_finer": self.is_finer,
         }
 
 

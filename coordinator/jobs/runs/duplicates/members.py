@@ -11,7 +11,7 @@ import numpy as np
 from coordinator.jobs.runs.duplicates.candidates import Candidates
 from coordinator.jobs.runs.duplicates.evidence import turned_around
 from coordinator.jobs.runs.duplicates.facts import Facts
-from coordinator.jobs.runs.duplicates.found import Beside, Group, Member
+from coordinator.jobs.runs.duplicates.found import FINE, Beside, Group, Member
 from coordinator.jobs.runs.duplicates.grouping import Nodes, Pair, apart, pair
 from shared.images.paths import is_url, split_member, to_os_path
 from shared.job.index.duplicates.compared import Compared
@@ -19,7 +19,6 @@ from shared.job.opened import OpenJob
 from shared.job.source.moved import read_moved
 from shared.messages.verdicts import SAME_BYTES, SIMILAR, Evidence
 from shared.storage.parquet import read_table
-from shared.text import size
 
 _MOST_DATES: Final = 100  # Files whose date is asked for in one group: a mount answers each by itself.
 
@@ -109,13 +108,13 @@ class Members:
         members += [_member(rows[image], SAME_BYTES) for image in kept_ids[1:]]
         for node in group.proven:
             verdict, evidence = self._proof(node, group.kept)
-            similarity = near.get(pair(node, group.kept))
-            members += [_member(rows[image], verdict, similarity, evidence) for image in ids[node]]
+            similarity, is_finer = near.get(pair(node, group.kept)), self._is_finer(node, group.kept, evidence)
+            members += [_member(rows[image], verdict, similarity, evidence, is_finer) for image in ids[node]]
         for node in group.similar:
             similarity = near.get(pair(node, group.kept))
             members += [_member(rows[image], SIMILAR, similarity) for image in ids[node]]
         beside = [self._beside(*one, rows, ids) for one in group.beside]
-        reason = self._reason(group, rows[kept_ids[0]], dated)
+        reason = self._reason(group, dated)
         return Group(members, reason, beside)
 
     def _proof(self, node: int, kept: int) -> tuple[str, Evidence | None]:
@@ -127,22 +126,29 @@ class Members:
         is_query = int(self.facts.nodes[self.facts.places(np.array([row.pair.query]))[0]]) == node
         return row.verdict, evidence if is_query else turned_around(evidence)
 
+    def _is_finer(self, node: int, kept: int, evidence: Evidence | None) -> bool:
+        """Whether what both show has more pixels in a node than in the one that is kept."""
+        if evidence is None:
+            return False
+        ours, theirs = (int(self.facts.pixels[one]) for one in (node, kept))
+        return theirs * evidence.hit_overlap < FINE * ours * evidence.query_overlap
+
     def _beside(self, node: int, member: int, rows: Mapping[int, Row], ids: Mapping[int, list[int]]) -> Beside:
         image = int(self.facts.ids[node])
         return Beside(image, rows[image]["image_path"], ids[member][0] if ids[member] else int(self.facts.ids[member]))
 
-    def _reason(self, group: Nodes, kept: Row, dated: bool) -> str:
+    def _reason(self, group: Nodes, dated: bool) -> str:
         """Why the best node of a group is better than the next one, in words."""
         facts, best, others = self.facts, group.kept, (*group.proven, *group.similar)
         if not others:
             return "the oldest of equal files" if dated else "the first of equal files in the job"
         pixels = max(int(facts.pixels[other]) for other in others)
         if facts.pixels[best] > pixels:
-            return f"most pixels ({kept['width']:,} x {kept['height']:,})"
+            return "most pixels"
         even = [other for other in others if facts.pixels[other] == facts.pixels[best]]
         known = "as many pixels as the next one" if facts.pixels[best] else "the pixels are not known"
         if facts.bytes[best] > max(int(facts.bytes[other]) for other in even):
-            return f"{known}, and more bytes ({size(int(facts.bytes[best]))})"
+            return f"{known}, and more bytes"
         even = [other for other in even if facts.bytes[other] == facts.bytes[best]]
         if self.sharpness[best] > max(float(self.sharpness[other]) for other in even):
             return "as many pixels and bytes as the next one, and sharper"
@@ -155,11 +161,14 @@ class Members:
 
 
 def _member(
-    row: Row, verdict: str | None = None, similarity: float | None = None, evidence: Evidence | None = None
+    row: Row,
+    verdict: str | None = None,
+    similarity: float | None = None,
+    evidence: Evidence | None = None,
+    is_finer: bool = False,
 ) -> Member:
-    return Member(
-        row["id"], row["image_path"], row["width"], row["height"], row["bytes"], verdict, similarity, evidence
-    )
+    size = row["width"], row["height"], row["bytes"]
+    return Member(row["id"], row["image_path"], *size, verdict, similarity, evidence, is_finer)
 
 
 def _oldest_first(ids: Sequence[int], rows: Mapping[int, Row]) -> tuple[list[int], bool]:

@@ -21,6 +21,7 @@ SCHEMA: Final = pa.schema(
         ("height", pa.int32()),
         ("bytes", pa.int64()),
         pa.field("shows_more", pa.bool_(), nullable=False),
+        pa.field("is_finer", pa.bool_(), nullable=False),
         ("evidence", pa.string()),
         ("reason", pa.string()),
     ]
