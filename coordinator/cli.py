@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "retry": "upkeep.retry",
     "add": "upkeep.add",
     "delete": "upkeep.delete",
+    "duplicates": "upkeep.duplicates",
     "compact": "upkeep.compact",
     "export": "upkeep.export",
     "worker": "services",
