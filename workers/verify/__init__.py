@@ -1,1 +1,1 @@
-"""Prove that two images show the same picture, from the features that are made of each of them."""
+"""Prove that two images show one picture: local features, matching, transform, aligned cells (no Celery, no I/O)."""

@@ -1,0 +1,27 @@
+"""Match the bits of two images' keypoints: nearest by Hamming distance, much nearer than the next, one to one."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+# Of 128 bits. Descriptors of unrelated spots differ in 50 to 64.
+MOST_BITS = 38
+RATIO = 0.85
+
+
+def matched(query: NDArray[np.uint8], hit: NDArray[np.uint8]) -> NDArray[np.intp]:
+    """Pairs of keypoints that match, int [m, 2]: the row in `query` and in `hit` (uint8 [n, 16] each).
+
+    Each row of the hit asks for the two nearest of the query. Where the second is nearly as near as the first, as in a
+    texture that repeats, nothing says which of them it is, and it has no match.
+    """
+    if len(query) < 2 or not len(hit):
+        return np.zeros((0, 2), np.intp)
+    distances, nearest = cv2.batchDistance(hit, query, cv2.CV_32S, normType=cv2.NORM_HAMMING, K=2)
+    first, second = distances[:, 0], distances[:, 1]
+    (rows,) = np.nonzero((first <= MOST_BITS) & (first < RATIO * second))
+    rows = rows[np.argsort(first[rows], kind="stable")]
+    chosen = nearest[rows, 0]
+    # The first of each query row is the nearest that asked for it.
+    _, kept = np.unique(chosen, return_index=True)
+    return np.stack([chosen[kept], rows[kept]], axis=1).astype(np.intp)

@@ -1,0 +1,114 @@
+"""Prove that two images are the same pixels: one whole picture and no more, scaled, turned by 90° or mirrored."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.messages.verdicts import Evidence
+from workers.verify.cells import aligned_cells
+from workers.verify.features import LocalFeatures, colours_of, shrunk
+from workers.verify.region import evidence_of
+from workers.verify.richness import LEAST_RICH, richness
+
+SIDE = 64
+_CELL = 8
+_SMALLEST = 24
+_LEAST_CORRELATED = 0.95
+_LEAST_FINE = 0.75
+_MOST_AWAY = 0.6
+_COLOURLESS = 4.0
+_LEAST_COLOUR = 0.7
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _View:
+    """An image as squares: `coarse` and `fine`, float32 [64, 64], its `colours`, float32 [6, 6, 2]; size and grey."""
+
+    width: int
+    height: int
+    grey: NDArray[np.uint8]
+    coarse: NDArray[np.float32]
+    fine: NDArray[np.float32]
+    colours: NDArray[np.float32]
+    is_rich: bool
+
+
+def same_pixels(
+    query: NDArray[np.uint8] | LocalFeatures, candidate: NDArray[np.uint8] | LocalFeatures
+) -> Evidence | None:
+    """The evidence that `candidate` is the whole picture of `query` and nothing but it; None where it is not proved.
+
+    Each is an RGB image, uint8 [h, w, 3], or its local features. Both are stretched to a small square and compared in
+    the eight ways to turn and mirror it, without regard to brightness and contrast. What shows too little to be told
+    from others of its kind, such as one letter or a gradient, is never proved.
+    """
+    ours, theirs = _view(query), _view(candidate)
+    if not ours.is_rich or not theirs.is_rich:
+        return None
+    agreements = [
+        float((ours.coarse * _laid(theirs.coarse, turns, mirrored)).mean())
+        for mirrored in (False, True)
+        for turns in range(4)
+    ]
+    best = int(np.argmax(agreements))
+    turns, mirrored = best % 4, best >= 4
+    if agreements[best] < _LEAST_CORRELATED:
+        return None
+    coarse, fine, colours = (_laid(part, turns, mirrored) for part in (theirs.coarse, theirs.fine, theirs.colours))
+    if _correlation(ours.fine, fine) < _LEAST_FINE or not _are_colours_alike(ours.colours, colours):
+        return None
+    away = _cells(ours.coarse - coarse)
+    if np.sqrt((away**2).mean(axis=(1, 3))).max() > _MOST_AWAY:
+        return None
+    sizes = (ours.width, ours.height), (theirs.width, theirs.height)
+    matrix = _matrix(*sizes, turns, mirrored)
+    cells = aligned_cells(ours.grey, theirs.grey, matrix, *sizes)
+    return evidence_of(matrix, *sizes, 0, cells.share)
+
+
+def _view(image: NDArray[np.uint8] | LocalFeatures) -> _View:
+    if isinstance(image, LocalFeatures):
+        width, height, grey, colours = image.width, image.height, image.grey, image.colours
+    else:
+        height, width = image.shape[:2]
+        small = shrunk(image, 4 * SIDE * SIDE)
+        grey, colours = np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.uint8), colours_of(small)
+    how = cv2.INTER_AREA if min(grey.shape) >= SIDE else cv2.INTER_LINEAR
+    square = np.asarray(cv2.resize(grey, (SIDE, SIDE), interpolation=how), np.uint8)
+    soft = np.asarray(cv2.GaussianBlur(square.astype(np.float32), (0, 0), 1.0), np.float32)
+    fine = soft - cv2.GaussianBlur(soft, (0, 0), 3.0)
+    is_rich = min(width, height) >= _SMALLEST and richness(square) >= LEAST_RICH
+    coarse = (soft - soft.mean()) / max(float(soft.std()), 1.0)
+    return _View(width, height, grey, coarse, fine, colours.astype(np.float32) - 128, is_rich)
+
+
+def _laid(square: NDArray[np.float32], turns: int, mirrored: bool) -> NDArray[np.float32]:
+    """A square array mirrored left to right or not, and then turned clockwise by `turns` times 90°."""
+    return np.rot90(square[:, ::-1] if mirrored else square, -turns)
+
+
+def _matrix(query: tuple[int, int], hit: tuple[int, int], turns: int, mirrored: bool) -> NDArray[np.float64]:
+    """The transform from pixels of the query to those of the hit, float64 [2, 3], where `_laid` makes them equal."""
+    laid = np.diag([-1.0 if mirrored else 1.0, 1.0])
+    for _ in range(turns):
+        laid = np.array([[0.0, -1.0], [1.0, 0.0]]) @ laid
+    # From the hit's centre to the query's in unit squares; back is the transpose.
+    linear = np.diag(hit) @ laid.T @ np.diag(1 / np.array(query, np.float64))
+    return np.column_stack([linear, np.array(hit) / 2 - linear @ (np.array(query) / 2)])
+
+
+def _correlation(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    return float((first * second).sum() / max(np.linalg.norm(first) * np.linalg.norm(second), 1e-6))
+
+
+def _are_colours_alike(first: NDArray[np.float32], second: NDArray[np.float32]) -> bool:
+    """Whether two fields of colours are one, more or less vivid; a grey copy has none, and says nothing."""
+    if min(float(np.sqrt((colours**2).mean())) for colours in (first, second)) < _COLOURLESS:
+        return True
+    return _correlation(first, second) >= _LEAST_COLOUR
+
+
+def _cells(square: NDArray[np.float32]) -> NDArray[np.float32]:
+    return square.reshape(SIDE // _CELL, _CELL, SIDE // _CELL, _CELL)
