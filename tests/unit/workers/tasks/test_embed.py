@@ -21,6 +21,7 @@ from shared.messages.tasks import EmbedCopies, EmbedPartition
 from shared.processes.control import Stopped
 from tests.support.compactions import compacted, remove
 from tests.support.make_job import MadeJob, make_job
+from workers.embed import add_features as adding
 from workers.embed import partition
 from workers.models import loaded
 from workers.tasks import embed
@@ -166,3 +167,22 @@ def test_a_job_that_has_grown_past_the_bound_is_merged_and_asked_for_once(
     monkeypatch.setattr(embed, "holders", lambda client, job: [SimpleNamespace(what=what) for what in held])
     assert changed_from_json(call(embed.change_job, made, CHANGE)) == changed
     assert asked == ([] if queued or held else ["copies"])
+
+
+def test_a_sealed_partition_gets_the_features_that_are_wanted_by_no_model(
+    made: MadeJob, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partition, "embed_partition", raising(AssertionError("it was embedded")))
+    monkeypatch.setattr(loaded, "loaded_embedder", raising(AssertionError("a model was loaded")))
+    added: list[int] = []
+
+    def add(job: Any, part: Any, *arguments: Any) -> bool:
+        added.append(part.number)
+        return True
+
+    monkeypatch.setattr(adding, "add_features", add)
+    assert call(embed.embed_partition, made, EmbedPartition("job", 1)).startswith("features made")
+    assert (added, asked) == ([1], [])
+    monkeypatch.setattr(adding, "add_features", lambda *a: False)
+    assert call(embed.embed_partition, made, EmbedPartition("job", 1)).startswith("sealed")
+    assert asked == ["copies"]

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from workers.verify.collection.pdq_index import MOST_BITS
 from workers.verify.pdq import LEAST_QUALITY, distances, pdq, turned_pdqs
-from workers.verify.pdq_index import MOST_BITS
 
 Image = npt.NDArray[np.uint8]
 

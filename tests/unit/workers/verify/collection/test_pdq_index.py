@@ -7,8 +7,8 @@ import numpy.typing as npt
 import pytest
 
 from shared.errors import CorruptFile
+from workers.verify.collection.pdq_index import MOST_BITS, PdqIndex
 from workers.verify.pdq import distances
-from workers.verify.pdq_index import MOST_BITS, PdqIndex
 
 Hashes = npt.NDArray[np.uint8]
 
