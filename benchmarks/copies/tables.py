@@ -22,6 +22,7 @@ def all_tables(results: Mapping[str, Any]) -> dict[str, str]:
             f"p50 {found['ms']['p50']:.2f} ms, p99 {found['ms']['p99']:.2f} ms within {found['bits']} bits among "
             f"{found['hashes']:,}",
         ],
+        ["CPU of it", f"p50 {found['cpu_ms']['p50']:.2f} ms, p99 {found['cpu_ms']['p99']:.2f} ms"],
         ["its tables", f"{found['bytes'] / 1e6:,.0f} MB, built in {found['build_seconds']:.1f} s"],
     ]
     return {"copies": header_table(results, first)}

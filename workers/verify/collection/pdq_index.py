@@ -91,7 +91,7 @@ class PdqIndex:
         if not some:
             return nothing, nothing
         candidates = np.concatenate(some)
-        bits = np.bitwise_count(self.hashes[candidates] ^ words)
+        bits = np.bitwise_count(np.take(self.hashes, candidates, axis=0) ^ words)
         far = bits[:, 0].astype(np.int64)
         for word in range(1, bits.shape[1]):
             far += bits[:, word]

@@ -46,13 +46,19 @@ def test_a_whole_job_has_no_finding_and_its_features_are_checked(job: OpenJob) -
     assert checked.bytes == sum(map(len, before.values()))
 
 
-@pytest.mark.parametrize("which", ["table", "data", "marker"])
-@pytest.mark.parametrize("damage", DAMAGES)
+# Zero bytes behind a marker are waited for, as a mount may show a name before all its bytes.
+@pytest.mark.parametrize(
+    ("which", "damage"),
+    [
+        (which, damage)
+        for which in ("table", "data", "marker")
+        for damage in DAMAGES
+        if (which, damage) != ("marker", "longer")
+    ],
+)
 def test_damage_is_named_and_repair_takes_the_features_away_and_nothing_else(
     job: OpenJob, which: str, damage: str
 ) -> None:
-    if (which, damage) == ("marker", "longer"):
-        pytest.skip("zero bytes behind a marker are no end of one, and are waited for")
     before = snapshot(job.path)
     expected = stored(job)
     table, data = job.features_files(1)
