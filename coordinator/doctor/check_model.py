@@ -29,7 +29,7 @@ def look(spec: ModelSpec | None, model_dir: Path, environment: dict[str, str]) -
     request = {"spec": None if spec is None else spec.to_json(), "model_dir": str(model_dir)}
     try:
         stage.result_of(
-            "workers.doctor.examine",
+            "workers.evaluate.doctor.examine",
             [],
             said.update,
             what="The process that looks at GPU and model",

@@ -69,7 +69,7 @@ def run(
 
         told("loading the model")
         return result_of(
-            "workers.doctor.sample",
+            "workers.evaluate.doctor.sample",
             [],
             said,
             what="The process that times a sample",

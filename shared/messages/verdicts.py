@@ -62,7 +62,8 @@ class Evidence:
     @property
     def description(self) -> str:
         """What was done to the hit's picture, and by what it is known: "cropped (41 %), turned 90°, 132 matching
-        points". "whole" where nothing was done to it."""
+        points". "whole" where nothing was done
+        to it, and no points were needed."""
         said = []
         if self.hit_overlap < _WHOLE:
             said.append(f"cropped ({_percent(self.hit_overlap)})")
@@ -72,11 +73,9 @@ class Evidence:
             said.append(f"turned {self.turned:g}°")
         if self.mirrored:
             said.append("mirrored")
-        if not said:
-            said.append("whole")
         if self.inliers:
             said.append(f"{self.inliers:,} matching points")
-        return ", ".join(said)
+        return ", ".join(said) or "whole"
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -1,4 +1,4 @@
-"""Count the cells of two aligned grey thumbnails that show the same: what has no texture proves nothing."""
+"""Count the cells of two aligned grey thumbnails that show the same: what has no structure proves nothing."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 CELL = 9
 _CORRELATED = 0.5
-# Standard deviation of a cell, in grey values of 255: below it a cell is flat, and what it shows is noise.
+# Standard deviation of a cell from its plane, in grey values of 255: below it what the cell shows is noise.
 _TEXTURE = 4.0
 # Thumbnails are compared as the coarser of the two is, but not below this share of the hit's.
 _COARSEST = 0.25
@@ -37,7 +37,7 @@ def aligned_cells(
     """Compare the thumbnails `query` and `hit` (uint8 [h, w]) in cells of the region that both show.
 
     `matrix`, float64 [2, 3], brings pixels of the query to those of the hit; the sizes are (width, height) of both
-    images. A cell is compared if it lies in the region and has texture on either side.
+    images. A cell is compared if it lies in the region and has structure on either side.
     """
     between = _between(query, hit, matrix, query_size, hit_size)
     scale = np.sqrt(abs(np.linalg.det(between[:, :2])))
@@ -53,7 +53,7 @@ def aligned_cells(
     ours = np.asarray(warped, np.uint8)
     inside = np.asarray(cv2.warpAffine(np.ones_like(query), centred, size, flags=cv2.INTER_NEAREST), np.uint8)
     whole = _cells(inside).min(axis=(1, 3)).reshape(-1) > 0
-    first, second = _deviations(ours)[whole], _deviations(hit)[whole]
+    first, second = _structure(ours)[whole], _structure(hit)[whole]
     if not len(first):
         return Cells(0, 0)
     spread, other = first.std(axis=1), second.std(axis=1)
@@ -89,7 +89,20 @@ def _cells(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return grey[: rows * CELL, : columns * CELL].reshape(rows, CELL, columns, CELL)
 
 
-def _deviations(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """How much each pixel of each cell is above the cell's mean: float32 [cells, CELL * CELL]."""
+def _structure(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """How far each pixel of each cell is from the plane that fits the cell best: float32 [cells, CELL * CELL].
+
+    Light that falls from one side, and the soft edge of a garment, make slopes that lie alike in many photographs.
+    """
     flat = _cells(grey).transpose(0, 2, 1, 3).reshape(-1, CELL * CELL).astype(np.float32)
-    return np.asarray(flat - flat.mean(axis=1, keepdims=True), np.float32)
+    return np.asarray(flat - (flat @ _PLANE.T) @ _PLANE, np.float32)
+
+
+def _plane() -> NDArray[np.float32]:
+    """An orthonormal basis of the planes over a cell: float32 [3, CELL * CELL]."""
+    step = np.arange(CELL) - (CELL - 1) / 2
+    basis = np.stack([np.ones(CELL * CELL), np.tile(step, CELL), np.repeat(step, CELL)])
+    return np.asarray(basis / np.linalg.norm(basis, axis=1, keepdims=True), np.float32)
+
+
+_PLANE = _plane()

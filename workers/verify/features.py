@@ -12,7 +12,7 @@ from shared.errors import ImageError
 from workers.verify.descriptors import BITS, described
 from workers.verify.stored import STEPS, packed, unpacked
 
-STORED_KEYPOINTS = 200
+STORED_KEYPOINTS = 170
 QUERY_KEYPOINTS = 1_500
 # Sizes are counted in pixels and not by a longer side, so that a panorama or a long screenshot keeps its details.
 _STORED_PIXELS = 320 * 240

@@ -1,4 +1,4 @@
-"""Match the bits of two images' keypoints: nearest by Hamming distance, much nearer than the next, one to one."""
+"""Match the bits of two images' keypoints, one to one: by bits alone, or where a transform brings them together."""
 
 import cv2
 import numpy as np
@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 # Of 128 bits. Descriptors of unrelated spots differ in 50 to 64.
 MOST_BITS = 38
 RATIO = 0.85
+MOST_BITS_NEAR = 36
 
 
 def matched(query: NDArray[np.uint8], hit: NDArray[np.uint8]) -> NDArray[np.intp]:
@@ -25,3 +26,27 @@ def matched(query: NDArray[np.uint8], hit: NDArray[np.uint8]) -> NDArray[np.intp
     # The first of each query row is the nearest that asked for it.
     _, kept = np.unique(chosen, return_index=True)
     return np.stack([chosen[kept], rows[kept]], axis=1).astype(np.intp)
+
+
+def matched_near(
+    query: NDArray[np.uint8],
+    hit: NDArray[np.uint8],
+    brought: NDArray[np.float64],
+    points: NDArray[np.float64],
+    near: float,
+) -> NDArray[np.intp]:
+    """Pairs of keypoints that match and lie within `near` of each other, int [m, 2], as `matched` gives them.
+
+    `brought`, float64 [n, 2], is where a transform brings the keypoints of the query, and `points` where those of the
+    hit are. Where a place is known, the nearest needs not be much nearer than the next.
+    """
+    away = ((brought[:, None].astype(np.float32) - points.astype(np.float32)) ** 2).sum(axis=2)
+    ours, theirs = np.nonzero(away <= near * near)
+    distances = np.bitwise_count(query[ours] ^ hit[theirs]).sum(axis=1)
+    order = np.argsort(distances, kind="stable")
+    order = order[distances[order] <= MOST_BITS_NEAR]
+    _, first = np.unique(theirs[order], return_index=True)
+    order = order[np.sort(first)]
+    _, first = np.unique(ours[order], return_index=True)
+    kept = order[np.sort(first)]
+    return np.stack([ours[kept], theirs[kept]], axis=1).astype(np.intp)

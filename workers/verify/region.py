@@ -92,7 +92,7 @@ def _turned(back: Array, is_mirrored: bool) -> float:
 
 
 def _share(area: float, size: tuple[int, int]) -> float:
-    return round(min(1.0, area / (size[0] * size[1])), 4)
+    return round(min(1.0, float(area) / (size[0] * size[1])), 4)
 
 
 def _rows(matrix: Array) -> tuple[tuple[float, float, float], tuple[float, float, float]]:

@@ -1,21 +1,21 @@
 """Prove by matching points and aligned cells that a hit shows the picture of a query, whole or in part."""
 
+from dataclasses import dataclass
+
 import numpy as np
-from numpy.typing import NDArray
 
 from shared.messages.verdicts import Evidence
-from workers.verify.cells import aligned_cells
+from workers.verify.cells import Cells, aligned_cells
 from workers.verify.descriptors import mirrored
 from workers.verify.features import LocalFeatures
-from workers.verify.matching import matched
+from workers.verify.matching import matched, matched_near
 from workers.verify.region import evidence_of, overlaps
 from workers.verify.richness import LEAST_RICH, richness
-from workers.verify.transform import fitted
+from workers.verify.transform import TOLERANCE, Fit, fitted, refitted, scale_of
 
-FEWEST_INLIERS = 8
-LEAST_ALIGNED = 0.5
-# Fewer cells that show the same are a corner of something, not a picture.
-_FEWEST_CELLS = 8
+# What proves a picture, any of these: at least so many inliers, aligned cells, and their share of the compared ones.
+# Two garments on one floor or hanger have up to 34 inliers and .45 of the cells (see docs/verification.md).
+_PROOFS = ((8, 8, 0.5), (40, 20, 0.4), (4, 20, 0.7))
 # A region that is less than this of both images may be a logo that two pictures share.
 _LEAST_OVERLAP = 0.2
 
@@ -23,31 +23,52 @@ _LEAST_OVERLAP = 0.2
 def verify(query: LocalFeatures, candidate: LocalFeatures) -> Evidence | None:
     """The evidence that `candidate` shows the picture of `query`, mirrored or not; None where it is not proved.
 
-    At least eight matching points must agree on one transform, and at least half of the cells that it lays over each
-    other must show the same. Points alone prove nothing: two garments on one wooden floor have thirty.
+    Matching points must agree on one transform, and the cells that it lays over each other must show the same: half of
+    them where there are at least eight points, more for fewer points. Points alone prove nothing: two garments on one
+    wooden floor have thirty.
     """
-    return _verified(query, candidate, candidate.bits, False) or _verified(
-        query, candidate, mirrored(candidate.bits), True
+    for is_mirrored in (False, True):
+        found = compared(query, candidate, is_mirrored)
+        if found is None or not is_proof(found.fit.inliers, found.cells):
+            continue
+        sizes = (query.width, query.height), (candidate.width, candidate.height)
+        evidence = evidence_of(found.fit.matrix, *sizes, found.fit.inliers, found.cells.share)
+        if _is_rich(evidence, candidate):
+            return evidence
+    return None
+
+
+def is_proof(inliers: int, cells: Cells) -> bool:
+    """Whether so many matching points, and cells that show the same, prove one picture."""
+    return any(
+        inliers >= points and cells.aligned >= aligned and cells.share >= share for points, aligned, share in _PROOFS
     )
 
 
-def _verified(
-    query: LocalFeatures, candidate: LocalFeatures, bits: NDArray[np.uint8], is_mirrored: bool
-) -> Evidence | None:
+@dataclass(frozen=True, eq=False, slots=True)
+class Comparison:
+    """The best transform between two images, and the cells that it lays over each other."""
+
+    fit: Fit
+    cells: Cells
+
+
+def compared(query: LocalFeatures, candidate: LocalFeatures, is_mirrored: bool) -> Comparison | None:
+    """The transform that most matching points agree on, from the query to the mirrored or plain candidate, if any."""
+    bits = mirrored(candidate.bits) if is_mirrored else candidate.bits
     pairs = matched(query.bits, bits)
-    if len(pairs) < FEWEST_INLIERS:
-        return None
     sizes = (query.width, query.height), (candidate.width, candidate.height)
-    ours = query.points[pairs[:, 0]].astype(np.float64)
-    theirs = candidate.points[pairs[:, 1]].astype(np.float64)
-    fit = fitted(ours, theirs, *sizes, is_mirrored)
-    if fit is None or fit.inliers < FEWEST_INLIERS or max(overlaps(fit.matrix, *sizes)) < _LEAST_OVERLAP:
+    ours, theirs = query.points.astype(np.float64), candidate.points.astype(np.float64)
+    fit = fitted(ours[pairs[:, 0]], theirs[pairs[:, 1]], *sizes, is_mirrored)
+    if fit is None or max(overlaps(fit.matrix, *sizes)) < _LEAST_OVERLAP:
         return None
-    cells = aligned_cells(query.grey, candidate.grey, fit.matrix, *sizes)
-    if cells.aligned < _FEWEST_CELLS or cells.share < LEAST_ALIGNED:
-        return None
-    evidence = evidence_of(fit.matrix, *sizes, fit.inliers, cells.share)
-    return evidence if _is_rich(evidence, candidate) else None
+    # More points match once it is known where to look, which tells the transform more exactly.
+    brought = ours @ fit.matrix[:, :2].T + fit.matrix[:, 2]
+    pairs = matched_near(query.bits, bits, brought, theirs, TOLERANCE / scale_of(sizes[1]))
+    refined = refitted(ours[pairs[:, 0]], theirs[pairs[:, 1]], *sizes, is_mirrored)
+    if refined is not None and refined.inliers > fit.inliers:
+        fit = refined
+    return Comparison(fit, aligned_cells(query.grey, candidate.grey, fit.matrix, *sizes))
 
 
 def _is_rich(evidence: Evidence, hit: LocalFeatures) -> bool:

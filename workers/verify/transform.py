@@ -1,5 +1,6 @@
-"""Fit the affine transform that most matching points agree on, and refuse one that no copy would have."""
+"""Fit the transform that most matching points agree on, and refuse one that no copy would have."""
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -10,7 +11,7 @@ Array = NDArray[np.float64]
 
 # Transforms are fitted in images of this many pixels, so that one tolerance serves all sizes.
 _PIXELS = 320 * 240
-_TOLERANCE = 4.0
+TOLERANCE = 4.0
 _ITERATIONS = 1_000
 _CONFIDENCE = 0.999
 _FEWEST = 4
@@ -20,7 +21,7 @@ _MOST_SQUASHED = 2.5
 # Points nearer than this to each other are one: SIFT gives a spot several directions.
 _APART = 2.0
 # Points on a line, or in one spot, say nothing of the transform across it: standard deviation across.
-_NARROWEST = 4.0
+_NARROWEST = 1.5
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -36,31 +37,74 @@ def fitted(
 ) -> Fit | None:
     """The transform of matching points, float64 [n, 2] in pixels of images of (width, height); None without a sane one.
 
+    An affine transform and one that only turns and scales are tried, and the one that explains more points is taken.
     The same points give the same transform: OpenCV's sampling starts from a seed of its own.
     """
     if len(query) < _FEWEST:
         return None
-    query_scale, hit_scale = (np.sqrt(_PIXELS / (width * height)) for width, height in (query_size, hit_size))
-    ours, theirs = query * query_scale, hit * hit_scale
+    ours, theirs = query * scale_of(query_size), hit * scale_of(hit_size)
+    fits = [
+        _checked(np.asarray(found, np.float64), ours, theirs, query_size, hit_size, mirrored)
+        for found in (_affine(ours, theirs), _similar(ours, theirs, mirrored))
+        if found is not None
+    ]
+    return max((fit for fit in fits if fit is not None), key=lambda fit: fit.inliers, default=None)
+
+
+def _affine(ours: Array, theirs: Array) -> Array | None:
     found, _ = cv2.estimateAffine2D(
         ours,
         theirs,
         method=cv2.USAC_MAGSAC,
-        ransacReprojThreshold=_TOLERANCE,
+        ransacReprojThreshold=TOLERANCE,
         maxIters=_ITERATIONS,
         confidence=_CONFIDENCE,
     )
-    if found is None:
+    return None if found is None else np.asarray(found, np.float64)
+
+
+def _similar(ours: Array, theirs: Array, mirrored: bool) -> Array | None:
+    """A transform that turns and scales, from two points: it is found where most of a few matches are wrong."""
+    sides = np.array([[-1.0], [1.0]]) if mirrored else np.ones((2, 1))
+    found, _ = cv2.estimateAffinePartial2D(
+        ours,
+        theirs * sides[:, 0],
+        method=cv2.RANSAC,
+        ransacReprojThreshold=TOLERANCE,
+        maxIters=_ITERATIONS,
+        confidence=_CONFIDENCE,
+    )
+    return None if found is None else np.asarray(found * sides, np.float64)
+
+
+def refitted(
+    query: Array, hit: Array, query_size: tuple[int, int], hit_size: tuple[int, int], mirrored: bool
+) -> Fit | None:
+    """As `fitted`, by least squares, for points that agree already."""
+    if len(query) < _FEWEST:
         return None
-    matrix = np.asarray(found, np.float64)
+    ours, theirs = query * scale_of(query_size), hit * scale_of(hit_size)
+    solved, *_ = np.linalg.lstsq(np.column_stack([ours, np.ones(len(ours))]), theirs, rcond=None)
+    return _checked(np.asarray(solved.T, np.float64), ours, theirs, query_size, hit_size, mirrored)
+
+
+def scale_of(size: tuple[int, int]) -> float:
+    """What brings pixels of an image of (width, height) to those that `TOLERANCE` counts."""
+    return math.sqrt(_PIXELS / (size[0] * size[1]))
+
+
+def _checked(
+    matrix: Array, ours: Array, theirs: Array, query_size: tuple[int, int], hit_size: tuple[int, int], mirrored: bool
+) -> Fit | None:
     if not np.isfinite(matrix).all() or not _is_sane(matrix[:, :2], mirrored):
         return None
     away = np.linalg.norm(ours @ matrix[:, :2].T + matrix[:, 2] - theirs, axis=1)
-    near = away <= _TOLERANCE
+    near = away <= TOLERANCE
     inliers = min(_distinct(ours[near]), _distinct(theirs[near]))
     if inliers < _FEWEST or _breadth(theirs[near]) < _NARROWEST:
         return None
-    return Fit(np.column_stack([matrix[:, :2] * query_scale, matrix[:, 2]]) / hit_scale, inliers)
+    moved = np.column_stack([matrix[:, :2] * scale_of(query_size), matrix[:, 2]])
+    return Fit(moved / scale_of(hit_size), inliers)
 
 
 def _is_sane(linear: Array, mirrored: bool) -> bool:

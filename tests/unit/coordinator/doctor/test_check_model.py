@@ -108,7 +108,7 @@ def test_gpus(driver: dict[str, Any], keras: list[str] | None, trouble: str, ver
 def process(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def says(*lines: dict[str, Any], error: str = "") -> None:
         def result_of(module: str, arguments: list[str], told: Callable[[Any], None], **options: Any) -> Any:
-            assert module == "workers.doctor.examine"
+            assert module == "workers.evaluate.doctor.examine"
             assert options["seconds"] == check_model.EXAMINE_SECONDS
             for line in lines:
                 told(line)

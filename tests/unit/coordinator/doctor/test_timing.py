@@ -23,9 +23,9 @@ from shared.errors import LookalikeError, WorkerFailed
 from shared.images.location import Location
 from shared.settings import Settings
 from tests.support.timed_sample import LISTED, MEASURED, SPEC, made
-from workers.doctor.sample import BATCHES_AHEAD, sample, watched
-from workers.doctor.sample import run as run_sample
 from workers.embed import partition
+from workers.evaluate.doctor.sample import BATCHES_AHEAD, sample, watched
+from workers.evaluate.doctor.sample import run as run_sample
 from workers.images.isolated import IsolatedReaders
 from workers.tasks.runtime import Runtime
 
@@ -125,7 +125,7 @@ def test_an_image_in_an_archive_is_read_by_its_place(
                 archive.write(tmp_path / f"{number}.jpg", f"{number}.jpg")
     listed = list_source(str(tmp_path / name), 60, lambda count: None)
     assert all(location.member is not None for location in listed.sample)
-    monkeypatch.setattr("workers.doctor.sample.loaded_embedder", lambda spec, model_dir, settings: Embedder())
+    monkeypatch.setattr("workers.evaluate.doctor.sample.loaded_embedder", lambda spec, model_dir, settings: Embedder())
     request = {
         "images": [asdict(location) for location in listed.sample], "listed": 3, "spec": SPEC.to_json(),
         "model_dir": "/", "threads": None, "seconds": 60, "limits": list(LIMITS), "alone": False,
@@ -138,7 +138,7 @@ def test_an_image_in_an_archive_is_read_by_its_place(
 def test_the_process_says_what_the_command_needs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("workers.doctor.sample.loaded_embedder", lambda spec, model_dir, settings: Embedder())
+    monkeypatch.setattr("workers.evaluate.doctor.sample.loaded_embedder", lambda spec, model_dir, settings: Embedder())
     paths = photos(tmp_path, 10)
     request = {
         "images": [asdict(location) for location in paths], "listed": 10, "spec": SPEC.to_json(), "model_dir": "/",
@@ -239,7 +239,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *answers: Any) -> tuple[timing.TimedSam
     left = list(answers)
 
     def result_of(module: str, arguments: list[str], told: Callable[[Any], None], **options: Any) -> Any:
-        assert module == "workers.doctor.sample"
+        assert module == "workers.evaluate.doctor.sample"
         assert options["request"]["images"] == [{"path": "/photos/a.jpg", "member": None, "moved": None}]
         assert options["request"]["alone"] == (len(left) < len(answers)), "all are read alone the second time"
         assert options["seconds"] == timing.LOAD_SECONDS + 20 + 60
@@ -311,8 +311,8 @@ isolated.main(sys.argv[1:])
             super().__init__(*limits)
             self.command = [sys.executable, "-P", "-c", program, *self.command[4:]]
 
-    monkeypatch.setattr("workers.doctor.sample.IsolatedReaders", Ending)
-    monkeypatch.setattr("workers.doctor.sample.loaded_embedder", lambda spec, model_dir, settings: Embedder())
+    monkeypatch.setattr("workers.evaluate.doctor.sample.IsolatedReaders", Ending)
+    monkeypatch.setattr("workers.evaluate.doctor.sample.loaded_embedder", lambda spec, model_dir, settings: Embedder())
     good = photos(tmp_path, 9)
     (tmp_path / "bad.jpg").write_bytes((tmp_path / "0.jpg").read_bytes())
     locations = [*good[:4], Location(str(tmp_path / "bad.jpg")), *good[4:]]

@@ -15,13 +15,13 @@ def grey(seed: int) -> np.ndarray:
 
 def test_a_picture_is_aligned_with_itself_in_all_cells() -> None:
     cells = aligned_cells(grey(1), grey(1), AS_IT_IS, SIZE, SIZE)
-    assert cells.compared > 0.9 * ALL
+    assert cells.compared > 0.7 * ALL
     assert cells.share == 1.0
 
 
 def test_two_pictures_are_aligned_in_hardly_any() -> None:
     cells = aligned_cells(grey(1), grey(2), AS_IT_IS, SIZE, SIZE)
-    assert cells.compared > 0.9 * ALL
+    assert cells.compared > 0.7 * ALL
     assert cells.share < 0.2
 
 
@@ -43,7 +43,7 @@ def test_texture_where_the_other_has_none_is_a_difference() -> None:
     plain = np.full_like(grey(1), 120)
     for query, hit in ((grey(1), plain), (plain, grey(1))):
         cells = aligned_cells(query, hit, AS_IT_IS, SIZE, SIZE)
-        assert cells.compared > 0.9 * ALL
+        assert cells.compared > 0.7 * ALL
         assert cells.aligned == 0
 
 
@@ -61,7 +61,7 @@ def test_only_the_region_that_both_show_is_compared() -> None:
     crop = grey(1)[24:96, 48:144]
     cells = aligned_cells(crop, grey(1), np.array([[1.0, 0, 48], [0, 1, 24]]), (96, 72), SIZE)
     assert cells.share == 1.0
-    assert 60 <= cells.compared <= 88
+    assert 50 <= cells.compared <= 88
 
 
 def test_a_region_without_a_whole_cell_compares_none() -> None:

@@ -45,7 +45,8 @@ def test_the_transform_is_found_among_points_that_disagree(degrees: float, mirro
     assert fit is not None
     assert 28 <= fit.inliers <= 33
     assert np.allclose(fit.matrix[:, :2], matrix[:, :2], atol=0.01)
-    assert fitted(query, hit, SIZE, SIZE, not mirrored) is None
+    other = fitted(query, hit, SIZE, SIZE, not mirrored)
+    assert other is None or other.inliers < 10  # What chance agrees on.
 
 
 def test_sizes_do_not_change_what_agrees() -> None:

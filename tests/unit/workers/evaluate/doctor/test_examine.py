@@ -11,8 +11,8 @@ import pytest
 
 from shared.models import ModelSpec, resolve_model
 from shared.settings import Settings
-from workers.doctor import examine
-from workers.doctor.examine import engine_here, gpus_by_driver, keras_home, weights_at_hand
+from workers.evaluate.doctor import examine
+from workers.evaluate.doctor.examine import engine_here, gpus_by_driver, keras_home, weights_at_hand
 from workers.models import engines, exports
 
 LITE0 = resolve_model("efficientnet-lite0")
