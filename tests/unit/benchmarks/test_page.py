@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.copies import tables as copies
 from benchmarks.duplicates import tables as duplicates
 from benchmarks.embed import tables as embed
 from benchmarks.end_to_end import tables as end_to_end
@@ -30,11 +31,12 @@ MADE = {
     "embed_gpu": embed.all_tables,
     "fuzz_index": fuzz.all_tables,
     "truth": truth.all_tables,
+    "copies": copies.all_tables,
 }
 QUOTED = [name for name in MADE if (RESULTS / f"{name}.json").is_file()]
 """Of which results are in the repository; the first are there from the beginning."""
 
-_ALWAYS = ("end_to_end", "index", "query", "growth", "fuzz_index")
+_ALWAYS = ("end_to_end", "index", "query", "growth", "fuzz_index", "copies")
 
 
 def strings(value: Any) -> Iterator[str]:
