@@ -1,1 +1,1 @@
-"""Measure a build: recall, latency and accuracy, altered copies, the demo's photographs."""
+"""Find out about a whole job: recall, latency and accuracy of its build, duplicates in it, and what doctor asks."""

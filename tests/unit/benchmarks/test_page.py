@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 
-from benchmarks.copies import tables as copies
-from benchmarks.duplicates import tables as duplicates
 from benchmarks.embed import tables as embed
 from benchmarks.end_to_end import tables as end_to_end
 from benchmarks.fuzz import tables as fuzz
@@ -18,6 +16,8 @@ from benchmarks.parts import tables as parts
 from benchmarks.query import tables as query
 from benchmarks.support import tables
 from benchmarks.truth import tables as truth
+from benchmarks.truth.copies import tables as copies
+from benchmarks.truth.duplicates import tables as duplicates
 from tests.support.benchmark_tables import HEADER, PAGE, RESULTS
 
 MADE = {

@@ -1,6 +1,6 @@
 """Embed photographs with and without what tells copies apart, and look PDQs up among two million.
 
-python -m benchmarks.copies --photos FOLDER [--images 400] [--hashes 2000000]
+python -m benchmarks.truth.copies --photos FOLDER [--images 400] [--hashes 2000000]
 """
 
 import argparse
@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.copies import tables
 from benchmarks.support import program
 from benchmarks.support.timing import percentiles_of_runs
+from benchmarks.truth.copies import tables
 from shared.errors import UsageError
 from shared.images.location import Location, read_bytes
 from shared.images.paths import to_text
@@ -143,7 +143,7 @@ def measure(photos: Path, images: int, hashes: int) -> dict[str, Any]:
     if len(chosen) < images:
         raise UsageError(f"{photos} holds {len(chosen)} JPEGs, and {images} are asked for.")
     began = time.perf_counter()
-    results = program.head("copies", f"python -m benchmarks.copies --photos FOLDER --images {images}", "openvino")
+    results = program.head("copies", f"python -m benchmarks.truth.copies --photos FOLDER --images {images}", "openvino")
     embedder = loaded_embedder(resolve_model(_MODEL), Path("no weights of a job"), Settings())
     embedding(chosen[:32], embedder, features=True)  # What is only made once is made now.
     runs: dict[str, list[dict[str, Any]]] = {"off": [], "on": []}
@@ -175,7 +175,9 @@ def measure(photos: Path, images: int, hashes: int) -> dict[str, Any]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.copies", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.truth.copies",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--photos", type=Path, required=True, help="a folder of photographs, JPEGs")
     parser.add_argument("--images", type=int, default=400)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.copies import run, tables
+from benchmarks.truth.copies import run, tables
 from shared.errors import UsageError
 from tests.support.benchmark_tables import HEADER, MS, lines
 from tests.support.featured import photos

@@ -1,6 +1,6 @@
 """Search one job for duplicates in a process of its own, part by part, and compare what it finds with the truth.
 
-python -m benchmarks.duplicates.once JOB; prints JSON
+python -m benchmarks.truth.duplicates.once JOB; prints JSON
 """
 
 import json
@@ -27,7 +27,7 @@ from shared.job.partition import ledger
 from shared.processes.control import Control
 from shared.processes.memory import Peak
 from shared.vectors import unit
-from workers.duplicates.neighbours import DEPTH, LISTS, NeighbourSearch, find_neighbours
+from workers.evaluate.duplicates.neighbours import DEPTH, LISTS, NeighbourSearch, find_neighbours
 from workers.vectors.embeddings import StoredEmbeddings
 from workers.vectors.exact import exact_search
 
