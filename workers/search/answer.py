@@ -22,6 +22,7 @@ from shared.settings import Settings
 from workers.models.embedder import Embedder, has_direction, no_direction
 from workers.models.loaded import loaded_embedder
 from workers.search.cascade.cascade import Cascade
+from workers.search.cascade.stored import StoredFeatures
 from workers.search.cascade.views import merged
 from workers.search.decoding.processes import DecodingProcesses
 from workers.search.pool import SearcherPool
@@ -47,7 +48,7 @@ class Answerer:
         self._pool = SearcherPool(settings)
         side_by_side = min(settings.query_threads or os.cpu_count() or 1, _MOST_PROCESSES)
         self._decoders = DecodingProcesses(side_by_side, settings.decode_seconds, settings.decode_memory_bytes)
-        self._cascade = Cascade(settings, self._decoders, side_by_side)
+        self._cascade = Cascade(settings, self._decoders, side_by_side, StoredFeatures().of)
         self._embedded: LRUCache[bytes, Vectors] = LRUCache(settings.query_cache_size)
         self._lock = threading.Lock()
         self._embedding = threading.Lock()
