@@ -26,7 +26,7 @@ def features_findings(job: OpenJob, partitions: PartitionFindings, checked: Chec
         if wanted_features(job) is not None:
             checked.add(job.features_wanted)
     except CorruptFile as error:
-        then = Remedy("index", str(job.path), "with {} asks for features again", given={"copies": "on"})
+        then = Remedy("index", str(job.path), "asks for features again", given={"copies": "on"})
         remove = (job.features_wanted,)
         yield Finding(
             inside(job, remove[0]),
@@ -90,7 +90,7 @@ def _judge(job: OpenJob, number: int, present: tuple[Path, ...], checked: Checke
         wrong = (
             f"These features are made as {marker.version!r}; this version makes {STORED_VERSION!r}, and reads no other."
         )
-        then = Remedy("index", str(job.path), "with {} makes all of them anew", given={"copies": "on"})
+        then = Remedy("index", str(job.path), "makes all of them anew", given={"copies": "on"})
         return Finding(name, Kind.LEFTOVER, wrong, then=then)
     return None
 

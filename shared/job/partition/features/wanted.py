@@ -26,7 +26,7 @@ def wanted_features(job: JobDir) -> str | None:
     except (ValueError, TypeError, KeyError) as error:
         raise CorruptFile(
             f"{job.features_wanted} can't be read ({error})",
-            remedy=Remedy("index", str(job.path), "with {} writes it anew", given={"copies": "on"}),
+            remedy=Remedy("index", str(job.path), "writes it anew", given={"copies": "on"}),
         ) from None
 
 
@@ -37,7 +37,7 @@ def makes_features(job: JobDir) -> bool:
         raise JobMismatch(
             f"{job.path} stores features of its images as {wanted!r}, and this version of lookalike makes "
             f"{STORED_VERSION!r}, which can't be compared with them",
-            remedy=Remedy("index", str(job.path), "with {} makes all of them anew", given={"copies": "on"}),
+            remedy=Remedy("index", str(job.path), "makes all of them anew", given={"copies": "on"}),
         )
     return wanted is not None
 
