@@ -27,7 +27,7 @@ from shared.job.partition import ledger
 from shared.processes.control import Control
 from shared.processes.memory import Peak
 from shared.vectors import unit
-from workers.duplicates.neighbours import DEPTH, LISTS, NeighbourSearch, find_neighbours
+from workers.evaluate.duplicates.neighbours import DEPTH, LISTS, NeighbourSearch, find_neighbours
 from workers.vectors.embeddings import StoredEmbeddings
 from workers.vectors.exact import exact_search
 

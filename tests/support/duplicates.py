@@ -25,8 +25,8 @@ from shared.messages.duplicates import FindNeighbours
 from shared.settings import Settings
 from tests.support.controls import UNWATCHED
 from tests.support.source_jobs import sealed
-from workers.duplicates.compare import compare_pairs
-from workers.duplicates.neighbours import NeighbourSearch, find_neighbours
+from workers.evaluate.duplicates.compare import compare_pairs
+from workers.evaluate.duplicates.neighbours import NeighbourSearch, find_neighbours
 from workers.merge.build import merge
 
 Picture = npt.NDArray[np.uint8]

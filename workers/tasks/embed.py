@@ -36,12 +36,12 @@ from shared.processes.control import Control, Stopped
 from shared.processes.failpoints import failpoint
 from shared.processes.load import StageLoad
 from shared.text import duration
-from workers.duplicates.kept_open import KeptOpen
+from workers.evaluate.duplicates.kept_open import KeptOpen
 from workers.tasks.leased import leased, progress_events, received, refuse
 from workers.tasks.runtime import Runtime
 
 if TYPE_CHECKING:
-    from workers.duplicates.pictures import Pictures
+    from workers.evaluate.duplicates.pictures import Pictures
 
 log = logging.getLogger("lookalike.worker")
 _pictures: "KeptOpen[Pictures]" = KeptOpen()
@@ -138,7 +138,7 @@ def change_job(task: Task, table: dict[str, Any]) -> dict[str, Any]:
 @shared_task(name=COMPARE_TASK, bind=True, ignore_result=True, max_retries=None)
 def compare_pairs(task: Task, table: dict[str, Any]) -> str:
     """Compare a batch of pairs of images of a job by what they show; returns a summary for Flower."""
-    from workers.duplicates import compare, pictures
+    from workers.evaluate.duplicates import compare, pictures
 
     runtime: Runtime = task.app.lookalike
     message = received(ComparePairs.from_json, table)

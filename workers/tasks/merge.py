@@ -12,12 +12,12 @@ from shared.job.opened import OpenJob, open_job
 from shared.messages.duplicates import FindNeighbours
 from shared.messages.tasks import MERGE_TASK, NEIGHBOURS_TASK, SHARD_TASK, FillShard, MergeJob
 from shared.processes.control import Control
-from workers.duplicates.kept_open import KeptOpen
+from workers.evaluate.duplicates.kept_open import KeptOpen
 from workers.tasks.leased import leased, progress_events, received
 from workers.tasks.runtime import Runtime
 
 if TYPE_CHECKING:
-    from workers.duplicates.neighbours import NeighbourSearch
+    from workers.evaluate.duplicates.neighbours import NeighbourSearch
     from workers.merge.shards import ShardsWanted
 
 log = logging.getLogger("lookalike.worker")
@@ -78,8 +78,8 @@ def fill_shard(task: Task, table: dict[str, Any]) -> str:
 @shared_task(name=NEIGHBOURS_TASK, bind=True, ignore_result=True, max_retries=None)
 def find_neighbours(task: Task, table: dict[str, Any]) -> str:
     """Find the neighbours of the images of one partition by the job's index; returns a summary for Flower."""
-    from workers.duplicates.neighbours import NeighbourSearch
-    from workers.duplicates.neighbours import find_neighbours as find_neighbours_of
+    from workers.evaluate.duplicates.neighbours import NeighbourSearch
+    from workers.evaluate.duplicates.neighbours import find_neighbours as find_neighbours_of
 
     runtime: Runtime = task.app.lookalike
     message = received(FindNeighbours.from_json, table)

@@ -167,7 +167,7 @@ def _thumbnails(job: OpenJob, found: Found) -> dict[int, Thumbnail]:
 
     with terminal.waiting(f"Making {len(ids):,} thumbnails …"):
         stage.result_of(
-            "workers.duplicates.thumbnails",
+            "workers.evaluate.duplicates.thumbnails",
             [str(job.path), str(report.LONGEST)],
             told,
             what=f"Making the thumbnails of {job.path}",

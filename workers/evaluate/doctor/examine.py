@@ -1,4 +1,4 @@
-"""Find GPU, engine, weights and export of a worker here: a process of its own, with JSON lines on stdout."""
+"""Find GPU, engine, weights and export of a worker: `python -m workers.evaluate.doctor.examine` prints JSON lines."""
 
 import json
 import os

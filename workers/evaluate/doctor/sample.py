@@ -1,4 +1,4 @@
-"""Time read, decode and model on a sample of images: a process of its own, with JSON lines on stdout."""
+"""Time read, decode and model on a sample of images: `python -m workers.evaluate.doctor.sample` prints JSON lines."""
 
 import json
 import os

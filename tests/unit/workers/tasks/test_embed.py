@@ -22,8 +22,8 @@ from shared.messages.tasks import EmbedCopies, EmbedPartition
 from shared.processes.control import Stopped
 from tests.support.compactions import compacted, remove
 from tests.support.make_job import MadeJob, make_job
-from workers.duplicates import compare
 from workers.embed import partition
+from workers.evaluate.duplicates import compare
 from workers.models import loaded
 from workers.tasks import embed
 

@@ -11,7 +11,7 @@ from shared.job.index.duplicates.compared import Compared, Pair, read_asked, rea
 from shared.job.opened import OpenJob
 from shared.messages.verdicts import SAME_PICTURE, SAME_PIXELS
 from shared.processes.control import Control
-from workers.duplicates.pictures import Pictures
+from workers.evaluate.duplicates.pictures import Pictures
 from workers.verify.features import QUERY_KEYPOINTS, local_features
 from workers.verify.pixels import same_pixels
 from workers.verify.same_picture import verify

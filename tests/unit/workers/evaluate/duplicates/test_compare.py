@@ -16,8 +16,8 @@ from tests.support.controls import UNWATCHED
 from tests.support.duplicates import encoded, photo_job
 from tests.support.embedders import no_after, yes
 from tests.support.images.scenes import resized, scene
-from workers.duplicates.compare import compare_pairs
-from workers.duplicates.pictures import sharpness
+from workers.evaluate.duplicates.compare import compare_pairs
+from workers.evaluate.duplicates.pictures import sharpness
 from workers.verify.features import FEATURES_VERSION
 
 pytestmark = pytest.mark.slow

@@ -26,8 +26,8 @@ from tests.support.compactions import compacted, remove
 from tests.support.controls import UNWATCHED
 from tests.support.embedders import no_after, yes
 from tests.support.make_job import MadeJob, clustered, grow_job, make_job
-from workers.duplicates import neighbours
-from workers.duplicates.neighbours import NeighbourSearch, find_neighbours
+from workers.evaluate.duplicates import neighbours
+from workers.evaluate.duplicates.neighbours import NeighbourSearch, find_neighbours
 from workers.merge.build import merge
 from workers.vectors.ann.faiss_index import IndexPlan, plan_from_factory
 

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from workers.duplicates.kept_open import KeptOpen
+from workers.evaluate.duplicates.kept_open import KeptOpen
 
 
 def test_it_is_opened_once_for_a_key_and_again_for_another() -> None:

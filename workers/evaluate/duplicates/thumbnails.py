@@ -1,4 +1,4 @@
-"""Make thumbnails of some images of a job: `python -m workers.duplicates.thumbnails JOB LONGEST` prints each as JSON.
+"""Make thumbnails of some images of a job, in a process of its own that prints each as a line of JSON.
 
 The ids are in the request on standard input. Each is answered with a JPEG in base64 and its size, or why there is none.
 """
@@ -15,7 +15,7 @@ from shared.job.directory import JobDir
 from shared.job.opened import open_job
 from shared.processes import stage
 from shared.storage import parquet
-from workers.duplicates.pictures import LONGEST, Pictures, shrunk_to
+from workers.evaluate.duplicates.pictures import LONGEST, Pictures, shrunk_to
 from workers.images.encode import encode_jpeg
 
 QUALITY: Final = 78
