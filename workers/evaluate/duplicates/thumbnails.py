@@ -1,4 +1,4 @@
-"""Make thumbnails of images of a job: `python -m workers.evaluate.duplicates.thumbnails JOB LONGEST`, a JSON line each.
+"""Make thumbnails of some images of a job, in a process of its own that prints each as a line of JSON.
 
 The ids are in the request on standard input. Each is answered with a JPEG in base64 and its size, or why there is none.
 """
