@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from benchmarks.cascade import tables
 from benchmarks.support.tables import block_names, fill_in
+from benchmarks.truth.cascade import tables
 from tests.support.benchmark_tables import HEADER, PAGE, RESULTS, lines
 
 VERDICTS = PAGE.with_name("verdicts.md")

@@ -1,6 +1,6 @@
 """What verdicts of a search cost, what they find, and which candidates are near enough to be compared.
 
-python -m benchmarks.cascade PHOTOS [--name TEXT] [--most 100000] [--originals 60] [--job JOB]
+python -m benchmarks.truth.cascade PHOTOS [--name TEXT] [--most 100000] [--originals 60] [--job JOB]
 """
 
 import argparse
@@ -14,12 +14,12 @@ from typing import Any, Final
 import cv2
 import numpy as np
 
-from benchmarks.cascade import tables
-from benchmarks.cascade.hard_copies import HARD, Image, hard_copy
 from benchmarks.support import program
 from benchmarks.support.altered import percentiles
 from benchmarks.support.processes import LOOKALIKE, measured
 from benchmarks.support.tables import fill_in
+from benchmarks.truth.cascade import tables
+from benchmarks.truth.cascade.hard_copies import HARD, Image, hard_copy
 from shared.errors import UsageError
 from shared.job.directory import JobDir
 from shared.messages.query import Query
@@ -47,7 +47,8 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.cascade", description="Measure the verdicts of a search: their cost, what they find."
+        prog="python -m benchmarks.truth.cascade",
+        description="Measure the verdicts of a search: their cost, what they find.",
     )
     parser.add_argument("photos", metavar="PHOTOS", help="folder of photographs; its path is not written down")
     parser.add_argument("--name", default="photographs of one's own", help="what the photographs are, in the results")
@@ -68,7 +69,7 @@ def _run(arguments: argparse.Namespace) -> None:
     if most < arguments.originals:
         raise UsageError(f"{len(photos):,} .jpg are there: {2 * arguments.originals:,} at least are needed.")
     command = (
-        f'python -m benchmarks.cascade PHOTOS --name "{arguments.name}" --most {arguments.most} '
+        f'python -m benchmarks.truth.cascade PHOTOS --name "{arguments.name}" --most {arguments.most} '
         f"--originals {arguments.originals}"
     )
     results = program.head("cascade", command)
