@@ -1,22 +1,39 @@
 """Register the commands of `lookalike`, and run the one that was typed."""
 
-from importlib import metadata
-from typing import Annotated
+import sys
+from collections.abc import Iterable
+from importlib import import_module, metadata
+from typing import Annotated, Final
 
 import typer
 
-from coordinator.commands import demo, doctor, evaluate, import_vectors, index, pack, search, services, show, status
-from coordinator.commands.upkeep import add, compact, delete, export, integrity, retry
 from coordinator.display import terminal
 from coordinator.display.terminal import err, out
 from shared.storage import home
 
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+COMMANDS: Final = {
+    "index": "index",
+    "status": "status",
+    "search": "search",
+    "evaluate": "evaluate",
+    "verify": "upkeep.integrity",
+    "repair": "upkeep.integrity",
+    "rollback": "upkeep.integrity",
+    "retry": "upkeep.retry",
+    "add": "upkeep.add",
+    "delete": "upkeep.delete",
+    "duplicates": "upkeep.duplicates",
+    "compact": "upkeep.compact",
+    "export": "upkeep.export",
+    "worker": "services",
+    "flower": "services",
+    "show": "show",
+    "doctor": "doctor",
+    "import": "import_vectors",
+    "pack": "pack",
+    "demo": "demo",
+}
+"""The commands in the order of the help, and the module below `coordinator.commands` that each is in."""
 
 
 def _say_version(wanted: bool) -> None:
@@ -25,7 +42,6 @@ def _say_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def options(
     version: Annotated[
         bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say which version this is.")
@@ -36,17 +52,23 @@ def options(
         err.print(sentence)
 
 
-for command in (
-    index.index, status.status, search.search, evaluate.evaluate, integrity.verify, integrity.repair,
-    integrity.rollback, retry.retry, add.add, delete.delete, compact.compact, export.export,
-    services.worker, services.flower, show.show, doctor.doctor,
-):  # fmt: skip
-    app.command()(command)
-app.command("import")(import_vectors.import_)
-app.command()(pack.pack)
-app.command()(demo.demo)
+def application(names: Iterable[str] = COMMANDS) -> typer.Typer:
+    """The command line with the commands of these names. Only their modules are imported, as all take half a second."""
+    app = typer.Typer(
+        add_completion=False,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(options)
+    for name in names:
+        module = import_module(f"coordinator.commands.{COMMANDS[name]}")
+        app.command(name)(getattr(module, "import_" if name == "import" else name))
+    return app
 
 
 def main() -> None:
     """Entry point: exit status 0 done, 1 could not be done, 2 wrong usage, 130 interrupted."""
-    terminal.run(app)
+    first = sys.argv[1] if len(sys.argv) > 1 else ""
+    # Everything else that may be typed shows the list of commands, or a name that is like what was typed.
+    terminal.run(application([first] if first in COMMANDS else [] if first == "--version" else COMMANDS))

@@ -79,7 +79,7 @@ def _number(value: Any) -> str:
 def _commands(words: list[str]) -> str:
     return "\n\n".join(
         _command(command.name or command.callback.__name__, command.callback)
-        for command in cli.app.registered_commands
+        for command in cli.application().registered_commands
         if command.callback is not None
     )
 

@@ -1,18 +1,20 @@
 """Give every test an environment without settings, and decide what to do about a service that is not there."""
 
+import gc
 import os
 import re
 import shutil
 import signal
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import hypothesis
 import pytest
 
 from shared.settings import PREFIX, without_settings
-from tests.support.once import RUN_CACHE
+from tests.support.once import RUN_CACHE, one_first
 
 # A busy machine is no failure. In CI the same examples run each time: what fails there can be run again anywhere.
 hypothesis.settings.register_profile("local", deadline=None)
@@ -40,6 +42,10 @@ def pytest_configure() -> None:
     kept = without_settings(os.environ)
     for variable in set(os.environ) - set(kept):
         del os.environ[variable]
+    # The processes of a run are hundreds, and those of the next begin with the same files: none compiles again what
+    # another has.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     # Several processes share the cores: FAISS' threads are not to spin while they wait for one that another has.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     hypothesis.settings.load_profile("ci" if in_ci() else "local")
@@ -55,12 +61,33 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return not _may_be_fast(collection_path) or _ALL_SLOW.search(collection_path.read_text()) is not None or None
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Let one process alone compile a file of tests that is new, which takes ten times longer than to load it."""
+    if not isinstance(collector, pytest.Module) or "PYTEST_XDIST_WORKER" not in os.environ or _is_compiled(collector):
+        return (yield)
+    with one_first(collector.nodeid.replace("/", ".")):
+        return (yield)
+
+
+def _is_compiled(module: pytest.Module) -> bool:
+    folder, name = module.path.parent / "__pycache__", module.path.stem
+    return any(path.stat().st_mtime > module.path.stat().st_mtime for path in folder.glob(f"{name}.*pytest*.pyc"))
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark as `fast` every unit test that is not `slow`: one that takes a second, starts processes or TensorFlow."""
     for item in items:
         if _may_be_fast(item.path) and item.get_closest_marker("slow") is None:
             item.add_marker(pytest.mark.fast)
+
+
+def pytest_collection_finish() -> None:
+    """Let the collector of garbage pass over the modules and tests of this process, which all stay to its end."""
+    gc.freeze()
 
 
 def _may_be_fast(path: Path) -> bool:

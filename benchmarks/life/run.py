@@ -90,4 +90,4 @@ def _environment(folder: Path) -> dict[str, str]:
     from tests.integration.faults.faults import Faults
 
     settings = Settings(jobs_root=folder / "jobs").to_environment()
-    return environment() | settings | Faults(folder / "faults").environment(light=True)
+    return environment() | settings | Faults(folder / "faults").environment(light=True, copies=48)

@@ -16,8 +16,8 @@ from rich.text import Text
 
 from coordinator.client.client import Client
 from coordinator.commands.index import index_job
-from coordinator.display.contact_sheet import SheetHit, SheetRow, write_contact_sheet
 from coordinator.display.hits import hits_text
+from coordinator.display.pages.contact_sheet import SheetHit, SheetRow, write_contact_sheet
 from coordinator.display.terminal import err, out
 from coordinator.jobs.progress import Progress
 from coordinator.local.resources import client_for_search

@@ -5,7 +5,7 @@ import os
 import socket
 import sys
 from contextlib import suppress
-from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +13,7 @@ import typer
 
 from coordinator.commands.options import Broker, Engine
 from coordinator.display.terminal import err
-from coordinator.local.resources import broker_for_exec
+from coordinator.local.broker import broker_for_exec
 from coordinator.local.workers import flower_command, worker_command
 from shared.errors import LookalikeError, UsageError
 from shared.messages.shards import Held
@@ -89,10 +89,8 @@ def flower(
 ) -> None:
     """Watch workers and tasks in Flower, a web page."""
     settings = load_settings().changed(broker_url=broker, jobs_root=jobs_root, flower_port=port)
-    try:
-        import_module("flower")
-    except ImportError:
-        raise UsageError("Flower is not installed: install lookalike[monitor].") from None
+    if find_spec("flower") is None:
+        raise UsageError("Flower is not installed: install lookalike[monitor].")
     if not settings.broker_url and settings.jobs_root is None:
         raise UsageError(
             "Flower must know whom to watch: pass --broker URL, or --jobs-root DIR (the folder that JOB lies in) "

@@ -22,12 +22,10 @@ from coordinator.display.remedies import typed
 from coordinator.display.waiting import Lasting, Waiting
 from coordinator.integrity import findings
 from coordinator.integrity.findings import Checked
-from coordinator.jobs.progress import ProgressReader
 from shared.broker.url import redacted
 from shared.errors import LookalikeError, UsageError
 from shared.images.paths import printable
 from shared.job.directory import JobDir
-from shared.job.opened import open_job
 
 
 # The output holds paths and log lines: nothing in them may be taken for markup or an emoji's name, and no name in them
@@ -189,6 +187,10 @@ def interruptible(job: JobDir) -> Iterator[None]:
     def last_words() -> list[str]:
         if not job.spec.is_file():
             return ["Interrupted while the images were being listed; nothing was begun."]
+        # Imported here: they bring NumPy and Arrow, which `worker` and others start without.
+        from coordinator.jobs.progress import ProgressReader
+        from shared.job.opened import open_job
+
         progress = ProgressReader(open_job(job)).read()
         return [f"Interrupted. {progress.done:,} of {progress.listed:,} images are safe in {job.path}.", how_to_go_on()]
 

@@ -8,6 +8,7 @@ import numpy as np
 from coordinator.integrity.builds import build_findings
 from coordinator.integrity.bundle import bundle_findings
 from coordinator.integrity.changes import ChangeFindings
+from coordinator.integrity.duplicates import duplicates_findings
 from coordinator.integrity.findings import Checked, Finding, Kind, inside, is_fresh, unread, without_advice
 from coordinator.integrity.partitions import PartitionFindings
 from coordinator.integrity.stored import stored_findings
@@ -81,6 +82,7 @@ def _findings_of(job: OpenJob, changes: ChangeFindings, checked: Checked) -> Ite
         lambda: stored_findings(job, checked),
         lambda: _copies(job, checked),
         lambda: build_findings(job, partitions.all_seals(), checked),
+        lambda: duplicates_findings(job, checked),
         lambda: _strays(job),
     ]
     for stage in stages:

@@ -44,6 +44,33 @@ class Look:
     broker_error: str | None = None
 
 
+def others_consume(app: Celery, queue: str, troubled: set[str]) -> bool:
+    """Whether a worker that is none of `troubled` (node names) says that it takes messages of `queue`."""
+    try:
+        nodes = app.control.inspect(timeout=_ASK_SECONDS).active_queues() or {}
+    except CONNECTION_ERRORS:
+        return False
+    return any(taken["name"] == queue for node, queues in nodes.items() if node not in troubled for taken in queues)
+
+
+class Unaccounted:
+    """What no worker holds and no queue lists, and since when. `clock` gives seconds that only go forward."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._since: dict[int | str, float] = {}
+        self.without_grace = True
+        """Whether all is due at the next look, as at the first one, or when a worker was seen to die."""
+
+    def due(self, what: set[int] | set[str]) -> set[int | str]:
+        """Those that have been unaccounted for long enough; all if there is no grace."""
+        now = self._clock()
+        since = {one: self._since.get(one, now) for one in what}
+        due = {one for one, first in since.items() if self.without_grace or now - first >= GRACE_SECONDS}
+        self._since = {one: now if one in due else first for one, first in since.items()}
+        return due
+
+
 class Reconciler:
     """Compares what a job should be with what is on disk, held and queued, and asks for what is missing.
 
@@ -65,22 +92,17 @@ class Reconciler:
         self._job_id = reader.job.job_id
         self._identity = reader.job.manifest.identity
         self._known_as = known_as(self._job_id, self._identity)
-        self._without_grace = True
+        self._unaccounted = Unaccounted(clock)
         self._outage = Outage(log, f"{self._job_id}: the broker does not answer", "looking again until it does")
-        self._unaccounted_since: dict[int | str, float] = {}
         self._copies_wait_since: float | None = None
 
     def resend_at_once(self) -> None:
         """Let the next look send what no worker holds, without the grace, because the caller has seen a worker die."""
-        self._without_grace = True
+        self._unaccounted.without_grace = True
 
     def others_consume(self, queue: str, troubled: set[str]) -> bool:
-        """Whether a worker that is none of `troubled` (node names) says that it takes messages of `queue`."""
-        try:
-            nodes = self._app.control.inspect(timeout=_ASK_SECONDS).active_queues() or {}
-        except CONNECTION_ERRORS:
-            return False
-        return any(taken["name"] == queue for node, queues in nodes.items() if node not in troubled for taken in queues)
+        """As the function of that name, for the broker of this job."""
+        return others_consume(self._app, queue, troubled)
 
     def look(self) -> Look:
         """Read the ledger, send what is missing, and say what was found. A broker that is away is in the answer.
@@ -107,7 +129,7 @@ class Reconciler:
             self._outage.began(in_words(error))
             return Look(progress, broker_error=in_words(error))
         self._outage.over()
-        self._without_grace = False
+        self._unaccounted.without_grace = False
         return Look(progress, holders, troubles)
 
     def _send_missing(self, holders: list[Holder]) -> None:
@@ -122,7 +144,7 @@ class Reconciler:
                 continue
             if message.known_as == self._known_as:
                 queued.add(message.partition)
-        for number in sorted(int(what) for what in self._due(missing - held - queued)):
+        for number in sorted(int(what) for what in self._unaccounted.due(missing - held - queued)):
             send_embed(self._app, self._job_id, self._identity, number, job.state.next_number)
 
     def _send_copies(self, holders: list[Holder]) -> None:
@@ -131,7 +153,7 @@ class Reconciler:
         held = any(holder.what == COPIES for holder in holders)
         if asked and not held and self._nobody_embeds():
             self._send_merge(holders)
-        elif self._due(set() if asked or held else {COPIES}):
+        elif self._unaccounted.due(set() if asked or held else {COPIES}):
             send_copies(self._app, self._job_id, self._identity)
         if held or not asked:
             self._copies_wait_since = None
@@ -152,7 +174,7 @@ class Reconciler:
         message = MergeJob(self._job_id, self._identity).to_json()
         asked = message in queued_messages(self._client, MERGE_QUEUE)
         held = any(holder.what == MERGE for holder in holders)
-        if self._due(set() if asked or held else {MERGE}):
+        if self._unaccounted.due(set() if asked or held else {MERGE}):
             send_merge(self._app, self._job_id, self._identity)
 
     def _send_shards(self, filling: Filling, holders: list[Holder]) -> None:
@@ -164,15 +186,7 @@ class Reconciler:
             if shard_lease(number) not in held
             and FillShard(self._job_id, filling.build, number, self._identity).to_json() not in queued
         }
-        due = self._due(unaccounted)
+        due = self._unaccounted.due(unaccounted)
         for number in filling.missing:
             if shard_lease(number) in due:
                 send_shard(self._app, self._job_id, self._identity, filling.build, number, len(filling.ranges))
-
-    def _due(self, unaccounted: set[int] | set[str]) -> set[int | str]:
-        """Those of `unaccounted` that have been so for long enough; all if there is no grace, as at the first look."""
-        now = self._clock()
-        since = {what: self._unaccounted_since.get(what, now) for what in unaccounted}
-        due = {what for what, first in since.items() if self._without_grace or now - first >= GRACE_SECONDS}
-        self._unaccounted_since = {what: now if what in due else first for what, first in since.items()}
-        return due

@@ -13,7 +13,7 @@ from typing import Self
 import redis
 
 from coordinator.local import broker_guard
-from shared.broker.connection import connect
+from shared.broker.connection import connect, require_working_broker
 from shared.errors import BrokerUnreachable
 from shared.errors.remedy import Remedy
 from shared.images.paths import expanded
@@ -148,6 +148,17 @@ class EmbeddedBroker:
             f"The embedded broker did not start; {self.directory / 'broker.log'} and guard.log beside it say why.",
             remedy=_RUNNING,
         )
+
+
+def broker_for_exec(settings: Settings) -> Settings:
+    """The settings with a broker that answers; an embedded broker stays up as long as the process made by exec runs."""
+    if settings.broker_url:
+        require_working_broker(settings)
+        return settings
+    assert settings.jobs_root is not None
+    broker = EmbeddedBroker(settings.jobs_root)
+    os.set_inheritable(broker.users_fd, True)
+    return settings.changed(broker_url=broker.url)
 
 
 def server_binary() -> Path:

@@ -1,6 +1,5 @@
 """Get a command what it needs: a broker that answers, and workers of its own if there are no others."""
 
-import os
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -78,14 +77,3 @@ def service_for_search(stack: ExitStack, job: JobDir, settings: Settings, client
         service = QueryService(client, stack.enter_context(LocalWorkers(["query"], settings, broker.directory)))
         service.ready()
     return service
-
-
-def broker_for_exec(settings: Settings) -> Settings:
-    """The settings with a broker that answers; an embedded broker stays up as long as the process made by exec runs."""
-    if settings.broker_url:
-        require_working_broker(settings)
-        return settings
-    assert settings.jobs_root is not None
-    broker = EmbeddedBroker(settings.jobs_root)
-    os.set_inheritable(broker.users_fd, True)
-    return settings.changed(broker_url=broker.url)

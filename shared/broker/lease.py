@@ -48,6 +48,16 @@ def shard_of(what: str) -> int | None:
     return int(number) if number != what and number.isdigit() else None
 
 
+def neighbours_lease(partition: int) -> str:
+    """What the lease on the neighbours of a partition is on."""
+    return f"neighbours-{partition}"
+
+
+def compare_lease(batch: str) -> str:
+    """What the lease on a batch of pairs that are to be compared is on."""
+    return f"compare-{batch}"
+
+
 def lease_key(job: str, what: int | str) -> str:
     """The Redis key of a job's lease on a partition number, on COPIES or MERGE, or on a `shard_lease`."""
     return f"{_PREFIX}:{job}:{what}"

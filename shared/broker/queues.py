@@ -3,16 +3,19 @@
 import json
 from base64 import b64decode
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 import redis
 from celery import Celery
 from kombu.transport.redis import Channel
 
+from shared.messages.duplicates import ComparePairs, FindNeighbours
 from shared.messages.tasks import (
+    COMPARE_TASK,
     COPIES_TASK,
     EMBED_TASK,
     MERGE_TASK,
+    NEIGHBOURS_TASK,
     SHARD_TASK,
     EmbedCopies,
     EmbedPartition,
@@ -113,6 +116,17 @@ def send_shard(app: Celery, job_id: str, identity: str, build: str, shard: int, 
     _send(app, SHARD_TASK, FillShard(job_id, build, shard, identity), f"{job_id} shard {shard} of 0-{count - 1}")
 
 
-def _send(app: Celery, task: str, message: EmbedPartition | EmbedCopies | MergeJob | FillShard, shown: str) -> None:
+def send_duplicates(app: Celery, message: FindNeighbours | ComparePairs, shown: str) -> None:
+    """Ask for a part of the search for duplicates. Raises one of CONNECTION_ERRORS when the broker is away."""
+    failpoint("send_duplicates")
+    task = NEIGHBOURS_TASK if isinstance(message, FindNeighbours) else COMPARE_TASK
+    _send(app, task, message, shown)
+
+
+class _Message(Protocol):
+    def to_json(self) -> dict[str, Any]: ...
+
+
+def _send(app: Celery, task: str, message: _Message, shown: str) -> None:
     """`shown` is what Flower shows as the task's arguments."""
     app.send_task(task, args=[message.to_json()], argsrepr=shown, ignore_result=True, retry=False)

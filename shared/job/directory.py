@@ -23,6 +23,8 @@ _OURS = re.compile(
     r"index/(CURRENT|wish\.json|\d{4,9}-[^/]+/((index|filling)(_\d{4})?\.faiss|images\.arrow|(index|filling)\.json|"
     r"trained\.faiss))|"
     r"added/[0-9a-f]{64}/[^/]+|copies\.parquet|model/[^/]+|source_files\.json|moved\.json|accepted_failures|"
+    r"duplicates/(neighbours_\d{4,9}_[0-9a-f]{16}|(asked|compared)_[0-9a-f]{16})\.parquet|"
+    r"duplicates/rejected_\d{6,9}\.json|"
     r"looked_at\.npy|known/known_\d{4,9}\.npy|thumbnails/thumbnails_\d{4,9}\.(jpegs|npy)|exporting\.json",
     re.ASCII,
 )
@@ -336,6 +338,43 @@ class JobDir:
     def copies(self) -> Path:
         """Embeddings of altered copies of some of the images, by which a build's accuracy is measured."""
         return self.path / "copies.parquet"
+
+    @property
+    def duplicates_dir(self) -> Path:
+        """What was found out about duplicates: neighbours, comparisons, and the pairs that a person rejected."""
+        return self.path / "duplicates"
+
+    def neighbours(self, partition: int, digest: str) -> Path:
+        """The neighbours of the images of a partition, in a file named by what was asked of which embeddings."""
+        return self.duplicates_dir / f"neighbours_{partition:04d}_{digest[:16]}.parquet"
+
+    def asked_pairs(self, digest: str) -> Path:
+        """Pairs of images that are to be compared, in a file named by the digest of the pairs."""
+        return self.duplicates_dir / f"asked_{digest[:16]}.parquet"
+
+    def compared_pairs(self, digest: str) -> Path:
+        """What came of comparing those pairs."""
+        return self.duplicates_dir / f"compared_{digest[:16]}.parquet"
+
+    def duplicates_files(self, kind: str) -> list[Path]:
+        """The files of neighbours, of asked or of compared pairs that are there, by name; `kind` begins their names.
+
+        Raises OSError where the directory can't be listed.
+        """
+        try:
+            names = files.names_in(self.duplicates_dir)
+        except FileNotFoundError:
+            return []
+        ours = (name for name in sorted(names) if name.startswith(f"{kind}_") and _is_ours(f"duplicates/{name}"))
+        return [self.duplicates_dir / name for name in ours]
+
+    def rejected(self, number: int) -> Path:
+        """The pairs of images that a person said are no duplicates, the `number`th time, from 1 on."""
+        return self.duplicates_dir / f"rejected_{number:06d}.json"
+
+    def rejected_numbers(self) -> list[int]:
+        """Numbers of the rejections that lie there, ascending."""
+        return _numbers_in(self.duplicates_dir, "rejected_", ".json", 6)
 
     def thumbnails(self, partition: int) -> Path:
         """The JPEGs of a partition of a bundle, one behind the other."""

@@ -17,6 +17,8 @@ COPIES_TASK = "lookalike.embed_copies"
 CHANGE_TASK = "lookalike.change_job"
 MERGE_TASK, MERGE_QUEUE = "lookalike.merge_job", "merge"
 SHARD_TASK = "lookalike.fill_shard"
+NEIGHBOURS_TASK = "lookalike.find_neighbours"
+COMPARE_TASK = "lookalike.compare_pairs"
 SEARCH_TASK, QUERY_QUEUE = "lookalike.search", "query"
 # In front of the names of shards: the queue of those query workers that hold just these.
 SHARDS_QUEUE = f"{QUERY_QUEUE}.shards-"
@@ -30,6 +32,8 @@ TASK_QUEUES = {
     CHANGE_TASK: EMBED_QUEUE,
     MERGE_TASK: MERGE_QUEUE,
     SHARD_TASK: MERGE_QUEUE,
+    NEIGHBOURS_TASK: MERGE_QUEUE,
+    COMPARE_TASK: EMBED_QUEUE,
     SEARCH_TASK: QUERY_QUEUE,
 }
 

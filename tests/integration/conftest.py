@@ -8,7 +8,7 @@ import pytest
 from coordinator.jobs.create import make_or_open
 from shared.job.directory import JobDir
 from shared.settings import Settings
-from tests.integration.faults.bench import CHUNK_SIZE, Bench
+from tests.integration.faults.bench import CHUNK_SIZE, IMAGES, Bench
 from tests.integration.faults.faults import Faults
 from tests.support.images.photographs import make_photos
 from tests.support.once import made_once
@@ -17,8 +17,8 @@ from tests.support.processes import LOOKALIKE, Process, environment, free_port, 
 
 @pytest.fixture(scope="session")
 def photos() -> Path:
-    """A folder of 600 photographs, about ten seconds of embedding; leave it as it is."""
-    return made_once("photos", lambda folder: make_photos(folder, 600))
+    """A folder of 240 photographs; leave it as it is."""
+    return made_once("photos", lambda folder: make_photos(folder, IMAGES))
 
 
 @pytest.fixture(scope="session")

@@ -12,9 +12,9 @@ import lookalike
 from shared.job.directory import JobDir
 from shared.job.opened import open_job
 from tests.integration.faults.bench import is_ready
-from tests.integration.faults.faults import Faults
+from tests.integration.faults.faults import Faults, light_model
 from tests.support.images.photographs import make_photos
-from tests.support.processes import QUICK, Process, environment, run, wait_until
+from tests.support.processes import PATIENCE_SECONDS, QUICK, Process, environment, run, wait_until
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -31,28 +31,33 @@ def test_a_client_adds_updates_and_deletes_through_workers_that_run_and_may_die(
     for path in paths[:20]:
         path.rename(_below(tmp_path / "photos") / path.name)
     job, more = tmp_path / "jobs" / "job", paths[20:]
-    done = run("index", tmp_path / "photos", job)
+    done = run("index", tmp_path / "photos", job, env=environment() | light_model())
     assert done.returncode == 0, done.stderr
-    env = environment(CELERY_BROKER_URL=broker_url, LOOKALIKE_JOBS_ROOT=str(job.parent), **QUICK)
+    env = environment(CELERY_BROKER_URL=broker_url, LOOKALIKE_JOBS_ROOT=str(job.parent), **QUICK) | light_model()
     query = start("worker", "query", "--loglevel", "INFO", env=env)
 
     with lookalike.connect(job, broker=broker_url) as client:
         with pytest.raises(lookalike.NoWorker, match="No embed worker runs"):
-            client.add([more[7]], timeout=10)
+            client.add([more[7]], timeout=PATIENCE_SECONDS)
         wait_until(lambda: is_ready(query), "the query worker is ready")
         with ThreadPoolExecutor(1) as program:
-            # Before it was committed, and after it was: the message comes again, and is done once.
+            # Before it was committed, and after it was: the message comes again, and is done once. The other worker is
+            # there before the first dies: a client gives up after three seconds with none.
             for number, step in enumerate(("commit_change", "reply_to_change")):
                 faults = Faults(tmp_path / step)
-                fault = faults.on_step(step, do="kill", times=1)
-                dying = start("worker", "embed", "--loglevel", "INFO", env=env | faults.environment())
+                fault = faults.on_step(step, do="wait", times=1)
+                dying = start("worker", "embed", "--loglevel", "INFO", env=env | faults.environment(light=True))
+                wait_until(lambda dying=dying: is_ready(dying), "the first worker is ready")
                 asked = program.submit(_added, job, broker_url, more[number])
-                assert dying.wait() == -signal.SIGKILL, dying.output
-                assert fault.reached == 1
+                wait_until(lambda fault=fault: fault.reached, "it has the change in hand")
                 other = start("worker", "embed", "--loglevel", "INFO", env=env)
-                assert asked.result(120) == [20 + number]
+                wait_until(lambda other=other: is_ready(other), "the other worker is ready")
+                dying.kill()
+                assert dying.wait() == -signal.SIGKILL, dying.output
+                assert asked.result(PATIENCE_SECONDS) == [20 + number]
                 other.stop()
         embed = start("worker", "embed", "--loglevel", "INFO", env=env)
+        wait_until(lambda: is_ready(embed), "the embed worker is ready")
 
         ids = client.add([more[2], ("b.jpg", more[3].read_bytes())])
         assert ids == [22, 23]

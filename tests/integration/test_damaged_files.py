@@ -9,7 +9,7 @@ from benchmarks.fuzz.cases import write_cases
 from benchmarks.fuzz.files import FORMATS
 from benchmarks.fuzz.index import command, counts_of, in_tar_as_in_folder, rows_of, said_wrong, sampled, search
 from shared.job.directory import JobDir
-from tests.integration.faults.faults import Faults
+from tests.integration.faults.faults import light_model
 from tests.support.processes import environment
 
 pytestmark = pytest.mark.timeout(300)
@@ -22,7 +22,7 @@ def test_damaged_files_are_rows_and_answers_with_a_sentence_and_what_is_embedded
     folder, job = tmp_path / "files", JobDir.at(tmp_path / "jobs" / "job")
     images = write_cases(folder, 4, every=2)
     job.jobs_root.mkdir()
-    env = environment() | Faults(tmp_path / "faults").environment(light=True)
+    env = environment() | light_model()
 
     indexed = command(["index", folder, job.path, "--accept-failures"], tmp_path, env)
     assert said_wrong("index", indexed, 0) == []

@@ -11,6 +11,7 @@ import redis
 from coordinator.doctor import check_workers
 from coordinator.doctor.check_workers import Worker
 from shared.settings import Settings
+from tests.integration.faults.faults import light_model
 from tests.support.processes import Process, environment, run, wait_until
 
 pytestmark = pytest.mark.timeout(600)
@@ -22,8 +23,8 @@ time.time = lambda: _real() + 100
 """
 
 
-def doctor(*arguments: str | Path, status: int = 0) -> dict[str, Any]:
-    done = run("doctor", *arguments, "--json", timeout=280)
+def doctor(*arguments: str | Path, status: int = 0, env: dict[str, str] | None = None) -> dict[str, Any]:
+    done = run("doctor", *arguments, "--json", env=env, timeout=280)
     assert done.returncode == status, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return json.loads(done.stdout)
@@ -110,7 +111,8 @@ def test_clocks_of_workers_are_compared_and_one_that_is_wrong_is_named(
 
 def test_a_folder_of_images_is_sampled_and_what_it_takes_is_predicted(few_photos: Path, tmp_path: Path) -> None:
     job = tmp_path / "jobs" / "few"
-    found = doctor(few_photos, "--job", job, "--seconds", "60")
+    light = environment() | light_model()
+    found = doctor(few_photos, "--job", job, "--seconds", "60", env=light)
     assert found["source"]["listed"] == 64
     measured, prediction = found["measured"], found["prediction"]
     assert (measured["read"], measured["embedded"]) == (64, 60)
@@ -123,6 +125,6 @@ def test_a_folder_of_images_is_sampled_and_what_it_takes_is_predicted(few_photos
     assert not job.exists()
 
     # What was said of the disk is what the job then takes: four rows less, as those images have no embedding.
-    assert run("index", few_photos, job, timeout=280).returncode == 0
+    assert run("index", few_photos, job, env=light, timeout=280).returncode == 0
     (embeddings,) = (job / "img_emb").glob("*.npy")
     assert prediction["embeddings"] - embeddings.stat().st_size == 4 * 2 * measured["dim"]

@@ -22,7 +22,9 @@ def job(few_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> JobDir:
     base = tmp_path_factory.mktemp("evaluated")
     job = JobDir.at(base / "jobs" / "few")
     job.jobs_root.mkdir()
-    done = run("index", few_photos, job.path, env=environment() | Faults(base / "faults").environment(light=True))
+    done = run(
+        "index", few_photos, job.path, env=environment() | Faults(base / "faults").environment(light=True, copies=48)
+    )
     assert done.returncode == 0, done.stderr
     return job
 

@@ -1,6 +1,7 @@
 """`lookalike import`: killed and run again, then searched by vector through the client."""
 
 import json
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +13,10 @@ import pytest
 
 from coordinator.client.client import Client
 from shared.errors import QueryError
+from shared.job.directory import JobDir
 from tests.integration.faults.faults import Faults
 from tests.support.images.photographs import make_photos
-from tests.support.processes import Process, environment, run, wait_until
+from tests.support.processes import QUICK, Process, environment, run, wait_until
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -113,3 +115,33 @@ def test_an_import_on_one_machine_needs_nothing_running_and_index_leaves_its_job
     slip = run("import", tmp_path / "clip", job, "--column", "emb")
     assert slip.returncode == 2
     assert "leave --column out" in slip.stderr
+
+
+def test_duplicates_on_one_machine_survive_a_killed_worker_and_repeat_nothing(
+    vectors: np.ndarray, tmp_path: Path, start: Callable[..., Process]
+) -> None:
+    vectors[120] = vectors[20]
+    vectors[250] = vectors[20] * 2 + 0.01
+    np.save(tmp_path / "given.npy", vectors)
+    job = JobDir.at(tmp_path / "jobs" / "twice")
+    done = run("import", tmp_path / "given.npy", job.path, "--partition-size", "50")
+    assert done.returncode == 0, done.stderr
+    faults = Faults(tmp_path / "faults")
+    held = faults.on_step("commit_neighbours", do="wait", after=3, times=1)
+    searching = start("duplicates", job.path, env=environment(**QUICK) | faults.environment(light=True))
+    wait_until(lambda: held.reached, "the neighbours of three partitions are there")
+    files = {path: path.stat().st_mtime_ns for path in job.duplicates_files("neighbours")}
+    assert len(files) == 3
+    os.kill(held.pids[0], signal.SIGKILL)
+    held.lift()
+    assert searching.wait() == 0, searching.output
+    assert "The merge worker ended with signal SIGKILL; started it anew." in searching.output
+    written = {path: path.stat().st_mtime_ns for path in job.duplicates_files("neighbours")}
+    assert len(written) == 6
+    assert {path: written[path] for path in files} == files
+    again = run("duplicates", job.path, "--json")
+    (group,) = json.loads(again.stdout)["groups"]
+    assert [image["id"] for image in group["images"]] == [20, 120, 250]
+    assert "group 1  ·  3 images" in searching.output
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+    assert json.loads(run("verify", job.path, "--json").stdout)["whole"]

@@ -16,6 +16,7 @@ from shared.job.index import builds
 from shared.job.manifest import load_manifest
 from shared.job.partition.ledger import read_seal
 from tests.integration.faults.bench import is_ready
+from tests.integration.faults.faults import Faults
 from tests.support.images.photographs import make_photos
 from tests.support.onnx_lite0 import LITE0_WORDS, lite0_file
 from tests.support.processes import (
@@ -36,9 +37,9 @@ pytestmark = pytest.mark.timeout(600)
 class Cluster:
     """Two embed workers, a merge worker and a query worker behind a Debian redis-server, and one finished job."""
 
-    def __init__(self, url: str, root: Path, photos: Path, processes: list[Process]) -> None:
+    def __init__(self, url: str, root: Path, photos: Path, processes: list[Process], faults: Faults) -> None:
         self.url, self.root, self.photos, self.processes = url, root, photos, processes
-        self.job = root / "job"
+        self.job, self.faults = root / "job", faults
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, require: Callable[[object,
     root.mkdir()
     make_photos(photos, 160)
     url = f"redis://127.0.0.1:{port}/0"
-    env = environment(CELERY_BROKER_URL=url, LOOKALIKE_JOBS_ROOT=str(root))
+    faults = Faults(base / "faults")
+    # So slow that one of the two can't have done all before the other is asked.
+    light = faults.environment(light=True, seconds_per_batch=0.05)
+    env = environment(CELERY_BROKER_URL=url, LOOKALIKE_JOBS_ROOT=str(root)) | light
     with redis_server(binary, base / "redis", port):
         roles = ["embed", "embed", "merge", "query"]
         processes = [
@@ -59,7 +63,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, require: Callable[[object,
         ]
         try:
             wait_until(lambda: all(map(is_ready, processes[:2])), "both embed workers are ready")
-            yield Cluster(url, root, photos, processes)
+            yield Cluster(url, root, photos, processes, faults)
         finally:
             for process in processes:
                 process.popen.terminate()
@@ -131,8 +135,10 @@ def test_enqueue_answers_many_queries_in_order_and_each_bad_one_with_its_own_err
     replies = client.enqueue(queries, k=1)  # type: ignore[arg-type]
     for place, kind in ((50, ImageError), (70, QueryError), (90, QueryError)):
         with pytest.raises(kind):
-            replies[place].result(timeout=60)
-    found = [reply.result(timeout=60)[0].id for place, reply in enumerate(replies) if place not in (50, 70, 90)]
+            replies[place].result(timeout=PATIENCE_SECONDS)
+    found = [
+        reply.result(timeout=PATIENCE_SECONDS)[0].id for place, reply in enumerate(replies) if place not in (50, 70, 90)
+    ]
     assert found == list(range(100))
 
 
@@ -170,7 +176,7 @@ def test_a_job_of_which_nothing_is_embedded_says_so(indexed: Cluster) -> None:
     assert load_manifest(bare).listed == 160
     said = "no index yet, and nothing of it is embedded: 0 of 160 images: indexing embeds them"
     with Client("bare", indexed.url) as client, pytest.raises(NoIndexYet, match=said):
-        client.search(np.ones(1280, dtype=np.float32), timeout=30)
+        client.search(np.ones(1280, dtype=np.float32), timeout=PATIENCE_SECONDS)
 
 
 def test_messages_that_make_no_sense_are_answered_and_the_worker_lives(client: Client, indexed: Cluster) -> None:
@@ -180,14 +186,14 @@ def test_messages_that_make_no_sense_are_answered_and_the_worker_lives(client: C
         {"version": 99},
         {"version": 1, "job": "../etc", "k": 1, "exact": False, "queries": []},
     ):
-        reply = app.send_task("lookalike.search", args=[table]).get(timeout=30)
+        reply = app.send_task("lookalike.search", args=[table]).get(timeout=PATIENCE_SECONDS)
         assert reply["answers"][0]["error"]["kind"] == "MessageError"
     assert client.search(indexed.photos / "photo_00001.jpg", k=1)[0].id == 1
 
 
 def test_no_worker_and_no_broker_are_told_apart(broker_url: str, indexed: Cluster) -> None:
     with Client(indexed.job, broker_url) as alone, pytest.raises(NoWorker, match="start one with a query worker"):
-        alone.search(np.ones(1280, dtype=np.float32), timeout=20)
+        alone.search(np.ones(1280, dtype=np.float32), timeout=PATIENCE_SECONDS)
     with pytest.raises(BrokerUnreachable, match=r"127\.0\.0\.1"):
         Client(indexed.job, f"redis://127.0.0.1:{free_port()}/0")
 
@@ -211,15 +217,18 @@ def test_a_newer_index_is_noticed_by_the_running_query_worker(indexed: Cluster) 
 
 def test_ctrl_c_of_the_coordinator_leaves_the_workers_at_work(cluster: Cluster, tmp_path: Path) -> None:
     job = cluster.root / "left"
+    held = cluster.faults.on_step("commit_chunk", do="wait", after=1)
     coordinator = Process(
         [LOOKALIKE, "index", str(cluster.photos), str(job), "--chunk-size", "10"],
         tmp_path / "index.log",
         environment(CELERY_BROKER_URL=cluster.url),
     )
     made = JobDir.at(job)
-    wait_until(lambda: made.chunk_numbers(0) or made.sealed_numbers(), "a chunk is committed")
+    wait_until(lambda: held.reached, "a chunk is committed, and the next is about to be")
     coordinator.kill(2)
     assert coordinator.wait() == 130
+    assert made.chunk_numbers(0) == [0]
+    held.lift()
     # No one watches any more, and still the last embed worker asks for the merge.
     wait_until(made.current.is_file, "the index is built without a coordinator")
 

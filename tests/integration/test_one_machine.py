@@ -17,7 +17,7 @@ import pytest
 
 from coordinator.local.broker import EmbeddedBroker, _guards, runtime_directory
 from shared.job.directory import JobDir
-from tests.integration.faults.faults import Fault, Faults
+from tests.integration.faults.faults import Fault, Faults, light_model
 from tests.support.images.photographs import make_photos
 from tests.support.images.scenes import scene
 from tests.support.processes import (
@@ -34,11 +34,16 @@ from tests.support.processes import (
 pytestmark = pytest.mark.timeout(600)
 
 
+def light() -> dict[str, str]:
+    """The environment of commands with a light model: tests/acceptance has that of the README."""
+    return environment() | light_model()
+
+
 @pytest.fixture(scope="module")
 def finished(few_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A job over the few photographs, made by one `lookalike index` without a broker."""
     job = tmp_path_factory.mktemp("jobs") / "few"
-    done = run("index", few_photos, job)
+    done = run("index", few_photos, job, env=light())
     assert done.returncode == 0, done.stderr
     assert "Search it:  lookalike search" in done.stderr
     return job
@@ -118,7 +123,7 @@ def test_status_json_has_the_promised_shape(finished: Path) -> None:
 
 def test_search_starts_a_query_worker_for_itself_and_finds_the_image(finished: Path, few_photos: Path) -> None:
     queries = [few_photos / "photo_00007.jpg", few_photos / "photo_00042.jpg"]
-    done = run("search", finished, *queries, "-k", "3", "--json")
+    done = run("search", finished, *queries, "-k", "3", "--json", env=light())
     assert done.returncode == 0, done.stderr
     answers = json.loads(done.stdout)
     assert [answer["query"] for answer in answers] == [str(query) for query in queries]
@@ -135,7 +140,7 @@ def test_search_starts_a_query_worker_for_itself_and_finds_the_image(finished: P
 
 def test_search_names_each_query_it_could_not_answer_and_answers_the_others(finished: Path, few_photos: Path) -> None:
     good = few_photos / "photo_00003.jpg"
-    done = run("search", finished, few_photos / "text.jpg", good, finished / "nowhere.jpg", "--json")
+    done = run("search", finished, few_photos / "text.jpg", good, finished / "nowhere.jpg", "--json", env=light())
     assert done.returncode == 1
     unreadable, answered, absent = json.loads(done.stdout)
     assert answered["hits"][0]["image_path"] == str(good)
@@ -215,7 +220,7 @@ def test_killed_workers_and_a_killed_coordinator_leave_the_bytes_of_an_undisturb
     make_photos(photos, 120)
     sizes = ["--partition-size", "60", "--chunk-size", "10"]
     undisturbed, disturbed = tmp_path / "a" / "job", tmp_path / "b" / "job"
-    done = run("index", photos, undisturbed, *sizes)
+    done = run("index", photos, undisturbed, *sizes, env=light())
     assert done.returncode == 0, done.stderr
 
     faults = Faults(tmp_path / "faults")
@@ -228,7 +233,7 @@ def test_killed_workers_and_a_killed_coordinator_leave_the_bytes_of_an_undisturb
         return sum(len(job.chunk_numbers(partition)) for partition in (0, 1)) + 6 * len(job.sealed_numbers())
 
     held = at_the_third_commit_from_now()
-    coordinator = start("index", photos, disturbed, *sizes, env=environment() | faults.environment())
+    coordinator = start("index", photos, disturbed, *sizes, env=environment() | faults.environment(light=True))
     for kills in (1, 2):
         wait_until(lambda held=held: held.reached, "another two chunks are committed")
         assert (committed(), embed_workers(disturbed.parent)) == (2 * kills, held.pids)
@@ -246,7 +251,7 @@ def test_killed_workers_and_a_killed_coordinator_leave_the_bytes_of_an_undisturb
     wait_until(lambda: not leftovers(disturbed.parent), "orphaned workers and broker have ended")
     assert 6 <= committed() < 12
 
-    again = run("index", photos, disturbed, *sizes)
+    again = run("index", photos, disturbed, *sizes, env=light())
     assert again.returncode == 0, again.stderr
     assert bytes_of(disturbed) == bytes_of(undisturbed)
     assert len(bytes_of(disturbed)) == 6
@@ -256,19 +261,21 @@ def test_ctrl_c_stops_within_a_batch_says_how_to_go_on_and_the_same_command_does
     photos: Path, tmp_path: Path, start: Callable[..., Process]
 ) -> None:
     job = tmp_path / "jobs" / "job"
-    coordinator = start("index", photos, job, "--chunk-size", "50")
+    # It takes four seconds, and no processor's time.
+    slowly = environment() | Faults(tmp_path / "faults").environment(light=True, seconds_per_batch=0.1)
+    coordinator = start("index", photos, job, "--chunk-size", "20", env=slowly)
     wait_until(lambda: JobDir(job).chunk_numbers(0), "a chunk is committed")
     coordinator.kill(signal.SIGINT)
     assert coordinator.wait() == 130
     wait_until(lambda: not leftovers(job.parent), "broker and workers have ended")
     assert "Traceback" not in coordinator.output
-    safe = re.search(r"Interrupted\. (\d+) of 600 images are safe", coordinator.output)
+    safe = re.search(r"Interrupted\. (\d+) of 240 images are safe", coordinator.output)
     assert safe is not None
-    assert int(safe[1]) == 50 * len(JobDir(job).chunk_numbers(0)) > 0
+    assert int(safe[1]) == 20 * len(JobDir(job).chunk_numbers(0)) > 0
     assert f"Go on with:  lookalike index {photos} {job}" in coordinator.output
 
     before = {path: path.stat().st_mtime_ns for path in JobDir(job).chunk_dir(0).iterdir()}
-    again = start("index", photos, job, "--chunk-size", "50")
+    again = start("index", photos, job, "--chunk-size", "20", env=slowly)
     wait_until(lambda: len(JobDir(job).chunk_numbers(0)) > len(before), "it has gone on")
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert again.wait() == 0
@@ -283,7 +290,7 @@ def test_stdin_is_a_source_and_copies_of_its_pictures_are_told_from_what_is_not_
         [LOOKALIKE, "index", "-", str(job)],
         input=listing,
         capture_output=True,
-        env=environment(),
+        env=light(),
         timeout=PATIENCE_SECONDS,
         check=False,
     )
@@ -355,7 +362,7 @@ def test_children_end_when_their_coordinator_is_killed(
     few_photos: Path, tmp_path: Path, start: Callable[..., Process]
 ) -> None:
     job = tmp_path / "jobs" / "job"
-    coordinator = start("index", few_photos, job)
+    coordinator = start("index", few_photos, job, env=light())
     wait_until(lambda: len(children_of(coordinator.popen.pid)) >= 3, "broker and workers are started")
     coordinator.kill()
     wait_until(lambda: not leftovers(job.parent), "nothing of it runs any more")
@@ -368,16 +375,16 @@ def test_failed_images_that_were_mended_are_tried_again_and_found(
     shutil.copytree(few_photos, photos, symlinks=True)
     (photos / "photo_00007.jpg").rename(tmp_path / "seven.jpg")
     (photos / "photo_00007.jpg").write_bytes(b"")
-    assert run("index", photos, job).returncode == 0
+    assert run("index", photos, job, env=light()).returncode == 0
     # Whoever read another image than the failed ones again would not get it.
     for path in photos.glob("photo_0000[1-6].jpg"):
         path.unlink()
     (tmp_path / "seven.jpg").rename(photos / "photo_00007.jpg")
     shutil.copy(photos / "photo_00010.jpg", photos / "truncated.jpg")
-    done = run("retry", job, "--status", "truncated")
+    done = run("retry", job, "--status", "truncated", env=light())
     assert done.returncode == 0, done.stderr
     assert "1 failed image is tried again: 1 truncated\n" in done.stderr
-    done = run("retry", job)
+    done = run("retry", job, env=light())
     assert done.returncode == 0, done.stderr
     assert "4 failed images are tried again: 2 empty, 1 not-an-image, 1 vanished\n" in done.stderr
     assert "1 of them is embedded now; 3 still fail: 1 empty, 1 not-an-image, 1 vanished\n" in done.stderr
@@ -388,7 +395,7 @@ def test_failed_images_that_were_mended_are_tried_again_and_found(
     assert again == sorted([*names, "truncated.jpg"])
     kept = [again.index(name) for name in names]
     assert np.allclose(np.load(part.img_emb(0))[kept], np.load(whole.img_emb(0)), atol=2e-3)
-    found = run("search", job, photos / "photo_00007.jpg", "-k", "1", "--json")
+    found = run("search", job, photos / "photo_00007.jpg", "-k", "1", "--json", env=light())
     assert "photo_00007.jpg" in found.stdout
     assert run("verify", job).returncode == 0
 
@@ -418,7 +425,7 @@ print(job.status().broker.reachable, flush=True)
 """
     )
     done = subprocess.run(
-        [sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, env=environment(), check=False
+        [sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, env=light(), check=False
     )
     assert done.stdout.splitlines() == [
         "photo_00007.jpg 3 (240, 320, 3) True",

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from coordinator.sources.resolve import open_source
-from tests.integration.faults.faults import Faults
+from tests.integration.faults.faults import Faults, light_model
 from tests.support.images.photographs import make_photos
 from tests.support.processes import Process, children_of, commands_with, environment, run, wait_until
 
@@ -140,7 +140,7 @@ def test_a_pack_is_a_source_and_gives_what_the_folder_gives(few: Path, tmp_path:
             assert data is not None
             assert data.read() == Path(row["image_path"]).read_bytes()
     assert len(list(open_source(str(packed)))) == 40
-    env = environment() | Faults(tmp_path / "faults").environment(light=True)
+    env = environment() | light_model()
     (tmp_path / "jobs").mkdir()
     rows = {}
     for source, job in ((few, "of-folder"), (packed, "of-pack")):

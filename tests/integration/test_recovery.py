@@ -9,14 +9,14 @@ import pytest
 from shared.broker.queues import queued_messages, queued_tasks, send_merge
 from shared.messages.tasks import EmbedPartition, MergeJob
 from tests.integration.faults.bench import Bench
-from tests.integration.faults.faults import Faults
+from tests.integration.faults.faults import light_model
 from tests.support.processes import QUICK, Process, environment, run, wait_until
 
 pytestmark = pytest.mark.timeout(600)
 
 
 def embed_worker(bench: Bench, name: str, seconds_per_batch: float, **env: str) -> Process:
-    """An embed worker whose partition of 96 batches takes some seconds, so that there is time to disturb it."""
+    """An embed worker whose partition of 48 batches takes some seconds, so that there is time to disturb it."""
     slowly = bench.faults.environment(light=True, seconds_per_batch=seconds_per_batch)
     return bench.worker("embed", name=name, faults=slowly, **env)
 
@@ -42,7 +42,7 @@ def test_a_message_that_a_worker_holds_for_later_is_found_too(bench: Bench) -> N
 def test_a_task_longer_than_the_visibility_timeout_runs_once_and_a_second_message_does_no_harm(bench: Bench) -> None:
     # Twenty seconds of work, twice the visibility timeout. A lease long enough that a busy machine does not end it.
     longer = {"LOOKALIKE_LEASE_SECONDS": "8", "LOOKALIKE_VISIBILITY_TIMEOUT": "9"}
-    first, second = (embed_worker(bench, name, seconds_per_batch=0.2, **longer) for name in ("first", "second"))
+    first, second = (embed_worker(bench, name, seconds_per_batch=0.4, **longer) for name in ("first", "second"))
     bench.ask()
     wait_until(bench.committed, "a chunk is committed")
     bench.ask()  # As if it had been sent twice: the lease must keep the second worker out.
@@ -62,10 +62,10 @@ def test_a_task_longer_than_the_visibility_timeout_runs_once_and_a_second_messag
 def test_a_killed_workers_partition_is_taken_up_by_another_where_it_stood_without_a_coordinator(bench: Bench) -> None:
     at_the_third = bench.faults.on_file("link", "*/chunks/0000/0003.parquet", do="wait", times=1)
     before_seal = bench.faults.on_step("seal_partition", do="wait")
-    first = embed_worker(bench, "first", seconds_per_batch=0.15)
+    first = embed_worker(bench, "first", seconds_per_batch=0.3)
     bench.ask()
     bench.reached(at_the_third)
-    second = embed_worker(bench, "second", seconds_per_batch=0.02)
+    second = embed_worker(bench, "second", seconds_per_batch=0.04)
     first.kill()
     before = bench.commit_times()
     at_the_third.lift()
@@ -85,7 +85,7 @@ def test_a_coordinator_without_any_worker_waits_and_goes_on_when_one_comes(
     job = tmp_path / "jobs" / "job"
     job.parent.mkdir()
     env = environment(CELERY_BROKER_URL=broker_url, LOOKALIKE_JOBS_ROOT=str(job.parent))
-    env |= Faults(tmp_path / "faults").environment(light=True)
+    env |= light_model()
     coordinator = start("index", few_photos, job, env=env)
     wait_until(lambda: "waiting for a worker" in coordinator.output, "it says that it waits")
     assert coordinator.popen.poll() is None
@@ -97,7 +97,9 @@ def test_a_model_that_can_not_be_loaded_ends_the_job_with_the_reason(few_photos:
     job = tmp_path / "jobs" / "job"
     weights = tmp_path / "not.weights.h5"
     weights.write_bytes(b"these are no weights")
-    done = run("index", few_photos, job, "--model", "efficientnet-b0", "--weights", weights, env=environment(**QUICK))
+    # By Keras alone, as each export that is tried would load TensorFlow once more.
+    env = environment(LOOKALIKE_ENGINE="keras", **QUICK)
+    done = run("index", few_photos, job, "--model", "efficientnet-b0", "--weights", weights, env=env)
     assert done.returncode == 1
     assert "not.weights.h5" in done.stderr
     assert "Traceback" not in done.stderr

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.faults.faults import light_model
 from tests.support.images.photographs import make_photos
-from tests.support.processes import run
+from tests.support.processes import environment, run
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -16,9 +17,10 @@ def test_photos_that_came_changed_and_went_are_taken_up_by_the_same_command(tmp_
     paths = make_photos(tmp_path / "all", 37)
     photos, job = tmp_path / "photos", tmp_path / "jobs" / "job"
     photos.mkdir()
+    light = environment() | light_model()
     for path in paths[:30]:
         shutil.copy(path, photos)
-    done = run("index", photos, job, "--partition-size", "20", "--chunk-size", "10")
+    done = run("index", photos, job, "--partition-size", "20", "--chunk-size", "10", env=light)
     assert done.returncode == 0, done.stderr
 
     for path in paths[30:35]:
@@ -27,7 +29,7 @@ def test_photos_that_came_changed_and_went_are_taken_up_by_the_same_command(tmp_
     shutil.copy(paths[35], changed)
     gone.unlink()
     renamed.rename(photos / "another name.jpg")
-    done = run("index", photos, job)
+    done = run("index", photos, job, env=light)
     assert done.returncode == 0, done.stderr
     assert "\n5 new, 1 changed, 1 gone, 1 renamed\n" in done.stderr
     assert json.loads((job / "changes" / "000001.json").read_text())["partitions"] == [[2, 30, 36]]
@@ -36,16 +38,17 @@ def test_photos_that_came_changed_and_went_are_taken_up_by_the_same_command(tmp_
     more = tmp_path / "more"
     more.mkdir()
     shutil.copy(paths[36], more)
-    done = run("index", more, job, "--add")
+    done = run("index", more, job, "--add", env=light)
     assert done.returncode == 0, done.stderr
     assert f"\n{more}: 1 new\n" in done.stderr
     (photos / paths[34].name).unlink()
     shutil.copy(paths[0], more)
-    done = run("index", job)
+    done = run("index", job, env=light)
     assert done.returncode == 0, done.stderr
     assert f"\n{photos}: 1 gone\n{more}: 1 new\n" in done.stderr
     came = [*paths[30:34], paths[35], paths[36], paths[0]]
-    answers = json.loads(run("search", job, *came, paths[1], paths[2], "-k", "40", "--json").stdout)
+    found = run("search", job, *came, paths[1], paths[2], "-k", "40", "--json", env=light)
+    answers = json.loads(found.stdout)
     first = [answer["hits"][0]["image_path"] for answer in answers]
     expected = [*(photos / path.name for path in paths[30:34]), changed, more / paths[36].name, more / paths[0].name]
     assert first[:7] == [str(path) for path in expected]

@@ -14,7 +14,16 @@ import pytest
 from ruamel.yaml import YAML
 
 from coordinator.client.client import Client
-from tests.support.processes import Process, answers, environment, free_port, valkey_binary, wait_until
+from tests.integration.faults.faults import light_model
+from tests.support.processes import (
+    PATIENCE_SECONDS,
+    Process,
+    answers,
+    environment,
+    free_port,
+    valkey_binary,
+    wait_until,
+)
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -46,7 +55,7 @@ class Stack:
         own = {variable: moved[variable] for variable in given}
         # The image's PATH has lookalike, celery and python; here the virtual environment has.
         path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
-        return environment(LOOKALIKE_FLOWER_PORT=str(self.flower_port), **own) | {"PATH": path}
+        return environment(LOOKALIKE_FLOWER_PORT=str(self.flower_port), **own) | {"PATH": path} | light_model()
 
     def command(self, service: str) -> list[str]:
         command = [self.here(str(part)) for part in self.services[service]["command"]]
@@ -60,7 +69,12 @@ class Stack:
         kind, *test = self.services[service]["healthcheck"]["test"]
         command = ["/bin/sh", "-c", self.here(test[0])] if kind == "CMD-SHELL" else [self.here(part) for part in test]
         done = subprocess.run(
-            command, env=self.env(service), cwd=self.directory, capture_output=True, timeout=60, check=False
+            command,
+            env=self.env(service),
+            cwd=self.directory,
+            capture_output=True,
+            timeout=PATIENCE_SECONDS,
+            check=False,
         )
         return done.returncode == 0
 
@@ -126,13 +140,13 @@ def test_a_program_on_the_host_searches_through_the_query_service(running: tuple
     stack, processes = running
     assert processes["coordinator"].wait() == 0
     with Client("photos", stack.url) as client:
-        hits = client.search(stack.photos / "photo_00009.jpg", k=3, timeout=60)
+        hits = client.search(stack.photos / "photo_00009.jpg", k=3, timeout=PATIENCE_SECONDS)
     assert Path(hits[0].image_path).name == "photo_00009.jpg"
 
 
 def test_flower_is_reached_through_its_published_port(running: tuple[Stack, dict[str, Process]]) -> None:
     stack, _ = running
     wait_until(lambda: stack.healthy("flower"), "Flower is healthy")
-    with urlopen(f"http://127.0.0.1:{stack.flower_port}/tasks", timeout=10) as page:
+    with urlopen(f"http://127.0.0.1:{stack.flower_port}/tasks", timeout=60) as page:
         assert "Result" in page.read().decode()
     assert shlex.join(stack.services["flower"]["command"]).endswith("--address 0.0.0.0")

@@ -11,7 +11,7 @@ import pytest
 from shared.job.directory import JobDir
 from tests.integration.faults.faults import Faults
 from tests.support.images.photographs import make_photos
-from tests.support.processes import Process, environment, run, wait_until
+from tests.support.processes import QUICK, Process, environment, run, wait_until
 
 pytestmark = pytest.mark.timeout(600)
 SHARDS, EACH = 4, 40
@@ -42,7 +42,9 @@ def test_a_job_over_tars_is_killed_resumed_searched_and_shown(
     root = tmp_path / "jobs"
     root.mkdir()
     faults = Faults(tmp_path / "faults")
-    env = environment(CELERY_BROKER_URL=broker_url, LOOKALIKE_JOBS_ROOT=str(root)) | faults.environment(light=True)
+    env = environment(CELERY_BROKER_URL=broker_url, LOOKALIKE_JOBS_ROOT=str(root), **QUICK) | faults.environment(
+        light=True
+    )
     third = faults.on_file("link", "*/chunks/*/0002.parquet", do="wait", times=1)
     worker = start("worker", "embed", "--name", "first", env=env)
     job = JobDir(root / "tars")

@@ -17,7 +17,7 @@ from shared.job.opened import open_job
 from shared.job.partition import ledger
 from shared.messages.tasks import EMBED_QUEUE
 from tests.integration.faults.bench import is_ready
-from tests.integration.faults.faults import Faults
+from tests.integration.faults.faults import Faults, light_model
 from tests.support.images.photographs import make_photos
 from tests.support.processes import QUICK, Process, environment, run, wait_until
 
@@ -138,7 +138,7 @@ def test_a_job_that_only_workers_of_another_root_could_take_ends_with_who_refuse
 ) -> None:
     folders = two_folders(tmp_path, 20, 20)
     mine, other = tmp_path / "a" / "pics", tmp_path / "b" / "pics"
-    light = environment(**QUICK) | Faults(tmp_path / "faults").environment(light=True)
+    light = environment(**QUICK) | light_model()
     coordinators = {}
     for folder, job in zip(folders, (mine, other), strict=True):
         job.parent.mkdir()

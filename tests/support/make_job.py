@@ -1,5 +1,6 @@
 """Small sealed jobs for tests, written through the ledger as workers write them."""
 
+import shutil
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,6 +107,12 @@ def make_job(
         ledger.seal_partition(job, partition)
     ids = np.array([image for image in range(listed) if image not in bad], dtype=np.int64)
     return MadeJob(job, ids, half[ids])
+
+
+def copy_of(made: MadeJob, path: Path) -> MadeJob:
+    """A made job as it is now, copied to `path`: its partitions, its changes and its builds."""
+    shutil.copytree(made.job.path, path)
+    return MadeJob(open_job(JobDir.at(path)), made.ids, made.embeddings)
 
 
 def commit_chunks(job: OpenJob, vectors: npt.ArrayLike, *chunks: Chunk, failed: Collection[int] = ()) -> None:

@@ -3,7 +3,8 @@
 import fcntl
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 # Names the cache of one test run, for all its processes: one of them makes a model for OpenVINO, and all run it.
@@ -26,3 +27,18 @@ def made_once(name: str, make: Callable[[Path], object]) -> Path:
             make(made)
             done.touch()
     return made
+
+
+@contextmanager
+def one_first(name: str) -> Iterator[None]:
+    """Let the first process of this run that comes here be alone in the block; the others wait, and then run it too."""
+    folder = Path(os.environ[RUN_CACHE]) / "first"
+    folder.mkdir(exist_ok=True)
+    done = folder / f"{name}.done"
+    with open(folder / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            yield
+            done.touch()
+            return
+    yield

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -131,17 +131,31 @@ def answers(port: int) -> bool:
 
 def children_of(pid: int) -> list[int]:
     """The child processes of `pid` that are running now."""
-    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
-    return [int(line) for line in found.stdout.split()]
+    return [child for child, parent, _ in _running() if parent == pid]
 
 
 def commands_with(text: str) -> list[tuple[int, str]]:
-    """Running processes (not zombies) whose command line or environment-free arguments hold `text`."""
-    listing = subprocess.run(
-        ["ps", "-eww", "-o", "pid=,stat=,args="], capture_output=True, text=True, check=True
-    ).stdout
-    rows = [line.split(None, 2) for line in listing.splitlines()]
-    return [(int(row[0]), row[2]) for row in rows if len(row) == 3 and text in row[2] and not row[1].startswith("Z")]
+    """Running processes (not zombies) whose command line holds `text`."""
+    return [(pid, command) for pid, _, command in _running() if text in command]
+
+
+def _running() -> Iterator[tuple[int, int, str]]:
+    """The processes that run, and are no zombies: their ids, their parents' and their command lines."""
+    if sys.platform != "linux":
+        listing = subprocess.run(
+            ["ps", "-eww", "-o", "pid=,ppid=,stat=,args="], capture_output=True, text=True, check=True
+        ).stdout
+        rows = [line.split(None, 3) for line in listing.splitlines()]
+        yield from ((int(row[0]), int(row[1]), row[3]) for row in rows if len(row) == 4 and row[2][0] != "Z")
+        return
+    # Tests ask again and again, and a process of `ps` each time would take the time that they wait for.
+    for folder in Path("/proc").iterdir():
+        with suppress(OSError, ValueError):
+            pid = int(folder.name)
+            state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
+            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").rstrip()
+            if state != "Z":
+                yield pid, int(parent), command
 
 
 def debian_redis() -> str | None:

@@ -1,18 +1,18 @@
-"""Define the tasks of the embed role, thin around `embed_partition`, `embed_copies` and `apply`."""
+"""Define the tasks of the embed role, thin around `embed_partition`, `embed_copies`, `apply` and `compare_pairs`."""
 
 import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery, Task, shared_task
 from celery.exceptions import Reject
 from celery.worker import state
 
 from shared.broker.connection import CONNECTION_ERRORS
-from shared.broker.lease import COPIES, MERGE, Lease, holders
+from shared.broker.lease import COPIES, MERGE, Lease, compare_lease, holders
 from shared.broker.queues import queued_messages, send_copies, send_merge
 from shared.errors import JobError, LookalikeError, MessageError
 from shared.job.altered_copies import Copies
@@ -20,8 +20,10 @@ from shared.job.identity import known_as
 from shared.job.opened import OpenJob, open_job
 from shared.messages.changed import failed_to_json
 from shared.messages.changes import ChangeJob
+from shared.messages.duplicates import ComparePairs
 from shared.messages.tasks import (
     CHANGE_TASK,
+    COMPARE_TASK,
     COPIES_TASK,
     EMBED_QUEUE,
     EMBED_TASK,
@@ -34,10 +36,15 @@ from shared.processes.control import Control, Stopped
 from shared.processes.failpoints import failpoint
 from shared.processes.load import StageLoad
 from shared.text import duration
+from workers.duplicates.kept_open import KeptOpen
 from workers.tasks.leased import leased, progress_events, received, refuse
 from workers.tasks.runtime import Runtime
 
+if TYPE_CHECKING:
+    from workers.duplicates.pictures import Pictures
+
 log = logging.getLogger("lookalike.worker")
+_pictures: "KeptOpen[Pictures]" = KeptOpen()
 
 # Altered copies are only measured by: what still fails at the third time does not hold up the index.
 _TRIES = 3
@@ -126,6 +133,30 @@ def change_job(task: Task, table: dict[str, Any]) -> dict[str, Any]:
             LookalikeError(f"The worker's disk refused: {error}. The same request again says what was done.")
         )
     return changed.to_json()
+
+
+@shared_task(name=COMPARE_TASK, bind=True, ignore_result=True, max_retries=None)
+def compare_pairs(task: Task, table: dict[str, Any]) -> str:
+    """Compare a batch of pairs of images of a job by what they show; returns a summary for Flower."""
+    from workers.duplicates import compare, pictures
+
+    runtime: Runtime = task.app.lookalike
+    message = received(ComparePairs.from_json, table)
+    shown = str(task.request.argsrepr or message)
+    with (
+        leased(task, message.known_as, compare_lease(message.batch), shown) as lease,
+        progress_events(task) as report,
+    ):
+        job = open_job(runtime.job(message.job, message.identity))
+        control: Control[float] = Control(
+            partial(_keep_going, task), lease.held, lambda share: report(f"comparing · {share:.0%}")
+        )
+        try:
+            seen = _pictures.of((job.path, job.state.number), lambda: pictures.Pictures(job))
+            same = compare.compare_pairs(job, message.batch, control, runtime.decode_threads, seen)
+        finally:
+            _pictures.rest()
+    return f"{same:,} pairs show the same"
 
 
 def _ask_once(task: Task, job: OpenJob) -> None:

@@ -1,23 +1,27 @@
-"""Define the tasks of the merge role, thin around the stages `build.merge` and `shards.fill_shard`."""
+"""Define the tasks of the merge role, thin around `build.merge`, `shards.fill_shard` and `find_neighbours`."""
 
 import logging
 from typing import TYPE_CHECKING, Any
 
 from celery import Task, shared_task
 
-from shared.broker.lease import MERGE, shard_lease
+from shared.broker.lease import MERGE, neighbours_lease, shard_lease
 from shared.broker.queues import send_merge, send_shard
 from shared.job.local.job_files import JobFiles
 from shared.job.opened import OpenJob, open_job
-from shared.messages.tasks import MERGE_TASK, SHARD_TASK, FillShard, MergeJob
+from shared.messages.duplicates import FindNeighbours
+from shared.messages.tasks import MERGE_TASK, NEIGHBOURS_TASK, SHARD_TASK, FillShard, MergeJob
 from shared.processes.control import Control
+from workers.duplicates.kept_open import KeptOpen
 from workers.tasks.leased import leased, progress_events, received
 from workers.tasks.runtime import Runtime
 
 if TYPE_CHECKING:
+    from workers.duplicates.neighbours import NeighbourSearch
     from workers.merge.shards import ShardsWanted
 
 log = logging.getLogger("lookalike.worker")
+_searches: "KeptOpen[NeighbourSearch]" = KeptOpen()
 
 
 @shared_task(name=MERGE_TASK, bind=True, ignore_result=True, max_retries=None)
@@ -69,6 +73,34 @@ def fill_shard(task: Task, table: dict[str, Any]) -> str:
         if not left:
             send_merge(task.app, job.job_id, job.manifest.identity)
     return "full, the last one" if not left else f"full, {len(left)} to come"
+
+
+@shared_task(name=NEIGHBOURS_TASK, bind=True, ignore_result=True, max_retries=None)
+def find_neighbours(task: Task, table: dict[str, Any]) -> str:
+    """Find the neighbours of the images of one partition by the job's index; returns a summary for Flower."""
+    from workers.duplicates.neighbours import NeighbourSearch
+    from workers.duplicates.neighbours import find_neighbours as find_neighbours_of
+
+    runtime: Runtime = task.app.lookalike
+    message = received(FindNeighbours.from_json, table)
+    shown = str(task.request.argsrepr or message)
+    with (
+        leased(task, message.known_as, neighbours_lease(message.partition), shown) as lease,
+        progress_events(task) as report,
+    ):
+        job = open_job(runtime.job(message.job, message.identity))
+        if not job.holds(message.partition):
+            return "replaced by a compaction"  # An extra message, of before that.
+        control: Control[float] = Control(
+            lambda: not runtime.stopping.is_set(), lease.held, lambda share: report(f"neighbours · {share:.0%}")
+        )
+        files = JobFiles.of(job, runtime.settings)
+        try:
+            search = _searches.of(NeighbourSearch.key(job), lambda: NeighbourSearch.open(job, files))
+            path = find_neighbours_of(job, search, message.partition, control)
+        finally:
+            _searches.rest()
+    return f"neighbours in {path.name}"
 
 
 def _ask_for_shards(task: Task, job: OpenJob, wanted: "ShardsWanted") -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import reduce
 
 from coordinator.jobs.reconcile import Look
+from shared.broker.lease import Holder
 from shared.broker.troubles import Trouble
 from shared.errors import WorkerFailed
 from shared.errors.remedy import Remedy
@@ -39,15 +40,23 @@ class Patience:
         self._times_before: dict[str, int] = {}
 
     def check(self, look: Look) -> None:
-        times = {trouble.owner: trouble.times for trouble in look.troubles}
-        others = any(holder.owner not in times for holder in look.holders)
+        """Raise WorkerFailed when there is nothing to wait for: of a job that is embedded and indexed."""
+        queue = MERGE_QUEUE if look.progress.copies_done else EMBED_QUEUE
+        self.check_work(look.progress.job, look.troubles, look.holders, look.progress.done, queue)
+
+    def check_work(
+        self, job: str, troubles: Sequence[Trouble], holders: Sequence[Holder], done: int, queue: str
+    ) -> None:
+        """As `check`, of any work on a job of which so much is `done`; its messages are in `queue`."""
+        times = {trouble.owner: trouble.times for trouble in troubles}
+        others = any(holder.owner not in times for holder in holders)
         forgotten = any(times.get(owner, 0) < count for owner, count in self._times_before.items())
-        if look.progress.done != self._done or others or forgotten:
-            self._done = look.progress.done
+        if done != self._done or others or forgotten:
+            self._done = done
             self._times_before = times
             return
         if any(count - self._times_before.get(owner, 0) >= _HOPELESS_TIMES for owner, count in times.items()):
-            if self._others_consume(MERGE_QUEUE if look.progress.copies_done else EMBED_QUEUE, set(times)):
+            if self._others_consume(queue, set(times)):
                 self._times_before = times
                 return
-            raise hopeless(look.progress.job, look.troubles)
+            raise hopeless(job, troubles)

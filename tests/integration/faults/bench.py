@@ -22,7 +22,7 @@ from shared.settings import Settings
 from tests.integration.faults.faults import Fault, Faults
 from tests.support.processes import QUICK, Process, environment, wait_until
 
-CHUNK_SIZE = 25
+CHUNK_SIZE, IMAGES = 10, 240
 
 
 def bytes_of(job: JobDir) -> dict[str, str]:
@@ -32,7 +32,7 @@ def bytes_of(job: JobDir) -> dict[str, str]:
 
 
 class Bench:
-    """A job of 600 photographs in one partition of 24 chunks, a broker with quick timeouts, and workers by hand.
+    """A job of 240 photographs in one partition of 24 chunks, a broker with quick timeouts, and workers by hand.
 
     Workers have the light model unless they are given another environment. `faults` are the bench's own rules, which
     every process meets that is not given others: `faults=` takes a Faults, or what `Faults.environment` gives.

@@ -8,7 +8,7 @@ from coordinator.jobs.create import make_or_open
 from shared.job.directory import JobDir
 from shared.job.partition import ledger
 from shared.settings import Settings
-from tests.integration.faults.bench import CHUNK_SIZE, bytes_of
+from tests.integration.faults.bench import CHUNK_SIZE, IMAGES, bytes_of
 from tests.integration.faults.faults import Faults
 from tests.support.once import made_once
 from tests.support.processes import QUICK, environment, run
@@ -26,7 +26,7 @@ def undisturbed_job(photos: Path) -> JobDir:
         done = run("index", photos, job.path, env=environment(LOOKALIKE_JOBS_ROOT=str(job.jobs_root), **QUICK) | light)
         assert done.returncode == 0, done.stderr
         seal = ledger.read_seal(job, 0)
-        assert (seal.embedded, seal.failed) == (600, 0)
+        assert (seal.embedded, seal.failed) == (IMAGES, 0)
 
     return JobDir.at(made_once("undisturbed", make) / "jobs" / "job")
 

@@ -41,6 +41,8 @@ _ANYWHERE = {"error", "kill", "abort", "wait", "sleep"}
 # What is done by doing the operation itself differently.
 _BY_OP = {"write": {"half"}, "link": {"copy"}, "replace": {"copy"}, "listdir": {"lag"}}
 
+LIGHT_COPIES = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -141,6 +143,7 @@ class Faults:
         self,
         *,
         light: bool = False,
+        copies: int = LIGHT_COPIES,
         noise: float = 0.0,
         seconds_per_batch: float = 0.0,
         fingerprint_of_another: bool = False,
@@ -149,17 +152,29 @@ class Faults:
         """What a child process needs in its environment to meet these rules.
 
         `light` puts a model of a few milliseconds in the place of EfficientNet, without TensorFlow, whose bytes depend
-        on its image alone; `noise` (say 1e-3) gives this process bytes of its own, as a GPU does, and
-        `seconds_per_batch` makes it slow. `fingerprint_of_another` computes other fingerprints of models, as another
-        version of lookalike might, and `message_version` speaks another version of the messages.
+        on its image alone, and makes altered copies of at most `copies` images in the place of 48. `noise` (say 1e-3)
+        gives this process bytes of its own, as a GPU does, and `seconds_per_batch` makes it slow.
+        `fingerprint_of_another` computes other fingerprints of models, as another version of lookalike might, and
+        `message_version` speaks another version of the messages.
         """
-        path = os.pathsep.join(filter(None, [str(LAYER), os.environ.get("PYTHONPATH")]))
-        model: dict[str, Any] = {
+        model = {
             "light": light,
+            "copies": copies,
             "noise": noise,
             "seconds_per_batch": seconds_per_batch,
             "fingerprint_of_another": fingerprint_of_another,
             "message_version": message_version,
         }
         directory = str(self.directory)
-        return {"PYTHONPATH": path, "LK_FAULTS": directory, "LK_FAILPOINTS": directory, "LK_MODEL": json.dumps(model)}
+        return _layer(model) | {"LK_FAULTS": directory, "LK_FAILPOINTS": directory}
+
+
+def light_model() -> dict[str, str]:
+    """What a process needs in its environment to have the light model, where no rule is needed."""
+    plain = {"noise": 0.0, "seconds_per_batch": 0.0, "fingerprint_of_another": False, "message_version": None}
+    return _layer(plain | {"light": True, "copies": LIGHT_COPIES})
+
+
+def _layer(model: dict[str, Any]) -> dict[str, str]:
+    path = os.pathsep.join(filter(None, [str(LAYER), os.environ.get("PYTHONPATH")]))
+    return {"PYTHONPATH": path, "LK_MODEL": json.dumps(model)}

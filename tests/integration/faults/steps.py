@@ -21,7 +21,7 @@ def file(op: str, pattern: str, *, after: int = 0) -> Step:
 
 
 EMBED = {
-    "in the model": step("embed_batch", after=10),
+    "in the model": step("embed_batch", after=4),
     "in the middle of writing a chunk": file("write", "*/chunks/0000/.0004.*", after=1),
     "before a chunk is synced": file("fsync", "*/chunks/0000/.0006.*"),
     "before a chunk gets its name": file("link", "*/chunks/0000/0008.parquet"),

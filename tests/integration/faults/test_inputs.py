@@ -17,7 +17,7 @@ from PIL import Image
 from shared.images.paths import to_os_path
 from shared.job.directory import JobDir
 from shared.job.opened import open_job
-from tests.integration.faults.faults import Faults
+from tests.integration.faults.faults import Faults, light_model
 from tests.support.images.photographs import make_photos
 from tests.support.images.strange import (
     SIDE,
@@ -271,7 +271,7 @@ def test_two_thousand_files_of_one_byte_are_two_thousand_rows(tmp_path: Path) ->
     make_photos(folder, 3, (90, 120))
     for number in range(2_000):
         (folder / f"{number:05d}.jpg").write_bytes(struct.pack("B", number % 256))
-    env = environment(**QUICK) | Faults(tmp_path / "faults").environment(light=True)
+    env = environment(**QUICK) | light_model()
     done = run("index", folder, job.path, env=env)
     # Nothing but failures in its first chunk is asked about, before it takes an hour to find no image at all.
     assert (done.returncode, "All 1,000 images of one chunk failed" in done.stderr) == (1, True), done.stderr

@@ -9,7 +9,7 @@ import pytest
 
 from shared.job.directory import JobDir
 from shared.job.index import builds
-from tests.integration.faults.bench import Bench, bytes_of
+from tests.integration.faults.bench import IMAGES, Bench, bytes_of
 from tests.support.processes import QUICK, environment, run, wait_until
 
 pytestmark = pytest.mark.timeout(600)
@@ -127,7 +127,7 @@ def test_on_a_mount_without_hard_links_atomic_renames_and_prompt_listings_nothin
     bench.faults.on_file("link", "*/job/*", error="EPERM")
     bench.faults.on_file("replace", "*/job/*", do="copy", seconds=0.05)
     bench.faults.on_file("listdir", "*/job*", do="lag", seconds=1.0)
-    slow = bench.faults.environment(light=True, seconds_per_batch=0.05)
+    slow = bench.faults.environment(light=True, seconds_per_batch=0.1)
     first, second, merge = bench.ready(
         bench.begin_worker("embed", name="first", faults=slow),
         bench.begin_worker("embed", name="second"),
@@ -174,5 +174,5 @@ def copy_of(job: JobDir, into: JobDir) -> None:
             target.mkdir(exist_ok=True)
         elif path.name != "job.json":
             target.write_bytes(path.read_bytes())
-    assert json.loads(into.spec.read_text())["listed"] == 600
+    assert json.loads(into.spec.read_text())["listed"] == IMAGES
     assert builds.current_info(into) is not None

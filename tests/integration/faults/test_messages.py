@@ -35,6 +35,7 @@ from tests.integration.faults.bench import is_ready
 from tests.integration.faults.faults import Faults
 from tests.support.processes import (
     LOOKALIKE,
+    PATIENCE_SECONDS,
     QUICK,
     Process,
     environment,
@@ -63,7 +64,7 @@ class Target:
         self.redis.lpush(queue, *entries)
 
     def answers(self, table: Any) -> list[LookalikeError | None]:
-        reply = self.app.send_task(SEARCH_TASK, args=[table]).get(timeout=40)
+        reply = self.app.send_task(SEARCH_TASK, args=[table]).get(timeout=PATIENCE_SECONDS)
         return [answer.error for answer in reply_from_json(reply)]
 
     def lines(self) -> list[str]:
@@ -80,7 +81,7 @@ class Target:
         wait_until(lambda: not any(self.redis.llen(queue) for queue in TASKS), "the queues are empty")
         wait_until(lambda: not self.redis.hlen("unacked"), "no message is held")
         with Client(self.job.path, self.url) as client:
-            assert client.search(self.photos / "photo_00003.jpg", k=1, timeout=60)[0].id == 3
+            assert client.search(self.photos / "photo_00003.jpg", k=1, timeout=PATIENCE_SECONDS)[0].id == 3
         assert self.worker.popen.poll() is None
         lines = self.lines()
         assert not [line for line in lines if "Traceback" in line]
@@ -249,7 +250,7 @@ def test_a_query_image_that_is_too_large_or_a_bomb_is_refused(target: Target, tm
         with pytest.raises(ImageError, match="has 209,715,200 bytes; the most is 33,554,432"):
             client.search(large)
         with pytest.raises(ImageError):
-            client.search(bomb, timeout=60)
+            client.search(bomb, timeout=PATIENCE_SECONDS)
     (error,) = target.answers(search_table(queries=[{"image": "A" * 2_000_000}]))
     assert str(error) == "The image of a query has 1,500,000 bytes, and at most 1,000,000 are read."
     target.push(QUERY_QUEUE, json.dumps(envelope(QUERY_QUEUE) | {"body": "A" * 20_000_000}))

@@ -252,7 +252,7 @@ def test_a_frozen_query_worker_answers_when_it_wakes_and_others_answer_meanwhile
 def unmade(bench: Bench) -> Bench:
     """A bench whose job is still to be made, and one worker of all roles that takes some seconds for it."""
     bench.job.spec.unlink()
-    slowly = bench.faults.environment(light=True, seconds_per_batch=0.02)
+    slowly = bench.faults.environment(light=True, seconds_per_batch=0.04)
     bench.worker("embed", "merge", "query", name="all", faults=slowly)
     return bench
 
@@ -273,21 +273,21 @@ def test_a_coordinator_that_ends_at_any_step_leaves_what_the_same_command_goes_o
     ends = ((signal.SIGTERM, 130), (signal.SIGKILL, -signal.SIGKILL))
     for step, (number, status) in product(steps.COORDINATOR.values(), ends):
         (hold,) = rules(unmade, [step], "wait")
-        coordinator = unmade.coordinator("--chunk-size", "25")
+        coordinator = unmade.coordinator("--chunk-size", "10")
         assert unmade.at(hold) is coordinator
         coordinator.kill(number)
         assert coordinator.wait() == status, coordinator.output
         assert ("Interrupted" in coordinator.output) == (number == signal.SIGTERM)
         hold.lift()
     held.lift()
-    ends_well(unmade, unmade.coordinator("--chunk-size", "25"), undisturbed)
+    ends_well(unmade, unmade.coordinator("--chunk-size", "10"), undisturbed)
 
 
 def test_a_coordinator_frozen_while_others_finish_its_job_sees_that_when_it_wakes(
     unmade: Bench, undisturbed: dict[str, str]
 ) -> None:
     (hold,) = rules(unmade, [steps.COORDINATOR["while it looks"]], "wait")
-    coordinator = unmade.coordinator("--chunk-size", "25")
+    coordinator = unmade.coordinator("--chunk-size", "10")
     unmade.at(hold).kill(signal.SIGSTOP)
     hold.lift()
     unmade.until(unmade.promoted, "the index is promoted")

@@ -11,7 +11,7 @@ from shared.job.directory import JobDir
 from shared.job.index import builds
 from shared.job.partition import checkpoint, ledger, sealing
 from tests.integration.faults import steps
-from tests.integration.faults.bench import Bench
+from tests.integration.faults.bench import IMAGES, Bench
 from tests.support.processes import wait_until
 
 pytestmark = pytest.mark.timeout(600)
@@ -23,9 +23,9 @@ def test_of_two_coordinators_that_make_one_job_the_second_says_so_and_both_watch
     bench.job.spec.unlink()
     bench.worker("embed", "merge", name="both")
     hold = bench.faults.on_step("write_manifest", do="wait")
-    first = bench.coordinator("--chunk-size", "25")
+    first = bench.coordinator("--chunk-size", "10")
     bench.at(hold)
-    second = bench.coordinator("--chunk-size", "25")
+    second = bench.coordinator("--chunk-size", "10")
     assert second.wait() == 1
     assert "Another process is listing the images" in second.output
     hold.lift()
@@ -89,8 +89,8 @@ def test_of_two_workers_with_other_bytes_that_commit_a_chunk_at_the_same_instant
     seal.lift()
     wait_until(lambda: bench.sealed() and bench.holder() is None, "the partition is sealed")
     marker = ledger.read_seal(bench.job, 0)
-    assert len(ledger.check_ids(bench.job, marker)) == 600
-    stored = sealing.open_embeddings(bench.job.img_emb(0), 600, marker.dim)
+    assert len(ledger.check_ids(bench.job, marker)) == IMAGES
+    stored = sealing.open_embeddings(bench.job.img_emb(0), IMAGES, marker.dim)
     assert np.array_equal(stored[chunk.start : chunk.stop], embeddings)
     assert not bench.tracebacks(), bench.tracebacks()[0]
 

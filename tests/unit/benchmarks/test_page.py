@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.duplicates import tables as duplicates
 from benchmarks.embed import tables as embed
 from benchmarks.end_to_end import tables as end_to_end
 from benchmarks.fuzz import tables as fuzz
@@ -24,6 +25,7 @@ MADE = {
     "query": query.all_tables,
     "parts": parts.all_tables,
     "growth": growth.all_tables,
+    "duplicates": duplicates.all_tables,
     "embed": embed.all_tables,
     "embed_gpu": embed.all_tables,
     "fuzz_index": fuzz.all_tables,
@@ -70,6 +72,7 @@ def test_every_block_of_the_page_belongs_to_a_benchmark() -> None:
     made = [
         *(MADE[name](json.loads((RESULTS / f"{name}.json").read_text())) for name in _ALWAYS),
         parts.all_tables(HEADER | {"dim": 8, "sizes": []}),
+        duplicates.all_tables(HEADER | {"dim": 8, "sizes": []}),
         *(embed.all_tables({"device": device}) for device in ("cpu", "gpu")),
         truth.all_tables({}),
     ]

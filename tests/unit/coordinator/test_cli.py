@@ -26,7 +26,7 @@ from coordinator.jobs.progress import ProgressReader
 from coordinator.jobs.reconcile import Look
 from coordinator.jobs.runs import index_run, loop
 from coordinator.jobs.runs.events import Step
-from coordinator.local import resources
+from coordinator.local import broker, resources
 from coordinator.sources import resolve
 from shared.broker.lease import Holder
 from shared.broker.troubles import Trouble
@@ -837,7 +837,7 @@ def test_an_interrupted_listing_has_begun_nothing(run: Run, photos: Path, monkey
 def executed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], dict[str, str]]]:
     """The commands that this process would become, with their environments."""
     commands: list[tuple[list[str], dict[str, str]]] = []
-    monkeypatch.setattr(resources, "require_working_broker", lambda settings: None)
+    monkeypatch.setattr(broker, "require_working_broker", lambda settings: None)
     monkeypatch.setattr(os, "execve", lambda path, command, environ: commands.append((command, environ)))
     return commands
 
@@ -945,3 +945,35 @@ print(sorted(name for name in sys.modules if name == "workers" or name.startswit
     named = {"coordinator.cli", "coordinator.local.broker", "shared.broker.connection", "shared.job.partition.ledger"}
     assert named <= set(done.stdout.split())
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.slow
+def test_a_command_imports_only_what_it_needs() -> None:
+    program = """
+import sys
+from coordinator.cli import main
+
+def imported(*words):
+    sys.argv = ["lookalike", *words]
+    try:
+        main()
+    except SystemExit:
+        pass
+    return sorted({"celery", "kombu", "numpy", "pyarrow", "redis"} & sys.modules.keys())
+
+print(imported("--version"), imported("pack", "nowhere", "nowhere"))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[] ['numpy', 'pyarrow']"
+
+
+def test_a_process_of_ours_does_not_look_for_garbage_at_its_end() -> None:
+    program = """
+import atexit, gc
+atexit.register(lambda: print(gc.get_freeze_count() > 1_000))
+from lookalike.finding import for_command
+for_command()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=False)
+    assert (done.stdout, done.stderr) == ("True\n", "")

@@ -10,7 +10,7 @@ from check_jsonschema import main as check_jsonschema
 from ruamel.yaml import YAML
 from typer.main import get_command
 
-from coordinator.cli import app
+from coordinator.cli import application
 from shared.messages.tasks import QUEUES
 from shared.settings import BROKER_VARIABLES, PREFIX, load_settings
 
@@ -81,7 +81,7 @@ def test_no_port_is_open_beyond_loopback(compose: dict[str, Any]) -> None:
 def test_every_command_is_one_that_lookalike_takes(compose: dict[str, Any], service: str) -> None:
     name, subcommand, *arguments = compose["services"][service]["command"]
     assert name == "lookalike"
-    commands = get_command(app).commands  # type: ignore[attr-defined]
+    commands = get_command(application()).commands  # type: ignore[attr-defined]
     assert subcommand in commands
     commands[subcommand].make_context(subcommand, arguments)  # Raises for an option or an argument too many or too few.
 

@@ -21,7 +21,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 import lookalike
-from coordinator.cli import app
+from coordinator.cli import application
 from shared import errors
 from shared.errors import ImageError, LookalikeError, NoWorker
 from shared.job import path_list
@@ -39,7 +39,7 @@ from workers.vectors import image_list
 ROOT = Path(__file__).parents[3]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
+COMMANDS = get_command(application()).commands  # type: ignore[attr-defined]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
 
@@ -101,7 +101,7 @@ def test_every_option_that_help_prints_is_described_in_the_same_words(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "400")  # Wide enough that no sentence is broken.
-    printed = CliRunner().invoke(app, [name, "--help"]).output
+    printed = CliRunner().invoke(application([name]), [name, "--help"]).output
     page = (ROOT / "docs" / "cli.md").read_text()
     section = page.partition(f"## lookalike {name}\n")[2].partition("\n## ")[0]
     described = {row[0].split()[0]: row[1] for row in rows(section) if row[0]}

@@ -360,6 +360,8 @@ def _light_model() -> None:
     def imported(module) -> None:
         if module.__name__ == "workers.models.embedder" and options["light"]:
             module.register_builder("efficientnet", lambda spec, weights, batch_size: Light(batch_size))
+        if module.__name__ == "shared.job.altered_copies" and options["light"]:
+            module.IMAGES = options["copies"]
         if module.__name__ == "shared.models" and options["fingerprint_of_another"]:
             own = module.ModelSpec.fingerprint
             module.ModelSpec.fingerprint = property(lambda spec: own.__get__(spec)[:-4] + "0ldr")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from coordinator.cli import app
+from coordinator.cli import application
 from coordinator.commands import services
 
 
@@ -29,7 +29,7 @@ def queues(command: list[str]) -> str:
 
 
 def run(*arguments: str) -> Any:
-    return CliRunner().invoke(app, ["worker", *arguments])
+    return CliRunner().invoke(application(["worker"]), ["worker", *arguments])
 
 
 @pytest.mark.parametrize(

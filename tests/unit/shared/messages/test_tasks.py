@@ -325,6 +325,8 @@ def test_every_task_has_the_queue_of_its_role() -> None:
         "lookalike.embed_partition": EMBED_QUEUE,
         "lookalike.embed_copies": EMBED_QUEUE,
         "lookalike.fill_shard": MERGE_QUEUE,
+        "lookalike.find_neighbours": MERGE_QUEUE,
+        "lookalike.compare_pairs": EMBED_QUEUE,
         "lookalike.change_job": EMBED_QUEUE,
         "lookalike.merge_job": MERGE_QUEUE,
         "lookalike.search": QUERY_QUEUE,

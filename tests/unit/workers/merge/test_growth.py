@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from shared.job.changes.log import Change, write_change
+from shared.job.directory import JobDir
 from shared.job.index import builds
 from shared.job.index.builds import IndexInfo
 from shared.job.index.request import IndexRequest, write_index_request
@@ -17,8 +19,9 @@ from shared.job.partition import ledger
 from shared.settings import Settings
 from tests.support.compactions import compacted, remove
 from tests.support.controls import UNWATCHED
-from tests.support.make_job import MadeJob, clustered, grow_job, make_job
-from workers.merge import growth
+from tests.support.make_job import MadeJob, clustered, grow_job, make_job, unit
+from tests.support.once import made_once
+from workers.merge import build, growth
 from workers.merge.build import merge
 from workers.search.pool import SearcherPool
 from workers.vectors.ann import faiss_index, training
@@ -39,12 +42,21 @@ def family(request: pytest.FixtureRequest) -> str:
     return name
 
 
+@pytest.fixture(autouse=True)
+def _few_queries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "QUERIES", 100)
+
+
 def built(tmp_path: Path, family: str) -> MadeJob:
-    """A job of 2,000 embeddings with an index of this family."""
-    made = make_job(tmp_path / "job", VECTORS[:FIRST], partition_size=1_000, chunk_size=500)
-    write_index_request(made.job, IndexRequest(index=family, recall=0.9))
-    merged(made)
-    return made
+    """A job of 2,000 embeddings with an index of this family, which is trained once and copied for each test."""
+
+    def train(folder: Path) -> None:
+        made = make_job(folder / "job", VECTORS[:FIRST], partition_size=1_000, chunk_size=500)
+        write_index_request(made.job, IndexRequest(index=family, recall=0.9))
+        merged(made)
+
+    shutil.copytree(made_once(f"growth of {family}", train) / "job", tmp_path / "job")
+    return MadeJob(open_job(JobDir.at(tmp_path / "job")), np.arange(FIRST), unit(VECTORS[:FIRST]).astype(np.float16))
 
 
 def merged(made: MadeJob) -> IndexInfo:

@@ -18,7 +18,7 @@ from shared.job.partition import ledger
 from shared.settings import Settings
 from shared.storage import files
 from tests.support.controls import UNWATCHED
-from tests.support.make_job import MadeJob, clustered, grow_job, make_job
+from tests.support.make_job import MadeJob, clustered, copy_of, grow_job, make_job
 from workers.evaluate import recall
 from workers.merge import build, directories, shards
 from workers.merge import fill as filling_up
@@ -372,26 +372,22 @@ def driven(made: MadeJob) -> IndexInfo:
 def test_a_build_of_shards_that_is_killed_at_any_step_leaves_current_and_is_ended_by_the_next(
     tmp_path: Path, grows: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def begun(name: str) -> MadeJob:
-        made = make_job(tmp_path / name)
-        write_index_request(made.job, IndexRequest(shards=3))
-        if not grows:
-            return made
-        merged(made)
-        return grow_job(made, np.random.default_rng(5).normal(size=(25, 16)))
+    begun = make_job(tmp_path / "begun")
+    write_index_request(begun.job, IndexRequest(shards=3))
+    if grows:
+        merged(begun)
+        begun = grow_job(begun, np.random.default_rng(5).normal(size=(25, 16)))
 
     steps = Steps(monkeypatch)
-    undisturbed = begun("undisturbed")
     steps.at(-1)
-    right = driven(undisturbed)
+    right = driven(copy_of(begun, tmp_path / "undisturbed"))
     named = list(steps.named)
     # What is added goes to two new shards, as the last one was full.
     assert len(right.shards) == (5 if grows else 3)
     assert named.count("fill_shard") == (2 if grows else 3)
     assert named[-2:] == ["measure_index", "promote_build"]
     for number, step in enumerate(named):
-        steps.at(-1)
-        made = begun(f"killed {number}")
+        made = copy_of(begun, tmp_path / f"killed {number}")
         before = builds.current_build(made.job)
         steps.at(number)
         with pytest.raises(Killed):

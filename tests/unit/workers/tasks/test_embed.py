@@ -17,10 +17,12 @@ from shared.job.index import builds
 from shared.job.partition import ledger
 from shared.messages.changed import Changed, changed_from_json
 from shared.messages.changes import ChangeJob
+from shared.messages.duplicates import ComparePairs
 from shared.messages.tasks import EmbedCopies, EmbedPartition
 from shared.processes.control import Stopped
 from tests.support.compactions import compacted, remove
 from tests.support.make_job import MadeJob, make_job
+from workers.duplicates import compare
 from workers.embed import partition
 from workers.models import loaded
 from workers.tasks import embed
@@ -43,7 +45,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return sent
 
 
-def call(task: Any, made: MadeJob, message: EmbedPartition | EmbedCopies | ChangeJob, retries: int = 0) -> Any:
+def call(
+    task: Any, made: MadeJob, message: EmbedPartition | EmbedCopies | ChangeJob | ComparePairs, retries: int = 0
+) -> Any:
     """Run a task's body as Celery does, its message offered so many times before."""
     settings = SimpleNamespace(batch_size=8, decode_threads=1)
     runtime = SimpleNamespace(
@@ -166,3 +170,18 @@ def test_a_job_that_has_grown_past_the_bound_is_merged_and_asked_for_once(
     monkeypatch.setattr(embed, "holders", lambda client, job: [SimpleNamespace(what=what) for what in held])
     assert changed_from_json(call(embed.change_job, made, CHANGE)) == changed
     assert asked == ([] if queued or held else ["copies"])
+
+
+def test_a_batch_of_pairs_is_compared_and_what_came_of_it_is_shown(
+    made: MadeJob, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches: list[str] = []
+
+    def compared(job: object, batch: str, control: object, threads: int, seen: object) -> int:
+        batches.append(batch)
+        return 1_234
+
+    monkeypatch.setattr(compare, "compare_pairs", compared)
+    assert call(embed.compare_pairs, made, ComparePairs("job", "0" * 16)) == "1,234 pairs show the same"
+    assert batches == ["0" * 16]
+    assert asked == []

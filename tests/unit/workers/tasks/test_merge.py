@@ -10,6 +10,7 @@ import pytest
 
 from shared.job.index import builds
 from shared.job.index.request import IndexRequest, write_index_request
+from shared.messages.duplicates import FindNeighbours
 from shared.messages.tasks import FillShard, MergeJob
 from shared.processes.control import Stopped
 from shared.settings import Settings
@@ -26,7 +27,7 @@ class Worker:
         self.lost_after = self.stop_after = ""
         self.made = made
         self.task: Any = merge.merge_job
-        self.message: MergeJob | FillShard = MergeJob("job")
+        self.message: MergeJob | FillShard | FindNeighbours = MergeJob("job")
         self.sent: list[object] = []
         monkeypatch.setattr(merge, "send_merge", lambda app, *job: self.sent.append("merge"))
         monkeypatch.setattr(merge, "send_shard", lambda app, job, identity, *shard: self.sent.append(shard))
@@ -102,3 +103,18 @@ def test_a_merge_ends_at_the_next_step_when_it_is_stopped_or_its_lease_is_lost(
         worker.run()
     assert worker.told[-1] == when
     assert builds.current_build(worker.made.job) is None
+
+
+def test_the_neighbours_of_a_partition_are_found_and_a_stop_writes_none(worker: Worker) -> None:
+    worker.run()
+    worker.told.clear()
+    worker.task, worker.message = merge.find_neighbours, FindNeighbours("job", 0)
+    assert worker.run().startswith("neighbours in neighbours_0000_")
+    assert worker.told == ["neighbours · 100%"]
+    worker.message = FindNeighbours("job", 1)
+    worker.stopping.set()
+    with pytest.raises(Stopped):
+        worker.run()
+    assert [path.name[:15] for path in worker.made.job.duplicates_files("neighbours")] == ["neighbours_0000"]
+    worker.message = FindNeighbours("job", 7)
+    assert worker.run() == "replaced by a compaction"

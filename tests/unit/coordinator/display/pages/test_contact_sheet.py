@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from coordinator.display.contact_sheet import SheetHit, SheetRow, write_contact_sheet
+from coordinator.display.pages.contact_sheet import SheetHit, SheetRow, write_contact_sheet
 from shared.errors import UsageError
 
 NASTY = 'a"<b>&.jpg'

@@ -1,0 +1,1 @@
+"""Show results that take more than lines: HTML pages that any browser opens from disk, and groups of images."""

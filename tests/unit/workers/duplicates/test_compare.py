@@ -1,0 +1,112 @@
+"""Pairs are compared by what they show; what can't be read is said, and what was compared stays."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from shared.errors import SourceError
+from shared.job.index.duplicates.compared import COMPARED_BY, Compared, Pair, ask, read_compared
+from shared.job.opened import OpenJob
+from shared.messages.verdicts import SAME_PICTURE, SAME_PIXELS, Evidence
+from shared.processes.control import Control, Stopped
+from tests.support.controls import UNWATCHED
+from tests.support.duplicates import encoded, photo_job
+from tests.support.embedders import no_after, yes
+from tests.support.images.scenes import resized, scene
+from workers.duplicates.compare import compare_pairs
+from workers.duplicates.pictures import sharpness
+from workers.verify.features import FEATURES_VERSION
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> OpenJob:
+    """Images 0 to 4: a picture, its half in size as a JPEG, a crop of it, another picture, and the crop mirrored."""
+    one, other = scene(1, 480, 400), scene(2, 480, 400)
+    crop = one[100:400, 60:340]
+    return photo_job(
+        tmp_path,
+        {
+            "0.png": encoded(one),
+            "1.jpg": encoded(resized(one, 200, 240), ".jpg"),
+            "2.png": encoded(crop),
+            "3.png": encoded(other),
+            "4.png": encoded(crop[:, ::-1]),
+        },
+    )
+
+
+PAIRS = [Pair(0, hit) for hit in (1, 2, 3, 4)]
+
+
+def compared(job: OpenJob, pairs: list[Pair] = PAIRS, attempt: int = 1) -> dict[Pair, Compared]:
+    batch = ask(job, pairs, attempt)
+    compare_pairs(job, batch, UNWATCHED, 2)
+    rows, found = read_compared(job.compared_pairs(batch))
+    assert found == attempt
+    return {row.pair: row for row in rows}
+
+
+def test_each_pair_has_the_verdict_that_it_deserves_and_its_evidence(job: OpenJob) -> None:
+    found = compared(job)
+    assert [found[pair].verdict for pair in PAIRS] == [SAME_PIXELS, SAME_PICTURE, None, SAME_PICTURE]
+    crop, mirrored = (Evidence.from_json(json.loads(found[Pair(0, hit)].evidence or "")) for hit in (2, 4))
+    assert crop.hit_overlap > 0.95
+    assert crop.query_overlap == pytest.approx(300 * 280 / (480 * 400), abs=0.05)
+    assert (crop.mirrored, mirrored.mirrored) == (False, True)
+    assert found[Pair(0, 3)].evidence is None
+
+
+def test_an_image_that_is_gone_or_changed_is_said_and_proves_nothing(job: OpenJob, tmp_path: Path) -> None:
+    (tmp_path / "photos" / "1.jpg").unlink()
+    (tmp_path / "photos" / "2.png").write_bytes(encoded(scene(9)))
+    found = compared(job)
+    assert "1.jpg" in (found[Pair(0, 1)].unread or "")
+    assert "another one than was embedded" in (found[Pair(0, 2)].unread or "")
+    assert [found[Pair(0, hit)].verdict for hit in (1, 2)] == [None, None]
+    assert found[Pair(0, 4)].verdict == SAME_PICTURE
+    assert all(row.unread for row in compared(job, [Pair(1, 0), Pair(1, 3)]).values())
+
+
+def test_images_whose_folder_is_away_are_not_taken_for_gone(job: OpenJob, tmp_path: Path) -> None:
+    (tmp_path / "photos").rename(tmp_path / "elsewhere")
+    batch = ask(job, PAIRS, 1)
+    with pytest.raises(SourceError, match="out of reach"):
+        compare_pairs(job, batch, UNWATCHED, 2)
+    assert job.duplicates_files("compared") == []
+    (tmp_path / "elsewhere").rename(tmp_path / "photos")
+    assert compare_pairs(job, batch, UNWATCHED, 2) == 3
+
+
+def test_what_was_compared_is_not_compared_again_and_a_damaged_file_is(job: OpenJob, tmp_path: Path) -> None:
+    found = compared(job)
+    (path,) = job.duplicates_files("compared")
+    written = path.read_bytes()
+    (tmp_path / "photos" / "1.jpg").unlink()
+    assert compared(job) == found
+    (tmp_path / "photos" / "1.jpg").write_bytes(encoded(resized(scene(1, 480, 400), 200, 240), ".jpg"))
+    path.write_bytes(written[: len(written) // 2])
+    assert compared(job) == found
+
+
+def test_a_worker_that_is_stopped_or_lost_its_lease_writes_nothing(job: OpenJob) -> None:
+    batch = ask(job, PAIRS, 1)
+    for control in (Control(no_after(0), yes, lambda share: None), Control(yes, no_after(0), lambda share: None)):
+        with pytest.raises(Stopped):
+            compare_pairs(job, batch, control, 1)
+        assert job.duplicates_files("compared") == []
+
+
+def test_pairs_that_were_compared_by_other_features_are_compared_again() -> None:
+    assert COMPARED_BY == FEATURES_VERSION
+
+
+def test_the_sharper_of_two_copies_has_more_sharpness() -> None:
+    sharp = scene(4)
+    blurred = np.asarray(cv2.GaussianBlur(sharp, (0, 0), 2.0), np.uint8)
+    assert sharpness(sharp) > sharpness(blurred) > sharpness(np.full((50, 50, 3), 7, np.uint8)) == 0
+    assert sharpness(np.zeros((1, 5, 3), np.uint8)) == 0

@@ -1,0 +1,76 @@
+"""Compare a batch of pairs of images by what they show, and commit what came of it."""
+
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import groupby
+
+from shared.errors import CorruptFile, ImageError
+from shared.job.index.duplicates.compared import Compared, Pair, read_asked, read_compared, write_compared
+from shared.job.opened import OpenJob
+from shared.messages.verdicts import SAME_PICTURE, SAME_PIXELS
+from shared.processes.control import Control
+from workers.duplicates.pictures import Pictures
+from workers.verify.features import QUERY_KEYPOINTS, local_features
+from workers.verify.pixels import same_pixels
+from workers.verify.same_picture import verify
+
+
+def compare_pairs(
+    job: OpenJob, batch: str, control: Control[float], threads: int, pictures: Pictures | None = None
+) -> int:
+    """Compare the pairs of a batch and commit what came of it; returns how many show the same.
+
+    What `pictures` of the job remember is not read again. A batch that was compared stays as it is. Raises CorruptFile
+    where its pairs can't be read, SourceError where the place of the images is out of reach, Stopped as `control` says.
+    """
+    path = job.compared_pairs(batch)
+    if path.is_file():
+        try:
+            return sum(one.verdict is not None for one in read_compared(path)[0])
+        except CorruptFile:
+            path.unlink(missing_ok=True)
+    pairs = sorted(read_asked(job, batch))
+    pictures, found = pictures or Pictures(job), list[Compared]()
+    pictures.begin()
+    with ThreadPoolExecutor(max(1, threads), thread_name_prefix="compare") as pool:
+        queries = [list(some) for _, some in groupby(pairs, key=lambda pair: pair.query)]
+
+        def compared(some: Sequence[Pair]) -> list[Compared]:
+            control.require_going()
+            return list(_compared(pictures, some))
+
+        for some in pool.map(compared, queries):
+            found += some
+            control.report(len(found) / len(pairs))
+    if any(one.unread for one in found):
+        pictures.require_source()
+    control.require_commit()
+    job.require()
+    write_compared(job, batch, found)
+    return sum(one.verdict is not None for one in found)
+
+
+def _compared(pictures: Pictures, pairs: Sequence[Pair]) -> Iterator[Compared]:
+    """What comes of the pairs of one query."""
+    try:
+        query = pictures.picture(pairs[0].query)
+        local = local_features(query.pixels, QUERY_KEYPOINTS)
+    except ImageError as error:
+        for pair in pairs:
+            yield Compared(pair, unread=str(error))
+        return
+    for pair in pairs:
+        try:
+            hit = pictures.looked_at(pair.hit)
+        except ImageError as error:
+            yield Compared(pair, unread=str(error), query_sharpness=query.sharpness)
+            continue
+        verdict, evidence = SAME_PIXELS, same_pixels(local, hit.local)
+        if evidence is None:
+            verdict, evidence = SAME_PICTURE, verify(local, hit.local)
+        found = Compared(pair, query_sharpness=query.sharpness, hit_sharpness=hit.sharpness)
+        if evidence is not None:
+            found = replace(found, verdict=verdict, evidence=json.dumps(evidence.to_json()))
+        yield found
