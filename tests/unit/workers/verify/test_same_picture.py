@@ -102,6 +102,14 @@ def test_two_photos_of_one_floor_in_which_the_camera_moved_are_not_one_picture()
     assert asked(first, second) is None
 
 
+def test_a_bare_part_of_one_floor_in_two_photos_does_not_make_them_one() -> None:
+    wide = scene(6, 560, 300)  # A floor with a pattern of its own, of which both show one part.
+    first = pasted(scene(11, 200, 300), wide[:360].copy(), 0, 0)
+    second = pasted(scene(12, 200, 300), wide[200:].copy(), 0, 160)
+    assert asked(first, first) is not None
+    assert asked(first, second) is None
+
+
 def test_two_pages_with_one_frame_around_different_pictures_are_not_one() -> None:
     frame = captioned(np.full((420, 520, 3), 245, np.uint8))
     first, second = pasted(scene(3, 300, 400), frame, 60, 60), pasted(scene(4, 300, 400), frame, 60, 60)
