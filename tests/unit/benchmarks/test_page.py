@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from benchmarks.duplicates import tables as duplicates
 from benchmarks.embed import tables as embed
 from benchmarks.end_to_end import tables as end_to_end
 from benchmarks.fuzz import tables as fuzz
@@ -17,6 +16,7 @@ from benchmarks.parts import tables as parts
 from benchmarks.query import tables as query
 from benchmarks.support import tables
 from benchmarks.truth import tables as truth
+from benchmarks.truth.duplicates import tables as duplicates
 from tests.support.benchmark_tables import HEADER, PAGE, RESULTS
 
 MADE = {

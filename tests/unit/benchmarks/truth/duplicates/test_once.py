@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.duplicates import once
+from benchmarks.truth.duplicates import once
 from tests.support.duplicates import vector_job
 from tests.support.make_job import clustered, unit
 

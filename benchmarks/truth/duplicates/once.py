@@ -1,6 +1,6 @@
 """Search one job for duplicates in a process of its own, part by part, and compare what it finds with the truth.
 
-python -m benchmarks.duplicates.once JOB; prints JSON
+python -m benchmarks.truth.duplicates.once JOB; prints JSON
 """
 
 import json

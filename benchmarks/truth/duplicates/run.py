@@ -1,6 +1,6 @@
 """Measure a search for duplicates among made features with planted copies: seconds, memory, and the pairs it finds.
 
-python -m benchmarks.duplicates [--sizes 200000] [--dim 512] [--docs]
+python -m benchmarks.truth.duplicates [--sizes 200000] [--dim 512] [--docs]
 """
 
 import argparse
@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.duplicates import tables
-from benchmarks.duplicates.once import COSINES, PLANTED
 from benchmarks.support import made_jobs, program
 from benchmarks.support.features import Features
 from benchmarks.support.processes import run_module
+from benchmarks.truth.duplicates import tables
+from benchmarks.truth.duplicates.once import COSINES, PLANTED
 
 RESULTS = program.RESULTS / "duplicates.json"
 
@@ -29,7 +29,7 @@ def main() -> int:
 def _run(arguments: argparse.Namespace) -> None:
     started = time.perf_counter()
     sizes = ",".join(map(str, arguments.sizes))
-    command = f"python -m benchmarks.duplicates --sizes {sizes} --dim {arguments.dim}"
+    command = f"python -m benchmarks.truth.duplicates --sizes {sizes} --dim {arguments.dim}"
     results = program.head("duplicates", command) | {"dim": arguments.dim, "sizes": []}
     with tempfile.TemporaryDirectory(prefix="lookalike-duplicates-", dir=arguments.work) as folder:
         for size in arguments.sizes:
@@ -42,7 +42,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.duplicates", description="Measure a search for duplicates among made features."
+        prog="python -m benchmarks.truth.duplicates", description="Measure a search for duplicates among made features."
     )
     parser.add_argument("--sizes", type=program.sizes, default="200000", help="embeddings, with commas")
     parser.add_argument("--dim", type=int, default=512, help="dimensions of an embedding")
@@ -66,7 +66,7 @@ def _measured(folder: Path, rows: int, dim: int) -> dict[str, Any]:
     program.log(f"{rows:,}: index")
     built = made_jobs.step("merge", job, "auto", "0.99")
     program.log(f"{rows:,}: duplicates")
-    found: dict[str, Any] = run_module("benchmarks.duplicates.once", job.path)
+    found: dict[str, Any] = run_module("benchmarks.truth.duplicates.once", job.path)
     shutil.rmtree(job.path)
     return {
         "rows": rows,

@@ -1,8 +1,0 @@
-"""`python -m benchmarks.duplicates`, from the root of the repository."""
-
-import sys
-
-from benchmarks.duplicates.run import main
-
-if __name__ == "__main__":
-    sys.exit(main())
