@@ -92,6 +92,7 @@ def index(
     engine: str | None = None,
     precision: str | None = None,
     decode: str | None = None,
+    copies: str | None = None,
     broker: str | None = None,
     workers: int = 1,
     partition_size: int | None = None,
@@ -129,8 +130,8 @@ def index(
         Seconds between two events that only count up; 0 for each look, about one a second.
     workers
         How many embed workers to start if there is no broker.
-    model, model_input, model_output, weights, engine, precision, decode, broker, partition_size, chunk_size, index,
-    recall, index_memory, shards, shard_memory, accept_failures, exclude, include, sniff, moved, frozen, yes, add
+    model, model_input, model_output, weights, engine, precision, decode, copies, broker, partition_size, chunk_size,
+    index, recall, index_memory, shards, shard_memory, accept_failures, exclude, include, sniff, moved, frozen, yes, add
         As the options of `lookalike index` (docs/cli.md).
 
     Returns
@@ -164,6 +165,7 @@ def index(
         engine=engine,
         precision=precision,
         decode=decode,
+        copies=copies,
         partition_size=partition_size,
         chunk_size=chunk_size,
     )

@@ -66,6 +66,9 @@ class Status:
         The index whose shards are being filled: its `build`, how many `shards` it has and how many are `full`; or None.
     refused
         Why the index that was asked for last does not serve; None if it does.
+    copies
+        What is stored to tell copies of a picture apart: of how many `images`, in how many `partitions`, how many have
+        none by the reason (`without`), its `bytes`, and whether what lacks it is to get it (`wanted`); or None.
     broker
         Who works on the job.
     """
@@ -91,6 +94,7 @@ class Status:
     refused: str | None
     broker: BrokerStatus
     bundle: Mapping[str, Any] | None = None
+    copies: Mapping[str, Any] | None = None
 
     @property
     def done(self) -> int:

@@ -21,6 +21,9 @@ ENGINES = ("auto", "openvino", "keras")
 # The variables by which other tools name the broker; the first that is set counts.
 BROKER_VARIABLES = ("LOOKALIKE_BROKER_URL", "CELERY_BROKER_URL", "REDIS_URL")
 
+ON, OFF = "on", "off"
+COPIES = (ON, OFF)
+
 _KINDS = {str: "text", Path: "a path", int: "a whole number", float: "a number"}
 
 
@@ -80,6 +83,12 @@ class Settings:
         "how the images of a new job are decoded; reduced: JPEGs no larger than need be, pixels averaged; strict: as "
         "the article does, whole and linear; unset: reduced, or the job's own",
         choices=DECODES,
+    )
+    copies: str | None = _setting(
+        None,
+        "whether a new job stores what tells copies of a picture apart beside each embedding, on or off; unset: off, "
+        "or as the job does; on also adds it to a job that has none",
+        choices=COPIES,
     )
     cache_dir: Path | None = _setting(
         None, "directory that keeps the models made for OpenVINO; unset: lookalike in the user's cache directory"

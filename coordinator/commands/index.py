@@ -7,6 +7,7 @@ import typer
 
 from coordinator.commands.options import (
     Broker,
+    Copies,
     Engine,
     Exclude,
     Include,
@@ -67,6 +68,7 @@ def index(
             help="How a new job decodes its images; strict: whole and linear, as the article does.",
         ),
     ] = None,
+    copies: Copies = None,
     broker: Broker = None,
     workers: Annotated[
         int,
@@ -117,6 +119,7 @@ def index(
         engine=engine,
         precision=precision,
         decode=decode,
+        copies=copies,
         partition_size=partition_size,
         chunk_size=chunk_size,
     )

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from shared.job.index.request import FAMILIES, MOST_SHARDS
-from shared.settings import ENGINES
+from shared.settings import COPIES, ENGINES
 
 Job = Annotated[Path, typer.Argument(metavar="JOB", help="Directory of the job.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of lines.")]
@@ -44,6 +44,14 @@ Engine = Annotated[
         "--engine",
         metavar="|".join(ENGINES),
         help="What runs the model; left out: OpenVINO on a CPU, where it is installed, else Keras.",
+    ),
+]
+Copies = Annotated[
+    str | None,
+    typer.Option(
+        "--copies",
+        metavar="|".join(COPIES),
+        help="Store what tells copies of a picture apart (PDQ, local features); on also adds it to a JOB without.",
     ),
 ]
 IndexName = Annotated[

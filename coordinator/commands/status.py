@@ -48,7 +48,7 @@ def status(
 
 def _frames(job: JobDir, reader: ProgressReader, settings: Settings) -> Iterator[tuple[RenderableType, str]]:
     """The frames of `status --watch`, a view and a line, until the job is done."""
-    while not (progress := reader.read()).index_is_current:
+    while not (progress := reader.read()).is_whole:
         lines = job_view.activity_lines(
             activity.look(job, reader.job.manifest.identity, settings), reader.job.state.next_number
         )

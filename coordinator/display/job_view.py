@@ -17,6 +17,7 @@ from coordinator.jobs.reconcile import Look
 from shared.broker.lease import COPIES, shard_of
 from shared.errors.remedy import Remedy
 from shared.job.index.filling import Filling
+from shared.job.partition.features.counted import FeaturesCount
 from shared.text import duration, size
 
 NOTABLE: Final = 0.1
@@ -40,6 +41,8 @@ def activity(look: Look, broker: str = "") -> str:
         return f"{which} does not answer ({look.broker_error}); waiting for it"
     waits = "" if look.holders or not broker else f": waiting for a worker at {broker}"
     if look.progress.complete:
+        if look.progress.index_is_current and look.progress.lacks_features:
+            return f"{features_line(look.progress)}{waits}"
         filling, copies_done = look.progress.filling, look.progress.copies_done
         if filling is not None:
             return f"building the index: {shards_line(filling)}{waits}"
@@ -58,10 +61,20 @@ def shards_line(filling: Filling) -> str:
     return f"{count - len(filling.missing):,} of {count:,} shards full"
 
 
+def features_line(progress: Progress) -> str:
+    """How far what tells copies apart is stored, while it is made of images that are embedded."""
+    features = progress.features
+    assert features is not None
+    whole = features.partitions + len(features.lacking)
+    return f"storing what tells copies apart: {features.partitions:,} of {whole:,} partitions"
+
+
 def rate_line(progress: Progress) -> str:
     """The rate and the time left, or what happens instead."""
-    if progress.index_is_current:
+    if progress.is_whole:
         return "done"
+    if progress.index_is_current and progress.lacks_features:
+        return features_line(progress)
     if progress.beside:
         return "all embedded"
     if not progress.pending:
@@ -76,9 +89,7 @@ def rate_line(progress: Progress) -> str:
 def one_line(progress: Progress, activity: str | None = None) -> str:
     """A job's progress in one line, for logs and pipes; `activity` takes the place of the rate while none is known."""
     state = (
-        activity
-        if activity and progress.images_per_second is None and not progress.index_is_current
-        else rate_line(progress)
+        activity if activity and progress.images_per_second is None and not progress.is_whole else rate_line(progress)
     )
     return (
         f"{progress.done:,}/{progress.held:,} images · {progress.failed:,} failed · {state} · "
@@ -99,7 +110,7 @@ def live_view(progress: Progress, doing: str, more: Sequence[str] = ()) -> Rende
         f"{progress.done:,}/{progress.held:,} images",
         Text(f"{progress.failed:,} failed", style="red" if progress.failed else "dim"),
     )
-    state = rate_line(progress) if progress.images_per_second or progress.index_is_current else doing
+    state = rate_line(progress) if progress.images_per_second or progress.is_whole else doing
     detail = Text(f"{state}   ·   partitions: {partitions_line(progress)}", style="dim")
     return Group(numbers, detail, *(Text(line) for line in more))
 
@@ -116,6 +127,7 @@ def status_lines(progress: Progress) -> list[str]:
         f"partitions  {partitions_line(progress)}",
         f"rate        {rate_line(progress)}",
         f"index       {index_line(progress)}",
+        *([] if progress.features is None else [f"copies      {copies_line(progress.features)}"]),
         *([] if progress.bundle is None else [f"similarity  {progress.bundle.error_text}"]),
         *_compaction(progress),
     ]
@@ -179,12 +191,26 @@ def index_line(progress: Progress) -> str:
     )
 
 
+def copies_line(features: FeaturesCount) -> str:
+    """Of how many images is stored what tells their copies apart, of which it is not and why, and what it takes."""
+    each = f", {features.bytes / features.images:,.0f} bytes each" if features.images else ""
+    line = f"what tells them apart is stored of {features.images:,} images{each}"
+    if features.without:
+        reasons = ", ".join(f"{count:,} {why}" for why, count in sorted(features.without.items()))
+        line += f"; {sum(features.without.values()):,} have none ({reasons})"
+    if features.lacking:
+        count = len(features.lacking)
+        line += f"; {count:,} sealed partition{'s lack' if count > 1 else ' lacks'} it yet"
+    return line
+
+
 def finished_lines(progress: Progress, job: str) -> list[str]:
     """The last lines of `index`: what was built, and how to search it."""
     failed = f", {progress.failed:,} failed (each with its reason in {job}/errors/)" if progress.failed else ""
     return [
         f"{progress.embedded:,} of {progress.listed:,} images embedded{failed}{_removed(progress)}",
         f"index {index_line(progress)}",
+        *([] if progress.features is None else [f"copies: {copies_line(progress.features)}"]),
         f"Search it:  lookalike search {shlex.quote(job)} IMAGE",
     ]
 

@@ -9,6 +9,7 @@ from coordinator.integrity.builds import build_findings
 from coordinator.integrity.bundle import bundle_findings
 from coordinator.integrity.changes import ChangeFindings
 from coordinator.integrity.duplicates import duplicates_findings
+from coordinator.integrity.features import features_findings
 from coordinator.integrity.findings import Checked, Finding, Kind, inside, is_fresh, unread, without_advice
 from coordinator.integrity.partitions import PartitionFindings
 from coordinator.integrity.stored import stored_findings
@@ -79,6 +80,7 @@ def _findings_of(job: OpenJob, changes: ChangeFindings, checked: Checked) -> Ite
         partitions.unmarked,
         partitions.retries,
         partitions.chunks,
+        lambda: features_findings(job, partitions, checked),
         lambda: stored_findings(job, checked),
         lambda: _copies(job, checked),
         lambda: build_findings(job, partitions.all_seals(), checked),

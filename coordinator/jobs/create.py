@@ -23,9 +23,10 @@ from shared.job.changes.lock import creation_lock
 from shared.job.directory import JobDir
 from shared.job.manifest import Manifest, Partition, Source, write_manifest
 from shared.job.opened import OpenJob, open_job
+from shared.job.partition.features.wanted import want_features
 from shared.models import ModelSpec, weights_sha256
 from shared.models.onnx.one_file import one_file
-from shared.settings import Settings
+from shared.settings import ON, Settings
 from shared.storage import files
 
 _REPORT_EVERY = 1_000
@@ -107,6 +108,10 @@ def _make(
         raise SourceError(no_images(listing.location, listing.left_out))
     archives.write(job)
     _keep_weights(job, model, settings)
+    if settings.copies == ON:
+        want_features(job)
+    else:
+        job.features_wanted.unlink(missing_ok=True)  # What was killed before there was a job may have wanted them.
     manifest = Manifest(
         source=Source(
             listing.kind,

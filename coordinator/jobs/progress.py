@@ -1,4 +1,5 @@
 """Read the progress of a job from its directory: done, failed, rate, time left; it needs no broker."""
+# Over 250 lines: what is counted of a job, and what each count is.
 
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from shared.job.index.uncovered import rows_beside
 from shared.job.opened import OpenJob
 from shared.job.partition import checkpoint, ledger
 from shared.job.partition.checkpoint import ChunkSummary
+from shared.job.partition.features.counted import FeaturesCount, FeaturesReader
 from shared.job.partition.ledger import Seal
 from shared.job.partition.retry import read_retry
 from shared.job.source.moved import NOT_MOVED, read_moved
@@ -36,7 +38,8 @@ class Progress:
     images take. `beside` counts embeddings of a complete job that are searched beside the index, which was built before
     they were added. `sources` are the kind and the place of each source. `load` is how busy the workers' stages are,
     known when the rate is. `filling` is the build whose shards are being filled, if there is one. `bundle` is what a
-    bundle says of itself; nothing counts that was removed from its job.
+    bundle says of itself; nothing counts that was removed from its job. `features` are those that are stored beside the
+    embeddings, None for a job without.
     """
 
     job: str
@@ -60,10 +63,21 @@ class Progress:
     beside: int = 0
     sources: Sequence[tuple[str, str]] = ()
     bundle: Bundle | None = None
+    features: FeaturesCount | None = None
 
     @property
     def done(self) -> int:
         return self.embedded + self.failed
+
+    @property
+    def lacks_features(self) -> bool:
+        """Whether features are still to be made of images that are embedded."""
+        return self.features is not None and bool(self.features.lacking)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is left to do: the index covers the job, and all features that it wants are there."""
+        return self.index_is_current and not self.lacks_features
 
     @property
     def held(self) -> int:
@@ -83,6 +97,8 @@ class Progress:
         """The role of each worker that is needed for what is left to do, `embedding` of them for the partitions."""
         if not self.complete:
             return ["embed"] * embedding + ["merge"]
+        if self.lacks_features:
+            return ["embed"] * embedding + ([] if self.index_is_current else ["merge"])
         return ["merge"] if self.copies_done else ["embed", "merge"]
 
     def to_json(self) -> dict[str, Any]:
@@ -117,6 +133,7 @@ class Progress:
             "filling": None if self.filling is None else self.filling.summary,
             "refused": None if self.refused is None else self.refused.refused,
             "bundle": None if self.bundle is None else self.bundle.summary,
+            "copies": None if self.features is None else self.features.to_json(),
         }
 
 
@@ -133,6 +150,7 @@ class ProgressReader:
     _chunks: dict[tuple[int, int], ChunkSummary] = field(default_factory=dict)
     _copies: tuple[object, bool] = (None, False)
     _sources: list[tuple[str, str]] = field(default_factory=list)
+    _features: FeaturesReader = field(default_factory=FeaturesReader)
 
     def read(self) -> Progress:
         """Progress from disk alone. Raises CorruptFile or FingerprintMismatch when a seal or the index is not right."""
@@ -196,6 +214,7 @@ class ProgressReader:
             beside=rows_beside(self.job, index, list(seals.values())) if whole else 0,
             sources=self._places(),
             bundle=bundle,
+            features=None if bundle is not None else self._features.read(self.job, seals.values()),
         )
 
     def _places(self) -> Sequence[tuple[str, str]]:

@@ -115,7 +115,8 @@ class Reconciler:
             holders = lease.holders(self._client, self._known_as)
             troubles = reported_troubles(self._client, self._known_as)
             if not progress.complete:
-                self._send_missing(holders)
+                job, sealed = self._reader.job, self._reader.seals()
+                self._send_missing({one.number for one in job.partitions if one.number not in sealed}, holders)
             elif not progress.index_is_current and progress.refused is None:
                 if progress.filling is not None and progress.filling.missing:
                     self._send_shards(progress.filling, holders)
@@ -123,6 +124,8 @@ class Reconciler:
                     self._send_merge(holders)
                 else:
                     self._send_copies(holders)
+            elif progress.features is not None and progress.features.lacking:
+                self._send_missing(set(progress.features.lacking), holders)
         except CONNECTION_ERRORS as error:
             if (reason := permanent(error)) is not None:
                 raise BrokerRefuses(reason) from None
@@ -132,9 +135,9 @@ class Reconciler:
         self._unaccounted.without_grace = False
         return Look(progress, holders, troubles)
 
-    def _send_missing(self, holders: list[Holder]) -> None:
-        job, sealed = self._reader.job, self._reader.seals()
-        missing = {one.number for one in job.partitions if one.number not in sealed}
+    def _send_missing(self, missing: set[int], holders: list[Holder]) -> None:
+        """Ask for partitions to be embedded, or for the features of those that are."""
+        job = self._reader.job
         held = {int(holder.what) for holder in holders if holder.what.isdigit()}
         queued = set()
         for table in queued_messages(self._client, EMBED_QUEUE):

@@ -19,12 +19,12 @@ _MOST_BYTES = 200  # A file system takes names of 255 bytes, and `-evaluation.js
 _OURS = re.compile(
     r"job\.json|\.creating\.lock|(paths/paths|metadata/metadata|errors/errors)_\d{4,9}\.parquet|"
     r"img_emb/img_emb_\d{4,9}\.npy|chunks/\d{4,9}/((retry_)?\d{4,9}\.parquet|attempt_\w+\.txt)|"
-    r"ledger/\d{4,9}(\.retry)?\.json|changes/\d{6,9}(\.json|\.[0-9a-f]{16}\.npy)|"
+    r"ledger/\d{4,9}(\.retry|\.features)?\.json|changes/\d{6,9}(\.json|\.[0-9a-f]{16}\.npy)|"
     r"index/(CURRENT|wish\.json|\d{4,9}-[^/]+/((index|filling)(_\d{4})?\.faiss|images\.arrow|(index|filling)\.json|"
     r"trained\.faiss))|"
     r"added/[0-9a-f]{64}/[^/]+|copies\.parquet|model/[^/]+|source_files\.json|moved\.json|accepted_failures|"
     r"duplicates/(neighbours_\d{4,9}_[0-9a-f]{16}|(asked|compared)_[0-9a-f]{16})\.parquet|"
-    r"duplicates/rejected_\d{6,9}\.json|"
+    r"duplicates/rejected_\d{6,9}\.json|features/(wanted\.json|features_\d{4,9}\.(npy|bin))|"
     r"looked_at\.npy|known/known_\d{4,9}\.npy|thumbnails/thumbnails_\d{4,9}\.(jpegs|npy)|exporting\.json",
     re.ASCII,
 )
@@ -285,6 +285,35 @@ class JobDir:
     def known(self, partition: int) -> Path:
         """Which bytes the embeddings of a sealed partition are of, for their copies in others; it may be lost."""
         return self.path / "known" / f"known_{partition:04d}.npy"
+
+    @property
+    def features_dir(self) -> Path:
+        return self.path / "features"
+
+    @property
+    def features_wanted(self) -> Path:
+        """There if the features of the images are stored: what tells copies of one picture apart from similar ones."""
+        return self.features_dir / "wanted.json"
+
+    def features_files(self, partition: int) -> tuple[Path, Path]:
+        """The features of a partition: a row for each embedding, and the local features that the rows point into."""
+        name = f"features_{partition:04d}"
+        return self.features_dir / f"{name}.npy", self.features_dir / f"{name}.bin"
+
+    def features_seal(self, partition: int) -> Path:
+        """What marks the features of a sealed partition as whole."""
+        return self.ledger_dir / f"{partition:04d}.features.json"
+
+    def marked_features(self) -> list[int]:
+        """Numbers of the partitions whose features are marked as whole, ascending."""
+        return _numbers_in(self.ledger_dir, "", ".features.json")
+
+    def features_numbers(self) -> list[int]:
+        """Numbers of the partitions of which any file of features is there, ascending."""
+        found = set(self.marked_features())
+        for suffix in (".npy", ".bin"):
+            found.update(_numbers_in(self.features_dir, "features_", suffix))
+        return sorted(found)
 
     def sealed_file_numbers(self) -> list[int]:
         """Numbers of the partitions of which at least one of the sealed files is there, ascending."""

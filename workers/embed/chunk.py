@@ -19,11 +19,13 @@ class ChunkWork:
     """Takes the images of a chunk in the order of their ids, and gives its rows and embeddings.
 
     Bytes that were embedded before, in this chunk, another of the partition or a sealed one, get the embedding that
-    they have.
+    they have, and its features.
     """
 
     def __init__(self, chunk: Chunk, embedder: Embedder, known: KnownImages, model: Overlap) -> None:
         self.rows: list[ImageRow] = []
+        self.features: list[bytes | None] = []
+        """The features of each row, where they were made or kept."""
         self._chunk, self._embedder, self._known, self._model = chunk, embedder, known, model
         self._embeddings = np.empty((len(chunk), embedder.dim), np.float16)
         self._batch: list[NDArray[np.uint8]] = []
@@ -46,6 +48,7 @@ class ChunkWork:
             if image.pixels is None:
                 image = read_whole()
         self.rows.append(_row(self._chunk.start + place, image))
+        self.features.append(image.features)
         if image.pixels is None:
             return
         first = place if image.sha256 is None else self._first.setdefault(image.sha256, place)
@@ -55,14 +58,18 @@ class ChunkWork:
         self._batch.append(image.pixels)
         self._places.append(place)
 
-    def keep(self, row: ImageRow, embedding: NDArray[np.float16] | None) -> None:
-        """Take the next row as it was, with its embedding, float16 [d], if it has one: it is not embedded again."""
+    def keep(self, row: ImageRow, embedding: NDArray[np.float16] | None, features: bytes | None = None) -> None:
+        """Take the next row as it was, with its embedding, float16 [d], and its features, if it has them: it is not
+        embedded again.
+        """
         place = len(self.rows)
         self.rows.append(row)
+        self.features.append(features)
         if embedding is None:
             return
         self._embeddings[place] = embedding
-        if row.sha256 is not None:
+        # One without features that are wanted leaves it to the next of the same bytes to make them.
+        if row.sha256 is not None and (features is not None or not self._known.features):
             self._first.setdefault(row.sha256, place)
 
     @property
@@ -88,16 +95,18 @@ class ChunkWork:
         self._model.finish()
         for place, first in self._copies:
             self._embeddings[place] = self._embeddings[first]
+            self.features[place] = self.features[first]
             original = self.rows[first]
             self.rows[place] = replace(self.rows[place], status=original.status, error_message=original.error_message)
         return self._embeddings[[row.status == "ok" for row in self.rows]]
 
     def _copied(self, place: int, image: ReadImage, known: Known) -> bool:
         assert image.sha256 is not None
-        embedding = self._known.embedding(known, image.sha256)
-        if embedding is None:
+        found = self._known.stored(known, image.sha256)
+        if found is None:
             return False
-        self._embeddings[place] = embedding
+        self._embeddings[place] = found.embedding
+        self.features.append(found.features)
         row = _row(self._chunk.start + place, image)
         self.rows.append(replace(row, width=known.width, height=known.height))
         return True

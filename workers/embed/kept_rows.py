@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -10,10 +11,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from shared.errors import CorruptFile, FingerprintMismatch
+from shared.job.local.job_files import JobFiles
 from shared.job.manifest import Chunk, Partition
 from shared.job.opened import OpenJob
 from shared.job.partition import checkpoint, sealing
 from shared.job.partition.checkpoint import ImageRow
+from shared.job.partition.features.files import FeatureRows
+from shared.job.partition.features.reading import open_features
+from shared.job.partition.ledger import Seal
 from shared.job.partition.retry import read_retry
 from shared.storage import files
 from shared.storage.parquet import read_table
@@ -21,18 +26,26 @@ from shared.storage.parquet import read_table
 log = logging.getLogger("lookalike.worker")
 
 _NAMES = [one.name for one in fields(ImageRow)]
+_COLUMNS = checkpoint.CHUNK_SCHEMA.names
 
 
 @dataclass(slots=True)
 class Kept:
     """The rows of a chunk that are kept, by image id; embeddings, float16 [d], of those that are "ok".
 
-    `before` is how each image failed that is tried again. A chunk that is embedded for the first time keeps none.
+    `before` is how each image failed that is tried again, `features` what is stored of images that are "ok". A chunk
+    that is embedded for the first time keeps none.
     """
 
     rows: dict[int, ImageRow] = field(default_factory=dict)
     embeddings: dict[int, NDArray[np.float16]] = field(default_factory=dict)
     before: dict[int, str] = field(default_factory=dict)
+    features: dict[int, bytes | None] = field(default_factory=dict)
+
+    @property
+    def featured(self) -> bool:
+        """Whether it is known of each image that is kept which features it has: none for one that could not be read."""
+        return self.features.keys() >= self.embeddings.keys()
 
     def news(self, rows: Sequence[ImageRow]) -> list[ImageRow]:
         """Those of `rows` that were read now, and did not fail as before: only these tell of the source now."""
@@ -47,6 +60,7 @@ class _Sealed:
     errors: pa.Table
     embeddings: NDArray[np.float16]
     again: frozenset[int]
+    features: FeatureRows | None
 
 
 class KeptRows:
@@ -79,16 +93,26 @@ class KeptRows:
         if chunk.number in self._taken_back:
             try:
                 table, embeddings, again = checkpoint.read_taken_back(self._job, chunk)
+                features = checkpoint.features_in(table)
             except (CorruptFile, FingerprintMismatch) as error:
                 log.warning("%s Its images are embedded again.", error)
                 return Kept()
-            return _kept(table.to_pylist(), embeddings, again)
+            kept = _kept(table.select(_COLUMNS).to_pylist(), embeddings, again)
+            if features is not None:
+                theirs = dict(zip(table["id"].to_pylist(), features, strict=True))
+                kept.features = {image_id: theirs[image_id] for image_id in kept.embeddings}
+            return kept
         if self._sealed is None:
             return Kept()
         good, bad = _span(self._sealed.metadata, chunk), _span(self._sealed.errors, chunk)
         rows = [row | {"status": "ok"} for row in self._sealed.metadata[good].to_pylist()]
         rows += self._sealed.errors[bad].to_pylist()
-        return _kept(rows, np.array(self._sealed.embeddings[good]), self._sealed.again)
+        kept = _kept(rows, np.array(self._sealed.embeddings[good]), self._sealed.again)
+        if self._sealed.features is not None:
+            with suppress(CorruptFile):  # Then they are made anew, of all images of the partition.
+                column = self._sealed.features.column(range(good.start, good.stop))
+                kept.features = dict(zip(kept.embeddings, column, strict=True))
+        return kept
 
 
 def _span(table: pa.Table, chunk: Chunk) -> slice:
@@ -130,6 +154,7 @@ def _sealed(job: OpenJob, partition: Partition) -> _Sealed | None:
             read_table(job.errors(seal.partition)),
             sealing.whole_embeddings(job.img_emb(seal.partition), seal.embedded, seal.dim),
             retry.again,
+            _features(job, seal),
         )
         # After they were opened: who replaces one of them meanwhile leaves us what was compared, or is found out.
         for path in job.sealed_files(seal.partition):
@@ -139,3 +164,12 @@ def _sealed(job: OpenJob, partition: Partition) -> _Sealed | None:
         log.warning("%s Its partition is embedded again.", error)
         return None
     return found
+
+
+def _features(job: OpenJob, seal: Seal) -> FeatureRows | None:
+    """The features of a partition whose seal was taken back, once they were compared; None where there are none."""
+    try:
+        return open_features(JobFiles.of(job), seal, check=True)
+    except CorruptFile as error:
+        log.warning("%s They are made anew.", error)
+        return None

@@ -17,9 +17,12 @@ from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from shared.errors import CorruptFile, LookalikeError
+from shared.job.local.job_files import DiskFiles
 from shared.job.manifest import Partition
 from shared.job.opened import OpenJob
 from shared.job.partition import ledger
+from shared.job.partition.features.files import FeatureRows
+from shared.job.partition.features.reading import open_features
 from shared.processes.failpoints import failpoint
 from shared.storage import files
 from shared.storage.parquet import read_table
@@ -71,6 +74,7 @@ class KnownElsewhere:
         self._mask = bits - 1
         self._filter = np.zeros(-(-bits // 8), np.uint8)
         self._embeddings: LRUCache[int, NDArray[np.float16]] = LRUCache(_FILES_OPEN)
+        self._features: LRUCache[int, FeatureRows | None] = LRUCache(_FILES_OPEN)
         self.look_again()
 
     def look_again(self) -> None:
@@ -122,6 +126,21 @@ class KnownElsewhere:
         width, height = (_UNKNOWN if side is None else side for side in (found.width, found.height))
         check = _check(self._job.manifest.model.fingerprint, digest[:16], width, height, row)
         return row if row.dtype == np.float16 and check == found.place.check else None
+
+    def features(self, found: Found, digest: bytes) -> bytes | None:
+        """The features of an image that was found; None where none are stored of these very bytes."""
+        number, row = found.place.partition, found.place.row
+        try:
+            if number not in self._features:
+                seal = ledger.read_seal(self._job, number)
+                self._features[number] = open_features(DiskFiles(self._job), seal)
+            rows = self._features[number]
+            if rows is None or row >= len(rows):
+                return None
+            features = rows.features(row, digest.hex())
+        except (OSError, LookalikeError, KeyError):
+            return None
+        return None if features is None else features.to_bytes()
 
     def _probes(self, keys: NDArray[np.uint64], more: NDArray[np.uint64]) -> NDArray[np.int64]:
         places = [(keys + np.uint64(probe) * more) & np.uint64(self._mask) for probe in range(_PROBES)]

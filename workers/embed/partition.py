@@ -16,6 +16,7 @@ from shared.job import path_list
 from shared.job.manifest import Chunk, Partition
 from shared.job.opened import OpenJob
 from shared.job.partition import checkpoint, ledger
+from shared.job.partition.features.wanted import makes_features
 from shared.job.partition.ledger import Seal
 from shared.job.source.moved import Moved, read_moved
 from shared.processes.control import Control
@@ -76,13 +77,12 @@ def embed_partition(
 
     `threads` is how many read and decode, None for one a core, and more for images behind URLs. Whether to continue is
     asked at least every `batch_size` images, also when none of them can be read, and whether to commit before every
-    commit; when one says no, Stopped is raised and only the chunk under way is lost. A thread of its own commits a
-    chunk while the next one is embedded. Images of the same bytes go through the model once, also those of partitions
-    that are sealed. Committed chunks that turn
-    out damaged at the seal are embedded again. A partition that is sealed already, also by another worker meanwhile,
-    stays as it is. Raises OSError when the disk does not answer or takes no commit, CorruptFile when the path list is
-    damaged, FingerprintMismatch when another model made one of the chunks, JobNotFound when the job's directory went
-    away, SourceError when its images' did, or are other ones than were listed.
+    commit; when one says no, Stopped is raised and only the chunk under way is lost. Images of the same bytes go
+    through the model once, also those of partitions that are sealed. Committed chunks that turn out damaged at the seal
+    are embedded again. A partition that is sealed already, also by another worker meanwhile, stays as it is. Raises
+    OSError when the disk does not answer or takes no commit, CorruptFile when the path list is damaged,
+    FingerprintMismatch when another model made a chunk, JobMismatch when features are wanted that this version does not
+    make, JobNotFound when the job's directory went away, SourceError when its images' did, or are others than listed.
     """
     failpoint("embed_partition")
     locations: list[Location] = []
@@ -92,9 +92,8 @@ def embed_partition(
         missing = checkpoint.missing_chunks(job, partition)
         if missing:
             check = SourceCheck(job, moved)
-            _Work(job, partition, locations, embedder, control, check, moved).run(
-                missing, threads or reading_threads(locations)
-            )
+            work = _Work(job, partition, locations, embedder, control, check, moved, makes_features(job))
+            work.run(missing, threads or reading_threads(locations))
         control.require_commit()
         job.require()
         try:
@@ -135,6 +134,7 @@ class _Work:
     control: Control[PartitionProgress]
     source_check: SourceCheck
     moved: Moved
+    features: bool
     _started: float = 0.0
     _done_before: int = 0
     _done_here: int = 0
@@ -146,7 +146,7 @@ class _Work:
         kept = KeptRows(self.job, self.partition)
         ids = [image_id for chunk in missing for image_id in kept.to_read(chunk)]
         self.job.require()  # A job whose mount has gone must not be begun again in the empty mount point.
-        known = KnownImages(self.job, self.partition, KnownElsewhere(self.job, self.partition))
+        known = KnownImages(self.job, self.partition, KnownElsewhere(self.job, self.partition), self.features)
         for chunk in self.job.chunks(self.partition):
             if chunk not in missing:
                 known.read_committed(chunk)
@@ -190,7 +190,7 @@ class _Work:
         while len(work.rows) < len(chunk):
             image_id = chunk.start + len(work.rows)
             if image_id in kept.rows:
-                work.keep(kept.rows[image_id], kept.embeddings.get(image_id))
+                work.keep(kept.rows[image_id], kept.embeddings.get(image_id), kept.features.get(image_id))
             else:
                 with clock.waiting_for("read"):
                     image = next(images)
@@ -207,9 +207,11 @@ class _Work:
                 work.embed()
             self._advance(len(work.rows), clock)
         embeddings = work.finish()
-        known.add(chunk, work.rows, embeddings)
+        # Beside kept rows without features, those of the whole partition are made once it is sealed.
+        features = work.features if self.features and kept.featured else None
+        known.add(chunk, work.rows, embeddings, features)
         load, seconds = clock.since(mark), time.monotonic() - started
-        writer.commit(lambda: self._commit(chunk, kept, work, embeddings, seconds, load))
+        writer.commit(lambda: self._commit(chunk, kept, work, embeddings, seconds, load, features))
         self._done_here += len(chunk)
 
     def _location(self, image_id: int) -> Location:
@@ -219,10 +221,10 @@ class _Work:
         """Read an image once more, whose bytes seemed to be known."""
         return read_image(self._location(image_id), *self._wanted())
 
-    def _wanted(self) -> tuple[int, int, int, str]:
-        """What is wanted of each image, for `read_image`: its size, the most pixels and bytes, how it is decoded."""
+    def _wanted(self) -> tuple[int, int, int, str, bool]:
+        """What `read_image` has to know: size, the most pixels and bytes, how to decode, whether to make features."""
         limits = self.job.manifest.max_image_pixels, self.job.manifest.max_image_bytes
-        return (self.embedder.image_size, *limits, self.job.manifest.model.decode)
+        return (self.embedder.image_size, *limits, self.job.manifest.model.decode, self.features)
 
     def _commit(
         self,
@@ -232,13 +234,14 @@ class _Work:
         embeddings: NDArray[np.float16],
         seconds: float,
         load: StageLoad,
+        features: list[bytes | None] | None,
     ) -> None:
         news = kept.news(work.rows)
         self.source_check.require(chunk, news, self._location)
         require_source(self.job, news, self.moved)
         self.control.require_commit()
         self.job.require()
-        checkpoint.commit_chunk(self.job, chunk, work.rows, embeddings, seconds, load)
+        checkpoint.commit_chunk(self.job, chunk, work.rows, embeddings, seconds, load, features)
 
     def _advance(self, in_chunk: int, clock: StageClock) -> None:
         here = self._done_here + in_chunk

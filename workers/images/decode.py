@@ -1,6 +1,7 @@
 """Decode the bytes of an image file to a square of RGB pixels, or fail with the reason."""
 
 import threading
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -40,6 +41,9 @@ _UPRIGHT = {
 # thread. A reduced JPEG takes at most a fourth of the memory of another image of the same size.
 LARGE = 33_554_432
 _one_large: AbstractContextManager[object] = threading.Lock()
+_MOST_SEEN = 2_048  # More pixels a side would only take memory.
+Seen = Callable[[NDArray[np.uint8], int, int], None]
+"""Called with an image as it was decoded, uint8 [h, w, 3], RGB, upright, maybe reduced; its full width and height."""
 _REDUCED_MARGIN = 2  # The short side stays at least this many times the image size: cosine .9999 to a full decode.
 
 
@@ -52,7 +56,7 @@ class DecodedImage:
     height: int
 
 
-def decode(data: bytes, image_size: int, max_pixels: int, how: str = REDUCED) -> DecodedImage:
+def decode(data: bytes, image_size: int, max_pixels: int, how: str = REDUCED, seen: Seen | None = None) -> DecodedImage:
     """Decode the bytes of an image file to uint8 [image_size, image_size, 3], RGB, stretched to a square.
 
     `how` is the model's `decode`: "reduced" decodes a JPEG no larger than it need be and averages pixels, "strict"
@@ -60,7 +64,8 @@ def decode(data: bytes, image_size: int, max_pixels: int, how: str = REDUCED) ->
     and "strict-opaque" drop alpha instead, as older jobs do.
 
     `max_pixels` bounds width times height by the header, checked before anything is decoded. Sixteen bits, grey,
-    palettes and CMYK come out as 8-bit RGB; an animation gives its first frame. Raises ImageError
+    palettes and CMYK come out as 8-bit RGB; an animation gives its first frame. `seen` gets the image in its own shape,
+    of the same decoding. Raises ImageError
     with the status empty, not-an-image, oversized, truncated or undecodable, the last also for a file that is made to
     take long.
     """
@@ -69,8 +74,10 @@ def decode(data: bytes, image_size: int, max_pixels: int, how: str = REDUCED) ->
         raw = _raw_picture(data, max_pixels)
         if raw.jpeg is None:
             square = _square(raw.shown, image_size, how)
+            _tell(seen, raw.shown, raw.orientation, raw.shown.shape[1], raw.shown.shape[0])
         else:
-            square = decode(raw.jpeg, image_size, max_pixels, how).pixels
+            told = seen and (lambda pixels, *whole: _tell(seen, pixels[:, :, ::-1], raw.orientation, *whole))
+            square = decode(raw.jpeg, image_size, max_pixels, how, told).pixels
         return DecodedImage(_upright(square, raw.orientation), raw.width, raw.height)
     width, height, kind, orientation = checked_header(data, max_pixels, how)
     flag = cv2.IMREAD_COLOR
@@ -82,7 +89,18 @@ def decode(data: bytes, image_size: int, max_pixels: int, how: str = REDUCED) ->
         what = f"{kind} data of {width} x {height} pixels"
         pixels, orientation = _shown(data, kind, flag, orientation, how, what)
         square = _square(pixels, image_size, how)
+        _tell(seen, pixels, orientation, width, height)
     return DecodedImage(_upright(square, orientation), width, height)
+
+
+def _tell(seen: Seen | None, pixels: NDArray[np.uint8], orientation: int | None, width: int, height: int) -> None:
+    """Call `seen`, if there is one, with BGR `pixels` made RGB and upright; `width` and `height` are the header's."""
+    if seen is None:
+        return
+    upright = _upright(np.asarray(cv2.cvtColor(_shrunk(pixels, _MOST_SEEN), cv2.COLOR_BGR2RGB), np.uint8), orientation)
+    tall, wide = upright.shape[:2]
+    # Where it was turned, here or by OpenCV, its sides are exchanged, and the header's are not.
+    seen(upright, *((height, width) if (wide - tall) * (width - height) < 0 else (width, height)))
 
 
 def decode_photo(data: bytes, longest: int, max_pixels: int, how: str = REDUCED) -> NDArray[np.uint8]:

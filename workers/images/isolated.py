@@ -20,7 +20,8 @@ from workers.images.read import ReadImage, read_image
 # time.
 _TRIES = 2
 READ_SECONDS = 120.0
-_HEAD_BYTES = 1 << 20  # More bytes than the path and the sentence of an image ever take.
+_FEATURES = "features"
+_HEAD_BYTES = 1 << 20  # More bytes than the path, the sentence and the features of an image ever take.
 
 
 class IsolatedReaders:
@@ -29,8 +30,12 @@ class IsolatedReaders:
     Use as a context manager: leaving it ends the processes. They end by themselves when their worker does.
     """
 
-    def __init__(self, image_size: int, max_pixels: int, max_bytes: int, how: str = REDUCED) -> None:
-        self.command = module_command("workers.images.isolated", image_size, max_pixels, max_bytes, how)
+    def __init__(
+        self, image_size: int, max_pixels: int, max_bytes: int, how: str = REDUCED, features: bool = False
+    ) -> None:
+        """What is wanted of each image, as `read_image` takes it."""
+        wanted = (image_size, max_pixels, max_bytes, how, *([_FEATURES] if features else []))
+        self.command = module_command("workers.images.isolated", *wanted)
         """What each process is started by."""
         self._image_size = image_size
         self._own = threading.local()
@@ -79,18 +84,20 @@ class IsolatedReaders:
 
 
 def _packed(image: ReadImage) -> bytes:
-    """An image as a line of JSON, and its pixels behind it."""
-    head = json.dumps(asdict(replace(image, pixels=None))).encode()
-    return head + b"\n" + (b"" if image.pixels is None else image.pixels.tobytes())
+    """An image as a line of JSON, and its pixels and its features behind it."""
+    head = json.dumps(asdict(replace(image, pixels=None, features=None))).encode()
+    return b"".join([head, b"\n", b"" if image.pixels is None else image.pixels.tobytes(), image.features or b""])
 
 
 def _unpacked(data: bytes, image_size: int) -> ReadImage:
     """The inverse of `_packed`."""
-    head, _, pixels = data.partition(b"\n")
+    head, _, behind = data.partition(b"\n")
     image = ReadImage(**json.loads(head))
-    if not pixels:
+    if not behind:
         return image
-    return replace(image, pixels=np.frombuffer(pixels, np.uint8).reshape(image_size, image_size, 3))
+    size = image_size * image_size * 3
+    pixels = np.frombuffer(behind[:size], np.uint8).reshape(image_size, image_size, 3)
+    return replace(image, pixels=pixels, features=behind[size:] or None)
 
 
 def _location(table: dict[str, Any]) -> Location:
@@ -100,11 +107,12 @@ def _location(table: dict[str, Any]) -> Location:
 
 def main(arguments: list[str]) -> None:
     """Read the images whose locations come on standard input, in JSON, and answer on standard output."""
-    image_size, max_pixels, max_bytes = map(int, arguments[:-1])
+    image_size, max_pixels, max_bytes = map(int, arguments[:3])
+    how, features = arguments[3], _FEATURES in arguments[4:]
 
     def answer(request: list[bytes]) -> list[Piece]:
         location = _location(json.loads(request[0]))
-        return [_packed(read_image(location, image_size, max_pixels, max_bytes, arguments[-1]))]
+        return [_packed(read_image(location, image_size, max_pixels, max_bytes, how, features))]
 
     serve(answer, 2 * READ_SECONDS)  # The worker gives it up before that, if it still runs.
 

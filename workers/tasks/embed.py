@@ -18,6 +18,7 @@ from shared.errors import JobError, LookalikeError, MessageError
 from shared.job.altered_copies import Copies
 from shared.job.identity import known_as
 from shared.job.opened import OpenJob, open_job
+from shared.job.partition import ledger
 from shared.messages.changed import failed_to_json
 from shared.messages.changes import ChangeJob
 from shared.messages.duplicates import ComparePairs
@@ -57,6 +58,7 @@ def embed_partition(task: Task, table: dict[str, Any]) -> str:
     """Embed what is missing of one partition and seal it; returns a summary for Flower."""
     # Imported here: TensorFlow and OpenCV are for the process that embeds, not for each that knows the task's name.
     from workers.embed import partition
+    from workers.embed.add_features import add_features
     from workers.models.loaded import loaded_embedder
 
     runtime: Runtime = task.app.lookalike
@@ -73,13 +75,19 @@ def embed_partition(task: Task, table: dict[str, Any]) -> str:
         if not job.holds(message.partition):
             return "replaced by a compaction"  # An extra message, of before that.
         started = time.monotonic()
-        seal = partition.embed_partition(
-            job,
-            job.partition(message.partition),
-            loaded_embedder(job.manifest.model, job.model_dir, runtime.settings),
-            Control(partial(_keep_going, task), lease.held, report),
-            runtime.settings.decode_threads,
-        )
+        control = Control(partial(_keep_going, task), lease.held, report)
+        if ledger.is_sealed(job, message.partition):  # Its features may be wanted, which need no model.
+            if add_features(job, job.partition(message.partition), control, runtime.settings.decode_threads):
+                return f"features made · {duration(time.monotonic() - started)}"
+            seal = ledger.read_seal(job, message.partition)
+        else:
+            seal = partition.embed_partition(
+                job,
+                job.partition(message.partition),
+                loaded_embedder(job.manifest.model, job.model_dir, runtime.settings),
+                control,
+                runtime.settings.decode_threads,
+            )
         seconds = time.monotonic() - started
     if len(job.sealed()) == job.partition_count:
         _ask(task, job, send_merge if job.manifest.model.is_imported else send_copies)

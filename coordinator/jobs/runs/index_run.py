@@ -21,13 +21,15 @@ from coordinator.jobs.source.changes import told_since_listed
 from coordinator.jobs.source.same import require_addable, require_same_options, source_meant
 from coordinator.sources.choosing import EVERYTHING, Choice
 from coordinator.sources.resolve import open_source
-from shared.errors import LookalikeError, SourceError, UsageError
+from shared.errors import CorruptFile, LookalikeError, SourceError, UsageError
 from shared.images.paths import to_os_path
 from shared.job.bundle.facts import refuse_bundle
 from shared.job.directory import JobDir
 from shared.job.opened import OpenJob, open_job
+from shared.job.partition.features.record import STORED_VERSION
+from shared.job.partition.features.wanted import want_features, wanted_features
 from shared.job.source.moved import read_moved
-from shared.settings import Settings
+from shared.settings import ON, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,7 @@ def _index(asked: Asked, stdin: BinaryIO | None, tell: Tell) -> Progress:
         tell(Said(move.said(directory, news)))
     job, number, added = _opened(asked, stdin, tell)
     require_sizes(job, *asked.sizes)
+    _ask_for_features(job, asked.settings, tell)
     accept_failures(job, asked.accepted)
     asked.wanted.request(job, asked.settings)
     for sentence in _listed(job, number or 0):
@@ -109,7 +112,7 @@ def _index(asked: Asked, stdin: BinaryIO | None, tell: Tell) -> Progress:
         try:
             failed = refresh_sources(job, asked.source, number, asked.yes, stdin, tell)
         except LookalikeError:
-            if progress.index_is_current:  # Nothing of that is lost.
+            if progress.is_whole:  # Nothing of that is lost.
                 tell(Finished(progress))
             raise
         job = open_job(job)
@@ -148,6 +151,24 @@ def _opened(asked: Asked, stdin: BinaryIO | None, tell: Tell) -> tuple[OpenJob, 
     listed = counting("Listing images", tell)
     job = make_or_open(asked.source, asked.job, asked.settings, listed, asked.choice, frozen=asked.frozen, stdin=stdin)
     return job, (source_meant(open_source(asked.source, stdin), job) or 0) if resumed else 0, False
+
+
+def _ask_for_features(job: OpenJob, settings: Settings, tell: Tell) -> None:
+    """Have features stored, where that is asked for and was not yet; of what is embedded, they are made of its images.
+
+    So are those of another version, which can't stand beside the ones that this version makes.
+    """
+    if settings.copies != ON:
+        return
+    try:
+        wanted = wanted_features(job)
+    except CorruptFile:
+        wanted = None
+    if wanted == STORED_VERSION:
+        return
+    want_features(job)
+    if job.sealed_numbers():
+        tell(Said("what tells copies apart is stored too: images that are embedded are read again for it"))
 
 
 @contextmanager

@@ -26,12 +26,13 @@ _HOPELESS_TIMES = 3
 
 
 def until_indexed(job: OpenJob, settings: Settings, progress: Progress, workers: int, tell: Tell) -> Progress:
-    """Have the workers continue with `job` until the index covers it, and tell each step; returns the last progress.
+    """Have the workers continue with `job` until the index covers it and all features are there that it wants, and tell
+    each step; returns the last progress.
 
-    `progress` is how far the job is; where its index is current, nothing is done. `workers` are to embed, where no
+    `progress` is how far the job is; where nothing is left, nothing is done. `workers` are to embed, where no
     broker is given; those that were started here end with it. Raises as `run_job` does.
     """
-    if progress.index_is_current:
+    if progress.is_whole:
         return progress
     with ExitStack() as stack:
         settings, children = workers_for_index(stack, job, settings, progress.roles(workers))
@@ -51,7 +52,7 @@ def run_job(
     workers: LocalWorkers | None,
     pause: Callable[[float], None] = time.sleep,
 ) -> Iterator[Step]:
-    """Yield a step about every second until the promoted index covers the whole job.
+    """Yield a step about every second until the promoted index covers the whole job, and its features are there.
 
     May be left or killed at any moment. Raises WorkerFailed when workers report that they can't continue and no one
     works, BrokerRefuses when the broker lacks a permission or a setting, CorruptFile or FingerprintMismatch when the
@@ -94,7 +95,7 @@ def run_job(
                 notices += deaths  # What they say of themselves has no remedy.
                 reconciler.resend_at_once()
             yield Step(look, notices)
-            if look.progress.index_is_current:
+            if look.progress.is_whole:
                 return
             if look.progress.refused is not None:
                 raise _refused(look.progress.refused, look.progress.job)

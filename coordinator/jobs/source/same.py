@@ -16,9 +16,10 @@ from shared.errors.remedy import Remedy
 from shared.images.paths import expanded
 from shared.job import path_list
 from shared.job.opened import OpenJob
+from shared.job.partition.features.wanted import makes_features
 from shared.job.source.moved import read_moved
 from shared.models import MODEL_FILES, resolve_model, weights_sha256
-from shared.settings import Settings
+from shared.settings import OFF, ON, Settings
 from shared.storage.stores import any_path
 
 
@@ -113,7 +114,10 @@ def require_same(
 
 
 def require_same_options(job: OpenJob, settings: Settings, frozen: bool | None) -> None:
-    """Raise JobMismatch unless a job is one of images, of this model, and frozen if that is asked, naming both."""
+    """Raise JobMismatch unless a job is one of images, of this model, and frozen if that is asked, naming both.
+
+    One that stores features goes on with them; one that does not may be asked to.
+    """
     require_images(job)
     begun, made = as_begun(job), job.manifest.model
     if is_other(frozen, job.manifest.frozen):
@@ -130,6 +134,8 @@ def require_same_options(job: OpenJob, settings: Settings, frozen: bool | None) 
             f"The images of {job.path} are decoded in the mode {made.asked_decode}, not {settings.decode}, and "
             "embeddings of the two can't be compared",
         )
+    if settings.copies != ON and makes_features(job) and settings.copies == OFF:  # It may want another version.
+        raise begun.stays("copies", f"{job.path} stores what tells copies apart beside its embeddings, and keeps it")
     if any((settings.model, settings.weights, settings.model_input, settings.model_output)):
         _require_same_model(job, begun, settings)
 

@@ -19,6 +19,8 @@ from shared.job.directory import JobDir
 from shared.job.manifest import Partition
 from shared.job.opened import OpenJob
 from shared.job.partition import ledger
+from shared.job.partition.features.files import FEATURES_COLUMN
+from shared.job.partition.features.marker import remove_features
 from shared.job.partition.sealing import METADATA_SCHEMA
 from shared.job.source.moved import is_stored, read_moved
 from shared.processes.failpoints import failpoint
@@ -38,7 +40,7 @@ class NewPartition:
     `paths` are the texts that it lists, `members` the places of those in archives (none at all, or one for each), and
     `known` the columns of source metadata in its path list. `blocks` gives its rows for the ids that it gets, with the
     columns of `schema`; `dim` is the dimension of its embeddings, and `seconds` how long ago the first of its images
-    was read.
+    was read. `carried` is whether the rows have a column of features.
     """
 
     paths: Sequence[str]
@@ -48,6 +50,7 @@ class NewPartition:
     members: Sequence[Member | None] = ()
     known: Mapping[str, pa.Array] = field(default_factory=dict)
     seconds: float = 0.0
+    carried: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,7 +58,8 @@ class NewRows:
     """Images that are to be added, all embedded, and in memory.
 
     `facts` is a table with the columns of the metadata behind image_path, and a row for each of `paths`; `embeddings`
-    are theirs, float16 [n, dim], of length 1. `seconds` is how long ago the first of them was read.
+    are theirs, float16 [n, dim], of length 1. `seconds` is how long ago the first of them was read. `features` are
+    those of each, for a job that wants them, as the features column holds them.
     """
 
     paths: Sequence[str]
@@ -63,6 +67,7 @@ class NewRows:
     embeddings: np.ndarray
     members: Sequence[Member | None] = ()
     seconds: float = 0.0
+    features: Sequence[bytes | None] | None = None
 
     def partitions(self, job: OpenJob) -> Iterator[NewPartition]:
         """These images as partitions of a job, none larger than those that it was made with."""
@@ -71,22 +76,32 @@ class NewRows:
         for start in range(0, len(self.paths), size):
             part = slice(start, start + size)
             facts = self.facts.slice(start, size)
+            features = None if self.features is None else self.features[part]
             yield NewPartition(
                 paths=self.paths[part],
-                blocks=partial(_blocks, self.paths[part], facts, self.embeddings[part]),
+                blocks=partial(_blocks, self.paths[part], facts, self.embeddings[part], features),
                 schema=schema,
                 dim=self.embeddings.shape[1],
                 members=self.members[part],
                 known={name: facts[name] for name in job.manifest.source.known},
                 seconds=self.seconds,
+                carried=features is not None,
             )
 
 
-def _blocks(paths: Sequence[str], facts: pa.Table, embeddings: np.ndarray, partition: Partition) -> Iterator[Block]:
+def _blocks(
+    paths: Sequence[str],
+    facts: pa.Table,
+    embeddings: np.ndarray,
+    features: Sequence[bytes | None] | None,
+    partition: Partition,
+) -> Iterator[Block]:
     columns = {"id": pa.array(np.arange(partition.start, partition.stop)), "image_path": pa.array(paths, pa.string())}
     columns |= {name: facts[name] for name in facts.schema.names}
     columns["status"] = pa.array(["ok"] * len(paths), pa.string())
     columns["error_message"] = pa.nulls(len(paths), pa.string())
+    if features is not None:
+        columns[FEATURES_COLUMN] = pa.array(features, pa.binary())
     yield pa.table(columns), embeddings
 
 
@@ -117,7 +132,15 @@ def add_partitions(
             written.append(partition)
             path_list.write_paths(job, partition, part.paths, part.members, part.known)
             failpoint("seal_partition")
-            ledger.seal_rows(job, partition, part.blocks(partition), part.schema, dim=part.dim, seconds=part.seconds)
+            ledger.seal_rows(
+                job,
+                partition,
+                part.blocks(partition),
+                part.schema,
+                dim=part.dim,
+                seconds=part.seconds,
+                carried=part.carried,
+            )
             number, start = partition.number + 1, partition.stop
         change = Change(change.number, action, written, removed, change.reasons, request=request)
         write_change(job, job.manifest, change)
@@ -142,6 +165,7 @@ def take_back(job: JobDir, first: int) -> None:
     for number in reversed(range(first, last)):
         job.seal(number).unlink(missing_ok=True)
         files.sync_directory(job.ledger_dir)
+        remove_features(job, number)
         for path in (*job.sealed_files(number), job.paths(number)):
             path.unlink(missing_ok=True)
 

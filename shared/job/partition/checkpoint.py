@@ -1,4 +1,5 @@
 """Commit and read chunks: each is one Parquet file that carries its own checksums."""
+# Over 250 lines: what writes a chunk and what reads one, whole or taken back, have to agree.
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,6 +18,8 @@ from shared.errors.remedy import Remedy
 from shared.job.directory import JobDir
 from shared.job.manifest import Chunk, Partition
 from shared.job.opened import OpenJob
+from shared.job.partition.features.files import FEATURES_COLUMN
+from shared.job.partition.features.record import STORED_VERSION
 from shared.processes.failpoints import failpoint
 from shared.processes.load import StageLoad
 from shared.storage import files
@@ -41,6 +44,7 @@ CHUNK_SCHEMA = pa.schema(
         ("embedding", pa.list_(pa.float16())),
     ]
 )
+_FEATURES_FIELD = pa.field(FEATURES_COLUMN, pa.binary())
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,7 @@ class ChunkSummary:
     """The summary of a committed chunk, from its footer alone; a purged image is neither embedded nor failed.
 
     `seconds` is the work that it took, `committed_at` seconds since the epoch, `load` how busy the stages were
-    meanwhile.
+    meanwhile, `features` the version of the features that its rows have, None if they have none.
     """
 
     fingerprint: str
@@ -76,6 +80,7 @@ class ChunkSummary:
     seconds: float
     committed_at: float
     load: dict[str, Any] | None = None
+    features: str | None = None
 
 
 def commit_chunk(
@@ -85,12 +90,14 @@ def commit_chunk(
     embeddings: np.ndarray,
     seconds: float,
     load: StageLoad | None = None,
+    features: Sequence[bytes | None] | None = None,
 ) -> None:
     """Commit a chunk: after this it is on disk, whole, and stays as it is, also when another worker commits it again.
 
     `rows` hold each id of the chunk once, in order; `embeddings` is float16 [rows with status "ok", d], L2-normalised,
-    in the order of those rows. A row of status "removed" keeps the place of a purged image. Raises ValueError when they
-    disagree and OSError when the disk does not take it.
+    in the order of those rows. A row of status "removed" keeps the place of a purged image. `features`, for a job that
+    wants them, has those of each row, as `ImageFeatures.to_bytes` gives them. Raises ValueError when they disagree and
+    OSError when the disk does not take it.
     """
     failpoint("commit_chunk")
     ok = np.array([row.status == "ok" for row in rows], dtype=bool)
@@ -103,6 +110,8 @@ def commit_chunk(
     norms = np.linalg.norm(embeddings.astype(np.float32), axis=1)
     if not np.all(np.abs(norms - 1) <= _UNIT_TOLERANCE):  # NaN is caught too: it compares false.
         raise ValueError(f"Chunk {chunk} holds an embedding whose length is not 1.")
+    if features is not None and len(features) != len(rows):
+        raise ValueError(f"Chunk {chunk} has {len(rows)} rows, and was given {len(features)} features.")
     dim = embeddings.shape[1]
     summary = ChunkSummary(
         fingerprint=job.manifest.model.fingerprint,
@@ -116,6 +125,7 @@ def commit_chunk(
         seconds=round(seconds, 3),
         committed_at=datetime.now(UTC).timestamp(),
         load=None if load is None else load.to_json(),
+        features=None if features is None else STORED_VERSION,
     )
     offsets = np.concatenate([[0], np.cumsum(np.where(ok, dim, 0))]).astype(np.int32)
     vectors = pa.ListArray.from_arrays(
@@ -124,10 +134,15 @@ def commit_chunk(
         mask=pa.array(~ok),
     )
     columns = {name: [getattr(row, name) for row in rows] for name in CHUNK_SCHEMA.names if name != "embedding"}
+    # Of a job without features, a chunk says nothing of them.
+    noted = {key: value for key, value in asdict(summary).items() if key != "features" or value is not None}
     table = pa.table(
         [pa.array(columns[name], CHUNK_SCHEMA.field(name).type) for name in columns] + [vectors],
-        schema=CHUNK_SCHEMA.with_metadata({_SUMMARY_KEY: json.dumps(asdict(summary))}),
+        schema=CHUNK_SCHEMA.with_metadata({_SUMMARY_KEY: json.dumps(noted)}),
     )
+    if features is not None:
+        kept = [one if row.status == "ok" else None for row, one in zip(rows, features, strict=True)]
+        table = table.append_column(_FEATURES_FIELD, pa.array(kept, _FEATURES_FIELD.type))
     with (
         files.written_aside(job.chunk(chunk.partition, chunk.number), keep_first=True) as aside,
         open(aside, "wb") as file,
@@ -165,7 +180,8 @@ def _read(job: OpenJob, chunk: Chunk, path: Path) -> tuple[pa.Table, np.ndarray]
             remedy=Remedy("repair", str(job.path), "takes it back", then=job.manifest.again()),
         )
     table = read_table(path)
-    if not table.schema.equals(CHUNK_SCHEMA, check_metadata=False):
+    expected = CHUNK_SCHEMA if summary.features is None else CHUNK_SCHEMA.append(_FEATURES_FIELD)
+    if not table.schema.equals(expected, check_metadata=False):
         found = ", ".join(f"{field.name} {field.type}" for field in table.schema)
         raise CorruptFile(f"The chunk {path} has other columns than a chunk has: {found}.")
     ids = table["id"].to_numpy()
@@ -185,6 +201,15 @@ def _read(job: OpenJob, chunk: Chunk, path: Path) -> tuple[pa.Table, np.ndarray]
             f"ids {chunk.start} to {chunk.stop - 1}, and {summary.embedded} embeddings of {summary.dim} values."
         )
     return table, values.reshape(embedded, summary.dim)
+
+
+def features_in(table: pa.Table) -> list[bytes | None] | None:
+    """The features of the rows of a chunk, as `read_chunk` gives it; None where it has none of this version."""
+    summary = json.loads((table.schema.metadata or {}).get(_SUMMARY_KEY, b"{}"))
+    if summary.get("features") != STORED_VERSION:
+        return None
+    found: list[bytes | None] = table[FEATURES_COLUMN].to_pylist()
+    return found
 
 
 def without_purged(chunks: Iterable[tuple[pa.Table, np.ndarray]]) -> Iterator[tuple[pa.Table, np.ndarray]]:

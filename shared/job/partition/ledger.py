@@ -21,6 +21,8 @@ from shared.job.directory import JobDir
 from shared.job.manifest import Partition
 from shared.job.opened import OpenJob, open_job
 from shared.job.partition import checkpoint, sealing
+from shared.job.partition.features.marker import features_of
+from shared.job.partition.features.record import STORED_VERSION
 from shared.processes.failpoints import failpoint
 from shared.processes.load import StageLoad
 from shared.storage import files
@@ -79,14 +81,19 @@ def seal_partition(job: OpenJob, partition: Partition) -> Seal:
     if len(dims) != 1:
         raise CorruptFile(f"Partition {partition.number} of {job.path} has chunks of {sorted(dims)} dimensions.")
     embedded = sum(summary.embedded for summary in summaries)
-    written = sealing.write_sealed_files(
-        job,
-        partition.number,
-        checkpoint.without_purged(_with_known(job, partition, (checkpoint.read_chunk(job, chunk) for chunk in chunks))),
-        rows=embedded,
-        dim=summaries[0].dim,
-        schema=pa.schema([*sealing.METADATA_SCHEMA, *job.manifest.source.known_schema]),
-    )
+    read = (checkpoint.read_chunk(job, chunk) for chunk in chunks)
+    # Where some were committed before the job wanted features, all of the partition's are made later, from its images.
+    carried = all(summary.features == STORED_VERSION for summary in summaries)
+    with features_of(job, partition.number, carried=carried) as features:
+        written = sealing.write_sealed_files(
+            job,
+            partition.number,
+            features.seen(checkpoint.without_purged(_with_known(job, partition, read))),
+            rows=embedded,
+            dim=summaries[0].dim,
+            schema=pa.schema([*sealing.METADATA_SCHEMA, *job.manifest.source.known_schema]),
+        )
+    features.mark(written)
     failed = sum(summary.failed for summary in summaries)
     seconds = sum(summary.seconds for summary in summaries)
     load = StageLoad.mean((StageLoad.from_json(summary.load), summary.seconds) for summary in summaries)
@@ -118,14 +125,16 @@ def seal_rows(
     purged: Ids | None = None,
     seconds: float = 0.0,
     worked: float | None = None,
+    carried: bool = False,
 ) -> Seal:
     """Seal a partition from rows that never were chunks, as those of imported vectors; one block is held at a time.
 
     A block is a table of `schema` with `status` and `error_message`, a row for each id in order, and the embeddings of
     the rows whose status is "ok", float16 [embedded, dim], L2-normalised. Those ids that are `purged`, int64 ascending,
     have no rows: unless given, those of the job. `dim` is given where the manifest does not say it. `seconds` is how
-    long ago the first of their images was read, or `worked` how long the work on the rows took. A partition that is
-    sealed already stays as it is. Raises ValueError when the blocks are not so, and what they raise; then nothing of
+    long ago the first of their images was read, or `worked` how long the work on the rows took. The blocks have a
+    column of features where these are `carried`, and `sha256` with it. A partition that is sealed already stays as it
+    is. Raises ValueError when the blocks are not so, and what they raise; then nothing of
     the partition is left.
     """
     if is_sealed(job, partition.number):
@@ -153,9 +162,11 @@ def seal_rows(
         if at != len(ids):
             raise ValueError(f"Partition {partition.number} has {len(ids)} rows, and was given {at}.")
 
-    written = sealing.write_sealed_files(
-        job, partition.number, counted(), rows=len(ids), dim=dim, exactly=False, schema=schema
-    )
+    with features_of(job, partition.number, carried=carried) as features:
+        written = sealing.write_sealed_files(
+            job, partition.number, features.seen(counted()), rows=len(ids), dim=dim, exactly=False, schema=schema
+        )
+    features.mark(written)
     counts = (embedded, len(ids) - embedded, dim)
     failpoint("seal_rows")
     return _marked(job, partition, counts, time.monotonic() - started if worked is None else worked, written)
@@ -202,7 +213,8 @@ def remove_chunks(job: JobDir, partition: int) -> None:
     for attempt in job.attempts_outside(partition):
         with suppress(OSError):
             attempt.unlink(missing_ok=True)
-    for path in (*job.sealed_files(partition), job.seal(partition)):
+    features = (*job.features_files(partition), job.features_seal(partition))
+    for path in (*job.sealed_files(partition), *features, job.seal(partition)):
         files.remove_leftovers(path)
 
 

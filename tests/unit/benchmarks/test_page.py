@@ -16,6 +16,7 @@ from benchmarks.parts import tables as parts
 from benchmarks.query import tables as query
 from benchmarks.support import tables
 from benchmarks.truth import tables as truth
+from benchmarks.truth.copies import tables as copies
 from benchmarks.truth.duplicates import tables as duplicates
 from tests.support.benchmark_tables import HEADER, PAGE, RESULTS
 
@@ -30,11 +31,12 @@ MADE = {
     "embed_gpu": embed.all_tables,
     "fuzz_index": fuzz.all_tables,
     "truth": truth.all_tables,
+    "copies": copies.all_tables,
 }
 QUOTED = [name for name in MADE if (RESULTS / f"{name}.json").is_file()]
 """Of which results are in the repository; the first are there from the beginning."""
 
-_ALWAYS = ("end_to_end", "index", "query", "growth", "fuzz_index")
+_ALWAYS = ("end_to_end", "index", "query", "growth", "fuzz_index", "copies")
 
 
 def strings(value: Any) -> Iterator[str]:

@@ -255,6 +255,7 @@ def test_status_json_is_one_object(run: Run, half: MadeJob, finished: MadeJob, t
         "filling": None,
         "refused": None,
         "bundle": None,
+        "copies": None,
         "broker": {
             "reachable": False,
             "holders": [],

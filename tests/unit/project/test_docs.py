@@ -32,6 +32,7 @@ from shared.messages.search import Hit
 from shared.pack import tables
 from shared.settings import BROKER_VARIABLES, Settings
 from tests.support.controls import UNWATCHED
+from tests.support.featured import seal_featured
 from tests.support.make_job import image_path, make_job, unit
 from workers.merge import build
 from workers.vectors import image_list
@@ -271,11 +272,12 @@ def test_python_in_the_pages_names_what_there_is(page: Path) -> None:
 
 @pytest.fixture
 def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the jobs that docs/formats.md reads: `photos`, finished, and `unfinished`."""
+    """A folder with the jobs that docs/formats.md reads: `photos`, finished, `unfinished`, and `copies_on`."""
     photos = make_job(tmp_path / "photos", failed={3, 30})
     build.merge(photos.job, Settings(), UNWATCHED)
     for number, gone in ((1, [7, 30]), (2, [8])):  # One of them failed.
         write_change(photos.job, photos.job.manifest, Change(number, "delete", removed=np.array(gone, np.int64)))
+    seal_featured(make_job(tmp_path / "copies_on", listed=20, sealed=[]).job, 0)
     unfinished = make_job(tmp_path / "unfinished", sealed=[0])
     chunk = unfinished.job.chunks(unfinished.job.partition(1))[0]
     span = range(chunk.start, chunk.stop)
@@ -299,6 +301,7 @@ READING = {
 }
 SAYS = {
     "NumPy and PyArrow": "1.000  photos/é 0000000.jpg",
+    "PDQs": "[1] show the same picture as 1",
     "pandas": "58 images have a copy",
     "DuckDB": "truncated",
     "embedding-reader, and with it autofaiss and clip-retrieval": "",

@@ -22,6 +22,7 @@ from shared.job.changes.removing import require_there
 from shared.job.directory import JobDir
 from shared.job.index.uncovered import merge_due
 from shared.job.opened import OpenJob, open_job
+from shared.job.partition.features.wanted import makes_features
 from shared.job.partition.sealing import METADATA_SCHEMA
 from shared.job.source.moved import stored_path
 from shared.job.source.values import columns_of, table_of
@@ -41,8 +42,8 @@ _FACTS: Final = pa.schema(list(METADATA_SCHEMA)[2:])
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _New:
-    """What is to be added, without its source metadata: the paths where the images are now, what was read of them, and
-    the bytes that the job is to hold itself, by their place in it.
+    """What is to be added, without its source metadata: the paths where the images are now, what was read of them, the
+    bytes that the job is to hold itself, by their place in it, and the images' features, where the job wants them.
 
     `began` is when the first was read, by the monotonic clock.
     """
@@ -52,6 +53,7 @@ class _New:
     embeddings: np.ndarray
     stored: Mapping[Path, bytes] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
+    features: Sequence[bytes | None] | None = None
 
 
 def apply(
@@ -113,7 +115,8 @@ def _added(job: OpenJob, message: ChangeJob, name: str, new: _New | None) -> Cha
         known = table_of(columns_of(job), values)
         facts = {name: table[name] for table in (new.facts, known) for name in table.schema.names}
         listed, seconds = require_new(job, new.paths, message.ids), time.monotonic() - new.began
-        rows, stored = NewRows(listed, pa.table(facts), new.embeddings, seconds=seconds), dict(new.stored)
+        rows = NewRows(listed, pa.table(facts), new.embeddings, seconds=seconds, features=new.features)
+        stored = dict(new.stored)
     with _held(job, stored):
         change = add_partitions(
             job,
@@ -174,7 +177,7 @@ def _prepared(job: OpenJob, message: ChangeJob, settings: Settings, require_goin
         )
     from workers.models.loaded import loaded_embedder  # Vectors need no model.
 
-    paths, began = _paths(message), time.monotonic()
+    paths, began, features = _paths(message), time.monotonic(), makes_features(job)
     with scratch.staged("images") as directory:
         locations, stored = [], {}
         for number, (image, path) in enumerate(zip(message.images, paths, strict=True)):
@@ -188,11 +191,11 @@ def _prepared(job: OpenJob, message: ChangeJob, settings: Settings, require_goin
             stored[job.added(digest_of(image.data), image.name)] = image.data
         embedder = loaded_embedder(job.manifest.model, job.model_dir, settings)
         threads = settings.decode_threads or os.cpu_count() or 1
-        made = embed_images(locations, job.manifest, embedder, threads, require_going)
+        made = embed_images(locations, job.manifest, embedder, threads, require_going, features=features)
     facts = pa.table(
         {one.name: pa.array([getattr(image, one.name) for image in made.images], one.type) for one in _FACTS}
     )
-    return _New(paths, facts, made.embeddings, stored, began)
+    return _New(paths, facts, made.embeddings, stored, began, made.features)
 
 
 def _vectors(job: OpenJob, message: ChangeJob) -> _New:

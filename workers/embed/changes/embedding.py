@@ -23,11 +23,13 @@ _NAMED: Final = 5
 class EmbeddedImages:
     """Images that were read and embedded: what was read of each, and the embeddings, float16 [n, d], of length 1.
 
-    They are the rows, to the bit, that an embed worker writes of these images.
+    They are the rows, to the bit, that an embed worker writes of these images. `features` are theirs, None where none
+    were asked for.
     """
 
     images: Sequence[ReadImage]
     embeddings: NDArray[np.float16]
+    features: Sequence[bytes | None] | None = None
 
 
 def embed_images(
@@ -36,18 +38,21 @@ def embed_images(
     embedder: Embedder,
     threads: int,
     require_going: Callable[[], None],
+    *,
+    features: bool = False,
 ) -> EmbeddedImages:
     """Read, decode and embed the images at `locations` as those of a job of `manifest`.
 
-    Equal bytes among them go through the model once. `require_going` is called before each batch, and may raise. Raises
-    ImageError, which names the first few, where an image can't be read, decoded or embedded.
+    Equal bytes among them go through the model once. `features` is whether their features are made too.
+    `require_going` is called before each batch, and may raise. Raises ImageError, which names the first few, where an
+    image can't be read, decoded or embedded.
     """
     images: list[ReadImage] = []
     embeddings = np.empty((len(locations), embedder.dim), np.float16)
     first: dict[str | None, int] = {}
     limits = manifest.max_image_pixels, manifest.max_image_bytes
     with (
-        IsolatedReaders(embedder.image_size, *limits, manifest.model.decode) as readers,
+        IsolatedReaders(embedder.image_size, *limits, manifest.model.decode, features) as readers,
         ThreadPoolExecutor(min(threads, len(locations)), thread_name_prefix="read") as pool,
     ):
         for start in range(0, len(locations), embedder.batch_size):
@@ -75,7 +80,7 @@ def embed_images(
     _require_all(images)
     for place, image in enumerate(images):
         embeddings[place] = embeddings[first[image.sha256]]
-    return EmbeddedImages(images, embeddings)
+    return EmbeddedImages(images, embeddings, [image.features for image in images] if features else None)
 
 
 def _require_all(images: Sequence[ReadImage]) -> None:

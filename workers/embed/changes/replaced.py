@@ -13,8 +13,11 @@ from shared.images.members import Member
 from shared.job import path_list
 from shared.job.changes.adding import NewRows
 from shared.job.changes.removing import require_there
+from shared.job.local.job_files import JobFiles
 from shared.job.opened import OpenJob
 from shared.job.partition import ledger, sealing
+from shared.job.partition.features.reading import open_features
+from shared.job.partition.ledger import Seal
 from shared.job.source.values import Values, columns_of, table_of
 from shared.storage.parquet import read_table
 
@@ -60,7 +63,14 @@ class Replaced:
         facts |= {name: known[name] for name in columns.names}
         seal = ledger.read_seal(self.job, self.job.partition_of(self.id).number)
         age = max(0.0, time.time() - seal.sealed_at) + seal.seconds
-        return NewRows([self.path], pa.table(facts), embedding, [self.member] if self.member else [], age)
+        members = [self.member] if self.member else []
+        return NewRows([self.path], pa.table(facts), embedding, members, age, self._features(seal))
+
+    def _features(self, seal: Seal) -> list[bytes | None] | None:
+        """The features of the image; None where none are stored of its partition."""
+        rows = open_features(JobFiles.of(self.job), seal)
+        row = None if rows is None else rows.row_of(self.id)
+        return None if rows is None or row is None else rows.column([row])
 
 
 def _row(job: OpenJob, image_id: int) -> tuple[pa.Table, np.ndarray] | None:

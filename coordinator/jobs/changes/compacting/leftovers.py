@@ -31,6 +31,7 @@ def remove_replaced(job: OpenJob, *, alone: bool) -> None:
     """
     failpoint("remove_replaced")
     numbers = {*job.sealed_numbers(), *job.sealed_file_numbers(), *job.paths_numbers(), *job.retry_numbers()}
+    numbers.update(job.features_numbers())
     for number in sorted(numbers | set(job.chunk_partitions())):
         if not job.holds(number) and (alone or number < job.state.next_number or _is_old(job, number)):
             remove_partition(job, number)
@@ -45,7 +46,8 @@ def remove_partition(job: OpenJob, number: int) -> None:
 
 
 def _files_of(job: OpenJob, number: int) -> Iterator[Path]:
-    yield from (job.seal(number), job.retry(number), *job.sealed_files(number), job.known(number), job.paths(number))
+    yield from (job.seal(number), job.retry(number), job.features_seal(number), *job.features_files(number))
+    yield from (*job.sealed_files(number), job.known(number), job.paths(number))
 
 
 def _is_old(job: OpenJob, number: int) -> bool:

@@ -102,7 +102,7 @@ def test_verdicts_are_a_column_and_their_evidence_is_behind_the_path(
     assert lines[1:] == [
         "#  verdict       similarity  image",
         "1  same bytes        1.0000  /photos/a.jpg",
-        "2  same picture      0.9000  /photos/d.jpg  whole, 9 matching points",
+        "2  same picture      0.9000  /photos/d.jpg  9 matching points",
     ]
     client.answers[b"found"] = Answer((Hit(1, 1, "/photos/a.jpg", 1.0),), verified=Verified(ended="far"))
     ran = run("search", job.job.path, "found", "-k", "1")

@@ -13,6 +13,7 @@ from coordinator.jobs.reconcile import Look
 from shared.broker.lease import Holder
 from shared.broker.troubles import Trouble
 from shared.errors import ImageError, QueryError
+from shared.job.partition.features.counted import FeaturesCount
 from shared.messages.search import Answer, Hit
 from shared.processes.load import StageLoad
 from tests.support.builds import info_of
@@ -226,3 +227,16 @@ def test_the_rate_line_names_the_bottleneck() -> None:
     line = job_view.rate_line(replace(UNDER_WAY, load=load))
     assert line.endswith(" left · bottleneck: decode 98% (read 2%, model 50%, write 1%)")
     assert "bottleneck" not in job_view.rate_line(UNDER_WAY)
+
+
+def test_what_is_stored_to_tell_copies_apart_is_said_with_what_lacks_it() -> None:
+    progress = replace(DONE, features=FeaturesCount(True, 1, 49_000, 196_000_000, {"vanished": 3, "changed": 1}, (1,)))
+    line = (
+        "what tells them apart is stored of 49,000 images, 4,000 bytes each; 4 have none (1 changed, 3 vanished); "
+        "1 sealed partition lacks it yet"
+    )
+    assert f"copies      {line}" in job_view.status_lines(progress)
+    assert f"copies: {line}" in job_view.finished_lines(progress, "job")
+    assert job_view.rate_line(progress) == "storing what tells copies apart: 1 of 2 partitions"
+    assert job_view.activity(Look(progress)) == job_view.rate_line(progress)
+    assert not any("copies" in line for line in job_view.status_lines(DONE))

@@ -20,6 +20,8 @@ from shared.job import path_list
 from shared.job.directory import JobDir
 from shared.job.manifest import load_manifest
 from shared.job.opened import OpenJob, open_job
+from shared.job.partition.features.record import STORED_VERSION
+from shared.job.partition.features.wanted import want_features, wanted_features
 from shared.models import resolve_model
 from shared.models.onnx.one_file import one_file
 from shared.settings import Settings
@@ -537,3 +539,14 @@ def test_a_source_whose_mount_goes_away_while_it_is_listed_makes_no_job(
     source.rmdir()
     (tmp_path / "gone").rename(source)
     assert make(source, job).manifest.listed == 21
+
+
+def test_features_are_stored_where_that_was_asked_for_and_what_was_killed_asks_for_none(
+    tmp_path: Path, job: JobDir
+) -> None:
+    source = photos(tmp_path / "photos")
+    want_features(job)  # As one that was killed before job.json leaves it.
+    assert wanted_features(make(source, job)) is None
+    other = make(source, JobDir(tmp_path / "jobs" / "other"), Settings(copies="on"))
+    assert wanted_features(other) == STORED_VERSION
+    assert load_manifest(other).model == load_manifest(job).model, "the fingerprint is that of embeddings alone"

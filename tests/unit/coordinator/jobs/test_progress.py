@@ -17,6 +17,8 @@ from shared.job.index import builds
 from shared.job.opened import OpenJob, with_manifest
 from shared.job.partition import checkpoint, ledger
 from shared.job.partition.checkpoint import ImageRow
+from shared.job.partition.features.counted import FeaturesCount
+from shared.job.partition.features.wanted import want_features
 from shared.models import ModelSpec
 from shared.processes.load import STAGES, StageLoad
 from tests.support.builds import build
@@ -276,6 +278,7 @@ def test_the_json_is_the_documented_one(job: OpenJob) -> None:
         "index": None,
         "refused": None,
         "bundle": None,
+        "copies": None,
     }
     seal(job, 0)
     seal(job, 1)
@@ -340,3 +343,23 @@ def test_a_reader_notices_what_was_removed_meanwhile(job: OpenJob) -> None:
     write_change(job, job.manifest, Change(2, "delete", removed=np.array([4], np.int64)))
     assert reader.read().removed == 4
     assert reader.job.state.number == 2
+
+
+def test_features_that_are_wanted_and_lacking_are_left_to_do(job: OpenJob) -> None:
+    for number in (0, 1):
+        seal(job, number)
+    build(job)
+    reader = ProgressReader(job)
+    progress = reader.read()
+    assert (progress.features, progress.is_whole) == (None, True)
+    want_features(job)
+    progress = reader.read()
+    assert progress.index_is_current
+    assert not progress.is_whole
+    assert progress.features == FeaturesCount(True, 0, 0, 0, {}, (0, 1))
+    assert progress.roles(2) == ["embed", "embed"]
+    assert progress.to_json()["copies"] == {
+        "wanted": True, "partitions": 0, "images": 0, "without": {}, "bytes": 0
+    }  # fmt: skip
+    lacking = replace(SEALED, features=progress.features, copies_done=True)
+    assert lacking.roles(2) == ["embed", "embed", "merge"]

@@ -24,6 +24,7 @@ from shared.job.index.request import IndexRequest
 from shared.job.index.shards import TRAINED_FILE, even_ranges, shard_file
 from shared.job.opened import OpenJob, open_job, with_manifest
 from shared.job.partition import ledger
+from shared.job.partition.features.wanted import want_features
 from shared.messages.tasks import (
     COPIES_TASK,
     EMBED_QUEUE,
@@ -568,3 +569,24 @@ def test_only_an_untroubled_worker_of_the_same_queue_counts_as_another(
 ) -> None:
     broker.nodes = nodes
     assert reconciler().others_consume(EMBED_QUEUE, {"embed1@a"}) is expected
+
+
+def test_features_that_are_lacking_are_asked_for_once_the_index_is_there(
+    reconciler: Make, broker: FakeBroker, clock: Clock
+) -> None:
+    reconciling = reconciler(sealed=[0, 1, 2, 3])
+    job = JobDir(Path(reconciling.look().progress.job))
+    want_features(job)
+    broker.taken()
+    clock.now += GRACE_SECONDS
+    reconciling.look()
+    assert broker.taken() in ([MERGE], [])
+    build(open_job(job))
+    reconciling.look()
+    clock.now += GRACE_SECONDS
+    reconciling.look()
+    assert broker.taken() == [0, 1, 2, 3]
+    broker.take(EMBED_QUEUE, "embed1@here")
+    clock.now += GRACE_SECONDS
+    reconciling.look()
+    assert broker.taken() == [], "one is held, and the others wait"

@@ -22,8 +22,9 @@ from shared.messages.tasks import EmbedCopies, EmbedPartition
 from shared.processes.control import Stopped
 from tests.support.compactions import compacted, remove
 from tests.support.make_job import MadeJob, make_job
-from workers.duplicates import compare
+from workers.embed import add_features as adding
 from workers.embed import partition
+from workers.evaluate.duplicates import compare
 from workers.models import loaded
 from workers.tasks import embed
 
@@ -185,3 +186,22 @@ def test_a_batch_of_pairs_is_compared_and_what_came_of_it_is_shown(
     assert call(embed.compare_pairs, made, ComparePairs("job", "0" * 16)) == "1,234 pairs show the same"
     assert batches == ["0" * 16]
     assert asked == []
+
+
+def test_a_sealed_partition_gets_the_features_that_are_wanted_by_no_model(
+    made: MadeJob, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partition, "embed_partition", raising(AssertionError("it was embedded")))
+    monkeypatch.setattr(loaded, "loaded_embedder", raising(AssertionError("a model was loaded")))
+    added: list[int] = []
+
+    def add(job: Any, part: Any, *arguments: Any) -> bool:
+        added.append(part.number)
+        return True
+
+    monkeypatch.setattr(adding, "add_features", add)
+    assert call(embed.embed_partition, made, EmbedPartition("job", 1)).startswith("features made")
+    assert (added, asked) == ([1], [])
+    monkeypatch.setattr(adding, "add_features", lambda *a: False)
+    assert call(embed.embed_partition, made, EmbedPartition("job", 1)).startswith("sealed")
+    assert asked == ["copies"]

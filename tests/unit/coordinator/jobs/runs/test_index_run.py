@@ -13,10 +13,12 @@ from coordinator.jobs.runs import loop
 from coordinator.jobs.runs.events import STOPPING, Doing, Event, Finished, Said, Step
 from coordinator.jobs.runs.index_run import Asked, index
 from coordinator.sources.choosing import Choice
-from shared.errors import JobMismatch, JobNotFound, SourceError, UsageError
+from shared.errors import JobError, JobMismatch, JobNotFound, SourceError, UsageError
 from shared.job.changes.lock import changing
 from shared.job.directory import JobDir
 from shared.job.opened import OpenJob, open_job
+from shared.job.partition.features.record import STORED_VERSION
+from shared.job.partition.features.wanted import wanted_features
 from shared.settings import Settings
 from tests.support.progress import DONE
 
@@ -262,3 +264,37 @@ def test_arguments_that_do_not_go_together_are_refused(tmp_path: Path, monkeypat
             index(wrong, told.append)
     with pytest.raises(UsageError, match="A source that is added has not moved"):
         index(replace(asked, add=True, moved=True), told.append)
+
+
+def test_features_are_asked_for_when_a_job_is_made_or_later_and_are_not_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, told = whole(tmp_path, monkeypatch, lambda: None)
+    index(asked, told.append)
+    assert wanted_features(asked.job) is None
+    index(replace(asked, settings=Settings(copies="off")), told.append)
+    assert wanted_features(asked.job) is None
+    index(replace(asked, settings=Settings(copies="on")), told.append)
+    assert wanted_features(asked.job) == STORED_VERSION
+    written = asked.job.features_wanted.stat().st_mtime_ns
+    for copies in ("on", None):
+        index(replace(asked, settings=Settings(copies=copies)), told.append)
+    assert asked.job.features_wanted.stat().st_mtime_ns == written
+    with pytest.raises(JobMismatch, match="keeps it: leave the option copies out"):
+        index(replace(asked, settings=Settings(copies="off")), told.append)
+    new = replace(asked, job=JobDir(tmp_path / "new"), settings=Settings(copies="on"))
+    index(new, told.append)
+    assert wanted_features(new.job) == STORED_VERSION
+
+
+@pytest.mark.parametrize("wanted", ['{"format": 1, "version": "others"}\n', "damaged\n"])
+def test_features_of_another_version_are_refused_until_they_are_asked_for_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: str
+) -> None:
+    asked, told = whole(tmp_path, monkeypatch, lambda: None)
+    index(replace(asked, settings=Settings(copies="on")), told.append)
+    asked.job.features_wanted.write_text(wanted)
+    with pytest.raises(JobError, match="copies=on"):
+        index(asked, told.append)
+    index(replace(asked, settings=Settings(copies="on")), told.append)
+    assert wanted_features(asked.job) == STORED_VERSION

@@ -1,5 +1,6 @@
 """What a message asks of a job is done once, all of it or nothing."""
 
+import contextlib
 import hashlib
 import shutil
 import uuid
@@ -18,7 +19,7 @@ from coordinator.jobs.from_vectors import import_vectors
 from coordinator.jobs.progress import ProgressReader
 from coordinator.sources.vectors.vectors import open_vectors
 from shared.errors import ImageError, JobBusy, JobError, JobMismatch, LookalikeError, NoIndexYet, UsageError
-from shared.images.location import read_bytes
+from shared.images.location import Location, read_bytes
 from shared.job import path_list
 from shared.job.changes.adding import add_partitions, require_growing
 from shared.job.changes.lock import changing
@@ -28,6 +29,7 @@ from shared.job.index import builds
 from shared.job.index.uncovered import merge_due
 from shared.job.local.job_files import JobFiles
 from shared.job.opened import OpenJob, open_job
+from shared.job.partition.features.wanted import want_features
 from shared.job.source.moved import read_moved
 from shared.messages.changed import Changed
 from shared.messages.changes import ChangeJob, NewImage
@@ -36,6 +38,7 @@ from tests.support.bundles import bundle_of
 from tests.support.controls import UNWATCHED
 from tests.support.damage import snapshot
 from tests.support.embedders import AnyModel
+from tests.support.featured import stored
 from tests.support.images.tiles import png, tile
 from tests.support.kills import Killed, killed_at
 from tests.support.source_jobs import sealed
@@ -195,10 +198,10 @@ def test_a_change_that_came_while_another_was_under_way_is_found_under_the_lock(
 ) -> None:
     real = embed_images
 
-    def overtaken(*arguments: Any) -> Any:
+    def overtaken(*arguments: Any, **options: Any) -> Any:
         monkeypatch.setattr(applying, "embed_images", real)
         assert done(job, "add", more[0]).ids == [12]
-        return real(*arguments)
+        return real(*arguments, **options)
 
     monkeypatch.setattr(applying, "embed_images", overtaken)
     assert done(job, "add", more[0]).ids == [12]
@@ -411,3 +414,49 @@ def test_a_bundle_is_changed_by_no_message(
     with pytest.raises(JobError, match=r"is a bundle of the job .*: it is for searching, and can't be changed"):
         done(bundle, action, *(more[:1] if action != "delete" else ()), ids=() if action == "add" else (3,))
     assert snapshot(bundle.path) == before
+
+
+def test_images_that_are_added_to_a_job_with_features_have_theirs_at_once(job: OpenJob, more: list[str]) -> None:
+    want_features(job)
+    shutil.copy(more[0], Path(more[1]).with_name("copy.png"))
+    added = done(job, "add", more[0], str(Path(more[1]).with_name("copy.png")), more[2])
+    found = stored(job)
+    assert sorted(found) == list(added.ids)
+    expected = [read_image(Location(path), 224, 10**8, 10**8, features=True).features for path in (more[0], more[2])]
+    assert [found[image] for image in added.ids] == [expected[0], expected[0], expected[1]]
+    # Other metadata of the same image takes its features along; of one without any, there are none.
+    changed = done(job, "update", ids=(added.ids[2],), metadata=({"year": 1},), request="two")
+    assert stored(job)[changed.ids[0]] == expected[1]
+    without = done(job, "update", ids=(4,), metadata=({"year": 1},), request="three")
+    assert without.ids[0] not in stored(job)
+    assert wrong(job) == []
+
+
+def test_images_of_a_job_without_features_get_none(job: OpenJob, more: list[str]) -> None:
+    done(job, "add", more[0])
+    assert job.features_numbers() == []
+
+
+def test_a_kill_while_images_with_features_are_added_leaves_nothing_or_all(
+    job: OpenJob, more: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    want_features(job)
+    step, outcomes = 0, set()
+    while True:
+        path = tmp_path / f"killed {step}" / "job"
+        shutil.copytree(job.path, path)
+        killed = JobDir(path)
+        with killed_at(step, monkeypatch) as happened:
+            with contextlib.suppress(Killed):
+                done(killed, "add", more[0])
+            ended = happened() <= step
+        outcomes.add(bool(open_job(killed).change_numbers()))
+        assert len(stored(killed)) == len(open_job(killed).change_numbers())
+        done(killed, "add", more[0])
+        assert list(stored(killed)) == [12]
+        assert killed.features_numbers() == [open_job(killed).partition_of(12).number]
+        shutil.rmtree(path.parent)
+        if ended:
+            break
+        step += 1
+    assert outcomes == {False, True}

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks.truth.cascade.hard_copies import HARD, hard_copy
+from benchmarks.query.hard_copies import HARD, hard_copy
 from tests.support.images.scenes import scene
 from workers.verify.features import QUERY_KEYPOINTS, local_features
 from workers.verify.same_picture import verify

@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
+from benchmarks.query import verdict_tables as tables
 from benchmarks.support.tables import block_names, fill_in
-from benchmarks.truth.cascade import tables
 from tests.support.benchmark_tables import HEADER, PAGE, RESULTS, lines
 
 VERDICTS = PAGE.with_name("verdicts.md")
@@ -38,18 +38,18 @@ MADE = HEADER | {
 
 def test_modes_are_shares_of_all_queries_and_medians_of_the_alterations() -> None:
     made = tables.all_tables(MADE)
-    assert lines(made["cascade-modes"]) == [
+    assert lines(made["verdicts-modes"]) == [
         ["never", "1", "46.7%", "0.0%", "1 of 10", "11", "30", "60", "2.5"],
         ["auto", "1", "50.0%", "46.7%", "1 of 10", "20", "30", "60", "2.5"],
         ["always", "6", "90.0%", "86.7%", "1 of 10", "80", "30", "60", "2.5"],
     ]
-    assert lines(made["cascade-alterations"])[1] == ["a quarter", "50.0%", "60.0%", "50.0%", "90.0%", "90.0%"]
-    assert lines(made["cascade-near"]) == [["1", "0.10", "87.5%", "25.0%", "0.50"]]
-    assert ["photographs", "some: 1,500"] in lines(made["cascade-header"])
+    assert lines(made["verdicts-alterations"])[1] == ["a quarter", "50.0%", "60.0%", "50.0%", "90.0%", "90.0%"]
+    assert lines(made["verdicts-near"]) == [["1", "0.10", "87.5%", "25.0%", "0.50"]]
+    assert ["photographs", "some: 1,500"] in lines(made["verdicts-header"])
 
 
 def test_the_page_is_what_the_committed_results_make() -> None:
-    made = tables.all_tables(json.loads((RESULTS / "cascade.json").read_text()))
+    made = tables.all_tables(json.loads((RESULTS / "query_verdicts.json").read_text()))
     page = VERDICTS.read_text()
     assert sorted(block_names(page)) == sorted(made)
     assert fill_in(page, made) == page

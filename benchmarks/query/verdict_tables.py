@@ -10,10 +10,10 @@ from workers.search.cascade.nearness import COPIES
 def all_tables(results: Mapping[str, Any]) -> dict[str, str]:
     """Each table by the name of its block."""
     return {
-        "cascade-header": header_table(results, [["photographs", f"{results['photographs']}: {results['images']:,}"]]),
-        "cascade-modes": _modes(results),
-        "cascade-alterations": _alterations(results),
-        "cascade-near": _near(results),
+        "verdicts-header": header_table(results, [["photographs", f"{results['photographs']}: {results['images']:,}"]]),
+        "verdicts-modes": _modes(results),
+        "verdicts-alterations": _alterations(results),
+        "verdicts-near": _near(results),
     }
 
 

@@ -1,10 +1,11 @@
 """What verdicts of a search cost, what they find, and which candidates are near enough to be compared.
 
-python -m benchmarks.truth.cascade PHOTOS [--name TEXT] [--most 100000] [--originals 60] [--job JOB]
+python -m benchmarks.query.verdicts PHOTOS [--name TEXT] [--most 100000] [--originals 60] [--job JOB]
 """
 
 import argparse
 import random
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -14,12 +15,12 @@ from typing import Any, Final
 import cv2
 import numpy as np
 
+from benchmarks.query import verdict_tables as tables
+from benchmarks.query.hard_copies import HARD, Image, hard_copy
 from benchmarks.support import program
 from benchmarks.support.altered import percentiles
 from benchmarks.support.processes import LOOKALIKE, measured
 from benchmarks.support.tables import fill_in
-from benchmarks.truth.cascade import tables
-from benchmarks.truth.cascade.hard_copies import HARD, Image, hard_copy
 from shared.errors import UsageError
 from shared.job.directory import JobDir
 from shared.messages.query import Query
@@ -30,7 +31,7 @@ from workers.images.alterations import ALTERATIONS
 from workers.search.answer import Answerer
 from workers.search.cascade.nearness import COPIES, near
 
-RESULTS = program.RESULTS / "cascade.json"
+RESULTS = program.RESULTS / "query_verdicts.json"
 PAGE = program.PAGE.with_name("verdicts.md")
 MODES: Final = tuple(Verify(how, views) for how in (NEVER, AUTO, ALWAYS) for views in (1, 6))
 _STANDS_OUT: Final = (0.04, 0.06, 0.08, 0.10, 0.12, 0.15)
@@ -47,8 +48,8 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.truth.cascade",
-        description="Measure the verdicts of a search: their cost, what they find.",
+        prog="python -m benchmarks.query.verdicts",
+        description="Measure what verdicts of a search cost and find.",
     )
     parser.add_argument("photos", metavar="PHOTOS", help="folder of photographs; its path is not written down")
     parser.add_argument("--name", default="photographs of one's own", help="what the photographs are, in the results")
@@ -69,12 +70,12 @@ def _run(arguments: argparse.Namespace) -> None:
     if most < arguments.originals:
         raise UsageError(f"{len(photos):,} .jpg are there: {2 * arguments.originals:,} at least are needed.")
     command = (
-        f'python -m benchmarks.truth.cascade PHOTOS --name "{arguments.name}" --most {arguments.most} '
+        f'python -m benchmarks.query.verdicts PHOTOS --name "{arguments.name}" --most {arguments.most} '
         f"--originals {arguments.originals}"
     )
-    results = program.head("cascade", command)
+    results = program.head("query_verdicts", command)
     results |= {"photographs": arguments.name, "images": most, "originals": arguments.originals}
-    with tempfile.TemporaryDirectory(prefix="lookalike-cascade-", dir=arguments.work) as folder:
+    with tempfile.TemporaryDirectory(prefix="lookalike-verdicts-", dir=arguments.work) as folder:
         job = JobDir.at(arguments.job or Path(folder) / "jobs" / "job")
         if not job.spec.is_file():
             _index(job, photos[:most], Path(folder))
@@ -209,3 +210,7 @@ def _read(path: Path) -> Image:
     if image is None:
         raise UsageError(f"{path} can't be decoded: leave it out.")
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,1 +1,0 @@
-"""Measure what verdicts of a search cost, what they find, and which candidates are near enough to be compared."""
