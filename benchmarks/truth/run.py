@@ -43,8 +43,8 @@ class Sizes:
     candidates: int = 100
     pairs: int = 20_000
     surroundings: int = 5_000
-    timed: int = 100
-    product: int = 8
+    timed: int = 60
+    product: int = 5
 
 
 SMALL: Final = Sizes(originals=4, others=4, candidates=5, pairs=20, surroundings=10, timed=2, product=0)
