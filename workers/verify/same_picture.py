@@ -13,9 +13,9 @@ from workers.verify.region import evidence_of, overlaps
 from workers.verify.richness import LEAST_RICH, richness
 from workers.verify.transform import TOLERANCE, Fit, fitted, refitted, scale_of
 
-# What proves a picture, either of these: at least so many inliers, aligned cells, and their share of the compared ones.
+# What proves a picture, any of these: at least so many inliers, aligned cells, and their share of the compared ones.
 # Two garments on one floor, from one place, have had 81 inliers and .46 of the cells (see docs/verification.md).
-_PROOFS = ((8, 8, 0.5), (4, 20, 0.7))
+_PROOFS = ((40, 20, 0.5), (8, 24, 0.55), (8, 8, 0.65), (4, 28, 0.7))
 # A region that is less than this of both images may be a logo, or a bare part of one floor. Of copies that were
 # cropped, framed, or cropped and pasted into a collage, none had less than .78 of one of the two.
 _LEAST_OVERLAP = 0.6
@@ -24,9 +24,8 @@ _LEAST_OVERLAP = 0.6
 def verify(query: LocalFeatures, candidate: LocalFeatures) -> Evidence | None:
     """The evidence that `candidate` shows the picture of `query`, mirrored or not; None where it is not proved.
 
-    Matching points must agree on one transform, and the cells that it lays over each other must show the same: half of
-    them where there are at least eight points, more for fewer points. Points alone prove nothing: two garments on one
-    wooden floor have thirty.
+    Matching points must agree on one transform, and most of the cells that it lays over each other must show the same:
+    the more, the fewer points and cells there are. Points alone prove nothing: two garments on one floor have had 81.
     """
     for is_mirrored in (False, True):
         found = compared(query, candidate, is_mirrored)
