@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.messages.verdicts import Evidence
-from workers.verify.cells import aligned_cells
 from workers.verify.features import LocalFeatures, colours_of, shrunk
 from workers.verify.region import evidence_of
 from workers.verify.richness import LEAST_RICH, richness
@@ -30,11 +29,10 @@ _LEAST_COLOUR = 0.7
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _View:
-    """An image as squares: `coarse` and `fine`, float32 [64, 64], its `colours`, float32 [6, 6, 2]; size and grey."""
+    """An image as squares: `coarse` and `fine`, float32 [64, 64], its `colours`, float32 [6, 6, 2]; and its size."""
 
     width: int
     height: int
-    grey: NDArray[np.uint8]
     coarse: NDArray[np.float32]
     fine: NDArray[np.float32]
     colours: NDArray[np.float32]
@@ -69,9 +67,7 @@ def same_pixels(
     if away.max() > min(_MOST_AWAY, _MOST_OVER_MIDDLE * max(float(np.median(away)), _LEAST_AWAY)):
         return None
     sizes = (ours.width, ours.height), (theirs.width, theirs.height)
-    matrix = _matrix(*sizes, turns, mirrored)
-    cells = aligned_cells(ours.grey, theirs.grey, matrix, *sizes)
-    return evidence_of(matrix, *sizes, 0, cells.share)
+    return evidence_of(_matrix(*sizes, turns, mirrored), *sizes, 0, _aligned(ours.fine, fine))
 
 
 def coarse_square(image: NDArray[np.uint8] | LocalFeatures) -> NDArray[np.float32]:
@@ -95,7 +91,7 @@ def _view(image: NDArray[np.uint8] | LocalFeatures) -> _View:
     fine = soft - cv2.GaussianBlur(soft, (0, 0), 3.0)
     is_rich = min(width, height) >= _SMALLEST and richness(square) >= LEAST_RICH
     coarse = (soft - soft.mean()) / max(float(soft.std()), 1.0)
-    return _View(width, height, grey, coarse, fine, colours.astype(np.float32) - 128, is_rich)
+    return _View(width, height, coarse, fine, colours.astype(np.float32) - 128, is_rich)
 
 
 def _laid(square: NDArray[np.float32], turns: int, mirrored: bool) -> NDArray[np.float32]:
@@ -115,6 +111,15 @@ def _matrix(query: tuple[int, int], hit: tuple[int, int], turns: int, mirrored: 
 
 def _correlation(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
     return float((first * second).sum() / max(np.linalg.norm(first) * np.linalg.norm(second), 1e-6))
+
+
+def _aligned(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    """The share of the cells with structure in which two squares show the same, 0 to 1."""
+    ours, theirs = _cells(first), _cells(second)
+    lengths = [np.sqrt((cells**2).sum(axis=(1, 3))) for cells in (ours, theirs)]
+    structured = np.maximum(*lengths) >= _CELL  # A standard deviation of one grey value.
+    agreement = (ours * theirs).sum(axis=(1, 3)) / np.maximum(lengths[0] * lengths[1], 1e-6)
+    return float((agreement > 0.5)[structured].mean()) if structured.any() else 0.0
 
 
 def _are_colours_alike(first: NDArray[np.float32], second: NDArray[np.float32]) -> bool:
