@@ -48,7 +48,7 @@ class Answerer:
         self._pool = SearcherPool(settings)
         side_by_side = min(settings.query_threads or os.cpu_count() or 1, _MOST_PROCESSES)
         self._decoders = DecodingProcesses(side_by_side, settings.decode_seconds, settings.decode_memory_bytes)
-        self._cascade = Cascade(settings, self._decoders, side_by_side, StoredFeatures().of)
+        self._cascade = Cascade(settings, self._decoders, side_by_side, StoredFeatures(settings).of)
         self._embedded: LRUCache[bytes, Vectors] = LRUCache(settings.query_cache_size)
         self._lock = threading.Lock()
         self._embedding = threading.Lock()

@@ -1,16 +1,21 @@
 """Read the local features that jobs store of their images, those of a partition mapped when first asked for."""
 
+import logging
 import threading
 from typing import Final
 
 from cachetools import LRUCache, TTLCache
 
+from shared.errors import CorruptFile
 from shared.job.local.job_files import JobFiles
 from shared.job.opened import OpenJob
 from shared.job.partition import ledger
 from shared.job.partition.features.files import FeatureRows
 from shared.job.partition.features.reading import open_features
+from shared.settings import Settings
 from workers.verify.features import LocalFeatures
+
+log = logging.getLogger("lookalike.query")
 
 _PARTITIONS: Final = 256  # Two files each.
 _LACKING: Final = 10_000
@@ -26,19 +31,24 @@ class StoredFeatures:
     partition has none is asked again after some seconds, as they may be made meanwhile.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         # With the rows goes what holds the copies that they are mapped from, of a job in a store.
         self._mapped: LRUCache[_Key, tuple[FeatureRows, JobFiles]] = LRUCache(_PARTITIONS)
         self._lacking: TTLCache[_Key, None] = TTLCache(_LACKING, LACKING_SECONDS)
         self._lock = threading.Lock()
 
     def of(self, job: OpenJob, image_id: int) -> LocalFeatures | None:
-        """The features of an image of a job, None where it stores none; CorruptFile where they are not as written."""
-        number = job.partition_of(image_id).number
-        rows = self._rows(job, number)
-        row = None if rows is None else rows.row_of(image_id)
-        found = None if rows is None or row is None else rows.features(row)
-        return None if found is None else LocalFeatures.from_bytes(found.local)
+        """The features of an image of a job; None where it stores none, or they are not as they were written."""
+        try:
+            number = job.partition_of(image_id).number
+            rows = self._rows(job, number)
+            row = None if rows is None else rows.row_of(image_id)
+            found = None if rows is None or row is None else rows.features(row)
+            return None if found is None else LocalFeatures.from_bytes(found.local)
+        except CorruptFile as error:
+            log.warning("%s: %s Its image is decoded instead.", job.job_id, error)
+            return None
 
     def _rows(self, job: OpenJob, number: int) -> FeatureRows | None:
         key = job.manifest.identity, number
@@ -47,7 +57,7 @@ class StoredFeatures:
                 return known[0]
             if key in self._lacking:
                 return None
-        files = JobFiles.of(job)
+        files = JobFiles.of(job, self._settings)
         rows = open_features(files, ledger.read_seal(job, number)) if ledger.is_sealed(job, number) else None
         with self._lock:
             if rows is None:
