@@ -130,7 +130,7 @@ def measure(
             results["not_measured"].append(str(missing))
             program.log(str(missing))
             continue
-        results["methods"][method.name] = _measured(method, photos, queries, sizes.timed)
+        results["methods"][method.name] = _measured(method, photos, queries, queries, sizes.timed)
         written()
     for name, pairs, alike in hardest.pairs_of(photos, one.vectors, sizes.pairs, sizes.surroundings):
         results["pairs"][name] = hardest.judged(photos, features, pairs, alike)
@@ -153,13 +153,15 @@ def measure_product(
     """Put the figures of real searches into `results`: of the queries of the first originals, as each takes long."""
     first = set(photos.originals[: sizes.product])
     some = [query for query in queries if query.original in first]
+    # The worker remembers what it was asked: others are timed.
+    others = [query for query in queries if query.original not in first]
     with (
         tempfile.TemporaryDirectory(prefix="lookalike-truth-", dir=arguments.work) as folder,
         Jobs(Path(folder).resolve(), photos.originals, arguments.model) as jobs,
     ):
         for verify, views in _ASKED:
             method = Product(jobs, verify, views)
-            results["methods"][method.name] = _measured(method, photos, some, sizes.timed)
+            results["methods"][method.name] = _measured(method, photos, some, others or some, sizes.timed)
             written()
 
 
@@ -185,7 +187,10 @@ def _makers(
     ]
 
 
-def _measured(method: Method, photos: Collection, queries: list[Query], timed: int) -> dict[str, Any]:
+def _measured(
+    method: Method, photos: Collection, queries: list[Query], to_time: list[Query], timed: int
+) -> dict[str, Any]:
+    """The figures of a method: what it says of `queries`, and how long `timed` of the queries `to_time` take."""
     program.log(method.name)
     began = time.perf_counter()
     names = [photo.name for photo in photos.photos]
@@ -195,5 +200,5 @@ def _measured(method: Method, photos: Collection, queries: list[Query], timed: i
         program.log(f"{method.name}: R@1 {shares['r_at_1']}, recognised {shares['recognised']} ({rule.says})")
         said = {"verdicts": judge.verdicts(queries, rule.outcomes), "wrong": judge.wrong(queries, rule.outcomes, names)}
         found["rules"].append({"says": rule.says} | shares | said)
-    found["ms"] = latencies(method, queries, timed)
+    found["ms"] = latencies(method, to_time, timed)
     return found | {"seconds": round(time.perf_counter() - began, 1)}
