@@ -109,7 +109,7 @@ def indexed(demo: "subprocess.CompletedProcess[str]", home: Path) -> Path:
 def test_index_status_and_search_as_typed(indexed: Path) -> None:
     lines = block_under("Index, watch, search").splitlines()
     doctor, index, again, more, status, search, where, show, *changing, evaluate, export, import_, pack = lines
-    add, delete, compact = changing
+    add, duplicates, delete, compact = changing
     done = typed(doctor, indexed, indexed)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^ok +bottleneck +\w+, at [\d,.]+ images/s in one embed worker", done.stdout, re.M), done.stdout
@@ -146,6 +146,9 @@ def test_index_status_and_search_as_typed(indexed: Path) -> None:
     done = typed(add, indexed, indexed)
     listed = len([*(indexed / "photos").iterdir(), *(indexed / "more").iterdir()])
     assert done.stdout == f"1 image added, with the id {listed}: a search finds it from now on.\n", done.stderr
+    done = typed(duplicates, indexed, indexed)
+    assert done.returncode == 0, done.stderr
+    assert "<html" in (indexed / "out.html").read_text()
     done = typed(delete, indexed, indexed)
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(r"1 image removed: no answer names it any more\. \d+ of \d+ are left\.\n", done.stdout)
