@@ -115,6 +115,7 @@ def test_status_json_has_the_promised_shape(finished: Path) -> None:
         "refused": None,
         "bundle": None,
         "filling": None,
+        "copies": None,
     }
     assert status["model"].startswith("efficientnet-lite0@")
     assert index.keys() == {"build", "ntotal", "type", "recall_at_10", "p50_ms", "shards"}

@@ -77,6 +77,7 @@ def embed_partition(task: Task, table: dict[str, Any]) -> str:
         started = time.monotonic()
         control = Control(partial(_keep_going, task), lease.held, report)
         if ledger.is_sealed(job, message.partition):  # Its features may be wanted, which need no model.
+            ledger.remove_chunks(job, message.partition)  # As a worker left them that was killed once it had sealed it.
             if add_features(job, job.partition(message.partition), control, runtime.settings.decode_threads):
                 return f"features made · {duration(time.monotonic() - started)}"
             seal = ledger.read_seal(job, message.partition)

@@ -203,5 +203,9 @@ def test_a_sealed_partition_gets_the_features_that_are_wanted_by_no_model(
     assert call(embed.embed_partition, made, EmbedPartition("job", 1)).startswith("features made")
     assert (added, asked) == ([1], [])
     monkeypatch.setattr(adding, "add_features", lambda *a: False)
+    left = made.job.chunk_dir(1) / "0000.parquet"
+    left.parent.mkdir(parents=True)
+    left.touch()
     assert call(embed.embed_partition, made, EmbedPartition("job", 1)).startswith("sealed")
+    assert not left.parent.exists()  # What a worker left that was killed once it had sealed it.
     assert asked == ["copies"]
