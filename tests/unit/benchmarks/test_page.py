@@ -26,6 +26,7 @@ MADE = {
     "query": query.all_tables,
     "parts": parts.all_tables,
     "growth": growth.all_tables,
+    "growth_shards": growth.shards_tables,
     "duplicates": duplicates.all_tables,
     "embed": embed.all_tables,
     "embed_gpu": embed.all_tables,
@@ -36,7 +37,7 @@ MADE = {
 QUOTED = [name for name in MADE if (RESULTS / f"{name}.json").is_file()]
 """Of which results are in the repository; the first are there from the beginning."""
 
-_ALWAYS = ("end_to_end", "index", "query", "growth", "fuzz_index", "copies")
+_ALWAYS = ("end_to_end", "index", "query", "growth", "growth_shards", "fuzz_index", "copies")
 
 
 def strings(value: Any) -> Iterator[str]:
