@@ -40,7 +40,7 @@ class Cascade:
         settings: Settings,
         decoders: DecodingProcesses,
         side_by_side: int,
-        stored: Stored = lambda job, image_id: None,
+        stored: Stored = lambda job, image_id, sha256: None,
     ) -> None:
         """`side_by_side` candidates are compared at once. `stored` gives the features that a job has of an image."""
         self._settings, self._decoders, self._side_by_side = settings, decoders, side_by_side

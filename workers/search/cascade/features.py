@@ -3,6 +3,7 @@
 import hashlib
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final, TypeAlias
 
 from cachetools import LRUCache
@@ -20,8 +21,9 @@ from workers.search.decoding.pictures import at_size, decode_of
 from workers.search.decoding.processes import DecodingProcesses
 from workers.verify.features import STORED_KEYPOINTS, LocalFeatures
 
-Stored: TypeAlias = Callable[[OpenJob, int], LocalFeatures | None]
-"""The features that a job stores of an image; None where it stores none."""
+Stored: TypeAlias = Callable[[OpenJob, int, str | None], LocalFeatures | None]
+"""The features that a job stores of an image of these bytes, by their SHA-256, whatever its bytes where that is None;
+None where it stores none."""
 
 _MEMBERS_BYTES: Final = 32 << 20
 
@@ -34,12 +36,12 @@ class CandidateFeatures:
     """
 
     def __init__(
-        self, decoders: DecodingProcesses, most_bytes: int, stored: Stored = lambda job, image_id: None
+        self, decoders: DecodingProcesses, most_bytes: int, stored: Stored = lambda job, image_id, sha256: None
     ) -> None:
         """`most_bytes` bounds those that are cached; 0 caches none."""
         self._decoders, self._stored = decoders, stored
-        self._cache: LRUCache[tuple[str, int], LocalFeatures] = LRUCache(most_bytes, getsizeof=_size)
-        self._members: LRUCache[tuple[str, int], path_list.Members] = LRUCache(
+        self._cache: LRUCache[tuple[Path, int, str | None], LocalFeatures] = LRUCache(most_bytes, getsizeof=_size)
+        self._members: LRUCache[tuple[Path, str, int], path_list.Members] = LRUCache(
             _MEMBERS_BYTES, getsizeof=lambda members: members.nbytes + 100
         )
         self._lock = threading.Lock()
@@ -50,11 +52,12 @@ class CandidateFeatures:
         Raises ImageError where it can't be read or decoded, and for a file that is not the one that was embedded;
         CorruptFile for a damaged file of the job.
         """
-        key = job.manifest.identity, hit.id
+        # A copy of a job has its identity, and what came to each since may have one id.
+        key = job.path, hit.id, fact.sha256
         with self._lock:
             if (known := self._cache.get(key)) is not None:
                 return known
-        found = self._stored(job, hit.id) or self._decoded(job, hit, fact)
+        found = self._stored(job, hit.id, fact.sha256) or self._decoded(job, hit, fact)
         if _size(found) <= self._cache.maxsize:
             with self._lock:
                 self._cache[key] = found
@@ -87,7 +90,7 @@ class CandidateFeatures:
         if split_member(hit.image_path) is None:
             return None
         partition = job.partition_of(hit.id)
-        key = job.manifest.identity, partition.number
+        key = job.path, job.manifest.identity, partition.number
         with self._lock:
             members = self._members.get(key)
         if members is None:

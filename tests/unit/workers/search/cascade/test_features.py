@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import shutil
 import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,7 +15,8 @@ import pytest
 from shared.errors import ImageError
 from shared.images.members import Member
 from shared.job import path_list
-from shared.job.opened import OpenJob
+from shared.job.directory import JobDir
+from shared.job.opened import OpenJob, open_job
 from shared.messages.search import Hit
 from tests.support.images.scenes import scene
 from tests.support.make_job import make_job
@@ -103,19 +105,31 @@ def test_an_image_that_is_gone_or_none_is_named(
     assert str(tmp_path / "a.png") in str(caught.value)
 
 
+def test_a_copy_of_a_job_that_got_another_image_of_the_same_id_is_not_taken_for_the_job(
+    job: OpenJob, decoders: DecodingProcesses, tmp_path: Path
+) -> None:
+    shutil.copytree(job.path, tmp_path / "copy")
+    copy = open_job(JobDir.at(tmp_path / "copy"))
+    assert copy.manifest.identity == job.manifest.identity
+    features = CandidateFeatures(decoders, CACHED)
+    for of, name, seed in ((job, "a.png", 1), (copy, "b.png", 2), (job, "c.png", 3)):
+        hit, fact = placed(tmp_path / name, seed)
+        np.testing.assert_array_equal(features.of(of, hit, fact).bits, local_features(scene(seed)).bits)
+
+
 def test_features_that_a_job_stores_are_taken_and_no_image_is_read(job: OpenJob, decoders: DecodingProcesses) -> None:
-    asked: list[int] = []
+    asked: list[tuple[int, str | None]] = []
     own = local_features(scene(5))
 
-    def stored(of: OpenJob, image_id: int) -> LocalFeatures | None:
-        asked.append(image_id)
+    def stored(of: OpenJob, image_id: int, sha256: str | None) -> LocalFeatures | None:
+        asked.append((image_id, sha256))
         return own if image_id == 7 else None
 
     features = CandidateFeatures(decoders, CACHED, stored)
     assert features.of(job, Hit(1, 7, "/nowhere/a.png", 0.9), Fact("0" * 64)) is own
     with pytest.raises(ImageError, match=r"/nowhere/b\.png"):
         features.of(job, Hit(1, 8, "/nowhere/b.png", 0.9), Fact("0" * 64))
-    assert asked == [7, 8]
+    assert asked == [(7, "0" * 64), (8, "0" * 64)]
 
 
 def test_an_image_in_an_archive_is_read_at_its_place(job: OpenJob, decoders: DecodingProcesses, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Local features that a job stores are those of its decoded images, and are read by the id of an image."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,9 @@ def test_the_features_of_each_image_are_read_by_its_id(tmp_path: Path) -> None:
         np.testing.assert_array_equal(ours.bits, wanted.bits)
         np.testing.assert_array_equal(ours.points, wanted.points)
     assert found.of(job, 5) is None
+    sha256 = hashlib.sha256(images[3].read_bytes()).hexdigest()
+    assert found.of(job, 3, sha256) is not None
+    assert found.of(job, 4, sha256) is None
 
 
 def test_that_a_partition_has_none_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
