@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from shared.errors import MessageError
-from shared.job.identity import known_as
 from shared.messages.tasks import (
     MAX_PARTITION,
-    VERSION,
+    AboutJob,
     checked_fields,
     checked_identity,
     checked_integer,
@@ -19,21 +18,15 @@ _BATCH = re.compile("[0-9a-f]{16}")
 
 
 @dataclass(frozen=True, slots=True)
-class FindNeighbours:
+class FindNeighbours(AboutJob):
     """Find the neighbours of the images of a partition; without an `identity`, of any job of that name."""
 
     job: str
     partition: int
     identity: str | None = None
 
-    @property
-    def known_as(self) -> str:
-        """The name of the job in the keys of its leases."""
-        return known_as(self.job, self.identity)
-
     def to_json(self) -> dict[str, Any]:
-        table = {"version": VERSION, "job": self.job, "neighbours_of": self.partition}
-        return table if self.identity is None else table | {"identity": self.identity}
+        return self.table(neighbours_of=self.partition)
 
     @classmethod
     def from_json(cls, table: Any) -> Self:
@@ -47,21 +40,15 @@ class FindNeighbours:
 
 
 @dataclass(frozen=True, slots=True)
-class ComparePairs:
+class ComparePairs(AboutJob):
     """Compare a batch of pairs of images, which a file of the job lists under the name of the batch, 16 hex digits."""
 
     job: str
     batch: str
     identity: str | None = None
 
-    @property
-    def known_as(self) -> str:
-        """The name of the job in the keys of its leases."""
-        return known_as(self.job, self.identity)
-
     def to_json(self) -> dict[str, Any]:
-        table = {"version": VERSION, "job": self.job, "batch": self.batch}
-        return table if self.identity is None else table | {"identity": self.identity}
+        return self.table(batch=self.batch)
 
     @classmethod
     def from_json(cls, table: Any) -> Self:

@@ -97,22 +97,34 @@ def checked_integer(value: Any, name: str, least: int, most: int) -> int:
     return value
 
 
-@dataclass(frozen=True, slots=True)
-class EmbedPartition:
-    """Embed what is missing in one partition of a job, and seal it; without an `identity`, of any job of that name."""
+class AboutJob:
+    """What the messages about a job have alike: its name, and which job of that name they mean, if they say it."""
 
+    __slots__ = ()
     job: str
-    partition: int
-    identity: str | None = None
+    identity: str | None
 
     @property
     def known_as(self) -> str:
         """The name of the job in the keys of its leases."""
         return known_as(self.job, self.identity)
 
-    def to_json(self) -> dict[str, Any]:
-        table = {"version": VERSION, "job": self.job, "partition": self.partition}
+    def table(self, **values: Any) -> dict[str, Any]:
+        """The message as JSON: version and job, then `values`, then the identity, if there is one."""
+        table = {"version": VERSION, "job": self.job} | values
         return table if self.identity is None else table | {"identity": self.identity}
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedPartition(AboutJob):
+    """Embed what is missing in one partition of a job, and seal it; without an `identity`, of any job of that name."""
+
+    job: str
+    partition: int
+    identity: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return self.table(partition=self.partition)
 
     @classmethod
     def from_json(cls, table: Any) -> Self:
@@ -126,7 +138,7 @@ class EmbedPartition:
 
 
 @dataclass(frozen=True, slots=True)
-class _AboutJob:
+class _WholeJob(AboutJob):
     """A task for a whole job; without an `identity`, for any job of that name."""
 
     job: str
@@ -134,14 +146,8 @@ class _AboutJob:
 
     kind: ClassVar[str]
 
-    @property
-    def known_as(self) -> str:
-        """The name of the job in the keys of its leases."""
-        return known_as(self.job, self.identity)
-
     def to_json(self) -> dict[str, Any]:
-        table = {"version": VERSION, "job": self.job}
-        return table if self.identity is None else table | {"identity": self.identity}
+        return self.table()
 
     @classmethod
     def from_json(cls, table: Any) -> Self:
@@ -150,14 +156,14 @@ class _AboutJob:
         return cls(checked_job(values["job"]), checked_identity(values))
 
 
-class EmbedCopies(_AboutJob):
+class EmbedCopies(_WholeJob):
     """Embed altered copies of some images of a job, if all its partitions are sealed."""
 
     __slots__ = ()
     kind = "copies"
 
 
-class MergeJob(_AboutJob):
+class MergeJob(_WholeJob):
     """Build the index of a job, if all its partitions are sealed."""
 
     __slots__ = ()
@@ -165,7 +171,7 @@ class MergeJob(_AboutJob):
 
 
 @dataclass(frozen=True, slots=True)
-class FillShard:
+class FillShard(AboutJob):
     """Fill one shard, counted from 0, of a build of a job; without an `identity`, of any job of that name."""
 
     job: str
@@ -173,14 +179,8 @@ class FillShard:
     shard: int
     identity: str | None = None
 
-    @property
-    def known_as(self) -> str:
-        """The name of the job in the keys of its leases."""
-        return known_as(self.job, self.identity)
-
     def to_json(self) -> dict[str, Any]:
-        table = {"version": VERSION, "job": self.job, "build": self.build, "shard": self.shard}
-        return table if self.identity is None else table | {"identity": self.identity}
+        return self.table(build=self.build, shard=self.shard)
 
     @classmethod
     def from_json(cls, table: Any) -> Self:
