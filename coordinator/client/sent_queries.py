@@ -76,6 +76,13 @@ class QueryBroker:
             raise self.unreachable(error) from None
         return waits and not self.has_worker()
 
+    def cancel(self, task_id: str) -> None:
+        """Tell the workers to leave a task alone that they have not begun."""
+        try:
+            self._app.control.revoke(task_id)
+        except CONNECTION_ERRORS as error:
+            raise self.unreachable(error) from None
+
     def is_lost(self, task_id: str) -> bool:
         """Whether the worker that took a message has ended; see `coordinator.client.lost_query`."""
         try:
@@ -128,6 +135,15 @@ class SentQueries:
             with contextlib.suppress(*CONNECTION_ERRORS, RuntimeError):
                 self._result.forget()
             self._result = None
+
+    def cancel(self) -> None:
+        """Tell the workers to leave the task alone if they have not begun it; any thread may."""
+        self._broker.cancel(self.task_id)
+
+    def drop(self) -> None:
+        """Give up a result that nobody will ask for any more."""
+        self.give_up()
+        self._done(self)
 
     def _awaited(self, result: "AsyncResult[Any]", timeout: float) -> Any:
         """What the task returned; looks for a worker if it takes long."""

@@ -5,8 +5,9 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from celery import Task, shared_task
+from celery.worker import state
 
-from shared.errors import LookalikeError, MessageError, SettingsError
+from shared.errors import LookalikeError, MessageError, QueryError, SettingsError
 from shared.errors.remedy import Remedy
 from shared.messages.search import Answer, AnsweredBy, SearchJob, reply_to_json
 from shared.messages.shards import Held
@@ -34,6 +35,10 @@ def search(task: Task, table: dict[str, Any]) -> dict[str, Any]:
     wait for it.
     """
     runtime: Runtime = task.app.lookalike
+    if task.request.id in state.revoked:
+        # Celery asks before it hands a task to a thread, and this one may have waited for that thread since.
+        taken_back = Answer(error=QueryError("The search was taken back before a worker began it."))
+        return reply_to_json([taken_back] * _queries_in(table, runtime.settings.max_queries))
     try:
         message = SearchJob.from_json(table, runtime.settings.max_queries, runtime.settings.max_query_bytes)
     except MessageError as error:

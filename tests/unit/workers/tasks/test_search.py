@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from celery.worker import state
 
 from shared.errors import AnotherJob, SettingsError
 from shared.messages.query import Query
@@ -32,7 +33,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> MadeJob:
 def reply_to(message: SearchJob, made: MadeJob, queue: str = QUERY_QUEUE, held: str | None = None) -> list[Answer]:
     """The reply of a worker that serves the root of `made`, and is `held` to some shards, to a message of `queue`."""
     runtime = Runtime(Settings(jobs_root=made.job.jobs_root, shards=held))
-    request = SimpleNamespace(hostname="query1@gpu0", delivery_info={"routing_key": queue})
+    request = SimpleNamespace(id="one", hostname="query1@gpu0", delivery_info={"routing_key": queue})
     task: Any = SimpleNamespace(app=SimpleNamespace(lookalike=runtime), request=request)
     shell: Any = search
     return reply_from_json(shell.run.__func__(task, message.to_json()))
@@ -67,3 +68,10 @@ def test_a_query_to_another_job_of_the_name_gets_no_hits_but_the_reason(made: Ma
     for answer in found:
         assert isinstance(answer.error, AnotherJob)
         assert str(made.job.path) in str(answer.error)
+
+
+def test_a_search_that_was_taken_back_is_not_begun(made: MadeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "revoked", {"one"})
+    answers = reply_to(SearchJob("pics", QUERIES), made)
+    assert len(answers) == len(QUERIES)
+    assert all("taken back" in str(answer.error) for answer in answers)

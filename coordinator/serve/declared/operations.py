@@ -1,0 +1,130 @@
+"""All operations of the HTTP API, in the order of its pages."""
+
+from typing import Final
+
+from coordinator.serve.declared import answers
+from coordinator.serve.declared.fields import (
+    BOOLEAN,
+    FILE,
+    INTEGER,
+    INTEGERS,
+    NUMBER,
+    NUMBERS,
+    TEXT,
+    Field,
+)
+from coordinator.serve.declared.operation import HTML, JSON, READ, Operation, Reply
+from shared.messages.filter import MAX_IDS, MAX_WHERE
+from shared.messages.search import MAX_K
+from shared.messages.verified import AUTO, MAX_VIEWS, VERIFY
+
+PATH_FIELDS: Final = {
+    "job": Field("job", TEXT, "The id of the job: the name of its directory."),
+    "id": Field("id", INTEGER, "The image id, as hits have it.", least=0),
+}
+"""What is in braces in paths."""
+
+SEARCH_FIELDS: Final = (
+    Field("k", INTEGER, "How many hits.", 10, 1, MAX_K),
+    Field("where", TEXT, 'Only images for whose metadata this SQL expression is true: "width >= 1000".', None, 1,
+          MAX_WHERE),
+    Field("ids", INTEGERS, "Only these image ids; not with where.", None, 1, MAX_IDS),
+    Field("exact", BOOLEAN, "Compare with every embedding, without the index.", False),
+    Field("min_similarity", NUMBER, "Leave out hits that are less similar, unless they are proven to show the same.",
+          None, -1, 1),
+    Field("verify", TEXT, "Compare the pictures of the nearest images with the query's; auto: where one is near "
+          "enough for doubt.", AUTO, choices=VERIFY),
+    Field("views", INTEGER, "Search for the image and for parts of it, so many together.", 1, 1, MAX_VIEWS),
+    Field("partial", BOOLEAN, "Answer also where no worker holds some shards of the index, and say which.", False),
+)  # fmt: skip
+QUERY_FIELDS: Final = (
+    Field("vector", NUMBERS, "A vector of the job's model.", None, 1, 65_536),
+    Field("image_id", INTEGER, "An image of the job itself.", None, 0),
+)
+IMAGE: Final = Field("image", FILE, "The encoded image.", required=True)
+SEARCH_PARTS: Final = (IMAGE, *SEARCH_FIELDS)
+_PAGE: Final = (
+    Field("limit", INTEGER, "How many at most.", 100, 1, 1_000),
+    Field("cursor", TEXT, "Where to go on: `next` of the page before.", None, 1, 200),
+)
+_NO_INDEX: Final = "Nothing of the job is embedded yet, or the job changed under the server: ask again."
+
+OPERATIONS: Final = (
+    Operation(
+        "search",
+        "POST",
+        "/v1/jobs/{job}/search",
+        "Find the images of a job that are most like a query.",
+        READ,
+        Reply("The hits, as `lookalike search --json` gives them.", properties=answers.FOUND,
+              required=("query", "hits", "milliseconds")),
+        "The query is an upload, `image` of a form, or one of `vector` and `image_id` of a JSON object. A client that "
+        "goes away takes its query back: a worker that has not begun it leaves it alone.",
+        json=(*QUERY_FIELDS, *SEARCH_FIELDS),
+        parts=SEARCH_PARTS,
+        refuses={
+            409: _NO_INDEX,
+            413: "The image or the body is larger than is read.",
+            415: "The body is neither a form nor JSON, or the image is none.",
+            422: "A field is not right, the image can't be decoded, or the vector does not fit.",
+            429: "Too many searches wait already.",
+            503: "The broker or the query worker is away, or starting.",
+            504: "The answer did not come in time.",
+        },
+    ),
+    Operation(
+        "list_jobs",
+        "GET",
+        "/v1/jobs",
+        "List the jobs that are served.",
+        READ,
+        Reply("A page of the list.", properties=answers.JOBS, required=("jobs", "next")),
+        query=_PAGE,
+    ),
+    Operation(
+        "job_status",
+        "GET",
+        "/v1/jobs/{job}/status",
+        "Say how far a job is, and who works on it.",
+        READ,
+        Reply("What `lookalike status --json` says.", properties=answers.STATUS,
+              required=("job", "listed", "embedded", "failed", "pending", "broker")),
+    ),
+    Operation(
+        "health",
+        "GET",
+        "/healthz",
+        "Say that the server runs.",
+        None,
+        Reply("It runs.", properties={"status": {"const": "ok"}}, required=("status",)),
+        "It asks nobody, so it answers at once.",
+    ),
+    Operation(
+        "ready",
+        "GET",
+        "/readyz",
+        "Say whether searches would be answered.",
+        None,
+        Reply("A query worker is there.", properties={"status": {"const": "ready"}}, required=("status",)),
+        refuses={503: "The broker does not answer, or no query worker has said that it is there."},
+    ),
+    Operation("openapi", "GET", "/openapi.json", "Describe this API for programs.", None,
+              Reply("OpenAPI 3.1.", media_type=JSON)),
+    Operation("docs", "GET", "/docs", "Describe this API for people.", None, Reply("A page.", media_type=HTML)),
+    Operation("style", "GET", "/style.css", "The style of the pages.", None,
+              Reply("A style sheet.", media_type="text/css")),
+    Operation("home", "GET", "/", "Name the jobs and the docs.", None, Reply("A page.", media_type=HTML),
+              "Where keys are needed, it names no job."),
+)  # fmt: skip
+"""Each has its function in `coordinator.serve.endpoints`, under its name."""
+
+EVERYWHERE: Final = {
+    400: "The request is malformed, or its Host is not one that this server answers for.",
+    401: "A key is needed, and none came, or an unknown one.",
+    403: "The key is not good for this, or another site's page sent the request.",
+    404: "There is no such path, job or image.",
+    405: "The path has no such method.",
+    408: "The body did not come in time.",
+    500: "The server or a file of the job is broken; the log says more.",
+}
+"""Statuses of problems that any operation can have, and when they come."""

@@ -1,0 +1,45 @@
+"""Say how the server is, and what it offers."""
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+from coordinator.serve.api import Api
+from coordinator.serve.declared.openapi import document
+from coordinator.serve.declared.operations import OPERATIONS
+from coordinator.serve.declared.pages import STYLE, docs_page, home_page
+from coordinator.serve.problems import kinds
+from coordinator.serve.served import path_of
+
+
+async def health(api: Api, request: Request) -> Response:
+    """That the server runs."""
+    return JSONResponse({"status": "ok"})
+
+
+async def ready(api: Api, request: Request) -> Response:
+    """Whether a query worker is there."""
+    await run_in_threadpool(api.service.require_ready)
+    return JSONResponse({"status": "ready"})
+
+
+async def openapi(api: Api, request: Request) -> Response:
+    """The API for programs."""
+    return JSONResponse(document(OPERATIONS, api.version))
+
+
+async def docs(api: Api, request: Request) -> Response:
+    """The API for people."""
+    return HTMLResponse(docs_page(OPERATIONS, kinds(), api.version))
+
+
+async def style(api: Api, request: Request) -> Response:
+    """The style of the pages."""
+    return Response(STYLE, media_type="text/css", headers={"Cache-Control": "max-age=3600"})
+
+
+async def home(api: Api, request: Request) -> Response:
+    """The jobs and the docs."""
+    ids = None if api.keys.are_needed else await run_in_threadpool(api.served.ids)
+    jobs = None if ids is None else [(job, path_of(job)) for job in ids]
+    return HTMLResponse(home_page(jobs, api.version))

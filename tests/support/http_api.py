@@ -1,0 +1,131 @@
+"""The HTTP API around a made job, with a stand-in for the client: no broker, no worker, no socket."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from starlette.testclient import TestClient
+
+from coordinator.serve.api import Api
+from coordinator.serve.app import application
+from coordinator.serve.guard.bodies import Bodies
+from coordinator.serve.guard.hosts import answered_for
+from coordinator.serve.guard.keys import Keys, read_keys
+from coordinator.serve.searches import Searches
+from coordinator.serve.served import Served
+from shared.errors import LookalikeError
+from shared.job.directory import JobDir
+from shared.messages.query import Query
+from shared.messages.search import Answer, AnsweredBy, Hit, Searched
+from shared.settings import Settings
+
+READ_KEY, WRITE_KEY = "r" * 40, "w" * 40
+
+
+def found(*hits: Hit) -> Answer:
+    """What a worker answers that found some hits."""
+    return Answer(hits, 1.5, answered_by=AnsweredBy("worker@here", "/jobs/photos"), searched=Searched(3, 3))
+
+
+def hits(*similarities: float) -> list[Hit]:
+    return [Hit(rank, rank - 1, f"/photos/{rank}.jpg", one) for rank, one in enumerate(similarities, start=1)]
+
+
+@dataclass
+class StandIn:
+    """The clients of all threads: what they are asked, and what they answer."""
+
+    answer: Callable[[], Answer] = field(default=lambda: found(*hits(0.9, 0.5, 0.1)))
+    asked: list[tuple[Query, dict[str, Any]]] = field(default_factory=list)
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    closed: int = 0
+
+    def enqueue_queries(self, queries: Sequence[Query], **how: Any) -> list["_Reply"]:
+        self.asked += [(query, how) for query in queries]
+        return [_Reply(self)]
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class _Reply:
+    def __init__(self, client: StandIn) -> None:
+        self._client = client
+
+    def answer(self, timeout: float) -> Answer:
+        answer = self._client.answer()
+        if answer.error is not None:
+            raise answer.error
+        return answer
+
+    def cancel(self) -> None:
+        self._client.cancelled.set()
+
+    def give_up(self) -> None:
+        pass
+
+
+@dataclass
+class StandInService:
+    """A service whose worker is there, unless it has an `error`."""
+
+    settings: Settings
+    error: LookalikeError | None = None
+    comes_back: bool = False
+
+    def require_ready(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+    def require_working(self) -> None:
+        self.require_ready()
+
+
+@dataclass
+class Running:
+    """A server under test: `http` asks it, `client` answers its searches."""
+
+    http: TestClient
+    client: StandIn
+    service: StandInService
+    api: Api
+
+
+@contextmanager
+def serving(
+    job: Path, keys: Path | None = None, waiting: int = 8, body_seconds: float = 30.0, **settings: Any
+) -> Iterator[Running]:
+    """The API for one job, or for all below `job` where that is a jobs root."""
+    directory = JobDir.at(job)
+    root = directory.jobs_root if directory.spec.is_file() else job
+    changed = replace(Settings(jobs_root=root), **settings)
+    client, service = StandIn(), StandInService(changed)
+    api = Api(
+        served=Served(changed, directory if directory.spec.is_file() else None),
+        searches=Searches(lambda opened: client, 2, waiting, 30.0, lambda: service.comes_back),  # type: ignore[arg-type,return-value]
+        service=service,  # type: ignore[arg-type]
+        bodies=Bodies(body_seconds),
+        keys=Keys(None) if keys is None else read_keys(keys),
+        settings=changed,
+        version="0.0.test",
+    )
+    app = application(api, answered_for("127.0.0.1", ["photos.example"]))
+    with TestClient(app, "http://127.0.0.1", raise_server_exceptions=False) as http:
+        try:
+            yield Running(http, client, service, api)
+        finally:
+            api.searches.close()
+
+
+def key_file(folder: Path) -> Path:
+    """A file with a key for reading and one for writing."""
+    path = folder / "keys"
+    path.write_text(f"# who has which\nphone read {READ_KEY}\n\nnas write {WRITE_KEY}\n")
+    return path
+
+
+def with_key(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
