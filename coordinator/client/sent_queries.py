@@ -113,7 +113,7 @@ class SentQueries:
     def answers(self, timeout: float) -> list[Answer]:
         """The answers, awaited by the first who asks; raises as `PendingReply.result` does."""
         if self._result is not None:
-            answers = reply_from_json(self._awaited(self._result, timeout))
+            answers = reply_from_json(self.reply(timeout))
             if len(answers) != self._queries:
                 raise MessageError(
                     f"A worker gave {len(answers)} answers to {self._queries} queries: run the same version everywhere."
@@ -145,8 +145,10 @@ class SentQueries:
         self.give_up()
         self._done(self)
 
-    def _awaited(self, result: "AsyncResult[Any]", timeout: float) -> Any:
-        """What the task returned; looks for a worker if it takes long."""
+    def reply(self, timeout: float) -> Any:
+        """What the task returned; looks for a worker if it takes long. Raises as `PendingReply.result` does."""
+        result = self._result
+        assert result is not None
         deadline = time.monotonic() + timeout
         nobody = False
         try:

@@ -2,17 +2,26 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from coordinator.serve.guard.bodies import Bodies
 from coordinator.serve.guard.keys import Keys
+from coordinator.serve.images.stored import StoredImages
+from coordinator.serve.images.thumbnails import Thumbnails
+from coordinator.serve.metrics import Metrics
 from coordinator.serve.problems import Refused
-from coordinator.serve.searches import Searches
 from coordinator.serve.served import Served
-from coordinator.serve.service import Service
+from coordinator.serve.work.changes import Changes
+from coordinator.serve.work.searches import Searches
+from coordinator.serve.work.service import Service
 from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from coordinator.serve.endpoints.duplicates import Kept
+    from coordinator.serve.endpoints.events import Streams
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +35,12 @@ class Api:
     keys: Keys
     settings: Settings
     version: str
+    changes: Changes
+    images: StoredImages
+    thumbnails: Thumbnails
+    streams: "Streams"
+    kept: "Kept"
+    metrics: Metrics
 
 
 Endpoint = Callable[[Api, Request], Awaitable[Response]]

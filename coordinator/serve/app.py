@@ -1,7 +1,7 @@
 """Make the ASGI application: a route for each declared operation, behind its key, with problems for all errors."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from starlette.applications import Starlette
@@ -15,7 +15,7 @@ from coordinator.serve.api import Api, Endpoint
 from coordinator.serve.declared.fields import of_pairs
 from coordinator.serve.declared.operation import Operation
 from coordinator.serve.declared.operations import OPERATIONS
-from coordinator.serve.endpoints import about, jobs, search
+from coordinator.serve.endpoints import about, changes, duplicates, events, images, jobs, search
 from coordinator.serve.guard.front import Front
 from coordinator.serve.problems import ClientGone, Refused, problem, refusal
 from shared.errors import LookalikeError
@@ -26,8 +26,16 @@ ENDPOINTS: Final[Mapping[str, Endpoint]] = {
     "search": search.search,
     "list_jobs": jobs.list_jobs,
     "job_status": jobs.job_status,
+    "job_events": events.events,
+    "duplicates": duplicates.duplicates,
+    "image": images.image,
+    "thumbnail": images.thumbnail,
+    "file": images.file,
+    "add_images": changes.add_images,
+    "delete_image": changes.delete_image,
     "health": about.health,
     "ready": about.ready,
+    "metrics": about.metrics,
     "openapi": about.openapi,
     "docs": about.docs,
     "style": about.style,
@@ -36,15 +44,15 @@ ENDPOINTS: Final[Mapping[str, Endpoint]] = {
 """What answers each operation, by its name."""
 
 
-def application(api: Api, hosts: frozenset[str], seen: Callable[[str, int, float], None] = lambda *_: None) -> ASGIApp:
-    """The whole application, which answers for `hosts`; `seen` is told operation, status and seconds of each answer."""
+def application(api: Api, hosts: frozenset[str]) -> ASGIApp:
+    """The whole application, which answers for `hosts`."""
     by_path: dict[str, list[Operation]] = {}
     for operation in OPERATIONS:
         by_path.setdefault(operation.path, []).append(operation)
     routes = [_route(api, path, operations) for path, operations in by_path.items()]
     app = Starlette(routes=routes, exception_handlers={HTTPException: _not_here})
     app.router.redirect_slashes = False  # The redirect would be to whatever Host the client named.
-    return Front(app, hosts, seen)
+    return Front(app, hosts, api.metrics.seen)
 
 
 def _route(api: Api, path: str, operations: Sequence[Operation]) -> Route:

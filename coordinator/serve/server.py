@@ -15,16 +15,24 @@ from starlette.types import ASGIApp
 from coordinator.client.client import Client
 from coordinator.serve.api import Api
 from coordinator.serve.app import application
+from coordinator.serve.endpoints.duplicates import Kept
+from coordinator.serve.endpoints.events import Streams
 from coordinator.serve.guard.bodies import Bodies
 from coordinator.serve.guard.hosts import answered_for, is_loopback
 from coordinator.serve.guard.keys import Keys, read_keys
 from coordinator.serve.guard.slow_clients import Impatient
-from coordinator.serve.searches import Searches
+from coordinator.serve.images.cache import ThumbnailCache
+from coordinator.serve.images.stored import StoredImages
+from coordinator.serve.images.thumbnails import Thumbnails
+from coordinator.serve.metrics import Metrics
 from coordinator.serve.served import Served
-from coordinator.serve.service import Service
+from coordinator.serve.work.changes import Changes
+from coordinator.serve.work.searches import Searches
+from coordinator.serve.work.service import Service
 from shared.errors import LookalikeError, UsageError
 from shared.job.directory import JobDir
 from shared.settings import Settings
+from shared.storage import scratch
 
 _BODY_SECONDS: Final = 60.0
 _ANSWER_SECONDS: Final = 120.0
@@ -64,11 +72,14 @@ def serve(asked: Asked, tell: Callable[[str], None]) -> None:
         service = stack.enter_context(Service(asked.settings, asked.jobs_root))
         api = made(asked, service, keys)
         stack.callback(api.searches.close)
+        stack.callback(api.thumbnails.close)
         config = configured(application(api, answered_for(asked.address, asked.hosts)))
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
         place = f"[{asked.address}]" if ":" in asked.address else asked.address
         tell(f"http://{place}:{listener.getsockname()[1]}")
-        uvicorn.Server(config).run([listener])
+        server = uvicorn.Server(config)
+        api.streams.are_ending = lambda: server.should_exit
+        server.run([listener])
 
 
 def configured(app: ASGIApp, protocol: type[Impatient] = Impatient) -> uvicorn.Config:
@@ -97,16 +108,23 @@ def made(asked: Asked, service: Service, keys: Keys) -> Api:
     def client_of(job: JobDir) -> Client:
         return Client(job.path, settings.broker_url)
 
+    searches = Searches(client_of, settings.http_searches, settings.http_waiting, _ANSWER_SECONDS, service.comes_back)
+    streams = Streams()
+    cache = ThumbnailCache(scratch.private_directory() / "thumbnails", settings.thumbnail_cache_bytes)
     return Api(
         served=Served(settings, asked.job),
-        searches=Searches(
-            client_of, settings.http_searches, settings.http_waiting, _ANSWER_SECONDS, service.comes_back
-        ),
+        searches=searches,
         service=service,
         bodies=Bodies(_BODY_SECONDS),
         keys=keys,
         settings=settings,
         version=metadata.version("lookalike"),
+        changes=Changes(client_of, here=service.is_own),
+        images=StoredImages(),
+        thumbnails=Thumbnails(settings, cache),
+        streams=streams,
+        kept=Kept(),
+        metrics=Metrics(lambda: searches.under_way, lambda: streams.open),
     )
 
 

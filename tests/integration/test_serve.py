@@ -16,12 +16,13 @@ from shared.broker.connection import connect, make_app
 from shared.broker.queues import held_tasks, queued_tasks
 from shared.settings import Settings
 from tests.integration.faults.faults import Faults, light_model
+from tests.support.images.photographs import make_photos
 from tests.support.processes import PATIENCE_SECONDS, Process, environment, run, wait_until
 
 pytestmark = pytest.mark.timeout(600)
 
 
-def test_a_server_searches_with_a_worker_of_its_own_which_may_die_and_takes_back_what_nobody_waits_for(
+def test_a_server_searches_with_a_worker_of_its_own_which_may_die_changes_the_job_and_takes_back_queries(
     few_photos: Path, tmp_path: Path, start: Callable[..., Process]
 ) -> None:
     job = tmp_path / "jobs" / "job"
@@ -59,6 +60,28 @@ def test_a_server_searches_with_a_worker_of_its_own_which_may_die_and_takes_back
         status = http.get("/v1/jobs/job/status").json()
         assert " 499 " in server.output
         assert (status["failed"], status["broker"]["queries"]) == (4, ["all"])
+
+        # A thumbnail comes out of the worker, and then off the disk; the file as it was embedded.
+        hit = told["hits"][0]
+        for _ in range(2):
+            small = http.get(hit["thumbnail"])
+            assert (small.status_code, small.content[:2]) == (200, b"\xff\xd8"), small.text
+        assert http.get(hit["file"], headers={"Range": "bytes=2-"}).content == photo.read_bytes()[2:]
+
+        # What is added is found at once, and not any more when it is deleted.
+        new = make_photos(tmp_path / "new", 61)[60].read_bytes()
+        for _ in range(2):  # The second time it is the same request, which was done.
+            added = http.post("/v1/jobs/job/images", files={"image": ("new.jpg", new)}, data={"request": "once"})
+            assert added.status_code == 201, added.text
+            assert added.json()["ids"] == [64]
+        upload = {"image": ("any.jpg", new)}
+        assert http.post(search, files=upload, data={"k": "1"}).json()["hits"][0]["id"] == 64
+        assert http.get("/v1/jobs/job/images/64/file").content == new
+        assert http.delete("/v1/jobs/job/images/64").json() == {"removed": 64}
+        assert http.post(search, files=upload, data={"k": "1"}).json()["hits"][0]["id"] != 64
+        assert http.get("/v1/jobs/job/images/64/file").status_code == 410
+        not_one = http.post("/v1/jobs/job/images", files={"image": ("text.jpg", b"this is no image")})
+        assert (not_one.status_code, not_one.json()["kind"]) == (415, "ImageError")
 
         os.kill(held.pids[0], signal.SIGKILL)
         again = http.post(search, files=image)

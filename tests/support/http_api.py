@@ -11,13 +11,19 @@ from starlette.testclient import TestClient
 
 from coordinator.serve.api import Api
 from coordinator.serve.app import application
+from coordinator.serve.endpoints.duplicates import Kept
+from coordinator.serve.endpoints.events import Streams
 from coordinator.serve.guard.bodies import Bodies
 from coordinator.serve.guard.hosts import answered_for
 from coordinator.serve.guard.keys import Keys, read_keys
-from coordinator.serve.searches import Searches
+from coordinator.serve.images.stored import Embedded, StoredImages
+from coordinator.serve.metrics import Metrics
 from coordinator.serve.served import Served
+from coordinator.serve.work.changes import Changes
+from coordinator.serve.work.searches import Searches
 from shared.errors import LookalikeError
 from shared.job.directory import JobDir
+from shared.job.opened import OpenJob
 from shared.messages.query import Query
 from shared.messages.search import Answer, AnsweredBy, Hit, Searched
 from shared.settings import Settings
@@ -42,6 +48,7 @@ class StandIn:
     asked: list[tuple[Query, dict[str, Any]]] = field(default_factory=list)
     cancelled: threading.Event = field(default_factory=threading.Event)
     closed: int = 0
+    changed: list[tuple[Any, ...]] = field(default_factory=list)
 
     def enqueue_queries(self, queries: Sequence[Query], **how: Any) -> list["_Reply"]:
         self.asked += [(query, how) for query in queries]
@@ -49,6 +56,20 @@ class StandIn:
 
     def close(self) -> None:
         self.closed += 1
+
+    def __enter__(self) -> "StandIn":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
+    def add(self, images: Any, metadata: Any, *, request: str | None, timeout: float) -> list[int]:
+        self.changed.append(("add", images, metadata, request))
+        return list(range(100, 100 + len(images)))
+
+    def delete(self, ids: Sequence[int], *, timeout: float) -> int:
+        self.changed.append(("delete", ids, None, None))
+        return len(ids)
 
 
 class _Reply:
@@ -75,6 +96,7 @@ class StandInService:
     settings: Settings
     error: LookalikeError | None = None
     comes_back: bool = False
+    is_own: bool = True
 
     def require_ready(self) -> None:
         if self.error is not None:
@@ -85,6 +107,20 @@ class StandInService:
 
 
 @dataclass
+class StandInThumbnails:
+    """Thumbnails that are made of nothing, or the `error` instead; `asked` has the id and the side of each."""
+
+    error: LookalikeError | None = None
+    asked: list[tuple[int, int]] = field(default_factory=list)
+
+    async def of(self, job: OpenJob, image: Embedded, side: int) -> bytes:
+        self.asked.append((image.image_id, side))
+        if self.error is not None:
+            raise self.error
+        return b"\xff\xd8thumbnail\xff\xd9"
+
+
+@dataclass
 class Running:
     """A server under test: `http` asks it, `client` answers its searches."""
 
@@ -92,30 +128,44 @@ class Running:
     client: StandIn
     service: StandInService
     api: Api
+    thumbnails: "StandInThumbnails"
 
 
 @contextmanager
 def serving(
-    job: Path, keys: Path | None = None, waiting: int = 8, body_seconds: float = 30.0, **settings: Any
+    job: Path,
+    keys: Path | None = None,
+    waiting: int = 8,
+    body_seconds: float = 30.0,
+    here: bool = True,
+    **settings: Any,
 ) -> Iterator[Running]:
     """The API for one job, or for all below `job` where that is a jobs root."""
     directory = JobDir.at(job)
     root = directory.jobs_root if directory.spec.is_file() else job
     changed = replace(Settings(jobs_root=root), **settings)
-    client, service = StandIn(), StandInService(changed)
+    client, service, thumbnails = StandIn(), StandInService(changed, is_own=here), StandInThumbnails()
+    streams = Streams()
+    searches = Searches(lambda opened: client, 2, waiting, 30.0, lambda: service.comes_back)  # type: ignore[arg-type,return-value]
     api = Api(
         served=Served(changed, directory if directory.spec.is_file() else None),
-        searches=Searches(lambda opened: client, 2, waiting, 30.0, lambda: service.comes_back),  # type: ignore[arg-type,return-value]
+        searches=searches,
         service=service,  # type: ignore[arg-type]
         bodies=Bodies(body_seconds),
         keys=Keys(None) if keys is None else read_keys(keys),
         settings=changed,
         version="0.0.test",
+        changes=Changes(lambda opened: client, here=service.is_own),  # type: ignore[arg-type,return-value]
+        images=StoredImages(),
+        thumbnails=thumbnails,  # type: ignore[arg-type]
+        streams=streams,
+        kept=Kept(),
+        metrics=Metrics(lambda: searches.under_way, lambda: streams.open),
     )
     app = application(api, answered_for("127.0.0.1", ["photos.example"]))
     with TestClient(app, "http://127.0.0.1", raise_server_exceptions=False) as http:
         try:
-            yield Running(http, client, service, api)
+            yield Running(http, client, service, api, thumbnails)
         finally:
             api.searches.close()
 

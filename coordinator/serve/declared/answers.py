@@ -17,7 +17,7 @@ def _described(schema: dict[str, Any], what: str) -> dict[str, Any]:
 
 HIT: Final = _object(
     "An image that was found.",
-    ("rank", "id", "image_path", "similarity"),
+    ("rank", "id", "image_path", "similarity", "image", "thumbnail", "file"),
     rank=_described({"type": "integer", "minimum": 1}, "The place among the hits."),
     id=_described(_COUNT, "The image id."),
     image_path=_described(_TEXT, "Where the image is, as the query worker sees it."),
@@ -25,6 +25,9 @@ HIT: Final = _object(
     verdict=_described(_TEXT, "same bytes, same pixels, same picture or similar, where it was compared."),
     evidence=_object("What the verdict rests on: the transform, the region in both, matching points."),
     description=_described(_TEXT, "The evidence in words."),
+    image=_described(_TEXT, "The path of the image in this API."),
+    thumbnail=_described(_TEXT, "The path of a thumbnail."),
+    file=_described(_TEXT, "The path of its file."),
 )
 FOUND: Final[dict[str, Any]] = {
     "query": _described(_TEXT, "What was searched for: image, vector, an image id or a URL."),
@@ -58,6 +61,30 @@ STATUS: Final[dict[str, Any]] = {
     "index": {"type": ["object", "null"], "description": "The index that serves; null before the first."},
     "broker": _object("Who works on the job, as the broker knows it."),
 }
+IMAGE: Final[dict[str, Any]] = {
+    "id": _described(_COUNT, "The image id."),
+    "image_path": _described(_TEXT, "Where the image is."),
+    "status": _described(_TEXT, "embedded, not sealed yet, removed, or what is wrong with it in a word."),
+    "links": _object("The paths of the image in this API.", image=_TEXT, thumbnail=_TEXT, file=_TEXT),
+}
+ADDED: Final[dict[str, Any]] = {
+    "ids": {"type": "array", "items": _COUNT, "description": "The ids of the images, in the order of the form."},
+    "images": {"type": "array", "items": _TEXT, "description": "Their paths in this API."},
+}
+REMOVED: Final[dict[str, Any]] = {"removed": _described(_COUNT, "The id that no answer names any more.")}
+DUPLICATES: Final[dict[str, Any]] = {
+    "kind": _described(_TEXT, "What the images of a group have in common."),
+    "images": _described(_COUNT, "How many images were looked at."),
+    "notes": {"type": "array", "items": _TEXT, "description": "What is not in the answer."},
+    "count": _described(_COUNT, "How many groups there are."),
+    "groups": {
+        "type": "array",
+        "description": "The groups of this page, the largest first.",
+        "items": _object("Images of which one is enough.", ("keep", "reason", "images"), keep=_COUNT, reason=_TEXT),
+    },
+    "next": JOBS["next"],
+}
+
 PROBLEM: Final = _object(
     "Why a request was not answered (RFC 9457).",
     ("type", "title", "status", "detail", "kind", "request_id"),

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from coordinator.jobs.runs.duplicates.found import KINDS
 from coordinator.serve.declared import answers
 from coordinator.serve.declared.fields import (
     BOOLEAN,
@@ -10,10 +11,11 @@ from coordinator.serve.declared.fields import (
     INTEGERS,
     NUMBER,
     NUMBERS,
+    OBJECT,
     TEXT,
     Field,
 )
-from coordinator.serve.declared.operation import HTML, JSON, READ, Operation, Reply
+from coordinator.serve.declared.operation import BYTES, EVENTS, HTML, JPEG, JSON, PLAIN, READ, WRITE, Operation, Reply
 from shared.messages.filter import MAX_IDS, MAX_WHERE
 from shared.messages.search import MAX_K
 from shared.messages.verified import AUTO, MAX_VIEWS, VERIFY
@@ -47,6 +49,21 @@ _PAGE: Final = (
     Field("limit", INTEGER, "How many at most.", 100, 1, 1_000),
     Field("cursor", TEXT, "Where to go on: `next` of the page before.", None, 1, 200),
 )
+SIDES: Final = ("64", "128", "256", "512", "1024")
+"""The sizes that thumbnails are made in: any other would fill the cache with much the same."""
+MOST_UPLOADS: Final = 64
+ADD_PARTS: Final = (
+    Field("image", FILE, f"The encoded image; up to {MOST_UPLOADS} of them.", required=True),
+    Field("metadata", OBJECT, "The values of each image by the columns of the job's metadata."),
+    Field("request", TEXT, "A name for this request, which is done once however often it comes.", None, 1, 100),
+)
+_VERSION: Final = Field(
+    "v", TEXT, "The version in the links of hits: with it the answer can be kept for ever.", None, 16, 16
+)
+_OF_IMAGES: Final = {
+    409: "The image has no embedding, or the job does not know its bytes.",
+    410: "The image was removed, is not there any more, or another one is in its place.",
+}
 _NO_INDEX: Final = "Nothing of the job is embedded yet, or the job changed under the server: ask again."
 
 OPERATIONS: Final = (
@@ -91,6 +108,96 @@ OPERATIONS: Final = (
               required=("job", "listed", "embedded", "failed", "pending", "broker")),
     ),
     Operation(
+        "job_events",
+        "GET",
+        "/v1/jobs/{job}/events",
+        "Tell how far a job is, now and whenever that changed.",
+        READ,
+        Reply("Events `progress`, each with a status without its broker; `problem` before it ends by itself.",
+              media_type=EVENTS),
+        "The stream ends when the client or the server does.",
+        refuses={429: "Too many streams are open."},
+    ),
+    Operation(
+        "duplicates",
+        "GET",
+        "/v1/jobs/{job}/duplicates",
+        "Show the groups of duplicates that the job keeps.",
+        READ,
+        Reply("A page of the groups, as `lookalike duplicates --json` gives them.", properties=answers.DUPLICATES,
+              required=("kind", "images", "notes", "count", "groups", "next")),
+        "What `lookalike duplicates` found out is kept in the job; nothing is compared for this.",
+        query=(
+            Field("kind", TEXT, "What images of a group have in common; picture, or similar of imported vectors.",
+                  choices=KINDS),
+            Field("similarity", NUMBER, "The least similarity, as of the command.", None, 0, 1),
+            *_PAGE,
+        ),
+        refuses={409: "Not all was compared that has to be: search for duplicates first."},
+    ),
+    Operation(
+        "image",
+        "GET",
+        "/v1/jobs/{job}/images/{id}",
+        "Say what the job knows of an image.",
+        READ,
+        Reply("Its row, with the columns of the metadata.", properties=answers.IMAGE, required=("id", "links")),
+    ),
+    Operation(
+        "thumbnail",
+        "GET",
+        "/v1/jobs/{job}/images/{id}/thumbnail",
+        "Give a small JPEG of an image.",
+        READ,
+        Reply("The thumbnail, with a strong ETag.", media_type=JPEG),
+        "A query worker makes it, and the server keeps it on disk, up to `thumbnail_cache_bytes`.",
+        query=(Field("w", TEXT, "Pixels of its longer side at most.", "256", choices=SIDES), _VERSION),
+        refuses=_OF_IMAGES | {429: "Too many thumbnails are being made.", 503: "No query worker makes it now."},
+    ),
+    Operation(
+        "file",
+        "GET",
+        "/v1/jobs/{job}/images/{id}/file",
+        "Give the file of an image, or the range of it that the header Range names.",
+        READ,
+        Reply("The bytes that were embedded, with a strong ETag; 206 for a range.", media_type=BYTES),
+        "The type is that of the image, if browsers show it.",
+        query=(_VERSION,),
+        refuses=_OF_IMAGES | {416: "The range is beyond the file."},
+    ),
+    Operation(
+        "add_images",
+        "POST",
+        "/v1/jobs/{job}/images",
+        "Add uploads to the job, all or none.",
+        WRITE,
+        Reply("Their ids; searches find them from now on.", 201, properties=answers.ADDED, required=("ids", "images")),
+        "The job holds them itself. A server with a broker of its own embeds them in a process that loads the model "
+        "each time; otherwise an embed worker does.",
+        parts=ADD_PARTS,
+        refuses={
+            409: "The job has such an image already, or can't be changed.",
+            413: "The uploads are larger than is read.",
+            415: "The body is no form, or a file is no image.",
+            422: "An image can't be embedded, or a column is not one of the job.",
+            503: "Another process changes the job, or no embed worker is there.",
+            504: "It was not made in time, and may still be: the same `request` says so.",
+        },
+    ),
+    Operation(
+        "delete_image",
+        "DELETE",
+        "/v1/jobs/{job}/images/{id}",
+        "Remove an image from all answers, at once and for good; its file stays.",
+        WRITE,
+        Reply("It is removed.", properties=answers.REMOVED, required=("removed",)),
+        refuses={
+            409: "The job can't be changed.",
+            410: "It was removed before.",
+            503: "Another process changes the job.",
+        },
+    ),
+    Operation(
         "health",
         "GET",
         "/healthz",
@@ -108,6 +215,8 @@ OPERATIONS: Final = (
         Reply("A query worker is there.", properties={"status": {"const": "ready"}}, required=("status",)),
         refuses={503: "The broker does not answer, or no query worker has said that it is there."},
     ),
+    Operation("metrics", "GET", "/metrics", "Count what the server does, for Prometheus.", READ,
+              Reply("Answers by operation and status, their seconds, searches under way.", media_type=PLAIN)),
     Operation("openapi", "GET", "/openapi.json", "Describe this API for programs.", None,
               Reply("OpenAPI 3.1.", media_type=JSON)),
     Operation("docs", "GET", "/docs", "Describe this API for people.", None, Reply("A page.", media_type=HTML)),

@@ -8,6 +8,7 @@ from coordinator.serve.api import Api
 from coordinator.serve.declared.openapi import document
 from coordinator.serve.declared.operations import OPERATIONS
 from coordinator.serve.declared.pages import STYLE, docs_page, home_page
+from coordinator.serve.metrics import CONTENT_TYPE
 from coordinator.serve.problems import kinds
 from coordinator.serve.served import path_of
 
@@ -21,6 +22,11 @@ async def ready(api: Api, request: Request) -> Response:
     """Whether a query worker is there."""
     await run_in_threadpool(api.service.require_ready)
     return JSONResponse({"status": "ready"})
+
+
+async def metrics(api: Api, request: Request) -> Response:
+    """What Prometheus reads."""
+    return Response(api.metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
 
 async def openapi(api: Api, request: Request) -> Response:

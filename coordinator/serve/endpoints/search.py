@@ -14,6 +14,7 @@ from coordinator.display.hits import search_json
 from coordinator.serve.api import Api
 from coordinator.serve.declared.operations import QUERY_FIELDS, SEARCH_FIELDS
 from coordinator.serve.declared.operations import SEARCH_PARTS as PARTS
+from coordinator.serve.endpoints.images import links
 from coordinator.serve.guard.bodies import FORM, JSON, kind_of
 from coordinator.serve.guard.dropped import unless_dropped
 from shared.errors import UsageError
@@ -41,14 +42,20 @@ async def search(api: Api, request: Request) -> Response:
         "verify": Verify.of(values["verify"], values["views"]),
     }
 
+    asked: list[OpenJob] = []
+
     def made() -> tuple[OpenJob, Query]:
         api.service.require_working()
         job = api.served.open(request.path_params["job"])
+        asked.append(job)
         return job, _query(api, job, values, image)
 
     answer = await unless_dropped(request, api.searches.ask(made, how))
     answer, left_out = _similar_enough(answer, values["min_similarity"])
     (found,) = search_json([name], [answer])
+    hits: Any = found["hits"]
+    for hit in hits:
+        hit |= links(asked[0], hit["id"])
     if left_out is not None:
         found["left_out"] = left_out
     return JSONResponse(found)
