@@ -15,6 +15,7 @@ from coordinator.serve.metrics import Metrics
 from coordinator.serve.problems import Refused
 from coordinator.serve.served import Served
 from coordinator.serve.work.changes import Changes
+from coordinator.serve.work.fetches import Fetches
 from coordinator.serve.work.searches import Searches
 from coordinator.serve.work.service import Service
 from shared.settings import Settings
@@ -38,6 +39,7 @@ class Api:
     changes: Changes
     images: StoredImages
     thumbnails: Thumbnails
+    fetches: Fetches
     streams: "Streams"
     kept: "Kept"
     metrics: Metrics

@@ -66,10 +66,14 @@ def problem(error: LookalikeError, request_id: str, status: int | None = None) -
     return _problem(type(error).__name__, status or status_of(error), str(error), request_id, more, {})
 
 
+def kind_of(status: int) -> str:
+    """The kind of a problem that this server has by itself."""
+    return HTTPStatus(status).phrase.title().replace(" ", "").replace("-", "")
+
+
 def refusal(error: Refused, request_id: str) -> JSONResponse:
     """The answer that says what this server refuses."""
-    kind = HTTPStatus(error.status).phrase.title().replace(" ", "").replace("-", "")
-    return _problem(kind, error.status, str(error), request_id, {}, error.headers)
+    return _problem(kind_of(error.status), error.status, str(error), request_id, {}, error.headers)
 
 
 def _problem(

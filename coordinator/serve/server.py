@@ -20,6 +20,7 @@ from coordinator.serve.endpoints.events import Streams
 from coordinator.serve.guard.bodies import Bodies
 from coordinator.serve.guard.hosts import answered_for, is_loopback
 from coordinator.serve.guard.keys import Keys, read_keys
+from coordinator.serve.guard.outgoing import Outgoing
 from coordinator.serve.guard.slow_clients import Impatient
 from coordinator.serve.images.cache import ThumbnailCache
 from coordinator.serve.images.stored import StoredImages
@@ -27,6 +28,7 @@ from coordinator.serve.images.thumbnails import Thumbnails
 from coordinator.serve.metrics import Metrics
 from coordinator.serve.served import Served
 from coordinator.serve.work.changes import Changes
+from coordinator.serve.work.fetches import Fetches
 from coordinator.serve.work.searches import Searches
 from coordinator.serve.work.service import Service
 from shared.errors import LookalikeError, UsageError
@@ -44,7 +46,10 @@ _HEAD_BYTES: Final = 32_768
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is to be served, and to whom: one `job` or all below `jobs_root`, at an address, for those with keys."""
+    """What is to be served, and to whom: one `job` or all below `jobs_root`, at an address, for those with keys.
+
+    `hosts` are other names that the server answers for; `fetches_urls` allows queries that are URLs.
+    """
 
     settings: Settings
     jobs_root: Path
@@ -53,6 +58,7 @@ class Asked:
     port: int = 8000
     keys: Path | None = None
     hosts: Sequence[str] = ()
+    fetches_urls: bool = False
 
 
 def serve(asked: Asked, tell: Callable[[str], None]) -> None:
@@ -73,6 +79,7 @@ def serve(asked: Asked, tell: Callable[[str], None]) -> None:
         api = made(asked, service, keys)
         stack.callback(api.searches.close)
         stack.callback(api.thumbnails.close)
+        stack.callback(api.fetches.close)
         config = configured(application(api, answered_for(asked.address, asked.hosts)))
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
         place = f"[{asked.address}]" if ":" in asked.address else asked.address
@@ -122,6 +129,7 @@ def made(asked: Asked, service: Service, keys: Keys) -> Api:
         changes=Changes(client_of, here=service.is_own),
         images=StoredImages(),
         thumbnails=Thumbnails(settings, cache),
+        fetches=Fetches(Outgoing(), allowed=asked.fetches_urls),
         streams=streams,
         kept=Kept(),
         metrics=Metrics(lambda: searches.under_way, lambda: streams.open),

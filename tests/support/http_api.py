@@ -16,10 +16,12 @@ from coordinator.serve.endpoints.events import Streams
 from coordinator.serve.guard.bodies import Bodies
 from coordinator.serve.guard.hosts import answered_for
 from coordinator.serve.guard.keys import Keys, read_keys
+from coordinator.serve.guard.outgoing import Outgoing
 from coordinator.serve.images.stored import Embedded, StoredImages
 from coordinator.serve.metrics import Metrics
 from coordinator.serve.served import Served
 from coordinator.serve.work.changes import Changes
+from coordinator.serve.work.fetches import Fetches
 from coordinator.serve.work.searches import Searches
 from shared.errors import LookalikeError
 from shared.job.directory import JobDir
@@ -138,6 +140,7 @@ def serving(
     waiting: int = 8,
     body_seconds: float = 30.0,
     here: bool = True,
+    outgoing: Outgoing | None = None,
     **settings: Any,
 ) -> Iterator[Running]:
     """The API for one job, or for all below `job` where that is a jobs root."""
@@ -158,6 +161,7 @@ def serving(
         changes=Changes(lambda opened: client, here=service.is_own),  # type: ignore[arg-type,return-value]
         images=StoredImages(),
         thumbnails=thumbnails,  # type: ignore[arg-type]
+        fetches=Fetches(outgoing or Outgoing(), allowed=outgoing is not None),
         streams=streams,
         kept=Kept(),
         metrics=Metrics(lambda: searches.under_way, lambda: streams.open),
@@ -168,6 +172,7 @@ def serving(
             yield Running(http, client, service, api, thumbnails)
         finally:
             api.searches.close()
+            api.fetches.close()
 
 
 def key_file(folder: Path) -> Path:

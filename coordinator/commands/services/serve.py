@@ -36,6 +36,9 @@ def serve(
         list[str] | None,
         typer.Option("--allow-host", metavar="NAME", help="Another name that clients may call it by. Repeatable."),
     ] = None,
+    allow_urls: Annotated[
+        bool, typer.Option("--allow-urls", help="Fetch query images from URLs of clients, from public addresses alone.")
+    ] = False,
     broker: Broker = None,
 ) -> None:
     """Search JOB, or all jobs of a directory, over HTTP; the API is described at /docs."""
@@ -65,6 +68,6 @@ def serve(
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     logging.getLogger("lookalike").setLevel(logging.INFO)
-    asked = Asked(settings, root, directory, host, settings.http_port, keys, allow_host or ())
+    asked = Asked(settings, root, directory, host, settings.http_port, keys, allow_host or (), allow_urls)
     with terminal.ending_in_order(lambda: ["The server ended."]):
         answer(asked, lambda place: out.print(f"{place} serves {job or root}; {place}/docs says how (Ctrl-C ends it)"))

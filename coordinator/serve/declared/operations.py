@@ -42,6 +42,7 @@ SEARCH_FIELDS: Final = (
 QUERY_FIELDS: Final = (
     Field("vector", NUMBERS, "A vector of the job's model.", None, 1, 65_536),
     Field("image_id", INTEGER, "An image of the job itself.", None, 0),
+    Field("url", TEXT, "The public http or https URL of an image, where the server allows it.", None, 8, 2_048),
 )
 IMAGE: Final = Field("image", FILE, "The encoded image.", required=True)
 SEARCH_PARTS: Final = (IMAGE, *SEARCH_FIELDS)
@@ -75,11 +76,12 @@ OPERATIONS: Final = (
         READ,
         Reply("The hits, as `lookalike search --json` gives them.", properties=answers.FOUND,
               required=("query", "hits", "milliseconds")),
-        "The query is an upload, `image` of a form, or one of `vector` and `image_id` of a JSON object. A client that "
-        "goes away takes its query back: a worker that has not begun it leaves it alone.",
+        "The query is an upload, `image` of a form, or one of `vector`, `image_id` and `url` of a JSON object. A "
+        "client that goes away takes its query back: a worker that has not begun it leaves it alone.",
         json=(*QUERY_FIELDS, *SEARCH_FIELDS),
         parts=SEARCH_PARTS,
         refuses={
+            403: "URLs are not allowed here.",
             409: _NO_INDEX,
             413: "The image or the body is larger than is read.",
             415: "The body is neither a form nor JSON, or the image is none.",
@@ -234,6 +236,7 @@ EVERYWHERE: Final = {
     404: "There is no such path, job or image.",
     405: "The path has no such method.",
     408: "The body did not come in time.",
+    422: "A field is not one that there is, comes twice, or has a value that it can't have.",
     500: "The server or a file of the job is broken; the log says more.",
 }
 """Statuses of problems that any operation can have, and when they come."""

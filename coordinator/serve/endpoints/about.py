@@ -6,10 +6,10 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from coordinator.serve.api import Api
 from coordinator.serve.declared.openapi import document
-from coordinator.serve.declared.operations import OPERATIONS
+from coordinator.serve.declared.operations import EVERYWHERE, OPERATIONS
 from coordinator.serve.declared.pages import STYLE, docs_page, home_page
 from coordinator.serve.metrics import CONTENT_TYPE
-from coordinator.serve.problems import kinds
+from coordinator.serve.problems import kind_of, kinds
 from coordinator.serve.served import path_of
 
 
@@ -36,7 +36,13 @@ async def openapi(api: Api, request: Request) -> Response:
 
 async def docs(api: Api, request: Request) -> Response:
     """The API for people."""
-    return HTMLResponse(docs_page(OPERATIONS, kinds(), api.version))
+    return HTMLResponse(docs_page(OPERATIONS, kinds() | _refusals(), api.version))
+
+
+def _refusals() -> dict[str, tuple[int, str]]:
+    """The kinds of problems that are the server's own, each with its status and when it comes."""
+    statuses = {status: when for operation in OPERATIONS for status, when in operation.refuses.items()} | EVERYWHERE
+    return {kind_of(status): (status, when) for status, when in sorted(statuses.items())}
 
 
 async def style(api: Api, request: Request) -> Response:

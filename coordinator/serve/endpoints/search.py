@@ -43,6 +43,8 @@ async def search(api: Api, request: Request) -> Response:
     }
 
     asked: list[OpenJob] = []
+    if image is None and values["url"] is not None:
+        image = await unless_dropped(request, api.fetches.of(values["url"], api.settings.max_query_bytes))
 
     def made() -> tuple[OpenJob, Query]:
         api.service.require_working()
