@@ -71,7 +71,10 @@ async def _answered(api: Api, request: Request, operation: Operation) -> Respons
     try:
         request.state.key = api.keys.require(request.headers.get("authorization"), operation.scope)
         request.state.values = of_pairs(operation.query, request.query_params.multi_items())
-        return await ENDPOINTS[operation.name](api, request)
+        try:
+            return await ENDPOINTS[operation.name](api, request)
+        finally:
+            api.bodies.release(request)
     except Refused as error:
         return refusal(error, request_id)
     except LookalikeError as error:

@@ -13,7 +13,7 @@ from coordinator.serve.api import Api
 from coordinator.serve.app import application
 from coordinator.serve.endpoints.duplicates import Kept
 from coordinator.serve.endpoints.events import Streams
-from coordinator.serve.guard.bodies import Bodies
+from coordinator.serve.guard.bodies import MOST_HELD, Bodies
 from coordinator.serve.guard.hosts import answered_for
 from coordinator.serve.guard.keys import Keys, read_keys
 from coordinator.serve.guard.outgoing import Outgoing
@@ -140,6 +140,7 @@ def serving(
     waiting: int = 8,
     body_seconds: float = 30.0,
     here: bool = True,
+    most_held: int = MOST_HELD,
     outgoing: Outgoing | None = None,
     **settings: Any,
 ) -> Iterator[Running]:
@@ -154,7 +155,7 @@ def serving(
         served=Served(changed, directory if directory.spec.is_file() else None),
         searches=searches,
         service=service,  # type: ignore[arg-type]
-        bodies=Bodies(body_seconds),
+        bodies=Bodies(body_seconds, most_held),
         keys=Keys(None) if keys is None else read_keys(keys),
         settings=changed,
         version="0.0.test",

@@ -19,6 +19,8 @@ FORM: Final = "multipart/form-data"
 JSON: Final = "application/json"
 MOST_JSON: Final = 24 << 20
 """Bytes of a JSON body: a million image ids, or a long vector."""
+MOST_HELD: Final = 256 << 20
+"""Bytes of bodies that are held at once: many large uploads would fill the memory, as each may wait for its answer."""
 FRAME: Final = 64 << 10
 """Bytes of a form beside its files."""
 _READ_AT_ONCE: Final = 64
@@ -33,10 +35,10 @@ class Upload:
 
 
 class Bodies:
-    """Reads bodies, some at once; each has so many seconds to come."""
+    """Reads bodies, some at once; each has so many seconds to come, and all that are held have `most_held` bytes."""
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+    def __init__(self, seconds: float, most_held: int = MOST_HELD) -> None:
+        self._seconds, self._most_held, self._held = seconds, most_held, 0
         self._slots = asyncio.Semaphore(_READ_AT_ONCE)
 
     async def json(self, request: Request, fields: Sequence[Field]) -> dict[str, Any]:
@@ -92,11 +94,18 @@ class Bodies:
             raise Refused(400, f"The form has no file {file_field.name!r}.")
         return of_pairs(texts, pairs), uploads
 
+    def release(self, request: Request) -> None:
+        """Count the body of a request no more, as it is answered."""
+        self._held -= getattr(request.state, "held", 0)
+
     def _bounded(self, request: Request, most: int) -> Receive:
         """The messages of a request, until they are too many bytes or come too late."""
         given = request.headers.get("content-length", "")
-        if given.isascii() and given.isdecimal() and int(given[:20]) > most:
+        length = int(given[:20]) if given.isascii() and given.isdecimal() else 0
+        if length > most:
             raise _too_large(most)
+        if self._held + length > self._most_held:
+            raise _too_much()
         deadline, seen = time.monotonic() + self._seconds, 0
 
         async def receive() -> Message:
@@ -107,9 +116,14 @@ class Bodies:
                 raise Refused(
                     408, f"The body did not come within {self._seconds:g} s.", {"Connection": "close"}
                 ) from None
-            seen += len(message.get("body", b""))
+            size = len(message.get("body", b""))
+            seen += size
+            self._held += size
+            request.state.held = seen
             if seen > most:
                 raise _too_large(most)
+            if self._held > self._most_held:
+                raise _too_much()
             return message
 
         return receive
@@ -131,6 +145,13 @@ async def _stream(request: Request, receive: Receive) -> Any:
             yield part
     except ClientDisconnect:
         raise ClientGone from None
+
+
+def _too_much() -> Refused:
+    return Refused(
+        429, "So many bytes of other requests are being answered that this one has no place: try again.",
+        {"Retry-After": "1", "Connection": "close"},
+    )  # fmt: skip
 
 
 def _too_large(most: int) -> Refused:

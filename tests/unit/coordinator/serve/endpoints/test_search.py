@@ -214,6 +214,45 @@ def test_more_searches_than_may_wait_are_refused(tmp_path: Path) -> None:
         assert statuses == [200, 200]
 
 
+def test_no_more_bytes_are_held_at_once_than_there_is_memory_for(tmp_path: Path) -> None:
+    make_job(tmp_path / "photos")
+    go_on, busy = threading.Event(), threading.Event()
+
+    def chunks() -> Iterator[bytes]:
+        yield b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
+        yield b"0" * 60_000
+        yield b"\r\n--x--\r\n"
+
+    with serving(tmp_path / "photos", most_held=100_000) as running:
+
+        def answer() -> Answer:
+            busy.set()
+            assert go_on.wait(30)
+            return found()
+
+        running.client.answer = answer
+        upload = {"image": b"0" * 60_000}
+        first: list[int] = []
+
+        def ask() -> None:
+            first.append(running.http.post("/v1/jobs/photos/search", files=upload).status_code)
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        assert busy.wait(30)
+        headers = {"Content-Type": "multipart/form-data; boundary=x"}
+        for reply in (
+            running.http.post("/v1/jobs/photos/search", files=upload),
+            running.http.post("/v1/jobs/photos/search", content=chunks(), headers=headers),
+        ):
+            assert (reply.status_code, reply.headers["retry-after"]) == (429, "1")
+        go_on.set()
+        thread.join()
+        assert first == [200]
+        for _ in range(3):  # What was answered or refused is held no more.
+            assert running.http.post("/v1/jobs/photos/search", files=upload).status_code == 200
+
+
 def test_the_query_of_a_client_that_goes_away_is_taken_back(tmp_path: Path) -> None:
     make_job(tmp_path / "photos")
     go_on, begun = threading.Event(), threading.Event()
