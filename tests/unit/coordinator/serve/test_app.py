@@ -19,17 +19,21 @@ from tests.support.http_api import READ_KEY, WRITE_KEY, Running, key_file, servi
 from tests.support.make_job import make_job
 
 
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A job; leave it as it is."""
+    return make_job(tmp_path_factory.mktemp("jobs") / "photos").job.path
+
+
 @pytest.fixture
-def running(tmp_path: Path) -> Iterator[Running]:
-    make_job(tmp_path / "photos")
-    with serving(tmp_path / "photos") as running:
+def running(photos: Path) -> Iterator[Running]:
+    with serving(photos) as running:
         yield running
 
 
 @pytest.fixture
-def locked(tmp_path: Path) -> Iterator[Running]:
-    make_job(tmp_path / "photos")
-    with serving(tmp_path / "photos", key_file(tmp_path)) as running:
+def locked(photos: Path, tmp_path: Path) -> Iterator[Running]:
+    with serving(photos, key_file(tmp_path)) as running:
         yield running
 
 

@@ -21,10 +21,15 @@ from tests.support.http_api import Running, found, hits, serving
 from tests.support.make_job import make_job
 
 
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A job; leave it as it is."""
+    return make_job(tmp_path_factory.mktemp("jobs") / "photos").job.path
+
+
 @pytest.fixture
-def running(tmp_path: Path) -> Iterator[Running]:
-    make_job(tmp_path / "photos")
-    with serving(tmp_path / "photos") as running:
+def running(photos: Path) -> Iterator[Running]:
+    with serving(photos) as running:
         yield running
 
 
