@@ -25,8 +25,8 @@ from benchmarks.support.timing import percentiles_of_runs
 from shared.errors import UsageError
 from shared.job.directory import JobDir
 from shared.job.local.job_files import JobFiles
+from workers.search.candidates.width import Width
 from workers.search.searcher import Searcher
-from workers.search.width import Width
 from workers.vectors import embeddings, rerank
 from workers.vectors.ann import faiss_index, ivf_lists
 from workers.vectors.ann.layers import bare_ivf

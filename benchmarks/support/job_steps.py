@@ -33,8 +33,8 @@ from shared.processes.memory import Peak
 from shared.settings import Settings
 from shared.vectors import widen
 from workers.merge.build import merge
+from workers.search.candidates.width import Width
 from workers.search.searcher import Searcher
-from workers.search.width import Width
 from workers.vectors import exact
 from workers.vectors.ann import faiss_index, training
 from workers.vectors.ann.plan import IndexPlan

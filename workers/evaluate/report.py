@@ -26,8 +26,8 @@ from shared.processes import memory
 from shared.processes.stage import exit_status, say
 from workers.evaluate import accuracy, recall
 from workers.evaluate.recall import Yardstick
+from workers.search.candidates.width import Width, width_of
 from workers.search.searcher import Searcher
-from workers.search.width import Width, width_of
 from workers.vectors.embeddings import Floats
 
 Report = Callable[[str, float], None]

@@ -35,8 +35,8 @@ from workers.merge import directories, fill, growth, shards, tune
 from workers.merge.growth import Former
 from workers.merge.progress import MergeControl, step
 from workers.merge.shards import ShardsWanted
+from workers.search.candidates.width import Width
 from workers.search.searcher import Searcher
-from workers.search.width import Width
 from workers.vectors.ann import faiss_index
 from workers.vectors.ann.plan import IndexPlan
 from workers.vectors.embeddings import StoredEmbeddings

@@ -15,7 +15,7 @@ from shared.job.local.job_files import JobFiles
 from shared.job.opened import OpenJob
 from shared.job.partition.ledger import Seal
 from workers.merge.tune import Tuned
-from workers.search.width import Width, width_of
+from workers.search.candidates.width import Width, width_of
 from workers.vectors.ann import annoy_index, faiss_index, index_files
 from workers.vectors.ann.plan import IndexPlan
 from workers.vectors.embeddings import Rows

@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from workers.evaluate.recall import Measurement, Yardstick
-from workers.search.width import Width
+from workers.search.candidates.width import Width
 from workers.vectors.ann import faiss_index
 from workers.vectors.ann.plan import IndexPlan
 from workers.vectors.embeddings import Rows, StoredEmbeddings

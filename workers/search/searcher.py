@@ -16,13 +16,14 @@ from shared.job.opened import OpenJob, open_job
 from shared.messages.filter import Filter
 from shared.messages.search import MAX_K, Hit, Searched
 from shared.messages.shards import Held
-from workers.search.additions import Additions
 from workers.search.answer_cache import AnswerCache
+from workers.search.candidates.additions import Additions
+from workers.search.candidates.of_index import OfIndex
+from workers.search.candidates.width import Width, width_of
 from workers.search.filtering.filters import Chosen, Filters
 from workers.search.kept import Kept
 from workers.search.opening import Opened, open_build, open_parts
 from workers.search.unit_queries import unit_queries
-from workers.search.width import Width, width_of
 from workers.vectors.ann import faiss_index
 from workers.vectors.embeddings import Floats, Rows, StoredEmbeddings
 from workers.vectors.exact import exact_search
@@ -32,8 +33,6 @@ from workers.vectors.rerank import nearest
 
 # Up to here, comparing all that a filter chose takes no longer than an index that is searched widely enough for them.
 NARROW: Final = 20_000
-# From this share on, the images that are left are taken to lie as all of them did when the width was tuned.
-_TUNED_SHARE: Final = 0.95
 # From here on, one pass of matrix products over the chosen costs less than a pass for each query.
 _MATRIX_QUERIES: Final = 4
 # Queries of one call from which on they are shared out among threads, each with a slice of them. FAISS would use its
@@ -221,23 +220,11 @@ class Searcher:
 
     def _candidates(self, units: Floats, k: int, chosen: Chosen | None) -> list[Rows]:
         """The rows, int64 [n], that are to be compared with each query."""
-        every, among = len(self._kept.among), self.ntotal if chosen is None else len(chosen.ids)
-        only = self._kept.only if chosen is None else chosen.only
-        # A graph reaches what is farther out only through all that is between.
-        share = (among / every) ** (1 if self._nlist else 2)
-        width = self.width.reaching(k, share, tuned=chosen is None and among >= _TUNED_SHARE * every)
-        depth, nprobe = min(width.depth, among), min(width.nprobe, self._nlist or max(every, self.width.nprobe))
-        bounds = {"list_margin": width.list_margin, "depth_ratio": width.depth_ratio}
-        ids = faiss_index.candidates(self._index, units, depth, nprobe, only, k=k, **bounds)
-        # If the lists that were read hold fewer images than hits are asked for, all lists are read.
-        found = self._kept.ids if chosen is None else chosen.ids
-        held = found if self._additions is None else self._additions.without(found)
-        short = np.count_nonzero(ids >= 0, axis=1) < min(k, len(held))
-        if short.any():
-            ids[short] = faiss_index.candidates(self._index, units[short], depth, self._nlist or every, only)
-        rows = [self.stored.rows_of(some[some >= 0]) for some in ids]
+        of_index = OfIndex(self._index, self.width, self._nlist, self._kept, self._additions)
+        rows = [self.stored.rows_of(some) for some in of_index.candidates(units, k, chosen)]
         if self._additions is None:
             return rows
+        depth = self.width.reaching(k, 1.0, tuned=chosen is None).depth
         more = self._additions.candidates(units, depth, None if chosen is None else chosen.ids)
         return [np.concatenate(both) for both in zip(rows, more, strict=True)]
 

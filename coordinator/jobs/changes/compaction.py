@@ -152,9 +152,9 @@ class _Compaction:
     def _replaced(self, run: Run, seal: Seal) -> Replaced:
         times = [read_at(self._job, part.seal) for part in run.parts]
         former = tuple(builds.facts_of(part.seal) for part in run.parts)
-        return Replaced(
-            builds.facts_of(seal), former, min(began for began, _ in times), min(failed for _, failed in times)
-        )
+        # One time of all would be too early for failed images of the others: they would count as changed since.
+        failed = tuple(until for _, of_part in times for until in of_part)
+        return Replaced(builds.facts_of(seal), former, min(began for began, _ in times), failed)
 
     def _require_as_read(self, written: Sequence[Seal]) -> None:
         """Raise JobBusy when what was copied was taken back meanwhile, or what was written was removed."""

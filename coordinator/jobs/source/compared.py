@@ -206,7 +206,7 @@ class _Comparison:
             return Standing.SAME
         if size == UNKNOWN:
             # Not by the time that a program may have given it: one in the future would make it change each time.
-            return Standing.SAME if found.st_ctime_ns <= facts.failed_ns else Standing.CHANGED
+            return Standing.SAME if found.st_ctime_ns <= facts.failed_until_ns(image_id) else Standing.CHANGED
         if size != found.st_size:
             return Standing.CHANGED
         if changed_at <= facts.began_ns:

@@ -1,10 +1,13 @@
 """What a sealed partition has written down of the files of its images: how large they were, and when they were read."""
 
+from bisect import bisect_right
+from operator import itemgetter
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.job.changes.replaced import FailedUntil
 from shared.job.manifest import Partition
 from shared.job.opened import OpenJob
 from shared.job.partition import ledger
@@ -22,19 +25,19 @@ _TICK: Final = 1.0
 class Facts:
     """What a sealed partition has written down of its images; without a seal, nothing is `known`.
 
-    What was changed up to `began_ns` was read as it is now. An image that failed was so up to `failed_ns`.
+    What was changed up to `began_ns` was read as it is now.
     """
 
     def __init__(self, job: OpenJob, partition: Partition) -> None:
         self._start = partition.start
         self.known = ledger.is_sealed(job, partition.number)
         self._sizes: NDArray[np.int64] = np.full(len(partition), UNKNOWN, np.int64)
-        self.began_ns = self.failed_ns = 0.0
+        self.began_ns = 0.0
+        self._failed: FailedUntil = ((partition.start, 0.0),)
         if not self.known:
             return
-        began, failed = read_at(job, ledger.read_seal(job, partition.number))
+        began, self._failed = read_at(job, ledger.read_seal(job, partition.number))
         self.began_ns = (began - _MARGIN) * 1e9
-        self.failed_ns = failed * 1e9
         table = read_table(job.metadata(partition.number), ["id", "bytes", "sha256"])
         self._ids = table["id"].to_numpy()
         self._sizes[self._ids - partition.start] = table["bytes"].fill_null(UNKNOWN).to_numpy()
@@ -43,6 +46,11 @@ class Facts:
     def size(self, image_id: int) -> int:
         """The bytes of the image's file, -1 for a failed image: nothing is written down of its file."""
         return int(self._sizes[image_id - self._start])
+
+    def failed_until_ns(self, image_id: int) -> int:
+        """Up to when an image that failed was as it was read, in nanoseconds since the epoch; 0 without a seal."""
+        place = bisect_right(self._failed, image_id, key=itemgetter(0)) - 1
+        return int(self._failed[place][1] * 1e9)
 
     def sha256(self, image_id: int) -> str | None:
         """The SHA-256 of the image's file, None for a failed image."""
@@ -55,8 +63,8 @@ class Facts:
         return digest
 
 
-def read_at(job: OpenJob, seal: Seal) -> tuple[float, float]:
-    """From when on the images of a sealed partition were read, 0 if that is unknown, and when one that failed was so.
+def read_at(job: OpenJob, seal: Seal) -> tuple[float, FailedUntil]:
+    """From when on images of a sealed partition were read, 0 if that is unknown, and up to when failed ones were so.
 
     Both are seconds since the epoch. A compaction copies rows, and keeps the times of the partitions that it replaced.
     """
@@ -64,7 +72,7 @@ def read_at(job: OpenJob, seal: Seal) -> tuple[float, float]:
     if replaced is not None:
         return replaced.began, replaced.failed
     began = _began(job, seal)
-    return began, began or seal.sealed_at
+    return began, ((seal.start, began or seal.sealed_at),)
 
 
 def _began(job: OpenJob, seal: Seal) -> float:

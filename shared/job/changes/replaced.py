@@ -26,18 +26,23 @@ class SealFacts:
         return f"{one.number} {one.start} {one.stop} {self.embedded} {self.img_emb} {self.metadata}\n".encode()
 
 
+FailedUntil = tuple[tuple[int, float], ...]
+"""Up to when failed images were as they were read: first ids, ascending, each with the seconds since the epoch that
+hold from it on, up to the next."""
+
+
 @dataclass(frozen=True, slots=True)
 class Replaced:
     """One partition of a compaction: what it was `sealed` with, and the `former` partitions that it replaced.
 
-    What was changed up to `began` was read by these as it is now, 0 where that is not known; an image of them that
-    failed was so up to `failed`. Both are seconds since the epoch.
+    What was changed up to `began`, in seconds since the epoch, was read by these as it is now, 0 where that is not
+    known. An image of them that failed was so up to the time that `failed` has for its id.
     """
 
     sealed: SealFacts
     former: Sequence[SealFacts]
-    began: float = 0.0
-    failed: float = 0.0
+    began: float
+    failed: FailedUntil
 
     @property
     def partition(self) -> Partition:
@@ -58,7 +63,18 @@ def replaced_from_json(table: dict[str, Any]) -> Replaced:
     former = tuple(map(_facts, table["former"]))
     if not former:
         raise ValueError("it replaces no partition")
-    return Replaced(_facts(table["sealed"]), former, float(table["began"]), float(table["failed"]))
+    sealed = _facts(table["sealed"])
+    return Replaced(sealed, former, float(table["began"]), _failed(table["failed"], sealed.partition))
+
+
+def _failed(value: Any, partition: Partition) -> FailedUntil:
+    if isinstance(value, int | float):  # Earlier versions wrote one time for all, the least of the former partitions.
+        return ((partition.start, float(value)),)
+    failed = tuple((int(first), float(until)) for first, until in value)
+    firsts = [first for first, _ in failed]
+    if firsts[:1] != [partition.start] or firsts != sorted(set(firsts)) or firsts[-1] >= partition.stop:
+        raise ValueError(f"its times of failed images begin at {firsts}, not from {partition.start} on ascending")
+    return failed
 
 
 def _row(facts: SealFacts) -> list[Any]:

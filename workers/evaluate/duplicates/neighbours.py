@@ -26,9 +26,9 @@ from shared.job.opened import OpenJob
 from shared.job.partition import ledger
 from shared.processes.control import Control
 from shared.vectors import unit, widen
-from workers.search.additions import Additions
+from workers.search.candidates.additions import Additions
+from workers.search.candidates.width import width_of
 from workers.search.opening import open_build
-from workers.search.width import width_of
 from workers.vectors.ann import faiss_index
 from workers.vectors.ann.faiss_index import Only
 from workers.vectors.embeddings import Floats, Rows, StoredEmbeddings

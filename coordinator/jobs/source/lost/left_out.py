@@ -34,7 +34,7 @@ def left_out_of(job: OpenJob, partitions: Iterable[Partition]) -> LeftOut:
         facts, paths = Facts(job, partition), path_list.read_paths(job, partition)
         for image_id in deleted.tolist():
             digest = facts.sha256(image_id)
-            words = [0, 0, 0, max(0, int(facts.failed_ns))]
+            words = [0, 0, 0, max(0, facts.failed_until_ns(image_id))]
             if digest is not None:
                 words = np.frombuffer(bytes.fromhex(digest), "<u8").tolist()
             rows.append([image_id, key_of(paths[image_id - partition.start]), *words])

@@ -33,7 +33,7 @@ from tests.support.controls import UNWATCHED
 from tests.support.make_job import MadeJob, clustered, make_job
 from workers.evaluate import plot, report
 from workers.merge.build import merge
-from workers.search.width import Width
+from workers.search.candidates.width import Width
 
 pytestmark = pytest.mark.slow
 

@@ -22,10 +22,9 @@ from workers.evaluate import recall
 from workers.merge import build, tune
 from workers.merge.build import merge
 from workers.merge.progress import MergeProgress
-from workers.search import width
+from workers.search.candidates.width import Width, width_of
 from workers.search.pool import SearcherPool
 from workers.search.searcher import Searcher
-from workers.search.width import width_of
 from workers.vectors.ann import faiss_index, training
 from workers.vectors.ann.faiss_index import IndexPlan, choose_index, plan_from_factory
 
@@ -88,7 +87,7 @@ def test_the_recorded_recall_holds_for_queries_it_was_not_tuned_on(large: Large)
     measured = recall.measure(searcher, searcher.stored, queries=300, seed=77)
     assert measured.recall is not None
     assert measured.recall > 0.97
-    narrow = Searcher(searcher._index, searcher.stored, searcher._images, width=width.Width(1, 10), nlist=info.nlist)
+    narrow = Searcher(searcher._index, searcher.stored, searcher._images, width=Width(1, 10), nlist=info.nlist)
     worse = recall.measure(narrow, searcher.stored, queries=300, seed=77).recall
     assert worse is not None
     assert worse < measured.recall - 0.1

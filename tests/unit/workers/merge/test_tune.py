@@ -10,8 +10,8 @@ from tests.support.make_job import clustered
 from workers.evaluate import recall
 from workers.evaluate.recall import Measurement, Yardstick
 from workers.merge.tune import Tuned, tune
+from workers.search.candidates.width import Width
 from workers.search.searcher import Searcher
-from workers.search.width import Width
 from workers.vectors.ann import faiss_index, training
 from workers.vectors.ann.plan import IndexPlan
 from workers.vectors.embeddings import StoredEmbeddings

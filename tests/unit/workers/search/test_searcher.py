@@ -19,8 +19,8 @@ from shared.settings import Settings
 from tests.support.controls import UNWATCHED
 from tests.support.make_job import MadeJob, clustered, image_path, make_job, model_spec, unit
 from workers.merge.build import merge
+from workers.search.candidates.width import Width
 from workers.search.searcher import Searcher
-from workers.search.width import Width
 from workers.vectors.ann import faiss_index, training
 from workers.vectors.ann.faiss_index import IndexPlan, plan_from_factory
 from workers.vectors.embeddings import StoredEmbeddings

@@ -395,7 +395,28 @@ def test_what_was_read_when_is_known_as_before(job: OpenJob) -> None:
     compacted(job)
     job = open_job(job)
     after = [Facts(job, partition) for partition in job.partitions]
-    assert [(one.began_ns, one.failed_ns) for one in after] == [(one.began_ns, one.failed_ns) for one in before]
+    assert [one.began_ns for one in after] == [one.began_ns for one in before]
+    firsts = [partition.start for partition in job.partitions]
+    assert [one.failed_until_ns(first) for one, first in zip(after, firsts, strict=True)] == [
+        one.failed_until_ns(first) for one, first in zip(before, firsts, strict=True)
+    ]
+
+
+def test_each_image_keeps_the_time_up_to_which_it_had_failed(tmp_path: Path) -> None:
+    made = make_job(tmp_path / "job", listed=30, partition_size=80)
+    os.utime(made.job.paths(0), (1_000.0, 1_000.0))
+    rng = np.random.default_rng(3)
+    for joined in ([3], [2, 1]):
+        for count in joined:
+            made = grow_job(made, rng.normal(size=(count, 16)))
+        for place, partition in enumerate(open_job(made.job).partitions[-len(joined) :]):
+            os.utime(made.job.paths(partition.number), (2_000.0 + 100 * len(joined) + place,) * 2)
+        compacted(made.job)
+        made = MadeJob(open_job(made.job), made.ids, made.embeddings)
+    (partition,) = open_job(made.job).partitions
+    facts = Facts(open_job(made.job), partition)
+    until = [facts.failed_until_ns(image) / 1e9 for image in (0, 29, 30, 32, 33, 34, 35)]
+    assert until == [1_000.0, 1_000.0, 2_100.0, 2_100.0, 2_200.0, 2_200.0, 2_201.0]
 
 
 def test_what_is_added_after_a_killed_compaction_takes_none_of_its_files(

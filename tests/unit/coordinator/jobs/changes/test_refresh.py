@@ -333,6 +333,22 @@ def test_a_failed_image_is_a_new_one_once_its_file_changed(photos: Path, tmp_pat
     assert held(job) == of_now(photos, tmp_path / "other")
 
 
+def test_a_failed_image_is_no_new_one_because_a_compaction_joined_it_with_older_ones(
+    photos: Path, tmp_path: Path
+) -> None:
+    (photos / "a" / "00.png").unlink()
+    (photos / "c" / "11.png").write_bytes(b"no image")
+    job = sealed(str(photos), JobDir(tmp_path / "job"))
+    for number in (20, 21):  # The second compaction joins what the first one joined.
+        (photos / "b" / f"{number}.png").write_bytes(b"no image either")
+        assert str(refreshed(photos, job)) == "1 new"
+        assert compact(job, Bounds(), lambda event: None).made == 1
+        assert str(refreshed(photos, job)) == ""
+    tile(photos / "b" / "20.png", 21)
+    assert str(refreshed(photos, job)) == "1 changed"
+    assert held(job) == of_now(photos, tmp_path / "other")
+
+
 def a_list(folder: Path, *numbers: int) -> Path:
     """A list of photos, in this order."""
     path = folder / "list.csv"

@@ -187,11 +187,35 @@ def test_files_of_removed_ids_are_told_by_their_names(job: OpenJob) -> None:
 def test_a_compaction_is_read_as_it_was_written(job: OpenJob) -> None:
     sealed = SealFacts(Partition(3, 25, 60), 30, "a" * 64, "b" * 64)
     former = (SealFacts(Partition(1, 25, 50), 24, "c" * 64, "d" * 64), SealFacts(Partition(2, 50, 60), 9, "e", "f"))
-    replaced = (Replaced(sealed, former, 12.5, 13.0),)
+    replaced = (Replaced(sealed, former, 12.5, ((25, 13.0), (50, 14.5))),)
     write_change(job, job.manifest, Change(1, "compact", replaced=replaced))
     (change,) = read_changes(job)
     assert change.replaced == replaced
     assert json.loads(job.change(1).read_text())["format"] == 2
+
+
+def write_failed(job: OpenJob, failed: object) -> None:
+    """Write a compaction whose partition has these times of failed images in its file."""
+    one = SealFacts(Partition(3, 25, 50), 24, "a" * 64, "b" * 64)
+    other = SealFacts(Partition(1, 25, 50), 24, "c" * 64, "d" * 64)
+    write_change(job, job.manifest, Change(1, "compact", replaced=(Replaced(one, (other,), 1.5, ((25, 2.0),)),)))
+    table = json.loads(job.change(1).read_text())
+    assert table["replaced"][0]["failed"] == [[25, 2.0]]
+    table["replaced"][0]["failed"] = failed
+    job.change(1).write_text(json.dumps(table, indent=2) + "\n")
+
+
+def test_a_compaction_of_an_earlier_version_has_one_time_for_all_its_failed_images(job: OpenJob) -> None:
+    write_failed(job, 2.0)
+    (change,) = read_changes(job)
+    assert change.replaced[0].failed == ((25, 2.0),)
+
+
+@pytest.mark.parametrize("failed", [[], [[26, 2.0]], [[25, 2.0], [50, 3.0]], [[25, 2.0], [25, 3.0]], [[25]], None])
+def test_times_of_failed_images_that_are_not_of_the_partition_are_damage(job: OpenJob, failed: object) -> None:
+    write_failed(job, failed)
+    with pytest.raises(CorruptFile, match=r"000001\.json can't be read"):
+        open_job(job)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +230,7 @@ def test_a_compaction_is_read_as_it_was_written(job: OpenJob) -> None:
 def test_a_compaction_that_was_cut_is_no_change(job: OpenJob, before: str, after: str) -> None:
     one = SealFacts(Partition(3, 25, 50), 24, "a" * 64, "b" * 64)
     other = SealFacts(Partition(1, 25, 50), 24, "c" * 64, "d" * 64)
-    write_change(job, job.manifest, Change(1, "compact", replaced=(Replaced(one, (other,), 1.5, 2.0),)))
+    write_change(job, job.manifest, Change(1, "compact", replaced=(Replaced(one, (other,), 1.5, ((25, 2.0),)),)))
     text = job.change(1).read_text()
     assert before in text
     job.change(1).write_text(text.replace(before, after))

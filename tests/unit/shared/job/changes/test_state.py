@@ -100,7 +100,7 @@ def facts(number: int, start: int, stop: int) -> SealFacts:
 
 
 def compaction(number: int, new: SealFacts, *former: SealFacts) -> Change:
-    return Change(number, "compact", replaced=(Replaced(new, former, 1.0, 2.0),))
+    return Change(number, "compact", replaced=(Replaced(new, former, 1.0, ((new.partition.start, 2.0),)),))
 
 
 def test_a_compaction_puts_a_partition_in_the_place_of_its_neighbours_and_purges_what_was_removed(
@@ -126,7 +126,7 @@ def test_a_compaction_puts_a_partition_in_the_place_of_its_neighbours_and_purges
         state.partition(1)
     found = state.replaced(3)
     assert found is not None
-    assert (found.began, found.failed, len(found.former)) == (1.0, 2.0, 2)
+    assert (found.began, found.failed, len(found.former)) == (1.0, ((25, 2.0),), 2)
     assert state.replaced(0) is None
 
 
