@@ -24,7 +24,7 @@ _OURS = re.compile(
     r"trained\.faiss))|"
     r"added/[0-9a-f]{64}/[^/]+|copies\.parquet|model/[^/]+|source_files\.json|moved\.json|accepted_failures|"
     r"duplicates/(neighbours_\d{4,9}_[0-9a-f]{16}|(asked|compared)_[0-9a-f]{16})\.parquet|"
-    r"duplicates/rejected_\d{6,9}\.json|features/(wanted\.json|features_\d{4,9}\.(npy|bin))|"
+    r"duplicates/(rejected|decided)_\d{6,9}\.json|features/(wanted\.json|features_\d{4,9}\.(npy|bin))|"
     r"looked_at\.npy|known/known_\d{4,9}\.npy|thumbnails/thumbnails_\d{4,9}\.(jpegs|npy)|exporting\.json",
     re.ASCII,
 )
@@ -370,7 +370,7 @@ class JobDir:
 
     @property
     def duplicates_dir(self) -> Path:
-        """What was found out about duplicates: neighbours, comparisons, and the pairs that a person rejected."""
+        """What was found out about duplicates: neighbours, comparisons, and what a person decided."""
         return self.path / "duplicates"
 
     def neighbours(self, partition: int, digest: str) -> Path:
@@ -404,6 +404,14 @@ class JobDir:
     def rejected_numbers(self) -> list[int]:
         """Numbers of the rejections that lie there, ascending."""
         return _numbers_in(self.duplicates_dir, "rejected_", ".json", 6)
+
+    def decided(self, number: int) -> Path:
+        """The groups of duplicates of which a person said which image is to be kept, the `number`th time, from 1 on."""
+        return self.duplicates_dir / f"decided_{number:06d}.json"
+
+    def decided_numbers(self) -> list[int]:
+        """Numbers of the decisions that lie there, ascending."""
+        return _numbers_in(self.duplicates_dir, "decided_", ".json", 6)
 
     def thumbnails(self, partition: int) -> Path:
         """The JPEGs of a partition of a bundle, one behind the other."""

@@ -1,1 +1,1 @@
-"""What a search for duplicates found out about a job: neighbours, compared pairs, rejected pairs."""
+"""What is known of the duplicates of a job: neighbours, compared pairs, rejected pairs, and images to be kept."""

@@ -1,15 +1,13 @@
 """Pairs of images that a person said are no duplicates: one numbered file for each time, written once."""
 
-import json
 import time
 from collections.abc import Collection, Iterable
 from itertools import combinations
 from typing import TypeAlias
 
-from shared.errors import CorruptFile, JobBusy
 from shared.job.directory import JobDir
+from shared.job.index.duplicates.numbered import next_path, read_numbered, write_once
 from shared.processes.failpoints import failpoint
-from shared.storage import files
 
 FORMAT = 1
 
@@ -24,21 +22,9 @@ def pairs_of(sets: Iterable[Collection[int]]) -> Pairs:
 
 def read_rejected(job: JobDir) -> Pairs:
     """All pairs that were rejected. Raises CorruptFile for a file that is missing or is not what `reject` writes."""
-    numbers, found = job.rejected_numbers(), set[tuple[int, int]]()
-    for number in range(1, max(numbers, default=0) + 1):
-        path = job.rejected(number)
-        try:
-            table = json.loads(files.read_marker(path))
-            if table["format"] != FORMAT:
-                raise ValueError(f"it has format {table['format']}")
-            found |= {(int(lower), int(higher)) for lower, higher in table["pairs"]}
-        except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
-            raise CorruptFile(
-                f"{path} does not hold rejected pairs ({error!r}): restore it from a copy, or remove it to have its "
-                "pairs shown again."
-                if numbers and number in numbers
-                else f"{path} is missing, and a later one is there: restore it from a copy."
-            ) from None
+    found = Pairs()
+    for pairs in read_numbered(job.rejected_numbers(), job.rejected, FORMAT, "rejected pairs", _pairs):
+        found |= pairs
     return found
 
 
@@ -48,16 +34,15 @@ def reject(job: JobDir, pairs: Pairs) -> Pairs:
     Raises JobBusy where another process rejected pairs at the same moment, and as `read_rejected`.
     """
     new = pairs - read_rejected(job)
-    if not new:
-        return new
-    number = max(job.rejected_numbers(), default=0) + 1
-    table = {"format": FORMAT, "at": time.time(), "pairs": sorted(map(list, new))}
-    data = (json.dumps(table, indent=2) + "\n").encode()
-    failpoint("reject_pairs")
-    files.write_bytes(job.rejected(number), data, keep_first=True)
-    if files.read_marker(job.rejected(number)) != data:
-        raise JobBusy(
-            f"Another process rejected pairs of {job.path} at the same time: nothing of this call was done. "
-            "Do it again."
-        )
+    if new:
+        path = next_path(job.rejected_numbers(), job.rejected)
+        failpoint("reject_pairs")
+        write_once(job, path, {"format": FORMAT, "at": time.time(), "pairs": sorted(map(list, new))}, "rejected pairs")
     return new
+
+
+def _pairs(table: dict[str, object]) -> Pairs:
+    pairs = table["pairs"]
+    if not isinstance(pairs, list):
+        raise TypeError("its pairs are no list")
+    return {(int(lower), int(higher)) for lower, higher in pairs}

@@ -45,5 +45,7 @@ def test_every_file_is_checked_and_what_can_be_made_anew_is_removed(
         pass
     assert not any(path.exists() for path in made)
     assert duplicates(asked, lambda event: None).to_json() == first
-    job.rejected(1).write_bytes(b"{\n")
-    assert bad() == ["duplicates"]
+    for decided in (job.rejected(1), job.decided(1)):
+        decided.write_bytes(b"{\n")
+        assert bad() == ["duplicates"]
+        decided.unlink()
