@@ -3,12 +3,13 @@
 import os
 import stat
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from shared.errors import ImageError, QueryError
 from shared.images.location import read_bytes
-from shared.images.paths import is_file_uri, is_url, split_member, to_os_path
+from shared.images.paths import expanded, is_file_uri, is_url, split_member, to_os_path
 from shared.messages.query import MAX_IMAGE_BYTES, Query
 
 Queryable = str | os.PathLike[str] | bytes | np.ndarray
@@ -92,3 +93,19 @@ def groups(queries: Sequence[Query], most: int) -> Iterable[list[Query]]:
         size += weight
     if group:
         yield group
+
+
+def vectors_in(path: Path) -> list[tuple[str, Queryable]]:
+    """The vectors of a .npy file with a name for each; raises QueryError when it holds something else."""
+    try:
+        with open(expanded(path), "rb") as file:
+            array = np.lib.format.read_array(file, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise QueryError(f"The query vectors {path} can't be read as .npy: {error}.") from None
+    if array.ndim not in (1, 2) or array.dtype.kind != "f" or not array.size:
+        raise QueryError(
+            f"The query vectors {path} are {array.dtype} {list(array.shape)}; expected a float array [d] or [q, d]."
+        )
+    if array.ndim == 1:
+        return [(str(path), array)]
+    return [(f"{path}[{number}]", row) for number, row in enumerate(array)]

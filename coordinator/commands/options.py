@@ -1,12 +1,15 @@
-"""Define the options that several commands have."""
+"""Define the options that several commands have, and check the files that several write."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from shared.errors import UsageError
+from shared.images.paths import expanded
 from shared.job.index.request import FAMILIES, MOST_SHARDS
 from shared.settings import COPIES, ENGINES
+from shared.storage.stores import StorePath, any_path
 
 Job = Annotated[Path, typer.Argument(metavar="JOB", help="Directory of the job.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of lines.")]
@@ -105,3 +108,19 @@ Include = Annotated[
     ),
 ]
 Sniff = Annotated[bool, typer.Option("--sniff", help="Take files without suffix whose first bytes are an image's.")]
+
+
+def new_file(path: Path, suffix: str, what: str) -> Path:
+    """The file that `what` is to be written to, as an absolute path; raises UsageError where it can't be."""
+    if isinstance(any_path(path), StorePath):
+        raise UsageError(f"{what} is written on this machine, and {path} is in a store: give it a path here.")
+    path = expanded(path).absolute()
+    if path.suffix.lower() != suffix:
+        raise UsageError(
+            f"{what} is written to a file that ends in {suffix}, and {path.name} does not: give it such a name."
+        )
+    if not path.parent.is_dir():
+        raise UsageError(f"{what} can't be written to {path}, as there is no directory {path.parent}: make it first.")
+    if path.exists():
+        raise UsageError(f"{path} is there already: remove it, or choose another name.")
+    return path

@@ -1,28 +1,30 @@
 """The command `lookalike search`: send images or vectors as queries, and show the hits of each."""
 
 import os
+import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
 from coordinator.client.client import Client
 from coordinator.client.image_ids import ids_in
 from coordinator.client.matches import is_found, why_unknown
-from coordinator.client.queries import Queryable, as_query
+from coordinator.client.queries import Queryable, as_query, vectors_in
 from coordinator.client.stored_query import is_image_id, stored_embedding, stored_query
-from coordinator.commands.options import Broker, Job
+from coordinator.commands.options import Broker, Job, new_file
 from coordinator.display import hits, terminal
 from coordinator.display.bundle import approximate_line
+from coordinator.display.pages.report import Thumbnail
+from coordinator.display.pages.thumbnails import make_thumbnails
 from coordinator.display.remedies import typed
 from coordinator.display.terminal import err, out
 from coordinator.local.resources import client_for_search
+from coordinator.serve.page.searched import LONGEST, Searched
 from shared.broker.url import redacted
 from shared.errors import ImageError, LookalikeError, QueryError, UsageError
-from shared.images.paths import expanded
 from shared.job.directory import JobDir
 from shared.job.opened import open_job
 from shared.job.partition.committed import require_embedded
@@ -87,6 +89,10 @@ def search(
         ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON list instead of tables.")] = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE.html", help="Write a page with the hits, to compare them on.")
+    ] = None,
+    open_it: Annotated[bool, typer.Option("--open", help="Open that page in a browser.")] = False,
     partial: Annotated[
         bool,
         typer.Option("--partial", help="Answer also where no worker holds some shards of the index, and say which."),
@@ -103,6 +109,7 @@ def search(
         raise UsageError(f"--verify is {verify}; expected one of {', '.join(VERIFY)}.")
     if match and verify == NEVER:
         raise UsageError("--match and --verify never don't go together: without verdicts nothing is known to match.")
+    page = None if html is None else new_file(html, ".html", "The page")
     how = Verify(verify or (ALWAYS if match else AUTO), views or (_MATCH_VIEWS if match else 1))
     settings = load_settings().changed(broker_url=broker)
     directory = JobDir.at(job)
@@ -129,6 +136,9 @@ def search(
                 out.print(hits.matches_table(name, answer, k))
             elif not match and answer.error is None:
                 out.print(hits.hits_table(name, answer))
+    if page is not None or open_it:
+        here = open_job(directory) if directory.spec.is_file() else None
+        _show_page(Searched(directory.job_id, here, asked, answers, k, filter is not None, match), page, open_it)
     for line in hits.verdict_lines([answer for answer in answers if not match or is_found(answer)]):
         err.print(line)
     if client.identity is None and (line := hits.by_name_line(answers)):
@@ -151,6 +161,23 @@ def search(
             status = status or _NOT_THERE
     if status:
         raise SystemExit(status)
+
+
+def _show_page(searched: Searched, page: Path | None, open_it: bool) -> None:
+    if page is None:
+        handle, name = tempfile.mkstemp(".html", "lookalike-")  # It has to outlive this command: a browser opens it.
+        os.close(handle)
+        page = Path(name)
+    made: dict[int, Thumbnail] = {}
+    if searched.job is None:
+        err.print("The job is not on this machine, so the page has no pictures of it.")
+    else:
+        with terminal.waiting(f"Making {len(searched.shown_ids):,} thumbnails …"):
+            made = make_thumbnails(searched.job, searched.shown_ids, LONGEST)
+    searched.write_page(page, made)
+    err.print(f"page: {page}")
+    if open_it:
+        typer.launch(str(page))
 
 
 def _whom_for(settings: Settings) -> str:
@@ -202,19 +229,3 @@ def answers_of(
             except (ImageError, QueryError) as error:
                 answers[position] = Answer(error=error)
     return answers
-
-
-def vectors_in(path: Path) -> list[tuple[str, Queryable]]:
-    """The vectors of a .npy file with a name for each; raises QueryError when it holds something else."""
-    try:
-        with open(expanded(path), "rb") as file:
-            array = np.lib.format.read_array(file, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise QueryError(f"The query vectors {path} can't be read as .npy: {error}.") from None
-    if array.ndim not in (1, 2) or array.dtype.kind != "f" or not array.size:
-        raise QueryError(
-            f"The query vectors {path} are {array.dtype} {list(array.shape)}; expected a float array [d] or [q, d]."
-        )
-    if array.ndim == 1:
-        return [(str(path), array)]
-    return [(f"{path}[{number}]", row) for number, row in enumerate(array)]

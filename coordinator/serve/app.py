@@ -15,8 +15,19 @@ from coordinator.serve.api import Api, Endpoint
 from coordinator.serve.declared.fields import of_pairs
 from coordinator.serve.declared.operation import Operation
 from coordinator.serve.declared.operations import OPERATIONS
-from coordinator.serve.endpoints import about, changes, duplicates, events, images, jobs, search
+from coordinator.serve.endpoints import (
+    about,
+    changes,
+    decisions,
+    described,
+    duplicates,
+    events,
+    images,
+    jobs,
+    search,
+)
 from coordinator.serve.guard.front import Front
+from coordinator.serve.page import assets
 from coordinator.serve.problems import ClientGone, Refused, problem, refusal
 from shared.errors import LookalikeError
 
@@ -25,6 +36,9 @@ log = logging.getLogger("lookalike.http")
 ENDPOINTS: Final[Mapping[str, Endpoint]] = {
     "search": search.search,
     "list_jobs": jobs.list_jobs,
+    "decisions": decisions.decisions,
+    "decide_duplicates": decisions.decide_duplicates,
+    "describe_job": described.describe_job,
     "job_status": jobs.job_status,
     "job_events": events.events,
     "duplicates": duplicates.duplicates,
@@ -49,7 +63,7 @@ def application(api: Api, hosts: frozenset[str]) -> ASGIApp:
     by_path: dict[str, list[Operation]] = {}
     for operation in OPERATIONS:
         by_path.setdefault(operation.path, []).append(operation)
-    routes = [_route(api, path, operations) for path, operations in by_path.items()]
+    routes = [*(_route(api, path, operations) for path, operations in by_path.items()), assets.route()]
     app = Starlette(routes=routes, exception_handlers={HTTPException: _not_here})
     app.router.redirect_slashes = False  # The redirect would be to whatever Host the client named.
     return Front(app, hosts, api.metrics.seen)

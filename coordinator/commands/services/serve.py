@@ -70,4 +70,7 @@ def serve(
     logging.getLogger("lookalike").setLevel(logging.INFO)
     asked = Asked(settings, root, directory, host, settings.http_port, keys, allow_host or (), allow_urls)
     with terminal.ending_in_order(lambda: ["The server ended."]):
-        answer(asked, lambda place: out.print(f"{place} serves {job or root}; {place}/docs says how (Ctrl-C ends it)"))
+        answer(
+            asked,
+            lambda place: out.print(f"{place} serves {job or root}: open it in a browser (Ctrl-C ends it)"),
+        )

@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from coordinator.commands.options import Broker, Job, Json
+from coordinator.commands.options import Broker, Job, Json, new_file
 from coordinator.display import terminal
 from coordinator.display.pages import groups, report
 from coordinator.display.pages.report import Thumbnail
+from coordinator.display.pages.thumbnails import make_thumbnails
 from coordinator.display.run_view import RunView
 from coordinator.display.terminal import err, out
 from coordinator.jobs.runs.duplicates import rejecting
@@ -18,13 +19,10 @@ from coordinator.jobs.runs.duplicates.run import SIMILARITY, Asked
 from coordinator.jobs.runs.duplicates.run import duplicates as find_duplicates
 from coordinator.jobs.runs.duplicates.table import write_table
 from coordinator.local.resources import named_broker
-from shared.errors import JobError, UsageError
-from shared.images.paths import expanded
+from shared.errors import UsageError
 from shared.job.directory import JobDir
 from shared.job.opened import OpenJob, open_job
-from shared.processes import stage
 from shared.settings import load_settings
-from shared.storage.stores import StorePath, any_path
 
 
 def duplicates(
@@ -76,8 +74,8 @@ def duplicates(
         raise UsageError(f"It is not said what {' '.join(ids)[:80]} are for: with --reject they are no duplicates.")
     if keep is not None:
         _require_sense(keep, kind, as_json, opened)
-    page = None if html is None else _checked(html, ".html", "The report")
-    rows = None if table is None else _checked(table, ".parquet", "The table")
+    page = None if html is None else new_file(html, ".html", "The report")
+    rows = None if table is None else new_file(table, ".parquet", "The table")
     settings = load_settings().changed(broker_url=broker)
     with (
         terminal.ending_in_order(
@@ -130,21 +128,6 @@ def _require_sense(keep: str, kind: str | None, as_json: bool, job: OpenJob) -> 
         )
 
 
-def _checked(path: Path, suffix: str, what: str) -> Path:
-    if isinstance(any_path(path), StorePath):
-        raise UsageError(f"{what} is written on this machine, and {path} is in a store: give it a path here.")
-    path = expanded(path).absolute()
-    if path.suffix.lower() != suffix:
-        raise UsageError(
-            f"{what} is written to a file that ends in {suffix}, and {path.name} does not: give it such a name."
-        )
-    if not path.parent.is_dir():
-        raise UsageError(f"{what} can't be written to {path}, as there is no directory {path.parent}: make it first.")
-    if path.exists():
-        raise UsageError(f"{path} is there already: remove it, or choose another name.")
-    return path
-
-
 def _reject(job: OpenJob, ids: Sequence[str], reject: bool, file: Path | None) -> None:
     if file is not None and (reject or ids):
         raise UsageError("Name the images that are no duplicates in one way: --reject ID ID, or --reject-file FILE.")
@@ -155,23 +138,6 @@ def _reject(job: OpenJob, ids: Sequence[str], reject: bool, file: Path | None) -
 
 
 def _thumbnails(job: OpenJob, found: Found) -> dict[int, Thumbnail]:
-    """The thumbnails of the page, made in a process of its own: this one decodes no image."""
-    made: dict[int, Thumbnail] = {}
     ids = report.shown_ids(found)
-    if not ids or job.manifest.model.is_imported:  # Nothing is known of where images of vectors are.
-        return made
-
-    def told(said: dict[str, Any]) -> None:
-        if "jpeg" in said:
-            made[said["id"]] = Thumbnail(said["jpeg"], said["width"], said["height"], said["looked_at"])
-
     with terminal.waiting(f"Making {len(ids):,} thumbnails …"):
-        stage.result_of(
-            "workers.evaluate.duplicates.thumbnails",
-            [str(job.path), str(report.LONGEST)],
-            told,
-            what=f"Making the thumbnails of {job.path}",
-            request={"ids": ids},
-            ended=JobError,
-        )
-    return made
+        return make_thumbnails(job, ids, report.LONGEST)

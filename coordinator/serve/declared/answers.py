@@ -52,6 +52,39 @@ JOBS: Final[dict[str, Any]] = {
     },
     "next": {"type": ["string", "null"], "description": "The cursor of the next page; null on the last one."},
 }
+DESCRIBED: Final[dict[str, Any]] = {
+    "id": _TEXT,
+    "model": _described(_TEXT, "The model that embeds the images."),
+    "columns": {
+        "type": "array",
+        "description": "The columns of the metadata that `where` can name.",
+        "items": _object("A column.", ("name", "type"), name=_TEXT, type=_described(_TEXT, "number, text or another.")),
+    },
+    "failed": {
+        "type": "array",
+        "description": "Failed images by status, the most first.",
+        "items": _object(
+            "A status.",
+            ("status", "images", "example"),
+            status=_TEXT,
+            images=_COUNT,
+            example=_object("One of them.", ("id", "image_path", "reason"), id=_COUNT, image_path=_TEXT, reason=_TEXT),
+        ),
+    },
+    "index": {
+        "type": ["object", "null"],
+        "description": "The index that serves: its size, recall@10 and milliseconds as they were measured when it was "
+        "built, `sweep` at several widths, and `accuracy_at_10` of altered copies; null before the first.",
+    },
+}
+DECISIONS: Final[dict[str, Any]] = {
+    "kept": {
+        "type": "array",
+        "description": "Groups of duplicates, and the image of each that is to be kept.",
+        "items": _object("A group.", ("keep", "images"), keep=_COUNT, images={"type": "array", "items": _COUNT}),
+    },
+}
+DECIDED: Final[dict[str, Any]] = {"new": _COUNT}
 STATUS: Final[dict[str, Any]] = {
     "job": _described(_TEXT, "The directory or URL of the job."),
     "listed": _described(_COUNT, "Images."),

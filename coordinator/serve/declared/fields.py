@@ -103,6 +103,13 @@ class Field:
         return isinstance(value, {BOOLEAN: bool, TEXT: str, OBJECT: dict}[self.kind])
 
 
+PAGE: Final = (
+    Field("limit", INTEGER, "How many at most.", 100, 1, 1_000),
+    Field("cursor", TEXT, "Where to go on: `next` of the page before.", None, 1, 200),
+)
+"""The fields of lists that come in pages."""
+
+
 def _count(bound: float) -> str:
     return f"{bound:,}" if isinstance(bound, int) else f"{bound:g}"
 

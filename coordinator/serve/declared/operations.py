@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from coordinator.jobs.runs.duplicates.found import KINDS
 from coordinator.serve.declared import answers
+from coordinator.serve.declared.duplicates import DUPLICATES
 from coordinator.serve.declared.fields import (
     BOOLEAN,
     FILE,
@@ -12,6 +12,7 @@ from coordinator.serve.declared.fields import (
     NUMBER,
     NUMBERS,
     OBJECT,
+    PAGE,
     TEXT,
     Field,
 )
@@ -46,10 +47,6 @@ QUERY_FIELDS: Final = (
 )
 IMAGE: Final = Field("image", FILE, "The encoded image.", required=True)
 SEARCH_PARTS: Final = (IMAGE, *SEARCH_FIELDS)
-_PAGE: Final = (
-    Field("limit", INTEGER, "How many at most.", 100, 1, 1_000),
-    Field("cursor", TEXT, "Where to go on: `next` of the page before.", None, 1, 200),
-)
 SIDES: Final = ("64", "128", "256", "512", "1024")
 """The sizes that thumbnails are made in: any other would fill the cache with much the same."""
 MOST_UPLOADS: Final = 64
@@ -98,7 +95,15 @@ OPERATIONS: Final = (
         "List the jobs that are served.",
         READ,
         Reply("A page of the list.", properties=answers.JOBS, required=("jobs", "next")),
-        query=_PAGE,
+        query=PAGE,
+    ),
+    Operation(
+        "describe_job",
+        "GET",
+        "/v1/jobs/{job}",
+        "Describe a job: the columns to filter by, failed images by reason, and its index.",
+        READ,
+        Reply("The job.", properties=answers.DESCRIBED, required=("id", "model", "columns", "failed", "index")),
     ),
     Operation(
         "job_status",
@@ -120,23 +125,7 @@ OPERATIONS: Final = (
         "The stream ends when the client or the server does.",
         refuses={429: "Too many streams are open."},
     ),
-    Operation(
-        "duplicates",
-        "GET",
-        "/v1/jobs/{job}/duplicates",
-        "Show the groups of duplicates that the job keeps.",
-        READ,
-        Reply("A page of the groups, as `lookalike duplicates --json` gives them.", properties=answers.DUPLICATES,
-              required=("kind", "images", "notes", "count", "groups", "next")),
-        "What `lookalike duplicates` found out is kept in the job; nothing is compared for this.",
-        query=(
-            Field("kind", TEXT, "What images of a group have in common; picture, or similar of imported vectors.",
-                  choices=KINDS),
-            Field("similarity", NUMBER, "The least similarity, as of the command.", None, 0, 1),
-            *_PAGE,
-        ),
-        refuses={409: "Not all was compared that has to be: search for duplicates first."},
-    ),
+    *DUPLICATES,
     Operation(
         "image",
         "GET",
@@ -224,8 +213,8 @@ OPERATIONS: Final = (
     Operation("docs", "GET", "/docs", "Describe this API for people.", None, Reply("A page.", media_type=HTML)),
     Operation("style", "GET", "/style.css", "The style of the pages.", None,
               Reply("A style sheet.", media_type="text/css")),
-    Operation("home", "GET", "/", "Name the jobs and the docs.", None, Reply("A page.", media_type=HTML),
-              "Where keys are needed, it names no job."),
+    Operation("home", "GET", "/", "The page: search, compare, and watch a job.", None,
+              Reply("A page.", media_type=HTML), "Its files, below /page/, hold nothing of any job."),
 )  # fmt: skip
 """Each has its function in `coordinator.serve.endpoints`, under its name."""
 

@@ -92,19 +92,6 @@ def docs_page(operations: Sequence[Operation], kinds: Mapping[str, tuple[int, st
     return page("lookalike: the HTTP API", "\n".join(body))
 
 
-def home_page(jobs: Sequence[tuple[str, str]] | None, version: str) -> str:
-    """The page / with the id and the path of each job; None where a key is needed to know them."""
-    body = [f"<h1>lookalike {escape(version)}</h1>", '<p>Search images over HTTP: <a href="/docs">the API</a>.</p>']
-    if jobs is None:
-        body.append("<p>This server needs a key, and this page names no jobs.</p>")
-    elif not jobs:
-        body.append("<p>There is no job here yet.</p>")
-    else:
-        items = "".join(f'<li>{escape(job)}: <a href="{escape(path)}/status">status</a></li>' for job, path in jobs)
-        body.append(f"<h2>Jobs</h2><ul>{items}</ul>")
-    return page("lookalike", "\n".join(body))
-
-
 def page(title: str, body: str) -> str:
     """A page of HTML that loads nothing but its style."""
     return (

@@ -7,10 +7,10 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from coordinator.serve.api import Api
 from coordinator.serve.declared.openapi import document
 from coordinator.serve.declared.operations import EVERYWHERE, OPERATIONS
-from coordinator.serve.declared.pages import STYLE, docs_page, home_page
+from coordinator.serve.declared.pages import STYLE, docs_page
 from coordinator.serve.metrics import CONTENT_TYPE
+from coordinator.serve.page.assets import answered
 from coordinator.serve.problems import kind_of, kinds
-from coordinator.serve.served import path_of
 
 
 async def health(api: Api, request: Request) -> Response:
@@ -51,7 +51,5 @@ async def style(api: Api, request: Request) -> Response:
 
 
 async def home(api: Api, request: Request) -> Response:
-    """The jobs and the docs."""
-    ids = None if api.keys.are_needed else await run_in_threadpool(api.served.ids)
-    jobs = None if ids is None else [(job, path_of(job)) for job in ids]
-    return HTMLResponse(home_page(jobs, api.version))
+    """The page."""
+    return answered(request, "index.html")

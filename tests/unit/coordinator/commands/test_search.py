@@ -209,3 +209,35 @@ def test_an_image_id_is_searched_by_its_embedding_and_compared_by_its_image(
     assert client.sent[0].image == b"photo"
     run("search", job.job.path, "7", "--verify", "never")
     assert client.sent[0].image is None, "it is read only to be compared"
+
+
+def test_the_page_of_a_search_is_kept_where_it_is_asked_for_and_opened(
+    run: Run, client: FakeClient, job: MadeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("typer.launch", opened.append)
+    monkeypatch.setattr(search, "make_thumbnails", lambda job, ids, longest: {})
+    for options in (["--html", "match.html"], ["--html", "other.html", "--open"], ["--open"]):
+        ran = run("search", job.job.path, "found", *options)
+        assert ran.status == 0, ran.err
+        (page,) = [line.removeprefix("page: ") for line in ran.err.splitlines() if line.startswith("page: ")]
+        assert "/photos/b c.jpg" in Path(page).read_text()
+        assert opened[-1:] == ([page] if "--open" in options else [])
+    assert (tmp_path / "match.html").is_file()
+    Path(opened[-1]).unlink()
+
+
+def test_a_page_is_written_over_nothing_and_nothing_is_asked_for_one_that_can_not_be(
+    run: Run, client: FakeClient, job: MadeJob, tmp_path: Path
+) -> None:
+    (tmp_path / "there.html").write_text("mine")
+    for name, sentence in (
+        ("there.html", "is there already"),
+        ("page.txt", "ends in .html"),
+        ("no/p.html", "no directory"),
+    ):
+        ran = run("search", job.job.path, "found", "--html", name)
+        assert ran.status != 0
+        assert sentence in ran.err
+    assert (tmp_path / "there.html").read_text() == "mine"
+    assert client.sent == []
