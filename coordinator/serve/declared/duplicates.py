@@ -19,9 +19,9 @@ DUPLICATES: Final = (
         "/v1/jobs/{job}/duplicates",
         "Show the groups of duplicates that the job keeps.",
         READ,
-        Reply("A page of the groups, as `lookalike duplicates --json` gives them.", properties=answers.DUPLICATES,
+        Reply("A page of the groups, as the command line gives them.", properties=answers.DUPLICATES,
               required=("kind", "images", "notes", "count", "groups", "next")),
-        "What `lookalike duplicates` found out is kept in the job; nothing is compared for this.",
+        "What a search for duplicates found out is kept in the job; nothing is compared for this.",
         query=(
             Field("kind", TEXT, "What images of a group have in common; picture, or similar of imported vectors.",
                   choices=KINDS),

@@ -71,7 +71,7 @@ OPERATIONS: Final = (
         "/v1/jobs/{job}/search",
         "Find the images of a job that are most like a query.",
         READ,
-        Reply("The hits, as `lookalike search --json` gives them.", properties=answers.FOUND,
+        Reply("The hits, as the command line gives them as JSON.", properties=answers.FOUND,
               required=("query", "hits", "milliseconds")),
         "The query is an upload, `image` of a form, or one of `vector`, `image_id` and `url` of a JSON object. A "
         "client that goes away takes its query back: a worker that has not begun it leaves it alone.",
@@ -111,7 +111,7 @@ OPERATIONS: Final = (
         "/v1/jobs/{job}/status",
         "Say how far a job is, and who works on it.",
         READ,
-        Reply("What `lookalike status --json` says.", properties=answers.STATUS,
+        Reply("What the command line says of it as JSON.", properties=answers.STATUS,
               required=("job", "listed", "embedded", "failed", "pending", "broker")),
     ),
     Operation(

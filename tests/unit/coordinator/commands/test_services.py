@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from coordinator.cli import application
-from coordinator.commands import services
+from coordinator.commands.services import workers as services
 
 
 @pytest.fixture
