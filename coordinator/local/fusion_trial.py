@@ -1,11 +1,9 @@
 """Have the fusion of a model tried on some images of a job, in a process of its own, before the job is made."""
 
 import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -20,7 +18,7 @@ from shared.models import ModelSpec
 from shared.models.fusion import Fusion, FusionTrial
 from shared.processes import stage
 from shared.settings import Settings, without_settings
-from shared.storage import files
+from shared.storage import files, scratch
 
 TRIAL_SECONDS = 3_600.0
 """How long it may take: seconds with the small models, a quarter of an hour with the largest on one core."""
@@ -53,8 +51,7 @@ def fused(
     when the model can't be run or shows no levels, EngineError when the process that tries it ends.
     """
     told("Trying fusion …")
-    with tempfile.TemporaryDirectory(prefix="lookalike-fusion-") as directory:
-        into = Path(directory) / "projection.npy"
+    with scratch.staged("projection.npy") as into:
         found = stage.result_of(
             "workers.evaluate.fusion.trial_process",
             [],

@@ -1,6 +1,7 @@
 """The trial of fusion before a job is made: which images it takes, where what was learned goes, and what is refused."""
 
 import hashlib
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from shared.job.opened import OpenJob
 from shared.models.fusion import Fusion, FusionTrial
 from shared.processes import stage
 from shared.settings import Settings
+from shared.storage import files
 from tests.support.make_job import make_job
 from tests.support.onnx_files import WORDS, means_file
 
@@ -53,11 +55,13 @@ def photos(folder: Path, count: int = 9) -> Path:
     return folder
 
 
-def make(tmp_path: Path, settings: Settings = FUSED, told: list[str] | None = None) -> OpenJob:
+def make(
+    tmp_path: Path, settings: Settings = FUSED, told: list[str] | None = None, job: JobDir | None = None
+) -> OpenJob:
     source = tmp_path / "photos"
     source = source if source.exists() else photos(source)
     said = (lambda what: None) if told is None else told.append
-    return make_or_open(str(source), JobDir(tmp_path / "job"), settings, lambda count: None, told=said)
+    return make_or_open(str(source), job or JobDir(tmp_path / "job"), settings, lambda count: None, told=said)
 
 
 def test_a_job_is_made_with_the_fusion_that_was_learned(asked: dict[str, Any], tmp_path: Path) -> None:
@@ -73,6 +77,15 @@ def test_a_job_is_made_with_the_fusion_that_was_learned(asked: dict[str, Any], t
     assert request["spec"].get("fusion") is None
     assert sorted(Path(image["path"]).name for image in request["images"]) == [f"{n}.jpg" for n in range(9)]
     assert request["limits"] == [FUSED.max_image_pixels, FUSED.max_image_bytes]
+
+
+def test_a_job_in_a_store_has_its_projection_there(asked: dict[str, Any], tmp_path: Path) -> None:
+    job = JobDir.at(f"memory://{uuid.uuid4().hex}/job")
+    made = make(tmp_path, job=job)
+    name = f"fusion_{DIGEST[:16]}.npy"
+    assert load_manifest(made).model.files == {name: DIGEST}
+    assert files.sha256_of(job.model_dir / name) == DIGEST
+    assert asked["request"]["model_dir"] == str(job.model_dir)
 
 
 def test_one_that_is_not_kept_leaves_the_model_as_it_is(asked: dict[str, Any], tmp_path: Path) -> None:
