@@ -153,7 +153,7 @@ class _BatchedEmbedder:
 
     def __init__(self, spec: ModelSpec, backbone: Backbone, projection: Projection | None) -> None:
         self._backbone = backbone
-        self._projection = projection
+        self._project = None if projection is None else projection.of
         self.fingerprint = spec.fingerprint
         self.image_size = spec.image_size
         self.dim = backbone.dim if projection is None else projection.dim
@@ -203,7 +203,7 @@ class _BatchedEmbedder:
         for start, batch in zip(range(0, count, self.batch_size), batches, strict=True):
             here = features[start : start + self.batch_size]
             found = self._backbone.forward(batch)[: len(here)]
-            here[:] = found if self._projection is None else self._projection.of(found)
+            here[:] = found if self._project is None else self._project(found)
         return features
 
     def _noise(self) -> NDArray[np.uint8]:
@@ -219,6 +219,7 @@ class _OverlappingEmbedder(_BatchedEmbedder):
 
     def __init__(self, spec: ModelSpec, backbone: DeviceBackbone, projection: Projection | None) -> None:
         super().__init__(spec, backbone, projection)
+        self._project = None if projection is None else projection.of_batch
         self._to_device = backbone.to_device
 
     def hand_over(self, images: NDArray[np.uint8]) -> Callable[[], NDArray[np.float32]]:

@@ -43,6 +43,17 @@ class Projection:
                 row[:] = np.einsum("ij,j->i", self.matrix, values - self.mean)
         return features
 
+    def of_batch(self, levels: NDArray[np.floating]) -> NDArray[np.float32]:
+        """The same by one product of matrices, many times faster for many rows; the last bits may depend on the others.
+
+        It is for devices of their own, whose batches are large, and decide their bytes anyhow.
+        """
+        levels = np.asarray(levels, np.float32)
+        good = np.isfinite(levels).all(axis=1) & levels.any(axis=1)
+        features = np.full((len(levels), self.dim), np.nan, np.float32)
+        features[good] = (levels[good] - self.mean) @ self.matrix.T
+        return features
+
     def to_bytes(self) -> bytes:
         """The content of its file, the same for the same values: float32 [dim + 1, width], the mean first, as .npy."""
         into = io.BytesIO()

@@ -44,6 +44,13 @@ def test_levels_without_features_have_none_in_the_projection_either(value: float
     assert np.isfinite(found[1]).all()
 
 
+def test_a_batch_at_once_gives_the_same_but_for_rounding() -> None:
+    levels = RANDOM.normal(size=(9, 40)).astype(np.float32)
+    levels[2], levels[5, 3], levels[7, 0] = 0, np.nan, np.inf
+    np.testing.assert_allclose(MADE.of_batch(levels), MADE.of(levels), atol=1e-4)
+    assert np.isnan(MADE.of_batch(levels)).all(axis=1).tolist() == [row in (2, 5, 7) for row in range(9)]
+
+
 def test_it_comes_back_from_its_file(tmp_path: Path) -> None:
     found = read_projection(*written(tmp_path / "p.npy", MADE.to_bytes()))
     np.testing.assert_array_equal(found.mean, MADE.mean)
