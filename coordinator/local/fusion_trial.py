@@ -51,6 +51,7 @@ def fused(
     when the model can't be run or shows no levels, EngineError when the process that tries it ends.
     """
     told("Trying fusion …")
+    environment = without_settings(os.environ) | replace(settings, broker_url=None).to_environment()
     with scratch.staged("projection.npy") as into:
         found = stage.result_of(
             "workers.evaluate.fusion.trial_process",
@@ -64,7 +65,8 @@ def fused(
                 "limits": [settings.max_image_pixels, settings.max_image_bytes],
                 "into": str(into),
             },
-            environment=without_settings(os.environ) | replace(settings, broker_url=None).to_environment(),
+            # More threads gain little on a few hundred rows, and lose much where others are at work.
+            environment=environment | {"OPENBLAS_NUM_THREADS": "1"},
             seconds=TRIAL_SECONDS,
             ended=EngineError,
         )

@@ -76,6 +76,8 @@ def test_a_job_is_made_with_the_fusion_that_was_learned(asked: dict[str, Any], t
     assert asked["module"] == "workers.evaluate.fusion.trial_process"
     assert request["spec"].get("fusion") is None
     assert sorted(Path(image["path"]).name for image in request["images"]) == [f"{n}.jpg" for n in range(9)]
+    assert asked["environment"]["LOOKALIKE_FUSION"] == "on"
+    assert asked["environment"]["OPENBLAS_NUM_THREADS"] == "1"
     assert request["limits"] == [FUSED.max_image_pixels, FUSED.max_image_bytes]
 
 
