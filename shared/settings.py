@@ -22,7 +22,7 @@ ENGINES = ("auto", "openvino", "keras")
 BROKER_VARIABLES = ("LOOKALIKE_BROKER_URL", "CELERY_BROKER_URL", "REDIS_URL")
 
 ON, OFF = "on", "off"
-COPIES = (ON, OFF)
+COPIES = SWITCH = (ON, OFF)
 
 _KINDS = {str: "text", Path: "a path", int: "a whole number", float: "a number"}
 
@@ -89,6 +89,12 @@ class Settings:
         "whether a new job stores what tells copies of a picture apart beside each embedding, on or off; unset: off, "
         "or as the job does; on also adds it to a job that has none",
         choices=COPIES,
+    )
+    fusion: str | None = _setting(
+        None,
+        "whether fusion of several levels of the model is tried for a new job, on or off; it is kept where it finds "
+        "more altered copies of the job's own images; unset: off, or as the job was made",
+        choices=SWITCH,
     )
     cache_dir: Path | None = _setting(
         None, "directory that keeps the models made for OpenVINO; unset: lookalike in the user's cache directory"

@@ -8,6 +8,7 @@ import typer
 from coordinator.commands.options import (
     Engine,
     Exclude,
+    Fusion,
     Include,
     Json,
     Model,
@@ -21,7 +22,7 @@ from coordinator.doctor.visit import Visit
 from coordinator.sources.choosing import Choice
 from shared.errors import UsageError
 from shared.job.directory import JobDir
-from shared.settings import load_settings
+from shared.settings import ON, load_settings
 
 
 def doctor(
@@ -50,6 +51,7 @@ def doctor(
     decode: Annotated[
         str | None, typer.Option(metavar="reduced|strict", help="How a new job decodes; left out: reduced.")
     ] = None,
+    fusion: Fusion = False,
     seconds: Annotated[
         float, typer.Option(min=1, max=3600, help="Seconds that the sample of SOURCE is timed for, at most.")
     ] = 20,
@@ -73,6 +75,7 @@ def doctor(
         engine=engine,
         precision=precision,
         decode=decode,
+        fusion=ON if fusion else None,
     )
     with terminal.telling("Looking around …", silent=as_json) as (say, doing):
         visit = Visit(settings, say, doing, choice)

@@ -54,6 +54,13 @@ Copies = Annotated[
         help="Store what tells copies of a picture apart (PDQ, local features); on also adds it to a JOB without.",
     ),
 ]
+Fusion = Annotated[
+    bool,
+    typer.Option(
+        "--fusion",
+        help="A new JOB tries several levels of its model as one vector, on some of its images; kept if that helps.",
+    ),
+]
 IndexName = Annotated[
     str | None,
     typer.Option(

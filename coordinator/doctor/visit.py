@@ -33,7 +33,7 @@ from shared.images.paths import expanded
 from shared.job.directory import JobDir
 from shared.job.manifest import Manifest, load_manifest
 from shared.models import ModelSpec
-from shared.settings import Settings, without_settings
+from shared.settings import ON, Settings, without_settings
 from shared.storage import home
 
 LIST_SECONDS = 120.0
@@ -114,6 +114,8 @@ class Visit:
             return manifest.model, job.model_dir
         try:
             spec = asked_model(settings)
+            if settings.fusion == ON:
+                self.tell(check_model.fusion(spec))
         except ModelError as error:
             self.tell(problem("model", typed(error)))
             return None, Path()

@@ -18,6 +18,7 @@ from benchmarks.support import tables
 from benchmarks.truth import tables as truth
 from benchmarks.truth.copies import tables as copies
 from benchmarks.truth.duplicates import tables as duplicates
+from benchmarks.truth.fusion import tables as fusion
 from tests.support.benchmark_tables import HEADER, PAGE, RESULTS
 
 MADE = {
@@ -33,11 +34,12 @@ MADE = {
     "fuzz_index": fuzz.all_tables,
     "truth": truth.all_tables,
     "copies": copies.all_tables,
+    "fusion": fusion.all_tables,
 }
 QUOTED = [name for name in MADE if (RESULTS / f"{name}.json").is_file()]
 """Of which results are in the repository; the first are there from the beginning."""
 
-_ALWAYS = ("end_to_end", "index", "query", "growth", "growth_shards", "fuzz_index", "copies")
+_ALWAYS = ("end_to_end", "index", "query", "growth", "growth_shards", "fuzz_index", "copies", "fusion")
 
 
 def strings(value: Any) -> Iterator[str]:
