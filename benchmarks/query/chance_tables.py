@@ -13,6 +13,7 @@ def all_tables(results: Mapping[str, Any]) -> dict[str, str]:
         "chances-header": header_table(results, [["photographs", photographs]]),
         "chances-bins": _bins(results),
         "chances-alterations": _alterations(results),
+        "chances-smaller": _smaller(results),
     }
 
 
@@ -41,3 +42,17 @@ def _alterations(results: Mapping[str, Any]) -> str:
             ]
         )
     return table(["alteration", "among 20", "proven", "nothing, there", "nothing, absent"], rows, 1)
+
+
+def _smaller(results: Mapping[str, Any]) -> str:
+    rows = [
+        [
+            f"{row['images']:,}",
+            f"{row['said']:.0f}",
+            f"{row['originals']:,}",
+            f"{row['nothing_there']:.1%}",
+            f"{row['nothing_absent']:.1%}",
+        ]
+        for row in results["smaller"]
+    ]
+    return table(["images", "said", "true", "nothing, there", "nothing, absent"], rows, 0)

@@ -22,14 +22,18 @@ from benchmarks.query.verdicts import copies_of, index_photos
 from benchmarks.support import program
 from benchmarks.support.tables import fill_in
 from shared.errors import JobError, UsageError
-from shared.job.altered_copies import read_copies
+from shared.job.altered_copies import Copies, read_copies
 from shared.job.directory import JobDir
 from shared.job.index import builds
-from shared.job.index.calibration import JOB, Calibration, calibration_of
+from shared.job.index.builds import IndexInfo
+from shared.job.index.calibration import JOB, Calibration, Point, calibration_of
+from shared.job.local.job_files import JobFiles
 from shared.job.opened import OpenJob, open_job
 from shared.messages.query import Query
 from shared.messages.search import Answer, Hit, SearchJob
 from shared.settings import Settings
+from shared.vectors import unit
+from workers.evaluate.accuracy import queries_of
 from workers.evaluate.calibration.curve import Seen, fitted, standing_at
 from workers.evaluate.duplicates.pictures import Pictures
 from workers.images.alterations import ALTERATIONS, MEASURED
@@ -37,6 +41,7 @@ from workers.search.answer import Answerer
 from workers.search.cascade.chance import after_comparing, chances, standing
 from workers.search.cascade.nearness import RANKS
 from workers.search.decoding.pictures import decode_of, features_of
+from workers.search.searcher import Searcher
 from workers.verify.features import QUERY_KEYPOINTS
 from workers.verify.pixels import same_pixels
 from workers.verify.same_picture import verify
@@ -44,6 +49,7 @@ from workers.verify.same_picture import verify
 RESULTS = program.RESULTS / "chances.json"
 PAGE = program.PAGE.with_name("verdicts.md")
 BINS: Final = (0.0, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 1.0)
+_SMALL: Final = (20, 30, 40, 60, 120, 200)
 _SEED: Final = 0
 
 
@@ -134,7 +140,32 @@ def _measured(job: OpenJob, listed: Sequence[Path], absent: Sequence[Path]) -> d
             "nothing_absent": _nothing(bound, mild[1]),
             "missed": round(sum(not query.proven for query in queries) / len(queries), 4),
         },
+        "smaller": _smaller(job, info, copies, curve, bound),
     }
+
+
+def _smaller(
+    job: OpenJob, info: IndexInfo, copies: Copies, curve: Sequence[Point], bound: float
+) -> list[dict[str, Any]]:
+    """What the published curve says where a job has few images: each copy of the build's own is asked for among so many
+    images, drawn anew, with its original and without."""
+    stored = Searcher.open(JobFiles.of(job), info.build).stored
+    similar = queries_of(copies) @ unit(stored.rows(np.arange(len(stored.ids)))).T
+    places, values = np.array(curve).T
+    own = stored.rows_of(copies.ids)
+    rng = np.random.default_rng(_SEED)
+    rows = []
+    for images in _SMALL:
+        there, absent, said = [], [], 0.0
+        for row, place in zip(similar, own.tolist(), strict=True):
+            others = rng.permutation(np.delete(np.arange(len(row)), place))[:images]
+            for kept, found in ((np.append(others[1:], place), there), (others, absent)):
+                stands = standing(np.sort(row[kept])[::-1][:RANKS])
+                found.append(bool(stands.max() <= bound))
+                said += float(np.interp(stands, places, values).sum())
+        shares = {"nothing_there": round(float(np.mean(there)), 4), "nothing_absent": round(float(np.mean(absent)), 4)}
+        rows.append({"images": images, "originals": len(there), "said": round(said, 1)} | shares)
+    return rows
 
 
 def _queries(answerer: Answerer, job: OpenJob, photos: Sequence[Path], ids: Mapping[Path, int]) -> Iterator[_Query]:

@@ -17,6 +17,8 @@ from workers.search.cascade.nearness import RANKS
 
 LEAST_IMAGES: Final = 200
 """Below so many images a job's own chances are not measured: its strangers are too few."""
+LEAST_PUBLISHED: Final = 2 * RANKS
+"""Below so many images the published ones don't hold either: half of the job is among the ranks behind."""
 LEAST_ORIGINALS: Final = 24
 """Below so many images with altered copies neither."""
 COMPARED: Final = 8
@@ -96,7 +98,7 @@ def _published(job: OpenJob, build: str, reason: str, images: int) -> Calibratio
     """What was published, where it is of the job's model and there are images enough for any."""
     model = job.manifest.model
     verdicts = VerdictsMeasured(reason=reason)
-    if model.name != published.MODEL or images < RANKS:
+    if model.name != published.MODEL or images < LEAST_PUBLISHED:
         why = f"The published ones are for {published.MODEL}." if model.name != published.MODEL else ""
         return none_measured(build, model.fingerprint, f"{reason} {why}".strip(), images=images, verdicts=verdicts)
     return published.calibration(build, model.fingerprint, reason, images, verdicts)
