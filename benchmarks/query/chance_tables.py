@@ -19,12 +19,12 @@ def all_tables(results: Mapping[str, Any]) -> dict[str, str]:
 
 def _bins(results: Mapping[str, Any]) -> str:
     rows = []
-    for mild, every in zip(results["bins"]["measured"], results["bins"]["all"], strict=True):
+    for mild, every in zip(results["bins"]["measured"], results["bins"]["alone"], strict=True):
         cells = [f"{mild['from']:.0%} to {mild['to']:.0%}"]
         for row in (mild, every):
             cells += [f"{row['hits']:,}", f"{row['said']:.1f}", f"{row['originals']:,}"]
         rows.append([*cells, f"{every['said_after']:.1f}", f"{every['originals_after']:,}"])
-    heads = ["chance", "hits", "said", "true", "all: hits", "said", "true", "not proven: said", "true"]
+    heads = ["chance", "hits", "said", "true", "eleven: hits", "said", "true", "not proven: said", "true"]
     return table(heads, rows, 1)
 
 

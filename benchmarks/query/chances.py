@@ -49,6 +49,8 @@ from workers.verify.same_picture import verify
 RESULTS = program.RESULTS / "chances.json"
 PAGE = program.PAGE.with_name("verdicts.md")
 BINS: Final = (0.0, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 1.0)
+_OTHERS_TOO: Final = ("collage of four", "in another photo")
+"""Alterations whose copies show other photographs as well, which may be in the job: those are no strangers."""
 _SMALL: Final = (20, 30, 40, 60, 120, 200)
 _SEED: Final = 0
 
@@ -126,10 +128,11 @@ def _measured(job: OpenJob, listed: Sequence[Path], absent: Sequence[Path]) -> d
     curve = fitted(seen)
     bound = standing_at(curve, seen.blind)
     mild = [[query for query in some if query.alteration in MEASURED] for some in (queries, missing)]
+    alone = [[query for query in some if query.alteration not in _OTHERS_TOO] for some in (queries, missing)]
     return {
         "model": job.manifest.model.name,
         "build": {name: value for name, value in calibration.to_json().items() if name not in ("build", "curve")},
-        "bins": {"measured": _bins(calibration, *mild), "all": _bins(calibration, queries, missing)},
+        "bins": {"measured": _bins(calibration, *mild), "alone": _bins(calibration, *alone)},
         "alterations": [_alteration(calibration, name, queries, missing) for name in (*ALTERATIONS, *HARD)],
         "published": {
             "copies": sum(map(len, mild)),

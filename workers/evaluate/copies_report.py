@@ -11,13 +11,12 @@ from shared.job.opened import OpenJob
 from shared.settings import load_settings
 from workers.evaluate import accuracy
 from workers.evaluate.calibration.asked import Asked
+from workers.evaluate.calibration.calibrate import COMPARED
 from workers.evaluate.calibration.compared import Comparing
 from workers.search.searcher import Searcher
 
 ALIKE: Final = 0.94
 """Cosine similarity from which on a copy is close enough to its original for any index to have to find it."""
-COMPARED: Final = 16
-"""Originals whose altered copies are compared: 96 copies."""
 
 
 def of_copies(job: OpenJob, searcher: Searcher, info: IndexInfo, comparing: Callable[[], None]) -> dict[str, Any]:
@@ -39,7 +38,8 @@ def _verdicts(job: OpenJob, searcher: Searcher, copies: Copies | None) -> dict[s
     """How often copies are proven to show their original, and falsely another image, or why none was compared."""
     if copies is None or not len(copies):
         return {"copies": 0, "reason": _why_none(job, copies), "by_alteration": []}
-    found, _ = Comparing(job, load_settings()).verdicts(Asked.of(searcher, copies).strangers, COMPARED)
+    # Those that the build compared come last: its own figures are of them.
+    found, _ = Comparing(job, load_settings()).verdicts(Asked.of(searcher, copies).strangers, COMPARED, COMPARED)
     return found.to_json()
 
 

@@ -257,10 +257,9 @@ def _calibration(
     job: OpenJob, info: IndexInfo, searcher: Searcher, copies: Copies, settings: Settings, control: MergeControl
 ) -> Calibration:
     """What the build's similarities were measured to mean. It is not needed: where that fails, it says why."""
+    step(control, "calibrating", 0.0)
     try:
-        return calibrated(
-            job, info.build, searcher, copies, info.ntotal, settings, lambda: step(control, "calibrating", 0.0)
-        )
+        return calibrated(job, info.build, searcher, copies, info.ntotal, settings, control.require_going)
     except (LookalikeError, OSError) as error:
         return none_measured(info.build, info.fingerprint, f"Nothing could be measured: {error}")
 

@@ -41,20 +41,18 @@ def calibrated(
 ) -> Calibration:
     """What was measured of a build of `images` images through a `searcher` of it, by altered copies of some of them.
 
-    A small job gets what was published, where that is of its model, and the reason. `going` is called now and then, and
-    may raise.
+    A small job gets what was published, where that is of its model, and the reason. `going` is called now and then,
+    from several threads, and may raise.
     """
     reason = _too_small(copies, images)
     if reason:
         return _published(job, build, reason, images)
     asked = Asked.of(searcher, copies)
     going()
-    comparing, strangers = Comparing(job, settings), asked.strangers
+    comparing, strangers = Comparing(job, settings, going), asked.strangers
     verdicts, related = comparing.verdicts(strangers, COMPARED)
-    going()
     if not verdicts.reason:
         related = {**related, **comparing.related(_standing_out(strangers, related))}
-        going()
     seen, there, absent = asked.seen(related)
     curve = fitted(seen) if len(there) and len(absent) else ()
     if not curve:

@@ -4,7 +4,7 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final
@@ -45,23 +45,27 @@ class _Compared:
 @dataclass(slots=True)
 class Comparing:
     """Compares images of a job. Features that it stores are used; other images are read and decoded in this process:
-    they are among those that were decoded when they were embedded."""
+    they are among those that were decoded when they were embedded. `going` is called before each original, from several
+    threads, and may raise."""
 
     job: OpenJob
     settings: Settings
+    going: Callable[[], None] = lambda: None
     _pictures: Pictures = field(init=False)
     _stored: StoredFeatures = field(init=False)
 
     def __post_init__(self) -> None:
         self._pictures, self._stored = Pictures(self.job), StoredFeatures(self.settings)
 
-    def verdicts(self, strangers: Strangers, most: int) -> tuple[VerdictsMeasured, Relations]:
+    def verdicts(self, strangers: Strangers, most: int, passed: int = 0) -> tuple[VerdictsMeasured, Relations]:
         """What verdicts the altered copies of up to `most` of the originals get, and what others are to those.
 
+        They are spread over all, and the same each time; the first `passed` of them come last.
         An original that can't be read is passed over, and so is another image; where none can be, the reason is told.
         """
         own = sorted(strangers)
-        order = [own[place] for place in _spread(len(own))][: most * _TRIED]
+        order = [own[place] for place in _spread(len(own))]
+        order = (order[passed:] + order[:passed])[: most * _TRIED]
         found: list[_Compared] = []
         why = ""
         until = time.monotonic() + _SECONDS
@@ -81,10 +85,15 @@ class Comparing:
     def related(self, pairs: Sequence[tuple[int, int]]) -> Relations:
         """What the second image of each pair is to the first; pairs of which one can't be read are left out."""
 
+        until = time.monotonic() + _SECONDS
+
         def look(pair: tuple[int, int]) -> Related | None:
+            self.going()
+            if time.monotonic() > until:
+                return None
             try:
                 itself = local_features(self._pictures.picture(pair[0]).pixels, QUERY_KEYPOINTS)
-                return _relation(itself, self._features(pair[1]))
+                return relation_of(itself, self._features(pair[1]))
             except (ImageError, CorruptFile, OSError):
                 return None
 
@@ -93,6 +102,7 @@ class Comparing:
         return {pair: what for pair, what in zip(pairs, looked, strict=True) if what is not None}
 
     def _tried(self, own: int, strangers: Sequence[tuple[int, float]], until: float) -> _Compared | str:
+        self.going()
         if time.monotonic() > until:
             return f"Reading the images took more than {_SECONDS:.0f} seconds."
         try:
@@ -109,7 +119,7 @@ class Comparing:
                 features = self._features(image)
             except (ImageError, CorruptFile, OSError):
                 continue
-            what = _relation(itself, features)
+            what = relation_of(itself, features)
             if what is None:
                 others[image] = features
             else:
@@ -144,7 +154,8 @@ def _verdict(query: LocalFeatures, hit: LocalFeatures) -> str | None:
     return SAME_PICTURE if verify(query, hit) is not None else None
 
 
-def _relation(itself: LocalFeatures, other: LocalFeatures) -> Related | None:
+def relation_of(itself: LocalFeatures, other: LocalFeatures) -> Related | None:
+    """What another image is to an original, None for a stranger; `itself` is the original as a query."""
     verdict = _verdict(itself, other)
     return None if verdict is None else Related.SAME if verdict == SAME_PIXELS else Related.UNCLEAR
 

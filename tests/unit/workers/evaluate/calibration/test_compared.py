@@ -46,7 +46,7 @@ def test_copies_are_proven_and_what_shows_the_same_is_told_from_false(job: OpenJ
 
 def test_a_false_verdict_is_counted_once_for_each_copy(job: OpenJob, monkeypatch: pytest.MonkeyPatch) -> None:
     # What every picture is taken for: the same; that others are related to the original is not believed here.
-    monkeypatch.setattr(compared, "_relation", lambda itself, other: None)
+    monkeypatch.setattr(compared, "relation_of", lambda itself, other: None)
     monkeypatch.setattr(compared, "verify", lambda query, hit: object())
     found, _ = Comparing(job, Settings()).verdicts({0: [(1, 9.0), (4, 8.0)]}, 8)
     assert (found.false, found.strangers) == (6, 12)
@@ -62,6 +62,17 @@ def test_images_that_are_gone_or_changed_are_passed_over(job: OpenJob, tmp_path:
     none, related = Comparing(job, Settings()).verdicts({4: strangers[4]}, 8)
     assert (none.copies, related) == (0, {})
     assert "4.png" in none.reason
+
+
+def test_those_that_are_passed_come_last(job: OpenJob) -> None:
+    def compared_first(passed: int) -> int:
+        """The one whose copies are compared: image 2 shows what image 0 does, and not what image 1 does."""
+        _, related = Comparing(job, Settings()).verdicts({own: [(2, 1.0)] for own in (0, 1)}, 1, passed)
+        return 0 if (0, 2) in related else 1
+
+    first, second = compared_first(0), compared_first(1)
+    assert {first, second} == {0, 1}
+    assert compared_first(2) == first
 
 
 def test_pairs_are_looked_at_and_those_that_cannot_be_are_left_out(job: OpenJob, tmp_path: Path) -> None:
