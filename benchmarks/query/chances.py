@@ -36,8 +36,8 @@ from shared.settings import Settings
 from shared.vectors import unit
 from workers.evaluate.accuracy import queries_of
 from workers.evaluate.calibration.calibrate import calibrated
+from workers.evaluate.calibration.compared import Comparing
 from workers.evaluate.calibration.curve import Seen, fitted, standing_at
-from workers.evaluate.duplicates.pictures import Pictures
 from workers.images.alterations import ALTERATIONS, MEASURED
 from workers.search.answer import Answerer
 from workers.search.cascade.chance import after_comparing, chances, standing
@@ -188,7 +188,7 @@ def _smaller(
 
 def _queries(answerer: Answerer, job: OpenJob, photos: Sequence[Path], ids: Mapping[Path, int]) -> Iterator[_Query]:
     """Each altered copy of the photographs, searched for; `ids` are those of them in the job."""
-    pictures, how = Pictures(job), decode_of(job.manifest.model)
+    comparing, how = Comparing(job, Settings()), decode_of(job.manifest.model)
     last = None
     for name, path, data in copies_of(photos):
         if path != last:
@@ -198,7 +198,7 @@ def _queries(answerer: Answerer, job: OpenJob, photos: Sequence[Path], ids: Mapp
         proven = False
         if path in ids:
             query = features_of(data, QUERY_KEYPOINTS, 1 << 28, how)
-            theirs = pictures.looked_at(ids[path]).local
+            theirs = comparing.features(ids[path])
             proven = same_pixels(query, theirs) is not None or verify(query, theirs) is not None
         is_original = [path in ids and hit.id == ids[path] for hit in hits]
         yield _Query(name, path.stem, is_original, standing([hit.similarity for hit in hits]), proven)
