@@ -11,6 +11,7 @@ from shared.errors import LookalikeError
 from shared.images.location import read_bytes
 from shared.images.paths import shown_path
 from shared.messages import search
+from shared.messages.verdicts import verdict_text
 from shared.messages.verified import Verified
 from shared.settings import Settings
 
@@ -40,10 +41,13 @@ class Hit(search.Hit):
     similarity
         The cosine between it and the query, at most 1; of several views that of the nearest.
     verdict
-        "same bytes", "same pixels", "same picture" or "similar", where its picture was compared with the query's; None
-        where it was not.
+        "same bytes", "same pixels", "same picture", "similar" or "nothing above chance", where its picture was compared
+        with the query's; None where it was not.
     evidence
         What "same pixels" and "same picture" rest on: the region in both, how it is turned, and matching points.
+    chance
+        The measured chance, 0 to 1, that a hit which was compared and not proven shows the query's picture after all;
+        None where nothing was measured, or another hit is proven.
     """
 
     _read: Callable[[int, str], bytes] | None = field(default=None, repr=False, compare=False)
@@ -51,7 +55,7 @@ class Hit(search.Hit):
     @classmethod
     def of(cls, hit: search.Hit, read: Callable[[int, str], bytes] | None = None) -> Self:
         """The hit of an answer, whose image `read` gives."""
-        return cls(hit.rank, hit.id, hit.image_path, hit.similarity, hit.verdict, hit.evidence, read)
+        return cls(hit.rank, hit.id, hit.image_path, hit.similarity, hit.verdict, hit.evidence, hit.chance, read)
 
     def read(self) -> bytes:
         """The encoded bytes of the image, from its file, archive, Parquet file or URL.
@@ -75,7 +79,8 @@ class Hit(search.Hit):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A hit goes to other processes without the job that it came from.
-        return Hit, (self.rank, self.id, self.image_path, self.similarity, self.verdict, self.evidence)
+        told = self.verdict, self.evidence, self.chance
+        return Hit, (self.rank, self.id, self.image_path, self.similarity, *told)
 
     def _repr_html_(self) -> str:
         path = escape(shown_path(self.image_path))
@@ -90,7 +95,7 @@ class Hit(search.Hit):
         if self.verdict is None:
             return ""
         told = "" if self.evidence is None else f' title="{escape(self.evidence.description)}"'
-        return f" · <b{told}>{escape(self.verdict)}</b>"
+        return f" · <b{told}>{escape(verdict_text(self.verdict, self.chance))}</b>"
 
 
 class Hits(list[Hit]):

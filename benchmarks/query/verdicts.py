@@ -78,7 +78,7 @@ def _run(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="lookalike-verdicts-", dir=arguments.work) as folder:
         job = JobDir.at(arguments.job or Path(folder) / "jobs" / "job")
         if not job.spec.is_file():
-            _index(job, photos[:most], Path(folder))
+            index_photos(job, photos[:most], Path(folder))
         results |= _measured(job, photos[: arguments.originals], photos[most : most + arguments.originals])
     results["wall_seconds"] = round(time.perf_counter() - started)
     program.write(arguments.out, results)
@@ -88,7 +88,7 @@ def _run(arguments: argparse.Namespace) -> None:
         PAGE.write_text(fill_in(PAGE.read_text(), made))
 
 
-def _index(job: JobDir, photos: Sequence[Path], folder: Path) -> None:
+def index_photos(job: JobDir, photos: Sequence[Path], folder: Path) -> None:
     """A job of the photographs, made as a person makes it."""
     program.log(f"lookalike index: {len(photos):,} photographs")
     listing = job.jobs_root / "photos.txt"
@@ -107,9 +107,9 @@ def _measured(job: JobDir, here: Sequence[Path], absent: Sequence[Path]) -> dict
         program.log(f"verify {verify.how}, {verify.views} views")
         found = {name: _Counted() for name in (*ALTERATIONS, *HARD)}
         missing = _Counted()
-        for name, original, data in _copies(here):
+        for name, original, data in copies_of(here):
             found[name].count(_answer(answerer, job, data, verify), original)
-        for _, original, data in _copies(absent):
+        for _, original, data in copies_of(absent):
             missing.count(_answer(answerer, job, data, verify), original)
         rows.append(
             {
@@ -162,8 +162,10 @@ class _Gate:
         self.rows: list[dict[str, Any]] = []
 
     def look(self, answerer: Answerer, job: JobDir, views: int, here: Sequence[Path], absent: Sequence[Path]) -> None:
-        ranked = [(_answer(answerer, job, data, Verify(NEVER, views), _RANKS), path) for _, path, data in _copies(here)]
-        without = [_answer(answerer, job, data, Verify(NEVER, views), _RANKS) for _, _, data in _copies(absent)]
+        ranked = [
+            (_answer(answerer, job, data, Verify(NEVER, views), _RANKS), path) for _, path, data in copies_of(here)
+        ]
+        without = [_answer(answerer, job, data, Verify(NEVER, views), _RANKS) for _, _, data in copies_of(absent)]
         for stands_out in _STANDS_OUT:
             for copies in _COPIES:
                 counts = [near([hit.similarity for hit in answer.hits], stands_out, copies) for answer in without]
@@ -194,7 +196,7 @@ def _answer(answerer: Answerer, job: JobDir, data: bytes, verify: Verify, k: int
     return answer
 
 
-def _copies(originals: Sequence[Path]) -> Iterator[tuple[str, Path, bytes]]:
+def copies_of(originals: Sequence[Path]) -> Iterator[tuple[str, Path, bytes]]:
     """Each photograph after each alteration: its name, the photograph, and the copy as JPEG."""
     images = [_read(path) for path in originals]
     for number, (path, image) in enumerate(zip(originals, images, strict=True)):

@@ -76,7 +76,8 @@ class Hit:
 
     Of a search with several views it is the similarity of the view that is nearest. `verdict` is one of
     `shared.messages.verdicts`, None where the image was not compared with the query's picture; `evidence` is what it
-    rests on, None beside "same bytes" and "similar".
+    rests on, None beside "same bytes" and "similar". `chance`, 0 to 1, is that of a hit that was compared and not
+    proven to show the query's picture after all; None where it was not measured.
     """
 
     rank: int
@@ -85,6 +86,7 @@ class Hit:
     similarity: float
     verdict: str | None = None
     evidence: Evidence | None = field(default=None, repr=False)
+    chance: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         table: dict[str, Any] = {
@@ -95,6 +97,8 @@ class Hit:
         }
         if self.verdict is not None:
             table["verdict"] = self.verdict
+        if self.chance is not None:
+            table["chance"] = self.chance
         return table if self.evidence is None else table | {"evidence": self.evidence.to_json()}
 
 
@@ -103,6 +107,8 @@ def _hit(table: Any) -> Hit:
     hit = Hit(**{**table, "evidence": evidence})
     found = (type(hit.rank), type(hit.id), type(hit.image_path))
     if found != (int, int, str) or type(hit.similarity) not in (int, float) or hit.verdict not in (None, *VERDICTS):
+        raise TypeError(f"a hit of {table!r:.200}")
+    if hit.chance is not None and (type(hit.chance) not in (int, float) or not 0 <= hit.chance <= 1):
         raise TypeError(f"a hit of {table!r:.200}")
     return hit
 

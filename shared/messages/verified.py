@@ -82,6 +82,13 @@ class Verified:
         the others are too "far", or the "seconds" that verifying may take were up.
     reason
         A sentence that says why no verdict could be given at all; None where one could.
+    nothing
+        Whether no hit is nearer to the query than chance: where the picture is in the job, one mostly is.
+    chances
+        What the chances of similar hits were measured on: "job", its own images, or "published", others; None where no
+        hit has one.
+    no_chances
+        A sentence that says why similar hits have no chance; None where they have, or none is to be given.
     """
 
     candidates: int = 0
@@ -90,6 +97,9 @@ class Verified:
     why_unread: str | None = None
     ended: str = ALL
     reason: str | None = None
+    nothing: bool = False
+    chances: str | None = None
+    no_chances: str | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -106,13 +116,18 @@ class Verified:
             self.why_unread or other.why_unread,
             max(ends, key=(ALL, FAR, ENOUGH, SECONDS).index),
             self.reason or other.reason,
+            no_chances=self.no_chances or other.no_chances,
         )
 
     def to_json(self) -> dict[str, Any]:
         table: dict[str, Any] = {"candidates": self.candidates, "compared": self.compared, "ended": self.ended}
         if self.unread:
             table |= {"unread": self.unread, "why_unread": self.why_unread}
-        return table if self.reason is None else table | {"reason": self.reason}
+        if self.reason is not None:
+            table["reason"] = self.reason
+        if self.chances is not None:
+            table |= {"nothing_above_chance": self.nothing, "chances": self.chances}
+        return table if self.no_chances is None else table | {"no_chances": self.no_chances}
 
     @classmethod
     def from_json(cls, table: Any) -> Self:
@@ -121,9 +136,11 @@ class Verified:
             checked_integer(table.get(name, 0), name, 0, 1 << 40) for name in ("candidates", "compared", "unread")
         )
         why, ended, reason = table.get("why_unread"), table["ended"], table.get("reason")
-        if ended not in _ENDS or not all(isinstance(text, str | None) for text in (why, reason)):
+        nothing, chances, none = table.get("nothing_above_chance", False), table.get("chances"), table.get("no_chances")
+        texts = all(isinstance(text, str | None) for text in (why, reason, chances, none))
+        if ended not in _ENDS or not texts or type(nothing) is not bool:
             raise ValueError(f"verified is {table!r:.200}")
-        return cls(candidates, compared, unread, why, ended, reason)
+        return cls(candidates, compared, unread, why, ended, reason, nothing, chances, none)
 
 
 class Judged(Protocol):

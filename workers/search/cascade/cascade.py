@@ -17,6 +17,7 @@ from shared.messages.search import MAX_K, Hit, SearchJob
 from shared.messages.verdicts import SAME_BYTES, SAME_PICTURE, SAME_PIXELS, SIMILAR
 from shared.messages.verified import ALL, ALWAYS, AUTO, FAR, NEVER, Verified, best_first
 from shared.settings import Settings
+from workers.search.cascade.chance import with_chances
 from workers.search.cascade.facts import Facts
 from workers.search.cascade.features import CandidateFeatures, Stored
 from workers.search.cascade.nearness import RANKS, near
@@ -78,7 +79,10 @@ class Cascade:
         if query.image is None and candidates:
             return ranked(hits, message.k), Verified(len(candidates), reason=_VECTOR)
         if query.image is None or not candidates:
-            return ranked(hits, message.k), Verified(ended=FAR if hits else ALL)
+            told = Verified(ended=FAR if hits else ALL)
+            if query.image is not None:
+                _, told = with_chances(searcher, hits, hits, told, message)
+            return ranked(hits, message.k), told
         comparing = _Comparing(self._own(query.image, job), query.image, self._facts_of(searcher), self._features, job)
         early = message.verify.how == AUTO
         bounds = Bounds(self._settings.verify_seconds, self._side_by_side, early)
@@ -87,7 +91,9 @@ class Cascade:
             told = replace(told, ended=FAR)
         if not judged and (reason := comparing.reason(told)) is not None:
             told = replace(told, reason=reason)
-        return ranked(best_first(judged.get(hit.id, hit) for hit in hits), message.k), told
+        every = best_first(judged.get(hit.id, hit) for hit in hits)
+        found, told = with_chances(searcher, hits, every, told, message)
+        return ranked(found, message.k), told
 
     def _own(self, image: bytes, job: OpenJob) -> Future[LocalFeatures]:
         """The features of a query's image, which are being made. Before its candidates: those wait for them."""
