@@ -132,6 +132,11 @@ class Settings:
     verify_cache_bytes: int = _setting(
         67_108_864, "bytes of local features of images that a query worker remembers; 0: none", 0
     )
+    pdq_bytes: int = _setting(
+        536_870_912,
+        "bytes that a query worker keeps of the PDQs of open jobs, some 120 an image; 0: it looks none up",
+        0,
+    )
     query_cache_size: int = _setting(1_024, "answers that a query worker remembers; 0: none", 0)
     shards: str | None = _setting(None, "shards of each index that a query worker holds: 0-3, 5, or 4-; unset: all")
     open_jobs: int = _setting(4, "jobs whose index a query worker keeps open", 1)

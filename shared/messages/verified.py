@@ -82,6 +82,9 @@ class Verified:
         the others are too "far", or the "seconds" that verifying may take were up.
     reason
         A sentence that says why no verdict could be given at all; None where one could.
+    looked_up
+        Among how many images those with a near PDQ were looked for, which are candidates however far their embeddings
+        are; None where the job stores no PDQs, or they were not looked at.
     """
 
     candidates: int = 0
@@ -90,6 +93,7 @@ class Verified:
     why_unread: str | None = None
     ended: str = ALL
     reason: str | None = None
+    looked_up: int | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -99,6 +103,7 @@ class Verified:
     def and_of(self, other: "Verified") -> "Verified":
         """What was compared by this holder of some shards and by another one together."""
         ends = (self.ended, other.ended)
+        looked_up = [self.looked_up, other.looked_up]
         return Verified(
             self.candidates + other.candidates,
             self.compared + other.compared,
@@ -106,12 +111,15 @@ class Verified:
             self.why_unread or other.why_unread,
             max(ends, key=(ALL, FAR, ENOUGH, SECONDS).index),
             self.reason or other.reason,
+            None if looked_up == [None, None] else sum(count or 0 for count in looked_up),
         )
 
     def to_json(self) -> dict[str, Any]:
         table: dict[str, Any] = {"candidates": self.candidates, "compared": self.compared, "ended": self.ended}
         if self.unread:
             table |= {"unread": self.unread, "why_unread": self.why_unread}
+        if self.looked_up is not None:
+            table["looked_up"] = self.looked_up
         return table if self.reason is None else table | {"reason": self.reason}
 
     @classmethod
@@ -123,7 +131,8 @@ class Verified:
         why, ended, reason = table.get("why_unread"), table["ended"], table.get("reason")
         if ended not in _ENDS or not all(isinstance(text, str | None) for text in (why, reason)):
             raise ValueError(f"verified is {table!r:.200}")
-        return cls(candidates, compared, unread, why, ended, reason)
+        looked_up = checked_integer(table["looked_up"], "looked_up", 0, 1 << 40) if "looked_up" in table else None
+        return cls(candidates, compared, unread, why, ended, reason, looked_up)
 
 
 class Judged(Protocol):
