@@ -146,6 +146,8 @@ class Judged(Protocol):
     def verdict(self) -> str | None: ...
     @property
     def evidence(self) -> Evidence | None: ...
+    @property
+    def fused(self) -> float | None: ...
 
 
 Ranked = TypeVar("Ranked", bound=Judged)
@@ -153,13 +155,14 @@ Ranked = TypeVar("Ranked", bound=Judged)
 
 def best_first(hits: Iterable[Ranked]) -> list[Ranked]:
     """Hits in the order of an answer: those that are proven, the strongest verdict first and then the most matching
-    points; behind them the others by falling similarity, and where that is equal by image id.
+    points; behind them the others by falling similarity, and where that is equal by image id. Where a finer model
+    compared some, those come first, in the order of what both models say.
     """
     return sorted(hits, key=_place)
 
 
 def _place(hit: Judged) -> tuple[float, float, float, int]:
     if hit.verdict not in PROVEN:
-        return (len(PROVEN), 0, -hit.similarity, hit.id)
+        return (len(PROVEN), hit.fused is None, -(hit.similarity if hit.fused is None else hit.fused), hit.id)
     inliers = math.inf if hit.evidence is None else hit.evidence.inliers
     return (PROVEN.index(hit.verdict), -inliers, -hit.similarity, hit.id)

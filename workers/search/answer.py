@@ -98,9 +98,9 @@ class Answerer:
     ) -> Answer:
         started = time.perf_counter()
         assert isinstance(vectors, np.ndarray)
-        found, verified = self._cascade.verified(searcher, job, query, hits, vectors, message)
+        found, verified, refined = self._cascade.answered(searcher, job, query, hits, vectors, message)
         milliseconds += (time.perf_counter() - started) * 1000
-        return Answer(tuple(found), milliseconds, searched=searcher.searched, verified=verified)
+        return Answer(tuple(found), milliseconds, searched=searcher.searched, verified=verified, refined=refined)
 
     def _embedder(self, job: OpenJob) -> Embedder:
         # One image is what most queries hold. Another batch size than the embed worker's may change the last bits of a

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from shared.errors import LookalikeError
 from shared.job.opened import OpenJob
+from shared.messages.finer import Refined
 from shared.messages.query import Query
 from shared.messages.search import MAX_K, Hit, SearchJob
 from shared.messages.verdicts import SAME_BYTES, SAME_PICTURE, SAME_PIXELS, SIMILAR
@@ -23,6 +24,8 @@ from shared.messages.verified import ALL, ALWAYS, AUTO, FAR, NEVER, Verified, be
 from shared.settings import Settings
 from workers.search.cascade.facts import Facts
 from workers.search.cascade.features import CandidateFeatures, Stored
+from workers.search.cascade.finer.refiner import Refiner
+from workers.search.cascade.images import CandidateImages
 from workers.search.cascade.lookup.lookups import PdqLookups, hits_of
 from workers.search.cascade.nearness import RANKS, near
 from workers.search.cascade.verification import Bounds, verify_candidates
@@ -51,11 +54,13 @@ class Cascade:
     ) -> None:
         """`side_by_side` candidates are compared at once. `stored` gives the features that a job has of an image."""
         self._settings, self._decoders, self._side_by_side = settings, decoders, side_by_side
-        self._features = CandidateFeatures(decoders, settings.verify_cache_bytes, stored)
+        images = CandidateImages()
+        self._features = CandidateFeatures(decoders, settings.verify_cache_bytes, stored, images)
         self._queries: LRUCache[tuple[bytes, str, int], LocalFeatures] = LRUCache(_QUERIES_KEPT)
         self._facts: weakref.WeakKeyDictionary[Searcher, Facts] = weakref.WeakKeyDictionary()
         self._lock = threading.Lock()
         self._threads = ThreadPoolExecutor(side_by_side, thread_name_prefix="verify")
+        self._refiner = Refiner(settings, decoders, self._threads, images)
         self._lookups = PdqLookups(settings)
         self._pdqs: LRUCache[tuple[bytes, str, int], tuple[NDArray[np.uint8], int]] = LRUCache(_QUERIES_KEPT)
 
@@ -65,18 +70,43 @@ class Cascade:
         self._lookups.close()
 
     def begin(self, searcher: Searcher, job: OpenJob, message: SearchJob) -> None:
-        """Begin to read what verifying the hits of a message needs of a job, while its queries are embedded."""
+        """Begin to read what a message needs of a job to verify its hits, while its queries are embedded, and load the
+        finer model that it asks for; raises as `FinerModels.model` does."""
+        self._refiner.require(job, message)
         if message.verify.how != NEVER and any(query.image is not None for query in message.queries):
             self._lookups.begin(searcher, job)
 
     def depth(self, message: SearchJob) -> int:
         """How many hits of each view have to be found for the answer to a message."""
+        finer = 0 if message.finer is None else self._settings.finer_candidates
         if message.verify.how == NEVER:
-            return message.k
+            return min(MAX_K, max(message.k, finer))
         most = self._settings.verify_candidates if message.verify.how == ALWAYS else 0
-        return min(MAX_K, max(message.k, RANKS, most))
+        return min(MAX_K, max(message.k, RANKS, most, finer))
 
-    def verified(
+    def answered(
+        self,
+        searcher: Searcher,
+        job: OpenJob,
+        query: Query,
+        hits: Sequence[Hit],
+        vectors: NDArray[np.float32],
+        message: SearchJob,
+    ) -> tuple[list[Hit], Verified | None, Refined | None]:
+        """The first `message.k` of the hits of a query, the proven ones before the others; and what was compared, first
+        picture with picture, then by a finer model.
+
+        `hits` are as many as `depth` says, in the order of their similarity to the `vectors` of the query, float32
+        [views, d]. Images that a look-up of PDQs finds are compared first, and may be hits as well. Nothing is raised
+        for what can't be compared: the other parts say it. They are None where nothing was to be compared so.
+        """
+        if message.verify.how == NEVER and message.finer is None:
+            return list(hits), None, None
+        found, verified = self._verified(searcher, job, query, hits, vectors, message)
+        found, refined = self._refiner.refined(job, query, found, self._facts_of(searcher), message)
+        return ranked(best_first(found), message.k), verified, refined
+
+    def _verified(
         self,
         searcher: Searcher,
         job: OpenJob,
@@ -85,24 +115,19 @@ class Cascade:
         vectors: NDArray[np.float32],
         message: SearchJob,
     ) -> tuple[list[Hit], Verified | None]:
-        """The first `message.k` of the hits of a query, the proven ones before the others, and what was compared.
-
-        `hits` are as many as `depth` says, in the order of their similarity to the `vectors` of the query, float32
-        [views, d]. Images that a look-up of PDQs finds are compared first, and may be hits as well. Nothing is raised
-        for what can't be compared: the second part says it. It is None where nothing was to be verified.
-        """
+        """The hits of a query with their verdicts, and what was compared."""
         if message.verify.how == NEVER:
             return list(hits), None
         began = time.monotonic()
         near_ones = hits[: near([hit.similarity for hit in hits])] if message.verify.how == AUTO else hits
         if query.image is None and near_ones:
             some = min(len(near_ones), self._settings.verify_candidates)
-            return ranked(hits, message.k), Verified(some, reason=_VECTOR)
+            return list(hits), Verified(some, reason=_VECTOR)
         copies, looked_up = self._looked_up(searcher, job, query, vectors, message)
         known = {hit.id for hit in copies}
         candidates = [*copies, *(hit for hit in near_ones if hit.id not in known)][: self._settings.verify_candidates]
         if query.image is None or not candidates:
-            return ranked(hits, message.k), Verified(ended=FAR if hits else ALL, looked_up=looked_up)
+            return list(hits), Verified(ended=FAR if hits else ALL, looked_up=looked_up)
         comparing = _Comparing(self._own(query.image, job), query.image, self._facts_of(searcher), self._features, job)
         early = message.verify.how == AUTO
         bounds = Bounds(self._settings.verify_seconds, self._side_by_side, early)
@@ -113,7 +138,7 @@ class Cascade:
         if not judged and (reason := comparing.reason(told)) is not None:
             told = replace(told, reason=reason)
         every = {hit.id: hit for hit in (*copies, *hits)} | dict(judged)
-        return ranked(best_first(every.values()), message.k), told
+        return list(every.values()), told
 
     def _looked_up(
         self, searcher: Searcher, job: OpenJob, query: Query, vectors: NDArray[np.float32], message: SearchJob

@@ -23,7 +23,7 @@ log = logging.getLogger("lookalike.query")
 SMALL: Final = 20_000
 """So many PDQs are compared one by one in a millisecond or two, and need no index."""
 _GROWN: Final = 10  # Beside an index, a tenth of its images and more are worth making it anew.
-_AT_ONCE: Final = 4_096
+AT_ONCE: Final = 4_096
 # What an index takes an image (hash, its place, sixteen times its number, and the image's id), and each by itself.
 _INDEXED_BYTES: Final = 32 + 8 + 8 + 16 * 4 + 8
 _INDEX_BYTES: Final = 16 * (1 << 16) * 8
@@ -74,7 +74,7 @@ class PdqLookup:
         """
         if quality < LEAST_QUALITY or not len(among):
             return _NO_IDS
-        wanted = _AT_ONCE
+        wanted = AT_ONCE
         while True:
             # Copies that may not be found must not take the places of those that may.
             found = [self._near(pdq, quality, wanted) for pdq in pdqs]
@@ -86,7 +86,7 @@ class PdqLookup:
             if len(first) >= most or wanted >= len(self) or all(len(some) < wanted for some, _ in found):
                 nearest: NDArray[np.int64] = ids[order][np.sort(first)][:most]
                 return nearest
-            wanted *= _AT_ONCE
+            wanted *= AT_ONCE
 
     def _near(self, pdq: Hash, quality: int, most: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The images near to one PDQ, at most `most` of those in the index, and by how many bits they differ."""

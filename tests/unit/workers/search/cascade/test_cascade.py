@@ -10,7 +10,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from coordinator.jobs.changes.removal import Asked, remove
 from shared.job.directory import JobDir
@@ -18,10 +17,11 @@ from shared.job.opened import OpenJob, open_job
 from shared.job.partition.features.wanted import want_features
 from shared.messages.filter import Filter
 from shared.messages.query import Query
-from shared.messages.search import Answer, SearchJob
+from shared.messages.search import SearchJob
 from shared.messages.verdicts import SAME_BYTES, SAME_PICTURE, SAME_PIXELS, SIMILAR
-from shared.messages.verified import ALL, ALWAYS, AUTO, ENOUGH, FAR, NEVER, Verified, Verify
+from shared.messages.verified import ALL, AUTO, ENOUGH, FAR, NEVER, Verified, Verify
 from shared.settings import Settings
+from tests.support.answering import COUNT, Fields, asked, crop, encoded, scenes_in
 from tests.support.bundles import bundle_of
 from tests.support.controls import UNWATCHED
 from tests.support.embedders import AnyModel, embed
@@ -33,32 +33,12 @@ from workers.search.cascade import cascade
 
 pytestmark = pytest.mark.slow
 
-COUNT = 12
 TEST = Settings(query_threads=2, verify_seconds=120.0)
-
-
-class Fields:
-    """The colours of the four quarters of an image, as the embedder of the job's images has them."""
-
-    def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        size = images.shape[1]
-        fields = images.reshape(len(images), 2, size // 2, 2, size // 2, 3).mean(axis=(2, 4)).reshape(-1, 12) + 1
-        return (fields / np.linalg.norm(fields, axis=1, keepdims=True)).astype(np.float32)
-
-
-def encoded(pixels: NDArray[np.uint8], kind: str = ".png") -> bytes:
-    done, data = cv2.imencode(kind, np.ascontiguousarray(pixels[:, :, ::-1]))
-    assert done
-    return data.tobytes()
 
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for number in range(COUNT):
-        (folder / f"{number:02d}.png").write_bytes(encoded(scene(number)))
-    return folder
+    return scenes_in(tmp_path / "photos")
 
 
 @pytest.fixture
@@ -73,20 +53,6 @@ def answerer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Answerer]:
     answering = Answerer(TEST)
     yield answering
     answering.close()
-
-
-def asked(
-    answerer: Answerer, job: JobDir, image: bytes | Query, how: str = ALWAYS, k: int = 5, views: int = 1
-) -> Answer:
-    query = image if isinstance(image, Query) else Query(image=image)
-    (answer,) = answerer.answer(job, SearchJob(job.job_id, (query,), k, verify=Verify(how, views)))
-    assert answer.error is None
-    assert [hit.rank for hit in answer.hits] == list(range(1, len(answer.hits) + 1))
-    return answer
-
-
-def crop(number: int) -> bytes:
-    return encoded(scene(number)[40:300, 30:260], ".jpg")
 
 
 def test_a_crop_is_the_same_picture_and_the_others_are_similar(answerer: Answerer, job: OpenJob) -> None:

@@ -66,7 +66,7 @@ def test_an_image_is_found_within_31_bits_and_in_any_of_the_turns(
 
 
 def test_copies_that_may_not_be_found_do_not_take_the_place_of_one_that_may(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pdqs, "_AT_ONCE", 4)
+    monkeypatch.setattr(pdqs, "AT_ONCE", 4)
     logos = np.repeat(hash_of(5), 200, axis=0)
     index = PdqIndex.build(logos, np.full(200, 90, np.uint8))
     lookup = PdqLookup(index, np.arange(1_000, 1_200))
