@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 from cachetools import LRUCache
@@ -40,6 +40,8 @@ from workers.verify.same_picture import verify
 log = logging.getLogger("lookalike.query")
 
 _QUERIES_KEPT: Final = 64
+_Pdqs: TypeAlias = tuple[NDArray[np.uint8], int]
+"""Those of an image in its eight turns and flips, uint8 [8, 32], and their quality."""
 
 
 class Cascade:
@@ -62,7 +64,7 @@ class Cascade:
         self._threads = ThreadPoolExecutor(side_by_side, thread_name_prefix="verify")
         self._refiner = Refiner(settings, decoders, self._threads, images)
         self._lookups = PdqLookups(settings)
-        self._pdqs: LRUCache[tuple[bytes, str, int], tuple[NDArray[np.uint8], int]] = LRUCache(_QUERIES_KEPT)
+        self._pdqs: LRUCache[tuple[bytes, str, int], Future[_Pdqs]] = LRUCache(_QUERIES_KEPT)
 
     def close(self) -> None:
         """End its threads, when what they do now is done."""
@@ -75,6 +77,9 @@ class Cascade:
         self._refiner.require(job, message)
         if message.verify.how != NEVER and any(query.image is not None for query in message.queries):
             self._lookups.begin(searcher, job)
+            for image in (query.image for query in message.queries if self._lookups.has(job)):
+                if image is not None:
+                    self._pdqs_of(image, job)
 
     def depth(self, message: SearchJob) -> int:
         """How many hits of each view have to be found for the answer to a message."""
@@ -148,7 +153,7 @@ class Cascade:
         if query.image is None or lookup is None:
             return [], None
         try:
-            pdqs, quality = self._pdqs_of(query.image, job)
+            pdqs, quality = self._pdqs_of(query.image, job).result()
             among = searcher.kept.ids if message.filter is None else searcher.chosen(message.filter).ids
             ids = lookup.near(pdqs, quality, self._settings.verify_candidates, among)
             return hits_of(searcher, ids, vectors), len(lookup)
@@ -156,16 +161,14 @@ class Cascade:
             log.warning("%s: a query is answered without a look-up of PDQs: %s", job.job_id, error)
             return [], None
 
-    def _pdqs_of(self, image: bytes, job: OpenJob) -> tuple[NDArray[np.uint8], int]:
-        """The PDQs of a query's image in its eight turns and flips, uint8 [8, 32], and their quality."""
+    def _pdqs_of(self, image: bytes, job: OpenJob) -> "Future[_Pdqs]":
+        """The PDQs of a query's image, which are being made or were made lately."""
         key = _key(image, job)
         with self._lock:
             known = self._pdqs.get(key)
-        if known is None:
-            known = self._decoders.pdqs(image, key[2], key[1])
-            with self._lock:
-                self._pdqs[key] = known
-        return known
+            if known is None or (known.done() and known.exception() is not None):
+                known = self._pdqs[key] = self._threads.submit(self._decoders.pdqs, image, key[2], key[1])
+            return known
 
     def _own(self, image: bytes, job: OpenJob) -> Future[LocalFeatures]:
         """The features of a query's image, which are being made. Before its candidates: those wait for them."""

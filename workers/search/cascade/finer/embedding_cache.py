@@ -103,6 +103,7 @@ class EmbeddingCache:
         if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
             # It is no database, or a damaged one: nothing in it can't be computed again.
             self._path.unlink(missing_ok=True)
+            self._path.with_name(f"{FILE}-journal").unlink(missing_ok=True)
 
 
 _SIZES: Final = ("page_size", "freelist_count", "page_count")

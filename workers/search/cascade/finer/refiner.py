@@ -151,6 +151,8 @@ class Refiner:
                     found.lacks(error)
             self._embed(seen, model, found, until)
             if monotonic() >= until:
+                for _, future in batch:
+                    future.cancel()
                 break
         return found
 

@@ -61,6 +61,11 @@ class PdqLookups:
             with self._lock:
                 self._begun(searcher, job)
 
+    def has(self, job: OpenJob) -> bool:
+        """Whether there is a look-up of a job that finds anything, perhaps of what it was before."""
+        with self._lock:
+            return bool(self._made.get(job.path))
+
     def of(self, searcher: Searcher, job: OpenJob, seconds: float) -> PdqLookup | None:
         """The look-up of what a searcher searches; None where the job stores no PDQs, they would take more bytes than
         they may, or it is not made within `seconds`."""

@@ -4,6 +4,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,20 @@ COUNTED = [1_000]
 def next_numbers() -> range:
     COUNTED.append(COUNTED[-1] + 1)
     return range(COUNTED[-1], COUNTED[-1] + 1)
+
+
+def test_several_workers_write_at_once(tmp_path: Path) -> None:
+    def some(numbers: range) -> None:
+        cache = EmbeddingCache(tmp_path, ROOM)
+        for number in numbers:
+            put(cache, range(number, number + 1))
+
+    workers = [threading.Thread(target=some, args=(range(start, 40, 3),)) for start in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert sorted(kept(EmbeddingCache(tmp_path, ROOM), range(40))) == list(range(40))
 
 
 @pytest.mark.parametrize("changed", ["vector", "checksum", "model"])
