@@ -12,6 +12,7 @@ from shared.images.location import read_bytes
 from shared.images.paths import shown_path
 from shared.messages import search
 from shared.messages.finer import Refined
+from shared.messages.verdicts import verdict_text
 from shared.messages.verified import Verified
 from shared.settings import Settings
 
@@ -41,8 +42,8 @@ class Hit(search.Hit):
     similarity
         The cosine between it and the query, at most 1; of several views that of the nearest.
     verdict
-        "same bytes", "same pixels", "same picture" or "similar", where its picture was compared with the query's; None
-        where it was not.
+        "same bytes", "same pixels", "same picture", "similar" or "nothing above chance", where its picture was compared
+        with the query's; None where it was not.
     evidence
         What "same pixels" and "same picture" rest on: the region in both, how it is turned, and matching points.
     finer
@@ -50,6 +51,9 @@ class Hit(search.Hit):
     fused
         What hits that are not proven are ordered by then: by how many standard deviations they stand above the ranks
         behind, the mean of both models.
+    chance
+        The measured chance, 0 to 1, that a hit which was compared and not proven shows the query's picture after all;
+        None where nothing was measured, or another hit is proven.
     """
 
     _read: Callable[[int, str], bytes] | None = field(default=None, repr=False, compare=False)
@@ -96,7 +100,7 @@ class Hit(search.Hit):
         if self.verdict is None:
             return ""
         told = "" if self.evidence is None else f' title="{escape(self.evidence.description)}"'
-        return f" · <b{told}>{escape(self.verdict)}</b>"
+        return f" · <b{told}>{escape(verdict_text(self.verdict, self.chance))}</b>"
 
 
 def _told(hit: search.Hit) -> dict[str, Any]:

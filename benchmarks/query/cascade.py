@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.query import cascade_tables as tables
 from benchmarks.query.hard_copies import HARD
-from benchmarks.query.verdicts import Counted, altered_copies, answered, index_photos
+from benchmarks.query.verdicts import Counted, answered, copies_of, index_photos
 from benchmarks.support import program
 from benchmarks.support.altered import percentiles
 from benchmarks.support.tables import fill_in
@@ -151,14 +151,14 @@ def _measured(
         program.log(stage.name)
         found, missing, again = {name: Counted() for name in (*ALTERATIONS, *HARD)}, Counted(), Counted()
         model = ""
-        for name, original, data in altered_copies(here):
+        for name, original, data in copies_of(here):
             answer = answered(answerer, job, data, stage.verify, finer=asked)
             found[name].count(answer, original)
             if answer.refined is not None:
                 model = answer.refined.model
                 # The same once more, when its candidates are cached.
                 again.count(answered(answerer, job, data, stage.verify, finer=asked), original)
-        for _, original, data in altered_copies(absent):
+        for _, original, data in copies_of(absent):
             missing.count(answered(answerer, job, data, stage.verify, finer=asked), original)
         answerer.close()
         yield {

@@ -108,9 +108,9 @@ def _measured(job: JobDir, here: Sequence[Path], absent: Sequence[Path]) -> dict
         program.log(f"verify {verify.how}, {verify.views} views")
         found = {name: Counted() for name in (*ALTERATIONS, *HARD)}
         missing = Counted()
-        for name, original, data in altered_copies(here):
+        for name, original, data in copies_of(here):
             found[name].count(answered(answerer, job, data, verify), original)
-        for _, original, data in altered_copies(absent):
+        for _, original, data in copies_of(absent):
             missing.count(answered(answerer, job, data, verify), original)
         rows.append(
             {
@@ -166,10 +166,9 @@ class _Gate:
 
     def look(self, answerer: Answerer, job: JobDir, views: int, here: Sequence[Path], absent: Sequence[Path]) -> None:
         ranked = [
-            (answered(answerer, job, data, Verify(NEVER, views), _RANKS), path)
-            for _, path, data in altered_copies(here)
+            (answered(answerer, job, data, Verify(NEVER, views), _RANKS), path) for _, path, data in copies_of(here)
         ]
-        without = [answered(answerer, job, data, Verify(NEVER, views), _RANKS) for _, _, data in altered_copies(absent)]
+        without = [answered(answerer, job, data, Verify(NEVER, views), _RANKS) for _, _, data in copies_of(absent)]
         for stands_out in _STANDS_OUT:
             for copies in _COPIES:
                 counts = [near([hit.similarity for hit in answer.hits], stands_out, copies) for answer in without]
@@ -204,7 +203,7 @@ def answered(
     return answer
 
 
-def altered_copies(originals: Sequence[Path]) -> Iterator[tuple[str, Path, bytes]]:
+def copies_of(originals: Sequence[Path]) -> Iterator[tuple[str, Path, bytes]]:
     """Each photograph after each alteration: its name, the photograph, and the copy as JPEG."""
     images = [_read(path) for path in originals]
     for number, (path, image) in enumerate(zip(originals, images, strict=True)):

@@ -8,8 +8,10 @@ from rich.text import Text
 from coordinator.client.matches import absent_sentence, is_found, proven
 from shared.errors import ImageError, LookalikeError
 from shared.images.paths import shown_path
+from shared.job.index.calibration import PUBLISHED
 from shared.messages.search import Answer, Hit
 from shared.messages.shards import as_ranges
+from shared.messages.verdicts import verdict_text
 from shared.messages.verified import FAR, SECONDS
 
 
@@ -43,7 +45,7 @@ def hits_text(hits: Sequence[Hit], title: str) -> Text:
 def _judged(hit: Hit) -> tuple[str, str]:
     """The verdict of a hit, with what was cropped of it, and what else its evidence says; "" for what there is not."""
     if hit.evidence is None:
-        return hit.verdict or "", ""
+        return "" if hit.verdict is None else verdict_text(hit.verdict, hit.chance), ""
     first, _, others = hit.evidence.description.partition(", ")
     if first.startswith("cropped"):
         return f"{hit.verdict}, {first}", others
@@ -54,9 +56,19 @@ def verdict_lines(answers: Sequence[Answer]) -> list[str]:
     """Lines that say what kept hits from having verdicts, each once; none where candidates were compared, and all."""
     lines: list[str] = []
     for told in (answer.verified for answer in answers):
-        if told is not None and told.ended == FAR and not told.candidates:
+        if told is None:
+            continue
+        is_far = told.ended == FAR and not told.candidates
+        if told.nothing:
+            anyway = "; --verify always compares anyway" if is_far else ""
+            lines.append(f"nothing above chance: no image stands out as the original of a copy does{anyway}")
+        elif is_far:
             lines.append("no verdicts: no image is near enough to be the same picture; --verify always compares anyway")
-        if told is None or told.is_whole:
+        if told.chances == PUBLISHED and (told.nothing or told.compared):
+            lines.append("chances were measured on other photographs: the job has too few images to measure its own")
+        if told.no_chances is not None:
+            lines.append(f"similar images have no chance: {told.no_chances}")
+        if told.is_whole:
             continue
         if told.reason is not None:
             lines.append(f"no verdicts: {told.reason}")

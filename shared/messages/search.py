@@ -81,9 +81,10 @@ class Hit:
 
     Of a search with several views it is the similarity of the view that is nearest. `verdict` is one of
     `shared.messages.verdicts`, None where the image was not compared with the query's picture; `evidence` is what it
-    rests on, None beside "same bytes" and "similar". `finer` is the cosine similarity by the finer model, and `fused`
-    what hits that are not proven are ordered by then: how many standard deviations they stand above the ranks behind,
-    the mean of both models; None where no finer model compared the image.
+    rests on, None beside "same bytes" and "similar". `chance`, 0 to 1, is that of a hit that was compared and not
+    proven to show the query's picture after all; None where it was not measured. `finer` is the cosine similarity by
+    the finer model, and `fused` what hits that are not proven are ordered by then: how many standard deviations they
+    stand above the ranks behind, the mean of both models; None where no finer model compared the image.
     """
 
     rank: int
@@ -92,6 +93,7 @@ class Hit:
     similarity: float
     verdict: str | None = None
     evidence: Evidence | None = field(default=None, repr=False)
+    chance: float | None = None
     finer: float | None = field(default=None, repr=False)
     fused: float | None = field(default=None, repr=False)
 
@@ -104,7 +106,7 @@ class Hit:
         }
         if self.verdict is not None:
             table["verdict"] = self.verdict
-        for name in ("finer", "fused"):
+        for name in ("chance", "finer", "fused"):
             if (value := getattr(self, name)) is not None:
                 table[name] = value
         return table if self.evidence is None else table | {"evidence": self.evidence.to_json()}
@@ -116,7 +118,8 @@ def _hit(table: Any) -> Hit:
     found = (type(hit.rank), type(hit.id), type(hit.image_path))
     if found != (int, int, str) or type(hit.similarity) not in (int, float) or hit.verdict not in (None, *VERDICTS):
         raise TypeError(f"a hit of {table!r:.200}")
-    if not all(type(value) in (int, float, type(None)) for value in (hit.finer, hit.fused)):
+    numbers = (hit.chance, hit.finer, hit.fused)
+    if not all(type(value) in (int, float, type(None)) for value in numbers) or not 0 <= (hit.chance or 0) <= 1:
         raise TypeError(f"a hit of {table!r:.200}")
     return hit
 

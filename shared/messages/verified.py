@@ -85,6 +85,13 @@ class Verified:
     looked_up
         Among how many images those with a near PDQ were looked for, which are candidates however far their embeddings
         are; None where the job stores no PDQs, or they were not looked at.
+    nothing
+        Whether no hit is nearer to the query than chance: where the picture is in the job, one mostly is.
+    chances
+        What the chances of similar hits were measured on: "job", its own images, or "published", others; None where no
+        hit has one.
+    no_chances
+        A sentence that says why similar hits have no chance; None where they have, or none is to be given.
     """
 
     candidates: int = 0
@@ -93,6 +100,9 @@ class Verified:
     why_unread: str | None = None
     ended: str = ALL
     reason: str | None = None
+    nothing: bool = False
+    chances: str | None = None
+    no_chances: str | None = None
     looked_up: int | None = None
 
     @property
@@ -111,7 +121,8 @@ class Verified:
             self.why_unread or other.why_unread,
             max(ends, key=(ALL, FAR, ENOUGH, SECONDS).index),
             self.reason or other.reason,
-            None if looked_up == [None, None] else sum(count or 0 for count in looked_up),
+            no_chances=self.no_chances or other.no_chances,
+            looked_up=None if looked_up == [None, None] else sum(count or 0 for count in looked_up),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -120,7 +131,11 @@ class Verified:
             table |= {"unread": self.unread, "why_unread": self.why_unread}
         if self.looked_up is not None:
             table["looked_up"] = self.looked_up
-        return table if self.reason is None else table | {"reason": self.reason}
+        if self.reason is not None:
+            table["reason"] = self.reason
+        if self.chances is not None:
+            table |= {"nothing_above_chance": self.nothing, "chances": self.chances}
+        return table if self.no_chances is None else table | {"no_chances": self.no_chances}
 
     @classmethod
     def from_json(cls, table: Any) -> Self:
@@ -129,10 +144,12 @@ class Verified:
             checked_integer(table.get(name, 0), name, 0, 1 << 40) for name in ("candidates", "compared", "unread")
         )
         why, ended, reason = table.get("why_unread"), table["ended"], table.get("reason")
-        if ended not in _ENDS or not all(isinstance(text, str | None) for text in (why, reason)):
+        nothing, chances, none = table.get("nothing_above_chance", False), table.get("chances"), table.get("no_chances")
+        texts = all(isinstance(text, str | None) for text in (why, reason, chances, none))
+        if ended not in _ENDS or not texts or type(nothing) is not bool:
             raise ValueError(f"verified is {table!r:.200}")
         looked_up = checked_integer(table["looked_up"], "looked_up", 0, 1 << 40) if "looked_up" in table else None
-        return cls(candidates, compared, unread, why, ended, reason, looked_up)
+        return cls(candidates, compared, unread, why, ended, reason, nothing, chances, none, looked_up)
 
 
 class Judged(Protocol):

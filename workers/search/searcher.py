@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from shared.errors import QueryError
 from shared.job.index import builds
+from shared.job.index.calibration import Calibration
 from shared.job.local.job_files import JobFiles
 from shared.job.opened import OpenJob, open_job
 from shared.messages.filter import Filter
@@ -62,17 +63,19 @@ class Searcher:
         searched: Searched | None = None,
         parts: Parts | None = None,
         covered: frozenset[int] = frozenset(),
+        calibration: Calibration | None = None,
     ) -> None:
         """`filters` are those over the metadata; without, a search is filtered by ids alone. `kept` are the images that
         were not removed, all of them if not given. `additions` are the rows that the index does not hold, if any.
         Without an index, all of `stored` are compared. `parts` are what is searched besides the partitions whose
-        numbers are `covered` by the index."""
+        numbers are `covered` by the index. `calibration` is what was measured of it, if anything."""
         self.stored = stored
         self._kept = kept or Kept(stored)
         self._additions = additions
         self.width = width
         self.searched = searched
         self.covered = covered
+        self.calibration = calibration or Calibration("", "", reason="Nothing was measured.")
         self._parts = parts or {}
         self._index = index
         self._images = images
@@ -121,7 +124,7 @@ class Searcher:
         return cls(
             index, opened.stored, opened.images, width=width, nlist=nlist, cache_size=cache_size,
             filters=opened.filters, kept=opened.kept, additions=additions, searched=opened.searched,
-            parts=opened.parts, covered=opened.covered,
+            parts=opened.parts, covered=opened.covered, calibration=opened.calibration,
         )  # fmt: skip
 
     @property
@@ -156,8 +159,8 @@ class Searcher:
         self, width: Width, kept: Kept, filters: Filters, additions: Additions | None, *, cache_size: int
     ) -> "Searcher":
         made: dict[str, Any] = {"filters": filters, "kept": kept, "additions": additions, "cache_size": cache_size}
-        made |= {"searched": self.searched, "parts": self._parts, "covered": self.covered}
-        return Searcher(self._index, self.stored, self._images, width=width, nlist=self._nlist, **made)
+        made |= {"searched": self.searched, "parts": self._parts, "covered": self.covered, "nlist": self._nlist}
+        return Searcher(self._index, self.stored, self._images, width=width, calibration=self.calibration, **made)
 
     def chosen(self, filter: Filter) -> Chosen:
         """The images of the build that `filter` chooses, of some shards those in them; raises as `Filters.chosen`."""

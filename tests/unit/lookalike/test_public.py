@@ -126,7 +126,7 @@ def test_hits_travel_between_processes_and_compare_as_they_did(tmp_path: Path) -
     build(made.job)
     hit = lookalike.Hit(1, 7, "a.jpg", 0.5, _read=lambda image_id, path: b"")
     assert pickle.loads(pickle.dumps(hit)) == hit == lookalike.Hit(1, 7, "a.jpg", 0.5)
-    assert repr(hit) == "Hit(rank=1, id=7, image_path='a.jpg', similarity=0.5, verdict=None)"
+    assert repr(hit) == "Hit(rank=1, id=7, image_path='a.jpg', similarity=0.5, verdict=None, chance=None)"
     proven = lookalike.Hit(1, 7, "a.jpg", 0.5, "same picture", evidence(132, hit_overlap=0.41, turned=90))
     again = pickle.loads(pickle.dumps(proven))
     assert (again, again.evidence) == (proven, proven.evidence)

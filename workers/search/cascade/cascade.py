@@ -22,6 +22,7 @@ from shared.messages.search import MAX_K, Hit, SearchJob
 from shared.messages.verdicts import SAME_BYTES, SAME_PICTURE, SAME_PIXELS, SIMILAR
 from shared.messages.verified import ALL, ALWAYS, AUTO, FAR, NEVER, Verified, best_first
 from shared.settings import Settings
+from workers.search.cascade.chance import with_chances
 from workers.search.cascade.facts import Facts
 from workers.search.cascade.features import CandidateFeatures, Stored
 from workers.search.cascade.finer.refiner import Refiner
@@ -132,7 +133,8 @@ class Cascade:
         known = {hit.id for hit in copies}
         candidates = [*copies, *(hit for hit in near_ones if hit.id not in known)][: self._settings.verify_candidates]
         if query.image is None or not candidates:
-            return list(hits), Verified(ended=FAR if hits else ALL, looked_up=looked_up)
+            told = Verified(ended=FAR if hits else ALL, looked_up=looked_up)
+            return list(hits), with_chances(searcher, hits, hits, told, message)[1] if query.image is not None else told
         comparing = _Comparing(self._own(query.image, job), query.image, self._facts_of(searcher), self._features, job)
         early = message.verify.how == AUTO
         bounds = Bounds(self._settings.verify_seconds, self._side_by_side, early)
@@ -142,8 +144,10 @@ class Cascade:
             told = replace(told, ended=FAR)
         if not judged and (reason := comparing.reason(told)) is not None:
             told = replace(told, reason=reason)
-        every = {hit.id: hit for hit in (*copies, *hits)} | dict(judged)
-        return list(every.values()), told
+        every = sorted({hit.id: hit for hit in (*copies, *hits)}.values(), key=lambda hit: (-hit.similarity, hit.id))
+        told_of = best_first(judged.get(hit.id, hit) for hit in every)
+        found, told = with_chances(searcher, every, told_of, told, message)
+        return list(found), told
 
     def _looked_up(
         self, searcher: Searcher, job: OpenJob, query: Query, vectors: NDArray[np.float32], message: SearchJob

@@ -150,6 +150,50 @@ def test_a_finer_model_is_a_column_and_what_it_did_not_compare_is_said(
     assert client.finer == Finer("theirs.onnx", None, "RGB scale=1", "x pool=gem")
 
 
+def test_the_chance_of_a_similar_hit_is_beside_its_verdict(run: Run, job: MadeJob, client: FakeClient) -> None:
+    chances = (0.124, 0.0004, None)
+    similars = tuple(Hit(rank, rank, f"/{rank}.jpg", 0.7, SIMILAR, chance=one) for rank, one in enumerate(chances, 1))
+    client.answers[b"found"] = Answer(similars, verified=Verified(3, 3, chances="job"))
+    ran = run("search", job.job.path, "found", "-k", "3")
+    assert [line[3:23].strip() for line in ran.out.splitlines()[2:]] == [
+        "similar (12 %)",
+        "similar (under 1 %)",
+        "similar",
+    ]
+    assert ran.err == ""
+    (found,) = json.loads(run("search", job.job.path, "found", "-k", "3", "--json").out)
+    assert [hit.get("chance") for hit in found["hits"]] == list(chances)
+    assert found["verified"] == {
+        "candidates": 3, "compared": 3, "ended": "all", "nothing_above_chance": False, "chances": "job"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("verified", "lines"),
+    [
+        (
+            Verified(3, 3, nothing=True, chances="job"),
+            ["nothing above chance: no image stands out as the original of a copy does"],
+        ),
+        (
+            Verified(ended="far", nothing=True, chances="published"),
+            [
+                "nothing above chance: no image stands out as the original of a copy does; --verify always compares "
+                "anyway",
+                "chances were measured on other photographs: the job has too few images to measure its own",
+            ],
+        ),
+        (Verified(3, 3, no_chances="No copies."), ["similar images have no chance: No copies."]),
+    ],
+    ids=["nothing", "far and published", "unmeasured"],
+)
+def test_what_was_measured_of_the_answer_is_said(
+    run: Run, job: MadeJob, client: FakeClient, verified: Verified, lines: list[str]
+) -> None:
+    client.answers[b"found"] = Answer((Hit(1, 1, "/a.jpg", 0.4),), verified=verified)
+    assert run("search", job.job.path, "found", "-k", "1").err.splitlines() == lines
+
+
 def test_match_prints_only_what_is_the_same_picture(run: Run, job: MadeJob, client: FakeClient) -> None:
     ran = run("search", job.job.path, "found", "--match")
     assert (ran.status, ran.err) == (0, "")

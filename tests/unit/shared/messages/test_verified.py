@@ -54,6 +54,37 @@ def test_a_program_that_asks_for_something_else_gets_a_sentence(how: str, views:
         Verify.of(how, views)
 
 
+@pytest.mark.parametrize(
+    "verified",
+    [
+        Verified(20, 20, chances="job"),
+        Verified(ended="far", nothing=True, chances="published"),
+        Verified(20, 20, no_chances="No copies."),
+    ],
+    ids=["job", "nothing", "none"],
+)
+def test_chances_travel_and_an_answer_without_them_is_as_before(verified: Verified) -> None:
+    hit = Hit(1, 4, "d.jpg", 0.9, SIMILAR, chance=0.12)
+    answer = Answer((hit, replace(hit, chance=None)), 1.0, verified=verified)
+    (read,) = reply_from_json(wire(reply_to_json([answer])))
+    assert (read.hits, read.verified) == (answer.hits, verified)
+    assert set(replace(hit, chance=None).to_json()) == {"rank", "id", "image_path", "similarity", "verdict"}
+    assert set(Verified(20, 20).to_json()) == {"candidates", "compared", "ended"}
+
+
+@pytest.mark.parametrize("chance", [1.5, -0.1, "0.5", True, float("nan")])
+def test_what_is_no_chance_is_refused(chance: Any) -> None:
+    reply = reply_to_json([Answer((Hit(1, 4, "d.jpg", 0.9, SIMILAR),), 1.0)])
+    reply["answers"][0]["hits"][0]["chance"] = chance
+    with pytest.raises(MessageError, match="can't be read"):
+        reply_from_json(reply)
+
+
+def test_of_holders_of_some_shards_none_has_a_chance_where_one_has_none() -> None:
+    one, other = Verified(5, 5, no_chances="Some shards."), Verified(5, 5, nothing=True, chances="job")
+    assert one.and_of(other) == other.and_of(one) == Verified(10, 10, no_chances="Some shards.")
+
+
 def hits() -> list[Hit]:
     return [
         Hit(1, 4, "d.jpg", 0.9, SIMILAR),

@@ -33,6 +33,7 @@ from workers.search.cascade import cascade
 
 pytestmark = pytest.mark.slow
 
+NO_INDEX = "Chances are measured with the index, which is not there yet."
 TEST = Settings(query_threads=2, verify_seconds=120.0)
 
 
@@ -79,8 +80,8 @@ def test_bytes_and_pixels_are_told_apart_and_an_absent_picture_is_none_of_them(
     assert again.evidence is not None
     assert again.evidence.turned == -90
     absent = asked(answerer, job, encoded(scene(99)), k=COUNT)
-    assert {hit.verdict for hit in absent.hits} == {SIMILAR}
-    assert absent.verified == Verified(COUNT, COUNT, ended=ALL)
+    assert {(hit.verdict, hit.chance) for hit in absent.hits} == {(SIMILAR, None)}
+    assert absent.verified == Verified(COUNT, COUNT, ended=ALL, no_chances=NO_INDEX)
 
 
 def test_what_was_not_asked_for_costs_and_says_nothing(answerer: Answerer, job: OpenJob) -> None:
@@ -229,7 +230,7 @@ def test_no_more_candidates_are_compared_than_the_setting_allows(
     few = Answerer(replace(TEST, verify_candidates=3))
     try:
         answer = asked(few, job, encoded(scene(99)), k=COUNT)
-        assert answer.verified == Verified(3, 3, ended=ALL)
+        assert answer.verified == Verified(3, 3, ended=ALL, no_chances=NO_INDEX)
         assert [hit.verdict for hit in answer.hits] == [SIMILAR] * 3 + [None] * (COUNT - 3)
     finally:
         few.close()
