@@ -9,8 +9,9 @@ from benchmarks.support.tables import header_table, table
 def all_tables(results: Mapping[str, Any]) -> dict[str, str]:
     """Each table by the name of its block."""
     photographs = f"{results['photographs']}: {results['images']:,}"
+    cost = f"{results['cost']['cpu_seconds']:.1f} s of the processor's time"
     return {
-        "chances-header": header_table(results, [["photographs", photographs]]),
+        "chances-header": header_table(results, [["photographs", photographs], ["measuring, at the build", cost]]),
         "chances-bins": _bins(results),
         "chances-alterations": _alterations(results),
         "chances-smaller": _smaller(results),

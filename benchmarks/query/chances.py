@@ -29,11 +29,13 @@ from shared.job.index.builds import IndexInfo
 from shared.job.index.calibration import JOB, Calibration, Point, calibration_of
 from shared.job.local.job_files import JobFiles
 from shared.job.opened import OpenJob, open_job
+from shared.job.partition import ledger
 from shared.messages.query import Query
 from shared.messages.search import Answer, Hit, SearchJob
 from shared.settings import Settings
 from shared.vectors import unit
 from workers.evaluate.accuracy import queries_of
+from workers.evaluate.calibration.calibrate import calibrated
 from workers.evaluate.calibration.curve import Seen, fitted, standing_at
 from workers.evaluate.duplicates.pictures import Pictures
 from workers.images.alterations import ALTERATIONS, MEASURED
@@ -132,6 +134,7 @@ def _measured(job: OpenJob, listed: Sequence[Path], absent: Sequence[Path]) -> d
     return {
         "model": job.manifest.model.name,
         "build": {name: value for name, value in calibration.to_json().items() if name not in ("build", "curve")},
+        "cost": _cost(job, info, copies),
         "bins": {"measured": _bins(calibration, *mild), "alone": _bins(calibration, *alone)},
         "alterations": [_alteration(calibration, name, queries, missing) for name in (*ALTERATIONS, *HARD)],
         "published": {
@@ -144,6 +147,18 @@ def _measured(job: OpenJob, listed: Sequence[Path], absent: Sequence[Path]) -> d
             "missed": round(sum(not query.proven for query in queries) / len(queries), 4),
         },
         "smaller": _smaller(job, info, copies, curve, bound),
+    }
+
+
+def _cost(job: OpenJob, info: IndexInfo, copies: Copies) -> dict[str, Any]:
+    """What measuring costs a build: seconds, and those of the processor over all threads."""
+    searcher = Searcher.open(JobFiles.of(job), info.build)
+    wall, cpu = time.perf_counter(), time.process_time()
+    calibrated(job, info.build, searcher, copies, info.ntotal, Settings())
+    return {
+        "seconds": round(time.perf_counter() - wall, 2),
+        "cpu_seconds": round(time.process_time() - cpu, 2),
+        "embedding_seconds": round(sum(seal.seconds for seal in ledger.sealed(job)), 1),
     }
 
 

@@ -314,8 +314,10 @@ def test_stdin_is_a_source_and_copies_of_its_pictures_are_told_from_what_is_not_
     searched = run("search", job, *queries, "-k", "3", "--json", "--match", "--finer", finer)
     assert searched.returncode == 3, searched.stderr
     for answer, expected in zip(json.loads(searched.stdout), queries.values(), strict=True):
+        why_none = answer["verified"].pop("no_chances", None)
         assert answer["verified"] == {"candidates": 10, "compared": 10, "ended": "all", "looked_up": 10}
         assert (answer["finer"]["candidates"], answer["finer"]["compared"]) == (10, 10)
+        assert why_none == (None if expected else "The job has 10 images, and 200 are needed.")
         assert answer["found"] == (expected is not None)
         found = [(Path(hit["image_path"]).name, hit["verdict"]) for hit in answer["hits"]]
         assert found == ([] if expected is None else [expected])

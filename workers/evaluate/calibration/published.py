@@ -5,6 +5,7 @@ from typing import Final
 from shared.job.index.calibration import PUBLISHED, Calibration, Point, VerdictsMeasured
 
 MODEL: Final = "efficientnet-lite0"
+WEIGHTS: Final = "packaged"
 COPIES: Final = 360
 ORIGINALS: Final = 60
 CURVE: Final[tuple[Point, ...]] = (

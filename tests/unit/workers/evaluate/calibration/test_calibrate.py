@@ -92,8 +92,10 @@ def test_equal_images_are_no_strangers_and_a_job_of_nothing_else_measures_nothin
     assert "as near each other as copies are" in found.reason
 
 
-def as_model(made: MadeJob, name: str) -> OpenJob:
-    return with_manifest(made.job, replace(made.job.manifest, model=replace(made.job.manifest.model, name=name)))
+def as_model(made: MadeJob, name: str, weights: str = "packaged") -> OpenJob:
+    file = None if weights == "packaged" else "trained.h5"
+    model = replace(made.job.manifest.model, name=name, weights=weights, weights_file=file)
+    return with_manifest(made.job, replace(made.job.manifest, model=model))
 
 
 @pytest.mark.parametrize(
@@ -108,10 +110,11 @@ def test_a_small_job_has_what_was_published_for_its_model_and_says_so(
     found = calibrated(as_model(made, published.MODEL), "0001-ab", searcher, copies, images, Settings())
     assert (found.measured, found.curve, found.bound) == (PUBLISHED, published.CURVE, published.BOUND)
     assert why in found.reason
-    other = calibrated(made.job, "0001-ab", searcher, copies, images, Settings())
-    assert (other.measured, other.curve) == ("", ())
-    assert why in other.reason
-    assert published.MODEL in other.reason
+    for job in (made.job, as_model(made, published.MODEL, "file")):
+        other = calibrated(job, "0001-ab", searcher, copies, images, Settings())
+        assert (other.measured, other.curve) == ("", ())
+        assert why in other.reason
+        assert published.MODEL in other.reason
 
 
 def test_ten_images_have_nothing_whatever_their_model(tmp_path: Path) -> None:

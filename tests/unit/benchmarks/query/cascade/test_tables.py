@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from benchmarks.query import cascade_tables as tables
-from benchmarks.query.cascade import STAGES
+from benchmarks.query.cascade import tables
+from benchmarks.query.cascade.run import STAGES
 from benchmarks.support.tables import block_names, fill_in
 from tests.support.benchmark_tables import HEADER, PAGE, RESULTS, lines
 

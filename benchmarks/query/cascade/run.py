@@ -6,7 +6,6 @@ python -m benchmarks.query.cascade PHOTOS --finer MODEL [--finer-input WORDS] [-
 
 import argparse
 import random
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from benchmarks.query import cascade_tables as tables
+from benchmarks.query.cascade import tables
 from benchmarks.query.hard_copies import HARD
 from benchmarks.query.verdicts import Counted, answered, copies_of, index_photos
 from benchmarks.support import program
@@ -166,7 +165,3 @@ def _measured(
             "by_alteration": {name: counted.to_json() for name, counted in found.items()},
             "absent": missing.to_json(),
         } | ({"finer": model, "cached": again.to_json()} if model else {})
-
-
-if __name__ == "__main__":
-    sys.exit(main())
