@@ -109,6 +109,8 @@ def read_lookup(
 ) -> PdqLookup:
     """The look-up of the sealed partitions of a job, with the index of a `former` one where that is of the same shards;
     an empty one where it would take more than `most_bytes`."""
+    if not job.marked_features():  # Most jobs have none, and to read all seals of one in a store takes its time.
+        return PdqLookup(is_whole=False)
     seals = list(ledger.sealed(job))
     markers = [(seal, marker) for seal in seals if (marker := usable_features(job, seal)) is not None]
     rows = sum(marker.rows for _, marker in markers)

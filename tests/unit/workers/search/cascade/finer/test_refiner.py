@@ -48,7 +48,7 @@ class Pixels:
 
 
 class Asking:
-    """Asks for the finer model of a worker that has just been started."""
+    """Asks a worker for its finer model."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.model, self._patch = Pixels(), monkeypatch
@@ -59,12 +59,14 @@ class Asking:
         monkeypatch.setattr("workers.search.answer.loaded_embedder", lambda *_: embedder)
         self._settings = Settings(query_threads=2, verify_seconds=120.0, finer_seconds=120.0)
         self._settings = self._settings.changed(finer_model=ANY_MODEL, cache_dir=folder / "cache")
-        self._open: list[Answerer] = []
+        self._open = [Answerer(self._settings)]
 
     def __call__(self, job: JobDir, query: bytes | Query, how: str = NEVER, k: int = COUNT, **more: Any) -> Answer:
-        answerer = Answerer(self._settings.changed(**more.pop("settings", {})))
-        self._open.append(answerer)
-        return asked(answerer, job, query, how, k, **({"finer": self.finer} | more))
+        return asked(self._open[-1], job, query, how, k, **({"finer": self.finer} | more))
+
+    def another(self, **settings: Any) -> None:
+        """Ask a worker from now on that has just been started."""
+        self._open.append(Answerer(self._settings.changed(**settings)))
 
     def close(self) -> None:
         for answerer in self._open:
@@ -114,9 +116,13 @@ def test_both_models_order_the_hits_and_what_was_computed_is_cached(
 
     photos.rename(tmp_path / "away")  # What is cached needs no image.
     assert asking(job, query).hits == answer.hits
-    assert asking.model.embedded == COUNT + 2, "of the query alone"
-    (first, *_) = asking(job, query, settings={"finer_candidates": 3}).hits
-    assert first.finer is None or first.id != 5
+    assert asking.model.embedded == COUNT + 1
+    asking.another(finer_candidates=3)
+    few = asking(job, query)
+    assert asking.model.embedded == COUNT + 2, "by another worker the query alone"
+    assert few.refined is not None
+    assert (few.refined.candidates, few.refined.compared) == (3, 3)
+    assert [hit.finer is None for hit in few.hits] == [False] * 3 + [True] * (COUNT - 3)
 
 
 def test_proven_images_stay_in_front(asking: Asking, job: OpenJob) -> None:
@@ -189,9 +195,9 @@ def test_a_bundle_without_its_photos_is_compared_by_its_thumbnails_or_says_that_
     assert "has no thumbnails" in without.reason
     answer = asking(bundle, query)
     assert answer.hits[0].id == 5
-    assert asking.model.embedded == COUNT + 2
+    assert asking.model.embedded == COUNT + 1
     assert asking(bundle, query).hits == answer.hits
-    assert asking.model.embedded == COUNT + 3, "thumbnails are cached by their own bytes"
+    assert asking.model.embedded == COUNT + 1, "thumbnails are cached by their own bytes"
     bare_again = asking(bare, query).refined
     assert bare_again is not None
     assert bare_again.compared == 0, "what was computed of a thumbnail is not that of its image"
