@@ -101,8 +101,8 @@ class PdqLookups:
             former = None if anew else self._made.get(job.path)
         try:
             made = read_lookup(JobFiles.of(job, self._settings), job, searcher, former, self._settings.pdq_bytes)
-        except (LookalikeError, OSError) as error:
-            log.warning("%s: its PDQs can't be read: %s", job.job_id, error)
+        except (LookalikeError, OSError, MemoryError) as error:
+            log.warning("%s: its PDQs can't be read: %s", job.job_id, error or "no memory is left")
             made = PdqLookup(is_whole=False)
         with self._lock:
             self._made[job.path] = made
