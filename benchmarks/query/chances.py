@@ -9,14 +9,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from benchmarks.query import chance_tables as tables
+from benchmarks.query.chance_counts import Asked, alteration, bins, nothing, seen_of, smaller
 from benchmarks.query.hard_copies import HARD
 from benchmarks.query.verdicts import copies_of, index_photos
 from benchmarks.support import program
@@ -26,21 +23,19 @@ from shared.job.altered_copies import Copies, read_copies
 from shared.job.directory import JobDir
 from shared.job.index import builds
 from shared.job.index.builds import IndexInfo
-from shared.job.index.calibration import JOB, Calibration, Point, calibration_of
+from shared.job.index.calibration import JOB, calibration_of
 from shared.job.local.job_files import JobFiles
 from shared.job.opened import OpenJob, open_job
 from shared.job.partition import ledger
 from shared.messages.query import Query
 from shared.messages.search import Answer, Hit, SearchJob
 from shared.settings import Settings
-from shared.vectors import unit
-from workers.evaluate.accuracy import queries_of
 from workers.evaluate.calibration.calibrate import calibrated
-from workers.evaluate.calibration.curve import Seen, fitted, standing_at
-from workers.evaluate.duplicates.pictures import Pictures
+from workers.evaluate.calibration.compared import Comparing
+from workers.evaluate.calibration.curve import fitted, standing_at
 from workers.images.alterations import ALTERATIONS, MEASURED
 from workers.search.answer import Answerer
-from workers.search.cascade.chance import after_comparing, chances, standing
+from workers.search.cascade.chance import standing
 from workers.search.cascade.nearness import RANKS
 from workers.search.decoding.pictures import decode_of, features_of
 from workers.search.searcher import Searcher
@@ -50,22 +45,9 @@ from workers.verify.same_picture import verify
 
 RESULTS = program.RESULTS / "chances.json"
 PAGE = program.PAGE.with_name("verdicts.md")
-BINS: Final = (0.0, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 1.0)
 _OTHERS_TOO: Final = ("collage of four", "in another photo")
 """Alterations whose copies show other photographs as well, which may be in the job: those are no strangers."""
-_SMALL: Final = (20, 30, 40, 60, 120, 200)
 _SEED: Final = 0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Query:
-    """A copy with the hits of a search: whether each is the original, and whether comparing proves the original."""
-
-    alteration: str
-    photo: str
-    is_original: Sequence[bool]
-    standings: np.ndarray
-    proven: bool
 
 
 def main() -> int:
@@ -126,7 +108,7 @@ def _measured(job: OpenJob, listed: Sequence[Path], absent: Sequence[Path]) -> d
     queries = list(_queries(answerer, job, [path for _, path in here], {path: number for number, path in here}))
     missing = list(_queries(answerer, job, absent, {}))
     answerer.close()
-    seen = _seen([query for query in (*queries, *missing) if query.alteration in MEASURED])
+    seen = seen_of([query for query in (*queries, *missing) if query.alteration in MEASURED])
     curve = fitted(seen)
     bound = standing_at(curve, seen.blind)
     mild = [[query for query in some if query.alteration in MEASURED] for some in (queries, missing)]
@@ -135,18 +117,18 @@ def _measured(job: OpenJob, listed: Sequence[Path], absent: Sequence[Path]) -> d
         "model": job.manifest.model.name,
         "build": {name: value for name, value in calibration.to_json().items() if name not in ("build", "curve")},
         "cost": _cost(job, info, copies),
-        "bins": {"measured": _bins(calibration, *mild), "alone": _bins(calibration, *alone)},
-        "alterations": [_alteration(calibration, name, queries, missing) for name in (*ALTERATIONS, *HARD)],
+        "bins": {"measured": bins(calibration, *mild), "alone": bins(calibration, *alone)},
+        "alterations": [alteration(calibration, name, queries, missing) for name in (*ALTERATIONS, *HARD)],
         "published": {
             "copies": sum(map(len, mild)),
             "originals": len(here),
             "curve": [list(point) for point in curve],
             "bound": round(bound, 3),
-            "nothing_there": _nothing(bound, mild[0]),
-            "nothing_absent": _nothing(bound, mild[1]),
+            "nothing_there": nothing(bound, mild[0]),
+            "nothing_absent": nothing(bound, mild[1]),
             "missed": round(sum(not query.proven for query in queries) / len(queries), 4),
         },
-        "smaller": _smaller(job, info, copies, curve, bound),
+        "smaller": smaller(job, info, copies, curve, bound),
     }
 
 
@@ -162,33 +144,9 @@ def _cost(job: OpenJob, info: IndexInfo, copies: Copies) -> dict[str, Any]:
     }
 
 
-def _smaller(
-    job: OpenJob, info: IndexInfo, copies: Copies, curve: Sequence[Point], bound: float
-) -> list[dict[str, Any]]:
-    """What the published curve says where a job has few images: each copy of the build's own is asked for among so many
-    images, drawn anew, with its original and without."""
-    stored = Searcher.open(JobFiles.of(job), info.build).stored
-    similar = queries_of(copies) @ unit(stored.rows(np.arange(len(stored.ids)))).T
-    places, values = np.array(curve).T
-    own = stored.rows_of(copies.ids)
-    rng = np.random.default_rng(_SEED)
-    rows = []
-    for images in _SMALL:
-        there, absent, said = [], [], 0.0
-        for row, place in zip(similar, own.tolist(), strict=True):
-            others = rng.permutation(np.delete(np.arange(len(row)), place))[:images]
-            for kept, found in ((np.append(others[1:], place), there), (others, absent)):
-                stands = standing(np.sort(row[kept])[::-1][:RANKS])
-                found.append(bool(stands.max() <= bound))
-                said += float(np.interp(stands, places, values).sum())
-        shares = {"nothing_there": round(float(np.mean(there)), 4), "nothing_absent": round(float(np.mean(absent)), 4)}
-        rows.append({"images": images, "originals": len(there), "said": round(said, 1)} | shares)
-    return rows
-
-
-def _queries(answerer: Answerer, job: OpenJob, photos: Sequence[Path], ids: Mapping[Path, int]) -> Iterator[_Query]:
+def _queries(answerer: Answerer, job: OpenJob, photos: Sequence[Path], ids: Mapping[Path, int]) -> Iterator[Asked]:
     """Each altered copy of the photographs, searched for; `ids` are those of them in the job."""
-    pictures, how = Pictures(job), decode_of(job.manifest.model)
+    comparing, how = Comparing(job, Settings()), decode_of(job.manifest.model)
     last = None
     for name, path, data in copies_of(photos):
         if path != last:
@@ -198,10 +156,10 @@ def _queries(answerer: Answerer, job: OpenJob, photos: Sequence[Path], ids: Mapp
         proven = False
         if path in ids:
             query = features_of(data, QUERY_KEYPOINTS, 1 << 28, how)
-            theirs = pictures.looked_at(ids[path]).local
+            theirs = comparing.features(ids[path])
             proven = same_pixels(query, theirs) is not None or verify(query, theirs) is not None
         is_original = [path in ids and hit.id == ids[path] for hit in hits]
-        yield _Query(name, path.stem, is_original, standing([hit.similarity for hit in hits]), proven)
+        yield Asked(name, path.stem, is_original, standing([hit.similarity for hit in hits]), proven)
 
 
 def _hits(answerer: Answerer, job: OpenJob, data: bytes) -> Sequence[Hit]:
@@ -210,64 +168,6 @@ def _hits(answerer: Answerer, job: OpenJob, data: bytes) -> Sequence[Hit]:
     if answer.error is not None:
         raise answer.error
     return answer.hits
-
-
-def _seen(queries: Sequence[_Query]) -> Seen:
-    """All hits of queries, those of one photograph counting as one query."""
-    copies = len(MEASURED)
-    return Seen(
-        np.concatenate([query.standings for query in queries]).astype(np.float64),
-        np.concatenate([query.is_original for query in queries]),
-        np.concatenate([np.full(len(query.standings), 1 / copies) for query in queries]),
-    )
-
-
-def _bins(calibration: Calibration, there: Sequence[_Query], absent: Sequence[_Query]) -> list[dict[str, Any]]:
-    """What was said of hits by the chance that the build gives them, and what is true."""
-    queries = [*there, *absent]
-    before = np.concatenate([chances(calibration, query.standings) for query in queries])
-    after = after_comparing(calibration, before)
-    original = np.concatenate([query.is_original for query in queries])
-    proven = np.concatenate([np.array(query.is_original) & query.proven for query in queries])
-    rows = []
-    for low, high in pairwise(BINS):
-        some = (before >= low) & ((before < high) | (high == 1.0))
-        left = some & ~proven
-        rows.append(
-            {
-                "from": low,
-                "to": high,
-                "hits": int(some.sum()),
-                "said": round(float(before[some].sum()), 2),
-                "originals": int(original[some].sum()),
-                "said_after": round(float(after[left].sum()), 2),
-                "originals_after": int(original[left].sum()),
-            }
-        )
-    return rows
-
-
-def _alteration(
-    calibration: Calibration, name: str, there: Sequence[_Query], absent: Sequence[_Query]
-) -> dict[str, Any]:
-    """What became of the copies of one alteration."""
-    some, none = ([query for query in queries if query.alteration == name] for queries in (there, absent))
-    return {
-        "alteration": name,
-        "queries": len(some),
-        "among_nearest": sum(any(query.is_original) for query in some),
-        "proven": sum(query.proven for query in some),
-        "nothing_there": _nothing(calibration.bound, some),
-        "nothing_there_unproven": sum(
-            not query.proven and bool(query.standings.max() <= calibration.bound) for query in some
-        ),
-        "nothing_absent": _nothing(calibration.bound, none),
-    }
-
-
-def _nothing(bound: float, queries: Sequence[_Query]) -> float:
-    """The share of queries of which no hit stands out by more than `bound`."""
-    return round(float(np.mean([query.standings.max() <= bound for query in queries])), 4)
 
 
 if __name__ == "__main__":

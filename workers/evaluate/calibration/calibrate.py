@@ -96,9 +96,9 @@ def _published(job: OpenJob, build: str, reason: str, images: int) -> Calibratio
     """What was published, where it is of the job's model and there are images enough for any."""
     model = job.manifest.model
     verdicts = VerdictsMeasured(reason=reason)
-    is_its = (model.name, model.weights) == (published.MODEL, published.WEIGHTS)
+    is_its = model.fingerprint == published.FINGERPRINT
     if not is_its or images < LEAST_PUBLISHED:
-        why = "" if is_its else f"The published ones are for {published.MODEL} with its packaged weights."
+        why = "" if is_its else f"The published ones are for {published.FINGERPRINT}."
         return none_measured(build, model.fingerprint, f"{reason} {why}".strip(), images=images, verdicts=verdicts)
     return published.calibration(build, model.fingerprint, reason, images, verdicts)
 

@@ -15,7 +15,7 @@ from shared.job.opened import OpenJob
 from shared.messages.verdicts import SAME_PICTURE, SAME_PIXELS
 from shared.settings import Settings
 from workers.evaluate.calibration.asked import Related, Relations
-from workers.evaluate.duplicates.pictures import LONGEST, Picture, Pictures
+from workers.evaluate.duplicates.pictures import LONGEST, Pictures, Pixels
 from workers.images.alterations import ALTERATIONS, MEASURED
 from workers.search.cascade.stored import StoredFeatures
 from workers.search.decoding.pictures import decode_of, features_of
@@ -92,8 +92,8 @@ class Comparing:
             if time.monotonic() > until:
                 return None
             try:
-                itself = local_features(self._pictures.picture(pair[0]).pixels, QUERY_KEYPOINTS)
-                return relation_of(itself, self._features(pair[1]))
+                itself = local_features(self._pixels(pair[0]), QUERY_KEYPOINTS)
+                return relation_of(itself, self.features(pair[1]))
             except (ImageError, CorruptFile, OSError):
                 return None
 
@@ -106,17 +106,17 @@ class Comparing:
         if time.monotonic() > until:
             return f"Reading the images took more than {_SECONDS:.0f} seconds."
         try:
-            return self._copies(own, self._pictures.picture(own), strangers[:STRANGERS])
+            return self._copies(own, self._pixels(own), strangers[:STRANGERS])
         except (ImageError, CorruptFile, OSError) as error:
             return str(error)
 
-    def _copies(self, own: int, picture: Picture, strangers: Sequence[tuple[int, float]]) -> _Compared:
-        original = self._features(own)
-        itself = local_features(picture.pixels, QUERY_KEYPOINTS)
+    def _copies(self, own: int, pixels: Pixels, strangers: Sequence[tuple[int, float]]) -> _Compared:
+        original = self.features(own)
+        itself = local_features(pixels, QUERY_KEYPOINTS)
         others, related = dict[int, LocalFeatures](), dict[tuple[int, int], Related]()
         for image, _ in strangers:
             try:
-                features = self._features(image)
+                features = self.features(image)
             except (ImageError, CorruptFile, OSError):
                 continue
             what = relation_of(itself, features)
@@ -126,7 +126,7 @@ class Comparing:
                 related[own, image] = what
         rows = [VerdictRow(UNALTERED, 1, 1, 0, 0, 0, 0, 0)]  # It has the bytes that were embedded, or was not read.
         for name in MEASURED:
-            jpeg = ALTERATIONS[name](picture.pixels)
+            jpeg = ALTERATIONS[name](pixels)
             query = features_of(jpeg, QUERY_KEYPOINTS, LONGEST**2, decode_of(self.job.manifest.model))
             verdict, false = _verdict(query, original), Counter(_verdict(query, other) for other in others.values())
             is_false = SAME_PIXELS if false[SAME_PIXELS] else SAME_PICTURE if false[SAME_PICTURE] else None
@@ -144,7 +144,12 @@ class Comparing:
             )
         return _Compared(rows, related, sum(what is Related.UNCLEAR for what in related.values()))
 
-    def _features(self, image_id: int) -> LocalFeatures:
+    def _pixels(self, image_id: int) -> Pixels:
+        return self._pictures.picture(image_id).pixels
+
+    def features(self, image_id: int) -> LocalFeatures:
+        """The features that an image of the job is compared by; ImageError where it has none stored and can't be
+        read."""
         return self._stored.of(self.job, image_id) or self._pictures.looked_at(image_id).local
 
 

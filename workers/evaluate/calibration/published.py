@@ -4,8 +4,8 @@ from typing import Final
 
 from shared.job.index.calibration import PUBLISHED, Calibration, Point, VerdictsMeasured
 
-MODEL: Final = "efficientnet-lite0"
-WEIGHTS: Final = "packaged"
+FINGERPRINT: Final = "efficientnet-lite0@6fbe6e88645c"
+"""Of another model, of other weights or another precision, chances are others."""
 COPIES: Final = 360
 ORIGINALS: Final = 60
 CURVE: Final[tuple[Point, ...]] = (

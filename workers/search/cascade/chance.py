@@ -18,18 +18,21 @@ _MOST_GROWN = 2.0
 
 
 def standing(similarities: Sequence[float] | Floats) -> Floats:
-    """How many deviations each of the nearest images, by falling similarity, stands above the ranks behind.
+    """How many deviations each of the nearest images stands above the ranks behind: float32, in the order given.
 
-    float32 of the length of `similarities`, of which the first `RANKS` count for those behind.
+    That need not be the order of their similarity, by which the ranks are counted.
     """
-    values = np.asarray(similarities, np.float32)
-    return normalised(values, values[BEHIND])
+    return normalised(np.asarray(similarities, np.float32), _behind(similarities))
 
 
 def is_crowded(similarities: Sequence[float] | Floats) -> bool:
     """Whether even the ranks behind are as near as copies are: then nothing stands out, and yet all may be copies."""
-    behind = np.asarray(similarities, np.float32)[BEHIND]
+    behind = _behind(similarities)
     return bool(len(behind) and behind.mean() >= COPIES)
+
+
+def _behind(similarities: Sequence[float] | Floats) -> Floats:
+    return np.sort(np.asarray(similarities, np.float32))[::-1][BEHIND]
 
 
 def chances(calibration: Calibration, standings: Floats) -> Floats:
@@ -49,7 +52,7 @@ def with_chances(
 ) -> tuple[Sequence[Hit], Verified]:
     """The hits of a query with their chances, and what is to be said of them.
 
-    `found` are all hits by falling similarity, `judged` the same with their verdicts, in the order of the answer. Where
+    `found` are all hits in any order, `judged` the same with their verdicts, in the order of the answer. Where
     a hit is proven, the others get none: what was measured is where one picture of the job is the original.
     """
     if not found or any(hit.verdict in PROVEN for hit in judged):

@@ -1,7 +1,6 @@
 """What a merge measures of its build: from the job's own copies, or what was published, or nothing, and why."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,6 @@ from shared.job.index.calibration import (
     read_calibration,
 )
 from shared.job.local.job_files import JobFiles
-from shared.job.opened import OpenJob, with_manifest
 from shared.job.partition import ledger
 from shared.processes.control import Control, Stopped
 from shared.settings import Settings
@@ -92,35 +90,30 @@ def test_equal_images_are_no_strangers_and_a_job_of_nothing_else_measures_nothin
     assert "as near each other as copies are" in found.reason
 
 
-def as_model(made: MadeJob, name: str, weights: str = "packaged") -> OpenJob:
-    file = None if weights == "packaged" else "trained.h5"
-    model = replace(made.job.manifest.model, name=name, weights=weights, weights_file=file)
-    return with_manifest(made.job, replace(made.job.manifest, model=model))
-
-
 @pytest.mark.parametrize(
     ("images", "originals", "why"),
     [(199, 48, "The job has 199 images, and 200 are needed."), (SIZE, 23, "23 images have altered copies, and 24")],
 )
 def test_a_small_job_has_what_was_published_for_its_model_and_says_so(
-    tmp_path: Path, images: int, originals: int, why: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, images: int, originals: int, why: str
 ) -> None:
     made = job_of(tmp_path / "job", images)
     copies, searcher = copies_of(made, originals), Searcher.open_parts(JobFiles.of(made.job))
-    found = calibrated(as_model(made, published.MODEL), "0001-ab", searcher, copies, images, Settings())
+    other = calibrated(made.job, "0001-ab", searcher, copies, images, Settings())
+    assert (other.measured, other.curve) == ("", ())
+    assert why in other.reason
+    assert published.FINGERPRINT in other.reason
+    monkeypatch.setattr(published, "FINGERPRINT", made.job.manifest.model.fingerprint)
+    found = calibrated(made.job, "0001-ab", searcher, copies, images, Settings())
     assert (found.measured, found.curve, found.bound) == (PUBLISHED, published.CURVE, published.BOUND)
     assert why in found.reason
-    for job in (made.job, as_model(made, published.MODEL, "file")):
-        other = calibrated(job, "0001-ab", searcher, copies, images, Settings())
-        assert (other.measured, other.curve) == ("", ())
-        assert why in other.reason
-        assert published.MODEL in other.reason
 
 
-def test_ten_images_have_nothing_whatever_their_model(tmp_path: Path) -> None:
+def test_ten_images_have_nothing_whatever_their_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = job_of(tmp_path / "job", 10)
+    monkeypatch.setattr(published, "FINGERPRINT", made.job.manifest.model.fingerprint)
     searcher = Searcher.open_parts(JobFiles.of(made.job))
-    found = calibrated(as_model(made, published.MODEL), "0001-ab", searcher, copies_of(made, 10), 10, Settings())
+    found = calibrated(made.job, "0001-ab", searcher, copies_of(made, 10), 10, Settings())
     assert (found.measured, found.reason) == ("", "The job has 10 images, and 200 are needed.")
 
 

@@ -60,6 +60,13 @@ def test_the_chance_after_comparing_is_less_and_never_none_or_all() -> None:
     assert after == pytest.approx([0.0001, 1 / 11, 0.098 / 0.118], rel=1e-3)
 
 
+def test_the_order_of_the_hits_changes_no_chance() -> None:
+    some = found(0.62, 0.6)
+    hits, _ = given(some)
+    turned, _ = given(some[::-1])
+    assert {hit.id: hit.chance for hit in turned} == {hit.id: hit.chance for hit in hits}
+
+
 def test_where_no_hit_stands_out_nothing_is_above_chance() -> None:
     some = found(0.52)
     judged = [*some[:3], *(replace(hit, verdict=None) for hit in some[3:])]
