@@ -15,7 +15,7 @@ from typing import Any, Final
 import cv2
 import numpy as np
 
-from benchmarks.query import verdict_tables as tables
+from benchmarks.query.cascade import verdict_tables as tables
 from benchmarks.query.hard_copies import HARD, Image, hard_copy
 from benchmarks.support import program
 from benchmarks.support.altered import percentiles

@@ -1,1 +1,1 @@
-"""Measure the stages of a search with verdicts: what each finds, and what it costs."""
+"""Measure the stages of a search with verdicts, and make the tables of all that measures verdicts."""

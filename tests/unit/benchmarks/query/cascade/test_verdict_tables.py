@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from benchmarks.query import verdict_tables as tables
+from benchmarks.query.cascade import verdict_tables as tables
 from benchmarks.support.tables import block_names, fill_in
 from tests.support.benchmark_tables import HEADER, PAGE, RESULTS, lines
 
