@@ -1,4 +1,4 @@
-"""Turn a path, bytes, an RGB array or a vector into a query, and group queries into tasks."""
+"""Turn a path, bytes, an RGB array or a vector into a query, group queries into tasks, and tell which job they mean."""
 
 import os
 import stat
@@ -6,9 +6,11 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from shared.errors import ImageError, QueryError
+from shared.errors import ImageError, QueryError, UsageError
 from shared.images.location import read_bytes
 from shared.images.paths import is_file_uri, is_url, split_member, to_os_path
+from shared.job.directory import JobDir
+from shared.job.manifest import load_manifest
 from shared.messages.query import MAX_IMAGE_BYTES, Query
 
 Queryable = str | os.PathLike[str] | bytes | np.ndarray
@@ -92,3 +94,11 @@ def groups(queries: Sequence[Query], most: int) -> Iterable[list[Query]]:
         size += weight
     if group:
         yield group
+
+
+def identity_here(job: JobDir) -> str | None:
+    """The identity of a job that can be read on this machine; None if only the workers can read it."""
+    try:
+        return load_manifest(job).identity if job.spec.is_file() else None
+    except (OSError, UsageError):  # No access, or no library for the store: a client need not have either.
+        return None

@@ -30,11 +30,14 @@ def hits_text(hits: Sequence[Hit], title: str) -> Text:
     verdicts = [_judged(hit) for hit in hits]
     column = max((len(verdict) for verdict, _ in verdicts), default=0)
     heading = f"{'verdict':<{column}}  " if column else ""
-    lines = [Text(title, style="bold"), Text(f"{'#':>{width}}  {heading}similarity  image", style="bold")]
+    by_finer = "   finer  " if any(hit.finer is not None for hit in hits) else "  "
+    lines = [Text(title, style="bold"), Text(f"{'#':>{width}}  {heading}similarity{by_finer}image", style="bold")]
     for hit, (verdict, evidence) in zip(hits, verdicts, strict=True):
         judged = f"{verdict:<{column}}  " if column else ""
         lines.append(Text(f"{hit.rank:>{width}}", style="dim"))
-        lines[-1].append(f"  {judged}{hit.similarity:>10.4f}  {shown_path(hit.image_path)}", style="not dim")
+        finer = "  " if hit.finer is None else f"  {hit.finer:.4f}  "
+        place = f"{finer:<{len(by_finer)}}{shown_path(hit.image_path)}"
+        lines[-1].append(f"  {judged}{hit.similarity:>10.4f}{place}", style="not dim")
         lines[-1].append(f"  {evidence}" if evidence else "", style="dim")
     return Text("\n").join(lines)
 
@@ -77,6 +80,30 @@ def verdict_lines(answers: Sequence[Answer]) -> list[str]:
             lines.append(
                 f"{told.compared:,} of the {told.candidates:,} nearest images were compared when the time was up (the "
                 "setting verify_seconds); the others have no verdict"
+            )
+    return list(dict.fromkeys(lines))
+
+
+def finer_lines(answers: Sequence[Answer]) -> list[str]:
+    """Lines that say what the finer model did not compare, each once; none where it compared all candidates."""
+    lines: list[str] = []
+    for told in (answer.refined for answer in answers):
+        if told is None:
+            continue
+        if told.reason is not None:
+            lines.append(f"no finer order: {told.reason}")
+            continue
+        if told.unread:
+            which = "is placed" if told.unread == 1 else "are placed"
+            first = "" if told.unread == 1 else "; the first"
+            lines.append(
+                f"{told.unread:,} of the {told.candidates:,} nearest images {which} by similarity alone, without the "
+                f"finer model{first}: {told.why_unread}"
+            )
+        if told.is_late:
+            lines.append(
+                f"the finer model compared {told.compared:,} of the {told.candidates:,} nearest images when the time "
+                "was up (the setting finer_seconds); what it computed is cached: the same search again goes further"
             )
     return list(dict.fromkeys(lines))
 
@@ -124,6 +151,8 @@ def _search_object(query: str, answer: Answer, matching: bool) -> dict[str, obje
         found["found"] = is_found(answer)
     if answer.verified is not None:
         found["verified"] = answer.verified.to_json()
+    if answer.refined is not None:
+        found["finer"] = answer.refined.to_json()
     if answer.answered_by is not None:
         found["answered_by"] = answer.answered_by.to_json()
     if answer.searched is not None:

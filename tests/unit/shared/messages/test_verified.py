@@ -103,7 +103,7 @@ def test_proven_hits_are_before_the_others_the_strongest_verdict_first() -> None
 
 
 def test_verdicts_and_evidence_travel_and_are_not_there_where_nothing_was_compared() -> None:
-    told = Verified(7, 5, 2, "b.jpg: it is gone.", "seconds")
+    told = Verified(7, 5, 2, "b.jpg: it is gone.", "seconds", looked_up=0)
     answer = Answer(tuple(hits()), 2.5, verified=told)
     (found,) = reply_from_json(wire(reply_to_json([answer])))
     assert found == answer
@@ -122,6 +122,7 @@ def test_verdicts_and_evidence_travel_and_are_not_there_where_nothing_was_compar
         {"unread": 1.5},
         {"why_unread": 7},
         {"reason": ["gone"]},
+        {"looked_up": -1},
     ],
 )
 def test_an_answer_that_says_something_else_is_refused(changes: dict[str, Any]) -> None:
@@ -140,6 +141,7 @@ def test_what_several_holders_compared_is_said_together() -> None:
     assert one.and_of(Verified(5, 1, ended="seconds")).ended == "seconds"
     assert Verified(ended="far").and_of(Verified(3, 3)).is_whole
     assert one.and_of(Verified(reason="A vector.")).reason == "A vector."
+    assert one.and_of(Verified(looked_up=7)).and_of(Verified(looked_up=5)).looked_up == 12
 
 
 @pytest.mark.parametrize(
