@@ -5,15 +5,14 @@ python -m benchmarks.query.chances PHOTOS [--name TEXT] [--most 100000] [--origi
 
 import argparse
 import random
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.query import chance_tables as tables
-from benchmarks.query.chance_counts import Asked, alteration, bins, nothing, seen_of, smaller
+from benchmarks.query.chances import tables
+from benchmarks.query.chances.counts import Asked, alteration, bins, nothing, seen_of, smaller
 from benchmarks.query.hard_copies import HARD
 from benchmarks.query.verdicts import copies_of, index_photos
 from benchmarks.support import program
@@ -168,7 +167,3 @@ def _hits(answerer: Answerer, job: OpenJob, data: bytes) -> Sequence[Hit]:
     if answer.error is not None:
         raise answer.error
     return answer.hits
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.query import chance_tables
-from benchmarks.query.chance_counts import Asked, alteration, bins
+from benchmarks.query.chances import tables
+from benchmarks.query.chances.counts import Asked, alteration, bins
 from shared.job.index.calibration import Calibration
 from shared.models import DEFAULT_MODEL, resolve_model
 from workers.evaluate.calibration import published
 
-RESULTS = Path(__file__).parents[4] / "benchmarks" / "results" / "chances.json"
+RESULTS = Path(__file__).parents[5] / "benchmarks" / "results" / "chances.json"
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_the_chances_of_a_build_held_for_queries_that_it_did_not_see(results: di
 
 
 def test_the_tables_say_each_figure(results: dict[str, Any]) -> None:
-    made = chance_tables.all_tables(results)
+    made = tables.all_tables(results)
     assert set(made) == {"chances-header", "chances-bins", "chances-alterations", "chances-smaller"}
     top = results["bins"]["measured"][-1]
     assert f"{top['hits']:,}" in made["chances-bins"]
