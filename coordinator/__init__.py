@@ -1,5 +1,5 @@
 """Split the work, ask for it and watch it; the coordinator never opens an image."""
 
-from coordinator.hidden import refuse
+from coordinator.local.hidden import refuse
 
 refuse()

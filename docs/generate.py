@@ -18,6 +18,8 @@ from typing import Any
 from typer.models import ArgumentInfo, OptionInfo
 
 from coordinator import cli
+from coordinator.serve.declared.operations import OPERATIONS
+from coordinator.serve.declared.pages import markdown
 from shared import errors
 from shared.models import MODEL_NAMES, resolve_model
 from shared.settings import BROKER_VARIABLES, PREFIX, Settings
@@ -156,6 +158,10 @@ def _models(words: list[str]) -> str:
     return _table(["model", "dimensions", "images in a chunk", "weights"], rows)
 
 
+def _http(words: list[str]) -> str:
+    return markdown(OPERATIONS)
+
+
 _PARTS: dict[str, Callable[[list[str]], str]] = {
     "settings": _settings,
     "commands": _commands,
@@ -163,6 +169,7 @@ _PARTS: dict[str, Callable[[list[str]], str]] = {
     "contracts": _contracts,
     "errors": _errors,
     "models": _models,
+    "http": _http,
 }
 
 

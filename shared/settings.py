@@ -165,6 +165,12 @@ class Settings:
     compact_share: float = _setting(0.2, "removed share of a partition above which `index` compacts it", 0, 1)
     compact_small: int = _setting(8, "small neighbouring partitions from which on `index` makes one of them", 2)
     flower_port: int = _setting(5555, "port of Flower on 127.0.0.1", 0, 65_535)
+    http_port: int = _setting(8000, "port at which the HTTP API listens", 0, 65_535)
+    http_searches: int = _setting(16, "searches that the HTTP API has with the query workers at once", 1, 1_000)
+    thumbnail_cache_bytes: int = _setting(
+        268_435_456, "bytes of thumbnails that the HTTP API keeps in the system's temporary directory", 0
+    )
+    http_waiting: int = _setting(512, "searches that may wait for one of those; more are refused", 0)
 
     def __post_init__(self) -> None:
         for key in fields(self):

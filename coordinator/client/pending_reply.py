@@ -45,6 +45,18 @@ class PendingReply:
         """
         return self._client.hits(self.answer(timeout))
 
+    def cancel(self) -> None:
+        """Tell the workers to leave the task of this query alone if they have not begun it: `result` then raises soon.
+
+        Any thread may call it, while another waits for the result. Queries that were sent in the same task go with it.
+        Raises BrokerUnreachable when the broker is away.
+        """
+        self._sent.cancel()
+
+    def give_up(self) -> None:
+        """Drop the reply, which nobody will ask for any more, and those of its task; in the client's thread."""
+        self._sent.drop()
+
     @property
     def verified(self) -> Verified | None:
         """What was compared so that hits have verdicts, or why there are none; None before the reply was awaited, for

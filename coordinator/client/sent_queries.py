@@ -76,6 +76,13 @@ class QueryBroker:
             raise self.unreachable(error) from None
         return waits and not self.has_worker()
 
+    def cancel(self, task_id: str) -> None:
+        """Tell the workers to leave a task alone that they have not begun."""
+        try:
+            self._app.control.revoke(task_id)
+        except CONNECTION_ERRORS as error:
+            raise self.unreachable(error) from None
+
     def is_lost(self, task_id: str) -> bool:
         """Whether the worker that took a message has ended; see `coordinator.client.lost_query`."""
         try:
@@ -106,7 +113,7 @@ class SentQueries:
     def answers(self, timeout: float) -> list[Answer]:
         """The answers, awaited by the first who asks; raises as `PendingReply.result` does."""
         if self._result is not None:
-            answers = reply_from_json(self._awaited(self._result, timeout))
+            answers = reply_from_json(self.reply(timeout))
             if len(answers) != self._queries:
                 raise MessageError(
                     f"A worker gave {len(answers)} answers to {self._queries} queries: run the same version everywhere."
@@ -129,8 +136,19 @@ class SentQueries:
                 self._result.forget()
             self._result = None
 
-    def _awaited(self, result: "AsyncResult[Any]", timeout: float) -> Any:
-        """What the task returned; looks for a worker if it takes long."""
+    def cancel(self) -> None:
+        """Tell the workers to leave the task alone if they have not begun it; any thread may."""
+        self._broker.cancel(self.task_id)
+
+    def drop(self) -> None:
+        """Give up a result that nobody will ask for any more."""
+        self.give_up()
+        self._done(self)
+
+    def reply(self, timeout: float) -> Any:
+        """What the task returned; looks for a worker if it takes long. Raises as `PendingReply.result` does."""
+        result = self._result
+        assert result is not None
         deadline = time.monotonic() + timeout
         nobody = False
         try:

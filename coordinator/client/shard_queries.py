@@ -112,6 +112,16 @@ class ShardQueries:
     def answered_by(self) -> AnsweredBy | None:
         return self._answers[0].answered_by if self._answers else None
 
+    def cancel(self) -> None:
+        """Tell the workers of all groups to leave the tasks alone that they have not begun; any thread may."""
+        for sent in list(self._sent.values()):
+            sent.cancel()
+
+    def drop(self) -> None:
+        """Give up results that nobody will ask for any more."""
+        self.give_up()
+        self._done(self)
+
     def give_up(self) -> None:
         """Drop the results that have not come."""
         for sent in self._sent.values():

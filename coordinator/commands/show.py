@@ -2,17 +2,15 @@
 
 import os
 import tempfile
-from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from typing import Annotated
 
-import pyarrow.compute as pc
 import typer
 
 from coordinator.commands.options import Job, Json
 from coordinator.display import terminal
 from coordinator.display.terminal import err, out
-from coordinator.jobs.source.named_images import find_image
+from coordinator.jobs.source.named_images import find_image, image_facts
 from shared.errors import ImageError, UsageError
 from shared.images.location import Location, read_bytes
 from shared.images.paths import expanded, is_url, shown_path, split_member, to_os_path
@@ -21,10 +19,7 @@ from shared.job.bundle.stored_image import read_image
 from shared.job.changes.log import removal_of
 from shared.job.directory import JobDir
 from shared.job.opened import OpenJob, open_job
-from shared.job.partition import ledger
-from shared.job.source.moved import read_moved
 from shared.storage.files import written_aside
-from shared.storage.parquet import read_table
 
 
 def show(
@@ -51,7 +46,7 @@ def show(
         )
     partition = opened.partition_of(image_id)
     location = path_list.read_locations(opened, partition)[image_id - partition.start]
-    facts = _facts(opened, image_id)
+    facts = image_facts(opened, image_id)
     if output == Path("-"):
         terminal.write_bytes(_bytes(opened, image_id, location))
         return
@@ -77,36 +72,6 @@ def _bytes(job: OpenJob, image_id: int, location: Location) -> bytes:
     if not is_photo:
         err.print(f"{shown_path(location.place)} is not the photo here, or not there: this is its thumbnail")
     return data
-
-
-def _facts(job: OpenJob, image_id: int) -> dict[str, Any]:
-    """What the job knows of an image: its row, unless it was purged, of which of several sources it is, and if it was
-    removed, when and by which change."""
-    facts: dict[str, Any] = {"id": image_id} if job.state.is_purged(image_id) else _row(job, image_id)
-    if len(job.sources) > 1:
-        facts["source"] = read_moved(job).now(job.source_of(image_id).location)
-    if not job.state.is_removed(image_id):
-        return facts
-    change = removal_of(job, image_id)
-    when = datetime.fromtimestamp(change.at, UTC).isoformat(" ", "seconds")
-    return facts | {"status": "removed", "removed_at": when, "removed_by": change.number}
-
-
-def _row(job: OpenJob, image_id: int) -> dict[str, Any]:
-    """Its row of the sealed metadata or errors, or that it is not embedded yet."""
-    partition = job.partition_of(image_id)
-    known = path_list.read_known(job, partition).slice(image_id - partition.start, 1).to_pylist()
-    listed = path_list.read_paths(job, partition)[image_id - partition.start]
-    facts: dict[str, Any] = {"id": image_id, "image_path": read_moved(job).now(listed)}
-    if not ledger.is_sealed(job, partition.number):
-        return facts | {"status": "not sealed yet"} | (known[0] if known else {})
-    for path in (job.metadata(partition.number), job.errors(partition.number)):
-        table = read_table(path)
-        rows = table.filter(pc.equal(table["id"], image_id)).to_pylist()
-        if rows:
-            row: dict[str, Any] = rows[0] | {"image_path": facts["image_path"]}
-            return {"status": "embedded"} | row if path == job.metadata(partition.number) else row
-    return facts
 
 
 def _open(job: OpenJob, image_id: int, location: Location) -> None:

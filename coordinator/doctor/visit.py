@@ -10,7 +10,6 @@ from typing import Any
 
 from rich.console import RenderableType
 
-from coordinator import hidden
 from coordinator.display import terminal
 from coordinator.display.remedies import typed
 from coordinator.doctor import (
@@ -26,6 +25,7 @@ from coordinator.doctor import (
 from coordinator.doctor.checks import Check, Verdict, ok, problem, warning, within
 from coordinator.doctor.source_sample import ListedSource
 from coordinator.doctor.timing import TimedSample
+from coordinator.local import hidden
 from coordinator.local.model_trial import asked_model
 from coordinator.sources.choosing import EVERYTHING, Choice
 from shared.errors import JobError, ModelError, SourceError

@@ -1,1 +1,1 @@
-"""Processes on this machine that a command starts: the embedded broker, workers, Flower."""
+"""This machine: the processes that a command starts (the embedded broker, workers, Flower), and what hides ours."""

@@ -20,6 +20,7 @@ SHARD_TASK = "lookalike.fill_shard"
 NEIGHBOURS_TASK = "lookalike.find_neighbours"
 COMPARE_TASK = "lookalike.compare_pairs"
 SEARCH_TASK, QUERY_QUEUE = "lookalike.search", "query"
+THUMBNAIL_TASK = "lookalike.make_thumbnail"
 # In front of the names of shards: the queue of those query workers that hold just these.
 SHARDS_QUEUE = f"{QUERY_QUEUE}.shards-"
 # Celery's name of the question to all workers that each answers with its clock, version and queues.
@@ -35,6 +36,7 @@ TASK_QUEUES = {
     NEIGHBOURS_TASK: MERGE_QUEUE,
     COMPARE_TASK: EMBED_QUEUE,
     SEARCH_TASK: QUERY_QUEUE,
+    THUMBNAIL_TASK: QUERY_QUEUE,
 }
 
 MAX_PARTITION = 10_000_000
@@ -48,7 +50,8 @@ def is_query_queue(queue: str) -> bool:
 
 def is_of_queue(task: str, queue: str) -> bool:
     """Whether messages for a task of this name are sent to `queue`."""
-    return is_query_queue(queue) if task == SEARCH_TASK else TASK_QUEUES.get(task) == queue
+    of_queries = TASK_QUEUES.get(task) == QUERY_QUEUE
+    return is_query_queue(queue) if of_queries else TASK_QUEUES.get(task) == queue
 
 
 def checked_fields(table: Any, kind: str, names: set[str], optional: frozenset[str] = frozenset()) -> Mapping[str, Any]:

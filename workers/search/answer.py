@@ -25,6 +25,7 @@ from workers.search.cascade.cascade import Cascade
 from workers.search.cascade.stored import StoredFeatures
 from workers.search.cascade.views import merged
 from workers.search.decoding.processes import DecodingProcesses
+from workers.search.decoding.thumbnails import Thumbnails
 from workers.search.pool import SearcherPool
 from workers.search.searcher import Searcher
 
@@ -48,6 +49,7 @@ class Answerer:
         self._pool = SearcherPool(settings)
         side_by_side = min(settings.query_threads or os.cpu_count() or 1, _MOST_PROCESSES)
         self._decoders = DecodingProcesses(side_by_side, settings.decode_seconds, settings.decode_memory_bytes)
+        self.thumbnails = Thumbnails(self._decoders)
         self._cascade = Cascade(settings, self._decoders, side_by_side, StoredFeatures(settings).of)
         self._embedded: LRUCache[bytes, Vectors] = LRUCache(settings.query_cache_size)
         self._lock = threading.Lock()

@@ -1,16 +1,18 @@
-"""Define the task of the query role, thin around `answer.Answerer`."""
+"""Define the tasks of the query role, thin around `answer.Answerer`."""
 
 import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
 from celery import Task, shared_task
+from celery.worker import state
 
-from shared.errors import LookalikeError, MessageError, SettingsError
+from shared.errors import LookalikeError, MessageError, QueryError, SettingsError
 from shared.errors.remedy import Remedy
 from shared.messages.search import Answer, AnsweredBy, SearchJob, reply_to_json
 from shared.messages.shards import Held
-from shared.messages.tasks import QUERY_QUEUE, SEARCH_TASK
+from shared.messages.tasks import QUERY_QUEUE, SEARCH_TASK, THUMBNAIL_TASK
+from shared.messages.thumbnail import MakeThumbnail, failed_to_json, made_to_json
 from shared.settings import Settings
 from workers.tasks.runtime import Runtime
 
@@ -34,6 +36,10 @@ def search(task: Task, table: dict[str, Any]) -> dict[str, Any]:
     wait for it.
     """
     runtime: Runtime = task.app.lookalike
+    if task.request.id in state.revoked:
+        # Celery asks before it hands a task to a thread, and this one may have waited for that thread since.
+        taken_back = Answer(error=QueryError("The search was taken back before a worker began it."))
+        return reply_to_json([taken_back] * _queries_in(table, runtime.settings.max_queries))
     try:
         message = SearchJob.from_json(table, runtime.settings.max_queries, runtime.settings.max_query_bytes)
     except MessageError as error:
@@ -47,6 +53,18 @@ def search(task: Task, table: dict[str, Any]) -> dict[str, Any]:
     except LookalikeError as error:
         log.error("%s: %s", message.job, error)
         return reply_to_json([Answer(error=error)] * len(message.queries))
+
+
+@shared_task(name=THUMBNAIL_TASK, bind=True, acks_late=False)
+def make_thumbnail(task: Task, table: dict[str, Any]) -> dict[str, Any]:
+    """Make a thumbnail of an image of a job; an error travels in the reply, as that of a search does."""
+    runtime: Runtime = task.app.lookalike
+    try:
+        message = MakeThumbnail.from_json(table)
+        return made_to_json(_the_answerer(runtime).thumbnails.of(runtime.job(message.job, message.identity), message))
+    except LookalikeError as error:
+        log.error("Made no thumbnail: %s", error)
+        return failed_to_json(error)
 
 
 def _require_queue(settings: Settings, queue: str) -> None:

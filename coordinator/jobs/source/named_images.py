@@ -1,13 +1,20 @@
-"""Find the images of a job that a person names, each by its id, or by its path as it is now or was when listed."""
+"""Find the images of a job that are named by id or path, and say what the job knows of one."""
 
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow.compute as pc
 
 from coordinator.client.stored_query import is_image_id, require_image_id
 from shared.errors import QueryError
 from shared.images.paths import absolute
 from shared.job import path_list
+from shared.job.changes.log import removal_of
 from shared.job.opened import OpenJob
+from shared.job.partition import ledger
 from shared.job.source.moved import read_moved
+from shared.storage.parquet import read_table
 
 
 def find_image(job: OpenJob, image: str) -> int:
@@ -60,3 +67,33 @@ def _meant(job: OpenJob, image: str, choices: Sequence[Sequence[int]]) -> int:
         if found:
             return max(found)  # The last one that was removed.
     raise QueryError(f"{job.path} lists no image {image}: give its id, or its path as the hits of a search give it.")
+
+
+def image_facts(job: OpenJob, image_id: int) -> dict[str, Any]:
+    """What the job knows of an image: its row, unless it was purged, of which of several sources it is, and if it was
+    removed, when and by which change. Raises CorruptFile when a file of the job is damaged."""
+    facts: dict[str, Any] = {"id": image_id} if job.state.is_purged(image_id) else _row(job, image_id)
+    if len(job.sources) > 1:
+        facts["source"] = read_moved(job).now(job.source_of(image_id).location)
+    if not job.state.is_removed(image_id):
+        return facts
+    change = removal_of(job, image_id)
+    when = datetime.fromtimestamp(change.at, UTC).isoformat(" ", "seconds")
+    return facts | {"status": "removed", "removed_at": when, "removed_by": change.number}
+
+
+def _row(job: OpenJob, image_id: int) -> dict[str, Any]:
+    """Its row of the sealed metadata or errors, or that it is not embedded yet."""
+    partition = job.partition_of(image_id)
+    known = path_list.read_known(job, partition).slice(image_id - partition.start, 1).to_pylist()
+    listed = path_list.read_paths(job, partition)[image_id - partition.start]
+    facts: dict[str, Any] = {"id": image_id, "image_path": read_moved(job).now(listed)}
+    if not ledger.is_sealed(job, partition.number):
+        return facts | {"status": "not sealed yet"} | (known[0] if known else {})
+    for path in (job.metadata(partition.number), job.errors(partition.number)):
+        table = read_table(path)
+        rows = table.filter(pc.equal(table["id"], image_id)).to_pylist()
+        if rows:
+            row: dict[str, Any] = rows[0] | {"image_path": facts["image_path"]}
+            return {"status": "embedded"} | row if path == job.metadata(partition.number) else row
+    return facts

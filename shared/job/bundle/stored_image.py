@@ -19,13 +19,21 @@ def read_image(bundle: OpenJob, image_id: int, location: Location) -> tuple[byte
     ImageError when neither the photo nor a thumbnail is there, CorruptFile for damaged files.
     """
     partition = bundle.partition_of(image_id).number
+    return read_as_embedded(bundle, image_id, location, _sha256(bundle, partition, image_id))
+
+
+def read_as_embedded(bundle: OpenJob, image_id: int, location: Location, sha256: str | None) -> tuple[bytes, bool]:
+    """`read_image` of an image whose bytes are known to have had this SHA-256; None where it is not known."""
+    partition = bundle.partition_of(image_id).number
     try:
         data = read_bytes(location.place, bundle.manifest.max_image_bytes, location.member)
-        if _sha256(bundle, partition, image_id) in (None, hashlib.sha256(data).hexdigest()):
+        if sha256 in (None, hashlib.sha256(data).hexdigest()):
             return data, True
         why = ImageError(f"{location.place} is another image than the one that was embedded.", "vanished")
     except ImageError as error:
         why = error
+    if bundle.manifest.bundle is None:
+        raise why
     try:
         return read_thumbnail(bundle, partition, image_id), False
     except ImageError as error:

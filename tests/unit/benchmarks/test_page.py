@@ -14,6 +14,7 @@ from benchmarks.growth import tables as growth
 from benchmarks.index import tables as index
 from benchmarks.parts import tables as parts
 from benchmarks.query import tables as query
+from benchmarks.query.http import tables as http
 from benchmarks.support import tables
 from benchmarks.truth import tables as truth
 from benchmarks.truth.copies import tables as copies
@@ -25,6 +26,7 @@ MADE = {
     "end_to_end": end_to_end.all_tables,
     "index": index.all_tables,
     "query": query.all_tables,
+    "http": http.all_tables,
     "parts": parts.all_tables,
     "growth": growth.all_tables,
     "growth_shards": growth.shards_tables,
@@ -39,7 +41,7 @@ MADE = {
 QUOTED = [name for name in MADE if (RESULTS / f"{name}.json").is_file()]
 """Of which results are in the repository; the first are there from the beginning."""
 
-_ALWAYS = ("end_to_end", "index", "query", "growth", "growth_shards", "fuzz_index", "copies", "fusion")
+_ALWAYS = ("end_to_end", "index", "query", "http", "growth", "growth_shards", "fuzz_index", "copies", "fusion")
 
 
 def strings(value: Any) -> Iterator[str]:

@@ -74,7 +74,7 @@ def generator() -> ModuleType:
 
 def test_the_generated_parts_are_what_the_code_says_now(generator: ModuleType) -> None:
     assert {path.name for path in generator.documents()} == {
-        "architecture.md", "cli.md", "operations.md", "settings.md"
+        "architecture.md", "cli.md", "http.md", "operations.md", "settings.md"
     }  # fmt: skip
     for path in generator.documents():
         assert path.read_text() == generator.written(path.read_text()), "run `python docs/generate.py`"

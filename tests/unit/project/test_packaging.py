@@ -103,7 +103,7 @@ def test_a_light_install_names_no_heavy_package(project: dict[str, Any]) -> None
 def test_each_role_can_be_installed_on_cpu_and_gpu(project: dict[str, Any]) -> None:
     found = project["project"]["optional-dependencies"]
     assert set(found) == {
-        "coordinator", "worker", "gpu", "monitor", "demo", "plot", "annoy", "formats", "s3", "gcs", "http",
+        "coordinator", "worker", "gpu", "monitor", "demo", "plot", "annoy", "formats", "s3", "gcs", "http", "serve",
     }  # fmt: skip
     for machine in ({"sys_platform": "linux", "platform_machine": "x86_64"},
                     {"sys_platform": "linux", "platform_machine": "aarch64"},

@@ -15,6 +15,7 @@ from shared.errors import ImageError
 from shared.processes.child import Piece, serve
 from workers.images.decode import decode, decode_large_under
 from workers.search.decoding.pictures import FEATURES, PDQS, VIEWS, features_of, packed, pdqs_of, views_of
+from workers.search.decoding.small import THUMBNAIL, thumbnail_of
 
 _KEPT_BYTES: Final = 64 << 20
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # GNU's numbers.
@@ -68,6 +69,8 @@ def _wants_memory(error: BaseException | None) -> bool:
 
 def _answered(want: str, data: bytes, request: dict[str, Any]) -> list[Piece]:
     """What is wanted of an image: a line of JSON, and pixels or features behind it. Raises ImageError as `decode`."""
+    if want == THUMBNAIL:
+        return [_line({}), thumbnail_of(data, **request)]
     if want == FEATURES:
         table, pieces = packed(features_of(data, **request))
         return [_line(table), *pieces]

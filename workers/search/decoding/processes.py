@@ -15,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import ImageError, WorkerFailed
+from shared.messages.thumbnail import MOST_BYTES
 from shared.processes.child import ChildProcess
 from shared.processes.own import module_command
 from workers.images.decode import DecodedImage
 from workers.search.decoding.pictures import FEATURES, PDQS, SQUARE, VIEWS, unpacked
+from workers.search.decoding.small import THUMBNAIL
 from workers.verify.features import LocalFeatures
 from workers.verify.pdq import BYTES
 
@@ -88,6 +90,11 @@ class DecodingProcesses:
             return DecodedImage(pixels, head["width"], head["height"])
 
         return self._made(request, data, image_size * image_size * 3, made)
+
+    def thumbnail(self, data: bytes, side: int, max_pixels: int, how: str) -> bytes:
+        """The image as a JPEG, its longer side at most `side` pixels; raises as `decode`."""
+        request = {"want": THUMBNAIL, "side": side, "max_pixels": max_pixels, "how": how}
+        return self._made(request, data, MOST_BYTES, lambda head, data, start: bytes(data[start:]))
 
     def views(self, data: bytes, count: int, image_size: int, max_pixels: int, how: str) -> NDArray[np.uint8]:
         """At most `count` views of an image, each as a square: uint8 [n, image_size, image_size, 3], the whole first;

@@ -21,9 +21,14 @@ from shared.settings import Settings
 
 
 def find_neighbours(
-    job: OpenJob, settings: Settings, seals: Sequence[Seal], facts: Facts, tell: Tell
+    job: OpenJob,
+    settings: Settings,
+    seals: Sequence[Seal],
+    facts: Facts,
+    tell: Tell,
+    workers: "Callable[[ExitStack, OpenJob, Settings, str], Workers]",
 ) -> Callable[[], Iterator[Neighbours]]:
-    """Have the neighbours of all live images found that no file holds yet; returns what reads them all.
+    """Have the neighbours of all live images found that no file holds yet, by `workers`; returns what reads them all.
 
     Raises as `until_done` does.
     """
@@ -47,7 +52,7 @@ def find_neighbours(
     if parts:
         with ExitStack() as stack:
             work = Work("Looking for neighbours", "partitions", MERGE_QUEUE, parts, done)
-            Workers(stack, job, settings, "merge").do(work, tell)
+            workers(stack, job, settings, "merge").do(work, tell)
     return lambda: map(read_neighbours, job.duplicates_files("neighbours"))
 
 

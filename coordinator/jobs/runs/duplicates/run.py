@@ -36,12 +36,14 @@ class Asked:
     """What `duplicates` is asked to do: to find groups of a `kind`, None for the best that can be had.
 
     `similarity` is the least cosine of what is grouped as similar, or of what is compared for the other kinds.
+    `workers` gives the workers of a role, once something is missing that they have to find out.
     """
 
     job: OpenJob
     settings: Settings
     kind: str | None = None
     similarity: float | None = None
+    workers: Callable[[ExitStack, OpenJob, Settings, str], Workers] = Workers
 
 
 def duplicates(asked: Asked, tell: Tell) -> Found:
@@ -68,7 +70,7 @@ def duplicates(asked: Asked, tell: Tell) -> Found:
         near, nodes, compared = _none(), list[Nodes](), none
     else:
         least = asked.similarity if asked.similarity is not None else SIMILARITY if kind == LIKE else LEAST
-        found = find_neighbours(job, asked.settings, seals, facts, tell)
+        found = find_neighbours(job, asked.settings, seals, facts, tell, asked.workers)
         if kind == LIKE:
             ranks = facts.ranks(none.sharpness)
             near, compared = candidates_of(facts, found(), ranks, least), none
@@ -147,7 +149,7 @@ def _proven(
                     compared.tidy()
                     return near, groups.groups, compared
             if workers is None:
-                workers = Workers(stack, asked.job, asked.settings, "embed")
+                workers = asked.workers(stack, asked.job, asked.settings, "embed")
             workers.do(compared.work(missing, ranks), tell)
             compared.read()
             missing = []

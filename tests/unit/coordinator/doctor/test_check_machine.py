@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from coordinator import hidden
 from coordinator.doctor import check_machine
 from coordinator.doctor.check_machine import (
     cache_disk,
@@ -20,6 +19,7 @@ from coordinator.doctor.check_machine import (
 )
 from coordinator.doctor.checks import Check
 from coordinator.doctor.machine import Cpu, Disk, Memory
+from coordinator.local import hidden
 
 GB = 10**9
 WANTED = [

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from coordinator.commands import services
+from coordinator.commands.services import workers as services
 from coordinator.integrity.findings import Checked, Kind
 from coordinator.integrity.repair import repair
 from coordinator.integrity.verify import verify

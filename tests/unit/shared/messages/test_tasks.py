@@ -330,6 +330,7 @@ def test_every_task_has_the_queue_of_its_role() -> None:
         "lookalike.change_job": EMBED_QUEUE,
         "lookalike.merge_job": MERGE_QUEUE,
         "lookalike.search": QUERY_QUEUE,
+        "lookalike.make_thumbnail": QUERY_QUEUE,
     }
     assert len(set(QUEUES.values())) == 3
 

@@ -11,7 +11,7 @@ from pathlib import Path
 _OURS = ("coordinator", "shared", "workers")
 _NEEDED = ("celery", "fsspec", "kombu", "numpy", "packaging", "pyarrow", "redis", "rich", "typer")
 # "lookalike." in a program that imports lookalike, which finds our packages below it (lookalike/finding.py).
-_BELOW = __name__.removesuffix(f"{_OURS[0]}.hidden")
+_BELOW = __name__.removesuffix(f"{_OURS[0]}.local.hidden")
 
 
 def hiding() -> str | None:
@@ -20,7 +20,7 @@ def hiding() -> str | None:
     `shared` and `workers` must be beside this package. Another library counts as hidden when a folder without installed
     packages has its name, and a folder with installed packages has it too.
     """
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     for name in _OURS:
         found = _place(f"{_BELOW}{name}")
         if found is not None and found.resolve() != root / name:
@@ -40,7 +40,7 @@ def same_names() -> list[Path]:
     """Files on the path that have the name of a package of ours. They do not affect lookalike, but a program that
     imports our packages by their own names, and not `lookalike`, would get these.
     """
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     entries = {os.path.realpath(entry or os.curdir) for entry in sys.path} - {str(root)}
     specs = [PathFinder.find_spec(name, [entry]) for entry in sorted(entries) for name in _OURS]
     return [_of_spec(spec) for spec in specs if spec is not None and spec.origin is not None]

@@ -1,0 +1,1 @@
+"""The commands of processes that stay: workers, Flower and the HTTP API."""

@@ -1,0 +1,1 @@
+"""What answers the operations of the HTTP API, a module for each thing that they are about."""
