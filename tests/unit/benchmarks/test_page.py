@@ -13,6 +13,7 @@ from benchmarks.fuzz import tables as fuzz
 from benchmarks.growth import tables as growth
 from benchmarks.index import tables as index
 from benchmarks.parts import tables as parts
+from benchmarks.query import removed
 from benchmarks.query import tables as query
 from benchmarks.query.http import tables as http
 from benchmarks.support import tables
@@ -26,6 +27,7 @@ MADE = {
     "end_to_end": end_to_end.all_tables,
     "index": index.all_tables,
     "query": query.all_tables,
+    "query_removed": removed.removed_tables,
     "http": http.all_tables,
     "parts": parts.all_tables,
     "growth": growth.all_tables,
@@ -41,7 +43,18 @@ MADE = {
 QUOTED = [name for name in MADE if (RESULTS / f"{name}.json").is_file()]
 """Of which results are in the repository; the first are there from the beginning."""
 
-_ALWAYS = ("end_to_end", "index", "query", "http", "growth", "growth_shards", "fuzz_index", "copies", "fusion")
+_ALWAYS = (
+    "end_to_end",
+    "index",
+    "query",
+    "query_removed",
+    "http",
+    "growth",
+    "growth_shards",
+    "fuzz_index",
+    "copies",
+    "fusion",
+)
 
 
 def strings(value: Any) -> Iterator[str]:
