@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from coordinator.commands.options import (
+    Copies,
     Engine,
     Exclude,
     Include,
@@ -50,6 +51,7 @@ def doctor(
     decode: Annotated[
         str | None, typer.Option(metavar="reduced|strict", help="How a new job decodes; left out: reduced.")
     ] = None,
+    copies: Copies = None,
     seconds: Annotated[
         float, typer.Option(min=1, max=3600, help="Seconds that the sample of SOURCE is timed for, at most.")
     ] = 20,
@@ -73,6 +75,7 @@ def doctor(
         engine=engine,
         precision=precision,
         decode=decode,
+        copies=copies,
     )
     with terminal.telling("Looking around …", silent=as_json) as (say, doing):
         visit = Visit(settings, say, doing, choice)
