@@ -159,7 +159,7 @@ def _are_verified_as_one(job: JobDir, broker_url: str, env: dict[str, str]) -> N
     assert (always.verified.candidates, always.verified.compared) == (20, 20), "ten by each of the two"
     assert auto.verified is not None
     assert auto.verified.compared < 20
-    matched = run("search", job.path, WHOLE, "--match", "--json", env=env)
+    matched = run("search", job.path, str(WHOLE), "--match", "--json", env=env)
     assert matched.returncode == 0, matched.stderr
     (found,) = json.loads(matched.stdout)
     assert found["found"] is True
