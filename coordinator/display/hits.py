@@ -25,19 +25,19 @@ def hits_text(hits: Sequence[Hit], title: str) -> Text:
     # This is no Table of Rich: in a narrow window, or without a terminal, it would cut a path in two, which can't be
     # copied. It is all Text: in a plain string, Rich would take a path like `[old]/:dog:.jpg` for its own markup.
     width = len(str(len(hits)))
-    verdicts = [judged(hit) for hit in hits]
+    verdicts = [shown_verdict(hit) for hit in hits]
     column = max((len(verdict) for verdict, _ in verdicts), default=0)
     heading = f"{'verdict':<{column}}  " if column else ""
     lines = [Text(title, style="bold"), Text(f"{'#':>{width}}  {heading}similarity  image", style="bold")]
     for hit, (verdict, evidence) in zip(hits, verdicts, strict=True):
-        said = f"{verdict:<{column}}  " if column else ""
+        judged = f"{verdict:<{column}}  " if column else ""
         lines.append(Text(f"{hit.rank:>{width}}", style="dim"))
-        lines[-1].append(f"  {said}{hit.similarity:>10.4f}  {shown_path(hit.image_path)}", style="not dim")
+        lines[-1].append(f"  {judged}{hit.similarity:>10.4f}  {shown_path(hit.image_path)}", style="not dim")
         lines[-1].append(f"  {evidence}" if evidence else "", style="dim")
     return Text("\n").join(lines)
 
 
-def judged(hit: Hit) -> tuple[str, str]:
+def shown_verdict(hit: Hit) -> tuple[str, str]:
     """The verdict of a hit, with what was cropped of it, and what else its evidence says; "" for what there is not."""
     if hit.evidence is None:
         return hit.verdict or "", ""

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from coordinator.display.pages.sheet_style import PAGE, STYLE
 from shared.errors import UsageError
-from shared.messages.verdicts import SIMILAR, Quad
+from shared.messages.verdicts import Quad
 from shared.storage.files import write_bytes
 
 
@@ -26,8 +26,8 @@ class Part:
 class SheetHit:
     """One hit: `path` of its image, cosine `similarity` (-1 to 1), `rank` from 1, and whether it is the right one.
 
-    `verdict` is what is known of it, "" for nothing, `why` what proves that, and `part` what of it the query shows,
-    where that is not the whole.
+    `verdict` is what is known of it, "" for nothing, `why` what proves that where it `is_proven`, and `part` what of it
+    the query shows, where that is not the whole.
     """
 
     path: Path
@@ -37,6 +37,7 @@ class SheetHit:
     verdict: str = ""
     why: str = ""
     part: Part | None = None
+    is_proven: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ def _hit(hit: SheetHit, folder: Path) -> str:
     said = ""
     if hit.verdict:
         told += f"; {hit.verdict}"
-        proven = "" if hit.verdict == SIMILAR else " proven"
+        proven = " proven" if hit.is_proven else ""
         said = f'<span class="verdict{proven}">{_said(hit.verdict)}</span>'
         said += f'<span class="why">{_said(hit.why)}</span>' if hit.why else ""
     return (

@@ -155,7 +155,14 @@ def test_a_hit_shows_its_rank_similarity_and_file_name_in_the_given_order(tmp_pa
 def test_a_hit_says_what_is_known_of_it_and_outlines_the_part_that_both_show(tmp_path: Path) -> None:
     corners = ((1.0, 2.0), (30.0, 2.0), (30.0, 40.0), (1.0, 40.0))
     proven = SheetHit(
-        tmp_path / "a.jpg", 0.7, 1, True, "same picture, cropped (41 %)", "7 matching points", Part(corners, 60, 80)
+        tmp_path / "a.jpg",
+        0.7,
+        1,
+        True,
+        "same picture, cropped (41 %)",
+        "7 matching points",
+        Part(corners, 60, 80),
+        True,
     )
     near, far = SheetHit(tmp_path / "b.jpg", 0.6, 2, False, "similar"), SheetHit(tmp_path / "c.jpg", 0.5, 3, False)
     row = SheetRow(tmp_path / "q.jpg", "crop", (proven, near, far), "not there: <none>", "missed")
