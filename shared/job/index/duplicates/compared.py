@@ -113,6 +113,17 @@ def read_compared(path: Path) -> tuple[list[Compared], int]:
     return [Compared(Pair(row.pop("query"), row.pop("hit")), **row) for row in rows], attempt
 
 
+def is_of_another_version(path: Path) -> bool:
+    """Whether pairs were compared otherwise than this version does: no damage, and compared again when they are wanted.
+
+    Raises CorruptFile where the file can't be read.
+    """
+    try:
+        return bool(json.loads((parquet.read_schema(path).metadata or {})[_KEY])["compared_by"] != COMPARED_BY)
+    except (KeyError, ValueError, TypeError):
+        return False
+
+
 def _said(attempt: int, pixels_alone: bool) -> dict[bytes, bytes]:
     said = {"compared_by": COMPARED_BY, "attempt": attempt, "pixels_alone": pixels_alone}
     return {_KEY: json.dumps(said).encode()}
