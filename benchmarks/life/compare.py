@@ -21,7 +21,7 @@ QUERIES: Final = 20
 K: Final = 10
 # Embeddings of one image made in other batches differ in their last bits, and so do the cosines of such.
 _CLOSE: Final = 2e-3
-_FOLDERS: Final = ("paths", "img_emb", "metadata", "errors")
+_FOLDERS: Final = ("paths", "img_emb", "metadata", "errors", "features")
 
 Sums = Mapping[str, str]
 

@@ -18,6 +18,7 @@ from shared.settings import Settings
 from workers.search.pool import SearcherPool
 
 _SIZES: Final = ("--partition-size", "40", "--chunk-size", "10")
+_COPIES: Final = ("--copies", "on")
 
 Command = Callable[[JobDir], Arguments]
 """What is typed for a job."""
@@ -64,7 +65,7 @@ class Life:
     def begin(self) -> None:
         """Make both jobs; raises WorkerFailed where that fails."""
         for job in (self._undisturbed, self._job):
-            self._must(["index", self._collection.folders[0], job.path, *_SIZES])
+            self._must(["index", self._collection.folders[0], job.path, *_SIZES, *_COPIES])
             self._pool.searcher(job)  # As a query worker that runs all the while.
 
     def play(self, turn: Turn) -> Played:
@@ -84,6 +85,10 @@ class Life:
             found, expected = (compare.answers(self._pool, job, vectors) for job in (self._job, self._undisturbed))
             if found != expected:
                 played.mismatches.append("The answers are not those of the undisturbed job.")
+            if turn.kind == "duplicates":
+                said, expected_said = (self._said(command(job)) for job in (self._job, self._undisturbed))
+                if said != expected_said:
+                    played.mismatches.append(f"{said} And the undisturbed job says: {expected_said}")
         except LookalikeError as error:
             played.mismatches.append(str(error))
         return played
@@ -112,6 +117,8 @@ class Life:
                 return lambda job: ["add", job.path, *added]
             case "compact":
                 return lambda job: ["compact", job.path]
+            case "duplicates":
+                return lambda job: ["duplicates", job.path]
             case "source":
                 folder = self._collection.source(rng)
                 return lambda job: ["index", folder, job.path, "--add"]
@@ -149,6 +156,10 @@ class Life:
         vectors = compare.some_vectors(self._pool, self._undisturbed, seed)
         allowed = set(range(known[0])) - known[1]
         return compare.hits_of_none(compare.answers(self._pool, self._job, vectors), allowed)
+
+    def _said(self, arguments: Arguments) -> str:
+        """The last line that a command says."""
+        return self._must(arguments).said.rstrip().rpartition("\n")[2]
 
     def _must(self, arguments: Arguments) -> Ended:
         ended = run(arguments, self._env, self._log)

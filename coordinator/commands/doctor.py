@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from coordinator.commands.options import (
+    Copies,
     Engine,
     Exclude,
     Fusion,
@@ -52,6 +53,7 @@ def doctor(
         str | None, typer.Option(metavar="reduced|strict", help="How a new job decodes; left out: reduced.")
     ] = None,
     fusion: Fusion = False,
+    copies: Copies = None,
     seconds: Annotated[
         float, typer.Option(min=1, max=3600, help="Seconds that the sample of SOURCE is timed for, at most.")
     ] = 20,
@@ -76,6 +78,7 @@ def doctor(
         precision=precision,
         decode=decode,
         fusion=ON if fusion else None,
+        copies=copies,
     )
     with terminal.telling("Looking around …", silent=as_json) as (say, doing):
         visit = Visit(settings, say, doing, choice)

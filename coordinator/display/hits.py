@@ -27,7 +27,7 @@ def hits_text(hits: Sequence[Hit], title: str) -> Text:
     # This is no Table of Rich: in a narrow window, or without a terminal, it would cut a path in two, which can't be
     # copied. It is all Text: in a plain string, Rich would take a path like `[old]/:dog:.jpg` for its own markup.
     width = len(str(len(hits)))
-    verdicts = [_judged(hit) for hit in hits]
+    verdicts = [shown_verdict(hit) for hit in hits]
     column = max((len(verdict) for verdict, _ in verdicts), default=0)
     heading = f"{'verdict':<{column}}  " if column else ""
     by_finer = "   finer  " if any(hit.finer is not None for hit in hits) else "  "
@@ -42,7 +42,7 @@ def hits_text(hits: Sequence[Hit], title: str) -> Text:
     return Text("\n").join(lines)
 
 
-def _judged(hit: Hit) -> tuple[str, str]:
+def shown_verdict(hit: Hit) -> tuple[str, str]:
     """The verdict of a hit, with what was cropped of it, and what else its evidence says; "" for what there is not."""
     if hit.evidence is None:
         return "" if hit.verdict is None else verdict_text(hit.verdict, hit.chance), ""

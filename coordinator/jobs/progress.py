@@ -191,7 +191,7 @@ class ProgressReader:
         whole = len(seals) == self.job.partition_count
         digest = builds.ledger_digest(list(seals.values())) if whole else ""
         is_current = whole and index is not None and (bundle is not None or index.covers(digest, request))
-        reclaimed, sealed_bytes = (0, 0) if bundle is not None else reclaimable(self.job, seals)
+        reclaimed, sealed_bytes = (0, 0) if bundle is not None else reclaimable(self.job, seals, self._features)
         waiting = self.job.partition_count - len(seals) - len(under_way)
         partitions = {"sealed": len(seals), "started": len(under_way), "waiting": waiting}
         return Progress(
