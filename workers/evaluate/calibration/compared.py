@@ -17,7 +17,6 @@ from shared.settings import Settings
 from workers.evaluate.calibration.asked import Related, Relations
 from workers.evaluate.duplicates.pictures import LONGEST, Pictures, Pixels
 from workers.images.alterations import ALTERATIONS, MEASURED
-from workers.search.cascade.stored import StoredFeatures
 from workers.search.decoding.pictures import decode_of, features_of
 from workers.verify.features import QUERY_KEYPOINTS, LocalFeatures, local_features
 from workers.verify.pixels import same_pixels
@@ -52,10 +51,9 @@ class Comparing:
     settings: Settings
     going: Callable[[], None] = lambda: None
     _pictures: Pictures = field(init=False)
-    _stored: StoredFeatures = field(init=False)
 
     def __post_init__(self) -> None:
-        self._pictures, self._stored = Pictures(self.job), StoredFeatures(self.settings)
+        self._pictures = Pictures(self.job, self.settings)
 
     def verdicts(self, strangers: Strangers, most: int, passed: int = 0) -> tuple[VerdictsMeasured, Relations]:
         """What verdicts the altered copies of up to `most` of the originals get, and what others are to those.
@@ -145,12 +143,12 @@ class Comparing:
         return _Compared(rows, related, sum(what is Related.UNCLEAR for what in related.values()))
 
     def _pixels(self, image_id: int) -> Pixels:
-        return self._pictures.picture(image_id).pixels
+        return self._pictures.picture(image_id)
 
     def features(self, image_id: int) -> LocalFeatures:
         """The features that an image of the job is compared by; ImageError where it has none stored and can't be
         read."""
-        return self._stored.of(self.job, image_id) or self._pictures.looked_at(image_id).local
+        return self._pictures.looked_at(image_id)
 
 
 def _verdict(query: LocalFeatures, hit: LocalFeatures) -> str | None:
