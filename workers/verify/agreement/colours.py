@@ -19,8 +19,7 @@ _FEWEST_FIELDS = 6
 # The share of a field's compared cells: a field of which half is under something else has half of its colour.
 _ALIGNED = 0.75
 # Steps of Cr and Cb, of 255. A grey or toned picture says nothing of colours: they are none, or follow its brightness.
-_SPREAD = 4.0
-_OF_THEIR_OWN = 6.0
+_OF_THEIR_OWN = 4.0
 # Paler or more vivid, within these.
 _VIVID = (0.2, 5.0)
 # Steps, and of how far the colours of the hit are from each other: small vivid pictures lose colour at their edges.
@@ -71,8 +70,13 @@ def is_a_part_other(ours: Array, theirs: Array, own_light: Array, light: Array) 
     """
     if not _has_colours(ours, own_light) or not _has_colours(theirs, light):
         return False
-    far = max(_FAR, _FAR_OF_SPREAD * _length(theirs - theirs.mean(axis=0)))
-    return float((_left(ours, theirs) > far).mean()) >= _MOST_FAR
+    # Either may be the paler one, in which a dye is pale as well.
+    return _is_far(ours, theirs) or _is_far(theirs, ours)
+
+
+def _is_far(first: Array, second: Array) -> bool:
+    far = max(_FAR, _FAR_OF_SPREAD * _length(second - second.mean(axis=0)))
+    return float((_left(first, second) > far).mean()) >= _MOST_FAR
 
 
 def _places(
@@ -114,7 +118,7 @@ def _has_colours(colours: Array, light: Array) -> bool:
     level = (light - light.mean()) / max(float(light.std()), 1e-6)
     terms = np.column_stack([np.ones(len(level)), level, level**2])
     solved, *_ = np.linalg.lstsq(terms, colours, rcond=None)
-    return _length(colours - colours.mean(axis=0)) >= _SPREAD and _length(colours - terms @ solved) >= _OF_THEIR_OWN
+    return _length(colours - terms @ solved) >= _OF_THEIR_OWN
 
 
 def _length(colours: Array) -> float:
@@ -122,8 +126,10 @@ def _length(colours: Array) -> float:
 
 
 def _left(ours: Array, theirs: Array) -> Array:
-    """How far colours are from those of the query, more or less vivid and shifted alike: float64 [n], by least
-    absolute differences, so that a part of them is seen to be other."""
+    """How far `theirs` are from `ours`, more or less vivid and all shifted alike: float64 [n].
+
+    By least absolute differences, so that a part of them is seen to be other.
+    """
     weights = np.ones(len(ours))
     left = weights
     for _ in range(_ROUNDS):
