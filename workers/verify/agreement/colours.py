@@ -71,12 +71,12 @@ def is_a_part_other(ours: Array, theirs: Array, own_light: Array, light: Array) 
     if not _has_colours(ours, own_light) or not _has_colours(theirs, light):
         return False
     # Either may be the paler one, in which a dye is pale as well.
-    return _is_far(ours, theirs) or _is_far(theirs, ours)
+    return _is_far(ours, theirs, own_light) or _is_far(theirs, ours, light)
 
 
-def _is_far(first: Array, second: Array) -> bool:
+def _is_far(first: Array, second: Array, light: Array) -> bool:
     far = max(_FAR, _FAR_OF_SPREAD * _length(second - second.mean(axis=0)))
-    return float((_left(first, second) > far).mean()) >= _MOST_FAR
+    return float((_left(first, second, light) > far).mean()) >= _MOST_FAR
 
 
 def _places(
@@ -125,16 +125,22 @@ def _length(colours: Array) -> float:
     return float(np.sqrt((colours**2).sum(axis=1).mean()))
 
 
-def _left(ours: Array, theirs: Array) -> Array:
-    """How far `theirs` are from `ours`, more or less vivid and all shifted alike: float64 [n].
+def _left(ours: Array, theirs: Array, light: Array) -> Array:
+    """How far `theirs` are from `ours`, all more or less vivid, shifted, and tinted by their light: float64 [n].
 
-    By least absolute differences, so that a part of them is seen to be other.
+    A warmer white shifts what is bright more than what is dark. By least absolute differences, so that a part of them
+    is seen to be other.
     """
+    level = (light - light.mean())[:, None]
     weights = np.ones(len(ours))
     left = weights
     for _ in range(_ROUNDS):
         share = weights[:, None] / weights.sum()
-        first, second = ours - (ours * share).sum(axis=0), theirs - (theirs * share).sum(axis=0)
+        first, second, tint = (some - (some * share).sum(axis=0) for some in (ours, theirs, level))
+        first, second = (
+            some - tint * (share * some * tint).sum(axis=0) / max(float((share * tint**2).sum()), 1e-6)
+            for some in (first, second)
+        )
         vivid = float((share * first * second).sum() / max(float((share * first**2).sum()), 1e-6))
         left = np.linalg.norm(np.clip(vivid, *_VIVID) * first - second, axis=1)
         weights = 1 / np.maximum(left, _NEAR)

@@ -45,7 +45,7 @@ def pale(picture: Picture) -> Picture:
 
 
 SEPIA = [[0.393, 0.769, 0.189], [0.349, 0.686, 0.168], [0.272, 0.534, 0.131]]
-WARM = [[1.15, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.75]]
+WARM = [[1.1, 0.0, 0.0], [0.0, 0.9, 0.0], [0.0, 0.0, 0.6]]
 
 
 def test_a_part_in_another_colour_is_told_wherever_the_dye_is() -> None:
@@ -62,10 +62,19 @@ def test_one_change_of_all_colours_is_none_of_a_part(copy: Picture) -> None:
     assert not told(ORIGINAL, copy)
 
 
+def test_a_warmer_white_tints_what_is_bright_and_is_no_dye() -> None:
+    """A bright wall with two coloured things on it."""
+    wall = np.full((360, 300, 3), 235, np.uint8)
+    wall[120:, :100], wall[200:, 200:] = (150, 40, 40), (30, 60, 120)
+    picture = (wall * (scene(3) / 1_020 + 0.75)).astype(np.uint8)
+    assert not told(mixed(picture, WARM), picture)
+    assert not told(picture, mixed(picture, WARM))
+
+
 def test_a_crop_is_compared_with_its_own_part() -> None:
     crop, to_hit = ORIGINAL[60:300, 50:250], np.array([[1.0, 0, 50], [0, 1, 60]])
     assert not told(np.ascontiguousarray(crop), ORIGINAL, to_hit)
-    assert told(np.ascontiguousarray(dyed(ORIGINAL)[60:300, 50:250]), ORIGINAL, to_hit)
+    assert told(np.ascontiguousarray(dyed(ORIGINAL, 70, -60)[60:300, 50:250]), ORIGINAL, to_hit)
     assert told(np.ascontiguousarray(crop), dyed(ORIGINAL, 70, -60), to_hit)
 
 
@@ -74,7 +83,7 @@ def test_what_is_stored_is_compared_with_what_is_stored_where_fields_lie_on_fiel
     for copy, matrix in ((dyed(ORIGINAL), AS_IT_IS), (np.rot90(dyed(ORIGINAL), 2), upside_down)):
         assert told(np.ascontiguousarray(copy), ORIGINAL, matrix, STORED_KEYPOINTS)
     # Fields of a crop have colours of two fields each.
-    crop, to_hit = np.ascontiguousarray(dyed(ORIGINAL)[40:320, 35:265]), np.array([[1.0, 0, 35], [0, 1, 40]])
+    crop, to_hit = np.ascontiguousarray(dyed(ORIGINAL, 70, -60)[40:320, 35:265]), np.array([[1.0, 0, 35], [0, 1, 40]])
     assert not told(crop, ORIGINAL, to_hit, STORED_KEYPOINTS)
     assert told(crop, ORIGINAL, to_hit)
 
