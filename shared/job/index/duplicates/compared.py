@@ -17,7 +17,7 @@ from shared.storage import files, parquet
 
 BATCH: Final = 500
 """Pairs in one batch: a kill costs the comparison of at most so many, which is some seconds."""
-COMPARED_BY: Final = "rootsift128x170-1 both stored"
+COMPARED_BY: Final = "rootsift128x170-2 both stored"
 """By which features pairs are compared, as workers name these: what was compared otherwise is compared again."""
 _KEY: Final = b"lookalike.compared"
 _ASKED: Final = pa.schema([pa.field("query", pa.int64(), nullable=False), pa.field("hit", pa.int64(), nullable=False)])
