@@ -3,6 +3,7 @@
 A copy may be grey, toned, paler or in a warmer light: one change of the colours of the whole picture explains it.
 """
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -25,6 +26,8 @@ _VIVID = (0.2, 5.0)
 # Steps, and of how far the colours of the hit are from each other: small vivid pictures lose colour at their edges.
 _FAR, _FAR_OF_SPREAD = 12.0, 0.4
 _MOST_FAR = 0.2
+# How many times the area of a field of the other picture a field may have whose colour is compared with it.
+_LARGER = 1.15
 _ROUNDS = 8
 _NEAR = 2.0
 
@@ -51,9 +54,10 @@ def are_colours_other(query: Colours, hit: Colours, matrix: NDArray[np.float64],
     side = len(hit.fields)
     places, inside = _places(query.size, hit.size, matrix, side)
     if len(query.fields) <= side:
-        # What is stored is compared with what is stored: fields of one picture that lie on one field of the other.
+        # What is stored is compared with what is stored: fields of one picture that lie on as large ones of the other.
+        # Those of a crop are smaller, and lie in one that shows more.
         fields = (places * len(query.fields)).astype(np.intp)
-        inside &= (fields == fields[:, :1]).all(axis=(1, 2))
+        inside &= (fields == fields[:, :1]).all(axis=(1, 2)) & _is_as_large(query.size, hit.size, matrix)
     chosen = inside & _shown(cells, side)
     if chosen.sum() < _FEWEST_FIELDS:
         return False
@@ -77,6 +81,12 @@ def is_a_part_other(ours: Array, theirs: Array, own_light: Array, light: Array) 
 def _is_far(first: Array, second: Array, light: Array) -> bool:
     far = max(_FAR, _FAR_OF_SPREAD * _length(second - second.mean(axis=0)))
     return float((_left(first, second, light) > far).mean()) >= _MOST_FAR
+
+
+def _is_as_large(query_size: tuple[int, int], hit_size: tuple[int, int], matrix: NDArray[np.float64]) -> bool:
+    """Whether the query as a whole is as large as the hit as a whole, where both show the same."""
+    share = abs(float(np.linalg.det(matrix[:, :2]))) * math.prod(query_size) / math.prod(hit_size)
+    return 1 / _LARGER < share < _LARGER
 
 
 def _places(

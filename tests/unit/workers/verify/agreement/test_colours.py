@@ -103,3 +103,11 @@ def test_without_cells_there_are_no_fields() -> None:
     none, dark = np.zeros((0, 0), bool), np.zeros((0, 0), np.float32)
     one = Colours((9, 9), np.full((6, 6, 2), 128, np.uint8), np.zeros((9, 9), np.uint8))
     assert not are_colours_other(one, one, AS_IT_IS, Cells(none, none, dark, dark))
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_fields_of_a_crop_are_not_compared_with_larger_ones_that_show_more(seed: int) -> None:
+    whole = scene(seed, 480, 400)
+    crop = np.ascontiguousarray(whole[100:400, 60:340])
+    assert not told(whole, crop, np.array([[1.0, 0, -60], [0, 1, -100]]), STORED_KEYPOINTS)
+    assert not told(crop, whole, np.array([[1.0, 0, 60], [0, 1, 100]]), STORED_KEYPOINTS)
