@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from coordinator.client import client, pending_reply
 from lookalike.hits import Hit, Hits
@@ -66,6 +66,7 @@ class Client(client.Client):
         partial: bool = False,
         verify: str = "never",
         views: int = 1,
+        finer: str | os.PathLike[str] | None = None,
         timeout: float = 30.0,
     ) -> Hits:
         """Find the images most like a query.
@@ -92,6 +93,8 @@ class Client(client.Client):
         views
             By how many views an image is searched for, 1 to 16: the whole, the pictures on it that flat borders part,
             its centre and its corners.
+        finer
+            A second model that orders the nearest images too: a name, or the path of a .keras or .onnx file.
         timeout
             Seconds to wait.
 
@@ -108,9 +111,8 @@ class Client(client.Client):
             ImageError, QueryError, NoIndexYet, NoWorker, ReplyTimeout, BrokerUnreachable and others, each with a
             sentence.
         """
-        found = super().search(
-            query, k, exact=exact, ids=ids, where=where, partial=partial, verify=verify, views=views, timeout=timeout
-        )
+        more: dict[str, Any] = {"verify": verify, "views": views, "finer": finer, "timeout": timeout}
+        found = super().search(query, k, exact=exact, ids=ids, where=where, partial=partial, **more)
         assert isinstance(found, Hits)
         return found
 
@@ -125,6 +127,7 @@ class Client(client.Client):
         partial: bool = False,
         verify: str = "never",
         views: int = 1,
+        finer: str | os.PathLike[str] | None = None,
     ) -> Sequence[PendingReply]:
         """Send many queries and return at once, with a pending reply for each in the same order.
 
@@ -132,7 +135,7 @@ class Client(client.Client):
         ----------
         queries
             Paths or URLs of images, encoded bytes, RGB arrays or vectors, as for `search`.
-        k, exact, ids, where, partial, verify, views
+        k, exact, ids, where, partial, verify, views, finer
             As for `search`, for all queries.
 
         Returns
@@ -146,9 +149,8 @@ class Client(client.Client):
             ImageError for a file that can't be read, QueryError for an invalid query, BrokerUnreachable when the broker
             does not take the queries. Nothing more is sent then.
         """
-        replies = super().enqueue(
-            queries, k, exact=exact, ids=ids, where=where, partial=partial, verify=verify, views=views
-        )
+        more: dict[str, Any] = {"verify": verify, "views": views, "finer": finer}
+        replies = super().enqueue(queries, k, exact=exact, ids=ids, where=where, partial=partial, **more)
         return [reply for reply in replies if isinstance(reply, PendingReply)]
 
     def add(
@@ -238,4 +240,4 @@ class Client(client.Client):
 
     def hits(self, answer: Answer) -> Hits:
         """The hits of an answer, as hits that give their images."""
-        return Hits(map(Hit.of, answer.hits), answer.searched, answer.verified)
+        return Hits(map(Hit.of, answer.hits), answer.searched, answer.verified, answer.refined)

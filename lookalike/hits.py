@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from html import escape
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -11,6 +11,8 @@ from shared.errors import LookalikeError
 from shared.images.location import read_bytes
 from shared.images.paths import shown_path
 from shared.messages import search
+from shared.messages.finer import Refined
+from shared.messages.verdicts import verdict_text
 from shared.messages.verified import Verified
 from shared.settings import Settings
 
@@ -40,10 +42,18 @@ class Hit(search.Hit):
     similarity
         The cosine between it and the query, at most 1; of several views that of the nearest.
     verdict
-        "same bytes", "same pixels", "same picture" or "similar", where its picture was compared with the query's; None
-        where it was not.
+        "same bytes", "same pixels", "same picture", "similar" or "nothing above chance", where its picture was compared
+        with the query's; None where it was not.
     evidence
         What "same pixels" and "same picture" rest on: the region in both, how it is turned, and matching points.
+    finer
+        The cosine by the finer model, where one was asked for and compared the image.
+    fused
+        What hits that are not proven are ordered by then: by how many standard deviations they stand above the ranks
+        behind, the mean of both models.
+    chance
+        The measured chance, 0 to 1, that a hit which was compared and not proven shows the query's picture after all;
+        None where nothing was measured, or another hit is proven.
     """
 
     _read: Callable[[int, str], bytes] | None = field(default=None, repr=False, compare=False)
@@ -51,7 +61,7 @@ class Hit(search.Hit):
     @classmethod
     def of(cls, hit: search.Hit, read: Callable[[int, str], bytes] | None = None) -> Self:
         """The hit of an answer, whose image `read` gives."""
-        return cls(hit.rank, hit.id, hit.image_path, hit.similarity, hit.verdict, hit.evidence, read)
+        return cls(**_told(hit), _read=read)
 
     def read(self) -> bytes:
         """The encoded bytes of the image, from its file, archive, Parquet file or URL.
@@ -75,7 +85,7 @@ class Hit(search.Hit):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A hit goes to other processes without the job that it came from.
-        return Hit, (self.rank, self.id, self.image_path, self.similarity, self.verdict, self.evidence)
+        return Hit, tuple(_told(self).values())
 
     def _repr_html_(self) -> str:
         path = escape(shown_path(self.image_path))
@@ -90,7 +100,12 @@ class Hit(search.Hit):
         if self.verdict is None:
             return ""
         told = "" if self.evidence is None else f' title="{escape(self.evidence.description)}"'
-        return f" · <b{told}>{escape(self.verdict)}</b>"
+        return f" · <b{told}>{escape(verdict_text(self.verdict, self.chance))}</b>"
+
+
+def _told(hit: search.Hit) -> dict[str, Any]:
+    """What an answer says of a hit, by its fields in their order."""
+    return {one.name: getattr(hit, one.name) for one in fields(search.Hit)}
 
 
 class Hits(list[Hit]):
@@ -104,20 +119,26 @@ class Hits(list[Hit]):
     verified
         What was compared so that hits have verdicts: `verified.compared` of `verified.candidates` images. Its `reason`
         says why there are none. None where nothing was to be verified.
+    refined
+        What a finer model compared, `refined.compared` of `refined.candidates` images, and its fingerprint,
+        `refined.model`. Its `reason` says why the hits are in no finer order. None where none was asked for.
     """
 
     searched: search.Searched | None
     verified: Verified | None
+    refined: Refined | None
 
     def __init__(
         self,
         hits: Iterable[Hit] = (),
         searched: search.Searched | None = None,
         verified: Verified | None = None,
+        refined: Refined | None = None,
     ) -> None:
         super().__init__(hits)
         self.searched = searched
         self.verified = verified
+        self.refined = refined
 
     def _repr_html_(self) -> str:
         if not self:

@@ -79,6 +79,7 @@ class Job:
         where: str | None = None,
         verify: str = "never",
         views: int = 1,
+        finer: str | os.PathLike[str] | None = None,
         timeout: float = 120.0,
     ) -> Hits:
         """The images of the job most like a query; the first search takes seconds, as it loads the model.
@@ -99,8 +100,9 @@ class Job:
             Find only these image ids, up to 1,000,000.
         where
             Find only images for whose metadata this SQL expression is true, such as "width >= 1000"; not with `ids`.
-        verify, views
-            As for `Client.search`: whether pictures are compared, so that hits have verdicts, and by how many views.
+        verify, views, finer
+            As for `Client.search`: whether pictures are compared, so that hits have verdicts, by how many views, and
+            which second model orders the nearest images too.
         timeout
             Seconds to wait.
 
@@ -110,6 +112,7 @@ class Job:
             NoIndexYet before anything of the job is embedded, and what `Client.search` raises.
         """
         how: dict[str, Any] = {"exact": exact, "ids": ids, "where": where, "verify": verify, "views": views}
+        how["finer"] = finer
         with self._lock:
             try:
                 found = self._client().search(query, k, **how, timeout=timeout)
@@ -118,7 +121,8 @@ class Job:
                     raise
                 self.close()  # What served us was another program's, and ended with it.
                 found = self._client().search(query, k, **how, timeout=timeout)
-        return Hits((Hit.of(hit, self._images.read) for hit in found), found.searched, found.verified)
+        hits = (Hit.of(hit, self._images.read) for hit in found)
+        return Hits(hits, found.searched, found.verified, found.refined)
 
     def add(
         self, images: "Iterable[Addable] | np.ndarray", metadata: Iterable[Mapping[str, Any]] | None = None

@@ -12,7 +12,7 @@ from lookalike.client import Client
 from lookalike.job import Job
 from shared.errors import UsageError
 from shared.job.directory import JobDir
-from shared.settings import load_settings
+from shared.settings import ON, load_settings
 
 if TYPE_CHECKING:
     from coordinator.jobs.runs import events
@@ -93,6 +93,7 @@ def index(
     precision: str | None = None,
     decode: str | None = None,
     copies: str | None = None,
+    fusion: bool = False,
     broker: str | None = None,
     workers: int = 1,
     partition_size: int | None = None,
@@ -130,8 +131,9 @@ def index(
         Seconds between two events that only count up; 0 for each look, about one a second.
     workers
         How many embed workers to start if there is no broker.
-    model, model_input, model_output, weights, engine, precision, decode, copies, broker, partition_size, chunk_size,
-    index, recall, index_memory, shards, shard_memory, accept_failures, exclude, include, sniff, moved, frozen, yes, add
+    model, model_input, model_output, weights, engine, precision, decode, copies, fusion, broker, partition_size,
+    chunk_size, index, recall, index_memory, shards, shard_memory, accept_failures, exclude, include, sniff, moved,
+    frozen, yes, add
         As the options of `lookalike index` (docs/cli.md).
 
     Returns
@@ -166,6 +168,7 @@ def index(
         precision=precision,
         decode=decode,
         copies=copies,
+        fusion=ON if fusion else None,
         partition_size=partition_size,
         chunk_size=chunk_size,
     )

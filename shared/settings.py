@@ -22,7 +22,9 @@ ENGINES = ("auto", "openvino", "keras")
 BROKER_VARIABLES = ("LOOKALIKE_BROKER_URL", "CELERY_BROKER_URL", "REDIS_URL")
 
 ON, OFF = "on", "off"
-COPIES = (ON, OFF)
+COPIES = SWITCH = (ON, OFF)
+ANY_MODEL = "any"
+"""What the setting finer_model says for a worker that runs whatever finer model a search names."""
 
 _KINDS = {str: "text", Path: "a path", int: "a whole number", float: "a number"}
 
@@ -90,8 +92,16 @@ class Settings:
         "or as the job does; on also adds it to a job that has none",
         choices=COPIES,
     )
+    fusion: str | None = _setting(
+        None,
+        "whether fusion of several levels of the model is tried for a new job, on or off; it is kept where it finds "
+        "more altered copies of the job's own images; unset: off, or as the job was made",
+        choices=SWITCH,
+    )
     cache_dir: Path | None = _setting(
-        None, "directory that keeps the models made for OpenVINO; unset: lookalike in the user's cache directory"
+        None,
+        "directory that keeps the models made for OpenVINO and the embeddings of finer models; unset: lookalike in the "
+        "user's cache directory",
     )
     job_cache_dir: Path | None = _setting(
         None,
@@ -131,6 +141,23 @@ class Settings:
     verify_seconds: float = _setting(10.0, "seconds that verifying the hits of a query may take", 0.1)
     verify_cache_bytes: int = _setting(
         67_108_864, "bytes of local features of images that a query worker remembers; 0: none", 0
+    )
+    finer_model: str | None = _setting(
+        None,
+        "finer model that a query worker may run: a name, or the path of a .keras or .onnx file; any: whatever a "
+        "search names, for workers that only their own user reaches; unset: none",
+    )
+    finer_input: str | None = _setting(None, "how an .onnx file of finer_model takes images, as model_input says it")
+    finer_output: str | None = _setting(None, "which output of such a file is the embedding, as model_output says it")
+    finer_candidates: int = _setting(100, "nearest images of a query that a finer model compares", 1, 1_000)
+    finer_seconds: float = _setting(20.0, "seconds that a finer model may take for a query", 0.1)
+    finer_cache_bytes: int = _setting(
+        1_000_000_000, "bytes of embeddings of finer models in the cache directory, the longest unused go; 0: none", 0
+    )
+    pdq_bytes: int = _setting(
+        536_870_912,
+        "bytes that a query worker keeps of the PDQs of open jobs, some 120 an image; 0: it looks none up",
+        0,
     )
     query_cache_size: int = _setting(1_024, "answers that a query worker remembers; 0: none", 0)
     shards: str | None = _setting(None, "shards of each index that a query worker holds: 0-3, 5, or 4-; unset: all")

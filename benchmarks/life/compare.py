@@ -7,6 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.job import path_list
+from shared.job.changes.log import read_changes
+from shared.job.changes.state import State, state_of
 from shared.job.directory import JobDir
 from shared.job.index import builds
 from shared.job.opened import OpenJob, open_job
@@ -19,7 +21,7 @@ QUERIES: Final = 20
 K: Final = 10
 # Embeddings of one image made in other batches differ in their last bits, and so do the cosines of such.
 _CLOSE: Final = 2e-3
-_FOLDERS: Final = ("paths", "img_emb", "metadata", "errors")
+_FOLDERS: Final = ("paths", "img_emb", "metadata", "errors", "features")
 
 Sums = Mapping[str, str]
 
@@ -40,8 +42,22 @@ Known = tuple[int, frozenset[int]]
 
 def state(job: JobDir) -> Known:
     """What a job knows of its images now."""
+    return _known(open_job(job).state)
+
+
+def states_from(job: JobDir, number: int) -> list[Known]:
+    """What a job knew of its images after its change `number`, 0 for none, and after each that came then.
+
+    A refresh commits one change for each source.
+    """
     opened = open_job(job)
-    return opened.listed, frozenset(opened.state.removed.tolist())
+    changes = read_changes(opened)
+    upto = range(number, opened.state.number + 1)
+    return [_known(state_of(opened, opened.manifest, [one for one in changes if one.number <= last])) for last in upto]
+
+
+def _known(state: State) -> Known:
+    return state.listed, frozenset(state.removed.tolist())
 
 
 def differences(job: JobDir, undisturbed: JobDir, held: Collection[str]) -> list[str]:

@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass
 from typing import Final
 
-KINDS: Final = ("refresh", "delete", "retry", "add", "compact", "source")
+KINDS: Final = ("refresh", "delete", "retry", "add", "compact", "source", "duplicates")
 """What can happen in a turn; in as many turns as there are kinds, each happens once."""
 _MOST_KILLS: Final = 2
 # Of the time that the command takes undisturbed; what is killed late has often committed its change.

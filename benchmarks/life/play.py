@@ -1,7 +1,7 @@
 """Play the turns of a life: each on the undisturbed job first, then on the one whose command is killed on the way."""
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -13,10 +13,12 @@ from benchmarks.life.commands import Arguments, Ended, run
 from benchmarks.life.plan import Turn
 from shared.errors import LookalikeError, WorkerFailed
 from shared.job.directory import JobDir
+from shared.job.opened import open_job
 from shared.settings import Settings
 from workers.search.pool import SearcherPool
 
 _SIZES: Final = ("--partition-size", "40", "--chunk-size", "10")
+_COPIES: Final = ("--copies", "on")
 
 Command = Callable[[JobDir], Arguments]
 """What is typed for a job."""
@@ -63,16 +65,16 @@ class Life:
     def begin(self) -> None:
         """Make both jobs; raises WorkerFailed where that fails."""
         for job in (self._undisturbed, self._job):
-            self._must(["index", self._collection.folders[0], job.path, *_SIZES])
+            self._must(["index", self._collection.folders[0], job.path, *_SIZES, *_COPIES])
             self._pool.searcher(job)  # As a query worker that runs all the while.
 
     def play(self, turn: Turn) -> Played:
         """Let a turn happen to both jobs, and compare them."""
         played = Played(turn.number, turn.kind)
-        before = compare.state(self._undisturbed)
+        before = open_job(self._undisturbed).state.number
         command = self._happen(turn)
         played.seconds = round(self._must(command(self._undisturbed)).seconds, 2)
-        states = (before, compare.state(self._undisturbed))
+        states = compare.states_from(self._undisturbed, before)
         try:
             if not self._struck(turn, command, played, states):
                 return played
@@ -83,6 +85,10 @@ class Life:
             found, expected = (compare.answers(self._pool, job, vectors) for job in (self._job, self._undisturbed))
             if found != expected:
                 played.mismatches.append("The answers are not those of the undisturbed job.")
+            if turn.kind == "duplicates":
+                said, expected_said = (self._said(command(job)) for job in (self._job, self._undisturbed))
+                if said != expected_said:
+                    played.mismatches.append(f"{said} And the undisturbed job says: {expected_said}")
         except LookalikeError as error:
             played.mismatches.append(str(error))
         return played
@@ -111,6 +117,8 @@ class Life:
                 return lambda job: ["add", job.path, *added]
             case "compact":
                 return lambda job: ["compact", job.path]
+            case "duplicates":
+                return lambda job: ["duplicates", job.path]
             case "source":
                 folder = self._collection.source(rng)
                 return lambda job: ["index", folder, job.path, "--add"]
@@ -118,35 +126,40 @@ class Life:
                 self._collection.refresh(rng)
                 return lambda job: ["index", job.path]
 
-    def _struck(
-        self, turn: Turn, command: Command, played: Played, states: tuple[compare.Known, compare.Known]
-    ) -> bool:
+    def _struck(self, turn: Turn, command: Command, played: Played, states: Sequence[compare.Known]) -> bool:
         """Type the command of a turn again after each kill, until it ends well; False where it does not."""
         for kill in turn.kills:
             ended = run(command(self._job), self._env, self._log, played.seconds * kill.share, kill)
             known = compare.state(self._job)
             if known not in states:
-                played.mismatches.append(f"After a kill the job is neither as before nor as after: {known}.")
+                played.mismatches.append(f"After a kill the job is as it was after no change: {known}.")
                 return False
-            committed = states[0] != states[1] and known == states[1]
+            committed = known != states[0]
             if ended.status is None:
                 played.kills.append(Struck(kill.whole_machine, round(ended.seconds, 2), committed))
                 played.mismatches += self._hits_of_none(turn.seed, known)
-            if self._is_over(turn, ended, committed):
+            if self._is_over(turn, ended, states):
                 return True
         ended = run(command(self._job), self._env, self._log)
+        if ended.status and self._is_over(turn, ended, states):
+            return True  # Workers of the last command that was killed had gone on, and committed its change.
         if ended.status:
             played.mismatches.append(f"After its kills, {turn.kind} ended with {ended.status}: {ended.said}")
         return ended.status == 0
 
-    def _is_over(self, turn: Turn, ended: Ended, committed: bool) -> bool:
+    def _is_over(self, turn: Turn, ended: Ended, states: Sequence[compare.Known]) -> bool:
         """Whether nothing has to be typed again: who asked for what has happened would be told so."""
+        committed = compare.state(self._job) == states[-1] != states[0]
         return ended.status == 0 or (turn.kind in ("delete", "add") and committed)
 
     def _hits_of_none(self, seed: int, known: compare.Known) -> list[str]:
         vectors = compare.some_vectors(self._pool, self._undisturbed, seed)
         allowed = set(range(known[0])) - known[1]
         return compare.hits_of_none(compare.answers(self._pool, self._job, vectors), allowed)
+
+    def _said(self, arguments: Arguments) -> str:
+        """The last line that a command says."""
+        return self._must(arguments).said.rstrip().rpartition("\n")[2]
 
     def _must(self, arguments: Arguments) -> Ended:
         ended = run(arguments, self._env, self._log)

@@ -15,7 +15,7 @@ from typing import Any, Final
 import cv2
 import numpy as np
 
-from benchmarks.query import verdict_tables as tables
+from benchmarks.query.cascade import verdict_tables as tables
 from benchmarks.query.hard_copies import HARD, Image, hard_copy
 from benchmarks.support import program
 from benchmarks.support.altered import percentiles
@@ -23,6 +23,7 @@ from benchmarks.support.processes import LOOKALIKE, measured
 from benchmarks.support.tables import fill_in
 from shared.errors import UsageError
 from shared.job.directory import JobDir
+from shared.messages.finer import Finer
 from shared.messages.query import Query
 from shared.messages.search import Answer, SearchJob
 from shared.messages.verified import ALWAYS, AUTO, NEVER, PROVEN, Verify
@@ -78,7 +79,7 @@ def _run(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="lookalike-verdicts-", dir=arguments.work) as folder:
         job = JobDir.at(arguments.job or Path(folder) / "jobs" / "job")
         if not job.spec.is_file():
-            _index(job, photos[:most], Path(folder))
+            index_photos(job, photos[:most], Path(folder))
         results |= _measured(job, photos[: arguments.originals], photos[most : most + arguments.originals])
     results["wall_seconds"] = round(time.perf_counter() - started)
     program.write(arguments.out, results)
@@ -88,13 +89,13 @@ def _run(arguments: argparse.Namespace) -> None:
         PAGE.write_text(fill_in(PAGE.read_text(), made))
 
 
-def _index(job: JobDir, photos: Sequence[Path], folder: Path) -> None:
-    """A job of the photographs, made as a person makes it."""
+def index_photos(job: JobDir, photos: Sequence[Path], folder: Path, *options: str) -> None:
+    """Make a job of the photographs as a person does."""
     program.log(f"lookalike index: {len(photos):,} photographs")
     listing = job.jobs_root / "photos.txt"
     job.jobs_root.mkdir(parents=True, exist_ok=True)
     listing.write_text("".join(f"{path}\n" for path in photos))
-    measured([LOOKALIKE, "index", str(listing), str(job.path)], folder / "index.log")
+    measured([LOOKALIKE, "index", str(listing), str(job.path), *options], folder / "index.log")
     job.require()
 
 
@@ -103,14 +104,14 @@ def _measured(job: JobDir, here: Sequence[Path], absent: Sequence[Path]) -> dict
     for verify in MODES:
         # A worker of its own: what it remembers would be another's gain.
         answerer = Answerer(Settings(query_cache_size=0, verify_seconds=60.0))
-        _answer(answerer, job, here[0].read_bytes(), Verify(ALWAYS))  # The model and the processes are loaded.
+        answered(answerer, job, here[0].read_bytes(), Verify(ALWAYS))  # The model and the processes are loaded.
         program.log(f"verify {verify.how}, {verify.views} views")
-        found = {name: _Counted() for name in (*ALTERATIONS, *HARD)}
-        missing = _Counted()
-        for name, original, data in _copies(here):
-            found[name].count(_answer(answerer, job, data, verify), original)
-        for _, original, data in _copies(absent):
-            missing.count(_answer(answerer, job, data, verify), original)
+        found = {name: Counted() for name in (*ALTERATIONS, *HARD)}
+        missing = Counted()
+        for name, original, data in copies_of(here):
+            found[name].count(answered(answerer, job, data, verify), original)
+        for _, original, data in copies_of(absent):
+            missing.count(answered(answerer, job, data, verify), original)
         rows.append(
             {
                 "verify": verify.how,
@@ -125,13 +126,14 @@ def _measured(job: JobDir, here: Sequence[Path], absent: Sequence[Path]) -> dict
     return {"modes": rows, "near": gate.rows}
 
 
-class _Counted:
+class Counted:
     """What became of queries: whether the original was first, or proven, and what was proven wrongly."""
 
     def __init__(self) -> None:
         self._answers: list[tuple[bool, bool, bool, int, float]] = []
 
     def count(self, answer: Answer, original: Path) -> None:
+        """Add an answer to a query made of `original`."""
         proven = [hit for hit in answer.hits if hit.verdict in PROVEN]
         self._answers.append(
             (
@@ -144,6 +146,7 @@ class _Counted:
         )
 
     def to_json(self) -> dict[str, Any]:
+        """What became of all of them."""
         first, proven, wrong, compared, milliseconds = (list(column) for column in zip(*self._answers, strict=True))
         return {
             "queries": len(first),
@@ -162,8 +165,10 @@ class _Gate:
         self.rows: list[dict[str, Any]] = []
 
     def look(self, answerer: Answerer, job: JobDir, views: int, here: Sequence[Path], absent: Sequence[Path]) -> None:
-        ranked = [(_answer(answerer, job, data, Verify(NEVER, views), _RANKS), path) for _, path, data in _copies(here)]
-        without = [_answer(answerer, job, data, Verify(NEVER, views), _RANKS) for _, _, data in _copies(absent)]
+        ranked = [
+            (answered(answerer, job, data, Verify(NEVER, views), _RANKS), path) for _, path, data in copies_of(here)
+        ]
+        without = [answered(answerer, job, data, Verify(NEVER, views), _RANKS) for _, _, data in copies_of(absent)]
         for stands_out in _STANDS_OUT:
             for copies in _COPIES:
                 counts = [near([hit.similarity for hit in answer.hits], stands_out, copies) for answer in without]
@@ -187,14 +192,18 @@ def _near(answer: Answer, stands_out: float, copies: float) -> int:
     return near([hit.similarity for hit in answer.hits], stands_out, copies)
 
 
-def _answer(answerer: Answerer, job: JobDir, data: bytes, verify: Verify, k: int = 10) -> Answer:
-    (answer,) = answerer.answer(job, SearchJob(job.job_id, (Query(image=data),), k, verify=verify))
+def answered(
+    answerer: Answerer, job: JobDir, data: bytes, verify: Verify, k: int = 10, finer: Finer | None = None
+) -> Answer:
+    """The answer to an image; raises its error."""
+    message = SearchJob(job.job_id, (Query(image=data),), k, verify=verify, finer=finer)
+    (answer,) = answerer.answer(job, message)
     if answer.error is not None:
         raise answer.error
     return answer
 
 
-def _copies(originals: Sequence[Path]) -> Iterator[tuple[str, Path, bytes]]:
+def copies_of(originals: Sequence[Path]) -> Iterator[tuple[str, Path, bytes]]:
     """Each photograph after each alteration: its name, the photograph, and the copy as JPEG."""
     images = [_read(path) for path in originals]
     for number, (path, image) in enumerate(zip(originals, images, strict=True)):

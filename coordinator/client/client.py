@@ -12,7 +12,7 @@ from celery.result import AsyncResult
 
 from coordinator.client.change_messages import Addable, Metadata, adding, deleting, updating
 from coordinator.client.pending_reply import PendingReply
-from coordinator.client.queries import Queryable, as_query, groups
+from coordinator.client.queries import Queryable, as_query, groups, identity_here
 from coordinator.client.sent_change import awaited
 from coordinator.client.sent_queries import QueryBroker, SentQueries
 from coordinator.client.shard_queries import Groups, ShardQueries
@@ -22,14 +22,11 @@ from shared.broker.connection import (
     make_app,
     require_broker,
 )
-from shared.errors import (
-    QueryError,
-    UsageError,
-)
+from shared.errors import QueryError
 from shared.job.directory import JobDir, check_job_id
-from shared.job.manifest import load_manifest
 from shared.messages.changes import ChangeJob
 from shared.messages.filter import Filter
+from shared.messages.finer import Finer
 from shared.messages.query import Query
 from shared.messages.search import MAX_K, Answer, Hit, SearchJob
 from shared.messages.shards import Held
@@ -61,7 +58,7 @@ class Client:
         text = str(job) if isinstance(job, Path) else os.fspath(job)
         directory = JobDir.at(Path(text)) if os.sep in text else None
         self.job_id = check_job_id(text) if directory is None else directory.job_id
-        self.identity = None if directory is None else _identity_of(directory)
+        self.identity = None if directory is None else identity_here(directory)
         self._app = make_app(self._settings)
         self._broker = QueryBroker(self._app, self._settings)
         self._groups = Groups(self._settings)
@@ -93,6 +90,7 @@ class Client:
         partial: bool = False,
         verify: str = NEVER,
         views: int = 1,
+        finer: str | os.PathLike[str] | None = None,
         timeout: float = 30.0,
     ) -> Sequence[Hit]:
         """The `k` images of the job most like `query`, best first; raises as `PendingReply.result` does.
@@ -103,10 +101,11 @@ class Client:
         such as "width >= 1000 and image_path like '%/cats/%'". With `partial`, the shards of an index that no query
         worker holds are passed over; `PendingReply.searched` says which were searched. With `verify`, "auto" or
         "always", the pictures of the nearest images are compared with that of the query, and hits have verdicts; an
-        image is searched for by as many `views`, the whole and parts of it.
+        image is searched for by as many `views`, the whole and parts of it. A `finer` model, by its name or file,
+        orders the nearest images too, where the query worker may run it.
         """
         how: dict[str, Any] = {"exact": exact, "ids": ids, "where": where, "partial": partial}
-        return self.enqueue([query], k, **how, verify=verify, views=views)[0].result(timeout)
+        return self.enqueue([query], k, **how, verify=verify, views=views, finer=finer)[0].result(timeout)
 
     def enqueue(
         self,
@@ -119,6 +118,7 @@ class Client:
         partial: bool = False,
         verify: str = NEVER,
         views: int = 1,
+        finer: str | os.PathLike[str] | None = None,
     ) -> Sequence[PendingReply]:
         """Send `queries` and return at once, a pending reply for each in the same order; `search` says what they are.
 
@@ -128,7 +128,9 @@ class Client:
         most = self._settings.max_query_bytes
         made = [as_query(query, most) for query in queries]
         filter, how = Filter.of(ids, where), Verify.of(verify, views)
-        return self.enqueue_queries(made, k, exact=exact, filter=filter, partial=partial, verify=how)
+        words = self._settings.finer_input, self._settings.finer_output
+        model = None if finer is None else Finer.of(finer, *words)
+        return self.enqueue_queries(made, k, exact=exact, filter=filter, partial=partial, verify=how, finer=model)
 
     def enqueue_queries(
         self,
@@ -139,14 +141,16 @@ class Client:
         filter: Filter | None = None,
         partial: bool = False,
         verify: Verify = PLAIN,
+        finer: Finer | None = None,
     ) -> Sequence[PendingReply]:
         """`enqueue` for queries that `as_query` has made already."""
         if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= MAX_K:
             raise QueryError(f"k is {k!r}; a search gives 1 to {MAX_K} hits.")
         replies: list[PendingReply] = []
-        together = _QUERIES_PER_TASK if verify.how == NEVER else _VERIFIED_PER_TASK
+        together = _QUERIES_PER_TASK if verify.how == NEVER and finer is None else _VERIFIED_PER_TASK
         for group in groups(queries, min(together, self._settings.max_queries)):
-            sent = self._send(SearchJob(self.job_id, tuple(group), k, exact, filter, self.identity, verify), partial)
+            message = SearchJob(self.job_id, tuple(group), k, exact, filter, self.identity, verify, finer)
+            sent = self._send(message, partial)
             replies += [self.reply(self, sent, position) for position in range(len(group))]
         return replies
 
@@ -237,11 +241,3 @@ class Client:
     def hits(self, answer: Answer) -> Sequence[Hit]:
         """The hits of an answer in the class that callers get."""
         return list(answer.hits)
-
-
-def _identity_of(job: JobDir) -> str | None:
-    """The identity of a job that can be read on this machine; None if only the workers can read it."""
-    try:
-        return load_manifest(job).identity if job.spec.is_file() else None
-    except (OSError, UsageError):  # No access, or no library for the store: a client need not have either.
-        return None

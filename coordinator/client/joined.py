@@ -6,6 +6,7 @@ from functools import reduce
 
 from shared.errors import JobError, LookalikeError, NoWorker
 from shared.errors.remedy import Remedy
+from shared.messages.finer import Refined
 from shared.messages.search import Answer, Hit, Searched
 from shared.messages.shards import Held, SearchedShards, as_ranges
 from shared.messages.verified import Verified, best_first
@@ -80,7 +81,9 @@ def _one(answers: Sequence[Answer], k: int, searched: Searched | None) -> Answer
     slowest = max(answer.milliseconds for answer in answers)
     told = [answer.verified for answer in answers if answer.verified is not None]
     verified = reduce(Verified.and_of, told) if told else None
-    return Answer(hits, slowest, answered_by=answers[0].answered_by, searched=searched, verified=verified)
+    finer = [answer.refined for answer in answers if answer.refined is not None]
+    refined = reduce(Refined.and_of, finer) if finer else None
+    return Answer(hits, slowest, None, answers[0].answered_by, searched, verified, refined)
 
 
 def _nobody(

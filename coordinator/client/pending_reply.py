@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 from coordinator.client.sent_queries import SentQueries
 from coordinator.client.shard_queries import ShardQueries
 from shared.errors import LookalikeError, MessageError
+from shared.messages.finer import Refined
 from shared.messages.search import Answer, AnsweredBy, Hit, Searched
 from shared.messages.verified import Verified
 
 if TYPE_CHECKING:
     from coordinator.client.client import Client
 
-# What a worker of a version without verdicts says of a message that asks for them.
+# What a worker of a version without verdicts, or without finer models, says of a message that asks for them.
 _OLDER = re.compile(r"message must hold .*'(verify|views)'")
+_COARSER = re.compile(r"message must hold .*'finer'")
 
 
 class PendingReply:
@@ -62,6 +64,12 @@ class PendingReply:
         return self._sent.answers(0.01)[self._position].verified if self._sent.answered_by else None
 
     @property
+    def refined(self) -> Refined | None:
+        """What a finer model compared, or why it compared nothing; None before the reply was awaited, for an error, and
+        where none was asked for."""
+        return self._sent.answers(0.01)[self._position].refined if self._sent.answered_by else None
+
+    @property
     def answered_by(self) -> AnsweredBy | None:
         """The worker that answered and the job it answered from; None before the reply was awaited, or for an error
         that concerned no job."""
@@ -76,6 +84,11 @@ class PendingReply:
 
 def _told(error: LookalikeError) -> LookalikeError:
     """The error of a query; of a worker that does not know what was asked for, with what to do."""
+    if isinstance(error, MessageError) and _COARSER.search(str(error)):
+        return MessageError(
+            "The query worker is of an older version of lookalike, which runs no finer model: run the same version "
+            "everywhere, or search without."
+        )
     if not isinstance(error, MessageError) or not _OLDER.search(str(error)):
         return error
     return MessageError(

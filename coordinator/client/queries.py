@@ -1,4 +1,4 @@
-"""Turn a path, bytes, an RGB array or a vector into a query, and group queries into tasks."""
+"""Turn a path, bytes, an RGB array or a vector into a query, group queries into tasks, and tell which job they mean."""
 
 import os
 import stat
@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from shared.errors import ImageError, QueryError
+from shared.errors import ImageError, QueryError, UsageError
 from shared.images.location import read_bytes
 from shared.images.paths import expanded, is_file_uri, is_url, split_member, to_os_path
+from shared.job.directory import JobDir
+from shared.job.manifest import load_manifest
 from shared.messages.query import MAX_IMAGE_BYTES, Query
 
 Queryable = str | os.PathLike[str] | bytes | np.ndarray
@@ -109,3 +111,11 @@ def vectors_in(path: Path) -> list[tuple[str, Queryable]]:
     if array.ndim == 1:
         return [(str(path), array)]
     return [(f"{path}[{number}]", row) for number, row in enumerate(array)]
+
+
+def identity_here(job: JobDir) -> str | None:
+    """The identity of a job that can be read on this machine; None if only the workers can read it."""
+    try:
+        return load_manifest(job).identity if job.spec.is_file() else None
+    except (OSError, UsageError):  # No access, or no library for the store: a client need not have either.
+        return None

@@ -6,8 +6,9 @@ import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Group, RenderableType
@@ -15,9 +16,11 @@ from rich.table import Table
 from rich.text import Text
 
 from coordinator.client.client import Client
+from coordinator.client.matches import proven
 from coordinator.commands.index import index_job
 from coordinator.display.hits import hits_text
-from coordinator.display.pages.contact_sheet import SheetHit, SheetRow, write_contact_sheet
+from coordinator.display.pages.contact_sheet import write_contact_sheet
+from coordinator.display.pages.sheet_rows import sheet_row, sizes_of
 from coordinator.display.terminal import err, out
 from coordinator.jobs.progress import Progress
 from coordinator.local.resources import client_for_search
@@ -27,6 +30,7 @@ from shared.job.directory import JobDir
 from shared.job.opened import open_job
 from shared.job.partition import ledger
 from shared.messages.search import Answer, Hit
+from shared.messages.verified import AUTO
 from shared.processes.own import module_command
 from shared.settings import load_settings
 
@@ -37,21 +41,28 @@ _WAIT_SECONDS = 120.0
 
 @dataclass(frozen=True, slots=True)
 class DemoPhotos:
-    """The photos in `folder`, the number of photographs that they were cut from, and queries with their originals."""
+    """The photos in `folder`, the number of photographs that they were cut from, and queries with their originals; the
+    `strangers` show nothing of any photo."""
 
     folder: Path
     photos: int
     photographs: int
     queries: list["DemoQuery"]
+    strangers: list["DemoQuery"]
+
+    @property
+    def verified(self) -> list["DemoQuery"]:
+        """The copies that the page shows: a verdict takes its time, so only these have one."""
+        return self.queries[:_SHEET_ROWS]
 
 
 @dataclass(frozen=True, slots=True)
 class DemoQuery:
-    """An altered copy, the alteration's name, and the photo that it was made of."""
+    """An altered copy, the alteration's name, and the photo that it was made of; None where it was made of none."""
 
     path: Path
     alteration: str
-    original: Path
+    original: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +77,11 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class DemoResult:
-    """What the demo measured. `recall_at_10` compares the index with exact search, for the altered copies."""
+    """What the demo measured. `recall_at_10` compares the index with exact search, for the altered copies.
+
+    Of the copies that the page shows, `proven` were proven to show their original, and of the strangers `wrong` ones
+    something.
+    """
 
     found: list[Found]
     recall_at_10: float
@@ -75,6 +90,8 @@ class DemoResult:
     example: DemoQuery
     hits: tuple[Hit, ...]
     sheet: Path
+    proven: int
+    wrong: int
 
 
 def cut_photos(directory: Path) -> DemoPhotos:
@@ -89,10 +106,11 @@ def cut_photos(directory: Path) -> DemoPhotos:
         raise SourceError(f"The demo's photos could not be made: {made.stderr.strip()}")
     summary = json.loads(made.stdout)
     queries = [
-        DemoQuery(directory / row["query"], row["alteration"], directory / row["original"])
+        DemoQuery(directory / row["query"], row["alteration"], row["original"] and directory / row["original"])
         for row in json.loads((directory / "queries.json").read_text())
     ]
-    return DemoPhotos(directory / "photos", summary["photos"], len(summary["by_source"]), queries)
+    copies, strangers = [one for one in queries if one.original], [one for one in queries if not one.original]
+    return DemoPhotos(directory / "photos", summary["photos"], len(summary["by_source"]), copies, strangers)
 
 
 def find_again(
@@ -101,8 +119,11 @@ def find_again(
     """Search with every altered copy, measure, and write the contact sheet. `searched` is called with the number
     done.
     """
-    answers = _answers(client, cut.queries, exact=False, searched=searched)
-    truth = _answers(client, cut.queries, exact=True, searched=lambda count: None)
+    answers = _answers(client, cut.queries, searched)
+    truth = _answers(client, cut.queries, exact=True)
+    shown = [*cut.verified, *cut.strangers]
+    verified = _answers(client, shown, verify=AUTO)  # These copies were embedded just now, so only comparing is left.
+    pairs = list(zip(shown, verified, strict=True))
     agreed = sum(len(_ids(answer) & _ids(exact)) for answer, exact in zip(answers, truth, strict=True))
     wanted = sum(len(exact.hits) for exact in truth)
     result = DemoResult(
@@ -111,19 +132,25 @@ def find_again(
         milliseconds=sum(answer.milliseconds for answer in answers) / len(answers),
         images_per_second=_images_per_second(job),
         example=cut.queries[0],
-        hits=answers[0].hits[:5],
+        hits=verified[0].hits[:5],
         sheet=directory / "contact-sheet.html",
+        proven=sum(any(_is_original(query, hit) for hit in proven(answer)) for query, answer in pairs),
+        wrong=sum(bool(proven(answer)) for query, answer in pairs if query.original is None),
     )
-    rows = [_row(query, answer) for query, answer in zip(cut.queries, answers, strict=True)][:_SHEET_ROWS]
+    sizes = sizes_of(open_job(job), verified)
+    rows = [
+        sheet_row(query.path, query.alteration, answer, sizes, partial(_is_original, query) if query.original else None)
+        for query, answer in pairs
+    ]
     write_contact_sheet(result.sheet, "lookalike demo", rows, _summary(cut, result, progress))
     return result
 
 
 def _answers(
-    client: Client, queries: Sequence[DemoQuery], *, exact: bool, searched: Callable[[int], None]
+    client: Client, queries: Sequence[DemoQuery], searched: Callable[[int], None] = lambda count: None, **how: Any
 ) -> list[Answer]:
     answers = []
-    for reply in client.enqueue([query.path for query in queries], K, exact=exact):
+    for reply in client.enqueue([query.path for query in queries], K, **how):
         answers.append(reply.answer(_WAIT_SECONDS))
         searched(len(answers))
     return answers
@@ -133,14 +160,14 @@ def _ids(answer: Answer) -> set[int]:
     return {hit.id for hit in answer.hits}
 
 
-def _is_original(hit: Hit, query: DemoQuery) -> bool:
-    return os.path.samefile(to_os_path(hit.image_path), query.original)
+def _is_original(query: DemoQuery, hit: Hit) -> bool:
+    return query.original is not None and os.path.samefile(to_os_path(hit.image_path), query.original)
 
 
 def _by_alteration(queries: Sequence[DemoQuery], answers: Sequence[Answer]) -> list[Found]:
     ranks: dict[str, list[int]] = {}
     for query, answer in zip(queries, answers, strict=True):
-        rank = next((hit.rank for hit in answer.hits if _is_original(hit, query)), 0)
+        rank = next((hit.rank for hit in answer.hits if _is_original(query, hit)), 0)
         ranks.setdefault(query.alteration, []).append(rank)
     return [
         Found(alteration, len(found), sum(rank == 1 for rank in found), sum(rank > 0 for rank in found))
@@ -156,14 +183,6 @@ def _images_per_second(job: JobDir) -> float:
     return sum(seal.listed for seal in seals) / sum(seal.seconds for seal in seals)
 
 
-def _row(query: DemoQuery, answer: Answer) -> SheetRow:
-    hits = tuple(
-        SheetHit(Path(to_os_path(hit.image_path)), hit.similarity, hit.rank, _is_original(hit, query))
-        for hit in answer.hits
-    )
-    return SheetRow(query.path, query.alteration, hits)
-
-
 def _summary(cut: DemoPhotos, result: DemoResult, progress: Progress) -> list[tuple[str, str]]:
     total = sum(found.queries for found in result.found)
     index = progress.index
@@ -174,6 +193,8 @@ def _summary(cut: DemoPhotos, result: DemoResult, progress: Progress) -> list[tu
         ("accuracy@10", f"{sum(found.in_ten for found in result.found) / total:.1%}"),
         ("recall@10 against exact search", f"{result.recall_at_10:.3f}"),
         ("index", "none" if index is None else index.type),
+        ("proven, of the copies below", f"{result.proven} of {len(cut.verified)}"),
+        ("proven, of what is not there", f"{result.wrong} of {len(cut.strangers)}"),
     ]
 
 
@@ -192,13 +213,9 @@ def demo(
     progress = index_job(str(cut.folder), job, load_settings())
     with ExitStack() as stack, err.status("Starting a query worker …") as status:
         client = client_for_search(stack, job, load_settings())
+        searching = f"of {len(cut.queries)}"
         result = find_again(
-            directory,
-            job,
-            cut,
-            client,
-            progress,
-            lambda count: status.update(f"Searching … {count} of {len(cut.queries)}"),
+            directory, job, cut, client, progress, lambda count: status.update(f"Searching … {count} {searching}")
         )
     out.print(demo_view(cut, result, progress))
 
@@ -217,12 +234,15 @@ def demo_view(cut: DemoPhotos, result: DemoResult, progress: Progress) -> Render
     in_ten = sum(found.in_ten for found in result.found) / copies
     table.add_row("all", str(copies), f"{first:.1%}", f"{in_ten:.1%}", style="bold")
     index = "" if progress.index is None else f"{progress.index.type} index of {progress.index.ntotal:,} embeddings"
-    example = f"Best five hits of one copy ({result.example.alteration}) of {result.example.original.name}"
+    of = "" if result.example.original is None else f" of {result.example.original.name}"
+    example = f"Best five hits of one copy ({result.example.alteration}){of}"
     best = hits_text(result.hits, example)
     figures = Text(
         f"embedding   {result.images_per_second:,.0f} images a second in one worker, from file to checkpoint\n"
         f"index       {index}\n"
         f"recall@10   {result.recall_at_10:.3f} against exact search, over these {copies} copies\n"
+        f"verdicts    {result.proven} of {len(cut.verified)} copies are proven to show their original, and of "
+        f"{len(cut.strangers)} pictures that are not there {result.wrong or 'none'}\n"
         f"query       {result.milliseconds:.1f} ms in the worker (mean, in batches; embedding the copy included)"
     )
     sheet = Text(f"contact sheet (open it in a browser): {result.sheet}", style="bold")

@@ -6,8 +6,10 @@ from typing import Annotated
 import typer
 
 from coordinator.commands.options import (
+    Copies,
     Engine,
     Exclude,
+    Fusion,
     Include,
     Json,
     Model,
@@ -21,7 +23,7 @@ from coordinator.doctor.visit import Visit
 from coordinator.sources.choosing import Choice
 from shared.errors import UsageError
 from shared.job.directory import JobDir
-from shared.settings import load_settings
+from shared.settings import ON, load_settings
 
 
 def doctor(
@@ -50,6 +52,8 @@ def doctor(
     decode: Annotated[
         str | None, typer.Option(metavar="reduced|strict", help="How a new job decodes; left out: reduced.")
     ] = None,
+    fusion: Fusion = False,
+    copies: Copies = None,
     seconds: Annotated[
         float, typer.Option(min=1, max=3600, help="Seconds that the sample of SOURCE is timed for, at most.")
     ] = 20,
@@ -73,6 +77,8 @@ def doctor(
         engine=engine,
         precision=precision,
         decode=decode,
+        fusion=ON if fusion else None,
+        copies=copies,
     )
     with terminal.telling("Looking around …", silent=as_json) as (say, doing):
         visit = Visit(settings, say, doing, choice)

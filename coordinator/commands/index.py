@@ -10,6 +10,7 @@ from coordinator.commands.options import (
     Copies,
     Engine,
     Exclude,
+    Fusion,
     Include,
     IndexMemory,
     IndexName,
@@ -30,7 +31,7 @@ from coordinator.jobs.runs.index_run import Asked
 from coordinator.local.resources import named_broker
 from coordinator.sources.choosing import EVERYTHING, Choice
 from shared.job.directory import JobDir
-from shared.settings import Settings, load_settings
+from shared.settings import ON, Settings, load_settings
 
 
 def index(
@@ -69,6 +70,7 @@ def index(
         ),
     ] = None,
     copies: Copies = None,
+    fusion: Fusion = False,
     broker: Broker = None,
     workers: Annotated[
         int,
@@ -112,6 +114,7 @@ def index(
     given, directory = (None, JobDir.at(source)) if job is None else (source, JobDir.at(job))
     settings = load_settings().changed(
         broker_url=broker,
+        fusion=ON if fusion else None,
         model=model,
         model_input=model_input,
         model_output=model_output,

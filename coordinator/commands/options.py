@@ -38,6 +38,16 @@ ModelOutput = Annotated[
         help="The output of an .onnx file that is the embedding, and how it is pooled: NAME pool=mean, cls or gem.",
     ),
 ]
+FinerInput = Annotated[
+    str | None,
+    typer.Option(
+        "--finer-input", metavar="WORDS", help="How the .onnx file of --finer takes images; see --model-input."
+    ),
+]
+FinerOutput = Annotated[
+    str | None,
+    typer.Option("--finer-output", metavar="WORDS", help="The output of such a file to take; see --model-output."),
+]
 Weights = Annotated[
     Path | None, typer.Option("--weights", help="Weights file for the model, for machines without a network.")
 ]
@@ -55,6 +65,13 @@ Copies = Annotated[
         "--copies",
         metavar="|".join(COPIES),
         help="Store what tells copies of a picture apart (PDQ, local features); on also adds it to a JOB without.",
+    ),
+]
+Fusion = Annotated[
+    bool,
+    typer.Option(
+        "--fusion",
+        help="A new JOB tries several levels of its model as one vector, on some of its images; kept if that helps.",
     ),
 ]
 IndexName = Annotated[

@@ -14,7 +14,7 @@ from coordinator.client.image_ids import ids_in
 from coordinator.client.matches import is_found, why_unknown
 from coordinator.client.queries import Queryable, as_query, vectors_in
 from coordinator.client.stored_query import is_image_id, stored_embedding, stored_query
-from coordinator.commands.options import Broker, Job, new_file
+from coordinator.commands.options import Broker, FinerInput, FinerOutput, Job, new_file
 from coordinator.display import hits, terminal
 from coordinator.display.bundle import approximate_line
 from coordinator.display.pages.report import Thumbnail
@@ -29,6 +29,7 @@ from shared.job.directory import JobDir
 from shared.job.opened import open_job
 from shared.job.partition.committed import require_embedded
 from shared.messages.filter import Filter
+from shared.messages.finer import Finer
 from shared.messages.query import Query
 from shared.messages.search import MAX_K, Answer
 from shared.messages.verified import ALWAYS, AUTO, MAX_VIEWS, NEVER, PLAIN, VERIFY, Verify
@@ -88,6 +89,15 @@ def search(
             "--match", help="Only images that show the same picture; exit status 0 found, 3 not there, 1 not known."
         ),
     ] = False,
+    finer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="A second model that orders the nearest images too: a name, a .keras or an .onnx file.",
+        ),
+    ] = None,
+    finer_input: FinerInput = None,
+    finer_output: FinerOutput = None,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON list instead of tables.")] = False,
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE.html", help="Write a page with the hits, to compare them on.")
@@ -111,7 +121,8 @@ def search(
         raise UsageError("--match and --verify never don't go together: without verdicts nothing is known to match.")
     page = None if html is None else new_file(html, ".html", "The page")
     how = Verify(verify or (ALWAYS if match else AUTO), views or (_MATCH_VIEWS if match else 1))
-    settings = load_settings().changed(broker_url=broker)
+    settings = load_settings().changed(broker_url=broker, finer_input=finer_input, finer_output=finer_output)
+    model = None if finer is None else Finer.of(finer, settings.finer_input, settings.finer_output)
     directory = JobDir.at(job)
     bundle = None
     if not settings.broker_url or directory.spec.is_file():
@@ -119,7 +130,8 @@ def search(
         bundle = opened.manifest.bundle
         require_embedded(opened)
     asked: list[tuple[str, Queryable | Query]] = [
-        (image, _queryable(directory, image, to_compare=how.how != NEVER)) for image in images or ()
+        (image, _queryable(directory, image, to_compare=how.how != NEVER or model is not None))
+        for image in images or ()
     ]
     asked += [] if vector is None else vectors_in(vector)
     names = [name for name, _ in asked]
@@ -127,7 +139,8 @@ def search(
     with ExitStack() as stack, terminal.waiting(_whom_for(settings)) as waiting:
         client = client_for_search(stack, directory, settings)
         waiting.update("Waiting for the answers of the query worker; the first ones load the model …")
-        answers = answers_of(client, [query for _, query in asked], k, exact, filter, timeout, partial, how)
+        queries = [query for _, query in asked]
+        answers = answers_of(client, queries, k, exact, filter, timeout, partial, how, model)
     if as_json:
         terminal.show_json(hits.search_json(names, answers, matching=match))
     else:
@@ -139,7 +152,8 @@ def search(
     if page is not None or open_it:
         here = open_job(directory) if directory.spec.is_file() else None
         _show_page(Searched(directory.job_id, here, asked, answers, k, filter is not None, match), page, open_it)
-    for line in hits.verdict_lines([answer for answer in answers if not match or is_found(answer)]):
+    told = [answer for answer in answers if not match or is_found(answer)]
+    for line in (*hits.verdict_lines(told), *hits.finer_lines(told)):
         err.print(line)
     if client.identity is None and (line := hits.by_name_line(answers)):
         err.print(line, markup=False)
@@ -210,6 +224,7 @@ def answers_of(
     timeout: float,
     partial: bool = False,
     verify: Verify = PLAIN,
+    finer: Finer | None = None,
 ) -> list[Answer]:
     """An answer for each query in order; a query that can't be read or answered has its error there."""
     answers: list[Answer] = []
@@ -220,7 +235,8 @@ def answers_of(
             answers.append(Answer())
         except LookalikeError as error:
             answers.append(Answer(error=error))
-    sent = client.enqueue_queries(pending, k, exact=exact, filter=filter, partial=partial, verify=verify)
+    asking = {"exact": exact, "partial": partial}
+    sent = client.enqueue_queries(pending, k, filter=filter, verify=verify, finer=finer, **asking)
     replies = iter(sent)
     for position, answer in enumerate(answers):
         if answer.error is None:

@@ -7,6 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from shared.job.index.calibration import PUBLISHED
 from shared.text import duration, size
 
 _NOT_KNOWN = "not recorded"
@@ -72,6 +73,8 @@ def _rows(evaluation: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     yield "latency p50 / p99", f"{evaluation['p50_ms']:.2f} / {evaluation['p99_ms']:.2f} ms", _CLAIMED["latency"]
     yield f"queries/s, {evaluation['batch']} at once", f"{evaluation['queries_per_second']:,.0f}", ""
     yield from _accuracy_rows(evaluation["accuracy"])
+    yield from _verdict_rows(evaluation["verdicts"])
+    yield from _chance_rows(evaluation["chances"])
 
 
 def _accuracy_rows(accuracy: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -86,6 +89,35 @@ def _accuracy_rows(accuracy: Mapping[str, Any]) -> Iterator[tuple[str, str, str]
     alike = accuracy["alike"]
     if alike is not None:
         yield f"  cosine from {alike['similarity']:g}", f"{share(alike['at_10'])} of {alike['copies']}", ""
+
+
+def _verdict_rows(verdicts: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    if not verdicts["copies"]:
+        yield "verdicts", f"not measured: {verdicts['reason']}", ""
+        return
+    yield "verdicts", f"{verdicts['proven']:,} of {verdicts['copies']:,} altered copies proven", ""
+    false = f"{verdicts['false']:,} of {verdicts['copies']:,} copies, each compared with the nearest others"
+    yield "  falsely another", f"{false}: {verdicts['strangers']:,} pairs", ""
+    if verdicts["unclear"]:
+        yield "  left out", f"{verdicts['unclear']:,} others that show a part of an original", ""
+    for row in verdicts["by_alteration"]:
+        proven = row["same_bytes"] + row["same_pixels"] + row["same_picture"]
+        kinds = [("bytes", row["same_bytes"]), ("pixels", row["same_pixels"]), ("picture", row["same_picture"])]
+        told = ", ".join(f"{count} same {kind}" for kind, count in kinds if count)
+        false = row["false_pixels"] + row["false_picture"]
+        yield f"  {row['alteration']}", f"{proven} of {row['copies']}; {told or 'none proven'}; {false} falsely", ""
+
+
+def _chance_rows(chances: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    if not chances["measured"]:
+        yield "chances", f"not measured: {chances['reason']}", ""
+        return
+    if chances["measured"] == PUBLISHED:
+        yield "chances", f"as measured on other photographs: {chances['reason']}", ""
+    else:
+        yield "chances", f"measured on {chances['copies']:,} altered copies of {chances['originals']:,} images", ""
+    absent, there = share(chances["nothing_absent"]), share(chances["nothing_there"])
+    yield "  nothing above", f"{absent} of queries whose picture is absent, {there} of the others", ""
 
 
 def _width(build: Mapping[str, Any]) -> str:

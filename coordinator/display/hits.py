@@ -8,8 +8,10 @@ from rich.text import Text
 from coordinator.client.matches import absent_sentence, is_found, proven
 from shared.errors import ImageError, LookalikeError
 from shared.images.paths import shown_path
+from shared.job.index.calibration import PUBLISHED
 from shared.messages.search import Answer, Hit
 from shared.messages.shards import as_ranges
+from shared.messages.verdicts import verdict_text
 from shared.messages.verified import FAR, SECONDS
 
 
@@ -25,22 +27,25 @@ def hits_text(hits: Sequence[Hit], title: str) -> Text:
     # This is no Table of Rich: in a narrow window, or without a terminal, it would cut a path in two, which can't be
     # copied. It is all Text: in a plain string, Rich would take a path like `[old]/:dog:.jpg` for its own markup.
     width = len(str(len(hits)))
-    verdicts = [_judged(hit) for hit in hits]
+    verdicts = [shown_verdict(hit) for hit in hits]
     column = max((len(verdict) for verdict, _ in verdicts), default=0)
     heading = f"{'verdict':<{column}}  " if column else ""
-    lines = [Text(title, style="bold"), Text(f"{'#':>{width}}  {heading}similarity  image", style="bold")]
+    by_finer = "   finer  " if any(hit.finer is not None for hit in hits) else "  "
+    lines = [Text(title, style="bold"), Text(f"{'#':>{width}}  {heading}similarity{by_finer}image", style="bold")]
     for hit, (verdict, evidence) in zip(hits, verdicts, strict=True):
         judged = f"{verdict:<{column}}  " if column else ""
         lines.append(Text(f"{hit.rank:>{width}}", style="dim"))
-        lines[-1].append(f"  {judged}{hit.similarity:>10.4f}  {shown_path(hit.image_path)}", style="not dim")
+        finer = "  " if hit.finer is None else f"  {hit.finer:.4f}  "
+        place = f"{finer:<{len(by_finer)}}{shown_path(hit.image_path)}"
+        lines[-1].append(f"  {judged}{hit.similarity:>10.4f}{place}", style="not dim")
         lines[-1].append(f"  {evidence}" if evidence else "", style="dim")
     return Text("\n").join(lines)
 
 
-def _judged(hit: Hit) -> tuple[str, str]:
+def shown_verdict(hit: Hit) -> tuple[str, str]:
     """The verdict of a hit, with what was cropped of it, and what else its evidence says; "" for what there is not."""
     if hit.evidence is None:
-        return hit.verdict or "", ""
+        return "" if hit.verdict is None else verdict_text(hit.verdict, hit.chance), ""
     first, _, others = hit.evidence.description.partition(", ")
     if first.startswith("cropped"):
         return f"{hit.verdict}, {first}", others
@@ -51,9 +56,19 @@ def verdict_lines(answers: Sequence[Answer]) -> list[str]:
     """Lines that say what kept hits from having verdicts, each once; none where candidates were compared, and all."""
     lines: list[str] = []
     for told in (answer.verified for answer in answers):
-        if told is not None and told.ended == FAR and not told.candidates:
+        if told is None:
+            continue
+        is_far = told.ended == FAR and not told.candidates
+        if told.nothing:
+            anyway = "; --verify always compares anyway" if is_far else ""
+            lines.append(f"nothing above chance: no image stands out as the original of a copy does{anyway}")
+        elif is_far:
             lines.append("no verdicts: no image is near enough to be the same picture; --verify always compares anyway")
-        if told is None or told.is_whole:
+        if told.chances == PUBLISHED and (told.nothing or told.compared):
+            lines.append("chances were measured on other photographs: the job has too few images to measure its own")
+        if told.no_chances is not None:
+            lines.append(f"similar images have no chance: {told.no_chances}")
+        if told.is_whole:
             continue
         if told.reason is not None:
             lines.append(f"no verdicts: {told.reason}")
@@ -65,6 +80,30 @@ def verdict_lines(answers: Sequence[Answer]) -> list[str]:
             lines.append(
                 f"{told.compared:,} of the {told.candidates:,} nearest images were compared when the time was up (the "
                 "setting verify_seconds); the others have no verdict"
+            )
+    return list(dict.fromkeys(lines))
+
+
+def finer_lines(answers: Sequence[Answer]) -> list[str]:
+    """Lines that say what the finer model did not compare, each once; none where it compared all candidates."""
+    lines: list[str] = []
+    for told in (answer.refined for answer in answers):
+        if told is None:
+            continue
+        if told.reason is not None:
+            lines.append(f"no finer order: {told.reason}")
+            continue
+        if told.unread:
+            which = "is placed" if told.unread == 1 else "are placed"
+            first = "" if told.unread == 1 else "; the first"
+            lines.append(
+                f"{told.unread:,} of the {told.candidates:,} nearest images {which} by similarity alone, without the "
+                f"finer model{first}: {told.why_unread}"
+            )
+        if told.is_late:
+            lines.append(
+                f"the finer model compared {told.compared:,} of the {told.candidates:,} nearest images when the time "
+                "was up (the setting finer_seconds); what it computed is cached: the same search again goes further"
             )
     return list(dict.fromkeys(lines))
 
@@ -112,6 +151,8 @@ def _search_object(query: str, answer: Answer, matching: bool) -> dict[str, obje
         found["found"] = is_found(answer)
     if answer.verified is not None:
         found["verified"] = answer.verified.to_json()
+    if answer.refined is not None:
+        found["finer"] = answer.refined.to_json()
     if answer.answered_by is not None:
         found["answered_by"] = answer.answered_by.to_json()
     if answer.searched is not None:

@@ -178,7 +178,8 @@ def index_line(progress: Progress) -> str:
     size = f"{index.build}: {index.type}, {index.ntotal:,} embeddings"
     if index.shards:
         size += f" in {len(index.shards):,} shard{'s' if len(index.shards) > 1 else ''}"
-    told = [size, index.recall_text, index.accuracy_text, f"{index.p50_ms:.2f} ms a query (p50)"]
+    verdicts = "" if progress.verdicts is None else progress.verdicts.text
+    told = [size, index.recall_text, index.accuracy_text, verdicts, f"{index.p50_ms:.2f} ms a query (p50)"]
     line = ", ".join(part for part in told if part)
     if progress.beside and not progress.refused:
         them = "embedding that was added since is" if progress.beside == 1 else "embeddings that were added since are"

@@ -7,7 +7,8 @@ from typing import Any
 from coordinator.display.remedies import typed
 from coordinator.doctor.check_machine import cache_disk
 from coordinator.doctor.checks import Check, ok, problem, warning
-from shared.errors import LookalikeError, error_from_json
+from coordinator.local.fusion_trial import refuse_without_levels
+from shared.errors import LookalikeError, ModelError, error_from_json
 from shared.models import ModelSpec, imagenet_file
 from shared.processes import stage
 from shared.text import size
@@ -56,6 +57,15 @@ def look(spec: ModelSpec | None, model_dir: Path, environment: dict[str, str]) -
     else:
         checks.append(problem("model", trouble))
     return checks
+
+
+def fusion(spec: ModelSpec) -> Check:
+    """Whether fusion can be tried for a new job of this model."""
+    try:
+        refuse_without_levels(spec)
+    except ModelError as error:
+        return problem("fusion", typed(error))
+    return ok("fusion", "It is tried when the job is made, and kept if it helps. A sample is timed without it.")
 
 
 def weights(spec: ModelSpec, found: dict[str, Any], runs: dict[str, Any] | None) -> Check:

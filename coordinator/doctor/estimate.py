@@ -21,6 +21,10 @@ names.
 IMAGES_ROW_BYTES: Final = 12
 """An image in `images.arrow` beside its path: the id and where the path ends."""
 
+FEATURE_ROW_BYTES: Final = 40
+"""A row of the features of an image beside what was measured of them: its id, its place, a checksum, some bytes of its
+SHA-256. What is measured includes its PDQ."""
+
 HEADER_BYTES: Final = 128
 MERGE_BYTES: Final = 320_000_000
 MERGE_ROW_BYTES: Final = 80
@@ -40,7 +44,7 @@ class Prediction:
     """What embedding the whole source takes, in bytes and seconds; `low` and `high` come from the fastest and the
     slowest quarter of the sample. `sessions` is None if not even one chunk would fit into a session.
 
-    `kept` stays on the disk of the job, `disk` is what it takes at its largest.
+    `kept` stays on the disk of the job, `disk` is what it takes at its largest. `features` is 0 where none are stored.
     """
 
     images: int
@@ -52,6 +56,7 @@ class Prediction:
     embeddings: int
     metadata: int
     index: int
+    features: int
     kept: int
     disk: int
     embed_memory: int
@@ -103,12 +108,14 @@ def predict(
     list_seconds: float,
     model_seconds: float,
     embed_memory: int,
+    feature_bytes: float | None = None,
 ) -> Prediction:
     """Predict what `images` take in one embed worker at the rate of the sample.
 
     - seconds: `list_seconds` (for listing all) + `model_seconds` (until the model is loaded) + images / rate
     - embeddings: 2 `dim` bytes an image and a header a partition; metadata: ROW_BYTES and PATH_SHARE of a path, and
       PATH_SHARE of it once more in the path list; index: its file, and IMAGES_ROW_BYTES and a path an image
+    - features: `feature_bytes` and FEATURE_ROW_BYTES an image, or None if none are stored
     - disk at its largest: all that, and the chunks of a partition that is just being sealed, or the index twice while
       it is saved
     - memory: `embed_memory`, as it was measured, and CELERY_BYTES; a merge as `merge_memory` has it
@@ -126,8 +133,10 @@ def predict(
     row = ROW_BYTES + path_bytes * PATH_SHARE
     metadata = round(images * (row + path_bytes * PATH_SHARE))
     index = index_bytes + round(images * (IMAGES_ROW_BYTES + path_bytes))
-    kept = embeddings + metadata + index
-    under_way = round(min(images, partition_size) * (2 * dim + row))
+    stored = 0.0 if feature_bytes is None else feature_bytes + FEATURE_ROW_BYTES
+    features = round(images * stored)
+    kept = embeddings + metadata + index + features
+    under_way = round(min(images, partition_size) * (2 * dim + row + stored))
     before = list_seconds + model_seconds
     useful = SESSION_SECONDS - model_seconds - 2 * chunk_size / rate
     return Prediction(
@@ -140,6 +149,7 @@ def predict(
         embeddings=embeddings,
         metadata=metadata,
         index=index,
+        features=features,
         kept=kept,
         disk=kept + max(under_way, index_bytes),
         embed_memory=embed_memory + CELERY_BYTES,

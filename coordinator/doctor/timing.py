@@ -14,7 +14,7 @@ from shared.errors import LookalikeError, WorkerFailed
 from shared.models import ModelSpec
 from shared.processes.load import StageLoad
 from shared.processes.stage import result_of
-from shared.settings import Settings
+from shared.settings import ON, Settings
 from shared.text import size
 
 LOAD_SECONDS: Final = 300.0
@@ -82,6 +82,7 @@ def run(
                 "seconds": seconds,
                 "limits": [settings.max_image_pixels, settings.max_image_bytes],
                 "alone": alone,
+                "features": settings.copies == ON,
             },
             environment=environment,
             seconds=LOAD_SECONDS + seconds + _PATIENCE_SECONDS,
@@ -121,6 +122,7 @@ def timed_sample_of(listed: ListedSource, measured: dict[str, Any], spec: ModelS
         list_seconds=listed.seconds,
         model_seconds=measured["model_seconds"],
         embed_memory=measured["peak_bytes"],
+        feature_bytes=measured["feature_bytes"] / measured["embedded"] if settings.copies == ON else None,
     )
     return TimedSample(measured, load, prediction)
 

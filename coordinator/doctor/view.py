@@ -83,10 +83,12 @@ def _whole(prediction: Prediction, listed: ListedSource) -> Iterator[RenderableT
 def _figures(prediction: Prediction) -> Iterator[tuple[str, str]]:
     slow = "longer" if prediction.high == float("inf") else duration(prediction.high)
     yield "time", f"{duration(prediction.seconds)} ({duration(prediction.low)} to {slow})"
+    features = f", features {size(prediction.features)}" if prediction.features else ""
     yield (
         "disk",
         f"{size(prediction.kept)}: embeddings {size(prediction.embeddings)}, metadata and paths "
-        f"{size(prediction.metadata)}, index {size(prediction.index)}; at its largest {size(prediction.disk)}",
+        f"{size(prediction.metadata)}, index {size(prediction.index)}{features}; at its largest "
+        f"{size(prediction.disk)}",
     )
     yield (
         "memory",

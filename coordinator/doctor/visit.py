@@ -28,12 +28,13 @@ from coordinator.doctor.timing import TimedSample
 from coordinator.local import hidden
 from coordinator.local.model_trial import asked_model
 from coordinator.sources.choosing import EVERYTHING, Choice
-from shared.errors import JobError, ModelError, SourceError
+from shared.errors import CorruptFile, JobError, ModelError, SourceError
 from shared.images.paths import expanded
 from shared.job.directory import JobDir
 from shared.job.manifest import Manifest, load_manifest
+from shared.job.partition.features.wanted import wanted_features
 from shared.models import ModelSpec
-from shared.settings import Settings, without_settings
+from shared.settings import ON, Settings, without_settings
 from shared.storage import home
 
 LIST_SECONDS = 120.0
@@ -107,6 +108,8 @@ class Visit:
                 max_image_pixels=manifest.max_image_pixels,
                 max_image_bytes=manifest.max_image_bytes,
             )
+            if _stores_features(job):
+                self.settings = self.settings.changed(copies=ON)
             self.tell(ok("job", f"{job.path} is made: {manifest.listed:,} images of {manifest.source.location}."))
             if manifest.model.is_imported:
                 self.tell(ok("model", f"The job's vectors were imported ({manifest.model.fingerprint}): none is run."))
@@ -114,6 +117,8 @@ class Visit:
             return manifest.model, job.model_dir
         try:
             spec = asked_model(settings)
+            if settings.fusion == ON:
+                self.tell(check_model.fusion(spec))
         except ModelError as error:
             self.tell(problem("model", typed(error)))
             return None, Path()
@@ -194,6 +199,14 @@ class Visit:
 
 def _manifest(job: JobDir) -> Manifest | None:
     return load_manifest(job) if job.spec.is_file() else None
+
+
+def _stores_features(job: JobDir) -> bool:
+    """Whether a job wants its features stored; where that can't be read soon, it is not known to."""
+    try:
+        return within(_JOB_SECONDS, lambda: wanted_features(job)) is not None
+    except (CorruptFile, OSError):
+        return False
 
 
 def _bytes_in(job: JobDir) -> int:

@@ -66,8 +66,6 @@ def export(job: JobDir, place: JobDir, thumbnails: int, tell: Tell) -> Exported:
     bundle, dim = manifest.bundle, manifest.model.dim if manifest.model.is_imported else None
     assert bundle is not None
     _tell_of(result, bundle, tell)
-    if opened.marked_features():
-        tell(Said("What tells copies apart stays in the job: a bundle has none of it."))
     return Exported(bundle, result["images"], result["additions"], result["bytes"], result["p50_ms"], dim)
 
 

@@ -9,6 +9,7 @@ from shared.errors.remedy import Remedy
 from shared.job.directory import JobDir
 from shared.job.index import builds
 from shared.job.index.builds import IndexInfo
+from shared.job.index.calibration import CALIBRATION_FILE, read_calibration
 from shared.job.index.purged import outlived
 from shared.job.manifest import Manifest
 from shared.job.opened import OpenJob
@@ -34,6 +35,7 @@ def build_findings(job: OpenJob, seals: Sequence[Seal] | None, checked: Checked)
             found.append(verdict)
         elif verdict is not None:
             whole[build] = verdict
+            found += _calibration(job, verdict, checked)
     yield from _current(job, seals, whole, {finding.path for finding in found if finding.kind is Kind.DAMAGE}, checked)
     yield from found
     with suppress(CorruptFile, FileNotFoundError):  # Of CURRENT, which was judged above.
@@ -82,6 +84,20 @@ def _judge(job: OpenJob, build: str, seals: Sequence[Seal] | None, checked: Chec
             return info
     then = _anew(job.manifest, " unless another build is whole")
     return Finding(path, Kind.DAMAGE, wrong, "removed", job.build_files(build), then=then)
+
+
+def _calibration(job: JobDir, info: IndexInfo, checked: Checked) -> Iterator[Finding]:
+    """What is wrong with what a build measured. It serves without, and the next build measures anew."""
+    path = job.build_dir(info.build) / CALIBRATION_FILE
+    try:
+        if path.is_file():
+            checked.add(path)
+            read_calibration(job, info.build, info.fingerprint)
+    except CorruptFile as error:
+        wrong = f"{without_advice(error)} The build serves, and tells no chances."
+        yield Finding(inside(job, path), Kind.DAMAGE, wrong, "removed", (path,))
+    except OSError as error:
+        yield unread(job, path, error)
 
 
 def _covers_some(job: OpenJob, info: IndexInfo, seals: Sequence[Seal]) -> bool:

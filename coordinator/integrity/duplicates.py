@@ -1,6 +1,7 @@
 """Verify what was found out about the duplicates of a job: neighbours, compared pairs, and decisions."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from coordinator.integrity.findings import Checked, Finding, Kind, inside, unread, without_advice
 from shared.errors import CorruptFile
@@ -16,7 +17,7 @@ def duplicates_findings(job: JobDir, checked: Checked) -> Iterator[Finding]:
     kinds = (
         ("neighbours", neighbours.read_neighbours),
         ("asked", lambda path: compared.read_asked(job, path.stem.removeprefix("asked_"))),
-        ("compared", compared.read_compared),
+        ("compared", _read_compared),
     )
     for kind, read in kinds:
         for path in job.duplicates_files(kind):
@@ -43,3 +44,8 @@ def duplicates_findings(job: JobDir, checked: Checked) -> Iterator[Finding]:
             yield unread(job, job.duplicates_dir, error)
         except CorruptFile as error:
             yield Finding(inside(job, job.duplicates_dir), Kind.DAMAGE, f"{error} Repair can't make it anew.")
+
+
+def _read_compared(path: Path) -> None:
+    if not compared.is_of_another_version(path):
+        compared.read_compared(path)

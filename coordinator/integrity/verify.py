@@ -73,7 +73,7 @@ def _findings_of(job: OpenJob, changes: ChangeFindings, checked: Checked) -> Ite
     yield from damaged
     partitions = PartitionFindings(job, checked, sure=not damaged)
     stages: list[Callable[[], Iterator[Finding]]] = [
-        lambda: _weights(job, checked),
+        lambda: _model_files(job, checked),
         lambda: _path_lists_beyond(job, partitions),
         changes.leftovers,
         partitions.sealed,
@@ -165,22 +165,27 @@ def _damaged_list(job: JobDir, partition: Partition, what: str) -> Finding:
     )
 
 
-def _weights(job: OpenJob, checked: Checked) -> Iterator[Finding]:
-    if job.manifest.model.weights_file is None:
-        return
-    path = job.model_dir / job.manifest.model.weights_file
-    try:
-        checked.add(path)
-        if files.sha256_of(path) == job.manifest.model.weights_sha256:
-            return
-        what = "has another checksum than job.json says"
-    except FileNotFoundError:
-        what = "is missing"
-    except OSError as error:
-        yield unread(job, path, error)
-        return
-    wrong = f"The job's copy of the model's weights {what}: restore it, as what is not embedded yet needs it."
-    yield Finding(inside(job, path), Kind.DAMAGE, wrong)
+def _model_files(job: OpenJob, checked: Checked) -> Iterator[Finding]:
+    model = job.manifest.model
+    for name, sha256 in model.files.items():
+        path = job.model_dir / name
+        try:
+            checked.add(path)
+            if files.sha256_of(path) == sha256:
+                continue
+            what = "has another checksum than job.json says"
+        except FileNotFoundError:
+            what = "is missing"
+        except OSError as error:
+            yield unread(job, path, error)
+            continue
+        wrong = f"The job's copy of the model's weights {what}: restore it, as what is not embedded yet needs it."
+        if name != model.weights_file:
+            wrong = (
+                f"The projection of the job's fused model {what}: restore it, as it can't be made again, and queries "
+                "and what is not embedded yet need it."
+            )
+        yield Finding(inside(job, path), Kind.DAMAGE, wrong)
 
 
 def _copies(job: JobDir, checked: Checked) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from coordinator.jobs.source.archives import ListedArchives
 from coordinator.jobs.source.same import as_begun, require_same
+from coordinator.local import fusion_trial
 from coordinator.local.model_trial import asked_model, tried
 from coordinator.sources.begun import is_other
 from coordinator.sources.choosing import EVERYTHING, Choice
@@ -41,23 +42,27 @@ def make_or_open(
     *,
     frozen: bool | None = None,
     stdin: BinaryIO | None = None,
+    told: Callable[[str], None] = lambda what: None,
 ) -> OpenJob:
     """Open `job` if it exists, else make it from `source`.
 
     `listed` is told the number of paths while they are listed. `choice` is what was typed about the files of the
     source; a job that is there continues with its own, unless another one was typed. `frozen` says whether a job that
     is made is never to take up what comes to its source, None where that was not typed; `stdin` is where a list on
-    standard input is read. Raises JobMismatch when the job on disk was made from another source, with another model or
-    another choice, naming both; SourceError when there is nothing to list; JobBusy when another coordinator is making
-    the same job.
+    standard input is read. `told` gets what is done beside listing, where that takes its time. Raises JobMismatch when
+    the job on disk was made from another source, with another model or another choice, naming both; SourceError when
+    there is nothing to list; JobBusy when another coordinator is making the same job; ModelError when the model that is
+    asked for can't be had, or not as it is asked for.
     """
     if not job.spec.is_file():
         with creation_lock(job):
             if not job.spec.is_file():
                 model = asked_model(settings)
+                if settings.fusion == ON:
+                    fusion_trial.refuse_without_levels(model)
                 listing = open_source(source, stdin, choice)
                 model = tried(model, settings)
-                return _make(listing, job, model, settings, listed, choice, frozen=bool(frozen))
+                return _make(listing, job, model, settings, listed, choice, told, frozen=bool(frozen))
     opened = open_job(job)
     refuse_bundle(opened.path, opened.manifest.bundle, "indexed")
     require_same(source, opened, settings, choice, frozen, stdin)
@@ -95,6 +100,7 @@ def _make(
     settings: Settings,
     listed: Callable[[int], None],
     choice: Choice,
+    told: Callable[[str], None],
     *,
     frozen: bool,
 ) -> OpenJob:
@@ -108,6 +114,9 @@ def _make(
         raise SourceError(no_images(listing.location, listing.left_out))
     archives.write(job)
     _keep_weights(job, model, settings)
+    fusion = None
+    if settings.fusion == ON:
+        model, fusion = fusion_trial.fused(model, job, digest.count, settings, told)
     if settings.copies == ON:
         want_features(job)
     else:
@@ -132,6 +141,7 @@ def _make(
         max_image_bytes=settings.max_image_bytes,
         made_by=f"lookalike {version('lookalike')}",
         frozen=frozen,
+        fusion=fusion,
     )
     return write_first(job, manifest)
 

@@ -13,6 +13,7 @@ from shared.job.altered_copies import usable_copies
 from shared.job.bundle.facts import Bundle
 from shared.job.index import builds
 from shared.job.index.builds import IndexInfo
+from shared.job.index.calibration import VerdictsMeasured, calibration_of
 from shared.job.index.filling import Filling, filling
 from shared.job.index.request import read_index_request
 from shared.job.index.uncovered import rows_beside
@@ -39,7 +40,7 @@ class Progress:
     they were added. `sources` are the kind and the place of each source. `load` is how busy the workers' stages are,
     known when the rate is. `filling` is the build whose shards are being filled, if there is one. `bundle` is what a
     bundle says of itself; nothing counts that was removed from its job. `features` are those that are stored beside the
-    embeddings, None for a job without.
+    embeddings, None for a job without. `verdicts` are what the build measured of those.
     """
 
     job: str
@@ -64,6 +65,7 @@ class Progress:
     sources: Sequence[tuple[str, str]] = ()
     bundle: Bundle | None = None
     features: FeaturesCount | None = None
+    verdicts: VerdictsMeasured | None = None
 
     @property
     def done(self) -> int:
@@ -189,7 +191,7 @@ class ProgressReader:
         whole = len(seals) == self.job.partition_count
         digest = builds.ledger_digest(list(seals.values())) if whole else ""
         is_current = whole and index is not None and (bundle is not None or index.covers(digest, request))
-        reclaimed, sealed_bytes = (0, 0) if bundle is not None else reclaimable(self.job, seals)
+        reclaimed, sealed_bytes = (0, 0) if bundle is not None else reclaimable(self.job, seals, self._features)
         waiting = self.job.partition_count - len(seals) - len(under_way)
         partitions = {"sealed": len(seals), "started": len(under_way), "waiting": waiting}
         return Progress(
@@ -215,6 +217,7 @@ class ProgressReader:
             sources=self._places(),
             bundle=bundle,
             features=None if bundle is not None else self._features.read(self.job, seals.values()),
+            verdicts=None if index is None else calibration_of(self.job, index).verdicts,
         )
 
     def _places(self) -> Sequence[tuple[str, str]]:

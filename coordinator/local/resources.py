@@ -9,7 +9,7 @@ from coordinator.local.workers import CHILD_PREFIX, LocalWorkers
 from shared.broker.connection import require_working_broker
 from shared.broker.url import redacted
 from shared.job.directory import JobDir
-from shared.settings import Settings, broker_origin
+from shared.settings import ANY_MODEL, Settings, broker_origin
 
 
 def named_broker(settings: Settings, typed: str | None) -> str:
@@ -69,7 +69,8 @@ def service_for_search(stack: ExitStack, job: JobDir, settings: Settings, client
     """`client_for_search`, of any class of clients, with the worker that was started for it."""
     if settings.broker_url:
         return QueryService(stack.enter_context(client_class(job.path, settings.broker_url)))
-    settings = settings.changed(jobs_root=job.jobs_root)
+    # Only this user reaches the broker, so its worker may run what this user names.
+    settings = settings.changed(jobs_root=job.jobs_root, finer_model=ANY_MODEL)
     broker = stack.enter_context(EmbeddedBroker(job.jobs_root))
     settings = settings.changed(broker_url=broker.url)
     service = QueryService(client := stack.enter_context(client_class(job.path, broker.url)))

@@ -20,7 +20,7 @@ _OURS = re.compile(
     r"job\.json|\.creating\.lock|(paths/paths|metadata/metadata|errors/errors)_\d{4,9}\.parquet|"
     r"img_emb/img_emb_\d{4,9}\.npy|chunks/\d{4,9}/((retry_)?\d{4,9}\.parquet|attempt_\w+\.txt)|"
     r"ledger/\d{4,9}(\.retry|\.features)?\.json|changes/\d{6,9}(\.json|\.[0-9a-f]{16}\.npy)|"
-    r"index/(CURRENT|wish\.json|\d{4,9}-[^/]+/((index|filling)(_\d{4})?\.faiss|images\.arrow|(index|filling)\.json|"
+    r"index/(CURRENT|wish\.json|\d{4,9}-[^/]+/((index|filling)(_\d{4})?\.faiss|images\.arrow|(index|filling|calibration)\.json|"
     r"trained\.faiss))|"
     r"added/[0-9a-f]{64}/[^/]+|copies\.parquet|model/[^/]+|source_files\.json|moved\.json|accepted_failures|"
     r"duplicates/(neighbours_\d{4,9}_[0-9a-f]{16}|(asked|compared)_[0-9a-f]{16})\.parquet|"

@@ -12,6 +12,7 @@ from shared.job.directory import JobDir
 from shared.job.identity import identity_of_bytes, is_identity, new_identity
 from shared.job.source.known_types import KNOWN_TYPES, arrow_type
 from shared.models import ModelSpec
+from shared.models.fusion import FusionTrial
 from shared.processes.failpoints import failpoint
 from shared.storage import files
 
@@ -111,7 +112,7 @@ class Manifest:
 
     `identity` tells the job from others of its name, wherever it is mounted; 16 hex digits, new unless given. A job
     that is `frozen` holds what was listed when it was made, whatever comes to its source or goes. `bundle` is what one
-    that was exported says of itself.
+    that was exported says of itself, `fusion` what came of trying it, where that was asked for.
     """
 
     source: Source
@@ -126,6 +127,7 @@ class Manifest:
     identity: str = field(default_factory=new_identity)
     frozen: bool = False
     bundle: Bundle | None = None
+    fusion: FusionTrial | None = None
 
     @property
     def partitions(self) -> list[Partition]:
@@ -173,6 +175,7 @@ class Manifest:
             }
             | ({"frozen": True} if self.frozen else {})
             | ({"bundle": self.bundle.to_json()} if self.bundle else {})
+            | ({"fusion": self.fusion.to_json()} if self.fusion else {})
         )
 
 
@@ -210,6 +213,7 @@ def load_manifest(job: JobDir) -> Manifest:
             identity=table["identity"] if "identity" in table else identity_of_bytes(read),
             frozen=table.get("frozen", False),
             bundle=bundle_from_json(table),
+            fusion=FusionTrial.from_json(table["fusion"]) if "fusion" in table else None,
         )
         if type(manifest.frozen) is not bool:
             raise ValueError("frozen is neither true nor false")

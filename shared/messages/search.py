@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from shared.errors import LookalikeError, MessageError, error_from_json, error_to_json
 from shared.messages.filter import Filter
+from shared.messages.finer import Finer, Refined
 from shared.messages.query import MAX_IMAGE_BYTES, Query
 from shared.messages.shards import SearchedShards
 from shared.messages.tasks import VERSION, checked_fields, checked_identity, checked_integer, checked_job
@@ -21,7 +22,8 @@ class SearchJob:
 
     `exact` compares with every embedding of the job instead of the index's candidates: exact hits, more slowly. A
     `filter` limits the hits; a message without one is the same as before there were filters. Without an `identity` any
-    job of the name answers. `verify` is how hits are verified; a message of a plain search does not say it.
+    job of the name answers. `verify` is how hits are verified, and `finer` the model that orders them; a message of a
+    plain search does not say them.
     """
 
     job: str
@@ -31,6 +33,7 @@ class SearchJob:
     filter: Filter | None = None
     identity: str | None = None
     verify: Verify = PLAIN
+    finer: Finer | None = None
 
     def to_json(self) -> dict[str, Any]:
         queries = [query.to_json() for query in self.queries]
@@ -45,13 +48,14 @@ class SearchJob:
             | ({} if self.filter is None else {"filter": self.filter.to_json()})
             | ({} if self.identity is None else {"identity": self.identity})
             | self.verify.to_json()
+            | ({} if self.finer is None else self.finer.to_json())
         )
 
     @classmethod
     def from_json(cls, table: Any, max_queries: int = 1_024, max_image_bytes: int = MAX_IMAGE_BYTES) -> Self:
         """Raises MessageError for anything but what `to_json` gives, for more than `max_queries` queries, or for an
         image of over `max_image_bytes`."""
-        optional = frozenset({"filter", "identity", "verify", "views"})
+        optional = frozenset({"filter", "identity", "verify", "views", "finer"})
         values = checked_fields(table, "search", {"job", "k", "exact", "queries"}, optional)
         queries = values["queries"]
         if not isinstance(queries, list) or not 1 <= len(queries) <= max_queries:
@@ -67,6 +71,7 @@ class SearchJob:
             Filter.from_json(values["filter"]) if "filter" in values else None,
             checked_identity(values),
             Verify.from_json(values),
+            Finer.from_json(values),
         )
 
 
@@ -76,7 +81,10 @@ class Hit:
 
     Of a search with several views it is the similarity of the view that is nearest. `verdict` is one of
     `shared.messages.verdicts`, None where the image was not compared with the query's picture; `evidence` is what it
-    rests on, None beside "same bytes" and "similar".
+    rests on, None beside "same bytes" and "similar". `chance`, 0 to 1, is that of a hit that was compared and not
+    proven to show the query's picture after all; None where it was not measured. `finer` is the cosine similarity by
+    the finer model, and `fused` what hits that are not proven are ordered by then: how many standard deviations they
+    stand above the ranks behind, the mean of both models; None where no finer model compared the image.
     """
 
     rank: int
@@ -85,6 +93,9 @@ class Hit:
     similarity: float
     verdict: str | None = None
     evidence: Evidence | None = field(default=None, repr=False)
+    chance: float | None = None
+    finer: float | None = field(default=None, repr=False)
+    fused: float | None = field(default=None, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         table: dict[str, Any] = {
@@ -95,6 +106,9 @@ class Hit:
         }
         if self.verdict is not None:
             table["verdict"] = self.verdict
+        for name in ("chance", "finer", "fused"):
+            if (value := getattr(self, name)) is not None:
+                table[name] = value
         return table if self.evidence is None else table | {"evidence": self.evidence.to_json()}
 
 
@@ -103,6 +117,9 @@ def _hit(table: Any) -> Hit:
     hit = Hit(**{**table, "evidence": evidence})
     found = (type(hit.rank), type(hit.id), type(hit.image_path))
     if found != (int, int, str) or type(hit.similarity) not in (int, float) or hit.verdict not in (None, *VERDICTS):
+        raise TypeError(f"a hit of {table!r:.200}")
+    numbers = (hit.chance, hit.finer, hit.fused)
+    if not all(type(value) in (int, float, type(None)) for value in numbers) or not 0 <= (hit.chance or 0) <= 1:
         raise TypeError(f"a hit of {table!r:.200}")
     return hit
 
@@ -175,7 +192,8 @@ class Answer:
     """The result of one query: its hits and the worker's milliseconds, or the error instead.
 
     `answered_by` is set if the reply that brought the answer says it, and `searched` if the answer does: a worker of
-    an older version does not, and a client of one passes over it. `verified` is set where hits were to be verified.
+    an older version does not, and a client of one passes over it. `verified` is set where hits were to be verified, and
+    `refined` where a finer model was to order them.
     """
 
     hits: tuple[Hit, ...] = ()
@@ -184,6 +202,7 @@ class Answer:
     answered_by: AnsweredBy | None = None
     searched: Searched | None = None
     verified: Verified | None = None
+    refined: Refined | None = None
 
     def to_json(self) -> dict[str, Any]:
         table: dict[str, Any]
@@ -193,6 +212,8 @@ class Answer:
             table = {"hits": [hit.to_json() for hit in self.hits], "milliseconds": self.milliseconds}
         if self.verified is not None:
             table["verified"] = self.verified.to_json()
+        if self.refined is not None:
+            table["finer"] = self.refined.to_json()
         return table if self.searched is None else table | {"searched": self.searched.to_json()}
 
     @classmethod
@@ -204,7 +225,8 @@ class Answer:
                 return cls(error=error_from_json(table["error"]), searched=searched)
             hits = tuple(_hit(hit) for hit in table["hits"])
             verified = Verified.from_json(table["verified"]) if "verified" in table else None
-            return cls(hits, float(table["milliseconds"]), searched=searched, verified=verified)
+            refined = Refined.from_json(table["finer"]) if "finer" in table else None
+            return cls(hits, float(table["milliseconds"]), searched=searched, verified=verified, refined=refined)
         except (KeyError, TypeError, ValueError) as error:
             raise MessageError(
                 f"A worker's answer can't be read ({error!r}): run the same version everywhere."

@@ -115,6 +115,11 @@ class Evidence:
         )
 
 
+def verdict_text(verdict: str, chance: float | None) -> str:
+    """A verdict as it is shown, with the chance that "similar" is more, if that was measured: "similar (12 %)"."""
+    return verdict if chance is None or verdict != SIMILAR else f"{verdict} ({_percent(chance)})"
+
+
 def _percent(share: float) -> str:
     return "under 1 %" if share < 0.01 else f"{share:.0%}".replace("%", " %")
 

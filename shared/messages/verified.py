@@ -82,6 +82,16 @@ class Verified:
         the others are too "far", or the "seconds" that verifying may take were up.
     reason
         A sentence that says why no verdict could be given at all; None where one could.
+    looked_up
+        Among how many images those with a near PDQ were looked for, which are candidates however far their embeddings
+        are; None where the job stores no PDQs, or they were not looked at.
+    nothing
+        Whether no hit is nearer to the query than chance: where the picture is in the job, one mostly is.
+    chances
+        What the chances of similar hits were measured on: "job", its own images, or "published", others; None where no
+        hit has one.
+    no_chances
+        A sentence that says why similar hits have no chance; None where they have, or none is to be given.
     """
 
     candidates: int = 0
@@ -90,6 +100,10 @@ class Verified:
     why_unread: str | None = None
     ended: str = ALL
     reason: str | None = None
+    nothing: bool = False
+    chances: str | None = None
+    no_chances: str | None = None
+    looked_up: int | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -99,6 +113,7 @@ class Verified:
     def and_of(self, other: "Verified") -> "Verified":
         """What was compared by this holder of some shards and by another one together."""
         ends = (self.ended, other.ended)
+        looked_up = [self.looked_up, other.looked_up]
         return Verified(
             self.candidates + other.candidates,
             self.compared + other.compared,
@@ -106,13 +121,21 @@ class Verified:
             self.why_unread or other.why_unread,
             max(ends, key=(ALL, FAR, ENOUGH, SECONDS).index),
             self.reason or other.reason,
+            no_chances=self.no_chances or other.no_chances,
+            looked_up=None if looked_up == [None, None] else sum(count or 0 for count in looked_up),
         )
 
     def to_json(self) -> dict[str, Any]:
         table: dict[str, Any] = {"candidates": self.candidates, "compared": self.compared, "ended": self.ended}
         if self.unread:
             table |= {"unread": self.unread, "why_unread": self.why_unread}
-        return table if self.reason is None else table | {"reason": self.reason}
+        if self.looked_up is not None:
+            table["looked_up"] = self.looked_up
+        if self.reason is not None:
+            table["reason"] = self.reason
+        if self.chances is not None:
+            table |= {"nothing_above_chance": self.nothing, "chances": self.chances}
+        return table if self.no_chances is None else table | {"no_chances": self.no_chances}
 
     @classmethod
     def from_json(cls, table: Any) -> Self:
@@ -121,9 +144,12 @@ class Verified:
             checked_integer(table.get(name, 0), name, 0, 1 << 40) for name in ("candidates", "compared", "unread")
         )
         why, ended, reason = table.get("why_unread"), table["ended"], table.get("reason")
-        if ended not in _ENDS or not all(isinstance(text, str | None) for text in (why, reason)):
+        nothing, chances, none = table.get("nothing_above_chance", False), table.get("chances"), table.get("no_chances")
+        texts = all(isinstance(text, str | None) for text in (why, reason, chances, none))
+        if ended not in _ENDS or not texts or type(nothing) is not bool:
             raise ValueError(f"verified is {table!r:.200}")
-        return cls(candidates, compared, unread, why, ended, reason)
+        looked_up = checked_integer(table["looked_up"], "looked_up", 0, 1 << 40) if "looked_up" in table else None
+        return cls(candidates, compared, unread, why, ended, reason, nothing, chances, none, looked_up)
 
 
 class Judged(Protocol):
@@ -137,6 +163,8 @@ class Judged(Protocol):
     def verdict(self) -> str | None: ...
     @property
     def evidence(self) -> Evidence | None: ...
+    @property
+    def fused(self) -> float | None: ...
 
 
 Ranked = TypeVar("Ranked", bound=Judged)
@@ -144,13 +172,14 @@ Ranked = TypeVar("Ranked", bound=Judged)
 
 def best_first(hits: Iterable[Ranked]) -> list[Ranked]:
     """Hits in the order of an answer: those that are proven, the strongest verdict first and then the most matching
-    points; behind them the others by falling similarity, and where that is equal by image id.
+    points; behind them the others by falling similarity, and where that is equal by image id. Where a finer model
+    compared some, those come first, in the order of what both models say.
     """
     return sorted(hits, key=_place)
 
 
 def _place(hit: Judged) -> tuple[float, float, float, int]:
     if hit.verdict not in PROVEN:
-        return (len(PROVEN), 0, -hit.similarity, hit.id)
+        return (len(PROVEN), hit.fused is None, -(hit.similarity if hit.fused is None else hit.fused), hit.id)
     inliers = math.inf if hit.evidence is None else hit.evidence.inliers
     return (PROVEN.index(hit.verdict), -inliers, -hit.similarity, hit.id)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import FingerprintMismatch, ModelError
+from shared.models.fusion import Fusion
 from shared.models.onnx.input_words import ImageInput
 from shared.models.onnx.vector_output import VectorOutput
 from shared.models.preprocessing import PREPROCESSING, PREPROCESSING_OF
@@ -18,6 +19,7 @@ ONNX_MODEL = "onnx"
 PRECISIONS = ("f32", "bf16", "f16")
 _SOURCES = ("packaged", "imagenet", "file", "none")
 _OF_ONNX = ("input", "output")
+_OPTIONAL = (*_OF_ONNX, "fusion")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ class ModelSpec:
     compute the model in 16 bits, bfloat16 on CPUs and float16 on GPUs; "f32" is float32 throughout.
 
     `input` and `output` are those of an ONNX file, in the words of ImageInput and VectorOutput; None for other models.
+    `fusion` says which levels of the model make an embedding, and how; None where it is what the model gives.
     """
 
     name: str
@@ -44,6 +47,7 @@ class ModelSpec:
     precision: str = "f32"
     input: str | None = None
     output: str | None = None
+    fusion: Fusion | None = None
 
     def __post_init__(self) -> None:
         if self.weights not in _SOURCES:
@@ -74,6 +78,8 @@ class ModelSpec:
                 f"The model {self.name} has the input {self.input!r} and the output {self.output!r}; both are expected "
                 "for an ONNX file, and only for one."
             )
+        if self.fusion is not None and (self.is_onnx or self.is_imported):
+            raise ModelError(f"The model {self.name} is fused of its levels, and what it is of has none in reach.")
         if self.is_onnx:
             _ = self.vector_output  # This is for the error that it may raise, as the next line may.
             if self.image_input.size != self.image_size:
@@ -93,6 +99,14 @@ class ModelSpec:
     def vector_output(self) -> VectorOutput:
         """Which output of an ONNX file is the embedding; ModelError for another model."""
         return VectorOutput.parse(self.output or "")
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The files that a job keeps of its model, by name, each with its sha256: weights, the projection of fusion."""
+        kept = {} if self.weights_file is None else {self.weights_file: str(self.weights_sha256)}
+        if self.fusion is not None and self.fusion.projection_sha256 is not None:
+            kept[self.fusion.projection_file] = self.fusion.projection_sha256
+        return kept
 
     @property
     def is_imported(self) -> bool:
@@ -126,7 +140,7 @@ class ModelSpec:
         For an imported model that is its name and `dim`: to give two imports the same name is to say that their vectors
         can be compared.
         """
-        identity = {
+        identity: dict[str, Any] = {
             "name": self.name,
             "weights": self.weights,
             "weights_sha256": self.weights_sha256,
@@ -137,18 +151,25 @@ class ModelSpec:
         identity |= {"dim": self.dim} if self.is_imported else {}
         identity |= {"precision": self.precision} if self.precision != "f32" else {}
         identity |= {"input": self.input, "output": self.output} if self.is_onnx else {}
+        identity |= {"fusion": self.fusion.to_json()} if self.fusion is not None else {}
         canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
         return f"{self.name}@{hashlib.sha256(canonical.encode()).hexdigest()[:12]}"
 
     def to_json(self) -> dict[str, Any]:
-        """All fields as JSON-ready values, for the manifest; `input` and `output` only of an ONNX file."""
-        return {key: value for key, value in asdict(self).items() if self.is_onnx or key not in _OF_ONNX}
+        """All fields as JSON-ready values, for the manifest: `input` and `output` of an ONNX file, `fusion` of a fused
+        model.
+        """
+        table = {key: value for key, value in asdict(self).items() if key not in _OPTIONAL}
+        table |= {key: getattr(self, key) for key in _OF_ONNX} if self.is_onnx else {}
+        return table | ({"fusion": self.fusion.to_json()} if self.fusion is not None else {})
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "ModelSpec":
         """The inverse of `to_json`; ModelError names the keys that are unknown, missing or of another type."""
         # Jobs from before there was a second precision have none.
-        data = {"precision": "f32"} | dict.fromkeys(_OF_ONNX) | data
+        data = {"precision": "f32"} | dict.fromkeys(_OPTIONAL) | data
+        if data["fusion"] is not None:
+            data |= {"fusion": Fusion.from_json(data["fusion"])}
         known = {field.name: field.type for field in fields(cls)}
         wrong = sorted(data.keys() ^ known.keys())
         wrong += [key for key, kind in known.items() if key in data and not _fits(data[key], kind)]

@@ -9,6 +9,7 @@ import pytest
 from shared.job.altered_copies import read_copies
 from shared.job.directory import JobDir
 from shared.job.index import builds
+from shared.job.index.calibration import PUBLISHED, UNALTERED
 from tests.integration.faults.faults import Faults
 from tests.support.processes import environment, run
 from workers.images.alterations import MEASURED
@@ -57,9 +58,16 @@ def test_evaluate_measures_the_same_accuracy_and_draws_the_sweep(job: JobDir, tm
     assert (found["images"]["embedded"], found["queries"], found["recall_at_10"]) == (60, 40, 1.0)
     assert {row["alteration"]: row["at_10"] for row in found["accuracy"]["by_alteration"]} == info.accuracy_at_10
     assert found["accuracy"]["exact_at_10"] == found["accuracy"]["at_10"]
+    # Its own copies are compared with their originals and with others; sixty images are too few for chances.
+    verdicts = found["verdicts"]
+    assert (verdicts["copies"], verdicts["images"], verdicts["strangers"], verdicts["false"]) == (48, 8, 144, 0)
+    assert verdicts["proven"] > 40
+    assert [row["alteration"] for row in verdicts["by_alteration"]] == [UNALTERED, *MEASURED]
+    assert (found["chances"]["measured"], found["chances"]["images"]) == (PUBLISHED, 60)
+    assert "60 images, and 200 are needed" in found["chances"]["reason"]
     assert [point["promoted"] for point in found["sweep"]].count(True) == 1
     assert cv2.imread(str(plot)) is not None
     table = run("evaluate", job.path, "--queries", "40")
     assert table.returncode == 0, table.stderr
-    assert "altered copies" in table.stdout
+    assert "altered copies proven" in table.stdout
     assert json.loads((job.jobs_root / "few-evaluation.json").read_text())["images"] == found["images"]

@@ -20,6 +20,7 @@ from shared.job.directory import JobDir
 from tests.integration.faults.faults import Fault, Faults, light_model
 from tests.support.images.photographs import make_photos
 from tests.support.images.scenes import scene
+from tests.support.onnx_files import WORDS, means_file
 from tests.support.processes import (
     LOOKALIKE,
     PATIENCE_SECONDS,
@@ -288,7 +289,7 @@ def test_stdin_is_a_source_and_copies_of_its_pictures_are_told_from_what_is_not_
     names = [written(folder / f"{number}.jpg", scene(number)) for number in range(10)]
     listing = "".join(f"{path}\n" for path in names).encode()
     done = subprocess.run(
-        [LOOKALIKE, "index", "-", str(job)],
+        [LOOKALIKE, "index", "-", str(job), "--copies", "on"],
         input=listing,
         capture_output=True,
         env=light(),
@@ -309,10 +310,14 @@ def test_stdin_is_a_source_and_copies_of_its_pictures_are_told_from_what_is_not_
         names[6]: ("6.jpg", "same bytes"),
         written(tmp_path / "absent.jpg", scene(77)): None,
     }
-    searched = run("search", job, *queries, "-k", "3", "--json", "--match")
+    finer = means_file(tmp_path / "tiny.onnx", notes={"lookalike.input": WORDS})
+    searched = run("search", job, *queries, "-k", "3", "--json", "--match", "--finer", finer)
     assert searched.returncode == 3, searched.stderr
     for answer, expected in zip(json.loads(searched.stdout), queries.values(), strict=True):
-        assert answer["verified"] == {"candidates": 10, "compared": 10, "ended": "all"}
+        why_none = answer["verified"].pop("no_chances", None)
+        assert answer["verified"] == {"candidates": 10, "compared": 10, "ended": "all", "looked_up": 10}
+        assert (answer["finer"]["candidates"], answer["finer"]["compared"]) == (10, 10)
+        assert why_none == (None if expected else "The job has 10 images, and 200 are needed.")
         assert answer["found"] == (expected is not None)
         found = [(Path(hit["image_path"]).name, hit["verdict"]) for hit in answer["hits"]]
         assert found == ([] if expected is None else [expected])

@@ -1,25 +1,53 @@
-"""An index of shards: filled side by side by two merge workers, one of which is killed, and searched as one."""
+"""An index of shards: filled side by side by two merge workers, one of which is killed, and searched and verified as
+one."""
 
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import redis
 
 from coordinator.client.client import Client
+from coordinator.client.stored_query import stored_query
 from shared.broker.holders import announced
 from shared.job.directory import JobDir
 from shared.job.index import builds
 from shared.job.index.shards import shard_file
+from shared.job.opened import open_job
+from shared.messages.verdicts import SAME_PICTURE, SAME_PIXELS, SIMILAR
+from shared.messages.verified import Verify
 from tests.integration.faults.faults import Faults
+from tests.support.duplicates import encoded
+from tests.support.images.scenes import scene
 from tests.support.make_job import clustered
 from tests.support.processes import QUICK, Process, environment, run, wait_until
 
 pytestmark = pytest.mark.timeout(600)
 
 ROWS, DIM = 2_000, 24
+WHOLE, CROP = 7, 1_900
+"""A row in the first shards whose image is a picture, and one in the last whose image is a crop of it."""
+
+
+def with_images(folder: Path) -> np.ndarray:
+    """Vectors of images, float32 [ROWS, DIM], in folder/vectors.parquet: the crop is not the nearest to the whole."""
+    vectors = clustered(ROWS, DIM)
+    paths = [str(folder / "other.png")] * ROWS
+    whole = scene(1)
+    for row, name, picture in ((0, "other", scene(2)), (WHOLE, "whole", whole), (CROP, "crop", whole[60:330, 40:270])):
+        (folder / f"{name}.png").write_bytes(encoded(picture))
+        paths[row] = str(folder / f"{name}.png")
+    near = vectors[WHOLE] / np.linalg.norm(vectors[WHOLE])
+    apart = np.random.default_rng(5).normal(size=DIM).astype(np.float32)
+    apart -= near * (apart @ near)
+    vectors[CROP] = 0.92 * near + np.sqrt(1 - 0.92**2) * apart / np.linalg.norm(apart)
+    columns = {"image_path": pa.array(paths), "embedding": pa.array(list(vectors), pa.list_(pa.float32()))}
+    pq.write_table(pa.table(columns), folder / "vectors.parquet")
+    return vectors
 
 
 def received(worker: Process) -> list[str]:
@@ -36,16 +64,16 @@ def known_to(broker_url: str, queues: set[str]) -> Callable[[], bool]:
 def test_shards_are_filled_side_by_side_and_a_killed_one_is_filled_again_alone(
     tmp_path: Path, broker_url: str, start: Callable[..., Process]
 ) -> None:
-    vectors = clustered(ROWS, DIM)
-    np.save(tmp_path / "vectors.npy", vectors)
+    vectors = with_images(tmp_path)
     job = JobDir.at(tmp_path / "jobs" / "job")
     faults = Faults(tmp_path / "faults")
-    env = environment(**QUICK, LOOKALIKE_BROKER_URL=broker_url) | faults.environment()
+    env = environment(**QUICK, LOOKALIKE_BROKER_URL=broker_url, LOOKALIKE_VERIFY_CANDIDATES="10") | faults.environment()
     roots = ("--jobs-root", job.jobs_root)
     job.jobs_root.mkdir()
     workers = [start("worker", "merge", "--name", name, *roots, env=env) for name in ("one", "two")]
     query = start("worker", "query", *roots, env=env)
-    command = ("import", tmp_path / "vectors.npy", job.path, "--index", "ivf-pq", "--recall", "0.9")
+    given = ("import", tmp_path / "vectors.parquet", job.path, "--column", "embedding")
+    command = (*given, "--index", "ivf-pq", "--recall", "0.9")
 
     held = faults.on_step("fill_shard", do="wait")
     run_of_two = start(*command, "--shards", "2", "--partition-size", "300", env=env)
@@ -92,6 +120,7 @@ def test_shards_are_filled_side_by_side_and_a_killed_one_is_filled_again_alone(
     assert found["searched"]["shards"]["numbers"] == list(range(8))
     status = run("status", job.path, env=env).stdout
     assert "queries     shards 0-2, shards 3-" in status
+    _are_verified_as_one(job, broker_url, env)
     parts[1].kill()
     alone = run(*search, env=env)
     assert alone.returncode == 1
@@ -108,3 +137,30 @@ def test_shards_are_filled_side_by_side_and_a_killed_one_is_filled_again_alone(
     (found,) = json.loads(run(*search, env=env).stdout)
     assert (found["hits"][0]["id"], found["searched"]["shards"]["numbers"]) == (7, [0, 1])
     assert found["searched"]["share"] == 1
+
+
+def _are_verified_as_one(job: JobDir, broker_url: str, env: dict[str, str]) -> None:
+    """What is proven by the holders of some shards stands before what is only similar in those of the others."""
+    with Client(job.path, broker_url) as client:
+        query = stored_query(open_job(job), str(WHOLE))
+        always, auto = (
+            client.enqueue_queries([query], 8, verify=Verify(how))[0].answer(120) for how in ("always", "auto")
+        )
+    for answer in (always, auto):
+        assert [(hit.id, hit.verdict) for hit in answer.hits[:2]] == [(WHOLE, SAME_PIXELS), (CROP, SAME_PICTURE)]
+        assert [hit.rank for hit in answer.hits] == list(range(1, 9))
+        others = [hit.similarity for hit in answer.hits[2:]]
+        assert others == sorted(others, reverse=True)
+        assert others[0] > answer.hits[1].similarity, "so it was not the similarity that put the crop before it"
+        assert answer.verified is not None
+        assert answer.verified.is_whole
+    assert {hit.verdict for hit in always.hits[2:]} == {SIMILAR}
+    assert always.verified is not None
+    assert (always.verified.candidates, always.verified.compared) == (20, 20), "ten by each of the two"
+    assert auto.verified is not None
+    assert auto.verified.compared < 20
+    matched = run("search", job.path, str(WHOLE), "--match", "--json", env=env)
+    assert matched.returncode == 0, matched.stderr
+    (found,) = json.loads(matched.stdout)
+    assert found["found"] is True
+    assert [hit["id"] for hit in found["hits"]] == [WHOLE, CROP]

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 
 from shared.models import LITE0_FILE, LITE0_PACKAGE
 from tests.support.onnx_files import write
-from workers.models.torch_weights import read_state_dict
+from workers.models.architectures.torch_weights import read_state_dict
 
 LITE0_WORDS = "RGB scale=1/128 mean=0.9921875"
 # Repeats, kernel, stride, expansion: https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite

@@ -16,7 +16,7 @@ MEASURED: dict[str, Any] = {
     "load": {"busy": {"read": 0.1, "decode": 0.2, "model": 0.9, "write": 0.0},
              "held_up": {"read": 0.0, "decode": 0.0, "model": 0.9, "write": 0.0}},
     "threads": 2, "batch_size": 8, "dim": 1_280, "model_seconds": 1.0, "peak_bytes": 10**8,
-    "index": {"type": "Flat", "bytes": 10**6},
+    "feature_bytes": 0, "index": {"type": "Flat", "bytes": 10**6},
 }  # fmt: skip
 LISTED = ListedSource(
     "folder", "/photos", count=1_000, path_bytes=20_000, seconds=0.5, complete=True, sample=[Location("/photos/a.jpg")]

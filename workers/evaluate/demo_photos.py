@@ -11,14 +11,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-import cv2
-import numpy as np
-
 from shared.errors import LookalikeError, SourceError, UsageError
 from shared.storage.files import write_bytes
-from workers.evaluate.demo_tiles import Thumbnail, reason_against, thumbnail_of, tiles, unit
+from workers.evaluate.demo_tiles import Thumbnail, decoded, read_photograph, reason_against, thumbnail_of, tiles, unit
 from workers.images.alterations import ALTERATIONS
-from workers.images.encode import Image, encode_jpeg
+from workers.images.encode import encode_jpeg
 
 # Real photographs only: no drawing, no chart, and one picture of the stereo pair. page.png stays out because libpng
 # complains about its colour profile on stderr. Distribution, package, folder inside it, files.
@@ -33,6 +30,9 @@ PHOTOGRAPHS = (
     ("scikit-learn", "sklearn", "datasets/images", "china.jpg flower.jpg"),
 )
 
+# Pictures that none of the photos shows any of, to be searched for in vain; drawings will do. Files of scikit-image.
+NOT_THERE = ("cell.png", "clock_motion.png", "horse.png")
+
 PHOTO_QUALITY = 92
 SEED = 7
 
@@ -41,7 +41,7 @@ Photos: TypeAlias = dict[str, dict[str, bytes]]  # JPEG bytes by source and name
 
 @dataclass(frozen=True, slots=True)
 class DemoPhotos:
-    """The content of `out`: how many photos and queries, and how many candidates were left out.
+    """The content of `out`: how many photos and altered copies (`queries`), and how many candidates were left out.
 
     `by_source` counts the photos of each photograph; `too_flat` and `near_duplicates` count the candidates left out;
     `absent` names photographs that the installed packages do not carry; `written` counts the files that this call
@@ -72,7 +72,8 @@ def make_demo_photos(
     `sampled` photos are altered in each of the ways of `workers.images.alterations`. They are taken in turn from the
     photographs, within one in the order of a hash with `seed`. queries.json is a list of {"query", "alteration",
     "original"}, its paths relative to `out`, mixed so that its first `sampled` entries show every sampled photo once.
-    It is written last, so if it is there the set is whole. The same photographs give the same bytes, and a file that is
+    Its last entries, of the installed packages, are pictures that are not there: their "original" is null. It is
+    written last, so if it is there the set is whole. The same photographs give the same bytes, and a file that is
     there already with these bytes is not written again.
 
     `photographs` are image files, by default those of the installed packages. Raises SourceError if a package or a
@@ -80,15 +81,21 @@ def make_demo_photos(
     is more than there are photos.
     """
     absent: tuple[str, ...] = ()
+    strangers: list[Path] = []
     if photographs is None:
+        strangers = [path for path in (_folder_of(*PHOTOGRAPHS[0][:3]) / name for name in NOT_THERE) if path.is_file()]
         photographs, absent = installed_photographs()
     photos, left_out = _photos_of(photographs)
     queries, listing = _queries_of(photos, sampled, seed)
     files = {_photo_path(source, name): data for source, named in photos.items() for name, data in named.items()}
+    for path in strangers:
+        name = f"queries/not-there/{path.stem}.jpg"
+        files[name] = encode_jpeg(read_photograph(path), PHOTO_QUALITY)
+        listing.append({"query": name, "alteration": "not in the collection", "original": None})
     written = _write(out, files | queries, (json.dumps(listing, indent=1) + "\n").encode())
     return DemoPhotos(
         out=str(out),
-        photos=len(files),
+        photos=sum(map(len, photos.values())),
         queries=len(queries),
         by_source={source: len(named) for source, named in photos.items()},
         too_flat=left_out["flat"],
@@ -105,19 +112,24 @@ def installed_photographs() -> tuple[list[Path], tuple[str, ...]]:
     """
     found, absent = [], []
     for distribution, package, folder, names in PHOTOGRAPHS:
-        spec = importlib.util.find_spec(package)
-        if spec is None or not spec.submodule_search_locations:
-            raise SourceError(
-                f"The demo's photographs lie inside {distribution}, which is not installed; "
-                "install the extra: pip install 'lookalike[demo]'."
-            )
+        inside = _folder_of(distribution, package, folder)
         for name in names.split():
-            path = Path(spec.submodule_search_locations[0], folder, name)
+            path = inside / name
             if path.is_file():
                 found.append(path)
             else:
                 absent.append(f"{distribution}: {name}")
     return found, tuple(absent)
+
+
+def _folder_of(distribution: str, package: str, folder: str) -> Path:
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise SourceError(
+            f"The demo's photographs lie inside {distribution}, which is not installed; "
+            "install the extra: pip install 'lookalike[demo]'."
+        )
+    return Path(spec.submodule_search_locations[0], folder)
 
 
 def _photos_of(photographs: Sequence[Path]) -> tuple[Photos, Counter[str]]:
@@ -128,7 +140,7 @@ def _photos_of(photographs: Sequence[Path]) -> tuple[Photos, Counter[str]]:
         source = photograph.stem
         if source in photos:
             raise UsageError(f"Two photographs are called {source!r}; the second is {photograph}. Rename one of them.")
-        whole = _read(photograph)
+        whole = read_photograph(photograph)
         # The whole view is always kept: a reader of the results should see what the tiles were cut from.
         photos[source] = {f"{source}-whole": encode_jpeg(whole, PHOTO_QUALITY)}
         kept.append(unit(thumbnail_of(whole)))
@@ -142,38 +154,23 @@ def _photos_of(photographs: Sequence[Path]) -> tuple[Photos, Counter[str]]:
     return photos, left_out
 
 
-def _queries_of(photos: Photos, sampled: int, seed: int) -> tuple[dict[str, bytes], list[dict[str, str]]]:
+def _queries_of(photos: Photos, sampled: int, seed: int) -> tuple[dict[str, bytes], list[dict[str, str | None]]]:
     sample = _sample(photos, sampled, seed)
     alterations = list(ALTERATIONS.values())
     queries: dict[str, bytes] = {}
-    listing: list[dict[str, str]] = []
+    listing: list[dict[str, str | None]] = []
     for shift in range(len(alterations)):
         for place, (source, name) in enumerate(sample):
             alteration = alterations[(place + shift) % len(alterations)]
             path = f"queries/{alteration.slug}/{name}.jpg"
             # The copy is altered from the written bytes, as a copy found elsewhere would be.
-            queries[path] = alteration(_decoded(photos[source][name], name))
+            queries[path] = alteration(decoded(photos[source][name], name))
             listing.append({"query": path, "alteration": alteration.name, "original": _photo_path(source, name)})
     return queries, listing
 
 
 def _photo_path(source: str, name: str) -> str:
     return f"photos/{source}/{name}.jpg"
-
-
-def _read(photograph: Path) -> Image:
-    try:
-        data = photograph.read_bytes()
-    except OSError as error:
-        raise SourceError(f"The photograph {photograph} can't be read: {error.strerror}; install it again.") from error
-    return _decoded(data, str(photograph))
-
-
-def _decoded(data: bytes, name: str) -> Image:
-    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    if bgr is None:
-        raise SourceError(f"The photograph {name} holds no image that OpenCV can decode; install its package again.")
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
 def _sample(photos: Photos, count: int, seed: int) -> list[tuple[str, str]]:

@@ -1,12 +1,14 @@
 """Tiles of photographs for the demo: the squares of one, and which are too flat or too like another to be kept."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TypeAlias
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from shared.errors import SourceError
 from workers.images.encode import Image
 
 TILE_SIDES = (256, 128, 80)
@@ -61,3 +63,20 @@ def reason_against(thumbnail: Thumbnail, kept: Sequence[Thumbnail]) -> str:
     # another.
     both = np.stack([unit(thumbnail), unit(thumbnail[:, ::-1])])
     return "duplicate" if kept and float((np.stack(kept) @ both.T).max()) > DUPLICATE_ABOVE else ""
+
+
+def read_photograph(photograph: Path) -> Image:
+    """The pixels of an image file, RGB uint8 [h, w, 3]; SourceError where there are none."""
+    try:
+        data = photograph.read_bytes()
+    except OSError as error:
+        raise SourceError(f"The photograph {photograph} can't be read: {error.strerror}; install it again.") from error
+    return decoded(data, str(photograph))
+
+
+def decoded(data: bytes, name: str) -> Image:
+    """The pixels of the bytes of an image, RGB uint8 [h, w, 3]; SourceError, which calls it `name`, for others."""
+    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    if bgr is None:
+        raise SourceError(f"The photograph {name} holds no image that OpenCV can decode; install its package again.")
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)

@@ -12,19 +12,19 @@ from typing import Any, Final
 import numpy as np
 
 from shared.errors import JobError
-from shared.job.altered_copies import usable_copies
 from shared.job.bundle.facts import refuse_bundle
 from shared.job.directory import JobDir
 from shared.job.index import builds
 from shared.job.index.builds import IndexInfo
 from shared.job.local.job_files import JobFiles
 from shared.job.manifest import Manifest
-from shared.job.opened import OpenJob, open_job
+from shared.job.opened import open_job
 from shared.job.partition import ledger
 from shared.job.partition.ledger import Seal
 from shared.processes import memory
 from shared.processes.stage import exit_status, say
-from workers.evaluate import accuracy, recall
+from workers.evaluate import recall
+from workers.evaluate.copies_report import of_copies
 from workers.evaluate.recall import Yardstick
 from workers.search.candidates.width import Width, width_of
 from workers.search.searcher import Searcher
@@ -37,8 +37,6 @@ SEED: Final = 1
 """Draws the queries: others than those that tuned the build."""
 
 BATCH: Final = 64
-ALIKE: Final = 0.94
-"""Cosine similarity from which on a copy is close enough to its original for any index to have to find it."""
 
 _SWEEP_QUERIES = 300
 _WARM_UP = 50
@@ -81,7 +79,7 @@ def evaluate(job: JobDir, queries: int, report: Report) -> dict[str, Any]:
     batch = min(BATCH, len(yardstick.ids))
     per_second = _throughput(searcher, yardstick.vectors, batch)
     report("altered copies", 0.0)
-    copies = _accuracy(job, searcher, info)
+    found = of_copies(job, searcher, info, lambda: report("verdicts on altered copies", 0.0))
     sweep = _sweep(searcher, info, yardstick, report)
     return {
         "job": str(job.path),
@@ -116,7 +114,7 @@ def evaluate(job: JobDir, queries: int, report: Report) -> dict[str, Any]:
         "p99_ms": measured.p99_ms,
         "batch": batch,
         "queries_per_second": round(per_second, 1),
-        "accuracy": copies,
+        **found,
         "sweep": sweep,
     }
 
@@ -142,40 +140,6 @@ def _throughput(searcher: Searcher, vectors: Floats, size: int) -> float:
         searcher.search_many(vectors[start : start + size], 10)
         times.append(time.perf_counter() - started)
     return size / float(np.median(times[1:]))
-
-
-def _accuracy(job: OpenJob, searcher: Searcher, info: IndexInfo) -> dict[str, Any]:
-    """accuracy@10 by alteration, through the index and by exact search; `reason` says why there is none."""
-    copies = usable_copies(job, info.ledger_digest)
-    copies = None if copies is None else copies.without(job.state.removed)
-    if copies is None or not len(copies):
-        reason = "no altered copies of its images were embedded" if copies is None else copies.reason
-        if job.manifest.model.is_imported:
-            reason = "it was made from vectors"
-        return {"copies": 0, "reason": reason, "by_alteration": [], "at_10": None, "exact_at_10": None, "alike": None}
-    queries = accuracy.queries_of(copies)
-    right = accuracy.found(copies, [searcher.search(query, accuracy.K) for query in queries])
-    truth = accuracy.found(copies, searcher.search_many(queries, accuracy.K, exact=True))
-    by_index, by_truth = accuracy.by_alteration(copies, right), accuracy.by_alteration(copies, truth)
-    alike = [good for good, similarity in zip(right, copies.similarities, strict=True) if similarity >= ALIKE]
-    return {
-        "copies": len(copies),
-        "images": copies.images,
-        "reason": "",
-        "by_alteration": [
-            {
-                "alteration": name,
-                "copies": copies.alterations.count(name),
-                "at_10": share,
-                "exact_at_10": by_truth[name],
-                "mean_similarity": round(float(np.mean(copies.similarities[np.array(copies.alterations) == name])), 4),
-            }
-            for name, share in by_index.items()
-        ],
-        "at_10": sum(right) / len(right),
-        "exact_at_10": sum(truth) / len(truth),
-        "alike": {"similarity": ALIKE, "copies": len(alike), "at_10": sum(alike) / len(alike)} if alike else None,
-    }
 
 
 def widths(info: IndexInfo) -> list[Width]:

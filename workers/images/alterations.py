@@ -11,6 +11,9 @@ import numpy as np
 from shared.errors import UsageError
 from workers.images.encode import QUALITY, Image, checked, encode_jpeg
 
+_TURN = 30
+_THUMBNAIL = 64
+
 
 @dataclass(frozen=True, slots=True)
 class Alteration:
@@ -100,6 +103,55 @@ def _text(image: Image) -> Image:
     return _uint8(cv2.putText(captioned, caption, corner, font, scale, (255, 255, 255), thickness, cv2.LINE_AA))
 
 
+def _quarter_turn(image: Image) -> Image:
+    return np.ascontiguousarray(np.rot90(image))
+
+
+def _turn(image: Image) -> Image:
+    height, width = image.shape[:2]
+    # All of the photo stays to be seen, in a frame of its own size.
+    along, across = np.cos(np.radians(_TURN)), np.sin(np.radians(_TURN))
+    scale = min(width / (along * width + across * height), height / (across * width + along * height))
+    turn = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle=_TURN, scale=float(scale))
+    return _uint8(cv2.warpAffine(image, turn, (width, height), flags=cv2.INTER_AREA, borderValue=(255, 255, 255)))
+
+
+def _quarter(image: Image) -> Image:
+    height, width = image.shape[:2]
+    top, left = height // 6, width // 4
+    return np.ascontiguousarray(image[top : top + max(1, height // 2), left : left + max(1, width // 2)])
+
+
+def _thumbnail(image: Image) -> Image:
+    height, width = image.shape[:2]
+    factor = min(1.0, _THUMBNAIL / max(height, width))
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    return _uint8(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+
+
+def _blur(image: Image) -> Image:
+    return _uint8(cv2.GaussianBlur(image, (0, 0), max(image.shape[:2]) / 150))
+
+
+def _colour_cast(image: Image) -> Image:
+    faded = (image + image.mean(axis=2, keepdims=True, dtype=np.float32)) / 2
+    return _uint8(np.clip(np.rint(faded * np.array([1.2, 1.0, 0.75], np.float32)), 0, 255))
+
+
+def _page(image: Image) -> Image:
+    height, width = image.shape[:2]
+    page = np.full_like(image, 250)
+    small = _half_size(image)
+    top, left = height // 10, width // 10
+    # On small photos the page ends earlier.
+    part = small[: height - top, : width - left]
+    page[top : top + part.shape[0], left : left + part.shape[1]] = part
+    line, below = max(1, height // 40), top + part.shape[0]
+    for start in range(below + 2 * line, height - line, 3 * line):
+        page[start : start + line, left : max(left + 1, width - left)] = 90
+    return page
+
+
 def _uint8(array: object) -> Image:
     # OpenCV's stubs promise only some array; this makes sure that it is uint8.
     return np.asarray(array, dtype=np.uint8)
@@ -130,3 +182,19 @@ another framing, a grey copy, a scan put askew, a caption.
 
 MEASURED: tuple[str, ...] = ("jpeg quality 20", "half size", "flip", "brightness", "crop 20 %", "grey")
 """The alterations by which the accuracy of every build of an index is measured."""
+
+HARDER: Mapping[str, Alteration] = MappingProxyType(
+    {
+        made.name: made
+        for made in (
+            Alteration("quarter turn", "Turned left by 90 degrees.", _quarter_turn),
+            Alteration("turn", "Turned by 30 degrees, all of it on white, in a frame of the same size.", _turn),
+            Alteration("a quarter", "A part of half the width and half the height.", _quarter),
+            Alteration("thumbnail", "The longer side 64 pixels.", _thumbnail),
+            Alteration("blur", "Gaussian blur of a 150th of the longer side.", _blur),
+            Alteration("colour cast", "Half of the colour taken away, the rest warmer.", _colour_cast),
+            Alteration("page", "At half its size on a light page, with lines of text below.", _page),
+        )
+    }
+)
+"""Alterations that change more of a photo, by name: beside the others, what a fusion of features is learned from."""

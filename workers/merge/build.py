@@ -12,12 +12,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from shared.errors import CorruptFile, JobError
+from shared.errors import CorruptFile, JobError, LookalikeError
 from shared.errors.remedy import Remedy
 from shared.job.altered_copies import Copies, usable_copies
 from shared.job.directory import JobDir
 from shared.job.index import builds
 from shared.job.index.builds import IndexInfo
+from shared.job.index.calibration import Calibration, none_measured, write_calibration
 from shared.job.index.filling import filling_of
 from shared.job.index.request import IndexRequest, read_index_request
 from shared.job.index.shards import Range, shard_file
@@ -31,6 +32,7 @@ from shared.settings import Settings
 from shared.storage import files
 from workers.evaluate import recall
 from workers.evaluate.accuracy import accuracy_at_10
+from workers.evaluate.calibration.calibrate import calibrated
 from workers.merge import directories, fill, growth, shards, tune
 from workers.merge.growth import Former
 from workers.merge.progress import MergeControl, step
@@ -111,7 +113,12 @@ def merge(
             wanted = filling_of(job, build) if elsewhere else None
             if wanted is not None and wanted.missing:
                 raise ShardsWanted(wanted)
-        info = _built(job, seals, stored, copies, plan, former, request, control, work, build, digest, seconds, ranges)
+        info, searcher = _built(
+            job, seals, stored, copies, plan, former, request, control, work, build, digest, seconds, ranges
+        )
+        if copies is not None:
+            with _timed(seconds, "calibrating"):
+                write_calibration(job, _calibration(job, info, searcher, copies, settings, control))
         job_files.publish(info, lambda share: step(control, "promoting", share))
         step(control, "promoting", 0.0)  # The last moment for the caller to end a merge that lost its claim.
         builds.write_info(job, info)
@@ -162,8 +169,9 @@ def _built(
     digest: str,
     seconds: dict[str, float],
     ranges: Sequence[Range],
-) -> IndexInfo:
-    """Write all files of a build but its index.json into its directory in `work`, and say what that must hold."""
+) -> tuple[IndexInfo, Searcher]:
+    """Write all files of a build but its index.json into its directory in `work`, and say what that must hold; with
+    what searches it as it will be."""
     directory = work / build
     write_images(directory / builds.IMAGES_FILE, sealed_images(job, seals))
     images = Images.open(directory / builds.IMAGES_FILE)
@@ -202,10 +210,11 @@ def _built(
                 stored.expect_scattered_reads()
                 told = partial(step, control, "measuring")
                 tuned = tune.tune(plan, index, stored, truth, request.recall, measure, told)
-            found = {} if copies is None else accuracy_at_10(searcher(tuned.width), copies)
+            serving = searcher(tuned.width)
+            found = {} if copies is None else accuracy_at_10(serving, copies)
     promoted = directories.usable(job, digest)
     measured = tuned.measured
-    return IndexInfo(
+    info = IndexInfo(
         build=build,
         type=plan.type,
         factory=plan.factory,
@@ -241,6 +250,18 @@ def _built(
         grown_from="" if former is None else former.info.build,
         refused=_why_refused(promoted, measured.recall, request, build),
     )
+    return info, serving
+
+
+def _calibration(
+    job: OpenJob, info: IndexInfo, searcher: Searcher, copies: Copies, settings: Settings, control: MergeControl
+) -> Calibration:
+    """What the build's similarities were measured to mean. It is not needed: where that fails, it says why."""
+    step(control, "calibrating", 0.0)
+    try:
+        return calibrated(job, info.build, searcher, copies, info.ntotal, settings, control.require_going)
+    except (LookalikeError, OSError) as error:
+        return none_measured(info.build, info.fingerprint, f"Nothing could be measured: {error}")
 
 
 def _index_files(ranges: Sequence[Range]) -> list[str]:

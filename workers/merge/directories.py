@@ -11,6 +11,7 @@ from shared.errors import CorruptFile, JobMismatch
 from shared.job.directory import JobDir
 from shared.job.index import builds
 from shared.job.index.builds import IndexInfo
+from shared.job.index.calibration import CALIBRATION_FILE
 from shared.job.index.filling import claim_of
 from shared.job.index.request import IndexRequest
 from shared.job.index.shards import TRAINED_FILE, filling_file, shard_file, shards_in
@@ -132,7 +133,14 @@ def finish(job: JobDir, build: str) -> None:
     left = [builds.FILLING_FILE, TRAINED_FILE, *map(filling_file, shards), builds.CLAIM_FILE]
     for name in left:
         (directory / name).unlink(missing_ok=True)
-    for name in (*left, builds.INDEX_FILE, *map(shard_file, shards), builds.IMAGES_FILE, builds.INFO_FILE):
+    for name in (
+        *left,
+        builds.INDEX_FILE,
+        *map(shard_file, shards),
+        builds.IMAGES_FILE,
+        CALIBRATION_FILE,
+        builds.INFO_FILE,
+    ):
         files.remove_leftovers(directory / name)
 
 

@@ -14,6 +14,7 @@ from shared.models import LITE0_FILE, LITE0_PACKAGE, ModelSpec, weights_sha256
 from shared.processes.failpoints import failpoint
 from workers.models import engines
 from workers.models.backbone import Backbone, Builder, DeviceBackbone
+from workers.models.projection import Projection, read_projection
 
 
 class Embedder(Protocol):
@@ -80,9 +81,10 @@ def load_embedder(
     engine: str = "auto",
     cache_dir: Path | None = None,
     weights: Path | None = None,
+    projection: Path | None = None,
 ) -> Embedder:
     """Build the model of `spec`; weights that were given as a file are in `model_dir`, the job's own, or in the cached
-    file `weights`.
+    file `weights`. So is the projection of a fused model, or in the cached file `projection`.
 
     `batch_size` None takes 8 on a CPU, with OpenVINO two a core where that is more, and on a GPU as many as fit.
     `engine` is auto, openvino or keras, and `cache_dir` keeps the exports for OpenVINO (None: the user's cache); see
@@ -110,12 +112,24 @@ def load_embedder(
                 f"The weights {weights} make the model {found.fingerprint}, and {spec.fingerprint} was expected: "
                 "put the weights back that the job was made with."
             )
+    made = _projection(spec, model_dir, projection)
     backbone = build(spec, weights, batch_size)
-    if spec.dim not in (None, backbone.dim):
-        raise ModelError(f"The model {spec.name} gives {backbone.dim} dimensions; expected {spec.dim}.")
+    if made is not None and made.width != backbone.dim:
+        raise ModelError(
+            f"The levels of the model {spec.name} are {backbone.dim} values, and the job's projection takes "
+            f"{made.width}: run it with the version of Keras that the job was made with."
+        )
+    if spec.dim not in (None, dim := backbone.dim if made is None else made.dim):
+        raise ModelError(f"The model {spec.name} gives {dim} dimensions; expected {spec.dim}.")
     if isinstance(backbone, DeviceBackbone):
-        return _OverlappingEmbedder(spec, backbone)
-    return _BatchedEmbedder(spec, backbone)
+        return _OverlappingEmbedder(spec, backbone, made)
+    return _BatchedEmbedder(spec, backbone, made)
+
+
+def _projection(spec: ModelSpec, model_dir: Path, file: Path | None) -> Projection | None:
+    if spec.fusion is None or spec.fusion.projection_sha256 is None:
+        return None
+    return read_projection(file or model_dir / spec.fusion.projection_file, spec.fusion.projection_sha256)
 
 
 def _weights_of(spec: ModelSpec, model_dir: Path) -> Path | None:
@@ -133,13 +147,16 @@ def _weights_of(spec: ModelSpec, model_dir: Path) -> Path | None:
 
 
 class _BatchedEmbedder:
-    """Cuts images into the backbone's batches, pads the last, and brings each feature to unit length."""
+    """Cuts images into the backbone's batches, pads the last, and brings each feature to unit length, projected where
+    the model is fused.
+    """
 
-    def __init__(self, spec: ModelSpec, backbone: Backbone) -> None:
+    def __init__(self, spec: ModelSpec, backbone: Backbone, projection: Projection | None) -> None:
         self._backbone = backbone
+        self._project = None if projection is None else projection.of
         self.fingerprint = spec.fingerprint
         self.image_size = spec.image_size
-        self.dim = backbone.dim
+        self.dim = backbone.dim if projection is None else projection.dim
         self.batch_size = backbone.batch_size
 
     def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -185,7 +202,8 @@ class _BatchedEmbedder:
         features = np.empty((count, self.dim), np.float64)
         for start, batch in zip(range(0, count, self.batch_size), batches, strict=True):
             here = features[start : start + self.batch_size]
-            here[:] = self._backbone.forward(batch)[: len(here)]
+            found = self._backbone.forward(batch)[: len(here)]
+            here[:] = found if self._project is None else self._project(found)
         return features
 
     def _noise(self) -> NDArray[np.uint8]:
@@ -199,8 +217,9 @@ class _BatchedEmbedder:
 class _OverlappingEmbedder(_BatchedEmbedder):
     """The same for a backbone on a device of its own."""
 
-    def __init__(self, spec: ModelSpec, backbone: DeviceBackbone) -> None:
-        super().__init__(spec, backbone)
+    def __init__(self, spec: ModelSpec, backbone: DeviceBackbone, projection: Projection | None) -> None:
+        super().__init__(spec, backbone, projection)
+        self._project = None if projection is None else projection.of_batch
         self._to_device = backbone.to_device
 
     def hand_over(self, images: NDArray[np.uint8]) -> Callable[[], NDArray[np.float32]]:

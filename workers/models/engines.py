@@ -109,6 +109,22 @@ def _keras(spec: ModelSpec, weights: Path | None, batch_size: int | None, reason
     return build(spec, weights, batch_size)
 
 
+def levels(spec: ModelSpec, weights: Path | None) -> tuple[str, ...]:
+    """The levels of features that the model of `spec` shows in Keras; `weights` is its checked file.
+
+    Raises ModelError when it shows no two, can't be built, or Keras is not installed.
+    """
+    try:
+        from workers.models.architectures.levels import levels_of
+        from workers.models.keras_backbone import build_model
+    except ImportError as error:
+        raise ModelError(
+            f"The levels of the model {spec.name} are looked for by Keras and TensorFlow ({error}): pip install "
+            "'lookalike[worker]'."
+        ) from error
+    return levels_of(build_model(spec, weights), spec.weights_file or spec.name)
+
+
 def keras_gpus() -> list[str]:
     """The accelerators that Keras would compute on, by its names; raises ModelError if Keras is not installed."""
     try:

@@ -65,11 +65,13 @@ def directory_of(spec: ModelSpec, cache_dir: Path | None) -> Path:
 
 
 def _exported(spec: ModelSpec) -> ModelSpec:
-    """The spec that an export depends on: it is in float32, and takes pixels, however they were decoded.
+    """The spec that an export depends on: it is in float32, takes pixels, however they were decoded, and gives the
+    pooled levels of a fused model, whatever a job makes of them.
 
     It is named as the first exports were, so that none is made again.
     """
-    return replace(spec, precision="f32", preprocessing=OPAQUE_PREPROCESSING)
+    fusion = None if spec.fusion is None else spec.fusion.unprojected
+    return replace(spec, precision="f32", preprocessing=OPAQUE_PREPROCESSING, fusion=fusion)
 
 
 def home_of(cache_dir: Path | None) -> Path:

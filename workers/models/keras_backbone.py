@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from shared.errors import ModelError
 from shared.models import ModelSpec
-from workers.models.keras_models import build_model, first_line, lite0, prepare
+from workers.models.architectures.keras_models import build_model, first_line, lite0, prepare
 
 __all__ = [
     "GpuBackbone",

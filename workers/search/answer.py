@@ -71,6 +71,7 @@ class Answerer:
         if images and not opened.manifest.model.is_imported:
             self._decoders.start(_STARTED_AT_ONCE)  # They are ready before the model is.
             self._embedder(opened)  # Loading the model takes seconds once; that is not the query's time.
+        self._cascade.begin(searcher, opened, message)
         started = time.perf_counter()
         found = self._vectors(opened, message)
         views = [vectors for vectors in found if not isinstance(vectors, LookalikeError)]
@@ -83,8 +84,8 @@ class Answerer:
         return [
             Answer(error=outcome, searched=searched)
             if isinstance(outcome, LookalikeError)
-            else self._answer(searcher, opened, message, query, outcome, milliseconds)
-            for query, outcome in zip(message.queries, outcomes, strict=True)
+            else self._answer(searcher, opened, message, query, outcome, vectors, milliseconds)
+            for query, outcome, vectors in zip(message.queries, outcomes, found, strict=True)
         ]
 
     def _answer(
@@ -94,12 +95,14 @@ class Answerer:
         message: SearchJob,
         query: Query,
         hits: Sequence[Hit],
+        vectors: "Vectors | LookalikeError",
         milliseconds: float,
     ) -> Answer:
         started = time.perf_counter()
-        found, verified = self._cascade.verified(searcher, job, query, hits, message)
+        assert isinstance(vectors, np.ndarray)
+        found, verified, refined = self._cascade.answered(searcher, job, query, hits, vectors, message)
         milliseconds += (time.perf_counter() - started) * 1000
-        return Answer(tuple(found), milliseconds, searched=searcher.searched, verified=verified)
+        return Answer(tuple(found), milliseconds, searched=searcher.searched, verified=verified, refined=refined)
 
     def _embedder(self, job: OpenJob) -> Embedder:
         # One image is what most queries hold. Another batch size than the embed worker's may change the last bits of a

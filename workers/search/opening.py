@@ -11,6 +11,7 @@ from shared.errors import CorruptFile, FingerprintMismatch
 from shared.errors.remedy import Remedy
 from shared.job.index import builds
 from shared.job.index.builds import IndexInfo
+from shared.job.index.calibration import Calibration, calibration_of, none_measured
 from shared.job.index.shards import Range
 from shared.job.local.job_files import JobFiles
 from shared.job.opened import OpenJob
@@ -32,7 +33,7 @@ class Opened:
 
     `parts` are kept as long as this is, as their files are removed with them; they are of the partitions behind those
     that are `covered` by a build, whose embeddings are the first `held`. `index` is that of the shards that are held,
-    None where there is none; it is loaded when it is asked for.
+    None where there is none; it is loaded when it is asked for. `calibration` is what was measured of the build.
     """
 
     stored: StoredEmbeddings
@@ -41,6 +42,7 @@ class Opened:
     filters: Filters
     searched: Searched
     parts: Parts
+    calibration: Calibration
     covered: frozenset[int] = frozenset()
     held: int = 0
     index: Callable[[], Any] = lambda: None
@@ -92,7 +94,7 @@ def open_build(files: JobFiles, job: OpenJob, info: IndexInfo, known: Parts | No
     # The index still gives what was purged since it was built.
     kept = Kept(stored, job.state.removed, whole=not len(gone), among=part.rows)
     return replace(
-        _opened(job, stored, images, metadata, found, kept, part.shards),
+        _opened(job, stored, images, metadata, found, kept, part.shards, _calibration(job, info)),
         covered=frozenset(seal.partition for seal in covered),
         held=sum(seal.embedded for seal in covered),
         index=lambda: shards.load(paths),
@@ -116,7 +118,20 @@ def open_parts(files: JobFiles, job: OpenJob, known: Parts, held: Held | None = 
     stored = stored_kind(job)([part.vectors for part in parts if len(part.images)], images.ids, dims.pop(), files)
     metadata = [part.metadata for part in parts if len(part.images)]
     part = Part.of(held, "", [Range(0, len(stored))])
-    return _opened(job, stored, images, metadata, found, Kept(stored, job.state.removed, among=part.rows), part.shards)
+    kept = Kept(stored, job.state.removed, among=part.rows)
+    none = none_measured(
+        "", job.manifest.model.fingerprint, "Chances are measured with the index, which is not there yet."
+    )
+    return _opened(job, stored, images, metadata, found, kept, part.shards, none)
+
+
+def _calibration(job: OpenJob, info: IndexInfo) -> Calibration:
+    """What was measured of a build, or why nothing was."""
+    if job.manifest.bundle is not None:
+        return none_measured(
+            info.build, info.fingerprint, "A bundle takes along nothing of what was measured of its job."
+        )
+    return calibration_of(job, info)
 
 
 def _opened(
@@ -127,13 +142,14 @@ def _opened(
     found: Found,
     kept: Kept,
     shards: SearchedShards | None,
+    calibration: Calibration,
 ) -> Opened:
     stored.expect_scattered_reads()
     # Of all shards, so that all who hold some say the same of a filter.
     ids = kept.ids if kept.is_all else Kept(stored, job.state.removed).ids
     filters = Filters(ids, metadata, np.array(found.pending, np.int64).reshape(-1, 2))
     searched = replace(_searched(job, found.pending), shards=shards)
-    return Opened(stored, images, kept, filters, searched, found.parts)
+    return Opened(stored, images, kept, filters, searched, found.parts, calibration)
 
 
 def _searched(job: OpenJob, pending: Sequence[tuple[int, int]]) -> Searched:

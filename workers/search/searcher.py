@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from shared.errors import QueryError
 from shared.job.index import builds
+from shared.job.index.calibration import Calibration
 from shared.job.local.job_files import JobFiles
 from shared.job.opened import OpenJob, open_job
 from shared.messages.filter import Filter
@@ -61,17 +62,19 @@ class Searcher:
         searched: Searched | None = None,
         parts: Parts | None = None,
         covered: frozenset[int] = frozenset(),
+        calibration: Calibration | None = None,
     ) -> None:
         """`filters` are those over the metadata; without, a search is filtered by ids alone. `kept` are the images that
         were not removed, all of them if not given. `additions` are the rows that the index does not hold, if any.
         Without an index, all of `stored` are compared. `parts` are what is searched besides the partitions whose
-        numbers are `covered` by the index."""
+        numbers are `covered` by the index. `calibration` is what was measured of it, if anything."""
         self.stored = stored
         self._kept = kept or Kept(stored)
         self._additions = additions
         self.width = width
         self.searched = searched
         self.covered = covered
+        self.calibration = calibration or Calibration("", "", reason="Nothing was measured.")
         self._parts = parts or {}
         self._index = index
         self._images = images
@@ -120,7 +123,7 @@ class Searcher:
         return cls(
             index, opened.stored, opened.images, width=width, nlist=nlist, cache_size=cache_size,
             filters=opened.filters, kept=opened.kept, additions=additions, searched=opened.searched,
-            parts=opened.parts, covered=opened.covered,
+            parts=opened.parts, covered=opened.covered, calibration=opened.calibration,
         )  # fmt: skip
 
     @property
@@ -155,8 +158,8 @@ class Searcher:
         self, width: Width, kept: Kept, filters: Filters, additions: Additions | None, *, cache_size: int
     ) -> "Searcher":
         made: dict[str, Any] = {"filters": filters, "kept": kept, "additions": additions, "cache_size": cache_size}
-        made |= {"searched": self.searched, "parts": self._parts, "covered": self.covered}
-        return Searcher(self._index, self.stored, self._images, width=width, nlist=self._nlist, **made)
+        made |= {"searched": self.searched, "parts": self._parts, "covered": self.covered, "nlist": self._nlist}
+        return Searcher(self._index, self.stored, self._images, width=width, calibration=self.calibration, **made)
 
     def chosen(self, filter: Filter) -> Chosen:
         """The images of the build that `filter` chooses, of some shards those in them; raises as `Filters.chosen`."""
@@ -204,7 +207,7 @@ class Searcher:
             compared = self.kept if chosen is None else self.stored.only(self.stored.rows_of(chosen.ids))
             found = exact_search(compared, units, k)
             rows = [self.stored.rows_of(ids) for ids in found.ids]
-            return [self._hits(*one) for one in zip(rows, found.similarities, strict=True)]
+            return [self.hits(*one) for one in zip(rows, found.similarities, strict=True)]
         if len(units) < _SHARED_QUERIES:
             return self._nearest(units, k, chosen)
         rounds = math.ceil(len(units) / (CORES * faiss_index.ONE_THREAD_QUERIES))
@@ -216,7 +219,7 @@ class Searcher:
             rows = [self.stored.rows_of(chosen.ids)] * len(units)
         else:
             rows = self._candidates(units, k, chosen)
-        return [self._hits(*nearest(self.stored, some, unit, k)) for unit, some in zip(units, rows, strict=True)]
+        return [self.hits(*nearest(self.stored, some, unit, k)) for unit, some in zip(units, rows, strict=True)]
 
     def _candidates(self, units: Floats, k: int, chosen: Chosen | None) -> list[Rows]:
         """The rows, int64 [n], that are to be compared with each query."""
@@ -228,6 +231,7 @@ class Searcher:
         more = self._additions.candidates(units, depth, None if chosen is None else chosen.ids)
         return [np.concatenate(both) for both in zip(rows, more, strict=True)]
 
-    def _hits(self, rows: Rows, cosines: Floats) -> tuple[Hit, ...]:
+    def hits(self, rows: Rows, cosines: Floats) -> tuple[Hit, ...]:
+        """The hits of these rows of `stored`, int64 [n], with their similarities, float32 [n], in this order."""
         answers = zip(self.stored.ids[rows].tolist(), self._images.paths(rows), cosines.tolist(), strict=True)
         return tuple(Hit(rank, *answer) for rank, answer in enumerate(answers, start=1))

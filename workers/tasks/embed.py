@@ -161,7 +161,7 @@ def compare_pairs(task: Task, table: dict[str, Any]) -> str:
             partial(_keep_going, task), lease.held, lambda share: report(f"comparing · {share:.0%}")
         )
         try:
-            seen = _pictures.of((job.path, job.state.number), lambda: pictures.Pictures(job))
+            seen = _pictures.of((job.path, job.state.number), lambda: pictures.Pictures(job, runtime.settings))
             same = compare.compare_pairs(job, message.batch, control, runtime.decode_threads, seen)
         finally:
             _pictures.rest()

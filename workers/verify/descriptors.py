@@ -15,13 +15,17 @@ _EDGE = 10.0
 _MIRRORED = np.arange(BITS).reshape(4, 4, 8)[::-1][:, :, [0, 7, 6, 5, 4, 3, 2, 1]].reshape(BITS)
 
 
-def described(grey: NDArray[np.uint8], keypoints: int) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+def described(grey: NDArray[np.uint8], keypoints: int, layers: int) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
     """The `keypoints` strongest keypoints of `grey` (uint8 [h, w]), or as many as there are, the strongest first.
+
+    They are looked for in so many `layers` of sizes between a size and twice that.
 
     The first array, float64 [n, 2], has their x and y in pixels of `grey`, from the outer corner of its first pixel.
     The second one, uint8 [n, 16], has 128 bits for each: whether each value of its RootSIFT is above their median.
     """
-    found = cv2.SIFT.create(keypoints, contrastThreshold=_CONTRAST, edgeThreshold=_EDGE, enable_precise_upscale=True)
+    found = cv2.SIFT.create(
+        keypoints, layers, contrastThreshold=_CONTRAST, edgeThreshold=_EDGE, enable_precise_upscale=True
+    )
     kept, values = found.detectAndCompute(grey, None) if min(grey.shape) >= _SMALLEST else ((), None)
     if values is None or not len(kept):
         return np.zeros((0, 2)), np.zeros((0, BITS // 8), np.uint8)

@@ -15,12 +15,15 @@ from workers.verify.stored import STEPS, packed, unpacked
 STORED_KEYPOINTS = 170
 QUERY_KEYPOINTS = 1_500
 # Sizes are counted in pixels and not by a longer side, so that a panorama or a long screenshot keeps its details.
-_STORED_PIXELS = 320 * 240
-_QUERY_PIXELS = 480 * 360
+# SIFT takes its time by pixels and layers. With 320 x 240 pixels and three layers an image of a collection takes twice
+# as long, and a hundredth more of the copies are proved; a query is made once.
+_STORED_PIXELS, _STORED_LAYERS = 256 * 192, 2
+_QUERY_PIXELS, _QUERY_LAYERS = 480 * 360, 3
 _STORED_GREY = 144 * 108
 _QUERY_GREY = 480 * 360
 COLOURS = 6
-FEATURES_VERSION = f"rootsift{BITS}x{STORED_KEYPOINTS}-1"
+_QUERY_COLOURS = 48
+FEATURES_VERSION = f"rootsift{BITS}x{STORED_KEYPOINTS}-2"
 """Names all that changes the stored bytes. It belongs to the fingerprint of what stores them."""
 
 
@@ -40,7 +43,8 @@ class LocalFeatures:
     grey
         uint8 [h, w]: the image in grey, small: as many pixels as 144 x 108 for what is stored, more for a query.
     colours
-        uint8 [6, 6, 2]: the mean Cr and Cb in 6 x 6 fields of the image; 128 is no colour.
+        uint8 [6, 6, 2]: the mean Cr and Cb in 6 x 6 fields of the image; 128 is no colour. A query has 48 x 48 fields,
+        of which a part may be compared with fields of the hit.
     """
 
     width: int
@@ -52,7 +56,7 @@ class LocalFeatures:
 
     def to_bytes(self) -> bytes:
         """These features as they are stored; what is loaded again differs in the thumbnail, by its compression."""
-        return packed(self.width, self.height, self.points, self.bits, self.grey, self.colours)
+        return packed(self.width, self.height, self.points, self.bits, self.grey, coarse_colours(self.colours))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
@@ -78,7 +82,7 @@ def local_features(image: NDArray[np.uint8], keypoints: int = STORED_KEYPOINTS) 
     is_query = keypoints > STORED_KEYPOINTS
     seen = shrunk(image, _QUERY_PIXELS if is_query else _STORED_PIXELS)
     grey = np.asarray(cv2.cvtColor(seen, cv2.COLOR_RGB2GRAY), np.uint8)
-    points, bits = described(grey, keypoints)
+    points, bits = described(grey, keypoints, _QUERY_LAYERS if is_query else _STORED_LAYERS)
     scale = np.array([width / grey.shape[1], height / grey.shape[0]])
     return LocalFeatures(
         width,
@@ -86,7 +90,7 @@ def local_features(image: NDArray[np.uint8], keypoints: int = STORED_KEYPOINTS) 
         _on_grid(points * scale, width, height),
         bits,
         shrunk(grey, _QUERY_GREY if is_query else _STORED_GREY),
-        colours_of(seen),
+        colours_of(seen, _QUERY_COLOURS if is_query else COLOURS),
     )
 
 
@@ -100,10 +104,17 @@ def shrunk(image: NDArray[np.uint8], pixels: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def colours_of(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The mean Cr and Cb in 6 x 6 fields of an RGB image (uint8 [h, w, 3]): uint8 [6, 6, 2]."""
-    fields = cv2.resize(image, (COLOURS, COLOURS), interpolation=cv2.INTER_AREA)
+def colours_of(image: NDArray[np.uint8], side: int = COLOURS) -> NDArray[np.uint8]:
+    """The mean Cr and Cb in `side` x `side` fields of an RGB image (uint8 [h, w, 3]): uint8 [side, side, 2]."""
+    fields = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
     return np.ascontiguousarray(cv2.cvtColor(fields, cv2.COLOR_RGB2YCrCb)[:, :, 1:], np.uint8)
+
+
+def coarse_colours(colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Colours (uint8 [n, n, 2]) as a stored image has them: uint8 [6, 6, 2]."""
+    if len(colours) == COLOURS:
+        return colours
+    return np.asarray(cv2.resize(colours, (COLOURS, COLOURS), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _on_grid(points: NDArray[np.float64], width: int, height: int) -> NDArray[np.float32]:

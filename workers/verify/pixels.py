@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.messages.verdicts import Evidence
-from workers.verify.features import LocalFeatures, colours_of, shrunk
+from workers.verify.agreement.colours import is_a_part_other
+from workers.verify.features import COLOURS, LocalFeatures, coarse_colours, colours_of, shrunk
 from workers.verify.region import evidence_of
 from workers.verify.richness import LEAST_RICH, richness
 
@@ -63,6 +64,9 @@ def same_pixels(
     coarse, fine, colours = (_laid(part, turns, mirrored) for part in (theirs.coarse, theirs.fine, theirs.colours))
     if _correlation(ours.fine, fine) < _LEAST_FINE or not _are_colours_alike(ours.colours, colours):
         return None
+    first, second = (some.reshape(-1, 2).astype(np.float64) for some in (ours.colours, colours))
+    if is_a_part_other(first, second, _light(ours.coarse), _light(coarse)):
+        return None
     away = np.sqrt((_cells(ours.coarse - coarse) ** 2).mean(axis=(1, 3)))
     if away.max() > min(_MOST_AWAY, _MOST_OVER_MIDDLE * max(float(np.median(away)), _LEAST_AWAY)):
         return None
@@ -80,7 +84,7 @@ def coarse_square(image: NDArray[np.uint8] | LocalFeatures) -> NDArray[np.float3
 
 def _view(image: NDArray[np.uint8] | LocalFeatures) -> _View:
     if isinstance(image, LocalFeatures):
-        width, height, grey, colours = image.width, image.height, image.grey, image.colours
+        width, height, grey, colours = image.width, image.height, image.grey, coarse_colours(image.colours)
     else:
         height, width = image.shape[:2]
         small = shrunk(image, 4 * SIDE * SIDE)
@@ -127,6 +131,12 @@ def _are_colours_alike(first: NDArray[np.float32], second: NDArray[np.float32]) 
     if min(float(np.sqrt((colours**2).mean())) for colours in (first, second)) < _COLOURLESS:
         return True
     return _correlation(first, second) >= _LEAST_COLOUR
+
+
+def _light(coarse: NDArray[np.float32]) -> NDArray[np.float64]:
+    """How bright the fields are that have colours: float64 [36]."""
+    square = np.ascontiguousarray(coarse)
+    return np.asarray(cv2.resize(square, (COLOURS, COLOURS), interpolation=cv2.INTER_AREA), np.float64).reshape(-1)
 
 
 def _cells(square: NDArray[np.float32]) -> NDArray[np.float32]:

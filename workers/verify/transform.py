@@ -22,14 +22,24 @@ _MOST_SQUASHED = 2.5
 _APART = 2.0
 # Points on a line, or in one spot, say nothing of the transform across it: standard deviation across.
 _NARROWEST = 1.5
+# A perspective has two more parameters than an affine transform. Copies that were not photographed lie within .6 of
+# their originals, mostly, and need none.
+_ASKEW = 0.6
+_FEWEST_ASKEW = 16
+_NEARER = 0.7
+_MOST_ASKEW = 1.6
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Fit:
-    """`matrix`, float64 [2, 3], brings pixels of the query to those of the hit; `inliers` distinct points agree."""
+    """`matrix`, float64 [2, 3], brings pixels of the query to those of the hit; `inliers` distinct points agree.
+
+    `away` is how far from each other it brings them: the median, in units in which an image has 320 x 240 pixels.
+    """
 
     matrix: Array
     inliers: int
+    away: float
 
 
 def fitted(
@@ -88,6 +98,38 @@ def refitted(
     return _checked(np.asarray(solved.T, np.float64), ours, theirs, query_size, hit_size, mirrored)
 
 
+def perspective(query: Array, hit: Array, query_size: tuple[int, int], hit_size: tuple[int, int], fit: Fit) -> Array:
+    """What brings pixels of the query to those of the hit, float64 [3, 3], where the query was photographed askew.
+
+    `query` and `hit` are matching points, float64 [n, 2]. It is `fit.matrix`, unless a perspective brings the points
+    that `fit` explains much nearer to each other.
+    """
+    whole = np.vstack([fit.matrix, [0, 0, 1]])
+    if fit.away < _ASKEW:
+        return whole
+    near = np.linalg.norm(_through(whole, query) - hit, axis=1) * scale_of(hit_size) <= TOLERANCE
+    if near.sum() < _FEWEST_ASKEW:
+        return whole
+    ours, theirs = query[near] * scale_of(query_size), hit[near] * scale_of(hit_size)
+    found, _ = cv2.findHomography(ours, theirs, 0)
+    if found is None or not np.isfinite(found).all():
+        return whole
+    away = float(np.median(np.linalg.norm(_through(np.asarray(found), ours) - theirs, axis=1)))
+    # It must not fold the picture: the depth of its corners is on one side of the eye, and differs little.
+    width, height = query_size[0] * scale_of(query_size), query_size[1] * scale_of(query_size)
+    depths = np.array([[x, y, 1.0] for x in (0, width) for y in (0, height)]) @ found[2]
+    if away > _NEARER * fit.away or depths.min() <= 0 or depths.max() > _MOST_ASKEW * depths.min():
+        return whole
+    back, there = np.diag([1 / scale_of(hit_size)] * 2 + [1.0]), np.diag([scale_of(query_size)] * 2 + [1.0])
+    return np.asarray(back @ found @ there, np.float64)
+
+
+def _through(matrix: Array, points: Array) -> Array:
+    """Points, float64 [n, 2], where `matrix`, float64 [3, 3], brings them."""
+    brought = points @ matrix[:, :2].T + matrix[:, 2]
+    return np.asarray(brought[:, :2] / brought[:, 2:], np.float64)
+
+
 def scale_of(size: tuple[int, int]) -> float:
     """What brings pixels of an image of (width, height) to those that `TOLERANCE` counts."""
     return math.sqrt(_PIXELS / (size[0] * size[1]))
@@ -104,7 +146,7 @@ def _checked(
     if inliers < _FEWEST or _breadth(theirs[near]) < _NARROWEST:
         return None
     moved = np.column_stack([matrix[:, :2] * scale_of(query_size), matrix[:, 2]])
-    return Fit(moved / scale_of(hit_size), inliers)
+    return Fit(moved / scale_of(hit_size), inliers, float(np.median(away[near])))
 
 
 def _is_sane(linear: Array, mirrored: bool) -> bool:

@@ -7,27 +7,52 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
+from coordinator.display.pages.sheet_style import PAGE, STYLE
 from shared.errors import UsageError
+from shared.messages.verdicts import Quad
 from shared.storage.files import write_bytes
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """The part of an image that a query shows: its corners in pixels of the image, which is so wide and high."""
+
+    corners: Quad
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
 class SheetHit:
-    """One hit: `path` of its image, cosine `similarity` (-1 to 1), `rank` from 1, and whether it is the right one."""
+    """One hit: `path` of its image, cosine `similarity` (-1 to 1), `rank` from 1, and whether it is the right one.
+
+    `verdict` is what is known of it, "" for nothing, `why` what proves that where it `is_proven`, and `part` what of it
+    the query shows, where that is not the whole.
+    """
 
     path: Path
     similarity: float
     rank: int
     is_original: bool
+    verdict: str = ""
+    why: str = ""
+    part: Part | None = None
+    is_proven: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class SheetRow:
-    """One query: `query` is the path of its image, `label` says how it was altered, `hits` come best first."""
+    """One query: `query` is the path of its image, `label` says how it was altered, `hits` come best first.
+
+    `answer` is what came out, if it is not to be where the original was found; `state` is how good that is: "first",
+    "found" or "missed".
+    """
 
     query: Path
     label: str
     hits: tuple[SheetHit, ...]
+    answer: str = ""
+    state: str = "first"
 
 
 def write_contact_sheet(path: Path, title: str, rows: Sequence[SheetRow], summary: Sequence[tuple[str, str]]) -> Path:
@@ -42,20 +67,20 @@ def write_contact_sheet(path: Path, title: str, rows: Sequence[SheetRow], summar
     folder = path.parent
     figures = "".join(f"<div><dt>{_text(name)}</dt><dd>{_text(value)}</dd></div>" for name, value in summary)
     body = "\n".join(_row(row, folder) for row in rows)
-    page = _PAGE.format(title=_text(title), style=_STYLE, figures=figures and f"<dl>{figures}</dl>", body=body)
+    page = PAGE.format(title=_text(title), style=STYLE, figures=figures and f"<dl>{figures}</dl>", body=body)
     write_bytes(path, page.encode())
     return path
 
 
 def _row(row: SheetRow, folder: Path) -> str:
     hits = "\n".join(_hit(hit, folder) for hit in row.hits) or '<li class="none">No hits.</li>'
-    verdict, state = _verdict(row.hits)
+    answer, state = (row.answer, row.state) if row.answer else _found(row.hits)
     return f"""<section>
 <figure class="query">
 <h2>{_text(row.label)}</h2>
 {_image(row.query, f"Query, {row.label}: {row.query.name}", folder)}
 <figcaption><span class="name">{_text(row.query.name)}</span>
-<span class="verdict {state}">{verdict}</span></figcaption>
+<span class="answer {state}">{_said(answer)}</span></figcaption>
 </figure>
 <ol>
 {hits}
@@ -69,14 +94,27 @@ def _hit(hit: SheetHit, folder: Path) -> str:
     if hit.is_original:
         told += ", the original"
         opening, mark = '<li class="original">', '<span class="mark">original</span>'
+    said = ""
+    if hit.verdict:
+        told += f"; {hit.verdict}"
+        proven = " proven" if hit.is_proven else ""
+        said = f'<span class="verdict{proven}">{_said(hit.verdict)}</span>'
+        said += f'<span class="why">{_said(hit.why)}</span>' if hit.why else ""
     return (
-        f"{opening}<figure>{_image(hit.path, told, folder, mark)}"
+        f"{opening}<figure>{_image(hit.path, told, folder, _outline(hit.part) + mark)}"
         f'<figcaption><b>{hit.rank}</b> <span class="similarity">{hit.similarity:.3f}</span>'
-        f'<span class="name">{_text(hit.path.name)}</span></figcaption></figure></li>'
+        f'{said}<span class="name">{_text(hit.path.name)}</span></figcaption></figure></li>'
     )
 
 
-def _verdict(hits: Sequence[SheetHit]) -> tuple[str, str]:
+def _outline(part: Part | None) -> str:
+    if part is None:
+        return ""
+    points = " ".join(f"{x:.1f},{y:.1f}" for x, y in part.corners)
+    return f'<svg viewBox="0 0 {part.width} {part.height}" aria-hidden="true"><polygon points="{points}"/></svg>'
+
+
+def _found(hits: Sequence[SheetHit]) -> tuple[str, str]:
     rank = next((hit.rank for hit in hits if hit.is_original), None)
     if rank is None:
         return f"original not among {len(hits)} hits", "missed"
@@ -98,99 +136,5 @@ def _text(value: str) -> str:
     return escape(os.fsencode(value).decode(errors="replace"))
 
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-<header>
-<h1>{title}</h1>
-{figures}
-<p>Each row shows a query on the left, and on the right the hits that the index gave for it, best first, with rank and
-cosine similarity. The query is an altered copy of a photo in the index, and its heading names the alteration. That
-photo, the right answer, is <span class="key">outlined</span> wherever it is among the hits.</p>
-</header>
-<main>
-{body}
-</main>
-</body>
-</html>
-"""
-
-_STYLE = """
-:root {
-  color-scheme: light dark;
-  --page: #f6f6f4; --card: #fff; --ink: #1d1f21; --quiet: #63676b; --line: #e2e2de; --well: #ecece8;
-  --right: #0a7d4b; --right-ink: #fff; --late: #8a5a00; --wrong: #b3261e;
-}
-@media (prefers-color-scheme: dark) {
-  :root {
-    --page: #131516; --card: #1c1f21; --ink: #e8e9ea; --quiet: #9ba1a6; --line: #2d3135; --well: #26292c;
-    --right: #3ecf8e; --right-ink: #06291a; --late: #e5b454; --wrong: #ff8a80;
-  }
-}
-* { box-sizing: border-box; }
-body {
-  margin: 0 auto; max-width: 96rem; padding: clamp(1rem, 3vw, 2.5rem);
-  background: var(--page); color: var(--ink);
-  font: 1rem/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif;
-}
-h1 { margin: 0; font-size: clamp(1.5rem, 1.1rem + 1.8vw, 2.25rem); line-height: 1.15; letter-spacing: -.02em; }
-header p { max-width: 72ch; margin: 1.25rem 0 0; color: var(--quiet); font-size: .9375rem; }
-.key { padding: 0 .3em; border-radius: .2em; outline: 2px solid var(--right); color: var(--ink); }
-dl { display: flex; flex-wrap: wrap; gap: .75rem; margin: 1.25rem 0 0; }
-dl div {
-  display: flex; flex-direction: column-reverse; min-width: 8rem; padding: .7rem 1rem;
-  background: var(--card); border: 1px solid var(--line); border-radius: .6rem;
-}
-dt { color: var(--quiet); font-size: .8125rem; }
-dd { margin: 0; font-size: 1.375rem; font-weight: 600; line-height: 1.25; font-variant-numeric: tabular-nums; }
-section {
-  display: grid; grid-template-columns: 11rem minmax(0, 1fr); gap: 1.25rem; margin-top: 1.25rem; padding: 1.1rem;
-  background: var(--card); border: 1px solid var(--line); border-radius: .9rem;
-}
-h2 { margin: 0 0 .6rem; font-size: 1.0625rem; line-height: 1.4rem; }
-figure { margin: 0; }
-a { display: block; position: relative; border-radius: .4rem; text-decoration: none; }
-img {
-  display: block; width: 100%; aspect-ratio: 1; object-fit: contain;
-  background: var(--well); border-radius: .4rem;
-}
-.query { padding-right: 1.25rem; border-right: 1px solid var(--line); }
-ol {
-  display: grid; grid-template-columns: repeat(10, minmax(0, 1fr)); gap: 1.1rem .8rem;
-  align-content: start; margin: 0; padding: 2rem 0 0; list-style: none;
-}
-figcaption { margin-top: .5rem; font-size: .8125rem; line-height: 1.35; font-variant-numeric: tabular-nums; }
-.similarity { float: right; }
-.name { display: block; color: var(--quiet); font-size: .6875rem; overflow-wrap: anywhere; }
-.query .name { font-size: .75rem; }
-.original a { outline: 3px solid var(--right); outline-offset: 2px; }
-.mark {
-  position: absolute; inset: auto 0 0; padding: .1rem 0; border-radius: 0 0 .4rem .4rem; text-align: center;
-  background: var(--right); color: var(--right-ink); font-size: .6875rem; font-weight: 600; line-height: 1.35;
-}
-.verdict { display: block; margin-top: .3rem; font-weight: 600; }
-.first { color: var(--right); } .found { color: var(--late); } .missed { color: var(--wrong); }
-.none { grid-column: 1 / -1; color: var(--quiet); }
-a:focus-visible { outline: 3px solid var(--ink); outline-offset: 2px; }
-@media (max-width: 76rem) { ol { grid-template-columns: repeat(5, minmax(0, 1fr)); } }
-@media (max-width: 46rem) {
-  section { grid-template-columns: minmax(0, 1fr); gap: 1rem; padding: .9rem; }
-  .query {
-    display: grid; grid-template-columns: 6.5rem minmax(0, 1fr); grid-template-rows: auto 1fr; column-gap: 1rem;
-    padding: 0 0 1rem; border-right: 0; border-bottom: 1px solid var(--line);
-  }
-  .query a { grid-row: 1 / 3; }
-  .query h2 { grid-column: 2; grid-row: 1; margin: 0; }
-  .query figcaption { grid-column: 2; margin-top: .15rem; }
-  ol { gap: .9rem .6rem; padding-top: 0; }
-  dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); gap: .6rem; }
-}
-@media print { section { break-inside: avoid; } }
-"""
+def _said(value: str) -> str:
+    return _text(value).replace(" %", "\N{NO-BREAK SPACE}%")

@@ -22,6 +22,7 @@ from shared.job.index import builds
 from shared.job.manifest import Partition
 from shared.job.opened import OpenJob, open_job
 from shared.job.partition import ledger
+from shared.job.partition.features.counted import FeaturesReader
 from shared.job.partition.ledger import Seal
 from shared.processes.failpoints import failpoint
 
@@ -77,7 +78,7 @@ def compact(job: JobDir, bounds: Bounds, tell: Tell) -> Compacted:
         leftovers.remove_replaced(after, alone=alone)
         leftovers.remove_added(after, alone=alone)
         leftovers.keep_copies(after, list(ledger.sealed(after)))
-        freed = sum(part.bytes for run in runs for part in run.parts) - sum(map(_size, written))
+        freed = sum(part.bytes for run in runs for part in run.parts) - _size(after, written)
         return _counted(runs, freed)
 
 
@@ -99,8 +100,9 @@ def _covered_up_to(job: OpenJob, seals: Mapping[int, Seal]) -> int:
     return 0
 
 
-def _size(seal: Seal) -> int:
-    return sum(int(entry["bytes"]) for entry in seal.files.values())
+def _size(job: OpenJob, seals: Sequence[Seal]) -> int:
+    files = sum(int(entry["bytes"]) for seal in seals for entry in seal.files.values())
+    return files + sum(FeaturesReader().bytes(job, seals).values())
 
 
 def _counted(runs: Sequence[Run], freed: int) -> Compacted:

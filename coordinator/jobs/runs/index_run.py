@@ -149,7 +149,16 @@ def _opened(asked: Asked, stdin: BinaryIO | None, tell: Tell) -> tuple[OpenJob, 
         tell(Said(f"{given.location} is a source of {job.path} already, and is refreshed."))
     resumed = asked.job.spec.is_file()
     listed = counting("Listing images", tell)
-    job = make_or_open(asked.source, asked.job, asked.settings, listed, asked.choice, frozen=asked.frozen, stdin=stdin)
+    job = make_or_open(
+        asked.source,
+        asked.job,
+        asked.settings,
+        listed,
+        asked.choice,
+        frozen=asked.frozen,
+        stdin=stdin,
+        told=lambda what: tell(Doing(what)),
+    )
     return job, (source_meant(open_source(asked.source, stdin), job) or 0) if resumed else 0, False
 
 
@@ -189,4 +198,6 @@ def _listed(job: OpenJob, number: int) -> Iterator[str]:
         f"{job.listed:,} images in {job.partition_count:,} "
         f"partition{'s' if job.partition_count > 1 else ''}; model {job.manifest.model.fingerprint}"
     )
+    if job.manifest.fusion is not None:
+        yield f"{job.manifest.fusion}"
     yield from said_of(job.sources[number].left_out, job.sources[number].notes)

@@ -1,6 +1,7 @@
 """Whether a job that is there is the one that was asked for: its source, what was chosen of it, and its model."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -134,6 +135,10 @@ def require_same_options(job: OpenJob, settings: Settings, frozen: bool | None) 
             f"The images of {job.path} are decoded in the mode {made.asked_decode}, not {settings.decode}, and "
             "embeddings of the two can't be compared",
         )
+    if settings.fusion == ON and job.manifest.fusion is None:
+        raise begun.stays("fusion", f"{job.path} was made without fusion, and embeddings of the two can't be compared")
+    if settings.fusion == OFF and made.fusion is not None:
+        raise begun.stays("fusion", f"{job.path} was made with fusion, and embeddings of the two can't be compared")
     if settings.copies != ON and makes_features(job) and settings.copies == OFF:  # It may want another version.
         raise begun.stays("copies", f"{job.path} stores what tells copies apart beside its embeddings, and keeps it")
     if any((settings.model, settings.weights, settings.model_input, settings.model_output)):
@@ -202,7 +207,8 @@ def _require_same_model(job: OpenJob, begun: Begun, settings: Settings) -> None:
     if made.is_onnx and model.endswith(".onnx"):
         _require_same_file(job, begun, model)
         words = (words[0] or made.input, words[1] or made.output)
-    asked = resolve_model(model, weights, made.precision, made.decode, *words)
+    # How its features are fused was found for this job alone, whatever is typed.
+    asked = replace(resolve_model(model, weights, made.precision, made.decode, *words), fusion=made.fusion)
     if asked.fingerprint != made.fingerprint:
         one, other = made.fingerprint, asked.fingerprint
         if made.is_onnx and asked.is_onnx:  # Of the same file.

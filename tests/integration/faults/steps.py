@@ -31,6 +31,15 @@ EMBED = {
     "before the seal marker gets its name": file("link", "*/ledger/0000.json"),
     "while the chunks of a sealed partition are removed": file("unlink", "*/chunks/0000/0012.parquet"),
 }
+FEATURES = {
+    "before a chunk gets its name": EMBED["before a chunk gets its name"],
+    "before the features are written": step("write_features"),
+    "before they are marked as whole": step("mark_features"),
+}
+DUPLICATES = {
+    "asked": step("ask_pairs"),
+    "compared": step("commit_compared"),
+}
 COPIES = {
     "while the images are read": file("open-read", "*.jpg", after=5),
     "in the model": step("embed_batch", after=3),

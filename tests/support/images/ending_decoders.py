@@ -24,7 +24,7 @@ def guarded(make, data, how, named):
 answers = []
 dup = os.dup
 os.dup = lambda file: answers.append(dup(file)) or answers[-1]
-for name in ("decode", "views_of", "features_of"):
+for name in ("decode", "views_of", "features_of", "pdqs_of"):
     def ours(data, *how, make=getattr(process, name), **named): return guarded(make, data, how, named)
     setattr(process, name, ours)
 process.main(sys.argv[1:])

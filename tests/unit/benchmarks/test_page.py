@@ -13,18 +13,21 @@ from benchmarks.fuzz import tables as fuzz
 from benchmarks.growth import tables as growth
 from benchmarks.index import tables as index
 from benchmarks.parts import tables as parts
+from benchmarks.query import removed
 from benchmarks.query import tables as query
 from benchmarks.query.http import tables as http
 from benchmarks.support import tables
 from benchmarks.truth import tables as truth
 from benchmarks.truth.copies import tables as copies
 from benchmarks.truth.duplicates import tables as duplicates
+from benchmarks.truth.fusion import tables as fusion
 from tests.support.benchmark_tables import HEADER, PAGE, RESULTS
 
 MADE = {
     "end_to_end": end_to_end.all_tables,
     "index": index.all_tables,
     "query": query.all_tables,
+    "query_removed": removed.removed_tables,
     "http": http.all_tables,
     "parts": parts.all_tables,
     "growth": growth.all_tables,
@@ -35,11 +38,23 @@ MADE = {
     "fuzz_index": fuzz.all_tables,
     "truth": truth.all_tables,
     "copies": copies.all_tables,
+    "fusion": fusion.all_tables,
 }
 QUOTED = [name for name in MADE if (RESULTS / f"{name}.json").is_file()]
 """Of which results are in the repository; the first are there from the beginning."""
 
-_ALWAYS = ("end_to_end", "index", "query", "http", "growth", "growth_shards", "fuzz_index", "copies")
+_ALWAYS = (
+    "end_to_end",
+    "index",
+    "query",
+    "query_removed",
+    "http",
+    "growth",
+    "growth_shards",
+    "fuzz_index",
+    "copies",
+    "fusion",
+)
 
 
 def strings(value: Any) -> Iterator[str]:

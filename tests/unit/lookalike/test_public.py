@@ -124,9 +124,9 @@ print(cv2.getNumThreads())
 def test_hits_travel_between_processes_and_compare_as_they_did(tmp_path: Path) -> None:
     made = make_job(tmp_path / "job")
     build(made.job)
-    hit = lookalike.Hit(1, 7, "a.jpg", 0.5, None, None, lambda image_id, path: b"")
+    hit = lookalike.Hit(1, 7, "a.jpg", 0.5, _read=lambda image_id, path: b"")
     assert pickle.loads(pickle.dumps(hit)) == hit == lookalike.Hit(1, 7, "a.jpg", 0.5)
-    assert repr(hit) == "Hit(rank=1, id=7, image_path='a.jpg', similarity=0.5, verdict=None)"
+    assert repr(hit) == "Hit(rank=1, id=7, image_path='a.jpg', similarity=0.5, verdict=None, chance=None)"
     proven = lookalike.Hit(1, 7, "a.jpg", 0.5, "same picture", evidence(132, hit_overlap=0.41, turned=90))
     again = pickle.loads(pickle.dumps(proven))
     assert (again, again.evidence) == (proven, proven.evidence)
@@ -189,8 +189,12 @@ def test_a_job_starts_what_it_searches_with_once_and_ends_it(made: Path, service
         (hit,) = found
         assert (hit.rank, hit.id, hit.image_path, found.searched) == (1, 3, "photos/a.jpg", Searched(37, 60))
         assert (hit.verdict, found.verified) == (None, None)
-        verified = job.search("a.jpg", verify="auto", views=6)
-        assert (service.asked["verify"], service.asked["views"]) == ("auto", 6)
+        verified = job.search("a.jpg", verify="auto", views=6, finer="efficientnet-b7")
+        assert (service.asked["verify"], service.asked["views"], service.asked["finer"]) == (
+            "auto",
+            6,
+            "efficientnet-b7",
+        )
         assert (verified[0].verdict, verified.verified) == ("same bytes", Verified(1, 1))
         assert (service.started, service.revived, service.ended) == (1, 1, 0)
     assert service.ended == 1

@@ -51,6 +51,7 @@ class Sampled:
     read: int = 0
     embedded: int = 0
     bytes: int = 0
+    feature_bytes: int = 0
     spent: dict[str, float] = field(default_factory=lambda: {"read": 0.0, "decode": 0.0, "model": 0.0})
     failed: Counter[str] = field(default_factory=Counter)
     examples: list[dict[str, str]] = field(default_factory=list)
@@ -60,6 +61,7 @@ class Sampled:
     def take(self, image: ReadImage) -> None:
         self.read += 1
         self.bytes += image.bytes or 0
+        self.feature_bytes += len(image.features or b"")
         self.spent["read"] += image.read_seconds
         self.spent["decode"] += image.decode_seconds
         if image.status != "ok":
@@ -78,15 +80,16 @@ def sample(
     now: Callable[[], float] = time.perf_counter,
     how: str = REDUCED,
     alone: bool = False,
+    features: bool = False,
 ) -> Sampled:
     """Embed the images at `locations`, in that order, as an embed worker would, until all are done or `seconds` are up.
 
     `limits` are the most pixels and bytes of an image, `how` one of DECODES. `report` gets the number read. The
-    embeddings are not kept. With `alone` images are read in processes of their own, as suspects of a partition are: an
-    image that ends two of these is quarantined.
+    embeddings are not kept, nor are the `features`, if they are to be made beside them. With `alone` images are read in
+    processes of their own, as suspects of a partition are: an image that ends two of these is quarantined.
     """
     with ExitStack() as stack:
-        wanted = (embedder.image_size, *limits, how)
+        wanted = (embedder.image_size, *limits, how, features)
         readers = stack.enter_context(IsolatedReaders(*wanted)) if alone else None
 
         def read(place: int, location: Location) -> ReadImage:
@@ -143,8 +146,8 @@ def run(request: dict[str, Any], settings: Settings) -> dict[str, Any]:
     """Load the model of a request, time its images, and report what an index of all would take.
 
     `images` (path and member of each), `listed` (how many the whole source has), `spec` and `model_dir` of the model,
-    `threads` (None: as an embed worker would), `seconds`, `limits`: the most pixels and bytes of an image, and `alone`,
-    as in `sample`. Raises ModelError when the model can't be loaded.
+    `threads` (None: as an embed worker would), `seconds`, `limits`: the most pixels and bytes of an image, `alone` and
+    `features`, as in `sample`. Raises ModelError when the model can't be loaded.
     """
     spec = ModelSpec.from_json(request["spec"])
     began = time.perf_counter()
@@ -167,6 +170,7 @@ def run(request: dict[str, Any], settings: Settings) -> dict[str, Any]:
             lambda images: say(phase="sampling", images=images),
             how=spec.decode,
             alone=request["alone"],
+            features=request["features"],
         )
     after = _bytes_from_disk()
     plan = choose_index(max(1, request["listed"]), embedder.dim, IndexRequest(recall=settings.recall_target))
@@ -176,6 +180,7 @@ def run(request: dict[str, Any], settings: Settings) -> dict[str, Any]:
         "failed": dict(found.failed),
         "examples": found.examples,
         "bytes": found.bytes,
+        "feature_bytes": found.feature_bytes,
         "bytes_from_disk": None if from_disk is None or after is None else after - from_disk,
         "seconds": found.marks[-1][1] if found.marks else 0.0,
         "marks": found.marks,

@@ -3,16 +3,21 @@
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from itertools import groupby
 
 from shared.errors import CorruptFile, ImageError
-from shared.job.index.duplicates.compared import Compared, Pair, read_asked, read_compared, write_compared
+from shared.job.index.duplicates.compared import (
+    Compared,
+    Pair,
+    asks_for_pixels,
+    read_asked,
+    read_compared,
+    write_compared,
+)
 from shared.job.opened import OpenJob
 from shared.messages.verdicts import SAME_PICTURE, SAME_PIXELS
 from shared.processes.control import Control
 from workers.evaluate.duplicates.pictures import Pictures
-from workers.verify.features import QUERY_KEYPOINTS, local_features
 from workers.verify.pixels import same_pixels
 from workers.verify.same_picture import verify
 
@@ -31,7 +36,7 @@ def compare_pairs(
             return sum(one.verdict is not None for one in read_compared(path)[0])
         except CorruptFile:
             path.unlink(missing_ok=True)
-    pairs = sorted(read_asked(job, batch))
+    pairs, alone = sorted(read_asked(job, batch)), asks_for_pixels(job, batch)
     pictures, found = pictures or Pictures(job), list[Compared]()
     pictures.begin()
     with ThreadPoolExecutor(max(1, threads), thread_name_prefix="compare") as pool:
@@ -39,7 +44,7 @@ def compare_pairs(
 
         def compared(some: Sequence[Pair]) -> list[Compared]:
             control.require_going()
-            return list(_compared(pictures, some))
+            return list(_compared(pictures, some, alone))
 
         for some in pool.map(compared, queries):
             found += some
@@ -52,11 +57,10 @@ def compare_pairs(
     return sum(one.verdict is not None for one in found)
 
 
-def _compared(pictures: Pictures, pairs: Sequence[Pair]) -> Iterator[Compared]:
+def _compared(pictures: Pictures, pairs: Sequence[Pair], pixels_alone: bool) -> Iterator[Compared]:
     """What comes of the pairs of one query."""
     try:
-        query = pictures.picture(pairs[0].query)
-        local = local_features(query.pixels, QUERY_KEYPOINTS)
+        query = pictures.looked_at(pairs[0].query)
     except ImageError as error:
         for pair in pairs:
             yield Compared(pair, unread=str(error))
@@ -65,12 +69,14 @@ def _compared(pictures: Pictures, pairs: Sequence[Pair]) -> Iterator[Compared]:
         try:
             hit = pictures.looked_at(pair.hit)
         except ImageError as error:
-            yield Compared(pair, unread=str(error), query_sharpness=query.sharpness)
+            yield Compared(pair, unread=str(error))
             continue
-        verdict, evidence = SAME_PIXELS, same_pixels(local, hit.local)
+        verdict, evidence = SAME_PIXELS, same_pixels(query, hit)
+        if evidence is None and not pixels_alone:
+            verdict, evidence = SAME_PICTURE, verify(query, hit)
         if evidence is None:
-            verdict, evidence = SAME_PICTURE, verify(local, hit.local)
-        found = Compared(pair, query_sharpness=query.sharpness, hit_sharpness=hit.sharpness)
-        if evidence is not None:
-            found = replace(found, verdict=verdict, evidence=json.dumps(evidence.to_json()))
-        yield found
+            yield Compared(pair, pixels_alone=pixels_alone)
+            continue
+        # Only where nothing else says which of two is better: it takes the pixels, which may be out of reach.
+        sharp = [pictures.sharpness(one) if pictures.are_equally_large(*pair) else None for one in pair]
+        yield Compared(pair, verdict, json.dumps(evidence.to_json()), None, sharp[0], sharp[1], pixels_alone)

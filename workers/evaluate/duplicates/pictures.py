@@ -1,106 +1,166 @@
-"""Read images of a job by their ids, and what of them is compared: their local features, and how sharp they are."""
+"""What of the images of a job is compared: their local features, stored or made, and how sharp they are."""
 
 import hashlib
+import logging
 import threading
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from cachetools import LRUCache
 
-from shared.errors import ImageError
+from shared.errors import CorruptFile, ImageError
 from shared.images.location import Location, read_bytes
 from shared.job import path_list
+from shared.job.local.job_files import JobFiles
 from shared.job.opened import OpenJob
+from shared.job.partition import ledger
 from shared.job.partition.checkpoint import ImageRow
+from shared.job.partition.features.files import FeatureRows
+from shared.job.partition.features.reading import open_features
+from shared.job.partition.features.record import ImageFeatures
 from shared.job.source.moved import read_moved
+from shared.settings import Settings
 from shared.storage.parquet import read_table
 from workers.images.decode import decode_photo
 from workers.images.reach import require_source
-from workers.verify.features import STORED_KEYPOINTS, LocalFeatures, local_features, shrunk
+from workers.images.read import read_image
+from workers.verify.features import LocalFeatures, shrunk
+
+log = logging.getLogger("lookalike.worker")
 
 LONGEST: Final = 1_024
 """Pixels that the long side of an image is shrunk to before it is looked at."""
 _SHARP: Final = 512  # Pixels: a copy that was only made smaller is not sharper for it.
 _PARTITIONS: Final = 4
+_MAPPED: Final = 256  # Partitions, of two files each.
 _KEPT: Final = 4_096  # Images, of 21 kB each.
 _OK: Final = "ok"
 
 Pixels = npt.NDArray[np.uint8]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Picture:
-    """An image of a job: its `pixels`, RGB uint8 [h, w, 3], at most LONGEST on a side, and how sharp it is."""
+class Fact(NamedTuple):
+    """What a job knows of an image: the SHA-256 of its bytes, how many they are, and its pixels a side."""
 
-    pixels: Pixels
-    sharpness: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Looked:
-    """What is kept of an image that others are compared with."""
-
-    local: LocalFeatures
-    sharpness: float
+    sha256: str | None = None
+    bytes: int | None = None
+    width: int | None = None
+    height: int | None = None
 
 
 @dataclass(slots=True)
 class Pictures:
-    """Reads images of a job, each where it is now; several threads may ask at once.
+    """Images of a job, each where it is now; several threads may ask at once.
 
-    An image whose bytes are not those that were embedded is an error: what is compared is what was embedded, and
-    decoded once before, so nothing in it ends this process.
+    What is compared of an image is what the job stores of it, and where it stores nothing, what it would: either way
+    the same comes of it. An image whose bytes are not those that were embedded is an error: what is compared is what
+    was embedded, and decoded once before, so nothing in it ends this process.
     """
 
     job: OpenJob
-    keypoints: int = STORED_KEYPOINTS
-    _places: LRUCache[int, tuple[list[Location], dict[int, str | None]]] = field(
+    settings: Settings = field(default_factory=Settings)
+    _places: LRUCache[int, tuple[list[Location], dict[int, Fact]]] = field(
         default_factory=lambda: LRUCache(_PARTITIONS)
     )
-    _looked: LRUCache[int, Looked] = field(default_factory=lambda: LRUCache(_KEPT))
+    _stored: LRUCache[int, tuple[FeatureRows | None, JobFiles]] = field(default_factory=lambda: LRUCache(_MAPPED))
+    _looked: LRUCache[int, LocalFeatures] = field(default_factory=lambda: LRUCache(_KEPT))
     _read: dict[int, ImageRow] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def picture(self, image_id: int) -> Picture:
-        """The pixels of an image; ImageError where it can't be read or is not the one that was embedded."""
-        location, sha256 = self._place(image_id)
+    def picture(self, image_id: int) -> Pixels:
+        """The pixels of an image, RGB uint8 [h, w, 3], at most LONGEST on a side.
+
+        Raises ImageError where it can't be read or is not the one that was embedded.
+        """
+        location, fact = self._place(image_id)
         manifest = self.job.manifest
         status, message = _OK, None
         try:
             data = read_bytes(location.place, manifest.max_image_bytes, location.member)
-            if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
-                raise ImageError("The file is another one than was embedded.", "changed")
-            pixels = decode_photo(data, LONGEST, manifest.max_image_pixels, manifest.model.decode)
-            return Picture(pixels, sharpness(pixels))
+            _require_embedded(fact, hashlib.sha256(data).hexdigest())
+            return decode_photo(data, LONGEST, manifest.max_image_pixels, manifest.model.decode)
         except ImageError as error:
             status, message = error.status, f"{location.place}: {error}"
             raise ImageError(message, status) from None
         finally:
-            row = ImageRow(image_id, location.path, None, None, None, sha256, status, message)
-            with self._lock:
-                self._read[image_id] = row
+            self._remember(image_id, location, fact, status, message)
 
-    def looked_at(self, image_id: int) -> Looked:
-        """What others are compared with of an image; it is read once as long as it is remembered. Raises as `picture`.
-
-        Jobs that hold local features need none of this: they would be read here.
-        """
+    def looked_at(self, image_id: int) -> LocalFeatures:
+        """What is compared of an image; it is read or decoded once as long as it is remembered. Raises as `picture`."""
         with self._lock:
             found = self._looked.get(image_id)
         if found is None:
-            picture = self.picture(image_id)
-            found = Looked(local_features(picture.pixels, self.keypoints), picture.sharpness)
+            found = self._of_store(image_id) or self._made(image_id)
             with self._lock:
                 self._looked[image_id] = found
         return found
 
+    def sharpness(self, image_id: int) -> float | None:
+        """How sharp an image is; None where it can't be read, which is no error: it decides between equals alone."""
+        try:
+            return sharpness(self.picture(image_id))
+        except ImageError:
+            return None
+
+    def are_equally_large(self, one: int, other: int) -> bool:
+        """Whether two images have the same number of pixels and of bytes, as far as the job knows: then it takes more
+        to say which is better."""
+        first, second = self._place(one)[1], self._place(other)[1]
+        pixels = [(fact.width or 0) * (fact.height or 0) for fact in (first, second)]
+        return pixels[0] == pixels[1] and (first.bytes or 0) == (second.bytes or 0)
+
+    def _of_store(self, image_id: int) -> LocalFeatures | None:
+        """The features that the job stores of an image; None where it stores none, or they are damaged."""
+        try:
+            rows = self._rows(self.job.partition_of(image_id).number)
+            row = None if rows is None else rows.row_of(image_id)
+            found = None if rows is None or row is None else rows.features(row)
+            return None if found is None else LocalFeatures.from_bytes(found.local)
+        except CorruptFile as error:
+            log.warning("%s: %s The image %s is decoded instead.", self.job.job_id, error, image_id)
+            return None
+
+    def _rows(self, number: int) -> FeatureRows | None:
+        with self._lock:
+            if number not in self._stored:
+                # With the rows goes what holds the copies that they are mapped from, of a job in a store.
+                files = JobFiles.of(self.job, self.settings)
+                self._stored[number] = open_features(files, ledger.read_seal(self.job, number)), files
+            return self._stored[number][0]
+
+    def _made(self, image_id: int) -> LocalFeatures:
+        """The features of an image as they would be stored, to the last bit."""
+        location, fact = self._place(image_id)
+        manifest = self.job.manifest
+        model = manifest.model
+        sizes = model.image_size, manifest.max_image_pixels, manifest.max_image_bytes
+        read = read_image(location, *sizes, model.decode, features=True)
+        status, message = read.status, read.error_message
+        try:
+            if read.features is None:
+                raise ImageError(message or "It has no features.", status)
+            _require_embedded(fact, read.sha256)
+            return LocalFeatures.from_bytes(ImageFeatures.from_bytes(read.features).local)
+        except ImageError as error:
+            status, message = error.status, f"{location.place}: {error}"
+            raise ImageError(message, status) from None
+        finally:
+            self._remember(image_id, location, fact, status, message)
+
+    def _remember(self, image_id: int, location: Location, fact: Fact, status: str, message: str | None) -> None:
+        row = ImageRow(image_id, location.path, None, None, None, fact.sha256, status, message)
+        with self._lock:
+            self._read[image_id] = row
+
     def begin(self) -> None:
-        """Forget which images were read, and where they are: before another batch they may have gone, or moved."""
+        """Forget which images were read, and where they are: before another batch they may have gone, or moved, and
+        features may have been made."""
         with self._lock:
             self._read.clear()
             self._places.clear()
+            self._stored.clear()
 
     def require_source(self) -> None:
         """Raise SourceError where images could not be read as their place is out of reach: they are not gone then."""
@@ -108,15 +168,21 @@ class Pictures:
             rows = list(self._read.values())
         require_source(self.job, rows, read_moved(self.job))
 
-    def _place(self, image_id: int) -> tuple[Location, str | None]:
+    def _place(self, image_id: int) -> tuple[Location, Fact]:
         partition = self.job.partition_of(image_id)
         with self._lock:
             if partition.number not in self._places:
-                table = read_table(self.job.metadata(partition.number), ["id", "sha256"])
-                digests = dict(zip(table["id"].to_pylist(), table["sha256"].to_pylist(), strict=True))
-                self._places[partition.number] = path_list.read_locations(self.job, partition), digests
-            locations, digests = self._places[partition.number]
-        return locations[image_id - partition.start], digests.get(image_id)
+                table = read_table(self.job.metadata(partition.number), ["id", *Fact._fields])
+                columns = (table[name].to_pylist() for name in Fact._fields)
+                facts = dict(zip(table["id"].to_pylist(), map(Fact, *columns), strict=True))
+                self._places[partition.number] = path_list.read_locations(self.job, partition), facts
+            locations, facts = self._places[partition.number]
+        return locations[image_id - partition.start], facts.get(image_id, Fact())
+
+
+def _require_embedded(fact: Fact, sha256: str | None) -> None:
+    if fact.sha256 is not None and sha256 != fact.sha256:
+        raise ImageError("The file is another one than was embedded.", "changed")
 
 
 def shrunk_to(pixels: Pixels, longest: int) -> Pixels:

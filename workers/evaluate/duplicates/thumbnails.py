@@ -24,7 +24,7 @@ QUALITY: Final = 78
 def thumbnail(pictures: Pictures, image_id: int, longest: int) -> dict[str, Any]:
     """The thumbnail of an image, its longer side at most `longest` pixels, as the process prints it."""
     try:
-        pixels = shrunk_to(pictures.picture(image_id).pixels, longest)
+        pixels = shrunk_to(pictures.picture(image_id), longest)
     except ImageError as error:
         return {"id": image_id, "lost": str(error)}
     height, width = pixels.shape[:2]

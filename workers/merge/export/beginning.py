@@ -10,6 +10,7 @@ from shared.errors import JobError
 from shared.job.directory import JobDir
 from shared.job.index import builds
 from shared.job.opened import OpenJob
+from shared.job.partition.features.counted import FeaturesReader
 from shared.job.partition.ledger import Seal
 from shared.storage import files
 from shared.text import size
@@ -27,6 +28,7 @@ def begin(job: OpenJob, bundle: JobDir, seals: Sequence[Seal], thumbnails: int) 
         "change": job.state.number,
         "digest": builds.ledger_digest(seals),
         "thumbnails": thumbnails,
+        "features": list(FeaturesReader().bytes(job, seals)),
         "made_by": version_text(),
     }
     data = (json.dumps(made_of, indent=2) + "\n").encode()
@@ -49,7 +51,7 @@ def require_space(job: OpenJob, bundle: JobDir, seals: Sequence[Seal], info: bui
     )
     index = min(info.bytes, images * info.dim // 2 + images * 100) if info.type == "Flat" else info.bytes
     needed = sum(seal.embedded * seal.dim for seal in seals) + tables + index
-    needed += int(images * thumbnails**2 * _THUMBNAIL_BYTES)
+    needed += int(images * thumbnails**2 * _THUMBNAIL_BYTES) + sum(FeaturesReader().bytes(job, seals).values())
     there = sum(path.stat().st_size for path, ours in bundle.files() if ours)
     left = shutil.disk_usage(bundle.path).free
     if needed - there + _SPARE_BYTES > left:

@@ -27,6 +27,7 @@ from shared.processes.failpoints import failpoint
 from shared.processes.stage import end_with_parent, exit_status, say
 from workers.merge.export import beginning, build, measure, partition, small_files
 from workers.merge.export.beginning import version_text
+from workers.merge.export.features import features_written
 from workers.merge.export.thumbnails import ThumbnailMaker, without_thumbnail
 from workers.search.kept import Kept
 from workers.search.searcher import Searcher
@@ -149,7 +150,8 @@ def _partition(job: OpenJob, bundle: JobDir, seal: Seal, maker: ThumbnailMaker |
             report("images", seal.start + done, job.listed)
 
         maker.write(bundle, job.partition(number), rows, made)
-    return partition.write_seal(job, bundle, seal)
+    with features_written(job, bundle, seal, rows) as features:
+        return partition.write_seal(bundle, seal, features)
 
 
 def _facts(job: OpenJob, bundle: JobDir, asked: Asked) -> Bundle:
@@ -179,8 +181,8 @@ def _entries(bundle: JobDir) -> dict[str, dict[str, Any]]:
 
 
 def _by_kind(facts: Bundle) -> dict[str, int]:
-    """The bytes of the codes, the index, the thumbnails and all other files."""
-    kinds = {"img_emb": "codes", "index": "index", "thumbnails": "thumbnails"}
+    """The bytes of the codes, the index, the thumbnails, the features and all other files."""
+    kinds = {"img_emb": "codes", "index": "index", "thumbnails": "thumbnails", "features": "features"}
     found = dict.fromkeys((*kinds.values(), "other"), 0)
     for name, entry in facts.files.items():
         found[kinds.get(name.partition("/")[0], "other")] += int(entry["bytes"])

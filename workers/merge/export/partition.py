@@ -17,6 +17,7 @@ from shared.job.local.job_files import JobFiles
 from shared.job.manifest import Partition
 from shared.job.opened import OpenJob
 from shared.job.partition import ledger, sealing
+from shared.job.partition.features.marker import Features
 from shared.job.partition.ledger import Seal
 from shared.processes.failpoints import failpoint
 from shared.storage import files, parquet
@@ -57,13 +58,17 @@ def write_codes(job: OpenJob, bundle: JobDir, seal: Seal) -> None:
             file.write(encode(block).tobytes())
 
 
-def write_seal(job: OpenJob, bundle: JobDir, seal: Seal) -> Seal:
-    """Write the seal of a partition of a bundle whose files are there: with it that partition is done."""
+def write_seal(bundle: JobDir, seal: Seal, features: Features) -> Seal:
+    """Write the seal of a partition of a bundle whose files are there: with it that partition is done.
+
+    Its features are marked first.
+    """
     failpoint("export_seal")
     number = seal.partition
     entries: dict[str, dict[str, Any]] = {}
     for path in bundle.sealed_files(number):
         entries[path.relative_to(bundle.path).as_posix()] = entry_of(path)
+    features.mark(entries)
     embedded, failed = (len(read_table(path(number), ["id"])) for path in (bundle.metadata, bundle.errors))
     sealed = replace(seal, embedded=embedded, failed=failed, files=entries)
     files.write_bytes(bundle.seal(number), (json.dumps(asdict(sealed), indent=2) + "\n").encode())

@@ -15,16 +15,16 @@ from shared.storage import files
 
 
 def copy(job: OpenJob, bundle: JobDir) -> None:
-    """Copy the log of changes, the weights of the model where they are a file, and where the source moved to."""
+    """Copy the log of changes, the files of the model where it has any, and where the source moved to."""
     for number in range(1, job.state.number + 1):
         _copy(job.change(number), bundle.change(number))
         change = read_change(job, number)
         # What a compaction keeps of deleted images, by which a refresh knows their files, stays in the job.
         if change.digest:
             _copy(job.removed(number, change.digest), bundle.removed(number, change.digest))
-    if (name := job.manifest.model.weights_file) is not None:
+    for name, sha256 in job.manifest.model.files.items():
         _copy(job.model_dir / name, bundle.model_dir / name)
-        if files.sha256_of(bundle.model_dir / name) != job.manifest.model.weights_sha256:
+        if files.sha256_of(bundle.model_dir / name) != sha256:
             raise CorruptFile(
                 f"{job.model_dir / name} has another checksum than job.json says: restore it from a copy."
             )

@@ -19,7 +19,7 @@ _TUNED_SHARE: Final = 0.95
 # How many times more images than looked for may be nearer than the last hit: with so many, recall stays within .002.
 _SLACK: Final = 1.5
 # Removed images nearer than the hits up to which they are counted. Behind more of them, all lists are read.
-_MOST_HIDDEN: Final = 10_000
+MOST_HIDDEN: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class OfIndex:
             if counted is not None and k + counted <= _SLACK * (k + hidden):
                 return np.asarray(near[left])
             hidden = 2 * max(k, hidden, len(near) - len(places)) if counted is None else counted
-            if hidden > _MOST_HIDDEN:
+            if hidden > MOST_HIDDEN:
                 return self._behind_very_many(unit, k)
             (near,) = self._nearest_of_all(unit, k, hidden)
 
@@ -78,7 +78,7 @@ class OfIndex:
 
     def _behind_very_many(self, unit: Floats, k: int) -> Rows:
         only = self.kept.only
-        depth = min(self.width.reaching(k + _MOST_HIDDEN, 1.0, tuned=True).depth, len(self.kept.ids))
+        depth = min(self.width.reaching(k + MOST_HIDDEN, 1.0, tuned=True).depth, len(self.kept.ids))
         (ids,) = faiss_index.candidates(self.index, unit, depth, self.nlist, only)
         return np.asarray(ids[ids >= 0])
 

@@ -1,24 +1,33 @@
 """Verify the hits of queries: which candidates are compared, with what, and in which order the hits come then."""
 
 import hashlib
+import logging
 import threading
 import time
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeAlias
 
+import numpy as np
 from cachetools import LRUCache
+from numpy.typing import NDArray
 
+from shared.errors import LookalikeError
 from shared.job.opened import OpenJob
+from shared.messages.finer import Refined
 from shared.messages.query import Query
 from shared.messages.search import MAX_K, Hit, SearchJob
 from shared.messages.verdicts import SAME_BYTES, SAME_PICTURE, SAME_PIXELS, SIMILAR
 from shared.messages.verified import ALL, ALWAYS, AUTO, FAR, NEVER, Verified, best_first
 from shared.settings import Settings
+from workers.search.cascade.chance import with_chances
 from workers.search.cascade.facts import Facts
 from workers.search.cascade.features import CandidateFeatures, Stored
+from workers.search.cascade.finer.refiner import Refiner
+from workers.search.cascade.images import CandidateImages
+from workers.search.cascade.lookup.lookups import PdqLookups, hits_of
 from workers.search.cascade.nearness import RANKS, near
 from workers.search.cascade.verification import Bounds, verify_candidates
 from workers.search.cascade.views import ranked
@@ -29,7 +38,11 @@ from workers.verify.features import QUERY_KEYPOINTS, LocalFeatures
 from workers.verify.pixels import same_pixels
 from workers.verify.same_picture import verify
 
+log = logging.getLogger("lookalike.query")
+
 _QUERIES_KEPT: Final = 64
+_Pdqs: TypeAlias = tuple[NDArray[np.uint8], int]
+"""Those of an image in its eight turns and flips, uint8 [8, 32], and their quality."""
 
 
 class Cascade:
@@ -44,61 +57,132 @@ class Cascade:
     ) -> None:
         """`side_by_side` candidates are compared at once. `stored` gives the features that a job has of an image."""
         self._settings, self._decoders, self._side_by_side = settings, decoders, side_by_side
-        self._features = CandidateFeatures(decoders, settings.verify_cache_bytes, stored)
+        images = CandidateImages()
+        self._features = CandidateFeatures(decoders, settings.verify_cache_bytes, stored, images)
         self._queries: LRUCache[tuple[bytes, str, int], LocalFeatures] = LRUCache(_QUERIES_KEPT)
         self._facts: weakref.WeakKeyDictionary[Searcher, Facts] = weakref.WeakKeyDictionary()
         self._lock = threading.Lock()
         self._threads = ThreadPoolExecutor(side_by_side, thread_name_prefix="verify")
+        self._refiner = Refiner(settings, decoders, self._threads, images)
+        self._lookups = PdqLookups(settings)
+        self._pdqs: LRUCache[tuple[bytes, str, int], Future[_Pdqs]] = LRUCache(_QUERIES_KEPT)
 
     def close(self) -> None:
         """End its threads, when what they do now is done."""
         self._threads.shutdown(cancel_futures=True)
+        self._lookups.close()
+
+    def begin(self, searcher: Searcher, job: OpenJob, message: SearchJob) -> None:
+        """Begin to read what a message needs of a job to verify its hits, while its queries are embedded, and load the
+        finer model that it asks for; raises as `FinerModels.model` does."""
+        self._refiner.require(job, message)
+        if message.verify.how != NEVER and any(query.image is not None for query in message.queries):
+            self._lookups.begin(searcher, job)
+            for image in (query.image for query in message.queries if self._lookups.has(job)):
+                if image is not None:
+                    self._pdqs_of(image, job)
 
     def depth(self, message: SearchJob) -> int:
         """How many hits of each view have to be found for the answer to a message."""
+        finer = 0 if message.finer is None else self._settings.finer_candidates
         if message.verify.how == NEVER:
-            return message.k
+            return min(MAX_K, max(message.k, finer))
         most = self._settings.verify_candidates if message.verify.how == ALWAYS else 0
-        return min(MAX_K, max(message.k, RANKS, most))
+        return min(MAX_K, max(message.k, RANKS, most, finer))
 
-    def verified(
-        self, searcher: Searcher, job: OpenJob, query: Query, hits: Sequence[Hit], message: SearchJob
-    ) -> tuple[list[Hit], Verified | None]:
-        """The first `message.k` of the hits of a query, the proven ones before the others, and what was compared.
+    def answered(
+        self,
+        searcher: Searcher,
+        job: OpenJob,
+        query: Query,
+        hits: Sequence[Hit],
+        vectors: NDArray[np.float32],
+        message: SearchJob,
+    ) -> tuple[list[Hit], Verified | None, Refined | None]:
+        """The first `message.k` of the hits of a query, the proven ones before the others; and what was compared, first
+        picture with picture, then by a finer model.
 
-        `hits` are as many as `depth` says, in the order of their similarity. Nothing is raised for what can't be
-        compared: the second part says it. It is None where nothing was to be verified.
+        `hits` are as many as `depth` says, in the order of their similarity to the `vectors` of the query, float32
+        [views, d]. Images that a look-up of PDQs finds are compared first, and may be hits as well. Nothing is raised
+        for what can't be compared: the other parts say it. They are None where nothing was to be compared so.
         """
+        if message.verify.how == NEVER and message.finer is None:
+            return list(hits), None, None
+        found, verified = self._verified(searcher, job, query, hits, vectors, message)
+        found, refined = self._refiner.refined(job, query, found, self._facts_of(searcher), message)
+        return ranked(best_first(found), message.k), verified, refined
+
+    def _verified(
+        self,
+        searcher: Searcher,
+        job: OpenJob,
+        query: Query,
+        hits: Sequence[Hit],
+        vectors: NDArray[np.float32],
+        message: SearchJob,
+    ) -> tuple[list[Hit], Verified | None]:
+        """The hits of a query with their verdicts, and what was compared."""
         if message.verify.how == NEVER:
             return list(hits), None
         began = time.monotonic()
-        candidates = list(hits[: self._settings.verify_candidates])
-        if message.verify.how == AUTO:
-            candidates = candidates[: near([hit.similarity for hit in hits])]
-        if query.image is None and candidates:
-            return ranked(hits, message.k), Verified(len(candidates), reason=_VECTOR)
+        near_ones = hits[: near([hit.similarity for hit in hits])] if message.verify.how == AUTO else hits
+        if query.image is None and near_ones:
+            some = min(len(near_ones), self._settings.verify_candidates)
+            return list(hits), Verified(some, reason=_VECTOR)
+        copies, looked_up = self._looked_up(searcher, job, query, vectors, message)
+        known = {hit.id for hit in copies}
+        candidates = [*copies, *(hit for hit in near_ones if hit.id not in known)][: self._settings.verify_candidates]
         if query.image is None or not candidates:
-            return ranked(hits, message.k), Verified(ended=FAR if hits else ALL)
+            told = Verified(ended=FAR if hits else ALL, looked_up=looked_up)
+            return list(hits), with_chances(searcher, hits, hits, told, message)[1] if query.image is not None else told
         comparing = _Comparing(self._own(query.image, job), query.image, self._facts_of(searcher), self._features, job)
         early = message.verify.how == AUTO
         bounds = Bounds(self._settings.verify_seconds, self._side_by_side, early)
         judged, told = verify_candidates(candidates, comparing.judged, self._threads, bounds, began)
-        if early and told.ended == ALL and len(candidates) < len(hits):
+        told = replace(told, looked_up=looked_up)
+        if early and told.ended == ALL and len(near_ones) < len(hits):
             told = replace(told, ended=FAR)
         if not judged and (reason := comparing.reason(told)) is not None:
             told = replace(told, reason=reason)
-        return ranked(best_first(judged.get(hit.id, hit) for hit in hits), message.k), told
+        every = sorted({hit.id: hit for hit in (*copies, *hits)}.values(), key=lambda hit: (-hit.similarity, hit.id))
+        told_of = best_first(judged.get(hit.id, hit) for hit in every)
+        found, told = with_chances(searcher, every, told_of, told, message)
+        return list(found), told
+
+    def _looked_up(
+        self, searcher: Searcher, job: OpenJob, query: Query, vectors: NDArray[np.float32], message: SearchJob
+    ) -> tuple[list[Hit], int | None]:
+        """The images with a PDQ near to the query's, the nearest first; and among how many they were looked for."""
+        lookup = None if query.image is None else self._lookups.of(searcher, job, self._settings.verify_seconds)
+        if query.image is None or lookup is None:
+            return [], None
+        try:
+            pdqs, quality = self._pdqs_of(query.image, job).result()
+            among = searcher.kept.ids if message.filter is None else searcher.chosen(message.filter).ids
+            ids = lookup.near(pdqs, quality, self._settings.verify_candidates, among)
+            return hits_of(searcher, ids, vectors), len(lookup)
+        except (LookalikeError, OSError) as error:
+            log.warning("%s: a query is answered without a look-up of PDQs: %s", job.job_id, error)
+            return [], None
+
+    def _pdqs_of(self, image: bytes, job: OpenJob) -> "Future[_Pdqs]":
+        """The PDQs of a query's image, which are being made or were made lately."""
+        key = _key(image, job)
+        with self._lock:
+            known = self._pdqs.get(key)
+            if known is None or (known.done() and known.exception() is not None):
+                known = self._pdqs[key] = self._threads.submit(self._decoders.pdqs, image, key[2], key[1])
+            return known
 
     def _own(self, image: bytes, job: OpenJob) -> Future[LocalFeatures]:
         """The features of a query's image, which are being made. Before its candidates: those wait for them."""
-        most, how = job.manifest.max_image_pixels, decode_of(job.manifest.model)
-        key = hashlib.blake2b(image, digest_size=32).digest(), how, most
+        key = _key(image, job)
 
         def made() -> LocalFeatures:
             with self._lock:
                 if (known := self._queries.get(key)) is not None:
                     return known
-            features = self._decoders.features(image, QUERY_KEYPOINTS, most, how)
+            features = self._decoders.features(image, QUERY_KEYPOINTS, key[2], key[1])
             with self._lock:
                 self._queries[key] = features
             return features
@@ -108,6 +192,12 @@ class Cascade:
     def _facts_of(self, searcher: Searcher) -> Facts:
         with self._lock:
             return self._facts.setdefault(searcher, Facts(searcher.filters.metadata))
+
+
+def _key(image: bytes, job: OpenJob) -> tuple[bytes, str, int]:
+    """What the features of a query's image depend on: its bytes, how it is decoded, and how large it may be."""
+    how = decode_of(job.manifest.model)
+    return hashlib.blake2b(image, digest_size=32).digest(), how, job.manifest.max_image_pixels
 
 
 class _Comparing:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from shared.errors import ImageError
 from shared.processes.child import Piece, serve
 from workers.images.decode import decode, decode_large_under
-from workers.search.decoding.pictures import FEATURES, VIEWS, features_of, packed, views_of
+from workers.search.decoding.pictures import FEATURES, PDQS, VIEWS, features_of, packed, pdqs_of, views_of
 from workers.search.decoding.small import THUMBNAIL, thumbnail_of
 
 _KEPT_BYTES: Final = 64 << 20
@@ -74,6 +74,9 @@ def _answered(want: str, data: bytes, request: dict[str, Any]) -> list[Piece]:
     if want == FEATURES:
         table, pieces = packed(features_of(data, **request))
         return [_line(table), *pieces]
+    if want == PDQS:
+        hashes, quality = pdqs_of(data, **request)
+        return [_line({"quality": quality}), hashes.data.cast("B")]
     if want == VIEWS:
         squares = views_of(data, **request)
         return [_line({"views": len(squares)}), squares.data.cast("B")]
@@ -101,8 +104,8 @@ def _line(table: dict[str, Any]) -> bytes:
 
 
 def main(arguments: list[str]) -> None:
-    """Decode the images that come on standard input, each behind a line of JSON that says how; answer with pixels or
-    local features."""
+    """Decode the images that come on standard input, each behind a line of JSON that says how; answer with pixels,
+    local features or PDQs."""
     seconds, memory_bytes, large = float(arguments[0]), int(arguments[1]), int(arguments[2])
     decode_large_under(_SharedLock(large, seconds))
     _keep_memory()

@@ -19,9 +19,10 @@ from shared.messages.thumbnail import MOST_BYTES
 from shared.processes.child import ChildProcess
 from shared.processes.own import module_command
 from workers.images.decode import DecodedImage
-from workers.search.decoding.pictures import FEATURES, SQUARE, VIEWS, unpacked
+from workers.search.decoding.pictures import FEATURES, PDQS, SQUARE, VIEWS, unpacked
 from workers.search.decoding.small import THUMBNAIL
 from workers.verify.features import LocalFeatures
+from workers.verify.pdq import BYTES
 
 Made = TypeVar("Made")
 
@@ -110,6 +111,15 @@ class DecodingProcesses:
         """The local features of an image, at most `keypoints` of them; raises as `decode`."""
         request = {"want": FEATURES, "keypoints": keypoints, "max_pixels": max_pixels, "how": how}
         return self._made(request, data, _FEATURES_BYTES, unpacked)
+
+    def pdqs(self, data: bytes, max_pixels: int, how: str) -> tuple[NDArray[np.uint8], int]:
+        """The PDQs of an image in its eight turns and flips, uint8 [8, 32], and their quality; raises as `decode`."""
+        request = {"want": PDQS, "max_pixels": max_pixels, "how": how}
+
+        def made(head: Mapping[str, Any], data: bytearray, start: int) -> tuple[NDArray[np.uint8], int]:
+            return np.frombuffer(data, np.uint8, offset=start).reshape(8, BYTES), int(head["quality"])
+
+        return self._made(request, data, 8 * BYTES, made)
 
     def _made(
         self,

@@ -8,6 +8,7 @@ import numpy as np
 
 from shared.job.manifest import Partition
 from shared.job.opened import OpenJob
+from shared.job.partition.features.counted import FeaturesReader
 from shared.job.partition.ledger import Seal
 from shared.settings import Settings
 
@@ -34,10 +35,14 @@ def bounds_of(settings: Settings) -> Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A sealed partition, and how many of its rows are of images that were removed: the `dead` ones."""
+    """A sealed partition, and how many of its rows are of images that were removed: the `dead` ones.
+
+    `features` is what the features of its images take in bytes.
+    """
 
     seal: Seal
     dead: int
+    features: int = 0
 
     @property
     def live(self) -> int:
@@ -50,8 +55,8 @@ class Part:
 
     @property
     def bytes(self) -> int:
-        """The size of its sealed files."""
-        return sum(int(entry["bytes"]) for entry in self.seal.files.values())
+        """The size of its sealed files, and of its features."""
+        return sum(int(entry["bytes"]) for entry in self.seal.files.values()) + self.features
 
     @property
     def reclaimed(self) -> int:
@@ -87,16 +92,17 @@ class Run:
         return sum(part.reclaimed for part in self.parts)
 
 
-def parts_of(job: OpenJob, seals: Mapping[int, Seal]) -> Iterator[Part | None]:
+def parts_of(job: OpenJob, seals: Mapping[int, Seal], features: FeaturesReader) -> Iterator[Part | None]:
     """The partitions of a job in order, None for one that is not sealed; `seals` are those of the others by number."""
     removed, purged = job.state.removed, job.state.purged
+    beside = features.bytes(job, seals.values())
     for partition in job.partitions:
         seal = seals.get(partition.number)
         if seal is None:
             yield None
             continue
         dead = _between(removed, partition) - _between(purged, partition)
-        yield Part(seal, min(dead, seal.embedded + seal.failed))
+        yield Part(seal, min(dead, seal.embedded + seal.failed), beside.get(partition.number, 0))
 
 
 def _between(ids: np.ndarray, partition: Partition) -> int:
@@ -125,7 +131,7 @@ def _runs(
 ) -> Iterator[Run]:
     size = job.manifest.partition_size
     run: list[Part] = []
-    for part in parts_of(job, seals):
+    for part in parts_of(job, seals, FeaturesReader()):
         joins = part is not None and 2 * part.live <= size
         if run and part is not None and joins:
             fits = sum(one.live for one in run) + part.live <= size
@@ -142,7 +148,10 @@ def _runs(
         yield Run(tuple(run))
 
 
-def reclaimable(job: OpenJob, seals: Mapping[int, Seal]) -> tuple[int, int]:
-    """About how many bytes removed images take in the sealed files of a job, and how many these have."""
-    parts: Iterable[Part] = [part for part in parts_of(job, seals) if part is not None]
+def reclaimable(job: OpenJob, seals: Mapping[int, Seal], features: FeaturesReader | None = None) -> tuple[int, int]:
+    """About how many bytes removed images take in the sealed files and features of a job, and how many these have.
+
+    `features` remembers what it read.
+    """
+    parts: Iterable[Part] = [part for part in parts_of(job, seals, features or FeaturesReader()) if part is not None]
     return sum(part.reclaimed for part in parts), sum(part.bytes for part in parts)

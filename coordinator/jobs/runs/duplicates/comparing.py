@@ -35,11 +35,13 @@ class Comparisons:
     """What is known of pairs of nodes, places of `facts`, from the files of a job.
 
     `proven` are those that show the same, `nothing` those of which that is not proven, `unread` those of which an image
-    could not be read, with the reason; they are wanted once more in each run.
+    could not be read, with the reason; they are wanted once more in each run. With `pixels_alone` it is enough to know
+    which have the same pixels.
     """
 
     job: OpenJob
     facts: Facts
+    pixels_alone: bool = False
     proven: dict[NodePair, Compared] = field(default_factory=dict)
     nothing: set[NodePair] = field(default_factory=set)
     unread: dict[NodePair, str] = field(default_factory=dict)
@@ -84,7 +86,7 @@ class Comparisons:
         self.unread.pop(nodes, None)
         if row.verdict is not None and _is_enough(row):
             self.proven[nodes] = row
-        else:
+        elif self.pixels_alone or not row.pixels_alone:
             self.nothing.add(nodes)
 
     def known(self) -> dict[NodePair, bool]:
@@ -116,7 +118,7 @@ class Comparisons:
         for attempt, some in sorted(by_attempt.items()):
             some.sort()
             for start in range(0, len(some), BATCH):
-                batch = compared.ask(self.job, some[start : start + BATCH], attempt)
+                batch = compared.ask(self.job, some[start : start + BATCH], attempt, pixels_alone=self.pixels_alone)
                 message = ComparePairs(self.job.job_id, batch, self.job.manifest.identity)
                 shown = f"{self.job.job_id} compare {batch}"
                 parts.append(Part(message, compare_lease(batch), shown, len(some[start : start + BATCH])))

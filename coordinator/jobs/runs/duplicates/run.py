@@ -134,7 +134,7 @@ def _proven(
     tell: Tell,
 ) -> tuple[Candidates, list[Nodes], Comparisons]:
     """The groups of what is proven to show the same, once all is compared that has to be for them."""
-    compared, refused = Comparisons(asked.job, facts), _of_nodes(facts, rejected)
+    compared, refused = Comparisons(asked.job, facts, pixels_alone=kind == PIXELS), _of_nodes(facts, rejected)
     compared.read()
     forget(compared.damaged, "comparisons", tell)
     near = candidates_of(facts, found(), facts.ranks(compared.sharpness), least)

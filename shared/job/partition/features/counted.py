@@ -1,7 +1,7 @@
 """Count what features a job has, from the markers of its partitions alone."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,19 +54,10 @@ class FeaturesReader:
         found: list[FeaturesSeal] = []
         lacking: list[int] = []
         for seal in seals:
-            number = seal.partition
-            known = self._markers.get(number)
-            if number not in marked:
-                marker = None
-            elif known is not None and known[0] == seal:
-                marker = known[1]
-            else:
-                marker = usable_features(job, seal)
+            marker = self._marker(job, seal, marked)
             if marker is None:
-                self._markers.pop(number, None)
-                lacking.append(number)
+                lacking.append(seal.partition)
             else:
-                self._markers[number] = (seal, marker)
                 found.append(marker)
         without: Counter[str] = Counter()
         for marker in found:
@@ -74,3 +65,24 @@ class FeaturesReader:
         images = sum(marker.rows for marker in found) - without.total()
         size = sum(marker.bytes for marker in found)
         return FeaturesCount(wanted, len(found), images, size, dict(without), tuple(lacking) if wanted else ())
+
+    def bytes(self, job: JobDir, seals: Iterable[Seal]) -> dict[int, int]:
+        """What the features of these sealed partitions take, by the numbers of those that have any."""
+        marked = set(job.marked_features())
+        markers = ((seal.partition, self._marker(job, seal, marked)) for seal in seals if seal.partition in marked)
+        return {number: marker.bytes for number, marker in markers if marker is not None}
+
+    def _marker(self, job: JobDir, seal: Seal, marked: Collection[int]) -> FeaturesSeal | None:
+        number = seal.partition
+        known = self._markers.get(number)
+        if number not in marked:
+            marker = None
+        elif known is not None and known[0] == seal:
+            marker = known[1]
+        else:
+            marker = usable_features(job, seal)
+        if marker is None:
+            self._markers.pop(number, None)
+        else:
+            self._markers[number] = (seal, marker)
+        return marker

@@ -5,7 +5,7 @@ from typing import Final, Self
 
 from shared.errors import CorruptFile
 
-STORED_VERSION: Final = "rootsift128x170-1 pdq-1"
+STORED_VERSION: Final = "rootsift128x170-2 pdq-1"
 """Names how stored features are made: those of another version are not read, and never stand beside these."""
 PDQ_BYTES: Final = 32
 _HEAD: Final = PDQ_BYTES + 1

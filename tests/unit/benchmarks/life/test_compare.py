@@ -63,3 +63,12 @@ def test_what_a_job_knows_of_its_images_is_how_many_and_which_are_gone(jobs: tup
     remove(job, Asked(ids=np.array([4, 9])), lambda event: None)
     assert compare.state(job) == (60, frozenset({4, 9}))
     assert sorted(compare.left(open_job(job))) == [image for image in range(60) if image not in (4, 9)]
+
+
+def test_what_a_job_knew_after_each_change_is_told(jobs: tuple[OpenJob, OpenJob]) -> None:
+    job, _ = jobs
+    for image in (4, 9):
+        remove(job, Asked(ids=np.array([image])), lambda event: None)
+    assert compare.states_from(job, 0) == [(60, frozenset()), (60, frozenset({4})), (60, frozenset({4, 9}))]
+    assert compare.states_from(job, 1) == compare.states_from(job, 0)[1:]
+    assert compare.states_from(job, 2) == [compare.state(job)]

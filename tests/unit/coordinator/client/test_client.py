@@ -22,6 +22,7 @@ from shared.errors import (
     JobError,
     LookalikeError,
     MessageError,
+    ModelError,
     NoIndexYet,
     NoWorker,
     QueryError,
@@ -32,6 +33,7 @@ from shared.errors import (
     WorkerFailed,
 )
 from shared.job.directory import JobDir
+from shared.messages.finer import Finer, Refined
 from shared.messages.query import Query
 from shared.messages.search import Answer, AnsweredBy, Hit, SearchJob, reply_to_json
 from shared.messages.tasks import QUERY_QUEUE, SEARCH_TASK
@@ -171,7 +173,7 @@ def test_a_client_needs_no_access_to_the_job(
         raise error
 
     made = make_job(tmp_path / "job", listed=2, sealed=[])
-    monkeypatch.setattr("coordinator.client.client.load_manifest", fail)
+    monkeypatch.setattr("coordinator.client.queries.load_manifest", fail)
     assert Client(made.job.path, URL).identity is None
 
 
@@ -439,6 +441,21 @@ def test_a_plain_search_says_nothing_of_verdicts_and_others_have_a_task_each(app
     assert plain[0].verified is None
 
 
+def test_a_search_by_a_finer_model_has_a_task_of_its_own_and_the_reply_says_what_it_compared(
+    app: FakeApp, client: Client
+) -> None:
+    told = Refined("efficientnet-b7@1", 9, 9)
+    by = AnsweredBy("query1@here", "/jobs/job")
+    app.worker = lambda message: [reply_to_json([Answer((), 1.0, refined=told)], by)]
+    replies = client.enqueue([vector(number) for number in range(3)], finer="efficientnet-b7")
+    assert [message.finer for message in app.messages] == [Finer("efficientnet-b7")] * 3
+    assert replies[0].answer().refined == replies[0].refined == told
+    app.messages.clear()
+    with pytest.raises(ModelError, match="There is no model"):
+        client.search(vector(1), finer="efficientnet-b77")
+    assert app.messages == []
+
+
 @pytest.mark.parametrize(("how", "views"), [("perhaps", 1), ("auto", 0), ("auto", 17)])
 def test_a_search_that_can_not_be_verified_so_is_not_sent(app: FakeApp, client: Client, how: str, views: int) -> None:
     with pytest.raises(QueryError, match=r"verify is|views is"):
@@ -458,7 +475,8 @@ def test_a_worker_of_an_older_version_is_told_from_one_that_refuses_a_message(ap
     names = "['exact', 'job', 'k', 'queries']"
     older = f"A search message must hold {names}, not ['exact', 'job', 'k', 'queries', 'verify', 'views']."
     said_of_it = "worker is of an older version of lookalike, which gives no verdicts"
-    for sentence, said in ((older, said_of_it), ("No.", "No.")):
+    coarser = "A search message must hold ['exact', 'job'], not ['exact', 'finer', 'job', 'verify']."
+    for sentence, said in ((older, said_of_it), (coarser, "which runs no finer model"), ("No.", "No.")):
         app.worker = lambda message, sentence=sentence: [reply_to_json([Answer(error=MessageError(sentence))])]
         with pytest.raises(MessageError, match=said):
             client.search(vector(1), verify="auto", views=6)

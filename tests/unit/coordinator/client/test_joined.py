@@ -4,6 +4,7 @@ import pytest
 
 from coordinator.client.joined import Replies, joined
 from shared.errors import ImageError, JobError, LookalikeError, NoWorker, ReplyTimeout
+from shared.messages.finer import Refined
 from shared.messages.search import Answer, AnsweredBy, Hit, Searched
 from shared.messages.shards import Held, SearchedShards
 from shared.messages.verdicts import SAME_BYTES, SAME_PICTURE, SIMILAR
@@ -144,6 +145,17 @@ def test_what_one_holder_proved_comes_before_what_is_nearer_in_another() -> None
     ]  # fmt: skip
     assert one.hits[1].evidence == evidence(50)
     assert one.verified == Verified(34, 16, 1, "8.jpg is gone.", "enough")
+
+
+def test_hits_of_all_holders_are_in_the_order_of_both_models() -> None:
+    far, near = Hit(1, 1, "1.jpg", 0.4, finer=0.9, fused=3.0), Hit(1, 2, "2.jpg", 0.9, finer=0.1, fused=1.0)
+    replies = of(
+        ("0-1", [replace(judged("0-1", None, near), refined=Refined("m@1", 5, 5))]),
+        ("2-3", [replace(judged("2-3", None, far), refined=Refined("m@1", 7, 6, 1, "3.jpg is gone."))]),
+    )
+    (one,) = joined(replies, 4, partial=False, shown="here")
+    assert [hit.id for hit in one.hits] == [1, 2]
+    assert one.refined == Refined("m@1", 12, 11, 1, "3.jpg is gone.")
 
 
 @pytest.mark.parametrize("turned", [False, True])

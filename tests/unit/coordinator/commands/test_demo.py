@@ -1,6 +1,7 @@
 """The demo's figures come out of the answers: ranks, shares, agreement with exact search, a page with the rows."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ from coordinator.commands.demo import DemoPhotos, DemoQuery, cut_photos, find_ag
 from coordinator.jobs.progress import ProgressReader
 from shared.errors import SourceError
 from shared.messages.search import Answer, Hit
+from shared.messages.verdicts import SAME_PICTURE, SIMILAR
+from shared.messages.verified import NEVER, Verified
+from tests.support.evidence import evidence
 from tests.support.make_job import make_job
 
 pytestmark = pytest.mark.slow
@@ -25,17 +29,32 @@ class FakeReply:
 
 
 class FakeClient:
-    """Answers each query with the photos of `ranked`, or of `truth` when exact search is asked for."""
+    """Answers each query with the photos of `ranked`, or of `truth` when exact search is asked for.
+
+    Where verdicts are asked for, the original of a grey copy is proven, and nothing else.
+    """
 
     def __init__(self, ranked: Callable[[Path], list[Path]], truth: Callable[[Path], list[Path]]) -> None:
         self._ranked, self._truth = ranked, truth
 
-    def enqueue(self, queries: Sequence[Path], k: int, *, exact: bool) -> list[FakeReply]:
+    def enqueue(self, queries: Sequence[Path], k: int, *, exact: bool = False, verify: str = NEVER) -> list[FakeReply]:
         order = self._truth if exact else self._ranked
-        return [FakeReply(Answer(self._hits(order(query)[:k]), 2.0)) for query in queries]
+        answers = [(query, Answer(self._hits(order(query)[:k]), 2.0)) for query in queries]
+        if verify == NEVER:
+            return [FakeReply(answer) for _, answer in answers]
+        return [FakeReply(self._judged(query, answer)) for query, answer in answers]
 
     def _hits(self, photos: list[Path]) -> tuple[Hit, ...]:
         return tuple(Hit(rank, int(photo.stem), str(photo), 1 - rank / 100) for rank, photo in enumerate(photos, 1))
+
+    def _judged(self, query: Path, answer: Answer) -> Answer:
+        hits = [
+            replace(hit, verdict=SAME_PICTURE, evidence=evidence(hit_overlap=0.41))
+            if query.parent.name == "grey" and query.name == Path(hit.image_path).name
+            else replace(hit, verdict=SIMILAR)
+            for hit in answer.hits
+        ]
+        return replace(answer, hits=tuple(hits), verified=Verified(len(hits), len(hits)))
 
 
 @pytest.fixture
@@ -51,7 +70,8 @@ def cut(tmp_path: Path) -> DemoPhotos:
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.touch()
             queries.append(DemoQuery(copy, alteration, photo))
-    return DemoPhotos(tmp_path / "photos", 20, 3, queries)
+    stranger = tmp_path / "queries" / "not-there" / "99.jpg"
+    return DemoPhotos(tmp_path / "photos", 20, 3, queries, [DemoQuery(stranger, "not in the collection", None)])
 
 
 def run(tmp_path: Path, cut: DemoPhotos, client: FakeClient) -> Any:
@@ -104,6 +124,11 @@ def test_the_page_shows_each_query_with_its_hits(tmp_path: Path, cut: DemoPhotos
     assert "photos/13.jpg" not in page, "photo 13 is no hit of any query"
     assert [hit.rank for hit in result.hits] == [1, 2, 3, 4, 5]
     assert result.example == cut.queries[0]
+    assert (result.proven, result.wrong) == (4, 0)
+    assert page.count(">same picture, cropped (41\N{NO-BREAK SPACE}%)</span>") == 8, "of a hit and of its query, each"
+    assert page.count("original found first, not proven") == 4
+    assert page.count("not there: none of the 10 nearest images shows the same picture") == 1
+    assert page.count("<polygon") == 4
 
 
 def test_the_reason_why_photos_could_not_be_cut_is_passed_on(tmp_path: Path) -> None:

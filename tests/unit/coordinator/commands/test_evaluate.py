@@ -24,6 +24,7 @@ from shared.job.changes.log import Change, write_change
 from shared.job.directory import JobDir
 from shared.job.index import builds
 from shared.job.index.builds import IndexInfo
+from shared.job.index.calibration import UNALTERED, UNMEASURED, VerdictRow, VerdictsMeasured
 from shared.job.opened import open_job
 from shared.job.partition import ledger
 from shared.settings import Settings
@@ -149,7 +150,9 @@ def test_accuracy_comes_from_the_altered_copies(made: MadeJob, tmp_path: Path) -
     here = JobDir(tmp_path / "job")
     shutil.copytree(made.job.path, here.path)
     altered_copies.write_copies(here, copies_of(made, right=5))
-    found = report.evaluate(here, 20, lambda phase, share: None)["accuracy"]
+    whole = report.evaluate(here, 20, lambda phase, share: None)
+    found = whole["accuracy"]
+    assert (whole["verdicts"]["copies"], "photos/" in whole["verdicts"]["reason"]) == (0, True), "no image is there"
     assert (found["copies"], found["images"], found["reason"]) == (8, 4, "")
     assert (found["at_10"], found["exact_at_10"]) == (5 / 8, 5 / 8)
     assert [(row["alteration"], row["copies"], row["at_10"]) for row in found["by_alteration"]] == [
@@ -186,6 +189,8 @@ def test_what_was_removed_is_not_measured(made: MadeJob, tmp_path: Path) -> None
 def test_without_copies_it_says_so(evaluation: dict[str, Any]) -> None:
     assert (evaluation["accuracy"]["copies"], evaluation["accuracy"]["at_10"]) == (0, None)
     assert evaluation["accuracy"]["reason"] == "no altered copies of its images were embedded"
+    assert evaluation["verdicts"] == {"copies": 0, "reason": evaluation["accuracy"]["reason"], "by_alteration": []}
+    assert (evaluation["chances"]["measured"], evaluation["chances"]["reason"]) == ("", UNMEASURED)
 
 
 def shown(evaluation: dict[str, Any]) -> str:
@@ -227,6 +232,25 @@ def test_the_table_tells_of_accuracy_and_of_what_is_not_known(evaluation: dict[s
         assert part in text, part
     assert "at most" not in text
     assert "at most nprobe 32, " in shown(evaluation | {"build": build | {"list_margin": 0.2}})
+
+
+def test_the_table_tells_of_verdicts_and_chances_by_alteration(evaluation: dict[str, Any]) -> None:
+    rows = [VerdictRow(UNALTERED, 16, 16, 0, 0, 0, 0, 0), VerdictRow("grey", 16, 0, 9, 5, 0, 2, 48)]
+    verdicts = VerdictsMeasured(rows, 16, unclear=3).to_json()
+    chances = {"measured": "job", "reason": "", "copies": 288, "originals": 48, "nothing_absent": 0.6111,
+               "nothing_there": 0.0}  # fmt: skip
+    text = shown(evaluation | {"verdicts": verdicts, "chances": chances})
+    for part in (
+        "14 of 16 altered copies proven", "2 of 16 copies", "48 pairs", "3 others that show a part of an original",
+        "16 of 16; 16 same bytes; 0 falsely", "14 of 16; 9 same pixels, 5 same picture; 2 falsely",
+        "measured on 288 altered copies of 48 images", "61.1 % of queries whose picture is absent, 0 % of the others",
+    ):  # fmt: skip
+        assert part in " ".join(text.split()), part
+    published = chances | {"measured": "published", "reason": "The job has 60 images."}
+    assert "as measured on other photographs: The job has 60 images." in " ".join(
+        shown(evaluation | {"chances": published}).split()
+    )
+    assert "not measured: " + UNMEASURED[:20] in " ".join(shown(evaluation).split())
 
 
 @pytest.mark.parametrize(("value", "text"), [(1.0, "100 %"), (0.97916, "97.9 %"), (0.5, "50 %"), (0.0, "0 %")])

@@ -9,6 +9,7 @@ import pytest
 from coordinator.commands import search
 from shared.errors import QueryError
 from shared.job.opened import open_job
+from shared.messages.finer import Finer, Refined
 from shared.messages.query import Query
 from shared.messages.search import Answer, Hit, Searched
 from shared.messages.verdicts import SAME_BYTES, SAME_PICTURE, SIMILAR
@@ -30,11 +31,14 @@ class FakeClient:
     def __init__(self) -> None:
         self.answers = {b"found": FOUND, b"absent": ABSENT}
         self.verify: Verify | None = None
+        self.finer: Finer | None = None
         self.sent: list[Query] = []
         self.identity = "0" * 16
 
-    def enqueue_queries(self, queries: list[Query], k: int, *, verify: Verify, **options: Any) -> list[Any]:
-        self.verify, self.sent = verify, queries
+    def enqueue_queries(
+        self, queries: list[Query], k: int, *, verify: Verify, finer: Finer | None, **options: Any
+    ) -> list[Any]:
+        self.verify, self.finer, self.sent = verify, finer, queries
         return [FakeReply(self.answers[query.image or b"vector"]) for query in queries]
 
 
@@ -108,6 +112,86 @@ def test_verdicts_are_a_column_and_their_evidence_is_behind_the_path(
     ran = run("search", job.job.path, "found", "-k", "1")
     assert ran.out.splitlines()[1:] == ["#  similarity  image", "1      1.0000  /photos/a.jpg"]
     assert ran.err == "no verdicts: no image is near enough to be the same picture; --verify always compares anyway\n"
+
+
+def test_a_finer_model_is_a_column_and_what_it_did_not_compare_is_said(
+    run: Run, job: MadeJob, client: FakeClient, tmp_path: Path
+) -> None:
+    assert run("search", job.job.path, "found").status == 0
+    assert client.finer is None
+    told = Refined("efficientnet-b7@1", 100, 97, 2, "/photos/e.jpg is gone.", True)
+    first = Hit(1, 1, "/photos/a.jpg", 0.73, finer=0.912, fused=3.1)
+    client.answers[b"found"] = Answer((first, Hit(2, 2, "/photos/b.jpg", 0.91)), refined=told)
+    ran = run("search", job.job.path, "found", "--finer", "efficientnet-b7", "-k", "2")
+    assert client.finer == Finer("efficientnet-b7")
+    assert ran.out.splitlines()[1:] == [
+        "#  similarity   finer  image",
+        "1      0.7300  0.9120  /photos/a.jpg",
+        "2      0.9100          /photos/b.jpg",
+    ]
+    assert ran.err == (
+        "2 of the 100 nearest images are placed by similarity alone, without the finer model; the first: /photos/e.jpg "
+        "is gone.\n"
+        "the finer model compared 97 of the 100 nearest images when the time was up (the setting finer_seconds); what "
+        "it computed is cached: the same search again goes further\n"
+    )
+    (shown,) = json.loads(run("search", job.job.path, "found", "--finer", "efficientnet-b7", "--json").out)
+    assert shown["finer"] == told.to_json()
+    assert (shown["hits"][0]["finer"], shown["hits"][0]["fused"]) == (0.912, 3.1)
+    client.answers[b"found"] = Answer((first,), refined=Refined("m@1", 1, reason="It is gone."))
+    assert run("search", job.job.path, "found", "--finer", "efficientnet-b7", "-k", "1").err == (
+        "no finer order: It is gone.\n"
+    )
+    ran = run("search", job.job.path, "found", "--finer", "efficientnet-b77")
+    assert ran.status == 1
+    assert "There is no model 'efficientnet-b77'" in ran.err
+    words = ["--finer-input", "RGB scale=1", "--finer-output", "x pool=gem"]
+    assert run("search", job.job.path, "found", "--finer", "theirs.onnx", *words).status == 0
+    assert client.finer == Finer("theirs.onnx", None, "RGB scale=1", "x pool=gem")
+
+
+def test_the_chance_of_a_similar_hit_is_beside_its_verdict(run: Run, job: MadeJob, client: FakeClient) -> None:
+    chances = (0.124, 0.0004, None)
+    similars = tuple(Hit(rank, rank, f"/{rank}.jpg", 0.7, SIMILAR, chance=one) for rank, one in enumerate(chances, 1))
+    client.answers[b"found"] = Answer(similars, verified=Verified(3, 3, chances="job"))
+    ran = run("search", job.job.path, "found", "-k", "3")
+    assert [line[3:23].strip() for line in ran.out.splitlines()[2:]] == [
+        "similar (12 %)",
+        "similar (under 1 %)",
+        "similar",
+    ]
+    assert ran.err == ""
+    (found,) = json.loads(run("search", job.job.path, "found", "-k", "3", "--json").out)
+    assert [hit.get("chance") for hit in found["hits"]] == list(chances)
+    assert found["verified"] == {
+        "candidates": 3, "compared": 3, "ended": "all", "nothing_above_chance": False, "chances": "job"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("verified", "lines"),
+    [
+        (
+            Verified(3, 3, nothing=True, chances="job"),
+            ["nothing above chance: no image stands out as the original of a copy does"],
+        ),
+        (
+            Verified(ended="far", nothing=True, chances="published"),
+            [
+                "nothing above chance: no image stands out as the original of a copy does; --verify always compares "
+                "anyway",
+                "chances were measured on other photographs: the job has too few images to measure its own",
+            ],
+        ),
+        (Verified(3, 3, no_chances="No copies."), ["similar images have no chance: No copies."]),
+    ],
+    ids=["nothing", "far and published", "unmeasured"],
+)
+def test_what_was_measured_of_the_answer_is_said(
+    run: Run, job: MadeJob, client: FakeClient, verified: Verified, lines: list[str]
+) -> None:
+    client.answers[b"found"] = Answer((Hit(1, 1, "/a.jpg", 0.4),), verified=verified)
+    assert run("search", job.job.path, "found", "-k", "1").err.splitlines() == lines
 
 
 def test_match_prints_only_what_is_the_same_picture(run: Run, job: MadeJob, client: FakeClient) -> None:

@@ -13,6 +13,7 @@ from coordinator.jobs.reconcile import Look
 from shared.broker.lease import Holder
 from shared.broker.troubles import Trouble
 from shared.errors import ImageError, QueryError
+from shared.job.index.calibration import UNALTERED, VerdictRow, VerdictsMeasured
 from shared.job.partition.features.counted import FeaturesCount
 from shared.messages.search import Answer, Hit
 from shared.processes.load import StageLoad
@@ -108,6 +109,10 @@ def test_the_index_comes_with_recall_and_latency() -> None:
     since = "1,200 embeddings that were added since are searched beside it, until a merge adds them"
     assert job_view.index_line(grown) == f"{line}; {since}"
     assert job_view.rate_line(grown) == "all embedded"
+    rows = [VerdictRow(UNALTERED, 8, 8, 0, 0, 0, 0, 0), VerdictRow("flip", 8, 0, 5, 2, 0, 1, 24)]
+    judged = job_view.index_line(replace(DONE, verdicts=VerdictsMeasured(rows, 8)))
+    assert judged == line.replace(", 0.50 ms", ", verdicts: 7 of 8 copies proven, 1 falsely, 0.50 ms")
+    assert job_view.index_line(replace(DONE, verdicts=VerdictsMeasured(reason="No image is there."))) == line
     unmeasured = replace(DONE, index=info_of("0001-ab12cd34", recall=None))
     assert "recall@10 not measured: no image has a neighbour" in job_view.index_line(unmeasured)
     short = replace(DONE, index=replace(info_of("0001-ab12cd34"), wish={"recall": 0.997}))

@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 
 from coordinator.doctor import check_model
-from coordinator.doctor.check_model import engine, gpu, look, trial, weights
+from coordinator.doctor.check_model import engine, fusion, gpu, look, trial, weights
 from coordinator.doctor.checks import Check
 from shared.errors import LookalikeError, ModelError, error_to_json
 from shared.errors.remedy import Remedy
 from shared.models import ModelSpec, resolve_model
 from shared.processes import stage
-from tests.support.onnx_files import means_file
+from tests.support.onnx_files import WORDS, means_file
 
 LITE0 = resolve_model("efficientnet-lite0")
 B4 = resolve_model("efficientnet-b4")
@@ -172,3 +172,15 @@ def test_a_process_that_ends_early_takes_back_nothing_of_what_it_said(process: C
     process(error="No module named nothing.")
     (check,) = look(LITE0, Path(), {})
     assert told(check) == ("problem", "No module named nothing.")
+
+
+def test_fusion_can_be_tried_or_the_model_has_no_levels(tmp_path: Path) -> None:
+    assert told(fusion(LITE0)) == (
+        "ok",
+        "It is tried when the job is made, and kept if it helps. A sample is timed without it.",
+    )
+    onnx = resolve_model(str(means_file(tmp_path / "m.onnx")), model_input=WORDS)
+    verdict, sentence = told(fusion(onnx))
+    assert verdict == "problem"
+    assert "m.onnx is an ONNX file, which gives one vector" in sentence
+    assert "leave --fusion out" in sentence

@@ -42,6 +42,13 @@ def test_the_numbers_of_the_whole_are_those_of_the_documented_formulas() -> None
     assert found.sessions == 1
 
 
+def test_features_take_their_bytes_and_those_of_their_row() -> None:
+    found, without = two_million(feature_bytes=4_000.5), two_million()
+    assert (found.features, without.features) == (2_000_000 * 4_040.5, 0)
+    assert found.kept == without.kept + found.features
+    assert found.disk == without.disk + found.features + 50_000 * 4_040.5
+
+
 def test_while_a_large_index_is_saved_it_lies_there_twice() -> None:
     found = two_million(index_bytes=10**9)
     assert found.disk == found.kept + 10**9

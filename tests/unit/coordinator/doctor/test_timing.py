@@ -128,7 +128,7 @@ def test_an_image_in_an_archive_is_read_by_its_place(
     monkeypatch.setattr("workers.evaluate.doctor.sample.loaded_embedder", lambda spec, model_dir, settings: Embedder())
     request = {
         "images": [asdict(location) for location in listed.sample], "listed": 3, "spec": SPEC.to_json(),
-        "model_dir": "/", "threads": None, "seconds": 60, "limits": list(LIMITS), "alone": False,
+        "model_dir": "/", "threads": None, "seconds": 60, "limits": list(LIMITS), "alone": False, "features": False,
     }  # fmt: skip
     measured = run_sample(json.loads(json.dumps(request)), Settings())
     assert (measured["embedded"], measured["failed"]) == (3, {})
@@ -143,15 +143,16 @@ def test_the_process_says_what_the_command_needs(
     request = {
         "images": [asdict(location) for location in paths], "listed": 10, "spec": SPEC.to_json(), "model_dir": "/",
         "threads": 2, "seconds": 60,
-        "limits": list(LIMITS), "alone": False,
+        "limits": list(LIMITS), "alone": False, "features": True,
     }  # fmt: skip
     measured = json.loads(json.dumps(run_sample(request, Settings())))
     phases = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     assert phases == [{"phase": "sampling", "images": count} for count in (0, 4, 8, 10)]
     listed = ListedSource("folder", "/photos", count=1_000, path_bytes=40_000, complete=True, sample=paths)
-    found = timed_sample_of(listed, measured, SPEC, Settings())
+    found = timed_sample_of(listed, measured, SPEC, Settings(copies="on"))
     assert found.prediction is not None
     assert found.prediction.images == 1_000
+    assert found.prediction.features == 1_000 * (measured["feature_bytes"] / 10 + 40) > 40_000
     assert found.prediction.embeddings == 1_000 * 2 * 4 + 128
     assert measured["index"]["type"] == "Flat"
     assert measured["peak_bytes"] > 10**7
@@ -318,7 +319,7 @@ isolated.main(sys.argv[1:])
     locations = [*good[:4], Location(str(tmp_path / "bad.jpg")), *good[4:]]
     request = {
         "images": [asdict(location) for location in locations], "listed": 10, "spec": SPEC.to_json(), "model_dir": "/",
-        "threads": 2, "seconds": 600, "limits": list(LIMITS), "alone": True,
+        "threads": 2, "seconds": 600, "limits": list(LIMITS), "alone": True, "features": False,
     }  # fmt: skip
     measured = run_sample(json.loads(json.dumps(request)), Settings())
     assert (measured["read"], measured["embedded"], measured["failed"]) == (10, 9, {"quarantined": 1})

@@ -9,6 +9,7 @@ from coordinator.integrity.repair import repair
 from coordinator.integrity.verify import verify
 from coordinator.jobs.runs.duplicates.rejecting import reject
 from coordinator.jobs.runs.duplicates.run import Asked, duplicates
+from shared.job.index.duplicates import compared
 from shared.settings import Settings
 from tests.support.damage import cut, flip
 from tests.support.duplicates import encoded, photo_job, work_here
@@ -31,6 +32,9 @@ def test_every_file_is_checked_and_what_can_be_made_anew_is_removed(
         return [found.path for found in verify(job, Checked()) if found.bad and "duplicates" in found.path]
 
     assert not [found.path for found in verify(job, Checked()) if "duplicates" in found.path]
+    with monkeypatch.context() as patch:
+        patch.setattr(compared, "COMPARED_BY", "another version's features")
+        assert bad() == [], "what another version compared is not damaged"
     made = [*job.duplicates_files("neighbours"), *job.duplicates_files("compared")]
     assert len(made) == 2
     for path in made:

@@ -15,6 +15,7 @@ from coordinator.sources.resolve import open_source
 from shared.job import altered_copies, path_list
 from shared.job.directory import JobDir
 from shared.job.index import builds
+from shared.job.index.calibration import CALIBRATION_FILE, none_measured, write_calibration
 from shared.job.index.filling import filling_of
 from shared.job.index.request import IndexRequest, write_index_request
 from shared.job.index.shards import shard_file
@@ -455,3 +456,18 @@ def test_the_rows_of_a_rebuilt_path_list_are_read_as_before(half: OpenJob) -> No
     os.remove(half.paths(0))
     mend(half)
     assert path_list.read_paths(half, half.partition(0)) == before[:25]
+
+
+def test_what_a_build_measured_is_removed_where_it_is_damaged_and_the_build_stays(finished: OpenJob) -> None:
+    info = builds.current_info(finished)
+    assert info is not None
+    write_calibration(finished, none_measured(info.build, info.fingerprint, "Nothing."))
+    assert mend(finished) == []
+    path = finished.build_dir(info.build) / CALIBRATION_FILE
+    cut(path)
+    (outcome,) = mend(finished)
+    assert outcome.finding.kind is Kind.DAMAGE
+    assert "tells no chances" in outcome.finding.wrong
+    assert not path.exists()
+    assert list(verify(finished, Checked())) == []
+    assert builds.current_info(finished) == info

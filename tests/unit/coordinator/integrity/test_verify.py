@@ -1,4 +1,5 @@
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ from shared.job.index import builds
 from shared.job.manifest import load_manifest
 from shared.job.opened import OpenJob, open_job, with_manifest
 from shared.job.partition import checkpoint, ledger
+from shared.models.fusion import Fusion
 from shared.storage import files
 from tests.support.damage import DAMAGES, age, cut, flip, snapshot
 from tests.support.source_jobs import all_paths, commit, job_of_a_list
@@ -357,6 +359,24 @@ def test_weights_that_the_job_keeps_are_checked(finished: OpenJob) -> None:
         assert ("model/m.h5" in found(finished)) == (sha256 is not None)
     path.unlink()
     assert "is missing" in found(finished)["model/m.h5"].wrong
+
+
+def test_the_projection_of_a_fused_model_is_checked(finished: OpenJob) -> None:
+    table = json.loads(finished.spec.read_text())
+    finished.model_dir.mkdir(exist_ok=True)
+    fusion = Fusion(("head",), 3, hashlib.sha256(b"learned").hexdigest())
+    spec = replace(load_manifest(finished).model, fusion=fusion)
+    finished.spec.write_text(json.dumps(table | {"model": spec.to_json(), "fingerprint": spec.fingerprint}))
+    path = finished.model_dir / fusion.projection_file
+    path.write_bytes(b"learned")
+    name = f"model/{path.name}"
+    assert name not in found(finished)
+    path.write_bytes(b"learne")
+    assert (
+        "has another checksum than job.json says: restore it, as it can't be made again" in found(finished)[name].wrong
+    )
+    path.unlink()
+    assert "The projection of the job's fused model is missing" in found(finished)[name].wrong
 
 
 @pytest.fixture

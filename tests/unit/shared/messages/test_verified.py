@@ -54,6 +54,37 @@ def test_a_program_that_asks_for_something_else_gets_a_sentence(how: str, views:
         Verify.of(how, views)
 
 
+@pytest.mark.parametrize(
+    "verified",
+    [
+        Verified(20, 20, chances="job"),
+        Verified(ended="far", nothing=True, chances="published"),
+        Verified(20, 20, no_chances="No copies."),
+    ],
+    ids=["job", "nothing", "none"],
+)
+def test_chances_travel_and_an_answer_without_them_is_as_before(verified: Verified) -> None:
+    hit = Hit(1, 4, "d.jpg", 0.9, SIMILAR, chance=0.12)
+    answer = Answer((hit, replace(hit, chance=None)), 1.0, verified=verified)
+    (read,) = reply_from_json(wire(reply_to_json([answer])))
+    assert (read.hits, read.verified) == (answer.hits, verified)
+    assert set(replace(hit, chance=None).to_json()) == {"rank", "id", "image_path", "similarity", "verdict"}
+    assert set(Verified(20, 20).to_json()) == {"candidates", "compared", "ended"}
+
+
+@pytest.mark.parametrize("chance", [1.5, -0.1, "0.5", True, float("nan")])
+def test_what_is_no_chance_is_refused(chance: Any) -> None:
+    reply = reply_to_json([Answer((Hit(1, 4, "d.jpg", 0.9, SIMILAR),), 1.0)])
+    reply["answers"][0]["hits"][0]["chance"] = chance
+    with pytest.raises(MessageError, match="can't be read"):
+        reply_from_json(reply)
+
+
+def test_of_holders_of_some_shards_none_has_a_chance_where_one_has_none() -> None:
+    one, other = Verified(5, 5, no_chances="Some shards."), Verified(5, 5, nothing=True, chances="job")
+    assert one.and_of(other) == other.and_of(one) == Verified(10, 10, no_chances="Some shards.")
+
+
 def hits() -> list[Hit]:
     return [
         Hit(1, 4, "d.jpg", 0.9, SIMILAR),
@@ -72,7 +103,7 @@ def test_proven_hits_are_before_the_others_the_strongest_verdict_first() -> None
 
 
 def test_verdicts_and_evidence_travel_and_are_not_there_where_nothing_was_compared() -> None:
-    told = Verified(7, 5, 2, "b.jpg: it is gone.", "seconds")
+    told = Verified(7, 5, 2, "b.jpg: it is gone.", "seconds", looked_up=0)
     answer = Answer(tuple(hits()), 2.5, verified=told)
     (found,) = reply_from_json(wire(reply_to_json([answer])))
     assert found == answer
@@ -91,6 +122,7 @@ def test_verdicts_and_evidence_travel_and_are_not_there_where_nothing_was_compar
         {"unread": 1.5},
         {"why_unread": 7},
         {"reason": ["gone"]},
+        {"looked_up": -1},
     ],
 )
 def test_an_answer_that_says_something_else_is_refused(changes: dict[str, Any]) -> None:
@@ -109,6 +141,7 @@ def test_what_several_holders_compared_is_said_together() -> None:
     assert one.and_of(Verified(5, 1, ended="seconds")).ended == "seconds"
     assert Verified(ended="far").and_of(Verified(3, 3)).is_whole
     assert one.and_of(Verified(reason="A vector.")).reason == "A vector."
+    assert one.and_of(Verified(looked_up=7)).and_of(Verified(looked_up=5)).looked_up == 12
 
 
 @pytest.mark.parametrize(

@@ -251,6 +251,9 @@ def test_the_installed_photographs_give_about_a_thousand_photos(
     assert 900 <= made.photos <= 1_100
     assert made.photos == sum(made.by_source.values()) == len(list((out / "photos").rglob("*.jpg")))
     assert made.queries == 40 * len(ALTERATIONS)
+    listing = json.loads((out / "queries.json").read_text())
+    assert [one["original"] for one in listing[made.queries :]] == [None] * 3
+    assert all((out / one["query"]).is_file() for one in listing)
     assert min(made.by_source.values()) > 10
     # Bytes: what a demo may leave on somebody's disk.
     assert sum(os.path.getsize(path) for path in out.rglob("*.jpg")) < 20e6

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import ImageError, UsageError
-from workers.images.alterations import ALTERATIONS, Alteration, alter
+from workers.images.alterations import ALTERATIONS, HARDER, Alteration, alter
 from workers.images.encode import QUALITY, encode_jpeg
 
 
@@ -165,3 +165,37 @@ def test_an_alteration_writes_at_its_own_quality() -> None:
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     made = Alteration("as it is", "Unchanged.", lambda image: image, quality=55)
     assert made(image) == encode_jpeg(image, 55) != encode_jpeg(image, QUALITY)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 200), (200, 1), (3, 2), (90, 120), (1024, 700)])
+def test_the_harder_ones_take_any_image_and_none_grows(size: tuple[int, int]) -> None:
+    image = np.random.default_rng(sum(size)).integers(0, 256, (*size, 3), dtype=np.uint8)
+    before = image.copy()
+    for name, alteration in HARDER.items():
+        made = cv2.imdecode(np.frombuffer(alteration(image), np.uint8), cv2.IMREAD_COLOR)
+        assert made is not None, name
+        assert sorted(made.shape[:2]) <= sorted(size), name
+        assert max(made.shape[:2]) <= max(size), name
+        assert alteration(image) == alteration(image), name
+    np.testing.assert_array_equal(image, before)
+    assert not set(HARDER) & set(ALTERATIONS)
+
+
+def test_the_harder_ones_do_what_they_say() -> None:
+    image = np.full((120, 160, 3), 60, np.uint8)
+    image[:, :80] = (200, 40, 40)
+    turned = HARDER["quarter turn"].change(image)
+    assert turned.shape == (160, 120, 3)
+    assert (turned[159, 0] == image[0, 0]).all()  # To the left: what was left above is left below.
+    corners = HARDER["turn"].change(image)[[0, 0, -1, -1], [0, -1, 0, -1]]
+    assert (corners == 255).all()
+    np.testing.assert_array_equal(HARDER["a quarter"].change(image), image[20:80, 40:120])
+    assert HARDER["thumbnail"].change(image).shape == (48, 64, 3)
+    page = HARDER["page"].change(image)
+    assert (page[:12] == 250).all()
+    assert (page[12:72, 16:56] == (200, 40, 40)).all()
+    assert (page[80:] == 90).all(axis=2).any()
+    red, green, blue = HARDER["colour cast"].change(image)[0, 159].astype(int)
+    assert red > green > blue
+    across = HARDER["blur"].change(image)[60, 70:90, 0].astype(int)
+    assert len(set(across.tolist())) > 3

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from shared.errors import FingerprintMismatch, ModelError
 from shared.models import ModelSpec, resolve_model
+from shared.models.fusion import Fusion
 from shared.models.preprocessing import STRICT_PREPROCESSING
 from workers.models import embedder
 from workers.models.embedder import (
@@ -21,6 +22,7 @@ from workers.models.embedder import (
     no_direction,
     register_builder,
 )
+from workers.models.projection import Projection
 
 SIZE = 4
 Images = NDArray[np.uint8]
@@ -269,3 +271,44 @@ def test_an_impossible_batch_size_is_refused(spec: ModelSpec, tmp_path: Path) ->
     register_builder("means", lambda *_: Means())
     with pytest.raises(ModelError, match="batch size is 0"):
         load_embedder(spec, tmp_path, 0)
+
+
+@pytest.fixture
+def fused(spec: ModelSpec, tmp_path: Path) -> ModelSpec:
+    """The model, whose means are its levels, and the projection of them in its directory."""
+    made = Projection(np.array([100, 90, 80], np.float32), np.array([[1, 2, 3], [-1, 0, 1]], np.float32)).to_bytes()
+    fusion = Fusion(("means",), 1, hashlib.sha256(made).hexdigest())
+    (tmp_path / fusion.projection_file).write_bytes(made)
+    return replace(spec, dim=2, fusion=fusion)
+
+
+def test_a_fused_model_gives_its_projected_levels(fused: ModelSpec, tmp_path: Path) -> None:
+    for backbone in (Means(), OnDevice()):
+        found = load(fused, tmp_path, backbone)
+        images = photos(7)
+        expected = (images.mean(axis=(1, 2)) - [100, 90, 80]) @ np.array([[1, -1], [2, 0], [3, 1]])
+        expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+        assert (found.dim, found.fingerprint) == (2, fused.fingerprint)
+        np.testing.assert_allclose(found.embed(images), expected, rtol=1e-4, atol=1e-5)
+        alone = np.concatenate([found.embed(image[None]) for image in images])
+        assert alone.tobytes() == found.embed(images).tobytes()
+
+
+def test_a_fused_model_that_is_dead_is_told_from_a_black_image(fused: ModelSpec, tmp_path: Path) -> None:
+    black = np.zeros((2, SIZE, SIZE, 3), np.uint8)
+    assert not has_direction(load(fused, tmp_path, Means()).embed(black)).any()
+    with pytest.raises(ModelError, match="to a picture of plain noise too"):
+        load(fused, tmp_path, Means(scale=0.0)).embed(photos(2))
+
+
+def test_without_its_own_projection_a_fused_model_is_not_run(fused: ModelSpec, tmp_path: Path) -> None:
+    assert fused.fusion is not None
+    path = tmp_path / fused.fusion.projection_file
+    with pytest.raises(ModelError, match="are 4 values, and the job's projection takes 3"):
+        load(fused, tmp_path, Means(dim=4))
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(FingerprintMismatch, match="and the job's model was made with"):
+        load(fused, tmp_path, Means())
+    path.unlink()
+    with pytest.raises(ModelError, match="is missing"):
+        load(fused, tmp_path, Means())

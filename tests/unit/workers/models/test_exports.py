@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from shared.errors import EngineError, ModelError
 from shared.models import ModelSpec, resolve_model
+from shared.models.fusion import Fusion
 from shared.processes import stage
 from shared.processes.own import module_command
 from workers.images.decode import decode
@@ -516,3 +517,11 @@ def test_signals_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     exporting_process(monkeypatch, f"import os; os.kill(os.getpid(), {int(signal.SIGTERM)})")
     with pytest.raises(EngineError, match="SIGTERM"):
         exports.find_or_make(SPEC, None, tmp_path)
+
+
+def test_one_export_serves_all_fused_jobs_of_a_model_and_none_that_are_plain(tmp_path: Path) -> None:
+    fusion = Fusion(("block5_expand", "head"), 3, "ab" * 32)
+    asked = (None, fusion, replace(fusion, projection_sha256="cd" * 32), fusion.unprojected, replace(fusion, power=1))
+    plain, first, second, raw, other = (exports.directory_of(replace(SPEC, fusion=one), tmp_path) for one in asked)
+    assert first == second == raw
+    assert len({plain, first, other}) == 3

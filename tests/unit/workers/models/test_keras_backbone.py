@@ -21,6 +21,7 @@ from PIL import Image
 
 from shared.errors import ModelError
 from shared.models import LITE0_FILE, LITE0_PACKAGE, MODEL_NAMES, ModelSpec, resolve_model
+from shared.models.fusion import known_levels
 from workers.images.decode import decode
 from workers.models import embedder
 from workers.models.embedder import Embedder, OverlappingEmbedder
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
     import keras
     from keras import layers
 
-    from workers.models import keras_backbone, keras_models
+    from workers.models import keras_backbone
+    from workers.models.architectures import keras_models
 
 # Photographs inside scikit-image, and the ImageNet classes that a person would allow for each.
 CLASSES = {
@@ -55,7 +57,8 @@ def loaded() -> None:
     import keras
     from keras import layers
 
-    from workers.models import keras_backbone, keras_models
+    from workers.models import keras_backbone
+    from workers.models.architectures import keras_models
 
 
 def load_embedder(spec: ModelSpec, model_dir: Path, batch_size: int | None = None) -> Embedder:
@@ -656,3 +659,8 @@ def test_settings_in_someones_home_do_not_change_the_model(tmp_path: Path) -> No
     load_embedder(resolve_model(str(path)), tmp_path, 1)
     assert (keras.config.image_data_format(), keras.config.floatx()) == ("channels_last", "float32")
     assert keras.config.dtype_policy().name == "float32"
+
+
+def test_the_packaged_model_has_the_levels_that_are_fused(classifier: Any) -> None:
+    maps = [classifier.get_layer(level).output.shape[1:] for level in known_levels("efficientnet-lite0") or ()]
+    assert maps == [(28, 28, 240), (14, 14, 672), (7, 7, 1280)]

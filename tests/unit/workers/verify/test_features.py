@@ -41,6 +41,15 @@ def test_a_query_is_looked_at_more_closely() -> None:
     assert stored.grey.size < query.grey.size
 
 
+def test_a_query_has_finer_colours_and_stores_those_of_any_image() -> None:
+    picture = scene(1, 480, 640)
+    stored, query = local_features(picture), local_features(picture, QUERY_KEYPOINTS)
+    assert stored.colours.shape == (6, 6, 2)
+    assert query.colours.shape == (48, 48, 2)
+    loaded = LocalFeatures.from_bytes(query.to_bytes())
+    assert np.abs(loaded.colours.astype(int) - stored.colours).max() <= 4
+
+
 def test_the_same_pixels_give_the_same_features() -> None:
     picture = scene(2)
     before = picture.copy()

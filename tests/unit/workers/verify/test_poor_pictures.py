@@ -39,6 +39,20 @@ def test_what_shows_almost_nothing_is_not_proved_by_a_copy_of_itself(kind: str) 
         assert verdicts(as_jpeg(picture, 60), picture) == []
 
 
+@pytest.mark.parametrize("kind", ["flat", "black", "gradient", "letter"])
+def test_what_shows_almost_nothing_is_not_proved_by_itself_in_another_place(kind: str) -> None:
+    for picture in POOR[kind]:
+        elsewhere = np.roll(picture, (30, 17), axis=(0, 1))
+        assert verdicts(as_jpeg(np.ascontiguousarray(elsewhere)), picture) == []
+
+
+def test_sheets_of_thousands_of_equal_logos_are_not_one_picture() -> None:
+    sheets = [np.tile(resized(logo(seed)[75:225, 75:225], 10, 10), (48, 48, 1)) for seed in (1, 2)]
+    elsewhere = np.ascontiguousarray(np.roll(sheets[0], (3, 4), axis=(0, 1)))
+    assert verdicts(as_jpeg(elsewhere), sheets[0]) == []
+    assert verdicts(as_jpeg(sheets[1]), sheets[0]) == []
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_one_motif_over_and_over_is_not_proved_to_be_another_picture_of_it(seed: int) -> None:
     picture = tiles(seed)

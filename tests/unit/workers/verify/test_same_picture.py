@@ -7,6 +7,7 @@ import pytest
 from shared.messages.verdicts import Evidence
 from tests.support.images.scenes import Picture, as_jpeg, floor, on_floor, resized, scene
 from workers.verify.features import QUERY_KEYPOINTS, LocalFeatures, local_features
+from workers.verify.pixels import same_pixels
 from workers.verify.same_picture import verify
 
 ORIGINAL = scene(1)
@@ -94,6 +95,61 @@ def test_two_garments_on_one_floor_are_not_one_picture(share: float) -> None:
         first, second = on_floor(ground, 2 * seed, share), on_floor(ground, 2 * seed + 1, share)
         assert asked(first, first) is not None
         assert asked(first, second) is None
+
+
+def shaded(picture: Picture, seed: int, strength: float = 14.0) -> Picture:
+    """`picture` in a light of its own: soft shadows here and there, as of another garment and another exposure."""
+    height, width = picture.shape[:2]
+    shadows = np.random.default_rng(seed).normal(0, strength, (9, 8))
+    soft = np.asarray(cv2.resize(shadows, (width, height), interpolation=cv2.INTER_CUBIC))
+    return np.clip(0.9 * picture + soft[:, :, None], 0, 255).astype(np.uint8)
+
+
+def test_garments_that_cover_less_than_half_of_one_floor_are_told_apart_by_the_light() -> None:
+    ground = floor(7)
+    first, second = on_floor(ground, 40, 0.3), on_floor(ground, 41, 0.3)
+    # Not a shadow between them: as if the one was pasted over the other.
+    assert asked(second, first) is not None
+    other_day = shaded(second, 1)
+    assert asked(other_day, other_day) is not None
+    assert asked(other_day, first) is None
+    assert asked(shaded(first, 2), first) is not None, "a copy under shadows has nearly all cells"
+
+
+def test_most_of_a_picture_may_be_covered_where_the_rest_is_exactly_the_same() -> None:
+    covered = pasted(scene(30, 230, 210), ORIGINAL, 0, 0)
+    evidence = asked(covered, ORIGINAL)
+    assert evidence is not None
+    assert evidence.aligned < 0.52
+    assert asked(shaded(covered, 5, 8), ORIGINAL) is None
+
+
+def test_one_garment_in_two_colours_is_not_one_picture_and_a_copy_without_colours_is() -> None:
+    colours = cv2.cvtColor(ORIGINAL, cv2.COLOR_RGB2YCrCb).astype(np.int16)
+    colours[70:290, 60:240, 1:] += np.array([45, -30], np.int16)
+    dyed = np.asarray(cv2.cvtColor(np.clip(colours, 0, 255).astype(np.uint8), cv2.COLOR_YCrCb2RGB), np.uint8)
+    for first, second in ((dyed, ORIGINAL), (ORIGINAL, dyed)):
+        assert asked(first, second) is None
+        assert same_pixels(first, second) is None
+    grey = np.repeat(cv2.cvtColor(dyed, cv2.COLOR_RGB2GRAY)[:, :, None], 3, axis=2)
+    assert asked(np.asarray(grey, np.uint8), ORIGINAL) is not None
+    assert same_pixels(np.asarray(grey, np.uint8), ORIGINAL) is not None
+
+
+def askew(picture: Picture, by: float) -> Picture:
+    """`picture` as a print that was photographed from one side."""
+    height, width = picture.shape[:2]
+    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
+    moved = corners + by * np.array([[width, height], [-width, 0], [0, 0], [0, -height]], np.float32)
+    bent = cv2.getPerspectiveTransform(corners, moved.astype(np.float32))
+    return np.asarray(cv2.warpPerspective(picture, bent, (width, height), borderValue=(235, 235, 230)), np.uint8)
+
+
+def test_a_print_that_was_photographed_askew_is_laid_over_with_its_perspective() -> None:
+    evidence = asked(askew(ORIGINAL, 0.05), ORIGINAL)
+    assert evidence is not None
+    assert evidence.aligned > 0.7
+    assert asked(askew(ORIGINAL, 0.05), OTHER) is None
 
 
 def test_two_photos_of_one_floor_in_which_the_camera_moved_are_not_one_picture() -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.verify.region import evidence_of, overlaps
-from workers.verify.transform import fitted
+from workers.verify.transform import Fit, fitted, perspective
 
 SIZE = (400, 300)
 
@@ -155,3 +155,43 @@ def test_what_lies_apart_has_no_evidence() -> None:
     assert overlaps(matrix, SIZE, SIZE) == (0, 0)
     with pytest.raises(ValueError, match="no part"):
         evidence_of(matrix, SIZE, SIZE, 9, 1.0)
+
+
+def askew(given: np.ndarray, by: float) -> np.ndarray:
+    """Points of SIZE as they are in a photograph of it from one side."""
+    depth = 1 + by * given[:, :1] / SIZE[0]
+    return given / depth
+
+
+def test_points_of_a_print_that_was_photographed_have_a_perspective() -> None:
+    query = points(80)
+    hit = askew(query, 0.15)
+    fit = fitted(query, hit, SIZE, SIZE, False)
+    assert fit is not None
+    bent = perspective(query, hit, SIZE, SIZE, fit)
+    back = np.column_stack([query, np.ones(80)]) @ bent.T
+    assert np.allclose(back[:, :2] / back[:, 2:], hit, atol=0.2)
+    # In other pixels on either side as well.
+    large = Fit(fit.matrix * [0.5, 0.5, 1], fit.inliers, fit.away)
+    bent = perspective(query * 2, hit, (800, 600), SIZE, large)
+    back = np.column_stack([query * 2, np.ones(80)]) @ bent.T
+    assert np.allclose(back[:, :2] / back[:, 2:], hit, atol=0.2)
+
+
+def test_points_that_an_affine_transform_explains_or_that_are_few_have_none() -> None:
+    query = points(80)
+    noisy = query + np.random.default_rng(5).normal(0, 1.2, query.shape)
+    for ours, theirs in ((query, query), (query, noisy), (query[:12], askew(query, 0.15)[:12])):
+        fit = fitted(ours, theirs, SIZE, SIZE, False)
+        assert fit is not None
+        assert np.array_equal(perspective(ours, theirs, SIZE, SIZE, fit)[2], [0, 0, 1])
+
+
+def test_the_transform_says_how_far_apart_its_points_are() -> None:
+    query = points(60)
+    near = fitted(query, query, SIZE, SIZE, False)
+    far = fitted(query, query + np.random.default_rng(6).normal(0, 1.5, query.shape), SIZE, SIZE, False)
+    assert near is not None
+    assert far is not None
+    assert near.away < 0.01
+    assert 0.8 < far.away < 2.5

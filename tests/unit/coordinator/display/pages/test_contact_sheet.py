@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from coordinator.display.pages.contact_sheet import SheetHit, SheetRow, write_contact_sheet
+from coordinator.display.pages.contact_sheet import Part, SheetHit, SheetRow, write_contact_sheet
 from shared.errors import UsageError
 
 NASTY = 'a"<b>&.jpg'
@@ -150,6 +150,31 @@ def test_a_hit_shows_its_rank_similarity_and_file_name_in_the_given_order(tmp_pa
         "Hit 3, similarity 0.812: 3.jpg",
     ]
     assert "20.8752.jpg" in page.text.replace(" ", "")
+
+
+def test_a_hit_says_what_is_known_of_it_and_outlines_the_part_that_both_show(tmp_path: Path) -> None:
+    corners = ((1.0, 2.0), (30.0, 2.0), (30.0, 40.0), (1.0, 40.0))
+    proven = SheetHit(
+        tmp_path / "a.jpg",
+        0.7,
+        1,
+        True,
+        "same picture, cropped (41 %)",
+        "7 matching points",
+        Part(corners, 60, 80),
+        True,
+    )
+    near, far = SheetHit(tmp_path / "b.jpg", 0.6, 2, False, "similar"), SheetHit(tmp_path / "c.jpg", 0.5, 3, False)
+    row = SheetRow(tmp_path / "q.jpg", "crop", (proven, near, far), "not there: <none>", "missed")
+    page = written(tmp_path / "sheet.html", row)
+    assert [held["points"] for tag, held in page.tags if tag == "polygon"] == ["1.0,2.0 30.0,2.0 30.0,40.0 1.0,40.0"]
+    assert [held["viewbox"] for tag, held in page.tags if tag == "svg"] == ["0 0 60 80"]
+    classes = [held.get("class") for tag, held in page.tags if tag == "span"]
+    assert [name for name in classes if name and name.startswith("verdict")] == ["verdict proven", "verdict"]
+    assert "answer missed" in classes
+    assert "not there: <none>" in page.text
+    assert "same picture, cropped (41\N{NO-BREAK SPACE}%)7 matching points" in page.text
+    assert (page.inside["original"][0]["alt"] or "").endswith("the original; same picture, cropped (41 %)")
 
 
 def test_every_image_has_an_alternative_text(tmp_path: Path) -> None:

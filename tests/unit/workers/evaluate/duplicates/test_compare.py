@@ -10,12 +10,15 @@ import pytest
 from shared.errors import SourceError
 from shared.job.index.duplicates.compared import COMPARED_BY, Compared, Pair, ask, read_compared
 from shared.job.opened import OpenJob
+from shared.job.partition.features.wanted import want_features
 from shared.messages.verdicts import SAME_PICTURE, SAME_PIXELS, Evidence
 from shared.processes.control import Control, Stopped
 from tests.support.controls import UNWATCHED
+from tests.support.damage import flip
 from tests.support.duplicates import encoded, photo_job
 from tests.support.embedders import no_after, yes
 from tests.support.images.scenes import resized, scene
+from workers.embed.add_features import add_features
 from workers.evaluate.duplicates.compare import compare_pairs
 from workers.evaluate.duplicates.pictures import sharpness
 from workers.verify.features import FEATURES_VERSION
@@ -43,8 +46,8 @@ def job(tmp_path: Path) -> OpenJob:
 PAIRS = [Pair(0, hit) for hit in (1, 2, 3, 4)]
 
 
-def compared(job: OpenJob, pairs: list[Pair] = PAIRS, attempt: int = 1) -> dict[Pair, Compared]:
-    batch = ask(job, pairs, attempt)
+def compared(job: OpenJob, pairs: list[Pair] = PAIRS, attempt: int = 1, **alone: bool) -> dict[Pair, Compared]:
+    batch = ask(job, pairs, attempt, **alone)
     compare_pairs(job, batch, UNWATCHED, 2)
     rows, found = read_compared(job.compared_pairs(batch))
     assert found == attempt
@@ -59,6 +62,36 @@ def test_each_pair_has_the_verdict_that_it_deserves_and_its_evidence(job: OpenJo
     assert crop.query_overlap == pytest.approx(300 * 280 / (480 * 400), abs=0.05)
     assert (crop.mirrored, mirrored.mirrored) == (False, True)
     assert found[Pair(0, 3)].evidence is None
+
+
+def test_stored_features_give_the_same_verdicts_though_no_image_is_in_reach(job: OpenJob, tmp_path: Path) -> None:
+    made = compared(job)
+    want_features(job)
+    assert add_features(job, job.partition(0), UNWATCHED, 2)
+    (tmp_path / "photos").rename(tmp_path / "elsewhere")
+    assert compared(job, attempt=2) == made
+    assert {pair: row.evidence for pair, row in made.items() if row.verdict}.keys() == {PAIRS[0], PAIRS[1], PAIRS[3]}
+    flip(job.features_files(0)[1], 200)
+    with pytest.raises(SourceError, match="out of reach"):
+        compared(job, attempt=3)
+    (tmp_path / "elsewhere").rename(tmp_path / "photos")
+    assert compared(job, attempt=3) == made
+
+
+def test_a_question_for_pixels_alone_says_nothing_of_pictures(job: OpenJob) -> None:
+    found = compared(job, pixels_alone=True)
+    assert [found[pair].verdict for pair in PAIRS] == [SAME_PIXELS, None, None, None]
+    assert all(row.pixels_alone for row in found.values())
+
+
+def test_the_pixels_say_which_is_sharper_only_where_nothing_else_does(tmp_path: Path) -> None:
+    one = scene(1, 480, 400)
+    blurred = np.asarray(cv2.GaussianBlur(one, (0, 0), 1.5), np.uint8)
+    files = {"0.bmp": encoded(blurred, ".bmp"), "1.bmp": encoded(one, ".bmp"), "2.png": encoded(one)}
+    found = compared(photo_job(tmp_path, files), [Pair(0, 1), Pair(0, 2)])
+    assert 0 < (found[Pair(0, 1)].query_sharpness or 0) < (found[Pair(0, 1)].hit_sharpness or 0)
+    assert found[Pair(0, 2)].verdict == SAME_PIXELS
+    assert found[Pair(0, 2)].query_sharpness is None
 
 
 def test_an_image_that_is_gone_or_changed_is_said_and_proves_nothing(job: OpenJob, tmp_path: Path) -> None:
@@ -102,7 +135,7 @@ def test_a_worker_that_is_stopped_or_lost_its_lease_writes_nothing(job: OpenJob)
 
 
 def test_pairs_that_were_compared_by_other_features_are_compared_again() -> None:
-    assert COMPARED_BY == FEATURES_VERSION
+    assert f"{FEATURES_VERSION} both stored" == COMPARED_BY
 
 
 def test_the_sharper_of_two_copies_has_more_sharpness() -> None:

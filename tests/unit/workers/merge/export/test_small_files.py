@@ -10,6 +10,7 @@ from shared.errors import CorruptFile
 from shared.job.directory import JobDir
 from shared.job.opened import OpenJob, with_manifest
 from shared.job.source.moved import Moved, read_moved, write_moved
+from shared.models.fusion import Fusion
 from tests.support.make_job import make_job
 from workers.merge.export.small_files import copy
 
@@ -34,6 +35,19 @@ def test_the_file_of_the_model_is_in_the_bundle(job: OpenJob, tmp_path: Path) ->
     copy(job, bundle)
     assert (bundle.model_dir / "mine.keras").read_bytes() == b"weights"
     assert not bundle.moved.exists()
+
+
+def test_the_projection_of_a_fused_model_is_in_the_bundle(job: OpenJob, tmp_path: Path) -> None:
+    fusion = Fusion(("head",), 3, hashlib.sha256(b"learned").hexdigest())
+    (job.model_dir / fusion.projection_file).write_bytes(b"learned")
+    job = with_manifest(job, replace(job.manifest, model=replace(job.manifest.model, fusion=fusion)))
+    bundle = JobDir.at(tmp_path / "bundle")
+    copy(job, bundle)
+    assert (bundle.model_dir / fusion.projection_file).read_bytes() == b"learned"
+    assert (bundle.model_dir / "mine.keras").read_bytes() == b"weights"
+    (job.model_dir / fusion.projection_file).write_bytes(b"others!")
+    with pytest.raises(CorruptFile, match=r"fusion_[0-9a-f]{16}\.npy has another checksum than job.json says"):
+        copy(job, JobDir.at(tmp_path / "another"))
 
 
 def test_another_file_than_the_model_is_made_of_is_refused(job: OpenJob, tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_what_lies_behind_removed_images_is_found_as_well_as_before(
 def test_with_all_but_a_few_images_removed_near_a_query_all_of_them_are_found(
     searcher: Searcher, queries: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(of_index, "_MOST_HIDDEN", 2_000)
+    monkeypatch.setattr(of_index, "MOST_HIDDEN", 2_000)
     gone = np.setdiff1d(np.arange(IMAGES), [5, 70, 900, 11_000])
     left = searcher.without(gone, IMAGES)
     for k in (1, 4, 10):

@@ -10,51 +10,36 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
+from coordinator.jobs.changes.removal import Asked, remove
 from shared.job.directory import JobDir
 from shared.job.opened import OpenJob, open_job
+from shared.job.partition.features.wanted import want_features
+from shared.messages.filter import Filter
 from shared.messages.query import Query
-from shared.messages.search import Answer, SearchJob
+from shared.messages.search import SearchJob
 from shared.messages.verdicts import SAME_BYTES, SAME_PICTURE, SAME_PIXELS, SIMILAR
-from shared.messages.verified import ALL, ALWAYS, AUTO, ENOUGH, FAR, NEVER, Verified, Verify
+from shared.messages.verified import ALL, AUTO, ENOUGH, FAR, NEVER, Verified, Verify
 from shared.settings import Settings
+from tests.support.answering import COUNT, Fields, asked, crop, encoded, scenes_in
 from tests.support.bundles import bundle_of
 from tests.support.controls import UNWATCHED
+from tests.support.embedders import AnyModel, embed
 from tests.support.images.scenes import scene
-from tests.support.source_jobs import sealed
+from tests.support.source_jobs import made, sealed
 from workers.merge.build import merge
 from workers.search.answer import Answerer
 from workers.search.cascade import cascade
 
 pytestmark = pytest.mark.slow
 
-COUNT = 12
+NO_INDEX = "Chances are measured with the index, which is not there yet."
 TEST = Settings(query_threads=2, verify_seconds=120.0)
-
-
-class Fields:
-    """The colours of the four quarters of an image, as the embedder of the job's images has them."""
-
-    def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        size = images.shape[1]
-        fields = images.reshape(len(images), 2, size // 2, 2, size // 2, 3).mean(axis=(2, 4)).reshape(-1, 12) + 1
-        return (fields / np.linalg.norm(fields, axis=1, keepdims=True)).astype(np.float32)
-
-
-def encoded(pixels: NDArray[np.uint8], kind: str = ".png") -> bytes:
-    done, data = cv2.imencode(kind, np.ascontiguousarray(pixels[:, :, ::-1]))
-    assert done
-    return data.tobytes()
 
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for number in range(COUNT):
-        (folder / f"{number:02d}.png").write_bytes(encoded(scene(number)))
-    return folder
+    return scenes_in(tmp_path / "photos")
 
 
 @pytest.fixture
@@ -66,23 +51,9 @@ def job(photos: Path, tmp_path: Path) -> OpenJob:
 def answerer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Answerer]:
     embedder: Any = Fields()
     monkeypatch.setattr("workers.search.answer.loaded_embedder", lambda *_: embedder)
-    made = Answerer(TEST)
-    yield made
-    made.close()
-
-
-def asked(
-    answerer: Answerer, job: JobDir, image: bytes | Query, how: str = ALWAYS, k: int = 5, views: int = 1
-) -> Answer:
-    query = image if isinstance(image, Query) else Query(image=image)
-    (answer,) = answerer.answer(job, SearchJob(job.job_id, (query,), k, verify=Verify(how, views)))
-    assert answer.error is None
-    assert [hit.rank for hit in answer.hits] == list(range(1, len(answer.hits) + 1))
-    return answer
-
-
-def crop(number: int) -> bytes:
-    return encoded(scene(number)[40:300, 30:260], ".jpg")
+    answering = Answerer(TEST)
+    yield answering
+    answering.close()
 
 
 def test_a_crop_is_the_same_picture_and_the_others_are_similar(answerer: Answerer, job: OpenJob) -> None:
@@ -109,8 +80,8 @@ def test_bytes_and_pixels_are_told_apart_and_an_absent_picture_is_none_of_them(
     assert again.evidence is not None
     assert again.evidence.turned == -90
     absent = asked(answerer, job, encoded(scene(99)), k=COUNT)
-    assert {hit.verdict for hit in absent.hits} == {SIMILAR}
-    assert absent.verified == Verified(COUNT, COUNT, ended=ALL)
+    assert {(hit.verdict, hit.chance) for hit in absent.hits} == {(SIMILAR, None)}
+    assert absent.verified == Verified(COUNT, COUNT, ended=ALL, no_chances=NO_INDEX)
 
 
 def test_what_was_not_asked_for_costs_and_says_nothing(answerer: Answerer, job: OpenJob) -> None:
@@ -221,13 +192,45 @@ def test_auto_compares_what_is_near_enough_and_ends_once_it_is_enough(
     assert enough.verified.compared < COUNT
 
 
+def test_a_copy_whose_embedding_is_far_is_found_by_its_pdq_and_proven(
+    answerer: Answerer, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cascade, "near", lambda similarities: 0)
+    featured = made(str(photos), JobDir.at(tmp_path / "featured"))
+    want_features(featured)
+    for partition in featured.partitions:
+        embed(featured, partition.number, embedder=AnyModel(featured.manifest))
+    far = Fields().embed(scene(3)[None, :300])[0]
+    copy = Query(far, encoded(np.ascontiguousarray(scene(5)[:, ::-1]), ".jpg"))
+    (first,) = asked(answerer, featured, copy, AUTO, k=1).hits
+    assert (first.id, first.verdict) == (5, SAME_PIXELS)
+    every = asked(answerer, featured, copy, AUTO, k=COUNT)
+    assert every.verified == Verified(1, 1, ended=FAR, looked_up=COUNT)
+    assert len({hit.id for hit in every.hits}) == COUNT
+    plain = {hit.id: hit.similarity for hit in asked(answerer, featured, copy, NEVER, k=COUNT).hits}
+    assert {hit.id: pytest.approx(hit.similarity, abs=1e-6) for hit in every.hits} == plain
+    # A vector has no picture, and an absent picture no near PDQ.
+    assert asked(answerer, featured, Query(far), AUTO).verified == Verified(ended=FAR)
+    absent = asked(answerer, featured, Query(far, encoded(scene(99))), AUTO)
+    assert absent.verified == Verified(ended=FAR, looked_up=COUNT)
+
+    others = SearchJob(featured.job_id, (copy,), 3, filter=Filter.of([1, 2, 3], None), verify=Verify(AUTO))
+    (chosen,) = answerer.answer(featured, others)
+    assert {hit.id for hit in chosen.hits} == {1, 2, 3}
+    assert chosen.verified == Verified(ended=FAR, looked_up=COUNT)
+    remove(featured, Asked(images=["5"]), lambda event: None)
+    gone = asked(answerer, featured, copy, AUTO, k=COUNT)
+    assert 5 not in {hit.id for hit in gone.hits}
+    assert gone.verified == Verified(ended=FAR, looked_up=COUNT)
+
+
 def test_no_more_candidates_are_compared_than_the_setting_allows(
     job: OpenJob, answerer: Answerer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = Answerer(replace(TEST, verify_candidates=3))
     try:
         answer = asked(few, job, encoded(scene(99)), k=COUNT)
-        assert answer.verified == Verified(3, 3, ended=ALL)
+        assert answer.verified == Verified(3, 3, ended=ALL, no_chances=NO_INDEX)
         assert [hit.verdict for hit in answer.hits] == [SIMILAR] * 3 + [None] * (COUNT - 3)
     finally:
         few.close()

@@ -15,6 +15,7 @@ from workers.images.decode import decode
 from workers.search.decoding.pictures import at_size, decode_of, features_of, views_of
 from workers.search.decoding.processes import DecodingProcesses
 from workers.verify.features import QUERY_KEYPOINTS, STORED_KEYPOINTS, LocalFeatures
+from workers.verify.pdq import LEAST_QUALITY, distances, pdq
 from workers.verify.same_picture import verify
 
 pytestmark = pytest.mark.slow
@@ -63,6 +64,19 @@ def test_features_are_those_of_here_whole(decoders: DecodingProcesses, keypoints
     assert len(there.points) > 50
 
 
+def test_pdqs_are_near_to_those_that_a_job_stores_of_the_image_and_of_its_flips(decoders: DecodingProcesses) -> None:
+    stored, _ = pdq(scene(2))
+    for data in (
+        encoded(scene(2), ".jpg"),
+        encoded(np.ascontiguousarray(scene(2)[:, ::-1])),
+        encoded(np.rot90(scene(2))),
+    ):
+        hashes, quality = decoders.pdqs(data, MOST, "reduced")
+        assert quality >= LEAST_QUALITY
+        assert distances(hashes, stored).min() <= 16
+        assert np.sort(distances(hashes, stored))[1] > 60
+
+
 def test_features_are_in_pixels_of_the_image_however_it_was_decoded_and_turned(decoders: DecodingProcesses) -> None:
     whole = scene(3, 900, 1_200)
     large = cv2.resize(whole, (4_800, 3_600), interpolation=cv2.INTER_CUBIC)
@@ -84,6 +98,7 @@ def test_an_image_that_is_none_or_ends_its_process_costs_no_other(
     for ask in (
         lambda: decoders.features(bad, STORED_KEYPOINTS, MOST, "reduced"),
         lambda: decoders.views(bad, 6, 16, MOST, "reduced"),
+        lambda: decoders.pdqs(bad, MOST, "reduced"),
     ):
         with pytest.raises(ImageError) as caught:
             ask()

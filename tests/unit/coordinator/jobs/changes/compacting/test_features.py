@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from coordinator.jobs.changes.compacting.plan import reclaimable
 from shared.errors import CorruptFile
 from shared.job.opened import OpenJob, open_job
 from shared.job.partition import ledger
@@ -44,10 +45,22 @@ def traces(job: OpenJob, image: int) -> list[str]:
     ]
 
 
+def size_of(job: OpenJob) -> int:
+    """The bytes of the sealed files and the features of a job, as they are on the disk."""
+    numbers = open_job(job).sealed()
+    paths = [job.path / name for number in numbers for name in ledger.read_seal(job, number).files]
+    paths += [path for number in numbers for path in job.features_files(number)]
+    return sum(path.stat().st_size for path in paths)
+
+
 def test_what_stays_keeps_its_features_and_what_was_deleted_leaves_no_trace(job: OpenJob) -> None:
     assert traces(job, 7) != []
     remove(job, *GONE)
-    assert compacted(job)
+    before = size_of(job)
+    freed, sealed = reclaimable(open_job(job), {seal.partition: seal for seal in ledger.sealed(open_job(job))})
+    assert sealed == before
+    assert freed == pytest.approx(before * len(GONE) / 60, rel=0.25), "rows of one partition may be larger"
+    assert compacted(job).bytes == before - size_of(job)
     assert stored(job) == left()
     for image in GONE:
         assert traces(job, image) == [], image

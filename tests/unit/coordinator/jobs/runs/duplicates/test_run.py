@@ -88,6 +88,7 @@ def test_a_kind_has_what_is_stronger_and_nothing_weaker(here: WorkHere, photos: 
     assert shown(found(photos, kind="bytes")) == [[(2, None), (5, SAME_BYTES)]]
     assert here.parts == []
     assert [sorted(one for one, _ in group) for group in shown(found(photos, kind="pixels"))] == [[0, 2, 5, 6], [1, 7]]
+    assert [sorted(one for one, _ in group) for group in shown(found(photos))] == [[0, 2, 3, 5, 6], [1, 7]]
     similar = found(photos, kind="similar", similarity=0.5)
     assert {verdict for group in shown(similar) for _, verdict in group} <= {None, SAME_BYTES, SIMILAR}
     assert any("no proof" in note for note in similar.notes)
@@ -286,8 +287,8 @@ def test_images_that_are_not_embedded_are_counted(here: WorkHere, tmp_path: Path
 
 def test_the_original_of_a_picture_in_a_larger_page_is_finer_and_not_needless(here: WorkHere, tmp_path: Path) -> None:
     one = scene(1, 480, 400)
-    page = scene(3, 900, 800) // 8 + 220
-    page[200:440, 200:400] = resized(one, 200, 240)
+    page = scene(3, 520, 480) // 8 + 220
+    page[60:444, 80:400] = resized(one, 320, 384)
     (group,) = found(photo_job(tmp_path, {"0.png": encoded(one), "1.png": encoded(page)})).groups
     kept, other = group.members
     assert (kept.id, other.id) == (1, 0)

@@ -32,10 +32,10 @@ def test_what_is_written_is_read_again(job: JobDir) -> None:
 def test_other_pairs_another_attempt_and_another_way_have_another_name(
     job: JobDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = [ask(job, PAIRS, 1), ask(job, PAIRS, 2), ask(job, PAIRS[:1], 1)]
+    names = [ask(job, PAIRS, 1), ask(job, PAIRS, 2), ask(job, PAIRS[:1], 1), ask(job, PAIRS, 1, pixels_alone=True)]
     monkeypatch.setattr(compared, "COMPARED_BY", "another way")
     names.append(ask(job, PAIRS, 1))
-    assert len(set(names)) == 4
+    assert len(set(names)) == 5
     monkeypatch.undo()
     assert ask(job, PAIRS, 1) == names[0]
 

@@ -17,9 +17,8 @@ from shared.job.partition import checkpoint, ledger
 from shared.job.partition.features import record
 from shared.job.partition.features.counted import FeaturesCount, FeaturesReader
 from shared.job.partition.features.files import ROW, FeatureRows
-from shared.job.partition.features.job_features import JobFeatures
 from shared.job.partition.features.marker import FeaturesSeal, read_features_seal, usable_features
-from shared.job.partition.features.reading import open_features
+from shared.job.partition.features.reading import open_features, read_hashes
 from shared.job.partition.features.record import STORED_VERSION, ImageFeatures
 from shared.job.partition.features.wanted import makes_features, want_features, wanted_features
 from shared.job.partition.retry import Retry, take_back_seal
@@ -108,7 +107,6 @@ def test_features_of_another_version_are_no_features(job: OpenJob, monkeypatch: 
         json.dumps(json.loads(job.features_seal(0).read_text()) | {"version": "others"}, indent=2) + "\n"
     )
     assert usable_features(job, ledger.read_seal(job, 0)) is None
-    assert not JobFeatures.open(JobFiles.of(job), [ledger.read_seal(job, 0)])
     # Nor those of a chunk that another version committed.
     chunk = job.chunks(job.partition(1))[0]
     monkeypatch.setattr(checkpoint, "STORED_VERSION", "others")
@@ -213,23 +211,21 @@ def test_the_row_of_an_image_is_found_where_others_failed_too(job: OpenJob) -> N
     ]  # fmt: skip
 
 
-def test_the_features_of_a_job_are_found_by_the_ids_of_its_images(job: OpenJob) -> None:
-    for number in (0, 2):
-        seal_featured(job, number, FAILED, WITHOUT)
-    commit_featured(job, *job.chunks(job.partition(1)), featured=False)
-    ledger.seal_partition(job, job.partition(1))
-    features = JobFeatures.open(JobFiles.of(job), list(ledger.sealed(job)))
-    assert features
-    assert features.lacking == (1,)
-    for image in (-1, 0, 3, 5, 19, 24, 25, 30, 49, 50, 59, 60):
-        there = (0 <= image < 25 or 50 <= image < 60) and image not in (*FAILED, *WITHOUT)
-        assert features.of(image) == (ImageFeatures.from_bytes(made_up(image)) if there else None), image
-    ids, hashes, quality = features.hashes()
-    assert ids.tolist() == [image for image in (*range(25), *range(50, 60)) if image not in (*FAILED, *WITHOUT)]
-    assert hashes.shape == (len(ids), 32)
+def test_the_pdqs_of_a_partition_are_read_without_its_local_features(job: OpenJob) -> None:
+    seal_featured(job, 0, FAILED, WITHOUT)
+    seal = ledger.read_seal(job, 0)
+    marker = read_features_seal(job, 0)
+    assert marker is not None
+    job.features_files(0)[1].unlink()
+    ids, hashes, quality = read_hashes(JobFiles.of(job), seal, marker)
+    assert ids.tolist() == [image for image in range(25) if image not in (*FAILED, *WITHOUT)]
     for image, value, one in zip(ids.tolist(), hashes, quality, strict=True):
         expected = ImageFeatures.from_bytes(made_up(image))
         assert (value.tobytes(), int(one)) == (expected.pdq, expected.quality)
+    table = job.features_files(0)[0]
+    table.write_bytes(table.read_bytes()[:-1] + b"?")
+    with pytest.raises(CorruptFile, match="another checksum"):
+        read_hashes(JobFiles.of(job), seal, marker)
 
 
 def test_a_partition_of_failed_images_has_features_of_none(job: OpenJob) -> None:

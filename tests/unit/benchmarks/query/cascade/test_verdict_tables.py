@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from benchmarks.query import verdict_tables as tables
+from benchmarks.query.cascade import verdict_tables as tables
 from benchmarks.support.tables import block_names, fill_in
 from tests.support.benchmark_tables import HEADER, PAGE, RESULTS, lines
 
@@ -51,5 +51,5 @@ def test_modes_are_shares_of_all_queries_and_medians_of_the_alterations() -> Non
 def test_the_page_is_what_the_committed_results_make() -> None:
     made = tables.all_tables(json.loads((RESULTS / "query_verdicts.json").read_text()))
     page = VERDICTS.read_text()
-    assert sorted(block_names(page)) == sorted(made)
+    assert sorted(name for name in block_names(page) if name.startswith("verdicts-")) == sorted(made)
     assert fill_in(page, made) == page

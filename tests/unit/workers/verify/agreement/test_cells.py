@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tests.support.images.scenes import flat, resized, scene
-from workers.verify.cells import CELL, aligned_cells
+from workers.verify.agreement.cells import CELL, aligned_cells
 
 SIZE = (192, 144)
 AS_IT_IS = np.array([[1.0, 0, 0], [0, 1, 0]])

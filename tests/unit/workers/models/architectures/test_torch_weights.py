@@ -19,7 +19,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from shared.errors import ModelError
-from workers.models.torch_weights import read_state_dict
+from workers.models.architectures.torch_weights import read_state_dict
 
 STORAGES = {"f8": "Double", "f4": "Float", "f2": "Half", "i8": "Long", "i4": "Int", "i1": "Char", "u1": "Byte"}
 arrays = hnp.arrays(

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from shared.errors import ModelError
 from shared.errors.remedy import Remedy
 from shared.models import CUSTOM_MODEL, DEFAULT_MODEL, ModelSpec, imagenet_file
-from workers.models.torch_weights import read_state_dict
+from workers.models.architectures.levels import pooled_levels
+from workers.models.architectures.torch_weights import read_state_dict
 
 # EfficientNet-Lite0 as its authors publish it: repeats, kernel, stride, expansion, filters.
 # https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite
@@ -34,12 +35,17 @@ _IMAGENET_STDDEV = (0.229, 0.224, 0.225)
 
 
 def build_model(spec: ModelSpec, weights: Path | None) -> Any:
-    """The Keras model of `spec` in float32, ready for inference; `weights` is its checked file.
+    """The Keras model of `spec` in float32, ready for inference; that of a fused model gives its pooled levels.
 
-    Without one Keras downloads them. Raises ModelError for weights that can't be loaded or belong to another
-    architecture, and for a `.keras` file that can't be loaded without running code of its own.
+    `weights` is its checked file; without one Keras downloads them. Raises ModelError for weights that can't be loaded
+    or belong to another architecture, for a `.keras` file that holds code, and for levels that the model lacks.
     """
     prepare()
+    model = _whole(spec, weights)
+    return model if spec.fusion is None else pooled_levels(model, spec.fusion, spec.name)
+
+
+def _whole(spec: ModelSpec, weights: Path | None) -> Any:
     if spec.name == CUSTOM_MODEL:
         return _load_custom(_required(weights))
     if spec.name == DEFAULT_MODEL:
@@ -56,14 +62,14 @@ def lite0(weights: Path, image_size: int, *, classify: bool = False) -> Any:
     state = read_state_dict(weights)
     pending: list[tuple[Any, list[NDArray[Any]]]] = []
 
-    def conv(x: Any, layer: Any, key: str, norm: str, *, activate: bool = True) -> Any:
+    def conv(x: Any, layer: Any, key: str, norm: str, *, activate: bool = True, level: str | None = None) -> Any:
         # PyTorch keeps [out, in, h, w]; Keras wants [h, w, in, out], and [h, w, channels, 1] depthwise.
         axes = (2, 3, 0, 1) if isinstance(layer, layers.DepthwiseConv2D) else (2, 3, 1, 0)
         norm_layer = layers.BatchNormalization(epsilon=1e-3)
         pending.append((layer, [state[f"{key}.weight"].transpose(axes)]))
         pending.append((norm_layer, [state[f"{norm}.{part}"] for part in _BATCH_NORM]))
         x = norm_layer(layer(x))
-        return layers.ReLU(6.0)(x) if activate else x
+        return layers.ReLU(6.0, name=level)(x) if activate else x
 
     def plain(filters: int, kernel: int = 1, stride: int = 1) -> Any:
         return layers.Conv2D(filters, kernel, stride, padding="same", use_bias=False)
@@ -77,14 +83,15 @@ def lite0(weights: Path, image_size: int, *, classify: bool = False) -> Any:
             for repeat in range(repeats):
                 at, entering, step = f"_blocks.{block}.", x, stride if repeat == 0 else 1
                 if expansion > 1:
-                    x = conv(x, plain(expansion * x.shape[-1]), f"{at}_expand_conv", f"{at}_bn0")
+                    expand = plain(expansion * x.shape[-1])
+                    x = conv(x, expand, f"{at}_expand_conv", f"{at}_bn0", level=f"block{block}_expand")
                 depthwise = layers.DepthwiseConv2D(kernel, step, padding="same", use_bias=False)
                 x = conv(x, depthwise, f"{at}_depthwise_conv", f"{at}_bn1")
                 x = conv(x, plain(filters), f"{at}_project_conv", f"{at}_bn2", activate=False)
                 if repeat > 0:
                     x = layers.Add()([x, entering])
                 block += 1
-        x = layers.GlobalAveragePooling2D()(conv(x, plain(1280), "_conv_head", "_bn1"))
+        x = layers.GlobalAveragePooling2D()(conv(x, plain(1280), "_conv_head", "_bn1", level="head"))
         if classify:
             dense = layers.Dense(_LITE0_CLASSES)
             pending.append((dense, [state["_fc.weight"].T, state["_fc.bias"]]))
