@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -235,8 +236,7 @@ def demo_view(cut: DemoPhotos, result: DemoResult, progress: Progress) -> Render
     table.add_row("all", str(copies), f"{first:.1%}", f"{in_ten:.1%}", style="bold")
     index = "" if progress.index is None else f"{progress.index.type} index of {progress.index.ntotal:,} embeddings"
     of = "" if result.example.original is None else f" of {result.example.original.name}"
-    example = f"Best five hits of one copy ({result.example.alteration}){of}"
-    best = hits_text(result.hits, example)
+    best = hits_text(result.hits, f"Best five hits of one copy ({result.example.alteration}){of}")
     figures = Text(
         f"embedding   {result.images_per_second:,.0f} images a second in one worker, from file to checkpoint\n"
         f"index       {index}\n"
@@ -246,4 +246,5 @@ def demo_view(cut: DemoPhotos, result: DemoResult, progress: Progress) -> Render
         f"query       {result.milliseconds:.1f} ms in the worker (mean, in batches; embedding the copy included)"
     )
     sheet = Text(f"contact sheet (open it in a browser): {result.sheet}", style="bold")
-    return Group("", table, "", best, "", figures, "", sheet)
+    page = Text(f"drop an image on its page: lookalike serve {shlex.quote(progress.job)}", style="bold")
+    return Group("", table, "", best, "", figures, "", sheet, page)

@@ -90,6 +90,7 @@ def test_the_demo_ends_well_and_prints_what_the_readme_shows(
     assert "Best five hits" in demo.stdout
     page = home / "lookalike-demo" / "contact-sheet.html"
     assert str(page) in demo.stdout
+    assert f"lookalike serve {home / 'lookalike-demo' / 'job'}" in demo.stdout
     assert page.read_text().count("<section") >= 43
     verdicts = re.compile(r"^verdicts +(\d+) of 40 copies .* of 3 pictures that are not there none$", re.M)
     proven, said = (int(match[1]) for text in (demo.stdout, example) for match in verdicts.finditer(text))
