@@ -23,15 +23,11 @@ _WHOLE: Final = 0.975
 
 @dataclass(frozen=True, slots=True)
 class Thumbnail:
-    """A small JPEG, in base64, of `width` x `height` pixels.
-
-    The coordinates of evidence are in pixels of an image whose longer side is at most `looked_at`.
-    """
+    """A small JPEG, in base64, of `width` x `height` pixels."""
 
     jpeg: str
     width: int
     height: int
-    looked_at: int
 
 
 def shown_ids(found: Found) -> list[int]:
@@ -122,7 +118,7 @@ def _region(member: Member, thumbnail: Thumbnail) -> str:
     if member.evidence is None or member.evidence.query_overlap >= _WHOLE or not member.width or not member.height:
         return ""
     longest = max(thumbnail.width, thumbnail.height)
-    scale = longest / min(thumbnail.looked_at, max(member.width, member.height))
+    scale = longest / max(member.width, member.height)
     points = " ".join(f"{x * scale:.1f},{y * scale:.1f}" for x, y in member.evidence.query_quad)
     return (
         f"<svg viewBox='0 0 {thumbnail.width} {thumbnail.height}' aria-hidden='true'><polygon points='{points}'/></svg>"

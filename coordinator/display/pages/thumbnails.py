@@ -18,7 +18,7 @@ def make_thumbnails(job: OpenJob, ids: Sequence[int], longest: int) -> dict[int,
 
     def told(said: dict[str, Any]) -> None:
         if "jpeg" in said:
-            made[said["id"]] = Thumbnail(said["jpeg"], said["width"], said["height"], said["looked_at"])
+            made[said["id"]] = Thumbnail(said["jpeg"], said["width"], said["height"])
 
     stage.result_of(
         "workers.evaluate.duplicates.thumbnails",

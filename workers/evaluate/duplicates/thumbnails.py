@@ -15,7 +15,7 @@ from shared.job.directory import JobDir
 from shared.job.opened import open_job
 from shared.processes import stage
 from shared.storage import parquet
-from workers.evaluate.duplicates.pictures import LONGEST, Pictures, shrunk_to
+from workers.evaluate.duplicates.pictures import Pictures, shrunk_to
 from workers.images.encode import encode_jpeg
 
 QUALITY: Final = 78
@@ -29,7 +29,7 @@ def thumbnail(pictures: Pictures, image_id: int, longest: int) -> dict[str, Any]
         return {"id": image_id, "lost": str(error)}
     height, width = pixels.shape[:2]
     jpeg = base64.b64encode(encode_jpeg(pixels, QUALITY)).decode()
-    return {"id": image_id, "jpeg": jpeg, "width": width, "height": height, "looked_at": LONGEST}
+    return {"id": image_id, "jpeg": jpeg, "width": width, "height": height}
 
 
 def main() -> None:

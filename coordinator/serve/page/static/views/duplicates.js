@@ -11,8 +11,6 @@ import { windowedList } from "../parts/windowed.js";
 const ROW = 76;
 const PAGE = 500;
 const MOST_SHOWN = 24;
-// Pixels of the longer side of what duplicates are compared in, which their evidence is in.
-const LOOKED_AT = 1024;
 const NONE = "no duplicates";
 
 export function duplicatesView(page, job) {
@@ -186,7 +184,7 @@ export function duplicatesView(page, job) {
     const group = visible[at];
     const image = group.images[selected || 1];
     const known = (one) => ({ ...one, evidence: undefined });
-    const size = (one) => (one.width && one.height ? scaled(one) : null);
+    const size = (one) => (one.width && one.height ? { width: one.width, height: one.height } : null);
     compared = comparison(
       { name: parts(image.image_path).name, source: images.large(image.id), facts: known(image), isStored: true, size: size(image) },
       {
@@ -257,11 +255,6 @@ function decisions(kept) {
     const isAbout = found && ids(group).every((id) => found.images.has(id) && last.get(id) === found) && ids(group).includes(found.keep);
     return isAbout ? found.keep : null;
   };
-}
-
-function scaled({ width, height }) {
-  const ratio = Math.min(1, LOOKED_AT / Math.max(width, height));
-  return { width: width * ratio, height: height * ratio };
 }
 
 // As RFC 4180 has it; a text that a spreadsheet would take for a formula begins with an apostrophe.

@@ -61,7 +61,7 @@ class Page(HTMLParser):
 def written(tmp_path: Path, what: Found, without: set[int] = frozenset()) -> Page:  # type: ignore[assignment]
     path = tmp_path / "report.html"
     path.unlink(missing_ok=True)
-    thumbnails = {one: Thumbnail("QUJD", 240, 180, 1_024) for one in shown_ids(what) if one not in without}
+    thumbnails = {one: Thumbnail("QUJD", 240, 180) for one in shown_ids(what) if one not in without}
     write_report(path, what, thumbnails)
     return Page(path)
 
@@ -81,7 +81,7 @@ def test_each_image_is_there_with_its_verdict_and_evidence_and_nothing_is_loaded
 def test_the_part_that_is_shared_is_drawn_in_the_place_that_it_has_in_the_thumbnail(tmp_path: Path) -> None:
     (drawn,) = written(tmp_path, found()).of("polygon")
     points = [float(value) for point in (drawn["points"] or "").split() for value in point.split(",")]
-    assert points == pytest.approx([value * 240 / 1_024 for point in EVIDENCE.query_quad for value in point], abs=0.05)
+    assert points == pytest.approx([value * 240 / 2_000 for point in EVIDENCE.query_quad for value in point], abs=0.05)
 
 
 def test_names_can_not_break_the_page(tmp_path: Path) -> None:

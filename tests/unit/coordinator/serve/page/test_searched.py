@@ -29,7 +29,7 @@ def told(path: Path) -> dict[str, Any]:
 
 def written(folder: Path, asked: Any, answers: list[Answer], job: OpenJob | None, **more: Any) -> dict[str, Any]:
     Searched("holiday", job, asked, answers, 10, False, **more).write_page(
-        folder / "match.html", {1: Thumbnail("AAAA", 4, 3, 1024)}
+        folder / "match.html", {1: Thumbnail("AAAA", 4, 3)}
     )
     return told(folder / "match.html")
 

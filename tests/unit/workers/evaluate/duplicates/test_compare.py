@@ -64,6 +64,14 @@ def test_each_pair_has_the_verdict_that_it_deserves_and_its_evidence(job: OpenJo
     assert found[Pair(0, 3)].evidence is None
 
 
+def test_evidence_is_in_pixels_of_the_images_however_large_they_are(tmp_path: Path) -> None:
+    one = resized(scene(3, 480, 400), 1_500, 1_250)
+    job = photo_job(tmp_path, {"0.jpg": encoded(one, ".jpg"), "1.jpg": encoded(one[150:1_050, 200:1_300], ".jpg")})
+    evidence = Evidence.from_json(json.loads(compared(job, [Pair(0, 1)])[Pair(0, 1)].evidence or ""))
+    assert np.allclose(evidence.query_quad, [(200, 150), (1_300, 150), (1_300, 1_050), (200, 1_050)], atol=6)
+    assert np.allclose(evidence.hit_quad, [(0, 0), (1_100, 0), (1_100, 900), (0, 900)], atol=6)
+
+
 def test_stored_features_give_the_same_verdicts_though_no_image_is_in_reach(job: OpenJob, tmp_path: Path) -> None:
     made = compared(job)
     want_features(job)
