@@ -32,6 +32,7 @@ from shared.broker.lease import Holder
 from shared.broker.troubles import Trouble
 from shared.errors import BrokerUnreachable, NoWorker, QueryError, WorkerFailed
 from shared.messages.filter import Filter
+from shared.messages.finer import Finer
 from shared.messages.query import Query
 from shared.messages.search import Answer, AnsweredBy, Hit, Searched
 from shared.messages.shards import SearchedShards
@@ -429,9 +430,17 @@ class FakeClient:
         self.searched: Searched | None = None
 
     def enqueue_queries(
-        self, queries: list[Query], k: int, *, exact: bool, filter: Filter | None, partial: bool, verify: Verify
+        self,
+        queries: list[Query],
+        k: int,
+        *,
+        exact: bool,
+        filter: Filter | None,
+        partial: bool,
+        verify: Verify,
+        finer: Finer | None,
     ) -> "list[FakeReply]":
-        self.sent = queries
+        self.sent, self.finer = queries, finer
         self.partial = partial
         self.filter = filter
         return [FakeReply(self, query.image or b"", k, exact) for query in queries]

@@ -51,8 +51,9 @@ class OfIndex:
         all, and are to be looked for as widely as for k + n hits. So removed images are looked for like others first,
         and the n that are nearer than the k-th of those left are counted.
         """
-        among, every = len(self.kept.ids), len(self.kept.among)
-        hidden = math.ceil(k * every / among) - k  # As many as are nearer where they lie anywhere.
+        among = len(self.kept.ids)
+        # As many are nearer where they lie anywhere. A compaction changes nothing: the index holds what it purged.
+        hidden = math.ceil(k * max(among, self._held) / among) - k
         found = []
         for number, some in enumerate(self._nearest_of_all(units, k, hidden)):
             found.append(self._behind_hidden(units[number : number + 1], k, hidden, some))
@@ -73,7 +74,7 @@ class OfIndex:
 
     def _nearest_of_all(self, units: Floats, k: int, hidden: int) -> list[Rows]:
         width = self.width.reaching(k + hidden, 1.0, tuned=True)
-        ids = self._asked(units, width, min(width.depth + hidden, len(self.kept.among)), k + hidden, None)
+        ids = self._asked(units, width, min(width.depth + hidden, self._held), k + hidden, None)
         return [some[some >= 0] for some in ids]
 
     def _behind_very_many(self, unit: Floats, k: int) -> Rows:
@@ -81,6 +82,11 @@ class OfIndex:
         depth = min(self.width.reaching(k + MOST_HIDDEN, 1.0, tuned=True).depth, len(self.kept.ids))
         (ids,) = faiss_index.candidates(self.index, unit, depth, self.nlist, only)
         return np.asarray(ids[ids >= 0])
+
+    @property
+    def _held(self) -> int:
+        """The images that the index holds, removed ones too, and those that came after it."""
+        return int(self.index.ntotal) + (0 if self.additions is None else len(self.additions.rows))
 
     def _is_kept(self, ids: Rows) -> Any:
         kept = self.kept.ids
