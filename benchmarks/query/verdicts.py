@@ -4,7 +4,6 @@ python -m benchmarks.query.verdicts PHOTOS [--name TEXT] [--most 100000] [--orig
 """
 
 import argparse
-import random
 import sys
 import tempfile
 import time
@@ -17,10 +16,8 @@ import numpy as np
 
 from benchmarks.query.cascade import verdict_tables as tables
 from benchmarks.query.hard_copies import HARD, Image, hard_copy
-from benchmarks.support import program
+from benchmarks.support import photographs, program
 from benchmarks.support.altered import percentiles
-from benchmarks.support.processes import LOOKALIKE, measured
-from benchmarks.support.tables import fill_in
 from shared.errors import UsageError
 from shared.job.directory import JobDir
 from shared.messages.finer import Finer
@@ -33,12 +30,10 @@ from workers.search.answer import Answerer
 from workers.search.cascade.nearness import COPIES, near
 
 RESULTS = program.RESULTS / "query_verdicts.json"
-PAGE = program.PAGE.with_name("verdicts.md")
 MODES: Final = tuple(Verify(how, views) for how in (NEVER, AUTO, ALWAYS) for views in (1, 6))
 _STANDS_OUT: Final = (0.04, 0.06, 0.08, 0.10, 0.12, 0.15)
 _COPIES: Final = (0.85, COPIES, 0.95)
 _RANKS: Final = 60
-_SEED: Final = 0
 _OTHERS: Final = 3
 
 
@@ -52,51 +47,26 @@ def _arguments() -> argparse.Namespace:
         prog="python -m benchmarks.query.verdicts",
         description="Measure what verdicts of a search cost and find.",
     )
-    parser.add_argument("photos", metavar="PHOTOS", help="folder of photographs; its path is not written down")
-    parser.add_argument("--name", default="photographs of one's own", help="what the photographs are, in the results")
-    parser.add_argument("--most", type=int, default=100_000, help="photographs that are indexed, drawn from all")
-    parser.add_argument("--originals", type=int, default=60, help="photographs that are altered and searched for")
+    photographs.add_arguments(parser, RESULTS)
     parser.add_argument("--job", type=Path, help="a job that an earlier run left; left out: it is made, and removed")
-    program.add_work(parser)
-    parser.add_argument("--out", type=Path, default=RESULTS, help="where the results go, as JSON")
-    parser.add_argument("--docs", action="store_true", help="put the figures into docs/verdicts.md as well")
     return parser.parse_args()
 
 
 def _run(arguments: argparse.Namespace) -> None:
     started = time.perf_counter()
-    photos = sorted(Path(arguments.photos).resolve().rglob("*.jpg"), key=str)
-    random.Random(_SEED).shuffle(photos)
-    most = min(arguments.most, len(photos) - arguments.originals)
-    if most < arguments.originals:
-        raise UsageError(f"{len(photos):,} .jpg are there: {2 * arguments.originals:,} at least are needed.")
+    listed, absent = photographs.drawn(arguments)
     command = (
         f'python -m benchmarks.query.verdicts PHOTOS --name "{arguments.name}" --most {arguments.most} '
         f"--originals {arguments.originals}"
     )
     results = program.head("query_verdicts", command)
-    results |= {"photographs": arguments.name, "images": most, "originals": arguments.originals}
+    results |= {"photographs": arguments.name, "images": len(listed), "originals": arguments.originals}
     with tempfile.TemporaryDirectory(prefix="lookalike-verdicts-", dir=arguments.work) as folder:
         job = JobDir.at(arguments.job or Path(folder) / "jobs" / "job")
         if not job.spec.is_file():
-            index_photos(job, photos[:most], Path(folder))
-        results |= _measured(job, photos[: arguments.originals], photos[most : most + arguments.originals])
-    results["wall_seconds"] = round(time.perf_counter() - started)
-    program.write(arguments.out, results)
-    made = tables.all_tables(results)
-    program.show(made, docs=False)
-    if arguments.docs:
-        PAGE.write_text(fill_in(PAGE.read_text(), made))
-
-
-def index_photos(job: JobDir, photos: Sequence[Path], folder: Path, *options: str) -> None:
-    """Make a job of the photographs as a person does."""
-    program.log(f"lookalike index: {len(photos):,} photographs")
-    listing = job.jobs_root / "photos.txt"
-    job.jobs_root.mkdir(parents=True, exist_ok=True)
-    listing.write_text("".join(f"{path}\n" for path in photos))
-    measured([LOOKALIKE, "index", str(listing), str(job.path), *options], folder / "index.log")
-    job.require()
+            photographs.index_photos(job, listed, Path(folder))
+        results |= _measured(job, listed[: arguments.originals], absent)
+    photographs.end(arguments, results, started, tables.all_tables)
 
 
 def _measured(job: JobDir, here: Sequence[Path], absent: Sequence[Path]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ python -m benchmarks.query.cascade PHOTOS --finer MODEL [--finer-input WORDS] [-
 """
 
 import argparse
-import random
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -17,11 +16,9 @@ import numpy as np
 
 from benchmarks.query.cascade import tables
 from benchmarks.query.hard_copies import HARD
-from benchmarks.query.verdicts import Counted, answered, copies_of, index_photos
-from benchmarks.support import program
+from benchmarks.query.verdicts import Counted, answered, copies_of
+from benchmarks.support import photographs, program
 from benchmarks.support.altered import percentiles
-from benchmarks.support.tables import fill_in
-from shared.errors import UsageError
 from shared.job.directory import JobDir
 from shared.messages.finer import Finer
 from shared.messages.verified import ALWAYS, AUTO, NEVER, Verify
@@ -33,7 +30,6 @@ from workers.verify.collection.pdq_index import PdqIndex
 from workers.verify.pdq import BYTES
 
 RESULTS = program.RESULTS / "query_cascade.json"
-PAGE = program.PAGE.with_name("verdicts.md")
 _SEED: Final = 0
 _LOOK_UPS: Final = 300
 _TURNS: Final = 8
@@ -68,49 +64,33 @@ def _arguments() -> argparse.Namespace:
         prog="python -m benchmarks.query.cascade",
         description="Measure what a look-up of PDQs and a finer model find and cost.",
     )
-    parser.add_argument("photos", metavar="PHOTOS", help="folder of photographs; its path is not written down")
+    photographs.add_arguments(parser, RESULTS)
     parser.add_argument("--finer", required=True, help="the finer model: a name, a .keras or an .onnx file")
     parser.add_argument("--finer-input", help="how an .onnx file takes images")
     parser.add_argument("--finer-name", help="what the finer model is, in the results; left out: its fingerprint alone")
-    parser.add_argument("--name", default="photographs of one's own", help="what the photographs are, in the results")
-    parser.add_argument("--most", type=int, default=100_000, help="photographs that are indexed, drawn from all")
-    parser.add_argument("--originals", type=int, default=60, help="photographs that are altered and searched for")
     parser.add_argument("--hashes", type=int, default=2_000_000, help="made PDQs that are looked up alone; 0: none")
-    program.add_work(parser)
-    parser.add_argument("--out", type=Path, default=RESULTS, help="where the results go, as JSON")
-    parser.add_argument("--docs", action="store_true", help="put the figures into docs/verdicts.md as well")
     return parser.parse_args()
 
 
 def _run(arguments: argparse.Namespace) -> None:
     started = time.perf_counter()
-    photos = sorted(Path(arguments.photos).resolve().rglob("*.jpg"), key=str)
-    random.Random(_SEED).shuffle(photos)
-    most = min(arguments.most, len(photos) - arguments.originals)
-    if most < arguments.originals:
-        raise UsageError(f"{len(photos):,} .jpg are there: {2 * arguments.originals:,} at least are needed.")
+    listed, absent = photographs.drawn(arguments)
     finer = Finer.of(arguments.finer, arguments.finer_input)
     command = (
         f'python -m benchmarks.query.cascade PHOTOS --finer MODEL --name "{arguments.name}" --most {arguments.most} '
         f"--originals {arguments.originals} --hashes {arguments.hashes}"
     )
     results = program.head("query_cascade", command)
-    results |= {"photographs": arguments.name, "images": most, "originals": arguments.originals}
+    results |= {"photographs": arguments.name, "images": len(listed), "originals": arguments.originals}
     if arguments.hashes:
         results["look_up"] = _look_up(arguments.hashes)
     with tempfile.TemporaryDirectory(prefix="lookalike-cascade-", dir=arguments.work) as folder:
         job = JobDir.at(Path(folder) / "jobs" / "job")
-        index_photos(job, photos[:most], Path(folder), "--copies", "on")
-        here, absent = photos[: arguments.originals], photos[most : most + arguments.originals]
-        results["stages"] = list(_measured(job, here, absent, finer, Path(folder) / "cache"))
+        photographs.index_photos(job, listed, Path(folder), "--copies", "on")
+        results["stages"] = list(_measured(job, listed[: arguments.originals], absent, finer, Path(folder) / "cache"))
     told = results["stages"][-1]["finer"]
     results["finer"] = f"{arguments.finer_name} ({told})" if arguments.finer_name else told
-    results["wall_seconds"] = round(time.perf_counter() - started)
-    program.write(arguments.out, results)
-    made = tables.all_tables(results)
-    program.show(made, docs=False)
-    if arguments.docs:
-        PAGE.write_text(fill_in(PAGE.read_text(), made))
+    photographs.end(arguments, results, started, tables.all_tables)
 
 
 def _look_up(count: int) -> dict[str, Any]:

@@ -4,7 +4,6 @@ python -m benchmarks.query.chances PHOTOS [--name TEXT] [--most 100000] [--origi
 """
 
 import argparse
-import random
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,10 +13,9 @@ from typing import Any, Final
 from benchmarks.query.chances import tables
 from benchmarks.query.chances.counts import Asked, alteration, bins, nothing, seen_of, smaller
 from benchmarks.query.hard_copies import HARD
-from benchmarks.query.verdicts import copies_of, index_photos
-from benchmarks.support import program
-from benchmarks.support.tables import fill_in
-from shared.errors import JobError, UsageError
+from benchmarks.query.verdicts import copies_of
+from benchmarks.support import photographs, program
+from shared.errors import JobError
 from shared.job.altered_copies import Copies, read_copies
 from shared.job.directory import JobDir
 from shared.job.index import builds
@@ -43,10 +41,8 @@ from workers.verify.pixels import same_pixels
 from workers.verify.same_picture import verify
 
 RESULTS = program.RESULTS / "chances.json"
-PAGE = program.PAGE.with_name("verdicts.md")
 _OTHERS_TOO: Final = ("collage of four", "in another photo")
 """Alterations whose copies show other photographs as well, which may be in the job: those are no strangers."""
-_SEED: Final = 0
 
 
 def main() -> int:
@@ -59,41 +55,26 @@ def _arguments() -> argparse.Namespace:
         prog="python -m benchmarks.query.chances",
         description="Measure whether the chances of similar hits hold for queries that a build did not see.",
     )
-    parser.add_argument("photos", metavar="PHOTOS", help="folder of photographs; its path is not written down")
-    parser.add_argument("--name", default="photographs of one's own", help="what the photographs are, in the results")
-    parser.add_argument("--most", type=int, default=100_000, help="photographs that are indexed, drawn from all")
-    parser.add_argument("--originals", type=int, default=60, help="photographs that are altered and searched for")
+    photographs.add_arguments(parser, RESULTS)
     parser.add_argument("--job", type=Path, help="a job that an earlier run left; left out: it is made, and removed")
-    program.add_work(parser)
-    parser.add_argument("--out", type=Path, default=RESULTS, help="where the results go, as JSON")
-    parser.add_argument("--docs", action="store_true", help="put the figures into docs/verdicts.md as well")
     return parser.parse_args()
 
 
 def _run(arguments: argparse.Namespace) -> None:
     started = time.perf_counter()
-    photos = sorted(Path(arguments.photos).resolve().rglob("*.jpg"), key=str)
-    random.Random(_SEED).shuffle(photos)
-    most = min(arguments.most, len(photos) - arguments.originals)
-    if most < 2 * arguments.originals:
-        raise UsageError(f"{len(photos):,} .jpg are there: {3 * arguments.originals:,} at least are needed.")
+    listed, absent = photographs.drawn(arguments, least=2)
     command = (
         f'python -m benchmarks.query.chances PHOTOS --name "{arguments.name}" --most {arguments.most} '
         f"--originals {arguments.originals}"
     )
     results = program.head("chances", command)
-    results |= {"photographs": arguments.name, "images": most, "originals": arguments.originals}
+    results |= {"photographs": arguments.name, "images": len(listed), "originals": arguments.originals}
     with tempfile.TemporaryDirectory(prefix="lookalike-chances-", dir=arguments.work) as folder:
         job = JobDir.at(arguments.job or Path(folder) / "jobs" / "job")
         if not job.spec.is_file():
-            index_photos(job, photos[:most], Path(folder))
-        results |= _measured(open_job(job), photos[:most], photos[most : most + arguments.originals])
-    results["wall_seconds"] = round(time.perf_counter() - started)
-    program.write(arguments.out, results)
-    made = tables.all_tables(results)
-    program.show(made, docs=False)
-    if arguments.docs:
-        PAGE.write_text(fill_in(PAGE.read_text(), made))
+            photographs.index_photos(job, listed, Path(folder))
+        results |= _measured(open_job(job), listed, absent)
+    photographs.end(arguments, results, started, tables.all_tables)
 
 
 def _measured(job: OpenJob, listed: Sequence[Path], absent: Sequence[Path]) -> dict[str, Any]:
