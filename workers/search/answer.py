@@ -22,12 +22,12 @@ from shared.settings import Settings
 from workers.models.embedder import Embedder, has_direction, no_direction
 from workers.models.loaded import loaded_embedder
 from workers.search.cascade.cascade import Cascade
-from workers.search.cascade.stored import StoredFeatures
 from workers.search.cascade.views import merged
 from workers.search.decoding.processes import DecodingProcesses
 from workers.search.decoding.thumbnails import Thumbnails
 from workers.search.pool import SearcherPool
 from workers.search.searcher import Searcher
+from workers.verify.collection.stored import StoredFeatures
 
 log = logging.getLogger("lookalike.query")
 

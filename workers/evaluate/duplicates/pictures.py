@@ -1,7 +1,6 @@
 """What of the images of a job is compared: their local features, stored or made, and how sharp they are."""
 
 import hashlib
-import logging
 import threading
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -10,15 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from cachetools import LRUCache
 
-from shared.errors import CorruptFile, ImageError
+from shared.errors import ImageError
 from shared.images.location import Location, read_bytes
 from shared.job import path_list
-from shared.job.local.job_files import JobFiles
 from shared.job.opened import OpenJob
-from shared.job.partition import ledger
 from shared.job.partition.checkpoint import ImageRow
-from shared.job.partition.features.files import FeatureRows
-from shared.job.partition.features.reading import open_features
 from shared.job.partition.features.record import ImageFeatures
 from shared.job.source.moved import read_moved
 from shared.settings import Settings
@@ -26,15 +21,13 @@ from shared.storage.parquet import read_table
 from workers.images.decode import decode_photo
 from workers.images.reach import require_source
 from workers.images.read import read_image
+from workers.verify.collection.stored import StoredFeatures
 from workers.verify.features import LocalFeatures, shrunk
-
-log = logging.getLogger("lookalike.worker")
 
 LONGEST: Final = 1_024
 """Pixels that the long side of an image is shrunk to before it is looked at."""
 _SHARP: Final = 512  # Pixels: a copy that was only made smaller is not sharper for it.
 _PARTITIONS: Final = 4
-_MAPPED: Final = 256  # Partitions, of two files each.
 _KEPT: Final = 4_096  # Images, of 21 kB each.
 _OK: Final = "ok"
 
@@ -64,10 +57,13 @@ class Pictures:
     _places: LRUCache[int, tuple[list[Location], dict[int, Fact]]] = field(
         default_factory=lambda: LRUCache(_PARTITIONS)
     )
-    _stored: LRUCache[int, tuple[FeatureRows | None, JobFiles]] = field(default_factory=lambda: LRUCache(_MAPPED))
+    _stored: StoredFeatures = field(init=False)
     _looked: LRUCache[int, LocalFeatures] = field(default_factory=lambda: LRUCache(_KEPT))
     _read: dict[int, ImageRow] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self._stored = StoredFeatures(self.settings)
 
     def picture(self, image_id: int) -> Pixels:
         """The pixels of an image, RGB uint8 [h, w, 3], at most LONGEST on a side.
@@ -92,7 +88,7 @@ class Pictures:
         with self._lock:
             found = self._looked.get(image_id)
         if found is None:
-            found = self._of_store(image_id) or self._made(image_id)
+            found = self._stored.of(self.job, image_id) or self._made(image_id)
             with self._lock:
                 self._looked[image_id] = found
         return found
@@ -110,25 +106,6 @@ class Pictures:
         first, second = self._place(one)[1], self._place(other)[1]
         pixels = [(fact.width or 0) * (fact.height or 0) for fact in (first, second)]
         return pixels[0] == pixels[1] and (first.bytes or 0) == (second.bytes or 0)
-
-    def _of_store(self, image_id: int) -> LocalFeatures | None:
-        """The features that the job stores of an image; None where it stores none, or they are damaged."""
-        try:
-            rows = self._rows(self.job.partition_of(image_id).number)
-            row = None if rows is None else rows.row_of(image_id)
-            found = None if rows is None or row is None else rows.features(row)
-            return None if found is None else LocalFeatures.from_bytes(found.local)
-        except CorruptFile as error:
-            log.warning("%s: %s The image %s is decoded instead.", self.job.job_id, error, image_id)
-            return None
-
-    def _rows(self, number: int) -> FeatureRows | None:
-        with self._lock:
-            if number not in self._stored:
-                # With the rows goes what holds the copies that they are mapped from, of a job in a store.
-                files = JobFiles.of(self.job, self.settings)
-                self._stored[number] = open_features(files, ledger.read_seal(self.job, number)), files
-            return self._stored[number][0]
 
     def _made(self, image_id: int) -> LocalFeatures:
         """The features of an image as they would be stored, to the last bit."""
@@ -160,7 +137,7 @@ class Pictures:
         with self._lock:
             self._read.clear()
             self._places.clear()
-            self._stored.clear()
+            self._stored = StoredFeatures(self.settings)
 
     def require_source(self) -> None:
         """Raise SourceError where images could not be read as their place is out of reach: they are not gone then."""

@@ -16,7 +16,7 @@ from shared.job.partition.features.reading import open_features
 from shared.settings import Settings
 from workers.verify.features import LocalFeatures
 
-log = logging.getLogger("lookalike.query")
+log = logging.getLogger("lookalike.worker")
 
 _PARTITIONS: Final = 256  # Two files each.
 _LACKING: Final = 10_000

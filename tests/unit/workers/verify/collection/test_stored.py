@@ -10,8 +10,8 @@ from shared.job.partition.features.record import ImageFeatures
 from shared.settings import Settings
 from tests.support.embedders import embed
 from tests.support.featured import features_alone, job_of, photos
-from workers.search.cascade import stored
-from workers.search.cascade.stored import StoredFeatures
+from workers.verify.collection import stored
+from workers.verify.collection.stored import StoredFeatures
 from workers.verify.features import LocalFeatures
 
 COUNT = 15
