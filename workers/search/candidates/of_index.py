@@ -54,6 +54,8 @@ class OfIndex:
         among = len(self.kept.ids)
         # As many are nearer where they lie anywhere. A compaction changes nothing: the index holds what it purged.
         hidden = math.ceil(k * max(among, self._held) / among) - k
+        if hidden > MOST_HIDDEN:  # Hardly any is left: looking at all would be for nothing.
+            return [self._behind_very_many(unit[None], k) for unit in units]
         found = []
         for number, some in enumerate(self._nearest_of_all(units, k, hidden)):
             found.append(self._behind_hidden(units[number : number + 1], k, hidden, some))

@@ -71,6 +71,24 @@ def test_with_all_but_a_few_images_removed_near_a_query_all_of_them_are_found(
         assert [len(hits) for hits in found] == [min(k, 4)] * 3
 
 
+def test_where_hardly_any_image_is_left_the_removed_ones_are_not_looked_at(
+    searcher: Searcher, queries: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(of_index, "MOST_HIDDEN", 1_000)
+    left = searcher.without(np.setdiff1d(np.arange(IMAGES), np.arange(0, IMAGES, 600)), IMAGES)
+    exact = left.search_many(queries[:9], 3, exact=True)
+    asked: list[int] = []
+    ask = faiss_index.candidates
+
+    def seen(index: Any, units: np.ndarray, depth: int, *rest: Any, **more: Any) -> np.ndarray:
+        asked.append(depth)
+        return ask(index, units, depth, *rest, **more)
+
+    monkeypatch.setattr(faiss_index, "candidates", seen)
+    assert left.search_many(queries[:9], 3) == exact
+    assert asked == [IMAGES // 600] * 9
+
+
 def test_images_removed_anywhere_cost_no_second_look(
     searcher: Searcher, queries: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
