@@ -1,7 +1,7 @@
 // The match page of searches in a file of its own: what the page of the server shows, without a server.
 
 import { h, put } from "./lib/dom.js";
-import { count, many } from "./lib/words.js";
+import { many } from "./lib/words.js";
 import { comparison } from "./parts/compare.js";
 import { hitGrid, notes } from "./parts/hits.js";
 import { picture } from "./parts/picture.js";
@@ -52,7 +52,7 @@ function section(search, number) {
     h(
       "div.found",
       {},
-      h("p.summary", {}, result.error ? query.name : `${many(result.hits.length, "hit")} in ${job}`, result.searched && h("span.quiet-text", {}, ` · ${count(result.searched.images)} images searched`)),
+      h("p.summary", {}, result.error ? query.name : `${many(result.hits.length, "hit")} in ${job}`),
       result.error ? h("p.note", {}, result.error) : notes(result, k, isFiltered).map((text) => h("p.note", {}, text)),
       grid && grid.element,
     ),

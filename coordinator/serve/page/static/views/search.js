@@ -2,7 +2,7 @@
 
 import { get, imagesOf, jobPath, post, postForm, Problem } from "../lib/api.js";
 import { h, put, say } from "../lib/dom.js";
-import { count, many, parts } from "../lib/words.js";
+import { many, parts } from "../lib/words.js";
 import { cameraDialog } from "../parts/camera.js";
 import { comparison } from "../parts/compare.js";
 import { cropDialog } from "../parts/crop.js";
@@ -235,7 +235,7 @@ export function searchView(page, job) {
       : null;
     put(
       found,
-      h("p.summary", {}, `${many(result.hits.length, "hit")} in ${job}`, h("span.quiet-text", {}, ` · ${result.milliseconds.toFixed(0)} ms${result.searched ? ` · ${count(result.searched.images)} images searched` : ""}`)),
+      h("p.summary", {}, `${many(result.hits.length, "hit")} in ${job}`, h("span.quiet-text", {}, ` · ${result.milliseconds.toFixed(0)} ms`)),
       said.map((text) => h("p.note", {}, text)),
       grid?.element,
     );
