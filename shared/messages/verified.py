@@ -70,7 +70,8 @@ class Verified:
     Attributes
     ----------
     candidates
-        How many images were near enough, and within the bound, to be compared with the query's picture.
+        How many images were near enough, or brought to the first hits by a finer model, and within the bound, to be
+        compared with the query's picture.
     compared
         How many of them were.
     unread

@@ -19,24 +19,23 @@ from shared.job.opened import OpenJob
 from shared.messages.finer import Refined
 from shared.messages.query import Query
 from shared.messages.search import MAX_K, Hit, SearchJob
-from shared.messages.verdicts import SAME_BYTES, SAME_PICTURE, SAME_PIXELS, SIMILAR
 from shared.messages.verified import ALL, ALWAYS, AUTO, FAR, NEVER, Verified, best_first
 from shared.settings import Settings
 from workers.search.cascade.chance import with_chances
+from workers.search.cascade.comparing import Comparing
 from workers.search.cascade.facts import Facts
 from workers.search.cascade.features import CandidateFeatures, Stored
+from workers.search.cascade.finer.brought import brought_forward
 from workers.search.cascade.finer.refiner import Refiner
 from workers.search.cascade.images import CandidateImages
 from workers.search.cascade.lookup.lookups import PdqLookups, hits_of
 from workers.search.cascade.nearness import RANKS, near
-from workers.search.cascade.verification import Bounds, verify_candidates
+from workers.search.cascade.verification import Bounds
 from workers.search.cascade.views import ranked
 from workers.search.decoding.pictures import decode_of
 from workers.search.decoding.processes import DecodingProcesses
 from workers.search.searcher import Searcher
 from workers.verify.features import QUERY_KEYPOINTS, LocalFeatures
-from workers.verify.pixels import same_pixels
-from workers.verify.same_picture import verify
 
 log = logging.getLogger("lookalike.query")
 
@@ -99,8 +98,8 @@ class Cascade:
         vectors: NDArray[np.float32],
         message: SearchJob,
     ) -> tuple[list[Hit], Verified | None, Refined | None]:
-        """The first `message.k` of the hits of a query, the proven ones before the others; and what was compared, first
-        picture with picture, then by a finer model.
+        """The first `message.k` of the hits of a query, the proven ones before the others; and what was compared:
+        picture with picture, by a finer model, and again picture with picture what that one brought forward.
 
         `hits` are as many as `depth` says, in the order of their similarity to the `vectors` of the query, float32
         [views, d]. Images that a look-up of PDQs finds are compared first, and may be hits as well. Nothing is raised
@@ -108,9 +107,20 @@ class Cascade:
         """
         if message.verify.how == NEVER and message.finer is None:
             return list(hits), None, None
-        found, verified = self._verified(searcher, job, query, hits, vectors, message)
-        found, refined = self._refiner.refined(job, query, found, self._facts_of(searcher), message)
-        return ranked(best_first(found), message.k), verified, refined
+        facts, comparing = self._facts_of(searcher), None
+        if message.verify.how != NEVER and query.image is not None:
+            comparing = self._comparing(query.image, job, facts)
+        found, told = self._verified(searcher, job, query, hits, vectors, message, comparing)
+        before = {hit.id for hit in found[: message.k]}
+        found, refined = self._refiner.refined(job, query, found, facts, message)
+        if comparing is not None and told is not None:
+            if refined is not None and refined.compared:
+                more = comparing.left(brought_forward(found, before, message.k), told)
+                if more := more[: self._settings.verify_candidates]:
+                    told = comparing.compared(more, told, early=False)
+                    found = [comparing.of(hit) for hit in found]
+            found, told = with_chances(searcher, found, found, told, message)
+        return ranked(best_first(found), message.k), told, refined
 
     def _verified(
         self,
@@ -120,34 +130,27 @@ class Cascade:
         hits: Sequence[Hit],
         vectors: NDArray[np.float32],
         message: SearchJob,
-    ) -> tuple[list[Hit], Verified | None]:
-        """The hits of a query with their verdicts, and what was compared."""
+        comparing: Comparing | None,
+    ) -> tuple[Sequence[Hit], Verified | None]:
+        """The hits of a query with their verdicts, the best first, and what was compared."""
         if message.verify.how == NEVER:
-            return list(hits), None
+            return hits, None
         began = time.monotonic()
         near_ones = hits[: near([hit.similarity for hit in hits])] if message.verify.how == AUTO else hits
         if query.image is None and near_ones:
             some = min(len(near_ones), self._settings.verify_candidates)
-            return list(hits), Verified(some, reason=_VECTOR)
+            return hits, Verified(some, reason=_VECTOR)
         copies, looked_up = self._looked_up(searcher, job, query, vectors, message)
         known = {hit.id for hit in copies}
         candidates = [*copies, *(hit for hit in near_ones if hit.id not in known)][: self._settings.verify_candidates]
-        if query.image is None or not candidates:
-            told = Verified(ended=FAR if hits else ALL, looked_up=looked_up)
-            return list(hits), with_chances(searcher, hits, hits, told, message)[1] if query.image is not None else told
-        comparing = _Comparing(self._own(query.image, job), query.image, self._facts_of(searcher), self._features, job)
+        if comparing is None or not candidates:
+            return hits, Verified(ended=FAR if hits else ALL, looked_up=looked_up)
         early = message.verify.how == AUTO
-        bounds = Bounds(self._settings.verify_seconds, self._side_by_side, early)
-        judged, told = verify_candidates(candidates, comparing.judged, self._threads, bounds, began)
-        told = replace(told, looked_up=looked_up)
+        told = comparing.compared(candidates, Verified(looked_up=looked_up), early=early, began=began)
         if early and told.ended == ALL and len(near_ones) < len(hits):
             told = replace(told, ended=FAR)
-        if not judged and (reason := comparing.reason(told)) is not None:
-            told = replace(told, reason=reason)
         every = sorted({hit.id: hit for hit in (*copies, *hits)}.values(), key=lambda hit: (-hit.similarity, hit.id))
-        told_of = best_first(judged.get(hit.id, hit) for hit in every)
-        found, told = with_chances(searcher, every, told_of, told, message)
-        return list(found), told
+        return best_first(comparing.of(hit) for hit in every), told
 
     def _looked_up(
         self, searcher: Searcher, job: OpenJob, query: Query, vectors: NDArray[np.float32], message: SearchJob
@@ -189,6 +192,10 @@ class Cascade:
 
         return self._threads.submit(made)
 
+    def _comparing(self, image: bytes, job: OpenJob, facts: Facts) -> Comparing:
+        bounds = Bounds(self._settings.verify_seconds, self._side_by_side, early=False)
+        return Comparing(lambda: self._own(image, job), image, facts, self._features, job, self._threads, bounds)
+
     def _facts_of(self, searcher: Searcher) -> Facts:
         with self._lock:
             return self._facts.setdefault(searcher, Facts(searcher.filters.metadata))
@@ -198,40 +205,6 @@ def _key(image: bytes, job: OpenJob) -> tuple[bytes, str, int]:
     """What the features of a query's image depend on: its bytes, how it is decoded, and how large it may be."""
     how = decode_of(job.manifest.model)
     return hashlib.blake2b(image, digest_size=32).digest(), how, job.manifest.max_image_pixels
-
-
-class _Comparing:
-    """One query that is compared with its candidates, from several threads."""
-
-    def __init__(
-        self, own: Future[LocalFeatures], image: bytes, facts: Facts, features: CandidateFeatures, job: OpenJob
-    ) -> None:
-        """`own` are the features of the query's `image`."""
-        self._own, self._facts, self._features, self._job = own, facts, features, job
-        self._sha256 = hashlib.sha256(image).hexdigest()
-
-    def judged(self, hit: Hit) -> Hit:
-        """The candidate with its verdict; raises LookalikeError or OSError where it can't be compared."""
-        fact = self._facts.of(hit.id)
-        if fact.sha256 == self._sha256:
-            return replace(hit, verdict=SAME_BYTES)
-        theirs = self._features.of(self._job, hit, fact)
-        own = self._own.result()
-        if (evidence := same_pixels(own, theirs)) is not None:
-            return replace(hit, verdict=SAME_PIXELS, evidence=evidence)
-        if (evidence := verify(own, theirs)) is not None:
-            return replace(hit, verdict=SAME_PICTURE, evidence=evidence)
-        return replace(hit, verdict=SIMILAR)
-
-    def reason(self, told: Verified) -> str | None:
-        """Why none of the candidates was compared; None where that is not known yet."""
-        if self._own.done() and (error := self._own.exception()) is not None:
-            return f"The query can't be compared: {error}"
-        if not told.unread:
-            return None
-        if told.unread == 1:
-            return f"The nearest image can't be compared by the query worker: {told.why_unread}"
-        return f"The query worker can compare none of the {told.unread:,} nearest images; the first: {told.why_unread}"
 
 
 _VECTOR: Final = "There is no image of the query to compare, only its vector: search with the image itself."

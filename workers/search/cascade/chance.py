@@ -57,7 +57,7 @@ def with_chances(
     """
     if not found or any(hit.verdict in PROVEN for hit in judged):
         return judged, told
-    if (reason := why_none(searcher, [hit.similarity for hit in found], message)) is not None:
+    if (reason := why_none(searcher, found, message)) is not None:
         is_asked = any(hit.verdict == SIMILAR for hit in judged)
         return judged, replace(told, no_chances=reason) if is_asked else told
     calibration = searcher.calibration
@@ -70,15 +70,18 @@ def with_chances(
     return with_them, replace(told, nothing=nothing, chances=calibration.measured)
 
 
-def why_none(searcher: Searcher, similarities: Sequence[float], message: SearchJob) -> str | None:
-    """Why what was measured says nothing of the hits of a search, of these similarities; None where it does."""
-    calibration = searcher.calibration
+def why_none(searcher: Searcher, hits: Sequence[Hit], message: SearchJob) -> str | None:
+    """Why what was measured says nothing of the hits of a search; None where it does."""
+    calibration, similarities = searcher.calibration, [hit.similarity for hit in hits]
     if not calibration.measured:
         return calibration.reason
     if message.filter is not None:
         return "Chances are measured among all images, and this search was among some."
     if message.verify.views > 1:
         return "Chances are measured for whole queries, and several views of this one were searched for."
+    if any(hit.finer is not None for hit in hits):
+        # What it brought forward stands out by another measure, and is an original more often than the chance says.
+        return "Chances are measured by the model of the job alone, and a finer model compared the images too."
     if searcher.searched is not None and searcher.searched.shards is not None and searcher.searched.shards.missing:
         return "Chances are measured among all images, and each query worker searched some shards."
     if len(similarities) < RANKS:

@@ -123,6 +123,13 @@ def test_among_more_copies_than_ranks_nothing_is_said_to_be_no_copy() -> None:
     assert "all as near as copies are" in str(told.no_chances)
 
 
+def test_where_a_finer_model_compared_images_their_order_was_not_measured() -> None:
+    hits, told = given([replace(hit, finer=0.4, fused=1.0) for hit in found(0.51)])
+    assert {(hit.verdict, hit.chance) for hit in hits} == {(SIMILAR, None)}
+    assert (told.nothing, told.chances) == (False, None), "it is not said that nothing is above chance"
+    assert "a finer model compared the images too" in str(told.no_chances)
+
+
 def test_where_nothing_was_compared_no_reason_is_told_but_that_nothing_stands_out() -> None:
     plain = [replace(hit, verdict=None) for hit in found(0.51)]
     far = Verified(ended=FAR)

@@ -1,6 +1,7 @@
 """Hits in the order of two models: which images the finer one compares, and what the answer says of the others."""
 
 import itertools
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from shared.job.opened import OpenJob, open_job
 from shared.messages.finer import Finer
 from shared.messages.query import Query
 from shared.messages.search import Answer
-from shared.messages.verdicts import SAME_PICTURE
-from shared.messages.verified import NEVER
+from shared.messages.verdicts import SAME_PICTURE, SAME_PIXELS, SIMILAR
+from shared.messages.verified import FAR as FAR_OFF
+from shared.messages.verified import NEVER, SECONDS, Verified
 from shared.settings import ANY_MODEL, Settings
 from tests.support.answering import COUNT, Fields, asked, crop, encoded, scenes_in
 from tests.support.bundles import bundle_of
@@ -25,6 +27,7 @@ from tests.support.onnx_files import WORDS, means_file
 from tests.support.source_jobs import sealed
 from workers.merge.build import merge
 from workers.search.answer import Answerer
+from workers.search.cascade import cascade, verification
 from workers.search.cascade.finer import refiner
 from workers.search.cascade.finer.models import FinerModels
 
@@ -131,6 +134,50 @@ def test_proven_images_stay_in_front(asking: Asking, job: OpenJob) -> None:
     assert (answer.hits[0].id, answer.hits[0].verdict) == (7, SAME_PICTURE)
     places = [hit.fused or 0.0 for hit in answer.hits[1:]]
     assert places == sorted(places, reverse=True)
+
+
+def test_what_the_finer_model_brings_forward_is_compared_before_it_is_shown(
+    asking: Asking, job: OpenJob, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query = Query(FAR, encoded(scene(5), ".jpg"))
+    monkeypatch.setattr(cascade, "near", lambda similarities: 0)
+    before = asking(job, query, "auto", k=3, finer=None)
+    assert before.verified == Verified(ended=FAR_OFF)
+    assert 5 not in [hit.id for hit in before.hits]
+    answer = asking(job, query, "auto", k=3)
+    assert (answer.hits[0].id, answer.hits[0].verdict) == (5, SAME_PIXELS)
+    assert {hit.verdict for hit in answer.hits[1:]} == {SIMILAR}
+    assert answer.verified == Verified(3, 3, ended=FAR_OFF), "the three that are shown, and no more"
+
+    monkeypatch.setattr(cascade, "near", lambda similarities: 2)
+    asking.another()  # One that remembers no image.
+    (photos / f"{before.hits[0].id:02d}.png").unlink()
+    absent = Query(FAR, encoded(scene(99)))
+    answer = asking(job, absent, "auto", k=4)
+    nearest = [hit.id for hit in asking(job, absent, finer=None).hits[:2]]
+    told = answer.verified
+    assert told is not None
+    assert not told.is_whole
+    verdicts = [hit.verdict for hit in answer.hits if hit.id != before.hits[0].id]
+    assert verdicts == sorted(verdicts, key=lambda verdict: verdict is None), "none is in front of one that has more"
+    new = {hit.id for hit in answer.hits} - set(nearest)
+    assert new
+    assert {hit.verdict for hit in answer.hits if hit.id in new} == {SIMILAR}
+    assert (told.candidates, told.compared, told.unread) == (2 + len(new), 1 + len(new), 1), "each of them once"
+
+
+def test_no_more_is_compared_for_the_finer_model_than_the_setting_allows_and_none_where_time_was_up(
+    asking: Asking, job: OpenJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    absent = Query(FAR, encoded(scene(99)))
+    asking.another(verify_candidates=2)
+    few = asking(job, absent, "always", k=6).verified
+    assert few is not None
+    assert (few.candidates, few.compared) == (4, 4), "two of the nearest, and two of those that it brought"
+    monkeypatch.setattr(verification, "monotonic", lambda: math.inf)
+    late = asking(job, absent, "always", k=6).verified
+    assert late is not None
+    assert (late.candidates, late.ended, late.is_whole) == (2, SECONDS, False)
 
 
 def test_where_no_image_is_in_reach_the_order_is_that_of_before_and_the_answer_says_why(
