@@ -40,6 +40,10 @@ DUPLICATES = {
     "asked": step("ask_pairs"),
     "compared": step("commit_compared"),
 }
+FINER = {
+    "in the model": step("embed_batch", after=3),
+    "in a commit": step("commit_finer", after=1),
+}
 COPIES = {
     "while the images are read": file("open-read", "*.jpg", after=5),
     "in the model": step("embed_batch", after=3),
