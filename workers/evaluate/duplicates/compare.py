@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
+from typing import Final
 
 from shared.errors import CorruptFile, ImageError
 from shared.job.index.duplicates.compared import (
@@ -18,8 +19,12 @@ from shared.job.opened import OpenJob
 from shared.messages.verdicts import SAME_PICTURE, SAME_PIXELS
 from shared.processes.control import Control
 from workers.evaluate.duplicates.pictures import Pictures
+from workers.verify.agreement.colours import Colours, has_lost_colours
+from workers.verify.features import LocalFeatures
 from workers.verify.pixels import same_pixels
 from workers.verify.same_picture import verify
+
+_WHOLE: Final = 0.9
 
 
 def compare_pairs(
@@ -79,4 +84,14 @@ def _compared(pictures: Pictures, pairs: Sequence[Pair], pixels_alone: bool) -> 
             continue
         # Only where nothing else says which of two is better: it takes the pixels, which may be out of reach.
         sharp = [pictures.sharpness(one) if pictures.are_equally_large(*pair) else None for one in pair]
-        yield Compared(pair, verdict, json.dumps(evidence.to_json()), None, sharp[0], sharp[1], pixels_alone)
+        # Of a part of a picture nobody knows what colours the rest has.
+        is_whole = min(evidence.query_overlap, evidence.hit_overlap) >= _WHOLE
+        grey = [is_whole and _has_lost(*both) for both in ((query, hit), (hit, query))]
+        text = json.dumps(evidence.to_json())
+        yield Compared(pair, verdict, text, None, sharp[0], sharp[1], grey[0], grey[1], pixels_alone)
+
+
+def _has_lost(one: LocalFeatures, other: LocalFeatures) -> bool:
+    """Whether one of two copies has lost the colours that the other has."""
+    of_each = (Colours((some.width, some.height), some.colours, some.grey) for some in (one, other))
+    return has_lost_colours(*of_each)

@@ -21,6 +21,8 @@ _FEWEST_FIELDS = 6
 _ALIGNED = 0.75
 # Steps of Cr and Cb, of 255. A grey or toned picture says nothing of colours: they are none, or follow its brightness.
 _OF_THEIR_OWN = 4.0
+# A copy has lost its colours where less than a third is left: what is only paler, or written anew, keeps more.
+_LOST = 3.0
 # Paler or more vivid, within these.
 _VIVID = (0.2, 5.0)
 # Steps, and of how far the colours of the hit are from each other: small vivid pictures lose colour at their edges.
@@ -64,6 +66,15 @@ def are_colours_other(query: Colours, hit: Colours, matrix: NDArray[np.float64],
     ours, theirs = _at(query.fields, places)[chosen].mean(axis=1), hit.fields.reshape(-1, 2)[chosen].astype(np.float64)
     light = _at(query.grey[:, :, None], places)[chosen].mean(axis=(1, 2)), _brightness(hit.grey, side)[chosen]
     return is_a_part_other(ours, theirs, *light)
+
+
+def has_lost_colours(picture: Colours, other: Colours) -> bool:
+    """Whether a picture is grey, or toned, where the other one, which shows the same whole picture, has colours."""
+    left, whole = (
+        _own(one.fields.reshape(-1, 2).astype(np.float64), _brightness(one.grey, len(one.fields)))
+        for one in (picture, other)
+    )
+    return whole >= _OF_THEIR_OWN and left * _LOST < whole
 
 
 def is_a_part_other(ours: Array, theirs: Array, own_light: Array, light: Array) -> bool:
@@ -125,10 +136,15 @@ def _brightness(grey: NDArray[np.uint8], side: int) -> Array:
 
 def _has_colours(colours: Array, light: Array) -> bool:
     """Whether colours, float64 [n, 2], differ from each other, and not by the brightness of their fields alone."""
+    return _own(colours, light) >= _OF_THEIR_OWN
+
+
+def _own(colours: Array, light: Array) -> float:
+    """How far colours, float64 [n, 2], are from each other, but for what follows the brightness of their fields."""
     level = (light - light.mean()) / max(float(light.std()), 1e-6)
     terms = np.column_stack([np.ones(len(level)), level, level**2])
     solved, *_ = np.linalg.lstsq(terms, colours, rcond=None)
-    return _length(colours - terms @ solved) >= _OF_THEIR_OWN
+    return _length(colours - terms @ solved)
 
 
 def _length(colours: Array) -> float:

@@ -35,8 +35,9 @@ class Comparisons:
     """What is known of pairs of nodes, places of `facts`, from the files of a job.
 
     `proven` are those that show the same, `nothing` those of which that is not proven, `unread` those of which an image
-    could not be read, with the reason; they are wanted once more in each run. With `pixels_alone` it is enough to know
-    which have the same pixels.
+    could not be read, with the reason; they are wanted once more in each run. `sharpness`, float32 [n], is 0 where it
+    was not measured, and `grey`, bool [n], is which nodes have lost the colours that a copy of theirs has. With
+    `pixels_alone` it is enough to know which have the same pixels.
     """
 
     job: OpenJob
@@ -46,6 +47,7 @@ class Comparisons:
     nothing: set[NodePair] = field(default_factory=set)
     unread: dict[NodePair, str] = field(default_factory=dict)
     sharpness: npt.NDArray[np.float32] = field(init=False)
+    grey: npt.NDArray[np.bool_] = field(init=False)
     damaged: list[Path] = field(default_factory=list)
     _attempts: dict[NodePair, int] = field(default_factory=dict)
     _tried: set[NodePair] = field(default_factory=set)
@@ -53,6 +55,7 @@ class Comparisons:
 
     def __post_init__(self) -> None:
         self.sharpness = np.zeros(len(self.facts.ids), np.float32)
+        self.grey = np.zeros(len(self.facts.ids), np.bool_)
 
     def read(self) -> None:
         """Read what was compared since the last reading. A file that can't be read counts as not there."""
@@ -86,6 +89,7 @@ class Comparisons:
         self.unread.pop(nodes, None)
         if row.verdict is not None and _is_enough(row):
             self.proven[nodes] = row
+            self.grey[there] |= (row.query_is_grey, row.hit_is_grey)
         elif self.pixels_alone or not row.pixels_alone:
             self.nothing.add(nodes)
 

@@ -46,13 +46,13 @@ class Facts:
         found: Places = np.where(self.ids[places] == ids, places, -1)
         return found
 
-    def ranks(self, sharpness: npt.NDArray[np.float32]) -> Places:
+    def ranks(self, sharpness: npt.NDArray[np.float32], grey: npt.NDArray[np.bool_]) -> Places:
         """The rank of each image, int64 [n]: 0 for the one that is best to be kept.
 
-        By pixels, then bytes, then `sharpness` (float32 [n], 0 where it was not measured), then a format that keeps
-        every pixel, then the id.
+        By pixels, then the colours, which those that are `grey` (bool [n]) have lost, then bytes, then `sharpness`
+        (float32 [n], 0 where it was not measured), then a format that keeps every pixel, then the id.
         """
-        order = np.lexsort((self.ids, ~self.lossless, -sharpness, -self.bytes, -self.pixels))
+        order = np.lexsort((self.ids, ~self.lossless, -sharpness, -self.bytes, grey, -self.pixels))
         ranks = np.empty(len(order), np.int64)
         ranks[order] = np.arange(len(order))
         return ranks

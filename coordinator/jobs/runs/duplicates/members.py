@@ -32,6 +32,7 @@ class Members:
     job: OpenJob
     facts: Facts
     sharpness: np.ndarray
+    grey: np.ndarray
     proven: Mapping[Pair, Compared]
     candidates: Candidates
     rejected: Collection[tuple[int, int]]
@@ -147,6 +148,9 @@ class Members:
             return "most pixels"
         even = [other for other in others if facts.pixels[other] == facts.pixels[best]]
         known = "as many pixels as the next one" if facts.pixels[best] else "the pixels are not known"
+        even = [other for other in even if self.grey[other] == self.grey[best]]
+        if not even:
+            return f"{known}, and in colour"
         if facts.bytes[best] > max(int(facts.bytes[other]) for other in even):
             return f"{known}, and more bytes"
         even = [other for other in even if facts.bytes[other] == facts.bytes[best]]

@@ -72,7 +72,7 @@ def duplicates(asked: Asked, tell: Tell) -> Found:
         least = asked.similarity if asked.similarity is not None else SIMILARITY if kind == LIKE else LEAST
         found = find_neighbours(job, asked.settings, seals, facts, tell, asked.workers)
         if kind == LIKE:
-            ranks = facts.ranks(none.sharpness)
+            ranks = facts.ranks(none.sharpness, none.grey)
             near, compared = candidates_of(facts, found(), ranks, least), none
             nodes = add_similar([], near.lower, near.upper, near.similarities, ranks, _of_nodes(facts, rejected))
         else:
@@ -80,7 +80,7 @@ def duplicates(asked: Asked, tell: Tell) -> Found:
             if compared.unread:
                 notes.append(_unread(compared))
     nodes += _equal(facts, nodes)
-    members = Members(job, facts, compared.sharpness, compared.proven, near, rejected)
+    members = Members(job, facts, compared.sharpness, compared.grey, compared.proven, near, rejected)
     similarity = None if kind == BYTES else least
     return Found(str(job.path), kind, similarity, int(np.count_nonzero(facts.live)), members.groups(nodes), notes)
 
@@ -137,12 +137,12 @@ def _proven(
     compared, refused = Comparisons(asked.job, facts, pixels_alone=kind == PIXELS), _of_nodes(facts, rejected)
     compared.read()
     forget(compared.damaged, "comparisons", tell)
-    near = candidates_of(facts, found(), facts.ranks(compared.sharpness), least)
+    near = candidates_of(facts, found(), facts.ranks(compared.sharpness, compared.grey), least)
     missing = compared.missing(zip(near.lower.tolist(), near.upper.tolist(), strict=True), refused)
     with ExitStack() as stack:
         workers = None
         while True:
-            ranks = facts.ranks(compared.sharpness)
+            ranks = facts.ranks(compared.sharpness, compared.grey)
             if not missing:
                 groups = settled(_known(compared, kind), ranks.tolist().__getitem__, refused)
                 if not (missing := groups.wanted):

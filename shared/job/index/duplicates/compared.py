@@ -17,8 +17,9 @@ from shared.storage import files, parquet
 
 BATCH: Final = 500
 """Pairs in one batch: a kill costs the comparison of at most so many, which is some seconds."""
-COMPARED_BY: Final = "rootsift128x170-2 both stored"
-"""By which features pairs are compared, as workers name these: what was compared otherwise is compared again."""
+COMPARED_BY: Final = "rootsift128x170-2 both stored, colours"
+"""By which features pairs are compared, as workers name these, and what else is looked at: what was compared otherwise
+is compared again."""
 _KEY: Final = b"lookalike.compared"
 _ASKED: Final = pa.schema([pa.field("query", pa.int64(), nullable=False), pa.field("hit", pa.int64(), nullable=False)])
 _SCHEMA: Final = pa.schema(
@@ -29,6 +30,8 @@ _SCHEMA: Final = pa.schema(
         ("unread", pa.string()),
         ("query_sharpness", pa.float32()),
         ("hit_sharpness", pa.float32()),
+        ("query_is_grey", pa.bool_()),
+        ("hit_is_grey", pa.bool_()),
         ("pixels_alone", pa.bool_()),
     ]
 )
@@ -47,8 +50,9 @@ class Compared:
 
     `verdict` and `evidence` (JSON) are as a search gives them, None where nothing was proven. `unread` is why one of
     the two could not be read; then nothing is known. The sharpness of each image is a number that is higher for the
-    sharper one of two copies, None where it was not measured. With `pixels_alone` it was not asked whether they show
-    the same picture, only whether they have the same pixels.
+    sharper one of two copies, None where it was not measured. An image is grey that has lost the colours which the
+    other one of two copies has. With `pixels_alone` it was not asked whether they show the same picture, only whether
+    they have the same pixels.
     """
 
     pair: Pair
@@ -57,6 +61,8 @@ class Compared:
     unread: str | None = None
     query_sharpness: float | None = None
     hit_sharpness: float | None = None
+    query_is_grey: bool = False
+    hit_is_grey: bool = False
     pixels_alone: bool = False
 
 

@@ -102,6 +102,22 @@ def test_the_pixels_say_which_is_sharper_only_where_nothing_else_does(tmp_path: 
     assert found[Pair(0, 2)].query_sharpness is None
 
 
+def test_a_copy_that_lost_its_colours_is_said_to_be_grey(tmp_path: Path) -> None:
+    one = scene(1, 480, 400)
+    grey = np.repeat(cv2.cvtColor(one, cv2.COLOR_RGB2GRAY)[:, :, None], 3, axis=2)
+    toned = np.clip(grey * np.array([1.1, 0.95, 0.75]), 0, 255).astype(np.uint8)
+    paler = np.asarray(0.6 * one + 0.4 * grey, np.uint8)
+    pictures = [one, grey, toned, paler, grey[:, ::-1], one[60:420, 50:350]]
+    job = photo_job(tmp_path, {f"{number}.png": encoded(picture) for number, picture in enumerate(pictures)})
+    found = compared(job, [Pair(0, other) for other in (1, 2, 3, 4, 5)] + [Pair(1, 0), Pair(1, 4), Pair(1, 5)])
+    assert None not in [row.verdict for row in found.values()]
+    lost = {pair: (row.query_is_grey, row.hit_is_grey) for pair, row in found.items()}
+    assert [pair.hit for pair, row in lost.items() if pair.query == 0 and row == (False, True)] == [1, 2, 4]
+    assert lost[Pair(0, 3)] == (False, False), "it is paler, and has its colours"
+    assert (lost[Pair(1, 0)], lost[Pair(1, 4)]) == ((True, False), (False, False))
+    assert lost[Pair(1, 5)] == (False, False), "a part says nothing of the colours of the whole"
+
+
 def test_an_image_that_is_gone_or_changed_is_said_and_proves_nothing(job: OpenJob, tmp_path: Path) -> None:
     (tmp_path / "photos" / "1.jpg").unlink()
     (tmp_path / "photos" / "2.png").write_bytes(encoded(scene(9)))
@@ -143,7 +159,7 @@ def test_a_worker_that_is_stopped_or_lost_its_lease_writes_nothing(job: OpenJob)
 
 
 def test_pairs_that_were_compared_by_other_features_are_compared_again() -> None:
-    assert f"{FEATURES_VERSION} both stored" == COMPARED_BY
+    assert f"{FEATURES_VERSION} both stored, colours" == COMPARED_BY
 
 
 def test_the_sharper_of_two_copies_has_more_sharpness() -> None:

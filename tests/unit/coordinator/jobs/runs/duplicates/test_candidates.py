@@ -32,7 +32,8 @@ def pairs(candidates: Candidates) -> dict[tuple[int, int], float]:
 
 
 def of(facts: Facts, *files: Neighbours, least: float = 0.5) -> dict[tuple[int, int], float]:
-    return pairs(candidates_of(facts, files, facts.ranks(np.zeros(len(facts.ids), np.float32)), least))
+    ranks = facts.ranks(np.zeros(len(facts.ids), np.float32), np.zeros(len(facts.ids), np.bool_))
+    return pairs(candidates_of(facts, files, ranks, least))
 
 
 def test_a_pair_that_both_have_is_one_with_the_higher_similarity() -> None:

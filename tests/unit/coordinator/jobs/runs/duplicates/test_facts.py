@@ -32,13 +32,13 @@ def test_equal_bytes_are_one_node_of_the_first_that_is_live(tmp_path: Path) -> N
     assert facts.places(np.array([5, 99])).tolist() == [5, -1]
 
 
-def test_the_best_has_most_pixels_then_bytes_then_sharpness_then_every_pixel() -> None:
-    ids = np.arange(6)
-    pixels, sizes = np.array([5, 9, 9, 9, 9, 9]), np.array([99, 1, 7, 7, 7, 7])
-    lossless = np.array([True, False, False, False, True, False])
+def test_the_best_has_most_pixels_then_colour_then_bytes_then_sharpness_then_every_pixel() -> None:
+    ids = np.arange(7)
+    pixels, sizes = np.array([5, 9, 9, 9, 9, 9, 9]), np.array([99, 1, 7, 7, 7, 7, 50])
+    lossless = np.array([True, False, False, False, True, False, True])
     facts = Facts(ids, ids >= 0, ids, pixels, sizes, lossless, ids >= 0)
-    ranks = facts.ranks(np.array([9, 9, 0, 3, 0, 0], np.float32))
-    assert np.argsort(ranks).tolist() == [3, 4, 2, 5, 1, 0]
+    ranks = facts.ranks(np.array([9, 9, 0, 3, 0, 0, 9], np.float32), ids == 6)
+    assert np.argsort(ranks).tolist() == [3, 4, 2, 5, 1, 6, 0]
 
 
 def test_no_image_has_no_fact(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -25,7 +26,7 @@ from tests.support.bundles import bundle_of
 from tests.support.compactions import compacted, remove
 from tests.support.controls import UNWATCHED
 from tests.support.duplicates import WorkHere, encoded, photo_job, vector_job, work_here
-from tests.support.images.scenes import resized, scene
+from tests.support.images.scenes import Picture, resized, scene
 from tests.support.make_job import clustered, make_job
 from workers.merge.build import merge
 
@@ -82,6 +83,28 @@ def test_copies_are_grouped_with_their_verdicts_and_the_best_is_kept_for_a_reaso
     assert not any(member.shows_more for member in first.values())
     assert result.images == 8
     assert (result.kind, result.notes) == ("picture", [])
+
+
+def grey(picture: Picture) -> Picture:
+    return np.asarray(cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB), np.uint8)
+
+
+def test_a_grey_copy_of_more_bytes_does_not_take_the_place_of_the_coloured_picture(
+    here: WorkHere, tmp_path: Path
+) -> None:
+    one, two = scene(1, 480, 400), scene(2, 480, 400)
+    files = {"0.png": encoded(grey(one)), "1.jpg": encoded(one, ".jpg", 60), "2.jpg": encoded(one, ".jpg", 90)}
+    files |= {"3.png": encoded(grey(two)), "4.jpg": encoded(two, ".jpg")}
+    job = photo_job(tmp_path, files)
+    for kind in ("picture", "pixels"):
+        groups = {group.members[0].id: group for group in found(job, kind=kind).groups}
+        assert {kept: [member.id for member in group.members] for kept, group in groups.items()} == {
+            2: [2, 1, 0],
+            4: [4, 3],
+        }
+        assert groups[4].reason == "as many pixels as the next one, and in colour"
+        assert groups[2].reason == "as many pixels as the next one, and more bytes", "the next one is the other JPEG"
+        assert (groups[2].members[2].bytes or 0) > (groups[2].members[0].bytes or 0)
 
 
 def test_a_kind_has_what_is_stronger_and_nothing_weaker(here: WorkHere, photos: OpenJob) -> None:
