@@ -69,6 +69,17 @@ class Status:
     copies
         What is stored to tell copies of a picture apart: of how many `images`, in how many `partitions`, how many have
         none by the reason (`without`), its `bytes`, and whether what lacks it is to get it (`wanted`); or None.
+    calibration
+        What the index that serves was measured to mean: what the chances of similar hits are `measured` on, "job",
+        "published" or "" for none, with the `reason`; among how many `images`, by how many `copies` of how many
+        `originals`; of which share of the queries, whose original is there and is not, nothing is above chance
+        (`nothing_there`, `nothing_absent`), which lies `bound` deviations above the ranks behind; the share of
+        originals that comparing does not prove (`missed`); and under `verdicts` how many `copies` of how many `images`
+        were compared, with how many `strangers`, and how many were `proven`, `false`, or left out as `unclear`. None
+        before the first index.
+    fusion
+        What came of the trial of fusion: whether it was `kept`, or the `reason` why not, and the shares of `copies`
+        whose original is found first, `plain` and `fused`, among how many `images`; None where it was not tried.
     broker
         Who works on the job.
     """
@@ -95,6 +106,8 @@ class Status:
     broker: BrokerStatus
     bundle: Mapping[str, Any] | None = None
     copies: Mapping[str, Any] | None = None
+    calibration: Mapping[str, Any] | None = None
+    fusion: Mapping[str, Any] | None = None
 
     @property
     def done(self) -> int:

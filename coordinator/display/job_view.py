@@ -122,11 +122,13 @@ def status_lines(progress: Progress) -> list[str]:
         f"job         {progress.job}",
         *([] if progress.bundle is None else [status_line(progress.bundle)]),
         f"model       {progress.model}",
+        *([] if progress.fusion is None else [f"fusion      {progress.fusion.text}"]),
         *(f"source      {location}" for _, location in progress.sources if len(progress.sources) > 1),
         f"images      {images}, {progress.pending:,} pending{_removed(progress)}",
         f"partitions  {partitions_line(progress)}",
         f"rate        {rate_line(progress)}",
         f"index       {index_line(progress)}",
+        *([] if progress.calibration is None else [f"chances     {progress.calibration.text}"]),
         *([] if progress.features is None else [f"copies      {copies_line(progress.features)}"]),
         *([] if progress.bundle is None else [f"similarity  {progress.bundle.error_text}"]),
         *_compaction(progress),
@@ -178,7 +180,7 @@ def index_line(progress: Progress) -> str:
     size = f"{index.build}: {index.type}, {index.ntotal:,} embeddings"
     if index.shards:
         size += f" in {len(index.shards):,} shard{'s' if len(index.shards) > 1 else ''}"
-    verdicts = "" if progress.verdicts is None else progress.verdicts.text
+    verdicts = "" if progress.calibration is None else progress.calibration.verdicts.text
     told = [size, index.recall_text, index.accuracy_text, verdicts, f"{index.p50_ms:.2f} ms a query (p50)"]
     line = ", ".join(part for part in told if part)
     if progress.beside and not progress.refused:

@@ -13,7 +13,7 @@ from shared.job.altered_copies import usable_copies
 from shared.job.bundle.facts import Bundle
 from shared.job.index import builds
 from shared.job.index.builds import IndexInfo
-from shared.job.index.calibration import VerdictsMeasured, calibration_of
+from shared.job.index.calibration import Calibration, calibration_of
 from shared.job.index.filling import Filling, filling
 from shared.job.index.request import read_index_request
 from shared.job.index.uncovered import rows_beside
@@ -24,6 +24,7 @@ from shared.job.partition.features.counted import FeaturesCount, FeaturesReader
 from shared.job.partition.ledger import Seal
 from shared.job.partition.retry import read_retry
 from shared.job.source.moved import NOT_MOVED, read_moved
+from shared.models.fusion import FusionTrial
 from shared.processes.load import StageLoad
 
 
@@ -40,7 +41,8 @@ class Progress:
     they were added. `sources` are the kind and the place of each source. `load` is how busy the workers' stages are,
     known when the rate is. `filling` is the build whose shards are being filled, if there is one. `bundle` is what a
     bundle says of itself; nothing counts that was removed from its job. `features` are those that are stored beside the
-    embeddings, None for a job without. `verdicts` are what the build measured of those.
+    embeddings, None for a job without. `calibration` is what the build measured, and says why where it did not.
+    `fusion` is what came of the trial of fusion, None for a job for which it was not tried.
     """
 
     job: str
@@ -65,7 +67,8 @@ class Progress:
     sources: Sequence[tuple[str, str]] = ()
     bundle: Bundle | None = None
     features: FeaturesCount | None = None
-    verdicts: VerdictsMeasured | None = None
+    calibration: Calibration | None = None
+    fusion: FusionTrial | None = None
 
     @property
     def done(self) -> int:
@@ -136,6 +139,8 @@ class Progress:
             "refused": None if self.refused is None else self.refused.refused,
             "bundle": None if self.bundle is None else self.bundle.summary,
             "copies": None if self.features is None else self.features.to_json(),
+            "calibration": None if self.calibration is None else self.calibration.summary,
+            "fusion": None if self.fusion is None else self.fusion.to_json(),
         }
 
 
@@ -217,7 +222,8 @@ class ProgressReader:
             sources=self._places(),
             bundle=bundle,
             features=None if bundle is not None else self._features.read(self.job, seals.values()),
-            verdicts=None if index is None else calibration_of(self.job, index).verdicts,
+            calibration=None if index is None else calibration_of(self.job, index),
+            fusion=self.job.manifest.fusion,
         )
 
     def _places(self) -> Sequence[tuple[str, str]]:

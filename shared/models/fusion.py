@@ -92,10 +92,15 @@ class FusionTrial:
             raise ModelError("A trial of fusion that measured nothing can't have kept it.")
 
     def __str__(self) -> str:
+        return f"Fusion: {self.text}"
+
+    @property
+    def text(self) -> str:
+        """What came of it, for a line."""
         if self.plain is None or self.fused is None:
-            return f"Fusion: not measured, {self.reason}: not kept"
+            return f"not measured, {self.reason}: not kept"
         found = (
-            f"Fusion: the original of an altered copy is found first in {self.fused:.1%} against {self.plain:.1%} of "
+            f"the original of an altered copy is found first in {self.fused:.1%} against {self.plain:.1%} of "
             f"{self.copies:,} copies, among {self.images:,} images"
         ).replace("%", " %")
         return f"{found}: kept" if self.kept else f"{found}: not kept, {self.reason}"

@@ -7,8 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
+from coordinator.jobs.progress import ProgressReader
 from shared.job.directory import JobDir
 from shared.job.manifest import load_manifest
+from shared.job.opened import open_job
 from tests.integration.faults.faults import light_model
 from tests.support.processes import environment, run
 
@@ -31,6 +33,8 @@ def test_a_fused_job_is_made_and_searched(tmp_path: Path) -> None:
     assert manifest.fusion.kept
     assert f"\n{manifest.fusion}\n" in made.stderr
     assert (manifest.fusion.images, manifest.fusion.copies) == (70, 35 * 15)
+    status = ProgressReader(open_job(JobDir(tmp_path / "jobs" / "job"))).read().to_json()
+    assert status["fusion"] == manifest.fusion.to_json()
     kept = {path.name for path in (tmp_path / "jobs" / "job" / "model").iterdir()}
     assert kept == set(manifest.model.files)
     found = run(

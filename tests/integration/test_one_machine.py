@@ -93,7 +93,7 @@ def test_index_leaves_no_process_behind(finished: Path) -> None:
 
 def test_status_json_has_the_promised_shape(finished: Path) -> None:
     status = json.loads(run("status", finished, "--json").stdout)
-    index, broker, sources = (status.pop(key) for key in ("index", "broker", "sources"))
+    index, broker, sources, measured = (status.pop(key) for key in ("index", "broker", "sources", "calibration"))
     assert [source.keys() for source in sources] == [{"kind", "location"}]
     assert (broker["reachable"], broker["holders"], broker["waiting"]) == (False, [], 0)
     assert "No embedded broker runs here" in broker["error"]
@@ -117,7 +117,9 @@ def test_status_json_has_the_promised_shape(finished: Path) -> None:
         "bundle": None,
         "filling": None,
         "copies": None,
+        "fusion": None,
     }
+    assert (measured["measured"], measured["images"], measured["verdicts"]["false"]) == ("published", 60, 0)
     assert status["model"].startswith("efficientnet-lite0@")
     assert index.keys() == {"build", "ntotal", "type", "recall_at_10", "p50_ms", "shards"}
     assert (index["ntotal"], index["recall_at_10"]) == (60, 1.0)

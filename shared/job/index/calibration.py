@@ -95,7 +95,9 @@ class VerdictsMeasured:
     def false(self) -> int:
         return sum(row.false for row in self.altered)
 
-    def to_json(self) -> dict[str, Any]:
+    @property
+    def summary(self) -> dict[str, Any]:
+        """All that is counted, over all alterations together."""
         return {
             "copies": self.copies,
             "images": self.images,
@@ -104,8 +106,10 @@ class VerdictsMeasured:
             "proven": self.proven,
             "false": self.false,
             "reason": self.reason,
-            "by_alteration": [asdict(row) for row in self.rows],
         }
+
+    def to_json(self) -> dict[str, Any]:
+        return self.summary | {"by_alteration": [asdict(row) for row in self.rows]}
 
     @classmethod
     def from_json(cls, table: Mapping[str, Any]) -> Self:
@@ -160,6 +164,26 @@ class Calibration:
     nothing_absent: float = 0.0
     missed: float = 1.0
     verdicts: VerdictsMeasured = field(default_factory=VerdictsMeasured)
+
+    @property
+    def text(self) -> str:
+        """What similar hits get a chance from, or why they get none, for a line."""
+        if not self.measured:
+            return f"none: {self.reason}"
+        nothing = (
+            f"nothing above chance is said of {self.nothing_there:.0%} of copies whose original is there, and of "
+            f"{self.nothing_absent:.0%} of others"
+        ).replace("%", " %")
+        if self.measured == PUBLISHED:
+            return f"published ones, as on {self.originals:,} other photographs {nothing}: {self.reason}"
+        return f"measured on {self.copies:,} altered copies of {self.originals:,} images: {nothing}"
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What a status says of it: all but the curve, the alterations one by one, and which build it is of."""
+        left_out = {"build", "fingerprint", "curve", "verdicts"}
+        table = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in left_out}
+        return table | {"verdicts": self.verdicts.summary}
 
     def to_json(self) -> dict[str, Any]:
         table = {one.name: getattr(self, one.name) for one in fields(self)}

@@ -31,6 +31,7 @@ from coordinator.sources import resolve
 from shared.broker.lease import Holder
 from shared.broker.troubles import Trouble
 from shared.errors import BrokerUnreachable, NoWorker, QueryError, WorkerFailed
+from shared.job.index.calibration import UNMEASURED
 from shared.messages.filter import Filter
 from shared.messages.finer import Finer
 from shared.messages.query import Query
@@ -257,6 +258,20 @@ def test_status_json_is_one_object(run: Run, half: MadeJob, finished: MadeJob, t
         "refused": None,
         "bundle": None,
         "copies": None,
+        "calibration": {
+            "measured": "",
+            "reason": UNMEASURED,
+            "images": 0,
+            "copies": 0,
+            "originals": 0,
+            "bound": 0.0,
+            "nothing_there": 0.0,
+            "nothing_absent": 0.0,
+            "missed": 1.0,
+            "verdicts": dict.fromkeys(("copies", "images", "strangers", "unclear", "proven", "false"), 0)
+            | {"reason": ""},
+        },
+        "fusion": None,
         "broker": {
             "reachable": False,
             "holders": [],

@@ -13,9 +13,10 @@ from coordinator.jobs.reconcile import Look
 from shared.broker.lease import Holder
 from shared.broker.troubles import Trouble
 from shared.errors import ImageError, QueryError
-from shared.job.index.calibration import UNALTERED, VerdictRow, VerdictsMeasured
+from shared.job.index.calibration import JOB, PUBLISHED, UNALTERED, Calibration, VerdictRow, VerdictsMeasured
 from shared.job.partition.features.counted import FeaturesCount
 from shared.messages.search import Answer, Hit
+from shared.models.fusion import FusionTrial
 from shared.processes.load import StageLoad
 from tests.support.builds import info_of
 from tests.support.progress import DONE, EMBEDDED, NEW, SEALED, UNDER_WAY
@@ -110,9 +111,11 @@ def test_the_index_comes_with_recall_and_latency() -> None:
     assert job_view.index_line(grown) == f"{line}; {since}"
     assert job_view.rate_line(grown) == "all embedded"
     rows = [VerdictRow(UNALTERED, 8, 8, 0, 0, 0, 0, 0), VerdictRow("flip", 8, 0, 5, 2, 0, 1, 24)]
-    judged = job_view.index_line(replace(DONE, verdicts=VerdictsMeasured(rows, 8)))
+    judged = job_view.index_line(replace(DONE, calibration=Calibration("", "", verdicts=VerdictsMeasured(rows, 8))))
     assert judged == line.replace(", 0.50 ms", ", verdicts: 7 of 8 copies proven, 1 falsely, 0.50 ms")
-    assert job_view.index_line(replace(DONE, verdicts=VerdictsMeasured(reason="No image is there."))) == line
+    unread = Calibration("", "", reason="No copies.", verdicts=VerdictsMeasured(reason="No image is there."))
+    assert job_view.index_line(replace(DONE, calibration=unread)) == line
+    assert "chances     none: No copies." in job_view.status_lines(replace(DONE, calibration=unread))
     unmeasured = replace(DONE, index=info_of("0001-ab12cd34", recall=None))
     assert "recall@10 not measured: no image has a neighbour" in job_view.index_line(unmeasured)
     short = replace(DONE, index=replace(info_of("0001-ab12cd34"), wish={"recall": 0.997}))
@@ -232,6 +235,19 @@ def test_the_rate_line_names_the_bottleneck() -> None:
     line = job_view.rate_line(replace(UNDER_WAY, load=load))
     assert line.endswith(" left · bottleneck: decode 98% (read 2%, model 50%, write 1%)")
     assert "bottleneck" not in job_view.rate_line(UNDER_WAY)
+
+
+def test_what_chances_rest_on_and_what_came_of_fusion_is_said() -> None:
+    own = Calibration("", "", JOB, copies=288, originals=48, nothing_there=0.014, nothing_absent=0.7)
+    nothing = "nothing above chance is said of 1 % of copies whose original is there, and of 70 % of others"
+    lines = job_view.status_lines(replace(DONE, calibration=own, fusion=FusionTrial(False, 70, reason="too few")))
+    assert f"chances     measured on 288 altered copies of 48 images: {nothing}" in lines
+    assert "fusion      not measured, too few: not kept" in lines
+    published = replace(own, measured=PUBLISHED, reason="The job has 60 images, and 200 are needed.")
+    (line,) = [one for one in job_view.status_lines(replace(DONE, calibration=published)) if one[:7] == "chances"]
+    assert line.startswith("chances     published ones, as on 48 other photographs nothing above chance is said of 1 %")
+    assert line.endswith(": The job has 60 images, and 200 are needed.")
+    assert not any(one.startswith(("chances", "fusion")) for one in job_view.status_lines(DONE))
 
 
 def test_what_is_stored_to_tell_copies_apart_is_said_with_what_lacks_it() -> None:

@@ -14,12 +14,22 @@ from shared.job import altered_copies
 from shared.job.changes.log import Change, write_change
 from shared.job.directory import JobDir
 from shared.job.index import builds
+from shared.job.index.calibration import (
+    CALIBRATION_FILE,
+    JOB,
+    UNMEASURED,
+    Calibration,
+    VerdictRow,
+    VerdictsMeasured,
+    write_calibration,
+)
 from shared.job.opened import OpenJob, with_manifest
 from shared.job.partition import checkpoint, ledger
 from shared.job.partition.checkpoint import ImageRow
 from shared.job.partition.features.counted import FeaturesCount
 from shared.job.partition.features.wanted import want_features
 from shared.models import ModelSpec
+from shared.models.fusion import FusionTrial
 from shared.processes.load import STAGES, StageLoad
 from tests.support.builds import build
 from tests.support.make_job import image_path, make_job, model_spec, unit
@@ -279,6 +289,8 @@ def test_the_json_is_the_documented_one(job: OpenJob) -> None:
         "refused": None,
         "bundle": None,
         "copies": None,
+        "calibration": None,
+        "fusion": None,
     }
     seal(job, 0)
     seal(job, 1)
@@ -293,6 +305,52 @@ def test_the_json_is_the_documented_one(job: OpenJob) -> None:
         "p50_ms": 0.25,
         "shards": 1,
     }
+    assert table["calibration"] == {
+        "measured": "",
+        "reason": UNMEASURED,
+        "images": 0,
+        "copies": 0,
+        "originals": 0,
+        "bound": 0.0,
+        "nothing_there": 0.0,
+        "nothing_absent": 0.0,
+        "missed": 1.0,
+        "verdicts": dict.fromkeys(("copies", "images", "strangers", "unclear", "proven", "false"), 0) | {"reason": ""},
+    }
+
+
+def test_what_the_build_measured_is_said_without_its_curve_and_what_came_of_fusion(job: OpenJob) -> None:
+    seal(job, 0)
+    seal(job, 1)
+    build(job)
+    info = builds.current_info(job)
+    assert info is not None
+    rows = [VerdictRow("flip", 8, 0, 5, 2, 0, 1, 24)]
+    measured = Calibration(
+        info.build, info.fingerprint, JOB, images=90, copies=288, originals=48, curve=((0.0, 0.01), (9.0, 0.9)),
+        bound=4.5, nothing_there=0.01, nothing_absent=0.7, missed=0.02, verdicts=VerdictsMeasured(rows, 8),
+    )  # fmt: skip
+    write_calibration(job, measured)
+    tried = FusionTrial(False, 70, 1_050, 0.8, 0.79, "it finds no more")
+    progress = replace(ProgressReader(job).read(), fusion=tried)
+    table = progress.to_json()
+    assert table["calibration"] == {
+        "measured": "job",
+        "reason": "",
+        "images": 90,
+        "copies": 288,
+        "originals": 48,
+        "bound": 4.5,
+        "nothing_there": 0.01,
+        "nothing_absent": 0.7,
+        "missed": 0.02,
+        "verdicts": {"copies": 8, "images": 8, "strangers": 24, "unclear": 0, "proven": 7, "false": 1, "reason": ""},
+    }
+    assert table["fusion"] == tried.to_json()
+    (job.build_dir(info.build) / CALIBRATION_FILE).write_text("{}")
+    table = ProgressReader(job).read().to_json()
+    assert table["calibration"]["measured"] == ""
+    assert "does not hold what was measured of the build" in table["calibration"]["reason"]
 
 
 def test_done_and_pending_make_all_that_is_listed() -> None:
