@@ -92,9 +92,9 @@ class Evidence:
 
     @classmethod
     def from_json(cls, table: Any) -> Self:
-        """Raises MessageError for anything but what `to_json` gives."""
+        """What a later version says beside it is passed over. MessageError for anything that `to_json` can't give."""
         names = {field.name for field in fields(cls)}
-        if not isinstance(table, Mapping) or set(table) != names:
+        if not isinstance(table, Mapping) or not names <= set(table):
             raise MessageError(f"Evidence must hold {', '.join(sorted(names))}, not {table!r:.200}.")
         inliers, mirrored, turned = table["inliers"], table["mirrored"], table["turned"]
         if type(inliers) is not int or inliers < 0 or type(mirrored) is not bool:

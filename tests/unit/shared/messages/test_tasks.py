@@ -28,7 +28,9 @@ from shared.messages.tasks import (
     FillShard,
     MergeJob,
 )
+from shared.messages.verdicts import SAME_PICTURE, SIMILAR
 from shared.storage.remote import OutOfReach
+from tests.support.evidence import evidence
 
 job_ids = st.from_regex(r"[A-Za-z0-9_-][A-Za-z0-9_-]{0,63}", fullmatch=True).map(check_job_id)
 vectors = npst.arrays(np.float32, st.integers(1, 40), elements=st.floats(width=32))
@@ -285,7 +287,6 @@ def test_any_json_is_a_message_or_a_message_error(table: Any) -> None:
         {"hits": 5, "milliseconds": 1},
         {"hits": [], "milliseconds": "soon"},
         {"hits": [{}], "milliseconds": 1},
-        {"hits": [{"rank": 1, "id": 1, "image_path": "a", "similarity": 1.0, "more": 1}], "milliseconds": 1},
         {"hits": [{"rank": "1", "id": 1, "image_path": "a", "similarity": 1.0}], "milliseconds": 1},
         {"hits": [{"rank": 1, "id": 1, "image_path": None, "similarity": 1.0}], "milliseconds": 1},
         {"hits": [{"rank": 1, "id": 1, "image_path": "a", "similarity": None}], "milliseconds": 1},
@@ -422,6 +423,24 @@ def test_an_answer_says_how_much_of_the_job_was_searched_and_versions_that_do_no
     # A client of before reads these keys of a reply and these of its answers, and refuses a reply with any other.
     assert reply.keys() == {"version", "answers"}
     assert reply["answers"][0].keys() - {"searched"} == {"hits", "milliseconds"} == reply["answers"][1].keys()
+
+
+def test_what_a_later_version_says_of_hits_beside_what_is_known_is_passed_over() -> None:
+    hits = (Hit(1, 2, "a.jpg", 0.5, SIMILAR, chance=0.1), Hit(2, 3, "b.jpg", 0.4, SAME_PICTURE, evidence(12)))
+    reply = wire(reply_to_json([Answer(hits, 1.0)]))
+    later = wire(reply)
+    for hit in later["answers"][0]["hits"]:
+        hit["perspective"] = [1.0, 2.0]
+    later["answers"][0]["hits"][1]["evidence"]["colours"] = {"same": True}
+    assert reply_from_json(later)[0].hits == hits == reply_from_json(reply)[0].hits
+    for strange in (None, 7, [], ["rank"], {}, {"rank": 1, "perspective": 2}):
+        later["answers"][0]["hits"][0] = strange
+        with pytest.raises(MessageError, match=r"answer can't be read .*: run the same version everywhere"):
+            reply_from_json(later)
+    del later["answers"][0]["hits"][0]
+    later["answers"][0]["hits"][0]["verdict"] = "the same place"
+    with pytest.raises(MessageError, match="run the same version everywhere"):
+        reply_from_json(later)
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,6 @@ def test_evidence_is_the_same_after_json() -> None:
         {"turned": -180},
         {"turned": "90"},
         {"mirrored": 0},
-        {"more": 1},
     ],
 )
 def test_what_is_no_evidence_is_refused(changes: dict[str, Any]) -> None:
