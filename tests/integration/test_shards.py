@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -13,18 +14,25 @@ import redis
 
 from coordinator.client.client import Client
 from coordinator.client.stored_query import stored_query
+from coordinator.jobs.create import make_or_open
 from shared.broker.holders import announced
 from shared.job.directory import JobDir
 from shared.job.index import builds
+from shared.job.index.request import IndexRequest, write_index_request
 from shared.job.index.shards import shard_file
 from shared.job.opened import open_job
 from shared.messages.verdicts import SAME_PICTURE, SAME_PIXELS, SIMILAR
 from shared.messages.verified import Verify
+from shared.settings import Settings
 from tests.integration.faults.faults import Faults
+from tests.support.controls import UNWATCHED
 from tests.support.duplicates import encoded
+from tests.support.embedders import AnyModel, embed
 from tests.support.images.scenes import scene
 from tests.support.make_job import clustered
+from tests.support.onnx_files import SIZE, WORDS, means_file, means_of
 from tests.support.processes import QUICK, Process, environment, run, wait_until
+from workers.merge.build import merge
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -48,6 +56,32 @@ def with_images(folder: Path) -> np.ndarray:
     columns = {"image_path": pa.array(paths), "embedding": pa.array(list(vectors), pa.list_(pa.float32()))}
     pq.write_table(pa.table(columns), folder / "vectors.parquet")
     return vectors
+
+
+class Quarters(AnyModel):
+    """The mean colours of the four quarters of an image, as `means_file` computes them."""
+
+    image_size = SIZE
+
+    def embed(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        fields = means_of(images / 255).reshape(len(images), -1)
+        return (fields / np.linalg.norm(fields, axis=1, keepdims=True)).astype(np.float32)
+
+
+def pictures_in_shards(folder: Path, jobs_root: Path) -> tuple[JobDir, bytes]:
+    """A job of nine pictures in an index of four shards, and a page that shows the last of them small."""
+    photos = folder / "pictures"
+    photos.mkdir()
+    for number in range(9):
+        (photos / f"{number}.png").write_bytes(encoded(scene(number)))
+    model = means_file(folder / "means.onnx", notes={"lookalike.input": WORDS})
+    job = make_or_open(str(photos), JobDir.at(jobs_root / "pictures"), Settings(model=str(model)), lambda count: None)
+    embed(job, embedder=Quarters(job.manifest))
+    write_index_request(job, IndexRequest(shards=4))
+    merge(job, Settings(), UNWATCHED)
+    page = np.full((900, 600, 3), 250, np.uint8)
+    page[500:860, 20:320] = scene(8)
+    return job, encoded(page)
 
 
 def received(worker: Process) -> list[str]:
@@ -108,9 +142,11 @@ def test_shards_are_filled_side_by_side_and_a_killed_one_is_filled_again_alone(
         after = [client.search(vector, 5) for vector in vectors[:20]]
     assert [hits[0].id for hits in after] == list(range(20))
     assert [hits[0].id for hits in before] == list(range(20))
-    query.popen.terminate()
     search = ("search", job.path, "--vector", tmp_path / "one.npy", "--json")
     np.save(tmp_path / "one.npy", vectors[7])
+    views = pictures_in_shards(tmp_path, job.jobs_root)
+    by_one = _seen_in_views(*views, broker_url)
+    query.popen.terminate()
     parts = [start("worker", "query", "--shards", held, *roots, env=env) for held in ("0-2", "3-")]
     said = known_to(broker_url, {"query.shards-0-2", "query.shards-3-"})
     wait_until(said, "each of the two says what it holds, and the one that held all is forgotten")
@@ -121,6 +157,7 @@ def test_shards_are_filled_side_by_side_and_a_killed_one_is_filled_again_alone(
     status = run("status", job.path, env=env).stdout
     assert "queries     shards 0-2, shards 3-" in status
     _are_verified_as_one(job, broker_url, env)
+    assert _seen_in_views(*views, broker_url) == by_one
     parts[1].kill()
     alone = run(*search, env=env)
     assert alone.returncode == 1
@@ -137,6 +174,17 @@ def test_shards_are_filled_side_by_side_and_a_killed_one_is_filled_again_alone(
     (found,) = json.loads(run(*search, env=env).stdout)
     assert (found["hits"][0]["id"], found["searched"]["shards"]["numbers"]) == (7, [0, 1])
     assert found["searched"]["share"] == 1
+
+
+def _seen_in_views(job: JobDir, page: bytes, broker_url: str) -> list[tuple[object, ...]]:
+    """The hits of a page by six views, with place, similarity and verdict: the picture on it is the first."""
+    with Client(job.path, broker_url) as client:
+        whole, views = (client.search(page, 9, verify="always", views=count, timeout=120) for count in (1, 6))
+    assert (views[0].id, views[0].verdict) == (8, SAME_PICTURE)
+    assert views[0].similarity > 0.99
+    by_whole = {hit.id: hit.similarity for hit in whole}
+    assert by_whole[8] < 0.98, "by the page as a whole it is not so near"
+    return [(hit.rank, hit.id, round(hit.similarity, 5), hit.verdict) for hit in views]
 
 
 def _are_verified_as_one(job: JobDir, broker_url: str, env: dict[str, str]) -> None:
