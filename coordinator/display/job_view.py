@@ -16,6 +16,7 @@ from coordinator.jobs.progress import Progress
 from coordinator.jobs.reconcile import Look
 from shared.broker.lease import COPIES, shard_of
 from shared.errors.remedy import Remedy
+from shared.job.index.calibration import PUBLISHED, Calibration
 from shared.job.index.filling import Filling
 from shared.job.partition.features.counted import FeaturesCount
 from shared.text import duration, size
@@ -128,7 +129,7 @@ def status_lines(progress: Progress) -> list[str]:
         f"partitions  {partitions_line(progress)}",
         f"rate        {rate_line(progress)}",
         f"index       {index_line(progress)}",
-        *([] if progress.calibration is None else [f"chances     {progress.calibration.text}"]),
+        *([] if progress.calibration is None else [f"chances     {chances_line(progress.calibration)}"]),
         *([] if progress.features is None else [f"copies      {copies_line(progress.features)}"]),
         *([] if progress.bundle is None else [f"similarity  {progress.bundle.error_text}"]),
         *_compaction(progress),
@@ -192,6 +193,19 @@ def index_line(progress: Progress) -> str:
     return f"{line}; " + (
         progress.refused.refused if progress.refused else "older than the embeddings, or than what was asked for"
     )
+
+
+def chances_line(found: Calibration) -> str:
+    """What the chances of similar hits rest on, or why these get none."""
+    if not found.measured:
+        return f"none: {found.reason}"
+    nothing = (
+        f"nothing above chance is said of {found.nothing_there:.0%} of copies whose original is there, and of "
+        f"{found.nothing_absent:.0%} of others"
+    ).replace("%", " %")
+    if found.measured == PUBLISHED:
+        return f"published ones, as on {found.originals:,} other photographs {nothing}: {found.reason}"
+    return f"measured on {found.copies:,} altered copies of {found.originals:,} images: {nothing}"
 
 
 def copies_line(features: FeaturesCount) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from shared.errors import LookalikeError, MessageError, error_from_json, error_to_json
 from shared.messages.filter import Filter
@@ -113,12 +113,10 @@ class Hit:
 
 
 def _hit(table: Any) -> Hit:
-    """The hit that `to_json` gave, here or in a version that says more of hits: what this one does not know is passed
-    over, and what it can't do without is not."""
-    if not isinstance(table, Mapping):
-        raise TypeError(f"a hit of {table!r:.200}")
+    """The hit that `to_json` gave; what a later version says of it besides is passed over."""
     evidence = Evidence.from_json(table["evidence"]) if "evidence" in table else None
-    hit = Hit(**{name: table[name] for name in _HIT if name in table} | {"evidence": evidence})
+    known = {one.name for one in fields(Hit)} - {"evidence"}
+    hit = Hit(**{name: table[name] for name in known & set(table)}, evidence=evidence)
     found = (type(hit.rank), type(hit.id), type(hit.image_path))
     if found != (int, int, str) or type(hit.similarity) not in (int, float) or hit.verdict not in (None, *VERDICTS):
         raise TypeError(f"a hit of {table!r:.200}")
@@ -126,9 +124,6 @@ def _hit(table: Any) -> Hit:
     if not all(type(value) in (int, float, type(None)) for value in numbers) or not 0 <= (hit.chance or 0) <= 1:
         raise TypeError(f"a hit of {table!r:.200}")
     return hit
-
-
-_HIT: Final = frozenset(one.name for one in fields(Hit)) - {"evidence"}
 
 
 @dataclass(frozen=True, slots=True)

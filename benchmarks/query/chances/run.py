@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.query.chances import tables
+from benchmarks.query.chances import published, tables
 from benchmarks.query.chances.counts import Asked, alteration, bins, nothing, seen_of, smaller
 from benchmarks.query.hard_copies import HARD
 from benchmarks.query.verdicts import copies_of
@@ -75,6 +75,8 @@ def _run(arguments: argparse.Namespace) -> None:
             photographs.index_photos(job, listed, Path(folder))
         results |= _measured(open_job(job), listed, absent)
     photographs.end(arguments, results, started, tables.all_tables)
+    if arguments.docs:
+        published.write(results)
 
 
 def _measured(job: OpenJob, listed: Sequence[Path], absent: Sequence[Path]) -> dict[str, Any]:

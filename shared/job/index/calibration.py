@@ -166,19 +166,6 @@ class Calibration:
     verdicts: VerdictsMeasured = field(default_factory=VerdictsMeasured)
 
     @property
-    def text(self) -> str:
-        """What similar hits get a chance from, or why they get none, for a line."""
-        if not self.measured:
-            return f"none: {self.reason}"
-        nothing = (
-            f"nothing above chance is said of {self.nothing_there:.0%} of copies whose original is there, and of "
-            f"{self.nothing_absent:.0%} of others"
-        ).replace("%", " %")
-        if self.measured == PUBLISHED:
-            return f"published ones, as on {self.originals:,} other photographs {nothing}: {self.reason}"
-        return f"measured on {self.copies:,} altered copies of {self.originals:,} images: {nothing}"
-
-    @property
     def summary(self) -> dict[str, Any]:
         """What a status says of it: all but the curve, the alterations one by one, and which build it is of."""
         left_out = {"build", "fingerprint", "curve", "verdicts"}

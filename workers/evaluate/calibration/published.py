@@ -4,6 +4,8 @@ from typing import Final
 
 from shared.job.index.calibration import PUBLISHED, Calibration, Point, VerdictsMeasured
 
+# Written by `python -m benchmarks.query.chances PHOTOS --docs`, and by `python -m benchmarks.query.chances.published`.
+# figures: benchmarks/results/chances.json
 FINGERPRINT: Final = "efficientnet-lite0@6fbe6e88645c"
 """Of another model, of other weights or another precision, chances are others."""
 COPIES: Final = 360
@@ -37,6 +39,7 @@ NOTHING_THERE: Final = 0.0028
 NOTHING_ABSENT: Final = 0.6361
 MISSED: Final = 0.0167
 """The share of originals that comparing does not prove, over all alterations, hard ones among them."""
+# end of figures
 
 
 def calibration(build: str, fingerprint: str, reason: str, images: int, verdicts: VerdictsMeasured) -> Calibration:

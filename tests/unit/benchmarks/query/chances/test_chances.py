@@ -7,13 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.query.chances import published as making
 from benchmarks.query.chances import tables
 from benchmarks.query.chances.counts import Asked, alteration, bins
+from benchmarks.support.tables import fill_in
 from shared.job.index.calibration import Calibration
 from shared.models import DEFAULT_MODEL, resolve_model
+from tests.support.benchmark_tables import PAGE
 from workers.evaluate.calibration import published
 
-RESULTS = Path(__file__).parents[5] / "benchmarks" / "results" / "chances.json"
+RESULTS = making.RESULTS
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +35,24 @@ def test_the_published_chances_are_those_of_the_results(results: dict[str, Any])
         measured["nothing_there"],
         measured["nothing_absent"],
     ) == (published.NOTHING_THERE, published.NOTHING_ABSENT)
+
+
+def test_one_command_writes_what_is_published_from_the_results(results: dict[str, Any], tmp_path: Path) -> None:
+    code = making.CODE.read_text()
+    assert making.with_figures(code, results) == code
+    other = tmp_path / "published.py"
+    other.write_text(code)
+    making.write(results | {"published": results["published"] | {"bound": 7.25, "copies": 20}}, other)
+    read: dict[str, Any] = {}
+    exec(other.read_text(), read)
+    assert (read["BOUND"], read["COPIES"], read["CURVE"]) == (7.25, 10, published.CURVE)
+    with pytest.raises(ValueError, match="no block of figures"):
+        making.with_figures("BOUND = 1\n", results)
+
+
+def test_the_page_shows_the_tables_of_the_results(results: dict[str, Any]) -> None:
+    page = PAGE.with_name("verdicts.md").read_text()
+    assert fill_in(page, tables.all_tables(results)) == page
 
 
 def test_the_chances_of_a_build_held_for_queries_that_it_did_not_see(results: dict[str, Any]) -> None:
