@@ -1,6 +1,6 @@
 """Verify the index of a job: each build against its index.json, and what CURRENT names."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 from coordinator.integrity.findings import Checked, Finding, Kind, inside, is_fresh, unread, without_advice
@@ -8,6 +8,7 @@ from shared.errors import CorruptFile, JobMismatch
 from shared.errors.remedy import Remedy
 from shared.job.directory import JobDir
 from shared.job.index import builds
+from shared.job.index.answers import ANSWERS_FILE, read_answers
 from shared.job.index.builds import IndexInfo
 from shared.job.index.calibration import CALIBRATION_FILE, read_calibration
 from shared.job.index.purged import outlived
@@ -35,7 +36,7 @@ def build_findings(job: OpenJob, seals: Sequence[Seal] | None, checked: Checked)
             found.append(verdict)
         elif verdict is not None:
             whole[build] = verdict
-            found += _calibration(job, verdict, checked)
+            found += _beside(job, verdict, checked)
     yield from _current(job, seals, whole, {finding.path for finding in found if finding.kind is Kind.DAMAGE}, checked)
     yield from found
     with suppress(CorruptFile, FileNotFoundError):  # Of CURRENT, which was judged above.
@@ -86,18 +87,23 @@ def _judge(job: OpenJob, build: str, seals: Sequence[Seal] | None, checked: Chec
     return Finding(path, Kind.DAMAGE, wrong, "removed", job.build_files(build), then=then)
 
 
-def _calibration(job: JobDir, info: IndexInfo, checked: Checked) -> Iterator[Finding]:
-    """What is wrong with what a build measured. It serves without, and the next build measures anew."""
-    path = job.build_dir(info.build) / CALIBRATION_FILE
-    try:
-        if path.is_file():
-            checked.add(path)
-            read_calibration(job, info.build, info.fingerprint)
-    except CorruptFile as error:
-        wrong = f"{without_advice(error)} The build serves, and tells no chances."
-        yield Finding(inside(job, path), Kind.DAMAGE, wrong, "removed", (path,))
-    except OSError as error:
-        yield unread(job, path, error)
+def _beside(job: JobDir, info: IndexInfo, checked: Checked) -> Iterator[Finding]:
+    """What is wrong with what lies beside the files of a build. It serves without, and the next build makes it anew."""
+    read: dict[str, tuple[Callable[[], object], str]] = {
+        CALIBRATION_FILE: (lambda: read_calibration(job, info.build, info.fingerprint), "tells no chances"),
+        ANSWERS_FILE: (lambda: read_answers(job, info), "the next one that grows from it takes longer to measure"),
+    }
+    for name, (reads, without) in read.items():
+        path = job.build_dir(info.build) / name
+        try:
+            if path.is_file():
+                checked.add(path)
+                reads()
+        except CorruptFile as error:
+            wrong = f"{without_advice(error)} The build serves, and {without}."
+            yield Finding(inside(job, path), Kind.DAMAGE, wrong, "removed", (path,))
+        except OSError as error:
+            yield unread(job, path, error)
 
 
 def _covers_some(job: OpenJob, info: IndexInfo, seals: Sequence[Seal]) -> bool:

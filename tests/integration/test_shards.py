@@ -18,6 +18,7 @@ from coordinator.jobs.create import make_or_open
 from shared.broker.holders import announced
 from shared.job.directory import JobDir
 from shared.job.index import builds
+from shared.job.index.answers import ANSWERS_FILE
 from shared.job.index.request import IndexRequest, write_index_request
 from shared.job.index.shards import shard_file
 from shared.job.opened import open_job
@@ -135,7 +136,11 @@ def test_shards_are_filled_side_by_side_and_a_killed_one_is_filled_again_alone(
     info = builds.current_info(job)
     assert info is not None
     assert [name for name in info.files if name != builds.IMAGES_FILE] == [shard_file(number) for number in range(8)]
-    assert {path.name for path in job.build_dir(info.build).iterdir()} == {*info.files, builds.INFO_FILE}
+    assert {path.name for path in job.build_dir(info.build).iterdir()} == {
+        *info.files,
+        builds.INFO_FILE,
+        ANSWERS_FILE,
+    }
     taken = sum(line.count("fill_shard") for worker in workers for line in received(worker))
     assert taken > 2 + 8, "the killed shard was given to the other worker"
     with Client(job.path, broker_url) as client:

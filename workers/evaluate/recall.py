@@ -3,15 +3,19 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from shared.messages.search import Hit
 from shared.processes.failpoints import failpoint
 from shared.vectors import unit
 from workers.vectors.embeddings import Floats, Rows, StoredEmbeddings
 from workers.vectors.exact import TIE, Neighbours, exact_search
+
+DRAWN_AT_ONCE: Final = 1_000_000
+"""Images whose turns are in memory at once."""
 
 
 class Searches(Protocol):
@@ -68,8 +72,25 @@ def recall_at(k: int, found: Neighbours, truth: Neighbours) -> float | None:
 
 
 def drawn(stored: StoredEmbeddings, queries: int, seed: int) -> Rows:
-    """Up to `queries` row numbers, int64, drawn by `seed`: the stored embeddings that a yardstick asks for."""
-    return np.random.default_rng(seed).choice(len(stored), size=min(queries, len(stored)), replace=False)
+    """Up to `queries` row numbers, int64, drawn by `seed`: the stored embeddings that a yardstick asks for.
+
+    Each image has its turn by its id alone, and those whose turn comes first are drawn. So what is drawn of a job that
+    changed is what was drawn before, without what is gone, and with new images as they are in the collection.
+    """
+    first: Rows = np.empty(0, np.int64)
+    for start in range(0, len(stored), DRAWN_AT_ONCE):
+        rows = np.concatenate([first, np.arange(start, min(start + DRAWN_AT_ONCE, len(stored)))])
+        first = rows[np.argsort(turns(stored.ids[rows], seed))[:queries]]
+    return first
+
+
+def turns(ids: Rows, seed: int) -> npt.NDArray[np.uint64]:
+    """When the turn of each image comes to be a query, no two at once: numbers as if drawn evenly, uint64 [n]."""
+    # The finalizer of SplitMix64, which maps each number to another one.
+    mixed = ids.astype(np.uint64) + np.uint64((seed + 1) * 0x9E3779B97F4A7C15 % 2**64)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    return mixed ^ (mixed >> np.uint64(31))
 
 
 def yardstick(stored: StoredEmbeddings, k: int = 10, queries: int = 500, seed: int = 0) -> Yardstick:

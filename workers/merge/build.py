@@ -33,7 +33,7 @@ from shared.storage import files
 from workers.evaluate import recall
 from workers.evaluate.accuracy import accuracy_at_10
 from workers.evaluate.calibration.calibrate import calibrated
-from workers.merge import directories, fill, growth, shards, tune
+from workers.merge import answers, directories, fill, growth, shards, tune
 from workers.merge.growth import Former
 from workers.merge.progress import MergeControl, step
 from workers.merge.shards import ShardsWanted
@@ -156,7 +156,7 @@ def _copies(job: JobDir, digest: str) -> Copies | None:
 
 
 def _built(
-    job: JobDir,
+    job: OpenJob,
     seals: Sequence[Seal],
     stored: StoredEmbeddings,
     copies: Copies | None,
@@ -200,13 +200,13 @@ def _built(
                 stored.expect_scattered_reads()
                 return recall.measure_against(searcher(width), some, between=stored.release)
 
-            tuned = None
+            tuned, known = None, answers.known_of(job, former, stored)
             if former is not None:
-                some = recall.yardstick(stored, k=10, queries=growth.QUERIES, seed=SEED)
+                some, known = answers.yardstick(stored, known, 10, growth.QUERIES, SEED)
                 measured = measure(former.width, some)
                 tuned = tune.Tuned(former.width, measured, [(former.width, measured)])
             if tuned is None or (former is not None and not former.serves(tuned, request)):
-                truth = recall.yardstick(stored, k=10, queries=QUERIES, seed=SEED)
+                truth, known = answers.yardstick(stored, known, 10, QUERIES, SEED)
                 stored.expect_scattered_reads()
                 told = partial(step, control, "measuring")
                 tuned = tune.tune(plan, index, stored, truth, request.recall, measure, told)
@@ -250,6 +250,7 @@ def _built(
         grown_from="" if former is None else former.info.build,
         refused=_why_refused(promoted, measured.recall, request, build),
     )
+    answers.keep(job, info, known, SEED)
     return info, serving
 
 

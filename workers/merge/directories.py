@@ -10,6 +10,7 @@ from typing import Any
 from shared.errors import CorruptFile, JobMismatch
 from shared.job.directory import JobDir
 from shared.job.index import builds
+from shared.job.index.answers import ANSWERS_FILE
 from shared.job.index.builds import IndexInfo
 from shared.job.index.calibration import CALIBRATION_FILE
 from shared.job.index.filling import claim_of
@@ -138,6 +139,7 @@ def finish(job: JobDir, build: str) -> None:
         builds.INDEX_FILE,
         *map(shard_file, shards),
         builds.IMAGES_FILE,
+        ANSWERS_FILE,
         CALIBRATION_FILE,
         builds.INFO_FILE,
     ):

@@ -15,6 +15,7 @@ from coordinator.sources.resolve import open_source
 from shared.job import altered_copies, path_list
 from shared.job.directory import JobDir
 from shared.job.index import builds
+from shared.job.index.answers import ANSWERS_FILE, ExactAnswer, ExactAnswers, write_answers
 from shared.job.index.calibration import CALIBRATION_FILE, none_measured, write_calibration
 from shared.job.index.filling import filling_of
 from shared.job.index.request import IndexRequest, write_index_request
@@ -270,6 +271,7 @@ def second_build(job: JobDir) -> tuple[str, str]:
     shutil.copytree(job.build_dir(first), job.build_dir(second))
     info = (job.build_dir(second) / builds.INFO_FILE).read_text().replace(first, second)
     (job.build_dir(second) / builds.INFO_FILE).write_text(info)
+    (job.build_dir(second) / ANSWERS_FILE).unlink()
     return first, second
 
 
@@ -458,16 +460,20 @@ def test_the_rows_of_a_rebuilt_path_list_are_read_as_before(half: OpenJob) -> No
     assert path_list.read_paths(half, half.partition(0)) == before[:25]
 
 
-def test_what_a_build_measured_is_removed_where_it_is_damaged_and_the_build_stays(finished: OpenJob) -> None:
+@pytest.mark.parametrize(("name", "without"), [(CALIBRATION_FILE, "tells no chances"), (ANSWERS_FILE, "takes longer")])
+def test_what_lies_beside_a_build_is_removed_where_it_is_damaged_and_the_build_stays(
+    finished: OpenJob, name: str, without: str
+) -> None:
     info = builds.current_info(finished)
     assert info is not None
     write_calibration(finished, none_measured(info.build, info.fingerprint, "Nothing."))
+    write_answers(finished, ExactAnswers.of(info, [ExactAnswer(1, [2], [0.5])]))
     assert mend(finished) == []
-    path = finished.build_dir(info.build) / CALIBRATION_FILE
+    path = finished.build_dir(info.build) / name
     cut(path)
     (outcome,) = mend(finished)
     assert outcome.finding.kind is Kind.DAMAGE
-    assert "tells no chances" in outcome.finding.wrong
+    assert without in outcome.finding.wrong
     assert not path.exists()
     assert list(verify(finished, Checked())) == []
     assert builds.current_info(finished) == info

@@ -158,3 +158,21 @@ def test_fewer_images_than_k_are_measured_by_what_there_is(n: int, expected: flo
     stored = stored_of(clustered(n, 16))
     measured = recall.measure(Searching(stored), stored, k=10)
     assert (measured.recall, measured.queries) == (expected, n)
+
+
+def test_queries_stay_those_of_a_job_that_changes_and_new_images_are_among_them_as_in_the_job(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    vectors = np.ones((30_000, 2), np.float32)
+    first, more = stored_of(vectors[:20_000]), stored_of(vectors)
+    before, after = first.ids[recall.drawn(first, 1_000, 4)], more.ids[recall.drawn(more, 1_000, 4)]
+    assert len(np.unique(after)) == 1_000
+    old = after[after < 20_000]
+    assert set(old) <= set(before)
+    assert 0.27 < 1 - len(old) / 1_000 < 0.39  # A third of them is new.
+    assert abs(after.mean() - 15_000) < 1_000
+    left = stored_of(vectors[:10_000], ids=first.ids[1::2])
+    assert set(before[before % 2 == 1]) <= set(left.ids[recall.drawn(left, 1_000, 4)])
+    monkeypatch.setattr(recall, "DRAWN_AT_ONCE", 777)
+    assert np.array_equal(more.ids[recall.drawn(more, 1_000, 4)], after)
+    assert len(recall.drawn(more, 50_000, 4)) == 30_000

@@ -10,6 +10,7 @@ import pytest
 from shared.errors import CorruptFile, FingerprintMismatch, JobError, SettingsError
 from shared.job.directory import JobDir
 from shared.job.index import builds
+from shared.job.index.answers import ANSWERS_FILE
 from shared.job.index.request import IndexRequest, write_index_request
 from shared.job.local.job_files import JobFiles
 from shared.job.opened import with_manifest
@@ -19,7 +20,7 @@ from shared.settings import Settings
 from tests.support.controls import UNWATCHED, yes
 from tests.support.make_job import MadeJob, clustered, make_job, model_spec
 from workers.evaluate import recall
-from workers.merge import build, tune
+from workers.merge import answers, build, tune
 from workers.merge.build import merge
 from workers.merge.progress import MergeProgress
 from workers.search.candidates.width import Width, width_of
@@ -78,7 +79,11 @@ def test_a_large_job_gets_an_ivf_pq_index_that_reaches_its_recall(large: Large) 
     assert 0 < info.p50_ms <= info.p99_ms
     assert set(info.seconds) == set(PHASES)
     assert info == builds.current_info(made.job)
-    assert {path.name for path in made.job.build_dir(info.build).iterdir()} == {*info.files, builds.INFO_FILE}
+    assert {path.name for path in made.job.build_dir(info.build).iterdir()} == {
+        *info.files,
+        builds.INFO_FILE,
+        ANSWERS_FILE,
+    }
 
 
 def test_the_recorded_recall_holds_for_queries_it_was_not_tuned_on(large: Large) -> None:
@@ -281,7 +286,7 @@ WHERE: dict[str, tuple[object, str]] = {
     "training": (training, "train"),
     "adding": (faiss_index, "add"),
     "saving": (faiss_index, "save"),
-    "the truth": (recall, "yardstick"),
+    "the truth": (answers, "yardstick"),
     "measuring": (recall, "measure_against"),
     "describing": (builds, "write_info"),
     "promoting": (builds, "promote"),
@@ -376,7 +381,11 @@ def test_a_merge_that_loses_its_claim_before_the_end_promotes_nothing(tmp_path: 
     assert builds.current_build(made.job) is None
     info = merged(made)  # What was built is not built again.
     assert builds.build_names(made.job) == [info.build] == [builds.current_build(made.job)]
-    assert {path.name for path in made.job.build_dir(info.build).iterdir()} == {*info.files, builds.INFO_FILE}
+    assert {path.name for path in made.job.build_dir(info.build).iterdir()} == {
+        *info.files,
+        builds.INFO_FILE,
+        ANSWERS_FILE,
+    }
 
 
 def test_seals_that_a_lagging_listing_does_not_show_are_merged_all_the_same(

@@ -8,6 +8,7 @@ import pytest
 
 from shared.errors import CorruptFile, JobMismatch, SettingsError
 from shared.job.index import builds
+from shared.job.index.answers import ANSWERS_FILE
 from shared.job.index.builds import IndexInfo
 from shared.job.index.filling import filling, filling_of
 from shared.job.index.request import IndexRequest, read_index_request, write_index_request
@@ -88,7 +89,11 @@ def test_shards_find_what_one_file_finds(tmp_path: Path, family: str, count: int
     rows = len(one.ids)
     assert [len(part) for part in info.ranges] == [(n + 1) * rows // count - n * rows // count for n in range(count)]
     assert set(info.files) == {*map(shard_file, range(count)), builds.IMAGES_FILE}
-    assert {path.name for path in many.job.build_dir(info.build).iterdir()} == {*info.files, builds.INFO_FILE}
+    assert {path.name for path in many.job.build_dir(info.build).iterdir()} == {
+        *info.files,
+        builds.INFO_FILE,
+        ANSWERS_FILE,
+    }
     assert (alone.index_files, alone.ranges, alone.format, info.format) == (
         [builds.INDEX_FILE], [Range(0, rows)], builds.FORMAT, builds.FORMAT_OF_SHARDS,
     )  # fmt: skip
@@ -397,6 +402,10 @@ def test_a_build_of_shards_that_is_killed_at_any_step_leaves_current_and_is_ende
         steps.at(-1)
         info = driven(made)
         assert info.files == right.files, step
-        assert {path.name for path in made.job.build_dir(info.build).iterdir()} == {*info.files, builds.INFO_FILE}
+        assert {path.name for path in made.job.build_dir(info.build).iterdir()} == {
+            *info.files,
+            builds.INFO_FILE,
+            ANSWERS_FILE,
+        }
         assert builds.current_build(made.job) == info.build
         assert finds_all(made)
