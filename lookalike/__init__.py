@@ -21,11 +21,20 @@ if TYPE_CHECKING:
     from lookalike.hits import Hit as Hit
     from lookalike.hits import Hits as Hits
     from lookalike.job import Job as Job
+    from lookalike.notebook.live import Live as Live
+    from lookalike.notebook.upload import upload as upload
     from lookalike.program import Event as Event
     from lookalike.program import connect as connect
     from lookalike.program import index as index
     from lookalike.program import open as open
     from lookalike.status import Status as Status
+    from lookalike.tools.checkup import Checkup as Checkup
+    from lookalike.tools.checkup import doctor as doctor
+    from lookalike.tools.demo import demo_photos as demo_photos
+    from lookalike.tools.evaluation import Evaluation as Evaluation
+    from lookalike.tools.evaluation import evaluate as evaluate
+    from lookalike.tools.packing import Pack as Pack
+    from lookalike.tools.packing import pack as pack
 
     __version__: str
 
@@ -33,16 +42,25 @@ finding.for_program()
 
 # The module of each name.
 _PLACES = {
+    "Checkup": "tools.checkup",
     "Client": "client",
+    "Evaluation": "tools.evaluation",
     "Event": "program",
     "Hit": "hits",
     "Hits": "hits",
     "Job": "job",
+    "Live": "notebook.live",
+    "Pack": "tools.packing",
     "PendingReply": "client",
     "Status": "status",
     "connect": "program",
+    "demo_photos": "tools.demo",
+    "doctor": "tools.checkup",
+    "evaluate": "tools.evaluation",
     "index": "program",
     "open": "program",
+    "pack": "tools.packing",
+    "upload": "notebook.upload",
 }
 _ERRORS = (
     "AnotherJob",

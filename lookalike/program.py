@@ -67,6 +67,8 @@ class Event:
         How many images are embedded or failed, and of how many; None while that is not known.
     images_per_second, eta_seconds
         The rate of all workers and the time left; None while nothing is being committed.
+    passing
+        Whether it says what happens just now, so that the next event takes its place; others are to be kept.
     """
 
     sentence: str
@@ -74,6 +76,7 @@ class Event:
     listed: int | None = None
     images_per_second: float | None = None
     eta_seconds: float | None = None
+    passing: bool = False
 
     def __str__(self) -> str:
         return self.sentence
@@ -216,7 +219,7 @@ class _Telling:
             return
         self._kind, self._last = type(event), now
         if isinstance(event, events.Doing):
-            self._progress(Event(event.what))
+            self._progress(Event(event.what, passing=True))
         elif isinstance(event, events.Said):
             self._progress(Event(event.sentence))
         else:
@@ -225,4 +228,5 @@ class _Telling:
                 sentence = job_view.one_line(found, job_view.activity(event.look))
             else:
                 sentence = "\n".join(job_view.finished_lines(found, found.job)[:2])
-            self._progress(Event(sentence, found.done, found.listed, found.images_per_second, found.eta_seconds))
+            rate, left, passing = found.images_per_second, found.eta_seconds, isinstance(event, events.Step)
+            self._progress(Event(sentence, found.done, found.held, rate, left, passing))

@@ -21,6 +21,13 @@ class IndexStatus:
     p50_ms: float
     shards: int
 
+    @property
+    def text(self) -> str:
+        """All of it in one line."""
+        recall = "" if self.recall_at_10 is None else f", recall@10 {self.recall_at_10:.3f}"
+        shards = "" if self.shards == 1 else f" in {self.shards:,} shards"
+        return f"{self.build}: {self.type}{shards}, {self.ntotal:,} embeddings{recall}, {self.p50_ms:.2f} ms (p50)"
+
 
 @dataclass(frozen=True, slots=True)
 class BrokerStatus:
@@ -113,6 +120,21 @@ class Status:
     def done(self) -> int:
         """Images that are embedded or failed."""
         return self.embedded + self.failed
+
+    def _repr_html_(self) -> str:
+        from lookalike.notebook.shown import bar, table
+        from shared.text import duration
+
+        removed = f", {self.removed:,} removed" if self.removed else ""
+        counts = f"{self.listed:,} listed, {self.embedded:,} embedded, {self.failed:,} failed, {self.pending:,} pending"
+        parts = ", ".join(f"{count:,} {state}" for state, count in self.partitions.items())
+        rows = [("job", self.job), ("model", self.model), ("images", counts + removed), ("partitions", parts)]
+        if self.images_per_second is not None and self.eta_seconds is not None:
+            rows.append(("rate", f"{self.images_per_second:,.0f} img/s, {duration(self.eta_seconds)} left"))
+        rows.append(("index", "none yet" if (index := self.index) is None else index.text))
+        if self.refused is not None:
+            rows.append(("refused", self.refused))
+        return f"{bar(self.done, self.done + self.pending)}{table(rows)}"
 
     @classmethod
     def of(cls, progress: "Progress", at_work: "Activity") -> "Status":

@@ -1,9 +1,7 @@
 """The command `lookalike demo`: index real photographs from installed packages, and find them from altered copies."""
 
-import json
 import os
 import shlex
-import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -24,46 +22,19 @@ from coordinator.display.pages.contact_sheet import write_contact_sheet
 from coordinator.display.pages.sheet_rows import sheet_row, sizes_of
 from coordinator.display.terminal import err, out
 from coordinator.jobs.progress import Progress
+from coordinator.local.demo_photos import DemoPhotos, DemoQuery, cut_photos
 from coordinator.local.resources import client_for_search
-from shared.errors import CorruptFile, SourceError
+from shared.errors import CorruptFile
 from shared.images.paths import expanded, to_os_path
 from shared.job.directory import JobDir
 from shared.job.opened import open_job
 from shared.job.partition import ledger
 from shared.messages.search import Answer, Hit
 from shared.messages.verified import AUTO
-from shared.processes.own import module_command
 from shared.settings import load_settings
 
 K = 10
-_SHEET_ROWS = 40
 _WAIT_SECONDS = 120.0
-
-
-@dataclass(frozen=True, slots=True)
-class DemoPhotos:
-    """The photos in `folder`, the number of photographs that they were cut from, and queries with their originals; the
-    `strangers` show nothing of any photo."""
-
-    folder: Path
-    photos: int
-    photographs: int
-    queries: list["DemoQuery"]
-    strangers: list["DemoQuery"]
-
-    @property
-    def verified(self) -> list["DemoQuery"]:
-        """The copies that the page shows: a verdict takes its time, so only these have one."""
-        return self.queries[:_SHEET_ROWS]
-
-
-@dataclass(frozen=True, slots=True)
-class DemoQuery:
-    """An altered copy, the alteration's name, and the photo that it was made of; None where it was made of none."""
-
-    path: Path
-    alteration: str
-    original: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,25 +64,6 @@ class DemoResult:
     sheet: Path
     proven: int
     wrong: int
-
-
-def cut_photos(directory: Path) -> DemoPhotos:
-    """Create the demo's photos and queries under `directory`, or check that they are there.
-
-    A process of its own does this: the coordinator opens no image. Raises SourceError with the reason that it gives.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    command = module_command("workers.evaluate.demo_photos", directory, "--json")
-    made = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, cwd=directory, check=False)
-    if made.returncode != 0:
-        raise SourceError(f"The demo's photos could not be made: {made.stderr.strip()}")
-    summary = json.loads(made.stdout)
-    queries = [
-        DemoQuery(directory / row["query"], row["alteration"], row["original"] and directory / row["original"])
-        for row in json.loads((directory / "queries.json").read_text())
-    ]
-    copies, strangers = [one for one in queries if one.original], [one for one in queries if not one.original]
-    return DemoPhotos(directory / "photos", summary["photos"], len(summary["by_source"]), copies, strangers)
 
 
 def find_again(
@@ -209,7 +161,7 @@ def demo(
     directory = expanded(directory).resolve()
     with err.status("Cutting photographs that scikit-image and scikit-learn carry …"):
         cut = cut_photos(directory)
-    err.print(f"{cut.photos:,} photos, cut from {cut.photographs} photographs, in {cut.folder}")
+    err.print(str(cut))
     job = JobDir.at(directory / "job")
     progress = index_job(str(cut.folder), job, load_settings())
     with ExitStack() as stack, err.status("Starting a query worker …") as status:

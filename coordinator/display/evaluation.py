@@ -21,7 +21,7 @@ def evaluation_view(evaluation: Mapping[str, Any]) -> RenderableType:
     table.add_column("")
     table.add_column("this job")
     table.add_column("the article", style="dim")
-    for name, value, claimed in _rows(evaluation):
+    for name, value, claimed in evaluation_rows(evaluation):
         table.add_row(Text(name), Text(value), claimed)
     machine = evaluation["machine"]
     notes = Text(
@@ -34,7 +34,8 @@ def evaluation_view(evaluation: Mapping[str, Any]) -> RenderableType:
     return Group(Text(evaluation["job"], style="bold"), "", table, "", notes, "", *_sweep(evaluation))
 
 
-def _rows(evaluation: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+def evaluation_rows(evaluation: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """The rows of the table: what, its value here, and what the article claims, "" where it claims nothing."""
     images, build = evaluation["images"], evaluation["build"]
     failed = f", {images['failed']:,} failed" if images["failed"] else ""
     removed = f", {images['removed']:,} removed" if images["removed"] else ""

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from io import TextIOWrapper
+from io import StringIO, TextIOWrapper
 from types import FrameType
 from typing import Any
 
@@ -52,6 +52,24 @@ LINE_SECONDS = 10.0
 
 class _Terminated(KeyboardInterrupt):
     """SIGTERM, which ends a command as orderly as Ctrl-C does."""
+
+
+def text_of(renderable: RenderableType, width: int = 100) -> str:
+    """What a terminal of so many columns would show, as plain text."""
+    # In a notebook Rich would show it there as well, were it not told that it is in none.
+    shown = StringIO()
+    console = _Console(
+        file=shown,
+        width=width,
+        highlight=False,
+        soft_wrap=True,
+        markup=False,
+        emoji=False,
+        color_system=None,
+        force_jupyter=False,
+    )
+    console.print(renderable)
+    return "\n".join(line.rstrip() for line in shown.getvalue().splitlines())
 
 
 def show_json(table: Any) -> None:

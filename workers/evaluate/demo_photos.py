@@ -2,7 +2,6 @@
 
 import argparse
 import hashlib
-import importlib.util
 import json
 import sys
 from collections import Counter
@@ -11,30 +10,25 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from shared.errors import LookalikeError, SourceError, UsageError
+from shared.errors import LookalikeError, UsageError
 from shared.storage.files import write_bytes
-from workers.evaluate.demo_tiles import Thumbnail, decoded, read_photograph, reason_against, thumbnail_of, tiles, unit
+from workers.evaluate.demo_tiles import (
+    Thumbnail,
+    decoded,
+    installed_photographs,
+    pictures_not_there,
+    read_photograph,
+    reason_against,
+    thumbnail_of,
+    tiles,
+    unit,
+)
 from workers.images.alterations import ALTERATIONS
 from workers.images.encode import encode_jpeg
 
-# Real photographs only: no drawing, no chart, and one picture of the stereo pair. page.png stays out because libpng
-# complains about its colour profile on stderr. Distribution, package, folder inside it, files.
-PHOTOGRAPHS = (
-    (
-        "scikit-image",
-        "skimage",
-        "data",
-        "astronaut.png brick.png camera.png chelsea.png coffee.png coins.png grass.png gravel.png "
-        "hubble_deep_field.jpg ihc.png moon.png motorcycle_left.png retina.jpg rocket.jpg text.png",
-    ),
-    ("scikit-learn", "sklearn", "datasets/images", "china.jpg flower.jpg"),
-)
-
-# Pictures that none of the photos shows any of, to be searched for in vain; drawings will do. Files of scikit-image.
-NOT_THERE = ("cell.png", "clock_motion.png", "horse.png")
-
 PHOTO_QUALITY = 92
 SEED = 7
+SAMPLED = 40
 
 Photos: TypeAlias = dict[str, dict[str, bytes]]  # JPEG bytes by source and name
 
@@ -59,7 +53,11 @@ class DemoPhotos:
 
 
 def make_demo_photos(
-    out: Path, photographs: Sequence[Path] | None = None, sampled: int = 40, seed: int = SEED
+    out: Path,
+    photographs: Sequence[Path] | None = None,
+    sampled: int | None = None,
+    seed: int = SEED,
+    only: Sequence[str] = (),
 ) -> DemoPhotos:
     """Write `out`/photos/<source>/<name>.jpg, altered copies under `out`/queries, and last `out`/queries.json.
 
@@ -69,23 +67,26 @@ def make_demo_photos(
     (standard deviation of at least 7 of 255) and correlates by at most 0.95 with that of each photo kept before,
     mirrored or not.
 
-    `sampled` photos are altered in each of the ways of `workers.images.alterations`. They are taken in turn from the
-    photographs, within one in the order of a hash with `seed`. queries.json is a list of {"query", "alteration",
-    "original"}, its paths relative to `out`, mixed so that its first `sampled` entries show every sampled photo once.
-    Its last entries, of the installed packages, are pictures that are not there: their "original" is null. It is
-    written last, so if it is there the set is whole. The same photographs give the same bytes, and a file that is
-    there already with these bytes is not written again.
+    `sampled` photos, by default SAMPLED or all where these are fewer, are altered in each of the ways of
+    `workers.images.alterations`. They are taken in turn from the photographs, within one in the order of a hash with
+    `seed`. queries.json is a list of {"query", "alteration", "original"}, its paths relative to `out`, mixed so that
+    its first `sampled` entries show every sampled photo once. Its last entries, of the installed packages, are pictures
+    that are not there: their "original" is null. It is written last, so if it is there the set is whole. The same
+    photographs give the same bytes, and a file that is there already with these bytes is not written again.
 
-    `photographs` are image files, by default those of the installed packages. Raises SourceError if a package or a
-    photograph is missing, and UsageError if `out` holds other files, two photographs have the same name, or `sampled`
-    is more than there are photos.
+    `photographs` are image files, by default those of the installed packages; `only` names some of these, as in
+    "coffee", to be the only ones. Raises SourceError if a package or a photograph is missing, and UsageError if `out`
+    holds other files, two photographs have the same name, `only` names another, or `sampled` is more than there are
+    photos.
     """
     absent: tuple[str, ...] = ()
     strangers: list[Path] = []
     if photographs is None:
-        strangers = [path for path in (_folder_of(*PHOTOGRAPHS[0][:3]) / name for name in NOT_THERE) if path.is_file()]
-        photographs, absent = installed_photographs()
+        strangers = pictures_not_there()
+        photographs, absent = installed_photographs(only)
     photos, left_out = _photos_of(photographs)
+    if sampled is None:
+        sampled = min(SAMPLED, sum(map(len, photos.values())))
     queries, listing = _queries_of(photos, sampled, seed)
     files = {_photo_path(source, name): data for source, named in photos.items() for name, data in named.items()}
     for path in strangers:
@@ -103,33 +104,6 @@ def make_demo_photos(
         absent=absent,
         written=written,
     )
-
-
-def installed_photographs() -> tuple[list[Path], tuple[str, ...]]:
-    """The photographs inside the installed packages, and the names of those that they do not carry.
-
-    The packages are located, never imported, and nothing is downloaded. Raises SourceError if one is missing.
-    """
-    found, absent = [], []
-    for distribution, package, folder, names in PHOTOGRAPHS:
-        inside = _folder_of(distribution, package, folder)
-        for name in names.split():
-            path = inside / name
-            if path.is_file():
-                found.append(path)
-            else:
-                absent.append(f"{distribution}: {name}")
-    return found, tuple(absent)
-
-
-def _folder_of(distribution: str, package: str, folder: str) -> Path:
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise SourceError(
-            f"The demo's photographs lie inside {distribution}, which is not installed; "
-            "install the extra: pip install 'lookalike[demo]'."
-        )
-    return Path(spec.submodule_search_locations[0], folder)
 
 
 def _photos_of(photographs: Sequence[Path]) -> tuple[Photos, Counter[str]]:
@@ -221,9 +195,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m workers.evaluate.demo_photos", description=__doc__)
     parser.add_argument("out", type=Path, help="folder to write photos/, queries/ and queries.json to")
     parser.add_argument("--json", action="store_true", help="print the summary as one JSON object")
+    parser.add_argument("--only", action="append", default=[], help="cut this photograph, and others so named, alone")
     typed = parser.parse_args(arguments)
     try:
-        made = make_demo_photos(typed.out)
+        made = make_demo_photos(typed.out, only=typed.only)
     except (LookalikeError, OSError) as error:
         print(error, file=sys.stderr)
         return 1

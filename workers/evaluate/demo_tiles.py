@@ -1,5 +1,6 @@
-"""Tiles of photographs for the demo: the squares of one, and which are too flat or too like another to be kept."""
+"""The demo's photographs, which two packages carry, and their tiles: which are too flat or too like another to keep."""
 
+import importlib.util
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -8,8 +9,24 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from shared.errors import SourceError
+from shared.errors import SourceError, UsageError
 from workers.images.encode import Image
+
+# Real photographs only: no drawing, no chart, and one picture of the stereo pair. page.png stays out because libpng
+# complains about its colour profile on stderr. Distribution, package, folder inside it, files.
+PHOTOGRAPHS = (
+    (
+        "scikit-image",
+        "skimage",
+        "data",
+        "astronaut.png brick.png camera.png chelsea.png coffee.png coins.png grass.png gravel.png "
+        "hubble_deep_field.jpg ihc.png moon.png motorcycle_left.png retina.jpg rocket.jpg text.png",
+    ),
+    ("scikit-learn", "sklearn", "datasets/images", "china.jpg flower.jpg"),
+)
+
+# Pictures that none of the photos shows any of, to be searched for in vain; drawings will do. Files of scikit-image.
+NOT_THERE = ("cell.png", "clock_motion.png", "horse.png")
 
 TILE_SIDES = (256, 128, 80)
 WRITTEN_SIDE = 256
@@ -18,6 +35,42 @@ FLAT_BELOW = 7.0
 DUPLICATE_ABOVE = 0.95
 
 Thumbnail: TypeAlias = npt.NDArray[np.float32]
+
+
+def installed_photographs(only: Sequence[str] = ()) -> tuple[list[Path], tuple[str, ...]]:
+    """The photographs inside the installed packages, and the names of those that they do not carry.
+
+    The packages are located, never imported, and nothing is downloaded. `only` names some of them, as in "coffee", to
+    have no others. Raises SourceError if a package is missing, UsageError if there is no photograph of such a name.
+    """
+    found, absent = [], []
+    for distribution, package, folder, names in PHOTOGRAPHS:
+        inside = _folder_of(distribution, package, folder)
+        for name in names.split():
+            path = inside / name
+            if path.is_file():
+                found.append(path)
+            else:
+                absent.append(f"{distribution}: {name}")
+    known = [path.stem for path in found]
+    if unknown := [name for name in only if name not in known]:
+        raise UsageError(f"There is no photograph {unknown[0]!r}; expected one of {', '.join(known)}.")
+    return [path for path in found if not only or path.stem in only], tuple(absent)
+
+
+def pictures_not_there() -> list[Path]:
+    """Pictures inside scikit-image of which no photo of the demo shows anything; raises SourceError without it."""
+    return [path for path in (_folder_of(*PHOTOGRAPHS[0][:3]) / name for name in NOT_THERE) if path.is_file()]
+
+
+def _folder_of(distribution: str, package: str, folder: str) -> Path:
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise SourceError(
+            f"The demo's photographs lie inside {distribution}, which is not installed; "
+            "install the extra: pip install 'lookalike[demo]'."
+        )
+    return Path(spec.submodule_search_locations[0], folder)
 
 
 def tiles(source: str, photograph: Image) -> Iterator[tuple[str, Image]]:

@@ -105,6 +105,8 @@ def _index(asked: Asked, stdin: BinaryIO | None, tell: Tell) -> Progress:
     if added and asked.source is not None:
         job = add(asked.source, job, asked.choice, stdin, tell)
     progress = ProgressReader(job).read()
+    if resumed and progress.done and not progress.is_whole:
+        tell(Said(_before(progress)))
     failed: list[SourceError] = []
     if resumed and not added and not job.manifest.frozen and (number is None or is_refreshed(job, number)):
         if not progress.complete:  # Its workers start at once: comparing may take as long as the listing did.
@@ -129,6 +131,12 @@ def _index(asked: Asked, stdin: BinaryIO | None, tell: Tell) -> Progress:
         for line in told_since_listed(asked.source or location, job):
             tell(Said(line))
     return progress
+
+
+def _before(progress: Progress) -> str:
+    """How much of a job that goes on was done by earlier runs."""
+    what = "the index" if progress.complete else "the others" if progress.pending else "sealing them"
+    return f"{progress.done:,} of {progress.held:,} images were done before; going on with {what}."
 
 
 def _opened(asked: Asked, stdin: BinaryIO | None, tell: Tell) -> tuple[OpenJob, int | None, bool]:

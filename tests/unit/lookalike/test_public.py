@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import tarfile
@@ -366,6 +367,7 @@ def test_index_tells_its_progress_as_sentences_and_numbers_and_gives_the_job(
     assert [event.sentence for event in told[3:4]] == ["A worker ended."]
     assert len(told) == 5, "what only counts on was told once"
     assert told[-1].done == DONE.done
+    assert [event.passing for event in told] == [True, False, True, False, False], "what is to be kept is"
     assert "99,990 of 100,000 images embedded, 10 failed" in str(told[-1])
     assert capsys.readouterr() == ("", "")
     told.clear()
@@ -452,6 +454,8 @@ try:
 except lookalike.BrokerUnreachable:
     print("told")
 for call in (job.status, lambda: job.search("a.jpg"), lambda: lookalike.index("photos", "new"),
+             lambda: lookalike.doctor(), lambda: lookalike.pack("photos", "packed"),
+             lambda: lookalike.evaluate({str(made)!r}), lambda: lookalike.demo_photos("demo"),
              lambda: lookalike.Hit(1, 1, {placed(tmp_path, "parquet")!r}, 1.0).read(),
              lambda: lookalike.Hit(1, 1, "https://127.0.0.1:1/a.jpg", 1.0).read()):
     try:
@@ -462,11 +466,17 @@ for call in (job.status, lambda: job.search("a.jpg"), lambda: lookalike.index("p
         tmp_path,
     )
     assert said.splitlines()[:3] == ["told"] * 3
-    status, search, index, parquet, url = said.splitlines()[3:]
+    status, search, index, *tools, parquet, url = said.splitlines()[3:]
     missing = "takes pyarrow, which is not installed: pip install 'lookalike[coordinator]'."
     assert status == f"To read the status of a job {missing}"
     assert search.startswith("No broker is given, and the embedded one is not installed: install lookalike[worker]")
     assert index == "To index takes pathspec, which is not installed: pip install 'lookalike[coordinator]'."
+    assert [re.sub(r" takes \w+, which is not installed: pip install ", ": ", line) for line in tools] == [
+        "To look at this machine: 'lookalike[coordinator]'.",
+        "To pack images: 'lookalike[coordinator]'.",
+        "To evaluate a job: 'lookalike[coordinator]'.",
+        "To make the photos: 'lookalike[worker]'.",
+    ]
     assert parquet == f"To read an image of a Parquet file {missing}"
     assert "install lookalike[http]" in url
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from coordinator.commands.demo import DemoPhotos, DemoQuery, cut_photos, find_again
+from coordinator.commands.demo import find_again
 from coordinator.jobs.progress import ProgressReader
-from shared.errors import SourceError
+from coordinator.local.demo_photos import DemoPhotos, DemoQuery
 from shared.messages.search import Answer, Hit
 from shared.messages.verdicts import SAME_PICTURE, SIMILAR
 from shared.messages.verified import NEVER, Verified
@@ -129,10 +129,3 @@ def test_the_page_shows_each_query_with_its_hits(tmp_path: Path, cut: DemoPhotos
     assert page.count("original found first, not proven") == 4
     assert page.count("not there: none of the 10 nearest images shows the same picture") == 1
     assert page.count("<polygon") == 4
-
-
-def test_the_reason_why_photos_could_not_be_cut_is_passed_on(tmp_path: Path) -> None:
-    (tmp_path / "photos").mkdir()
-    (tmp_path / "photos" / "strange.txt").write_text("not ours")
-    with pytest.raises(SourceError, match=r"strange\.txt"):
-        cut_photos(tmp_path)

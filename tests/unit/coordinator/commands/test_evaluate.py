@@ -15,9 +15,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from coordinator.commands.evaluate import run_evaluation
 from coordinator.display.evaluation import evaluation_view, share
-from shared.errors import CorruptFile, JobError, LookalikeError, NoIndexYet
+from shared.errors import JobError, NoIndexYet
 from shared.job import altered_copies
 from shared.job.altered_copies import Copies
 from shared.job.changes.log import Change, write_change
@@ -295,38 +294,6 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     return instead
 
 
-def test_the_command_says_what_the_process_says(made: MadeJob, in_this_process: Callable[[str], None]) -> None:
-    in_this_process(
-        'print(\'{"phase": "looking", "share": 0.5}\', flush=True); print(\'{"result": {"a": 1}}\', flush=True)'
-    )
-    told: Said = []
-    assert run_evaluation(made.job, 10, None, lambda *said: told.append(said)) == {"a": 1}
-    assert told == [("looking", 0.5)]
-
-
-@pytest.mark.parametrize(
-    ("script", "error", "words"),
-    [
-        ('print(\'{"error": {"kind": "CorruptFile", "message": "Cut."}}\')', CorruptFile, "Cut."),
-        ("import sys; sys.exit('the last words')", JobError, "exit status 1.*the last words"),
-        ("import os; os.abort()", JobError, "signal SIGABRT"),
-        ("print('no json')", LookalikeError, "no JSON: 'no json"),
-        ("pass", JobError, "exit status 0"),
-    ],
-    ids=["an error", "a status", "an abort", "no JSON", "nothing"],
-)
-def test_a_process_that_fails_is_a_sentence(
-    made: MadeJob,
-    in_this_process: Callable[[str], None],
-    script: str,
-    error: type[Exception],
-    words: str,
-) -> None:
-    in_this_process(script)
-    with pytest.raises(error, match=f"(?s){words}"):
-        run_evaluation(made.job, 10, None, lambda *said: None)
-
-
 @pytest.fixture
 def read_only(made: MadeJob) -> Iterator[JobDir]:
     """The job without a right to write in it, where this user can be refused one."""
@@ -395,7 +362,7 @@ def test_what_can_not_be_meant_is_refused(
 def test_a_plot_without_matplotlib_is_refused_with_what_to_install(
     run: Run, made: MadeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("coordinator.commands.evaluate.find_spec", lambda name: None)
+    monkeypatch.setattr("coordinator.jobs.runs.evaluate_run.find_spec", lambda name: None)
     ran = run("evaluate", made.job.path, "--plot", "sweep.png")
     assert (ran.status, "pip install 'lookalike[plot]'" in ran.err) == (2, True)
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from shared.errors import SourceError, UsageError
-from workers.evaluate import demo_photos
-from workers.evaluate.demo_photos import DemoPhotos, installed_photographs, main, make_demo_photos
+from workers.evaluate import demo_tiles
+from workers.evaluate.demo_photos import DemoPhotos, main, make_demo_photos
+from workers.evaluate.demo_tiles import installed_photographs
 from workers.images.alterations import ALTERATIONS, alter
 from workers.images.encode import encode_jpeg
 
@@ -234,7 +235,7 @@ def test_a_missing_package_is_told_with_the_extra_that_brings_it(
 
 def test_a_photograph_that_a_package_does_not_carry_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     listed = (("scikit-image", "skimage", "data", "coffee.png no-such-photo.png"),)
-    monkeypatch.setattr(demo_photos, "PHOTOGRAPHS", listed)
+    monkeypatch.setattr(demo_tiles, "PHOTOGRAPHS", listed)
     found, absent = installed_photographs()
     assert [path.name for path in found] == ["coffee.png"]
     assert absent == ("scikit-image: no-such-photo.png",)

@@ -8,6 +8,7 @@ from typing import Any
 import fsspec
 import pytest
 
+from coordinator.jobs.progress import Progress, ProgressReader
 from coordinator.jobs.reconcile import Look
 from coordinator.jobs.runs import loop
 from coordinator.jobs.runs.events import STOPPING, Doing, Event, Finished, Said, Step
@@ -20,7 +21,7 @@ from shared.job.opened import OpenJob, open_job
 from shared.job.partition.features.record import STORED_VERSION
 from shared.job.partition.features.wanted import wanted_features
 from shared.settings import Settings
-from tests.support.progress import DONE
+from tests.support.progress import DONE, EMBEDDED, NEW, SEALED, UNDER_WAY
 
 
 def whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *acts: Any) -> tuple[Asked, list[Event]]:
@@ -58,6 +59,31 @@ def test_a_run_tells_what_it_does_in_order_and_prints_nothing(
         Said("1 new"),
     ]
     assert open_job(asked.job).listed == 4
+
+
+@pytest.mark.parametrize(
+    ("before", "said"),
+    [
+        (UNDER_WAY, "17,500 of 100,000 images were done before; going on with the others."),
+        (replace(UNDER_WAY, listed=100_500, purged=500), "17,500 of 100,000 images were done before; going on"),
+        (SEALED, "100,000 of 100,000 images were done before; going on with the index."),
+        (EMBEDDED, "100,000 of 100,000 images were done before; going on with sealing them."),
+        (NEW, None),
+        (DONE, None),
+    ],
+    ids=["some", "some of what was compacted", "all", "all and one not sealed", "none", "the index too"],
+)
+def test_a_run_that_goes_on_says_how_much_was_done_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: Progress, said: str | None
+) -> None:
+    asked, told = whole(tmp_path, monkeypatch, lambda: None)
+    index(asked, told.append)
+    assert not any("done before" in str(event) for event in told), "of a new job there is nothing to say"
+    monkeypatch.setattr(ProgressReader, "read", lambda self: before)
+    told.clear()
+    index(asked, told.append)
+    found = [event.sentence for event in told if isinstance(event, Said) and "done before" in event.sentence]
+    assert [sentence[: len(said or "")] for sentence in found] == ([] if said is None else [said])
 
 
 def test_a_frozen_job_takes_up_nothing_and_says_what_came(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
