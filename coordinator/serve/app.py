@@ -86,7 +86,7 @@ async def _answered(api: Api, request: Request, operation: Operation) -> Respons
         request.state.key = api.keys.require(request.headers.get("authorization"), operation.scope)
         request.state.values = of_pairs(operation.query, request.query_params.multi_items())
         try:
-            return await ENDPOINTS[operation.name](api, request)
+            return await api.ending.answered(ENDPOINTS[operation.name](api, request))
         finally:
             api.bodies.release(request)
     except Refused as error:

@@ -26,7 +26,7 @@ class Impatient(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._head = self.loop.call_later(self.head_seconds, self._drop)
+        self._head = self.loop.call_later(self.head_seconds, self.drop)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -35,12 +35,12 @@ class Impatient(H11Protocol):
             self._stop("_head")
         elif self._head is None and not self.transport.is_closing():
             # Part of another head came on a connection that is kept; uvicorn's timer ended with its first byte.
-            self._head = self.loop.call_later(self.head_seconds, self._drop)
+            self._head = self.loop.call_later(self.head_seconds, self.drop)
 
     def pause_writing(self) -> None:
         super().pause_writing()
         if self._taking is None:
-            self._taking = self.loop.call_later(self.take_seconds, self._drop)
+            self._taking = self.loop.call_later(self.take_seconds, self.drop)
 
     def resume_writing(self) -> None:
         self._stop("_taking")
@@ -57,7 +57,8 @@ class Impatient(H11Protocol):
             timer.cancel()
             setattr(self, name, None)
 
-    def _drop(self) -> None:
+    def drop(self) -> None:
+        """Close the connection at once, whatever is unread."""
         self._head = self._taking = None
         # In order, what is unread would be kept until the client takes it: by asyncio, and then by the system.
         connection = self.transport.get_extra_info("socket")
