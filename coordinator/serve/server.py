@@ -45,6 +45,8 @@ _ANSWER_SECONDS: Final = 120.0
 _KEEP_ALIVE_SECONDS: Final = 15
 _MOST_CONNECTIONS: Final = 2_048
 _HEAD_BYTES: Final = 32_768
+# Each that has read Parquet keeps more than half a megabyte.
+_THREADS: Final = 16
 _ARENA_MAX, _ARENAS = -8, 2  # The first is GNU's number.
 
 
@@ -91,7 +93,7 @@ def serve(asked: Asked, tell: Callable[[str], None]) -> None:
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
         place = f"[{asked.address}]" if ":" in asked.address else asked.address
         tell(f"http://{place}:{listener.getsockname()[1]}")
-        signals.server = server = EndingServer(config, api.ending)
+        signals.server = server = EndingServer(config, api.ending, _THREADS)
         api.streams.are_ending = lambda: server.should_exit
         server.run([listener])
 

@@ -69,6 +69,9 @@ def serve(
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     logging.getLogger("lookalike").setLevel(logging.INFO)
+    # They say of each malformed request what the line of the request says already.
+    for name in ("python_multipart", "uvicorn.error"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     asked = Asked(settings, root, directory, host, settings.http_port, keys, allow_host or (), allow_urls)
     try:
         with terminal.ending_in_order(lambda: ["The server ended."]):

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Final, TypeVar
 
+import anyio.to_thread
 import uvicorn
 
 from coordinator.serve.guard.slow_clients import Impatient
@@ -109,14 +110,20 @@ class Signals:
 class EndingServer(uvicorn.Server):
     """uvicorn's server, which ends within bounds; `Signals` tells it to."""
 
-    def __init__(self, config: uvicorn.Config, ending: Ending) -> None:
+    def __init__(self, config: uvicorn.Config, ending: Ending, threads: int = 40) -> None:
+        """So many `threads` at most read files for the requests that are under way."""
         super().__init__(config)
-        self._ending = ending
+        self._ending, self._threads = ending, threads
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Leave them to `Signals`, which also takes those that come while what is behind the server is closed."""
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen."""
+        anyio.to_thread.current_default_thread_limiter().total_tokens = self._threads
+        await super().startup(sockets)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen no more; wait for what is under way, then tell those who wait, then drop those who take nothing."""

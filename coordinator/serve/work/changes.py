@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+import anyio
 import numpy as np
 
 from coordinator.client.change_messages import adding
@@ -13,6 +14,7 @@ from coordinator.serve.work.writing import writing
 from shared.job.opened import OpenJob
 
 _SECONDS: Final = 120.0
+_MOST: Final = 4
 
 Images = Sequence[tuple[str, bytes]]
 
@@ -23,6 +25,8 @@ class Changes:
     def __init__(self, client_of: Callable[[OpenJob], Client], *, here: bool) -> None:
         """`here` is whether this machine makes the changes, in processes that load the model each time."""
         self._client_of, self._here = client_of, here
+        self.limiter = anyio.CapacityLimiter(_MOST)
+        """For `add`, which may wait for minutes: it must not take the threads that all else needs."""
 
     def add(self, job: OpenJob, images: Images, metadata: Mapping[str, Any] | None, request: str | None) -> list[int]:
         """Add images, each a name and its bytes, all or none, and return their ids; `request` names what is done once.
