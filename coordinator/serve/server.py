@@ -96,6 +96,8 @@ def serve(asked: Asked, tell: Callable[[str], None]) -> None:
         signals.server = server = EndingServer(config, api.ending, _THREADS)
         api.streams.are_ending = lambda: server.should_exit
         server.run([listener])
+        # Threads that still wait for a worker see the broker end, and would say so behind the last word.
+        logging.getLogger("celery").setLevel(logging.CRITICAL)
 
 
 def configured(app: ASGIApp, protocol: type[Impatient] = Impatient) -> uvicorn.Config:
