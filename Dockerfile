@@ -1,4 +1,5 @@
-# One file, four images: coordinator (light), worker (CPU), worker-gpu (NVIDIA), monitor (Flower).
+# One file, five images: coordinator (light), worker (CPU), worker-gpu (NVIDIA), monitor (Flower), serve (the page and
+# the HTTP API; light).
 # What they install is held by constraints.txt, the versions that the tests ran with.
 ARG PYTHON=3.12
 
@@ -39,6 +40,13 @@ RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel pip install --no-de
 WORKDIR /home/lookalike
 USER lookalike
 CMD ["lookalike", "flower", "--address", "0.0.0.0"]
+
+FROM empty AS serve
+RUN pip install -c constraints.txt ".[serve]"
+RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel pip install --no-deps --force-reinstall /wheel/*.whl
+WORKDIR /home/lookalike
+USER lookalike
+CMD ["lookalike", "serve", "--jobs-root", "/jobs"]
 
 FROM empty AS worker
 # Where Keras keeps the weights that it downloads, and lookalike what it makes of them: the volume `models`.

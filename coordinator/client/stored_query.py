@@ -36,7 +36,7 @@ def stored_query(job: OpenJob, text: str) -> Query:
     partition = job.partition_of(image_id)
     if not ledger.is_sealed(job, partition.number):
         return Query(embedding)
-    location = path_list.read_locations(job, partition)[image_id - partition.start]
+    location = path_list.read_location(job, partition, image_id)
     try:
         data, _ = read_image(job, image_id, location)
     except ImageError:  # The search needs none, and the worker says that there is nothing to compare.

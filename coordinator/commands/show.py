@@ -45,7 +45,7 @@ def show(
             "vanished",
         )
     partition = opened.partition_of(image_id)
-    location = path_list.read_locations(opened, partition)[image_id - partition.start]
+    location = path_list.read_location(opened, partition, image_id)
     facts = image_facts(opened, image_id)
     if output == Path("-"):
         terminal.write_bytes(_bytes(opened, image_id, location))

@@ -73,11 +73,14 @@ class _Child:
 class LocalWorkers:
     """Worker processes of this machine, as children. Use as a context manager; call `watch()` every second or so."""
 
-    def __init__(self, roles: list[str], settings: Settings, directory: Path) -> None:
-        """`roles` may name one role several times. `directory` takes the logs."""
+    def __init__(
+        self, roles: list[str], settings: Settings, directory: Path, stop_seconds: float = _STOP_SECONDS
+    ) -> None:
+        """`roles` may name one role several times. `directory` takes the logs. One that has not stopped so many seconds
+        after it was told to is killed."""
         # They take the queries of all: what a person's workers hold, who set it for them, is not theirs.
         self._settings = replace(settings, shards=None)
-        self._directory = directory
+        self._directory, self._stop_seconds = directory, stop_seconds
         self._logs = directory / "logs"
         self._logs.mkdir(exist_ok=True)
         pid = os.getpid()
@@ -148,12 +151,12 @@ class LocalWorkers:
             lease.release_owner(client, node_name(name))
 
     def stop(self) -> None:
-        """Stop all workers within a batch, and kill them after 15 seconds at the latest: no commit can be harmed."""
+        """Stop all workers within a batch, and kill them after `stop_seconds` at the latest: no commit is harmed."""
         running = [child.process for child in self._children if child.process is not None]
         for process in running:
             if process.poll() is None:
                 process.terminate()
-        deadline = time.monotonic() + _STOP_SECONDS
+        deadline = time.monotonic() + self._stop_seconds
         for process in running:
             try:
                 process.wait(max(0.0, deadline - time.monotonic()))

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from coordinator.serve.guard.bodies import Bodies
+from coordinator.serve.guard.ending import Ending
 from coordinator.serve.guard.keys import Keys
 from coordinator.serve.images.stored import StoredImages
 from coordinator.serve.images.thumbnails import Thumbnails
@@ -43,6 +44,7 @@ class Api:
     streams: "Streams"
     kept: "Kept"
     metrics: Metrics
+    ending: Ending
 
 
 Endpoint = Callable[[Api, Request], Awaitable[Response]]

@@ -83,10 +83,10 @@ async def _answered(api: Api, request: Request, operation: Operation) -> Respons
     request_id = request.state.request_id
     request.state.operation = operation.name
     try:
-        request.state.key = api.keys.require(request.headers.get("authorization"), operation.scope)
+        request.state.key = api.keys.require(_authorization(request), operation.scope)
         request.state.values = of_pairs(operation.query, request.query_params.multi_items())
         try:
-            return await ENDPOINTS[operation.name](api, request)
+            return await api.ending.answered(ENDPOINTS[operation.name](api, request))
         finally:
             api.bodies.release(request)
     except Refused as error:
@@ -100,6 +100,12 @@ async def _answered(api: Api, request: Request, operation: Operation) -> Respons
         return refusal(
             Refused(500, "The server failed to answer; its log says where, under the id of this request."), request_id
         )
+
+
+def _authorization(request: Request) -> str | None:
+    """The header with the key; None where there are several, of which a proxy may have looked at another."""
+    given = request.headers.getlist("authorization")
+    return given[0] if len(given) == 1 else None
 
 
 async def _not_here(request: Request, error: Any) -> Response:

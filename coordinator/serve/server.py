@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
+import pyarrow as pa
 import uvicorn
 from starlette.types import ASGIApp
 
@@ -20,6 +21,7 @@ from coordinator.serve.app import application
 from coordinator.serve.endpoints.duplicates import Kept
 from coordinator.serve.endpoints.events import Streams
 from coordinator.serve.guard.bodies import Bodies
+from coordinator.serve.guard.ending import END_SECONDS, Ending, EndingServer, Signals
 from coordinator.serve.guard.hosts import answered_for, is_loopback
 from coordinator.serve.guard.keys import Keys, read_keys
 from coordinator.serve.guard.outgoing import Outgoing
@@ -36,14 +38,15 @@ from coordinator.serve.work.service import Service
 from shared.errors import LookalikeError, UsageError
 from shared.job.directory import JobDir
 from shared.settings import Settings
-from shared.storage import scratch
+from shared.storage import parquet, scratch
 
 _BODY_SECONDS: Final = 60.0
 _ANSWER_SECONDS: Final = 120.0
-_END_SECONDS: Final = 10
 _KEEP_ALIVE_SECONDS: Final = 15
 _MOST_CONNECTIONS: Final = 2_048
 _HEAD_BYTES: Final = 32_768
+# Each that has read Parquet keeps more than half a megabyte.
+_THREADS: Final = 16
 _ARENA_MAX, _ARENAS = -8, 2  # The first is GNU's number.
 
 
@@ -65,7 +68,8 @@ class Asked:
 
 
 def serve(asked: Asked, tell: Callable[[str], None]) -> None:
-    """Answer until the process is told to end; `tell` gets the address as soon as it is listened at.
+    """Answer until a signal tells the process to end, and then raise KeyboardInterrupt, once all is closed but threads
+    that wait for a worker. `tell` gets the address as soon as it is listened at.
 
     Raises UsageError for an address beyond this machine without keys, SettingsError for a file of keys that is none,
     LookalikeError for an address that is taken, and as `Service` does.
@@ -76,9 +80,10 @@ def serve(asked: Asked, tell: Callable[[str], None]) -> None:
             "and change the images: name a file of keys, or listen at 127.0.0.1."
         )
     keys = Keys(None) if asked.keys is None else read_keys(asked.keys)
-    _share_memory()
-    with ExitStack() as stack:
+    signals = Signals()
+    with signals.taken(), ExitStack() as stack:
         listener = stack.enter_context(_listener(asked.address, asked.port))
+        _save_memory()
         service = stack.enter_context(Service(asked.settings, asked.jobs_root))
         api = made(asked, service, keys)
         stack.callback(api.searches.close)
@@ -88,9 +93,11 @@ def serve(asked: Asked, tell: Callable[[str], None]) -> None:
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
         place = f"[{asked.address}]" if ":" in asked.address else asked.address
         tell(f"http://{place}:{listener.getsockname()[1]}")
-        server = uvicorn.Server(config)
+        signals.server = server = EndingServer(config, api.ending, _THREADS)
         api.streams.are_ending = lambda: server.should_exit
         server.run([listener])
+        # Threads that still wait for a worker see the broker end, and would say so behind the last word.
+        logging.getLogger("celery").setLevel(logging.CRITICAL)
 
 
 def configured(app: ASGIApp, protocol: type[Impatient] = Impatient) -> uvicorn.Config:
@@ -106,7 +113,8 @@ def configured(app: ASGIApp, protocol: type[Impatient] = Impatient) -> uvicorn.C
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=_END_SECONDS,
+        # Behind the times of `Ending`: what none of them ends.
+        timeout_graceful_shutdown=int(END_SECONDS) + 3,
         limit_concurrency=_MOST_CONNECTIONS,
         h11_max_incomplete_event_size=_HEAD_BYTES,
     )
@@ -137,11 +145,14 @@ def made(asked: Asked, service: Service, keys: Keys) -> Api:
         streams=streams,
         kept=Kept(),
         metrics=Metrics(lambda: searches.under_way, lambda: streams.open),
+        ending=Ending(),
     )
 
 
-def _share_memory() -> None:
-    """Let the threads of this process share what memory they free: GNU's allocator keeps some for each otherwise."""
+def _save_memory() -> None:
+    """Let the threads of this process share what memory they free: GNU's allocator, and Arrow's, keep some for each."""
+    parquet.without_pandas()
+    pa.set_memory_pool(pa.system_memory_pool())
     if sys.platform == "linux":
         with suppress(AttributeError, OSError):  # This is another C library than GNU's.
             ctypes.CDLL(None).mallopt(_ARENA_MAX, _ARENAS)

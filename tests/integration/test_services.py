@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
+import httpx2
 import pytest
 from ruamel.yaml import YAML
 
 from coordinator.client.client import Client
 from tests.integration.faults.faults import light_model
+from tests.support.http_api import READ_KEY, key_file, with_key
 from tests.support.processes import (
     PATIENCE_SECONDS,
     Process,
@@ -39,20 +41,24 @@ class Stack:
         self.directory, self.photos = directory, photos
         self.jobs = directory / "jobs"
         self.jobs.mkdir()
-        self.redis_port, self.flower_port = free_port(), free_port()
+        self.redis_port, self.flower_port, self.serve_port = free_port(), free_port(), free_port()
+        self.keys = key_file(directory)
         self.url = f"redis://127.0.0.1:{self.redis_port}/0"
 
     def here(self, text: str) -> str:
         """`text` of compose.yaml as it is meant on this machine."""
         text = re.sub(r"\$\{\w+:-(\w+)\}", r"\1", text).replace("$$", "$")
         text = re.sub(r"^/jobs\b", str(self.jobs), text)
-        return re.sub(r"^/photos\b", str(self.photos), text).replace(":5555/", f":{self.flower_port}/")
+        text = re.sub(r"^/photos\b", str(self.photos), text).replace("/run/secrets/serve_keys", str(self.keys))
+        return text.replace(":5555/", f":{self.flower_port}/").replace(":8000/", f":{self.serve_port}/")
 
     def env(self, service: str) -> dict[str, str]:
         given = dict(self.services[service].get("environment", {}))
-        assert given.keys() <= {"LOOKALIKE_BROKER_URL", "LOOKALIKE_JOBS_ROOT"}, "this test knows only these"
+        known = {"LOOKALIKE_BROKER_URL", "LOOKALIKE_JOBS_ROOT", "LOOKALIKE_THUMBNAIL_CACHE_BYTES"}
+        assert given.keys() <= known, "this test knows only these"
         moved = {"LOOKALIKE_BROKER_URL": self.url, "LOOKALIKE_JOBS_ROOT": str(self.jobs)}
-        own = {variable: moved[variable] for variable in given}
+        own = given | {variable: moved[variable] for variable in moved if variable in given}
+        own["LOOKALIKE_HTTP_PORT"] = str(self.serve_port)
         # The image's PATH has lookalike, celery and python; here the virtual environment has.
         path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
         return environment(LOOKALIKE_FLOWER_PORT=str(self.flower_port), **own) | {"PATH": path} | light_model()
@@ -91,7 +97,7 @@ def running(few_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     try:
         begin("redis")
         wait_until(lambda: answers(stack.redis_port), "the broker answers")
-        for service in ("coordinator", *WORKERS, "flower"):
+        for service in ("coordinator", *WORKERS, "flower", "serve"):
             begin(service)
         yield stack, processes
     finally:
@@ -115,7 +121,7 @@ def test_the_coordinator_ends_with_the_index_built(running: tuple[Stack, dict[st
     assert (stack.jobs / "photos" / "index" / "CURRENT").is_file()
 
 
-@pytest.mark.parametrize("service", [*WORKERS, "flower"])
+@pytest.mark.parametrize("service", [*WORKERS, "flower", "serve"])
 def test_the_health_check_tells_a_service_that_runs_from_one_that_does_not(
     running: tuple[Stack, dict[str, Process]], service: str, start: Callable[..., Process]
 ) -> None:
@@ -142,6 +148,18 @@ def test_a_program_on_the_host_searches_through_the_query_service(running: tuple
     with Client("photos", stack.url) as client:
         hits = client.search(stack.photos / "photo_00009.jpg", k=3, timeout=PATIENCE_SECONDS)
     assert Path(hits[0].image_path).name == "photo_00009.jpg"
+
+
+def test_the_page_is_reached_through_its_published_port_with_a_key(running: tuple[Stack, dict[str, Process]]) -> None:
+    stack, processes = running
+    assert processes["coordinator"].wait() == 0
+    wait_until(lambda: stack.healthy("serve"), "the page is served")
+    with httpx2.Client(base_url=f"http://localhost:{stack.serve_port}", timeout=PATIENCE_SECONDS) as http:
+        assert http.get("/").status_code == 200
+        assert http.get("/v1/jobs").status_code == 401
+        http.headers.update(with_key(READ_KEY))
+        hit = http.post("/v1/jobs/photos/search", json={"image_id": 3, "k": 1}).json()["hits"][0]
+        assert (hit["id"], http.get(hit["thumbnail"]).status_code) == (3, 200)
 
 
 def test_flower_is_reached_through_its_published_port(running: tuple[Stack, dict[str, Process]]) -> None:

@@ -14,6 +14,7 @@ from coordinator.serve.app import application
 from coordinator.serve.endpoints.duplicates import Kept
 from coordinator.serve.endpoints.events import Streams
 from coordinator.serve.guard.bodies import MOST_HELD, Bodies
+from coordinator.serve.guard.ending import Ending
 from coordinator.serve.guard.hosts import answered_for
 from coordinator.serve.guard.keys import Keys, read_keys
 from coordinator.serve.guard.outgoing import Outgoing
@@ -142,6 +143,7 @@ def serving(
     here: bool = True,
     most_held: int = MOST_HELD,
     outgoing: Outgoing | None = None,
+    ending_seconds: float = 30.0,
     **settings: Any,
 ) -> Iterator[Running]:
     """The API for one job, or for all below `job` where that is a jobs root."""
@@ -166,6 +168,7 @@ def serving(
         streams=streams,
         kept=Kept(),
         metrics=Metrics(lambda: searches.under_way, lambda: streams.open),
+        ending=Ending(ending_seconds),
     )
     app = application(api, answered_for("127.0.0.1", ["photos.example"]))
     with TestClient(app, "http://127.0.0.1", raise_server_exceptions=False) as http:

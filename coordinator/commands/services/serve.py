@@ -63,14 +63,22 @@ def serve(
             if not root.is_dir():
                 raise UsageError(f"The jobs root {root} is no directory on this machine: mount or make it first.")
     # Imported here: they are not installed everywhere.
+    from coordinator.serve.guard.ending import leave_threads
     from coordinator.serve.server import Asked
     from coordinator.serve.server import serve as answer
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     logging.getLogger("lookalike").setLevel(logging.INFO)
+    # They say of each malformed request what the line of the request says already.
+    for name in ("python_multipart", "uvicorn.error"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     asked = Asked(settings, root, directory, host, settings.http_port, keys, allow_host or (), allow_urls)
-    with terminal.ending_in_order(lambda: ["The server ended."]):
-        answer(
-            asked,
-            lambda place: out.print(f"{place} serves {job or root}: open it in a browser (Ctrl-C ends it)"),
-        )
+    try:
+        with terminal.ending_in_order(lambda: ["The server ended."]):
+            answer(
+                asked,
+                lambda place: out.print(f"{place} serves {job or root}: open it in a browser (Ctrl-C ends it)"),
+            )
+    except SystemExit as ended:
+        leave_threads(int(ended.code or 0))
+        raise

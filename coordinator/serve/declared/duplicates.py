@@ -49,7 +49,7 @@ DUPLICATES: Final = (
         "Nothing is deleted. Pairs that are no duplicates are never in one group again.",
         json=DECISION_FIELDS,
         refuses={
-            409: "The job is a bundle, which is not changed.",
+            409: "The job is a bundle, or this server may not write to it.",
             415: "The body is no JSON.",
             422: "An id is none of the job, or keep is none of images.",
             503: "Another process decided at the same moment: ask again.",

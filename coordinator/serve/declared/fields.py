@@ -100,7 +100,9 @@ class Field:
             return isinstance(value, list) and _are_numbers(value, _LISTS[self.kind])
         if self.kind in (INTEGER, NUMBER):
             return _is_number(value, self.kind)
-        return isinstance(value, {BOOLEAN: bool, TEXT: str, OBJECT: dict}[self.kind])
+        if self.kind == BOOLEAN:
+            return isinstance(value, bool)
+        return isinstance(value, str if self.kind == TEXT else dict) and _is_unicode(value)
 
 
 PAGE: Final = (
@@ -112,6 +114,15 @@ PAGE: Final = (
 
 def _count(bound: float) -> str:
     return f"{bound:,}" if isinstance(bound, int) else f"{bound:g}"
+
+
+def _is_unicode(value: Any) -> bool:
+    """Whether all text in a value can be written: JSON can escape half of a character, and no file holds that."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _are_numbers(values: list[Any], kind: str) -> bool:

@@ -183,7 +183,7 @@ OPERATIONS: Final = (
         WRITE,
         Reply("It is removed.", properties=answers.REMOVED, required=("removed",)),
         refuses={
-            409: "The job can't be changed.",
+            409: "The job can't be changed, or this server may not write to it.",
             410: "It was removed before.",
             503: "Another process changes the job.",
         },
@@ -227,5 +227,6 @@ EVERYWHERE: Final = {
     408: "The body did not come in time.",
     422: "A field is not one that there is, comes twice, or has a value that it can't have.",
     500: "The server or a file of the job is broken; the log says more.",
+    503: "The server was told to end before this was done.",
 }
 """Statuses of problems that any operation can have, and when they come."""

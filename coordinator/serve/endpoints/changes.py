@@ -1,8 +1,10 @@
 """Add uploads to a job, and remove an image from it."""
 
 import re
+from functools import partial
 from typing import Final
 
+import anyio.to_thread
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -25,7 +27,8 @@ async def add_images(api: Api, request: Request) -> Response:
     values, uploads = await api.bodies.form(request, ADD_PARTS, MOST_BYTES, MOST_UPLOADS)
     images = [(_name(upload), upload.data) for upload in uploads]
     # A client that goes away changes nothing: what was asked for is done, and the same request says so.
-    ids = await run_in_threadpool(api.changes.add, job, images, values["metadata"], values["request"])
+    adding = partial(api.changes.add, job, images, values["metadata"], values["request"])
+    ids = await anyio.to_thread.run_sync(adding, limiter=api.changes.limiter)
     job = await run_in_threadpool(api.served.open, job.job_id)
     return JSONResponse({"ids": ids, "images": [links(job, one)["image"] for one in ids]}, 201)
 

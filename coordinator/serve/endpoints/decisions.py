@@ -11,6 +11,7 @@ from coordinator.jobs.runs.duplicates import rejecting
 from coordinator.serve.api import Api
 from coordinator.serve.declared.duplicates import DECISION_FIELDS
 from coordinator.serve.guard.bodies import JSON, kind_of
+from coordinator.serve.work.writing import writing
 from shared.errors import UsageError
 from shared.job.bundle.facts import refuse_bundle
 from shared.job.index.duplicates.decided import Decided, decide, read_decided
@@ -39,7 +40,8 @@ def _remember(api: Api, job_id: str, values: Mapping[str, Any]) -> int:
     if len(images) < 2:
         raise UsageError("images holds fewer than two different ids: a decision is about a group of duplicates.")
     if values["keep"] is None:
-        return rejecting.reject(job, [images])
+        with writing(job):
+            return rejecting.reject(job, [images])
     refuse_bundle(job.path, job.manifest.bundle, "changed")
     if values["keep"] not in images:
         raise UsageError(f"keep is {values['keep']}, which is none of images: name the one of them to be kept.")
@@ -47,4 +49,5 @@ def _remember(api: Api, job_id: str, values: Mapping[str, Any]) -> int:
         raise UsageError(
             f"The job has the image ids 0 to {job.listed - 1}, and images holds another: nothing was kept."
         )
-    return decide(job, [Decided(values["keep"], tuple(images))])
+    with writing(job):
+        return decide(job, [Decided(values["keep"], tuple(images))])

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive
 
-from coordinator.serve.declared.fields import FILE, Field, of_object, of_pairs
+from coordinator.serve.declared.fields import FILE, INTEGERS, NUMBERS, TEXT, Field, of_object, of_pairs
 from coordinator.serve.problems import ClientGone, Refused
 
 FORM: Final = "multipart/form-data"
@@ -48,8 +48,9 @@ class Bodies:
             body = bytearray()
             async for part in _stream(request, receive):
                 body += part
+        _require_few(body, fields)
         try:
-            given = json.loads(body, object_pairs_hook=_once, parse_constant=_no_constant)
+            given = json.loads(body.decode("utf-8-sig"), object_pairs_hook=_once, parse_constant=_no_constant)
         except (ValueError, RecursionError) as error:
             reason = str(error) if isinstance(error, _Twice) else "it can't be read"
             raise Refused(400, f"The body says that it is JSON, and {reason}.") from None
@@ -66,7 +67,7 @@ class Bodies:
         texts = [field for field in fields if field.kind != FILE]
         async with self._slots:
             receive = self._bounded(request, most_bytes + FRAME)
-            parser = MultiPartParser(
+            parser = _WholeForm(
                 request.headers, _stream(request, receive), max_files=most_files, max_fields=len(texts),
                 max_part_size=FRAME,
             )  # fmt: skip
@@ -156,6 +157,34 @@ def _too_much() -> Refused:
 
 def _too_large(most: int) -> Refused:
     return Refused(413, f"The body has more than {most:,} bytes, and no more are read here.", {"Connection": "close"})
+
+
+class _WholeForm(MultiPartParser):
+    """Starlette's parser, which takes what came of a form that was cut short for all of it."""
+
+    has_ended = False
+
+    def on_end(self) -> None:
+        self.has_ended = True
+
+    async def parse(self) -> FormData:
+        form = await super().parse()
+        if not self.has_ended:
+            await form.close()
+            for file in self._files_to_close_on_error:
+                file.close()
+            raise MultiPartException("it ends before its last boundary")
+        return form
+
+
+def _require_few(body: bytearray, fields: Sequence[Field]) -> None:
+    """Raise Refused with 400 for more values than the fields can have: each takes many times its bytes, and the server
+    answers nobody while they are read."""
+    characters = sum(int(field.most or 0) for field in fields if field.kind == TEXT)
+    items = sum(int(field.most or 0) for field in fields if field.kind in (INTEGERS, NUMBERS))
+    most = len(fields) + characters  # A text may be of nothing but brackets and commas.
+    if body.count(b"[") + body.count(b"{") > most + 1 or body.count(b",") > most + items:
+        raise Refused(400, "The body says that it is JSON, and has more values than all fields together can have.")
 
 
 class _Twice(ValueError):

@@ -18,13 +18,14 @@ log = logging.getLogger("lookalike.http")
 _ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _GONE: Final = 499
 """What the log says of a client that went away before its answer."""
-_SAFE: Final = {
+SAFE: Final = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+"""Headers of every answer."""
 
 
 class Front:
@@ -52,7 +53,7 @@ class Front:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 answer = MutableHeaders(scope=message)
-                for name, value in _SAFE.items():
+                for name, value in SAFE.items():
                     answer.setdefault(name, value)
                 answer.setdefault("Cache-Control", "no-store")
                 answer["X-Request-Id"] = request_id
@@ -62,6 +63,7 @@ class Front:
             await send(message)
 
         try:
+            _require_one_length(scope, headers)
             require_host(headers.getlist("host"), self._hosts)
             require_same_site(scope["method"], headers)
         except Refused as error:
@@ -76,3 +78,15 @@ class Front:
             path = raw.decode("ascii", "backslashreplace")[:300]
             key = scope["state"].get("key") or "-"
             log.info("%s %s %s %d %.1f ms %s", request_id, scope["method"][:20], path, status, seconds * 1000, key)
+
+
+def _require_one_length(scope: Scope, headers: Headers) -> None:
+    """Raise Refused where a proxy before this server may have seen another end of the body than it does."""
+    if scope["http_version"] not in ("1.0", "1.1"):
+        raise Refused(400, "The request is of another version of HTTP than 1.1 and 1.0.")
+    if "transfer-encoding" not in headers:
+        return
+    if "content-length" in headers:
+        raise Refused(400, "The request says the length of its body twice, by Content-Length and Transfer-Encoding.")
+    if scope["http_version"] != "1.1":
+        raise Refused(400, "The request has a Transfer-Encoding, which is of HTTP/1.1, and says that it is older.")

@@ -62,7 +62,7 @@ class StoredImages:
         Raises Refused with 410 where the image is not there any more, or another one is in its place.
         """
         partition = job.partition_of(image.image_id)
-        location = path_list.read_locations(job, partition)[image.image_id - partition.start]
+        location = path_list.read_location(job, partition, image.image_id)
         try:
             data, _ = read_as_embedded(job, image.image_id, location, image.sha256)
         except ImageError as error:

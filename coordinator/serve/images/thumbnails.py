@@ -30,6 +30,7 @@ class Maker:
         self._settings = settings
         self._app = make_app(settings)
         self._groups = Groups(settings)
+        self.is_used = False
 
     def made(self, message: MakeThumbnail) -> bytes:
         """The JPEG. Raises what the worker raises, and as `SentQueries.reply` does."""
@@ -76,9 +77,9 @@ class Thumbnails:
         return await asyncio.wrap_future(future)
 
     def close(self) -> None:
-        """Give up what waits."""
+        """Give up what waits, and close the makers that no thread uses any more."""
         self._pool.shutdown(wait=False, cancel_futures=True)
-        for maker in self._makers:
+        for maker in [one for one in self._makers if not one.is_used]:
             with suppress(LookalikeError, OSError, RuntimeError):
                 maker.close()
 
@@ -91,7 +92,11 @@ class Thumbnails:
             maker = self._local.maker = Maker(self._settings)
             with self._lock:
                 self._makers.append(maker)
-        made = maker.made(MakeThumbnail(job.job_id, image.image_id, side, image.sha256, job.manifest.identity))
+        maker.is_used = True
+        try:
+            made = maker.made(MakeThumbnail(job.job_id, image.image_id, side, image.sha256, job.manifest.identity))
+        finally:
+            maker.is_used = False
         self._cache.put(key, made)
         return made
 

@@ -76,11 +76,12 @@ class Searches:
             raise
 
     def close(self) -> None:
-        """Give up what waits, and close the clients."""
+        """Give up what waits, and close the clients that no thread uses any more."""
         self._pool.shutdown(wait=False, cancel_futures=True)
-        self._taking_back.shutdown(wait=False, cancel_futures=True)
+        self._taking_back.shutdown(wait=False)
         for clients in self._clients:
-            clients.close()
+            if not clients.are_used:
+                clients.close()
 
     def _answered(self, search: "_Search") -> Answer:
         clients: _Clients | None = getattr(self._local, "clients", None)
@@ -88,12 +89,16 @@ class Searches:
             clients = self._local.clients = _Clients(self._client_of)
             with self._lock:
                 self._clients.append(clients)
+        clients.are_used = True
         try:
+            try:
+                return search.answered(clients)
+            except NoWorker:
+                if not self._comes_back():
+                    raise
             return search.answered(clients)
-        except NoWorker:
-            if not self._comes_back():
-                raise
-        return search.answered(clients)
+        finally:
+            clients.are_used = False
 
     def _ended(self, future: "Future[Answer]") -> None:
         with self._lock:
@@ -106,6 +111,7 @@ class _Clients:
     def __init__(self, client_of: ClientOf) -> None:
         self._client_of = client_of
         self._kept: LRUCache[tuple[str, str], Client] = LRUCache(_CLIENTS)
+        self.are_used = False
 
     def of(self, job: OpenJob) -> Client:
         # A job that was made anew under its name is another one.

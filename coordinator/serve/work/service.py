@@ -21,6 +21,8 @@ log = logging.getLogger("lookalike.http")
 _LOOK_SECONDS: Final = 0.5
 _ASK_SECONDS: Final = 3.0
 _COME_BACK_SECONDS: Final = 60.0
+# A query worker commits nothing, and nobody waits for its answers any more.
+_STOP_SECONDS: Final = 2.0
 # How long it is believed whether a worker is there: probes come often, and from several sides.
 _BELIEVED_SECONDS: Final = 1.0
 
@@ -119,7 +121,7 @@ class Service:
             app.close()
 
     def _workers(self, broker: EmbeddedBroker) -> LocalWorkers:
-        return self._stack.enter_context(LocalWorkers(["query"], self.settings, broker.directory))
+        return self._stack.enter_context(LocalWorkers(["query"], self.settings, broker.directory, _STOP_SECONDS))
 
     def _keep(self, broker: EmbeddedBroker, workers: LocalWorkers | None) -> None:
         """Start a worker of our own again when it dies, and one where the other's has gone."""

@@ -11,13 +11,16 @@ from ruamel.yaml import YAML
 from typer.main import get_command
 
 from coordinator.cli import application
+from coordinator.serve.guard.bodies import MOST_HELD
+from coordinator.serve.guard.ending import END_SECONDS
+from coordinator.serve.guard.hosts import is_loopback
 from shared.messages.tasks import QUEUES
 from shared.settings import BROKER_VARIABLES, PREFIX, load_settings
 
 ROOT = Path(__file__).parents[3]
 COMPOSE = ROOT / "compose.yaml"
 VARIABLE = re.compile(r"(?<!\$)\$\{(\w+):-([^}]*)\}")
-SERVICES = {"redis", "coordinator", "embed", "embed-gpu", "merge", "query", "flower"}
+SERVICES = {"redis", "coordinator", "embed", "embed-gpu", "merge", "query", "flower", "serve"}
 OURS = sorted(SERVICES - {"redis"})
 WORKERS = {"embed": "embed", "embed-gpu": "embed", "merge": "merge", "query": "query"}
 
@@ -52,7 +55,7 @@ def test_it_follows_the_compose_specification(tmp_path: Path) -> None:
 
 def test_it_has_the_services_that_the_design_names(compose: dict[str, Any]) -> None:
     assert set(compose["services"]) == SERVICES
-    assert [name for name, service in compose["services"].items() if "profiles" in service] == ["embed-gpu"]
+    assert [name for name, service in compose["services"].items() if "profiles" in service] == ["embed-gpu", "serve"]
 
 
 @pytest.mark.parametrize("service", sorted(SERVICES))
@@ -68,7 +71,7 @@ def test_every_service_is_checked_restarted_and_given_time_to_stop(compose: dict
 
 def test_no_port_is_open_beyond_loopback(compose: dict[str, Any]) -> None:
     published = [(name, port) for name, service in compose["services"].items() for port in service.get("ports", [])]
-    assert {name for name, _ in published} == {"redis", "flower"}
+    assert {name for name, _ in published} == {"redis", "flower", "serve"}
     for name, port in published:
         assert isinstance(port, str)
         address, _, rest = port.partition(":")
@@ -118,8 +121,9 @@ def test_everyone_sees_the_jobs_and_those_who_open_images_the_photographs(compos
     for service in OURS:
         volumes = compose["services"][service].get("volumes", [])
         photos = [volume for volume in volumes if isinstance(volume, dict)]
-        assert ("jobs:/jobs" in volumes) == (service != "flower")
-        assert bool(photos) == (service in ("coordinator", "embed", "embed-gpu"))
+        jobs = [volume for volume in volumes if isinstance(volume, str) and volume.startswith("jobs:")]
+        assert jobs == {"flower": [], "serve": ["jobs:/jobs:ro"]}.get(service, ["jobs:/jobs"])
+        assert bool(photos) == (service in ("coordinator", "embed", "embed-gpu", "query", "serve"))
         for volume in photos:
             assert volume["target"] == compose["services"]["coordinator"]["command"][2]
             assert volume["read_only"]
@@ -134,6 +138,36 @@ def test_the_volumes_that_are_named_are_declared(compose: dict[str, Any]) -> Non
         if isinstance(volume, str)
     }
     assert named == set(compose["volumes"])
+
+
+def test_the_page_is_served_read_only_without_rights_and_with_keys_alone(compose: dict[str, Any]) -> None:
+    service = compose["services"]["serve"]
+    assert service["read_only"] is True
+    assert (service["cap_drop"], service["security_opt"]) == (["ALL"], ["no-new-privileges:true"])
+    assert not {"privileged", "cap_add", "user", "pid", "ipc", "devices"} & set(service)
+    options = dict(zip(service["command"][2::2], service["command"][3::2], strict=True))
+    assert options["--jobs-root"] == service["environment"]["LOOKALIKE_JOBS_ROOT"]
+    # It listens at all addresses of the container, which is refused without keys.
+    (secret,) = service["secrets"]
+    assert options["--keys"] == f"/run/secrets/{secret}"
+    assert compose["secrets"] == {secret: {"file": "./keys"}}
+    assert not is_loopback(options["--host"])
+    assert options["--allow-host"] == "localhost"
+    assert "/healthz" in service["healthcheck"]["test"][-1]
+
+
+def test_what_the_page_writes_has_its_place_in_memory(compose: dict[str, Any]) -> None:
+    service = compose["services"]["serve"]
+    ((place, options),) = [entry.split(":") for entry in service["tmpfs"]]
+    size = re.fullmatch(r"size=(\d+)m,mode=1777", options)
+    assert place == "/tmp"
+    assert size is not None
+    kept = load_settings(service["environment"]).thumbnail_cache_bytes
+    assert kept + MOST_HELD < int(size[1]) << 20
+
+
+def test_a_stopped_page_has_the_time_that_it_takes(compose: dict[str, Any]) -> None:
+    assert int(compose["services"]["serve"]["stop_grace_period"].removesuffix("s")) > END_SECONDS + 5
 
 
 def test_the_broker_keeps_its_queue_and_evicts_nothing(compose: dict[str, Any]) -> None:
@@ -173,7 +207,7 @@ def dockerfile_stages() -> dict[str, list[str]]:
 def test_the_dockerfile_has_each_target_and_none_runs_as_root(compose: dict[str, Any]) -> None:
     stages = dockerfile_stages()
     targets = {service["build"]["target"] for service in compose["services"].values() if "build" in service}
-    assert targets == {"coordinator", "worker", "worker-gpu", "monitor"}
+    assert targets == {"coordinator", "worker", "worker-gpu", "monitor", "serve"}
     for target in targets:
         instructions = stages[target]
         assert [line for line in instructions if line.startswith("USER ")] == ["USER lookalike"]
@@ -185,8 +219,9 @@ def test_the_dockerfile_has_each_target_and_none_runs_as_root(compose: dict[str,
 
 @pytest.mark.parametrize(
     ("target", "extra"),
-    [("coordinator", "coordinator"), ("worker", "worker"), ("worker-gpu", "gpu"), ("monitor", "monitor")],
-)
+    [("coordinator", "coordinator"), ("worker", "worker"), ("worker-gpu", "gpu"), ("monitor", "monitor"),
+     ("serve", "serve")],
+)  # fmt: skip
 def test_each_image_installs_its_extra(target: str, extra: str) -> None:
     (install,) = [line for line in dockerfile_stages()[target] if line.startswith("RUN pip install -c")]
     assert install.split()[-1] == f'".[{extra}]"'

@@ -23,7 +23,7 @@ class Thumbnails:
         if message.image >= opened.listed:
             raise JobError(f"{opened.path} has no image {message.image:,}: it is another job, or was made anew.")
         partition = opened.partition_of(message.image)
-        location = path_list.read_locations(opened, partition)[message.image - partition.start]
+        location = path_list.read_location(opened, partition, message.image)
         data, _ = read_as_embedded(opened, message.image, location, message.sha256)
         manifest = opened.manifest
         return self._decoders.thumbnail(data, message.side, manifest.max_image_pixels, decode_of(manifest.model))

@@ -89,6 +89,7 @@ def test_each_form_of_a_source_is_found_where_it_moved_to_or_refused_in_a_senten
     assert embedded_now(job) == 0
     assert state(job) == before
     places = [place for partition in job.partitions for place in path_list.read_locations(job, partition)]
+    assert [path_list.read_location(job, job.partition_of(one), one) for one in range(job.listed)] == places
     assert [place.path for place in places] == listed
     for place, image in zip(places, NAMES, strict=True):
         assert place.place == place.path.replace(f"{tmp_path}/old", f"{tmp_path}/new place")

@@ -1,5 +1,6 @@
 """Adding and removing over HTTP: what is asked of the client or done here, and what is refused."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -77,3 +78,17 @@ def test_changing_takes_a_key_for_writing(tmp_path: Path) -> None:
             assert running.http.delete(f"{_IMAGES}/3", headers=headers).status_code == status
         assert running.client.changed == []
         assert running.http.post(_IMAGES, files=files, headers=with_key(WRITE_KEY)).status_code == 201
+
+
+def test_a_server_that_may_only_read_the_job_says_so_and_leaves_changes_to_the_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_job(tmp_path / "photos")
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    files = {"image": ("a.jpg", b"one")}
+    with serving(tmp_path / "photos") as alone, serving(tmp_path / "photos", here=False) as running:
+        for reply in (alone.http.post(_IMAGES, files=files), alone.http.delete(f"{_IMAGES}/3")):
+            assert (reply.status_code, "may read the job" in reply.json()["detail"]) == (409, True), reply.text
+        assert alone.http.get(f"{_IMAGES}/3").json()["status"] == "embedded"
+        assert running.http.post(_IMAGES, files=files).status_code == 201
+        assert running.http.delete(f"{_IMAGES}/3").status_code == 200

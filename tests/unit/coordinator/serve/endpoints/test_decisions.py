@@ -1,5 +1,7 @@
 """Decisions about duplicates over HTTP: kept in the job, refused where they make no sense, and nothing deleted."""
 
+import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ import pytest
 from shared.job.directory import JobDir
 from shared.job.index.duplicates.rejected import read_rejected
 from shared.job.opened import open_job
+from shared.storage import files
 from tests.support.http_api import Running, serving
 from tests.support.make_job import make_job
 
@@ -45,4 +48,17 @@ def test_without_one_to_keep_the_images_are_no_duplicates(running: Running, tmp_
 def test_what_makes_no_sense_changes_nothing(running: Running, tmp_path: Path, asked: dict[str, Any]) -> None:
     reply = running.http.post(PATH, json=asked)
     assert (reply.status_code, reply.json()["kind"]) == (422, "UsageError"), reply.text
+    assert not (tmp_path / "photos" / "duplicates").exists()
+
+
+@pytest.mark.parametrize("asked", [{"images": [1, 2], "keep": 1}, {"images": [1, 2]}])
+def test_a_server_that_may_only_read_the_job_keeps_no_decision_and_says_so(
+    running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any]
+) -> None:
+    def refuse(path: Path, *_: Any, **__: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(files, "write_bytes", refuse)
+    reply = running.http.post(PATH, json=asked)
+    assert (reply.status_code, "may read the job" in reply.json()["detail"]) == (409, True), reply.text
     assert not (tmp_path / "photos" / "duplicates").exists()

@@ -287,8 +287,8 @@ def test_the_query_of_a_client_that_goes_away_is_taken_back(tmp_path: Path) -> N
 
             headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
             path = "/v1/jobs/photos/search"
-            scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": headers,
-                     "raw_path": path.encode()}  # fmt: skip
+            scope = {"type": "http", "http_version": "1.1", "method": "POST", "path": path, "query_string": b"",
+                     "headers": headers, "raw_path": path.encode()}  # fmt: skip
             await app(scope, receive, send)
 
         anyio.run(ask)

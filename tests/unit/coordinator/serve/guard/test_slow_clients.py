@@ -90,26 +90,3 @@ def test_an_answer_that_is_not_taken_is_dropped(address: tuple[str, int]) -> Non
         poll = select.poll()
         poll.register(client, 0)
         assert poll.poll(30_000), "the connection was kept"
-
-
-@pytest.mark.parametrize(
-    "head",
-    [
-        b"GET /healthz HTTP/1.1\r\n\r\n",
-        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n",
-        b"POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
-        b"0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx",
-        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: y\rz\r\n\r\n",
-        b"GET /healthz HTTP/1.1\r\nHost : localhost\r\n\r\n",
-        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * 100_000 + b"\r\n",
-        b"\x16\x03\x01\x02\x00\x01",
-    ],
-)
-def test_a_head_that_could_be_read_in_two_ways_is_refused(address: tuple[str, int], head: bytes) -> None:
-    answer = answer_to(address, head)
-    assert not answer or answer.startswith(b"HTTP/1.1 4")
-    assert answer.count(b"HTTP/1.1") <= 1
-    assert answer_to(address, b"GET /healthz HTTP/1.1\r\nConnection: close\r\n" + _HEAD + b"\r\n").startswith(
-        b"HTTP/1.1 200"
-    )

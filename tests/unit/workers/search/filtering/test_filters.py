@@ -77,6 +77,26 @@ def test_what_is_no_expression_over_an_image_says_why(asked: Filters, where: str
     assert "\n" not in str(refused.value).replace(repr(where), "")
 
 
+@pytest.mark.parametrize(
+    ("where", "sentence"),
+    [
+        ("(" * 2_000 + "true" + ")" * 2_000, "expression depth"),
+        ("not " * 1_000 + "true", "expression depth"),
+        ("[" * 2_000 + "]" * 2_000 + " = []", "expression depth"),
+        ("regexp_matches(image_path, '(a+)+$')", "matches none"),
+        ("image_path similar to '(a|a)*b'", "matches none"),
+        ("image_path like '" + "%a" * 1_900 + "'", "matches none"),
+        ("regexp_matches(image_path, '((a{1,1000}){1,1000}){1,1000}')", "invalid repetition size"),
+        ("lpad(image_path, 2000000000, 'x') = ''", "calls lpad"),
+        ("len(list_transform(range(100000000), x -> x)) > 1", "it may call"),
+        ("id = 1\x00 or true", "can't be read"),
+    ],
+)
+def test_an_expression_that_is_to_take_for_ever_ends_in_a_sentence(asked: Filters, where: str, sentence: str) -> None:
+    with pytest.raises(QueryError, match=sentence):
+        asked.chosen(Filter(where=where))
+
+
 def test_ids_are_looked_up_among_the_embedded_images(asked: Filters) -> None:
     assert asked.chosen(Filter(ids=np.array([9, 3, 9]))).ids.tolist() == [3, 9]
     with pytest.raises(QueryError, match=r"names 3 image ids, and 2 of them have no embedding.* such as 30"):
