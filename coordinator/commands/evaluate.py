@@ -65,13 +65,8 @@ def _checked_plot(plot: Path) -> Path:
     return path
 
 
-def evaluation_path(job: JobDir) -> Path:
-    """The file of an evaluation: beside the job, as the job itself may be read-only and holds only its own files."""
-    return job.jobs_root / f"{job.job_id}-evaluation.json"
-
-
 def _keep(job: JobDir, evaluation: dict[str, Any]) -> None:
-    path = evaluation_path(job)
+    path = job.evaluation
     try:
         files.write_bytes(path, (json.dumps(evaluation, indent=2) + "\n").encode())
     except OSError as error:
