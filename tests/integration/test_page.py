@@ -16,15 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from coordinator.local.broker import EmbeddedBroker
+from shared.job.directory import JobDir
+from shared.job.opened import open_job
+from shared.job.partition import ledger
 from tests.integration.faults.faults import light_model
 from tests.support.browser import AXE, PATIENCE_MILLISECONDS, browser, chromium
 from tests.support.http_api import READ_KEY, WRITE_KEY, key_file
 from tests.support.images.scenes import scene
-from tests.support.make_job import make_job
+from tests.support.make_job import commit_chunks, make_job
 from tests.support.processes import LOOKALIKE, Process, children_of, commands_with, environment, run, wait_until
 
 pytestmark = pytest.mark.timeout(600)
@@ -220,6 +224,12 @@ def test_a_picture_of_the_camera_and_one_in_the_clipboard_are_searched_with(page
         paste(page)
         expect(page.locator(".toast").last).to_have_text("There is no image in the clipboard.")
 
+    hits(page).first.locator("a").click()
+    page.get_by_role("button", name="Copy path").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()") == str(served.photos[3])
+    page.keyboard.press("Escape")
+
     page.context.clear_permissions()
     page.get_by_role("button", name="Camera").click()
     expect(page.locator(".told")).to_have_text("The browser gives no access to the camera. Choose a file instead.")
@@ -411,7 +421,16 @@ def test_a_job_that_is_being_made_is_searched_as_far_as_it_is(page: Page, served
     page.get_by_role("link", name="Job", exact=True).click()
     expect(page.get_by_role("heading", name="Embedding: 41 % done")).to_be_visible()
     expect(page.get_by_role("heading", name="No index yet")).to_be_visible()
-    expect(page.locator(".figures div", has_text="pending").locator("dd")).to_have_text(str(LISTED - BEGUN))
+    pending = page.locator(".figures div", has_text="pending").locator("dd")
+    expect(pending).to_have_text(str(LISTED - BEGUN))
+
+    # What is committed meanwhile is seen as it happens.
+    job = open_job(JobDir.at(served.job.parent / "begun"))
+    second = job.manifest.partition(1)
+    commit_chunks(job, np.random.default_rng(1).normal(size=(LISTED, 16)), *job.chunks(second))
+    ledger.seal_partition(job, second)
+    expect(pending).to_have_text(str(LISTED - 2 * BEGUN))
+    expect(page.get_by_role("heading", name="Embedding: 83 % done")).to_be_visible()
 
 
 def test_a_file_that_is_no_image_has_its_reason(page: Page, served: Served, tmp_path: Path) -> None:

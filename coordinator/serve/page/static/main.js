@@ -205,8 +205,12 @@ document.addEventListener("click", (event) => {
 document.querySelector(".skip").addEventListener("click", (event) => (event.preventDefault(), main.focus()));
 addEventListener("popstate", () => void show());
 
+// A view that the address names waits for no list of the jobs, which is for the bar alone then.
 async function start() {
-  await readJobs();
-  await show();
+  const reading = readJobs();
+  if (place().job) await show();
+  await reading;
+  if (place().job && shown) drawBar();
+  else await show();
 }
 void start();
