@@ -342,6 +342,7 @@ def test_with_keys_the_page_asks_for_one_and_keeps_what_works_in_this_tab_alone(
     asked.get_by_label("Key").fill(READ_KEY)
     asked.get_by_role("button", name="Use this key").click()
     expect(page.locator(".jobs a")).to_have_text(["begun", "copy", "holiday"])
+    serious_problems(page, "the jobs")
     assert page.evaluate(kept) == [{"lookalike-key": READ_KEY}, 0, ""]
 
     # It is read with, thumbnails too, and changes nothing.
@@ -484,9 +485,17 @@ def test_the_job_view_draws_the_sweep_of_an_evaluation_and_has_its_figures_as_a_
     )
     page.get_by_text("The figures as a table").click()
     assert page.locator(".widths tbody tr").count() == len(SWEEP)
-    expect(page.locator(".widths tr", has_text="serves")).to_have_text("8500.99002.003.00 msserves")
+    expect(page.locator(".widths tr", has_text="serves")).to_have_text("8500.99002.003.00serves")
     expect(page.get_by_text("48 of 48 copies are proven to show their original")).to_be_visible()
     expect(page.get_by_text("Fusion: the original of an altered copy is found first in 98.8 %")).to_be_visible()
+
+    # That of an earlier build is named, and what was tried when this one was tuned is drawn.
+    page.unroute("**/v1/jobs/holiday")
+    page.route("**/v1/jobs/holiday", evaluated_before)
+    page.reload()
+    expect(page.locator(".note", has_text="The last evaluation is of the build 0009-0badcafe")).to_be_visible()
+    expect(page.locator("figcaption")).to_have_text("Measured while the index was tuned.")
+    expect(page.get_by_text("Evaluated since")).to_have_count(0)
 
 
 SWEEP = [
@@ -500,13 +509,24 @@ SWEEP = [
 
 def evaluated(route: Route) -> None:
     """The job as the server describes it, as if it had been evaluated, with fusion, and it had verdicts."""
+    described(route, None)
+
+
+def evaluated_before(route: Route) -> None:
+    """The same, but the evaluation is of an earlier build, and this one was tuned."""
+    described(route, "0009-0badcafe")
+
+
+def described(route: Route, build: str | None) -> None:
     told = route.fetch().json()
     index = told["index"]
+    if build is not None:
+        index["sweep"] = SWEEP[:3]
     row = {"alteration": "flip", "copies": 48, "same_bytes": 0, "same_pixels": 40, "same_picture": 8}
     verdicts = index["verdicts"] | {"copies": 48, "proven": 48, "strangers": 144, "by_alteration": [row]}
     index["evaluation"] = {
-        "build": index["build"], "cores": 2, "recall_at_10": 0.99, "queries": 500, "p50_ms": 2.0, "p99_ms": 3.0,
-        "batch": 64, "queries_per_second": 1000.5, "verdicts": verdicts, "sweep": SWEEP,
+        "build": build or index["build"], "cores": 2, "recall_at_10": 0.99, "queries": 500,
+        "p50_ms": 2.0, "p99_ms": 3.0, "batch": 64, "queries_per_second": 1000.5, "verdicts": verdicts, "sweep": SWEEP,
     }  # fmt: skip
     trial = "Fusion: the original of an altered copy is found first in 98.8 % against 94.4 % of 720 copies: kept"
     route.fulfill(json=told | {"fusion": trial})
@@ -526,6 +546,8 @@ def test_on_a_phone_it_is_one_column_in_the_dark_with_targets_for_fingers(page: 
     for address, whole in ADDRESSES.items():
         opened(page, served, address)
         expect(page.locator(whole).first).to_be_visible()
+        for figures in page.locator(".sweep summary").all():
+            figures.click()
         assert page.evaluate("document.documentElement.scrollWidth") <= 380, address
         small = page.evaluate(
             """() => [...document.querySelectorAll("button, a, select, input, summary")]
@@ -651,6 +673,7 @@ def test_states_of_a_server_that_has_nothing_starts_or_went_away_help(page: Page
     expect(page.locator(".note")).to_contain_text("The query worker is starting. It is asked again.")
     expect(page.locator(".grid[aria-hidden]")).to_be_visible()
     expect(page.locator(".state h2")).to_have_text("No query worker answers")
+    serious_problems(page, "no query worker")
     page.get_by_role("button", name="Try again").click()
     expect(page.locator(".state h2")).to_have_text("There is nothing to search yet")
     page.get_by_role("button", name="Try again").click()

@@ -49,7 +49,7 @@ export function sweep(points, caption) {
       serving && h("li", {}, sample(svg("circle.serves", { cx: 14, cy: 8, r: 6 })), "the width that serves"),
     ),
     h("figcaption", {}, caption),
-    h("details", {}, h("summary", {}, "The figures as a table"), table(measured)),
+    h("details", {}, h("summary", {}, "The figures as a table"), h("div.scrolled", { tabindex: "0", role: "region", "aria-label": "Recall and milliseconds at each width" }, table(measured))),
   );
 }
 
@@ -70,9 +70,9 @@ function table(points) {
   return h(
     "table.widths",
     {},
-    h("thead", {}, h("tr", {}, ["lists read", "compared exactly", "recall@10", "median ms", "99 of 100 under", ""].map(head))),
+    h("thead", {}, h("tr", {}, ["lists read", "compared exactly", "recall@10", "median ms", "99 of 100 under, ms", ""].map(head))),
     h("tbody", {}, points.map((point) => h("tr", {},
-      [point.nprobe ? count(point.nprobe) : "all", count(point.depth), point.recall_at_10.toFixed(4), point.p50_ms.toFixed(2), point.p99_ms == null ? "–" : `${point.p99_ms.toFixed(2)} ms`, point.promoted ? "serves" : ""].map((cell) => h("td.number", {}, cell))))),
+      [point.nprobe ? count(point.nprobe) : "all", count(point.depth), point.recall_at_10.toFixed(4), point.p50_ms.toFixed(2), point.p99_ms?.toFixed(2) ?? "–", point.promoted ? "serves" : ""].map((cell) => h("td.number", {}, cell))))),
   );
 }
 
