@@ -44,7 +44,7 @@ def evaluate(
 
 
 def _keep(job: JobDir, evaluation: dict[str, Any]) -> None:
-    path = evaluate_run.kept_at(job)
+    path = job.evaluation
     try:
         evaluate_run.keep(job, evaluation)
     except OSError as error:

@@ -84,7 +84,7 @@ def evaluate(
         tell(Event(f"Evaluating … {phase}" + (f" · {share:.0%}" if share else ""), passing=True))
 
     figures = evaluate_run.evaluate(asked, told)
-    path = evaluate_run.kept_at(directory)
+    path = directory.evaluation
     try:
         evaluate_run.keep(directory, figures)
     except OSError as error:

@@ -126,6 +126,11 @@ class JobDir:
         return self.path.parent
 
     @property
+    def evaluation(self) -> Path:
+        """What `evaluate` measured last: beside the job, which may be read-only and holds only its own files."""
+        return self.jobs_root / f"{self.job_id}-evaluation.json"
+
+    @property
     def in_store(self) -> bool:
         """Whether the job is in an object store, not on a disk or mount."""
         return isinstance(self.path, StorePath)

@@ -29,10 +29,12 @@ def chromium() -> str | None:
 
 
 @contextmanager
-def browser() -> Iterator[Browser]:
-    """A browser for many pages."""
+def browser(camera: Path | None = None) -> Iterator[Browser]:
+    """A browser for many pages. `camera` is a video, .y4m, which its camera shows again and again."""
+    seen = [] if camera is None else [f"--use-file-for-fake-video-capture={camera}"]
+    options = [*_OPTIONS, "--use-fake-device-for-media-stream", *seen]
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=chromium(), args=_OPTIONS)
+        started = playwright.chromium.launch(executable_path=chromium(), args=options)
         try:
             yield started
         finally:

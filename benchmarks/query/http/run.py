@@ -6,36 +6,32 @@ python -m benchmarks.query.http [PHOTOS] [--size 20000] [--dim 1280] [--requests
 import argparse
 import json
 import os
-import re
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 
 from benchmarks.query.http import tables
 from benchmarks.query.http.asking import Asked, Request, ask
+from benchmarks.query.http.serving import server
 from benchmarks.query.load import K, one_by_one
 from benchmarks.support import altered, made_jobs, program
 from benchmarks.support.features import Features
-from benchmarks.support.processes import LOOKALIKE, begin, measured, own_memory, run_module
+from benchmarks.support.processes import LOOKALIKE, measured, own_memory, run_module
 from benchmarks.support.timing import percentiles_of_runs
 from coordinator.client.client import Client
 from coordinator.client.queries import Queryable
 from coordinator.local.broker import EmbeddedBroker
 from coordinator.local.workers import LocalWorkers
-from shared.errors import WorkerFailed
 from shared.job.directory import JobDir
 from shared.settings import Settings
 
 RESULTS = program.RESULTS / "http.json"
 _CLIENTS = (1, 8, 64, 256)
 _RUNS = 3
-_START_SECONDS = 120.0
 _SIDE = 256
 
 
@@ -91,7 +87,7 @@ def _measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
             with Client("made", broker.url) as client:
                 while not client.has_worker(workers.nodes[0]):
                     workers.watch()
-            with _server(root, broker.url, folder) as (address, pid):
+            with server(["--jobs-root", str(root), "--broker", broker.url], folder) as (address, pid):
                 found["memory_at_start_bytes"] = own_memory(pid)
                 found["by_vector"] = _searched(made, vectors, [_by_vector(one) for one in vectors], broker.url, address)
                 found["by_image"] = found["thumbnails"] = None
@@ -152,26 +148,3 @@ def _by_image(data: bytes) -> Request:
     head = '--b\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n'
     body = fields.encode() + head.encode() + data + b"\r\n--b--\r\n"
     return Request.post("/v1/jobs/photos/search", "multipart/form-data; boundary=b", body)
-
-
-@contextmanager
-def _server(root: Path, broker: str, folder: Path) -> Iterator[tuple[tuple[str, int], int]]:
-    """`lookalike serve`, its address and its process; thumbnails of other runs are not in its cache."""
-    log = folder / "server.log"
-    (folder / "tmp").mkdir()
-    os.environ["TMPDIR"] = str(folder / "tmp")
-    try:
-        process = begin([LOOKALIKE, "serve", "--jobs-root", str(root), "--broker", broker, "--port", "0"], log)
-    finally:
-        del os.environ["TMPDIR"]
-    try:
-        deadline = time.monotonic() + _START_SECONDS
-        while not (said := re.search(r"^(http://\S+) serves", log.read_text(), re.MULTILINE)):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise WorkerFailed(f"The server did not start:\n{log.read_text()[-2000:]}")
-            time.sleep(0.05)
-        place = urlsplit(said[1])
-        yield (place.hostname or "", place.port or 0), process.pid
-    finally:
-        process.terminate()
-        process.wait()

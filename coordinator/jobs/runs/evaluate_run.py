@@ -71,11 +71,6 @@ def run_evaluation(job: JobDir, queries: int, plot: Path | None, told: Callable[
     )
 
 
-def kept_at(job: JobDir) -> Path:
-    """The file of an evaluation: beside the job, as the job itself may be read-only and holds only its own files."""
-    return job.jobs_root / f"{job.job_id}-evaluation.json"
-
-
 def keep(job: JobDir, evaluation: dict[str, Any]) -> None:
-    """Write the figures to `kept_at`; raises OSError where that can't be written."""
-    files.write_bytes(kept_at(job), (json.dumps(evaluation, indent=2) + "\n").encode())
+    """Write the figures to the job's file of them; raises OSError where that can't be written."""
+    files.write_bytes(job.evaluation, (json.dumps(evaluation, indent=2) + "\n").encode())

@@ -55,6 +55,8 @@ JOBS: Final[dict[str, Any]] = {
 DESCRIBED: Final[dict[str, Any]] = {
     "id": _TEXT,
     "model": _described(_TEXT, "The model that embeds the images."),
+    "fusion": {"type": ["string", "null"], "description": "What came of trying fusion; null where it was not tried."},
+    "urls": {"type": "boolean", "description": "Whether a search may name an image by its URL."},
     "columns": {
         "type": "array",
         "description": "The columns of the metadata that `where` can name.",
@@ -74,7 +76,8 @@ DESCRIBED: Final[dict[str, Any]] = {
     "index": {
         "type": ["object", "null"],
         "description": "The index that serves: its size, recall@10 and milliseconds as they were measured when it was "
-        "built, `sweep` at several widths, and `accuracy_at_10` of altered copies; null before the first.",
+        "built, `sweep` at several widths, `accuracy_at_10` of altered copies, `verdicts` and `chances` of its "
+        "calibration, and `evaluation`, what was measured of it later; null before the first.",
     },
 }
 DECISIONS: Final[dict[str, Any]] = {

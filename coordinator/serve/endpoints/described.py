@@ -1,4 +1,4 @@
-"""Describe a job: its columns to filter by, its failed images by reason, and what its index was measured to do."""
+"""Describe a job: its columns to filter by, its failed images by reason, and its index."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from coordinator.serve.api import Api
+from coordinator.serve.endpoints.measured import measured
 from shared.job.index import builds
-from shared.job.index.builds import IndexInfo
 from shared.job.opened import OpenJob
 from shared.job.partition import ledger
 from shared.job.partition.ledger import Seal
@@ -33,9 +33,11 @@ def _described(api: Api, job_id: str) -> dict[str, Any]:
     return {
         "id": job_id,
         "model": job.manifest.model.name,
+        "fusion": None if job.manifest.fusion is None else str(job.manifest.fusion),
+        "urls": api.fetches.are_allowed,
         "columns": _columns(job, seals),
         "failed": _failed(job, seals),
-        "index": None if info is None else _index(info),
+        "index": None if info is None else measured(job, info),
     }
 
 
@@ -68,23 +70,3 @@ def _failed(job: OpenJob, seals: Sequence[Seal]) -> list[dict[str, Any]]:
                 path = moved.now(row["image_path"])
                 entry["example"] = {"id": row["id"], "image_path": path, "reason": row["error_message"] or ""}
     return sorted(found.values(), key=lambda entry: (-entry["images"], entry["status"]))
-
-
-def _index(info: IndexInfo) -> dict[str, Any]:
-    return {
-        "build": info.build,
-        "type": info.type,
-        "ntotal": info.ntotal,
-        "bytes": info.bytes,
-        "built_at": info.built_at,
-        "seconds": round(sum(info.seconds.values()), 1),
-        "recall_at_10": info.recall_at_10,
-        "recall_queries": info.recall_queries,
-        "p50_ms": info.p50_ms,
-        "p99_ms": info.p99_ms,
-        "accuracy_at_10": dict(info.accuracy_at_10),
-        "accuracy_copies": info.accuracy_copies,
-        "sweep": [dict(point) for point in info.sweep],
-        "nprobe": info.nprobe,
-        "rerank_depth": info.rerank_depth,
-    }

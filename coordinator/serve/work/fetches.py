@@ -21,6 +21,10 @@ class Fetches:
         self._lock = threading.Lock()
         self._under_way = 0
 
+    @property
+    def are_allowed(self) -> bool:
+        return self._allowed
+
     async def of(self, url: str, most_bytes: int) -> bytes:
         """The bytes behind a URL. Raises Refused with 403 where it is not allowed, with 429 where too many wait, and as
         `Outgoing.fetch` does."""

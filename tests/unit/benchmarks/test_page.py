@@ -15,6 +15,7 @@ from benchmarks.index import tables as index
 from benchmarks.parts import tables as parts
 from benchmarks.query import removed
 from benchmarks.query import tables as query
+from benchmarks.query.http import page as in_browser
 from benchmarks.query.http import tables as http
 from benchmarks.support import tables
 from benchmarks.truth import tables as truth
@@ -29,6 +30,7 @@ MADE = {
     "query": query.all_tables,
     "query_removed": removed.removed_tables,
     "http": http.all_tables,
+    "page": in_browser.page_tables,
     "parts": parts.all_tables,
     "growth": growth.all_tables,
     "growth_shards": growth.shards_tables,
@@ -49,6 +51,7 @@ _ALWAYS = (
     "query",
     "query_removed",
     "http",
+    "page",
     "growth",
     "growth_shards",
     "fuzz_index",

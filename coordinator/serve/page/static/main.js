@@ -1,8 +1,8 @@
 // The page: its bar, its addresses, and which view is shown.
 
-import { get, hasKey, setKey } from "./lib/api.js";
+import { get, hasKey, isKnown, setKey } from "./lib/api.js";
 import { dialog, h, isTyping, put, say } from "./lib/dom.js";
-import { emptyState, problemNote } from "./parts/states.js";
+import { emptyState, KEY_WANTED, problemNote } from "./parts/states.js";
 import { searchView } from "./views/search.js";
 
 const VIEWS = { search: "Search", duplicates: "Duplicates", job: "Job" };
@@ -14,12 +14,14 @@ const LOADED = {
 const KEYS = [
   ["Ctrl V", "search for the image in the clipboard"],
   ["← ↑ → ↓", "go through the hits; in the comparison, to the next hit"],
+  ["Home End", "the first hit, the last hit"],
   ["Enter", "compare the hit with the query"],
   ["Space", "search with the hit"],
   ["Esc", "back to the hits"],
   ["+ − 0", "zoom the comparison, and fit it again"],
   ["x", "swap query and hit"],
   ["o", "lay the hit over the query"],
+  ["Shift ← ↑ → ↓", "a part: resize its frame, which the arrows move; Enter searches with it"],
   ["↑ ↓  ← →", "duplicates: another group; another image of it"],
   ["K N O S", "duplicates: keep the marked one; no duplicates; only the marked one is none; skip"],
   ["C", "duplicates: compare the marked one with the suggested one"],
@@ -43,6 +45,11 @@ const page = {
   },
   params: () => location.hash.split("?")[1] ?? "",
   askKey,
+  // What was asked did not work: another key may do it, or a sentence says why not.
+  failed(error) {
+    if ([401, 403].includes(error.status)) askKey(error.status === 403 ? error.message : KEY_WANTED);
+    else page.note(error.message);
+  },
   note(text) {
     say(text);
     const note = h("p.toast", {}, text);
@@ -106,7 +113,7 @@ async function readJobs() {
     }
   } catch (error) {
     problem = error;
-    if (error.status === 401) askKey();
+    if (error.status === 401) askKey(hasKey() ? "The server does not know the key of this tab." : KEY_WANTED);
   }
   jobs = found;
 }
@@ -140,14 +147,27 @@ function help() {
   dialog("Keys", h("dl.keys", {}, KEYS.map(([key, what]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, what)])));
 }
 
-function askKey() {
+// Ask for a key and keep it, for as long as this tab is open, once the server takes it.
+function askKey(why = KEY_WANTED) {
   if (document.querySelector("dialog[open]")) return;
-  const field = h("input", { id: "key", type: "password", autocomplete: "off", required: true });
-  const used = () => (setKey(field.value.trim()), location.reload());
-  const form = h("form.stack", { method: "dialog", onsubmit: (event) => (event.preventDefault(), used()) },
-    h("label", { for: "key" }, "The key that the server was given for you. It stays in this tab."), field, h("button.main", {}, "Use this key"));
+  const told = h("p", { id: "key-told", role: "alert" });
+  const field = h("input", { id: "key", type: "password", autocomplete: "off", required: true, "aria-describedby": "key-told" });
+  const form = h("form.stack", { onsubmit: (event) => (event.preventDefault(), void use(field.value.trim())) },
+    h("p", {}, why), h("label", { for: "key" }, "Key"), field, h("p.quiet-text", {}, "It stays in this tab, and goes when the tab is closed."), told, h("button.main", {}, "Use this key"));
   dialog("A key is needed", form);
   field.focus();
+
+  async function use(key) {
+    put(told);
+    try {
+      if (await isKnown(key)) return void (setKey(key), location.reload());
+      put(told, "The server has no such key, so it was not kept.");
+      field.setAttribute("aria-invalid", "true");
+    } catch (error) {
+      put(told, error.message);
+    }
+    field.select();
+  }
 }
 
 document.addEventListener("keydown", (event) => {
@@ -159,7 +179,7 @@ document.addEventListener("keydown", (event) => {
   }
 });
 document.addEventListener("paste", (event) => {
-  if (!isTyping(event) && shown?.view?.dropped && event.clipboardData?.files.length && shown.view.dropped(event.clipboardData)) event.preventDefault();
+  if (!isTyping(event) && event.clipboardData && shown?.view?.pasted?.(event.clipboardData)) event.preventDefault();
 });
 for (const type of ["dragenter", "dragover"]) {
   document.addEventListener(type, (event) => {
@@ -178,13 +198,19 @@ document.addEventListener("click", (event) => {
   const link = event.target.closest?.('a[href^="#/"]');
   if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
-  history.pushState({ upload: history.state?.upload }, "", link.getAttribute("href"));
+  history.pushState({ upload: history.state?.upload, url: history.state?.url }, "", link.getAttribute("href"));
   void show();
 });
+// Its address would be that of another view.
+document.querySelector(".skip").addEventListener("click", (event) => (event.preventDefault(), main.focus()));
 addEventListener("popstate", () => void show());
 
+// A view that the address names waits for no list of the jobs, which is for the bar alone then.
 async function start() {
-  await readJobs();
-  await show();
+  const reading = readJobs();
+  if (place().job) await show();
+  await reading;
+  if (place().job && shown) drawBar();
+  else await show();
 }
 void start();

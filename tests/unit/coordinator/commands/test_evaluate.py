@@ -30,6 +30,7 @@ from shared.settings import Settings
 from tests.support.builds import build
 from tests.support.cli import Run
 from tests.support.controls import UNWATCHED
+from tests.support.http_api import serving
 from tests.support.make_job import MadeJob, clustered, make_job
 from workers.evaluate import plot, report
 from workers.merge.build import merge
@@ -317,6 +318,18 @@ def test_the_command_measures_in_a_process_of_its_own_and_keeps_the_figures(
     assert kept["recall_at_10"] == 1.0
     assert "job-evaluation.json" in ran.err
     assert cv2.imread(str(tmp_path / "sweep.png")) is not None
+
+    # What is kept is what a server shows of it.
+    with serving(read_only.path) as running:
+        told = running.http.get("/v1/jobs/job").json()["index"]
+    shown = told["evaluation"]
+    assert shown["build"] == told["build"] == kept["build"]["name"]
+    assert [(point["p50_ms"], point["promoted"]) for point in shown["sweep"]] == [
+        (point["p50_ms"], point["promoted"]) for point in kept["sweep"]
+    ]
+    assert {name: kept[name] for name in ("recall_at_10", "queries", "p50_ms")}.items() <= shown.items()
+    assert shown["verdicts"]["reason"] == kept["verdicts"]["reason"]
+    assert [point["promoted"] for point in told["sweep"]].count(True) == 1
 
 
 def test_the_json_is_printed_and_not_kept(run: Run, made: MadeJob) -> None:

@@ -25,6 +25,15 @@ function withKey(headers = {}) {
   return hasKey() ? { ...headers, Authorization: `Bearer ${sessionStorage.getItem(KEY)}` } : headers;
 }
 
+// Whether the server takes a key, before it is kept. Keys are printable ASCII; nothing else can be sent.
+export async function isKnown(key) {
+  if (!/^[!-~]+$/.test(key)) return false;
+  const answer = await fetch("/v1/jobs?limit=1", { headers: { Authorization: `Bearer ${key}` } }).catch(() => {
+    throw new Away();
+  });
+  return answer.status !== 401;
+}
+
 async function answered(path, options) {
   let answer;
   try {

@@ -5,7 +5,7 @@ import { dialog, h } from "../lib/dom.js";
 export async function cameraDialog(use, refused) {
   let stream;
   try {
-    stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+    stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment", width: { ideal: 1920 }, height: { ideal: 1080 } } });
   } catch (error) {
     const none = error.name === "NotFoundError" ? "There is no camera." : "The browser gives no access to the camera.";
     return void refused(`${none} Choose a file instead.`);

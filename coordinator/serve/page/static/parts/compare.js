@@ -8,7 +8,7 @@ import { picture } from "./picture.js";
 
 const MOST = 12;
 
-// `query` is {name, source, facts}; `options` has images, hits, at, onMove, onClose, onLike and onPart. A `size` of both
+// `query` is {name, source, facts}, and `lost` says why it has no source; `options` has images, hits, at, onMove, onClose, onLike and onPart. A `size` of both
 // is what the coordinates of the evidence are in, where that is not the size of the image.
 export function comparison(query, options) {
   const { images, hits, at } = options;
@@ -79,7 +79,7 @@ export function comparison(query, options) {
   arrange();
 
   function pane(shown) {
-    const inner = h("div.inner", {}, shown ?? h("span.lost", {}, "The query has no picture."));
+    const inner = h("div.inner", {}, shown ?? h("span.lost", {}, query.lost ?? "The query has no picture."));
     return { element: h("figure.pane", {}, inner), inner, picture: shown, facts: {}, outline: null };
   }
 
@@ -111,7 +111,9 @@ export function comparison(query, options) {
   // Lay the pictures out: each fits its pane at zoom 1, and both show the same spot in the middle.
   function lay() {
     const sizes = { left: sizeOf(left), right: sizeOf(right) };
-    const evidence = hit.evidence && sizes.left && sizes.right ? hit.evidence : null;
+    const { evidence } = hit;
+    // Only where the pixels of both are known is there a way from the ones to the others.
+    const mapped = sizes.left && sizes.right ? evidence : null;
     level.textContent = `${Math.round(view.zoom * 100)} %`;
     for (const one of [left, right]) {
       const image = one.picture?.image;
@@ -119,18 +121,18 @@ export function comparison(query, options) {
       const room = one.element.getBoundingClientRect();
       const fit = Math.min(room.width / image.naturalWidth, room.height / image.naturalHeight);
       const [width, height] = [image.naturalWidth * fit, image.naturalHeight * fit];
-      const [x, y] = spot(one, evidence, sizes);
+      const [x, y] = spot(one, mapped, sizes);
       Object.assign(one.inner.style, { width: `${width}px`, height: `${height}px` });
       one.inner.style.transform = `translate(${room.width / 2 - x * width * view.zoom}px, ${room.height / 2 - y * height * view.zoom}px) scale(${view.zoom})`;
       one.element.style.clipPath = "";
       one.outline?.remove();
       const size = one === left ? sizes.left : sizes.right;
-      if (evidence && !view.isOver) {
+      if (evidence && size && !view.isOver) {
         const [quad, share] = one === left ? [evidence.query_quad, evidence.query_overlap] : [evidence.hit_quad, evidence.hit_overlap];
         one.inner.append((one.outline = outline(quad, share, size)));
       }
     }
-    if (view.isOver) overlay(evidence, sizes);
+    if (view.isOver) overlay(mapped, sizes);
   }
 
   function spot(one, evidence, sizes) {

@@ -10,9 +10,9 @@ export function filterForm(columns, expression, onChange) {
     id: "where", type: "text", value: expression ?? "", placeholder: "width >= 1000", spellcheck: "false",
     autocomplete: "off", autocapitalize: "off", "aria-describedby": "where-help", onchange: () => onChange(text.value.trim()),
   });
-  const column = h("select", { "aria-label": "Column", onchange: signs }, columns.map(({ name }) => h("option", {}, name)));
-  const sign = h("select", { "aria-label": "Comparison" });
-  const value = h("input", { type: "text", "aria-label": "Value", autocomplete: "off", onkeydown: (event) => event.key === "Enter" && add(event) });
+  const column = h("select", { id: "column", "aria-label": "Column", onchange: signs }, columns.map(({ name }) => h("option", {}, name)));
+  const sign = h("select", { id: "comparison", "aria-label": "Comparison" });
+  const value = h("input", { id: "value", type: "text", "aria-label": "Value", autocomplete: "off", onkeydown: (event) => event.key === "Enter" && add(event) });
   const addButton = h("button.quiet", { type: "button", onclick: add }, "Add");
 
   function kind() {

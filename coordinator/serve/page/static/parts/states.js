@@ -1,7 +1,9 @@
 // What to say, and to offer, where something is not there or goes wrong.
 
-import { Away } from "../lib/api.js";
+import { Away, hasKey } from "../lib/api.js";
 import { h } from "../lib/dom.js";
+
+export const KEY_WANTED = "This server answers only with a key. Ask the person who runs it for one.";
 
 export function emptyState(title, text, ...offers) {
   return h("div.state", {}, h("h2", {}, title), h("p", {}, text), h("div.row", {}, ...offers));
@@ -14,8 +16,11 @@ export function problemNote(error, { job, page, again, isUpload = false }) {
   if (error instanceof Away) return emptyState("The server is away", `${text} If you started it, look at its terminal.`, again);
   switch (error.status) {
     case 401:
+      return emptyState("A key is needed", KEY_WANTED, h("button.main", { type: "button", onclick: () => page.askKey() }, "Enter a key"));
     case 403:
-      return emptyState("A key is needed", text, h("button.main", { type: "button", onclick: () => page.askKey() }, "Enter a key"));
+      return hasKey()
+        ? emptyState("This key is not good for that", text, h("button.main", { type: "button", onclick: () => page.askKey() }, "Enter another key"))
+        : emptyState("The server refuses this", text);
     case 404:
       return emptyState("It is not here", text, h("a.button.quiet", { href: "#/" }, "All jobs"));
     case 409:

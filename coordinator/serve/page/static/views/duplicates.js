@@ -163,7 +163,7 @@ export function duplicatesView(page, job) {
       say(`${parts(image.image_path).name} is no duplicate.`);
       draw();
     } catch (error) {
-      page.note(error.message);
+      page.failed(error);
     }
   }
 
@@ -171,7 +171,7 @@ export function duplicatesView(page, job) {
     try {
       await post(`${path}/decisions`, asked, stopped.signal);
     } catch (error) {
-      if (error.name !== "AbortError") page.note(error.message);
+      if (error.name !== "AbortError") page.failed(error);
       return;
     }
     group.decision = decision;

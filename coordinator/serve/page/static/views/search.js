@@ -13,6 +13,7 @@ import { problemNote } from "../parts/states.js";
 
 const KINDS = "image/*,.heic,.heif,.avif,.jxl,.dng,.cr2,.cr3,.nef,.arw";
 const RETRIES_SECONDS = 90;
+const NOT_LOADED = "not shown: this page loads nothing from elsewhere";
 
 // Uploads of this page, by the number that the history has of them: an image is never in an address.
 const uploads = new Map();
@@ -28,12 +29,13 @@ export function searchView(page, job) {
   let grid = null;
   let compared = null;
   let columns = [];
-  get(jobPath(job)).then((told) => ((columns = told.columns ?? []), drawSide()), () => {});
+  let takesUrls = false; // Whether this server fetches an image by its URL.
+  get(jobPath(job)).then((told) => (([columns, takesUrls] = [told.columns ?? [], told.urls === true]), drawSide()), () => {});
 
   function update(params, history) {
     const id = params.get("like");
     const upload = id == null ? uploads.get(history?.upload) : null;
-    const query = id != null ? { key: `like ${id}`, id: Number(id) } : upload ? { key: `upload ${history.upload}`, ...upload } : null;
+    const query = id != null ? { key: `like ${id}`, id: Number(id) } : upload ? { key: `upload ${history.upload}`, ...upload } : history?.url ? { key: `url ${history.url}`, address: history.url } : null;
     const next = {
       query,
       isLost: query == null && history?.upload != null,
@@ -57,8 +59,10 @@ export function searchView(page, job) {
     if (next.k === 20) next.k = null;
     if (next.verify === "auto") next.verify = null;
     for (const [name, value] of Object.entries(next)) if (value != null && value !== "") params.set(name, value);
-    const upload = "like" in change ? null : state.query?.upload ?? null;
-    page.go(job, "search", params, { upload, ...options });
+    // An upload, and the URL of an image, which may have a password in it, are in the history of the tab alone.
+    const isOther = "like" in change;
+    const [upload, url] = isOther ? [null, null] : [state.query?.upload ?? null, state.query?.address ?? null];
+    page.go(job, "search", params, { upload, url, ...options });
   }
 
   function useBlob(blob, name) {
@@ -68,15 +72,20 @@ export function searchView(page, job) {
     go({ like: null, hit: null, min: null }, { upload });
   }
 
+  const useUrl = (url) => go({ like: null, hit: null, min: null }, { url });
+
   function like(hit) {
     go({ like: hit.id, hit: null, min: null });
     scrollTo({ top: 0 });
   }
 
-  const sourceOf = (query) => query.url ?? images.large(query.id);
+  const sourceOf = (query) => (query.address ? null : query.url ?? images.large(query.id));
 
   function drawSide() {
     const { query } = state;
+    const focused = side.contains(document.activeElement) ? document.activeElement.id : "";
+    const settings = side.querySelector("details");
+    const isOpen = settings && root.classList.contains("empty") === !query ? settings.open : Boolean(query) && matchMedia("(min-width: 52rem)").matches;
     const choose = h("input.unseen", { type: "file", accept: KINDS, id: "file", tabindex: "-1", "aria-hidden": "true", onchange: () => useBlob(choose.files[0], choose.files[0]?.name) });
     const button = (text, run, kind = "quiet") => h(`button.${kind}`, { type: "button", onclick: run }, text);
     const canPaste = Boolean(navigator.clipboard?.read);
@@ -94,9 +103,11 @@ export function searchView(page, job) {
       ? h(
           "figure.query",
           {},
-          picture({ load: images.load }, sourceOf(query), `The query, ${nameOf(query)}`, { lazy: false, lost: "no preview in this browser" }),
-          h("figcaption", {}, nameOf(query)),
-          button("Search with a part", part),
+          query.address
+            ? h("span.well", {}, h("span.lost", {}, NOT_LOADED))
+            : picture({ load: images.load }, sourceOf(query), `The query, ${nameOf(query)}`, { lazy: false, lost: "no preview in this browser" }),
+          h("figcaption", {}, query.address ?? nameOf(query)),
+          !query.address && button("Search with a part", part),
         )
       : h("div.drop", {}, h("p.lead", {}, matchMedia("(pointer: coarse)").matches ? "Search with an image" : "Drop or paste an image"), h("p.quiet-text", {}, `Finds the images of ${job} that are most like it, and says which of them show the same picture.`));
     root.classList.toggle("empty", !query);
@@ -104,11 +115,12 @@ export function searchView(page, job) {
       side,
       shown,
       ways,
+      takesUrls && urlForm(),
       told,
       state.isLost && h("p.note", {}, "The image of this search is not in its address: drop it again."),
       h(
         "details.settings",
-        { open: Boolean(query) && matchMedia("(min-width: 52rem)").matches },
+        { open: isOpen },
         h("summary", {}, settingsNow()),
         h("label", { for: "k" }, "Hits"),
         h("input", { id: "k", type: "number", min: 1, max: 1000, value: state.k, inputmode: "numeric", onchange: ({ target }) => target.reportValidity() && go({ k: Number(target.value) || 20, hit: null, min: null }) }),
@@ -121,6 +133,12 @@ export function searchView(page, job) {
         filterForm(columns, state.where, (where) => where !== (state.where ?? "") && go({ where: where || null, hit: null, min: null })),
       ),
     );
+    if (focused) document.getElementById(focused)?.focus();
+  }
+
+  function urlForm() {
+    const field = h("input", { id: "url", type: "url", required: true, placeholder: "https://", autocomplete: "off", "aria-label": "URL of an image" });
+    return h("form.row.by-url", { onsubmit: (event) => (event.preventDefault(), useUrl(field.value.trim())) }, field, h("button.quiet", {}, "Search by URL"));
   }
 
   function settingsNow() {
@@ -128,13 +146,15 @@ export function searchView(page, job) {
     return `Settings: ${[many(k, "hit"), { always: "pictures compared", never: "pictures not compared" }[verify], where && "filtered"].filter(Boolean).join(", ")}`;
   }
 
-  const nameOf = (query) => (query.id != null ? `image ${query.id} of the job` : query.name ?? "pasted image");
+  const nameOf = (query) => (query.id != null ? `image ${query.id} of the job` : query.name ?? (query.address ? "an image by its URL" : "pasted image"));
 
   async function paste() {
     try {
       for (const item of await navigator.clipboard.read()) {
         const type = item.types.find((one) => one.startsWith("image/"));
         if (type) return useBlob(await item.getType(type), "pasted image");
+        const link = takesUrls && item.types.includes("text/plain") && linkIn(await (await item.getType("text/plain")).text());
+        if (link) return useUrl(link);
       }
       page.note("There is no image in the clipboard.");
     } catch {
@@ -162,7 +182,7 @@ export function searchView(page, job) {
           const path = `${jobPath(job)}/search`;
           const result = query.blob
             ? await postForm(path, { image: query.blob, ...fields }, signal)
-            : await post(path, { image_id: query.id, ...Object.fromEntries(Object.entries(fields).filter(([, value]) => value != null)) }, signal);
+            : await post(path, { ...(query.address ? { url: query.address } : { image_id: query.id }), ...Object.fromEntries(Object.entries(fields).filter(([, value]) => value != null)) }, signal);
           images.seen(result.hits[0]?.file);
           state.result = result;
           say(result.hits.length ? `${many(result.hits.length, "hit")}.` : "No hits.");
@@ -211,11 +231,11 @@ export function searchView(page, job) {
     side.classList.toggle("beside", at < 0);
     root.classList.toggle("comparing", at >= 0);
     if (at >= 0) {
-      const known = query.id != null ? images.facts(query.id).catch(() => ({})) : { bytes: query.blob.size };
+      const known = query.id != null ? images.facts(query.id).catch(() => ({})) : query.blob ? { bytes: query.blob.size } : {};
       compared = comparison(
-        { name: nameOf(query), source: sourceOf(query), facts: known, isStored: query.id != null },
+        { name: nameOf(query), source: sourceOf(query), facts: known, isStored: query.id != null, lost: NOT_LOADED },
         {
-          images, hits: result.hits, at, onLike: like, onPart: part,
+          images, hits: result.hits, at, onLike: like, onPart: query.address ? null : part,
           onMove: (to) => go({ hit: result.hits[to].id }, { replace: true }),
           onClose: () => go({ hit: null }),
         },
@@ -248,14 +268,26 @@ export function searchView(page, job) {
     return params;
   }
 
-  function dropped(data) {
-    const file = [...(data?.files ?? [])][0];
+  // What is dropped or pasted: an image, or where URLs are allowed a link to one. Returns whether it is searched with.
+  function taken(data) {
+    const [file] = data?.files ?? [];
+    const link = takesUrls && linkIn(data?.getData("text/uri-list") || data?.getData("text/plain") || "");
     if (file) useBlob(file, file.name);
-    else if (data?.types?.length) page.note("That is no file. Save the image first, or copy the image itself and paste it.");
-    return Boolean(file);
+    else if (link) useUrl(link);
+    return Boolean(file || link);
   }
 
-  return { element: root, update, dropped, focus: () => grid?.focus(), close: () => (asked?.abort(), compared?.close()), title: () => (state.query ? `${parts(nameOf(state.query)).name} in ${job}` : job) };
+  function dropped(data) {
+    if (!taken(data) && data?.types?.length) page.note("That is no file. Save the image first, or copy the image itself and paste it.");
+  }
+
+  function pasted(data) {
+    const isTaken = taken(data);
+    if (!isTaken) page.note("There is no image in the clipboard.");
+    return isTaken;
+  }
+
+  return { element: root, update, dropped, pasted, focus: () => grid?.focus(), close: () => (asked?.abort(), compared?.close()), title: () => (state.query ? `${parts(nameOf(state.query)).name} in ${job}` : job) };
 }
 
 function pause(milliseconds, signal) {
@@ -265,3 +297,8 @@ function pause(milliseconds, signal) {
   });
 }
 
+// The first word of a text, if it is a link.
+function linkIn(text) {
+  const [word] = text.trim().split(/\s/);
+  return /^https?:\/\/./i.test(word) ? word : null;
+}
