@@ -26,7 +26,7 @@ from shared.settings import Settings
 from tests.support.compactions import answers, compacted, remove
 from tests.support.controls import UNWATCHED
 from tests.support.make_job import MadeJob, clustered, grow_job, make_job
-from workers.merge import build, shards
+from workers.merge import shards
 from workers.merge.build import merge
 from workers.merge.shards import ShardsWanted, Superseded
 from workers.search.answer import Answerer
@@ -39,11 +39,6 @@ QUERIES = VECTORS[::73].astype(np.float32)
 GROUPS = ("0", "1-2", "2-")
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(autouse=True)
-def few_queries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "QUERIES", 100)
 
 
 def built(path: Path, family: str = "ivf-pq") -> MadeJob:

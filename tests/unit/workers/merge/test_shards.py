@@ -20,7 +20,7 @@ from shared.storage import files
 from tests.support.controls import UNWATCHED
 from tests.support.make_job import MadeJob, clustered, copy_of, grow_job, make_job
 from workers.evaluate import recall
-from workers.merge import build, directories, shards
+from workers.merge import directories, shards
 from workers.merge import fill as filling_up
 from workers.merge.build import merge
 from workers.merge.shards import ShardsWanted, Superseded
@@ -38,11 +38,6 @@ pytestmark = pytest.mark.slow
 
 class Killed(BaseException):
     pass
-
-
-@pytest.fixture(autouse=True)
-def _few_queries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "QUERIES", 100)
 
 
 def job_with(path: Path, request: IndexRequest, rows: int = FIRST) -> MadeJob:
