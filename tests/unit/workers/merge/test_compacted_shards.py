@@ -41,6 +41,12 @@ GROUPS = ("0", "1-2", "2-")
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(autouse=True)
+def fewer_queries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How much a build finds is no matter here, but that it is the same before a compaction and after."""
+    monkeypatch.setattr("workers.merge.build.QUERIES", 40)
+
+
 def built(path: Path, family: str = "ivf-pq") -> MadeJob:
     """A job whose partitions are not the ranges of its three shards of about 495 rows, with gaps in its ids."""
     made = make_job(path, VECTORS[:FIRST], failed=range(0, FIRST, 97), partition_size=400, chunk_size=400)

@@ -40,6 +40,12 @@ class Killed(BaseException):
     pass
 
 
+@pytest.fixture(autouse=True)
+def fewer_queries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How much a build finds is no matter here, but that it is the same of shards as of one file."""
+    monkeypatch.setattr("workers.merge.build.QUERIES", 40)
+
+
 def job_with(path: Path, request: IndexRequest, rows: int = FIRST) -> MadeJob:
     """A job whose partitions are not the ranges of its shards, with gaps in its ids."""
     made = make_job(path, VECTORS[:rows], failed=range(0, rows, 97), partition_size=300, chunk_size=300)
