@@ -53,6 +53,7 @@ def test_photos_that_came_changed_and_went_are_taken_up_by_the_same_command(
     assert f"\n{photos}: 1 gone\n{more}: 1 new\n" in done.stderr
     came = [*paths[30:34], paths[35], paths[36], paths[0]]
     found = run("search", job, *came, paths[1], paths[2], "-k", "40", "--json", env=light)
+    assert found.returncode == 0, found.stderr
     answers = json.loads(found.stdout)
     first = [answer["hits"][0]["image_path"] for answer in answers]
     expected = [*(photos / path.name for path in paths[30:34]), changed, more / paths[36].name, more / paths[0].name]
