@@ -9,9 +9,11 @@ import sys
 import tempfile
 from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
+from xdist.scheduler import LoadFileScheduling, Scheduling
 
 from shared.settings import PREFIX, without_settings
 from tests.support.once import RUN_CACHE, one_first
@@ -23,6 +25,7 @@ hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, prin
 _made_here: list[str] = []
 
 UNIT = Path(__file__).parent / "unit"
+_MODELS = "tests/unit/workers/models/"
 # `pytestmark` of a file whose tests are all slow, alone or in a list.
 _ALL_SLOW = re.compile(r"^(pytestmark = |    )pytest\.mark\.slow\b", re.MULTILINE)
 
@@ -46,7 +49,9 @@ def pytest_configure() -> None:
     # another has.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
-    # Several processes share the cores: FAISS' threads are not to spin while they wait for one that another has.
+    # Several processes share the cores: on a busy machine FAISS' threads take twice the time of one, as each waits for
+    # another that has no core.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     hypothesis.settings.load_profile("ci" if in_ci() else "local")
     if RUN_CACHE not in os.environ:
@@ -106,6 +111,19 @@ def pytest_xdist_auto_num_workers() -> int:
     """One process more than there are cores: while tests of processes wait for a timeout, another one can work."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return cores + 1
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling | None:
+    return _FilesOfModelsTogether(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+class _FilesOfModelsTogether(LoadFileScheduling):
+    """Gives each process whole files, and the tests of models to one: each process would load TensorFlow for a few."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return _MODELS if file.startswith(_MODELS) else file
 
 
 def pytest_report_header() -> str:

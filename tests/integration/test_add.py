@@ -35,6 +35,12 @@ def test_a_client_adds_updates_and_deletes_through_workers_that_run_and_may_die(
     assert done.returncode == 0, done.stderr
     env = environment(CELERY_BROKER_URL=broker_url, LOOKALIKE_JOBS_ROOT=str(job.parent), **QUICK) | light_model()
     query = start("worker", "query", "--loglevel", "INFO", env=env)
+    faults = Faults(tmp_path / "faults")
+
+    def begin_embed() -> Process:
+        worker = start("worker", "embed", "--loglevel", "INFO", env=env | faults.environment(light=True))
+        wait_until(lambda: is_ready(worker), "the embed worker is ready")
+        return worker
 
     with lookalike.connect(job, broker=broker_url) as client:
         with pytest.raises(lookalike.NoWorker, match="No embed worker runs"):
@@ -42,23 +48,17 @@ def test_a_client_adds_updates_and_deletes_through_workers_that_run_and_may_die(
             client.add([more[7]], timeout=3.5)
         wait_until(lambda: is_ready(query), "the query worker is ready")
         with ThreadPoolExecutor(1) as program:
-            # Before it was committed, and after it was: the message comes again, and is done once. The other worker is
+            # Before it was committed, and after it was: the message comes again, and is done once. The next worker is
             # there before the first dies: a client gives up after three seconds with none.
+            embed = begin_embed()
             for number, step in enumerate(("commit_change", "reply_to_change")):
-                faults = Faults(tmp_path / step)
                 fault = faults.on_step(step, do="wait", times=1)
-                dying = start("worker", "embed", "--loglevel", "INFO", env=env | faults.environment(light=True))
-                wait_until(lambda dying=dying: is_ready(dying), "the first worker is ready")
                 asked = program.submit(_added, job, broker_url, more[number])
                 wait_until(lambda fault=fault: fault.reached, "it has the change in hand")
-                other = start("worker", "embed", "--loglevel", "INFO", env=env)
-                wait_until(lambda other=other: is_ready(other), "the other worker is ready")
+                dying, embed = embed, begin_embed()
                 dying.kill()
                 assert dying.wait() == -signal.SIGKILL, dying.output
                 assert asked.result(PATIENCE_SECONDS) == [20 + number]
-                other.stop()
-        embed = start("worker", "embed", "--loglevel", "INFO", env=env)
-        wait_until(lambda: is_ready(embed), "the embed worker is ready")
 
         ids = client.add([more[2], ("b.jpg", more[3].read_bytes())])
         assert ids == [22, 23]

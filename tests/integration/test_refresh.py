@@ -2,22 +2,27 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.integration.faults.faults import light_model
 from tests.support.images.photographs import make_photos
-from tests.support.processes import environment, run
+from tests.support.processes import Process, environment, run
 
 pytestmark = pytest.mark.timeout(600)
 
 
-def test_photos_that_came_changed_and_went_are_taken_up_by_the_same_command(tmp_path: Path) -> None:
+def test_photos_that_came_changed_and_went_are_taken_up_by_the_same_command(
+    broker_url: str, tmp_path: Path, start: Callable[..., Process]
+) -> None:
     paths = make_photos(tmp_path / "all", 37)
     photos, job = tmp_path / "photos", tmp_path / "jobs" / "job"
     photos.mkdir()
-    light = environment() | light_model()
+    job.parent.mkdir()
+    light = environment(CELERY_BROKER_URL=broker_url, LOOKALIKE_JOBS_ROOT=str(job.parent)) | light_model()
+    start("worker", "embed", "merge", "query", env=light)  # Each command would start workers of its own.
     for path in paths[:30]:
         shutil.copy(path, photos)
     done = run("index", photos, job, "--partition-size", "20", "--chunk-size", "10", env=light)
@@ -48,6 +53,7 @@ def test_photos_that_came_changed_and_went_are_taken_up_by_the_same_command(tmp_
     assert f"\n{photos}: 1 gone\n{more}: 1 new\n" in done.stderr
     came = [*paths[30:34], paths[35], paths[36], paths[0]]
     found = run("search", job, *came, paths[1], paths[2], "-k", "40", "--json", env=light)
+    assert found.returncode == 0, found.stderr
     answers = json.loads(found.stdout)
     first = [answer["hits"][0]["image_path"] for answer in answers]
     expected = [*(photos / path.name for path in paths[30:34]), changed, more / paths[36].name, more / paths[0].name]

@@ -124,6 +124,7 @@ def test_shards_are_filled_side_by_side_and_a_killed_one_is_filled_again_alone(
     assert "in 2 shards" in run_of_two.output
     first = builds.current_info(job)
     assert first is not None
+    assert first.recall_queries == 500
     with Client(job.path, broker_url) as client:
         before = [client.search(vector, 5, timeout=120) for vector in vectors[:20]]
 

@@ -1,5 +1,6 @@
 """Small sealed jobs for tests, written through the ledger as workers write them."""
 
+import hashlib
 import shutil
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from shared.job.partition import checkpoint, ledger
 from shared.job.partition.checkpoint import ImageRow
 from shared.models import ModelSpec
 from shared.models.preprocessing import PREPROCESSING
+from shared.storage.stores import StorePath
+from tests.support.once import made_once
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,7 +82,8 @@ def make_job(
     """Make a job at `path`, or the URL; `sealed` names the partitions to embed and seal (all of them unless given).
 
     `vectors` is [listed, d], of any length but 0, and is drawn by `seed` when it is not given. The images whose ids
-    are in `failed` get an error row, and their vector is left out.
+    are in `failed` get an error row, and their vector is left out. A job on a disk is made once in a run and copied
+    from then on, but for its manifest: each has an identity of its own.
     """
     embeddings = unit(np.random.default_rng(seed).normal(size=(listed, dim)) if vectors is None else vectors)
     half = embeddings.astype(np.float16)
@@ -94,19 +98,34 @@ def make_job(
         max_image_pixels=1_000_000,
         max_image_bytes=1_000_000,
     )
+    numbers = list(range(manifest.partition_count) if sealed is None else sealed)
+    bad = frozenset(failed)
+    if isinstance(directory.path, StorePath) or not numbers:
+        _fill(directory, manifest, half, numbers, bad)
+    else:
+        sizes = (half.shape, partition_size, chunk_size, numbers, sorted(bad))
+        name = hashlib.sha256(half.tobytes() + repr(sizes).encode()).hexdigest()[:24]
+        made = made_once(f"job {name}", lambda folder: _fill(JobDir.at(folder / "job"), manifest, half, numbers, bad))
+        shutil.copytree(made / "job", directory.path, dirs_exist_ok=True)
+        write_manifest(directory, manifest)
+    ids = np.array([image for image in range(listed) if image not in bad], dtype=np.int64)
+    return MadeJob(open_job(directory), ids, half[ids])
+
+
+def _fill(
+    directory: JobDir, manifest: Manifest, half: npt.NDArray[np.float16], numbers: list[int], failed: Collection[int]
+) -> None:
+    """Write the paths and the manifest of a job, and embed and seal these partitions."""
     for partition in manifest.partitions:
         path_list.write_paths(
             directory, partition, [image_path(image) for image in range(partition.start, partition.stop)]
         )
     write_manifest(directory, manifest)
     job = open_job(directory)
-    bad = set(failed)
-    for number in range(manifest.partition_count) if sealed is None else sealed:
+    for number in numbers:
         partition = manifest.partition(number)
-        commit_chunks(job, half, *job.chunks(partition), failed=bad)
+        commit_chunks(job, half, *job.chunks(partition), failed=failed)
         ledger.seal_partition(job, partition)
-    ids = np.array([image for image in range(listed) if image not in bad], dtype=np.int64)
-    return MadeJob(job, ids, half[ids])
 
 
 def copy_of(made: MadeJob, path: Path) -> MadeJob:

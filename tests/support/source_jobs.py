@@ -1,5 +1,6 @@
 """Jobs made from sources, as `lookalike index` makes them, and embedded without a model."""
 
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,8 @@ from coordinator.sources.listing import PathDigest, partitions_of
 from coordinator.sources.resolve import open_source
 from shared.job import path_list
 from shared.job.directory import JobDir
-from shared.job.manifest import Source, write_manifest
+from shared.job.identity import new_identity
+from shared.job.manifest import Source, load_manifest, write_manifest
 from shared.job.opened import OpenJob, open_job
 from shared.job.partition import checkpoint, ledger
 from shared.job.partition.checkpoint import ImageRow
@@ -19,6 +21,7 @@ from shared.settings import Settings
 from tests.support.controls import UNWATCHED
 from tests.support.embedders import AnyModel, embed
 from tests.support.make_job import make_job, unit
+from tests.support.once import made_once
 from workers.merge import build as merging
 
 SETTINGS = Settings(partition_size=5, chunk_size=2)
@@ -48,10 +51,27 @@ def job_of_a_list(
 ) -> OpenJob:
     """A job of 60 images in partitions of 25 and chunks of 10, made from a list file as `lookalike index` makes it.
 
-    `chunks` names those that are committed of partitions that are not sealed.
+    `chunks` names those that are committed of partitions that are not sealed. Each of these jobs is made once in a run
+    and copied from then on, but for its manifest: each has a list and an identity of its own.
     """
-    photos = directory / "photos.txt"
-    photos.write_text("".join(f"é {image:07d}.jpg\n" for image in range(LISTED)))
+    sealed = list(sealed)
+    wanted = dict.fromkeys(sealed, range(9)) | {number: list(some) for number, some in (chunks or {}).items()}
+    name = " ".join(f"{number}-{''.join(map(str, some))}" for number, some in sorted(wanted.items()))
+    made = made_once(
+        f"list {sealed} {name} {index}", lambda folder: _job_of_a_list(folder, sealed, wanted, index=index)
+    )
+    photos = shutil.copy(made / "photos.txt", directory)
+    shutil.copytree(made / "job", directory / "job", dirs_exist_ok=True)
+    job = JobDir(directory / "job")
+    manifest = load_manifest(job)
+    source = replace(manifest.source, location=open_source(str(photos)).location)
+    write_manifest(job, replace(manifest, source=source, identity=new_identity()))
+    return open_job(job)
+
+
+def _job_of_a_list(directory: Path, sealed: list[int], wanted: Mapping[int, Iterable[int]], *, index: bool) -> None:
+    photos = directory / "photos.txt"  # Of whole paths, which mean the same wherever it is copied to.
+    photos.write_text("".join(f"/photos/é {image:07d}.jpg\n" for image in range(LISTED)))
     made = make_job(directory / "job", listed=LISTED, sealed=[])
     digest = PathDigest()
     listing = open_source(str(photos))
@@ -62,7 +82,6 @@ def job_of_a_list(
     manifest = replace(made.job.manifest, source=Source("list", listing.location, digest.hexdigest()))
     write_manifest(made.job, manifest)
     job = open_job(made.job)
-    wanted = {number: range(9) for number in sealed} | {**(chunks or {})}
     for number, some in wanted.items():
         for chunk in manifest.chunks(manifest.partition(number)):
             if chunk.number in some:
@@ -71,7 +90,6 @@ def job_of_a_list(
         ledger.seal_partition(job, manifest.partition(number))
     if index:
         merging.merge(job, Settings(), UNWATCHED)
-    return job
 
 
 def commit(job: OpenJob, partition: int, number: int, paths: list[str]) -> None:

@@ -1,7 +1,9 @@
 """What several files of unit tests share: commands run in the process of the test, and what is fetched of a store."""
 
+import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,29 @@ from coordinator import cli
 from shared.storage import files
 from shared.storage.stores import StorePath
 from tests.support.cli import Ran, Run
+from workers.merge import build
+
+
+@pytest.fixture(autouse=True, scope="session")
+def without_disks() -> Iterator[None]:
+    """Nothing waits until a disk holds what is written: the power is not cut here. A descriptor must be an open one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", os.fstat)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def few_queries() -> Iterator[None]:
+    """A merge measures its index by a hundred queries, not five hundred: most of what a merge here takes is that."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "QUERIES", 100)
+        yield
+
+
+@pytest.fixture
+def all_queries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many queries as a merge has elsewhere, for a test of how much its width finds of other queries."""
+    monkeypatch.setattr(build, "QUERIES", 500)
 
 
 @pytest.fixture(autouse=True)

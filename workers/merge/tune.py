@@ -155,12 +155,11 @@ def _curve(index: Any, stored: StoredEmbeddings, yardstick: Yardstick, reach: Wi
         # The query's own image is a candidate too, as in use.
         found = faiss_index.search(index, yardstick.vectors[some], deepest, reach.nprobe, list_margin=reach.list_margin)
         places = [_places(stored, yardstick, start + row, ids) for row, ids in enumerate(found.ids)]
-        for number, ratio in enumerate(ratios):
-            limits = faiss_index.farthest(found.distances, ratio or np.inf, yardstick.k + 1)
-            for distances, limit, here in zip(found.distances, limits, places, strict=True):
-                kept = np.minimum(np.searchsorted(distances, limit, side="right"), depths)
-                compared[number] += kept
-                right[number] += np.searchsorted(here, kept)
+        limits = [faiss_index.farthest(found.distances, ratio or np.inf, yardstick.k + 1) for ratio in ratios]
+        for distances, of_query, here in zip(found.distances, np.stack(limits, axis=1), places, strict=True):
+            kept = np.minimum(np.searchsorted(distances, of_query, side="right")[:, None], depths)
+            compared += kept
+            right += np.searchsorted(here, kept)
     wanted = int(np.count_nonzero(yardstick.truth.ids >= 0))
     return _Curve(
         [

@@ -11,9 +11,9 @@ HERE = Path(__file__).relative_to(ROOT)
 NOT_OURS = {"_exit"}  # Of os.
 
 
-def imported(path: Path, source: str) -> Iterator[list[str]]:
+def imported(path: Path, nodes: list[ast.AST]) -> Iterator[list[str]]:
     """What the file at `path` imports, wherever in it, as the parts of its dotted name."""
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name.split(".") for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -28,25 +28,32 @@ def is_a_test(name: list[str]) -> bool:
     return any((path.stem == "conftest" or path.stem.startswith("test_")) and path.is_file() for path in paths)
 
 
-def refused(path: Path, source: str) -> list[str]:
+def nodes_of(source: str) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(source)))
+
+
+def refused(path: Path, nodes: list[ast.AST]) -> list[str]:
     """What a file of tests may not import: test files, conftests, and what another folder of tests has for itself."""
     return [
         ".".join(name)
-        for name in imported(path, source)
+        for name in imported(path, nodes)
         if name[0] == "tests" and (is_a_test(name) or name[1] not in ("support", path.parts[1]))
     ]
 
 
 @pytest.fixture(scope="module")
-def sources() -> dict[Path, str]:
-    """The files of tests, by their paths in the repository."""
-    found = {path.relative_to(ROOT): path.read_text() for path in (ROOT / "tests").rglob("*.py")}
+def found() -> dict[str, tuple[list[str], list[str]]]:
+    """What each file of tests imports and replaces that it may not, by its path. Each is parsed once."""
+    found = {}
+    for path in (ROOT / "tests").rglob("*.py"):
+        nodes, here = nodes_of(path.read_text()), path.relative_to(ROOT)
+        found[str(here)] = refused(here, nodes), replaced(nodes)
     assert len(found) > 200
     return found
 
 
-def test_no_test_imports_another(sources: dict[Path, str]) -> None:
-    assert {str(path): found for path, source in sources.items() if (found := refused(path, source))} == {}
+def test_no_test_imports_another(found: dict[str, tuple[list[str], list[str]]]) -> None:
+    assert {path: imports for path, (imports, _) in found.items() if imports} == {}
 
 
 @pytest.mark.parametrize(
@@ -64,21 +71,21 @@ def test_no_test_imports_another(sources: dict[Path, str]) -> None:
     ],
 )
 def test_an_import_of_another_test_is_noticed(line: str) -> None:
-    assert len(refused(HERE, line)) == 1
+    assert len(refused(HERE, nodes_of(line))) == 1
 
 
 @pytest.mark.parametrize(
     "line", ["from tests.support.make_job import unit", "from shared.job import builds", "from . import helpers"]
 )
 def test_what_tests_share_may_be_imported(line: str) -> None:
-    assert refused(HERE, line) == []
+    assert refused(HERE, nodes_of(line)) == []
 
 
-def replaced(source: str) -> list[str]:
+def replaced(nodes: list[ast.AST]) -> list[str]:
     """The private names that `setattr(module, "name", ...)` or `setattr("module.name", ...)` of pytest replaces."""
     calls = [
         node
-        for node in ast.walk(ast.parse(source))
+        for node in nodes
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "setattr"
     ]
     texts = [one.value for call in calls for one in call.args[:2] if isinstance(one, ast.Constant)]
@@ -86,11 +93,12 @@ def replaced(source: str) -> list[str]:
     return [name for name in names if name.startswith("_") and not name.endswith("__") and name not in NOT_OURS]
 
 
-def test_no_test_replaces_a_private_name(sources: dict[Path, str]) -> None:
-    assert {str(path): found for path, source in sources.items() if (found := replaced(source))} == {}
+def test_no_test_replaces_a_private_name(found: dict[str, tuple[list[str], list[str]]]) -> None:
+    assert {path: names for path, (_, names) in found.items() if names} == {}
 
 
 @pytest.mark.parametrize("line", ['patch.setattr(files, "_wait", 1)', 'patch.setattr("shared.storage.files._wait", 1)'])
 def test_a_private_name_that_is_replaced_is_noticed(line: str) -> None:
-    assert replaced(line) == ["_wait"]
-    assert replaced(line.replace("_wait", "wait")) == replaced('patch.setattr(os, "_exit", 1)') == []
+    assert replaced(nodes_of(line)) == ["_wait"]
+    ours, of_os = line.replace("_wait", "wait"), 'patch.setattr(os, "_exit", 1)'
+    assert replaced(nodes_of(ours)) == replaced(nodes_of(of_os)) == []

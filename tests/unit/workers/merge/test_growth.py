@@ -21,7 +21,7 @@ from tests.support.compactions import compacted, remove
 from tests.support.controls import UNWATCHED
 from tests.support.make_job import MadeJob, clustered, grow_job, make_job, unit
 from tests.support.once import made_once
-from workers.merge import build, growth
+from workers.merge import growth
 from workers.merge.build import merge
 from workers.search.candidates.width import Width
 from workers.search.pool import SearcherPool
@@ -41,11 +41,6 @@ class Killed(BaseException):
 def family(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name
-
-
-@pytest.fixture(autouse=True)
-def _few_queries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "QUERIES", 100)
 
 
 def built(tmp_path: Path, family: str) -> MadeJob:

@@ -21,7 +21,7 @@ from shared.storage import files
 from tests.support.controls import UNWATCHED
 from tests.support.make_job import MadeJob, clustered, copy_of, grow_job, make_job
 from workers.evaluate import recall
-from workers.merge import build, directories, shards
+from workers.merge import directories, shards
 from workers.merge import fill as filling_up
 from workers.merge.build import merge
 from workers.merge.shards import ShardsWanted, Superseded
@@ -42,8 +42,9 @@ class Killed(BaseException):
 
 
 @pytest.fixture(autouse=True)
-def _few_queries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "QUERIES", 100)
+def fewer_queries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How much a build finds is no matter here, but that it is the same of shards as of one file."""
+    monkeypatch.setattr("workers.merge.build.QUERIES", 40)
 
 
 def job_with(path: Path, request: IndexRequest, rows: int = FIRST) -> MadeJob:

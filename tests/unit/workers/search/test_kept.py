@@ -36,6 +36,7 @@ def made(tmp_path: Path) -> MadeJob:
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.slow
+@pytest.mark.usefixtures("all_queries")
 def test_images_that_were_removed_are_in_no_answer_and_others_take_their_places(made: MadeJob, family: str) -> None:
     write_index_request(made.job, IndexRequest(index=family, recall=0.9))
     build = merge(made.job, Settings(), UNWATCHED).build

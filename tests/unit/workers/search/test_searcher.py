@@ -143,6 +143,7 @@ def test_a_batch_is_shared_out_in_slices_that_are_as_large_as_one_thread_answers
     alone = [searcher.search(query, 5) for query in queries]
     monkeypatch.setattr(faiss_index, "candidates", counting)
     monkeypatch.setattr(faiss, "omp_set_num_threads", setting)
+    monkeypatch.setattr(faiss_index, "ALL_THREADS", 7)  # It may be one for all tests; see tests/conftest.py.
     monkeypatch.setattr("workers.search.searcher.CORES", cores)
     assert searcher.search_many(queries, 5) == alone
     assert sorted(found, reverse=True) == slices

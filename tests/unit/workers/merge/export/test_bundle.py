@@ -91,6 +91,7 @@ def searcher_of(path: Path) -> Searcher:
     return Searcher.open(JobFiles.of(job), build)
 
 
+@pytest.mark.usefixtures("all_queries")
 def test_a_bundle_finds_nearly_what_its_job_finds(tmp_path: Path) -> None:
     for flat in (True, False):
         made = made_job(tmp_path / f"job {flat}", flat=flat)

@@ -31,6 +31,7 @@ def made(tmp_path: Path) -> MadeJob:
 
 @pytest.mark.parametrize("family", ["flat", "ivf-pq", "rabitq", "hnsw"])
 @pytest.mark.slow
+@pytest.mark.usefixtures("all_queries")
 def test_what_was_sealed_after_a_build_is_found_beside_what_the_build_holds(made: MadeJob, family: str) -> None:
     write_index_request(made.job, IndexRequest(index=family, recall=0.9))
     build = merge(made.job, Settings(), UNWATCHED).build

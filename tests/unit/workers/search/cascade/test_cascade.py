@@ -47,13 +47,15 @@ def job(photos: Path, tmp_path: Path) -> OpenJob:
     return sealed(str(photos), JobDir.at(tmp_path / "job"))
 
 
-@pytest.fixture
-def answerer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Answerer]:
+@pytest.fixture(scope="module")
+def answerer() -> Iterator[Answerer]:
+    """One for all tests, as a worker is for all queries: to start its processes takes longer than most tests."""
     embedder: Any = Fields()
-    monkeypatch.setattr("workers.search.answer.loaded_embedder", lambda *_: embedder)
-    answering = Answerer(TEST)
-    yield answering
-    answering.close()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("workers.search.answer.loaded_embedder", lambda *_: embedder)
+        answering = Answerer(TEST)
+        yield answering
+        answering.close()
 
 
 def test_a_crop_is_the_same_picture_and_the_others_are_similar(answerer: Answerer, job: OpenJob) -> None:
