@@ -1,4 +1,4 @@
-"""Removed images that lie near a query hide none of those behind them."""
+"""Images near a query that were removed, or that a filter leaves out, hide none of those behind them."""
 
 from typing import Any
 
@@ -6,7 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from shared.messages.filter import Filter
 from tests.support.make_job import image_path
+from workers.search import searcher as module
 from workers.search.candidates import of_index
 from workers.search.candidates.width import Width
 from workers.search.searcher import Searcher
@@ -39,8 +41,8 @@ def queries() -> np.ndarray:
     return np.random.default_rng(4).normal(size=(30, DIM)).astype(np.float32)
 
 
-def recall(searcher: Searcher, queries: np.ndarray) -> float:
-    found, exact = (searcher.search_many(queries, 10, exact) for exact in (False, True))
+def recall(searcher: Searcher, queries: np.ndarray, filter: Filter | None = None) -> float:
+    found, exact = (searcher.search_many(queries, 10, exact, filter) for exact in (False, True))
     return float(np.mean([len({h.id for h in a} & {h.id for h in b}) for a, b in zip(found, exact, strict=True)])) / 10
 
 
@@ -49,14 +51,33 @@ def nearest(searcher: Searcher, queries: np.ndarray, count: int) -> np.ndarray:
     return np.unique([hit.id for hits in searcher.search_many(queries, count, exact=True) for hit in hits])
 
 
-@pytest.mark.parametrize("count", [30, 100])
-def test_what_lies_behind_removed_images_is_found_as_well_as_before(
-    searcher: Searcher, queries: np.ndarray, count: int
+@pytest.mark.parametrize("count", [30, 100, 500])
+@pytest.mark.parametrize("removed", [1, 0.5, 0])
+def test_what_lies_behind_hidden_images_is_found_as_well_as_before(
+    searcher: Searcher, queries: np.ndarray, count: int, removed: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Of the images near a query so many are removed, and a filter leaves out the others."""
+    monkeypatch.setattr(module, "NARROW", 100)
     before = recall(searcher, queries)
-    left = searcher.without(nearest(searcher, queries[:10], count), IMAGES)
+    hidden = np.random.default_rng(6).permutation(nearest(searcher, queries[:10], count))
+    gone = np.sort(hidden[: int(removed * len(hidden))])
+    left = searcher.without(gone, IMAGES) if len(gone) else searcher
+    filter = None if removed == 1 else Filter(ids=np.setdiff1d(np.arange(IMAGES), hidden))
     assert 0.9 < before < 1.0
-    assert recall(left, queries[:10]) >= before - 0.02
+    assert recall(left, queries[:10], filter) >= before - 0.02
+
+
+@pytest.mark.parametrize("most", [10_000, 1_000])
+def test_a_filter_that_chooses_what_is_far_from_a_query_finds_it(
+    searcher: Searcher, queries: np.ndarray, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "NARROW", 100)
+    monkeypatch.setattr(of_index, "MOST_HIDDEN", most)
+    cosines = searcher.stored.rows(np.arange(IMAGES)) @ queries[0]
+    far = np.sort(np.argsort(cosines)[: IMAGES // 2])
+    for k in (10, 100):
+        found, exact = (searcher.search_many(queries[:1], k, exact, Filter(ids=far)) for exact in (False, True))
+        assert len({hit.id for hit in found[0]} & {hit.id for hit in exact[0]}) >= 0.9 * k
 
 
 def test_with_all_but_a_few_images_removed_near_a_query_all_of_them_are_found(
