@@ -6,6 +6,7 @@ import struct
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final, cast
 
 import h11
@@ -29,8 +30,9 @@ class LateClosing:
     its answer: that its upload is too large.
     """
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, is_sending: Callable[[], bool]):
-        self._transport, self._loop, self._is_sending = transport, loop, is_sending
+    def __init__(self, transport: asyncio.Transport, is_sending: Callable[[], bool], later: Callable[..., Any]) -> None:
+        """`is_sending` says whether the client is, and `later` calls a function after the while."""
+        self._transport, self._is_sending, self._later = transport, is_sending, later
         self._timer: asyncio.TimerHandle | None = None
 
     def __getattr__(self, name: str) -> Any:
@@ -42,7 +44,7 @@ class LateClosing:
         if not self._is_sending():
             self._transport.close()
             return
-        self._timer = self._loop.call_later(LATE_SECONDS, self._transport.close)
+        self._timer = self._later(self._transport.close)
         self._transport.write_eof()
         self._transport.resume_reading()
 
@@ -53,7 +55,7 @@ class LateClosing:
 class Impatient(H11Protocol):
     """uvicorn's protocol with a time for heads and for unread answers: it has one only for what is between requests."""
 
-    head_seconds, take_seconds = HEAD_SECONDS, TAKE_SECONDS
+    head_seconds, take_seconds, late_seconds = HEAD_SECONDS, TAKE_SECONDS, LATE_SECONDS
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -61,7 +63,11 @@ class Impatient(H11Protocol):
         self._taking: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        self._closing = LateClosing(transport, self.loop, lambda: self.conn.their_state in (h11.SEND_BODY, h11.ERROR))
+        self._closing = LateClosing(
+            transport,
+            lambda: self.conn.their_state in (h11.SEND_BODY, h11.ERROR),
+            partial(self.loop.call_later, self.late_seconds),
+        )
         super().connection_made(cast("asyncio.Transport", self._closing))
         self._head = self.loop.call_later(self.head_seconds, self.drop)
 

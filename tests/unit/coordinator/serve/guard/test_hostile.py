@@ -12,12 +12,17 @@ from dataclasses import dataclass
 import pytest
 
 from coordinator.serve.guard.ending import EndingServer
+from coordinator.serve.guard.slow_clients import Impatient
 from coordinator.serve.server import configured
 from tests.support.http_api import READ_KEY, WRITE_KEY, Running, key_file, serving
 from tests.support.make_job import make_job
 
 _SEARCH, _IMAGES = "/v1/jobs/photos/search", "/v1/jobs/photos/images"
 _MOST = 200_000
+
+
+class _Patient(Impatient):
+    late_seconds = 60.0  # As long as a busy machine may take to send all of it.
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +34,7 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running
         serving(folder / "photos", key_file(folder), here=False, max_query_bytes=_MOST, most_held=64 << 20) as running,
         socket.create_server(("127.0.0.1", 0)) as listener,
     ):
-        server = EndingServer(configured(running.http.app), running.api.ending)
+        server = EndingServer(configured(running.http.app, _Patient), running.api.ending)
         thread = threading.Thread(target=server.run, args=[[listener]])
         thread.start()
         yield running, listener.getsockname()
