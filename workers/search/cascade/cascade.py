@@ -30,7 +30,7 @@ from workers.search.cascade.images import CandidateImages
 from workers.search.cascade.lookup.lookups import PdqLookups, hits_of
 from workers.search.cascade.nearness import RANKS, near
 from workers.search.cascade.verification import Bounds, verify_candidates
-from workers.search.cascade.views import ranked
+from workers.search.cascade.views import by_turns, merged, ranked
 from workers.search.decoding.pictures import decode_of
 from workers.search.decoding.processes import DecodingProcesses
 from workers.search.searcher import Searcher
@@ -95,20 +95,24 @@ class Cascade:
         searcher: Searcher,
         job: OpenJob,
         query: Query,
-        hits: Sequence[Hit],
+        views: Sequence[Sequence[Hit]],
         vectors: NDArray[np.float32],
         message: SearchJob,
     ) -> tuple[list[Hit], Verified | None, Refined | None]:
         """The first `message.k` of the hits of a query, the proven ones before the others; and what was compared, first
         picture with picture, then by a finer model.
 
-        `hits` are as many as `depth` says, in the order of their similarity to the `vectors` of the query, float32
-        [views, d]. Images that a look-up of PDQs finds are compared first, and may be hits as well. Nothing is raised
-        for what can't be compared: the other parts say it. They are None where nothing was to be compared so.
+        `views` are the hits of each view, as many as `depth` says, in the order of their similarity to the `vectors` of
+        the query, float32 [views, d]. Images that a look-up of PDQs finds are compared first, and may be hits as well.
+        Nothing is raised for what can't be compared: the other parts say it. They are None where nothing was to be
+        compared so.
         """
+        hits = views[0] if len(views) == 1 else merged(views, self.depth(message))
         if message.verify.how == NEVER and message.finer is None:
             return list(hits), None, None
-        found, verified = self._verified(searcher, job, query, hits, vectors, message)
+        most = self._settings.verify_candidates
+        likely = hits[: near([hit.similarity for hit in hits])] if message.verify.how == AUTO else by_turns(views, most)
+        found, verified = self._verified(searcher, job, query, hits, likely, vectors, message)
         found, refined = self._refiner.refined(job, query, found, self._facts_of(searcher), message)
         return ranked(best_first(found), message.k), verified, refined
 
@@ -118,20 +122,20 @@ class Cascade:
         job: OpenJob,
         query: Query,
         hits: Sequence[Hit],
+        likely: Sequence[Hit],
         vectors: NDArray[np.float32],
         message: SearchJob,
     ) -> tuple[list[Hit], Verified | None]:
-        """The hits of a query with their verdicts, and what was compared."""
+        """The hits of a query with their verdicts, and what was compared: the `likely` ones, in that order."""
         if message.verify.how == NEVER:
             return list(hits), None
         began = time.monotonic()
-        near_ones = hits[: near([hit.similarity for hit in hits])] if message.verify.how == AUTO else hits
-        if query.image is None and near_ones:
-            some = min(len(near_ones), self._settings.verify_candidates)
+        if query.image is None and likely:
+            some = min(len(likely), self._settings.verify_candidates)
             return list(hits), Verified(some, reason=_VECTOR)
         copies, looked_up = self._looked_up(searcher, job, query, vectors, message)
         known = {hit.id for hit in copies}
-        candidates = [*copies, *(hit for hit in near_ones if hit.id not in known)][: self._settings.verify_candidates]
+        candidates = [*copies, *(hit for hit in likely if hit.id not in known)][: self._settings.verify_candidates]
         if query.image is None or not candidates:
             told = Verified(ended=FAR if hits else ALL, looked_up=looked_up)
             return list(hits), with_chances(searcher, hits, hits, told, message)[1] if query.image is not None else told
@@ -140,11 +144,11 @@ class Cascade:
         bounds = Bounds(self._settings.verify_seconds, self._side_by_side, early)
         judged, told = verify_candidates(candidates, comparing.judged, self._threads, bounds, began)
         told = replace(told, looked_up=looked_up)
-        if early and told.ended == ALL and len(near_ones) < len(hits):
+        if early and told.ended == ALL and len(likely) < len(hits):
             told = replace(told, ended=FAR)
         if not judged and (reason := comparing.reason(told)) is not None:
             told = replace(told, reason=reason)
-        every = sorted({hit.id: hit for hit in (*copies, *hits)}.values(), key=lambda hit: (-hit.similarity, hit.id))
+        every = best_first({hit.id: hit for hit in (*candidates, *copies, *hits)}.values())
         told_of = best_first(judged.get(hit.id, hit) for hit in every)
         found, told = with_chances(searcher, every, told_of, told, message)
         return list(found), told

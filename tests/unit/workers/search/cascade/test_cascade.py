@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from coordinator.jobs.changes.removal import Asked, remove
 from shared.job.directory import JobDir
@@ -102,8 +103,11 @@ def test_a_proven_image_is_among_the_hits_however_many_are_nearer(answerer: Answ
     assert first.similarity <= plain.similarity
 
 
-def test_views_find_what_is_pasted_into_another_picture(answerer: Answerer, job: OpenJob) -> None:
-    page = np.full((900, 600, 3), 250, np.uint8)
+@pytest.mark.parametrize("page", [np.full((900, 600, 3), 250, np.uint8), scene(99, 900, 600)], ids=["page", "picture"])
+def test_views_find_what_is_pasted_into_another_picture(
+    answerer: Answerer, job: OpenJob, page: NDArray[np.uint8]
+) -> None:
+    page = page.copy()
     page[500:860, 20:320] = scene(7)
     data = encoded(page)
     whole, views = (asked(answerer, job, data, NEVER, k=COUNT, views=count) for count in (1, 2))
