@@ -159,14 +159,15 @@ def measure_product(
     some = [query for query in queries if query.original in first]
     # The worker remembers what it was asked: others are timed.
     others = [query for query in queries if query.original not in first]
-    with (
-        tempfile.TemporaryDirectory(prefix="lookalike-truth-", dir=arguments.work) as folder,
-        Jobs(Path(folder).resolve(), photos.originals, arguments.model) as jobs,
-    ):
-        for verify, views in _ASKED:
-            method = Product(jobs, verify, views)
-            results["methods"][method.name] = _measured(method, photos, some, others or some, sizes.timed)
-            written()
+    for stores in (False, True):
+        with (
+            tempfile.TemporaryDirectory(prefix="lookalike-truth-", dir=arguments.work) as folder,
+            Jobs(Path(folder).resolve(), photos.originals, arguments.model, stores=stores) as jobs,
+        ):
+            for verify, views in _ASKED:
+                method = Product(jobs, verify, views)
+                results["methods"][method.name] = _measured(method, photos, some, others or some, sizes.timed)
+                written()
 
 
 def _makers(

@@ -28,14 +28,14 @@ from workers.search.cascade.features import CandidateFeatures, Stored
 from workers.search.cascade.finer.refiner import Refiner
 from workers.search.cascade.images import CandidateImages
 from workers.search.cascade.lookup.lookups import PdqLookups, hits_of
-from workers.search.cascade.nearness import RANKS, near
-from workers.search.cascade.verification import Bounds, verify_candidates
+from workers.search.cascade.nearness import RANKS, bound_of, near
+from workers.search.cascade.verification import AFTER_PROVEN, LONG_AFTER, Bounds, verify_candidates
 from workers.search.cascade.views import by_turns, merged, ranked
 from workers.search.decoding.pictures import decode_of
 from workers.search.decoding.processes import DecodingProcesses
 from workers.search.searcher import Searcher
 from workers.verify.features import QUERY_KEYPOINTS, LocalFeatures
-from workers.verify.pixels import same_pixels
+from workers.verify.pixels import View, same_pixels, view_of
 from workers.verify.same_picture import verify
 
 log = logging.getLogger("lookalike.query")
@@ -111,7 +111,8 @@ class Cascade:
         if message.verify.how == NEVER and message.finer is None:
             return list(hits), None, None
         most = self._settings.verify_candidates
-        likely = hits[: near([hit.similarity for hit in hits])] if message.verify.how == AUTO else by_turns(views, most)
+        is_auto, bound = message.verify.how == AUTO, bound_of(job.manifest.model)
+        likely = hits[: near([hit.similarity for hit in hits], bound)] if is_auto else by_turns(views, most)
         found, verified = self._verified(searcher, job, query, hits, likely, vectors, message)
         found, refined = self._refiner.refined(job, query, found, self._facts_of(searcher), message)
         return ranked(best_first(found), message.k), verified, refined
@@ -141,7 +142,8 @@ class Cascade:
             return list(hits), with_chances(searcher, hits, hits, told, message)[1] if query.image is not None else told
         comparing = _Comparing(self._own(query.image, job), query.image, self._facts_of(searcher), self._features, job)
         early = message.verify.how == AUTO
-        bounds = Bounds(self._settings.verify_seconds, self._side_by_side, early)
+        after = AFTER_PROVEN if early else LONG_AFTER
+        bounds = Bounds(self._settings.verify_seconds, self._side_by_side, after)
         judged, told = verify_candidates(candidates, comparing.judged, self._threads, bounds, began)
         told = replace(told, looked_up=looked_up)
         if early and told.ended == ALL and len(likely) < len(hits):
@@ -213,6 +215,7 @@ class _Comparing:
         """`own` are the features of the query's `image`."""
         self._own, self._facts, self._features, self._job = own, facts, features, job
         self._sha256 = hashlib.sha256(image).hexdigest()
+        self._view: View | None = None
 
     def judged(self, hit: Hit) -> Hit:
         """The candidate with its verdict; raises LookalikeError or OSError where it can't be compared."""
@@ -221,7 +224,8 @@ class _Comparing:
             return replace(hit, verdict=SAME_BYTES)
         theirs = self._features.of(self._job, hit, fact)
         own = self._own.result()
-        if (evidence := same_pixels(own, theirs)) is not None:
+        self._view = self._view or view_of(own)
+        if (evidence := same_pixels(self._view, theirs)) is not None:
             return replace(hit, verdict=SAME_PIXELS, evidence=evidence)
         if (evidence := verify(own, theirs)) is not None:
             return replace(hit, verdict=SAME_PICTURE, evidence=evidence)
