@@ -91,8 +91,8 @@ class Client(client.Client):
             Whether the pictures of the nearest images are compared with that of the query, so that hits have a
             `verdict`: "always", "auto" where one is near enough for doubt, or "never".
         views
-            By how many views an image is searched for, 1 to 16: the whole, the pictures on it that flat borders part,
-            its centre and its corners.
+            By how many views an image is searched for, 1 to 16: the whole, the pictures on it that borders part or
+            frame, its centre and its corners.
         finer
             A second model that orders the nearest images too: a name, or the path of a .keras or .onnx file.
         timeout

@@ -1,6 +1,6 @@
 """Ask for altered photographs, there and absent, by every method, and for pairs that are hard to tell apart.
 
-python -m benchmarks.truth --photos DIR [--name TEXT] [--originals 150] [--model M] [--small] [--docs]
+python -m benchmarks.truth --photos DIR [--name TEXT] [--originals 150] [--alterations NAME ...] [--model M] [--small]
 """
 
 import argparse
@@ -67,6 +67,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--model", default=DEFAULT_MODEL, help="the job's model: a name, or a model's file")
     for field in fields(Sizes):
         parser.add_argument(f"--{field.name}", type=int, help=f"left out: {field.default}")
+    parser.add_argument("--alterations", nargs="+", choices=[kind.name for kind in KINDS], metavar="NAME", help="some")
     parser.add_argument("--small", action="store_true", help="a few photographs and two alterations, to try it")
     program.add_work(parser)
     program.add_out(parser, RESULTS, each_step=True)
@@ -88,7 +89,8 @@ def _run(arguments: argparse.Namespace) -> None:
         program.write(arguments.out.resolve(), results)
 
     most = SMALL_PHOTOS if arguments.small else None
-    kinds = tuple(kind for kind in KINDS if kind.name in SMALL_KINDS) if arguments.small else KINDS
+    chosen = arguments.alterations or (SMALL_KINDS if arguments.small else [kind.name for kind in KINDS])
+    kinds = tuple(kind for kind in KINDS if kind.name in chosen)
     photos = collection.draw(Path(arguments.photos), sizes.originals, sizes.others, most=most)
     queries = measure(photos, sizes, kinds, embedder, spec.decode, results, written)
     if sizes.product:
@@ -100,6 +102,8 @@ def _command(arguments: argparse.Namespace, sizes: Sizes) -> str:
     parts = ["python -m benchmarks.truth --photos PHOTOS", f'--name "{arguments.name}"']
     parts += [f"--model {arguments.model}"] if arguments.model in (DEFAULT_MODEL,) else ["--model MODEL"]
     parts += ["--small"] if arguments.small else []
+    parts += [f'--alterations "{name}"' for name in (arguments.alterations or [])[:1]]
+    parts += [f'"{name}"' for name in (arguments.alterations or [])[1:]]
     return " ".join([*parts, *(f"--{name} {count}" for name, count in asdict(sizes).items())])
 
 
@@ -155,14 +159,15 @@ def measure_product(
     some = [query for query in queries if query.original in first]
     # The worker remembers what it was asked: others are timed.
     others = [query for query in queries if query.original not in first]
-    with (
-        tempfile.TemporaryDirectory(prefix="lookalike-truth-", dir=arguments.work) as folder,
-        Jobs(Path(folder).resolve(), photos.originals, arguments.model) as jobs,
-    ):
-        for verify, views in _ASKED:
-            method = Product(jobs, verify, views)
-            results["methods"][method.name] = _measured(method, photos, some, others or some, sizes.timed)
-            written()
+    for stores in (False, True):
+        with (
+            tempfile.TemporaryDirectory(prefix="lookalike-truth-", dir=arguments.work) as folder,
+            Jobs(Path(folder).resolve(), photos.originals, arguments.model, stores=stores) as jobs,
+        ):
+            for verify, views in _ASKED:
+                method = Product(jobs, verify, views)
+                results["methods"][method.name] = _measured(method, photos, some, others or some, sizes.timed)
+                written()
 
 
 def _makers(

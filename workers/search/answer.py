@@ -22,7 +22,6 @@ from shared.settings import Settings
 from workers.models.embedder import Embedder, has_direction, no_direction
 from workers.models.loaded import loaded_embedder
 from workers.search.cascade.cascade import Cascade
-from workers.search.cascade.views import merged
 from workers.search.decoding.processes import DecodingProcesses
 from workers.search.decoding.thumbnails import Thumbnails
 from workers.search.pool import SearcherPool
@@ -94,7 +93,7 @@ class Answerer:
         job: OpenJob,
         message: SearchJob,
         query: Query,
-        hits: Sequence[Hit],
+        hits: Sequence[Sequence[Hit]],
         vectors: "Vectors | LookalikeError",
         milliseconds: float,
     ) -> Answer:
@@ -184,9 +183,9 @@ def _no_model(job: OpenJob) -> QueryError:
 
 def _search(
     searcher: Searcher, views: Sequence[Vectors], message: SearchJob, depth: int
-) -> "list[list[Hit] | LookalikeError]":
-    """Up to `depth` hits, or the error, of each query by the vectors of its views; together where all are well, one by
-    one to find out which is not.
+) -> "list[list[list[Hit]] | LookalikeError]":
+    """Up to `depth` hits of each view, or the error, of each query by the vectors of its views; together where all are
+    well, one by one to find out which is not.
     """
     try:
         return _found(searcher, views, message, depth) if views else []
@@ -198,16 +197,13 @@ def _search(
 
 def _found(
     searcher: Searcher, views: Sequence[Vectors], message: SearchJob, depth: int
-) -> "list[list[Hit] | LookalikeError]":
+) -> "list[list[list[Hit]] | LookalikeError]":
     hits = searcher.search_many(np.concatenate(views), depth, message.exact, message.filter)
     ends = np.cumsum([len(vectors) for vectors in views]).tolist()
-    return [
-        hits[end - 1] if len(vectors) == 1 else merged(hits[end - len(vectors) : end], depth)
-        for end, vectors in zip(ends, views, strict=True)
-    ]
+    return [hits[end - len(vectors) : end] for end, vectors in zip(ends, views, strict=True)]
 
 
-def _one(searcher: Searcher, vectors: Vectors, message: SearchJob, depth: int) -> list[Hit] | LookalikeError:
+def _one(searcher: Searcher, vectors: Vectors, message: SearchJob, depth: int) -> list[list[Hit]] | LookalikeError:
     try:
         (found,) = _found(searcher, [vectors], message, depth)
     except LookalikeError as error:

@@ -1,6 +1,5 @@
 """Match the bits of two images' keypoints, one to one: by bits alone, or where a transform brings them together."""
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,14 +17,29 @@ def matched(query: NDArray[np.uint8], hit: NDArray[np.uint8]) -> NDArray[np.intp
     """
     if len(query) < 2 or not len(hit):
         return np.zeros((0, 2), np.intp)
-    distances, nearest = cv2.batchDistance(hit, query, cv2.CV_32S, normType=cv2.NORM_HAMMING, K=2)
-    first, second = distances[:, 0], distances[:, 1]
+    nearest, first, second = _two_nearest(hit, query)
     (rows,) = np.nonzero((first <= MOST_BITS) & (first < RATIO * second))
     rows = rows[np.argsort(first[rows], kind="stable")]
-    chosen = nearest[rows, 0]
+    chosen = nearest[rows]
     # The first of each query row is the nearest that asked for it.
     _, kept = np.unique(chosen, return_index=True)
     return np.stack([chosen[kept], rows[kept]], axis=1).astype(np.intp)
+
+
+def _two_nearest(
+    some: NDArray[np.uint8], among: NDArray[np.uint8]
+) -> tuple[NDArray[np.intp], NDArray[np.uint8], NDArray[np.uint8]]:
+    """For each row, uint8 [n, 16], the nearest row of `among`, and in how many bits that and the next differ from it.
+
+    OpenCV's batchDistance finds the same in twice the time.
+    """
+    ours, others = (np.ascontiguousarray(rows).view("<u8") for rows in (some, among))
+    bits = np.bitwise_count(ours[:, None, 0] ^ others[None, :, 0])
+    bits += np.bitwise_count(ours[:, None, 1] ^ others[None, :, 1])
+    rows, nearest = np.arange(len(bits)), bits.argmin(axis=1)
+    first = bits[rows, nearest]
+    bits[rows, nearest] = np.iinfo(np.uint8).max
+    return nearest, first, bits.min(axis=1)
 
 
 def matched_near(

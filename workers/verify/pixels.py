@@ -29,7 +29,7 @@ _LEAST_COLOUR = 0.7
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class _View:
+class View:
     """An image as squares: `coarse` and `fine`, float32 [64, 64], its `colours`, float32 [6, 6, 2]; and its size."""
 
     width: int
@@ -41,15 +41,16 @@ class _View:
 
 
 def same_pixels(
-    query: NDArray[np.uint8] | LocalFeatures, candidate: NDArray[np.uint8] | LocalFeatures
+    query: NDArray[np.uint8] | LocalFeatures | View, candidate: NDArray[np.uint8] | LocalFeatures | View
 ) -> Evidence | None:
     """The evidence that `candidate` is the whole picture of `query` and nothing but it; None where it is not proved.
 
-    Each is an RGB image, uint8 [h, w, 3], or its local features. Both are stretched to a small square and compared in
+    Each is an RGB image, uint8 [h, w, 3], its local features, or what `view_of` made of either, as for many
+    candidates of one query. Both are stretched to a small square and compared in
     the eight ways to turn and mirror it, without regard to brightness and contrast. What shows too little to be told
     from others of its kind, such as one letter or a gradient, is never proved.
     """
-    ours, theirs = _view(query), _view(candidate)
+    ours, theirs = (one if isinstance(one, View) else view_of(one) for one in (query, candidate))
     if not ours.is_rich or not theirs.is_rich:
         return None
     agreements = [
@@ -79,10 +80,11 @@ def coarse_square(image: NDArray[np.uint8] | LocalFeatures) -> NDArray[np.float3
 
     So one product of matrices can tell of many images which pairs it would refuse.
     """
-    return _view(image).coarse
+    return view_of(image).coarse
 
 
-def _view(image: NDArray[np.uint8] | LocalFeatures) -> _View:
+def view_of(image: NDArray[np.uint8] | LocalFeatures) -> View:
+    """What `same_pixels` looks at of an image, RGB uint8 [h, w, 3], or of its features."""
     if isinstance(image, LocalFeatures):
         width, height, grey, colours = image.width, image.height, image.grey, coarse_colours(image.colours)
     else:
@@ -95,7 +97,7 @@ def _view(image: NDArray[np.uint8] | LocalFeatures) -> _View:
     fine = soft - cv2.GaussianBlur(soft, (0, 0), 3.0)
     is_rich = min(width, height) >= _SMALLEST and richness(square) >= LEAST_RICH
     coarse = (soft - soft.mean()) / max(float(soft.std()), 1.0)
-    return _View(width, height, coarse, fine, colours.astype(np.float32) - 128, is_rich)
+    return View(width, height, coarse, fine, colours.astype(np.float32) - 128, is_rich)
 
 
 def _laid(square: NDArray[np.float32], turns: int, mirrored: bool) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""The cascade in its plainest form: the candidates of the cosine, verified one after the other by local features."""
+"""The cascade in its plainest form: the candidates of the cosine, the likeliest first, verified by local features."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 
 from benchmarks.support import machine
 from benchmarks.truth.judge import Outcome, Scores
@@ -107,20 +106,20 @@ class Cascade:
     def judge(self, queries: Sequence[Query]) -> list[Rule]:
         scores = self._cosine.scores(queries)
         with ThreadPoolExecutor(machine.cores()) as threads:
-            judged = threads.map(self._outcome, queries, scores)
+            judged = threads.map(self._outcome, queries, scores, self._cosine.likely(queries))
             outcomes = list(shown(judged, self.name, lambda outcome: outcome.said or "nothing", len(queries)))
         return [Rule("verified", outcomes)]
 
-    def ask(self, data: bytes, without: int | None) -> tuple[npt.NDArray[np.int64], Verdict | None]:
-        order = _ordered(self._cosine.one(data, without), without)[: self._candidates]
+    def ask(self, data: bytes, without: int | None) -> tuple[list[int], Verdict | None]:
+        likely = self._cosine.likely_of(data, without)[: self._candidates]
         asked = Asked.of(data)
-        return order, next((verdict for verdict in self._verdicts(asked, order) if verdict is not None), None)
+        return likely, next((verdict for verdict in self._verdicts(asked, likely) if verdict is not None), None)
 
-    def _outcome(self, query: Query, score: Scores) -> Outcome:
-        asked, order = Asked.of(query.data), _ordered(score, None)
+    def _outcome(self, query: Query, score: Scores, likely: Sequence[int]) -> Outcome:
+        asked, order = Asked.of(query.data), np.argsort(-score, kind="stable")
         verdict_of = partial(self._features.known, query, asked)
-        first = next((place for place in order[: self._candidates].tolist() if verdict_of(place) is not None), None)
-        absent = (place for place in order[: self._candidates + 1].tolist() if place != query.original)
+        first = next((place for place in likely[: self._candidates] if verdict_of(place) is not None), None)
+        absent = (place for place in likely[: self._candidates + 1] if place != query.original)
         wrong = next((place for place in absent if verdict_of(place) is not None), None)
         proof = verdict_of(wrong) if wrong is not None else None
         said = verdict_of(query.original) if first == query.original else None
@@ -132,11 +131,5 @@ class Cascade:
             rank, said.word if said else None, wrong, f"{proof.word}: {proof.evidence.description}" if proof else ""
         )
 
-    def _verdicts(self, asked: Asked, order: npt.NDArray[np.int64]) -> Iterator[Verdict | None]:
-        return (self._features.verdict(asked, candidate) for candidate in order.tolist())
-
-
-def _ordered(score: Scores, without: int | None) -> npt.NDArray[np.int64]:
-    """The places of the photographs, the most similar first; the one that is not there left out."""
-    order = np.argsort(-score, kind="stable")
-    return order if without is None else order[order != without]
+    def _verdicts(self, asked: Asked, likely: Sequence[int]) -> Iterator[Verdict | None]:
+        return (self._features.verdict(asked, candidate) for candidate in likely)

@@ -12,6 +12,7 @@ from benchmarks.truth import judge
 from benchmarks.truth.judge import Scores
 from benchmarks.truth.methods.method import Rule, Stored
 from benchmarks.truth.queries.collection import Photo, Query
+from workers.search.cascade.views import in_turns
 
 Floats = npt.NDArray[np.float32]
 Describe = Callable[[Sequence[bytes]], Floats]
@@ -19,6 +20,8 @@ Describe = Callable[[Sequence[bytes]], Floats]
 
 _BLOCK: Final = 128
 _TOP: Final = 10
+_LIKELY: Final = 201
+"""How many of the nearest photographs are remembered of each query, in the order in which they would be verified."""
 
 
 class Compared:
@@ -46,7 +49,7 @@ class Compared:
         self._of_photo, self._of_query = of_photo, of_query
         self._bytes, self._bits, self._published = bytes_per_image, bits, published
         self._stored: Stored | None = None
-        self._last: tuple[Sequence[Query], Scores] | None = None
+        self._last: tuple[Sequence[Query], Scores, list[list[int]]] | None = None
 
     def like(self, other: "Compared") -> "Compared":
         """Keep what `other` has stored: the photographs are described once for methods that differ in the query."""
@@ -67,14 +70,24 @@ class Compared:
 
     def scores(self, queries: Sequence[Query]) -> Scores:
         """The score of every photograph for every query, float32 [q, n]; kept until other queries come."""
+        return self._compared(queries)[0]
+
+    def likely(self, queries: Sequence[Query]) -> list[list[int]]:
+        """The photographs that each query would be compared with, the first first: as a query worker orders them."""
+        return self._compared(queries)[1]
+
+    def _compared(self, queries: Sequence[Query]) -> tuple[Scores, list[list[int]]]:
         if self._last is None or self._last[0] is not queries:
             made: list[Scores] = []
+            orders: list[list[int]] = []
             for start in range(0, len(queries), _BLOCK):
                 if start % (8 * _BLOCK) == 0:
                     program.log(f"{self.name}: {start:,} of {len(queries):,} queries")
-                made.append(self._score([query.data for query in queries[start : start + _BLOCK]]))
-            self._last = queries, np.concatenate(made)
-        return self._last[1]
+                of_views = self._of_views([query.data for query in queries[start : start + _BLOCK]])
+                made.append(of_views.max(axis=1))
+                orders += [_in_order(one) for one in of_views]
+            self._last = queries, np.concatenate(made), orders
+        return self._last[1:]
 
     def judge(self, queries: Sequence[Query]) -> list[Rule]:
         scores = self.scores(queries)
@@ -87,22 +100,34 @@ class Compared:
         return rules
 
     def ask(self, data: bytes, without: int | None) -> npt.NDArray[np.int64]:
-        score = self.one(data, without)
+        score = self._without(data, without).max(axis=0)
         return np.asarray(np.argsort(-score, kind="stable")[:_TOP], np.int64)
 
-    def one(self, data: bytes, without: int | None) -> Scores:
-        """The score of every photograph for one image file, float32 [n]; -inf for the one that is not there."""
-        score: Scores = self._score([data])[0]
-        if without is not None:
-            score[without] = -np.inf
-        return score
+    def likely_of(self, data: bytes, without: int | None) -> list[int]:
+        """As `likely`, of one image file; the one that is not there is left out."""
+        return [place for place in _in_order(self._without(data, without)) if place != without]
 
-    def _score(self, files: Sequence[bytes]) -> Scores:
+    def _without(self, data: bytes, without: int | None) -> Scores:
+        """The score of every photograph for each view of one file, float32 [views, n]; -inf for the one not there."""
+        scores: Scores = self._of_views([data])[0]
+        if without is not None:
+            scores[:, without] = -np.inf
+        return scores
+
+    def _of_views(self, files: Sequence[bytes]) -> Scores:
+        """The score of every photograph for each view of each file, float32 [files, views, n]."""
         described = self._of_query(files)
         images, each, dim = described.shape
-        products = described.reshape(images * each, dim) @ self.vectors.T
-        best: Scores = products.reshape(images, each, -1).max(axis=1)
-        return best if not self._bits else np.asarray((best - self._bits) / 2, np.float32)
+        products: Scores = (described.reshape(images * each, dim) @ self.vectors.T).reshape(images, each, -1)
+        return products if not self._bits else np.asarray((products - self._bits) / 2, np.float32)
 
     def _said(self, at: float) -> str:
         return f"at most {int(np.floor(-at))} bits" if self._bits else f"cosine {at:.3f}"
+
+
+def _in_order(of_views: Scores) -> list[int]:
+    """The places of photographs by their scores for each view of a query, float32 [views, n], the likeliest first."""
+    nearest = np.argsort(-of_views.max(axis=0), kind="stable")[:_LIKELY].tolist()
+    if len(of_views) == 1:
+        return nearest
+    return in_turns(nearest, [np.argsort(-row, kind="stable")[:_LIKELY].tolist() for row in of_views], _LIKELY)

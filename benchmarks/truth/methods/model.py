@@ -17,7 +17,7 @@ def cosine(embedder: Embedder, views: int, how: str) -> Compared:
     describe = partial(_described, embedder, how)
     name = "cosine" if views == 1 else f"cosine, {views} views"
     about = f"{embedder.fingerprint}, " + (
-        "the whole query" if views == 1 else "the whole query, its corners, its centre"
+        "the whole query" if views == 1 else "the whole query, the pictures in it, its centre, its corners"
     )
     return Compared(name, about, partial(describe, 1), partial(describe, views), embedder.dim * _BYTES_OF_A_VALUE)
 

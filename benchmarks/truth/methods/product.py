@@ -19,10 +19,13 @@ _SECONDS = 120.0
 
 
 class Jobs:
-    """A job of all photographs, and one in which the originals are deleted, for a `with` block."""
+    """A job of all photographs, and one in which the originals are deleted, for a `with` block.
 
-    def __init__(self, folder: Path, originals: Sequence[int], model: str) -> None:
-        self._folder, self._originals, self._model = folder, originals, model
+    With `stores`, they store the features of their images; without, those of candidates are decoded.
+    """
+
+    def __init__(self, folder: Path, originals: Sequence[int], model: str, *, stores: bool = False) -> None:
+        self._folder, self._originals, self._model, self.stores = folder, originals, model, stores
         self._stack = ExitStack()
         self._stored: Stored | None = None
         self.whole: lookalike.Job
@@ -41,9 +44,9 @@ class Jobs:
             listing.write_text("".join(f"{photo.path}\n" for photo in photos))
             whole.parent.mkdir()
             without.parent.mkdir()
-            run = measured(
-                [LOOKALIKE, "index", str(listing), str(whole), "--model", self._model], self._folder / "index.log"
-            )
+            copies = "on" if self.stores else "off"
+            command = [LOOKALIKE, "index", str(listing), str(whole), "--model", self._model, "--copies", copies]
+            run = measured(command, self._folder / "index.log")
             cpu = sum(usage.cpu_seconds for usage in run.children if usage.role == "embed")
             size = sum(path.stat().st_size for path in whole.rglob("*") if path.is_file())
             shutil.copytree(whole, without)
@@ -61,7 +64,10 @@ class Product:
 
     def __init__(self, jobs: Jobs, verify: str, views: int) -> None:
         self.name = f"lookalike, {verify}" + ("" if views == 1 else f", {views} views")
-        self.about = f"a job of the photographs, searched by a program with verify={verify!r} and views={views}"
+        self.name += ", stored" if jobs.stores else ""
+        self.about = f"a job of the photographs, searched by a program with verify={verify!r} and views={views}, " + (
+            "which stores features" if jobs.stores else "whose candidates are decoded"
+        )
         self._jobs = jobs
         self._how: dict[str, Any] = {"verify": verify, "views": views, "timeout": _SECONDS}
 

@@ -29,9 +29,9 @@ from workers.search.cascade.finer.brought import brought_forward
 from workers.search.cascade.finer.refiner import Refiner
 from workers.search.cascade.images import CandidateImages
 from workers.search.cascade.lookup.lookups import PdqLookups, hits_of
-from workers.search.cascade.nearness import RANKS, near
-from workers.search.cascade.verification import Bounds
-from workers.search.cascade.views import ranked
+from workers.search.cascade.nearness import RANKS, bound_of, near
+from workers.search.cascade.verification import AFTER_PROVEN, LONG_AFTER, Bounds
+from workers.search.cascade.views import by_turns, merged, ranked
 from workers.search.decoding.pictures import decode_of
 from workers.search.decoding.processes import DecodingProcesses
 from workers.search.searcher import Searcher
@@ -94,30 +94,35 @@ class Cascade:
         searcher: Searcher,
         job: OpenJob,
         query: Query,
-        hits: Sequence[Hit],
+        views: Sequence[Sequence[Hit]],
         vectors: NDArray[np.float32],
         message: SearchJob,
     ) -> tuple[list[Hit], Verified | None, Refined | None]:
         """The first `message.k` of the hits of a query, the proven ones before the others; and what was compared:
         picture with picture, by a finer model, and again picture with picture what that one brought forward.
 
-        `hits` are as many as `depth` says, in the order of their similarity to the `vectors` of the query, float32
-        [views, d]. Images that a look-up of PDQs finds are compared first, and may be hits as well. Nothing is raised
-        for what can't be compared: the other parts say it. They are None where nothing was to be compared so.
+        `views` are the hits of each view, as many as `depth` says, in the order of their similarity to the `vectors` of
+        the query, float32 [views, d]. Images that a look-up of PDQs finds are compared first, and may be hits as well.
+        Nothing is raised for what can't be compared: the other parts say it. They are None where nothing was to be
+        compared so.
         """
+        hits = views[0] if len(views) == 1 else merged(views, self.depth(message))
         if message.verify.how == NEVER and message.finer is None:
             return list(hits), None, None
         facts, comparing = self._facts_of(searcher), None
         if message.verify.how != NEVER and query.image is not None:
             comparing = self._comparing(query.image, job, facts)
-        found, told = self._verified(searcher, job, query, hits, vectors, message, comparing)
+        is_auto, bound = message.verify.how == AUTO, bound_of(job.manifest.model)
+        most = self._settings.verify_candidates
+        likely = hits[: near([hit.similarity for hit in hits], bound)] if is_auto else by_turns(views, most)
+        found, told = self._verified(searcher, job, query, hits, likely, vectors, message, comparing)
         before = {hit.id for hit in found[: message.k]}
         found, refined = self._refiner.refined(job, query, found, facts, message)
         if comparing is not None and told is not None:
             if refined is not None and refined.compared:
-                more = comparing.left(brought_forward(found, before, message.k), told)
-                if more := more[: self._settings.verify_candidates]:
-                    told = comparing.compared(more, told, early=False)
+                more = comparing.left(brought_forward(found, before, message.k), told)[:most]
+                if more:
+                    told = comparing.compared(more, told, after=len(more))
                     found = [comparing.of(hit) for hit in found]
             found, told = with_chances(searcher, found, found, told, message)
         return ranked(best_first(found), message.k), told, refined
@@ -128,28 +133,30 @@ class Cascade:
         job: OpenJob,
         query: Query,
         hits: Sequence[Hit],
+        likely: Sequence[Hit],
         vectors: NDArray[np.float32],
         message: SearchJob,
         comparing: Comparing | None,
     ) -> tuple[Sequence[Hit], Verified | None]:
-        """The hits of a query with their verdicts, the best first, and what was compared."""
+        """The hits of a query with their verdicts, the best first, and what was compared: the `likely` ones, in that
+        order."""
         if message.verify.how == NEVER:
             return hits, None
         began = time.monotonic()
-        near_ones = hits[: near([hit.similarity for hit in hits])] if message.verify.how == AUTO else hits
-        if query.image is None and near_ones:
-            some = min(len(near_ones), self._settings.verify_candidates)
+        if query.image is None and likely:
+            some = min(len(likely), self._settings.verify_candidates)
             return hits, Verified(some, reason=_VECTOR)
         copies, looked_up = self._looked_up(searcher, job, query, vectors, message)
         known = {hit.id for hit in copies}
-        candidates = [*copies, *(hit for hit in near_ones if hit.id not in known)][: self._settings.verify_candidates]
+        candidates = [*copies, *(hit for hit in likely if hit.id not in known)][: self._settings.verify_candidates]
         if comparing is None or not candidates:
             return hits, Verified(ended=FAR if hits else ALL, looked_up=looked_up)
         early = message.verify.how == AUTO
-        told = comparing.compared(candidates, Verified(looked_up=looked_up), early=early, began=began)
-        if early and told.ended == ALL and len(near_ones) < len(hits):
+        after = AFTER_PROVEN if early else LONG_AFTER
+        told = comparing.compared(candidates, Verified(looked_up=looked_up), after=after, began=began)
+        if early and told.ended == ALL and len(likely) < len(hits):
             told = replace(told, ended=FAR)
-        every = sorted({hit.id: hit for hit in (*copies, *hits)}.values(), key=lambda hit: (-hit.similarity, hit.id))
+        every = {hit.id: hit for hit in (*candidates, *copies, *hits)}.values()
         return best_first(comparing.of(hit) for hit in every), told
 
     def _looked_up(
@@ -193,7 +200,7 @@ class Cascade:
         return self._threads.submit(made)
 
     def _comparing(self, image: bytes, job: OpenJob, facts: Facts) -> Comparing:
-        bounds = Bounds(self._settings.verify_seconds, self._side_by_side, early=False)
+        bounds = Bounds(self._settings.verify_seconds, self._side_by_side, LONG_AFTER)
         return Comparing(lambda: self._own(image, job), image, facts, self._features, job, self._threads, bounds)
 
     def _facts_of(self, searcher: Searcher) -> Facts:

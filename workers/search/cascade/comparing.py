@@ -15,7 +15,7 @@ from workers.search.cascade.facts import Facts
 from workers.search.cascade.features import CandidateFeatures
 from workers.search.cascade.verification import Bounds, verify_candidates
 from workers.verify.features import LocalFeatures
-from workers.verify.pixels import same_pixels
+from workers.verify.pixels import View, same_pixels, view_of
 from workers.verify.same_picture import verify
 
 
@@ -36,6 +36,7 @@ class Comparing:
         self._begin, self._image, self._facts, self._features, self._job = own, image, facts, features, job
         self._threads, self._bounds, self._left = threads, bounds, bounds.seconds
         self._own: Future[LocalFeatures] | None = None
+        self._view: View | None = None
         self._sha256 = ""
         self._candidates: set[int] = set()
         self._unread: set[int] = set()
@@ -47,16 +48,16 @@ class Comparing:
         return hit if known is None else replace(hit, verdict=known.verdict, evidence=known.evidence)
 
     def compared(
-        self, candidates: Sequence[Hit], told: Verified, *, early: bool, began: float | None = None
+        self, candidates: Sequence[Hit], told: Verified, *, after: int, began: float | None = None
     ) -> Verified:
         """Compare candidates; what was compared by this pass and by those before, which `told` says.
 
-        With `early` it ends as `Bounds` says. `began` is as in `verify_candidates`.
+        It ends early as `Bounds` says of `after`. `began` is as in `verify_candidates`.
         """
         began = monotonic() if began is None else began
         if self._own is None:
             self._own, self._sha256 = self._begin(), hashlib.sha256(self._image).hexdigest()
-        left = replace(self._bounds, seconds=self._left, early=early)
+        left = replace(self._bounds, seconds=self._left, after=after)
         judged, found = verify_candidates(candidates, self._judge, self._threads, left, began)
         self._left -= monotonic() - began
         self._judged |= judged
@@ -82,7 +83,8 @@ class Comparing:
             self._unread.add(hit.id)
             raise
         own = self._own.result()
-        if (evidence := same_pixels(own, theirs)) is not None:
+        self._view = self._view or view_of(own)
+        if (evidence := same_pixels(self._view, theirs)) is not None:
             return replace(hit, verdict=SAME_PIXELS, evidence=evidence)
         if (evidence := verify(own, theirs)) is not None:
             return replace(hit, verdict=SAME_PICTURE, evidence=evidence)

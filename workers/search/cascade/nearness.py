@@ -3,14 +3,23 @@
 from collections.abc import Sequence
 from typing import Final
 
+from shared.models import ModelSpec
+
 # No similarity tells a copy from another picture in every collection: the nearest other picture is at .42 in one, and
 # at .87 in another. How far a candidate stands out from the ranks behind the first ones says more. Where many copies
 # fill those ranks none of them stands out, but all are as near as only copies are.
 _BEHIND: Final = slice(4, 20)
 STANDS_OUT: Final = 0.10
+FUSED_STANDS_OUT: Final = 0.20
+"""As `STANDS_OUT`, of embeddings that fusion has whitened: strangers are farther apart there, and as many stand out."""
 COPIES: Final = 0.90
 RANKS: Final = 20
 """How many of the nearest images have to be known."""
+
+
+def bound_of(model: ModelSpec) -> float:
+    """By how much an image has to stand out, of the embeddings of a job's model."""
+    return STANDS_OUT if model.fusion is None else FUSED_STANDS_OUT
 
 
 def near(similarities: Sequence[float], stands_out: float = STANDS_OUT, copies: float = COPIES) -> int:

@@ -13,6 +13,8 @@ from shared.messages.verified import ALL, ENOUGH, PROVEN, SECONDS, Verified
 
 AFTER_PROVEN: Final = 3
 """So many candidates in a row that are not proven end it, once some are: copies are each other's neighbours."""
+LONG_AFTER: Final = 16
+"""As `AFTER_PROVEN`, where all copies are wanted: the first of each of six views and their like are among so many."""
 
 Judge: TypeAlias = Callable[[Hit], Hit]
 """Gives a candidate its verdict. Raises a LookalikeError or an OSError where its image can't be compared."""
@@ -22,12 +24,12 @@ Judge: TypeAlias = Callable[[Hit], Hit]
 class Bounds:
     """What verifying may take: `seconds`, and how many candidates are compared at once, `side_by_side`.
 
-    With `early`, it ends once some candidates are proven and the next ones are not.
+    It ends once some candidates are proven and the next `after` of them are not.
     """
 
     seconds: float
     side_by_side: int
-    early: bool
+    after: int
 
 
 def verify_candidates(
@@ -60,7 +62,7 @@ def verify_candidates(
                 continue
             proven = judged[hit.id].verdict in PROVEN
             behind = 0 if proven else behind + 1
-            if bounds.early and behind >= AFTER_PROVEN and any(one.verdict in PROVEN for one in judged.values()):
+            if behind >= bounds.after and any(one.verdict in PROVEN for one in judged.values()):
                 ended = ENOUGH if waiting or next(left, None) is not None else ALL
                 break
     finally:

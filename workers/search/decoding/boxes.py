@@ -1,13 +1,12 @@
-"""Choose the views of a query image: the whole, its parts between flat borders, its centre and its corners (pure)."""
+"""Choose the views of a query image: the whole, the pictures that borders part or frame, centre, corners (pure)."""
 
 from collections.abc import Iterator
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-Box: TypeAlias = tuple[int, int, int, int]
-"""Left, top, right and bottom in pixels; the last two are outside."""
+from workers.search.decoding.frames import Box, frames, overlap
 
 _SIDE: Final = 0.55
 """Of the side of an image: what its centre and each of its corners take."""
@@ -22,21 +21,34 @@ _MOST_AREA: Final = 0.95
 _DEPTH: Final = 8
 _LOOKED_AT: Final = 480
 """The pixels of the longer side that are at least looked at."""
+_MOST_FRAMES: Final = 2
+_SAME: Final = 0.8
+"""Of what either of two boxes takes: boxes that share so much show one picture."""
 
 
 def view_boxes(image: NDArray[np.uint8], count: int) -> list[Box]:
     """At most `count` views of an image, RGB uint8 [h, w, 3], the whole first.
 
     A screenshot's picture and the pictures of a collage come next, the largest first, as far as flat lines part them;
-    then the centre and the corners.
+    then pictures that were pasted into another one, as far as straight borders frame them; then the centre and the
+    corners. A plain photograph has none of the former.
     """
     height, width = image.shape[:2]
     side = max(1, round(width * _SIDE)), max(1, round(height * _SIDE))
     middle = (width - side[0]) // 2, (height - side[1]) // 2
     places = [middle, (0, 0), (width - side[0], 0), (0, height - side[1]), (width - side[0], height - side[1])]
-    boxes = [(0, 0, width, height)] + (parts(image) if count > 1 else [])
+    boxes = [(0, 0, width, height)] + (_pictures(image, count - 1) if count > 1 else [])
     boxes += [(left, top, left + side[0], top + side[1]) for left, top in places]
     return list(dict.fromkeys(boxes))[:count]
+
+
+def _pictures(image: NDArray[np.uint8], most: int) -> list[Box]:
+    """The pictures that an image, RGB uint8 [h, w, 3], is made of, as far as they are told apart, each once."""
+    found = parts(image)
+    if len(found) < most:
+        framed = frames(image, _MOST_FRAMES)
+        found += [box for box in framed if all(overlap(box, part) < _SAME for part in found)]
+    return found
 
 
 def parts(image: NDArray[np.uint8]) -> list[Box]:

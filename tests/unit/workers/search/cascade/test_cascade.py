@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from coordinator.jobs.changes.removal import Asked, remove
 from shared.job.directory import JobDir
@@ -104,8 +105,11 @@ def test_a_proven_image_is_among_the_hits_however_many_are_nearer(answerer: Answ
     assert first.similarity <= plain.similarity
 
 
-def test_views_find_what_is_pasted_into_another_picture(answerer: Answerer, job: OpenJob) -> None:
-    page = np.full((900, 600, 3), 250, np.uint8)
+@pytest.mark.parametrize("page", [np.full((900, 600, 3), 250, np.uint8), scene(99, 900, 600)], ids=["page", "picture"])
+def test_views_find_what_is_pasted_into_another_picture(
+    answerer: Answerer, job: OpenJob, page: NDArray[np.uint8]
+) -> None:
+    page = page.copy()
     page[500:860, 20:320] = scene(7)
     data = encoded(page)
     whole, views = (asked(answerer, job, data, NEVER, k=COUNT, views=count) for count in (1, 2))
@@ -176,18 +180,18 @@ def test_a_picture_that_was_compared_once_is_not_read_again(
 def test_auto_compares_what_is_near_enough_and_ends_once_it_is_enough(
     answerer: Answerer, job: OpenJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cascade, "near", lambda similarities: 0)
+    monkeypatch.setattr(cascade, "near", lambda similarities, bound: 0)
     far = asked(answerer, job, crop(5), AUTO)
     assert far.verified == Verified(ended=FAR)
     assert {hit.verdict for hit in far.hits} == {None}
     order = [hit.id for hit in asked(answerer, job, crop(5), NEVER, k=COUNT).hits]
     place = order.index(5)
-    monkeypatch.setattr(cascade, "near", lambda similarities: place + 1)
+    monkeypatch.setattr(cascade, "near", lambda similarities, bound: place + 1)
     near = asked(answerer, job, crop(5), AUTO, k=COUNT)
     assert near.verified == Verified(place + 1, place + 1, ended=FAR)
     assert near.hits[0].id == 5
     assert [hit.verdict for hit in near.hits if hit.id not in order[: place + 1]] == [None] * (COUNT - place - 1)
-    monkeypatch.setattr(cascade, "near", len)
+    monkeypatch.setattr(cascade, "near", lambda similarities, bound: len(similarities))
     enough = asked(answerer, job, Query(Fields().embed(scene(5)[None, :300])[0], encoded(scene(5))), AUTO)
     assert enough.verified is not None
     assert (enough.verified.ended, enough.verified.candidates) == (ENOUGH, COUNT)
@@ -197,7 +201,7 @@ def test_auto_compares_what_is_near_enough_and_ends_once_it_is_enough(
 def test_a_copy_whose_embedding_is_far_is_found_by_its_pdq_and_proven(
     answerer: Answerer, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cascade, "near", lambda similarities: 0)
+    monkeypatch.setattr(cascade, "near", lambda similarities, bound: 0)
     featured = made(str(photos), JobDir.at(tmp_path / "featured"))
     want_features(featured)
     for partition in featured.partitions:

@@ -1,6 +1,10 @@
+from dataclasses import replace
+
 import pytest
 
-from workers.search.cascade.nearness import COPIES, RANKS, STANDS_OUT, near
+from shared.models import DEFAULT_MODEL, resolve_model
+from shared.models.fusion import Fusion
+from workers.search.cascade.nearness import COPIES, FUSED_STANDS_OUT, RANKS, STANDS_OUT, bound_of, near
 
 
 def ranks(*first: float, behind: float = 0.4) -> list[float]:
@@ -28,3 +32,10 @@ def test_what_stands_out_from_the_ranks_behind_is_near_and_so_are_copies(similar
 @pytest.mark.parametrize("count", range(5))
 def test_of_a_few_images_all_are_compared(count: int) -> None:
     assert near([0.1] * count) == count
+
+
+def test_an_image_of_a_fused_job_has_to_stand_out_farther() -> None:
+    plain = resolve_model(DEFAULT_MODEL)
+    fused = replace(plain, fusion=Fusion(("head",), 3, "0" * 64))
+    found = ranks(0.4 + (STANDS_OUT + FUSED_STANDS_OUT) / 2)
+    assert (near(found, bound_of(plain)), near(found, bound_of(fused))) == (1, 0)

@@ -1,5 +1,5 @@
 from shared.messages.search import Hit
-from workers.search.cascade.views import merged, ranked
+from workers.search.cascade.views import by_turns, in_turns, merged, ranked
 
 
 def hits(*found: tuple[int, float]) -> list[Hit]:
@@ -16,3 +16,22 @@ def test_each_image_is_there_once_with_the_similarity_of_its_nearest_view() -> N
 def test_hits_get_the_ranks_of_their_order() -> None:
     found = ranked(hits((5, 0.1), (4, 0.9))[::-1], 5)
     assert [(hit.rank, hit.id) for hit in found] == [(1, 4), (2, 5)]
+
+
+def test_each_view_has_its_turn_beside_what_is_nearest_over_all() -> None:
+    other_picture, framed = [1, 2, 3, 4, 5, 6], [9, 1, 8]
+    assert in_turns([1, 2, 3, 4, 5, 6, 9, 8], [other_picture, framed], 5) == [1, 2, 9, 3, 4]
+    every = in_turns([1, 2, 3, 4, 5, 6, 9, 8], [other_picture, framed], 100)
+    assert sorted(every) == [1, 2, 3, 4, 5, 6, 8, 9]
+
+
+def test_one_view_keeps_its_order_and_few_hits_are_no_error() -> None:
+    assert in_turns([3, 1, 2], [[3, 1, 2]], 2) == [3, 1]
+    assert in_turns([], [[], []], 5) == []
+
+
+def test_what_is_compared_first_has_the_similarity_of_its_nearest_view() -> None:
+    whole, framed = hits((1, 0.8), (2, 0.79), (3, 0.78), (4, 0.3)), hits((4, 0.6), (1, 0.2))
+    found = by_turns([whole, framed], 3)
+    assert [(hit.id, hit.similarity) for hit in found] == [(1, 0.8), (2, 0.79), (4, 0.6)]
+    assert [hit.id for hit in by_turns([whole], 10)] == [1, 2, 3, 4]

@@ -1,10 +1,13 @@
 """The views of an image: what they are of a plain photograph, of a screenshot, of a collage."""
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from workers.search.decoding.boxes import Box, parts, view_boxes
+from tests.support.images.scenes import scene
+from workers.search.decoding.boxes import parts, view_boxes
+from workers.search.decoding.frames import Box, frames, overlap
 
 Image = NDArray[np.uint8]
 
@@ -23,13 +26,14 @@ def put(image: Image, box: Box, seed: int = 1) -> None:
 
 
 def test_a_photograph_is_seen_whole_at_its_centre_and_at_its_corners() -> None:
-    boxes = view_boxes(noise(300, 400), 6)
+    photograph = scene(3, 300, 400)
+    boxes = view_boxes(photograph, 6)
     assert boxes[0] == (0, 0, 400, 300)
     corners = [(0, 0, 220, 165), (180, 0, 400, 165), (0, 135, 220, 300), (180, 135, 400, 300)]
     assert boxes[1:] == [(90, 67, 310, 232), *corners]
-    assert view_boxes(noise(300, 400), 1) == boxes[:1]
-    assert view_boxes(noise(300, 400), 3) == boxes[:3]
-    assert view_boxes(noise(300, 400), 16) == boxes, "there are no more"
+    assert view_boxes(photograph, 1) == boxes[:1]
+    assert view_boxes(photograph, 3) == boxes[:3]
+    assert view_boxes(photograph, 16) == boxes, "there are no more"
 
 
 def test_the_picture_of_a_screenshot_is_the_view_behind_the_whole() -> None:
@@ -50,6 +54,21 @@ def test_the_pictures_of_a_collage_are_parted_by_its_separators(colour: int) -> 
     for number, tile in enumerate(tiles):
         put(image, tile, number)
     assert sorted(parts(image)) == sorted(tiles)
+
+
+def test_a_picture_inside_another_one_is_a_view_behind_those_that_are_parted_and_none_is_there_twice() -> None:
+    image, inside = page(480, 640, 245), (300, 120, 500, 360)
+    image[:, 20:620] = scene(20, 480, 600)
+    image[120:360, 300:500] = cv2.resize(scene(7), (200, 240), interpolation=cv2.INTER_AREA)
+    whole, part, framed, *others = view_boxes(image, 6)
+    assert (whole, part) == ((0, 0, 640, 480), (20, 0, 620, 480))
+    assert overlap(framed, inside) > 0.97
+    assert len(others) == 3
+    framed_by_white = page()
+    framed_by_white[130:390, 40:360] = scene(3, 260, 320)
+    assert frames(framed_by_white, 2)
+    assert len(view_boxes(framed_by_white, 16)) == 7, "the picture once, and the plain views"
+    assert view_boxes(image, 2) == [whole, part]
 
 
 def test_borders_of_a_letterbox_are_cut_away_even_if_a_jpeg_left_noise_in_them() -> None:

@@ -140,7 +140,7 @@ def test_what_the_finer_model_brings_forward_is_compared_before_it_is_shown(
     asking: Asking, job: OpenJob, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     query = Query(FAR, encoded(scene(5), ".jpg"))
-    monkeypatch.setattr(cascade, "near", lambda similarities: 0)
+    monkeypatch.setattr(cascade, "near", lambda similarities, bound: 0)
     before = asking(job, query, "auto", k=3, finer=None)
     assert before.verified == Verified(ended=FAR_OFF)
     assert 5 not in [hit.id for hit in before.hits]
@@ -149,7 +149,7 @@ def test_what_the_finer_model_brings_forward_is_compared_before_it_is_shown(
     assert {hit.verdict for hit in answer.hits[1:]} == {SIMILAR}
     assert answer.verified == Verified(3, 3, ended=FAR_OFF), "the three that are shown, and no more"
 
-    monkeypatch.setattr(cascade, "near", lambda similarities: 2)
+    monkeypatch.setattr(cascade, "near", lambda similarities, bound: 2)
     asking.another()  # One that remembers no image.
     (photos / f"{before.hits[0].id:02d}.png").unlink()
     absent = Query(FAR, encoded(scene(99)))
