@@ -18,6 +18,7 @@ from shared.errors import JobNotFound
 from shared.job import path_list
 from shared.job.directory import JobDir
 from shared.job.index import builds
+from shared.job.index.answers import ANSWERS_FILE
 from shared.job.manifest import load_manifest
 from shared.job.opened import OpenJob, open_job, with_manifest
 from shared.job.partition import checkpoint, ledger
@@ -310,6 +311,7 @@ def test_a_build_of_another_format_is_left_for_the_version_that_made_it(finished
 def test_an_index_of_other_embeddings_is_kept(finished: OpenJob) -> None:
     (build,) = builds.build_names(finished)
     builds.write_info(finished, replace(builds.read_info(finished, build), ledger_digest="0" * 64))
+    (finished.build_dir(build) / ANSWERS_FILE).unlink()
     (finding,) = verify(finished, Checked())
     assert (finding.path, finding.kind, finding.remove) == ("index/CURRENT", Kind.LEFTOVER, ())
     assert "other embeddings" in finding.wrong

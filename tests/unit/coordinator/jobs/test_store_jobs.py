@@ -230,7 +230,12 @@ def test_an_index_is_built_for_a_job_in_a_store_and_searched_from_copies(
     made = whole_job(url, failed=(3,))
     info = merged(made, settings)
     assert builds.current_build(made.job) == info.build
-    assert set(files.names_in(made.job.build_dir(info.build))) == {"index.faiss", "images.arrow", "index.json"}
+    assert set(files.names_in(made.job.build_dir(info.build))) == {
+        "index.faiss",
+        "images.arrow",
+        "index.json",
+        "answers.json",
+    }
     assert list(verify(made.job, Checked())) == []
     assert not [*(settings.job_cache_dir or Path()).glob("builds/*/*")]
     pool = SearcherPool(settings)
@@ -251,7 +256,7 @@ def test_shards_of_a_job_in_a_store_are_filled_where_it_is_merged(
     made = whole_job(url)
     write_index_request(made.job, IndexRequest(shards=3))
     info = merge(open_job(made.job), settings, UNWATCHED, elsewhere=True)
-    assert set(files.names_in(made.job.build_dir(info.build))) == {*info.files, "index.json"}
+    assert set(files.names_in(made.job.build_dir(info.build))) == {*info.files, "index.json", "answers.json"}
     assert len(info.shards) == 3
     assert list(verify(made.job, Checked())) == []
     assert not [*(settings.job_cache_dir or Path()).glob("builds/*/*")]
