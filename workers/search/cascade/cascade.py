@@ -58,7 +58,7 @@ class Cascade:
         self._settings, self._decoders, self._side_by_side = settings, decoders, side_by_side
         images = CandidateImages()
         self._features = CandidateFeatures(decoders, settings.verify_cache_bytes, stored, images)
-        self._queries: LRUCache[tuple[bytes, str, int], LocalFeatures] = LRUCache(_QUERIES_KEPT)
+        self._queries: LRUCache[tuple[bytes, str, int], Future[LocalFeatures]] = LRUCache(_QUERIES_KEPT)
         self._facts: weakref.WeakKeyDictionary[Searcher, Facts] = weakref.WeakKeyDictionary()
         self._lock = threading.Lock()
         self._threads = ThreadPoolExecutor(side_by_side, thread_name_prefix="verify")
@@ -77,6 +77,10 @@ class Cascade:
         self._refiner.require(job, message)
         if message.verify.how != NEVER and any(query.image is not None for query in message.queries):
             self._lookups.begin(searcher, job)
+            if message.verify.how == ALWAYS:  # They are needed, whatever is near.
+                for image in (query.image for query in message.queries):
+                    if image is not None:
+                        self._own(image, job)
             for image in (query.image for query in message.queries if self._lookups.has(job)):
                 if image is not None:
                     self._pdqs_of(image, job)
@@ -185,19 +189,15 @@ class Cascade:
             return known
 
     def _own(self, image: bytes, job: OpenJob) -> Future[LocalFeatures]:
-        """The features of a query's image, which are being made. Before its candidates: those wait for them."""
+        """The features of a query's image, which are being made or were made lately. Before its candidates: those wait
+        for them."""
         key = _key(image, job)
-
-        def made() -> LocalFeatures:
-            with self._lock:
-                if (known := self._queries.get(key)) is not None:
-                    return known
-            features = self._decoders.features(image, QUERY_KEYPOINTS, key[2], key[1])
-            with self._lock:
-                self._queries[key] = features
-            return features
-
-        return self._threads.submit(made)
+        with self._lock:
+            known = self._queries.get(key)
+            if known is None or (known.done() and known.exception() is not None):
+                made = self._decoders.features
+                known = self._queries[key] = self._threads.submit(made, image, QUERY_KEYPOINTS, key[2], key[1])
+            return known
 
     def _comparing(self, image: bytes, job: OpenJob, facts: Facts) -> Comparing:
         bounds = Bounds(self._settings.verify_seconds, self._side_by_side, LONG_AFTER)
