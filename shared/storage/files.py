@@ -93,12 +93,12 @@ def read_marker(path: Path) -> bytes:
     not end as our markers do is read again, for up to a second.
     """
     deadline = time.monotonic() + HALF_SECONDS
-    while not _ends(data := path.read_bytes()) and time.monotonic() < deadline:
+    while not is_whole(data := path.read_bytes()) and time.monotonic() < deadline:
         time.sleep(HALF_SECONDS / 20)
     return data
 
 
-def _ends(data: bytes) -> bool:
+def is_whole(data: bytes) -> bool:
     """Whether bytes end as a marker does: with the end of a line; a JSON object, whose lines are indented, with `}`."""
     return data.endswith(b"\n}\n" if data.startswith(b"{") else b"\n")
 

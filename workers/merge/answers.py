@@ -13,7 +13,7 @@ from shared.vectors import unit
 from workers.evaluate import recall
 from workers.evaluate.recall import Yardstick
 from workers.merge.growth import Former
-from workers.vectors.embeddings import Floats, Rows, StoredEmbeddings
+from workers.vectors.embeddings import Floats, Rows, StoredEmbeddings, cosines
 from workers.vectors.exact import TIE, Neighbours, exact_search
 
 DEPTH: Final = 50
@@ -77,16 +77,20 @@ def grown(known: Known, stored: StoredEmbeddings, held: int) -> Known:
     vectors = unit(stored.rows(stored.rows_of(known.ids)))
     newer = stored.only(np.arange(held, len(stored)))
     fresh = exact_search(newer, vectors, DEPTH)
+    present = _are_in(known.nearest.ids, stored.ids[:held])
+    # All are read at once: an image is near to several queries, and reads in order cost least.
+    rows, places = np.unique(stored.rows_of(known.nearest.ids[present]), return_inverse=True)
+    named, which = stored.gathered(rows), np.split(places, np.cumsum(np.count_nonzero(present, axis=1))[:-1])
     answers = []
     for number, vector in enumerate(vectors):
-        ids = known.nearest.ids[number]
-        left = _are_in(ids, stored.ids[:held])
+        left = present[number]
+        ids = known.nearest.ids[number, left]
         is_all = bool(known.depths[number] >= known.ntotal - 1)
         # Computed again, since another machine may sum in another order: what ties here has to tie.
-        similarities = stored.cosines(stored.rows_of(ids[left]), vector)
+        similarities = cosines(named[which[number]], vector)
         if np.any(np.abs(similarities - known.nearest.similarities[number, left]) > TIE):
             return Known.none(len(stored))
-        answers.append(_joined((ids[left], similarities), (fresh.ids[number], fresh.similarities[number]), is_all))
+        answers.append(_joined((ids, similarities), (fresh.ids[number], fresh.similarities[number]), is_all))
     stored.release()
     return Known(known.ids, _padded(answers), len(stored))
 
@@ -153,5 +157,5 @@ def _padded(answers: Sequence[tuple[Rows, Floats]]) -> Neighbours:
 def _are_in(ids: Rows, among: Rows) -> np.ndarray:
     """Which of `ids` are among those ascending."""
     if not len(among):
-        return np.zeros(len(ids), dtype=bool)
+        return np.zeros(ids.shape, dtype=bool)
     return np.asarray(among[np.minimum(np.searchsorted(among, ids), len(among) - 1)] == ids)

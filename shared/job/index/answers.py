@@ -68,7 +68,9 @@ def write_answers(job: JobDir, answers: ExactAnswers) -> None:
     """Write the exact answers of a build into its directory, whole or not at all."""
     table: dict[str, Any] = {"version": VERSION, "answers": asdict(answers)}
     table["sha256"] = _digest(table["answers"])
-    files.write_bytes(job.build_dir(answers.build) / ANSWERS_FILE, (json.dumps(table) + "\n").encode())
+    # It ends as a marker does, or whoever reads it would wait for the rest.
+    text = json.dumps(table).removesuffix("}") + "\n}\n"
+    files.write_bytes(job.build_dir(answers.build) / ANSWERS_FILE, text.encode())
 
 
 def read_answers(job: JobDir, info: IndexInfo) -> ExactAnswers | None:

@@ -383,9 +383,9 @@ def indexed(tmp_path: Path) -> Path:
 def test_verify_of_a_whole_job_is_status_0_and_says_how_much_it_read(run: Run, indexed: Path) -> None:
     ran = run("verify", indexed)
     assert (ran.status, ran.err) == (0, "")
-    assert re.fullmatch(r"20 files, [\d.]+ kB, in \d+ s: nothing is damaged\n", ran.out)
+    assert re.fullmatch(r"21 files, [\d.]+ kB, in \d+ s: nothing is damaged\n", ran.out)
     table = json.loads(run("verify", indexed, "--json").out)
-    assert (table["job"], table["whole"], table["findings"], table["files"]) == (str(indexed), True, [], 20)
+    assert (table["job"], table["whole"], table["findings"], table["files"]) == (str(indexed), True, [], 21)
     assert table["bytes"] == sum(map(len, snapshot(indexed).values()))
     assert table["seconds"] >= 0
 

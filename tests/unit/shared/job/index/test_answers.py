@@ -7,6 +7,7 @@ from shared.errors import CorruptFile
 from shared.job.index.answers import ANSWERS_FILE, ExactAnswer, ExactAnswers, answers_of, read_answers, write_answers
 from shared.job.index.builds import IndexInfo
 from shared.job.opened import OpenJob
+from shared.storage import files
 from tests.support.builds import build
 from tests.support.make_job import make_job
 
@@ -25,6 +26,7 @@ def test_answers_are_read_as_they_were_written(made: tuple[OpenJob, IndexInfo]) 
     assert read_answers(job, info) is None
     write_answers(job, ExactAnswers.of(info, QUERIES))
     assert answers_of(job, info) == read_answers(job, info) == ExactAnswers.of(info, QUERIES)
+    assert files.is_whole((job.build_dir(BUILD) / ANSWERS_FILE).read_bytes()), "or every reader waits for the rest"
 
 
 @pytest.mark.parametrize(
