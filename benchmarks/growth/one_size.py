@@ -61,16 +61,16 @@ def measure(folder: Path, rows: int, dim: int, log: Log) -> dict[str, Any]:
     pool = SearcherPool(Settings(query_cache_size=0))
     searched = partial(searched_by, pool, job, queries)
     log(f"{rows:,}: a full build")
-    full = _merged(job)
+    full = merged(job)
     found: dict[str, Any] = {"rows": rows, "dim": dim, "load": round(os.getloadavg()[0], 2), "full": full | searched()}
     log(f"{rows:,}: additions")
     found["additions"] = [_added(pool, job, source.more(count)) for count in ADDITIONS]
     grow(job, source.more(UNCOVERED - sum(ADDITIONS)))
     found["uncovered"] = {"rows": UNCOVERED} | searched()
     log(f"{rows:,}: grown builds")
-    found["grown"] = {"added": UNCOVERED} | _merged(job) | searched()
+    found["grown"] = {"added": UNCOVERED} | merged(job) | searched()
     grow(job, source.more(rows // 100))
-    found["one_percent"] = {"added": rows // 100} | _merged(job) | searched()
+    found["one_percent"] = {"added": rows // 100} | merged(job) | searched()
     log(f"{rows:,}: removals")
     found["removals"] = [_removed(pool, job, count) | searched() for count in (1, rows // 100, rows // 10)]
     log(f"{rows:,}: a life of {ROUNDS} rounds")
@@ -80,7 +80,8 @@ def measure(folder: Path, rows: int, dim: int, log: Log) -> dict[str, Any]:
     return found
 
 
-def _merged(job: JobDir) -> dict[str, Any]:
+def merged(job: JobDir) -> dict[str, Any]:
+    """Seconds of a merge, as a whole and by its parts, and whether the index of before grew."""
     started = time.perf_counter()
     info: IndexInfo = merge(open_job(job), Settings(), _ALONE)
     seconds = round(time.perf_counter() - started, 1)
@@ -144,7 +145,7 @@ def _compacted(pool: SearcherPool, job: JobDir, searched: Callable[[], dict[str,
         "bytes": done.bytes,
         "seconds_to_compact": round(seconds, 1),
     }
-    return facts | {"seconds_to_open": round(opened, 2)} | _merged(job) | searched()
+    return facts | {"seconds_to_open": round(opened, 2)} | merged(job) | searched()
 
 
 def _life(job: JobDir, source: Source, searched: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -155,9 +156,9 @@ def _life(job: JobDir, source: Source, searched: Callable[[], dict[str, Any]]) -
         left = np.setdiff1d(np.arange(opened.listed), opened.state.removed)
         grow(job, source.more(len(left) // 20))
         remove(job, np.sort(np.random.default_rng(turn).choice(left, len(left) // 50, replace=False)))
-        seconds.append(_merged(job)["wall_seconds"])
+        seconds.append(merged(job)["wall_seconds"])
     grown = searched()
     write_index_request(job, IndexRequest(index="ivf-pq"))  # The same index, asked for in other words.
-    fresh = _merged(job)
+    fresh = merged(job)
     assert not fresh["grown"]
     return {"rounds": ROUNDS, "merge_seconds": seconds, "grown": grown, "fresh": fresh | searched()}

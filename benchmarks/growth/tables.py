@@ -1,6 +1,7 @@
 """Make tables in Markdown from the results of a growth benchmark, for the terminal and for docs/benchmarks.md."""
 
 from collections.abc import Sequence
+from statistics import median
 
 from benchmarks.support.tables import Results, header_table, table
 
@@ -108,6 +109,26 @@ def shards_table(builds: Sequence[Results]) -> str:
         rows.append([f"{build['shards']}", f"{build['side_by_side']}", *cells, f"{build['warm_ms']['p50']:.2f}"])
     names = ["shards", "filled at once", "trained, s", "filled, s", "measured, s", "all, s", "largest, MB"]
     return table([*names, "recall@10", "p50, ms"], rows, right=0)
+
+
+def merging_tables(results: Results) -> dict[str, str]:
+    """The tables of merges of 1 % more, beside a full build, by their names."""
+    head = [["embeddings", f"{results['rows']:,}"], ["dimensions", f"{results['dim']:,}"]]
+    return {"merging-run": header_table(results, head), "merging": merging_table(results["merges"])}
+
+
+def merging_table(merges: Sequence[Results]) -> str:
+    """What each kind of merge took, by the median, and by how many queries the recall of its last was measured."""
+    kinds = {"full": "built from scratch", "kept": "1 % more, exact answers kept", "asked anew": "1 % more, asked anew"}
+    full = next(merge["wall_seconds"] for merge in merges if merge["kind"] == "full")
+    rows = []
+    for kind, what in kinds.items():
+        some = [merge for merge in merges if merge["kind"] == kind]
+        seconds = median(merge["wall_seconds"] for merge in some)
+        measuring = median(merge["seconds"]["measuring"] for merge in some)
+        recall = f"{some[-1]['recall_at_10']:.4f} of {some[-1]['recall_queries']}"
+        rows.append([what, f"{len(some)}", f"{seconds:,.1f}", f"{measuring:,.1f}", f"{seconds / full:.1%}", recall])
+    return table(["", "runs", "seconds", "of them measuring", "of a full one", "recall@10, queries"], rows, right=1)
 
 
 def listing_table(listing: Results | None) -> str:

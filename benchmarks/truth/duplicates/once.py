@@ -57,10 +57,11 @@ def measured(job: OpenJob) -> dict[str, Any]:
         with _timed(seconds, "group"):
             found = [read_neighbours(path) for path in paths]
             facts = read_facts(job, ledger.sealed(job))
-            ranks = facts.ranks(np.zeros(len(facts.ids), np.float32), np.zeros(len(facts.ids), np.bool_))
+            sharpness, grey = np.zeros(len(facts.ids), np.float32), np.zeros(len(facts.ids), np.bool_)
+            ranks = facts.ranks(sharpness, grey)
             near = candidates_of(facts, found, ranks, SIMILARITY)
             nodes = add_similar([], near.lower, near.upper, near.similarities, ranks)
-            groups = Members(job, facts, np.zeros(len(facts.ids), np.float32), {}, near, ()).groups(nodes)
+            groups = Members(job, facts, sharpness, grey, {}, near, ()).groups(nodes)
     keys = _keys(found, len(stored))
     return {
         "neighbours": NEIGHBOURS,

@@ -62,6 +62,26 @@ def test_a_build_of_one_file_has_no_parts_and_one_of_shards_has() -> None:
     assert "200,000" in made["shards-run"]
 
 
+def test_merges_of_one_percent_are_medians_beside_a_full_build() -> None:
+    def merge(kind: str, seconds: float, measuring: float, queries: int = 100) -> dict[str, object]:
+        parts = {"measuring": measuring}
+        facts = {"wall_seconds": seconds, "seconds": parts, "recall_at_10": 0.987, "recall_queries": queries}
+        return facts | {"kind": kind}
+
+    kept = [merge("kept", seconds, seconds - 1) for seconds in (4.0, 5.0, 9.0)]
+    full = merge("full", 80.0, 20.0, 500)
+    made = tables.merging_tables(
+        HEADER | {"rows": 2_000_000, "dim": 1_792, "merges": [full, *kept, merge("asked anew", 10.0, 8.0)]}
+    )
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in made["merging"].splitlines()][2:]
+    assert rows == [
+        ["built from scratch", "1", "80.0", "20.0", "100.0%", "0.9870 of 500"],
+        ["1 % more, exact answers kept", "3", "5.0", "4.0", "6.2%", "0.9870 of 100"],
+        ["1 % more, asked anew", "1", "10.0", "8.0", "12.5%", "0.9870 of 100"],
+    ]
+    assert "2,000,000" in made["merging-run"]
+
+
 def test_other_stores_stand_beside_ours_of_their_size() -> None:
     lines = tables.all_tables(RESULTS)["growth-peers"].splitlines()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:]]
