@@ -145,7 +145,7 @@ def test_shards_are_filled_side_by_side_and_a_killed_one_is_filled_again_alone(
     taken = sum(line.count("fill_shard") for worker in workers for line in received(worker))
     assert taken > 2 + 8, "the killed shard was given to the other worker"
     with Client(job.path, broker_url) as client:
-        after = [client.search(vector, 5) for vector in vectors[:20]]
+        after = [client.search(vector, 10) for vector in vectors[:20]]
     assert [hits[0].id for hits in after] == list(range(20))
     assert [hits[0].id for hits in before] == list(range(20))
     search = ("search", job.path, "--vector", tmp_path / "one.npy", "--json")
@@ -158,7 +158,10 @@ def test_shards_are_filled_side_by_side_and_a_killed_one_is_filled_again_alone(
     wait_until(said, "each of the two says what it holds, and the one that held all is forgotten")
     query.wait()
     (found,) = json.loads(run(*search, env=env).stdout)
-    assert [hit["id"] for hit in found["hits"]][:5] == [hit.id for hit in after[7]]
+    assert found["hits"][0]["id"] == 7
+    # Each holder looks as far in some shards as one does in all of them: no hit is farther, and one may be nearer.
+    for hit, by_one_of_all in zip(found["hits"], after[7], strict=True):
+        assert hit["similarity"] >= by_one_of_all.similarity - 1e-6
     assert found["searched"]["shards"]["numbers"] == list(range(8))
     status = run("status", job.path, env=env).stdout
     assert "queries     shards 0-2, shards 3-" in status
