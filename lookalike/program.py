@@ -4,15 +4,14 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lookalike import extras
 from lookalike.client import Client
 from lookalike.job import Job
+from lookalike.tools.given import require_lists, settings_with
 from shared.errors import UsageError
 from shared.job.directory import JobDir
-from shared.settings import ON, load_settings
 
 if TYPE_CHECKING:
     from coordinator.jobs.runs import events
@@ -152,26 +151,24 @@ def index(
     """
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise UsageError(f"workers is {workers!r}; at least one has to embed.")
-    for name, patterns in (("exclude", exclude), ("include", include)):
-        if isinstance(patterns, str):
-            raise UsageError(f"{name} is a list of patterns, as in {name}=[{patterns!r}], and not one text.")
+    require_lists("patterns", exclude=exclude, include=include)
     with extras.needed("To index"):
         from coordinator.jobs.index_request import Typed
         from coordinator.jobs.runs import index_run
         from coordinator.sources.choosing import Choice
     given, job = (None, source) if job is None else (os.fspath(source), job)
     directory = JobDir.at(os.fspath(job))
-    settings = load_settings().changed(
-        broker_url=broker,
-        model=None if model is None else os.fspath(model),
+    settings = settings_with(
+        broker,
+        model,
+        weights,
+        fusion,
         model_input=model_input,
         model_output=model_output,
-        weights=None if weights is None else Path(weights),
         engine=engine,
         precision=precision,
         decode=decode,
         copies=copies,
-        fusion=ON if fusion else None,
         partition_size=partition_size,
         chunk_size=chunk_size,
     )

@@ -4,14 +4,13 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from lookalike import extras
 from lookalike.program import Event
+from lookalike.tools.given import require_lists, settings_with
 from shared.errors import UsageError
 from shared.job.directory import JobDir
-from shared.settings import ON, load_settings
 
 if TYPE_CHECKING:
     from coordinator.doctor.checks import Check
@@ -113,9 +112,7 @@ def doctor(
     LookalikeError
         UsageError for arguments that don't go together, SettingsError for a setting that can't be.
     """
-    for name, patterns in (("exclude", exclude), ("include", include)):
-        if isinstance(patterns, str):
-            raise UsageError(f"{name} is a list of patterns, as in {name}=[{patterns!r}], and not one text.")
+    require_lists("patterns", exclude=exclude, include=include)
     with extras.needed("To look at this machine"):
         from coordinator.display.terminal import text_of
         from coordinator.doctor import timing, view
@@ -124,16 +121,16 @@ def doctor(
     choice = Choice(tuple(exclude), tuple(include), sniff)
     if choice and source is None:
         raise UsageError("exclude, include and sniff choose among the files of a source: name one, or leave them out.")
-    settings = load_settings().changed(
-        broker_url=broker,
-        model=None if model is None else os.fspath(model),
+    settings = settings_with(
+        broker,
+        model,
+        weights,
+        fusion,
         model_input=model_input,
         model_output=model_output,
-        weights=None if weights is None else Path(weights),
         engine=engine,
         precision=precision,
         decode=decode,
-        fusion=ON if fusion else None,
         copies=copies,
     )
 

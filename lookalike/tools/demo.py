@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lookalike import extras
-from shared.errors import UsageError
+from lookalike.tools.given import require_lists
 from shared.images.paths import expanded
 
 if TYPE_CHECKING:
@@ -37,8 +37,7 @@ def demo_photos(directory: str | os.PathLike[str], only: Sequence[str] = ()) -> 
         SourceError when the photographs are not installed, the directory holds other files, or a name is not known;
         UsageError if `lookalike[worker]`, which cuts, is not installed.
     """
-    if isinstance(only, str):
-        raise UsageError(f"only is a list of names, as in only=[{only!r}], and not one text.")
+    require_lists("names", only=only)
     with extras.needed("To make the photos"):
         from coordinator.local.demo_photos import cut_photos
 

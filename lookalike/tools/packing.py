@@ -8,6 +8,7 @@ from typing import Any
 
 from lookalike import extras
 from lookalike.program import Event
+from lookalike.tools.given import require_lists
 from shared.errors import UsageError
 from shared.text import size, size_of
 
@@ -85,9 +86,7 @@ def pack(
         least = 16 if name == "longest" else 1
         if given is not None and not least <= given <= most:
             raise UsageError(f"{name} is {given}; it has to be {least} to {most:,}.")
-    for name, patterns in (("exclude", exclude), ("include", include)):
-        if isinstance(patterns, str):
-            raise UsageError(f"{name} is a list of patterns, as in {name}=[{patterns!r}], and not one text.")
+    require_lists("patterns", exclude=exclude, include=include)
     if images_per_tar is not None and images_per_tar < 1:
         raise UsageError(f"images_per_tar is {images_per_tar}; at least one has to be in a tar.")
     with extras.needed("To pack images"):
