@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.search.decoding.frames import Box, frames, overlap
+from workers.search.decoding.frames import Box, frames, overlap, sampled, scaled
 
 _SIDE: Final = 0.55
 """Of the side of an image: what its centre and each of its corners take."""
@@ -19,8 +19,6 @@ _LEAST_AREA: Final = 0.025
 _MOST_AREA: Final = 0.95
 """Of the image: a part that takes nearly all of it is the whole, and one that takes next to nothing is no picture."""
 _DEPTH: Final = 8
-_LOOKED_AT: Final = 480
-"""The pixels of the longer side that are at least looked at."""
 _MOST_FRAMES: Final = 2
 _SAME: Final = 0.8
 """Of what either of two boxes takes: boxes that share so much show one picture."""
@@ -57,14 +55,10 @@ def parts(image: NDArray[np.uint8]) -> list[Box]:
     Of a large image every so many pixels are looked at, so a part may be some pixels off.
     """
     height, width = image.shape[:2]
-    step = max(1, max(height, width) // _LOOKED_AT)
-    seen = image[::step, ::step]
+    step, seen = sampled(image)
     rows, columns = seen.shape[:2]
     least = max(2, round(columns * _GAP)), max(2, round(rows * _GAP))
-    cut = (
-        (left * step, top * step, min(right * step, width), min(bottom * step, height))
-        for left, top, right, bottom in _cut(seen, (0, 0, columns, rows), least, _DEPTH)
-    )
+    cut = (scaled(box, step, image) for box in _cut(seen, (0, 0, columns, rows), least, _DEPTH))
     found = [
         box
         for box in cut

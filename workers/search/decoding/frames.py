@@ -53,9 +53,7 @@ def frames(image: NDArray[np.uint8], most: int) -> list[Box]:
     Up to two of the sides may be edges of the image that meet in a corner. Of a large image every so many pixels are
     looked at, so a part may be some pixels off.
     """
-    height, width = image.shape[:2]
-    step = max(1, max(height, width) // _LOOKED_AT)
-    seen = image[::step, ::step]
+    step, seen = sampled(image)
     rows, columns = seen.shape[:2]
     if min(rows, columns) < 2 * _LEAST_PIXELS:
         return []
@@ -72,10 +70,23 @@ def frames(image: NDArray[np.uint8], most: int) -> list[Box]:
         if len(found) == most or score[of_across, of_down] < _LEAST_SCORE:
             break
         (left, right), (top, bottom) = across[of_across].tolist(), down[of_down].tolist()
-        box = left * step, top * step, min(right * step, width), min(bottom * step, height)
+        box = scaled((left, top, right, bottom), step, image)
         if all(overlap(box, other) < _SAME for other in found):
             found.append(box)
     return found
+
+
+def sampled(image: NDArray[np.uint8]) -> tuple[int, NDArray[np.uint8]]:
+    """How far apart the rows and columns of an image, [h, w, 3], are that are looked at, in pixels, and these alone."""
+    step = max(1, max(image.shape[:2]) // _LOOKED_AT)
+    return step, image[::step, ::step]
+
+
+def scaled(box: Box, step: int, image: NDArray[np.uint8]) -> Box:
+    """A box of what was sampled in the pixels of the image itself."""
+    left, top, right, bottom = box
+    height, width = image.shape[:2]
+    return left * step, top * step, min(right * step, width), min(bottom * step, height)
 
 
 def overlap(first: Box, second: Box) -> float:
