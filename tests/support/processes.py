@@ -70,12 +70,12 @@ class Process:
         self.popen.send_signal(number)
 
     def stop(self) -> None:
-        """SIGTERM, then SIGKILL: for the end of a test, not for what it tests."""
+        """SIGTERM, for the end of a test: one that does not end then hangs, which is an error of its own."""
         if self.popen.poll() is None:
             self.popen.terminate()
             try:
-                self.popen.wait(20)
-            except subprocess.TimeoutExpired:
+                self.wait(60)
+            finally:
                 self.popen.kill()
                 self.popen.wait()
 

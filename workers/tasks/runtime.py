@@ -3,6 +3,7 @@
 import logging
 import os
 import platform
+import queue
 import signal
 import threading
 from collections.abc import Callable
@@ -23,12 +24,41 @@ log = logging.getLogger("lookalike.worker")
 ORPHAN_GRACE_SECONDS = 15.0
 
 
+class Stopping:
+    """Whether this process is to end. A signal handler may say so at any moment, and once more while it says so.
+
+    A threading.Event would not do: it holds a lock for a moment, and the handler of a second signal that comes in it
+    would wait for the first one, which waits for the second. SimpleQueue is made for such callers.
+    """
+
+    def __init__(self) -> None:
+        self._said = False
+        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def set(self) -> None:
+        """Say that it is to end."""
+        self._said = True
+        self._bell.put(None)
+
+    def is_set(self) -> bool:
+        return self._said
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until it is to end, for so many seconds at most; whether it is."""
+        try:
+            self._bell.get(timeout=seconds)
+        except queue.Empty:
+            return self._said
+        self._bell.put(None)  # For the next who waits.
+        return True
+
+
 class Runtime:
     """One for each process; workers/app.py creates it, and tasks get it through the Celery app."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.stopping = threading.Event()
+        self.stopping = Stopping()
         self._identities = Identities(settings)
         self._client: redis.Redis | None = None
         self._lock = threading.Lock()

@@ -2,16 +2,18 @@ import os
 import platform
 import shutil
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from shared.errors import AnotherJob, JobError, JobNotFound, SettingsError
 from shared.settings import PARENT_PIPE, Settings
 from tests.support.make_job import make_job
-from workers.tasks.runtime import LatestEvent, Runtime, follow_parent
+from workers.tasks.runtime import LatestEvent, Runtime, Stopping, follow_parent
 
 TICK = 0.005
 LONG = 60.0
@@ -32,6 +34,41 @@ class Sink:
     def wait_for(self, condition: Callable[[list[str]], bool]) -> None:
         with self._changed:
             assert self._changed.wait_for(lambda: condition(self.texts), LONG), self.texts
+
+
+def test_whoever_waits_for_the_end_is_told_once_it_is_said() -> None:
+    stopping, told = Stopping(), []
+    assert not stopping.wait(TICK)
+    waiting = [threading.Thread(target=lambda: told.append(stopping.wait(LONG))) for _ in range(3)]
+    for thread in waiting:
+        thread.start()
+    stopping.set()
+    for thread in waiting:
+        thread.join(LONG)
+    assert told == [True] * 3
+    assert stopping.is_set()
+    assert stopping.wait(0)
+
+
+def test_the_end_may_be_said_again_by_a_signal_that_comes_at_any_line_of_saying_it() -> None:
+    stopping, came = Stopping(), []
+
+    def signalled(*_: Any) -> Any:
+        stopping.set()
+        came.append(True)
+        return signalled
+
+    def say() -> None:
+        sys.settrace(signalled)
+        stopping.set()
+        stopping.wait(0)
+        sys.settrace(None)
+
+    saying = threading.Thread(target=say, daemon=True)
+    saying.start()
+    saying.join(LONG)
+    assert not saying.is_alive()
+    assert len(came) > 5
 
 
 def test_the_latest_text_is_sent_and_those_before_it_are_not() -> None:
