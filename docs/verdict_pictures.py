@@ -1,22 +1,26 @@
 """Draw what the verdicts mean, with the evidence of real comparisons: `python docs/verdict_pictures.py`.
 
 Writes docs/pictures/*.jpg from photographs inside scikit-image, all of them in the public domain. Each picture shows a
-query, the hit, and the region that both share. The script ends with an error when a comparison gives another verdict
-than the picture is about.
+query, the hit, and the region that both share. What is proven comes from a comparison of two pictures, and the other
+verdicts from searches of the demo's photos, which the script indexes: that takes a minute. It ends with an error when
+one gives another verdict than its picture is about.
 """
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
+import skimage.data
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from shared.messages.verdicts import SAME_PICTURE, SAME_PIXELS, Evidence, Quad
+import lookalike
+from shared.messages.verdicts import NOTHING, SAME_BYTES, SAME_PICTURE, SAME_PIXELS, SIMILAR, Evidence, Quad
 from workers.evaluate.demo_photos import installed_photographs
 from workers.images.encode import encode_jpeg
-from workers.verify.features import QUERY_KEYPOINTS, local_features
+from workers.verify.features import QUERY_KEYPOINTS, as_stored, local_features
 from workers.verify.pixels import same_pixels
 from workers.verify.same_picture import verify
 
@@ -38,26 +42,48 @@ def main() -> None:
         verdict, evidence = compared(query, hit)
         if verdict != expected:
             raise SystemExit(f"{name}.jpg is to show {expected!r}, and the comparison says {verdict!r}: {evidence}.")
-        (FOLDER / f"{name}.jpg").write_bytes(encode_jpeg(drawn(query, hit, verdict, evidence), _QUALITY))
+        _write(name, query, hit, verdict if evidence is None else f"{verdict}: {evidence.description}", evidence)
+    with tempfile.TemporaryDirectory(prefix="lookalike-pictures-") as folder:
+        for name, query, hit, said in _searched(Path(folder)):
+            _write(name, query, hit, said)
+
+
+def _write(name: str, query: Picture, hit: Picture, said: str, evidence: Evidence | None = None) -> None:
+    (FOLDER / f"{name}.jpg").write_bytes(encode_jpeg(drawn(query, hit, said, evidence), _QUALITY))
+
+
+def _searched(folder: Path) -> Iterator[tuple[str, Picture, Picture, str]]:
+    """The name of a picture, its query and first hit, and what was said of that, among the demo's photos."""
+    lookalike.demo_photos(folder / "demo")
+    photos = folder / "demo" / "photos"
+    files = {path.stem: path for path in (*photos.rglob("*.jpg"), Path(skimage.data.__file__).with_name("cell.png"))}
+    files["letter"] = folder / "letter.jpg"
+    files["letter"].write_bytes(encode_jpeg(_letter(), _QUALITY))
+    with lookalike.index(photos, folder / "job") as job:
+        for name, (expected, query) in SEARCHES.items():
+            hit = job.search(files[query], 1, verify="always")[0]
+            if hit.verdict != expected:
+                raise SystemExit(f"{name}.jpg is to show {expected!r}, and the search says {hit.verdict!r}.")
+            said = f"{hit.verdict} ({hit.chance:.0%})" if hit.verdict == SIMILAR and hit.chance else expected
+            yield name, _read(files[query]), _read(Path(hit.image_path)), f"{said}: cosine {hit.similarity:.2f}"
 
 
 def compared(query: Picture, hit: Picture) -> tuple[str, Evidence | None]:
     """The verdict that proof gives to two images (RGB uint8 [h, w, 3]), and its evidence."""
     if (evidence := same_pixels(query, hit)) is not None:
         return SAME_PIXELS, evidence
-    evidence = verify(local_features(query, QUERY_KEYPOINTS), local_features(hit))
+    evidence = verify(local_features(query, QUERY_KEYPOINTS), as_stored(local_features(hit)))
     return (NOT_PROVED if evidence is None else SAME_PICTURE), evidence
 
 
-def drawn(query: Picture, hit: Picture, verdict: str, evidence: Evidence | None) -> Picture:
-    """Query and hit side by side with the region that they share, below a line with the verdict."""
+def drawn(query: Picture, hit: Picture, said: str, evidence: Evidence | None) -> Picture:
+    """Query and hit side by side with the region that they share, below a line with what was said."""
     left = _panel(query, evidence.query_quad if evidence else None)
     right = _panel(hit, evidence.hit_quad if evidence else None)
     gap = np.full((_HEIGHT, _GAP, 3), 255, np.uint8)
     row = np.hstack([left, gap, right])
     picture = Image.fromarray(np.vstack([np.full((_BAR, row.shape[1], 3), 255, np.uint8), row]))
     pen, font = ImageDraw.Draw(picture), ImageFont.load_default(15)
-    said = verdict if evidence is None else f"{verdict}: {evidence.description}"
     pen.text((4, 7), said, (0, 0, 0), font)
     for place, text in ((0, "query"), (left.shape[1] + _GAP, "hit")):
         pen.rectangle((place, _BAR, place + 46, _BAR + 20), (0, 0, 0))
@@ -123,6 +149,15 @@ def _page(picture: Picture) -> Picture:
     return _pasted(small, np.asarray(page, np.uint8), 480, 120)
 
 
+def _letter() -> Picture:
+    sheet = Image.new("RGB", (480, 320), (236, 230, 214))
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(21)
+    lines = ("Dear Ada,", "the pictures have come, all of them,", "and none of those that I had asked for.", "Yours,")
+    for place, line in enumerate(lines):
+        pen.text((40, 50 + 56 * place), line, (40, 40, 90), font)
+    return np.asarray(sheet, np.uint8)
+
+
 def _turned_grey(image: Picture) -> Picture:
     grey = cv2.cvtColor(_resized(image, image.shape[1] // 2), cv2.COLOR_RGB2GRAY)
     return np.ascontiguousarray(np.rot90(np.repeat(np.asarray(grey)[:, :, None], 3, axis=2), -1), np.uint8)
@@ -171,6 +206,13 @@ PICTURES: dict[str, tuple[str, Callable[[dict[str, Picture]], tuple[Picture, Pic
             _on_ground(photos["brick"], photos["coffee"]),
         ),
     ),
+}
+
+# The verdict of the first hit, and what is searched for: one of the demo's photos, and two pictures that are none.
+SEARCHES = {
+    "same-bytes": (SAME_BYTES, "rocket-whole"),
+    "similar": (SIMILAR, "cell"),
+    "nothing-above-chance": (NOTHING, "letter"),
 }
 
 if __name__ == "__main__":
