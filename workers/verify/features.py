@@ -64,6 +64,12 @@ class LocalFeatures:
         return cls(*unpacked(data))
 
 
+def as_stored(features: LocalFeatures) -> LocalFeatures:
+    """The features as a job would read them back, whose thumbnail is compressed: what proves a picture was chosen on
+    those, and two garments on one floor are proven by a thumbnail that is not."""
+    return LocalFeatures.from_bytes(features.to_bytes())
+
+
 def local_features(image: NDArray[np.uint8], keypoints: int = STORED_KEYPOINTS) -> LocalFeatures:
     """The local features of `image`, RGB uint8 [h, w, 3].
 

@@ -11,7 +11,7 @@ from shared.models import ModelSpec
 from shared.models.preprocessing import REDUCED
 from workers.images.decode import checked_header, decode, decode_photo, square_of
 from workers.search.decoding.boxes import view_boxes
-from workers.verify.features import STORED_KEYPOINTS, LocalFeatures, local_features
+from workers.verify.features import STORED_KEYPOINTS, LocalFeatures, as_stored, local_features
 from workers.verify.pdq import pdq, turned_pdqs
 
 # What can be wanted of an image: its square for the model, those of its views, its local features, or its PDQs.
@@ -47,11 +47,15 @@ def views_of(data: bytes, count: int, image_size: int, max_pixels: int, how: str
 
 
 def features_of(data: bytes, keypoints: int, max_pixels: int, how: str) -> LocalFeatures:
-    """The local features of an image, in its own pixels, however much smaller it was decoded; raises ImageError."""
-    side = _CANDIDATE_SIDE if keypoints <= STORED_KEYPOINTS else _QUERY_SIDE
-    photo = decode_photo(data, side, max_pixels, how)
+    """The local features of an image, in its own pixels, however much smaller it was decoded; raises ImageError.
+
+    With as many `keypoints` as are stored, they are those of a candidate, and get the verdict that stored ones get.
+    """
+    is_candidate = keypoints <= STORED_KEYPOINTS
+    photo = decode_photo(data, _CANDIDATE_SIDE if is_candidate else _QUERY_SIDE, max_pixels, how)
     width, height, *_ = checked_header(data, max_pixels, how)
-    return at_size(local_features(photo, keypoints), width, height)
+    found = local_features(photo, keypoints)
+    return at_size(as_stored(found) if is_candidate else found, width, height)
 
 
 def pdqs_of(data: bytes, max_pixels: int, how: str) -> tuple[NDArray[np.uint8], int]:

@@ -14,7 +14,7 @@ from tests.support.make_job import model_spec
 from workers.images.decode import decode
 from workers.search.decoding.pictures import at_size, decode_of, features_of, views_of
 from workers.search.decoding.processes import DecodingProcesses
-from workers.verify.features import QUERY_KEYPOINTS, STORED_KEYPOINTS, LocalFeatures
+from workers.verify.features import QUERY_KEYPOINTS, STORED_KEYPOINTS, LocalFeatures, local_features
 from workers.verify.pdq import LEAST_QUALITY, distances, pdq
 from workers.verify.same_picture import verify
 
@@ -62,6 +62,15 @@ def test_features_are_those_of_here_whole(decoders: DecodingProcesses, keypoints
     there = decoders.features(data, keypoints, MOST, "reduced")
     assert equal(there, features_of(data, keypoints, MOST, "reduced"))
     assert len(there.points) > 50
+
+
+def test_a_candidate_is_compared_in_the_form_in_which_jobs_store_features_and_a_query_in_its_own() -> None:
+    data = encoded(scene(2))
+    made = {most: local_features(scene(2), most) for most in (STORED_KEYPOINTS, QUERY_KEYPOINTS)}
+    candidate = features_of(data, STORED_KEYPOINTS, MOST, "reduced")
+    assert equal(candidate, LocalFeatures.from_bytes(made[STORED_KEYPOINTS].to_bytes()))
+    assert not equal(candidate, made[STORED_KEYPOINTS])
+    assert equal(features_of(data, QUERY_KEYPOINTS, MOST, "reduced"), made[QUERY_KEYPOINTS])
 
 
 def test_pdqs_are_near_to_those_that_a_job_stores_of_the_image_and_of_its_flips(decoders: DecodingProcesses) -> None:
