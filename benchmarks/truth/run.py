@@ -1,12 +1,13 @@
 """Ask for altered photographs, there and absent, by every method, and for pairs that are hard to tell apart.
 
 python -m benchmarks.truth --photos DIR [--name TEXT] [--originals 150] [--alterations NAME ...] [--model M] [--small]
+python -m benchmarks.truth --photos DIR --descriptor --model FILE.onnx [--model-input WORDS] [--model-name TEXT]
 """
 
 import argparse
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
@@ -30,6 +31,7 @@ from shared.settings import Settings
 from workers.models.embedder import Embedder, load_embedder
 
 RESULTS: Final = program.RESULTS / "truth.json"
+RESULTS_OF_DESCRIPTOR: Final = program.RESULTS / f"{tables.DESCRIPTOR}.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,23 +67,32 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--photos", required=True, help="folder of photographs; its path is not written down")
     parser.add_argument("--name", default="photographs of one's own", help="what the photographs are, in the results")
     parser.add_argument("--model", default=DEFAULT_MODEL, help="the job's model: a name, or a model's file")
+    parser.add_argument(
+        "--descriptor", action="store_true", help="the model is a copy descriptor: without peers, by targets of its own"
+    )
+    parser.add_argument("--model-input", help="how an .onnx file takes images")
+    parser.add_argument("--model-name", help="what the model is, in the results; left out: its fingerprint alone")
     for field in fields(Sizes):
         parser.add_argument(f"--{field.name}", type=int, help=f"left out: {field.default}")
     parser.add_argument("--alterations", nargs="+", choices=[kind.name for kind in KINDS], metavar="NAME", help="some")
     parser.add_argument("--small", action="store_true", help="a few photographs and two alterations, to try it")
     program.add_work(parser)
-    program.add_out(parser, RESULTS, each_step=True)
-    return parser.parse_args()
+    program.add_out(parser, None, each_step=True)
+    arguments = parser.parse_args()
+    arguments.out = arguments.out or (RESULTS_OF_DESCRIPTOR if arguments.descriptor else RESULTS)
+    return arguments
 
 
 def _run(arguments: argparse.Namespace) -> None:
     given = {field.name: getattr(arguments, field.name) for field in fields(Sizes)}
     sizes = replace(SMALL if arguments.small else Sizes(), **{name: n for name, n in given.items() if n is not None})
-    spec = resolve_model(arguments.model)
+    spec = resolve_model(arguments.model, model_input=arguments.model_input)
     settings = Settings()
     embedder = load_embedder(spec, Path(arguments.model).parent, engine=settings.engine, cache_dir=settings.cache_dir)
-    results = program.head("truth", _command(arguments, sizes), "openvino", *peers.PACKAGES)
-    results |= {"photographs": arguments.name, "model": embedder.fingerprint}
+    benchmark, packages = (tables.DESCRIPTOR, ()) if arguments.descriptor else ("truth", peers.PACKAGES)
+    results = program.head(benchmark, _command(arguments, sizes), "openvino", *packages)
+    told = f"{arguments.model_name} ({embedder.fingerprint})" if arguments.model_name else embedder.fingerprint
+    results |= {"photographs": arguments.name, "model": told}
     started = time.perf_counter()
 
     def written() -> None:
@@ -100,7 +111,10 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _command(arguments: argparse.Namespace, sizes: Sizes) -> str:
     parts = ["python -m benchmarks.truth --photos PHOTOS", f'--name "{arguments.name}"']
-    parts += [f"--model {arguments.model}"] if arguments.model in (DEFAULT_MODEL,) else ["--model MODEL"]
+    parts += [f"--model {arguments.model}"] if arguments.model == DEFAULT_MODEL else ["--model MODEL"]
+    parts += ["--descriptor"] if arguments.descriptor else []
+    parts += [f'--model-input "{arguments.model_input}"'] if arguments.model_input else []
+    parts += [f'--model-name "{arguments.model_name}"'] if arguments.model_name else []
     parts += ["--small"] if arguments.small else []
     parts += [f'--alterations "{name}"' for name in (arguments.alterations or [])[:1]]
     parts += [f'"{name}"' for name in (arguments.alterations or [])[1:]]
@@ -118,8 +132,10 @@ def measure(
 ) -> list[Query]:
     """Fill `results` with the figures of every method but the product, and call `written` after each; all queries.
 
-    `how` says how images are decoded for `embedder`.
+    `how` says how images are decoded for `embedder`. Of a copy descriptor, as `results` say, what has no model in it is
+    left out: the peers, and the pairs that are asked for the same pixels.
     """
+    of_descriptor = results.get("benchmark") == tables.DESCRIPTOR
     program.log(f"{len(photos.photos):,} photographs; {len(photos.twins)} left out, which others show too")
     results |= {"sizes": asdict(sizes), "searched": len(photos.photos)}
     results["twins"] = [twins.to_json() for twins in photos.twins]
@@ -127,7 +143,8 @@ def measure(
     results |= {"methods": {}, "not_measured": [], "pairs": {}, "pixels": {}}
     queries = collection.queries(photos, kinds)
     one, features = cosine(embedder, 1, how), Features()
-    for make in _makers(one, lambda: cosine(embedder, VIEWS, how).like(one), features, sizes.candidates):
+    beside = () if of_descriptor else _PEERS
+    for make in _makers(one, lambda: cosine(embedder, VIEWS, how).like(one), features, sizes.candidates, beside):
         try:
             method = make()
         except Unavailable as missing:
@@ -139,7 +156,8 @@ def measure(
     for name, pairs, alike in hardest.pairs_of(photos, one.vectors, sizes.pairs, sizes.surroundings):
         results["pairs"][name] = hardest.judged(photos, features, pairs, alike)
         written()
-    for name, asked, half in hardest.askers(photos, queries, {kind.name for kind in kinds if kind.same_pixels}):
+    same = {kind.name for kind in kinds if kind.same_pixels}
+    for name, asked, half in () if of_descriptor else hardest.askers(photos, queries, same):
         program.log(f"same pixels: {name}")
         results["pixels"][name] = hardest.same_pixels_among(photos, features, asked, half=half)
         written()
@@ -162,7 +180,7 @@ def measure_product(
     for stores in (False, True):
         with (
             tempfile.TemporaryDirectory(prefix="lookalike-truth-", dir=arguments.work) as folder,
-            Jobs(Path(folder).resolve(), photos.originals, arguments.model, stores=stores) as jobs,
+            Jobs(Path(folder).resolve(), photos.originals, _model(arguments), stores=stores) as jobs,
         ):
             for verify, views in _ASKED:
                 method = Product(jobs, verify, views)
@@ -170,8 +188,26 @@ def measure_product(
                 written()
 
 
+def _model(arguments: argparse.Namespace) -> list[str]:
+    """The options of `lookalike index` that name the model."""
+    named = ["--model", arguments.model]
+    return named + (["--model-input", arguments.model_input] if arguments.model_input else [])
+
+
+_PEERS: Final[tuple[Callable[[], Method], ...]] = (
+    lambda: peers.pdq(turns=False),
+    lambda: peers.pdq(turns=True),
+    peers.phash,
+    peers.imagededup_cnn,
+)
+
+
 def _makers(
-    one: Compared, six: Callable[[], Compared], features: Features, candidates: int
+    one: Compared,
+    six: Callable[[], Compared],
+    features: Features,
+    candidates: int,
+    beside: Sequence[Callable[[], Method]],
 ) -> list[Callable[[], Method]]:
     """What makes each method, in the order of the tables; those behind share what those before have stored."""
     views: list[Compared] = []
@@ -183,10 +219,7 @@ def _makers(
     return [
         lambda: one,
         with_views,
-        lambda: peers.pdq(turns=False),
-        lambda: peers.pdq(turns=True),
-        peers.phash,
-        peers.imagededup_cnn,
+        *beside,
         lambda: Cascade(one, features, candidates),
         lambda: Cascade(views[0], features, candidates),
     ]

@@ -21,10 +21,11 @@ _SECONDS = 120.0
 class Jobs:
     """A job of all photographs, and one in which the originals are deleted, for a `with` block.
 
-    With `stores`, they store the features of their images; without, those of candidates are decoded.
+    `model` is the options of `lookalike index` that name one. With `stores`, the jobs store features of their images;
+    without, those of candidates are decoded.
     """
 
-    def __init__(self, folder: Path, originals: Sequence[int], model: str, *, stores: bool = False) -> None:
+    def __init__(self, folder: Path, originals: Sequence[int], model: Sequence[str], *, stores: bool = False) -> None:
         self._folder, self._originals, self._model, self.stores = folder, originals, model, stores
         self._stack = ExitStack()
         self._stored: Stored | None = None
@@ -45,7 +46,7 @@ class Jobs:
             whole.parent.mkdir()
             without.parent.mkdir()
             copies = "on" if self.stores else "off"
-            command = [LOOKALIKE, "index", str(listing), str(whole), "--model", self._model, "--copies", copies]
+            command = [LOOKALIKE, "index", str(listing), str(whole), *self._model, "--copies", copies]
             run = measured(command, self._folder / "index.log")
             cpu = sum(usage.cpu_seconds for usage in run.children if usage.role == "embed")
             size = sum(path.stat().st_size for path in whole.rglob("*") if path.is_file())

@@ -40,6 +40,7 @@ MADE = {
     "embed_gpu": embed.all_tables,
     "fuzz_index": fuzz.all_tables,
     "truth": truth.all_tables,
+    "truth_descriptor": truth.all_tables,
     "copies": copies.all_tables,
     "fusion": fusion.all_tables,
 }
@@ -59,6 +60,7 @@ _ALWAYS = (
     "fuzz_index",
     "copies",
     "fusion",
+    "truth_descriptor",
 )
 
 

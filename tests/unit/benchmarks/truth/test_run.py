@@ -49,3 +49,16 @@ def test_a_small_run_measures_every_method_and_makes_every_table(tmp_path: Path)
     assert len(methods) + len(results["not_measured"]) == 8
     program.write(tmp_path / "truth.json", results)
     assert all("Not measured" not in made for made in tables.all_tables(results).values())
+
+
+def test_of_a_copy_descriptor_what_no_model_has_a_part_in_is_left_out(tmp_path: Path) -> None:
+    write_textured(tmp_path / "photos", 16, 150, 200)
+    kinds = tuple(kind for kind in KINDS if kind.name == "jpeg quality 20")
+    results: dict[str, Any] = HEADER | {"photographs": "made", "model": "made@0", "benchmark": tables.DESCRIPTOR}
+    photos = draw(tmp_path / "photos", run.SMALL.originals, run.SMALL.others)
+    run.measure(photos, run.SMALL, kinds, FakeEmbedder(), REDUCED, results, lambda: None)
+    cosines = ["cosine", "cosine, 6 views"]
+    assert list(results["methods"]) == [*cosines, *(f"{name}, verified" for name in cosines)]
+    assert results["pixels"] == {}
+    assert results["pairs"]["nearest by the model"]["pairs"] == 20
+    assert all("Not measured" not in made for made in tables.all_tables(results).values())

@@ -71,6 +71,21 @@ def test_targets_are_those_of_the_method_that_verifies_and_finds_most() -> None:
     assert told["query p50"][1:] == ["80.00 ms", "met"]
 
 
+def test_a_copy_descriptor_has_tables_and_targets_of_its_own() -> None:
+    ms = {"present": {"p50": 50.0, "p90": 60.0}, "absent": {"p50": 15.5, "p90": 20.0}}
+    auto = CASCADE | {"ms": ms, "rules": [rule("its own", 0.5, 0.5, 0.0, verdicts={})]}
+    methods = {"cosine": COSINE, "cosine, 6 views, verified": CASCADE, "lookalike, auto": auto}
+    made = tables.all_tables(RESULTS | {"benchmark": "truth_descriptor", "pixels": {}, "methods": methods})
+    assert not [name for name in made if not name.startswith("descriptor-")]
+    told = {row[0]: row[1:] for row in lines(made["descriptor-targets"])}
+    assert told["R@1, all alterations: at least 0.985"][1:] == ["0.970", "missed"]
+    assert told["R@1, worst alteration: at least 0.9"][1:] == ["0.870", "missed"]
+    assert told["recognised: at least 0.95"][1:] == ["0.960", "met"]
+    assert told["CPU of embedding: at most 2.10 x"][1:] == ["2.40 x", "missed"]
+    assert told["query p50: at most 100.00 ms"][1:] == ["80.00 ms", "met"]
+    assert told["query p50, nothing near enough: at most 15.00 ms"] == ["lookalike, auto", "15.50 ms", "missed"]
+
+
 @pytest.mark.parametrize("name", tables.all_tables({}))
 def test_a_benchmark_that_was_not_run_says_so(name: str) -> None:
     assert tables.all_tables({})[name] == tables.NOT_MEASURED

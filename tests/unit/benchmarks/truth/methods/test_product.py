@@ -23,7 +23,7 @@ class Searched:
 
 
 def jobs(folder: Path, whole: list[Hit], without: list[Hit]) -> Jobs:
-    made: Any = Jobs(folder, [3], "made")
+    made: Any = Jobs(folder, [3], ["--model", "made"])
     made.whole, made.without = Searched(whole), Searched(without)
     return made
 
@@ -43,7 +43,7 @@ def test_without_the_original_the_job_is_asked_from_which_it_is_deleted(tmp_path
     made: Any = jobs(tmp_path, [], [])
     method = Product(made, "auto", 1)
     assert method.name == "lookalike, auto"
-    assert Product(Jobs(tmp_path, [3], "made", stores=True), "auto", 1).name == "lookalike, auto, stored"
+    assert Product(Jobs(tmp_path, [3], ["--model", "made"], stores=True), "auto", 1).name == "lookalike, auto, stored"
     method.ask(b"one", None)
     method.ask(b"two", 3)
     assert made.whole.asked == [{"data": b"one", "k": 10, "verify": "auto", "views": 1, "timeout": 120.0}]
