@@ -1,6 +1,7 @@
 """Fixtures of the integration tests: photographs, brokers, processes that end with the test."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -41,19 +42,21 @@ def few_photos() -> Path:
 def start(tmp_path: Path) -> Iterator[Callable[..., Process]]:
     """Start `lookalike ARGUMENTS` in the background; whatever still runs at the test's end is stopped."""
     started: list[Process] = []
+    with ExitStack() as stopped:
 
-    def begin(*arguments: str | Path, env: dict[str, str] | None = None, command: list[str] | None = None) -> Process:
-        log = tmp_path / f"process{len(started)}.log"
-        process = Process(command or [LOOKALIKE, *map(str, arguments)], log, env or environment())
-        started.append(process)
-        return process
+        def begin(
+            *arguments: str | Path, env: dict[str, str] | None = None, command: list[str] | None = None
+        ) -> Process:
+            log = tmp_path / f"process{len(started)}.log"
+            process = Process(command or [LOOKALIKE, *map(str, arguments)], log, env or environment())
+            started.append(process)
+            stopped.callback(process.stop)  # Each, also when another one did not end.
+            return process
 
-    yield begin
-    for process in started:
-        if process.popen.poll() is None:
-            process.popen.terminate()  # All at once, as each takes its second.
-    for process in reversed(started):
-        process.stop()
+        yield begin
+        for process in started:
+            if process.popen.poll() is None:
+                process.popen.terminate()  # All at once, as each takes its second.
 
 
 @pytest.fixture
