@@ -49,7 +49,7 @@ def views_of(data: bytes, count: int, image_size: int, max_pixels: int, how: str
 def features_of(data: bytes, keypoints: int, max_pixels: int, how: str) -> LocalFeatures:
     """The local features of an image, in its own pixels, however much smaller it was decoded; raises ImageError.
 
-    With as many `keypoints` as are stored, they are those of a candidate, and get the verdict that stored ones get.
+    With as many `keypoints` as are stored, they are those of a candidate, in the form in which a job stores them.
     """
     is_candidate = keypoints <= STORED_KEYPOINTS
     photo = decode_photo(data, _CANDIDATE_SIDE if is_candidate else _QUERY_SIDE, max_pixels, how)
