@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from shared.errors import CorruptFile, ImageError, JobError
+from shared.errors import CorruptFile, FingerprintMismatch, ImageError, JobError
 from shared.errors.remedy import Remedy
 from shared.images.location import read_bytes
 from shared.images.members import Member
@@ -65,7 +65,7 @@ class _Embedded:
 
     original: Original
     alteration: str
-    embedding: npt.NDArray[np.float32]
+    embedding: npt.NDArray[np.floating]
 
 
 def embed_copies(
@@ -76,10 +76,11 @@ def embed_copies(
 ) -> Copies:
     """Embed altered copies of up to 48 images of a job whose partitions are all sealed, and write copies.parquet.
 
-    Copies that are there for these very embeddings stay as they are. An image that can't be read or decoded now, or
-    whose bytes are not those that were embedded, is left out; where that befalls them all, the file holds no copies and
-    the reason, so that no one waits for it. Whether to continue is asked before every batch, whether to commit before
-    the file is written; when one says no, Stopped is raised.
+    Copies that are there for these very embeddings stay as they are, and where a job grew those of the images that are
+    drawn again. An image that can't be read or decoded now, or whose bytes are not those that were embedded, is left
+    out; where that befalls them all, the file holds no copies and the reason, so that no one waits for it. Whether to
+    continue is asked before every batch, whether to commit before the file is written; when one says no, Stopped is
+    raised.
 
     Raises JobError when a partition is not sealed, CorruptFile when its files are not what its seal says, OSError when
     the disk does not answer, ModelError when the model is at fault, JobNotFound when the job went away.
@@ -89,17 +90,18 @@ def embed_copies(
     there = altered_copies.usable_copies(job, digest)
     if there is not None:
         return there
-    rows: list[_Embedded] = []
     reasons: list[str] = []
-    originals = drawn(job, seals)
+    every = drawn(job, seals)
+    rows = _made_before(job, every)
+    made = {row.original.id for row in rows}
+    originals = [original for original in every if original.id not in made]
     control.report("copies · 0 %")
     with ThreadPoolExecutor(threads, thread_name_prefix="copies") as pool:
         for start in range(0, len(originals), _GROUP):
             group: list[_Copy] = []
-            made = pool.map(
+            for found in pool.map(
                 lambda one: _copies_of(one, job.manifest, embedder.image_size), originals[start : start + _GROUP]
-            )
-            for found in made:
+            ):
                 if isinstance(found, str):
                     reasons.append(found)
                 else:
@@ -108,7 +110,8 @@ def embed_copies(
             control.report(f"copies · {min(1.0, (start + _GROUP) / len(originals)):.0%}".replace("%", " %"))
     control.require_commit()
     job.require()
-    result = _result(rows, embedder, digest) if rows else _nothing(originals, reasons, embedder.fingerprint, digest)
+    rows.sort(key=lambda row: row.original.id)
+    result = _result(rows, embedder, digest) if rows else _nothing(every, reasons, embedder.fingerprint, digest)
     altered_copies.write_copies(job, result)
     return result
 
@@ -176,6 +179,25 @@ def _members(job: JobDir, seal: Seal) -> dict[int, Member | None]:
     except CorruptFile:
         return {}
     return {seal.start + place: location.member for place, location in enumerate(locations)}
+
+
+def _made_before(job: JobDir, originals: Sequence[Original]) -> list[_Embedded]:
+    """The copies of an earlier draw, of those of `originals` that had one by each alteration and are embedded alike."""
+    try:
+        former = altered_copies.read_copies(job)
+    except (CorruptFile, FingerprintMismatch):
+        return []
+    if former is None:
+        return []
+    kept: list[_Embedded] = []
+    for original in originals:
+        places = np.flatnonzero(former.ids == original.id)
+        rows = [_Embedded(original, former.alterations[place], former.embeddings[place]) for place in places]
+        if tuple(row.alteration for row in rows) == MEASURED and np.allclose(
+            unit(former.embeddings[places]) @ unit(original.embedding[None])[0], former.similarities[places], atol=1e-5
+        ):
+            kept += rows
+    return kept
 
 
 def _copies_of(original: Original, manifest: Manifest, image_size: int) -> list[_Copy] | str:

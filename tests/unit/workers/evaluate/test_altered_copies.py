@@ -153,6 +153,43 @@ def test_copies_that_are_there_stay_and_those_of_other_embeddings_are_made_again
     assert job.copies.read_bytes() == before
 
 
+def test_copies_of_images_that_are_drawn_again_stay_and_only_others_are_made(job: OpenJob) -> None:
+    whole = make(job)
+    before = job.copies.read_bytes()
+    left = whole.without(whole.ids[::60])
+    write_copies(job, replace(left, ledger_digest="e" * 64))
+    embedder = FakeEmbedder()
+    make(job, embedder)
+    assert sum(embedder.batches) == 288 - len(left) > 0
+    assert job.copies.read_bytes() == before
+
+
+@pytest.mark.parametrize("what", ["embedded anew", "without one of its copies", "of another model"])
+def test_copies_of_an_image_that_is_not_what_it_was_are_made_again(job: OpenJob, what: str) -> None:
+    whole = make(job)
+    before = job.copies.read_bytes()
+    first = whole.ids == whole.ids[0]
+    match what:
+        case "embedded anew":
+            changed = replace(whole, similarities=np.where(first, whole.similarities - 0.001, whole.similarities))
+        case "without one of its copies":
+            left = np.arange(1, len(whole))
+            changed = replace(
+                whole,
+                ids=whole.ids[left],
+                alterations=whole.alterations[1:],
+                similarities=whole.similarities[left],
+                embeddings=whole.embeddings[left],
+            )
+        case _:
+            changed, first = replace(whole, fingerprint="f" * 64), np.ones(len(whole), dtype=bool)
+    write_copies(job, replace(changed, ledger_digest="e" * 64))
+    embedder = FakeEmbedder()
+    make(job, embedder)
+    assert sum(embedder.batches) == first.sum()
+    assert job.copies.read_bytes() == before
+
+
 def test_damaged_copies_are_made_again(job: OpenJob) -> None:
     make(job)
     before = job.copies.read_bytes()
