@@ -9,6 +9,9 @@ def main() -> None:
     """Run the command that was typed; exit status 0 done, 1 could not be done, 2 wrong usage, 130 interrupted."""
     finding.for_command()
     try:
+        from shared.processes.lean import without_pandas
+
+        without_pandas()
         from coordinator.cli import main as run
     except ModuleNotFoundError as error:
         if (extra := extras.of(error)) is None:

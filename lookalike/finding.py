@@ -157,6 +157,9 @@ def main() -> None:
     import runpy
 
     for_command()
+    from shared.processes.lean import without_pandas
+
+    without_pandas()
     del sys.argv[0]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 

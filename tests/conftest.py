@@ -17,6 +17,7 @@ from xdist.scheduler import LoadFileScheduling, Scheduling
 
 from shared.settings import PREFIX, without_settings
 from tests.support.once import RUN_CACHE, one_first
+from tests.support.order import mixed
 
 # A busy machine is no failure. In CI the same examples run each time: what fails there can be run again anywhere.
 hypothesis.settings.register_profile("local", deadline=None)
@@ -84,10 +85,15 @@ def _is_compiled(module: pytest.Module) -> bool:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as `fast` every unit test that is not `slow`: one that takes a second, starts processes or TensorFlow."""
+    """Mark as `fast` every unit test that is not `slow`: one that takes a second, starts processes or TensorFlow.
+
+    Several processes take the files in an order that leaves no core idle while tests wait for processes.
+    """
     for item in items:
         if _may_be_fast(item.path) and item.get_closest_marker("slow") is None:
             item.add_marker(pytest.mark.fast)
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items[:] = mixed(items, lambda item: item.path, _may_be_fast)
 
 
 def pytest_collection_finish() -> None:
@@ -108,9 +114,9 @@ def pytest_unconfigure() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """One process more than there are cores: while tests of processes wait for a timeout, another one can work."""
+    """Two processes more than there are cores: while tests of processes wait for a timeout, another one can work."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return cores + 1
+    return cores + 2
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -9,13 +9,14 @@ from celery import signals
 
 from shared.broker.connection import CONNECTION_ERRORS, make_app
 from shared.broker.lease import release_owner
+from shared.processes.lean import without_pandas
 from shared.settings import load_settings
-from shared.storage import home, parquet
+from shared.storage import home
 from workers.tasks import logs, self_report, transport
 from workers.tasks.holding import announce_while_running
 from workers.tasks.runtime import Runtime, follow_parent
 
-parquet.without_pandas()
+without_pandas()
 if (without_home := home.lend()) is not None:
     logging.getLogger("lookalike.worker").warning(without_home)
 settings = load_settings()

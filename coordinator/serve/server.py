@@ -38,7 +38,7 @@ from coordinator.serve.work.service import Service
 from shared.errors import LookalikeError, UsageError
 from shared.job.directory import JobDir
 from shared.settings import Settings
-from shared.storage import parquet, scratch
+from shared.storage import scratch
 
 _BODY_SECONDS: Final = 60.0
 _ANSWER_SECONDS: Final = 120.0
@@ -151,7 +151,6 @@ def made(asked: Asked, service: Service, keys: Keys) -> Api:
 
 def _save_memory() -> None:
     """Let the threads of this process share what memory they free: GNU's allocator, and Arrow's, keep some for each."""
-    parquet.without_pandas()
     pa.set_memory_pool(pa.system_memory_pool())
     if sys.platform == "linux":
         with suppress(AttributeError, OSError):  # This is another C library than GNU's.

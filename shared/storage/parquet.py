@@ -1,10 +1,8 @@
 """Write Parquet files with a checksum on each page, and compare each checksum when reading."""
 
 import errno
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,23 +14,6 @@ from shared.storage import files
 
 # Arrow's own allocator takes 70 MB with the first chunk that a worker writes, and never gives it back.
 pa.set_memory_pool(pa.system_memory_pool())
-
-
-class _WithoutPandas(MetaPathFinder):
-    """Tells code that imports pandas that there is none."""
-
-    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
-        if fullname == "pandas":
-            raise ModuleNotFoundError("This process does without pandas.", name=fullname)
-
-
-def without_pandas() -> None:
-    """Hide pandas from this process: only for programs that are ours alone.
-
-    With the first Python list that becomes an array, Arrow imports pandas if that is installed, only to ask whether the
-    list is one of its series. That costs tens of megabytes, and time, for nothing.
-    """
-    sys.meta_path.insert(0, _WithoutPandas())
 
 
 def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:

@@ -14,7 +14,6 @@ from shared.errors import ImageError
 from shared.job.directory import JobDir
 from shared.job.opened import open_job
 from shared.processes import stage
-from shared.storage import parquet
 from workers.evaluate.duplicates.pictures import Pictures, shrunk_to
 from workers.images.encode import encode_jpeg
 
@@ -43,5 +42,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    parquet.without_pandas()
     sys.exit(stage.exit_status(main))
