@@ -30,6 +30,7 @@ from workers.evaluate.fusion.trial import Models, try_fusion
 from workers.images.decode import decode
 from workers.models.embedder import Embedder
 from workers.models.loaded import fusable_levels, loaded_embedder
+from workers.search.cascade.nearness import FUSED_STANDS_OUT, STANDS_OUT
 
 RESULTS = program.RESULTS / "fusion.json"
 _NOWHERE = Path("no-job") / "model"
@@ -108,7 +109,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         stored, found = methods["levels side by side"]
         methods["fused"] = unit(projection.of(stored)), unit(projection.of(found))
     results["methods"] = {
-        name: {"dim": stored.shape[1]} | figures(ranked(stored, found, originals), kinds)
+        name: {"dim": stored.shape[1]}
+        | figures(ranked(stored, found, originals), kinds, FUSED_STANDS_OUT if name == "fused" else STANDS_OUT)
         for name, (stored, found) in methods.items()
     }
     some = np.stack(

@@ -15,13 +15,16 @@ def all_tables(results: Mapping[str, Any]) -> dict[str, str]:
         ["model", f"{results['model']}, levels {', '.join(results['levels'])}"],
         ["trial", f"{results['trial']['says']}; {results['trial']['seconds']:,.0f} s"],
     ]
-    heads = ["", "dimensions", "ms an image", "R@1", "R@10", "at .1 % false", "compared", "compared, absent"]
+    heads = ["", "dimensions", "ms an image", "R@1", "R@10", "at .1 % false", "stands out by"]
+    heads += ["compared", "compared, absent"]
     rows = [
         [
             name,
             f"{found['dim']:,}",
             f"{found['ms']:.1f}",
-            *(f"{found[key]:.3f}" for key in ("r_at_1", "r_at_10", "recognised", "compared", "compared_absent")),
+            *(f"{found[key]:.3f}" for key in ("r_at_1", "r_at_10", "recognised")),
+            f"{found['stands_out']:.2f}",
+            *(f"{found[key]:.3f}" for key in ("compared", "compared_absent")),
         ]
         for name, found in methods.items()
     ]

@@ -35,11 +35,19 @@ def test_the_figures_say_what_is_found_recognised_and_compared() -> None:
         "r_at_10": 1.0,
         # The threshold is the nearest that an absent photograph comes: .8, which the first alone passes.
         "recognised": 0.3333,
+        "stands_out": 0.1,
         "threshold": 0.8,
         "compared": 1.0,
         "compared_absent": 0.6667,
         "kinds": {"flip": 1.0, "crop": 0.0},
     }
+
+
+def test_less_is_compared_where_images_have_to_stand_out_farther() -> None:
+    found = ranked(PHOTOS, queries(), np.array([0, 1, 3]))
+    assert figures(found, ["a"] * 3, 0.55)["compared"] == 1.0
+    assert figures(found, ["a"] * 3, 0.75)["compared"] == 0.3333
+    assert figures(found, ["a"] * 3, 0.85)["compared_absent"] == 0.0
 
 
 def test_the_tables_have_a_row_for_each_method_and_each_alteration() -> None:
@@ -55,6 +63,6 @@ def test_the_tables_have_a_row_for_each_method_and_each_alteration() -> None:
         "methods": {"plain": found | {"dim": 1_280, "ms": 8.61}, "fused": found | {"dim": 512, "ms": 9.0}},
     }
     made = tables.all_tables(results)
-    assert lines(made["fusion"])[0] == ["plain", "1,280", "8.6", "0.333", "1.000", "0.333", "1.000", "0.667"]
+    assert lines(made["fusion"])[0] == ["plain", "1,280", "8.6", "0.333", "1.000", "0.333", "0.10", "1.000", "0.667"]
     assert lines(made["fusion-alterations"]) == [["flip", "1.00", "1.00"], ["crop", "0.00", "0.00"]]
     assert ["trial", "Fusion: kept; 12 s"] in lines(made["fusion-header"])
