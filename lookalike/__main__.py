@@ -9,10 +9,8 @@ def main() -> None:
     """Run the command that was typed; exit status 0 done, 1 could not be done, 2 wrong usage, 130 interrupted."""
     finding.for_command()
     try:
-        from shared.processes.lean import without_pandas
-
-        without_pandas()
         from coordinator.cli import main as run
+        from shared.processes.lean import without_pandas
     except ModuleNotFoundError as error:
         if (extra := extras.of(error)) is None:
             raise
@@ -28,6 +26,7 @@ def main() -> None:
         )
     except ImportError as error:  # A module that was imported before ours hides one of our packages or libraries.
         _refuse(str(error))
+    without_pandas()
     run()
 
 
