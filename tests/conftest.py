@@ -93,7 +93,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if _may_be_fast(item.path) and item.get_closest_marker("slow") is None:
             item.add_marker(pytest.mark.fast)
     if "PYTEST_XDIST_WORKER" in os.environ:
-        items[:] = mixed(items, lambda item: item.path, _may_be_fast)
+        items[:] = mixed(items, _may_be_fast)
 
 
 def pytest_collection_finish() -> None:

@@ -17,7 +17,7 @@ DESCRIPTOR: Final = "truth_descriptor"
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """What issue 17 asks for: shares, false verdicts in 1,000 queries, CPU by that of embedding, and milliseconds."""
+    """What is aimed at: shares, false verdicts in 1,000 queries, CPU by that of embedding, and milliseconds."""
 
     r_at_1: float
     worst: float

@@ -1,4 +1,4 @@
-"""Keep out of a process of ours what a library would load for nothing."""
+"""Keep out of a process of ours what a library would load for nothing. Standard library only: it begins with this."""
 
 import sys
 from importlib.abc import MetaPathFinder

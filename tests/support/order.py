@@ -3,22 +3,21 @@
 from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
-Item = TypeVar("Item")
+import pytest
 
 # Of the one kind there are some forty files of half a minute, of the other ten times as many of a second or two: this
 # many of them behind each leave enough for the end, at which no process is to wait for a file that takes a minute.
 COMPUTING_BEHIND_EACH = 8
 
 
-def mixed(items: Iterable[Item], path_of: Callable[[Item], Path], computes: Callable[[Path], bool]) -> list[Item]:
+def mixed(items: Iterable[pytest.Item], computes: Callable[[Path], bool]) -> list[pytest.Item]:
     """`items` with whole files of those whose path `computes` behind each file of the others, in their order else."""
-    files: dict[Path, list[Item]] = {}
+    files: dict[Path, list[pytest.Item]] = {}
     for item in items:
-        files.setdefault(path_of(item), []).append(item)
+        files.setdefault(item.path, []).append(item)
     computing = (tests for path, tests in files.items() if computes(path))
-    order: list[list[Item]] = []
+    order: list[list[pytest.Item]] = []
     for path, tests in files.items():
         if not computes(path):
             order += [tests, *islice(computing, COMPUTING_BEHIND_EACH)]

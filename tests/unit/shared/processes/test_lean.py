@@ -21,7 +21,7 @@ PROCESSES = {
     "a worker of Celery's command": "import sys\nimport workers.app\n",
     "a command": (
         "import sys\nfrom lookalike.__main__ import main\n"
-        "sys.argv = ['lookalike', '--version']\ntry:\n    main()\nexcept SystemExit:\n    print(end='')\n"
+        "sys.argv = ['lookalike', '--version']\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
     ),
     "what a command or a worker starts": (
         f"import runpy, sys\nsys.argv = [{LAUNCHER!r}, 'shared.processes.lean']\n"
