@@ -22,13 +22,15 @@ from shared.processes.outage import Outage
 
 _LIBRARIES = ("celery", "kombu", "amqp")
 _UNREADABLE = (ContentDisallowed, DecodeError, InvalidTaskError)
-# Long texts of Celery, each by its beginning, and the line instead; {0} is the first of its arguments.
+# Long texts of Celery and kombu, and the line instead; {0} is its first argument.
 _SENTENCES = {
     consumer.UNKNOWN_TASK_ERROR: "Refused a message: it asks for an unknown task.",
     consumer.UNKNOWN_FORMAT: "Refused a message: it is not of the form that Celery sends.",
     consumer.INVALID_TASK_ERROR: "Refused a message: Celery can't read it ({0}).",
     consumer.MESSAGE_DECODE_ERROR: "Refused a message: its body can't be read ({0}).",
     "Cannot process event on channel %r: %s": "Refused a message on the channel {0}: it is no JSON.",
+    "Couldn't ack %r, reason:%r": "A message could not be acknowledged ({1}); it comes back and finds its work done.",
+    "Couldn't reject %r, reason: %r": "A message could not be given back ({1}); it comes back by itself.",
 }
 _LOST = (consumer.CONNECTION_RETRY, consumer.CONNECTION_ERROR)
 # Celery's warning, with the whole traceback, when it can't store a result.
@@ -77,7 +79,8 @@ class OneLine(logging.Filter):
         if isinstance(error, CONNECTION_ERRORS) and str(record.msg).startswith("Error in timer"):
             return False  # kombu sweeps every second; the code that needs the result reports its failure.
         if record.msg in _SENTENCES:
-            record.msg, record.args = "%s", (_SENTENCES[record.msg].format(bounded(first)),)
+            values = record.args if isinstance(record.args, tuple) else ()
+            record.msg, record.args = "%s", (_SENTENCES[record.msg].format(*map(bounded, values)),)
             record.exc_info = record.exc_text = None
         if isinstance(record.args, dict):
             if record.args.get("description") == "rejected":  # The code that rejected the message has said why.

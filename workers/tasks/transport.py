@@ -6,7 +6,8 @@ another type, raises in the middle of the consumer, and either ends the worker o
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from queue import Empty
 from typing import Any
@@ -143,18 +144,41 @@ class _Message(Message):
 
 
 class _QoS(redis.QoS):
-    """The messages that a worker holds unacknowledged."""
+    """The messages that a worker holds unacknowledged.
+
+    kombu asks a closed connection for its address when one of them is acknowledged, rejected or given back after a
+    loss, and no code expects the AttributeError: it would end the worker.
+    """
+
+    def ack(self, delivery_tag: str) -> None:
+        with self._lost_as_lost():
+            super().ack(delivery_tag)  # type: ignore[no-untyped-call]
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        with self._lost_as_lost():
+            super().reject(delivery_tag, requeue=requeue)  # type: ignore[no-untyped-call]
 
     def restore_unacked_once(self, stderr: Any = None) -> None:
         """Give back the held messages, as a channel does when it closes; over a lost connection that is impossible.
 
-        kombu then asks the closed connection for its address, and ends the worker by the AttributeError. What is not
-        given back here comes back after its visibility timeout.
+        What is not given back here comes back after its visibility timeout.
         """
         try:
-            super().restore_unacked_once(stderr=stderr)  # type: ignore[no-untyped-call]
-        except (AttributeError, *redis.Transport.connection_errors, *redis.Transport.channel_errors) as error:
+            with self._lost_as_lost():
+                super().restore_unacked_once(stderr=stderr)  # type: ignore[no-untyped-call]
+        except (*redis.Transport.connection_errors, *redis.Transport.channel_errors) as error:
             log.info("Messages held here could not be given back (%s); they come back by themselves.", error)
+
+    @contextmanager
+    def _lost_as_lost(self) -> Iterator[None]:
+        """ConnectionError, which Celery and kombu expect, for the AttributeError of a connection that is closed."""
+        try:
+            yield
+        except AttributeError as error:
+            connection = self.channel.connection
+            if connection is not None and connection.client is not None:
+                raise
+            raise ConnectionError("the connection that they came over is closed") from error
 
 
 class _Channel(redis.Channel):

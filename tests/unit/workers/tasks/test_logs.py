@@ -47,8 +47,9 @@ def logged(name: str, message: str, *arguments: Any, error: Exception | None = N
 )
 def test_what_is_expected_to_fail_leaves_no_traceback(error: Exception) -> None:
     assert logged("kombu.message", "Couldn't ack %r, reason:%r", "tag", "x", error=error) == (
-        "Couldn't ack 'tag', reason:'x'"
+        "A message could not be acknowledged (x); it comes back and finds its work done."
     )
+    assert logged("kombu.message", "Couldn't see %r", "tag", error=error) == "Couldn't see 'tag'"
 
 
 def test_what_nobody_expected_keeps_its_traceback() -> None:

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kombu.exceptions import DecodeError
+from kombu.transport.virtual.base import Message
 
+from shared.broker.connection import CONNECTION_ERRORS
 from shared.messages.tasks import CHANGE_TASK, EMBED_TASK, TASK_QUEUES
 from workers.tasks.transport import GuardedConnection, _Channel, _Message, _QoS, longest_body, refusal
 
@@ -196,3 +198,26 @@ def test_a_channel_whose_connection_is_lost_closes_without_ending_its_worker(
     qos.restore_unacked_once()
     assert getattr(qos._delivered, "restored", False)
     assert _Channel.QoS is _QoS
+
+
+@pytest.mark.parametrize("lost", [None, SimpleNamespace(client=None)])
+@pytest.mark.parametrize("reply", ["ack", "reject", "requeue"])
+def test_a_task_that_ends_after_its_connection_was_lost_does_not_end_its_worker(lost: Any, reply: str) -> None:
+    """Celery answers a message when its task ends, in the worker's loop, and survives connection errors alone."""
+    channel = _Channel.__new__(_Channel)
+    channel.__dict__.update(connection=lost, _pool=None, _qos=None, _tag=iter("t"), keyprefix_fanout="")
+    payload = {"headers": {}, "properties": {"delivery_tag": "tag", "delivery_info": {}}}
+    message = Message(payload, channel=channel)  # type: ignore[no-untyped-call]
+    said: list[str] = []
+    logger = SimpleNamespace(critical=lambda text, *about, **_: said.append(text % about))
+    if reply == "ack":
+        message.ack_log_error(logger, CONNECTION_ERRORS)  # type: ignore[no-untyped-call]
+    else:
+        message.reject_log_error(logger, CONNECTION_ERRORS, requeue=reply == "requeue")  # type: ignore[no-untyped-call]
+    assert ["the connection that they came over is closed" in line for line in said] == [True]
+
+
+def test_an_attribute_error_over_an_open_connection_stays_one() -> None:
+    channel = SimpleNamespace(connection=SimpleNamespace(client="redis://"), do_restore=False)
+    with pytest.raises(AttributeError):
+        _QoS(channel).ack("tag")  # type: ignore[no-untyped-call]
