@@ -10,7 +10,7 @@ def main() -> None:
     finding.for_command()
     try:
         from coordinator.cli import main as run
-        from shared.processes.lean import without_pandas
+        from shared.processes.lean import be_lean
     except ModuleNotFoundError as error:
         if (extra := extras.of(error)) is None:
             raise
@@ -26,7 +26,7 @@ def main() -> None:
         )
     except ImportError as error:  # A module that was imported before ours hides one of our packages or libraries.
         _refuse(str(error))
-    without_pandas()
+    be_lean()
     run()
 
 

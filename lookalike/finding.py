@@ -157,9 +157,9 @@ def main() -> None:
     import runpy
 
     for_command()
-    from shared.processes.lean import without_pandas
+    from shared.processes.lean import be_lean
 
-    without_pandas()
+    be_lean()
     del sys.argv[0]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 

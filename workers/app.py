@@ -9,14 +9,16 @@ from celery import signals
 
 from shared.broker.connection import CONNECTION_ERRORS, make_app
 from shared.broker.lease import release_owner
-from shared.processes.lean import without_pandas
+from shared.processes.lean import be_lean
 from shared.settings import load_settings
 from shared.storage import home
-from workers.tasks import logs, self_report, transport
+from workers.tasks import logs, self_report
 from workers.tasks.holding import announce_while_running
-from workers.tasks.runtime import Runtime, follow_parent
+from workers.tasks.runtime import Runtime, WakesAtSignals, follow_parent
+from workers.tasks.transport.connection import GuardedConnection
+from workers.tasks.transport.refusal import longest_body
 
-without_pandas()
+be_lean()
 if (without_home := home.lend()) is not None:
     logging.getLogger("lookalike.worker").warning(without_home)
 settings = load_settings()
@@ -25,12 +27,10 @@ app = make_app(
     include=["workers.tasks.embed", "workers.tasks.merge", "workers.tasks.search"],
 )
 app.lookalike = Runtime(settings)
-app.amqp.Connection = transport.GuardedConnection
-app.conf.broker_transport_options["search_body"] = transport.longest_body(
-    settings.max_query_bytes, settings.max_queries
-)
+app.amqp.Connection = GuardedConnection
+app.conf.broker_transport_options["search_body"] = longest_body(settings.max_query_bytes, settings.max_queries)
 app.conf.worker_consumer = "workers.tasks.refused:Consumer"
-app.steps["consumer"].add(logs.BrokerSeen)
+app.steps["consumer"].update((logs.BrokerSeen, WakesAtSignals))
 logs.install(settings.broker_url)
 assert self_report.self_report  # Importing it makes the worker answer.
 

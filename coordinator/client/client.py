@@ -14,7 +14,7 @@ from coordinator.client.change_messages import Addable, Metadata, adding, deleti
 from coordinator.client.pending_reply import PendingReply
 from coordinator.client.queries import Queryable, as_query, groups, identity_here
 from coordinator.client.sent_change import awaited
-from coordinator.client.sent_queries import QueryBroker, SentQueries
+from coordinator.client.sent_queries import PING_SECONDS, QueryBroker, SentQueries
 from coordinator.client.shard_queries import Groups, ShardQueries
 from shared.broker.connection import (
     CONNECTION_ERRORS,
@@ -197,12 +197,14 @@ class Client:
         broker = QueryBroker(self._app, self._settings, EMBED_QUEUE)
         return list(awaited(broker, result, message, timeout).ids)
 
-    def has_worker(self, node: str | None = None, *, passing: tuple[str, ...] = ()) -> bool:
-        """Whether a worker that consumes the query queue answers within 1.5 seconds; `node` asks that one alone.
+    def has_worker(
+        self, node: str | None = None, *, passing: tuple[str, ...] = (), seconds: float = PING_SECONDS
+    ) -> bool:
+        """Whether a worker that consumes the query queue answers within `seconds`; `node` asks that one alone.
 
         Workers whose node name begins with one of `passing` do not count.
         """
-        return self._broker.has_worker(node, passing=passing)
+        return self._broker.has_worker(node, passing=passing, seconds=seconds)
 
     def _send(self, message: SearchJob, partial: bool) -> SentQueries | ShardQueries:
         groups = self._groups.now()

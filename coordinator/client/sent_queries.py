@@ -29,7 +29,7 @@ from shared.settings import Settings
 
 # How long a reply may take before the client looks whether there is any worker to give it.
 _PATIENCE_SECONDS = 3.0
-_PING_SECONDS = 1.5
+PING_SECONDS = 1.5
 
 
 class QueryBroker:
@@ -51,14 +51,16 @@ class QueryBroker:
             f"The broker {self.shown} does not answer ({error}): start it again; nothing of the job is lost."
         )
 
-    def has_worker(self, node: str | None = None, *, passing: tuple[str, ...] = ()) -> bool:
-        """Whether a worker that consumes the queue answers within 1.5 seconds; `node` asks that one alone.
+    def has_worker(
+        self, node: str | None = None, *, passing: tuple[str, ...] = (), seconds: float = PING_SECONDS
+    ) -> bool:
+        """Whether a worker that consumes the queue answers within `seconds`; `node` asks that one alone.
 
         Workers whose node name begins with one of `passing` do not count.
         """
         asked = {"destination": [node], "limit": 1} if node else {}
         try:
-            found = self._app.control.inspect(timeout=_PING_SECONDS, **asked).active_queues() or {}
+            found = self._app.control.inspect(timeout=seconds, **asked).active_queues() or {}
         except CONNECTION_ERRORS as error:
             raise self.unreachable(error) from None
         staying = [queues for name, queues in found.items() if not name.startswith(passing)]

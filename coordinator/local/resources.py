@@ -1,15 +1,21 @@
 """Get a command what it needs: a broker that answers, and workers of its own if there are no others."""
 
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 from coordinator.client.client import Client
+from coordinator.client.sent_queries import PING_SECONDS
 from coordinator.local.broker import EmbeddedBroker
 from coordinator.local.workers import CHILD_PREFIX, LocalWorkers
 from shared.broker.connection import require_working_broker
 from shared.broker.url import redacted
 from shared.job.directory import JobDir
 from shared.settings import ANY_MODEL, Settings, broker_origin
+
+# A question that comes before the worker listens is lost, and is asked again after this time at first, later after a
+# quarter of the time that the worker has taken so far, as one on a busy machine needs longer to answer too.
+_FIRST_PING_SECONDS = 0.1
 
 
 def named_broker(settings: Settings, typed: str | None) -> str:
@@ -49,10 +55,14 @@ class QueryService:
         """Wait for a worker of our own to answer; start it again if it died. Raises WorkerFailed when it keeps
         dying.
         """
-        if self.workers is not None:
+        if self.workers is None:
+            return
+        self.workers.watch()
+        began = time.monotonic()
+        seconds = _FIRST_PING_SECONDS
+        while not self.client.has_worker(self.workers.nodes[0], seconds=seconds):
             self.workers.watch()
-            while not self.client.has_worker(self.workers.nodes[0]):
-                self.workers.watch()
+            seconds = min(PING_SECONDS, max(seconds, (time.monotonic() - began) / 4))
 
     def revive(self) -> None:
         """Start a worker of our own again if it died, and then wait for it."""

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from coordinator.client.sent_queries import PING_SECONDS
 from coordinator.local import resources
 from shared.job.directory import JobDir
 from shared.settings import Settings
@@ -37,3 +38,24 @@ def test_a_broker_is_named_with_what_gave_it_and_without_its_secrets(
     settings = Settings(broker_url="redis://:s3cr3t@h/0")
     assert resources.named_broker(settings, typed) == f"redis://**@h/0 (from {by})"
     assert resources.named_broker(Settings(), None) == ""
+
+
+def test_a_worker_of_ones_own_is_asked_again_and_again_each_time_with_more_patience(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, waits, watched = [100.0], [], []
+
+    def has_worker(node: str, *, seconds: float) -> bool:
+        assert node == "own-query1@here"
+        waits.append(seconds)
+        now[0] += seconds
+        return now[0] >= 112
+
+    monkeypatch.setattr(resources, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    workers = SimpleNamespace(nodes=["own-query1@here"], watch=lambda: watched.append(now[0]))
+    resources.QueryService(SimpleNamespace(has_worker=has_worker), workers).ready()  # type: ignore[arg-type]
+    assert waits[0] < 0.2
+    assert waits == sorted(waits)
+    assert waits[-1] == PING_SECONDS
+    assert len(watched) == len(waits)
+    assert now[0] - 112 <= PING_SECONDS

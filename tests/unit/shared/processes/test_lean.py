@@ -41,3 +41,16 @@ def test_a_process_of_ours_does_without_pandas(process: str, tmp_path: Path) -> 
     done = subprocess.run([sys.executable, program], capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-2:] == ["[]", "This process does without pandas."]
+
+
+def test_a_worker_sends_and_reads_no_yaml_and_does_not_load_it(tmp_path: Path) -> None:
+    assert version("PyYAML")  # Else kombu has nothing to import.
+    (tmp_path / "program.py").write_text(
+        f"import runpy, sys\nsys.argv = [{LAUNCHER!r}, 'shared.broker.connection']\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "from kombu.serialization import registry\n"
+        "print('yaml' in sys.modules, 'json' in registry._encoders)\n"
+    )
+    done = subprocess.run([sys.executable, tmp_path / "program.py"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["False True"]

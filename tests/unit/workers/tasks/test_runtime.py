@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kombu.asynchronous import Hub
 
 from shared.errors import AnotherJob, JobError, JobNotFound, SettingsError
 from shared.settings import PARENT_PIPE, Settings
 from tests.support.make_job import make_job
-from workers.tasks.runtime import LatestEvent, Runtime, Stopping, follow_parent
+from workers.tasks.runtime import LatestEvent, Runtime, Stopping, WakesAtSignals, follow_parent
 
 TICK = 0.005
 LONG = 60.0
@@ -48,6 +49,28 @@ def test_whoever_waits_for_the_end_is_told_once_it_is_said() -> None:
     assert told == [True] * 3
     assert stopping.is_set()
     assert stopping.wait(0)
+
+
+def test_a_signal_ends_the_wait_of_a_workers_loop() -> None:
+    """Python goes on with a wait that a signal interrupts, and with a lost connection Celery makes a new loop."""
+    came: list[int] = []
+    before, hub = signal.signal(signal.SIGUSR1, lambda number, _: came.append(number)), Hub()  # type: ignore[no-untyped-call]
+    step = WakesAtSignals(None)
+    try:
+        for _ in range(2):
+            step.register_with_event_loop(None, hub)
+            threading.Timer(TICK, signal.pthread_kill, (threading.main_thread().ident, signal.SIGUSR1)).start()
+            assert hub.poller.poll(LONG)
+            (read, arguments), *_ = [hub.readers[fd] for fd in hub.readers]
+            assert read(*arguments) == bytes([signal.SIGUSR1])
+            hub.reset()  # type: ignore[no-untyped-call]
+        assert came == [signal.SIGUSR1] * 2
+    finally:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGUSR1, before)
+        hub.close()  # type: ignore[no-untyped-call]
+        step.woken.close()
+        step.waker.close()
 
 
 def test_the_end_may_be_said_again_by_a_signal_that_comes_at_any_line_of_saying_it() -> None:
