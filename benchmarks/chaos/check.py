@@ -93,7 +93,10 @@ def ids_of(loaded: Any) -> "np.ndarray[Any, Any]":
     try:
         lists = faiss.extract_index_ivf(loaded).invlists
     except RuntimeError:
-        return np.asarray(faiss.vector_to_array(faiss.downcast_index(loaded).id_map))
+        mapped = faiss.downcast_index(loaded)
+        assert isinstance(mapped, faiss.IndexIDMap)  # What has no lists is searched as a whole.
+        return np.asarray(faiss.vector_to_array(mapped.id_map))
+    assert lists is not None
     found = [np.empty(0, np.int64)]
     for number in range(lists.nlist):
         size = lists.list_size(number)

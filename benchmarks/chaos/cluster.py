@@ -213,8 +213,8 @@ class Broker:
 
     def cut_connections(self) -> None:
         """Close every connection but our own, those that wait for messages too."""
-        self.client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-        self.client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+        self.client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")  # type: ignore[no-untyped-call]
+        self.client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")  # type: ignore[no-untyped-call]
 
     def tick(self) -> None:
         if self.out and not self._down:

@@ -8,10 +8,10 @@ import os
 import random
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
+from unittest.mock import patch
 
 import numpy as np
 import numpy.typing as npt
@@ -60,17 +60,6 @@ def write_with_copies(paths: Sequence[str], list_file: Path) -> int:
     return len(named)
 
 
-@contextmanager
-def _each_for_itself() -> Iterator[None]:
-    """Keep partitions from each other's embeddings."""
-    real = KnownElsewhere.look_again
-    KnownElsewhere.look_again = lambda known: None  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        KnownElsewhere.look_again = real  # type: ignore[method-assign]
-
-
 def embed(source: Path, folder: Path, embedder: Embedder, settings: Settings) -> dict[str, Any]:
     """Embed a source into a new job below `folder`: how many images the model got, seconds by the clock and of CPU."""
     job = make_or_open(str(source), JobDir.at(folder), settings, lambda count: None)
@@ -91,7 +80,7 @@ def measure(photos: str, folder: Path, embedder: Embedder | None = None) -> dict
         job = make_or_open(str(folder / "list.txt"), JobDir.at(folder / "model"), settings, lambda count: None)
         embedder = load_embedder(job.manifest.model, job.model_dir, cache_dir=settings.cache_dir)
         embedder.embed(np.zeros((embedder.batch_size, embedder.image_size, embedder.image_size, 3), np.uint8))
-    with _each_for_itself():
+    with patch.object(KnownElsewhere, "look_again", lambda known: None):  # Keeps partitions from each other's rows.
         apart = embed(folder / "list.txt", folder / "apart", embedder, settings)
     return {"apart": apart, "together": embed(folder / "list.txt", folder / "together", embedder, settings)}
 

@@ -1,7 +1,7 @@
 """Sum up what embedding cost: medians of the repeats, ratios to the article's way, and the share of the bound."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 Run = Mapping[str, Any]
@@ -59,5 +59,5 @@ def bound_of(parts: Mapping[str, Run], kind: str, device: str) -> float:
     return min(decode, model) if device == "gpu" and kind == "wall" else 1 / (1 / decode + 1 / model)
 
 
-def _median(values: Any, digits: int = 2) -> float:
+def _median(values: Iterable[float], digits: int = 2) -> float:
     return round(statistics.median(values), digits)

@@ -19,7 +19,7 @@ from shared.broker.connection import connect, make_app
 from shared.broker.queues import queued_messages
 from shared.errors import JobError
 from shared.job.directory import JobDir
-from shared.job.manifest import load_manifest
+from shared.job.opened import open_job
 from shared.messages.tasks import EMBED_QUEUE
 from shared.processes.memory import Peak
 from shared.settings import Settings
@@ -69,7 +69,7 @@ def listing(source: str, job: JobDir) -> dict[str, Any]:
 
 def dispatch(job: JobDir) -> dict[str, Any]:
     """From a job of which nothing is done to a message for each of its partitions in the embedded broker."""
-    manifest, runs = load_manifest(job), []
+    job, runs = open_job(job), []
     with EmbeddedBroker(job.jobs_root) as broker:
         settings = Settings(broker_url=broker.url, jobs_root=job.jobs_root)
         with connect(settings) as client:
@@ -79,12 +79,12 @@ def dispatch(job: JobDir) -> dict[str, Any]:
                 look = Reconciler(make_app(settings), client, ProgressReader(job)).look()
                 seconds = time.perf_counter() - started
                 sent = {str(message) for message in queued_messages(client, EMBED_QUEUE)}
-                if look.broker_error is not None or len(sent) != manifest.partition_count:
+                if look.broker_error is not None or len(sent) != job.partition_count:
                     raise JobError(
-                        f"{len(sent)} of {manifest.partition_count} partitions were asked for ({look.broker_error})."
+                        f"{len(sent)} of {job.partition_count} partitions were asked for ({look.broker_error})."
                     )
                 runs.append(round(seconds, 3))
-    return {"partitions": manifest.partition_count, "seconds": sorted(runs)[len(runs) // 2], "runs": runs}
+    return {"partitions": job.partition_count, "seconds": sorted(runs)[len(runs) // 2], "runs": runs}
 
 
 def main(arguments: list[str]) -> None:

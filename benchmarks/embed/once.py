@@ -28,9 +28,9 @@ from shared.errors import UsageError
 from shared.job import path_list
 from shared.job.directory import JobDir
 from shared.job.opened import OpenJob
+from shared.processes.lean import be_lean
 from shared.processes.memory import Peak
 from shared.settings import Settings
-from shared.storage import parquet
 from workers.models.embedder import Embedder
 
 EMBEDDINGS = "embeddings.npy"
@@ -99,7 +99,7 @@ def lookalike(source: str, folder: Path, asked: Asked) -> dict[str, Any]:
     from coordinator.jobs.create import make_or_open
     from workers.models.embedder import load_embedder
 
-    parquet.without_pandas()  # As a worker does.
+    be_lean()  # As a worker is.
     job, settings = JobDir.at(folder / "job"), asked.settings()
     listed = Clock()
     listed.start()
@@ -141,8 +141,8 @@ def _embed_noise(folder: Path, settings: Settings, embedder: Embedder) -> None:
     random = np.random.default_rng(0)
     for number in range(embedder.batch_size):
         cv2.imwrite(str(folder / "noise" / f"{number}.png"), random.integers(0, 256, (64, 64, 3), np.uint8))
-    job = JobDir.at(folder / "noise-job")
-    _embed(job, make_or_open(str(folder / "noise"), job, settings, lambda count: None), embedder)
+    job = make_or_open(str(folder / "noise"), JobDir.at(folder / "noise-job"), settings, lambda count: None)
+    _embed(job, embedder)
 
 
 def _parts(job: OpenJob, embed: Callable[[Images], Any], batch_size: int) -> dict[str, Any]:
@@ -203,8 +203,8 @@ def _read_as_the_article(path: str) -> Images:
     return np.asarray(cv2.resize(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), (224, 224)), dtype=np.uint8)
 
 
-def _memory(peak: Peak) -> dict[str, int]:
-    """The most that this process has had resident at all, and held for itself meanwhile."""
+def _memory(peak: Peak) -> dict[str, float]:
+    """Bytes: the most that this process has had resident at all, and held for itself meanwhile; and the load now."""
     resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return {"peak_rss_bytes": resident, "peak_own_bytes": peak.bytes(), "load": round(os.getloadavg()[0], 2)}
 

@@ -74,8 +74,8 @@ def command(arguments: Sequence[str | Path], directory: Path, env: Mapping[str, 
             process.kill()
             process.wait()
         out.seek(0), err.seek(0)
-        said = [file.read().decode(errors="replace") for file in (out, err)]
-    return Ended(code, round(time.perf_counter() - started, 1), *said, peaks)
+        said, complained = (file.read().decode(errors="replace") for file in (out, err))
+    return Ended(code, round(time.perf_counter() - started, 1), said, complained, peaks)
 
 
 def note_peaks(parent: int, peaks: dict[str, int]) -> None:
@@ -164,7 +164,8 @@ def finds_itself(path: str, answer: Mapping[str, Any]) -> bool:
     if not hits or hits[0]["similarity"] < _SAME:
         return False
     own = next((hit for hit in hits if hit["image_path"] == path), None)
-    return own["similarity"] >= _SAME if own is not None else hits[-1]["similarity"] >= _SAME
+    similarity: float = (hits[-1] if own is None else own)["similarity"]
+    return similarity >= _SAME
 
 
 def said_wrong(what: str, ended: Ended, expected: int) -> list[str]:

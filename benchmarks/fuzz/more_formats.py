@@ -71,7 +71,9 @@ def icns(image: Image.Image) -> list[bytes]:
 def floats(image: Image.Image) -> list[bytes]:
     """TIFFs of floats from 0 to 1 of an RGBA image: grey, and colours of 32 and 64 bits."""
     samples = np.asarray(image.convert("RGB"), np.float32) / 255
-    return [cv2.imencode(".tiff", pixels)[1].tobytes() for pixels in (samples[..., 0], samples, np.float64(samples))]
+    return [
+        cv2.imencode(".tiff", pixels)[1].tobytes() for pixels in (samples[..., 0], samples, samples.astype(np.float64))
+    ]
 
 
 def pfm(image: Image.Image) -> list[bytes]:

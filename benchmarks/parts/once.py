@@ -19,8 +19,9 @@ from unittest.mock import patch
 import faiss
 import numpy as np
 
+from benchmarks.support.features import Floats
 from benchmarks.support.machine import cores
-from benchmarks.support.queries import Floats, K, Queries, recall_at_10
+from benchmarks.support.queries import K, Queries, recall_at_10
 from benchmarks.support.timing import percentiles_of_runs
 from shared.errors import UsageError
 from shared.job.directory import JobDir

@@ -11,6 +11,7 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,9 @@ ENDING = """
 import os, signal, sys
 from workers.search.decoding import process
 whole = process.decode
-def decode(data, *how):
+def decode(data, **how):
     if data[:5] == b"crash": os.kill(os.getpid(), signal.SIGSEGV)
-    return whole(data, *how)
+    return whole(data, **how)
 process.decode = decode
 process.main(sys.argv[1:])
 """
@@ -48,9 +49,9 @@ def photo(width: int, height: int, random: np.random.Generator) -> bytes:
     return file.getvalue()
 
 
-def timed(decode_one: object, data: bytes) -> float:
+def timed(decode_one: Callable[[bytes, int, int, str], object], data: bytes) -> float:
     began = time.perf_counter()
-    decode_one(data, IMAGE_SIZE, MOST_PIXELS, HOW)  # type: ignore[operator]
+    decode_one(data, IMAGE_SIZE, MOST_PIXELS, HOW)
     return (time.perf_counter() - began) * 1000
 
 
@@ -77,7 +78,7 @@ def pairs_of(decoders: DecodingProcesses, data: bytes, rounds: int) -> dict[str,
 def crash_seconds(settings: Settings, data: bytes) -> list[float]:
     """How long each of five images that end their processes keeps its caller waiting."""
     decoders = DecodingProcesses(2, settings.decode_seconds, settings.decode_memory_bytes)
-    decoders._command[1:4] = ["-P", "-c", ENDING]
+    decoders.command = [sys.executable, "-P", "-c", ENDING, *decoders.command[4:]]
     decoders.start()
     timed(decoders.decode, data)
     waits = []

@@ -61,7 +61,7 @@ def in_flight(client: Client, queries: Sequence[Queryable], window: int, group: 
     rates, runs = [], []
     for _ in range(RUNS):
         times: list[float] = []
-        waiting: deque[tuple[float, list[PendingReply]]] = deque()
+        waiting: deque[tuple[float, Sequence[PendingReply]]] = deque()
         started = time.perf_counter()
         for some in groups:
             if len(waiting) == window:
@@ -75,7 +75,7 @@ def in_flight(client: Client, queries: Sequence[Queryable], window: int, group: 
     return {"window": window, "group": group, "queries_per_second": rate, "task_ms": percentiles_of_runs(runs)}
 
 
-def _ended(waiting: "deque[tuple[float, list[PendingReply]]]") -> float:
+def _ended(waiting: "deque[tuple[float, Sequence[PendingReply]]]") -> float:
     started, replies = waiting.popleft()
     for reply in replies:
         reply.answer(_WAIT_SECONDS)

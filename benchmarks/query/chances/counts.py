@@ -104,7 +104,9 @@ def smaller(
     rng = np.random.default_rng(_SEED)
     rows = []
     for images in _SMALL:
-        there, absent, said = [], [], 0.0
+        there: list[bool] = []
+        absent: list[bool] = []
+        said = 0.0
         for row, place in zip(similar, own.tolist(), strict=True):
             others = rng.permutation(np.delete(np.arange(len(row)), place))[:images]
             for kept, found in ((np.append(others[1:], place), there), (others, absent)):

@@ -127,7 +127,7 @@ class Compared:
 
 def _in_order(of_views: Scores) -> list[int]:
     """The places of photographs by their scores for each view of a query, float32 [views, n], the likeliest first."""
-    nearest = np.argsort(-of_views.max(axis=0), kind="stable")[:_LIKELY].tolist()
+    nearest: list[int] = np.argsort(-of_views.max(axis=0), kind="stable")[:_LIKELY].tolist()
     if len(of_views) == 1:
         return nearest
     return in_turns(nearest, [np.argsort(-row, kind="stable")[:_LIKELY].tolist() for row in of_views], _LIKELY)
