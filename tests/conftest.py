@@ -7,7 +7,8 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +72,32 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """Let one process alone compile a file of tests that is new, which takes ten times longer than to load it."""
-    if not isinstance(collector, pytest.Module) or "PYTEST_XDIST_WORKER" not in os.environ or _is_compiled(collector):
+    """Let one process alone compile a file of tests that is new, which takes ten times longer than to load it.
+
+    Of the files of a folder each process compiles others first, or all but one would wait at each file.
+    """
+    if "PYTEST_XDIST_WORKER" not in os.environ:
         return (yield)
-    with one_first(collector.nodeid.replace("/", ".")):
-        return (yield)
+    if isinstance(collector, pytest.Module):
+        with _compiled_once(collector):
+            return (yield)
+    report = yield
+    number, count = int(os.environ["PYTEST_XDIST_WORKER"][2:]), int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    modules = [node for node in report.result or () if isinstance(node, pytest.Module)]
+    for module in modules[number::count]:
+        # An error in it is reported where all processes load it, in their common order.
+        with suppress(Exception, pytest.skip.Exception), _compiled_once(module):
+            assert module.obj
+    return report
+
+
+@contextmanager
+def _compiled_once(module: pytest.Module) -> Iterator[None]:
+    if _is_compiled(module):
+        yield
+        return
+    with one_first(module.nodeid.replace("/", ".")):
+        yield
 
 
 def _is_compiled(module: pytest.Module) -> bool:

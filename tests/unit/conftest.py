@@ -26,9 +26,9 @@ def without_disks() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def few_queries() -> Iterator[None]:
-    """A merge measures its index by a hundred queries, not five hundred: most of what a merge here takes is that."""
+    """A merge measures its index by thirty queries, not five hundred: most of what a merge here takes is that."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build, "QUERIES", 100)
+        patch.setattr(build, "QUERIES", 30)
         yield
 
 

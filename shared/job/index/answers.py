@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Self
 
 from shared.errors import CorruptFile
@@ -66,7 +66,9 @@ class ExactAnswers:
 
 def write_answers(job: JobDir, answers: ExactAnswers) -> None:
     """Write the exact answers of a build into its directory, whole or not at all."""
-    table: dict[str, Any] = {"version": VERSION, "answers": asdict(answers)}
+    # Not `asdict`, which would copy each number by itself.
+    queries = [{"id": one.id, "ids": list(one.ids), "similarities": list(one.similarities)} for one in answers.queries]
+    table: dict[str, Any] = {"version": VERSION, "answers": asdict(replace(answers, queries=[])) | {"queries": queries}}
     table["sha256"] = _digest(table["answers"])
     # It ends as a marker does, or whoever reads it would wait for the rest.
     text = json.dumps(table).removesuffix("}") + "\n}\n"

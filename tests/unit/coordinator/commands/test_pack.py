@@ -655,7 +655,7 @@ def test_the_command_packs_says_what_it_did_and_finds_it_done(run: Run, photos: 
     [
         (["--tar-bytes", "5kB"], "is less than any tar takes: give at least 10,240 bytes"),
         (["--tar-bytes", "much"], "'much' is no size"),
-        (["--longest", "5"], "greater than or equal to 16"),
+        (["--longest", "5"], "5 is not in the range 16<=x<=65500"),
     ],
 )
 def test_what_can_not_be_meant_is_said_before_anything_is_done(

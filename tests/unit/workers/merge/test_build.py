@@ -198,6 +198,7 @@ def test_a_request_that_faiss_can_not_fulfil_is_said_and_leaves_nothing(tmp_path
     assert builds.build_names(made.job) == []
 
 
+@pytest.mark.usefixtures("all_queries")
 def test_a_small_job_gets_a_flat_index_that_misses_nothing(tmp_path: Path) -> None:
     info = merged(make_job(tmp_path / "job", failed={3, 59}))
     assert (info.type, info.ntotal, info.nlist, info.nprobe) == ("Flat", 58, 0, 0)
