@@ -53,6 +53,7 @@ def worker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Worker:
     return Worker(monkeypatch, make_job(tmp_path / "job"))
 
 
+@pytest.mark.usefixtures("all_queries")
 def test_a_merge_tells_its_phases_in_percent_and_what_it_made(worker: Worker) -> None:
     assert worker.run().startswith("Flat · 60 embeddings · recall@10 1.000 (60 queries) · ")
     assert worker.told[:4] == ["checking · 0%", "checking · 33%", "checking · 67%", "checking · 100%"]
