@@ -29,7 +29,7 @@ _SENTENCES = {
     consumer.INVALID_TASK_ERROR: "Refused a message: Celery can't read it ({0}).",
     consumer.MESSAGE_DECODE_ERROR: "Refused a message: its body can't be read ({0}).",
     "Cannot process event on channel %r: %s": "Refused a message on the channel {0}: it is no JSON.",
-    "Couldn't ack %r, reason:%r": "A message could not be acknowledged ({1}); it comes back and finds its work done.",
+    "Couldn't ack %r, reason:%r": "A message could not be acknowledged ({1}); it comes back, which does no harm.",
     "Couldn't reject %r, reason: %r": "A message could not be given back ({1}); it comes back by itself.",
 }
 _LOST = (consumer.CONNECTION_RETRY, consumer.CONNECTION_ERROR)
