@@ -57,6 +57,10 @@ app.Worker.start = lambda worker: None
 sys.argv = {worker_command(["embed", "merge", "query"], "here")[3:]!r}
 assert main() == 0
 assert "workers.tasks.embed" in sys.modules, "the tasks are there"
+from workers.tasks.runtime import WakesAtSignals
+assert WakesAtSignals in app.steps["consumer"], "a signal wakes its loop"
+from workers.tasks.transport.connection import GuardedConnection
+assert app.amqp.Connection is GuardedConnection
 print([name for name in {COMMAND_LINE + MODELS!r} if name in sys.modules])
 """
     environment = os.environ | {"LOOKALIKE_BROKER_URL": "redis://127.0.0.1:1"}  # It is not spoken to.

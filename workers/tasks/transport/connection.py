@@ -13,7 +13,7 @@ from kombu.transport.virtual.base import Message
 
 from shared.broker.connection import QuietConnection
 from shared.messages.tasks import TASK_QUEUES, is_query_queue
-from workers.tasks.transport.refusal import HEADERS, ROOM, bounded, refusal
+from workers.tasks.transport.refusal import HEADERS, ROOM, quoted, refusal
 
 log = logging.getLogger("lookalike.worker")
 
@@ -29,7 +29,7 @@ class _Message(Message):
             (argument,), keywords, embedded = body
             plain = keywords == {} and set(embedded.values()) <= {None} and argument is not None
         except (AttributeError, TypeError, ValueError) as error:
-            raise DecodeError(f"it is not of the form that Celery sends: {bounded(str(error))}") from None
+            raise DecodeError(f"it is not of the form that Celery sends: {quoted(str(error))}") from None
         if not plain:
             raise DecodeError("it has keywords, callbacks or a chain, which no task here has")
         return body
@@ -93,7 +93,7 @@ class _Channel(redis.Channel):
             except known:
                 raise
             except Exception as error:
-                log.error("Refused what came from the broker: it is no message (%s).", bounded(str(error)))
+                log.error("Refused what came from the broker: it is no message (%s).", quoted(str(error)))
                 return None
 
         return surviving
@@ -136,9 +136,9 @@ class _Transport(redis.Transport):
         except (*self.connection_errors, *self.channel_errors) as error:
             if not isinstance(error, KeyError) or ours:
                 raise
-            log.error("Refused a control message: it lacks %s.", bounded(str(error)))
+            log.error("Refused a control message: it lacks %s.", quoted(str(error)))
         except Exception as error:
-            log.error("Refused a message in the queue %s: Celery can't read it (%s).", queue, bounded(str(error)))
+            log.error("Refused a message in the queue %s: Celery can't read it (%s).", queue, quoted(str(error)))
             if ours:
                 self._drop(message["properties"]["delivery_tag"])
 

@@ -42,7 +42,7 @@ def refusal(envelope: Any, queue: str, search_body: int) -> str | None:
     that change a job.
     """
     if not isinstance(envelope, Mapping):
-        return f"it is {bounded(envelope)}, no JSON object"
+        return f"it is {quoted(envelope)}, no JSON object"
     headers, properties, body = envelope.get("headers"), envelope.get("properties"), envelope.get("body")
     if not isinstance(headers, Mapping) or not isinstance(properties, Mapping) or not isinstance(body, str):
         return "it has not the headers, properties and body that Celery sends"
@@ -52,7 +52,7 @@ def refusal(envelope: Any, queue: str, search_body: int) -> str | None:
     if len(body) > most:
         return f"its body has {len(body):,} characters, and at most {most:,} are read"
     if envelope.get("content-type") != "application/json":
-        return f"its content type is {bounded(envelope.get('content-type'))}, and only application/json is read"
+        return f"its content type is {quoted(envelope.get('content-type'))}, and only application/json is read"
     if envelope.get("content-encoding") != "utf-8" or properties.get("body_encoding") != "base64":
         return "its body is not base64 of UTF-8"
     return _strange_property(properties, queue) or _strange_header(headers, queue)
@@ -61,22 +61,22 @@ def refusal(envelope: Any, queue: str, search_body: int) -> str | None:
 def _strange_property(properties: Mapping[str, Any], queue: str) -> str | None:
     delivery = properties.get("delivery_info")
     if not isinstance(delivery, Mapping) or delivery.get("exchange") != "" or delivery.get("routing_key") != queue:
-        return f"its delivery_info is {bounded(delivery)}"
+        return f"its delivery_info is {quoted(delivery)}"
     for name in ("delivery_tag", "correlation_id", "reply_to"):
         value = properties.get(name)
         if not (isinstance(value, str) and _ID.fullmatch(value)) and (name == "delivery_tag" or value is not None):
-            return f"its {name} is {bounded(value)}"
+            return f"its {name} is {quoted(value)}"
     if type(properties.get("priority", 0)) is not int:
-        return f"its priority is {bounded(properties['priority'])}"
+        return f"its priority is {quoted(properties['priority'])}"
     return None
 
 
 def _strange_header(headers: Mapping[str, Any], queue: str) -> str | None:
     task = headers.get("task")
     if not isinstance(task, str) or not is_of_queue(task, queue):
-        return f"it asks for the task {bounded(task)}, which is none of this queue"
+        return f"it asks for the task {quoted(task)}, which is none of this queue"
     if not isinstance(headers.get("id"), str) or not _ID.fullmatch(headers["id"]):
-        return f"its id is {bounded(headers.get('id'))}"
+        return f"its id is {quoted(headers.get('id'))}"
     for name in HEADERS.intersection(headers):
         value = headers[name]
         if value is None:
@@ -93,7 +93,7 @@ def _strange_header(headers: Mapping[str, Any], queue: str) -> str | None:
         elif name in _NOTHING:
             fits = value in ([], {}, [None, None])
         if not fits:
-            return f"its header {name} is {bounded(value)}"
+            return f"its header {name} is {quoted(value)}"
     return None
 
 
@@ -110,7 +110,7 @@ def _is_soon(value: Any) -> bool:
     return moment is not None and 1 < moment.year < 9999 and moment - datetime.now(UTC) < _LONGEST_WAIT
 
 
-def bounded(value: Any) -> str:
+def quoted(value: Any) -> str:
     """A value for a log line: short, and without control characters, as `repr` escapes them."""
     text = repr(value[:200]) if isinstance(value, str) else repr(value)
     return text if len(text) <= 80 else f"{text[:80]} …"
