@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,16 +64,15 @@ def command(arguments: Sequence[str | Path], directory: Path, env: Mapping[str, 
             [LOOKALIKE, *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=directory, env=env
         )
         code: int | None = None
-        while time.perf_counter() - started < _SECONDS:
-            note_peaks(process.pid, peaks)
-            try:
-                code = process.wait(_LOOK_SECONDS)
-                break
-            except subprocess.TimeoutExpired:
-                continue
-        else:
-            process.kill()
-            process.wait()
+        try:
+            while time.perf_counter() - started < _SECONDS and code is None:
+                note_peaks(process.pid, peaks)
+                with suppress(subprocess.TimeoutExpired):
+                    code = process.wait(_LOOK_SECONDS)
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
         out.seek(0), err.seek(0)
         said, complained = (file.read().decode(errors="replace") for file in (out, err))
     return Ended(code, round(time.perf_counter() - started, 1), said, complained, peaks)

@@ -120,18 +120,18 @@ def _watch(parent: int, seen: dict[int, Usage], ended: threading.Event) -> None:
                 seen[pid] = replace(usage, peak_own_bytes=max(before, usage.peak_own_bytes))
 
 
-def children_of(parent: int, role: str | None = None) -> list[int]:
-    """The child processes of `parent` that run now; with `role`, only its workers of that role."""
+def children_of(parent: int, role: str | None = None, proc: Path = _PROC) -> list[int]:
+    """The child processes of `parent` that run now, by the files in `proc`; with `role`, its workers of that role."""
     found = []
-    for entry in _PROC.iterdir():
+    for entry in proc.iterdir():
         if not entry.name.isdigit():
             continue
         try:
             state, of, _ = fields_of((entry / "stat").read_text())
-        except OSError:  # It has ended meanwhile.
+            if of == parent and state not in "ZX" and (role is None or _role(entry) == role):
+                found.append(int(entry.name))
+        except OSError:  # It has ended meanwhile, maybe between the two files.
             continue
-        if of == parent and state not in "ZX" and role in (None, _role(entry)):
-            found.append(int(entry.name))
     return found
 
 
