@@ -46,11 +46,15 @@ class Look:
 
 def others_consume(app: Celery, queue: str, troubled: set[str]) -> bool:
     """Whether a worker that is none of `troubled` (node names) says that it takes messages of `queue`."""
-    try:
-        nodes = app.control.inspect(timeout=_ASK_SECONDS).active_queues() or {}
-    except CONNECTION_ERRORS:
-        return False
-    return any(taken["name"] == queue for node, queues in nodes.items() if node not in troubled for taken in queues)
+    # It asks twice: a worker that is busy for a moment does not answer in time.
+    for _ in range(2):
+        try:
+            nodes = app.control.inspect(timeout=_ASK_SECONDS).active_queues() or {}
+        except CONNECTION_ERRORS:
+            continue
+        if any(taken["name"] == queue for node, queues in nodes.items() if node not in troubled for taken in queues):
+            return True
+    return False
 
 
 class Unaccounted:

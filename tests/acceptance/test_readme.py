@@ -215,6 +215,7 @@ def query_worker(indexed: Path) -> Iterator[int]:
         try:
             with Client(indexed / "jobs" / "photos", f"redis://127.0.0.1:{port}/0") as client:
                 wait_until(client.has_worker, "the query worker answers")
+                client.search(indexed / "query.jpg", timeout=PATIENCE_SECONDS)  # It loads the model.
             yield port
         finally:
             worker.stop()

@@ -53,9 +53,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, require: Callable[[object,
     make_photos(photos, 160)
     url = f"redis://127.0.0.1:{port}/0"
     faults = Faults(base / "faults")
-    # So slow that one of the two can't have done all before the other is asked.
-    light = faults.environment(light=True, seconds_per_batch=0.05)
-    env = environment(CELERY_BROKER_URL=url, LOOKALIKE_JOBS_ROOT=str(root)) | light
+    env = environment(CELERY_BROKER_URL=url, LOOKALIKE_JOBS_ROOT=str(root)) | faults.environment(light=True)
     with redis_server(binary, base / "redis", port):
         roles = ["embed", "embed", "merge", "query"]
         processes = [
@@ -73,10 +71,18 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, require: Callable[[object,
 
 @pytest.fixture(scope="module")
 def indexed(cluster: Cluster) -> Cluster:
-    done = run(
-        "index", cluster.photos, cluster.job, "--broker", cluster.url, "--partition-size", "40", "--chunk-size", "20"
+    held = cluster.faults.on_step("commit_chunk", do="wait")
+    command = ["index", cluster.photos, cluster.job, "--broker", cluster.url, "--partition-size", "40"]
+    index = Process(
+        [LOOKALIKE, *map(str, command), "--chunk-size", "20"], cluster.root.parent / "index.log", environment()
     )
-    assert done.returncode == 0, done.stderr
+    try:
+        # Neither can have done all before the other is asked.
+        wait_until(lambda: len(set(held.pids)) == 2, "both embed workers commit a chunk")
+        held.lift()
+        assert index.wait() == 0, index.output
+    finally:
+        index.stop()
     return cluster
 
 

@@ -70,7 +70,8 @@ def run(
     notebook.cells.insert(place + 1, injected)
     if again:
         notebook.cells += [type(cell)(copy.deepcopy(cell), id=f"again-{cell.id}") for cell in notebook.cells]
-    client = NotebookClient(notebook, timeout=int(PATIENCE_SECONDS), resources={"metadata": {"path": str(folder)}})
+    patience: dict[str, Any] = dict.fromkeys(("timeout", "iopub_timeout", "startup_timeout"), int(PATIENCE_SECONDS))
+    client = NotebookClient(notebook, resources={"metadata": {"path": str(folder)}}, **patience)
     env = env | {"IPYTHONDIR": str(folder / ".ipython")}
     if killed_when is None:
         client.execute(env=env)

@@ -62,6 +62,12 @@ def runs_for(root: Path, pid: int) -> bool:
         return False
 
 
+def knows_of_the_death(root: Path) -> bool:
+    """Whether a worker that a coordinator of this jobs root has started knows that its coordinator is gone."""
+    logs = (runtime_directory(root) / "logs").glob("embed*.log")
+    return any("The coordinator is gone" in log.read_text(errors="replace") for log in logs)
+
+
 def ended(server: str) -> bool:
     """Whether a broker and its guard have ended; takes the exit status of guards that this process started."""
     for guard in _guards:
@@ -258,6 +264,7 @@ def test_killed_workers_and_a_killed_coordinator_leave_the_bytes_of_an_undisturb
     assert coordinator.popen.poll() is None
     coordinator.kill()
     coordinator.wait()
+    wait_until(lambda: knows_of_the_death(disturbed.parent), "the worker has seen it")
     held.lift()
     wait_until(lambda: not leftovers(disturbed.parent), "orphaned workers and broker have ended")
     assert 6 <= committed() < 12
@@ -273,7 +280,8 @@ def test_ctrl_c_stops_within_a_batch_says_how_to_go_on_and_the_same_command_does
 ) -> None:
     job = tmp_path / "jobs" / "job"
     # It takes four seconds, and no processor's time.
-    slowly = environment() | Faults(tmp_path / "faults").environment(light=True, seconds_per_batch=0.1)
+    faults = Faults(tmp_path / "faults")
+    slowly = environment() | faults.environment(light=True, seconds_per_batch=0.1)
     coordinator = start("index", photos, job, "--chunk-size", "20", env=slowly)
     wait_until(lambda: JobDir(job).chunk_numbers(0), "a chunk is committed")
     coordinator.kill(signal.SIGINT)
@@ -286,9 +294,11 @@ def test_ctrl_c_stops_within_a_batch_says_how_to_go_on_and_the_same_command_does
     assert f"Go on with:  lookalike index {photos} {job}" in coordinator.output
 
     before = {path: path.stat().st_mtime_ns for path in JobDir(job).chunk_dir(0).iterdir()}
+    sealing = faults.on_step("seal_partition", do="wait")  # Chunks go with the seal.
     again = start("index", photos, job, "--chunk-size", "20", env=slowly)
     wait_until(lambda: len(JobDir(job).chunk_numbers(0)) > len(before), "it has gone on")
     assert {path: path.stat().st_mtime_ns for path in before} == before
+    sealing.lift()
     assert again.wait() == 0
 
 
@@ -324,7 +334,9 @@ def test_stdin_is_a_source_and_copies_of_its_pictures_are_told_from_what_is_not_
     assert searched.returncode == 3, searched.stderr
     for answer, expected in zip(json.loads(searched.stdout), queries.values(), strict=True):
         why_none = answer["verified"].pop("no_chances", None)
-        assert answer["verified"] == {"candidates": 10, "compared": 10, "ended": "all", "looked_up": 10}
+        compared, ended = (answer["verified"].pop(what) for what in ("compared", "ended"))
+        assert answer["verified"] == {"candidates": 10, "looked_up": 10}
+        assert (compared, ended) == (10, "all") if expected is None else compared >= 9, "eight behind the proven one"
         assert (answer["finer"]["candidates"], answer["finer"]["compared"]) == (10, 10)
         assert why_none == (None if expected else "The job has 10 images, and 200 are needed.")
         assert answer["found"] == (expected is not None)

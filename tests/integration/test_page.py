@@ -155,12 +155,18 @@ def opened(page: Page, served: Served | str, address: str = "") -> None:
     expect(page.locator("nav")).to_be_visible()
 
 
+def at_rest(page: Page) -> None:
+    """The panel beside the hits is drawn for the second time, with what is known of the job: it stays as it is now."""
+    expect(page.locator("#column")).to_have_count(1)
+
+
 def hits(page: Page) -> Locator:
     return page.locator(".found .tile:visible")
 
 
 def test_a_dropped_image_is_found_and_compared_by_keyboard(page: Page, served: Served) -> None:
     opened(page, served)
+    at_rest(page)
     page.locator("summary").click()
     page.get_by_label("Compare pictures").select_option("always")
     drop(page, served.crop)
@@ -206,6 +212,7 @@ def test_a_picture_of_the_camera_and_one_in_the_clipboard_are_searched_with(page
     page.context.grant_permissions(["camera", "clipboard-read", "clipboard-write"])
     opened(page, served, "#/holiday/search?verify=always")
     expect(page.locator("#url")).to_have_count(0)  # This server fetches no URLs.
+    at_rest(page)
     page.get_by_role("button", name="Camera").click()
     page.get_by_role("button", name="Take the picture").click()
     expect(page.locator(".query figcaption")).to_have_text("photo.jpg")
@@ -584,6 +591,7 @@ def test_axe_finds_nothing_serious_by_day_and_by_night(page: Page, served: Serve
             figures.click()
         serious_problems(page, address)
     opened(page, served, "#/holiday/search?like=1&k=4")
+    at_rest(page)
     page.get_by_role("button", name="Search with a part").click()
     expect(page.get_by_role("application")).to_be_focused()
     serious_problems(page, "a part")
@@ -591,7 +599,7 @@ def test_axe_finds_nothing_serious_by_day_and_by_night(page: Page, served: Serve
 
 def test_the_keys_are_listed_and_tab_goes_through_all_in_order(page: Page, served: Served) -> None:
     opened(page, served, "#/holiday/search?k=4")
-    expect(page.locator("#column")).to_have_count(1)
+    at_rest(page)
     reached = []
     for _ in range(11):
         page.keyboard.press("Tab")
@@ -670,10 +678,14 @@ def test_states_of_a_server_that_has_nothing_starts_or_went_away_help(page: Page
         {"status": 504, "json": {"detail": "No worker answered in 120 s."}},
         {"status": 409, "json": {"detail": "Nothing of it is embedded yet."}},
     ]
+    again: list[Route] = []  # The second answer waits until what is shown before it was looked at.
     page.route("**/search", lambda route: route.fulfill(**answers.pop(0)) if answers else route.abort())
+    page.route("**/search", lambda route: again.append(route), times=1)
+    page.route("**/search", lambda route: route.fulfill(**answers.pop(0)), times=1)
     opened(page, served, "#/holiday/search?like=1")
     expect(page.locator(".note")).to_contain_text("The query worker is starting. It is asked again.")
     expect(page.locator(".grid[aria-hidden]")).to_be_visible()
+    wait_until(lambda: (page.title(), again)[1], "it is asked again").pop().fulfill(**answers.pop(0))
     expect(page.locator(".state h2")).to_have_text("No query worker answers")
     serious_problems(page, "no query worker")
     page.get_by_role("button", name="Try again").click()
@@ -776,6 +788,7 @@ def test_of_ten_thousand_groups_only_those_in_sight_are_in_the_page(page: Page, 
 def test_a_worker_that_is_killed_is_back_and_the_search_is_answered(page: Page, served: Served) -> None:
     opened(page, served, "#/holiday/search?like=2&k=3")
     expect(hits(page)).to_have_count(3)
+    at_rest(page)
     ours = set(children_of(served.server.popen.pid))
     workers = [pid for pid, _ in commands_with(" workers --queues query ") if pid in ours]
     assert workers

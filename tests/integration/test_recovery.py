@@ -1,6 +1,7 @@
 """What the transport must do when workers and brokers die: each trap that was found with Celery on Redis, once."""
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def test_a_task_longer_than_the_visibility_timeout_runs_once_and_a_second_messag
     before = other.output.partition("lookalike.embed_copies")[0]
     assert "Loading the model" not in before, "the second worker began to work"
     # The message was held for longer than the visibility timeout of 9 s and yet not handed out again.
-    assert holder.output.count("received") == 1
+    assert len(re.findall(r"embed_partition\[\S+\] received", holder.output)) == 1
 
 
 def test_a_killed_workers_partition_is_taken_up_by_another_where_it_stood_without_a_coordinator(bench: Bench) -> None:

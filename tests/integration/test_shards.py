@@ -113,9 +113,13 @@ def test_shards_are_filled_side_by_side_and_a_killed_one_is_filled_again_alone(
     held = faults.on_step("fill_shard", do="wait")
     run_of_two = start(*command, "--shards", "2", "--partition-size", "300", env=env)
     wait_until(lambda: len(set(held.pids)) == 2, "each worker fills a shard")
-    status = json.loads(run("status", job.path, "--json", env=env).stdout)
-    assert {holder["what"] for holder in status["broker"]["holders"]} == {"shard-0", "shard-1"}
-    assert status["filling"]["full"] == 0
+
+    def shown_as_filling() -> bool:
+        status = json.loads(run("status", job.path, "--json", env=env).stdout)
+        assert status["filling"]["full"] == 0
+        return {holder["what"] for holder in status["broker"]["holders"]} == {"shard-0", "shard-1"}
+
+    wait_until(shown_as_filling, "both say that they work at it")
     shown = run("status", job.path, env=env).stdout
     assert "at work     shard 0: " in shown
     assert "0 of 2 shards full" in shown
@@ -213,9 +217,9 @@ def _are_verified_as_one(job: JobDir, broker_url: str, env: dict[str, str]) -> N
         assert answer.verified.is_whole
     assert {hit.verdict for hit in always.hits[2:]} == {SIMILAR}
     assert always.verified is not None
-    assert (always.verified.candidates, always.verified.compared) == (20, 20), "ten by each of the two"
+    assert always.verified.candidates == 20, "ten by each of the two"
     assert auto.verified is not None
-    assert auto.verified.compared < 20
+    assert auto.verified.compared < always.verified.compared <= 20
     matched = run("search", job.path, str(WHOLE), "--match", "--json", env=env)
     assert matched.returncode == 0, matched.stderr
     (found,) = json.loads(matched.stdout)

@@ -10,6 +10,7 @@ import pytest
 import lookalike
 from shared.job.directory import JobDir
 from shared.messages.search import Searched
+from tests.integration.faults.bench import is_ready
 from tests.integration.faults.faults import Faults
 from tests.support.images.photographs import make_photos
 from tests.support.processes import Process, environment, run, wait_until
@@ -29,8 +30,9 @@ def test_a_first_embedding_is_searched_by_the_command_and_the_client_and_says_it
     faults = Faults(tmp_path / "faults")
     held = faults.on_step("commit_chunk", do="wait", after=5)  # Four chunks and a seal, and one chunk of the second.
     start("worker", "embed", env=env | faults.environment(light=True))
-    start("worker", "query", "merge", env=env | faults.environment(light=True))
+    asked = start("worker", "query", "merge", env=env | faults.environment(light=True))
     index = start("index", listed, job, "--partition-size", "20", "--chunk-size", "5", env=env)
+    wait_until(lambda: is_ready(asked), "the query worker is ready")
     wait_until(lambda: held.reached, "the worker holds its sixth chunk")
     wait_until(lambda: JobDir.at(job).sealed_numbers() == [0], "the first partition is sealed")
 

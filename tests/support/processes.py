@@ -1,6 +1,8 @@
 """Real processes for tests: lookalike commands, brokers, waiting for what they do."""
 
+import fcntl
 import os
+import random
 import shutil
 import signal
 import socket
@@ -22,6 +24,8 @@ LOOKALIKE = str(Path(sys.executable).with_name("lookalike"))
 PATIENCE_SECONDS = 240.0
 # Short timeouts make recovery quick to see; their ratios are those of the defaults.
 QUICK = {"LOOKALIKE_LEASE_SECONDS": "2", "LOOKALIKE_VISIBILITY_TIMEOUT": "5"}
+# Below those that Linux gives to whoever names none, or connects.
+_PORTS = (12_000, 32_000)
 
 
 def environment(**extra: str) -> dict[str, str]:
@@ -96,10 +100,25 @@ def run(
 
 
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
+    """A port that no other process of this run is given, and that the system gives nobody who names none."""
+    with open(Path(os.environ[RUN_CACHE]) / "port", "a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        port = int(file.read() or random.randrange(*_PORTS))
+        while not _is_free(port):
+            port = port + 1 if port + 1 < _PORTS[1] else _PORTS[0]
+        file.truncate(0)
+        file.write(str(port + 1))
         return port
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as listener:
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 def valkey_binary() -> str:

@@ -11,7 +11,7 @@ import redis
 from coordinator.client.client import Client
 from shared.messages.tasks import EMBED_QUEUE
 from tests.integration.faults.bench import Bench
-from tests.support.processes import Process, answers, free_port, valkey_binary, wait_until
+from tests.support.processes import PATIENCE_SECONDS, Process, answers, free_port, valkey_binary, wait_until
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -63,15 +63,20 @@ def all_is_well(bench: Bench, worker: Process, client: Client, undisturbed: dict
     """The partition is whole, the same worker process builds the index and answers, and no one made a fuss."""
     bench.sealed_as(undisturbed)
     bench.until(bench.promoted, "the index is promoted")
-    assert client.search(bench.photos / "photo_00007.jpg", k=1)[0].id == 7
+    assert client.search(bench.photos / "photo_00007.jpg", k=1, timeout=PATIENCE_SECONDS)[0].id == 7
     assert worker.popen.poll() is None
     assert not bench.tracebacks()
     warnings = [line for line in worker.output.splitlines() if "WARNING" in line or "ERROR" in line]
+    # These give up after a fifth of a second, which a busy broker may take several times without any fault.
+    beats = ("its lease could not be renewed", "answers queries could not be announced")
+    hiccups = [line for line in warnings if any(beat in line for beat in beats)]
+    assert len(hiccups) < 40, "they are tried again twice a second, and each line is a change:\n" + "\n".join(hiccups)
+    warnings = [line for line in warnings if line not in hiccups]
     assert len(warnings) < 15, "an outage is a line at its begin and one at its end:\n" + "\n".join(warnings)
 
 
 @pytest.mark.parametrize(
-    "server", [(), ("--appendonly", "yes", "--appendfsync", "always")], ids=["empty", "data"], indirect=True
+    "server", [(), ("--appendonly", "yes", "--appendfsync", "no")], ids=["empty", "data"], indirect=True
 )
 def test_a_killed_broker_costs_the_reconnect_whether_it_comes_back_empty_or_with_its_data(
     bench: Bench, server: Server, undisturbed: dict[str, str]

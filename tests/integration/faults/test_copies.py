@@ -96,6 +96,7 @@ def test_query_workers_killed_while_a_finer_model_embeds_lose_and_repeat_nothing
     settings: dict[str, Any] = {
         "LOOKALIKE_FINER_MODEL": "efficientnet-b1",
         "LOOKALIKE_FINER_CANDIDATES": str(CANDIDATES),
+        "LOOKALIKE_FINER_SECONDS": str(PATIENCE_SECONDS),
         "LOOKALIKE_BATCH_SIZE": str(BATCH),
         "LOOKALIKE_QUERY_THREADS": "1",
         "LOOKALIKE_CACHE_DIR": str(cache.parents[1]),

@@ -133,10 +133,11 @@ def test_on_a_mount_without_hard_links_atomic_renames_and_prompt_listings_nothin
         bench.begin_worker("embed", name="second"),
         bench.begin_worker("merge", name="merge"),
     )
+    held = bench.faults.on_step("commit_chunk", do="wait", after=3, times=1)
     coordinator = bench.coordinator()
-    wait_until(lambda: len(bench.committed()) >= 3, "three chunks are committed")
-    holder = (bench.holder() or "").split("@")[0]
-    {"first": first, "second": second}[holder].kill()
+    wait_until(lambda: held.reached, "three chunks are committed")
+    holder = next(process for process in (first, second) if process.popen.pid in held.pids)
+    holder.kill()
     assert coordinator.wait() == 0, coordinator.output
     assert bytes_of(bench.job) == undisturbed
     assert bench.promoted()

@@ -136,7 +136,7 @@ def test_half_of_a_write_reaches_the_disk(faults: Faults, folder: Path) -> None:
 def test_a_copy_instead_of_a_rename_shows_half_a_file_for_a_while(
     op: str, name: str, faults: Faults, folder: Path, tmp_path: Path
 ) -> None:
-    faults.on_file(op, f"{folder}/*", do="copy", seconds=3)
+    faults.on_file(op, f"{folder}/*", do="copy", seconds=5)
     process = watched(faults, folder, OPERATIONS[op], tmp_path)
     try:
         target = folder / name

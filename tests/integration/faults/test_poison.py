@@ -59,7 +59,7 @@ def test_many_images_that_crash_their_worker_do_not_cost_a_worker_each(
 def test_doctor_tells_of_an_image_that_crashes_whoever_reads_it_what_index_does(bench: Bench, photos: Path) -> None:
     crash = bench.faults.on_file("open-read", "*/photo_00001.jpg", do="abort")
     env = environment() | bench.faults.environment(light=True)
-    done = run("doctor", photos, "--seconds", "20", "--json", env=env, timeout=280)
+    done = run("doctor", photos, "--seconds", "200", "--json", env=env, timeout=280)
     found = json.loads(done.stdout)
     assert found["measured"]["failed"] == {"quarantined": 1}
     (example,) = found["measured"]["examples"]

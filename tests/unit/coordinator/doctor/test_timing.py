@@ -177,11 +177,12 @@ def test_a_disk_that_hangs_while_the_sample_is_read_ends_the_process(capfd: pyte
 
 def test_a_sample_that_comes_in_time_ends_nothing() -> None:
     ended = threading.Event()
+    before = set(threading.enumerate())
     with watched(3_600, lambda code: ended.set()):
         pass
     assert not ended.is_set()
-    assert not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer) and thread.is_alive()
-                and not thread.finished.is_set()]  # fmt: skip
+    begun = [thread for thread in threading.enumerate() if thread not in before and isinstance(thread, threading.Timer)]
+    assert all(thread.finished.is_set() for thread in begun)
 
 
 def told(found: Check | None) -> tuple[str, str]:

@@ -571,6 +571,20 @@ def test_only_an_untroubled_worker_of_the_same_queue_counts_as_another(
     assert reconciler().others_consume(EMBED_QUEUE, {"embed1@a"}) is expected
 
 
+def test_a_worker_that_does_not_answer_at_once_is_asked_again(reconciler: Make, broker: FakeBroker) -> None:
+    said: list[Any] = [None, {"all@b": [{"name": EMBED_QUEUE}]}, ConnectionError("gone"), {}, None]
+
+    def next_said() -> Any:
+        if isinstance(answer := said.pop(0), Exception):
+            raise answer
+        return answer
+
+    broker.control = SimpleNamespace(inspect=lambda timeout: SimpleNamespace(active_queues=next_said))
+    assert reconciler().others_consume(EMBED_QUEUE, {"embed1@a"})
+    assert not reconciler().others_consume(EMBED_QUEUE, {"embed1@a"})
+    assert said == [None], "twice, and no more"
+
+
 def test_features_that_are_lacking_are_asked_for_once_the_index_is_there(
     reconciler: Make, broker: FakeBroker, clock: Clock
 ) -> None:

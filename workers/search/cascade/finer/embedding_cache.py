@@ -23,7 +23,8 @@ from shared.vectors import unit
 log = logging.getLogger("lookalike.query")
 
 FILE: Final = "embeddings.sqlite3"
-_WAIT_SECONDS: Final = 5.0  # As long as another worker may write.
+WAIT_SECONDS: Final = 5.0
+"""As long as another worker may write."""
 _STAMP_SECONDS: Final = 3_600  # That a row was used is written no more often.
 _FREED: Final = 10  # A tenth goes at once, so that not every query has to make room.
 _AT_ONCE: Final = 500
@@ -76,7 +77,7 @@ class EmbeddingCache:
 
     def _opened(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        database = sqlite3.connect(self._path, _WAIT_SECONDS)
+        database = sqlite3.connect(self._path, WAIT_SECONDS)
         try:
             for statement in _MAKE:
                 database.execute(statement)

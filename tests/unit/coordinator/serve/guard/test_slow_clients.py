@@ -19,7 +19,7 @@ _BIG = 8 << 20
 
 
 class _Hasty(Impatient):
-    head_seconds, take_seconds = 0.2, 0.2
+    head_seconds, take_seconds = 1.0, 0.2
 
 
 @pytest.fixture

@@ -172,8 +172,9 @@ def test_none_outlives_a_worker_that_is_killed(word: str, tmp_path: Path) -> Non
 import os, signal, sys, threading
 from pathlib import Path
 from tests.support.images.ending_decoders import ending
-from workers.search.decoding.processes import DecodingProcesses
-decoders = ending(DecodingProcesses(2, 2.0, {MEMORY}))
+from workers.search.decoding import processes
+processes.GRACE_SECONDS = 60.0
+decoders = ending(processes.DecodingProcesses(2, 5.0, {MEMORY}))
 decoders.start()
 decoders.decode(Path(sys.argv[1], "photo").read_bytes(), 16, 10**8, "reduced")
 data = Path(sys.argv[1], sys.argv[2]).read_bytes()

@@ -84,7 +84,9 @@ def next_numbers() -> range:
     return range(COUNTED[-1], COUNTED[-1] + 1)
 
 
-def test_several_workers_write_at_once(tmp_path: Path) -> None:
+def test_several_workers_write_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedding_cache, "WAIT_SECONDS", 60.0)  # A slow disk may let 40 commits take its 5 s.
+
     def some(numbers: range) -> None:
         cache = EmbeddingCache(tmp_path, ROOM)
         for number in numbers:
