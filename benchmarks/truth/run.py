@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from benchmarks.support import program
 from benchmarks.truth import judge, tables
-from benchmarks.truth.asking import latencies
 from benchmarks.truth.methods import peers
+from benchmarks.truth.methods.asking import latencies
 from benchmarks.truth.methods.cascade import Cascade, Features
 from benchmarks.truth.methods.compared import Compared
 from benchmarks.truth.methods.method import Method, Unavailable

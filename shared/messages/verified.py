@@ -21,7 +21,7 @@ PROVEN: Final = (SAME_BYTES, SAME_PIXELS, SAME_PICTURE)
 ALL: Final = "all"
 """There are no more within the bound."""
 ENOUGH: Final = "enough"
-"""Some are proven, and those behind them were not."""
+"""Some are proven, and those that were compared next were not."""
 FAR: Final = "far"
 """The others are not near enough for doubt."""
 SECONDS: Final = "seconds"
@@ -79,7 +79,7 @@ class Verified:
     why_unread
         A sentence about the first of those; None where there is none.
     ended
-        Why no more were compared: "all" of them were, "enough" as some are proven and those behind them were not,
+        Why no more were compared: "all" of them were, "enough" as some are proven and the next ones were not,
         the others are too "far", or the "seconds" that verifying may take were up.
     reason
         A sentence that says why no verdict could be given at all; None where one could.

@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Final
@@ -235,3 +236,10 @@ class Searcher:
         """The hits of these rows of `stored`, int64 [n], with their similarities, float32 [n], in this order."""
         answers = zip(self.stored.ids[rows].tolist(), self._images.paths(rows), cosines.tolist(), strict=True)
         return tuple(Hit(rank, *answer) for rank, answer in enumerate(answers, start=1))
+
+    def alike(self, hit: Hit, others: Sequence[Hit]) -> list[float]:
+        """The cosine of the embedding of a hit and that of each of the others, in their order."""
+        (own,) = self.stored.rows(self.stored.rows_of(np.array([hit.id])))
+        rows = self.stored.rows_of(np.array([other.id for other in others], np.int64))
+        found: list[float] = self.stored.cosines(rows, own.astype(np.float32)).tolist()
+        return found

@@ -22,6 +22,7 @@ from benchmarks.truth import tables as truth
 from benchmarks.truth.copies import tables as copies
 from benchmarks.truth.duplicates import tables as duplicates
 from benchmarks.truth.fusion import tables as fusion
+from benchmarks.truth.several import tables as several
 from tests.support.benchmark_tables import HEADER, PAGE, RESULTS
 
 MADE = {
@@ -42,6 +43,7 @@ MADE = {
     "truth": truth.all_tables,
     "truth_descriptor": truth.all_tables,
     "copies": copies.all_tables,
+    "several": several.all_tables,
     "fusion": fusion.all_tables,
 }
 QUOTED = [name for name in MADE if (RESULTS / f"{name}.json").is_file()]
@@ -60,6 +62,7 @@ _ALWAYS = (
     "fuzz_index",
     "copies",
     "fusion",
+    "several",
     "truth_descriptor",
 )
 

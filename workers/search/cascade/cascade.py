@@ -115,7 +115,7 @@ class Cascade:
             return list(hits), None, None
         facts, comparing = self._facts_of(searcher), None
         if message.verify.how != NEVER and query.image is not None:
-            comparing = self._comparing(query.image, job, facts)
+            comparing = self._comparing(searcher, query.image, job, facts)
         is_auto, bound = message.verify.how == AUTO, bound_of(job.manifest.model)
         most = self._settings.verify_candidates
         likely = hits[: near([hit.similarity for hit in hits], bound)] if is_auto else by_turns(views, most)
@@ -142,8 +142,7 @@ class Cascade:
         message: SearchJob,
         comparing: Comparing | None,
     ) -> tuple[Sequence[Hit], Verified | None]:
-        """The hits of a query with their verdicts, the best first, and what was compared: the `likely` ones, in that
-        order."""
+        """The hits of a query with their verdicts, the best first, and what was compared: some of the `likely` ones."""
         if message.verify.how == NEVER:
             return hits, None
         began = time.monotonic()
@@ -199,9 +198,10 @@ class Cascade:
                 known = self._queries[key] = self._threads.submit(made, image, QUERY_KEYPOINTS, key[2], key[1])
             return known
 
-    def _comparing(self, image: bytes, job: OpenJob, facts: Facts) -> Comparing:
+    def _comparing(self, searcher: Searcher, image: bytes, job: OpenJob, facts: Facts) -> Comparing:
         bounds = Bounds(self._settings.verify_seconds, self._side_by_side, LONG_AFTER)
-        return Comparing(lambda: self._own(image, job), image, facts, self._features, job, self._threads, bounds)
+        own, threads = (lambda: self._own(image, job)), self._threads
+        return Comparing(own, image, facts, self._features, job, threads, bounds, searcher.alike)
 
     def _facts_of(self, searcher: Searcher) -> Facts:
         with self._lock:

@@ -6,7 +6,6 @@ from concurrent.futures import Executor, Future
 from dataclasses import replace
 from time import monotonic
 
-from shared.errors import LookalikeError
 from shared.job.opened import OpenJob
 from shared.messages.search import Hit
 from shared.messages.verdicts import SAME_BYTES, SAME_PICTURE, SAME_PIXELS, SIMILAR
@@ -14,6 +13,7 @@ from shared.messages.verified import SECONDS, Verified
 from workers.search.cascade.facts import Facts
 from workers.search.cascade.features import CandidateFeatures
 from workers.search.cascade.verification import Bounds, verify_candidates
+from workers.search.cascade.views import Alike
 from workers.verify.features import LocalFeatures
 from workers.verify.pixels import View, same_pixels, view_of
 from workers.verify.same_picture import verify
@@ -31,10 +31,11 @@ class Comparing:
         job: OpenJob,
         threads: Executor,
         bounds: Bounds,
+        alike: Alike,
     ) -> None:
         """`own` begins to make the features of the query's `image`; it is called when the first candidate comes."""
         self._begin, self._image, self._facts, self._features, self._job = own, image, facts, features, job
-        self._threads, self._bounds, self._left = threads, bounds, bounds.seconds
+        self._threads, self._bounds, self._left, self._alike = threads, bounds, bounds.seconds, alike
         self._own: Future[LocalFeatures] | None = None
         self._view: View | None = None
         self._sha256 = ""
@@ -58,9 +59,10 @@ class Comparing:
         if self._own is None:
             self._own, self._sha256 = self._begin(), hashlib.sha256(self._image).hexdigest()
         left = replace(self._bounds, seconds=self._left, after=after)
-        judged, found = verify_candidates(candidates, self._judge, self._threads, left, began)
+        judged, unread, found = verify_candidates(candidates, self._judge, self._threads, left, self._alike, began)
         self._left -= monotonic() - began
         self._judged |= judged
+        self._unread |= unread
         self._candidates |= {hit.id for hit in candidates}
         told = replace(told.and_of(found), candidates=len(self._candidates))
         return replace(told, reason=None if self._judged else self._why_none(told))
@@ -74,14 +76,10 @@ class Comparing:
     def _judge(self, hit: Hit) -> Hit:
         """The candidate with its verdict; raises LookalikeError or OSError where it can't be compared."""
         assert self._own is not None
-        try:
-            fact = self._facts.of(hit.id)
-            if fact.sha256 == self._sha256:
-                return replace(hit, verdict=SAME_BYTES)
-            theirs = self._features.of(self._job, hit, fact)
-        except (LookalikeError, OSError):
-            self._unread.add(hit.id)
-            raise
+        fact = self._facts.of(hit.id)
+        if fact.sha256 == self._sha256:
+            return replace(hit, verdict=SAME_BYTES)
+        theirs = self._features.of(self._job, hit, fact)
         own = self._own.result()
         self._view = self._view or view_of(own)
         if (evidence := same_pixels(self._view, theirs)) is not None:

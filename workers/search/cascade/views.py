@@ -1,11 +1,54 @@
 """Merge the hits of the views of one query, and decide in which order they are compared (pure)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from itertools import zip_longest
+from itertools import cycle, zip_longest
+from typing import TypeAlias
 
 from shared.messages.search import Hit
 from shared.messages.verified import best_first
+
+Alike: TypeAlias = Callable[[Hit, Sequence[Hit]], Sequence[float]]
+"""How alike an image is to each of some others: the cosine of their embeddings, in the order of the others."""
+
+
+class Likely:
+    """Candidates in the order in which they are to be compared, which changes with each that is proven.
+
+    Copies of one picture are often nearer to each other than to a query that shows a part of it, or shows it among
+    others. So behind each that is proven, the order given and what is proven take turns: the next as given, the nearest
+    to any proven one, the next as given, the nearest to the latest. The order given is first, and has half of the
+    places, as a query may show several pictures. An id that comes twice is one candidate.
+    """
+
+    def __init__(self, candidates: Iterable[Hit], alike: Alike) -> None:
+        self.left = list({hit.id: hit for hit in candidates}.values())
+        """Those that are still to be compared, the next one first."""
+        self._alike = alike
+        self._nearest: dict[int, float] = {}
+        self._place = {hit.id: place for place, hit in enumerate(self.left)}
+
+    def __len__(self) -> int:
+        """How many there were at first."""
+        return len(self._place)
+
+    def proven(self, hit: Hit) -> None:
+        """Let those that are left come in the order that a proven one gives them."""
+        latest = {other.id: float(alike) for other, alike in zip(self.left, self._alike(hit, self.left), strict=True)}
+        self._nearest = {image: max(alike, self._nearest.get(image, alike)) for image, alike in latest.items()}
+        given = sorted(self.left, key=lambda other: self._place[other.id])
+        by_given, by_nearest, by_latest = (
+            iter(given),
+            iter(sorted(given, key=lambda other: -self._nearest[other.id])),
+            iter(sorted(given, key=lambda other: -latest[other.id])),
+        )
+        ordered: dict[int, Hit] = {}
+        for turn in cycle((by_given, by_nearest, by_given, by_latest)):
+            if len(ordered) == len(given):
+                break
+            if (one := next((other for other in turn if other.id not in ordered), None)) is not None:
+                ordered[one.id] = one
+        self.left = list(ordered.values())
 
 
 def merged(views: Iterable[Sequence[Hit]], most: int) -> list[Hit]:

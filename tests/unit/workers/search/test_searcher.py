@@ -15,6 +15,7 @@ from shared.job.index.request import IndexRequest
 from shared.job.local.job_files import JobFiles
 from shared.job.manifest import write_manifest
 from shared.messages.filter import Filter
+from shared.messages.search import Hit
 from shared.settings import Settings
 from tests.support.controls import UNWATCHED
 from tests.support.make_job import MadeJob, clustered, image_path, make_job, model_spec, unit
@@ -110,6 +111,14 @@ def test_an_image_finds_itself_and_its_copies_in_the_order_of_ids(made: MadeJob,
         assert max(hit.similarity for hit in hits) <= 1.0
     alone = made.embeddings[made.ids == 42][0].astype(np.float32)
     assert searcher.search(alone, 1)[0].id == 42
+
+
+def test_a_hit_is_as_like_to_others_as_their_embeddings_are(made: MadeJob, searcher: Searcher) -> None:
+    hit, *others = [Hit(1, image, "", 0.0) for image in (42, 1_100, 705, 7, 711, 42)]
+    rows = made.embeddings[np.searchsorted(made.ids, [one.id for one in (hit, *others)])].astype(np.float32)
+    assert searcher.alike(hit, others) == pytest.approx((rows[1:] @ rows[0]).tolist(), abs=1e-3)
+    assert searcher.alike(hit, others[::-1]) == searcher.alike(hit, others)[::-1]
+    assert searcher.alike(hit, []) == []
 
 
 def test_many_queries_are_answered_as_one_by_one(searcher: Searcher) -> None:

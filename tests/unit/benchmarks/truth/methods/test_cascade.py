@@ -5,7 +5,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from benchmarks.truth.asking import latencies
+from benchmarks.truth.methods.asking import latencies
 from benchmarks.truth.methods.cascade import Cascade, Features
 from benchmarks.truth.methods.compared import Compared
 from benchmarks.truth.methods.model import cosine

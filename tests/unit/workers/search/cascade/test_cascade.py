@@ -31,6 +31,8 @@ from tests.support.source_jobs import made, sealed
 from workers.merge.build import merge
 from workers.search.answer import Answerer
 from workers.search.cascade import cascade
+from workers.search.cascade.verification import LONG_AFTER
+from workers.search.searcher import Searcher
 
 pytestmark = pytest.mark.slow
 
@@ -69,7 +71,7 @@ def test_a_crop_is_the_same_picture_and_the_others_are_similar(answerer: Answere
     assert first.evidence.matrix[1][2] == pytest.approx(40, abs=2)
     assert {hit.verdict for hit in others} == {SIMILAR}
     assert [hit.similarity for hit in others] == sorted((hit.similarity for hit in others), reverse=True)
-    assert answer.verified == Verified(COUNT, COUNT, ended=ALL)
+    assert answer.verified == Verified(COUNT, 1 + LONG_AFTER, ended=ENOUGH)
 
 
 def test_bytes_and_pixels_are_told_apart_and_an_absent_picture_is_none_of_them(
@@ -133,8 +135,9 @@ def test_a_vector_alone_gets_hits_and_a_sentence(answerer: Answerer, job: OpenJo
 
 
 def test_images_that_are_gone_or_were_changed_have_no_verdict_and_are_counted(
-    answerer: Answerer, job: OpenJob, photos: Path
+    answerer: Answerer, job: OpenJob, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(cascade, "LONG_AFTER", COUNT)
     shutil.copy(photos / "05.png", photos / "02.png")  # Now it shows what is asked for; what was embedded does not.
     (photos / "09.png").unlink()
     answer = asked(answerer, job, crop(5), k=COUNT)
@@ -164,16 +167,17 @@ def test_where_no_image_is_in_reach_the_answer_says_so_and_equal_bytes_are_still
     assert same.verified is not None
     assert (same.verified.unread, same.verified.reason) == (COUNT - 1, None)
     (tmp_path / "away").rename(photos)
-    assert asked(answerer, job, crop(5)).verified == Verified(COUNT, COUNT, ended=ALL)
+    assert asked(answerer, job, crop(5)).verified == Verified(COUNT, 1 + LONG_AFTER, ended=ENOUGH)
 
 
 def test_a_picture_that_was_compared_once_is_not_read_again(
     answerer: Answerer, job: OpenJob, photos: Path, tmp_path: Path
 ) -> None:
-    before = asked(answerer, job, crop(5), k=COUNT)
+    before = asked(answerer, job, encoded(scene(99)), k=COUNT)
+    assert before.verified == Verified(COUNT, COUNT, ended=ALL, no_chances=NO_INDEX)
     photos.rename(tmp_path / "away")
     after = asked(answerer, job, crop(6), k=COUNT)
-    assert before.verified == after.verified
+    assert after.verified == Verified(COUNT, 1 + LONG_AFTER, ended=ENOUGH)
     assert after.hits[0].id == 6
 
 
@@ -196,6 +200,18 @@ def test_auto_compares_what_is_near_enough_and_ends_once_it_is_enough(
     assert enough.verified is not None
     assert (enough.verified.ended, enough.verified.candidates) == (ENOUGH, COUNT)
     assert enough.verified.compared < COUNT
+
+
+def test_what_is_like_a_proven_image_is_compared_next(
+    answerer: Answerer, job: OpenJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, second, *_, last = (hit.id for hit in asked(answerer, job, encoded(scene(5)), NEVER, k=COUNT).hits)
+    monkeypatch.setattr(Searcher, "alike", lambda self, hit, others: [float(other.id == last) for other in others])
+    monkeypatch.setattr(cascade, "LONG_AFTER", 2)
+    answer = asked(answerer, job, encoded(scene(5)), k=COUNT)
+    assert answer.verified == Verified(COUNT, 3, ended=ENOUGH)
+    judged = {hit.id: hit.verdict for hit in answer.hits if hit.verdict}
+    assert judged == {5: SAME_BYTES, second: SIMILAR, last: SIMILAR}
 
 
 def test_a_copy_whose_embedding_is_far_is_found_by_its_pdq_and_proven(

@@ -1,5 +1,7 @@
+from collections.abc import Sequence
+
 from shared.messages.search import Hit
-from workers.search.cascade.views import by_turns, in_turns, merged, ranked
+from workers.search.cascade.views import Likely, by_turns, in_turns, merged, ranked
 
 
 def hits(*found: tuple[int, float]) -> list[Hit]:
@@ -35,3 +37,21 @@ def test_what_is_compared_first_has_the_similarity_of_its_nearest_view() -> None
     found = by_turns([whole, framed], 3)
     assert [(hit.id, hit.similarity) for hit in found] == [(1, 0.8), (2, 0.79), (4, 0.6)]
     assert [hit.id for hit in by_turns([whole], 10)] == [1, 2, 3, 4]
+
+
+def test_what_is_near_to_the_proven_ones_takes_turns_with_the_order_given() -> None:
+    copies = {1: {5: 0.9, 6: 0.8}, 2: {6: 0.7, 4: 0.6}}
+
+    def alike(hit: Hit, others: Sequence[Hit]) -> list[float]:
+        return [copies[hit.id].get(other.id, 0.0) for other in others]
+
+    likely = Likely(hits(*((image, 1 - image / 10) for image in range(1, 9))), alike)
+    first = likely.left.pop(0)
+    assert [hit.id for hit in likely.left] == [2, 3, 4, 5, 6, 7, 8], "nothing is proven"
+    likely.proven(first)
+    assert [hit.id for hit in likely.left] == [2, 5, 3, 6, 4, 7, 8]
+    second = likely.left.pop(0)
+    likely.proven(second)
+    # As given 3, 4, 7; by any of both 5, 6, 4; by the latest 6, 4.
+    assert [hit.id for hit in likely.left] == [3, 5, 4, 6, 7, 8]
+    assert [hit.similarity for hit in likely.left[:2]] == [0.7, 0.5], "a hit stays what it was"

@@ -1,6 +1,6 @@
 from typing import Any
 
-from benchmarks.truth.asking import latencies
+from benchmarks.truth.methods.asking import latencies
 from benchmarks.truth.queries.collection import Query
 
 

@@ -1,0 +1,1 @@
+"""How many of several copies of one picture a query finds, by when its comparing ends."""
